@@ -1,0 +1,303 @@
+//! Model directories: `config.json` and `model.safetensors`, read without trust.
+//!
+//! Files are read whole into memory and compared with the hashes of the manifest before anything else looks at them;
+//! a file that is mapped could change, or end the process, while in use.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::features::{ARRAY_LENGTH_MAX, Encoder};
+use crate::fit::{FORMAT_VERSION, Trained};
+use crate::model::{Model, ModelConfig, ModelType};
+use crate::{Error, Result};
+
+/// The description of a model.
+pub const CONFIG_FILE: &str = "config.json";
+/// The weights of a model.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+const CONFIG_BYTES_MAX: u64 = 256 << 20;
+const HEADER_BYTES_MAX: u64 = 10 << 20;
+const HIDDEN_LAYERS_MAX: usize = 1_000;
+const HIDDEN_UNITS_MAX: usize = 1 << 20;
+/// Weights beyond this are refused before memory is asked for.
+const WEIGHTS_MAX: usize = 1 << 32;
+
+/// One file of a model, as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Its name in the directory.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Writes a trained model into `directory`, which exists, and syncs it to disk.
+pub fn write(
+    trained: &Trained,
+    model_type: &dyn ModelType,
+    directory: &Path,
+) -> Result<Vec<ModelFile>> {
+    let model = trained.model(model_type)?;
+    let config = serde_json::to_vec_pretty(&trained.config)
+        .map_err(|error| Error::Internal(error.to_string()))?;
+    let mut rest = trained.weights.as_slice();
+    let mut tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = Vec::new();
+    for parameter in model.network().parameters() {
+        let (values, tail) = rest.split_at(parameter.len());
+        rest = tail;
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        tensors.push((&parameter.name, parameter.shape.clone(), bytes));
+    }
+    let internal = |error: safetensors::SafeTensorError| Error::Internal(error.to_string());
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| {
+            Ok((
+                *name,
+                TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(internal)?,
+            ))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let weights = safetensors::serialize(views, None).map_err(internal)?;
+    Ok(vec![
+        write_file(directory, CONFIG_FILE, &config)?,
+        write_file(directory, WEIGHTS_FILE, &weights)?,
+    ])
+}
+
+fn write_file(directory: &Path, name: &str, content: &[u8]) -> Result<ModelFile> {
+    let mut file = File::create_new(directory.join(name))?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    Ok(ModelFile {
+        name: name.into(),
+        bytes: content.len() as u64,
+        sha256: sha256(content),
+    })
+}
+
+/// The SHA-256 of `content` in hexadecimal.
+pub fn sha256(content: &[u8]) -> String {
+    Sha256::digest(content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Reads the model in `directory`, whose files must be `files`.
+///
+/// # Errors
+/// [`Error::Corrupt`] naming the file and what is wrong with it.
+pub fn read<'a>(
+    directory: &Path,
+    files: &[ModelFile],
+    model_type: impl Fn(&str) -> Option<&'a dyn ModelType>,
+) -> Result<Model> {
+    let config = read_file(directory, files, CONFIG_FILE, CONFIG_BYTES_MAX)?;
+    let config: ModelConfig =
+        serde_json::from_slice(&config).map_err(|error| corrupt(CONFIG_FILE, error))?;
+    check_config(&config)?;
+    let name = &config.options.model_type;
+    let model_type = model_type(name).ok_or_else(|| {
+        Error::Unsupported(format!("model type \"{name}\" is not known to this build"))
+    })?;
+    let expected = expected_tensors(&config, model_type)?;
+    let content = read_file(directory, files, WEIGHTS_FILE, u64::MAX)?;
+    let weights = read_weights(&content, &expected)?;
+    Model::new(config, model_type, &weights)
+}
+
+fn corrupt(file: &str, problem: impl std::fmt::Display) -> Error {
+    Error::Corrupt(format!("{file}: {problem}"))
+}
+
+fn read_file(directory: &Path, files: &[ModelFile], name: &str, bytes_max: u64) -> Result<Vec<u8>> {
+    let known = files
+        .iter()
+        .find(|file| file.name == name)
+        .ok_or_else(|| corrupt(name, "the manifest does not name this file"))?;
+    let path = directory.join(name);
+    let is_regular = fs::symlink_metadata(&path)
+        .map(|metadata| metadata.is_file())
+        .unwrap_or(false);
+    if !is_regular {
+        return Err(corrupt(name, "missing, or not a regular file"));
+    }
+    let mut file = File::open(&path)?;
+    let bytes = file.metadata()?.len();
+    if bytes != known.bytes {
+        return Err(corrupt(
+            name,
+            format!("{bytes} bytes, the manifest says {}", known.bytes),
+        ));
+    }
+    if bytes > bytes_max {
+        return Err(corrupt(
+            name,
+            format!("{bytes} bytes, at most {bytes_max} are read"),
+        ));
+    }
+    let mut content = Vec::with_capacity(bytes as usize);
+    file.read_to_end(&mut content)?;
+    if sha256(&content) != known.sha256 {
+        return Err(corrupt(name, "its SHA-256 is not that of the manifest"));
+    }
+    Ok(content)
+}
+
+/// Refuses sizes that would be allocated before the weights could contradict them.
+fn check_config(config: &ModelConfig) -> Result<()> {
+    let wrong = |problem: String| Err(corrupt(CONFIG_FILE, problem));
+    if config.format_version > FORMAT_VERSION {
+        let version = config.format_version;
+        return Err(Error::Unsupported(format!(
+            "{CONFIG_FILE} has format version {version}, this build reads up to {FORMAT_VERSION}; upgrade vatic"
+        )));
+    }
+    let hidden = &config.options.hidden_units;
+    if hidden.len() > HIDDEN_LAYERS_MAX
+        || hidden
+            .iter()
+            .any(|units| *units == 0 || *units > HIDDEN_UNITS_MAX)
+    {
+        return wrong(format!(
+            "hidden layers out of range: {} layers",
+            hidden.len()
+        ));
+    }
+    let columns: Vec<_> = config
+        .encoders
+        .iter()
+        .map(|encoder| &encoder.column)
+        .collect();
+    if columns != config.signature.features.iter().collect::<Vec<_>>() {
+        return wrong("the encoders are not those of the features".into());
+    }
+    for encoder in &config.encoders {
+        let is_usable =
+            |number: &crate::features::Standardiser| number.mean.is_finite() && number.std > 0.0;
+        if encoder.numbers.len() > ARRAY_LENGTH_MAX || !encoder.numbers.iter().all(is_usable) {
+            return wrong(format!(
+                "the statistics of \"{}\" are out of range",
+                encoder.column.name
+            ));
+        }
+        // What the column gives must be what the encoder expects, or encoding would look beyond its vocabularies.
+        let empty = arrow::array::new_empty_array(&encoder.column.data_type);
+        let parts = crate::features::parts(&encoder.column.name, &empty, None)?;
+        let is_array = parts.width == 0 && parts.categories.is_empty();
+        if parts.categories.len() != encoder.vocabularies.len()
+            || (!is_array && parts.width != encoder.numbers.len())
+        {
+            return wrong(format!(
+                "the encoder of \"{}\" does not fit its type",
+                encoder.column.name
+            ));
+        }
+    }
+    if config.labels.class_count() == 1 {
+        return wrong("a single class".into());
+    }
+    Ok(())
+}
+
+type ExpectedTensors = Vec<(String, Vec<usize>)>;
+
+fn expected_tensors(config: &ModelConfig, model_type: &dyn ModelType) -> Result<ExpectedTensors> {
+    let encoder = Encoder::new(config.encoders.clone());
+    let network = model_type.network(encoder.shape(), config.labels.outputs(), &config.options);
+    let parameters = network.parameters();
+    let total = parameters.iter().try_fold(0usize, |total, parameter| {
+        let length = parameter
+            .shape
+            .iter()
+            .try_fold(1usize, |product, width| product.checked_mul(*width))?;
+        total
+            .checked_add(length)
+            .filter(|total| *total <= WEIGHTS_MAX)
+    });
+    if total.is_none() {
+        return Err(corrupt(
+            CONFIG_FILE,
+            format!("describes more than {WEIGHTS_MAX} weights"),
+        ));
+    }
+    Ok(parameters
+        .iter()
+        .map(|parameter| (parameter.name.clone(), parameter.shape.clone()))
+        .collect())
+}
+
+/// The weights of all expected tensors, flat.
+fn read_weights(content: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec<f32>> {
+    let header_bytes = content
+        .first_chunk::<8>()
+        .map(|bytes| u64::from_le_bytes(*bytes));
+    match header_bytes {
+        None => {
+            return Err(corrupt(
+                WEIGHTS_FILE,
+                format!("{} bytes are too few", content.len()),
+            ));
+        }
+        Some(bytes) if bytes > HEADER_BYTES_MAX => {
+            return Err(corrupt(
+                WEIGHTS_FILE,
+                format!("a header of {bytes} bytes; not a safetensors file?"),
+            ));
+        }
+        Some(_) => {}
+    }
+    let tensors =
+        SafeTensors::deserialize(content).map_err(|error| corrupt(WEIGHTS_FILE, error))?;
+    let mut found: HashMap<String, TensorView<'_>> = tensors.tensors().into_iter().collect();
+    let mut weights = Vec::new();
+    for (name, shape) in expected {
+        let tensor = found
+            .remove(name)
+            .ok_or_else(|| corrupt(WEIGHTS_FILE, format!("tensor \"{name}\" is missing")))?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+            return Err(corrupt(
+                WEIGHTS_FILE,
+                format!(
+                    "tensor \"{name}\" is {:?} of shape {:?}, expected F32 of shape {shape:?}",
+                    tensor.dtype(),
+                    tensor.shape()
+                ),
+            ));
+        }
+        let values = tensor
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes));
+        weights.extend(values);
+    }
+    if let Some(name) = found.keys().min() {
+        return Err(corrupt(
+            WEIGHTS_FILE,
+            format!("tensor \"{name}\" is not expected"),
+        ));
+    }
+    if weights.iter().any(|weight| !weight.is_finite()) {
+        return Err(corrupt(WEIGHTS_FILE, "a weight is NaN or infinite"));
+    }
+    Ok(weights)
+}
+
+#[cfg(test)]
+#[path = "artifact_tests.rs"]
+mod tests;

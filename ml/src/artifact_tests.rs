@@ -1,0 +1,259 @@
+//! Damaged model files: an error that names the file, never a panic, never a wrong model.
+
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
+
+use super::*;
+use crate::collective::LocalCollective;
+use crate::fit::{Control, TrainSpec, fit};
+use crate::model::Wanted;
+use crate::models::MODEL_TYPES;
+use crate::options::TrainOptions;
+use crate::prepare::RankRows;
+use crate::signature::{Column, Signature};
+
+const WANTED: Wanted = Wanted {
+    probabilities: true,
+    threshold: 0.5,
+    top_k: None,
+};
+
+fn known(name: &str) -> Option<&'static dyn ModelType> {
+    MODEL_TYPES
+        .iter()
+        .copied()
+        .find(|model_type| model_type.name() == name)
+}
+
+fn rows() -> RecordBatch {
+    let x = Float64Array::from_iter_values((0..60).map(f64::from));
+    let colour = StringArray::from_iter_values((0..60).map(|row| ["red", "blue"][row % 2]));
+    let label = Int64Array::from_iter_values((0..60).map(|row| i64::from(row > 30)));
+    RecordBatch::try_from_iter([
+        ("x", Arc::new(x) as _),
+        ("colour", Arc::new(colour) as _),
+        ("label", Arc::new(label) as _),
+    ])
+    .unwrap()
+}
+
+fn trained() -> Trained {
+    let batch = rows();
+    let schema = batch.schema();
+    let columns = schema.fields().iter().map(|field| Column {
+        name: field.name().clone(),
+        data_type: field.data_type().clone(),
+    });
+    let mut features: Vec<Column> = columns.collect();
+    let target = features.pop().unwrap();
+    let options = TrainOptions {
+        model_type: "dnn_classifier".into(),
+        hidden_units: vec![4],
+        epochs: Some(2),
+        shards: Some(1),
+        ..Default::default()
+    };
+    let spec = TrainSpec {
+        signature: Signature { features, target },
+        options,
+        shards: 1,
+    };
+    let rows = RankRows {
+        batches: vec![batch],
+        hashes: vec![(0..60).collect()],
+    };
+    let collective = LocalCollective::group(1).remove(0);
+    fit(
+        &spec,
+        known("dnn_classifier").unwrap(),
+        rows,
+        &collective,
+        &Control::default(),
+    )
+    .unwrap()
+}
+
+fn written() -> (tempfile::TempDir, Vec<ModelFile>) {
+    let directory = tempfile::tempdir().unwrap();
+    let files = write(
+        &trained(),
+        known("dnn_classifier").unwrap(),
+        directory.path(),
+    )
+    .unwrap();
+    (directory, files)
+}
+
+/// What reading says after `damage` to the file, with the manifest's hash and length made to agree if `forged`.
+fn read_damaged(name: &str, forged: bool, damage: impl FnOnce(&mut Vec<u8>)) -> String {
+    let (directory, mut files) = written();
+    let path = directory.path().join(name);
+    let mut content = fs::read(&path).unwrap();
+    damage(&mut content);
+    fs::write(&path, &content).unwrap();
+    if forged {
+        let file = files.iter_mut().find(|file| file.name == name).unwrap();
+        *file = ModelFile {
+            name: name.into(),
+            bytes: content.len() as u64,
+            sha256: sha256(&content),
+        };
+    }
+    read(directory.path(), &files, known)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn what_was_written_predicts_the_same() {
+    let (directory, files) = written();
+    let model = read(directory.path(), &files, known).unwrap();
+    let batch = rows().project(&[0, 1]).unwrap();
+    let before = trained()
+        .model(known("dnn_classifier").unwrap())
+        .unwrap()
+        .predict(&batch, WANTED)
+        .unwrap();
+    let after = model.predict(&batch, WANTED).unwrap();
+    assert_eq!(&after.label, &before.label);
+    assert_eq!(after.probabilities, before.probabilities);
+}
+
+#[test]
+fn every_flipped_bit_and_every_truncation_is_found() {
+    let (directory, files) = written();
+    for name in [CONFIG_FILE, WEIGHTS_FILE] {
+        let path = directory.path().join(name);
+        let content = fs::read(&path).unwrap();
+        for position in (0..content.len()).step_by(61) {
+            let mut flipped = content.clone();
+            flipped[position] ^= 1 << (position % 8);
+            fs::write(&path, &flipped).unwrap();
+            let error = read(directory.path(), &files, known)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(name) && error.contains("SHA-256"), "{error}");
+            fs::write(&path, &content[..position]).unwrap();
+            let error = read(directory.path(), &files, known)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(name) && error.contains("bytes"), "{error}");
+        }
+        fs::write(&path, &content).unwrap();
+    }
+    assert!(read(directory.path(), &files, known).is_ok());
+}
+
+#[test]
+fn headers_that_lie_are_refused() {
+    let header = |length: u64| {
+        move |content: &mut Vec<u8>| content[..8].copy_from_slice(&length.to_le_bytes())
+    };
+    for (length, part) in [
+        (0, ""),
+        (1 << 63, "header"),
+        (100_000_001, "header"),
+        (50_000, ""),
+    ] {
+        let error = read_damaged(WEIGHTS_FILE, true, header(length));
+        assert!(
+            error.starts_with(WEIGHTS_FILE) && error.contains(part),
+            "{length}: {error}"
+        );
+    }
+    for bytes in [0, 7, 8, 100] {
+        let error = read_damaged(WEIGHTS_FILE, true, |content| content.truncate(bytes));
+        assert!(error.starts_with(WEIGHTS_FILE), "{bytes}: {error}");
+    }
+}
+
+#[test]
+fn wrong_tensors_are_named() {
+    let replace = |from: &'static str, to: &'static str| {
+        move |content: &mut Vec<u8>| {
+            let text = content.clone();
+            let at = text
+                .windows(from.len())
+                .position(|window| window == from.as_bytes())
+                .unwrap();
+            content[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    };
+    let error = read_damaged(WEIGHTS_FILE, true, replace("layer0.bias", "layer0.bios"));
+    assert!(error.contains("\"layer0.bias\" is missing"), "{error}");
+    let error = read_damaged(WEIGHTS_FILE, true, replace("\"F32\"", "\"I32\""));
+    assert!(error.contains("I32"), "{error}");
+    let nan = |content: &mut Vec<u8>| {
+        let end = content.len();
+        content[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    };
+    assert!(read_damaged(WEIGHTS_FILE, true, nan).contains("NaN"));
+}
+
+#[test]
+fn impossible_configurations_are_refused_before_memory_is_asked_for() {
+    let edit = |from: &'static str, to: &'static str| {
+        move |content: &mut Vec<u8>| {
+            let text = String::from_utf8(content.clone()).unwrap();
+            assert!(text.contains(from), "{from} is not in {text}");
+            *content = text.replacen(from, to, 1).into_bytes();
+        }
+    };
+    for (from, to, part) in [
+        ("\"format_version\": 1", "\"format_version\": 2", "upgrade"),
+        ("\"dnn_classifier\"", "\"transformer\"", "transformer"),
+        (
+            "\"hidden_units\": [\n      4",
+            "\"hidden_units\": [\n      999999999",
+            "hidden layers",
+        ),
+        (
+            "\"hidden_units\": [\n      4",
+            "\"hidden_units\": [\n      -4",
+            CONFIG_FILE,
+        ),
+        (
+            "\"hidden_units\": [\n      4",
+            "\"hidden_units\": [\n      5",
+            "shape",
+        ),
+        ("\"std\": ", "\"std\": -", "statistics"),
+        ("{", "", CONFIG_FILE),
+    ] {
+        let error = read_damaged(CONFIG_FILE, true, edit(from, to));
+        assert!(error.contains(part), "{to}: {error}");
+    }
+    let huge = "\"hidden_units\": [\n      1000000, 1000000";
+    let error = read_damaged(
+        CONFIG_FILE,
+        true,
+        edit("\"hidden_units\": [\n      4", huge),
+    );
+    assert!(error.contains("more than"), "{error}");
+    assert!(read_damaged(CONFIG_FILE, true, Vec::clear).starts_with(CONFIG_FILE));
+}
+
+#[test]
+fn a_missing_file_and_a_link_are_refused() {
+    let (directory, files) = written();
+    let path = directory.path().join(WEIGHTS_FILE);
+    let moved = directory.path().join("elsewhere");
+    fs::rename(&path, &moved).unwrap();
+    assert!(
+        read(directory.path(), &files, known)
+            .unwrap_err()
+            .to_string()
+            .contains("missing")
+    );
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&moved, &path).unwrap();
+        assert!(
+            read(directory.path(), &files, known)
+                .unwrap_err()
+                .to_string()
+                .contains("regular")
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! How the ranks of a training meet: barrier, all-gather, and sums over shards in a fixed order.
+
+use std::any::Any;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use crate::shard::tree_sum;
+use crate::{Error, Result};
+
+/// One buffer for each shard that a rank owns, as (shard, buffer).
+pub type ShardBuffers<T> = Vec<(usize, Vec<T>)>;
+
+/// The ranks of one training. Every rank makes the same calls in the same order.
+///
+/// When a rank fails it drops its collective, and every call of the others returns [`Error::Peer`].
+pub trait Collective: Send + Sync {
+    /// This rank, in `0..world_size`.
+    fn rank(&self) -> usize;
+    /// The number of ranks.
+    fn world_size(&self) -> usize;
+    /// Returns when all ranks have called it.
+    fn barrier(&self) -> Result<()>;
+    /// Everybody's message, in the order of ranks.
+    fn all_gather(&self, message: Vec<u8>) -> Result<Vec<Arc<Vec<u8>>>>;
+    /// The sum over all shards of all ranks, in the tree of [`tree_sum`]: bit-identical for every world size.
+    fn all_reduce_f32(&self, shards: ShardBuffers<f32>) -> Result<Vec<f32>>;
+    /// As [`Collective::all_reduce_f32`], in double precision.
+    fn all_reduce_f64(&self, shards: ShardBuffers<f64>) -> Result<Vec<f64>>;
+}
+
+/// Ranks that are threads of this process.
+#[derive(Debug)]
+pub struct LocalCollective {
+    rank: usize,
+    group: Arc<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    world_size: usize,
+    round: Mutex<Round>,
+    changed: Condvar,
+}
+
+/// One exchange after the other: all ranks deposit, the last one publishes, all take.
+#[derive(Debug, Default)]
+struct Round {
+    number: u64,
+    deposits: Vec<Option<Message>>,
+    arrived: usize,
+    published: Arc<Vec<Message>>,
+    a_rank_left: bool,
+}
+
+type Message = Arc<dyn Any + Send + Sync>;
+
+impl LocalCollective {
+    /// The members of a group of `world_size` ranks.
+    pub fn group(world_size: usize) -> Vec<Self> {
+        let group = Arc::new(Group {
+            world_size,
+            round: Mutex::new(Round {
+                deposits: vec![None; world_size],
+                ..Default::default()
+            }),
+            changed: Condvar::new(),
+        });
+        (0..world_size)
+            .map(|rank| Self {
+                rank,
+                group: Arc::clone(&group),
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Round> {
+        // A rank that panicked has left the group, which `a_rank_left` tells; the lock itself guards plain data.
+        self.group
+            .round
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn exchange(&self, message: Message) -> Result<Arc<Vec<Message>>> {
+        let mut round = self.lock();
+        if round.a_rank_left {
+            return Err(Error::Peer);
+        }
+        let number = round.number;
+        round.deposits[self.rank] = Some(message);
+        round.arrived += 1;
+        if round.arrived == self.group.world_size {
+            round.published =
+                Arc::new(round.deposits.iter_mut().filter_map(Option::take).collect());
+            round.arrived = 0;
+            round.number += 1;
+            self.group.changed.notify_all();
+        }
+        while round.number == number && !round.a_rank_left {
+            round = self
+                .group
+                .changed
+                .wait(round)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        if round.number == number {
+            return Err(Error::Peer);
+        }
+        Ok(Arc::clone(&round.published))
+    }
+
+    fn all_reduce<T>(&self, shards: ShardBuffers<T>) -> Result<Vec<T>>
+    where
+        T: Copy + std::ops::AddAssign + Send + Sync + 'static,
+    {
+        let published = self.exchange(Arc::new(shards))?;
+        let mut all: Vec<&(usize, Vec<T>)> = Vec::new();
+        for message in published.iter() {
+            let theirs = message
+                .downcast_ref::<ShardBuffers<T>>()
+                .ok_or_else(out_of_step)?;
+            all.extend(theirs);
+        }
+        all.sort_by_key(|(shard, _)| *shard);
+        Ok(tree_sum(
+            all.into_iter().map(|(_, buffer)| buffer.clone()).collect(),
+        ))
+    }
+}
+
+fn out_of_step() -> Error {
+    Error::Internal("the workers of a training are out of step".into())
+}
+
+impl Collective for LocalCollective {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world_size(&self) -> usize {
+        self.group.world_size
+    }
+
+    fn barrier(&self) -> Result<()> {
+        self.exchange(Arc::new(())).map(|_| ())
+    }
+
+    fn all_gather(&self, message: Vec<u8>) -> Result<Vec<Arc<Vec<u8>>>> {
+        let published = self.exchange(Arc::new(message))?;
+        published
+            .iter()
+            .map(|message| Arc::clone(message).downcast().map_err(|_| out_of_step()))
+            .collect()
+    }
+
+    fn all_reduce_f32(&self, shards: ShardBuffers<f32>) -> Result<Vec<f32>> {
+        self.all_reduce(shards)
+    }
+
+    fn all_reduce_f64(&self, shards: ShardBuffers<f64>) -> Result<Vec<f64>> {
+        self.all_reduce(shards)
+    }
+}
+
+impl Drop for LocalCollective {
+    fn drop(&mut self) {
+        self.lock().a_rank_left = true;
+        self.group.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_sum_does_not_depend_on_who_owns_a_shard() {
+        let buffer = |shard: usize| vec![0.1f32 * (shard as f32 + 1.0), 1e8 / (shard as f32 + 3.0)];
+        let sum_with = |world_size: usize| {
+            let ranks: Vec<_> = LocalCollective::group(world_size)
+                .into_iter()
+                .map(|ours| {
+                    let shards = (0..8).filter(|shard| shard % world_size == ours.rank());
+                    let shards = shards.map(|shard| (shard, buffer(shard))).collect();
+                    thread::spawn(move || ours.all_reduce_f32(shards).unwrap())
+                })
+                .collect();
+            let sums: Vec<Vec<f32>> = ranks.into_iter().map(|rank| rank.join().unwrap()).collect();
+            assert!(sums.iter().all(|sum| sum == &sums[0]));
+            sums[0].clone()
+        };
+        let alone = sum_with(1);
+        for world_size in [2, 3, 5, 8] {
+            assert_eq!(sum_with(world_size), alone);
+        }
+    }
+
+    #[test]
+    fn a_rank_that_leaves_wakes_the_others_with_an_error() {
+        let mut group = LocalCollective::group(2);
+        let leaver = group.pop().unwrap();
+        let waiter = group.pop().unwrap();
+        let waiting = thread::spawn(move || waiter.barrier());
+        drop(leaver);
+        assert!(matches!(waiting.join().unwrap(), Err(Error::Peer)));
+    }
+}

@@ -1,0 +1,59 @@
+//! What can go wrong in this crate, by what the caller can do about it.
+
+/// The errors of this crate. Messages are one lower-case sentence that names what was wrong and what helps.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A NULL where none is allowed.
+    #[error("{0}")]
+    Null(String),
+    /// An option out of range, or data that cannot be trained on.
+    #[error("{0}")]
+    Invalid(String),
+    /// A column of a type that does not fit.
+    #[error("{0}")]
+    Type(String),
+    /// Something that this build does not do.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A model file that is damaged, or that is not what its manifest says.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The caller asked to stop.
+    #[error("the statement was cancelled")]
+    Cancelled,
+    /// Another rank of this training failed first; its own error is the one to show.
+    #[error("another worker of this training failed")]
+    Peer,
+    /// The operating system refused.
+    #[error("{0}")]
+    Io(String),
+    /// A bug of ours, or of a library below us.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The result of everything fallible in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        // candle appends a backtrace to its message when RUST_BACKTRACE is set.
+        let text = error.to_string();
+        Error::Internal(format!(
+            "tensor: {}",
+            text.lines().next().unwrap_or_default()
+        ))
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Error::Internal(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Error::Io(error.to_string())
+    }
+}

@@ -1,0 +1,735 @@
+//! The training of one rank, from its rows to a model that is the same on every rank.
+//!
+//! ```text
+//! rows ─ prepare ─▶ shards ─┬─ network: epochs of steps over slices of all shards ─┬─▶ evaluate ─▶ Trained
+//!                           ├─ linear: L-BFGS over all rows                         ┤
+//!                           └─ linear_reg: normal equations                         ┘
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor, Var, WithDType};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::collective::Collective;
+use crate::features::Features;
+use crate::labels::Labels;
+use crate::lbfgs;
+use crate::loss::{Loss, LossSum};
+use crate::metrics::{Classified, Metric, classifier, regressor};
+use crate::model::{Input, Model, ModelConfig, ModelType, Network, Parameter, probabilities};
+use crate::normal_equation;
+use crate::optim::{OptimizerState, Penalty, clip_norm};
+use crate::options::{Optimizer, TrainOptions};
+use crate::prepare::{Prepared, RankRows, Rows, Shard, prepare};
+use crate::random;
+use crate::schedule::factor;
+use crate::signature::Signature;
+use crate::{Error, Result};
+
+/// The version of the model files that this build writes.
+pub const FORMAT_VERSION: u32 = 1;
+const EPOCHS_DEFAULT: usize = 50;
+const ITERATIONS_DEFAULT: usize = 500;
+/// Epochs without progress before early stopping.
+const PATIENCE: usize = 5;
+/// Rows of one forward pass outside of training steps.
+const CHUNK_ROWS: usize = 4_096;
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// What is trained, on what.
+#[derive(Debug, Clone)]
+pub struct TrainSpec {
+    /// Features and label.
+    pub signature: Signature,
+    /// How.
+    pub options: TrainOptions,
+    /// Number of virtual shards.
+    pub shards: usize,
+}
+
+/// How a training is watched and stopped.
+#[derive(Clone, Default)]
+pub struct Control {
+    /// Set to stop at the next step.
+    pub cancelled: Arc<AtomicBool>,
+    /// Told of progress, by rank 0 only.
+    pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("cancelled", &self.cancelled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    fn check(&self) -> Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn report(&self, progress: impl FnOnce() -> Progress) {
+        if let Some(report) = &self.progress {
+            report(progress());
+        }
+    }
+}
+
+/// Where a training is.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// Within an epoch.
+    Step {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// Epochs at most.
+        epochs: usize,
+        /// Share of the epoch done.
+        share: f64,
+        /// Training rows a second since the start.
+        rows_per_second: f64,
+        /// Seconds to the last epoch, if none stops early.
+        remaining_s: f64,
+    },
+    /// At the end of an epoch.
+    Epoch(EpochRecord),
+}
+
+/// What is kept of an epoch, or of an iteration of a full-batch solver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean loss of the training rows.
+    pub train_loss: f64,
+    /// Mean loss of the evaluation rows, if there are any.
+    pub eval_loss: Option<f64>,
+    /// The learning rate of the last step; `None` for a solver without one.
+    pub learn_rate: Option<f64>,
+    /// Wall time of the epoch.
+    pub duration_ms: u64,
+}
+
+/// A trained model and how it came about.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// Everything but the weights.
+    pub config: ModelConfig,
+    /// The weights, flat in the order of the network's parameters.
+    pub weights: Vec<f32>,
+    /// One record an epoch.
+    pub history: Vec<EpochRecord>,
+    /// Metrics of the evaluation rows, or of the training rows if there are none.
+    pub metrics: Vec<Metric>,
+    /// Mean loss of the training rows under the final weights.
+    pub train_loss: f64,
+    /// Mean loss of the evaluation rows, if there are any.
+    pub eval_loss: Option<f64>,
+    /// Rows trained on.
+    pub train_rows: u64,
+    /// Rows evaluated with.
+    pub eval_rows: u64,
+    /// Rows left out because of a NULL.
+    pub skipped_rows: u64,
+    /// A hash of all rows as a multiset.
+    pub rows_hash: u128,
+    /// Rows of one step.
+    pub batch_size: usize,
+    /// How the weights were found.
+    pub optimizer: Optimizer,
+}
+
+/// Trains on the rows of this rank together with all other ranks.
+///
+/// # Errors
+/// What [`prepare`] refuses; [`Error::Invalid`] if the loss is not finite; [`Error::Cancelled`]; [`Error::Peer`] if
+/// another rank failed.
+pub fn fit(
+    spec: &TrainSpec,
+    model_type: &dyn ModelType,
+    rows: RankRows,
+    collective: &dyn Collective,
+    control: &Control,
+) -> Result<Trained> {
+    let options = &spec.options;
+    let prepared = prepare(
+        &spec.signature,
+        model_type.task(),
+        options,
+        spec.shards,
+        rows,
+        collective,
+    )?;
+    let shape = prepared.encoder.shape();
+    let network = model_type.network(shape, prepared.labels.outputs(), options);
+    let optimizer = options
+        .optimizer
+        .unwrap_or_else(|| model_type.default_optimizer(shape, options));
+    let training = Training {
+        network: network.as_ref(),
+        loss: prepared.labels.loss(),
+        batch_size: options
+            .batch_size
+            .unwrap_or_else(|| default_batch_size(prepared.train_rows())),
+        prepared: &prepared,
+        options,
+        collective,
+        control,
+        started: Instant::now(),
+    };
+    let (weights, mut history) = match optimizer {
+        Optimizer::NormalEquation => training.solve()?,
+        Optimizer::Lbfgs => training.lbfgs()?,
+        Optimizer::Adamw | Optimizer::Sgd => training.descend(optimizer)?,
+    };
+    let unit = training.loss_unit();
+    history.iter_mut().for_each(|record| {
+        record.train_loss *= unit;
+        record.eval_loss = record.eval_loss.map(|loss| loss * unit);
+    });
+    let train_loss = training
+        .mean_loss(&weights, |shard| &shard.train)?
+        .unwrap_or(f64::NAN)
+        * unit;
+    let eval_loss = training
+        .mean_loss(&weights, |shard| &shard.eval)?
+        .map(|loss| loss * unit);
+    if !train_loss.is_finite() || weights.iter().any(|weight| !weight.is_finite()) {
+        return Err(training.diverged(history.len()));
+    }
+    let metrics = training.metrics(&weights)?;
+    Ok(Trained {
+        config: ModelConfig {
+            format_version: FORMAT_VERSION,
+            signature: spec.signature.clone(),
+            encoders: prepared.encoder.columns().to_vec(),
+            labels: prepared.labels.clone(),
+            options: options.clone(),
+        },
+        weights,
+        history,
+        metrics,
+        train_loss,
+        eval_loss,
+        train_rows: prepared.train_rows(),
+        eval_rows: prepared.eval_rows,
+        skipped_rows: prepared.skipped_rows,
+        rows_hash: prepared.rows_hash,
+        batch_size: training.batch_size,
+        optimizer,
+    })
+}
+
+impl Trained {
+    /// The model, ready to predict.
+    pub fn model(&self, model_type: &dyn ModelType) -> Result<Model> {
+        Model::new(self.config.clone(), model_type, &self.weights)
+    }
+}
+
+/// Some sixty steps an epoch: small data needs many steps, large data wide ones.
+fn default_batch_size(train_rows: u64) -> usize {
+    (train_rows / 64).next_power_of_two().clamp(32, 1_024) as usize
+}
+
+/// What all ways of finding weights share.
+struct Training<'a> {
+    network: &'a dyn Network,
+    loss: Loss,
+    batch_size: usize,
+    prepared: &'a Prepared,
+    options: &'a TrainOptions,
+    collective: &'a dyn Collective,
+    control: &'a Control,
+    started: Instant,
+}
+
+type Found = (Vec<f32>, Vec<EpochRecord>);
+
+impl Training<'_> {
+    /// Minibatch descent: each step takes its share of every shard and sums gradients over shards in a fixed tree.
+    fn descend(&self, optimizer: Optimizer) -> Result<Found> {
+        let specs = self.network.parameters();
+        let mut weights: Vec<f32> = specs
+            .iter()
+            .flat_map(|spec| spec.initial_values(self.options.seed))
+            .collect();
+        let mut state = match optimizer {
+            Optimizer::Sgd => OptimizerState::sgd(weights.len()),
+            _ => OptimizerState::adamw(weights.len()),
+        };
+        let penalised = penalised(specs);
+        let penalty = Penalty {
+            l1: self.options.l1_reg as f32,
+            l2: self.options.l2_reg as f32,
+        };
+        let epochs = self.options.epochs.unwrap_or(EPOCHS_DEFAULT);
+        let steps = (self.prepared.train_rows() as usize).div_ceil(self.batch_size);
+        let mut history = Vec::with_capacity(epochs);
+        let mut best = Best::new(weights.clone());
+        for epoch in 0..epochs {
+            let began = Instant::now();
+            let orders = self.orders(epoch);
+            let (mut loss, mut weight, mut learn_rate) = (0.0, 0.0, 0.0);
+            let mut last_report = Instant::now();
+            for step in 0..steps {
+                self.control.check()?;
+                let progress = (epoch * steps + step) as f64 / (epochs * steps) as f64;
+                learn_rate = self.options.learn_rate * factor(self.options.lr_schedule, progress);
+                let mut sum = self.step_gradient(&weights, &orders, (epoch, step, steps))?;
+                let (step_weight, step_loss) = (sum.pop().unwrap_or(0.0), sum.pop().unwrap_or(0.0));
+                if !step_loss.is_finite() || sum.iter().any(|slope| !slope.is_finite()) {
+                    return Err(self.diverged(epoch + 1));
+                }
+                loss += f64::from(step_loss);
+                weight += f64::from(step_weight);
+                if step_weight > 0.0 {
+                    sum.iter_mut().for_each(|slope| *slope /= step_weight);
+                    if let Some(norm_max) = self.options.clip_norm {
+                        clip_norm(&mut sum, norm_max);
+                    }
+                    state.step(&mut weights, &sum, learn_rate as f32, penalty, &penalised);
+                }
+                if last_report.elapsed() > PROGRESS_EVERY {
+                    last_report = Instant::now();
+                    self.report_step(epoch, epochs, (step + 1) as f64 / steps as f64);
+                }
+            }
+            let record = EpochRecord {
+                epoch: epoch + 1,
+                train_loss: loss / weight.max(f64::MIN_POSITIVE),
+                eval_loss: self.mean_loss(&weights, |shard| &shard.eval)?,
+                learn_rate: Some(learn_rate),
+                duration_ms: began.elapsed().as_millis() as u64,
+            };
+            self.report_epoch(&record);
+            let watched = record.eval_loss.unwrap_or(record.train_loss);
+            history.push(record);
+            if !watched.is_finite() {
+                return Err(self.diverged(epoch + 1));
+            }
+            let has_stalled = best.has_stalled(watched, &weights, self.options.min_rel_progress);
+            if (self.options.early_stop && has_stalled) || self.is_out_of_time()? {
+                break;
+            }
+        }
+        let weights = if self.options.early_stop {
+            best.weights
+        } else {
+            weights
+        };
+        Ok((weights, history))
+    }
+
+    /// The order of the training rows of each shard in an epoch.
+    fn orders(&self, epoch: usize) -> Vec<Vec<u32>> {
+        let order = |shard: &Shard| {
+            let mut stream = random::stream(
+                self.options.seed,
+                "order",
+                &[epoch as u64, shard.number as u64],
+            );
+            random::permutation(shard.train.labels.len(), &mut stream)
+        };
+        self.prepared.shards.iter().map(order).collect()
+    }
+
+    /// The gradient of the step's loss summed over all shards, then the loss, then the sum of weights.
+    fn step_gradient(
+        &self,
+        weights: &[f32],
+        orders: &[Vec<u32>],
+        at: (usize, usize, usize),
+    ) -> Result<Vec<f32>> {
+        let (epoch, step, steps) = at;
+        let variables = variables(self.network.parameters(), weights)?;
+        let mut buffers = Vec::with_capacity(orders.len());
+        for (shard, order) in self.prepared.shards.iter().zip(orders) {
+            let rows = order.len();
+            let slice = &order[rows * step / steps..rows * (step + 1) / steps];
+            let mut sum = vec![0.0f32; weights.len()];
+            let (mut weight, mut loss) = (0.0, 0.0);
+            if !slice.is_empty() {
+                let counters = [epoch as u64, step as u64, shard.number as u64];
+                let mut random = random::stream(self.options.seed, "dropout", &counters);
+                let batch = shard.train.gather(slice);
+                let at = self.gradient(&variables, &batch, Some(&mut random), &mut sum)?;
+                (weight, loss) = (at.weight as f32, at.loss as f32);
+            }
+            sum.extend([loss, weight]);
+            buffers.push((shard.number, sum));
+        }
+        self.collective.all_reduce_f32(buffers)
+    }
+
+    /// Adds the gradient of the summed loss of `rows` to `sum`.
+    fn gradient<T: WithDType + std::ops::AddAssign>(
+        &self,
+        variables: &[Var],
+        rows: &Rows,
+        random: Option<&mut ChaCha8Rng>,
+        sum: &mut [T],
+    ) -> Result<LossSum> {
+        let parameters: Vec<Tensor> = variables
+            .iter()
+            .map(|variable| variable.as_tensor().clone())
+            .collect();
+        let input = Input::new(&rows.features, T::DTYPE, &Device::Cpu)?;
+        let outputs = self.network.forward(&parameters, &input, random)?;
+        let values = outputs.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+        let loss = self.loss.evaluate(&values, &rows.labels, &rows.weights)?;
+        let slope = Tensor::from_slice(&loss.gradient, outputs.shape(), &Device::Cpu)?
+            .to_dtype(T::DTYPE)?;
+        let gradients = (outputs * slope)?.sum_all()?.backward()?;
+        let mut offset = 0;
+        for (variable, spec) in variables.iter().zip(self.network.parameters()) {
+            let gradient = gradients.get(variable).ok_or_else(|| {
+                Error::Internal(format!(
+                    "parameter \"{}\" received no gradient; the network cuts it",
+                    spec.name
+                ))
+            })?;
+            let values = gradient.flatten_all()?.to_vec1::<T>()?;
+            sum[offset..][..values.len()]
+                .iter_mut()
+                .zip(values)
+                .for_each(|(sum, value)| *sum += value);
+            offset += spec.len();
+        }
+        Ok(loss)
+    }
+
+    /// L-BFGS on the mean loss of all training rows, in f64.
+    fn lbfgs(&self) -> Result<Found> {
+        let specs = self.network.parameters();
+        let start: Vec<f64> = specs
+            .iter()
+            .flat_map(|spec| spec.initial_values(self.options.seed))
+            .map(f64::from)
+            .collect();
+        let penalised = penalised(specs);
+        let weigh = |penalty: f64| {
+            penalised
+                .iter()
+                .map(|is| if *is { penalty } else { 0.0 })
+                .collect::<Vec<f64>>()
+        };
+        let l2 = weigh(self.options.l2_reg);
+        let settings = lbfgs::Settings {
+            iterations_max: self.options.epochs.unwrap_or(ITERATIONS_DEFAULT),
+            gradient_tolerance: 1e-7,
+            l1: weigh(self.options.l1_reg),
+        };
+        let mut history = Vec::new();
+        let mut began = Instant::now();
+        let function = |weights: &[f64]| {
+            let (mut value, mut gradient) = self.full_gradient(weights)?;
+            for ((weight, slope), l2) in weights.iter().zip(&mut gradient).zip(&l2) {
+                value += 0.5 * l2 * weight * weight;
+                *slope += l2 * weight;
+            }
+            Ok((value, gradient))
+        };
+        let on_iteration = |iteration: usize, value: f64| {
+            let duration_ms = began.elapsed().as_millis() as u64;
+            let record = EpochRecord {
+                epoch: iteration,
+                train_loss: value,
+                eval_loss: None,
+                learn_rate: None,
+                duration_ms,
+            };
+            began = Instant::now();
+            self.report_epoch(&record);
+            history.push(record);
+            Ok(!self.is_out_of_time()?)
+        };
+        let found = lbfgs::minimise(start, &settings, function, on_iteration)?;
+        Ok((
+            found.into_iter().map(|weight| weight as f32).collect(),
+            history,
+        ))
+    }
+
+    fn full_gradient(&self, weights: &[f64]) -> Result<(f64, Vec<f64>)> {
+        let variables = variables(self.network.parameters(), weights)?;
+        let mut buffers = Vec::with_capacity(self.prepared.shards.len());
+        for shard in &self.prepared.shards {
+            let mut sum = vec![0.0f64; weights.len()];
+            let (mut loss, mut weight) = (0.0, 0.0);
+            for chunk in shard.train.chunks() {
+                self.control.check()?;
+                let at = self.gradient(&variables, &chunk, None, &mut sum)?;
+                loss += at.loss;
+                weight += at.weight;
+            }
+            sum.extend([loss, weight]);
+            buffers.push((shard.number, sum));
+        }
+        let mut sum = self.collective.all_reduce_f64(buffers)?;
+        let (weight, loss) = (sum.pop().unwrap_or(0.0), sum.pop().unwrap_or(0.0));
+        if !loss.is_finite() {
+            return Err(self.diverged(1));
+        }
+        sum.iter_mut().for_each(|slope| *slope /= weight);
+        Ok((loss / weight, sum))
+    }
+
+    /// Least squares in closed form.
+    fn solve(&self) -> Result<Found> {
+        let began = Instant::now();
+        let shape = self.prepared.encoder.shape();
+        let rows = self.prepared.train_rows();
+        let check = || self.control.check();
+        let l2 = self.options.l2_reg;
+        let found = normal_equation::solve(
+            &self.prepared.shards,
+            shape,
+            l2,
+            rows,
+            self.collective,
+            &check,
+        )?;
+        let weights: Vec<f32> = found.into_iter().map(|weight| weight as f32).collect();
+        let record = EpochRecord {
+            epoch: 1,
+            train_loss: self
+                .mean_loss(&weights, |shard| &shard.train)?
+                .unwrap_or(f64::NAN),
+            eval_loss: self.mean_loss(&weights, |shard| &shard.eval)?,
+            learn_rate: None,
+            duration_ms: began.elapsed().as_millis() as u64,
+        };
+        self.report_epoch(&record);
+        Ok((weights, vec![record]))
+    }
+
+    /// The mean loss of one side of the split; `None` if it has no rows.
+    fn mean_loss(&self, weights: &[f32], side: impl Fn(&Shard) -> &Rows) -> Result<Option<f64>> {
+        let mut buffers = Vec::with_capacity(self.prepared.shards.len());
+        for shard in &self.prepared.shards {
+            let (mut loss, mut weight) = (0.0, 0.0);
+            for chunk in side(shard).chunks() {
+                self.control.check()?;
+                let outputs: Vec<f64> = self
+                    .outputs(weights, &chunk.features)?
+                    .into_iter()
+                    .map(f64::from)
+                    .collect();
+                let sum = self
+                    .loss
+                    .evaluate(&outputs, &chunk.labels, &chunk.weights)?;
+                loss += sum.loss;
+                weight += sum.weight;
+            }
+            buffers.push((shard.number, vec![loss, weight]));
+        }
+        let sum = self.collective.all_reduce_f64(buffers)?;
+        Ok((sum[1] > 0.0).then(|| sum[0] / sum[1]))
+    }
+
+    fn outputs(&self, weights: &[f32], features: &Features) -> Result<Vec<f32>> {
+        let parameters: Vec<Tensor> = tensors(self.network.parameters(), weights)?;
+        let input = Input::new(features, DType::F32, &Device::Cpu)?;
+        Ok(self
+            .network
+            .forward(&parameters, &input, None)?
+            .flatten_all()?
+            .to_vec1()?)
+    }
+
+    /// Metrics of the evaluation rows, or of the training rows if there are none, over all ranks in shard order.
+    fn metrics(&self, weights: &[f32]) -> Result<Vec<Metric>> {
+        let has_eval = self.prepared.eval_rows > 0;
+        let mut ours: Vec<(usize, Vec<f64>, Vec<f32>)> = Vec::new();
+        for shard in &self.prepared.shards {
+            let rows = if has_eval { &shard.eval } else { &shard.train };
+            let mut outputs = Vec::new();
+            for chunk in rows.chunks() {
+                outputs.extend(self.outputs(weights, &chunk.features)?);
+            }
+            ours.push((shard.number, rows.labels.clone(), outputs));
+        }
+        let unreadable =
+            |error: serde_json::Error| Error::Internal(format!("message of a worker: {error}"));
+        let message = serde_json::to_vec(&ours).map_err(unreadable)?;
+        let mut all: Vec<(usize, Vec<f64>, Vec<f32>)> = Vec::new();
+        for message in self.collective.all_gather(message)? {
+            all.extend(serde_json::from_slice::<Vec<_>>(&message).map_err(unreadable)?);
+        }
+        all.sort_by_key(|(shard, ..)| *shard);
+        let labels: Vec<f64> = all
+            .iter()
+            .flat_map(|(_, labels, _)| labels.iter().copied())
+            .collect();
+        let outputs: Vec<f32> = all
+            .iter()
+            .flat_map(|(.., outputs)| outputs.iter().copied())
+            .collect();
+        Ok(match &self.prepared.labels {
+            Labels::Number { mean, std } => {
+                let labels: Vec<f64> = labels.iter().map(|label| label * std + mean).collect();
+                let predicted: Vec<f64> = outputs
+                    .iter()
+                    .map(|output| f64::from(*output) * std + mean)
+                    .collect();
+                regressor(&labels, &predicted)
+            }
+            known @ Labels::Classes { values } => {
+                let probabilities = probabilities(&outputs, values.len());
+                classifier(&Classified {
+                    classes: values.len(),
+                    labels: labels.iter().map(|label| Some(*label as u32)).collect(),
+                    predicted: known.predict(&probabilities, 0.5),
+                    probabilities,
+                })
+            }
+        })
+    }
+
+    /// What a mean loss is multiplied with to be one that people know: the mean squared error in the label's units.
+    fn loss_unit(&self) -> f64 {
+        match &self.prepared.labels {
+            Labels::Number { std, .. } => 2.0 * std * std,
+            Labels::Classes { .. } => 1.0,
+        }
+    }
+
+    fn is_out_of_time(&self) -> Result<bool> {
+        let Some(seconds) = self.options.max_runtime_s else {
+            return Ok(false);
+        };
+        // Clocks differ, so one rank's decision must be everybody's.
+        let is_over = self.started.elapsed().as_secs_f64() > seconds;
+        let all = self.collective.all_gather(vec![u8::from(is_over)])?;
+        Ok(all.iter().any(|vote| vote.first() == Some(&1)))
+    }
+
+    fn report_step(&self, epoch: usize, epochs: usize, share: f64) {
+        if self.collective.rank() > 0 {
+            return;
+        }
+        let done = epoch as f64 + share;
+        let elapsed = self.started.elapsed().as_secs_f64();
+        self.control.report(|| Progress::Step {
+            epoch: epoch + 1,
+            epochs,
+            share,
+            rows_per_second: done * self.prepared.train_rows() as f64 / elapsed,
+            remaining_s: elapsed / done * (epochs as f64 - done),
+        });
+    }
+
+    fn report_epoch(&self, record: &EpochRecord) {
+        if self.collective.rank() == 0 {
+            let unit = self.loss_unit();
+            self.control.report(|| {
+                Progress::Epoch(EpochRecord {
+                    train_loss: record.train_loss * unit,
+                    eval_loss: record.eval_loss.map(|loss| loss * unit),
+                    ..record.clone()
+                })
+            });
+        }
+    }
+
+    fn diverged(&self, epoch: usize) -> Error {
+        Error::Invalid(format!(
+            "the loss is not finite in epoch {epoch}; lower learn_rate (now {}), or set clip_norm",
+            self.options.learn_rate
+        ))
+    }
+}
+
+/// The weights of the best epoch, and how long ago it was.
+struct Best {
+    weights: Vec<f32>,
+    loss: f64,
+    /// The loss that the last progress was measured from.
+    mark: f64,
+    epochs_since: usize,
+}
+
+impl Best {
+    fn new(weights: Vec<f32>) -> Self {
+        Self {
+            weights,
+            loss: f64::INFINITY,
+            mark: f64::INFINITY,
+            epochs_since: 0,
+        }
+    }
+
+    fn has_stalled(&mut self, loss: f64, weights: &[f32], min_rel_progress: f64) -> bool {
+        if loss < self.loss {
+            self.loss = loss;
+            self.weights.copy_from_slice(weights);
+        }
+        if loss < self.mark * (1.0 - min_rel_progress) || self.mark.is_infinite() {
+            self.mark = loss;
+            self.epochs_since = 0;
+        } else {
+            self.epochs_since += 1;
+        }
+        self.epochs_since >= PATIENCE
+    }
+}
+
+impl Rows {
+    /// The rows at these positions, in this order.
+    fn gather(&self, order: &[u32]) -> Self {
+        let pick = |values: &[f64]| order.iter().map(|&row| values[row as usize]).collect();
+        Self {
+            features: self.features.gather(order),
+            labels: pick(&self.labels),
+            weights: pick(&self.weights),
+        }
+    }
+
+    /// All rows in order, some thousands at a time.
+    fn chunks(&self) -> impl Iterator<Item = Rows> + '_ {
+        let rows = self.labels.len() as u32;
+        (0..rows).step_by(CHUNK_ROWS).map(move |start| {
+            let order: Vec<u32> = (start..rows.min(start + CHUNK_ROWS as u32)).collect();
+            self.gather(&order)
+        })
+    }
+}
+
+fn penalised(specs: &[Parameter]) -> Vec<bool> {
+    specs
+        .iter()
+        .flat_map(|spec| std::iter::repeat_n(spec.penalised, spec.len()))
+        .collect()
+}
+
+fn tensors<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Tensor>> {
+    let mut rest = weights;
+    let mut tensors = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let (values, tail) = rest.split_at(spec.len());
+        rest = tail;
+        tensors.push(Tensor::from_slice(
+            values,
+            spec.shape.as_slice(),
+            &Device::Cpu,
+        )?);
+    }
+    Ok(tensors)
+}
+
+fn variables<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Var>> {
+    tensors(specs, weights)?
+        .iter()
+        .map(|tensor| Ok(Var::from_tensor(tensor)?))
+        .collect()
+}

@@ -1,0 +1,281 @@
+//! Labels: from a column to what a loss takes, and from outputs back to the label's own type.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, ListArray,
+    StringArray, StructArray, UInt32Array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, Date32Type, Field, Fields, Float64Type, Int64Type};
+use serde::{Deserialize, Serialize};
+
+use crate::loss::Loss;
+use crate::model::Task;
+use crate::signature::{canonical_type, is_number, type_name};
+use crate::{Error, Result};
+
+/// A label of a classifier. The order is that of SQL.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassValue {
+    /// false < true
+    Boolean(bool),
+    /// Any integer type.
+    Integer(i64),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Any string type, ordered by bytes.
+    Text(String),
+}
+
+impl std::fmt::Display for ClassValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Boolean(value) => value.fmt(f),
+            Self::Integer(value) => value.fmt(f),
+            Self::Text(value) => value.fmt(f),
+            Self::Date(days) => {
+                let date = Date32Array::from(vec![*days]);
+                let text = arrow::util::display::array_value_to_string(&date, 0)
+                    .map_err(|_| std::fmt::Error)?;
+                text.fmt(f)
+            }
+        }
+    }
+}
+
+/// What the outputs of a model mean, learnt in training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Labels {
+    /// A number: the output times `std` plus `mean`.
+    Number {
+        /// The mean label of the training rows.
+        mean: f64,
+        /// Their standard deviation, 1 if they do not vary.
+        std: f64,
+    },
+    /// One of these, ascending.
+    Classes {
+        /// The classes.
+        values: Vec<ClassValue>,
+    },
+}
+
+/// Refuses label types that the task cannot have.
+///
+/// # Errors
+/// [`Error::Type`] with the remedy.
+pub fn check_label_type(name: &str, data_type: &DataType, task: Task) -> Result<()> {
+    let canonical = canonical_type(data_type);
+    match task {
+        Task::Regression if is_number(&canonical) => Ok(()),
+        Task::Regression => Err(Error::Type(format!(
+            "label \"{name}\" is {}, a regressor needs a number; CAST it, or use a classifier",
+            type_name(data_type)
+        ))),
+        Task::Classification => match canonical {
+            DataType::Boolean | DataType::Utf8 | DataType::Date32 => Ok(()),
+            integer if integer.is_integer() => Ok(()),
+            _ => Err(Error::Type(format!(
+                "label \"{name}\" is {}, a classifier needs a string, integer, boolean or date; CAST it, or use a \
+                 regressor",
+                type_name(data_type)
+            ))),
+        },
+    }
+}
+
+/// The label of each row as a class; `None` where it is NULL.
+pub fn class_values(array: &ArrayRef) -> Result<Vec<Option<ClassValue>>> {
+    let rows = 0..array.len();
+    let canonical = canonical_type(array.data_type());
+    macro_rules! collect {
+        ($target:expr, $as:ident :: <$type:ty>, $make:expr) => {{
+            let array = cast(array, &$target)?;
+            let array = array.$as::<$type>();
+            Ok(rows
+                .map(|row| array.is_valid(row).then(|| $make(array.value(row))))
+                .collect())
+        }};
+    }
+    match canonical {
+        DataType::Boolean => {
+            let array = cast(array, &DataType::Boolean)?;
+            let array = array.as_boolean();
+            Ok(rows
+                .map(|row| {
+                    array
+                        .is_valid(row)
+                        .then(|| ClassValue::Boolean(array.value(row)))
+                })
+                .collect())
+        }
+        DataType::Date32 => collect!(
+            DataType::Date32,
+            as_primitive::<Date32Type>,
+            ClassValue::Date
+        ),
+        DataType::Utf8 => collect!(DataType::Utf8, as_string::<i32>, |text: &str| {
+            ClassValue::Text(text.into())
+        }),
+        _ => collect!(
+            DataType::Int64,
+            as_primitive::<Int64Type>,
+            ClassValue::Integer
+        ),
+    }
+}
+
+/// The label of each row as a number.
+pub fn numbers(array: &ArrayRef) -> Result<Float64Array> {
+    Ok(cast(array, &DataType::Float64)?
+        .as_primitive::<Float64Type>()
+        .clone())
+}
+
+impl Labels {
+    /// Number of classes; 0 for a number.
+    pub fn class_count(&self) -> usize {
+        match self {
+            Labels::Number { .. } => 0,
+            Labels::Classes { values } => values.len(),
+        }
+    }
+
+    /// Outputs a row of the network.
+    pub fn outputs(&self) -> usize {
+        self.loss().outputs()
+    }
+
+    /// The loss that fits.
+    pub fn loss(&self) -> Loss {
+        match self.class_count() {
+            0 => Loss::Squared,
+            2 => Loss::Binary,
+            classes => Loss::Classes(classes),
+        }
+    }
+
+    /// The position of a class, `None` if training did not see it.
+    pub fn position(&self, value: &ClassValue) -> Option<u32> {
+        match self {
+            Labels::Number { .. } => None,
+            Labels::Classes { values } => values
+                .binary_search(value)
+                .ok()
+                .map(|position| position as u32),
+        }
+    }
+
+    /// The predicted class of each row of `probabilities` `[rows, classes]`.
+    pub fn predict(&self, probabilities: &[f64], threshold: f64) -> Vec<u32> {
+        let classes = self.class_count().max(1);
+        let rows = probabilities.chunks_exact(classes);
+        match classes {
+            2 => rows.map(|row| u32::from(row[1] >= threshold)).collect(),
+            _ => rows.map(|row| by_probability(row)[0]).collect(),
+        }
+    }
+
+    /// The classes at these positions, in the label's own type.
+    pub fn to_array(
+        &self,
+        positions: &[u32],
+        valid: Option<&NullBuffer>,
+        data_type: &DataType,
+    ) -> Result<ArrayRef> {
+        let positions = UInt32Array::new(positions.to_vec().into(), valid.cloned());
+        Ok(take(&self.class_array(data_type)?, &positions, None)?)
+    }
+
+    fn class_array(&self, data_type: &DataType) -> Result<ArrayRef> {
+        let Labels::Classes { values } = self else {
+            return Err(Error::Internal("a regressor has no classes".into()));
+        };
+        let wrong = || Error::Corrupt("the classes of the model are not of one type".into());
+        macro_rules! array_of {
+            ($array:ty, $variant:path) => {{
+                let values: Option<Vec<_>> = values
+                    .iter()
+                    .map(|value| {
+                        if let $variant(value) = value {
+                            Some(value.clone())
+                        } else {
+                            None
+                        }
+                    })
+                    .collect();
+                Arc::new(<$array>::from(values.ok_or_else(wrong)?)) as ArrayRef
+            }};
+        }
+        let array = match values.first() {
+            Some(ClassValue::Boolean(_)) => array_of!(BooleanArray, ClassValue::Boolean),
+            Some(ClassValue::Integer(_)) => array_of!(Int64Array, ClassValue::Integer),
+            Some(ClassValue::Date(_)) => array_of!(Date32Array, ClassValue::Date),
+            Some(ClassValue::Text(_)) => array_of!(StringArray, ClassValue::Text),
+            None => return Err(wrong()),
+        };
+        Ok(cast(&array, data_type)?)
+    }
+
+    /// For each row a list of (label, probability), the most probable first.
+    pub fn probability_lists(
+        &self,
+        probabilities: &[f64],
+        valid: Option<&NullBuffer>,
+        top_k: Option<usize>,
+        data_type: &DataType,
+    ) -> Result<ArrayRef> {
+        let classes = self.class_count();
+        let kept = top_k.unwrap_or(classes).min(classes);
+        let rows = probabilities.len() / classes.max(1);
+        let mut positions = Vec::with_capacity(rows * kept);
+        let mut values = Vec::with_capacity(rows * kept);
+        for row in probabilities.chunks_exact(classes.max(1)) {
+            for &class in &by_probability(row)[..kept] {
+                positions.push(class);
+                values.push(row[class as usize]);
+            }
+        }
+        let fields = probability_fields(data_type);
+        let labels = self.to_array(&positions, None, data_type)?;
+        let entries = StructArray::new(
+            fields.clone(),
+            vec![labels, Arc::new(Float64Array::from(values))],
+            None,
+        );
+        let item = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(kept, rows));
+        Ok(Arc::new(ListArray::new(
+            item,
+            offsets,
+            Arc::new(entries),
+            valid.cloned(),
+        )))
+    }
+}
+
+/// The positions of a row's classes, most probable first, ties by label.
+fn by_probability(row: &[f64]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..row.len() as u32).collect();
+    order.sort_by(|left, right| row[*right as usize].total_cmp(&row[*left as usize]));
+    order
+}
+
+fn probability_fields(label: &DataType) -> Fields {
+    Fields::from(vec![
+        Field::new("label", label.clone(), true),
+        Field::new("prob", DataType::Float64, false),
+    ])
+}
+
+/// The type of the probabilities of a label of this type.
+pub fn probabilities_type(label: &DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(
+        DataType::Struct(probability_fields(label)),
+        true,
+    )))
+}

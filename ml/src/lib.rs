@@ -1,0 +1,35 @@
+//! Neural models: record batches and tensors in, predictions out. No SQL, no query engine.
+//!
+//! The contracts are [`model::ModelType`] (something TRAIN can make), [`model::Network`] (a differentiable function)
+//! and [`collective::Collective`] (how the ranks of a training meet). In the order in which data visits them:
+//!
+//! * training: [`signature`], [`shard`], [`prepare`], [`features`], [`labels`], [`fit`], [`artifact`]
+//! * prediction: [`artifact`], [`worker`], [`model::Model`]
+
+pub mod artifact;
+pub mod collective;
+pub mod features;
+pub mod fit;
+pub mod labels;
+pub mod loss;
+pub mod metrics;
+pub mod model;
+pub mod models;
+pub mod nn;
+pub mod optim;
+pub mod options;
+pub mod prepare;
+pub mod random;
+pub mod schedule;
+pub mod shard;
+pub mod signature;
+pub mod worker;
+
+mod error;
+mod lbfgs;
+mod normal_equation;
+
+pub use error::{Error, Result};
+
+// gemm is a dependency only to switch on the AVX-512 kernels of candle's products.
+use gemm as _;

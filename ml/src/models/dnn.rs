@@ -1,0 +1,60 @@
+//! `dnn_classifier` and `dnn_regressor`: perceptrons with hidden layers.
+
+use super::Mlp;
+use crate::features::InputShape;
+use crate::model::{ModelType, Network, Task};
+use crate::options::{Optimizer, TrainOptions};
+
+/// A network that tells classes apart.
+#[derive(Debug)]
+pub(super) struct DnnClassifier;
+
+/// A network that predicts a number.
+#[derive(Debug)]
+pub(super) struct DnnRegressor;
+
+impl ModelType for DnnClassifier {
+    fn name(&self) -> &str {
+        "dnn_classifier"
+    }
+
+    fn task(&self) -> Task {
+        Task::Classification
+    }
+
+    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
+        Optimizer::Adamw
+    }
+
+    fn network(
+        &self,
+        shape: &InputShape,
+        outputs: usize,
+        options: &TrainOptions,
+    ) -> Box<dyn Network> {
+        Box::new(Mlp::new(shape, &options.hidden_units, outputs, options))
+    }
+}
+
+impl ModelType for DnnRegressor {
+    fn name(&self) -> &str {
+        "dnn_regressor"
+    }
+
+    fn task(&self) -> Task {
+        Task::Regression
+    }
+
+    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
+        Optimizer::Adamw
+    }
+
+    fn network(
+        &self,
+        shape: &InputShape,
+        outputs: usize,
+        options: &TrainOptions,
+    ) -> Box<dyn Network> {
+        Box::new(Mlp::new(shape, &options.hidden_units, outputs, options))
+    }
+}

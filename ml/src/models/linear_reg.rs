@@ -1,0 +1,45 @@
+//! `linear_reg`: least squares.
+
+use super::Mlp;
+use crate::features::InputShape;
+use crate::model::{ModelType, Network, Task};
+use crate::options::{Optimizer, TrainOptions};
+
+/// Linear regression, solved exactly unless told otherwise.
+#[derive(Debug)]
+pub(super) struct LinearReg;
+
+/// Wider designs are solved iteratively: the normal equations take the square of the width in memory.
+const NORMAL_EQUATION_WIDTH_MAX: usize = 2_000;
+
+impl ModelType for LinearReg {
+    fn name(&self) -> &str {
+        "linear_reg"
+    }
+
+    fn task(&self) -> Task {
+        Task::Regression
+    }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
+
+    fn default_optimizer(&self, shape: &InputShape, options: &TrainOptions) -> Optimizer {
+        let fits = shape.numbers + shape.category_ids <= NORMAL_EQUATION_WIDTH_MAX;
+        if options.l1_reg == 0.0 && fits {
+            Optimizer::NormalEquation
+        } else {
+            Optimizer::Lbfgs
+        }
+    }
+
+    fn network(
+        &self,
+        shape: &InputShape,
+        outputs: usize,
+        options: &TrainOptions,
+    ) -> Box<dyn Network> {
+        Box::new(Mlp::new(shape, &[], outputs, options))
+    }
+}

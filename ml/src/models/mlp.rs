@@ -1,0 +1,141 @@
+//! The multilayer perceptron over numbers and categories.
+//!
+//! ```text
+//! numbers    ─ linear ──────┐
+//!                           + ─ activation ─ dropout ─ linear ─ … ─ outputs
+//! categories ─ embedding ───┘
+//! ```
+//! The categories' weights are those of a one-hot encoding, so without hidden layers this is a linear model.
+
+use candle_core::Tensor;
+use rand_chacha::ChaCha8Rng;
+
+use crate::features::InputShape;
+use crate::model::{Init, Input, Network, Parameter};
+use crate::nn::{activate, dropout, embedding_sum, linear};
+use crate::options::{Activation, TrainOptions};
+use crate::{Error, Result};
+
+/// A multilayer perceptron.
+#[derive(Debug)]
+pub struct Mlp {
+    parameters: Vec<Parameter>,
+    layers: usize,
+    has_numbers: bool,
+    has_categories: bool,
+    activation: Activation,
+    dropout_rate: f64,
+}
+
+impl Mlp {
+    /// A perceptron with these hidden layers.
+    pub fn new(
+        shape: &InputShape,
+        hidden: &[usize],
+        outputs: usize,
+        options: &TrainOptions,
+    ) -> Self {
+        let widths: Vec<usize> = hidden.iter().copied().chain([outputs]).collect();
+        let mut parameters = Vec::new();
+        let mut inputs = shape.numbers + shape.categories;
+        for (layer, &width) in widths.iter().enumerate() {
+            let is_output = layer + 1 == widths.len();
+            let bound = match (hidden.is_empty(), is_output, options.activation) {
+                // A linear model has no symmetry to break.
+                (true, ..) => 0.0,
+                (_, true, _) | (_, _, Activation::Tanh | Activation::Sigmoid) => {
+                    glorot(inputs, width)
+                }
+                _ => he(inputs),
+            };
+            let mut add = |name: &str, shape: Vec<usize>, init: Init, penalised: bool| {
+                parameters.push(Parameter {
+                    name: format!("layer{layer}.{name}"),
+                    shape,
+                    init,
+                    penalised,
+                });
+            };
+            if layer > 0 || shape.numbers > 0 {
+                let inputs = if layer == 0 { shape.numbers } else { inputs };
+                add("weight", vec![inputs, width], Init::Uniform { bound }, true);
+            }
+            if layer == 0 && shape.categories > 0 {
+                let init = Init::Categories {
+                    bound,
+                    unseen_ids: shape.unseen_ids.clone(),
+                };
+                add("categories", vec![shape.category_ids, width], init, true);
+            }
+            add("bias", vec![width], Init::Zeros, false);
+            inputs = width;
+        }
+        Self {
+            parameters,
+            layers: widths.len(),
+            has_numbers: shape.numbers > 0,
+            has_categories: shape.categories > 0,
+            activation: options.activation,
+            dropout_rate: options.dropout,
+        }
+    }
+
+    fn first_layer<'a>(
+        &self,
+        parameters: &mut impl Iterator<Item = &'a Tensor>,
+        input: &Input,
+    ) -> Result<Tensor> {
+        let mut next = || parameters.next().ok_or_else(too_few);
+        let numbers = match (&input.numbers, self.has_numbers) {
+            (Some(numbers), true) => Some(numbers.matmul(next()?)?),
+            _ => None,
+        };
+        let categories = match (&input.categories, self.has_categories) {
+            (Some(ids), true) => Some(embedding_sum(ids, next()?, input.rows)?),
+            _ => None,
+        };
+        let sum = match (numbers, categories) {
+            (Some(numbers), Some(categories)) => (numbers + categories)?,
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => return Err(Error::Internal("a network without inputs".into())),
+        };
+        Ok(sum.broadcast_add(next()?)?)
+    }
+}
+
+fn too_few() -> Error {
+    Error::Internal("fewer parameters than the network has".into())
+}
+
+fn he(inputs: usize) -> f32 {
+    (6.0 / inputs as f32).sqrt()
+}
+
+fn glorot(inputs: usize, outputs: usize) -> f32 {
+    (6.0 / (inputs + outputs) as f32).sqrt()
+}
+
+impl Network for Mlp {
+    fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    fn forward(
+        &self,
+        parameters: &[Tensor],
+        input: &Input,
+        mut random: Option<&mut ChaCha8Rng>,
+    ) -> Result<Tensor> {
+        let mut parameters = parameters.iter();
+        let mut x = self.first_layer(&mut parameters, input)?;
+        for _ in 1..self.layers {
+            x = activate(self.activation, &x)?;
+            if let (Some(random), true) = (random.as_deref_mut(), self.dropout_rate > 0.0) {
+                x = dropout(&x, self.dropout_rate, random)?;
+            }
+            let weight = parameters.next().ok_or_else(too_few)?;
+            x = linear(&x, weight, parameters.next().ok_or_else(too_few)?)?;
+        }
+        Ok(x)
+    }
+}

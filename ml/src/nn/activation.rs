@@ -1,0 +1,28 @@
+//! The functions between layers.
+
+use candle_core::Tensor;
+
+use crate::Result;
+use crate::options::Activation;
+
+/// Applies `activation` to each element.
+pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    match activation {
+        // As a product with a constant mask the slope at 0 is 0, as in PyTorch.
+        Activation::Relu => Ok((x * x.gt(0.0)?.to_dtype(x.dtype())?)?),
+        Activation::Gelu => {
+            let distribution = ((x * std::f64::consts::FRAC_1_SQRT_2)?
+                .erf()?
+                .affine(0.5, 0.5))?;
+            Ok((x * distribution)?)
+        }
+        Activation::Silu => Ok((x * sigmoid(x)?)?),
+        Activation::Tanh => Ok(x.tanh()?),
+        Activation::Sigmoid => sigmoid(x),
+    }
+}
+
+/// Through tanh, because 1 / (1 + exp(-x)) has no derivative once the exponential overflows.
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok((x * 0.5)?.tanh()?.affine(0.5, 0.5)?)
+}

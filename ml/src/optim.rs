@@ -1,0 +1,181 @@
+//! Optimisers over one flat buffer of parameters, with all of their state in the open.
+//!
+//! candle's AdamW hides its moments and its SGD has no momentum; here both are a pass over flat vectors, which a
+//! checkpoint can save.
+
+/// The step of the moving averages, as PyTorch's defaults.
+const BETA1: f32 = 0.9;
+const BETA2: f32 = 0.999;
+const EPSILON: f32 = 1e-8;
+const MOMENTUM: f32 = 0.9;
+
+/// An optimiser and its state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OptimizerState {
+    /// Decoupled weight decay: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
+    Adamw {
+        /// Moving average of the gradient.
+        mean: Vec<f32>,
+        /// Moving average of its square.
+        square: Vec<f32>,
+        /// Steps taken.
+        steps: i32,
+    },
+    /// Momentum as in Sutskever et al., 2013, in PyTorch's form.
+    Sgd {
+        /// The running direction.
+        velocity: Vec<f32>,
+    },
+}
+
+/// The penalties on weights, applied by the optimiser.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Penalty {
+    /// On the sum of absolute weights; applied as a proximal step, so that weights become exactly zero.
+    pub l1: f32,
+    /// On half the sum of squares.
+    pub l2: f32,
+}
+
+impl OptimizerState {
+    /// Adam with decoupled weight decay.
+    pub fn adamw(parameters: usize) -> Self {
+        Self::Adamw {
+            mean: vec![0.0; parameters],
+            square: vec![0.0; parameters],
+            steps: 0,
+        }
+    }
+
+    /// Stochastic gradient descent with momentum.
+    pub fn sgd(parameters: usize) -> Self {
+        Self::Sgd {
+            velocity: vec![0.0; parameters],
+        }
+    }
+
+    /// Moves `parameters` against `gradient`. `penalised` tells the weights from the biases.
+    pub fn step(
+        &mut self,
+        parameters: &mut [f32],
+        gradient: &[f32],
+        learn_rate: f32,
+        penalty: Penalty,
+        penalised: &[bool],
+    ) {
+        match self {
+            Self::Adamw {
+                mean,
+                square,
+                steps,
+            } => {
+                *steps += 1;
+                let mean_scale = 1.0 / (1.0 - BETA1.powi(*steps));
+                let square_scale = 1.0 / (1.0 - BETA2.powi(*steps));
+                for index in 0..parameters.len() {
+                    let slope = gradient[index];
+                    mean[index] = BETA1 * mean[index] + (1.0 - BETA1) * slope;
+                    square[index] = BETA2 * square[index] + (1.0 - BETA2) * slope * slope;
+                    let decay = if penalised[index] {
+                        penalty.l2 * parameters[index]
+                    } else {
+                        0.0
+                    };
+                    let direction = mean[index] * mean_scale
+                        / ((square[index] * square_scale).sqrt() + EPSILON);
+                    parameters[index] -= learn_rate * (direction + decay);
+                }
+            }
+            Self::Sgd { velocity } => {
+                for index in 0..parameters.len() {
+                    let decay = if penalised[index] {
+                        penalty.l2 * parameters[index]
+                    } else {
+                        0.0
+                    };
+                    velocity[index] = MOMENTUM * velocity[index] + gradient[index] + decay;
+                    parameters[index] -= learn_rate * velocity[index];
+                }
+            }
+        }
+        if penalty.l1 > 0.0 {
+            let shrink = learn_rate * penalty.l1;
+            for (weight, _) in parameters
+                .iter_mut()
+                .zip(penalised)
+                .filter(|(_, penalised)| **penalised)
+            {
+                *weight = weight.signum() * (weight.abs() - shrink).max(0.0);
+            }
+        }
+    }
+}
+
+/// Scales `gradient` down to length `norm_max` if it is longer.
+pub fn clip_norm(gradient: &mut [f32], norm_max: f64) {
+    let norm = gradient
+        .iter()
+        .map(|&slope| f64::from(slope).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    if norm > norm_max {
+        let scale = (norm_max / norm) as f32;
+        gradient.iter_mut().for_each(|slope| *slope *= scale);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descend(mut state: OptimizerState, learn_rate: f32, penalty: Penalty) -> f32 {
+        let mut parameters = [5.0f32];
+        for _ in 0..2_000 {
+            let gradient = [parameters[0] - 2.0];
+            state.step(&mut parameters, &gradient, learn_rate, penalty, &[true]);
+        }
+        parameters[0]
+    }
+
+    #[test]
+    fn both_find_the_minimum_of_a_parabola() {
+        assert!((descend(OptimizerState::adamw(1), 0.05, Penalty::default()) - 2.0).abs() < 1e-3);
+        assert!((descend(OptimizerState::sgd(1), 0.05, Penalty::default()) - 2.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn penalties_pull_towards_zero() {
+        // The minimum of (w-2)²/2 + w²/2 is 1, of (w-2)²/2 + 3|w| it is 0.
+        assert!(
+            (descend(OptimizerState::sgd(1), 0.05, Penalty { l1: 0.0, l2: 1.0 }) - 1.0).abs()
+                < 1e-5
+        );
+        assert_eq!(
+            descend(OptimizerState::sgd(1), 0.01, Penalty { l1: 30.0, l2: 0.0 }),
+            0.0
+        );
+    }
+
+    #[test]
+    fn the_first_adamw_step_is_the_learning_rate() {
+        let mut parameters = [1.0f32, -1.0];
+        let mut state = OptimizerState::adamw(2);
+        state.step(
+            &mut parameters,
+            &[0.3, -7.0],
+            0.01,
+            Penalty::default(),
+            &[true, true],
+        );
+        assert!((parameters[0] - 0.99).abs() < 1e-6 && (parameters[1] + 0.99).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_long_gradient_is_scaled_down_and_a_short_one_kept() {
+        let mut gradient = [3.0, 4.0];
+        clip_norm(&mut gradient, 10.0);
+        assert_eq!(gradient, [3.0, 4.0]);
+        clip_norm(&mut gradient, 1.0);
+        assert_eq!(gradient, [0.6, 0.8]);
+    }
+}

@@ -1,0 +1,175 @@
+//! How a model is trained: the options of TRAIN MODEL with their defaults.
+
+use serde::{Deserialize, Serialize};
+
+/// All that a training can be told. Ranges are checked where the text is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// The name of the model type.
+    pub model_type: String,
+    /// The widths of the hidden layers.
+    pub hidden_units: Vec<usize>,
+    /// The function between layers.
+    pub activation: Activation,
+    /// The share of hidden units left out at each step, in `[0, 1)`.
+    pub dropout: f64,
+    /// Rows of one whole step; chosen from the number of rows if `None`.
+    pub batch_size: Option<usize>,
+    /// Passes over the training rows, at most; 50 if `None`, or 500 iterations of a full-batch solver.
+    pub epochs: Option<usize>,
+    /// The step size of the optimiser.
+    pub learn_rate: f64,
+    /// How weights are found; chosen by the model type if `None`.
+    pub optimizer: Option<Optimizer>,
+    /// How the learning rate changes over the epochs.
+    pub lr_schedule: Schedule,
+    /// Weight of the sum of absolute weights beside the mean loss.
+    pub l1_reg: f64,
+    /// Weight of half the sum of squared weights beside the mean loss.
+    pub l2_reg: f64,
+    /// Gradients longer than this are scaled down to it.
+    pub clip_norm: Option<f64>,
+    /// Whether to stop when the evaluation loss no longer falls.
+    pub early_stop: bool,
+    /// The relative fall of the loss that counts as progress.
+    pub min_rel_progress: f64,
+    /// No epoch begins after this many seconds.
+    pub max_runtime_s: Option<f64>,
+    /// Weights of the classes, as (label as text, weight).
+    pub class_weights: Vec<(String, f64)>,
+    /// Whether classes weigh inversely to their frequency.
+    pub auto_class_weights: bool,
+    /// How evaluation rows are set apart.
+    pub data_split: DataSplit,
+    /// Seeds everything random.
+    pub seed: u64,
+    /// What becomes of rows with a NULL.
+    pub null_handling: NullHandling,
+    /// Number of ranks; all that are free if `None`.
+    pub workers: Option<usize>,
+    /// Number of virtual shards.
+    pub shards: Option<usize>,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            model_type: String::new(),
+            hidden_units: vec![128, 64],
+            activation: Activation::Relu,
+            dropout: 0.0,
+            batch_size: None,
+            epochs: None,
+            learn_rate: 1e-3,
+            optimizer: None,
+            lr_schedule: Schedule::Constant,
+            l1_reg: 0.0,
+            l2_reg: 0.0,
+            clip_norm: None,
+            early_stop: true,
+            min_rel_progress: 1e-3,
+            max_runtime_s: None,
+            class_weights: Vec::new(),
+            auto_class_weights: false,
+            data_split: DataSplit::Hash { eval_fraction: 0.2 },
+            seed: 0,
+            null_handling: NullHandling::Error,
+            workers: None,
+            shards: None,
+        }
+    }
+}
+
+/// An enum whose variants have one name each, in SQL and in files.
+macro_rules! named_enum {
+    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$inner])* $variant),+ }
+
+        impl $name {
+            /// Every variant with its name in SQL.
+            pub const ALL: &[(&str, $name)] = &[$(($text, $name::$variant)),+];
+
+            /// The name in SQL.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+named_enum! {
+    /// The function between layers.
+    Activation {
+        /// max(0, x)
+        Relu = "relu",
+        /// x Φ(x), with the exact Gaussian distribution function.
+        Gelu = "gelu",
+        /// x / (1 + exp(-x))
+        Silu = "silu",
+        /// The hyperbolic tangent.
+        Tanh = "tanh",
+        /// 1 / (1 + exp(-x))
+        Sigmoid = "sigmoid",
+    }
+}
+
+named_enum! {
+    /// How weights are found.
+    Optimizer {
+        /// Solves the normal equations once, in f64; `linear_reg` only.
+        NormalEquation = "normal_equation",
+        /// Limited-memory BFGS on all rows at once, in f64; linear models only.
+        Lbfgs = "lbfgs",
+        /// Adam with decoupled weight decay.
+        Adamw = "adamw",
+        /// Stochastic gradient descent with momentum 0.9.
+        Sgd = "sgd",
+    }
+}
+
+named_enum! {
+    /// How the learning rate changes.
+    Schedule {
+        /// Not at all.
+        Constant = "constant",
+        /// Half a cosine from the full rate to nothing.
+        Cosine = "cosine",
+        /// A straight line from the full rate to nothing.
+        Linear = "linear",
+        /// A tenth of the rate after each third of the epochs.
+        Step = "step",
+    }
+}
+
+named_enum! {
+    /// What becomes of training rows with a NULL.
+    NullHandling {
+        /// The training fails and says where they are.
+        Error = "error",
+        /// They are left out and counted.
+        Skip = "skip",
+        /// Numbers become the mean, categories the most frequent value; a NULL label is still an error.
+        Impute = "impute",
+    }
+}
+
+/// How evaluation rows are set apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataSplit {
+    /// By a hash of the row, so that a row stays on its side when others come.
+    Hash {
+        /// The share of rows kept for evaluation.
+        eval_fraction: f64,
+    },
+    /// By a boolean column: TRUE is an evaluation row.
+    Column {
+        /// The name of that column, which is not a feature.
+        name: String,
+    },
+    /// Every row trains.
+    None,
+}

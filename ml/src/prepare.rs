@@ -1,0 +1,857 @@
+//! From the rows of a training query to encoded shards: what is learnt before the first step.
+//!
+//! ```text
+//! batches, hashes ─▶ shards in hash order ─▶ counts ─ all-gather ─▶ sums ─ all-reduce ─▶ encoders, labels ─▶ tensors
+//! ```
+//! Statistics come from the training split only; the classes come from all rows.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, interleave_record_batch};
+use serde::{Deserialize, Serialize};
+
+use crate::collective::{Collective, ShardBuffers};
+use crate::features::{
+    CategoryPart, ColumnEncoder, Encoder, Features, Parts, Standardiser, Vocabulary, parts,
+};
+use crate::labels::{ClassValue, Labels, class_values, numbers};
+use crate::model::Task;
+use crate::options::{DataSplit, NullHandling, TrainOptions};
+use crate::shard::Placement;
+use crate::signature::{FeatureKind, Signature};
+use crate::{Error, Result};
+
+/// More values than this in one category column are an error: they would be a weight each.
+pub const CATEGORY_VALUES_MAX: usize = 10_000;
+/// More classes than this are an error.
+pub const CLASSES_MAX: usize = 1_000;
+
+/// The rows that one rank was given: its shards, in any order.
+#[derive(Debug, Default)]
+pub struct RankRows {
+    /// Features in the order of the signature, then the label, then the split column if there is one.
+    pub batches: Vec<RecordBatch>,
+    /// For each batch a content hash of each row.
+    pub hashes: Vec<Vec<u128>>,
+}
+
+/// Encoded rows.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// The features.
+    pub features: Features,
+    /// Standardised numbers, or positions of classes.
+    pub labels: Vec<f64>,
+    /// What each row counts.
+    pub weights: Vec<f64>,
+}
+
+/// One shard of this rank.
+#[derive(Debug)]
+pub struct Shard {
+    /// Its number among all shards.
+    pub number: usize,
+    /// The rows to learn from.
+    pub train: Rows,
+    /// The rows to evaluate with.
+    pub eval: Rows,
+}
+
+/// All that is known before the first step.
+#[derive(Debug)]
+pub struct Prepared {
+    /// How features become tensors.
+    pub encoder: Encoder,
+    /// What outputs mean.
+    pub labels: Labels,
+    /// The shards of this rank.
+    pub shards: Vec<Shard>,
+    /// Training rows of every shard.
+    pub train_rows_by_shard: Vec<u64>,
+    /// Rows to evaluate with, of all ranks.
+    pub eval_rows: u64,
+    /// Rows left out because of a NULL.
+    pub skipped_rows: u64,
+    /// A hash of all rows as a multiset.
+    pub rows_hash: u128,
+}
+
+impl Prepared {
+    /// Training rows of all ranks.
+    pub fn train_rows(&self) -> u64 {
+        self.train_rows_by_shard.iter().sum()
+    }
+}
+
+/// A shard before encoding.
+struct RawShard {
+    number: usize,
+    train: RecordBatch,
+    eval: RecordBatch,
+    skipped: u64,
+    rows_hash: u128,
+}
+
+/// What a shard counts, in a form that can be sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ShardCounts {
+    number: usize,
+    train_rows: u64,
+    eval_rows: u64,
+    skipped: u64,
+    rows_hash: (u64, u64),
+    columns: Vec<ColumnCounts>,
+    classes: Vec<(ClassValue, (u64, u64))>,
+    label_nulls: u64,
+    label_not_finite: u64,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct ColumnCounts {
+    nulls: u64,
+    not_finite: u64,
+    valid: u64,
+    width: Option<usize>,
+    categories: Vec<BTreeMap<String, u64>>,
+}
+
+/// Learns encoders and labels with all ranks, and encodes the rows of this one.
+///
+/// # Errors
+/// [`Error::Null`] and [`Error::Invalid`] with counts for rows that cannot be trained on.
+pub fn prepare(
+    signature: &Signature,
+    task: Task,
+    options: &TrainOptions,
+    shard_count: usize,
+    rows: RankRows,
+    collective: &dyn Collective,
+) -> Result<Prepared> {
+    let raw = split_into_shards(signature, options, shard_count, &rows, collective)?;
+    drop(rows);
+    let counts = gather_counts(&raw, signature, task, collective)?;
+    check_counts(&counts, signature, task, options)?;
+    let merged = merge_columns(&counts, signature)?;
+    let widths = merged
+        .iter()
+        .map(|column| column.width.unwrap_or(0))
+        .collect::<Vec<_>>();
+    let train_rows: u64 = counts.iter().map(|shard| shard.train_rows).sum();
+    let of_columns = merged
+        .iter()
+        .zip(&widths)
+        .flat_map(|(column, &width)| std::iter::repeat_n(column.valid, width));
+    let value_counts: Vec<f64> = of_columns
+        .chain([train_rows])
+        .map(|count| count.max(1) as f64)
+        .collect();
+    let standardisers = standardise(&raw, signature, task, &value_counts, &widths, collective)?;
+    let (encoders, frequent) = encoders(signature, &merged, &standardisers, &widths);
+    let labels = match task {
+        Task::Regression => {
+            let Standardiser { mean, std } = standardisers[widths.iter().sum::<usize>()];
+            Labels::Number { mean, std }
+        }
+        Task::Classification => Labels::Classes {
+            values: class_counts(&counts).into_keys().collect(),
+        },
+    };
+    let weights = class_weights(&labels, &counts, options)?;
+    let encoder = Encoder::new(encoders);
+    let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
+    let encode =
+        |batch: &RecordBatch| encode_rows(batch, &encoder, frequent.as_deref(), &labels, &weights);
+    let shards = raw
+        .iter()
+        .map(|shard| {
+            Ok(Shard {
+                number: shard.number,
+                train: encode(&shard.train)?,
+                eval: encode(&shard.eval)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let mut train_rows_by_shard = vec![0; shard_count];
+    counts
+        .iter()
+        .for_each(|shard| train_rows_by_shard[shard.number] = shard.train_rows);
+    Ok(Prepared {
+        encoder,
+        labels,
+        shards,
+        train_rows_by_shard,
+        eval_rows: counts.iter().map(|shard| shard.eval_rows).sum(),
+        skipped_rows: counts.iter().map(|shard| shard.skipped).sum(),
+        rows_hash: counts.iter().fold(0, |sum: u128, shard| {
+            sum.wrapping_add(join(shard.rows_hash))
+        }),
+    })
+}
+
+fn join((high, low): (u64, u64)) -> u128 {
+    (u128::from(high) << 64) | u128::from(low)
+}
+
+fn split_into_shards(
+    signature: &Signature,
+    options: &TrainOptions,
+    shard_count: usize,
+    rows: &RankRows,
+    collective: &dyn Collective,
+) -> Result<Vec<RawShard>> {
+    let mut members: BTreeMap<usize, Vec<(Placement, u128, (usize, usize))>> = (0..shard_count)
+        .filter(|shard| shard % collective.world_size() == collective.rank())
+        .map(|shard| (shard, Vec::new()))
+        .collect();
+    for (batch, hashes) in rows.hashes.iter().enumerate() {
+        for (row, &hash) in hashes.iter().enumerate() {
+            let placement = Placement::new(hash, options.seed);
+            let shard = members
+                .get_mut(&placement.shard(shard_count))
+                .ok_or_else(|| {
+                    Error::Internal(format!(
+                        "a row of another worker's shard came to worker {}",
+                        collective.rank()
+                    ))
+                })?;
+            shard.push((placement, hash, (batch, row)));
+        }
+    }
+    members
+        .into_iter()
+        .map(|(number, mut members)| {
+            // Equal placements are equal rows, so their order cannot show.
+            members.sort_by_key(|(placement, ..)| *placement);
+            let hash = members
+                .iter()
+                .fold(0u128, |sum, (_, hash, _)| sum.wrapping_add(*hash));
+            raw_shard(number, hash, &members, signature, options, rows)
+        })
+        .collect()
+}
+
+fn raw_shard(
+    number: usize,
+    rows_hash: u128,
+    members: &[(Placement, u128, (usize, usize))],
+    signature: &Signature,
+    options: &TrainOptions,
+    rows: &RankRows,
+) -> Result<RawShard> {
+    let batches: Vec<&RecordBatch> = rows.batches.iter().collect();
+    let Some(schema) = batches.first().map(|batch| batch.schema()) else {
+        let fields = signature.features.iter().chain([&signature.target]);
+        let fields = fields.map(|column| {
+            arrow::datatypes::Field::new(&column.name, column.data_type.clone(), true)
+        });
+        let empty = RecordBatch::new_empty(std::sync::Arc::new(arrow::datatypes::Schema::new(
+            fields.collect::<Vec<_>>(),
+        )));
+        return Ok(RawShard {
+            number,
+            train: empty.clone(),
+            eval: empty,
+            skipped: 0,
+            rows_hash,
+        });
+    };
+    let indices: Vec<(usize, usize)> = members.iter().map(|(.., index)| *index).collect();
+    let all = if indices.is_empty() {
+        RecordBatch::new_empty(schema)
+    } else {
+        interleave_record_batch(&batches, &indices)?
+    };
+    let is_eval: BooleanArray = match &options.data_split {
+        DataSplit::None => vec![false; all.num_rows()].into(),
+        DataSplit::Hash { eval_fraction } => members
+            .iter()
+            .map(|(placement, ..)| Some(placement.is_eval(*eval_fraction)))
+            .collect(),
+        DataSplit::Column { name } => split_column(&all, signature.features.len() + 1, name)?,
+    };
+    let complete = match options.null_handling {
+        NullHandling::Skip => complete_rows(&all, signature)?,
+        NullHandling::Error | NullHandling::Impute => vec![true; all.num_rows()],
+    };
+    let skipped = complete.iter().filter(|complete| !**complete).count() as u64;
+    let side = |eval: bool| -> BooleanArray {
+        complete
+            .iter()
+            .enumerate()
+            .map(|(row, complete)| Some(*complete && is_eval.value(row) == eval))
+            .collect()
+    };
+    Ok(RawShard {
+        number,
+        train: filter_record_batch(&all, &side(false))?,
+        eval: filter_record_batch(&all, &side(true))?,
+        skipped,
+        rows_hash,
+    })
+}
+
+fn split_column(batch: &RecordBatch, index: usize, name: &str) -> Result<BooleanArray> {
+    let column = batch.column(index).as_boolean();
+    if column.null_count() > 0 {
+        return Err(Error::Null(format!(
+            "data_split_col \"{name}\" has NULLs; make it true or false in each row"
+        )));
+    }
+    Ok(column.clone())
+}
+
+/// Which rows have neither a NULL feature nor a NULL label.
+fn complete_rows(batch: &RecordBatch, signature: &Signature) -> Result<Vec<bool>> {
+    let mut complete = vec![true; batch.num_rows()];
+    let label = signature.features.len();
+    for (index, column) in signature.features.iter().enumerate() {
+        let parts = parts(&column.name, batch.column(index), None)?;
+        complete
+            .iter_mut()
+            .enumerate()
+            .for_each(|(row, complete)| *complete &= parts.is_valid(row));
+    }
+    if let Some(valid) = batch.column(label).logical_nulls() {
+        complete
+            .iter_mut()
+            .enumerate()
+            .for_each(|(row, complete)| *complete &= valid.is_valid(row));
+    }
+    Ok(complete)
+}
+
+fn gather_counts(
+    raw: &[RawShard],
+    signature: &Signature,
+    task: Task,
+    collective: &dyn Collective,
+) -> Result<Vec<ShardCounts>> {
+    let ours = raw
+        .iter()
+        .map(|shard| count_shard(shard, signature, task))
+        .collect::<Result<Vec<_>>>()?;
+    let message = serde_json::to_vec(&ours).map_err(unreadable)?;
+    let mut all = Vec::new();
+    for message in collective.all_gather(message)? {
+        all.extend(serde_json::from_slice::<Vec<ShardCounts>>(&message).map_err(unreadable)?);
+    }
+    all.sort_by_key(|shard| shard.number);
+    Ok(all)
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::Internal(format!("message of a worker: {error}"))
+}
+
+fn count_shard(shard: &RawShard, signature: &Signature, task: Task) -> Result<ShardCounts> {
+    let mut columns = Vec::with_capacity(signature.features.len());
+    for (index, column) in signature.features.iter().enumerate() {
+        let eval = parts(&column.name, shard.eval.column(index), None)?;
+        let train = parts(&column.name, shard.train.column(index), None)?;
+        let mut counts = ColumnCounts {
+            nulls: null_count(&train) + null_count(&eval),
+            not_finite: not_finite(&train, shard.train.num_rows())
+                + not_finite(&eval, shard.eval.num_rows()),
+            valid: shard.train.num_rows() as u64 - null_count(&train),
+            width: None,
+            categories: vec![],
+        };
+        if train.categories.is_empty() {
+            // An array's width shows only where there is a row; of a shard without rows it is unknown.
+            counts.width = [&train, &eval]
+                .iter()
+                .map(|parts| parts.width)
+                .find(|width| *width > 0);
+        } else {
+            counts.width = Some(train.width);
+        }
+        counts.categories = train
+            .categories
+            .iter()
+            .map(|part| count_values(part, &train))
+            .collect();
+        columns.push(counts);
+    }
+    let mut counts = ShardCounts {
+        number: shard.number,
+        train_rows: shard.train.num_rows() as u64,
+        eval_rows: shard.eval.num_rows() as u64,
+        skipped: shard.skipped,
+        rows_hash: ((shard.rows_hash >> 64) as u64, shard.rows_hash as u64),
+        columns,
+        classes: vec![],
+        label_nulls: 0,
+        label_not_finite: 0,
+    };
+    count_labels(shard, signature, task, &mut counts)?;
+    Ok(counts)
+}
+
+fn null_count(parts: &Parts) -> u64 {
+    parts
+        .valid
+        .as_ref()
+        .map_or(0, |valid| valid.null_count() as u64)
+}
+
+fn not_finite(parts: &Parts, rows: usize) -> u64 {
+    let is_bad = |row: usize| {
+        let values = &parts.numbers[row * parts.width..][..parts.width];
+        parts.is_valid(row) && values.iter().any(|value| !value.is_finite())
+    };
+    (0..rows)
+        .filter(|&row| parts.width > 0 && is_bad(row))
+        .count() as u64
+}
+
+fn count_values(part: &CategoryPart, parts: &Parts) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    match part {
+        CategoryPart::Coded(codes, names, _) => {
+            names.iter().for_each(|name| {
+                counts.insert((*name).to_owned(), 0);
+            });
+            for (row, &code) in codes
+                .iter()
+                .enumerate()
+                .filter(|(row, _)| parts.is_valid(*row))
+            {
+                let _ = row;
+                *counts.entry(names[code as usize].to_owned()).or_default() += 1;
+            }
+        }
+        CategoryPart::Text(values) => {
+            let mut borrowed: std::collections::HashMap<&str, u64> =
+                std::collections::HashMap::new();
+            for row in (0..values.len()).filter(|&row| parts.is_valid(row)) {
+                *borrowed.entry(values.value(row)).or_default() += 1;
+            }
+            counts.extend(
+                borrowed
+                    .into_iter()
+                    .map(|(value, count)| (value.to_owned(), count)),
+            );
+        }
+    }
+    counts
+}
+
+fn count_labels(
+    shard: &RawShard,
+    signature: &Signature,
+    task: Task,
+    counts: &mut ShardCounts,
+) -> Result<()> {
+    let index = signature.features.len();
+    let mut classes: BTreeMap<ClassValue, (u64, u64)> = BTreeMap::new();
+    for (batch, is_train) in [(&shard.train, true), (&shard.eval, false)] {
+        let labels: &ArrayRef = batch.column(index);
+        counts.label_nulls += labels.logical_null_count() as u64;
+        if task == Task::Regression {
+            counts.label_not_finite += numbers(labels)?
+                .iter()
+                .flatten()
+                .filter(|label| !label.is_finite())
+                .count() as u64;
+            continue;
+        }
+        for value in class_values(labels)?.into_iter().flatten() {
+            let (train, eval) = classes.entry(value).or_default();
+            *if is_train { train } else { eval } += 1;
+        }
+    }
+    counts.classes = classes.into_iter().collect();
+    Ok(())
+}
+
+fn class_counts(counts: &[ShardCounts]) -> BTreeMap<ClassValue, (u64, u64)> {
+    let mut classes: BTreeMap<ClassValue, (u64, u64)> = BTreeMap::new();
+    for (value, (train, eval)) in counts.iter().flat_map(|shard| shard.classes.clone()) {
+        let sum = classes.entry(value).or_default();
+        sum.0 += train;
+        sum.1 += eval;
+    }
+    classes
+}
+
+fn check_counts(
+    counts: &[ShardCounts],
+    signature: &Signature,
+    task: Task,
+    options: &TrainOptions,
+) -> Result<()> {
+    let sum = |count: &dyn Fn(&ShardCounts) -> u64| counts.iter().map(count).sum::<u64>();
+    let (train_rows, eval_rows) = (
+        sum(&|shard| shard.train_rows),
+        sum(&|shard| shard.eval_rows),
+    );
+    let skipped = sum(&|shard| shard.skipped);
+    if train_rows + eval_rows + skipped == 0 {
+        return Err(Error::Invalid("the training query returned no rows".into()));
+    }
+    let by_column = |label: u64, count: &dyn Fn(&ColumnCounts) -> u64| {
+        let features = signature
+            .features
+            .iter()
+            .enumerate()
+            .map(|(index, column)| {
+                (
+                    column.name.as_str(),
+                    counts
+                        .iter()
+                        .map(|shard| count(&shard.columns[index]))
+                        .sum::<u64>(),
+                )
+            });
+        let all = features
+            .chain([(signature.target.name.as_str(), label)])
+            .filter(|(_, count)| *count > 0);
+        all.map(|(name, count)| format!("\"{name}\" {count}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let label_nulls = sum(&|shard| shard.label_nulls);
+    let refuses_nulls = options.null_handling == NullHandling::Error;
+    let nulls = by_column(label_nulls, &|column| {
+        if refuses_nulls { column.nulls } else { 0 }
+    });
+    if !nulls.is_empty() {
+        let remedy = if refuses_nulls {
+            "set null_handling = 'skip' to leave these rows out, 'impute' to replace features"
+        } else {
+            "a label cannot be imputed; filter these rows out, or set null_handling = 'skip'"
+        };
+        return Err(Error::Null(format!(
+            "NULLs in the training rows: {nulls}; {remedy}"
+        )));
+    }
+    let not_finite = by_column(sum(&|shard| shard.label_not_finite), &|column| {
+        column.not_finite
+    });
+    if !not_finite.is_empty() {
+        return Err(Error::Invalid(format!(
+            "NaN or infinity in the training rows: {not_finite}; filter these rows out, or replace the values"
+        )));
+    }
+    if train_rows == 0 {
+        return Err(Error::Invalid(format!(
+            "no rows to train on: {eval_rows} went to evaluation and {skipped} were skipped for NULLs"
+        )));
+    }
+    if task == Task::Classification {
+        check_classes(counts, signature)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_classes(counts: &[ShardCounts], signature: &Signature) -> Result<()> {
+    let classes = class_counts(counts);
+    let name = &signature.target.name;
+    if classes.len() > CLASSES_MAX {
+        return Err(Error::Invalid(format!(
+            "label \"{name}\" has {} distinct values, a classifier takes at most {CLASSES_MAX}; use a regressor, or \
+             group the labels",
+            classes.len()
+        )));
+    }
+    let trained: Vec<_> = classes
+        .iter()
+        .filter(|(_, (train, _))| *train > 0)
+        .collect();
+    if trained.len() < 2 {
+        let found: Vec<String> = classes
+            .iter()
+            .map(|(value, (train, eval))| {
+                format!("{value} ({train} training rows, {eval} evaluation rows)")
+            })
+            .collect();
+        return Err(Error::Invalid(format!(
+            "label \"{name}\" needs two different values in the training rows; found {}",
+            found.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+fn merge_columns(counts: &[ShardCounts], signature: &Signature) -> Result<Vec<ColumnCounts>> {
+    let mut merged: Vec<ColumnCounts> = vec![ColumnCounts::default(); signature.features.len()];
+    for shard in counts {
+        for ((ours, theirs), column) in merged
+            .iter_mut()
+            .zip(&shard.columns)
+            .zip(&signature.features)
+        {
+            ours.nulls += theirs.nulls;
+            ours.valid += theirs.valid;
+            match (ours.width, theirs.width) {
+                (Some(ours), Some(theirs)) if ours != theirs => {
+                    return Err(Error::Invalid(format!(
+                        "column \"{}\" holds arrays of length {ours} and of length {theirs}; a feature array has one \
+                         length",
+                        column.name
+                    )));
+                }
+                (None, width) => ours.width = width,
+                _ => {}
+            }
+            ours.categories
+                .resize(theirs.categories.len(), BTreeMap::new());
+            for (ours, theirs) in ours.categories.iter_mut().zip(&theirs.categories) {
+                for (value, count) in theirs {
+                    *ours.entry(value.clone()).or_default() += count;
+                }
+                if ours.len() > CATEGORY_VALUES_MAX {
+                    return Err(Error::Invalid(format!(
+                        "column \"{}\" has over {CATEGORY_VALUES_MAX} distinct values, too many for categories; leave \
+                         it out, or group its values",
+                        column.name
+                    )));
+                }
+            }
+        }
+    }
+    for (counts, column) in merged.iter().zip(&signature.features) {
+        if counts.width.is_none()
+            && FeatureKind::of(&column.name, &column.data_type)? == FeatureKind::Array
+        {
+            return Err(Error::Invalid(format!(
+                "column \"{}\" holds no array with an element; leave it out",
+                column.name
+            )));
+        }
+    }
+    Ok(merged)
+}
+
+/// Mean and standard deviation of each number of each column, and of the label of a regressor last.
+fn standardise(
+    raw: &[RawShard],
+    signature: &Signature,
+    task: Task,
+    counts: &[f64],
+    widths: &[usize],
+    collective: &dyn Collective,
+) -> Result<Vec<Standardiser>> {
+    let sums = sum_shards(raw, signature, task, widths, &|_, value| value, collective)?;
+    let means: Vec<f64> = sums
+        .iter()
+        .zip(counts)
+        .map(|(sum, count)| sum / count)
+        .collect();
+    let square = |index: usize, value: f64| (value - means[index]).powi(2);
+    let squares = sum_shards(raw, signature, task, widths, &square, collective)?;
+    let mut standardisers = Vec::with_capacity(means.len());
+    for (index, &mean) in means.iter().enumerate() {
+        let std = (squares[index] / counts[index]).sqrt();
+        if !std.is_finite() {
+            return Err(Error::Invalid(format!(
+                "the values of column \"{}\" are too large to standardise; scale them in the query",
+                column_of(index, signature, widths)
+            )));
+        }
+        // Rounding can leave a constant column a deviation of a few ulps, which would blow noise up to 1.
+        let varies = std > mean.abs() * 1e-12;
+        standardisers.push(Standardiser {
+            mean,
+            std: if varies { std } else { 1.0 },
+        });
+    }
+    Ok(standardisers)
+}
+
+fn column_of<'a>(mut number: usize, signature: &'a Signature, widths: &[usize]) -> &'a str {
+    for (column, &width) in signature.features.iter().zip(widths) {
+        if number < width {
+            return &column.name;
+        }
+        number -= width;
+    }
+    &signature.target.name
+}
+
+/// Sums `of(number, value)` over the training rows: the numbers of all columns, then the label of a regressor.
+fn sum_shards(
+    raw: &[RawShard],
+    signature: &Signature,
+    task: Task,
+    widths: &[usize],
+    of: &dyn Fn(usize, f64) -> f64,
+    collective: &dyn Collective,
+) -> Result<Vec<f64>> {
+    let label = widths.iter().sum::<usize>();
+    let mut buffers: ShardBuffers<f64> = Vec::with_capacity(raw.len());
+    for shard in raw {
+        let mut sums = vec![0.0; label + 1];
+        let mut first = 0;
+        for (index, (column, &width)) in signature.features.iter().zip(widths).enumerate() {
+            let parts = parts(&column.name, shard.train.column(index), None)?;
+            let rows = if parts.width == width {
+                shard.train.num_rows()
+            } else {
+                0
+            };
+            for row in (0..rows).filter(|&row| width > 0 && parts.is_valid(row)) {
+                for position in 0..width {
+                    sums[first + position] +=
+                        of(first + position, parts.numbers[row * width + position]);
+                }
+            }
+            first += width;
+        }
+        if task == Task::Regression {
+            let labels = numbers(shard.train.column(signature.features.len()))?;
+            sums[label] = labels
+                .values()
+                .iter()
+                .fold(0.0, |sum, &value| sum + of(label, value));
+        }
+        buffers.push((shard.number, sums));
+    }
+    collective.all_reduce_f64(buffers)
+}
+
+fn encoders(
+    signature: &Signature,
+    merged: &[ColumnCounts],
+    standardisers: &[Standardiser],
+    widths: &[usize],
+) -> (Vec<ColumnEncoder>, Vec<Vec<u32>>) {
+    let mut numbers = standardisers.iter().copied();
+    let mut frequent = Vec::with_capacity(merged.len());
+    let mut encoders = Vec::with_capacity(merged.len());
+    for ((column, counts), &width) in signature.features.iter().zip(merged).zip(widths) {
+        let numbers = numbers.by_ref().take(width).collect();
+        let values = counts.categories.iter().enumerate();
+        let vocabularies: Vec<_> = values
+            .map(|(position, values)| vocabulary(column, position, values))
+            .collect();
+        let with_counts = vocabularies.iter().zip(&counts.categories);
+        frequent.push(
+            with_counts
+                .map(|(vocabulary, counts)| most_frequent(vocabulary, counts))
+                .collect(),
+        );
+        encoders.push(ColumnEncoder {
+            column: column.clone(),
+            numbers,
+            vocabularies,
+        });
+    }
+    (encoders, frequent)
+}
+
+fn vocabulary(
+    column: &crate::signature::Column,
+    position: usize,
+    counts: &BTreeMap<String, u64>,
+) -> Vocabulary {
+    let empty = arrow::array::new_empty_array(&column.data_type);
+    let known = parts(&column.name, &empty, None).ok().and_then(|parts| {
+        match parts.categories.into_iter().nth(position) {
+            // A fixed vocabulary keeps its own order: January is before October.
+            Some(CategoryPart::Coded(_, names, part)) => Some((part, names)),
+            _ => None,
+        }
+    });
+    match known {
+        Some((part, names)) => Vocabulary {
+            part: part.into(),
+            values: names.iter().map(|name| (*name).into()).collect(),
+        },
+        None => Vocabulary {
+            part: String::new(),
+            values: counts.keys().cloned().collect(),
+        },
+    }
+}
+
+/// The position of the most frequent value, the first of equals.
+fn most_frequent(vocabulary: &Vocabulary, counts: &BTreeMap<String, u64>) -> u32 {
+    let count = |value: &String| counts.get(value).copied().unwrap_or(0);
+    let positions = vocabulary.values.iter().enumerate();
+    let best =
+        positions.max_by_key(|(position, value)| (count(value), std::cmp::Reverse(*position)));
+    best.map_or(0, |(position, _)| position as u32)
+}
+
+fn class_weights(
+    labels: &Labels,
+    counts: &[ShardCounts],
+    options: &TrainOptions,
+) -> Result<Vec<f64>> {
+    let Labels::Classes { values } = labels else {
+        return Ok(vec![]);
+    };
+    let mut weights = vec![1.0; values.len()];
+    if options.auto_class_weights {
+        let classes = class_counts(counts);
+        let rows = classes.values().map(|(train, _)| train).sum::<u64>() as f64;
+        for (weight, (train, _)) in weights.iter_mut().zip(classes.values()) {
+            *weight = rows / (values.len() as f64 * (*train).max(1) as f64);
+        }
+    }
+    for (name, weight) in &options.class_weights {
+        let position = values
+            .iter()
+            .position(|value| value.to_string() == *name)
+            .ok_or_else(|| {
+                let known = values
+                    .iter()
+                    .take(20)
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                Error::Invalid(format!(
+                    "class_weights names \"{name}\", which is not a label; the labels are {known}"
+                ))
+            })?;
+        weights[position] = *weight;
+    }
+    Ok(weights)
+}
+
+fn encode_rows(
+    batch: &RecordBatch,
+    encoder: &Encoder,
+    frequent: Option<&[Vec<u32>]>,
+    labels: &Labels,
+    class_weights: &[f64],
+) -> Result<Rows> {
+    if batch.num_rows() == 0 {
+        return Ok(Rows::default());
+    }
+    let mut features = encoder.encode(batch, frequent)?;
+    features.valid = None;
+    let column = batch.column(encoder.columns().len());
+    let (labels, weights) = match labels {
+        Labels::Number { mean, std } => {
+            let labels = numbers(column)?
+                .values()
+                .iter()
+                .map(|label| (label - mean) / std)
+                .collect::<Vec<_>>();
+            let weights = vec![1.0; labels.len()];
+            (labels, weights)
+        }
+        Labels::Classes { .. } => {
+            let positions = class_values(column)?
+                .into_iter()
+                .map(|value| value.and_then(|v| labels.position(&v)));
+            let positions = positions.collect::<Option<Vec<u32>>>();
+            let positions =
+                positions.ok_or_else(|| Error::Internal("a label without a class".into()))?;
+            let weights = positions
+                .iter()
+                .map(|&position| class_weights[position as usize])
+                .collect();
+            (positions.into_iter().map(f64::from).collect(), weights)
+        }
+    };
+    Ok(Rows {
+        features,
+        labels,
+        weights,
+    })
+}

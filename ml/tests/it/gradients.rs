@@ -1,0 +1,197 @@
+//! Every layer and every loss against central finite differences in f64.
+
+use candle_core::{DType, Device, Tensor, Var};
+use vatic_ml::features::{Features, InputShape};
+use vatic_ml::loss::Loss;
+use vatic_ml::model::{Input, Network};
+use vatic_ml::models::Mlp;
+use vatic_ml::nn::{activate, dropout, embedding_sum, linear};
+use vatic_ml::options::{Activation, TrainOptions};
+use vatic_ml::{Result, random};
+
+use crate::noise;
+
+const STEP: f64 = 1e-5;
+
+/// Compares the gradient of `Σ function(variables) · c` with finite differences, for every element of every variable.
+fn check(name: &str, shapes: &[&[usize]], function: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let mut draw = noise(3);
+    let values: Vec<Vec<f64>> = shapes
+        .iter()
+        .map(|shape| (0..shape.iter().product()).map(|_| draw()).collect())
+        .collect();
+    let tensors = |values: &[Vec<f64>]| -> Vec<Var> {
+        let pairs = values.iter().zip(shapes);
+        pairs
+            .map(|(values, shape)| Var::from_slice(values, *shape, &Device::Cpu).unwrap())
+            .collect()
+    };
+    let objective = |variables: &[Var]| {
+        let parameters: Vec<Tensor> = variables
+            .iter()
+            .map(|variable| variable.as_tensor().clone())
+            .collect();
+        let output = function(&parameters).unwrap();
+        let mut draw = noise(5);
+        let factors: Vec<f64> = (0..output.elem_count()).map(|_| draw()).collect();
+        let factors = Tensor::from_vec(factors, output.shape(), &Device::Cpu).unwrap();
+        (output * factors).unwrap().sum_all().unwrap()
+    };
+    let variables = tensors(&values);
+    let gradients = objective(&variables).backward().unwrap();
+    for (index, variable) in variables.iter().enumerate() {
+        let gradient = gradients
+            .get(variable)
+            .unwrap_or_else(|| panic!("{name}: variable {index} has no gradient"));
+        let gradient = gradient.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for element in 0..gradient.len() {
+            let at = |offset: f64| {
+                let mut moved = values.clone();
+                moved[index][element] += offset;
+                objective(&tensors(&moved)).to_scalar::<f64>().unwrap()
+            };
+            let expected = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+            let error = (gradient[element] - expected).abs() / (1.0 + expected.abs());
+            assert!(
+                error < 1e-8,
+                "{name}: variable {index}[{element}] is {}, expected {expected}",
+                gradient[element]
+            );
+        }
+    }
+}
+
+#[test]
+fn linear_layer() {
+    check("linear", &[&[4, 3], &[3, 2], &[2]], |v| {
+        linear(&v[0], &v[1], &v[2])
+    });
+}
+
+#[test]
+fn embedding_with_a_repeated_category() {
+    let ids = Tensor::new(&[0u32, 3, 1, 3, 3, 4], &Device::Cpu).unwrap();
+    check("embedding_sum", &[&[5, 2]], |v| {
+        embedding_sum(&ids, &v[0], 3)
+    });
+}
+
+#[test]
+fn activations() {
+    for (name, activation) in Activation::ALL {
+        check(name, &[&[3, 4]], |v| activate(*activation, &v[0]));
+    }
+}
+
+#[test]
+fn activations_far_from_zero_have_finite_gradients() {
+    for (name, activation) in Activation::ALL {
+        let x = Var::new(&[-1e4f32, -100.0, 0.0, 100.0, 1e4], &Device::Cpu).unwrap();
+        let gradients = activate(*activation, &x)
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap();
+        let gradient = gradients.get(&x).unwrap().to_vec1::<f32>().unwrap();
+        assert!(
+            gradient.iter().all(|slope| slope.is_finite()),
+            "{name}: {gradient:?}"
+        );
+    }
+}
+
+#[test]
+fn relu_is_flat_at_zero() {
+    let x = Var::new(&[0.0f32], &Device::Cpu).unwrap();
+    let gradients = activate(Activation::Relu, &x)
+        .unwrap()
+        .sum_all()
+        .unwrap()
+        .backward()
+        .unwrap();
+    assert_eq!(gradients.get(&x).unwrap().to_vec1::<f32>().unwrap(), [0.0]);
+}
+
+#[test]
+fn dropout_with_its_mask_held() {
+    check("dropout", &[&[4, 5]], |v| {
+        dropout(&v[0], 0.4, &mut random::stream(1, "test", &[]))
+    });
+}
+
+#[test]
+fn dropout_keeps_the_expected_value() {
+    let ones = Tensor::ones(100_000, DType::F32, &Device::Cpu).unwrap();
+    let dropped = dropout(&ones, 0.3, &mut random::stream(1, "test", &[])).unwrap();
+    let mean = dropped.mean_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!((mean - 1.0).abs() < 0.01, "{mean}");
+}
+
+#[test]
+fn perceptron_of_numbers_and_categories() {
+    let shape = InputShape {
+        numbers: 2,
+        categories: 2,
+        category_ids: 5,
+        unseen_ids: vec![0, 3],
+    };
+    let features = Features {
+        rows: 3,
+        numbers: vec![0.1, -0.5, 0.7, 0.2, -0.3, 0.9],
+        categories: vec![1, 4, 2, 4, 0, 3],
+        ..Default::default()
+    };
+    let options = TrainOptions {
+        activation: Activation::Gelu,
+        ..Default::default()
+    };
+    let network = Mlp::new(&shape, &[4, 3], 2, &options);
+    let shapes: Vec<&[usize]> = network
+        .parameters()
+        .iter()
+        .map(|spec| spec.shape.as_slice())
+        .collect();
+    let input = Input::new(&features, DType::F64, &Device::Cpu).unwrap();
+    check("mlp", &shapes, |v| network.forward(v, &input, None));
+}
+
+#[test]
+fn losses() {
+    for (loss, labels) in [
+        (Loss::Squared, vec![0.3, -1.0, 2.0]),
+        (Loss::Binary, vec![0.0, 1.0, 1.0]),
+        (Loss::Classes(4), vec![0.0, 3.0, 1.0]),
+    ] {
+        let weights = [1.0, 0.5, 2.0];
+        let mut draw = noise(11);
+        let outputs: Vec<f64> = (0..3 * loss.outputs()).map(|_| draw() * 3.0).collect();
+        let sum = loss.evaluate(&outputs, &labels, &weights).unwrap();
+        for index in 0..outputs.len() {
+            let at = |offset: f64| {
+                let mut moved = outputs.clone();
+                moved[index] += offset;
+                loss.evaluate(&moved, &labels, &weights).unwrap().loss
+            };
+            let expected = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+            assert!((sum.gradient[index] - expected).abs() < 1e-8, "{loss:?}");
+        }
+    }
+}
+
+#[test]
+fn confident_predictions_have_finite_losses() {
+    for logit in [-1e4, -100.0, 100.0, 1e4] {
+        for label in [0.0, 1.0] {
+            let sum = Loss::Binary.evaluate(&[logit], &[label], &[1.0]).unwrap();
+            assert!(sum.loss.is_finite() && sum.gradient[0].is_finite());
+        }
+        assert!(
+            Loss::Classes(2)
+                .evaluate(&[logit, 0.0], &[1.0], &[1.0])
+                .unwrap()
+                .loss
+                .is_finite()
+        );
+    }
+}

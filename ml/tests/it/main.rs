@@ -1,0 +1,106 @@
+//! Numerics: gradients against finite differences, results against other solvers, bits against the number of workers.
+
+mod determinism;
+mod gradients;
+mod parity;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use vatic_ml::collective::LocalCollective;
+use vatic_ml::fit::{Control, TrainSpec, Trained, fit};
+use vatic_ml::model::ModelType;
+use vatic_ml::models::MODEL_TYPES;
+use vatic_ml::options::TrainOptions;
+use vatic_ml::prepare::RankRows;
+use vatic_ml::shard::{Placement, shard_count};
+use vatic_ml::signature::{Column, Signature};
+use vatic_ml::{Result, worker};
+
+fn model_type(name: &str) -> &'static dyn ModelType {
+    *MODEL_TYPES
+        .iter()
+        .find(|model_type| model_type.name() == name)
+        .unwrap()
+}
+
+/// Trains on `batch`, whose last column is the label, with so many workers. `hashes` holds one for each row.
+fn train(
+    batch: &RecordBatch,
+    hashes: &[u128],
+    options: &TrainOptions,
+    workers: usize,
+) -> Result<Trained> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter();
+    let mut columns: Vec<Column> = columns
+        .map(|field| Column {
+            name: field.name().clone(),
+            data_type: field.data_type().clone(),
+        })
+        .collect();
+    let target = columns.pop().unwrap();
+    let shards = shard_count(options.shards, workers);
+    let spec = TrainSpec {
+        signature: Signature {
+            features: columns,
+            target,
+        },
+        options: options.clone(),
+        shards,
+    };
+    let ranks: Vec<_> = LocalCollective::group(workers)
+        .into_iter()
+        .enumerate()
+        .map(|(rank, collective)| {
+            let is_ours = |row: &usize| {
+                Placement::new(hashes[*row], options.seed).shard(shards) % workers == rank
+            };
+            let rows: Vec<usize> = (0..hashes.len()).filter(is_ours).collect();
+            let indices =
+                arrow::array::UInt64Array::from_iter_values(rows.iter().map(|&row| row as u64));
+            let batch = arrow::compute::take_record_batch(batch, &indices).unwrap();
+            let rows = RankRows {
+                batches: vec![batch],
+                hashes: vec![rows.iter().map(|&row| hashes[row]).collect()],
+            };
+            let spec = spec.clone();
+            let (sender, receiver) = std::sync::mpsc::channel();
+            worker::spawn("rank", move || {
+                let kind = model_type(&spec.options.model_type);
+                let control = Control::default();
+                let result = worker::catch(|| fit(&spec, kind, rows, &collective, &control));
+                drop(collective);
+                sender.send(result).unwrap();
+            })
+            .unwrap();
+            receiver
+        })
+        .collect();
+    let results: Vec<Result<Trained>> = ranks.iter().map(|rank| rank.recv().unwrap()).collect();
+    let mut first = None;
+    for result in results {
+        let trained = result?;
+        let first = first.get_or_insert_with(|| trained.clone());
+        assert_eq!(
+            first.weights, trained.weights,
+            "all ranks end with the same weights"
+        );
+    }
+    Ok(first.unwrap())
+}
+
+fn batch_of(columns: Vec<(&str, Arc<dyn arrow::array::Array>)>) -> RecordBatch {
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// Numbers that look random and are the same everywhere.
+fn noise(seed: u64) -> impl FnMut() -> f64 {
+    let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0
+    }
+}

@@ -1,0 +1,762 @@
+//! Tables and views that last: managed Parquet tables, external tables, the texts of views.
+//!
+//! Each is a log of states ([`crate::log`]), so several processes may use one data directory. A managed table is a list
+//! of Parquet files that are never changed; CREATE and INSERT write new ones and publish the longer list. A view is its
+//! text, planned again wherever it is used, so that the models in it are those of that time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::{ResolvedTableReference, TableReference};
+use datafusion::datasource::ViewTable;
+use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
+use datafusion::sql::parser::{CreateExternalTable, Statement as DFStatement};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement as SqlStatement};
+use serde::{Deserialize, Serialize};
+
+use crate::data_dir::DataDir;
+use crate::engine::Engine;
+use crate::error::{Result, SqlState, sql_err};
+use crate::log::{Log, names_in};
+use crate::managed_table::{ManagedFile, ManagedTable, write_files};
+use crate::model::{DEFAULT_SCHEMA, tables};
+use crate::session::Session;
+use crate::sql::{Statement, parse, with_cause};
+
+/// The name of the one catalog.
+pub(crate) const CATALOG: &str = "vatic";
+/// The schema of what is known of trainings.
+const ML_SCHEMA: &str = "ml";
+
+/// A table or view at one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TableState {
+    /// Parquet files in the data directory.
+    Managed {
+        schema: Schema,
+        files: Vec<ManagedFile>,
+    },
+    /// Files elsewhere: the statement, and where they are whatever the current directory is.
+    External {
+        statement: String,
+        locations: Vec<String>,
+    },
+    /// A query under a name.
+    View { statement: String },
+    /// There was one.
+    Dropped,
+}
+
+impl TableState {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Managed { .. } | Self::External { .. } => "table",
+            Self::View { .. } => "view",
+            Self::Dropped => "nothing",
+        }
+    }
+}
+
+/// All tables and views of a data directory.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    data: Arc<DataDir>,
+    /// External tables whose files were looked at already, by the number of their state.
+    opened: Mutex<HashMap<(String, String), (u64, Arc<dyn TableProvider>)>>,
+}
+
+tokio::task_local! {
+    /// The views that are being planned, to find one that contains itself.
+    static VIEWS: Vec<(String, String)>;
+}
+
+impl Catalog {
+    pub(crate) fn new(data: Arc<DataDir>) -> Self {
+        Self {
+            data,
+            opened: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn log(&self, schema: &str, name: &str) -> Log {
+        Log::new(self.data.tables(schema).join(encoded(name)))
+    }
+
+    /// The last state of a table, unless it was dropped.
+    pub(crate) fn state(
+        &self,
+        schema: &str,
+        name: &str,
+    ) -> Result<(Option<u64>, Option<TableState>)> {
+        Ok(match self.log(schema, name).latest::<TableState>()? {
+            Some((number, TableState::Dropped)) => (Some(number), None),
+            Some((number, state)) => (Some(number), Some(state)),
+            None => (None, None),
+        })
+    }
+
+    fn names(&self, schema: &str) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for encoded in names_in(&self.data.tables(schema))? {
+            let Some(name) = decoded(&encoded) else {
+                continue;
+            };
+            if self.state(schema, &name)?.1.is_some() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Where a name of a statement points to.
+    fn resolve(&self, name: TableReference) -> Result<(String, String)> {
+        let ResolvedTableReference {
+            catalog,
+            schema,
+            table,
+        } = name.resolve(CATALOG, DEFAULT_SCHEMA);
+        if *catalog != *CATALOG {
+            return Err(sql_err(
+                SqlState::NoSuchTable,
+                format!("catalog \"{catalog}\" does not exist"),
+            ));
+        }
+        if [ML_SCHEMA, INFORMATION_SCHEMA].contains(&schema.as_ref()) {
+            return Err(sql_err(
+                SqlState::Unsupported,
+                format!("schema \"{schema}\" is read-only"),
+            ));
+        }
+        self.data.check_schema(&schema)?;
+        Ok((schema.to_string(), table.to_string()))
+    }
+
+    /// Publishes the state of a table that is to be created. `Ok(false)` if it is there and may be.
+    fn create(&self, at: &(String, String), state: &TableState, how: Creation) -> Result<bool> {
+        let (schema, name) = at;
+        loop {
+            let (number, current) = self.state(schema, name)?;
+            if !how.admits(name, current.as_ref(), state)? {
+                return Ok(false);
+            }
+            if self.log(schema, name).commit(number, state)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// `CREATE TABLE … AS`, and with columns only.
+    pub(crate) async fn create_table(
+        &self,
+        session: &Session,
+        table: CreateMemoryTable,
+    ) -> Result<()> {
+        if table.constraints.iter().next().is_some() || !table.column_defaults.is_empty() {
+            let message = "constraints and defaults of columns are not supported; leave them out";
+            return Err(sql_err(SqlState::Unsupported, message));
+        }
+        let at = self.resolve(table.name)?;
+        let how = Creation {
+            or_replace: table.or_replace,
+            if_not_exists: table.if_not_exists,
+        };
+        let schema = Arc::clone(table.input.schema().inner());
+        let empty = TableState::Managed {
+            schema: schema.as_ref().clone(),
+            files: vec![],
+        };
+        // Before the query runs, which may take long.
+        if !how.admits(&at.1, self.state(&at.0, &at.1)?.1.as_ref(), &empty)? {
+            return Ok(());
+        }
+        let stream = session.execute(Arc::unwrap_or_clone(table.input)).await?;
+        let written = write_files(session.engine(), &schema, stream).await?;
+        let state = TableState::Managed {
+            schema: schema.as_ref().clone(),
+            files: written.files.clone(),
+        };
+        self.create(&at, &state, how)?;
+        written.keep();
+        Ok(())
+    }
+
+    /// `CREATE EXTERNAL TABLE`. `text` is the statement as written.
+    pub(crate) async fn create_external(
+        &self,
+        session: &Session,
+        table: CreateExternalTable,
+        text: &str,
+    ) -> Result<()> {
+        if table.unbounded || table.temporary {
+            return Err(sql_err(
+                SqlState::Unsupported,
+                "unbounded and temporary external tables are not supported",
+            ));
+        }
+        let how = Creation {
+            or_replace: table.or_replace,
+            if_not_exists: table.if_not_exists,
+        };
+        let name = session
+            .context()
+            .state()
+            .config_options()
+            .sql_parser
+            .enable_ident_normalization;
+        let reference = table_reference(&table.name.to_string(), name);
+        let at = self.resolve(reference)?;
+        let locations = table
+            .locations
+            .iter()
+            .map(|location| absolute(location))
+            .collect::<Result<Vec<_>>>()?;
+        let state = TableState::External {
+            statement: text.to_owned(),
+            locations,
+        };
+        if !how.admits(&at.1, self.state(&at.0, &at.1)?.1.as_ref(), &state)? {
+            return Ok(());
+        }
+        // Opened before it is published, so that a table that cannot be read never comes to be.
+        open_external(session.engine(), &session.context().state(), &state).await?;
+        self.create(&at, &state, how)?;
+        Ok(())
+    }
+
+    /// `CREATE VIEW`.
+    pub(crate) async fn create_view(
+        &self,
+        session: &Session,
+        statement: DFStatement,
+    ) -> Result<()> {
+        let text = statement.to_string();
+        let plan = session
+            .engine()
+            .plan(&session.context().state(), statement.clone())
+            .await?;
+        let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
+            return Err(sql_err(
+                SqlState::Unsupported,
+                "this form of CREATE VIEW is not supported",
+            ));
+        };
+        if view.temporary {
+            return Err(sql_err(
+                SqlState::Unsupported,
+                "temporary views are not supported",
+            ));
+        }
+        let at = self.resolve(view.name)?;
+        if view.or_replace {
+            // Planned once more as the view it will be, to find a view that contains itself.
+            let state = session.context().state();
+            let planning = session.engine().plan(&state, without_view_name(statement));
+            VIEWS.scope(vec![at.clone()], planning).await?;
+        }
+        let how = Creation {
+            or_replace: view.or_replace,
+            if_not_exists: false,
+        };
+        self.create(&at, &TableState::View { statement: text }, how)?;
+        Ok(())
+    }
+
+    /// The other statements that change the catalog.
+    pub(crate) fn change(&self, ddl: DdlStatement) -> Result<()> {
+        match ddl {
+            DdlStatement::DropTable(drop) => self.drop(drop.name, "table", drop.if_exists),
+            DdlStatement::DropView(drop) => self.drop(drop.name, "view", drop.if_exists),
+            DdlStatement::CreateCatalogSchema(create) => {
+                let name = create
+                    .schema_name
+                    .rsplit('.')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                let exists = self.data.schema_names()?.contains(&name)
+                    || [ML_SCHEMA, INFORMATION_SCHEMA].contains(&name.as_str());
+                match (exists, create.if_not_exists) {
+                    (true, true) => Ok(()),
+                    (true, false) => Err(sql_err(
+                        SqlState::TableExists,
+                        format!("schema \"{name}\" exists"),
+                    )),
+                    (false, _) => self.data.create_schema(&name),
+                }
+            }
+            DdlStatement::DropCatalogSchema(drop) => {
+                let name = drop.name.schema_name().to_owned();
+                self.drop_schema(&name, drop.if_exists, drop.cascade)
+            }
+            other => Err(sql_err(
+                SqlState::Unsupported,
+                format!("{} is not supported", other.name()),
+            )),
+        }
+    }
+
+    fn drop(&self, name: TableReference, kind: &str, if_exists: bool) -> Result<()> {
+        let (schema, name) = self.resolve(name)?;
+        loop {
+            let (number, state) = self.state(&schema, &name)?;
+            match state {
+                Some(state) if state.kind() == kind => {
+                    if self
+                        .log(&schema, &name)
+                        .commit(number, &TableState::Dropped)?
+                    {
+                        return Ok(());
+                    }
+                }
+                Some(state) => {
+                    let found = state.kind();
+                    let message =
+                        format!("\"{name}\" is a {found}; use DROP {}", found.to_uppercase());
+                    return Err(sql_err(SqlState::NoSuchTable, message));
+                }
+                None if if_exists => return Ok(()),
+                None => {
+                    let known = self.names(&schema)?;
+                    let what = format!("{kind} \"{name}\" does not exist");
+                    let message = with_cause(what, &name, known.iter().map(String::as_str));
+                    return Err(sql_err(SqlState::NoSuchTable, message));
+                }
+            }
+        }
+    }
+
+    fn drop_schema(&self, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
+        if name == DEFAULT_SCHEMA || name == ML_SCHEMA || name == INFORMATION_SCHEMA {
+            return Err(sql_err(
+                SqlState::Unsupported,
+                format!("schema \"{name}\" cannot be dropped"),
+            ));
+        }
+        if if_exists && !self.data.schema_names()?.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        self.data.check_schema(name)?;
+        let has_models = !names_in(&self.data.models(name))?.is_empty();
+        if !cascade && (has_models || !self.names(name)?.is_empty()) {
+            let message = format!(
+                "schema \"{name}\" is not empty; DROP SCHEMA {name} CASCADE drops what is in it"
+            );
+            return Err(sql_err(SqlState::StillNeeded, message));
+        }
+        self.data.drop_schema(name)
+    }
+
+    /// Directories of files that some table names.
+    pub(crate) fn used_directories(&self) -> Result<HashSet<String>> {
+        let mut used = HashSet::new();
+        for schema in self.data.schema_names()? {
+            for name in self.names(&schema)? {
+                if let Some(TableState::Managed { files, .. }) = self.state(&schema, &name)?.1 {
+                    used.extend(files.into_iter().map(|file| file.directory));
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    async fn open(
+        &self,
+        engine: &Engine,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        let (Some(number), Some(state)) = self.state(schema, name)? else {
+            return Ok(None);
+        };
+        let at = (schema.to_owned(), name.to_owned());
+        match &state {
+            TableState::Managed {
+                schema: columns,
+                files,
+            } => {
+                let columns = Arc::new(columns.clone());
+                Ok(Some(Arc::new(ManagedTable::new(
+                    engine.clone(),
+                    at,
+                    columns,
+                    files.clone(),
+                ))))
+            }
+            TableState::External { .. } => {
+                let known = self
+                    .lock_opened()
+                    .get(&at)
+                    .filter(|(of, _)| *of == number)
+                    .map(|(_, table)| Arc::clone(table));
+                if let Some(table) = known {
+                    return Ok(Some(table));
+                }
+                let context = engine.session()?.context().state();
+                let table = open_external(engine, &context, &state).await?;
+                self.lock_opened().insert(at, (number, Arc::clone(&table)));
+                Ok(Some(table))
+            }
+            TableState::View { statement } => open_view(engine, at, statement).await.map(Some),
+            TableState::Dropped => Ok(None),
+        }
+    }
+
+    fn lock_opened(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<(String, String), (u64, Arc<dyn TableProvider>)>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What CREATE does if the name is taken.
+#[derive(Debug, Clone, Copy)]
+struct Creation {
+    or_replace: bool,
+    if_not_exists: bool,
+}
+
+impl Creation {
+    /// Whether to go on; an error if the name is taken by something that must stay.
+    fn admits(self, name: &str, current: Option<&TableState>, new: &TableState) -> Result<bool> {
+        match current {
+            None => Ok(true),
+            Some(_) if self.or_replace && self.if_not_exists => Err(sql_err(
+                SqlState::Syntax,
+                "OR REPLACE and IF NOT EXISTS exclude each other; keep one of them",
+            )),
+            Some(_) if self.if_not_exists => Ok(false),
+            Some(current) if self.or_replace && current.kind() == new.kind() => Ok(true),
+            Some(current) => {
+                let message = format!("{} \"{name}\" exists", current.kind());
+                Err(sql_err(SqlState::TableExists, message))
+            }
+        }
+    }
+}
+
+fn table_reference(name: &str, normalize: bool) -> TableReference {
+    if normalize {
+        TableReference::from(name)
+    } else {
+        TableReference::parse_str_normalized(name, true)
+    }
+}
+
+/// Table names are free, file names are not: bytes other than lower-case letters, digits and underscores are escaped.
+fn encoded(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => encoded.push(byte.into()),
+            other => encoded.push_str(&format!("%{other:02x}")),
+        }
+    }
+    encoded
+}
+
+fn decoded(encoded: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A path that means the same from every directory. Only files and directories: a device or a pipe has no end.
+fn absolute(location: &str) -> Result<String> {
+    let is_url = location
+        .split_once("://")
+        .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric()));
+    let has_glob = location.contains(['*', '?', '[']);
+    if is_url {
+        return Ok(location.to_owned());
+    }
+    let path =
+        std::path::absolute(location).map_err(|error| crate::error::io_err(location, &error))?;
+    let trailing = if location.ends_with('/') { "/" } else { "" };
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(format!("{}/", path.display())),
+        Ok(metadata) if metadata.is_file() => Ok(format!("{}{trailing}", path.display())),
+        Ok(_) => {
+            let message = format!("{location} is neither a file nor a directory");
+            Err(sql_err(SqlState::InvalidParameter, message))
+        }
+        Err(_) if has_glob => Ok(path.display().to_string()),
+        Err(error) => Err(crate::error::io_err(location, &error)),
+    }
+}
+
+/// DataFusion looks up the name of what a statement creates. While the object itself is being opened, that would not
+/// end; under this name it finds nothing.
+fn unused_name() -> ObjectName {
+    ObjectName::from(vec![Ident::with_quote('"', "being opened")])
+}
+
+fn without_view_name(mut statement: DFStatement) -> DFStatement {
+    if let DFStatement::Statement(inner) = &mut statement
+        && let SqlStatement::CreateView(view) = inner.as_mut()
+    {
+        view.name = unused_name();
+    }
+    statement
+}
+
+async fn open_external(
+    engine: &Engine,
+    state: &datafusion::execution::SessionState,
+    table: &TableState,
+) -> Result<Arc<dyn TableProvider>> {
+    let broken = || {
+        sql_err(
+            SqlState::Internal,
+            "the stored statement of an external table cannot be read",
+        )
+    };
+    let TableState::External {
+        statement,
+        locations,
+    } = table
+    else {
+        return Err(broken());
+    };
+    let Some(Statement::DataFusion(parsed)) = parse(statement)? else {
+        return Err(broken());
+    };
+    let DFStatement::CreateExternalTable(mut create) = *parsed else {
+        return Err(broken());
+    };
+    create.locations.clone_from(locations);
+    create.name = unused_name();
+    let file_type = create.file_type.to_uppercase();
+    let plan = engine
+        .plan(state, DFStatement::CreateExternalTable(create))
+        .await?;
+    let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = plan else {
+        return Err(broken());
+    };
+    let factory = state.table_factories().get(&file_type).ok_or_else(|| {
+        let mut known: Vec<&str> = state.table_factories().keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let what = format!(
+            "there are no tables STORED AS {file_type}; there are {}",
+            known.join(", ")
+        );
+        sql_err(SqlState::Unsupported, what)
+    })?;
+    factory.create(state, &create).await
+}
+
+async fn open_view(
+    engine: &Engine,
+    at: (String, String),
+    statement: &str,
+) -> Result<Arc<dyn TableProvider>> {
+    let mut stack = VIEWS.try_with(Clone::clone).unwrap_or_default();
+    if stack.contains(&at) {
+        let message = format!("view \"{}\" contains itself", at.1);
+        return Err(sql_err(SqlState::Plan, message));
+    }
+    stack.push(at.clone());
+    let broken = || {
+        sql_err(
+            SqlState::Internal,
+            format!("the text of view \"{}\" cannot be read", at.1),
+        )
+    };
+    let Some(Statement::DataFusion(parsed)) = parse(statement)? else {
+        return Err(broken());
+    };
+    let state = engine.session()?.context().state();
+    let plan = VIEWS
+        .scope(stack, Box::pin(engine.plan(&state, without_view_name(*parsed))))
+        .await?;
+    let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
+        return Err(broken());
+    };
+    Ok(Arc::new(ViewTable::new(
+        Arc::unwrap_or_clone(view.input),
+        Some(statement.to_owned()),
+    )))
+}
+
+/// The catalog as DataFusion sees it.
+#[derive(Debug)]
+pub(crate) struct VaticCatalog {
+    engine: Engine,
+    catalogs: Weak<dyn CatalogProviderList>,
+}
+
+impl VaticCatalog {
+    pub(crate) fn new(engine: Engine, catalogs: Weak<dyn CatalogProviderList>) -> Self {
+        Self { engine, catalogs }
+    }
+}
+
+impl CatalogProvider for VaticCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        // This trait has no errors; what cannot be listed shows as an error when it is used.
+        let mut names = self.engine.data().schema_names().unwrap_or_default();
+        names.extend([INFORMATION_SCHEMA.to_owned(), ML_SCHEMA.to_owned()]);
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let engine = self.engine.clone();
+        match name {
+            INFORMATION_SCHEMA => {
+                let standard = InformationSchemaProvider::new(self.catalogs.upgrade()?);
+                Some(Arc::new(SystemSchema {
+                    engine,
+                    name: INFORMATION_SCHEMA,
+                    standard: Some(standard),
+                }))
+            }
+            ML_SCHEMA => Some(Arc::new(SystemSchema {
+                engine,
+                name: ML_SCHEMA,
+                standard: None,
+            })),
+            _ => {
+                let is_known = self
+                    .engine
+                    .data()
+                    .schema_names()
+                    .is_ok_and(|names| names.iter().any(|known| known == name));
+                is_known.then(|| {
+                    Arc::new(UserSchema {
+                        engine,
+                        name: name.to_owned(),
+                    }) as Arc<dyn SchemaProvider>
+                })
+            }
+        }
+    }
+}
+
+/// Tables and views of users.
+#[derive(Debug)]
+struct UserSchema {
+    engine: Engine,
+    name: String,
+}
+
+#[async_trait]
+impl SchemaProvider for UserSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.engine.catalog().names(&self.name).unwrap_or_default()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.engine
+            .catalog()
+            .open(&self.engine, &self.name, name)
+            .await
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.engine
+            .catalog()
+            .state(&self.name, name)
+            .is_ok_and(|(_, state)| state.is_some())
+    }
+}
+
+/// Tables that are made when they are read.
+#[derive(Debug)]
+struct SystemSchema {
+    engine: Engine,
+    name: &'static str,
+    standard: Option<InformationSchemaProvider>,
+}
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        let standard = self
+            .standard
+            .as_ref()
+            .map(SchemaProvider::table_names)
+            .unwrap_or_default();
+        standard
+            .into_iter()
+            .chain(tables::names(self.name).map(str::to_owned))
+            .collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(table) = tables::open(&self.engine, self.name, name)? {
+            return Ok(Some(table));
+        }
+        match &self.standard {
+            Some(standard) => standard.table(name).await,
+            None => Ok(None),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.table_names().iter().any(|known| known == name)
+    }
+}
+
+/// Appends files to a table, or replaces its files by them.
+pub(crate) fn insert(
+    catalog: &Catalog,
+    at: &(String, String),
+    schema: &SchemaRef,
+    new: &[ManagedFile],
+    overwrite: bool,
+) -> Result<()> {
+    let (schema_name, name) = at;
+    loop {
+        let (number, state) = catalog.state(schema_name, name)?;
+        let Some(TableState::Managed {
+            schema: current,
+            files,
+        }) = state
+        else {
+            let message = format!("table \"{name}\" was dropped while rows were inserted into it");
+            return Err(sql_err(SqlState::LostRace, message));
+        };
+        if current != **schema {
+            let message = format!("table \"{name}\" was replaced while rows were inserted into it");
+            return Err(sql_err(SqlState::LostRace, message));
+        }
+        let kept = if overwrite { Vec::new() } else { files };
+        let state = TableState::Managed {
+            schema: current,
+            files: kept.into_iter().chain(new.to_vec()).collect(),
+        };
+        if catalog.log(schema_name, name).commit(number, &state)? {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_table_name_becomes_a_file_name_and_back() {
+        for name in ["t", "My Table", "../../etc", "a/b", "é%", ".", "%2e"] {
+            let encoded = encoded(name);
+            assert!(
+                encoded
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_%".contains(&b))
+            );
+            assert_eq!(decoded(&encoded).as_deref(), Some(name));
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The data directory: where tables, models and the records of trainings last.
+//!
+//! ```text
+//! format.json                              the version of this layout
+//! catalog/<schema>/tables/<name>/<n>.json  the log of a table or view
+//! catalog/<schema>/models/<name>/<n>.json  the log of a model
+//! blobs/<uuid>/                            files of one version of a model, or of one write to a table; immutable
+//! runs/<uuid>.json                         one training
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::log::{create_dir_synced, names_in, sync_dir, write_synced};
+use crate::model::{DEFAULT_SCHEMA, check_identifier};
+use crate::sql::with_cause;
+
+const FORMAT: u32 = 1;
+/// Files that nothing names are kept this long: a statement that still reads or writes them may be running.
+const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    format_version: u32,
+}
+
+/// An open data directory.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    /// Held to delete the directory at the end, if it is for this process only.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl DataDir {
+    /// Opens a directory, and creates it if it is not there.
+    pub(crate) fn open(root: &Path) -> Result<Self> {
+        let failed =
+            |error: std::io::Error| io_err(format!("data directory {}", root.display()), &error);
+        if root.exists() && !root.is_dir() {
+            let message = format!(
+                "data directory {}: it is a file; choose another --data-dir",
+                root.display()
+            );
+            return Err(sql_err(SqlState::Io, message));
+        }
+        create_dir_synced(root).map_err(failed)?;
+        let root = root.canonicalize().map_err(failed)?;
+        let path = root.join("format.json");
+        match fs::read(&path) {
+            Ok(content) => check_format(&content, &root)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let content = serde_json::json!(Format {
+                    format_version: FORMAT
+                })
+                .to_string();
+                match write_synced(&path, content.as_bytes()).and_then(|()| sync_dir(&root)) {
+                    // Another process was first.
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                    result => result.map_err(failed)?,
+                }
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        Ok(Self {
+            root,
+            _temporary: None,
+        })
+    }
+
+    /// A directory that ends with the process.
+    pub(crate) fn temporary() -> Result<Self> {
+        let failed = |error: std::io::Error| io_err("temporary data directory", &error);
+        let temporary = tempfile::Builder::new()
+            .prefix("vatic-")
+            .tempdir()
+            .map_err(failed)?;
+        let opened = Self::open(temporary.path())?;
+        Ok(Self {
+            _temporary: Some(temporary),
+            ..opened
+        })
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    pub(crate) fn models(&self, schema: &str) -> PathBuf {
+        self.root.join("catalog").join(schema).join("models")
+    }
+
+    pub(crate) fn tables(&self, schema: &str) -> PathBuf {
+        self.root.join("catalog").join(schema).join("tables")
+    }
+
+    /// A new directory for files, and its name.
+    pub(crate) fn create_blob(&self) -> Result<(String, PathBuf)> {
+        let name = uuid::Uuid::new_v4().to_string();
+        let path = self.blobs().join(&name);
+        create_dir_synced(&path).map_err(|error| io_err(path.display(), &error))?;
+        Ok((name, path))
+    }
+
+    /// Every schema.
+    pub(crate) fn schema_names(&self) -> Result<Vec<String>> {
+        let mut names = names_in(&self.root.join("catalog"))?;
+        names.retain(|name| check_identifier("schema", name).is_ok());
+        if !names.iter().any(|name| name == DEFAULT_SCHEMA) {
+            names.push(DEFAULT_SCHEMA.into());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Makes sure that a schema is there.
+    pub(crate) fn check_schema(&self, schema: &str) -> Result<()> {
+        let known = self.schema_names()?;
+        if known.iter().any(|name| name == schema) {
+            return Ok(());
+        }
+        let message = with_cause(
+            format!("schema \"{schema}\" does not exist; CREATE SCHEMA makes it"),
+            schema,
+            known.iter().map(String::as_str),
+        );
+        Err(sql_err(SqlState::NoSuchModel, message))
+    }
+
+    pub(crate) fn create_schema(&self, schema: &str) -> Result<()> {
+        check_identifier("schema", schema)?;
+        let path = self.tables(schema);
+        create_dir_synced(&path).map_err(|error| io_err(path.display(), &error))
+    }
+
+    pub(crate) fn drop_schema(&self, schema: &str) -> Result<()> {
+        let path = self.root.join("catalog").join(schema);
+        fs::remove_dir_all(&path).map_err(|error| io_err(path.display(), &error))
+    }
+
+    /// Removes files that nothing has named for a day, such as those of a training that was killed.
+    pub(crate) fn remove_orphans(&self, used: &std::collections::HashSet<String>) -> Result<usize> {
+        let is_old = |path: &Path| {
+            let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+            modified.is_ok_and(|at| {
+                SystemTime::now()
+                    .duration_since(at)
+                    .is_ok_and(|age| age > ORPHAN_AGE)
+            })
+        };
+        let mut removed = 0;
+        for name in names_in(&self.blobs())? {
+            let path = self.blobs().join(&name);
+            if !used.contains(&name) && is_old(&path) && fs::remove_dir_all(&path).is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+fn check_format(content: &[u8], root: &Path) -> Result<()> {
+    let wrong = |problem: String| {
+        Err(sql_err(
+            SqlState::Io,
+            format!("data directory {}: {problem}", root.display()),
+        ))
+    };
+    match serde_json::from_slice::<Format>(content) {
+        Ok(Format { format_version }) if format_version <= FORMAT => Ok(()),
+        Ok(Format { format_version }) => wrong(format!(
+            "layout {format_version}, this build reads up to {FORMAT}; upgrade vatic"
+        )),
+        Err(error) => wrong(format!("format.json: {error}")),
+    }
+}

@@ -1,0 +1,197 @@
+//! [`Engine`]: what one process owns. It opens sessions.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::sql::parser::Statement as DFStatement;
+use vatic_ml::model::ModelType;
+
+use crate::catalog::Catalog;
+use crate::data_dir::DataDir;
+use crate::error::Result;
+use crate::extension::EXTENSIONS;
+use crate::model::cache::ModelRuntime;
+use crate::model::{ModelRegistry, ResolvedModels};
+use crate::session::Session;
+use crate::sql::prepare_relations;
+use crate::train::{Gang, RunLog};
+
+/// Tables, models and workers of one process.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> datafusion::common::Result<()> {
+/// use futures::TryStreamExt;
+///
+/// let engine = vatic::Engine::builder().build()?;
+/// let stream = engine.session()?.sql("SELECT 1 + 1 AS two").await?;
+/// let batches: Vec<_> = stream.try_collect().await?;
+/// assert_eq!(batches[0].num_rows(), 1);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Arc<EngineInner>,
+}
+
+#[derive(Debug)]
+struct EngineInner {
+    data: Arc<DataDir>,
+    registry: Arc<ModelRegistry>,
+    catalog: Arc<Catalog>,
+    runs: Arc<RunLog>,
+    gang: Arc<Gang>,
+    runtime: Arc<ModelRuntime>,
+    runtime_env: Arc<RuntimeEnv>,
+    functions: Vec<Arc<ScalarUDF>>,
+}
+
+/// How an engine is made.
+#[derive(Debug, Default)]
+pub struct EngineBuilder {
+    data_dir: Option<PathBuf>,
+    model_types: Vec<Arc<dyn ModelType>>,
+    functions: Vec<Arc<ScalarUDF>>,
+}
+
+impl EngineBuilder {
+    /// Where tables and models last; without it they end with the engine.
+    #[must_use]
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// Adds something that TRAIN MODEL can make.
+    #[must_use]
+    pub fn model_type(mut self, model_type: Arc<dyn ModelType>) -> Self {
+        self.model_types.push(model_type);
+        self
+    }
+
+    /// Adds a SQL function.
+    #[must_use]
+    pub fn function(mut self, function: ScalarUDF) -> Self {
+        self.functions.push(Arc::new(function));
+        self
+    }
+
+    /// Opens the engine.
+    ///
+    /// # Errors
+    /// If the data directory cannot be opened.
+    pub fn build(self) -> Result<Engine> {
+        let data = Arc::new(match &self.data_dir {
+            Some(path) => DataDir::open(path)?,
+            None => DataDir::temporary()?,
+        });
+        let inner = EngineInner {
+            registry: Arc::new(ModelRegistry::new(Arc::clone(&data))),
+            catalog: Arc::new(Catalog::new(Arc::clone(&data))),
+            runs: Arc::new(RunLog::new(Arc::clone(&data))),
+            gang: Arc::default(),
+            runtime: Arc::new(ModelRuntime::new(self.model_types)?),
+            runtime_env: RuntimeEnvBuilder::new().build_arc()?,
+            functions: self.functions,
+            data,
+        };
+        let engine = Engine {
+            inner: Arc::new(inner),
+        };
+        engine.remove_orphans();
+        Ok(engine)
+    }
+}
+
+impl Engine {
+    /// How an engine is made.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// A session: its settings are its own, tables and models are shared.
+    ///
+    /// # Errors
+    /// If the session cannot be set up.
+    pub fn session(&self) -> Result<Session> {
+        Session::try_new(self.clone())
+    }
+
+    pub(crate) fn data(&self) -> &DataDir {
+        &self.inner.data
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<ModelRegistry> {
+        &self.inner.registry
+    }
+
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.inner.catalog
+    }
+
+    pub(crate) fn runs(&self) -> &Arc<RunLog> {
+        &self.inner.runs
+    }
+
+    pub(crate) fn gang(&self) -> &Arc<Gang> {
+        &self.inner.gang
+    }
+
+    pub(crate) fn runtime(&self) -> &Arc<ModelRuntime> {
+        &self.inner.runtime
+    }
+
+    pub(crate) fn runtime_env(&self) -> &Arc<RuntimeEnv> {
+        &self.inner.runtime_env
+    }
+
+    pub(crate) fn functions(&self) -> &[Arc<ScalarUDF>] {
+        &self.inner.functions
+    }
+
+    /// Plans a statement of DataFusion's in which our relation functions may stand. Models are resolved here, once.
+    pub(crate) async fn plan(
+        &self,
+        state: &SessionState,
+        mut statement: DFStatement,
+    ) -> Result<LogicalPlan> {
+        let references = prepare_relations(&mut statement)?;
+        let mut models = ResolvedModels::new();
+        for reference in references {
+            let model = Arc::new(self.registry().resolve(&reference)?);
+            models.insert(reference, model);
+        }
+        let models = Arc::new(models);
+        let mut state = state.clone();
+        for planner in EXTENSIONS
+            .iter()
+            .filter_map(|extension| extension.relation_planner(&models))
+        {
+            state.register_relation_planner(planner)?;
+        }
+        Box::pin(state.statement_to_plan(statement)).await
+    }
+
+    /// In the background: starting must not wait for it, and it has a day's time.
+    fn remove_orphans(&self) {
+        let engine = self.clone();
+        let clean = move || {
+            let mut used = engine.registry().used_directories()?;
+            used.extend(engine.catalog().used_directories()?);
+            engine.data().remove_orphans(&used)
+        };
+        let spawned = std::thread::Builder::new()
+            .name("vatic-orphans".into())
+            .spawn(move || match clean() {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed files that nothing names"),
+                Err(error) => tracing::warn!(%error, "files that nothing names cannot be removed"),
+            });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread to remove files that nothing names");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Errors as users see them: one sentence and a SQLSTATE, and where in the statement.
+//!
+//! An error of ours is a [`SqlError`] inside of `DataFusionError::External`; DataFusion's own errors get the code of
+//! their kind. [`report`] makes one out of the other for whoever talks to a person.
+
+use std::fmt;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::parser::ParserError;
+
+/// The result of everything fallible in this crate.
+pub type Result<T, E = DataFusionError> = std::result::Result<T, E>;
+
+/// The codes of errors, after the SQL standard and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqlState {
+    /// 42601
+    Syntax,
+    /// 42602
+    InvalidName,
+    /// 42701
+    DuplicateName,
+    /// 42703
+    MissingColumn,
+    /// 42704
+    NoSuchModel,
+    /// 42710
+    ModelExists,
+    /// 42804
+    TypeMismatch,
+    /// 42P01
+    NoSuchTable,
+    /// 42P07
+    TableExists,
+    /// 22004
+    Null,
+    /// 22012
+    DivisionByZero,
+    /// 22018
+    InvalidCast,
+    /// 22023
+    InvalidParameter,
+    /// 22000
+    Data,
+    /// 42000
+    Plan,
+    /// 53200
+    OutOfMemory,
+    /// 57014
+    Cancelled,
+    /// 40001
+    LostRace,
+    /// 58030
+    Io,
+    /// 2BP01
+    StillNeeded,
+    /// 0A000
+    Unsupported,
+    /// XX000
+    Internal,
+}
+
+/// Every code with what it means, for the documentation.
+pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
+    (SqlState::Unsupported, "0A000", "not supported"),
+    (SqlState::Data, "22000", "bad data"),
+    (SqlState::Null, "22004", "NULL where none is allowed"),
+    (SqlState::DivisionByZero, "22012", "division by zero"),
+    (
+        SqlState::InvalidCast,
+        "22018",
+        "a value that does not fit its type",
+    ),
+    (
+        SqlState::InvalidParameter,
+        "22023",
+        "option out of range, or rows that cannot be trained on",
+    ),
+    (
+        SqlState::StillNeeded,
+        "2BP01",
+        "something else still needs the object",
+    ),
+    (
+        SqlState::LostRace,
+        "40001",
+        "another process changed the object at the same time; try again",
+    ),
+    (SqlState::Plan, "42000", "a statement that makes no sense"),
+    (SqlState::Syntax, "42601", "syntax"),
+    (SqlState::InvalidName, "42602", "invalid name"),
+    (SqlState::DuplicateName, "42701", "duplicate name"),
+    (
+        SqlState::MissingColumn,
+        "42703",
+        "missing column or feature",
+    ),
+    (
+        SqlState::NoSuchModel,
+        "42704",
+        "no such model, version, table function or option",
+    ),
+    (SqlState::ModelExists, "42710", "the model exists"),
+    (SqlState::TypeMismatch, "42804", "wrong type"),
+    (SqlState::NoSuchTable, "42P01", "no such table"),
+    (SqlState::TableExists, "42P07", "the table exists"),
+    (SqlState::OutOfMemory, "53200", "out of memory"),
+    (SqlState::Cancelled, "57014", "cancelled"),
+    (
+        SqlState::Io,
+        "58030",
+        "a file that is missing, damaged or not what its manifest says",
+    ),
+    (SqlState::Internal, "XX000", "a bug"),
+];
+
+impl SqlState {
+    /// The five characters.
+    pub fn code(self) -> &'static str {
+        SQL_STATES
+            .iter()
+            .find(|(state, ..)| *state == self)
+            .map_or("XX000", |(_, code, _)| code)
+    }
+}
+
+/// Where in the text of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// From 1.
+    pub line: u64,
+    /// In characters, from 1.
+    pub column: u64,
+}
+
+/// An error of ours.
+#[derive(Debug, Clone)]
+pub struct SqlError {
+    /// Its code.
+    pub state: SqlState,
+    /// What was wrong, where, and what helps.
+    pub message: String,
+    /// Where in the statement, if that is known.
+    pub position: Option<Position>,
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SqlError {}
+
+/// An error with this code and message.
+pub(crate) fn sql_err(state: SqlState, message: impl Into<String>) -> DataFusionError {
+    SqlError {
+        state,
+        message: message.into(),
+        position: None,
+    }
+    .into()
+}
+
+/// A failed access to a file.
+pub(crate) fn io_err(what: impl fmt::Display, error: &std::io::Error) -> DataFusionError {
+    sql_err(SqlState::Io, format!("{what}: {error}"))
+}
+
+impl From<SqlError> for DataFusionError {
+    fn from(error: SqlError) -> Self {
+        DataFusionError::External(Box::new(error))
+    }
+}
+
+/// An error of the models, for the user.
+pub(crate) fn ml_err(error: vatic_ml::Error) -> DataFusionError {
+    use vatic_ml::Error;
+    let state = match &error {
+        Error::Null(_) => SqlState::Null,
+        Error::Invalid(_) => SqlState::InvalidParameter,
+        Error::Type(_) => SqlState::TypeMismatch,
+        Error::Unsupported(_) => SqlState::Unsupported,
+        Error::Corrupt(_) | Error::Io(_) => SqlState::Io,
+        Error::Cancelled => SqlState::Cancelled,
+        Error::Peer | Error::Internal(_) => SqlState::Internal,
+    };
+    sql_err(state, error.to_string())
+}
+
+/// What to tell a person of any error.
+pub fn report(error: &DataFusionError) -> SqlError {
+    let position = position(error);
+    let mut found = match error.find_root() {
+        DataFusionError::External(inner) => from_external(inner.as_ref()),
+        DataFusionError::ArrowError(inner, _) => from_arrow(inner),
+        root => from_datafusion(root),
+    };
+    found.position = found.position.or(position);
+    found.message = plain(&found.message);
+    found
+}
+
+fn from_external(error: &(dyn std::error::Error + Send + Sync + 'static)) -> SqlError {
+    match error.downcast_ref::<SqlError>() {
+        Some(ours) => ours.clone(),
+        None => SqlError {
+            state: SqlState::Data,
+            message: error.to_string(),
+            position: None,
+        },
+    }
+}
+
+fn from_arrow(error: &ArrowError) -> SqlError {
+    let (state, message) = match error {
+        ArrowError::DivideByZero => (SqlState::DivisionByZero, "division by zero".to_owned()),
+        ArrowError::CastError(text) | ArrowError::ParseError(text) => {
+            (SqlState::InvalidCast, text.clone())
+        }
+        ArrowError::ArithmeticOverflow(text) | ArrowError::ComputeError(text) => {
+            (SqlState::Data, text.clone())
+        }
+        ArrowError::ExternalError(inner) => return from_external(inner.as_ref()),
+        other => (SqlState::Data, other.to_string()),
+    };
+    SqlError {
+        state,
+        message,
+        position: None,
+    }
+}
+
+fn from_datafusion(error: &DataFusionError) -> SqlError {
+    let state = match error {
+        DataFusionError::SQL(..) => SqlState::Syntax,
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { .. } => SqlState::MissingColumn,
+            _ => SqlState::DuplicateName,
+        },
+        DataFusionError::NotImplemented(_) => SqlState::Unsupported,
+        DataFusionError::ResourcesExhausted(_) => SqlState::OutOfMemory,
+        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => SqlState::Io,
+        DataFusionError::Plan(text) if text.contains("not found") && text.contains("table") => {
+            SqlState::NoSuchTable
+        }
+        DataFusionError::Plan(_) => SqlState::Plan,
+        DataFusionError::Internal(_) => SqlState::Internal,
+        _ => SqlState::Data,
+    };
+    let message = match error {
+        DataFusionError::SQL(parser, _) => match parser.as_ref() {
+            ParserError::ParserError(text) | ParserError::TokenizerError(text) => {
+                without_position(text)
+            }
+            ParserError::RecursionLimitExceeded => "the statement is nested too deeply".into(),
+        },
+        other => other.message().into_owned(),
+    };
+    SqlError {
+        state,
+        message,
+        position: None,
+    }
+}
+
+/// Drops what is meant for developers: backtraces, and advice to report bugs of ours elsewhere.
+fn plain(message: &str) -> String {
+    let end = message
+        .find("\n\nbacktrace:")
+        .or_else(|| message.find(".\nThis issue was likely caused"));
+    message[..end.unwrap_or(message.len())]
+        .trim_end()
+        .to_owned()
+}
+
+fn position(error: &DataFusionError) -> Option<Position> {
+    if let Some(span) = error.diagnostic().and_then(|diagnostic| diagnostic.span) {
+        return Some(Position {
+            line: span.start.line,
+            column: span.start.column,
+        });
+    }
+    let DataFusionError::SQL(parser, _) = error.find_root() else {
+        return None;
+    };
+    let (ParserError::ParserError(text) | ParserError::TokenizerError(text)) = parser.as_ref()
+    else {
+        return None;
+    };
+    let at = text.rfind(" at Line: ")?;
+    let mut numbers = text[at..]
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok());
+    Some(Position {
+        line: numbers.next()?,
+        column: numbers.next()?,
+    })
+}
+
+fn without_position(text: &str) -> String {
+    let text = text.rfind(" at Line: ").map_or(text, |at| &text[..at]);
+    let mut text = text.to_owned();
+    if let Some(first) = text.get(..1).map(str::to_lowercase) {
+        text.replace_range(..1, &first);
+    }
+    text
+}
+
+/// The nearest of `known` to `name`, if it is near enough to be a slip.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |candidate: &str| {
+        strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())
+    };
+    let nearest = known
+        .into_iter()
+        .min_by_key(|candidate| distance(candidate))?;
+    (distance(nearest) <= 1 + name.chars().count() / 3).then_some(nearest)
+}

@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The crate
+//!
+//! Modules in the order in which a statement passes them; `docs/architecture.md` has the map.
+
+mod catalog;
+mod config;
+mod data_dir;
+mod engine;
+mod error;
+mod evaluate;
+mod extension;
+mod log;
+mod managed_table;
+mod model;
+mod predict;
+mod relation;
+pub mod repl;
+mod session;
+mod sql;
+mod state;
+mod train;
+
+pub use config::VaticOptions;
+pub use engine::{Engine, EngineBuilder};
+pub use error::{Position, Result, SQL_STATES, SqlError, SqlState, report};
+pub use session::Session;
+pub use train::{OPTIONS, ProgressListener, TrainEvent};
+pub use vatic_ml as ml;

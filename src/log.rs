@@ -1,0 +1,205 @@
+//! The states of one object of the catalog (a table, a view, a model) as a log of files, of which the last counts.
+//!
+//! A state is published by linking a finished and synced file to the next number, which fails if another process was
+//! first. So a reader sees a state whole or not at all, a crash leaves the last one, and processes need no lock.
+//! Numbers are never reused.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use vatic_ml::artifact::sha256;
+
+use crate::error::{Result, SqlState, io_err, sql_err};
+
+/// The log of one object.
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    directory: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    /// The state as JSON text, so that its hash is that of exactly these bytes.
+    payload: String,
+    sha256: String,
+}
+
+impl Log {
+    /// The log in this directory, which need not exist.
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// The last state and its number.
+    pub(crate) fn latest<T: DeserializeOwned>(&self) -> Result<Option<(u64, T)>> {
+        let Some(number) = self.last_number()? else {
+            return Ok(None);
+        };
+        let path = self.directory.join(file_name(number));
+        let content = fs::read(&path).map_err(|error| io_err(path.display(), &error))?;
+        let corrupt =
+            |problem: &str| sql_err(SqlState::Io, format!("{}: {problem}", path.display()));
+        let envelope: Envelope =
+            serde_json::from_slice(&content).map_err(|_| corrupt("not a state of the catalog"))?;
+        if sha256(envelope.payload.as_bytes()) != envelope.sha256 {
+            return Err(corrupt("damaged: its SHA-256 does not match"));
+        }
+        let state =
+            serde_json::from_str(&envelope.payload).map_err(|error| corrupt(&error.to_string()))?;
+        Ok(Some((number, state)))
+    }
+
+    /// Publishes the state after number `seen`. `false` if another process published one first.
+    pub(crate) fn commit<T: Serialize>(&self, seen: Option<u64>, state: &T) -> Result<bool> {
+        let failed = |error: std::io::Error| {
+            io_err(format!("publish in {}", self.directory.display()), &error)
+        };
+        let payload = serde_json::to_string(state).map_err(|error| {
+            sql_err(SqlState::Internal, format!("state of the catalog: {error}"))
+        })?;
+        let envelope = Envelope {
+            sha256: sha256(payload.as_bytes()),
+            payload,
+        };
+        let content = serde_json::to_vec(&envelope).map_err(|error| {
+            sql_err(SqlState::Internal, format!("state of the catalog: {error}"))
+        })?;
+        create_dir_synced(&self.directory).map_err(failed)?;
+        let temporary = self.directory.join(format!(".{}", uuid::Uuid::new_v4()));
+        let target = self
+            .directory
+            .join(file_name(seen.map_or(0, |number| number + 1)));
+        let linked =
+            write_synced(&temporary, &content).and_then(|()| fs::hard_link(&temporary, &target));
+        // The link is what counts; a temporary file that stays is removed with the other orphans.
+        let _ = fs::remove_file(&temporary);
+        match linked {
+            Ok(()) => {
+                sync_dir(&self.directory).map_err(failed)?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn last_number(&self) -> Result<Option<u64>> {
+        let names = names_in(&self.directory)?;
+        Ok(names.iter().filter_map(|name| number_of(name)).max())
+    }
+}
+
+/// Numbers have twenty digits, so that names sort as numbers do.
+fn file_name(number: u64) -> String {
+    format!("{number:020}.json")
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".json")?;
+    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| digits.parse().ok())?
+}
+
+/// The names in a directory, sorted; none if it does not exist.
+pub(crate) fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound) => return Ok(Vec::new()),
+        Err(error) => return Err(io_err(directory.display(), &error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io_err(directory.display(), &error))?;
+        names.extend(entry.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Writes a new file and waits for the disk.
+pub(crate) fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Waits until the names in a directory are on the disk.
+pub(crate) fn sync_dir(directory: &Path) -> std::io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Creates a directory and its parents for this user only.
+pub(crate) fn create_dir_synced(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)?;
+    match directory.parent() {
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_writers_one_wins_each_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let writers: Vec<_> = (0..8)
+            .map(|_| {
+                let log = Log::new(directory.path().join("log"));
+                std::thread::spawn(move || {
+                    let mut won = 0;
+                    for _ in 0..20 {
+                        let seen = log.latest::<u64>().unwrap();
+                        let (number, value) =
+                            seen.map_or((None, 0), |(number, value)| (Some(number), value));
+                        won += u64::from(log.commit(number, &(value + 1)).unwrap());
+                    }
+                    won
+                })
+            })
+            .collect();
+        let won: u64 = writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap())
+            .sum();
+        let log = Log::new(directory.path().join("log"));
+        assert_eq!(
+            log.latest::<u64>().unwrap().unwrap().1,
+            won,
+            "no increment is lost or counted twice"
+        );
+    }
+
+    #[test]
+    fn strange_names_and_damaged_files_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::new(directory.path().to_owned());
+        assert_eq!(log.latest::<u64>().unwrap(), None);
+        assert!(log.commit(None, &7u64).unwrap());
+        assert!(!log.commit(None, &8u64).unwrap());
+        for name in ["1.json", "007.json", "x.json", ".tmp"] {
+            fs::write(directory.path().join(name), "{}").unwrap();
+        }
+        assert_eq!(log.latest::<u64>().unwrap(), Some((0, 7)));
+        let path = directory.path().join(file_name(0));
+        let damaged = fs::read_to_string(&path).unwrap().replace("\"7\"", "\"9\"");
+        fs::write(&path, damaged).unwrap();
+        assert!(
+            log.latest::<u64>()
+                .unwrap_err()
+                .to_string()
+                .contains("SHA-256")
+        );
+    }
+}

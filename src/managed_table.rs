@@ -1,0 +1,243 @@
+//! [`ManagedTable`]: Parquet files in the data directory, written whole and then named by the catalog.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
+use datafusion::datasource::sink::{DataSink, DataSinkExec};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::parquet::arrow::AsyncArrowWriter;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::insert;
+use crate::engine::Engine;
+use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::log::sync_dir;
+
+const FILE: &str = "data.parquet";
+
+/// One file of a managed table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ManagedFile {
+    /// The directory of the file below `blobs`.
+    pub(crate) directory: String,
+    pub(crate) rows: u64,
+}
+
+/// A managed table at one time.
+#[derive(Debug)]
+pub(crate) struct ManagedTable {
+    engine: Engine,
+    at: (String, String),
+    schema: SchemaRef,
+    files: Vec<ManagedFile>,
+}
+
+impl ManagedTable {
+    pub(crate) fn new(
+        engine: Engine,
+        at: (String, String),
+        schema: SchemaRef,
+        files: Vec<ManagedFile>,
+    ) -> Self {
+        Self {
+            engine,
+            at,
+            schema,
+            files,
+        }
+    }
+
+    fn listing(&self) -> Result<Arc<dyn TableProvider>> {
+        let blobs = self.engine.data().blobs();
+        let path = |file: &ManagedFile| blobs.join(&file.directory).join(FILE);
+        let urls = self
+            .files
+            .iter()
+            .filter(|file| file.rows > 0)
+            .map(|file| ListingTableUrl::parse(path(file).to_string_lossy()));
+        let urls = urls.collect::<Result<Vec<_>>>()?;
+        if urls.is_empty() {
+            return Ok(Arc::new(EmptyTable::new(Arc::clone(&self.schema))));
+        }
+        let options = ListingOptions::new(Arc::new(ParquetFormat::default()));
+        let config = ListingTableConfig::new_with_multi_paths(urls)
+            .with_listing_options(options)
+            .with_schema(Arc::clone(&self.schema));
+        Ok(Arc::new(ListingTable::try_new(config)?))
+    }
+}
+
+#[async_trait]
+impl TableProvider for ManagedTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.listing()?
+            .scan(state, projection, filters, limit)
+            .await
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Parquet skips row groups and pages; the rows that are left are filtered above.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn insert_into(
+        &self,
+        _state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let overwrite = match operation {
+            InsertOp::Append => false,
+            InsertOp::Overwrite => true,
+            InsertOp::Replace => {
+                return Err(sql_err(
+                    SqlState::Unsupported,
+                    "REPLACE INTO is not supported",
+                ));
+            }
+        };
+        let sink = InsertSink {
+            engine: self.engine.clone(),
+            at: self.at.clone(),
+            schema: Arc::clone(&self.schema),
+            overwrite,
+        };
+        Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
+    }
+}
+
+#[derive(Debug)]
+struct InsertSink {
+    engine: Engine,
+    at: (String, String),
+    schema: SchemaRef,
+    overwrite: bool,
+}
+
+impl DisplayAs for InsertSink {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InsertSink(table={}.{})", self.at.0, self.at.1)
+    }
+}
+
+#[async_trait]
+impl DataSink for InsertSink {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    async fn write_all(
+        &self,
+        rows: SendableRecordBatchStream,
+        _context: &Arc<TaskContext>,
+    ) -> Result<u64> {
+        let written = write_files(&self.engine, &self.schema, rows).await?;
+        insert(
+            self.engine.catalog(),
+            &self.at,
+            &self.schema,
+            &written.files,
+            self.overwrite,
+        )?;
+        let rows = written.files.iter().map(|file| file.rows).sum();
+        written.keep();
+        Ok(rows)
+    }
+}
+
+/// Files that are deleted again unless they are kept.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) files: Vec<ManagedFile>,
+    directory: PathBuf,
+    is_kept: AtomicBool,
+}
+
+impl Written {
+    /// The catalog names the files now.
+    pub(crate) fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        if !self.is_kept.load(Ordering::Relaxed) {
+            // What cannot be removed now is an orphan, and removed a day later.
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Writes rows to a new file and waits for the disk.
+pub(crate) async fn write_files(
+    engine: &Engine,
+    schema: &SchemaRef,
+    mut rows: SendableRecordBatchStream,
+) -> Result<Written> {
+    let (name, directory) = engine.data().create_blob()?;
+    let mut written = Written {
+        files: vec![],
+        directory: directory.clone(),
+        is_kept: false.into(),
+    };
+    let path = directory.join(FILE);
+    let failed = |error: std::io::Error| io_err(path.display(), &error);
+    let file = tokio::fs::File::create_new(&path).await.map_err(failed)?;
+    let level = ZstdLevel::try_new(3)?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .build();
+    let mut writer = AsyncArrowWriter::try_new(
+        file.try_clone().await.map_err(failed)?,
+        Arc::clone(schema),
+        Some(properties),
+    )?;
+    let mut count = 0;
+    while let Some(batch) = rows.next().await {
+        let batch = batch?.with_schema(Arc::clone(schema))?;
+        count += batch.num_rows() as u64;
+        writer.write(&batch).await?;
+    }
+    writer.close().await?;
+    file.sync_all().await.map_err(failed)?;
+    sync_dir(&directory).map_err(failed)?;
+    written.files.push(ManagedFile {
+        directory: name,
+        rows: count,
+    });
+    Ok(written)
+}

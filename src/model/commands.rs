@@ -1,0 +1,237 @@
+//! SHOW, DESCRIBE, ALTER and DROP MODEL.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use vatic_ml::labels::Labels;
+use vatic_ml::signature::type_name;
+
+use super::{ModelName, ModelState, ResolvedModel, check_identifier};
+use crate::error::{Result, SqlState, sql_err};
+use crate::session::{Session, empty, rows};
+use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
+
+/// Runs a statement about models.
+pub(crate) async fn run(
+    session: &Session,
+    statement: ModelStatement,
+) -> Result<SendableRecordBatchStream> {
+    let registry = session.engine().registry();
+    match statement {
+        ModelStatement::ShowModels { like } => {
+            let filter = like.map_or(String::new(), |pattern| {
+                format!("WHERE model_name LIKE {}", quoted(&pattern))
+            });
+            let query = format!(
+                "SELECT model_schema, model_name, model_type, default_version, version_count, comment, created_at \
+                 FROM information_schema.models {filter} ORDER BY model_schema, model_name"
+            );
+            query_rows(session, &query).await
+        }
+        ModelStatement::ShowVersions(name) => {
+            registry.get(&name)?;
+            let query = format!(
+                "SELECT version, is_default, aliases, model_type, train_rows, eval_rows, metrics, sha256, created_at \
+                 FROM information_schema.model_versions WHERE model_schema = {} AND model_name = {} ORDER BY version",
+                quoted(&name.schema),
+                quoted(&name.name)
+            );
+            query_rows(session, &query).await
+        }
+        ModelStatement::Describe(reference) => Ok(rows(describe(&registry.resolve(&reference)?)?)),
+        ModelStatement::ShowCreate(reference) => {
+            Ok(rows(show_create(&registry.resolve(&reference)?)?))
+        }
+        ModelStatement::Alter(name, change) => {
+            alter(session, &name, &change)?;
+            Ok(empty())
+        }
+        ModelStatement::Drop(drop) => {
+            drop_model(session, &drop)?;
+            Ok(empty())
+        }
+    }
+}
+
+async fn query_rows(session: &Session, query: &str) -> Result<SendableRecordBatchStream> {
+    let plan = session.plan_query(query).await?;
+    session.execute(plan).await
+}
+
+fn text(values: Vec<String>) -> ArrayRef {
+    Arc::new(StringArray::from(values))
+}
+
+/// One row for each feature and output, then what is known of the model.
+fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
+    let manifest = &model.manifest;
+    let target = &manifest.signature.target;
+    let mut described: Vec<[String; 4]> = Vec::new();
+    for column in &manifest.signature.features {
+        described.push([
+            "feature".into(),
+            column.name.clone(),
+            type_name(&column.data_type),
+            String::new(),
+        ]);
+    }
+    let label_type = match &manifest.labels {
+        Labels::Number { .. } => "float64".to_owned(),
+        Labels::Classes { .. } => type_name(&target.data_type),
+    };
+    described.push([
+        "output".into(),
+        format!("predicted_{}", target.name),
+        label_type,
+        String::new(),
+    ]);
+    if let Labels::Classes { values } = &manifest.labels {
+        let probabilities = format!("predicted_{}_probs", target.name);
+        described.push([
+            "output".into(),
+            probabilities,
+            "list(struct(label, prob))".into(),
+            String::new(),
+        ]);
+        let classes: Vec<String> = values.iter().map(ToString::to_string).collect();
+        described.push([
+            "property".into(),
+            "classes".into(),
+            String::new(),
+            classes.join(", "),
+        ]);
+        if let [_, positive] = values.as_slice() {
+            described.push([
+                "property".into(),
+                "positive_class".into(),
+                String::new(),
+                positive.to_string(),
+            ]);
+        }
+    }
+    let run = &manifest.run;
+    let metrics = run
+        .metrics
+        .iter()
+        .filter_map(|metric| Some(format!("{} {:.4}", metric.name, metric.value?)));
+    let properties = [
+        ("model_type", manifest.options.model_type.clone()),
+        ("version", model.version.to_string()),
+        ("optimizer", run.optimizer.clone()),
+        ("train_rows", run.train_rows.to_string()),
+        ("eval_rows", run.eval_rows.to_string()),
+        (
+            if run.eval_rows > 0 {
+                "eval_metrics"
+            } else {
+                "train_metrics"
+            },
+            metrics.collect::<Vec<_>>().join(", "),
+        ),
+        ("rows_hash", run.rows_hash.clone()),
+        ("sha256", model.sha256.clone()),
+        (
+            "created_at",
+            manifest
+                .created_at
+                .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        ),
+    ];
+    described.extend(
+        properties.map(|(name, value)| ["property".into(), name.into(), String::new(), value]),
+    );
+    let column = |index: usize| text(described.iter().map(|row| row[index].clone()).collect());
+    Ok(RecordBatch::try_from_iter([
+        ("kind", column(0)),
+        ("name", column(1)),
+        ("type", column(2)),
+        ("value", column(3)),
+    ])?)
+}
+
+fn show_create(model: &ResolvedModel) -> Result<RecordBatch> {
+    let statement = model.manifest.training_sql.clone();
+    Ok(RecordBatch::try_from_iter([
+        ("model", text(vec![model.label()])),
+        ("statement", text(vec![statement])),
+    ])?)
+}
+
+fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()> {
+    let registry = session.engine().registry();
+    match change {
+        AlterModel::Rename(to) => registry.rename(name, to),
+        AlterModel::Comment(comment) => registry.alter(name, |state| {
+            state.comment = Some(comment.clone());
+            Ok(())
+        }),
+        AlterModel::DefaultVersion(version) => registry.alter(name, |state| {
+            check_version(name, state, *version)?;
+            state.default_version = *version;
+            Ok(())
+        }),
+        AlterModel::Alias { version, alias } => {
+            check_identifier("alias", alias)?;
+            let alias = alias.to_lowercase();
+            registry.alter(name, |state| {
+                check_version(name, state, *version)?;
+                for entry in &mut state.versions {
+                    entry.aliases.retain(|known| *known != alias);
+                    if entry.version == *version {
+                        entry.aliases.push(alias.clone());
+                    }
+                }
+                Ok(())
+            })
+        }
+    }
+}
+
+fn check_version(name: &ModelName, state: &ModelState, version: u64) -> Result<()> {
+    if state.versions.iter().any(|entry| entry.version == version) {
+        return Ok(());
+    }
+    let known: Vec<String> = state
+        .versions
+        .iter()
+        .map(|entry| entry.version.to_string())
+        .collect();
+    let message = format!(
+        "model \"{}\" has no version {version}; it has {}",
+        name.short(),
+        known.join(", ")
+    );
+    Err(sql_err(SqlState::NoSuchModel, message))
+}
+
+fn drop_model(session: &Session, drop: &DropModel) -> Result<()> {
+    let registry = session.engine().registry();
+    if drop.if_exists && !registry.exists(&drop.name)? {
+        return Ok(());
+    }
+    registry.alter(&drop.name, |state| {
+        let Some(version) = drop.version else {
+            state.is_dropped = true;
+            state.versions.clear();
+            return Ok(());
+        };
+        if drop.if_exists && !state.versions.iter().any(|entry| entry.version == version) {
+            return Ok(());
+        }
+        check_version(&drop.name, state, version)?;
+        if state.versions.len() == 1 {
+            state.is_dropped = true;
+        } else if state.default_version == version {
+            let message = format!(
+                "version {version} is the default of model \"{name}\" and others exist; set another with ALTER MODEL \
+                 {name} SET DEFAULT_VERSION = n, or DROP MODEL {name}",
+                name = drop.name.short()
+            );
+            return Err(sql_err(SqlState::StillNeeded, message));
+        }
+        state.versions.retain(|entry| entry.version != version);
+        Ok(())
+    })
+}

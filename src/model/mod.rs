@@ -1,0 +1,25 @@
+//! Models as catalog objects: names, versions, files. Knows no tensors.
+//!
+//! A version is immutable: a directory of files with a manifest that holds the hash of each. A model is a log of states
+//! ([`crate::log`]); a version exists when a state names it, and the state that first does so is the only point at
+//! which it is published. Files of versions that no state names are removed a day later.
+//!
+//! * `name` what users write: `s.m@3`
+//! * `manifest` what is known of a version
+//! * `registry` resolve, list, commit, alter, drop
+//! * `cache` the loaded models of this process
+//! * `commands` SHOW, DESCRIBE, ALTER, DROP
+//! * `tables` information_schema.models and its siblings
+
+pub(crate) mod cache;
+pub(crate) mod commands;
+mod manifest;
+mod name;
+mod registry;
+pub(crate) mod tables;
+
+pub(crate) use manifest::{MANIFEST_FILE, MANIFEST_FORMAT, Manifest, RunSummary};
+pub(crate) use name::{DEFAULT_SCHEMA, ModelName, ModelRef, Selector, check_identifier};
+pub(crate) use registry::{
+    ModelRegistry, ModelState, Publish, ResolvedModel, ResolvedModels, VersionEntry, exists_err,
+};

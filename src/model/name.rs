@@ -1,0 +1,163 @@
+//! Names of models as users write them.
+
+use std::fmt;
+
+use crate::error::{SqlError, SqlState};
+
+/// The schema of a name without one.
+pub(crate) const DEFAULT_SCHEMA: &str = "public";
+
+const NAME_LENGTH_MAX: usize = 63;
+const RESERVED: &[&str] = &["latest", "last", "default", "con", "nul", "prn", "aux"];
+
+/// `schema.name`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ModelName {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+}
+
+/// A model and which of its versions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ModelRef {
+    pub(crate) name: ModelName,
+    pub(crate) selector: Selector,
+}
+
+/// Which version of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Selector {
+    /// `m`
+    Default,
+    /// `m@3`
+    Version(u64),
+    /// `m@champion`
+    Alias(String),
+}
+
+impl ModelName {
+    /// Parses `name` or `schema.name`.
+    pub(crate) fn parse(text: &str) -> Result<Self, SqlError> {
+        let (schema, name) = text.split_once('.').unwrap_or((DEFAULT_SCHEMA, text));
+        check_identifier("schema", schema)?;
+        check_identifier("model", name)?;
+        Ok(Self {
+            schema: schema.to_lowercase(),
+            name: name.to_lowercase(),
+        })
+    }
+}
+
+impl ModelRef {
+    /// Parses `name`, `name@version` or `name@alias`, each with or without a schema.
+    pub(crate) fn parse(text: &str) -> Result<Self, SqlError> {
+        let (name, selector) = match text.split_once('@') {
+            None => (text, Selector::Default),
+            Some((name, version)) => match version.parse() {
+                Ok(number) => (name, Selector::Version(number)),
+                Err(_) => {
+                    check_identifier("alias", version)?;
+                    (name, Selector::Alias(version.to_lowercase()))
+                }
+            },
+        };
+        Ok(Self {
+            name: ModelName::parse(name)?,
+            selector,
+        })
+    }
+}
+
+/// Letters, digits and underscores, since names become file names; folded to lower case, so that two names never
+/// differ by case alone.
+pub(crate) fn check_identifier(kind: &str, name: &str) -> Result<(), SqlError> {
+    let is_start = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_reserved = RESERVED.contains(&name.to_lowercase().as_str());
+    let is_valid =
+        name.starts_with(is_start) && name.chars().all(is_part) && name.len() <= NAME_LENGTH_MAX;
+    if is_valid && !is_reserved {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
+    let dots = if name.chars().count() > 40 { "…" } else { "" };
+    let reason = if is_reserved {
+        "it is reserved"
+    } else {
+        "use letters, digits and underscores, at most 63"
+    };
+    Err(SqlError {
+        state: SqlState::InvalidName,
+        message: format!("\"{shown}{dots}\" cannot be the name of a {kind}; {reason}"),
+        position: None,
+    })
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+impl ModelName {
+    /// The name as users see it: without the default schema.
+    pub(crate) fn short(&self) -> String {
+        if self.schema == DEFAULT_SCHEMA {
+            self.name.clone()
+        } else {
+            self.to_string()
+        }
+    }
+}
+
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.selector {
+            Selector::Default => write!(f, "{}", self.name),
+            Selector::Version(version) => write!(f, "{}@{version}", self.name),
+            Selector::Alias(alias) => write!(f, "{}@{alias}", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        let long = "a".repeat(300);
+        for name in [
+            "../../etc/passwd",
+            "a/b",
+            "C:\\x",
+            "a#1",
+            "%2e%2e",
+            &long,
+            "",
+            "LATEST",
+            "a b",
+            "\u{430}bc",
+            "a\0",
+            "con",
+            "1st",
+            "a.b.c",
+            "a..b",
+            ".",
+            "..",
+            "@3",
+            "m@",
+            "m@1@2",
+        ] {
+            assert!(ModelRef::parse(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn case_does_not_tell_names_apart() {
+        assert_eq!(
+            ModelRef::parse("S.M@Best").unwrap(),
+            ModelRef::parse("s.m@best").unwrap()
+        );
+    }
+}

@@ -1,0 +1,304 @@
+//! The models of a data directory: resolve, list, commit, alter, drop.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Manifest, ModelName, ModelRef, Selector};
+use crate::data_dir::DataDir;
+use crate::error::{Result, SqlState, sql_err};
+use crate::log::{Log, names_in};
+use crate::sql::with_cause;
+
+/// A model at one time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ModelState {
+    /// Whether it was dropped; the numbers of its versions stay used.
+    pub(crate) is_dropped: bool,
+    pub(crate) comment: Option<String>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) default_version: u64,
+    /// The highest version ever given.
+    pub(crate) last_version: u64,
+    pub(crate) versions: Vec<VersionEntry>,
+}
+
+/// A version of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VersionEntry {
+    pub(crate) version: u64,
+    /// The name of its directory.
+    pub(crate) directory: String,
+    /// The SHA-256 of its manifest.
+    pub(crate) sha256: String,
+    pub(crate) aliases: Vec<String>,
+}
+
+/// A model reference resolved to one version, for the length of a statement.
+#[derive(Debug, Clone)]
+pub(crate) struct ResolvedModel {
+    pub(crate) name: ModelName,
+    pub(crate) version: u64,
+    pub(crate) sha256: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) manifest: Arc<Manifest>,
+}
+
+impl ResolvedModel {
+    /// `name@version`
+    pub(crate) fn label(&self) -> String {
+        format!("{}@{}", self.name.short(), self.version)
+    }
+}
+
+/// The models of one statement.
+pub(crate) type ResolvedModels = HashMap<ModelRef, Arc<ResolvedModel>>;
+
+/// How a new version enters a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publish {
+    /// As version 1 of a new name.
+    New,
+    /// As the next version and the default.
+    Replace,
+}
+
+/// All models of a data directory.
+#[derive(Debug)]
+pub(crate) struct ModelRegistry {
+    data: Arc<DataDir>,
+}
+
+impl ModelRegistry {
+    pub(crate) fn new(data: Arc<DataDir>) -> Self {
+        Self { data }
+    }
+
+    fn log(&self, name: &ModelName) -> Log {
+        Log::new(self.data.models(&name.schema).join(&name.name))
+    }
+
+    fn state(&self, name: &ModelName) -> Result<(Option<u64>, ModelState)> {
+        match self.log(name).latest::<ModelState>()? {
+            Some((number, state)) => Ok((Some(number), state)),
+            None => Ok((
+                None,
+                ModelState {
+                    is_dropped: true,
+                    ..Default::default()
+                },
+            )),
+        }
+    }
+
+    /// Whether there is a model of this name.
+    pub(crate) fn exists(&self, name: &ModelName) -> Result<bool> {
+        Ok(!self.state(name)?.1.is_dropped)
+    }
+
+    /// The model of this name.
+    pub(crate) fn get(&self, name: &ModelName) -> Result<ModelState> {
+        let (_, state) = self.state(name)?;
+        if state.is_dropped {
+            Err(self.no_such_model(name))
+        } else {
+            Ok(state)
+        }
+    }
+
+    fn no_such_model(&self, name: &ModelName) -> datafusion::common::DataFusionError {
+        let known = self.list().unwrap_or_default();
+        let known: Vec<String> = known.iter().map(|(name, _)| name.short()).collect();
+        let what = format!("model \"{}\" does not exist", name.short());
+        let message = with_cause(what, &name.short(), known.iter().map(String::as_str));
+        sql_err(SqlState::NoSuchModel, message)
+    }
+
+    /// Every model, by name.
+    pub(crate) fn list(&self) -> Result<Vec<(ModelName, ModelState)>> {
+        let mut models = Vec::new();
+        for schema in self.data.schema_names()? {
+            for name in names_in(&self.data.models(&schema))? {
+                let name = ModelName {
+                    schema: schema.clone(),
+                    name,
+                };
+                let (_, state) = self.state(&name)?;
+                if !state.is_dropped {
+                    models.push((name, state));
+                }
+            }
+        }
+        Ok(models)
+    }
+
+    /// The version that a reference means now.
+    pub(crate) fn resolve(&self, reference: &ModelRef) -> Result<ResolvedModel> {
+        let state = self.get(&reference.name)?;
+        let found = state
+            .versions
+            .iter()
+            .find(|entry| match &reference.selector {
+                Selector::Default => entry.version == state.default_version,
+                Selector::Version(version) => entry.version == *version,
+                Selector::Alias(alias) => entry.aliases.contains(alias),
+            });
+        let entry = found.ok_or_else(|| {
+            let name = reference.name.short();
+            let versions: Vec<String> = state
+                .versions
+                .iter()
+                .map(|entry| entry.version.to_string())
+                .collect();
+            let aliases = state
+                .versions
+                .iter()
+                .flat_map(|entry| entry.aliases.clone());
+            let known = versions
+                .into_iter()
+                .chain(aliases)
+                .collect::<Vec<_>>()
+                .join(", ");
+            let wanted = match &reference.selector {
+                Selector::Default => "a default version".to_owned(),
+                Selector::Version(version) => format!("version {version}"),
+                Selector::Alias(alias) => format!("alias \"{alias}\""),
+            };
+            sql_err(
+                SqlState::NoSuchModel,
+                format!("model \"{name}\" has no {wanted}; it has {known}"),
+            )
+        })?;
+        self.open(&reference.name, entry)
+    }
+
+    /// A version with its manifest.
+    pub(crate) fn open(&self, name: &ModelName, entry: &VersionEntry) -> Result<ResolvedModel> {
+        let directory = self.data.blobs().join(&entry.directory);
+        let label = format!("{}@{}", name.short(), entry.version);
+        let manifest = Arc::new(Manifest::read(&directory, &entry.sha256, &label)?);
+        Ok(ResolvedModel {
+            name: name.clone(),
+            version: entry.version,
+            sha256: entry.sha256.clone(),
+            directory,
+            manifest,
+        })
+    }
+
+    /// Publishes the files in `directory`, whose manifest has this hash. The only way for a version to come to be.
+    pub(crate) fn publish(
+        &self,
+        name: &ModelName,
+        directory: String,
+        sha256: String,
+        comment: Option<String>,
+        how: Publish,
+    ) -> Result<u64> {
+        self.data.check_schema(&name.schema)?;
+        let mut published = 0;
+        self.update(name, |state| {
+            if !state.is_dropped && how == Publish::New {
+                return Err(exists_err(name));
+            }
+            if state.is_dropped {
+                let last_version = state.last_version;
+                *state = ModelState {
+                    created_at: Utc::now(),
+                    last_version,
+                    ..Default::default()
+                };
+            }
+            state.last_version += 1;
+            published = state.last_version;
+            state.default_version = published;
+            state.comment = comment.clone().or(state.comment.take());
+            let (directory, sha256) = (directory.clone(), sha256.clone());
+            state.versions.push(VersionEntry {
+                version: published,
+                directory,
+                sha256,
+                aliases: vec![],
+            });
+            Ok(())
+        })?;
+        Ok(published)
+    }
+
+    /// Changes a model that exists.
+    pub(crate) fn alter(
+        &self,
+        name: &ModelName,
+        change: impl Fn(&mut ModelState) -> Result<()>,
+    ) -> Result<()> {
+        self.update(name, |state| {
+            if state.is_dropped {
+                return Err(self.no_such_model(name));
+            }
+            change(state)
+        })
+    }
+
+    /// Gives a model another name. Its versions, default and aliases go with it.
+    pub(crate) fn rename(&self, name: &ModelName, to: &ModelName) -> Result<()> {
+        let state = self.get(name)?;
+        self.data.check_schema(&to.schema)?;
+        self.update(to, |target| {
+            if !target.is_dropped {
+                return Err(exists_err(to));
+            }
+            *target = ModelState {
+                last_version: target.last_version.max(state.last_version),
+                ..state.clone()
+            };
+            Ok(())
+        })?;
+        self.alter(name, |state| {
+            state.is_dropped = true;
+            Ok(())
+        })
+    }
+
+    /// Applies a change to the last state until no other process was faster.
+    fn update(
+        &self,
+        name: &ModelName,
+        mut change: impl FnMut(&mut ModelState) -> Result<()>,
+    ) -> Result<()> {
+        const TRIES: u32 = 100;
+        for _ in 0..TRIES {
+            let (number, mut state) = self.state(name)?;
+            change(&mut state)?;
+            if self.log(name).commit(number, &state)? {
+                return Ok(());
+            }
+        }
+        let message = format!(
+            "model \"{}\" is being changed by other processes; try again",
+            name.short()
+        );
+        Err(sql_err(SqlState::LostRace, message))
+    }
+
+    /// The directories that some model names.
+    pub(crate) fn used_directories(&self) -> Result<std::collections::HashSet<String>> {
+        let models = self.list()?;
+        Ok(models
+            .into_iter()
+            .flat_map(|(_, state)| state.versions)
+            .map(|entry| entry.directory)
+            .collect())
+    }
+}
+
+/// A model of this name is there already.
+pub(crate) fn exists_err(name: &ModelName) -> datafusion::common::DataFusionError {
+    let message = format!(
+        "model \"{}\" exists; use TRAIN OR REPLACE MODEL for a new version, or IF NOT EXISTS to keep it",
+        name.short()
+    );
+    sql_err(SqlState::ModelExists, message)
+}

@@ -1,0 +1,366 @@
+//! `information_schema.models` and `.model_versions`, `ml.training_runs`, `.training_metrics` and `.model_cache`.
+//! They are made anew whenever they are read.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder,
+    TimestampMillisecondArray,
+};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::{MemTable, TableProvider};
+
+use super::{ModelName, ModelState, VersionEntry};
+use crate::catalog::CATALOG;
+use crate::engine::Engine;
+use crate::error::Result;
+
+type Make = fn(&Engine) -> Result<RecordBatch>;
+
+/// Every table: its schema, its name, and how it is made.
+const TABLES: &[(&str, &str, Make)] = &[
+    ("information_schema", "models", models),
+    ("information_schema", "model_versions", model_versions),
+    ("ml", "training_runs", training_runs),
+    ("ml", "training_metrics", training_metrics),
+    ("ml", "model_cache", model_cache),
+];
+
+/// The names of the tables of a schema.
+pub(crate) fn names(schema: &str) -> impl Iterator<Item = &'static str> {
+    TABLES
+        .iter()
+        .filter(move |(of, ..)| *of == schema)
+        .map(|(_, name, _)| *name)
+}
+
+/// A table as it is now.
+pub(crate) fn open(
+    engine: &Engine,
+    schema: &str,
+    name: &str,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let Some((.., make)) = TABLES
+        .iter()
+        .find(|(of, known, _)| *of == schema && *known == name)
+    else {
+        return Ok(None);
+    };
+    let batch = make(engine)?;
+    Ok(Some(Arc::new(MemTable::try_new(
+        batch.schema(),
+        vec![vec![batch]],
+    )?)))
+}
+
+fn strings<T: Into<Option<String>>>(values: impl Iterator<Item = T>) -> ArrayRef {
+    Arc::new(StringArray::from_iter(values.map(Into::into)))
+}
+
+fn integers<T: Into<Option<u64>>>(values: impl Iterator<Item = T>) -> ArrayRef {
+    Arc::new(Int64Array::from_iter(
+        values.map(|value| value.into().map(|value: u64| value as i64)),
+    ))
+}
+
+fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    Arc::new(Float64Array::from_iter(values))
+}
+
+fn times<T: Into<Option<chrono::DateTime<chrono::Utc>>>>(
+    values: impl Iterator<Item = T>,
+) -> ArrayRef {
+    let milliseconds = values.map(|time| time.into().map(|time| time.timestamp_millis()));
+    Arc::new(TimestampMillisecondArray::from_iter(milliseconds).with_timezone("UTC"))
+}
+
+fn lists(values: impl Iterator<Item = Vec<String>>) -> ArrayRef {
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    values.for_each(|list| builder.append_value(list.into_iter().map(Some)));
+    Arc::new(builder.finish())
+}
+
+fn models(engine: &Engine) -> Result<RecordBatch> {
+    let models = engine.registry().list()?;
+    let default = |(name, state): &(ModelName, ModelState)| {
+        let entry = state
+            .versions
+            .iter()
+            .find(|entry| entry.version == state.default_version)?;
+        engine.registry().open(name, entry).ok()
+    };
+    let each = || models.iter();
+    let types =
+        each().map(|model| default(model).map(|model| model.manifest.options.model_type.clone()));
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "model_catalog",
+            strings(each().map(|_| CATALOG.to_owned())),
+            false,
+        ),
+        (
+            "model_schema",
+            strings(each().map(|(name, _)| name.schema.clone())),
+            false,
+        ),
+        (
+            "model_name",
+            strings(each().map(|(name, _)| name.name.clone())),
+            false,
+        ),
+        ("model_type", strings(types), true),
+        (
+            "default_version",
+            integers(each().map(|(_, state)| state.default_version)),
+            false,
+        ),
+        (
+            "version_count",
+            integers(each().map(|(_, state)| state.versions.len() as u64)),
+            false,
+        ),
+        (
+            "comment",
+            strings(each().map(|(_, state)| state.comment.clone())),
+            true,
+        ),
+        (
+            "created_at",
+            times(each().map(|(_, state)| state.created_at)),
+            false,
+        ),
+    ])?)
+}
+
+fn model_versions(engine: &Engine) -> Result<RecordBatch> {
+    let models = engine.registry().list()?;
+    let versions: Vec<(&ModelName, &ModelState, &VersionEntry)> = models
+        .iter()
+        .flat_map(|(name, state)| state.versions.iter().map(move |entry| (name, state, entry)))
+        .collect();
+    // A version with a damaged manifest is still listed, so that it can be dropped.
+    let manifests: Vec<_> = versions
+        .iter()
+        .map(|(name, _, entry)| {
+            engine
+                .registry()
+                .open(name, entry)
+                .ok()
+                .map(|model| model.manifest)
+        })
+        .collect();
+    let each = || versions.iter();
+    let known = || manifests.iter().map(Option::as_ref);
+    let features = known().map(|manifest| {
+        let columns = manifest.map(|manifest| {
+            manifest
+                .signature
+                .features
+                .iter()
+                .map(|c| c.name.clone())
+                .collect()
+        });
+        columns.unwrap_or_default()
+    });
+    let metrics = known().map(|manifest| {
+        let values = manifest.map(|manifest| {
+            let present = manifest
+                .run
+                .metrics
+                .iter()
+                .filter_map(|m| m.value.map(|value| (m.name.clone(), value.into())));
+            serde_json::Value::Object(present.collect()).to_string()
+        });
+        values
+    });
+    let is_default = each().map(|(_, state, entry)| Some(entry.version == state.default_version));
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "model_catalog",
+            strings(each().map(|_| CATALOG.to_owned())),
+            false,
+        ),
+        (
+            "model_schema",
+            strings(each().map(|(name, ..)| name.schema.clone())),
+            false,
+        ),
+        (
+            "model_name",
+            strings(each().map(|(name, ..)| name.name.clone())),
+            false,
+        ),
+        (
+            "version",
+            integers(each().map(|(.., entry)| entry.version)),
+            false,
+        ),
+        (
+            "aliases",
+            lists(each().map(|(.., entry)| entry.aliases.clone())),
+            false,
+        ),
+        (
+            "is_default",
+            Arc::new(BooleanArray::from_iter(is_default)),
+            false,
+        ),
+        (
+            "model_type",
+            strings(known().map(|m| m.map(|m| m.options.model_type.clone()))),
+            true,
+        ),
+        ("features", lists(features), false),
+        (
+            "target",
+            strings(known().map(|m| m.map(|m| m.signature.target.name.clone()))),
+            true,
+        ),
+        (
+            "train_rows",
+            integers(known().map(|m| m.map(|m| m.run.train_rows))),
+            true,
+        ),
+        (
+            "eval_rows",
+            integers(known().map(|m| m.map(|m| m.run.eval_rows))),
+            true,
+        ),
+        ("metrics", strings(metrics), true),
+        (
+            "seed",
+            integers(known().map(|m| m.map(|m| m.options.seed))),
+            true,
+        ),
+        (
+            "bytes",
+            integers(
+                known().map(|m| m.map(|m| m.files.iter().map(|file| file.bytes).sum::<u64>())),
+            ),
+            true,
+        ),
+        (
+            "sha256",
+            strings(known().map(|m| m.and_then(weights_sha256))),
+            true,
+        ),
+        (
+            "training_sql",
+            strings(known().map(|m| m.map(|m| m.training_sql.clone()))),
+            true,
+        ),
+        (
+            "created_at",
+            times(known().map(|m| m.map(|m| m.created_at))),
+            true,
+        ),
+    ])?)
+}
+
+/// Two trainings gave the same weights if these are equal.
+fn weights_sha256(manifest: &Arc<super::Manifest>) -> Option<String> {
+    let file = manifest
+        .files
+        .iter()
+        .find(|file| file.name == vatic_ml::artifact::WEIGHTS_FILE)?;
+    Some(file.sha256.clone())
+}
+
+fn training_runs(engine: &Engine) -> Result<RecordBatch> {
+    let runs = engine.runs().list()?;
+    let each = || runs.iter();
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "run_id",
+            strings(each().map(|run| run.run_id.clone())),
+            false,
+        ),
+        (
+            "model_name",
+            strings(each().map(|run| run.model.clone())),
+            false,
+        ),
+        ("version", integers(each().map(|run| run.version)), true),
+        (
+            "status",
+            strings(each().map(|run| run.status.clone())),
+            false,
+        ),
+        ("error", strings(each().map(|run| run.error.clone())), true),
+        ("started_at", times(each().map(|run| run.started_at)), false),
+        ("ended_at", times(each().map(|run| run.ended_at)), true),
+        (
+            "training_sql",
+            strings(each().map(|run| run.training_sql.clone())),
+            false,
+        ),
+    ])?)
+}
+
+fn training_metrics(engine: &Engine) -> Result<RecordBatch> {
+    let runs = engine.runs().list()?;
+    let epochs: Vec<_> = runs
+        .iter()
+        .flat_map(|run| run.history.iter().map(move |epoch| (run, epoch)))
+        .collect();
+    let each = || epochs.iter();
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "run_id",
+            strings(each().map(|(run, _)| run.run_id.clone())),
+            false,
+        ),
+        (
+            "model_name",
+            strings(each().map(|(run, _)| run.model.clone())),
+            false,
+        ),
+        (
+            "version",
+            integers(each().map(|(run, _)| run.version)),
+            true,
+        ),
+        (
+            "epoch",
+            integers(each().map(|(_, epoch)| epoch.epoch as u64)),
+            false,
+        ),
+        (
+            "train_loss",
+            numbers(each().map(|(_, epoch)| Some(epoch.train_loss))),
+            true,
+        ),
+        (
+            "eval_loss",
+            numbers(each().map(|(_, epoch)| epoch.eval_loss)),
+            true,
+        ),
+        (
+            "learn_rate",
+            numbers(each().map(|(_, epoch)| epoch.learn_rate)),
+            true,
+        ),
+        (
+            "duration_ms",
+            integers(each().map(|(_, epoch)| epoch.duration_ms)),
+            false,
+        ),
+    ])?)
+}
+
+fn model_cache(engine: &Engine) -> Result<RecordBatch> {
+    let cached = engine.runtime().cached();
+    let each = || cached.iter();
+    Ok(RecordBatch::try_from_iter([
+        ("model", strings(each().map(|model| model.name.clone()))),
+        ("sha256", strings(each().map(|model| model.sha256.clone()))),
+        ("bytes", integers(each().map(|model| model.bytes as u64))),
+        ("hits", integers(each().map(|model| model.hits))),
+        (
+            "in_use",
+            Arc::new(BooleanArray::from_iter(
+                each().map(|model| Some(model.is_in_use)),
+            )) as ArrayRef,
+        ),
+    ])?)
+}

@@ -1,0 +1,309 @@
+//! [`PredictExec`]: record batches ↔ model workers.
+//!
+//! One batch is computed while the next one is prepared; rows leave in the order in which they came. A stream that is
+//! dropped starts no further batch.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::arrow::array::StringArray;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::metrics::{
+    Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+};
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::OnceCell;
+use vatic_ml::model::{Model, Prediction, Wanted};
+
+use super::node::{Output, PredictOptions, output_field};
+use crate::config::VaticOptions;
+use crate::error::{SqlState, sql_err};
+use crate::model::ResolvedModel;
+use crate::model::cache::ModelRuntime;
+use crate::relation::feature_batch;
+
+/// One batch in work, one ahead.
+const BATCHES_IN_FLIGHT: usize = 2;
+
+/// What to compute, decided at planning.
+#[derive(Debug, Clone)]
+pub(super) struct PredictSpec {
+    pub(super) model: Arc<ResolvedModel>,
+    /// For each feature its column of the input.
+    pub(super) features: Vec<usize>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) options: PredictOptions,
+    pub(super) batch_rows: usize,
+    pub(super) description: String,
+}
+
+#[derive(Debug)]
+pub(super) struct PredictExec {
+    input: Arc<dyn ExecutionPlan>,
+    spec: Arc<PredictSpec>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl PredictExec {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, spec: PredictSpec) -> Self {
+        let mut fields: Vec<_> = input.schema().fields().iter().cloned().collect();
+        fields.extend(
+            spec.outputs
+                .iter()
+                .map(|output| output_field(&spec.model, *output)),
+        );
+        let schema = Arc::new(Schema::new_with_metadata(
+            fields,
+            input.schema().metadata().clone(),
+        ));
+        let orderings = input.output_ordering().cloned();
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new_with_orderings(schema, orderings),
+            input.output_partitioning().clone(),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        );
+        Self {
+            input,
+            spec: Arc::new(spec),
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+}
+
+impl DisplayAs for PredictExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PredictExec: {}, device=cpu, batch={} rows",
+            self.spec.description, self.spec.batch_rows
+        )
+    }
+}
+
+impl ExecutionPlan for PredictExec {
+    fn name(&self) -> &str {
+        "PredictExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(
+            children.swap_remove(0),
+            self.spec.as_ref().clone(),
+        )))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let runtime = context.session_config().get_extension::<ModelRuntime>();
+        let runtime =
+            runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
+        let task = Arc::new(Task {
+            spec: Arc::clone(&self.spec),
+            runtime,
+            cache_bytes: VaticOptions::of(context.session_config().options()).cache_bytes,
+            model: OnceCell::new(),
+            schema: self.schema(),
+            metrics: Metrics::new(&self.metrics, partition),
+        });
+        let input = self.input.execute(partition, context)?;
+        let stream = input
+            .map(move |batch| {
+                let task = Arc::clone(&task);
+                async move { task.predict(batch?).await }
+            })
+            .buffered(BATCHES_IN_FLIGHT)
+            .try_filter(|batch| std::future::ready(batch.num_rows() > 0));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.schema(),
+            stream,
+        )))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct Metrics {
+    input_rows: Count,
+    computed_rows: Count,
+    batches: Count,
+    null_rows: Count,
+    failed_rows: Count,
+    unseen_values: Count,
+    cache_hits: Count,
+    cache_misses: Count,
+    load_time: Time,
+    compute_time: Time,
+}
+
+impl Metrics {
+    fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let count = |name: &'static str| MetricBuilder::new(set).counter(name, partition);
+        let time = |name: &'static str| MetricBuilder::new(set).subset_time(name, partition);
+        Self {
+            input_rows: count("input_rows"),
+            computed_rows: count("computed_rows"),
+            batches: count("batches"),
+            null_rows: count("null_rows"),
+            failed_rows: count("failed_rows"),
+            unseen_values: count("unseen_values"),
+            cache_hits: count("cache_hits"),
+            cache_misses: count("cache_misses"),
+            load_time: time("load_time"),
+            compute_time: time("compute_time"),
+        }
+    }
+}
+
+/// One partition of one query.
+struct Task {
+    spec: Arc<PredictSpec>,
+    runtime: Arc<ModelRuntime>,
+    cache_bytes: usize,
+    /// Loaded with the first batch: an input without rows needs no model.
+    model: OnceCell<Arc<Model>>,
+    schema: SchemaRef,
+    metrics: Metrics,
+}
+
+impl Task {
+    async fn predict(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        if batch.num_rows() == 0 {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+        }
+        let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
+        let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
+        let wanted = Wanted {
+            probabilities: self.spec.outputs.contains(&Output::Probabilities),
+            threshold: self.spec.options.threshold(),
+            top_k: self.spec.options.top_k,
+        };
+        let started = Instant::now();
+        let prediction = self
+            .runtime
+            .run(move || model.predict(&features, wanted))
+            .await?;
+        self.metrics.compute_time.add_elapsed(started);
+        self.count(&batch, &prediction);
+        self.check(&prediction)?;
+        self.append(batch, prediction)
+    }
+
+    async fn load(&self) -> Result<Arc<Model>> {
+        let started = Instant::now();
+        let (model, is_hit) = self
+            .runtime
+            .load(&self.spec.model, self.cache_bytes)
+            .await?;
+        self.metrics.load_time.add_elapsed(started);
+        if is_hit {
+            &self.metrics.cache_hits
+        } else {
+            &self.metrics.cache_misses
+        }
+        .add(1);
+        Ok(model)
+    }
+
+    fn count(&self, batch: &RecordBatch, prediction: &Prediction) {
+        let failed = prediction.failures.len();
+        self.metrics.batches.add(1);
+        self.metrics.input_rows.add(batch.num_rows());
+        self.metrics
+            .computed_rows
+            .add(batch.num_rows() - prediction.null_rows - failed);
+        self.metrics.null_rows.add(prediction.null_rows);
+        self.metrics.failed_rows.add(failed);
+        self.metrics.unseen_values.add(prediction.unseen);
+    }
+
+    fn check(&self, prediction: &Prediction) -> Result<()> {
+        let label = self.spec.model.label();
+        if let (Some((_, cause)), false) =
+            (prediction.failures.first(), self.spec.options.null_on_error)
+        {
+            let message = format!(
+                "model \"{label}\" cannot predict a row: {cause}; on_error => 'null' skips such rows"
+            );
+            return Err(sql_err(SqlState::InvalidParameter, message));
+        }
+        if let (Some(column), true) = (&prediction.null_column, self.spec.options.error_on_null) {
+            let message = format!("column \"{column}\" is NULL in a row for model \"{label}\"");
+            return Err(sql_err(SqlState::Null, message));
+        }
+        Ok(())
+    }
+
+    fn append(&self, batch: RecordBatch, prediction: Prediction) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut columns = batch.columns().to_vec();
+        for output in &self.spec.outputs {
+            columns.push(match output {
+                Output::Label => Arc::clone(&prediction.label),
+                Output::Probabilities => prediction
+                    .probabilities
+                    .clone()
+                    .ok_or_else(|| sql_err(SqlState::Internal, "a model gave no probabilities"))?,
+                Output::Error => Arc::new(causes(rows, &prediction.failures)),
+            });
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+fn causes(rows: usize, failures: &[(usize, String)]) -> StringArray {
+    let mut causes: Vec<Option<&str>> = vec![None; rows];
+    failures
+        .iter()
+        .for_each(|(row, cause)| causes[*row] = Some(cause));
+    StringArray::from(causes)
+}

@@ -1,0 +1,121 @@
+//! `predict(model, input, …)` in SQL → [`PredictNode`].
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::TableFactor;
+
+use super::node::{PredictNode, PredictOptions};
+use crate::error::{SqlState, sql_err};
+use crate::model::ResolvedModels;
+use crate::relation::{Call, argument_err, call};
+
+/// The named arguments of `predict`.
+const ARGUMENTS: &[&str] = &[
+    "batch_size",
+    "threshold",
+    "top_k",
+    "on_error",
+    "on_null",
+    "dedupe",
+    "device",
+];
+
+#[derive(Debug)]
+pub(super) struct PredictRelation {
+    pub(super) models: Arc<ResolvedModels>,
+}
+
+impl RelationPlanner for PredictRelation {
+    fn plan_relation(
+        &self,
+        factor: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let Some(mut call) = call(&factor, &["predict"], &self.models, context)? else {
+            return Ok(RelationPlanning::Original(Box::new(factor)));
+        };
+        let input = call.required_input()?;
+        let options = options(&call)?;
+        let node = PredictNode::try_new(Arc::clone(&call.model), input, options)?;
+        let plan = LogicalPlan::Extension(Extension {
+            node: Arc::new(node),
+        });
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
+            plan, call.alias,
+        ))))
+    }
+}
+
+fn options(call: &Call) -> Result<PredictOptions> {
+    let classes = call.model.manifest.labels.class_count();
+    let mut options = PredictOptions::default();
+    call.named(ARGUMENTS, |name, value| {
+        match name {
+            "batch_size" => options.batch_size = Some(positive(name, value)?),
+            "top_k" if classes > 0 => options.top_k = Some(positive(name, value)?),
+            "top_k" => return Err(needs("top_k", "a classifier", call)),
+            "threshold" if classes == 2 => options.set_threshold(fraction(name, value)?),
+            "threshold" => return Err(needs("threshold", "a classifier of two classes", call)),
+            "on_error" => {
+                options.null_on_error = one_of(name, value, &["error", "null"])? == "null"
+            }
+            "on_null" => {
+                options.error_on_null = one_of(name, value, &["null", "error"])? == "error"
+            }
+            // Equal rows of numbers are computed faster than they are found.
+            "dedupe" => drop(one_of(name, value, &["auto", "off"])?),
+            _ => drop(one_of(name, value, &["auto", "cpu"])?),
+        }
+        Ok(())
+    })?;
+    Ok(options)
+}
+
+fn needs(argument: &str, what: &str, call: &Call) -> datafusion::common::DataFusionError {
+    let message = format!(
+        "argument {argument} needs {what}, which \"{}\" is not",
+        call.model.label()
+    );
+    sql_err(SqlState::InvalidParameter, message)
+}
+
+fn positive(name: &str, value: &ScalarValue) -> Result<usize> {
+    match value {
+        ScalarValue::Int64(Some(number)) if (1..=1_000_000).contains(number) => {
+            Ok(*number as usize)
+        }
+        other => Err(argument_err(
+            name,
+            "a whole number from 1 to 1000000",
+            other,
+        )),
+    }
+}
+
+fn fraction(name: &str, value: &ScalarValue) -> Result<f64> {
+    match value {
+        ScalarValue::Float64(Some(number)) if (0.0..=1.0).contains(number) => Ok(*number),
+        ScalarValue::Int64(Some(number)) if (0..=1).contains(number) => Ok(*number as f64),
+        other => Err(argument_err(name, "a number from 0 to 1", other)),
+    }
+}
+
+fn one_of(name: &str, value: &ScalarValue, known: &[&'static str]) -> Result<&'static str> {
+    let text = value
+        .try_as_str()
+        .flatten()
+        .unwrap_or_default()
+        .to_lowercase();
+    let expected = || format!("one of '{}'", known.join("', '"));
+    known
+        .iter()
+        .copied()
+        .find(|known| *known == text)
+        .ok_or_else(|| argument_err(name, &expected(), value))
+}

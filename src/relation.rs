@@ -1,0 +1,317 @@
+//! What the table functions over a model have in common: their arguments, and how features find their columns.
+
+use std::sync::Arc;
+
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::planner::RelationPlannerContext;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
+    TableFunctionArgs,
+};
+use vatic_ml::signature::{self, type_name};
+
+use crate::error::{Result, SqlState, sql_err};
+use crate::model::{ResolvedModel, ResolvedModels};
+use crate::sql::with_cause;
+
+/// A call of a table function, its arguments told apart.
+pub(crate) struct Call {
+    pub(crate) function: &'static str,
+    pub(crate) model: Arc<ResolvedModel>,
+    pub(crate) input: Option<LogicalPlan>,
+    pub(crate) alias: Option<TableAlias>,
+    named: Vec<(String, ScalarValue)>,
+}
+
+/// Takes a table factor apart, if it is a call of one of `functions`.
+pub(crate) fn call(
+    factor: &TableFactor,
+    functions: &[&'static str],
+    models: &ResolvedModels,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<Option<Call>> {
+    let TableFactor::Table {
+        name,
+        args: Some(args),
+        alias,
+        ..
+    } = factor
+    else {
+        return Ok(None);
+    };
+    let Some(function) =
+        crate::sql::relation_function(name).filter(|function| functions.contains(function))
+    else {
+        return Ok(None);
+    };
+    let reference = crate::sql::model_argument(function, args.args.first())?;
+    let model = models.get(&reference).ok_or_else(|| {
+        sql_err(
+            SqlState::Internal,
+            format!("model {reference} was not resolved before planning"),
+        )
+    })?;
+    let mut call = Call {
+        function,
+        model: Arc::clone(model),
+        input: None,
+        alias: alias.clone(),
+        named: Vec::new(),
+    };
+    call.take_arguments(args, context)?;
+    Ok(Some(call))
+}
+
+impl Call {
+    fn take_arguments(
+        &mut self,
+        args: &TableFunctionArgs,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<()> {
+        let function = self.function;
+        for argument in args.args.iter().skip(1) {
+            match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(SqlExpr::Subquery(query)))
+                    if self.input.is_none() =>
+                {
+                    if !self.named.is_empty() {
+                        return Err(self.wrong(format!(
+                            "the input of {function} comes before its named arguments"
+                        )));
+                    }
+                    self.input = Some(context.plan(TableFactor::Derived {
+                        lateral: false,
+                        subquery: query.clone(),
+                        alias: None,
+                        sample: None,
+                    })?);
+                }
+                FunctionArg::Named {
+                    name,
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
+                } => {
+                    self.take_named(name, value, context)?;
+                }
+                other => {
+                    let usage = format!("{function}(model, (query), name => value, …)");
+                    return Err(
+                        self.wrong(format!("{function} does not take {other}; use {usage}"))
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_named(
+        &mut self,
+        name: &Ident,
+        value: &SqlExpr,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<()> {
+        let name = name.value.to_lowercase();
+        let value = context.sql_to_expr(value.clone(), &DFSchema::empty())?;
+        let literal = match value {
+            Expr::Literal(literal, _) => literal,
+            Expr::Negative(inner) => match *inner {
+                Expr::Literal(literal, _) => literal.arithmetic_negate()?,
+                other => {
+                    return Err(
+                        self.wrong(format!("argument {name} must be a literal, found -{other}"))
+                    );
+                }
+            },
+            other => {
+                return Err(self.wrong(format!("argument {name} must be a literal, found {other}")));
+            }
+        };
+        if self.named.iter().any(|(known, _)| *known == name) {
+            return Err(self.wrong(format!("argument {name} is given twice; keep one of them")));
+        }
+        self.named.push((name, literal));
+        Ok(())
+    }
+
+    fn wrong(&self, message: String) -> datafusion::common::DataFusionError {
+        sql_err(SqlState::Syntax, message)
+    }
+
+    /// The input.
+    pub(crate) fn required_input(&mut self) -> Result<LogicalPlan> {
+        let function = self.function;
+        self.input.take().ok_or_else(|| {
+            sql_err(
+                SqlState::Syntax,
+                format!(
+                    "{function} needs rows: {function}(model, (query)) or {function}(model, table)"
+                ),
+            )
+        })
+    }
+
+    /// Hands each named argument to `take`, which says whether it knows it.
+    pub(crate) fn named(
+        &self,
+        known: &[&str],
+        mut take: impl FnMut(&str, &ScalarValue) -> Result<()>,
+    ) -> Result<()> {
+        for (name, value) in &self.named {
+            if !known.contains(&name.as_str()) {
+                let what = match known {
+                    [] => format!(
+                        "{} takes no named arguments, found \"{name}\"",
+                        self.function
+                    ),
+                    _ => format!(
+                        "{} has no argument \"{name}\"; it has {}",
+                        self.function,
+                        known.join(", ")
+                    ),
+                };
+                let message = with_cause(what, name, known.iter().copied());
+                return Err(sql_err(SqlState::InvalidParameter, message));
+            }
+            take(name, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// An argument with a wrong value.
+pub(crate) fn argument_err(
+    name: &str,
+    expected: &str,
+    found: &ScalarValue,
+) -> datafusion::common::DataFusionError {
+    sql_err(
+        SqlState::InvalidParameter,
+        format!("argument {name} is {found}; expected {expected}"),
+    )
+}
+
+/// The column of the input for each feature of the model, by name; types must agree or be coercible without loss.
+pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<Vec<usize>> {
+    let label = model.label();
+    let mut indices = Vec::with_capacity(model.manifest.signature.features.len());
+    let mut missing = Vec::new();
+    for feature in &model.manifest.signature.features {
+        match find_column(&feature.name, input, &label)? {
+            Some(index) => indices.push(index),
+            None => missing.push(feature.name.as_str()),
+        }
+    }
+    if !missing.is_empty() {
+        let names: Vec<&str> = input
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        let describe = |feature: &&str| match crate::error::nearest(feature, names.iter().copied())
+        {
+            Some(nearest) => format!("\"{feature}\" (nearest column \"{nearest}\")"),
+            None => format!("\"{feature}\""),
+        };
+        let missing = missing.iter().map(describe).collect::<Vec<_>>().join(", ");
+        return Err(sql_err(
+            SqlState::MissingColumn,
+            format!("model \"{label}\" needs columns that the input has not: {missing}"),
+        ));
+    }
+    for (feature, &index) in model.manifest.signature.features.iter().zip(&indices) {
+        let field = input.field(index);
+        if !signature::is_lossless(field.data_type(), &feature.data_type) {
+            let (found, expected) = (type_name(field.data_type()), type_name(&feature.data_type));
+            return Err(sql_err(
+                SqlState::TypeMismatch,
+                format!(
+                    "column \"{name}\" is {found}, model \"{label}\" expects {expected}; use CAST({name} AS {sql})",
+                    name = field.name(),
+                    sql = sql_type(&feature.data_type),
+                ),
+            ));
+        }
+    }
+    Ok(indices)
+}
+
+/// The one column of this name: as written, else whatever its case.
+pub(crate) fn find_column(name: &str, input: &DFSchema, model: &str) -> Result<Option<usize>> {
+    let find = |is_match: &dyn Fn(&str) -> bool| -> Vec<usize> {
+        let fields = input.fields().iter().enumerate();
+        fields
+            .filter(|(_, field)| is_match(field.name()))
+            .map(|(index, _)| index)
+            .collect()
+    };
+    let exact = find(&|field| field == name);
+    let found = if exact.is_empty() {
+        find(&|field| field.eq_ignore_ascii_case(name))
+    } else {
+        exact
+    };
+    match found.as_slice() {
+        [] => Ok(None),
+        [index] => Ok(Some(*index)),
+        several => {
+            let columns: Vec<String> = several
+                .iter()
+                .map(|&index| format!("\"{}\"", qualified(input, index)))
+                .collect();
+            Err(sql_err(
+                SqlState::DuplicateName,
+                format!(
+                    "feature \"{name}\" of \"{model}\" may be {}; select one of them",
+                    columns.join(" or ")
+                ),
+            ))
+        }
+    }
+}
+
+fn qualified(schema: &DFSchema, index: usize) -> String {
+    Column::from(schema.qualified_field(index)).flat_name()
+}
+
+/// The type as CAST takes it.
+fn sql_type(data_type: &DataType) -> String {
+    match signature::canonical_type(data_type) {
+        DataType::Int8 => "TINYINT".into(),
+        DataType::Int16 => "SMALLINT".into(),
+        DataType::Int32 => "INT".into(),
+        DataType::Int64 => "BIGINT".into(),
+        DataType::UInt8 => "TINYINT UNSIGNED".into(),
+        DataType::UInt16 => "SMALLINT UNSIGNED".into(),
+        DataType::UInt32 => "INT UNSIGNED".into(),
+        DataType::UInt64 => "BIGINT UNSIGNED".into(),
+        DataType::Float32 => "REAL".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Utf8 => "VARCHAR".into(),
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Date32 => "DATE".into(),
+        DataType::Timestamp(..) => "TIMESTAMP".into(),
+        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        other => type_name(&other).to_uppercase(),
+    }
+}
+
+/// The features of a batch in the order and types of the signature; `columns` holds the column of each.
+pub(crate) fn feature_batch(
+    model: &ResolvedModel,
+    columns: &[usize],
+    batch: &RecordBatch,
+) -> Result<RecordBatch> {
+    let signature = &model.manifest.signature;
+    let mut fields = Vec::with_capacity(columns.len());
+    let mut arrays = Vec::with_capacity(columns.len());
+    for (feature, &index) in signature.features.iter().zip(columns) {
+        arrays.push(cast(batch.column(index), &feature.data_type)?);
+        fields.push(Field::new(&feature.name, feature.data_type.clone(), true));
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+}

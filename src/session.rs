@@ -1,0 +1,238 @@
+//! [`Session`]: SQL text in, record batches out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::config::ConfigExtension;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{
+    DdlStatement, Deallocate, LogicalPlan, Statement as LogicalStatement,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement as DFStatement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+
+use crate::engine::Engine;
+use crate::error::{Result, SqlState, sql_err};
+use crate::model::commands;
+use crate::sql::{Statement, parse};
+use crate::state::session_state;
+use crate::train::{self, ProgressListener};
+
+/// One client's view of an engine: its settings and prepared statements.
+#[derive(Clone)]
+pub struct Session {
+    engine: Engine,
+    context: SessionContext,
+    prepared: Arc<Mutex<HashMap<String, DFStatement>>>,
+    progress: Option<ProgressListener>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.context.session_id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(crate) fn try_new(engine: Engine) -> Result<Self> {
+        let context = SessionContext::new_with_state(session_state(&engine)?);
+        Ok(Self {
+            engine,
+            context,
+            prepared: Arc::default(),
+            progress: None,
+        })
+    }
+
+    /// Tells `listener` of the progress of trainings.
+    #[must_use]
+    pub fn with_progress(mut self, listener: ProgressListener) -> Self {
+        self.progress = Some(listener);
+        self
+    }
+
+    /// Runs one statement. Rows come as they are computed; a training begins when the stream is first polled.
+    ///
+    /// # Errors
+    /// Of syntax and planning; those of execution come through the stream.
+    pub async fn sql(&self, text: &str) -> Result<SendableRecordBatchStream> {
+        let Some(statement) = parse(text)? else {
+            return Ok(empty());
+        };
+        match statement {
+            Statement::DataFusion(statement) => Box::pin(self.run(*statement, text)).await,
+            Statement::Train(statement) => {
+                let session = self.clone();
+                Ok(later(
+                    async move { Box::pin(train::train(&session, &statement)).await },
+                    train::result_schema(),
+                ))
+            }
+            Statement::ExplainTrain(statement) => {
+                Ok(rows(Box::pin(train::explain(self, &statement)).await?))
+            }
+            Statement::Model(statement) => Box::pin(commands::run(self, statement)).await,
+        }
+    }
+
+    /// Runs a statement of DataFusion's.
+    async fn run(&self, statement: DFStatement, text: &str) -> Result<SendableRecordBatchStream> {
+        let catalog = self.engine.catalog();
+        match &statement {
+            DFStatement::CreateExternalTable(table) => {
+                catalog.create_external(self, table.clone(), text).await?;
+                return Ok(empty());
+            }
+            DFStatement::Statement(inner) => match inner.as_ref() {
+                SqlStatement::CreateView(_) => {
+                    catalog.create_view(self, statement).await?;
+                    return Ok(empty());
+                }
+                SqlStatement::Prepare { name, .. } => {
+                    let name = name.value.clone();
+                    return self.prepare(name, statement).await;
+                }
+                SqlStatement::Execute {
+                    name: Some(name), ..
+                } => {
+                    let name = name.to_string();
+                    self.prepare_again(&name).await?;
+                }
+                SqlStatement::Deallocate { name, .. } => {
+                    self.lock_prepared().remove(&name.value);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        let plan = self.engine.plan(&self.context.state(), statement).await?;
+        match plan {
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
+                catalog.create_table(self, table).await?;
+                Ok(empty())
+            }
+            LogicalPlan::Ddl(ddl) => {
+                catalog.change(ddl)?;
+                Ok(empty())
+            }
+            plan => self.execute(plan).await,
+        }
+    }
+
+    pub(crate) async fn execute(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
+        let frame = self.context.execute_logical_plan(plan).await?;
+        frame.execute_stream().await
+    }
+
+    /// A prepared statement is planned again at each execution, so that its models are those of that time.
+    async fn prepare(
+        &self,
+        name: String,
+        statement: DFStatement,
+    ) -> Result<SendableRecordBatchStream> {
+        if self.lock_prepared().contains_key(&name) {
+            let message =
+                format!("prepared statement \"{name}\" exists; DEALLOCATE {name} removes it");
+            return Err(sql_err(SqlState::DuplicateName, message));
+        }
+        let plan = self
+            .engine
+            .plan(&self.context.state(), statement.clone())
+            .await?;
+        let stream = self.execute(plan).await?;
+        self.lock_prepared().insert(name, statement);
+        Ok(stream)
+    }
+
+    async fn prepare_again(&self, name: &str) -> Result<()> {
+        let Some(statement) = self.lock_prepared().get(name).cloned() else {
+            return Ok(());
+        };
+        let plan = self.engine.plan(&self.context.state(), statement).await?;
+        let name = name.to_owned();
+        let forget = LogicalPlan::Statement(LogicalStatement::Deallocate(Deallocate { name }));
+        self.context.execute_logical_plan(forget).await?;
+        self.context.execute_logical_plan(plan).await?;
+        Ok(())
+    }
+
+    fn lock_prepared(&self) -> std::sync::MutexGuard<'_, HashMap<String, DFStatement>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Plans a query given as text.
+    pub(crate) async fn plan_query(&self, text: &str) -> Result<LogicalPlan> {
+        match parse(text)? {
+            Some(Statement::DataFusion(statement)) => {
+                self.engine.plan(&self.context.state(), *statement).await
+            }
+            _ => Err(sql_err(SqlState::Syntax, "a query is expected")),
+        }
+    }
+
+    pub(crate) fn optimize(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        self.context.state().optimize(plan)
+    }
+
+    pub(crate) async fn physical_plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        self.context.state().create_physical_plan(plan).await
+    }
+
+    pub(crate) fn task_context(&self) -> Arc<TaskContext> {
+        self.context.task_ctx()
+    }
+
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn progress(&self) -> Option<ProgressListener> {
+        self.progress.clone()
+    }
+
+    pub(crate) fn settings<T: ConfigExtension + Default + Clone>(&self) -> T {
+        self.context
+            .state()
+            .config_options()
+            .extensions
+            .get::<T>()
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+/// No columns and no rows.
+pub(crate) fn empty() -> SendableRecordBatchStream {
+    rows(RecordBatch::new_empty(Arc::new(Schema::empty())))
+}
+
+/// One batch.
+pub(crate) fn rows(batch: RecordBatch) -> SendableRecordBatchStream {
+    let schema = batch.schema();
+    Box::pin(RecordBatchStreamAdapter::new(
+        schema,
+        futures::stream::once(async { Ok(batch) }),
+    ))
+}
+
+/// One batch that is computed when it is asked for.
+fn later(
+    work: impl Future<Output = Result<RecordBatch>> + Send + 'static,
+    schema: Arc<Schema>,
+) -> SendableRecordBatchStream {
+    Box::pin(RecordBatchStreamAdapter::new(
+        schema,
+        futures::stream::once(work),
+    ))
+}

@@ -1,0 +1,31 @@
+//! The language: text to [`Statement`]. Knows the grammar, executes nothing.
+//!
+//! Beside DataFusion's SQL there are:
+//!
+//! ```ebnf
+//! train    ::= ('TRAIN' | 'CREATE') ['OR' 'REPLACE'] 'MODEL' ['IF' 'NOT' 'EXISTS'] name clause* 'AS' query
+//! clause   ::= 'TARGET' column | 'OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string
+//! relation ::= fn '(' model_ref [',' input] {',' name '=>' literal} ')'       -- in FROM
+//! fn       ::= predict | evaluate | confusion_matrix | training_info
+//! model_ref::= identifier | string                                            -- m, 'm@3', 'm@champion'
+//! input    ::= '(' query ')' | ['TABLE'] table_name
+//! show     ::= 'SHOW' 'MODELS' ['LIKE' pattern] | 'SHOW' 'VERSIONS' 'IN' 'MODEL' m
+//!            | 'DESCRIBE' 'MODEL' model_ref | 'SHOW' 'CREATE' 'MODEL' model_ref
+//! alter    ::= 'ALTER' 'MODEL' m ('SET' 'DEFAULT_VERSION' '=' n | 'VERSION' n 'SET' 'ALIAS' '=' a
+//!            | 'RENAME' 'TO' name | 'SET' 'COMMENT' '=' string)
+//! drop     ::= 'DROP' 'MODEL' ['IF' 'EXISTS'] m ['VERSION' n]
+//! ```
+//!
+//! A text goes through `script` (cut into statements), `parser` (one statement) and `rewrite` (what DataFusion's
+//! planner must see differently).
+
+mod parser;
+mod rewrite;
+pub(crate) mod script;
+mod statement;
+
+pub(crate) use parser::parse;
+pub(crate) use rewrite::{model_argument, prepare_relations, relation_function, with_cause};
+pub(crate) use statement::{
+    AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, quoted,
+};

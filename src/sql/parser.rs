@@ -1,0 +1,627 @@
+//! One statement: our own grammar first, else DataFusion's.
+
+use datafusion::sql::parser::{DFParser, DFParserBuilder};
+use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
+
+use super::script::{LineStarts, tokenize};
+use super::statement::{AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel};
+use crate::error::{Position, Result, SqlError, SqlState, sql_err};
+use crate::model::{ModelName, ModelRef};
+
+/// Parses one statement; `None` if there is nothing but space and comments.
+pub(crate) fn parse(text: &str) -> Result<Option<Statement>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let tokens = tokenize(text).map_err(|error| {
+        let found = ParserError::from(error);
+        datafusion::common::DataFusionError::SQL(Box::new(found), None)
+    })?;
+    let tokens = without_table_keyword(tokens);
+    if tokens.iter().all(|token| {
+        matches!(
+            token.token,
+            Token::Whitespace(_) | Token::EOF | Token::SemiColon
+        )
+    }) {
+        return Ok(None);
+    }
+    let dialect = GenericDialect {};
+    let inner = DFParserBuilder::new(tokens)
+        .with_dialect(&dialect)
+        .build()?;
+    let mut parser = Parser { inner, text };
+    let statement = parser.statement()?;
+    parser.end()?;
+    Ok(Some(statement))
+}
+
+/// `predict(m, TABLE t)` becomes `predict(m, t)`: sqlparser has no such argument.
+fn without_table_keyword(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let significant: Vec<usize> = (0..tokens.len())
+        .filter(|&index| !matches!(tokens[index].token, Token::Whitespace(_)))
+        .collect();
+    let is_table_argument = |window: &&[usize]| {
+        let follows_argument = tokens[window[0]].token == Token::Comma;
+        let is_keyword = matches!(&tokens[window[1]].token, Token::Word(word)
+            if word.quote_style.is_none() && word.keyword == Keyword::TABLE);
+        let is_name = matches!(&tokens[window[2]].token, Token::Word(word)
+            if word.quote_style.is_some() || word.keyword != Keyword::TABLE);
+        follows_argument && is_keyword && is_name
+    };
+    let found: Vec<usize> = significant
+        .windows(3)
+        .filter(is_table_argument)
+        .map(|window| window[1])
+        .collect();
+    for index in found.into_iter().rev() {
+        tokens.remove(index);
+    }
+    tokens
+}
+
+struct Parser<'a> {
+    inner: DFParser<'a>,
+    text: &'a str,
+}
+
+impl Parser<'_> {
+    fn statement(&mut self) -> Result<Statement> {
+        let words: Vec<String> = (0..7).map(|index| self.word(index)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["TRAIN", ..] | ["CREATE", "MODEL", ..] | ["CREATE", "OR", "REPLACE", "MODEL", ..] => {
+                Ok(Statement::Train(Box::new(self.train()?)))
+            }
+            ["EXPLAIN", rest @ ..] if is_train_after_explain(rest) => self.explain_train(),
+            ["SHOW", "MODELS", ..] => self.show_models(),
+            ["SHOW", "VERSIONS", ..] => {
+                self.words(&["SHOW", "VERSIONS", "IN", "MODEL"])?;
+                Ok(Statement::Model(ModelStatement::ShowVersions(
+                    self.model_name()?,
+                )))
+            }
+            ["SHOW", "CREATE", "MODEL", ..] => {
+                self.words(&["SHOW", "CREATE", "MODEL"])?;
+                Ok(Statement::Model(ModelStatement::ShowCreate(
+                    self.model_ref()?,
+                )))
+            }
+            ["DESCRIBE" | "DESC", "MODEL", ..] => {
+                self.skip(2);
+                Ok(Statement::Model(ModelStatement::Describe(
+                    self.model_ref()?,
+                )))
+            }
+            ["ALTER", "MODEL", ..] => self.alter(),
+            ["DROP", "MODEL", ..] => self.drop_model(),
+            [first @ ("EXPORT" | "LOAD" | "UNLOAD"), "MODEL", ..] => {
+                Err(unsupported(&format!("{first} MODEL")))
+            }
+            ["GRANT" | "REVOKE", "EXECUTE", "ON", "MODEL", ..] => {
+                Err(unsupported("GRANT EXECUTE ON MODEL"))
+            }
+            ["PREPARE", _, "AS", "TRAIN", ..] | ["PREPARE", _, "AS", "CREATE", ..] => Err(sql_err(
+                SqlState::Unsupported,
+                "PREPARE takes a query; a training cannot be prepared",
+            )),
+            _ => Ok(Statement::DataFusion(Box::new(
+                self.inner.parse_statement()?,
+            ))),
+        }
+    }
+
+    fn explain_train(&mut self) -> Result<Statement> {
+        self.words(&["EXPLAIN"])?;
+        if self.accept("ANALYZE") {
+            return Err(sql_err(
+                SqlState::Unsupported,
+                "EXPLAIN ANALYZE would have to train; use EXPLAIN TRAIN MODEL for the plan, or run the training",
+            ));
+        }
+        self.accept("VERBOSE");
+        Ok(Statement::ExplainTrain(Box::new(self.train()?)))
+    }
+
+    fn train(&mut self) -> Result<TrainModel> {
+        self.skip(1);
+        let or_replace = self.accept("OR");
+        if or_replace {
+            self.words(&["REPLACE"])?;
+        }
+        self.words(&["MODEL"])?;
+        let if_not_exists = self.accept("IF");
+        if if_not_exists {
+            self.words(&["NOT", "EXISTS"])?;
+        }
+        if or_replace && if_not_exists {
+            return Err(self
+                .error_here("OR REPLACE and IF NOT EXISTS exclude each other; keep one of them"));
+        }
+        let name = self.model_name()?;
+        let (mut target, mut options, mut comment) = (None, None, None);
+        loop {
+            match self.word(0).as_str() {
+                "TARGET" => self.clause("TARGET", &mut target, Self::target)?,
+                "OPTIONS" => self.clause("OPTIONS", &mut options, Self::options)?,
+                "COMMENT" => self.clause("COMMENT", &mut comment, Self::string)?,
+                "TRANSFORM" => return Err(unsupported("TRANSFORM")),
+                "INPUT" | "OUTPUT" | "FROM" => {
+                    return Err(unsupported("CREATE MODEL … FROM (import)"));
+                }
+                "AS" => break,
+                _ => return Err(self.expected("TARGET, OPTIONS, COMMENT or AS and a query")),
+            }
+        }
+        self.words(&["AS"])?;
+        let query = self.query_text()?;
+        Ok(TrainModel {
+            name,
+            or_replace,
+            if_not_exists,
+            target,
+            options: options.unwrap_or_default(),
+            comment,
+            query,
+        })
+    }
+
+    fn clause<T>(
+        &mut self,
+        name: &str,
+        value: &mut Option<T>,
+        parse: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<()> {
+        if value.is_some() {
+            return Err(self.error_here(&format!("{name} is given twice; keep one of them")));
+        }
+        self.skip(1);
+        *value = Some(parse(self)?);
+        Ok(())
+    }
+
+    fn target(&mut self) -> Result<String> {
+        let name = self.identifier("the column of the label")?;
+        if self.inner.parser.peek_token().token == Token::Comma {
+            return Err(unsupported("a TARGET of several columns"));
+        }
+        Ok(name)
+    }
+
+    fn options(&mut self) -> Result<Vec<(String, OptionValue)>> {
+        self.inner
+            .parser
+            .expect_token(&Token::LParen)
+            .map_err(syntax)?;
+        let mut options: Vec<(String, OptionValue)> = Vec::new();
+        loop {
+            let position = self.position();
+            let key = self.identifier("the name of an option")?.to_lowercase();
+            if options.iter().any(|(known, _)| *known == key) {
+                let message = format!("option \"{key}\" is given twice; keep one of them");
+                return Err(SqlError {
+                    state: SqlState::InvalidParameter,
+                    message,
+                    position,
+                }
+                .into());
+            }
+            self.inner.parser.expect_token(&Token::Eq).map_err(syntax)?;
+            let value = self.inner.parser.parse_expr().map_err(syntax)?;
+            let value = option_value(&value).ok_or_else(|| {
+                let message = format!(
+                    "option \"{key}\" is {value}; a number, string, boolean or list of them is expected"
+                );
+                SqlError { state: SqlState::InvalidParameter, message, position }
+            })?;
+            options.push((key, value));
+            if !self.inner.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.inner
+            .parser
+            .expect_token(&Token::RParen)
+            .map_err(syntax)?;
+        Ok(options)
+    }
+
+    /// Checks that a query follows, and takes its text as written.
+    fn query_text(&mut self) -> Result<String> {
+        let start = self.inner.parser.peek_token().span.start;
+        self.inner.parser.parse_query().map_err(syntax)?;
+        let end = self.inner.parser.peek_token();
+        let lines = LineStarts::new(self.text);
+        let end = match end.token {
+            Token::EOF => self.text.len(),
+            _ => lines.offset_of(end.span.start),
+        };
+        Ok(self.text[lines.offset_of(start)..end].trim_end().to_owned())
+    }
+
+    fn show_models(&mut self) -> Result<Statement> {
+        self.skip(2);
+        let like = if self.accept("LIKE") {
+            Some(self.string()?)
+        } else {
+            None
+        };
+        Ok(Statement::Model(ModelStatement::ShowModels { like }))
+    }
+
+    fn alter(&mut self) -> Result<Statement> {
+        self.skip(2);
+        let name = self.model_name()?;
+        let change = match self.word(0).as_str() {
+            "RENAME" => {
+                self.words(&["RENAME", "TO"])?;
+                AlterModel::Rename(self.model_name()?)
+            }
+            "VERSION" => {
+                self.skip(1);
+                let version = self.number()?;
+                self.words(&["SET", "ALIAS"])?;
+                self.inner.parser.expect_token(&Token::Eq).map_err(syntax)?;
+                AlterModel::Alias {
+                    version,
+                    alias: self.name_or_string("an alias")?,
+                }
+            }
+            "SET" if self.word(1) == "DEFAULT_VERSION" => {
+                self.skip(2);
+                self.inner.parser.expect_token(&Token::Eq).map_err(syntax)?;
+                AlterModel::DefaultVersion(self.number()?)
+            }
+            "SET" if self.word(1) == "COMMENT" => {
+                self.skip(2);
+                self.inner.parser.expect_token(&Token::Eq).map_err(syntax)?;
+                AlterModel::Comment(self.string()?)
+            }
+            _ => {
+                return Err(self.expected(
+                    "SET DEFAULT_VERSION = n, VERSION n SET ALIAS = a, RENAME TO name or SET COMMENT = 'text'",
+                ));
+            }
+        };
+        Ok(Statement::Model(ModelStatement::Alter(name, change)))
+    }
+
+    fn drop_model(&mut self) -> Result<Statement> {
+        self.skip(2);
+        let if_exists = self.accept("IF");
+        if if_exists {
+            self.words(&["EXISTS"])?;
+        }
+        let name = self.model_name()?;
+        let version = if self.accept("VERSION") {
+            Some(self.number()?)
+        } else {
+            None
+        };
+        Ok(Statement::Model(ModelStatement::Drop(DropModel {
+            name,
+            if_exists,
+            version,
+        })))
+    }
+
+    fn model_name(&mut self) -> Result<ModelName> {
+        let position = self.position();
+        let text = self.dotted_name("the name of a model")?;
+        Ok(ModelName::parse(&text).map_err(|error| at(error, position))?)
+    }
+
+    fn model_ref(&mut self) -> Result<ModelRef> {
+        let position = self.position();
+        let text = self.dotted_name("the name of a model")?;
+        Ok(ModelRef::parse(&text).map_err(|error| at(error, position))?)
+    }
+
+    /// A name of one or two parts, or a string that holds one.
+    fn dotted_name(&mut self, what: &str) -> Result<String> {
+        let mut name = self.name_or_string(what)?;
+        while self.inner.parser.consume_token(&Token::Period) {
+            name = format!("{name}.{}", self.identifier(what)?);
+        }
+        if self.inner.parser.consume_token(&Token::AtSign) {
+            name = format!("{name}@{}", self.inner.parser.next_token());
+        }
+        Ok(name)
+    }
+
+    fn name_or_string(&mut self, what: &str) -> Result<String> {
+        match self.inner.parser.peek_token().token {
+            Token::SingleQuotedString(_) => self.string(),
+            _ => self.identifier(what),
+        }
+    }
+
+    fn identifier(&mut self, what: &str) -> Result<String> {
+        match self.inner.parser.peek_token().token {
+            Token::Word(word) if word.quote_style.is_some() => {
+                self.skip(1);
+                Ok(word.value)
+            }
+            Token::Word(word) => {
+                self.skip(1);
+                Ok(word.value.to_lowercase())
+            }
+            _ => Err(self.expected(what)),
+        }
+    }
+
+    fn string(&mut self) -> Result<String> {
+        match self.inner.parser.peek_token().token {
+            Token::SingleQuotedString(text) => {
+                self.skip(1);
+                Ok(text)
+            }
+            _ => Err(self.expected("a string")),
+        }
+    }
+
+    fn number(&mut self) -> Result<u64> {
+        let number = match self.inner.parser.peek_token().token {
+            Token::Number(text, _) => text.parse().ok(),
+            _ => None,
+        };
+        let number = number.ok_or_else(|| self.expected("a version number"))?;
+        self.skip(1);
+        Ok(number)
+    }
+
+    /// The unquoted word at this distance in upper case; empty if there is none.
+    fn word(&self, index: usize) -> String {
+        match self.inner.parser.peek_nth_token(index).token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
+            _ => String::new(),
+        }
+    }
+
+    fn accept(&mut self, word: &str) -> bool {
+        let is_next = self.word(0) == word;
+        if is_next {
+            self.skip(1);
+        }
+        is_next
+    }
+
+    fn words(&mut self, words: &[&str]) -> Result<()> {
+        for word in words {
+            if !self.accept(word) {
+                return Err(self.expected(word));
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, tokens: usize) {
+        for _ in 0..tokens {
+            self.inner.parser.next_token();
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        while self.inner.parser.consume_token(&Token::SemiColon) {}
+        match self.inner.parser.peek_token().token {
+            Token::EOF => Ok(()),
+            _ => Err(self.expected("the end of the statement")),
+        }
+    }
+
+    fn position(&self) -> Option<Position> {
+        let Location { line, column } = self.inner.parser.peek_token().span.start;
+        (line > 0).then_some(Position { line, column })
+    }
+
+    fn expected(&self, what: &str) -> datafusion::common::DataFusionError {
+        let found = self.inner.parser.peek_token();
+        let found = match found.token {
+            Token::EOF => "the end of the statement".to_owned(),
+            token => token.to_string(),
+        };
+        self.error_here(&format!("expected {what}, found {found}"))
+    }
+
+    fn error_here(&self, message: &str) -> datafusion::common::DataFusionError {
+        // Behind the last token there is no place; the end of the text is where something is missing.
+        let end = || {
+            let line = self.text.lines().count().max(1) as u64;
+            let column = self
+                .text
+                .lines()
+                .last()
+                .map_or(0, |line| line.chars().count()) as u64
+                + 1;
+            Position { line, column }
+        };
+        let position = Some(self.position().unwrap_or_else(end));
+        SqlError {
+            state: SqlState::Syntax,
+            message: message.into(),
+            position,
+        }
+        .into()
+    }
+}
+
+fn is_train_after_explain(words: &[&str]) -> bool {
+    let mut rest = words
+        .iter()
+        .copied()
+        .skip_while(|word| matches!(*word, "ANALYZE" | "VERBOSE"));
+    match (rest.next(), rest.next()) {
+        (Some("TRAIN"), _) | (Some("CREATE"), Some("MODEL")) => true,
+        (Some("CREATE"), Some("OR")) => {
+            rest.next() == Some("REPLACE") && rest.next() == Some("MODEL")
+        }
+        _ => false,
+    }
+}
+
+fn syntax(error: ParserError) -> datafusion::common::DataFusionError {
+    datafusion::common::DataFusionError::SQL(Box::new(error), None)
+}
+
+fn unsupported(what: &str) -> datafusion::common::DataFusionError {
+    sql_err(
+        SqlState::Unsupported,
+        format!("{what} is not supported yet"),
+    )
+}
+
+fn at(error: SqlError, position: Option<Position>) -> SqlError {
+    SqlError { position, ..error }
+}
+
+fn option_value(expr: &Expr) -> Option<OptionValue> {
+    let all = |exprs: &[Expr]| exprs.iter().map(option_value).collect::<Option<Vec<_>>>();
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Boolean(value) => Some(OptionValue::Boolean(*value)),
+            Value::Number(text, _) => Some(OptionValue::Number(text.clone())),
+            Value::SingleQuotedString(text) => Some(OptionValue::Text(text.clone())),
+            _ => None,
+        },
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => match option_value(expr)? {
+            OptionValue::Number(text) => Some(OptionValue::Number(format!("-{text}"))),
+            _ => None,
+        },
+        // A bare word is a string: optimizer = adamw.
+        Expr::Identifier(name) if name.quote_style.is_none() => {
+            Some(OptionValue::Text(name.value.to_lowercase()))
+        }
+        Expr::Array(array) => Some(OptionValue::List(all(&array.elem)?)),
+        Expr::Tuple(exprs) => Some(OptionValue::Tuple(all(exprs)?)),
+        Expr::Nested(inner) => option_value(inner),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::report;
+
+    fn train(text: &str) -> TrainModel {
+        match parse(text).unwrap().unwrap() {
+            Statement::Train(train) => *train,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(text: &str) -> String {
+        let found = report(&parse(text).unwrap_err());
+        let position = found
+            .position
+            .map_or(String::new(), |at| format!(" at {}:{}", at.line, at.column));
+        format!("{} {}{position}", found.state.code(), found.message)
+    }
+
+    #[test]
+    fn a_training_prints_as_it_parses() {
+        let text = "train or replace model S.Churn comment 'it''s' target \"Left\" \
+                    options (model_type='dnn_classifier', hidden_units=[8, 4], learn_rate=-1e-3, early_stop=false, \
+                    class_weights=[('yes', 2.5)], activation=relu) as select * from t where a > ';' ;";
+        let parsed = train(text);
+        assert_eq!(parsed.query, "select * from t where a > ';'");
+        assert_eq!(parsed.target.as_deref(), Some("Left"));
+        assert_eq!(train(&parsed.to_string()), parsed);
+    }
+
+    #[test]
+    fn create_model_is_a_synonym() {
+        assert_eq!(
+            train("CREATE MODEL m AS SELECT 1"),
+            train("TRAIN MODEL m AS SELECT 1")
+        );
+        assert!(matches!(
+            parse("EXPLAIN CREATE MODEL m AS SELECT 1").unwrap(),
+            Some(Statement::ExplainTrain(_))
+        ));
+        assert!(matches!(
+            parse("EXPLAIN SELECT 1").unwrap(),
+            Some(Statement::DataFusion(_))
+        ));
+    }
+
+    #[test]
+    fn syntax_errors_say_where() {
+        for (text, expected) in [
+            (
+                "TRAIN MODEL",
+                "42601 expected the name of a model, found the end of the statement at 1:12",
+            ),
+            (
+                "TRAIN MODEL m",
+                "42601 expected TARGET, OPTIONS, COMMENT or AS and a query, found the end",
+            ),
+            ("TRAIN MODEL m\n  TARGT y AS SELECT 1", "found TARGT at 2:3"),
+            (
+                "TRAIN OR REPLACE MODEL IF NOT EXISTS m AS SELECT 1",
+                "42601 OR REPLACE and IF NOT EXISTS exclude",
+            ),
+            (
+                "TRAIN MODEL m TARGET a TARGET b AS SELECT 1",
+                "42601 TARGET is given twice",
+            ),
+            (
+                "TRAIN MODEL m OPTIONS (a = 1, A = 2) AS SELECT 1",
+                "22023 option \"a\" is given twice",
+            ),
+            (
+                "TRAIN MODEL m OPTIONS (a = b + 1) AS SELECT 1",
+                "22023 option \"a\" is b + 1",
+            ),
+            ("TRAIN MODEL m AS", "42601"),
+            ("TRAIN MODEL m AS SELECT 1 SELECT 2", "found SELECT"),
+            ("TRAIN MODEL \"a/b\" AS SELECT 1", "42602"),
+            (
+                "ALTER MODEL m SET x = 1",
+                "42601 expected SET DEFAULT_VERSION",
+            ),
+            (
+                "DROP MODEL m VERSION x",
+                "42601 expected a version number, found x at 1:22",
+            ),
+            ("EXPLAIN ANALYZE TRAIN MODEL m AS SELECT 1", "0A000"),
+            ("SELECT 'abc", "42601 unterminated string literal at 1:8"),
+            ("SELEC 1", "42601"),
+        ] {
+            let found = error(text);
+            assert!(found.contains(expected), "{text:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn model_references_take_versions_and_aliases() {
+        for text in [
+            "DESCRIBE MODEL m@3",
+            "DESCRIBE MODEL 'm@3'",
+            "DESC MODEL public.m@3",
+        ] {
+            let Some(Statement::Model(ModelStatement::Describe(found))) = parse(text).unwrap()
+            else {
+                panic!("{text}")
+            };
+            assert_eq!(found, ModelRef::parse("m@3").unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn odd_characters_are_parsed_or_refused_with_a_place() {
+        assert!(parse("\u{feff}SELECT 1\r\n").unwrap().is_some());
+        assert!(parse("SELECT 1 AS \"😀\"").unwrap().is_some());
+        assert!(parse(" -- nothing \n /* here */ ; ").unwrap().is_none());
+        assert!(
+            error("SELECT \u{0} 1").contains("at 1:"),
+            "{}",
+            error("SELECT \u{0} 1")
+        );
+    }
+}

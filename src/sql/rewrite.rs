@@ -1,0 +1,212 @@
+//! What DataFusion's planner must see differently: the arguments of our relation functions.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, TableFactor, Value, VisitMut,
+    VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::error::{Result, SqlState, nearest, sql_err};
+use crate::model::ModelRef;
+
+/// Functions in FROM whose first argument is a model.
+pub(crate) const RELATION_FUNCTIONS: &[&str] =
+    &["predict", "evaluate", "confusion_matrix", "training_info"];
+
+/// A model that a statement uses.
+pub(crate) type ModelUse = ModelRef;
+
+/// Turns a bare table argument into a sub-query, and collects the models that the statement uses.
+///
+/// DataFusion resolves tables before planning and does not look into function arguments, so without this
+/// `predict(m, t)` fails with "table not found".
+pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<ModelUse>> {
+    let mut visitor = Relations { models: Vec::new() };
+    let flow = match statement {
+        DFStatement::Statement(statement) => statement.visit(&mut visitor),
+        DFStatement::CopyTo(copy) => match &mut copy.source {
+            CopyToSource::Query(query) => query.visit(&mut visitor),
+            CopyToSource::Relation(_) => ControlFlow::Continue(()),
+        },
+        DFStatement::Explain(explain) => {
+            return prepare_relations(&mut explain.statement);
+        }
+        DFStatement::CreateExternalTable(_) | DFStatement::Reset(_) => ControlFlow::Continue(()),
+    };
+    match flow {
+        ControlFlow::Continue(()) => Ok(visitor.models),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct Relations {
+    models: Vec<ModelUse>,
+}
+
+impl VisitorMut for Relations {
+    type Break = datafusion::common::DataFusionError;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
+        if let TableFactor::Table {
+            name,
+            args: Some(args),
+            ..
+        } = factor
+            && let Some(function) = relation_function(name)
+        {
+            match model_argument(function, args.args.first()) {
+                Ok(model) => self.models.push(model),
+                Err(error) => return ControlFlow::Break(error),
+            }
+            if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(input))) = args.args.get_mut(1)
+                && let Some(query) = whole_table(input)
+            {
+                *input = Expr::Subquery(Box::new(query));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if let Expr::Function(function) = expr
+            && let Some(name) = relation_function(&function.name)
+        {
+            return ControlFlow::Break(sql_err(
+                SqlState::Plan,
+                format!(
+                    "{name} is a relation and not allowed here; use it in FROM: SELECT … FROM {name}(model, (query))"
+                ),
+            ));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The function of ours that a name names.
+pub(crate) fn relation_function(name: &ObjectName) -> Option<&'static str> {
+    let [part] = name.0.as_slice() else {
+        return None;
+    };
+    let name = part.as_ident()?.value.to_lowercase();
+    RELATION_FUNCTIONS
+        .iter()
+        .copied()
+        .find(|function| *function == name)
+}
+
+/// The model that the first argument names.
+pub(crate) fn model_argument(function: &str, argument: Option<&FunctionArg>) -> Result<ModelRef> {
+    let text = match argument {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => match expr {
+            Expr::Value(value) => match &value.value {
+                Value::SingleQuotedString(text) => Some(text.clone()),
+                _ => None,
+            },
+            Expr::Identifier(name) => Some(folded(name)),
+            Expr::CompoundIdentifier(names) => {
+                Some(names.iter().map(folded).collect::<Vec<_>>().join("."))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let text = text.ok_or_else(|| {
+        let found = argument.map_or("nothing".to_owned(), ToString::to_string);
+        let usage =
+            format!("the first argument of {function} is the name of a model, found {found}");
+        sql_err(SqlState::Syntax, usage)
+    })?;
+    Ok(ModelRef::parse(&text)?)
+}
+
+fn folded(name: &Ident) -> String {
+    if name.quote_style.is_some() {
+        name.value.clone()
+    } else {
+        name.value.to_lowercase()
+    }
+}
+
+/// `SELECT * FROM t` for an argument that is a table's name.
+fn whole_table(argument: &Expr) -> Option<Query> {
+    let is_name = matches!(argument, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+    if !is_name {
+        return None;
+    }
+    let text = format!("SELECT * FROM {argument}");
+    Parser::new(&GenericDialect {})
+        .try_with_sql(&text)
+        .ok()?
+        .parse_query()
+        .ok()
+        .map(|query| *query)
+}
+
+/// `what` with the nearest of `known`, for an error about a name.
+pub(crate) fn with_cause<'a>(
+    what: String,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
+    match nearest(name, known) {
+        Some(nearest) => format!("{what}; the nearest name is \"{nearest}\""),
+        None => what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{Statement, parse};
+
+    fn prepared(text: &str) -> Result<(String, Vec<String>)> {
+        let Some(Statement::DataFusion(mut statement)) = parse(text)? else {
+            panic!("{text}")
+        };
+        let models = prepare_relations(&mut statement)?;
+        Ok((
+            statement.to_string(),
+            models.iter().map(ToString::to_string).collect(),
+        ))
+    }
+
+    #[test]
+    fn a_table_argument_becomes_a_query() {
+        for text in [
+            "SELECT * FROM predict(m, t)",
+            "SELECT * FROM predict('m', TABLE t)",
+        ] {
+            let (rewritten, models) = prepared(text).unwrap();
+            assert!(rewritten.contains("(SELECT * FROM t)"), "{rewritten}");
+            assert_eq!(models, ["public.m"]);
+        }
+    }
+
+    #[test]
+    fn models_are_found_wherever_a_relation_may_stand() {
+        let text = "EXPLAIN WITH c AS (SELECT * FROM predict(a, t)) SELECT * FROM c JOIN predict('b@2', c) p ON true \
+                    WHERE EXISTS (SELECT 1 FROM evaluate(s.d, (SELECT * FROM predict(e, t))))";
+        assert_eq!(
+            prepared(text).unwrap().1,
+            ["public.a", "public.b@2", "s.d", "public.e"]
+        );
+        assert_eq!(
+            prepared("COPY (SELECT * FROM predict(a, t)) TO 'x.csv'")
+                .unwrap()
+                .1,
+            ["public.a"]
+        );
+    }
+
+    #[test]
+    fn a_relation_function_among_expressions_is_refused() {
+        let error = prepared("SELECT predict(m, 1) FROM t")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("use it in FROM"), "{error}");
+    }
+}

@@ -1,0 +1,72 @@
+//! [`session_state`]: the only place where anything is installed into DataFusion.
+
+use std::sync::Arc;
+
+use datafusion::catalog::CatalogProviderList;
+use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+
+use crate::catalog::{CATALOG, VaticCatalog};
+use crate::config::VaticOptions;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::extension::EXTENSIONS;
+use crate::model::DEFAULT_SCHEMA;
+use crate::predict::PruneOutputs;
+
+/// The state of a new session.
+pub(crate) fn session_state(engine: &Engine) -> Result<SessionState> {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        // Ours extends DataFusion's, which would hide it.
+        .with_information_schema(false)
+        .with_extension(Arc::clone(engine.runtime()))
+        .with_extension(Arc::clone(engine.gang()));
+    let options = config.options_mut();
+    options.extensions.insert(VaticOptions::default());
+    // Errors point at the place in the statement.
+    options.sql_parser.collect_spans = true;
+    let catalogs: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::clone(engine.runtime_env()))
+        .with_default_features()
+        .with_catalog_list(Arc::clone(&catalogs))
+        .with_optimizer_rule(Arc::new(PruneOutputs))
+        .with_query_planner(Arc::new(VaticQueryPlanner))
+        .build();
+    vatic_udfs::register(&mut state)?;
+    for function in engine.functions() {
+        datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::clone(function))?;
+    }
+    let catalog = Arc::new(VaticCatalog::new(engine.clone(), Arc::downgrade(&catalogs)));
+    catalogs.register_catalog(CATALOG.into(), catalog);
+    Ok(state)
+}
+
+/// DataFusion's planner with our operators.
+#[derive(Debug)]
+struct VaticQueryPlanner;
+
+#[async_trait::async_trait]
+impl QueryPlanner for VaticQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        state: &dyn datafusion::catalog::Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let planners = EXTENSIONS
+            .iter()
+            .filter_map(|extension| extension.physical_planner())
+            .collect();
+        DefaultPhysicalPlanner::with_extension_planners(planners)
+            .create_physical_plan(plan, state)
+            .await
+    }
+}

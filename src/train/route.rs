@@ -1,0 +1,228 @@
+//! [`RouteExec`]: the columns of a training in canonical types, a content hash of each row, and a key by which
+//! DataFusion's hash repartitioning brings the row to the rank that owns its shard.
+//!
+//! DataFusion exchanges rows by its own hash only, which would spread a few shards unevenly over the ranks. So each
+//! rank has an integer key, found by search, whose hash falls on that rank.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, FixedSizeBinaryBuilder, Int64Array};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::common::hash_utils::create_hashes;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+};
+use futures::StreamExt;
+use vatic_ml::shard::Placement;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::error::{Result, SqlState, sql_err};
+
+/// The name of the column with the content hash.
+pub(super) const HASH_COLUMN: &str = "__row_hash";
+/// The name of the column that the rows are repartitioned by.
+pub(super) const KEY_COLUMN: &str = "__routing_key";
+const HASH_BYTES: i32 = 16;
+
+/// How rows find their ranks.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    /// The columns to keep: their place in the input, name and canonical type.
+    pub(super) columns: Vec<(usize, Field)>,
+    pub(super) seed: u64,
+    pub(super) shards: usize,
+    /// One key a rank.
+    keys: Arc<Vec<i64>>,
+}
+
+impl Route {
+    pub(super) fn try_new(
+        columns: Vec<(usize, Field)>,
+        seed: u64,
+        shards: usize,
+        workers: usize,
+    ) -> Result<Self> {
+        Ok(Self {
+            columns,
+            seed,
+            shards,
+            keys: Arc::new(routing_keys(workers)?),
+        })
+    }
+}
+
+/// For each rank the smallest integer that DataFusion's repartitioning sends to it.
+fn routing_keys(workers: usize) -> Result<Vec<i64>> {
+    let candidates: ArrayRef = Arc::new(Int64Array::from_iter_values(0..(workers as i64 * 64)));
+    let mut hashes = vec![0; candidates.len()];
+    create_hashes(
+        [&candidates],
+        REPARTITION_RANDOM_STATE.random_state(),
+        &mut hashes,
+    )?;
+    let first = |rank: usize| {
+        hashes
+            .iter()
+            .position(|hash| (*hash % workers as u64) as usize == rank)
+    };
+    let keys: Option<Vec<i64>> = (0..workers)
+        .map(|rank| first(rank).map(|key| key as i64))
+        .collect();
+    keys.ok_or_else(|| {
+        sql_err(
+            SqlState::Internal,
+            format!("no routing key for one of {workers} workers"),
+        )
+    })
+}
+
+#[derive(Debug)]
+pub(super) struct RouteExec {
+    input: Arc<dyn ExecutionPlan>,
+    route: Route,
+    properties: Arc<PlanProperties>,
+}
+
+impl RouteExec {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, route: Route) -> Self {
+        let mut fields: Vec<Field> = route
+            .columns
+            .iter()
+            .map(|(_, field)| field.clone())
+            .collect();
+        fields.push(Field::new(
+            HASH_COLUMN,
+            DataType::FixedSizeBinary(HASH_BYTES),
+            false,
+        ));
+        fields.push(Field::new(KEY_COLUMN, DataType::Int64, false));
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::new(Schema::new(fields))),
+            input.output_partitioning().clone(),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        );
+        Self {
+            input,
+            route,
+            properties: Arc::new(properties),
+        }
+    }
+}
+
+impl DisplayAs for RouteExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self
+            .route
+            .columns
+            .iter()
+            .map(|(_, field)| field.name().as_str())
+            .collect();
+        write!(
+            f,
+            "RouteExec: columns=[{}], shards={}, seed={}",
+            names.join(", "),
+            self.route.shards,
+            self.route.seed
+        )
+    }
+}
+
+impl ExecutionPlan for RouteExec {
+    fn name(&self) -> &str {
+        "RouteExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(
+            children.swap_remove(0),
+            self.route.clone(),
+        )))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let (route, schema) = (self.route.clone(), self.schema());
+        let input = self.input.execute(partition, context)?;
+        let stream = input.map(move |batch| route_batch(&batch?, &route, &schema));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.schema(),
+            stream,
+        )))
+    }
+}
+
+fn route_batch(batch: &RecordBatch, route: &Route, schema: &SchemaRef) -> Result<RecordBatch> {
+    let mut columns = Vec::with_capacity(route.columns.len() + 2);
+    for (index, field) in &route.columns {
+        columns.push(cast(batch.column(*index), field.data_type())?);
+    }
+    let sort_fields = route
+        .columns
+        .iter()
+        .map(|(_, field)| SortField::new(field.data_type().clone()));
+    let rows = RowConverter::new(sort_fields.collect())?.convert_columns(&columns)?;
+    let mut hashes = FixedSizeBinaryBuilder::with_capacity(rows.num_rows(), HASH_BYTES);
+    let mut keys = Vec::with_capacity(rows.num_rows());
+    for row in &rows {
+        let hash = xxh3_128(row.as_ref());
+        hashes.append_value(hash.to_le_bytes())?;
+        let shard = Placement::new(hash, route.seed).shard(route.shards);
+        keys.push(route.keys[shard % route.keys.len()]);
+    }
+    columns.push(Arc::new(hashes.finish()));
+    columns.push(Arc::new(Int64Array::from(keys)));
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rank_has_a_key_that_leads_to_it() {
+        for workers in [1, 2, 3, 8, 17, 64] {
+            let keys = routing_keys(workers).unwrap();
+            let array: ArrayRef = Arc::new(Int64Array::from(keys));
+            let mut hashes = vec![0; workers];
+            create_hashes(
+                [&array],
+                REPARTITION_RANDOM_STATE.random_state(),
+                &mut hashes,
+            )
+            .unwrap();
+            let ranks: Vec<u64> = hashes.iter().map(|hash| hash % workers as u64).collect();
+            assert_eq!(ranks, (0..workers as u64).collect::<Vec<_>>());
+        }
+    }
+}

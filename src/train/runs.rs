@@ -1,0 +1,168 @@
+//! The record of each training, whatever became of it.
+//!
+//! A record is a file that its process keeps locked while it trains. A record that says RUNNING and is not locked is of
+//! a process that ended, so nobody has to clean up after a kill.
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use vatic_ml::fit::EpochRecord;
+
+use crate::data_dir::DataDir;
+use crate::error::{Result, SqlError, SqlState, io_err};
+use crate::log::{create_dir_synced, names_in};
+
+/// One training.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunRecord {
+    pub(crate) run_id: String,
+    pub(crate) model: String,
+    pub(crate) version: Option<u64>,
+    /// RUNNING, SUCCEEDED, FAILED or CANCELLED.
+    pub(crate) status: String,
+    pub(crate) error: Option<String>,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+    pub(crate) training_sql: String,
+    pub(crate) history: Vec<EpochRecord>,
+}
+
+/// All records of a data directory.
+#[derive(Debug)]
+pub(crate) struct RunLog {
+    data: Arc<DataDir>,
+}
+
+impl RunLog {
+    pub(crate) fn new(data: Arc<DataDir>) -> Self {
+        Self { data }
+    }
+
+    /// Records that a training begins. What becomes of it is recorded when the guard is told, or dropped.
+    pub(crate) fn begin(&self, run_id: &str, model: &str, training_sql: &str) -> Result<RunGuard> {
+        let directory = self.data.runs();
+        create_dir_synced(&directory).map_err(|error| io_err(directory.display(), &error))?;
+        let path = directory.join(format!("{run_id}.json"));
+        let lock_path = directory.join(format!("{run_id}.lock"));
+        let failed = |error: std::io::Error| io_err(path.display(), &error);
+        let lock = File::create_new(&lock_path).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        let record = RunRecord {
+            run_id: run_id.into(),
+            model: model.into(),
+            version: None,
+            status: "RUNNING".into(),
+            error: None,
+            started_at: Utc::now(),
+            ended_at: None,
+            training_sql: training_sql.into(),
+            history: Vec::new(),
+        };
+        write(&path, &record)?;
+        Ok(RunGuard {
+            path,
+            lock_path,
+            _lock: lock,
+            record,
+            is_over: false,
+        })
+    }
+
+    /// Every record, the newest first.
+    pub(crate) fn list(&self) -> Result<Vec<RunRecord>> {
+        let mut records = Vec::new();
+        for name in names_in(&self.data.runs())? {
+            let path = self.data.runs().join(&name);
+            let Some(run_id) = name.strip_suffix(".json") else {
+                continue;
+            };
+            // A record of a later version of vatic, or one that is just being replaced, is not this one's to judge.
+            let Some(mut record) = std::fs::read(&path).ok().and_then(|content| read(&content))
+            else {
+                continue;
+            };
+            if record.status == "RUNNING" && !self.is_alive(run_id) {
+                record.status = "FAILED".into();
+                record.error = Some("the process ended before the training did".into());
+            }
+            records.push(record);
+        }
+        records.sort_by(|left, right| {
+            (right.started_at, &right.run_id).cmp(&(left.started_at, &left.run_id))
+        });
+        Ok(records)
+    }
+
+    fn is_alive(&self, run_id: &str) -> bool {
+        match File::open(self.data.runs().join(format!("{run_id}.lock"))) {
+            Ok(lock) => matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)),
+            Err(_) => false,
+        }
+    }
+}
+
+fn read(content: &[u8]) -> Option<RunRecord> {
+    serde_json::from_slice(content).ok()
+}
+
+fn write(path: &PathBuf, record: &RunRecord) -> Result<()> {
+    let failed = |error: std::io::Error| io_err(path.display(), &error);
+    let content = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path)).map_err(failed)?;
+    file.write_all(&content).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// The record of a training that runs.
+#[derive(Debug)]
+pub(crate) struct RunGuard {
+    path: PathBuf,
+    lock_path: PathBuf,
+    _lock: File,
+    record: RunRecord,
+    is_over: bool,
+}
+
+impl RunGuard {
+    pub(crate) fn succeed(mut self, version: u64, history: Vec<EpochRecord>) {
+        self.record.version = Some(version);
+        self.record.history = history;
+        self.end("SUCCEEDED", None);
+    }
+
+    pub(crate) fn fail(mut self, error: &SqlError) {
+        let status = if error.state == SqlState::Cancelled {
+            "CANCELLED"
+        } else {
+            "FAILED"
+        };
+        self.end(status, Some(error.message.clone()));
+    }
+
+    fn end(&mut self, status: &str, error: Option<String>) {
+        self.is_over = true;
+        self.record.status = status.into();
+        self.record.error = error;
+        self.record.ended_at = Some(Utc::now());
+        // The version, if there is one, is published already; a record that cannot be written must not undo that.
+        if let Err(error) = write(&self.path, &self.record) {
+            tracing::warn!(run = %self.record.run_id, %error, "the record of a training cannot be written");
+        }
+        // A lock file that stays is harmless: it is not locked.
+        let _ = std::fs::remove_file(&self.lock_path);
+    }
+}
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.end("CANCELLED", Some("the statement was cancelled".into()));
+        }
+    }
+}
