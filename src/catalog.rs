@@ -5,15 +5,15 @@
 //! text, planned again wherever it is used, so that the models in it are those of that time.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
-use datafusion::common::{ResolvedTableReference, TableReference};
+use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference};
 use datafusion::datasource::ViewTable;
-use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, TableType};
 use datafusion::sql::parser::{CreateExternalTable, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement as SqlStatement};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,28 @@ impl Catalog {
             Some((number, state)) => (Some(number), Some(state)),
             None => (None, None),
         })
+    }
+
+    /// The error about a table that DataFusion did not find, with the nearest name.
+    pub(crate) fn not_found(&self, error: DataFusionError) -> DataFusionError {
+        let mut found = crate::error::report(&error);
+        let Some(name) = found
+            .message
+            .strip_prefix("table 'vatic.")
+            .and_then(|rest| rest.strip_suffix("' not found"))
+        else {
+            return error;
+        };
+        let (schema, table) = name.split_once('.').unwrap_or((DEFAULT_SCHEMA, name));
+        let shown = if schema == DEFAULT_SCHEMA {
+            table
+        } else {
+            name
+        };
+        let known = self.names(schema).unwrap_or_default();
+        let what = format!("table \"{shown}\" does not exist");
+        found.message = with_cause(what, table, known.iter().map(String::as_str));
+        found.into()
     }
 
     fn names(&self, schema: &str) -> Result<Vec<String>> {
@@ -579,7 +601,10 @@ async fn open_view(
     };
     let state = engine.session()?.context().state();
     let plan = VIEWS
-        .scope(stack, Box::pin(engine.plan(&state, without_view_name(*parsed))))
+        .scope(
+            stack,
+            Box::pin(engine.plan(&state, without_view_name(*parsed))),
+        )
         .await?;
     let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
         return Err(broken());
@@ -594,12 +619,45 @@ async fn open_view(
 #[derive(Debug)]
 pub(crate) struct VaticCatalog {
     engine: Engine,
-    catalogs: Weak<dyn CatalogProviderList>,
+    /// Whether a table that cannot be opened is left out and not an error: one broken view must not hide all others
+    /// from `information_schema`.
+    is_lenient: bool,
 }
 
 impl VaticCatalog {
-    pub(crate) fn new(engine: Engine, catalogs: Weak<dyn CatalogProviderList>) -> Self {
-        Self { engine, catalogs }
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            is_lenient: false,
+        }
+    }
+}
+
+/// The catalogs as `information_schema` lists them.
+#[derive(Debug)]
+struct LenientCatalogs {
+    engine: Engine,
+}
+
+impl CatalogProviderList for LenientCatalogs {
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        let catalog = VaticCatalog {
+            engine: self.engine.clone(),
+            is_lenient: true,
+        };
+        (name == CATALOG).then(|| Arc::new(catalog) as Arc<dyn CatalogProvider>)
     }
 }
 
@@ -615,7 +673,10 @@ impl CatalogProvider for VaticCatalog {
         let engine = self.engine.clone();
         match name {
             INFORMATION_SCHEMA => {
-                let standard = InformationSchemaProvider::new(self.catalogs.upgrade()?);
+                let catalogs = Arc::new(LenientCatalogs {
+                    engine: self.engine.clone(),
+                });
+                let standard = InformationSchemaProvider::new(catalogs);
                 Some(Arc::new(SystemSchema {
                     engine,
                     name: INFORMATION_SCHEMA,
@@ -637,6 +698,7 @@ impl CatalogProvider for VaticCatalog {
                     Arc::new(UserSchema {
                         engine,
                         name: name.to_owned(),
+                        is_lenient: self.is_lenient,
                     }) as Arc<dyn SchemaProvider>
                 })
             }
@@ -649,6 +711,7 @@ impl CatalogProvider for VaticCatalog {
 struct UserSchema {
     engine: Engine,
     name: String,
+    is_lenient: bool,
 }
 
 #[async_trait]
@@ -658,10 +721,26 @@ impl SchemaProvider for UserSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        self.engine
+        match self
+            .engine
             .catalog()
             .open(&self.engine, &self.name, name)
             .await
+        {
+            Err(_) if self.is_lenient => Ok(None),
+            opened => opened,
+        }
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        let (_, state) = self.engine.catalog().state(&self.name, name)?;
+        Ok(state.map(|state| {
+            if state.kind() == "view" {
+                TableType::View
+            } else {
+                TableType::Base
+            }
+        }))
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -1,24 +1,97 @@
 //! The settings `vatic.*`, set by `SET vatic.batch_size = 1000`.
 
-use datafusion::common::config::{ConfigExtension, ConfigOptions};
-use datafusion::common::extensions_options;
+use std::any::Any;
 
-extensions_options! {
-    /// The settings of this engine.
-    pub struct VaticOptions {
-        /// Rows that a model predicts at once.
-        pub batch_size: usize, default = 8_192
-        /// Memory for the weights of loaded models, in bytes.
-        pub cache_bytes: usize, default = 1 << 30
-        /// Where models run: auto or cpu.
-        pub device: String, default = "auto".to_owned()
-        /// Workers of a training; 0 means one for each core.
-        pub workers: usize, default = 0
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+
+use crate::error::{Result, SqlState, sql_err};
+use crate::sql::with_cause;
+
+/// The settings of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaticOptions {
+    /// Rows that a model predicts at once.
+    pub batch_size: usize,
+    /// Memory for the weights of loaded models, in bytes.
+    pub cache_bytes: usize,
+    /// Workers of a training; 0 means one for each core.
+    pub workers: usize,
+}
+
+impl Default for VaticOptions {
+    fn default() -> Self {
+        Self {
+            batch_size: 8_192,
+            cache_bytes: 1 << 30,
+            workers: 0,
+        }
     }
 }
 
 impl ConfigExtension for VaticOptions {
     const PREFIX: &'static str = "vatic";
+}
+
+// By hand and not by DataFusion's macro, whose entries lack the prefix: SHOW would not find them.
+impl ExtensionOptions for VaticOptions {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let number = |min: usize| {
+            let number = value.parse().ok().filter(|number| *number >= min);
+            number.ok_or_else(|| {
+                let message =
+                    format!("setting vatic.{key} is {value}; expected a whole number from {min}");
+                sql_err(SqlState::InvalidParameter, message)
+            })
+        };
+        match key {
+            "batch_size" => self.batch_size = number(1)?,
+            "cache_bytes" => self.cache_bytes = number(0)?,
+            "workers" => self.workers = number(0)?,
+            _ => {
+                let what = format!("there is no setting vatic.{key}");
+                let message = with_cause(what, key, ["batch_size", "cache_bytes", "workers"]);
+                return Err(sql_err(SqlState::InvalidParameter, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        let entry = |key: &str, value: usize, description: &'static str| ConfigEntry {
+            key: format!("vatic.{key}"),
+            value: Some(value.to_string()),
+            description,
+        };
+        vec![
+            entry(
+                "batch_size",
+                self.batch_size,
+                "rows that a model predicts at once",
+            ),
+            entry(
+                "cache_bytes",
+                self.cache_bytes,
+                "memory for the weights of loaded models",
+            ),
+            entry(
+                "workers",
+                self.workers,
+                "workers of a training; 0 means one for each core",
+            ),
+        ]
+    }
 }
 
 impl VaticOptions {

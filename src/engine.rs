@@ -172,7 +172,8 @@ impl Engine {
         {
             state.register_relation_planner(planner)?;
         }
-        Box::pin(state.statement_to_plan(statement)).await
+        let planned = Box::pin(state.statement_to_plan(statement)).await;
+        planned.map_err(|error| self.catalog().not_found(error))
     }
 
     /// In the background: starting must not wait for it, and it has a day's time.

@@ -246,6 +246,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
             SqlState::NoSuchTable
         }
         DataFusionError::Plan(_) => SqlState::Plan,
+        DataFusionError::Configuration(_) => SqlState::InvalidParameter,
         DataFusionError::Internal(_) => SqlState::Internal,
         _ => SqlState::Data,
     };
@@ -270,7 +271,11 @@ fn plain(message: &str) -> String {
     let end = message
         .find("\n\nbacktrace:")
         .or_else(|| message.find(".\nThis issue was likely caused"));
-    message[..end.unwrap_or(message.len())]
+    let text = &message[..end.unwrap_or(message.len())];
+    text.lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
         .trim_end()
         .to_owned()
 }

@@ -28,3 +28,10 @@ pub use error::{Position, Result, SQL_STATES, SqlError, SqlState, report};
 pub use session::Session;
 pub use train::{OPTIONS, ProgressListener, TrainEvent};
 pub use vatic_ml as ml;
+
+/// The statements of a script, cut at semicolons that are not in strings or comments.
+pub fn statements(script: &str) -> impl Iterator<Item = &str> {
+    sql::script::split(script)
+        .into_iter()
+        .map(|piece| piece.text)
+}

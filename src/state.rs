@@ -45,7 +45,7 @@ pub(crate) fn session_state(engine: &Engine) -> Result<SessionState> {
     for function in engine.functions() {
         datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::clone(function))?;
     }
-    let catalog = Arc::new(VaticCatalog::new(engine.clone(), Arc::downgrade(&catalogs)));
+    let catalog = Arc::new(VaticCatalog::new(engine.clone()));
     catalogs.register_catalog(CATALOG.into(), catalog);
     Ok(state)
 }

@@ -180,6 +180,9 @@ pub fn fit(
         batch_size: options
             .batch_size
             .unwrap_or_else(|| default_batch_size(prepared.train_rows())),
+        l2: options
+            .l2_reg
+            .unwrap_or_else(|| model_type.default_l2(prepared.train_rows())),
         prepared: &prepared,
         options,
         collective,
@@ -246,6 +249,7 @@ struct Training<'a> {
     network: &'a dyn Network,
     loss: Loss,
     batch_size: usize,
+    l2: f64,
     prepared: &'a Prepared,
     options: &'a TrainOptions,
     collective: &'a dyn Collective,
@@ -270,7 +274,7 @@ impl Training<'_> {
         let penalised = penalised(specs);
         let penalty = Penalty {
             l1: self.options.l1_reg as f32,
-            l2: self.options.l2_reg as f32,
+            l2: self.l2 as f32,
         };
         let epochs = self.options.epochs.unwrap_or(EPOCHS_DEFAULT);
         let steps = (self.prepared.train_rows() as usize).div_ceil(self.batch_size);
@@ -423,7 +427,7 @@ impl Training<'_> {
                 .map(|is| if *is { penalty } else { 0.0 })
                 .collect::<Vec<f64>>()
         };
-        let l2 = weigh(self.options.l2_reg);
+        let l2 = weigh(self.l2);
         let settings = lbfgs::Settings {
             iterations_max: self.options.epochs.unwrap_or(ITERATIONS_DEFAULT),
             gradient_tolerance: 1e-7,
@@ -490,7 +494,7 @@ impl Training<'_> {
         let shape = self.prepared.encoder.shape();
         let rows = self.prepared.train_rows();
         let check = || self.control.check();
-        let l2 = self.options.l2_reg;
+        let l2 = self.l2;
         let found = normal_equation::solve(
             &self.prepared.shards,
             shape,

@@ -37,6 +37,10 @@ pub trait ModelType: Debug + Send + Sync {
     fn is_linear(&self) -> bool {
         false
     }
+    /// The weight of half the sum of squared weights if the user gives none.
+    fn default_l2(&self, _train_rows: u64) -> f64 {
+        0.0
+    }
     /// The optimiser if the user names none.
     fn default_optimizer(&self, shape: &InputShape, options: &TrainOptions) -> Optimizer;
     /// The network for this input; `outputs` is one, or the number of classes if more than two.

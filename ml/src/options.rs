@@ -25,8 +25,8 @@ pub struct TrainOptions {
     pub lr_schedule: Schedule,
     /// Weight of the sum of absolute weights beside the mean loss.
     pub l1_reg: f64,
-    /// Weight of half the sum of squared weights beside the mean loss.
-    pub l2_reg: f64,
+    /// Weight of half the sum of squared weights beside the mean loss; chosen by the model type if `None`.
+    pub l2_reg: Option<f64>,
     /// Gradients longer than this are scaled down to it.
     pub clip_norm: Option<f64>,
     /// Whether to stop when the evaluation loss no longer falls.
@@ -55,7 +55,7 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             model_type: String::new(),
-            hidden_units: vec![128, 64],
+            hidden_units: vec![128, 128],
             activation: Activation::Relu,
             dropout: 0.0,
             batch_size: None,
@@ -64,7 +64,7 @@ impl Default for TrainOptions {
             optimizer: None,
             lr_schedule: Schedule::Constant,
             l1_reg: 0.0,
-            l2_reg: 0.0,
+            l2_reg: None,
             clip_norm: None,
             early_stop: true,
             min_rel_progress: 1e-3,

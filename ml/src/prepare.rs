@@ -642,9 +642,15 @@ fn standardise(
         .collect();
     let square = |index: usize, value: f64| (value - means[index]).powi(2);
     let squares = sum_shards(raw, signature, task, widths, &square, collective)?;
+    let mut variances: Vec<f64> = squares
+        .iter()
+        .zip(counts)
+        .map(|(sum, count)| sum / count)
+        .collect();
+    pool_arrays(&mut variances, signature, widths)?;
     let mut standardisers = Vec::with_capacity(means.len());
     for (index, &mean) in means.iter().enumerate() {
-        let std = (squares[index] / counts[index]).sqrt();
+        let std = variances[index].sqrt();
         if !std.is_finite() {
             return Err(Error::Invalid(format!(
                 "the values of column \"{}\" are too large to standardise; scale them in the query",
@@ -659,6 +665,21 @@ fn standardise(
         });
     }
     Ok(standardisers)
+}
+
+/// Gives all elements of an array their mean variance. An array is one tensor: on its own an element that hardly ever
+/// varies, such as a pixel in a corner, would be blown up where it does.
+fn pool_arrays(variances: &mut [f64], signature: &Signature, widths: &[usize]) -> Result<()> {
+    let mut first = 0;
+    for (column, &width) in signature.features.iter().zip(widths) {
+        if FeatureKind::of(&column.name, &column.data_type)? == FeatureKind::Array {
+            let elements = &mut variances[first..first + width];
+            let mean = elements.iter().sum::<f64>() / width as f64;
+            elements.fill(mean);
+        }
+        first += width;
+    }
+    Ok(())
 }
 
 fn column_of<'a>(mut number: usize, signature: &'a Signature, widths: &[usize]) -> &'a str {

@@ -35,7 +35,7 @@ pub enum FeatureKind {
     Date,
     /// A timestamp: seconds since 1970 and the parts of a date, and the hour as a category.
     Timestamp,
-    /// A list of numbers of one length, each standardised on its own.
+    /// A list of numbers of one length: each less its own mean, all divided by one deviation.
     Array,
 }
 

@@ -86,9 +86,10 @@ pub(crate) fn check_identifier(kind: &str, name: &str) -> Result<(), SqlError> {
     } else {
         "use letters, digits and underscores, at most 63"
     };
+    let article = if kind.starts_with('a') { "an" } else { "a" };
     Err(SqlError {
         state: SqlState::InvalidName,
-        message: format!("\"{shown}{dots}\" cannot be the name of a {kind}; {reason}"),
+        message: format!("\"{shown}{dots}\" cannot be the name of {article} {kind}; {reason}"),
         position: None,
     })
 }

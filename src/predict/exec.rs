@@ -57,7 +57,7 @@ pub(super) struct PredictExec {
 }
 
 impl PredictExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, spec: PredictSpec) -> Self {
+    pub(super) fn try_new(input: Arc<dyn ExecutionPlan>, spec: PredictSpec) -> Result<Self> {
         let mut fields: Vec<_> = input.schema().fields().iter().cloned().collect();
         fields.extend(
             spec.outputs
@@ -68,19 +68,21 @@ impl PredictExec {
             fields,
             input.schema().metadata().clone(),
         ));
-        let orderings = input.output_ordering().cloned();
+        // The input's columns stay where they are, so what is known of their order and equality holds.
+        let known = input.equivalence_properties().clone();
+        let equivalences = EquivalenceProperties::new(schema).extend(known)?;
         let properties = PlanProperties::new(
-            EquivalenceProperties::new_with_orderings(schema, orderings),
+            equivalences,
             input.output_partitioning().clone(),
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Self {
+        Ok(Self {
             input,
             spec: Arc::new(spec),
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
-        }
+        })
     }
 }
 
@@ -107,6 +109,11 @@ impl ExecutionPlan for PredictExec {
         vec![true]
     }
 
+    /// More partitions help, but below the operator that makes batches whole.
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         vec![&self.input]
     }
@@ -122,10 +129,10 @@ impl ExecutionPlan for PredictExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(
+        Ok(Arc::new(Self::try_new(
             children.swap_remove(0),
             self.spec.as_ref().clone(),
-        )))
+        )?))
     }
 
     fn execute(

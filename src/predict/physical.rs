@@ -52,6 +52,6 @@ impl ExtensionPlanner for PredictPlanner {
             description: node.describe(),
         };
         let coalesced = Arc::new(BatchCoalesceExec::new(input, batch_rows));
-        Ok(Some(Arc::new(PredictExec::new(coalesced, spec))))
+        Ok(Some(Arc::new(PredictExec::try_new(coalesced, spec)?)))
     }
 }

@@ -11,7 +11,7 @@ pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
     (
         "hidden_units",
         "list of whole numbers",
-        "[128, 64]",
+        "[128, 128]",
         "widths of the hidden layers of a dnn",
     ),
     (
@@ -60,7 +60,7 @@ pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
     (
         "l2_reg",
         "number from 0",
-        "0",
+        "0, or 1 / rows for logistic_reg",
         "weight of half the sum of squared weights beside the mean loss",
     ),
     ("clip_norm", "number above 0", "none", "longest gradient"),
@@ -191,7 +191,7 @@ impl Reader {
             "optimizer" => options.optimizer = Some(named(name, value, Optimizer::ALL)?),
             "lr_schedule" => options.lr_schedule = named(name, value, Schedule::ALL)?,
             "l1_reg" => options.l1_reg = number(name, value, from_zero)?,
-            "l2_reg" => options.l2_reg = number(name, value, from_zero)?,
+            "l2_reg" => options.l2_reg = Some(number(name, value, from_zero)?),
             "clip_norm" => options.clip_norm = Some(number(name, value, above_zero)?),
             "early_stop" => options.early_stop = boolean(name, value)?,
             "min_rel_progress" => options.min_rel_progress = number(name, value, below_one)?,
@@ -383,7 +383,7 @@ fn hidden_units(value: &OptionValue) -> Result<Vec<usize>> {
             .collect(),
         _ => Err(expected(
             name,
-            "a list of whole numbers such as [128, 64]",
+            "a list of whole numbers such as [128, 128]",
             value,
         )),
     }

@@ -22,6 +22,11 @@ impl ModelType for LogisticReg {
         true
     }
 
+    /// As scikit-learn's `C = 1`: without a penalty the weights of classes that a line separates grow without end.
+    fn default_l2(&self, train_rows: u64) -> f64 {
+        1.0 / train_rows.max(1) as f64
+    }
+
     fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
         Optimizer::Lbfgs
     }

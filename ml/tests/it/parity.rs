@@ -92,7 +92,7 @@ fn logistic_regression_finds_the_penalised_optimum() {
         ("label", Arc::new(Int64Array::from(label))),
     ];
     let options = TrainOptions {
-        l2_reg: l2,
+        l2_reg: Some(l2),
         ..options("logistic_reg")
     };
     let trained = train(&batch_of(columns), &hashes(rows as usize), &options, 2).unwrap();

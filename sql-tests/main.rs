@@ -1,0 +1,237 @@
+//! Runs every `.slt` file, every example and every SQL block of the documentation, each on an engine of its own.
+//!
+//! A file runs twice: as `embedded::…`, and as `repartitioned::…` with seven partitions and small batches, where its
+//! answers must be the same. `cargo slt FILTER -- --complete` writes the answers into files instead of comparing them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
+use datafusion_sqllogictest::{DFColumnType, convert_batches, convert_schema_to_types};
+use futures::TryStreamExt;
+use libtest_mimic::{Arguments, Failed, Trial};
+use sqllogictest::{AsyncDB, DBOutput, Runner, default_validator};
+use vatic::{Engine, Session, SqlError, report};
+
+const STACK_BYTES: usize = 16 << 20;
+const WIDTH: &str = " ";
+
+fn main() {
+    vatic::ml::worker::single_threaded_kernels();
+    let (complete, arguments): (Vec<String>, Vec<String>) =
+        std::env::args().partition(|word| word == "--complete");
+    let arguments = Arguments::from_iter(arguments.into_iter().filter(|word| word != "--"));
+    let files = files_below(Path::new("sql-tests"), "slt");
+    if !complete.is_empty() {
+        return complete_files(&files, arguments.filter.as_deref());
+    }
+    let mut trials = Vec::new();
+    for file in &files {
+        for variant in Variant::ALL {
+            let name = format!("{}::{}", variant.name(), file.display());
+            let file = file.clone();
+            trials.push(Trial::test(name, move || run_file(&file, variant)));
+        }
+    }
+    for file in files_below(Path::new("examples"), "sql") {
+        let name = format!("example::{}", file.display());
+        trials.push(Trial::test(name, move || {
+            run_script(&std::fs::read_to_string(&file)?)
+        }));
+    }
+    for file in [
+        vec![PathBuf::from("README.md")],
+        files_below(Path::new("docs"), "md"),
+    ]
+    .concat()
+    {
+        let name = format!("document::{}", file.display());
+        trials.push(Trial::test(name, move || {
+            run_script(&sql_blocks(&std::fs::read_to_string(&file)?))
+        }));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Files with this extension, sorted. Those that begin with an underscore are included by others.
+fn files_below(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_included = entry.file_name().to_string_lossy().starts_with('_');
+        if path.is_dir() {
+            files.extend(files_below(&path, extension));
+        } else if path.extension().is_some_and(|found| found == extension) && !is_included {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Variant {
+    Embedded,
+    Repartitioned,
+}
+
+impl Variant {
+    const ALL: [Self; 2] = [Self::Embedded, Self::Repartitioned];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Repartitioned => "repartitioned",
+        }
+    }
+
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Embedded => &["SET datafusion.execution.target_partitions = 2"],
+            Self::Repartitioned => &[
+                "SET datafusion.execution.target_partitions = 7",
+                "SET datafusion.execution.batch_size = 16",
+                "SET datafusion.optimizer.repartition_file_min_size = 0",
+                "SET vatic.batch_size = 5",
+                "SET vatic.workers = 3",
+            ],
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+}
+
+fn run_file(file: &Path, variant: Variant) -> Result<(), Failed> {
+    let mut runner = Runner::new(move || async move { Database::open(variant).await });
+    runner.add_label(variant.name());
+    runtime()?
+        .block_on(runner.run_file_async(file))
+        .map_err(|error| error.display(false).to_string().into())
+}
+
+fn complete_files(files: &[PathBuf], filter: Option<&str>) {
+    let is_wanted =
+        |file: &&PathBuf| filter.is_none_or(|filter| file.to_string_lossy().contains(filter));
+    for file in files.iter().filter(is_wanted) {
+        let mut runner = Runner::new(|| async { Database::open(Variant::Embedded).await });
+        runner.add_label(Variant::Embedded.name());
+        let normalizer: sqllogictest::Normalizer = |text| text.clone();
+        let columns: sqllogictest::ColumnTypeValidator<DFColumnType> = |_, _| true;
+        let update = runner.update_test_file(file, WIDTH, default_validator, normalizer, columns);
+        runtime().unwrap().block_on(update).unwrap();
+    }
+}
+
+struct Database {
+    session: Session,
+}
+
+impl Database {
+    async fn open(variant: Variant) -> Result<Self, Shown> {
+        let session = Engine::builder()
+            .build()
+            .and_then(|engine| engine.session())
+            .map_err(shown)?;
+        for setting in variant.settings() {
+            collect(&session, setting).await?;
+        }
+        Ok(Self { session })
+    }
+}
+
+async fn collect(session: &Session, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Shown> {
+    let stream = session.sql(sql).await.map_err(shown)?;
+    let schema = stream.schema();
+    let batches = stream.try_collect().await.map_err(shown)?;
+    Ok((schema, batches))
+}
+
+/// An error as the shell shows it.
+#[derive(Debug)]
+struct Shown(SqlError);
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "error[{}]: {}", self.0.state.code(), self.0.message)
+    }
+}
+
+impl std::error::Error for Shown {}
+
+fn shown(error: DataFusionError) -> Shown {
+    Shown(report(&error))
+}
+
+#[async_trait]
+impl AsyncDB for Database {
+    type Error = Shown;
+    type ColumnType = DFColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DFColumnType>, Shown> {
+        let (schema, batches) = collect(&self.session, sql).await?;
+        if schema.fields().is_empty() {
+            return Ok(DBOutput::StatementComplete(0));
+        }
+        let types = convert_schema_to_types(schema.fields());
+        let rows = convert_batches(&schema, batches, false);
+        let rows = rows.map_err(|error| {
+            let message = error.to_string();
+            Shown(SqlError {
+                state: vatic::SqlState::Internal,
+                message,
+                position: None,
+            })
+        })?;
+        Ok(DBOutput::Rows { types, rows })
+    }
+
+    async fn shutdown(&mut self) {}
+
+    fn engine_name(&self) -> &str {
+        "vatic"
+    }
+
+    async fn sleep(duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// Runs the statements of a script; each must succeed.
+fn run_script(script: &str) -> Result<(), Failed> {
+    runtime()?.block_on(async {
+        let database = Database::open(Variant::Embedded).await?;
+        for statement in vatic::statements(script) {
+            collect(&database.session, statement)
+                .await
+                .map_err(|error| format!("{error}\n{statement}"))?;
+        }
+        Ok(())
+    })
+}
+
+/// The SQL of a Markdown document: its blocks marked `sql`.
+fn sql_blocks(document: &str) -> String {
+    let mut script = String::new();
+    let mut is_sql = false;
+    for line in document.lines() {
+        match line.trim() {
+            "```sql" => is_sql = true,
+            "```" => is_sql = false,
+            _ if is_sql => {
+                script.push_str(line);
+                script.push('\n');
+            }
+            _ => {}
+        }
+    }
+    script
+}

@@ -1,0 +1,3 @@
+//! What SQL files cannot say: processes, files, the terminal.
+
+mod tidy;

@@ -1,0 +1,133 @@
+//! The invariants of docs/architecture.md that a text search can check.
+
+use std::path::{Path, PathBuf};
+
+fn sources(directory: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(path.to_str().unwrap()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+fn check(directory: &str, allowed: &str, words: &[&str]) {
+    for (path, text) in sources(directory) {
+        if !allowed.is_empty() && path.starts_with(allowed) {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let is_comment = line.trim_start().starts_with("//");
+            for word in words
+                .iter()
+                .filter(|word| !is_comment && line.contains(**word))
+            {
+                panic!(
+                    "{}:{} has {word}, which belongs into {allowed:?} alone",
+                    path.display(),
+                    number + 1
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn models_and_functions_know_no_query_engine() {
+    check(
+        "ml/src",
+        "",
+        &["datafusion", "ballista", "tokio", "vatic_udfs"],
+    );
+    check("udfs/src", "", &["vatic_ml", "candle", "tokio", "ballista"]);
+}
+
+#[test]
+fn each_outside_world_has_one_folder() {
+    check("src", "src/cluster", &["ballista"]);
+    check("src", "src/server", &["arrow_flight", "tonic"]);
+    check("src", "src/repl", &["println!", "print!("]);
+    check("src", "ml", &["candle_core"]);
+}
+
+#[test]
+fn there_is_no_unsafe_outside_of_ml() {
+    check("src", "", &["unsafe {", "unsafe fn", "unsafe impl"]);
+    check("udfs/src", "", &["unsafe {", "unsafe fn", "unsafe impl"]);
+}
+
+#[test]
+fn every_file_says_what_lives_in_it() {
+    for directory in [
+        "src",
+        "ml/src",
+        "udfs/src",
+        "tests",
+        "sql-tests",
+        "examples",
+    ] {
+        for (path, text) in sources(directory) {
+            let begins = text.starts_with("//!") || text.starts_with("#![doc");
+            assert!(begins, "{} does not begin with //!", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_sql_test_has_a_file() {
+    for folder in [
+        "language",
+        "predict",
+        "train",
+        "model",
+        "explain",
+        "errors",
+        "functions",
+    ] {
+        let path = Path::new("sql-tests").join(folder);
+        let has_files = std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
+        assert!(has_files, "{} is empty", path.display());
+    }
+}
+
+/// Names in code and in the reference must not drift apart.
+#[test]
+fn the_reference_names_every_option_code_and_setting() {
+    let reference = std::fs::read_to_string("docs/sql.md").unwrap();
+    for (name, _, default, _) in vatic::OPTIONS {
+        assert!(
+            reference.contains(&format!("| `{name}` |")),
+            "option {name} is not in docs/sql.md"
+        );
+        assert!(
+            reference.contains(default),
+            "the default {default} of {name} is not in docs/sql.md"
+        );
+    }
+    for (_, code, meaning) in vatic::SQL_STATES {
+        assert!(
+            reference.contains(&format!("| {code} | {meaning} |")),
+            "error {code} is not in docs/sql.md"
+        );
+    }
+    let settings = <vatic::VaticOptions as Default>::default();
+    for entry in datafusion::common::config::ExtensionOptions::entries(&settings) {
+        assert!(
+            reference.contains(&format!("| `{}` |", entry.key)),
+            "setting {} is not in docs/sql.md",
+            entry.key
+        );
+    }
+    for model_type in vatic::ml::models::MODEL_TYPES {
+        assert!(
+            reference.contains(&format!("| `{}` |", model_type.name())),
+            "{} is not in docs/sql.md",
+            model_type.name()
+        );
+    }
+}
