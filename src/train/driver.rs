@@ -240,10 +240,7 @@ async fn physical_plan(
         plan = Arc::new(CoalescePartitionsExec::new(plan));
     }
     let (_, path) = session.engine().data().create_blob()?;
-    let target = Arc::new(BlobGuard {
-        path,
-        is_kept: false.into(),
-    });
+    let target = BlobGuard { path, is_kept: false.into() };
     let task = TrainTask {
         run_id: run_id.into(),
         model: statement.name.short(),
@@ -253,7 +250,7 @@ async fn physical_plan(
             shards,
         }),
         workers,
-        target: Arc::clone(&target),
+        target: target.path.clone(),
     };
     Ok(Planned {
         ranks: Arc::new(TrainExec::new(plan, task)),
@@ -266,7 +263,7 @@ async fn physical_plan(
 struct Planned {
     ranks: Arc<dyn ExecutionPlan>,
     signature: Signature,
-    target: Arc<BlobGuard>,
+    target: BlobGuard,
 }
 
 fn workers(session: &Session, options: &TrainOptions) -> usize {

@@ -157,8 +157,8 @@ pub(super) struct TrainTask {
     pub(super) model: String,
     pub(super) spec: Arc<TrainSpec>,
     pub(super) workers: usize,
-    /// Where rank 0 writes the files; deleted with its last owner unless the version was published.
-    pub(super) target: Arc<BlobGuard>,
+    /// Where rank 0 writes the files. The driver owns it: once it is gone, a late rank cannot write.
+    pub(super) target: PathBuf,
 }
 
 /// A directory of files that is deleted unless it is kept.
@@ -372,7 +372,7 @@ impl Rank {
             self.collective.barrier()?;
             return Ok(None);
         }
-        let files = artifact::write(&trained, model_type, &self.task.target.path)?;
+        let files = artifact::write(&trained, model_type, &self.task.target)?;
         self.collective.barrier()?;
         let run = RunSummary {
             train_rows: trained.train_rows,

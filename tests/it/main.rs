@@ -1,3 +1,69 @@
 //! What SQL files cannot say: processes, files, the terminal.
 
+mod data_dir;
+mod shell;
 mod tidy;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The program with a data directory, from the root of the repository.
+fn vatic(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));
+    command
+        .arg("--data-dir")
+        .arg(data)
+        .env_remove("VATIC_DATA_DIR")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs statements and returns what came of them.
+fn run(data: &Path, statements: &[&str]) -> Output {
+    let mut command = vatic(data);
+    command.args(["--format", "csv"]);
+    for statement in statements {
+        command.args(["-c", statement]);
+    }
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs statements that must succeed and returns their rows without headers.
+fn rows(data: &Path, statement: &str) -> Vec<String> {
+    let output = run(data, &[statement]);
+    assert!(
+        output.status.success(),
+        "{statement}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+        .lines()
+        .skip(1)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Runs statements of which the last must fail with this exit code, and returns the error.
+fn fails(data: &Path, statements: &[&str], code: i32) -> String {
+    let output = run(data, statements);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{statements:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stderr)
+}
+
+const HOUSES: &str =
+    "CREATE TABLE houses AS SELECT value AS area, value * 3 AS price FROM generate_series(1, 100)";
+const TRAIN: &str =
+    "TRAIN MODEL price TARGET price OPTIONS (model_type = 'linear_reg') AS SELECT * FROM houses";
+const GUESS: &str = "SELECT round(predicted_price) FROM predict(price, (SELECT 10 AS area))";
+/// Takes some seconds.
+const LONG: &str = "TRAIN MODEL long TARGET price OPTIONS (model_type = 'dnn_regressor', epochs = 100000, \
+                    early_stop = false, batch_size = 8) AS SELECT * FROM houses";

@@ -1,0 +1,401 @@
+//! What lasts: restarts, several processes, kills, damaged files, disks that are full or read-only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::{GUESS, HOUSES, LONG, TRAIN, fails, rows, run, text, vatic};
+
+fn trained() -> tempfile::TempDir {
+    let data = tempfile::tempdir().unwrap();
+    let output = run(data.path(), &[HOUSES, TRAIN]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    data
+}
+
+fn find(directory: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(find(&path, name));
+        } else if path.file_name().is_some_and(|found| found == name) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn tables_views_and_models_are_there_tomorrow() {
+    let data = trained();
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("t.csv");
+    fs::write(&csv, "a\n1\n2\n").unwrap();
+    let external = format!(
+        "CREATE EXTERNAL TABLE e STORED AS CSV LOCATION '{}' OPTIONS ('format.has_header' 'true')",
+        csv.display()
+    );
+    let output = run(
+        data.path(),
+        &[
+            &external,
+            "CREATE VIEW v AS SELECT sum(a) AS s FROM e",
+            "INSERT INTO houses VALUES (500, 7)",
+        ],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(rows(data.path(), GUESS), ["30.0"]);
+    assert_eq!(rows(data.path(), "SELECT s FROM v"), ["3"]);
+    assert_eq!(rows(data.path(), "SELECT count(*) FROM houses"), ["101"]);
+}
+
+#[test]
+fn memory_keeps_nothing() {
+    let memory = Path::new(":memory:");
+    assert_eq!(rows(memory, "SELECT 1"), ["1"]);
+    assert!(run(memory, &[HOUSES, TRAIN, GUESS]).status.success());
+    assert!(fails(memory, &["SELECT * FROM houses"], 1).contains("42P01"));
+    assert!(!Path::new(":memory:").exists());
+}
+
+#[test]
+fn two_processes_share_a_directory() {
+    let data = trained();
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let path = data.path().to_owned();
+            thread::spawn(move || {
+                run(
+                    &path,
+                    &[&format!("INSERT INTO houses VALUES ({writer}, 0)"), GUESS],
+                )
+            })
+        })
+        .collect();
+    for writer in writers {
+        let output = writer.join().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    assert_eq!(rows(data.path(), "SELECT count(*) FROM houses"), ["104"]);
+}
+
+#[test]
+fn of_two_trainings_of_one_new_name_one_wins() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(run(data.path(), &[HOUSES]).status.success());
+    let trainers: Vec<_> = (0..4)
+        .map(|_| {
+            let path = data.path().to_owned();
+            thread::spawn(move || run(&path, &[TRAIN]))
+        })
+        .collect();
+    let outputs: Vec<_> = trainers
+        .into_iter()
+        .map(|trainer| trainer.join().unwrap())
+        .collect();
+    assert_eq!(
+        outputs
+            .iter()
+            .filter(|output| output.status.success())
+            .count(),
+        1
+    );
+    for output in outputs.iter().filter(|output| !output.status.success()) {
+        assert!(
+            text(&output.stderr).contains("42710"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    assert_eq!(
+        rows(
+            data.path(),
+            "SELECT version_count FROM information_schema.models"
+        ),
+        ["1"]
+    );
+    assert_eq!(
+        find(data.path(), "manifest.json").len(),
+        1,
+        "the losers leave no files"
+    );
+}
+
+#[test]
+fn concurrent_replacements_all_get_a_version() {
+    let data = trained();
+    let replace = TRAIN.replace("TRAIN MODEL", "TRAIN OR REPLACE MODEL");
+    let trainers: Vec<_> = (0..4)
+        .map(|_| {
+            let (path, replace) = (data.path().to_owned(), replace.clone());
+            thread::spawn(move || run(&path, &[&replace]).status.success())
+        })
+        .collect();
+    assert!(trainers.into_iter().all(|trainer| trainer.join().unwrap()));
+    let versions = rows(
+        data.path(),
+        "SELECT version FROM information_schema.model_versions ORDER BY 1",
+    );
+    assert_eq!(versions, ["1", "2", "3", "4", "5"]);
+}
+
+/// A kill at any point leaves a directory that opens, with all earlier models intact.
+#[test]
+fn a_killed_training_leaves_what_was_there() {
+    let data = trained();
+    let short = "TRAIN OR REPLACE MODEL price TARGET price OPTIONS (model_type = 'linear_reg') AS SELECT * FROM houses";
+    let (mut killed, mut finished) = (0, 0);
+    for delay_ms in (0..240).step_by(8) {
+        let mut child = vatic(data.path())
+            .args(["-c", short])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(delay_ms));
+        child.kill().unwrap();
+        if child.wait().unwrap().success() {
+            finished += 1
+        } else {
+            killed += 1
+        }
+        if delay_ms % 40 == 0 {
+            assert_eq!(
+                rows(data.path(), GUESS),
+                ["30.0"],
+                "after a kill at {delay_ms} ms"
+            );
+        }
+    }
+    assert!(
+        killed > 3 && finished > 3,
+        "{killed} were killed, {finished} finished first"
+    );
+    for version in rows(
+        data.path(),
+        "SELECT version FROM information_schema.model_versions",
+    ) {
+        let guess = format!(
+            "SELECT round(predicted_price) FROM predict('price@{version}', (SELECT 10 AS area))"
+        );
+        assert_eq!(rows(data.path(), &guess), ["30.0"]);
+    }
+    assert!(
+        rows(
+            data.path(),
+            "SELECT status FROM ml.training_runs WHERE status = 'RUNNING'"
+        )
+        .is_empty()
+    );
+}
+
+#[test]
+fn a_killed_long_training_is_a_failed_run() {
+    let data = trained();
+    let mut child = vatic(data.path())
+        .args(["-c", LONG])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(
+        data.path(),
+        "SELECT status FROM ml.training_runs WHERE model_name = 'long'",
+        "RUNNING",
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let run = rows(
+        data.path(),
+        "SELECT status, error FROM ml.training_runs WHERE model_name = 'long'",
+    );
+    assert_eq!(run, ["FAILED,the process ended before the training did"]);
+    assert!(fails(data.path(), &["DESCRIBE MODEL long"], 1).contains("42704"));
+}
+
+/// Ctrl-C stops a training within a second and leaves nothing but its record.
+#[cfg(unix)]
+#[test]
+fn a_cancelled_training_leaves_nothing() {
+    let data = trained();
+    let blobs = || fs::read_dir(data.path().join("blobs")).unwrap().count();
+    let before = blobs();
+    let child = vatic(data.path())
+        .args(["-c", LONG])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for(
+        data.path(),
+        "SELECT status FROM ml.training_runs WHERE model_name = 'long'",
+        "RUNNING",
+    );
+    thread::sleep(Duration::from_millis(300));
+    let cancelled = Instant::now();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        cancelled.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        cancelled.elapsed()
+    );
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("57014"));
+    assert_eq!(
+        rows(
+            data.path(),
+            "SELECT status FROM ml.training_runs WHERE model_name = 'long'"
+        ),
+        ["CANCELLED"]
+    );
+    assert_eq!(blobs(), before);
+    assert!(fails(data.path(), &["DESCRIBE MODEL long"], 1).contains("42704"));
+}
+
+fn wait_for(data: &Path, query: &str, expected: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while rows(data, query) != [expected] {
+        assert!(Instant::now() < deadline, "{query} never gave {expected}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_damaged_model_is_an_error_and_the_others_work() {
+    let data = trained();
+    let other = TRAIN.replace("MODEL price", "MODEL other");
+    assert!(run(data.path(), &[&other]).status.success());
+    let label = rows(
+        data.path(),
+        "SELECT sha256 FROM information_schema.model_versions WHERE model_name = 'price'",
+    );
+    assert_eq!(label.len(), 1);
+    let first = find(data.path(), "model.safetensors")
+        .into_iter()
+        .min_by_key(|path| fs::metadata(path).unwrap().modified().unwrap())
+        .unwrap();
+    let whole = fs::read(&first).unwrap();
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    fs::write(&first, &flipped).unwrap();
+    let error = fails(data.path(), &[GUESS], 1);
+    assert!(
+        error.contains("58030") && error.contains("price@1") && error.contains("SHA-256"),
+        "{error}"
+    );
+    fs::write(&first, &whole[..whole.len() / 2]).unwrap();
+    assert!(fails(data.path(), &[GUESS], 1).contains("bytes, the manifest says"));
+    fs::remove_file(&first).unwrap();
+    assert!(fails(data.path(), &[GUESS], 1).contains("missing"));
+    assert_eq!(
+        rows(
+            data.path(),
+            &GUESS.replace("predict(price,", "predict(other,")
+        ),
+        ["30.0"]
+    );
+    fs::write(&first, &whole).unwrap();
+    let manifest = first.with_file_name("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("linear_reg", "linear_rog")).unwrap();
+    assert!(fails(data.path(), &[GUESS], 1).contains("manifest of model price@1"));
+    assert_eq!(
+        rows(
+            data.path(),
+            "SELECT model_name FROM information_schema.models ORDER BY 1"
+        ),
+        ["other", "price"]
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(fails(&file, &["SELECT 1"], 2).contains("it is a file"));
+    assert!(fails(&file.join("below"), &["SELECT 1"], 2).contains("data directory"));
+    let newer = directory.path().join("newer");
+    fs::create_dir(&newer).unwrap();
+    fs::write(newer.join("format.json"), "{\"format_version\": 99}").unwrap();
+    assert!(fails(&newer, &["SELECT 1"], 2).contains("upgrade vatic"));
+    let missing = directory.path().join("a/b/c");
+    assert_eq!(rows(&missing, "SELECT 1"), ["1"]);
+}
+
+/// A small disk of its own. `None`, with a word about it, where this user may not mount.
+#[cfg(target_os = "linux")]
+struct Disk(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl Disk {
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(directory.path())
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(directory));
+        }
+        eprintln!("skipped: this user may not mount a tmpfs");
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_fails_the_write_and_reads_go_on() {
+    let Some(disk) = Disk::mount() else { return };
+    let data = disk.0.path().join("data");
+    assert!(run(&data, &[HOUSES, TRAIN]).status.success());
+    let error = fails(
+        &data,
+        &["CREATE TABLE big AS SELECT value, random() AS r FROM generate_series(1, 500000)"],
+        1,
+    );
+    assert!(
+        error.contains("No space left") || error.contains("storage"),
+        "{error}"
+    );
+    assert_eq!(rows(&data, GUESS), ["30.0"]);
+    assert!(fails(&data, &["SELECT * FROM big"], 1).contains("42P01"));
+    fs::write(disk.0.path().join("filler"), vec![0u8; 2 << 20]).unwrap_err();
+    fails(&data, &[&TRAIN.replace("MODEL price", "MODEL second")], 1);
+    assert_eq!(rows(&data, GUESS), ["30.0"]);
+    assert!(fails(&data, &["DESCRIBE MODEL second"], 1).contains("42704"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_disk_fails_the_write_and_reads_go_on() {
+    let Some(disk) = Disk::mount() else { return };
+    let data = disk.0.path().join("data");
+    assert!(run(&data, &[HOUSES, TRAIN]).status.success());
+    let remounted = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(disk.0.path())
+        .status();
+    assert!(remounted.unwrap().success());
+    assert_eq!(rows(&data, GUESS), ["30.0"]);
+    let error = fails(&data, &[&TRAIN.replace("MODEL price", "MODEL second")], 1);
+    assert!(
+        error.contains("58030") && error.contains("Read-only"),
+        "{error}"
+    );
+}
