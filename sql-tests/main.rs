@@ -3,6 +3,8 @@
 //! A file runs twice: as `embedded::…`, and as `repartitioned::…` with seven partitions and small batches, where its
 //! answers must be the same. `cargo slt FILTER -- --complete` writes the answers into files instead of comparing them.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 //! text, planned again wherever it is used, so that the models in it are those of that time.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -67,8 +67,11 @@ impl TableState {
 pub(crate) struct Catalog {
     data: Arc<DataDir>,
     /// External tables whose files were looked at already, by the number of their state.
-    opened: Mutex<HashMap<(String, String), (u64, Arc<dyn TableProvider>)>>,
+    opened: Mutex<Opened>,
 }
+
+/// External tables by schema and name, with the number of the state that they were opened for.
+type Opened = HashMap<(String, String), (u64, Arc<dyn TableProvider>)>;
 
 tokio::task_local! {
     /// The views that are being planned, to find one that contains itself.
@@ -428,9 +431,7 @@ impl Catalog {
         }
     }
 
-    fn lock_opened(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<(String, String), (u64, Arc<dyn TableProvider>)>> {
+    fn lock_opened(&self) -> MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -316,6 +316,7 @@ impl Training<'_> {
                 duration_ms: began.elapsed().as_millis() as u64,
             };
             self.report_epoch(&record);
+            self.report_step(epoch, epochs, 1.0);
             let watched = record.eval_loss.unwrap_or(record.train_loss);
             history.push(record);
             if !watched.is_finite() {

@@ -84,6 +84,9 @@ impl Prepared {
     }
 }
 
+/// A row of a shard: where it goes, its content hash, its batch and its place therein.
+type Member = (Placement, u128, (usize, usize));
+
 /// A shard before encoding.
 struct RawShard {
     number: usize,
@@ -200,7 +203,7 @@ fn split_into_shards(
     rows: &RankRows,
     collective: &dyn Collective,
 ) -> Result<Vec<RawShard>> {
-    let mut members: BTreeMap<usize, Vec<(Placement, u128, (usize, usize))>> = (0..shard_count)
+    let mut members: BTreeMap<usize, Vec<Member>> = (0..shard_count)
         .filter(|shard| shard % collective.world_size() == collective.rank())
         .map(|shard| (shard, Vec::new()))
         .collect();
@@ -234,7 +237,7 @@ fn split_into_shards(
 fn raw_shard(
     number: usize,
     rows_hash: u128,
-    members: &[(Placement, u128, (usize, usize))],
+    members: &[Member],
     signature: &Signature,
     options: &TrainOptions,
     rows: &RankRows,
@@ -412,13 +415,10 @@ fn count_values(part: &CategoryPart, parts: &Parts) -> BTreeMap<String, u64> {
             names.iter().for_each(|name| {
                 counts.insert((*name).to_owned(), 0);
             });
-            for (row, &code) in codes
-                .iter()
-                .enumerate()
-                .filter(|(row, _)| parts.is_valid(*row))
-            {
-                let _ = row;
-                *counts.entry(names[code as usize].to_owned()).or_default() += 1;
+            for row in (0..codes.len()).filter(|&row| parts.is_valid(row)) {
+                *counts
+                    .entry(names[codes[row] as usize].to_owned())
+                    .or_default() += 1;
             }
         }
         CategoryPart::Text(values) => {

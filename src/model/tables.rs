@@ -163,15 +163,14 @@ fn model_versions(engine: &Engine) -> Result<RecordBatch> {
         columns.unwrap_or_default()
     });
     let metrics = known().map(|manifest| {
-        let values = manifest.map(|manifest| {
+        manifest.map(|manifest| {
             let present = manifest
                 .run
                 .metrics
                 .iter()
                 .filter_map(|m| m.value.map(|value| (m.name.clone(), value.into())));
             serde_json::Value::Object(present.collect()).to_string()
-        });
-        values
+        })
     });
     let is_default = each().map(|(_, state, entry)| Some(entry.version == state.default_version));
     Ok(RecordBatch::try_from_iter_with_nullable([

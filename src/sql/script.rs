@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{
-    Location, Token, TokenWithSpan, Tokenizer, TokenizerError, Whitespace,
+    Location, Token, TokenWithSpan, Tokenizer, TokenizerError,
 };
 
 /// A statement of a script.
@@ -54,13 +54,8 @@ pub(crate) fn split(script: &str) -> Vec<Piece<'_>> {
 pub(crate) fn is_complete(text: &str) -> bool {
     match tokenize(text) {
         Ok(tokens) => {
-            let is_significant = |token: &&TokenWithSpan| match &token.token {
-                Token::Whitespace(
-                    Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_),
-                ) => false,
-                Token::Whitespace(_) | Token::EOF => false,
-                _ => true,
-            };
+            let is_significant =
+                |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
             tokens
                 .iter()
                 .rev()

@@ -240,7 +240,10 @@ async fn physical_plan(
         plan = Arc::new(CoalescePartitionsExec::new(plan));
     }
     let (_, path) = session.engine().data().create_blob()?;
-    let target = BlobGuard { path, is_kept: false.into() };
+    let target = BlobGuard {
+        path,
+        is_kept: false.into(),
+    };
     let task = TrainTask {
         run_id: run_id.into(),
         model: statement.name.short(),

@@ -76,12 +76,15 @@ impl Gang {
     ) -> Membership {
         let mut control = Control::default();
         if let Some(listener) = listener.clone() {
-            let model = model.to_owned();
+            let (model, cancelled) = (model.to_owned(), Arc::clone(&control.cancelled));
             control.progress = Some(Arc::new(move |progress: Progress| {
-                listener(TrainEvent::Training {
-                    model: model.clone(),
-                    progress,
-                });
+                // A worker may still be in its last step when the shell has moved on.
+                if !cancelled.load(Ordering::Relaxed) {
+                    listener(TrainEvent::Training {
+                        model: model.clone(),
+                        progress,
+                    });
+                }
             }));
         }
         let run = Arc::new(Run {

@@ -337,6 +337,7 @@ struct Disk(tempfile::TempDir);
 
 #[cfg(target_os = "linux")]
 impl Disk {
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
     fn mount() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")

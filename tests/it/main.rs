@@ -1,5 +1,7 @@
 //! What SQL files cannot say: processes, files, the terminal.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod data_dir;
 mod shell;
 mod tidy;

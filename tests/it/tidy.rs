@@ -23,16 +23,15 @@ fn check(directory: &str, allowed: &str, words: &[&str]) {
         }
         for (number, line) in text.lines().enumerate() {
             let is_comment = line.trim_start().starts_with("//");
-            for word in words
+            let found = words
                 .iter()
-                .filter(|word| !is_comment && line.contains(**word))
-            {
-                panic!(
-                    "{}:{} has {word}, which belongs into {allowed:?} alone",
-                    path.display(),
-                    number + 1
-                );
-            }
+                .find(|word| !is_comment && line.contains(**word));
+            assert!(
+                found.is_none(),
+                "{}:{} has {found:?}, which belongs into {allowed:?}",
+                path.display(),
+                number + 1
+            );
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Numerics: gradients against finite differences, results against other solvers, bits against the number of workers.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod determinism;
 mod gradients;
 mod parity;
