@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod data_dir;
+mod examples;
 mod shell;
 mod tidy;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use vatic_ml::options::{DataSplit, Optimizer, TrainOptions};
 
 use crate::{batch_of, noise, train};
@@ -66,7 +66,6 @@ fn linear_regression_finds_the_closed_form() {
     }
 }
 
-/// Made by scikit-learn: `LogisticRegression(C=1/(n*l2))` on the standardised columns.
 #[test]
 fn logistic_regression_finds_the_penalised_optimum() {
     // With one feature in {-1, +1} and balanced counts the optimum solves sigmoid(w) - p + l2 w = 0.
@@ -131,4 +130,69 @@ fn an_absolute_penalty_drops_a_useless_feature() {
         trained.weights
     );
     assert_eq!(trained.weights[1], 0.0);
+}
+
+/// The columns of a CSV file of numbers but for the label, which comes last in the file; without its first column.
+fn csv(name: &str) -> RecordBatch {
+    let path = format!("{}/../sql-tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let names = lines.next().unwrap();
+    let rows: Vec<Vec<&str>> = lines.collect();
+    let label = names.len() - 1;
+    let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
+    for column in 1..label {
+        let values = rows.iter().map(|row| row[column].parse::<f64>().unwrap());
+        columns.push((
+            names[column],
+            Arc::new(Float64Array::from_iter_values(values)),
+        ));
+    }
+    let labels = StringArray::from_iter_values(rows.iter().map(|row| row[label]));
+    columns.push((names[label], Arc::new(labels)));
+    batch_of(columns)
+}
+
+fn assert_close(found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*found) - expected).abs();
+        assert!(
+            error < 1e-2 * expected.abs().max(0.1),
+            "{index}: {found}, expected {expected}"
+        );
+    }
+}
+
+/// Expected: scikit-learn 1.9.1, `LogisticRegression(C=1, tol=1e-10, max_iter=10000)` after `StandardScaler`.
+#[test]
+fn logistic_regression_of_two_classes_has_the_coefficients_of_scikit_learn() {
+    let expected = [
+        0.36309, 0.38768, 0.35106, 0.43561, 0.16183, -0.56265, 0.85992, 0.96228, -0.07621,
+        -0.32223, 1.29094, -0.26892, 0.65998, 1.01256, 0.27721, -0.73632, -0.11054, 0.33341,
+        -0.29579, -0.68092, 1.02926, 1.31461, 0.82335, 1.01071, 0.67068, -0.04456, 0.87333, 0.912,
+        0.88784, 0.47982, -0.2145,
+    ];
+    let trained = train(
+        &csv("breast_cancer.csv"),
+        &hashes(569),
+        &options("logistic_reg"),
+        2,
+    )
+    .unwrap();
+    assert_close(&trained.weights, &expected);
+}
+
+/// Expected: as above. Intercepts are unique up to a constant, so their differences are compared.
+#[test]
+fn logistic_regression_of_three_classes_has_the_coefficients_of_scikit_learn() {
+    let expected = [
+        -1.07407, 0.58781, 0.48626, 1.16012, -0.36184, -0.79827, -1.93069, -0.36343, 2.29412,
+        -1.81156, -0.82627, 2.63783,
+    ];
+    let trained = train(&csv("iris.csv"), &hashes(150), &options("logistic_reg"), 3).unwrap();
+    let (weights, intercepts) = trained.weights.split_at(12);
+    assert_close(weights, &expected);
+    let differences = [intercepts[1] - intercepts[0], intercepts[2] - intercepts[0]];
+    assert_close(&differences, &[2.07484 + 0.20524, -1.8696 + 0.20524]);
 }
