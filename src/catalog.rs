@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::data_dir::DataDir;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
+use crate::external_table::{absolute, open_external};
 use crate::log::{Log, names_in};
 use crate::managed_table::{ManagedFile, ManagedTable, write_files};
 use crate::model::{DEFAULT_SCHEMA, tables};
@@ -496,33 +497,9 @@ fn decoded(encoded: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A path that means the same from every directory. Only files and directories: a device or a pipe has no end.
-fn absolute(location: &str) -> Result<String> {
-    let is_url = location
-        .split_once("://")
-        .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric()));
-    let has_glob = location.contains(['*', '?', '[']);
-    if is_url {
-        return Ok(location.to_owned());
-    }
-    let path =
-        std::path::absolute(location).map_err(|error| crate::error::io_err(location, &error))?;
-    let trailing = if location.ends_with('/') { "/" } else { "" };
-    match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => Ok(format!("{}/", path.display())),
-        Ok(metadata) if metadata.is_file() => Ok(format!("{}{trailing}", path.display())),
-        Ok(_) => {
-            let message = format!("{location} is neither a file nor a directory");
-            Err(sql_err(SqlState::InvalidParameter, message))
-        }
-        Err(_) if has_glob => Ok(path.display().to_string()),
-        Err(error) => Err(crate::error::io_err(location, &error)),
-    }
-}
-
 /// DataFusion looks up the name of what a statement creates. While the object itself is being opened, that would not
 /// end; under this name it finds nothing.
-fn unused_name() -> ObjectName {
+pub(crate) fn unused_name() -> ObjectName {
     ObjectName::from(vec![Ident::with_quote('"', "being opened")])
 }
 
@@ -533,51 +510,6 @@ fn without_view_name(mut statement: DFStatement) -> DFStatement {
         view.name = unused_name();
     }
     statement
-}
-
-async fn open_external(
-    engine: &Engine,
-    state: &datafusion::execution::SessionState,
-    table: &TableState,
-) -> Result<Arc<dyn TableProvider>> {
-    let broken = || {
-        sql_err(
-            SqlState::Internal,
-            "the stored statement of an external table cannot be read",
-        )
-    };
-    let TableState::External {
-        statement,
-        locations,
-    } = table
-    else {
-        return Err(broken());
-    };
-    let Some(Statement::DataFusion(parsed)) = parse(statement)? else {
-        return Err(broken());
-    };
-    let DFStatement::CreateExternalTable(mut create) = *parsed else {
-        return Err(broken());
-    };
-    create.locations.clone_from(locations);
-    create.name = unused_name();
-    let file_type = create.file_type.to_uppercase();
-    let plan = engine
-        .plan(state, DFStatement::CreateExternalTable(create))
-        .await?;
-    let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = plan else {
-        return Err(broken());
-    };
-    let factory = state.table_factories().get(&file_type).ok_or_else(|| {
-        let mut known: Vec<&str> = state.table_factories().keys().map(String::as_str).collect();
-        known.sort_unstable();
-        let what = format!(
-            "there are no tables STORED AS {file_type}; there are {}",
-            known.join(", ")
-        );
-        sql_err(SqlState::Unsupported, what)
-    })?;
-    factory.create(state, &create).await
 }
 
 async fn open_view(

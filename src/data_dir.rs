@@ -156,10 +156,15 @@ impl DataDir {
                     .is_ok_and(|age| age > ORPHAN_AGE)
             })
         };
+        // A file that is still being written is younger than its directory.
+        let is_left = |path: &Path| {
+            let files = fs::read_dir(path).into_iter().flatten().flatten();
+            is_old(path) && files.map(|file| file.path()).all(|file| is_old(&file))
+        };
         let mut removed = 0;
         for name in names_in(&self.blobs())? {
             let path = self.blobs().join(&name);
-            if !used.contains(&name) && is_old(&path) && fs::remove_dir_all(&path).is_ok() {
+            if !used.contains(&name) && is_left(&path) && fs::remove_dir_all(&path).is_ok() {
                 removed += 1;
             }
         }

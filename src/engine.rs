@@ -180,6 +180,15 @@ impl Engine {
     fn remove_orphans(&self) {
         let engine = self.clone();
         let clean = move || {
+            // The files of a training come at its end, which may be more than a day after their directory.
+            if engine
+                .runs()
+                .list()?
+                .iter()
+                .any(|run| run.status == "RUNNING")
+            {
+                return Ok(0);
+            }
             let mut used = engine.registry().used_directories()?;
             used.extend(engine.catalog().used_directories()?);
             engine.data().remove_orphans(&used)

@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod evaluate;
 mod extension;
+mod external_table;
 mod log;
 mod managed_table;
 mod model;

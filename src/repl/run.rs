@@ -1,7 +1,10 @@
 //! One statement: its rows on standard output, its error on standard error, Ctrl-C.
 
 use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
+
+use futures::FutureExt;
 
 use super::Exit;
 use super::output::{BROKEN_PIPE, Format, write};
@@ -47,7 +50,8 @@ async fn run_statement(
         write(rows, settings.format).await
     };
     let result = tokio::select! {
-        result = work => result,
+        // A panic is a bug, but it costs one statement and not the session.
+        result = AssertUnwindSafe(work).catch_unwind() => result.unwrap_or_else(|_| Err(panicked())),
         _ = tokio::signal::ctrl_c() => Err(interrupted()),
     };
     progress.clear();
@@ -85,6 +89,13 @@ async fn run_statement(
             }
         }
     }
+}
+
+fn panicked() -> datafusion::common::DataFusionError {
+    sql_err(
+        SqlState::Internal,
+        "the statement ended in a panic, which is a bug; the session goes on",
+    )
 }
 
 fn interrupted() -> datafusion::common::DataFusionError {

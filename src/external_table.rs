@@ -1,0 +1,170 @@
+//! External tables: files that are not ours. Opened from the statement that declared them, wherever the process is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::{TableProvider, TableProviderFactory};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
+use datafusion::sql::parser::Statement as DFStatement;
+use vatic_ml::signature;
+
+use crate::catalog::{TableState, unused_name};
+use crate::engine::Engine;
+use crate::error::{Result, SqlState, io_err, report, sql_err};
+use crate::log::names_in;
+use crate::sql::{Statement, parse};
+
+/// Opens the files of an external table, whose state this is.
+pub(crate) async fn open_external(
+    engine: &Engine,
+    state: &SessionState,
+    table: &TableState,
+) -> Result<Arc<dyn TableProvider>> {
+    let broken = || {
+        sql_err(
+            SqlState::Internal,
+            "the stored statement of an external table cannot be read",
+        )
+    };
+    let TableState::External {
+        statement,
+        locations,
+    } = table
+    else {
+        return Err(broken());
+    };
+    let Some(Statement::DataFusion(parsed)) = parse(statement)? else {
+        return Err(broken());
+    };
+    let DFStatement::CreateExternalTable(mut create) = *parsed else {
+        return Err(broken());
+    };
+    create.locations.clone_from(locations);
+    create.name = unused_name();
+    let file_type = create.file_type.to_uppercase();
+    let plan = engine
+        .plan(state, DFStatement::CreateExternalTable(create))
+        .await?;
+    let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = plan else {
+        return Err(broken());
+    };
+    let factory = state.table_factories().get(&file_type).ok_or_else(|| {
+        let mut known: Vec<&str> = state.table_factories().keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let what = format!(
+            "there are no tables STORED AS {file_type}; there are {}",
+            known.join(", ")
+        );
+        sql_err(SqlState::Unsupported, what)
+    })?;
+    let directory = match create.locations.as_slice() {
+        [location] if location.ends_with('/') && create.schema.fields().is_empty() => {
+            Some(location.clone())
+        }
+        _ => None,
+    };
+    // Of CSV files DataFusion would only notice when it reads them, and not say in which.
+    let is_checked_first = file_type == "CSV";
+    if let (Some(directory), true) = (&directory, is_checked_first) {
+        check_files(factory.as_ref(), state, &create, directory).await?;
+    }
+    match (factory.create(state, &create).await, directory) {
+        (Err(error), Some(directory)) if !is_checked_first => {
+            check_files(factory.as_ref(), state, &create, &directory).await?;
+            Err(error)
+        }
+        (opened, _) => opened,
+    }
+}
+
+/// Finds the file of a directory that cannot be read, or does not fit the first one.
+async fn check_files(
+    factory: &dyn TableProviderFactory,
+    state: &SessionState,
+    create: &CreateExternalTable,
+    directory: &str,
+) -> Result<()> {
+    let mut first: Option<(String, SchemaRef)> = None;
+    for name in names_in(Path::new(directory))? {
+        let path = format!("{directory}{name}");
+        if !Path::new(&path).is_file() {
+            continue;
+        }
+        let alone = CreateExternalTable {
+            locations: vec![path],
+            ..create.clone()
+        };
+        let opened = factory.create(state, &alone).await.map_err(|error| {
+            let mut found = report(&error);
+            found.message = format!("file {name}: {}", found.message);
+            found
+        })?;
+        match &first {
+            None => first = Some((name, opened.schema())),
+            Some((first, schema)) => {
+                compare(first, schema, &name, &opened.schema(), &create.file_type)?
+            }
+        }
+    }
+    Ok(())
+}
+
+fn compare(
+    first: &str,
+    expected: &Schema,
+    name: &str,
+    found: &Schema,
+    file_type: &str,
+) -> Result<()> {
+    if file_type.eq_ignore_ascii_case("CSV") && expected.fields().len() != found.fields().len() {
+        let (expected, found) = (expected.fields().len(), found.fields().len());
+        let message = format!(
+            "file {name} has {found} columns, file {first} has {expected}; make them agree"
+        );
+        return Err(sql_err(SqlState::TypeMismatch, message));
+    }
+    for field in found.fields() {
+        let Some((_, other)) = expected.column_with_name(field.name()) else {
+            continue;
+        };
+        if !signature::is_lossless(field.data_type(), other.data_type())
+            && !signature::is_lossless(other.data_type(), field.data_type())
+        {
+            let (here, there) = (
+                signature::type_name(field.data_type()),
+                signature::type_name(other.data_type()),
+            );
+            let message = format!(
+                "column \"{}\" is {here} in file {name} and {there} in file {first}; make them agree",
+                field.name()
+            );
+            return Err(sql_err(SqlState::TypeMismatch, message));
+        }
+    }
+    Ok(())
+}
+
+/// A path that means the same from every directory. Only files and directories: a device or a pipe has no end.
+pub(crate) fn absolute(location: &str) -> Result<String> {
+    let is_url = location
+        .split_once("://")
+        .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric()));
+    let has_glob = location.contains(['*', '?', '[']);
+    if is_url {
+        return Ok(location.to_owned());
+    }
+    let path = std::path::absolute(location).map_err(|error| io_err(location, &error))?;
+    let trailing = if location.ends_with('/') { "/" } else { "" };
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(format!("{}/", path.display())),
+        Ok(metadata) if metadata.is_file() => Ok(format!("{}{trailing}", path.display())),
+        Ok(_) => {
+            let message = format!("{location} is neither a file nor a directory");
+            Err(sql_err(SqlState::InvalidParameter, message))
+        }
+        Err(_) if has_glob => Ok(path.display().to_string()),
+        Err(error) => Err(io_err(location, &error)),
+    }
+}
