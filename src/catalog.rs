@@ -7,13 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference};
 use datafusion::datasource::ViewTable;
-use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan, TableType};
+use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement as SqlStatement};
 use serde::{Deserialize, Serialize};
@@ -24,14 +23,14 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::external_table::{absolute, open_external};
 use crate::log::{Log, names_in};
 use crate::managed_table::{ManagedFile, ManagedTable, write_files};
-use crate::model::{DEFAULT_SCHEMA, tables};
+use crate::model::DEFAULT_SCHEMA;
 use crate::session::Session;
 use crate::sql::{Statement, parse, with_cause};
 
 /// The name of the one catalog.
 pub(crate) const CATALOG: &str = "vatic";
 /// The schema of what is known of trainings.
-const ML_SCHEMA: &str = "ml";
+pub(crate) const ML_SCHEMA: &str = "ml";
 
 /// A table or view at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,7 +53,7 @@ pub(crate) enum TableState {
 }
 
 impl TableState {
-    fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Managed { .. } | Self::External { .. } => "table",
             Self::View { .. } => "view",
@@ -67,12 +66,12 @@ impl TableState {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     data: Arc<DataDir>,
-    /// External tables whose files were looked at already, by the number of their state.
+    /// External tables whose files were looked at already.
     opened: Mutex<Opened>,
 }
 
-/// External tables by schema and name, with the number of the state that they were opened for.
-type Opened = HashMap<(String, String), (u64, Arc<dyn TableProvider>)>;
+/// External tables by schema and name, with the state that they were opened for.
+type Opened = HashMap<(String, String), (TableState, Arc<dyn TableProvider>)>;
 
 tokio::task_local! {
     /// The views that are being planned, to find one that contains itself.
@@ -126,7 +125,7 @@ impl Catalog {
         found.into()
     }
 
-    fn names(&self, schema: &str) -> Result<Vec<String>> {
+    pub(crate) fn names(&self, schema: &str) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for encoded in names_in(&self.data.tables(schema))? {
             let Some(name) = decoded(&encoded) else {
@@ -206,8 +205,8 @@ impl Catalog {
             schema: schema.as_ref().clone(),
             files: written.files.clone(),
         };
-        self.create(&at, &state, how)?;
         written.keep();
+        self.create(&at, &state, how)?;
         Ok(())
     }
 
@@ -390,13 +389,13 @@ impl Catalog {
         Ok(used)
     }
 
-    async fn open(
+    pub(crate) async fn open(
         &self,
         engine: &Engine,
         schema: &str,
         name: &str,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
-        let (Some(number), Some(state)) = self.state(schema, name)? else {
+        let (_, Some(state)) = self.state(schema, name)? else {
             return Ok(None);
         };
         let at = (schema.to_owned(), name.to_owned());
@@ -417,14 +416,14 @@ impl Catalog {
                 let known = self
                     .lock_opened()
                     .get(&at)
-                    .filter(|(of, _)| *of == number)
+                    .filter(|(of, _)| *of == state)
                     .map(|(_, table)| Arc::clone(table));
                 if let Some(table) = known {
                     return Ok(Some(table));
                 }
                 let context = engine.session()?.context().state();
                 let table = open_external(engine, &context, &state).await?;
-                self.lock_opened().insert(at, (number, Arc::clone(&table)));
+                self.lock_opened().insert(at, (state, Arc::clone(&table)));
                 Ok(Some(table))
             }
             TableState::View { statement } => open_view(engine, at, statement).await.map(Some),
@@ -512,6 +511,14 @@ fn without_view_name(mut statement: DFStatement) -> DFStatement {
     statement
 }
 
+/// An error in the text of a view, which has no place in the statement that uses the view.
+fn in_view(name: &str, error: &DataFusionError) -> DataFusionError {
+    let mut found = crate::error::report(error);
+    found.message = format!("in view \"{name}\": {}", found.message);
+    found.position = None;
+    DataFusionError::External(Box::new(found))
+}
+
 async fn open_view(
     engine: &Engine,
     at: (String, String),
@@ -538,7 +545,8 @@ async fn open_view(
             stack,
             Box::pin(engine.plan(&state, without_view_name(*parsed))),
         )
-        .await?;
+        .await
+        .map_err(|error| in_view(&at.1, &error))?;
     let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
         return Err(broken());
     };
@@ -546,179 +554,6 @@ async fn open_view(
         Arc::unwrap_or_clone(view.input),
         Some(statement.to_owned()),
     )))
-}
-
-/// The catalog as DataFusion sees it.
-#[derive(Debug)]
-pub(crate) struct VaticCatalog {
-    engine: Engine,
-    /// Whether a table that cannot be opened is left out and not an error: one broken view must not hide all others
-    /// from `information_schema`.
-    is_lenient: bool,
-}
-
-impl VaticCatalog {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self {
-            engine,
-            is_lenient: false,
-        }
-    }
-}
-
-/// The catalogs as `information_schema` lists them.
-#[derive(Debug)]
-struct LenientCatalogs {
-    engine: Engine,
-}
-
-impl CatalogProviderList for LenientCatalogs {
-    fn register_catalog(
-        &self,
-        _name: String,
-        _catalog: Arc<dyn CatalogProvider>,
-    ) -> Option<Arc<dyn CatalogProvider>> {
-        None
-    }
-
-    fn catalog_names(&self) -> Vec<String> {
-        vec![CATALOG.to_owned()]
-    }
-
-    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        let catalog = VaticCatalog {
-            engine: self.engine.clone(),
-            is_lenient: true,
-        };
-        (name == CATALOG).then(|| Arc::new(catalog) as Arc<dyn CatalogProvider>)
-    }
-}
-
-impl CatalogProvider for VaticCatalog {
-    fn schema_names(&self) -> Vec<String> {
-        // This trait has no errors; what cannot be listed shows as an error when it is used.
-        let mut names = self.engine.data().schema_names().unwrap_or_default();
-        names.extend([INFORMATION_SCHEMA.to_owned(), ML_SCHEMA.to_owned()]);
-        names
-    }
-
-    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        let engine = self.engine.clone();
-        match name {
-            INFORMATION_SCHEMA => {
-                let catalogs = Arc::new(LenientCatalogs {
-                    engine: self.engine.clone(),
-                });
-                let standard = InformationSchemaProvider::new(catalogs);
-                Some(Arc::new(SystemSchema {
-                    engine,
-                    name: INFORMATION_SCHEMA,
-                    standard: Some(standard),
-                }))
-            }
-            ML_SCHEMA => Some(Arc::new(SystemSchema {
-                engine,
-                name: ML_SCHEMA,
-                standard: None,
-            })),
-            _ => {
-                let is_known = self
-                    .engine
-                    .data()
-                    .schema_names()
-                    .is_ok_and(|names| names.iter().any(|known| known == name));
-                is_known.then(|| {
-                    Arc::new(UserSchema {
-                        engine,
-                        name: name.to_owned(),
-                        is_lenient: self.is_lenient,
-                    }) as Arc<dyn SchemaProvider>
-                })
-            }
-        }
-    }
-}
-
-/// Tables and views of users.
-#[derive(Debug)]
-struct UserSchema {
-    engine: Engine,
-    name: String,
-    is_lenient: bool,
-}
-
-#[async_trait]
-impl SchemaProvider for UserSchema {
-    fn table_names(&self) -> Vec<String> {
-        self.engine.catalog().names(&self.name).unwrap_or_default()
-    }
-
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match self
-            .engine
-            .catalog()
-            .open(&self.engine, &self.name, name)
-            .await
-        {
-            Err(_) if self.is_lenient => Ok(None),
-            opened => opened,
-        }
-    }
-
-    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
-        let (_, state) = self.engine.catalog().state(&self.name, name)?;
-        Ok(state.map(|state| {
-            if state.kind() == "view" {
-                TableType::View
-            } else {
-                TableType::Base
-            }
-        }))
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        self.engine
-            .catalog()
-            .state(&self.name, name)
-            .is_ok_and(|(_, state)| state.is_some())
-    }
-}
-
-/// Tables that are made when they are read.
-#[derive(Debug)]
-struct SystemSchema {
-    engine: Engine,
-    name: &'static str,
-    standard: Option<InformationSchemaProvider>,
-}
-
-#[async_trait]
-impl SchemaProvider for SystemSchema {
-    fn table_names(&self) -> Vec<String> {
-        let standard = self
-            .standard
-            .as_ref()
-            .map(SchemaProvider::table_names)
-            .unwrap_or_default();
-        standard
-            .into_iter()
-            .chain(tables::names(self.name).map(str::to_owned))
-            .collect()
-    }
-
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = tables::open(&self.engine, self.name, name)? {
-            return Ok(Some(table));
-        }
-        match &self.standard {
-            Some(standard) => standard.table(name).await,
-            None => Ok(None),
-        }
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        self.table_names().iter().any(|known| known == name)
-    }
 }
 
 /// Appends files to a table, or replaces its files by them.

@@ -146,30 +146,37 @@ impl DataDir {
         fs::remove_dir_all(&path).map_err(|error| io_err(path.display(), &error))
     }
 
-    /// Removes files that nothing has named for a day, such as those of a training that was killed.
+    /// Removes files that nothing has named for a day, such as those of a training that was killed, or of a version
+    /// that was dropped. The day begins when they are first found unnamed: a statement may have pinned them until then.
     pub(crate) fn remove_orphans(&self, used: &std::collections::HashSet<String>) -> Result<usize> {
-        let is_old = |path: &Path| {
-            let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
-            modified.is_ok_and(|at| {
-                SystemTime::now()
-                    .duration_since(at)
-                    .is_ok_and(|age| age > ORPHAN_AGE)
-            })
-        };
-        // A file that is still being written is younger than its directory.
-        let is_left = |path: &Path| {
-            let files = fs::read_dir(path).into_iter().flatten().flatten();
-            is_old(path) && files.map(|file| file.path()).all(|file| is_old(&file))
-        };
+        let names = names_in(&self.blobs())?;
         let mut removed = 0;
-        for name in names_in(&self.blobs())? {
-            let path = self.blobs().join(&name);
-            if !used.contains(&name) && is_left(&path) && fs::remove_dir_all(&path).is_ok() {
+        for name in names.iter().filter(|name| !name.ends_with(MARK)) {
+            let mark = self.blobs().join(format!("{name}{MARK}"));
+            // A mark that cannot be written or removed only delays what it is for.
+            if used.contains(name) {
+                let _ = fs::remove_file(&mark);
+            } else if !mark.exists() {
+                let _ = fs::write(&mark, "");
+            } else if is_old(&mark) && fs::remove_dir_all(self.blobs().join(name)).is_ok() {
+                let _ = fs::remove_file(&mark);
                 removed += 1;
             }
         }
         Ok(removed)
     }
+}
+
+/// What the name of a mark ends with: it says since when a directory has not been named.
+const MARK: &str = ".orphan";
+
+fn is_old(path: &Path) -> bool {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|at| {
+        SystemTime::now()
+            .duration_since(at)
+            .is_ok_and(|age| age > ORPHAN_AGE)
+    })
 }
 
 fn check_format(content: &[u8], root: &Path) -> Result<()> {
@@ -185,5 +192,33 @@ fn check_format(content: &[u8], root: &Path) -> Result<()> {
             "layout {format_version}, this build reads up to {FORMAT}; upgrade vatic"
         )),
         Err(error) => wrong(format!("format.json: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn orphans_go_a_day_after_they_were_found() {
+        let root = tempfile::tempdir().unwrap();
+        let data = DataDir::open(root.path()).unwrap();
+        let (used, used_path) = data.create_blob().unwrap();
+        let (orphan, orphan_path) = data.create_blob().unwrap();
+        let names = HashSet::from([used]);
+        let sweep = || data.remove_orphans(&names).unwrap();
+        assert_eq!((sweep(), sweep()), (0, 0), "found, but not for long");
+        let mark = File::options()
+            .write(true)
+            .open(data.blobs().join(format!("{orphan}{MARK}")))
+            .unwrap();
+        mark.set_modified(SystemTime::now() - 2 * ORPHAN_AGE)
+            .unwrap();
+        assert_eq!(sweep(), 1);
+        assert!(used_path.exists() && !orphan_path.exists());
+        assert_eq!(names_in(&data.blobs()).unwrap().len(), 1, "no mark is left");
     }
 }

@@ -5,6 +5,7 @@
 //! Modules in the order in which a statement passes them; `docs/architecture.md` has the map.
 
 mod catalog;
+mod catalog_provider;
 mod config;
 mod data_dir;
 mod engine;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
@@ -165,6 +166,8 @@ impl DataSink for InsertSink {
         _context: &Arc<TaskContext>,
     ) -> Result<u64> {
         let written = write_files(&self.engine, &self.schema, rows).await?;
+        // A failure to publish may come after the publishing, so the files must stay; if not, they are orphans.
+        written.keep();
         insert(
             self.engine.catalog(),
             &self.at,
@@ -173,7 +176,6 @@ impl DataSink for InsertSink {
             self.overwrite,
         )?;
         let rows = written.files.iter().map(|file| file.rows).sum();
-        written.keep();
         Ok(rows)
     }
 }
@@ -228,7 +230,8 @@ pub(crate) async fn write_files(
     )?;
     let mut count = 0;
     while let Some(batch) = rows.next().await {
-        let batch = batch?.with_schema(Arc::clone(schema))?;
+        // The query may allow NULLs where the table does not; this refuses those that are there.
+        let batch = RecordBatch::try_new(Arc::clone(schema), batch?.columns().to_vec())?;
         count += batch.num_rows() as u64;
         writer.write(&batch).await?;
     }

@@ -1,13 +1,16 @@
 //! What the table functions over a model have in common: their arguments, and how features find their columns.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Column, DFSchema};
-use datafusion::logical_expr::planner::RelationPlannerContext;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
@@ -50,6 +53,11 @@ pub(crate) fn call(
         return Ok(None);
     };
     let reference = crate::sql::model_argument(function, args.args.first())?;
+    if has_unused_clauses(factor) {
+        let message =
+            format!("TABLESAMPLE, WITH ORDINALITY and the like are not supported on {function}");
+        return Err(sql_err(SqlState::Unsupported, message));
+    }
     let model = models.get(&reference).ok_or_else(|| {
         sql_err(
             SqlState::Internal,
@@ -67,7 +75,48 @@ pub(crate) fn call(
     Ok(Some(call))
 }
 
+/// Whether the call has clauses that planning would drop.
+fn has_unused_clauses(factor: &TableFactor) -> bool {
+    match factor {
+        TableFactor::Table {
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            sample,
+            ..
+        } => {
+            !with_hints.is_empty()
+                || version.is_some()
+                || *with_ordinality
+                || !partitions.is_empty()
+                || sample.is_some()
+        }
+        _ => false,
+    }
+}
+
 impl Call {
+    /// The relation under the alias of the call, or its function's name: under the names of the tables in the input its
+    /// columns would be taken for theirs. An input with two columns of one name keeps the qualifiers that it needs.
+    pub(crate) fn planned(self, plan: LogicalPlan) -> Result<RelationPlanning> {
+        let mut names = HashSet::new();
+        let is_unique = plan
+            .schema()
+            .fields()
+            .iter()
+            .all(|field| names.insert(field.name().clone()));
+        let plan = match &self.alias {
+            None if is_unique => LogicalPlanBuilder::from(plan)
+                .alias(self.function)?
+                .build()?,
+            _ => plan,
+        };
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
+            plan, self.alias,
+        ))))
+    }
+
     fn take_arguments(
         &mut self,
         args: &TableFunctionArgs,
@@ -230,9 +279,9 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
             return Err(sql_err(
                 SqlState::TypeMismatch,
                 format!(
-                    "column \"{name}\" is {found}, model \"{label}\" expects {expected}; use CAST({name} AS {sql})",
+                    "column \"{name}\" is {found}, model \"{label}\" expects {expected}; use {advice}",
                     name = field.name(),
-                    sql = sql_type(&feature.data_type),
+                    advice = cast_advice(field.name(), &feature.data_type),
                 ),
             ));
         }
@@ -278,26 +327,25 @@ fn qualified(schema: &DFSchema, index: usize) -> String {
     Column::from(schema.qualified_field(index)).flat_name()
 }
 
-/// The type as CAST takes it.
-fn sql_type(data_type: &DataType) -> String {
-    match signature::canonical_type(data_type) {
-        DataType::Int8 => "TINYINT".into(),
-        DataType::Int16 => "SMALLINT".into(),
-        DataType::Int32 => "INT".into(),
-        DataType::Int64 => "BIGINT".into(),
-        DataType::UInt8 => "TINYINT UNSIGNED".into(),
-        DataType::UInt16 => "SMALLINT UNSIGNED".into(),
-        DataType::UInt32 => "INT UNSIGNED".into(),
-        DataType::UInt64 => "BIGINT UNSIGNED".into(),
-        DataType::Float32 => "REAL".into(),
-        DataType::Float64 => "DOUBLE".into(),
-        DataType::Utf8 => "VARCHAR".into(),
-        DataType::Boolean => "BOOLEAN".into(),
-        DataType::Date32 => "DATE".into(),
-        DataType::Timestamp(..) => "TIMESTAMP".into(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
-        other => type_name(&other).to_uppercase(),
-    }
+/// An expression that makes the column of this type. SQL has no names for all of them.
+fn cast_advice(name: &str, data_type: &DataType) -> String {
+    let sql_type = match data_type {
+        DataType::Int8 => "TINYINT",
+        DataType::Int16 => "SMALLINT",
+        DataType::Int32 => "INT",
+        DataType::Int64 => "BIGINT",
+        DataType::UInt8 => "TINYINT UNSIGNED",
+        DataType::UInt16 => "SMALLINT UNSIGNED",
+        DataType::UInt32 => "INT UNSIGNED",
+        DataType::UInt64 => "BIGINT UNSIGNED",
+        DataType::Float32 => "REAL",
+        DataType::Float64 => "DOUBLE",
+        DataType::Utf8 => "VARCHAR",
+        DataType::Boolean => "BOOLEAN",
+        DataType::Date32 => "DATE",
+        other => return format!("arrow_cast({name}, '{other}')"),
+    };
+    format!("CAST({name} AS {sql_type})")
 }
 
 /// The features of a batch in the order and types of the signature; `columns` holds the column of each.

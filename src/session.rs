@@ -14,12 +14,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DFStatement;
-use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
 
 use crate::engine::Engine;
-use crate::error::{Result, SqlState, sql_err};
+use crate::error::{Result, SqlState, report, sql_err};
 use crate::model::commands;
-use crate::sql::{Statement, parse};
+use crate::sql::{Statement, TrainingQuery, parse};
 use crate::state::session_state;
 use crate::train::{self, ProgressListener};
 
@@ -96,17 +96,22 @@ impl Session {
                     return Ok(empty());
                 }
                 SqlStatement::Prepare { name, .. } => {
-                    let name = name.value.clone();
+                    let name = folded(name);
                     return self.prepare(name, statement).await;
                 }
                 SqlStatement::Execute {
                     name: Some(name), ..
                 } => {
-                    let name = name.to_string();
+                    let name = name
+                        .0
+                        .iter()
+                        .filter_map(|part| part.as_ident())
+                        .map(folded)
+                        .collect::<String>();
                     self.prepare_again(&name).await?;
                 }
                 SqlStatement::Deallocate { name, .. } => {
-                    self.lock_prepared().remove(&name.value);
+                    self.lock_prepared().remove(&folded(name));
                 }
                 _ => {}
             },
@@ -167,6 +172,15 @@ impl Session {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Plans the query of a training; errors point into the whole statement.
+    pub(crate) async fn plan_training_query(&self, query: &TrainingQuery) -> Result<LogicalPlan> {
+        self.plan_query(&query.text).await.map_err(|error| {
+            let mut found = report(&error);
+            found.position = found.position.map(|position| query.position_of(position));
+            found.into()
+        })
+    }
+
     /// Plans a query given as text.
     pub(crate) async fn plan_query(&self, text: &str) -> Result<LogicalPlan> {
         match parse(text)? {
@@ -209,6 +223,15 @@ impl Session {
             .get::<T>()
             .cloned()
             .unwrap_or_default()
+    }
+}
+
+/// An identifier as DataFusion keeps it.
+fn folded(name: &Ident) -> String {
+    if name.quote_style.is_some() {
+        name.value.clone()
+    } else {
+        name.value.to_lowercase()
     }
 }
 

@@ -11,7 +11,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
-use crate::catalog::{CATALOG, VaticCatalog};
+use crate::catalog::CATALOG;
+use crate::catalog_provider::VaticCatalog;
 use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;

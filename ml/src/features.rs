@@ -179,22 +179,32 @@ fn boolean_codes(array: &BooleanArray) -> Vec<u32> {
 
 fn calendar_parts(array: &ArrayRef, valid: Option<NullBuffer>, with_hour: bool) -> Result<Parts> {
     // A zoned timestamp is taken in UTC: its parts must not depend on the zone it happens to be shown in.
-    let zone = match canonical_type(array.data_type()) {
-        DataType::Timestamp(_, Some(_)) => Some("+00:00".into()),
-        _ => None,
+    let array = match canonical_type(array.data_type()) {
+        timestamp @ DataType::Timestamp(..) => cast(array, &timestamp)?,
+        _ => cast(array, &DataType::Timestamp(TimeUnit::Second, None))?,
     };
-    let seconds = cast(array, &DataType::Timestamp(TimeUnit::Second, zone))?;
-    let seconds = cast(&seconds, &DataType::Int64)?;
-    let seconds = seconds.as_primitive::<Int64Type>().values().clone();
+    let per_second = match array.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000,
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000_000,
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => 1_000_000_000,
+        _ => 1,
+    };
+    let instants = cast(&array, &DataType::Int64)?;
+    let instants = instants.as_primitive::<Int64Type>().values();
+    let seconds: Vec<i64> = instants
+        .iter()
+        .map(|instant| instant.div_euclid(per_second))
+        .collect();
     let mut numbers = Vec::with_capacity(seconds.len() * 2);
     let mut months = Vec::with_capacity(seconds.len());
     let mut weekdays = Vec::with_capacity(seconds.len());
     let mut hours = Vec::with_capacity(if with_hour { seconds.len() } else { 0 });
-    for &second in &seconds {
+    for (&second, instant) in seconds.iter().zip(instants) {
         let days = second.div_euclid(86_400);
         let (month, day) = civil_from_days(days);
+        let fraction = instant.rem_euclid(per_second) as f64 / per_second as f64;
         numbers.push(if with_hour {
-            second as f64
+            second as f64 + fraction
         } else {
             days as f64
         });
@@ -420,10 +430,22 @@ impl Encoder {
             .zip(&self.lookups[column])
             .enumerate()
         {
+            // A column without any value has no most frequent one.
+            let imputed = frequent
+                .map(|frequent| frequent[position])
+                .filter(|_| !lookup.positions.is_empty());
+            // The position of each name of a fixed vocabulary, if training saw it.
+            let known: Vec<Option<u32>> = match part {
+                CategoryPart::Coded(_, names, _) => names
+                    .iter()
+                    .map(|name| lookup.positions.get(*name).copied())
+                    .collect(),
+                CategoryPart::Text(_) => Vec::new(),
+            };
             for row in 0..features.rows {
                 let found = match part {
-                    _ if !parts.is_valid(row) => frequent.map(|frequent| frequent[position]),
-                    CategoryPart::Coded(codes, ..) => Some(codes[row]),
+                    _ if !parts.is_valid(row) => imputed,
+                    CategoryPart::Coded(codes, ..) => known[codes[row] as usize],
                     CategoryPart::Text(values) => lookup.positions.get(values.value(row)).copied(),
                 };
                 features.unseen += usize::from(found.is_none() && parts.is_valid(row));
@@ -555,5 +577,39 @@ mod tests {
             .encode(&RecordBatch::try_from_iter([("id", ids)]).unwrap(), None)
             .unwrap();
         assert_eq!(features.numbers, [-1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_month_that_training_did_not_see_is_unseen() {
+        let column = Column {
+            name: "d".into(),
+            data_type: DataType::Date32,
+        };
+        let standardiser = Standardiser {
+            mean: 0.0,
+            std: 1.0,
+        };
+        let month = Vocabulary {
+            part: "month".into(),
+            values: vec!["1".into(), "10".into()],
+        };
+        let weekday = Vocabulary {
+            part: "day_of_week".into(),
+            values: vec!["thursday".into()],
+        };
+        let numbers = vec![standardiser, standardiser];
+        let vocabularies = vec![month, weekday];
+        let encoder = Encoder::new(vec![ColumnEncoder {
+            column,
+            numbers,
+            vocabularies,
+        }]);
+        // Thursdays: 1970-01-01, 1970-10-01, 1970-02-05; then Friday 1970-01-02.
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![0, 273, 35, 1]));
+        let features = encoder
+            .encode(&RecordBatch::try_from_iter([("d", days)]).unwrap(), None)
+            .unwrap();
+        assert_eq!(features.categories, [1, 4, 2, 4, 0, 4, 1, 3]);
+        assert_eq!(features.unseen, 2);
     }
 }

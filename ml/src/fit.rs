@@ -436,19 +436,22 @@ impl Training<'_> {
         };
         let mut history = Vec::new();
         let mut began = Instant::now();
+        // The last point that is looked at in an iteration is the one that is taken.
+        let loss = std::cell::Cell::new(0.0);
         let function = |weights: &[f64]| {
             let (mut value, mut gradient) = self.full_gradient(weights)?;
+            loss.set(value);
             for ((weight, slope), l2) in weights.iter().zip(&mut gradient).zip(&l2) {
                 value += 0.5 * l2 * weight * weight;
                 *slope += l2 * weight;
             }
             Ok((value, gradient))
         };
-        let on_iteration = |iteration: usize, value: f64| {
+        let on_iteration = |iteration: usize| {
             let duration_ms = began.elapsed().as_millis() as u64;
             let record = EpochRecord {
                 epoch: iteration,
-                train_loss: value,
+                train_loss: loss.get(),
                 eval_loss: None,
                 learn_rate: None,
                 duration_ms,

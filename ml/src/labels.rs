@@ -7,7 +7,7 @@ use arrow::array::{
     StringArray, StructArray, UInt32Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::{cast, take};
+use arrow::compute::{CastOptions, cast, cast_with_options, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Fields, Float64Type, Int64Type};
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,15 @@ pub fn class_values(array: &ArrayRef) -> Result<Vec<Option<ClassValue>>> {
     let canonical = canonical_type(array.data_type());
     macro_rules! collect {
         ($target:expr, $as:ident :: <$type:ty>, $make:expr) => {{
-            let array = cast(array, &$target)?;
+            let strict = CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            };
+            let array = cast_with_options(array, &$target, &strict).map_err(|error| {
+                Error::Invalid(format!(
+                    "a label is beyond what a class can be: {error}; CAST it to a string"
+                ))
+            })?;
             let array = array.$as::<$type>();
             Ok(rows
                 .map(|row| array.is_valid(row).then(|| $make(array.value(row))))

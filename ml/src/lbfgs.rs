@@ -25,13 +25,13 @@ pub(crate) struct Settings {
     pub l1: Vec<f64>,
 }
 
-/// Minimises `function` (value and gradient) plus `Σ l1 |x|` from `start`. `on_iteration` is told each new value and
-/// says whether to go on.
+/// Minimises `function` (value and gradient) plus `Σ l1 |x|` from `start`. `on_iteration` says after each
+/// iteration whether to go on.
 pub(crate) fn minimise(
     start: Vec<f64>,
     settings: &Settings,
     mut function: impl FnMut(&[f64]) -> Result<(f64, Vec<f64>)>,
-    mut on_iteration: impl FnMut(usize, f64) -> Result<bool>,
+    mut on_iteration: impl FnMut(usize) -> Result<bool>,
 ) -> Result<Vec<f64>> {
     let has_l1 = settings.l1.iter().any(|weight| *weight > 0.0);
     let penalty = |x: &[f64]| {
@@ -90,7 +90,7 @@ pub(crate) fn minimise(
         );
         let has_converged = value - next_value <= 1e-15 * value.abs();
         (x, value, gradient) = (next, next_value, next_gradient);
-        if !on_iteration(iteration + 1, value)? || has_converged {
+        if !on_iteration(iteration + 1)? || has_converged {
             break;
         }
     }
@@ -199,10 +199,7 @@ mod tests {
                 vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b],
             ))
         };
-        let x = minimise(vec![-1.2, 1.0], &settings(0.0, 2), function, |_, _| {
-            Ok(true)
-        })
-        .unwrap();
+        let x = minimise(vec![-1.2, 1.0], &settings(0.0, 2), function, |_| Ok(true)).unwrap();
         assert!(
             (x[0] - 1.0).abs() < 1e-6 && (x[1] - 1.0).abs() < 1e-6,
             "{x:?}"
@@ -217,7 +214,7 @@ mod tests {
             let gradient: Vec<f64> = x.iter().zip(centre).map(|(x, c)| x - c).collect();
             Ok((gradient.iter().map(|g| g * g / 2.0).sum(), gradient))
         };
-        let x = minimise(vec![0.0; 3], &settings(1.0, 3), function, |_, _| Ok(true)).unwrap();
+        let x = minimise(vec![0.0; 3], &settings(1.0, 3), function, |_| Ok(true)).unwrap();
         assert!(
             (x[0] - 2.0).abs() < 1e-8 && x[1] == 0.0 && (x[2] + 1.0).abs() < 1e-8,
             "{x:?}"

@@ -25,6 +25,7 @@ pub mod shard;
 pub mod signature;
 pub mod worker;
 
+mod counts;
 mod error;
 mod lbfgs;
 mod normal_equation;

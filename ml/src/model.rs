@@ -313,6 +313,15 @@ impl Model {
             Labels::Classes { .. } => {
                 let probabilities = probabilities(&outputs, self.config.labels.class_count());
                 let labels = &self.config.labels;
+                // Of NaN no class is the most probable; to name one would be a guess.
+                let is_known = |row: &[f64]| row.iter().all(|probability| !probability.is_nan());
+                let known: NullBuffer = probabilities
+                    .chunks(labels.class_count())
+                    .map(is_known)
+                    .collect();
+                let valid =
+                    NullBuffer::union(valid, Some(&known).filter(|known| known.null_count() > 0));
+                let valid = valid.as_ref();
                 let data_type = &self.config.signature.target.data_type;
                 let predicted = labels.predict(&probabilities, wanted.threshold);
                 let label = labels.to_array(&predicted, valid, data_type)?;

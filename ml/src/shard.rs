@@ -5,16 +5,9 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// The number of shards unless the user or the number of workers asks for more.
+/// The number of shards unless the user asks for another. It shows in the result, so it must not follow from the
+/// number of workers or cores; more workers than shards would have nothing to do.
 pub const SHARDS_DEFAULT: usize = 8;
-
-/// The number of shards of a training: as many as asked for, at least one for each worker.
-pub fn shard_count(requested: Option<usize>, workers: usize) -> usize {
-    match requested {
-        Some(shards) => shards,
-        None => SHARDS_DEFAULT.max(workers.next_power_of_two()),
-    }
-}
 
 /// Where a row goes: a seeded hash of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,12 +68,5 @@ mod tests {
             .filter(|&row| Placement::new(row, 7).is_eval(0.2))
             .count();
         assert!((1_850..2_150).contains(&eval), "{eval} of 10000 rows");
-    }
-
-    #[test]
-    fn more_workers_than_shards_raise_the_shards() {
-        assert_eq!(shard_count(None, 3), 8);
-        assert_eq!(shard_count(None, 9), 16);
-        assert_eq!(shard_count(Some(4), 2), 4);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::logical_expr::planner::{
-    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+    RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::scalar::ScalarValue;
@@ -44,9 +44,7 @@ impl RelationPlanner for EvaluateRelation {
             ("evaluate", true) => evaluate(&mut call, Report::Metrics)?,
             _ => evaluate(&mut call, Report::ConfusionMatrix)?,
         };
-        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
-            plan, call.alias,
-        ))))
+        call.planned(plan)
     }
 }
 

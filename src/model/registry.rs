@@ -244,22 +244,44 @@ impl ModelRegistry {
 
     /// Gives a model another name. Its versions, default and aliases go with it.
     pub(crate) fn rename(&self, name: &ModelName, to: &ModelName) -> Result<()> {
-        let state = self.get(name)?;
         self.data.check_schema(&to.schema)?;
-        self.update(to, |target| {
-            if !target.is_dropped {
-                return Err(exists_err(to));
+        for _ in 0..TRIES {
+            let (number, state) = self.state(name)?;
+            if state.is_dropped {
+                return Err(self.no_such_model(name));
             }
-            *target = ModelState {
-                last_version: target.last_version.max(state.last_version),
+            let (target_number, target) = self.state(to)?;
+            if !target.is_dropped {
+                let message = format!(
+                    "model \"{}\" exists; choose another name, or drop it first",
+                    to.short()
+                );
+                return Err(sql_err(SqlState::ModelExists, message));
+            }
+            let last_version = target.last_version.max(state.last_version);
+            let moved = ModelState {
+                last_version,
                 ..state.clone()
             };
-            Ok(())
-        })?;
-        self.alter(name, |state| {
-            state.is_dropped = true;
-            Ok(())
-        })
+            if !self.log(to).commit(target_number, &moved)? {
+                continue;
+            }
+            let gone = ModelState {
+                is_dropped: true,
+                versions: vec![],
+                ..state
+            };
+            if self.log(name).commit(number, &gone)? {
+                return Ok(());
+            }
+            // A version was published meanwhile, which the copy lacks: take the copy back and begin again.
+            self.alter(to, |state| {
+                state.is_dropped = true;
+                state.versions.clear();
+                Ok(())
+            })?;
+        }
+        Err(busy_err(name))
     }
 
     /// Applies a change to the last state until no other process was faster.
@@ -268,7 +290,6 @@ impl ModelRegistry {
         name: &ModelName,
         mut change: impl FnMut(&mut ModelState) -> Result<()>,
     ) -> Result<()> {
-        const TRIES: u32 = 100;
         for _ in 0..TRIES {
             let (number, mut state) = self.state(name)?;
             change(&mut state)?;
@@ -276,11 +297,7 @@ impl ModelRegistry {
                 return Ok(());
             }
         }
-        let message = format!(
-            "model \"{}\" is being changed by other processes; try again",
-            name.short()
-        );
-        Err(sql_err(SqlState::LostRace, message))
+        Err(busy_err(name))
     }
 
     /// The directories that some model names.
@@ -292,6 +309,17 @@ impl ModelRegistry {
             .map(|entry| entry.directory)
             .collect())
     }
+}
+
+/// How often a change is tried while other processes change the same model.
+const TRIES: u32 = 100;
+
+fn busy_err(name: &ModelName) -> datafusion::common::DataFusionError {
+    let message = format!(
+        "model \"{}\" is being changed by other processes; try again",
+        name.short()
+    );
+    sql_err(SqlState::LostRace, message)
 }
 
 /// A model of this name is there already.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::logical_expr::planner::{
-    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+    RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::scalar::ScalarValue;
@@ -46,9 +46,7 @@ impl RelationPlanner for PredictRelation {
         let plan = LogicalPlan::Extension(Extension {
             node: Arc::new(node),
         });
-        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
-            plan, call.alias,
-        ))))
+        call.planned(plan)
     }
 }
 

@@ -27,5 +27,6 @@ mod statement;
 pub(crate) use parser::parse;
 pub(crate) use rewrite::{model_argument, prepare_relations, relation_function, with_cause};
 pub(crate) use statement::{
-    AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, quoted,
+    AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, TrainingQuery,
+    quoted,
 };

@@ -8,7 +8,9 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::script::{LineStarts, tokenize};
-use super::statement::{AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel};
+use super::statement::{
+    AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, TrainingQuery,
+};
 use crate::error::{Position, Result, SqlError, SqlState, sql_err};
 use crate::model::{ModelName, ModelRef};
 
@@ -229,7 +231,7 @@ impl Parser<'_> {
     }
 
     /// Checks that a query follows, and takes its text as written.
-    fn query_text(&mut self) -> Result<String> {
+    fn query_text(&mut self) -> Result<TrainingQuery> {
         let start = self.inner.parser.peek_token().span.start;
         self.inner.parser.parse_query().map_err(syntax)?;
         let end = self.inner.parser.peek_token();
@@ -238,7 +240,14 @@ impl Parser<'_> {
             Token::EOF => self.text.len(),
             _ => lines.offset_of(end.span.start),
         };
-        Ok(self.text[lines.offset_of(start)..end].trim_end().to_owned())
+        let text = self.text[lines.offset_of(start)..end].trim_end().to_owned();
+        Ok(TrainingQuery {
+            text,
+            at: Position {
+                line: start.line,
+                column: start.column,
+            },
+        })
     }
 
     fn show_models(&mut self) -> Result<Statement> {
@@ -257,7 +266,7 @@ impl Parser<'_> {
         let change = match self.word(0).as_str() {
             "RENAME" => {
                 self.words(&["RENAME", "TO"])?;
-                AlterModel::Rename(self.model_name()?)
+                AlterModel::Rename(self.new_name(&name)?)
             }
             "VERSION" => {
                 self.skip(1);
@@ -310,6 +319,18 @@ impl Parser<'_> {
     fn model_name(&mut self) -> Result<ModelName> {
         let position = self.position();
         let text = self.dotted_name("the name of a model")?;
+        Ok(ModelName::parse(&text).map_err(|error| at(error, position))?)
+    }
+
+    /// A name that without a schema stays in that of the model.
+    fn new_name(&mut self, model: &ModelName) -> Result<ModelName> {
+        let position = self.position();
+        let text = self.dotted_name("the new name of the model")?;
+        let text = if text.contains('.') {
+            text
+        } else {
+            format!("{}.{text}", model.schema)
+        };
         Ok(ModelName::parse(&text).map_err(|error| at(error, position))?)
     }
 
@@ -529,7 +550,7 @@ mod tests {
                     options (model_type='dnn_classifier', hidden_units=[8, 4], learn_rate=-1e-3, early_stop=false, \
                     class_weights=[('yes', 2.5)], activation=relu) as select * from t where a > ';' ;";
         let parsed = train(text);
-        assert_eq!(parsed.query, "select * from t where a > ';'");
+        assert_eq!(parsed.query.text, "select * from t where a > ';'");
         assert_eq!(parsed.target.as_deref(), Some("Left"));
         assert_eq!(train(&parsed.to_string()), parsed);
     }

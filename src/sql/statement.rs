@@ -4,6 +4,7 @@ use std::fmt;
 
 use datafusion::sql::parser::Statement as DFStatement;
 
+use crate::error::Position;
 use crate::model::{ModelName, ModelRef};
 
 /// One statement.
@@ -67,8 +68,37 @@ pub(crate) struct TrainModel {
     pub(crate) target: Option<String>,
     pub(crate) options: Vec<(String, OptionValue)>,
     pub(crate) comment: Option<String>,
-    /// The text of the query.
-    pub(crate) query: String,
+    pub(crate) query: TrainingQuery,
+}
+
+/// The query of a training as written.
+#[derive(Debug, Clone)]
+pub(crate) struct TrainingQuery {
+    pub(crate) text: String,
+    /// Where it begins in the statement.
+    pub(crate) at: Position,
+}
+
+/// Where a query stands makes it no other.
+impl PartialEq for TrainingQuery {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl TrainingQuery {
+    /// A position in the query as one in the statement.
+    pub(crate) fn position_of(&self, Position { line, column }: Position) -> Position {
+        let column = if line == 1 {
+            column + self.at.column - 1
+        } else {
+            column
+        };
+        Position {
+            line: line + self.at.line - 1,
+            column,
+        }
+    }
 }
 
 /// The value of an option.
@@ -143,6 +173,6 @@ impl fmt::Display for TrainModel {
         if let Some(comment) = &self.comment {
             write!(f, "\nCOMMENT {}", quoted(comment))?;
         }
-        write!(f, "\nAS {}", self.query)
+        write!(f, "\nAS {}", self.query.text)
     }
 }

@@ -21,7 +21,7 @@ use vatic_ml::fit::TrainSpec;
 use vatic_ml::labels::check_label_type;
 use vatic_ml::model::Task;
 use vatic_ml::options::{DataSplit, TrainOptions};
-use vatic_ml::shard::shard_count;
+use vatic_ml::shard::SHARDS_DEFAULT;
 use vatic_ml::signature::{Column, FeatureKind, Signature, canonical_type};
 
 use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
@@ -93,7 +93,7 @@ async fn attempt(
     run_id: &str,
 ) -> Result<(u64, RunSummary, u64)> {
     let engine = session.engine();
-    let input = session.plan_query(&statement.query).await?;
+    let input = session.plan_training_query(&statement.query).await?;
     let plan = physical_plan(session, statement, &options, &input, run_id).await?;
     let workers = plan.ranks.output_partitioning().partition_count();
     let membership =
@@ -225,7 +225,7 @@ async fn physical_plan(
         .task();
     let (signature, indices) = signature(statement, options, task, input.schema())?;
     let workers = workers(session, options);
-    let shards = shard_count(options.shards, workers);
+    let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
     let columns = route_columns(&signature, &indices, input.schema());
     let route = Route::try_new(columns, options.seed, shards, workers)?;
     let query = session.physical_plan(input).await?;
@@ -274,7 +274,7 @@ fn workers(session: &Session, options: &TrainOptions) -> usize {
     let setting = Some(session.settings::<VaticOptions>().workers).filter(|workers| *workers > 0);
     let workers = options.workers.or(setting).unwrap_or(cores);
     // More ranks than shards would have nothing to do.
-    workers.min(options.shards.unwrap_or(workers))
+    workers.min(options.shards.unwrap_or(SHARDS_DEFAULT))
 }
 
 /// The features and the label among the columns of the query, and the place of each: features, label, split column.
@@ -450,7 +450,7 @@ pub(crate) async fn explain(session: &Session, statement: &TrainModel) -> Result
         &statement.options,
         &session.engine().runtime().model_type_names(),
     )?;
-    let input = session.plan_query(&statement.query).await?;
+    let input = session.plan_training_query(&statement.query).await?;
     let optimized = session.optimize(&input)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
     let plan = physical_plan(session, statement, &options, &input, "explain").await?;

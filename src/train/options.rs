@@ -129,7 +129,7 @@ pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
         "shards",
         "whole number",
         "8",
-        "virtual shards; results depend on it, not on workers",
+        "virtual shards; results depend on it, not on workers, of which there are never more",
     ),
     ("device", "auto, cpu", "auto", "where to train"),
     ("dtype", "f32", "f32", "the type of weights"),
@@ -162,6 +162,7 @@ pub(crate) fn train_options(
     }
     read.options.data_split = read.split.finish()?;
     check_together(&read.options)?;
+    check_applies(options, &read.options)?;
     Ok(read.options)
 }
 
@@ -270,6 +271,35 @@ fn check_together(options: &TrainOptions) -> Result<()> {
         return wrong(format!(
             "workers = {workers} needs at least as many shards, found shards = {shards}"
         ));
+    }
+    Ok(())
+}
+
+/// Refuses options that the model type would leave unread.
+fn check_applies(given: &[(String, OptionValue)], options: &TrainOptions) -> Result<()> {
+    let kind = options.model_type.as_str();
+    let is_linear = matches!(kind, "linear_reg" | "logistic_reg");
+    let is_solved =
+        is_linear && !matches!(options.optimizer, Some(Optimizer::Adamw | Optimizer::Sgd));
+    let is_regressor = matches!(kind, "linear_reg" | "dnn_regressor");
+    for (name, _) in given {
+        let needs = match name.as_str() {
+            "hidden_units" | "activation" | "dropout" if is_linear => {
+                "a model type with hidden layers"
+            }
+            "class_weights" | "auto_class_weights" if is_regressor => "a classifier",
+            "batch_size" | "learn_rate" | "lr_schedule" | "clip_norm" | "early_stop"
+            | "min_rel_progress"
+                if is_solved =>
+            {
+                "optimizer = 'adamw' or 'sgd'"
+            }
+            _ => continue,
+        };
+        let message = format!(
+            "option \"{name}\" has no effect on this {kind}: it needs {needs}; leave it out"
+        );
+        return Err(sql_err(SqlState::InvalidParameter, message));
     }
     Ok(())
 }

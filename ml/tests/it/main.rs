@@ -15,7 +15,7 @@ use vatic_ml::model::ModelType;
 use vatic_ml::models::MODEL_TYPES;
 use vatic_ml::options::TrainOptions;
 use vatic_ml::prepare::RankRows;
-use vatic_ml::shard::{Placement, shard_count};
+use vatic_ml::shard::{Placement, SHARDS_DEFAULT};
 use vatic_ml::signature::{Column, Signature};
 use vatic_ml::{Result, worker};
 
@@ -42,7 +42,7 @@ fn train(
         })
         .collect();
     let target = columns.pop().unwrap();
-    let shards = shard_count(options.shards, workers);
+    let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
     let spec = TrainSpec {
         signature: Signature {
             features: columns,

@@ -1,0 +1,186 @@
+//! The catalog as DataFusion sees it: schemas of users, `information_schema` with ours added, and `ml`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::logical_expr::TableType;
+
+use crate::catalog::{CATALOG, ML_SCHEMA};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::model::tables;
+
+/// The catalog as DataFusion sees it.
+#[derive(Debug)]
+pub(crate) struct VaticCatalog {
+    engine: Engine,
+    /// Whether a table that cannot be opened is left out and not an error: one broken view must not hide all others
+    /// from `information_schema`.
+    is_lenient: bool,
+}
+
+impl VaticCatalog {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            is_lenient: false,
+        }
+    }
+}
+
+/// The catalogs as `information_schema` lists them.
+#[derive(Debug)]
+struct LenientCatalogs {
+    engine: Engine,
+}
+
+impl CatalogProviderList for LenientCatalogs {
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        let catalog = VaticCatalog {
+            engine: self.engine.clone(),
+            is_lenient: true,
+        };
+        (name == CATALOG).then(|| Arc::new(catalog) as Arc<dyn CatalogProvider>)
+    }
+}
+
+impl CatalogProvider for VaticCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        // This trait has no errors; what cannot be listed shows as an error when it is used.
+        let mut names = self.engine.data().schema_names().unwrap_or_default();
+        names.extend([INFORMATION_SCHEMA.to_owned(), ML_SCHEMA.to_owned()]);
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let engine = self.engine.clone();
+        match name {
+            INFORMATION_SCHEMA => {
+                let catalogs = Arc::new(LenientCatalogs {
+                    engine: self.engine.clone(),
+                });
+                let standard = InformationSchemaProvider::new(catalogs);
+                Some(Arc::new(SystemSchema {
+                    engine,
+                    name: INFORMATION_SCHEMA,
+                    standard: Some(standard),
+                }))
+            }
+            ML_SCHEMA => Some(Arc::new(SystemSchema {
+                engine,
+                name: ML_SCHEMA,
+                standard: None,
+            })),
+            _ => {
+                let is_known = self
+                    .engine
+                    .data()
+                    .schema_names()
+                    .is_ok_and(|names| names.iter().any(|known| known == name));
+                is_known.then(|| {
+                    Arc::new(UserSchema {
+                        engine,
+                        name: name.to_owned(),
+                        is_lenient: self.is_lenient,
+                    }) as Arc<dyn SchemaProvider>
+                })
+            }
+        }
+    }
+}
+
+/// Tables and views of users.
+#[derive(Debug)]
+struct UserSchema {
+    engine: Engine,
+    name: String,
+    is_lenient: bool,
+}
+
+#[async_trait]
+impl SchemaProvider for UserSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.engine.catalog().names(&self.name).unwrap_or_default()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        match self
+            .engine
+            .catalog()
+            .open(&self.engine, &self.name, name)
+            .await
+        {
+            Err(_) if self.is_lenient => Ok(None),
+            opened => opened,
+        }
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        let (_, state) = self.engine.catalog().state(&self.name, name)?;
+        Ok(state.map(|state| {
+            if state.kind() == "view" {
+                TableType::View
+            } else {
+                TableType::Base
+            }
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.engine
+            .catalog()
+            .state(&self.name, name)
+            .is_ok_and(|(_, state)| state.is_some())
+    }
+}
+
+/// Tables that are made when they are read.
+#[derive(Debug)]
+struct SystemSchema {
+    engine: Engine,
+    name: &'static str,
+    standard: Option<InformationSchemaProvider>,
+}
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        let standard = self
+            .standard
+            .as_ref()
+            .map(SchemaProvider::table_names)
+            .unwrap_or_default();
+        standard
+            .into_iter()
+            .chain(tables::names(self.name).map(str::to_owned))
+            .collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(table) = tables::open(&self.engine, self.name, name)? {
+            return Ok(Some(table));
+        }
+        match &self.standard {
+            Some(standard) => standard.table(name).await,
+            None => Ok(None),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.table_names().iter().any(|known| known == name)
+    }
+}
