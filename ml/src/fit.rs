@@ -168,6 +168,7 @@ pub fn fit(
         spec.shards,
         rows,
         collective,
+        &|| control.check(),
     )?;
     let shape = prepared.encoder.shape();
     let network = model_type.network(shape, prepared.labels.outputs(), options);

@@ -93,7 +93,7 @@ pub(crate) struct RawShard {
     pub(crate) rows_hash: u128,
 }
 
-/// Learns encoders and labels with all ranks, and encodes the rows of this one.
+/// Learns encoders and labels with all ranks, and encodes the rows of this one. `check` is asked between the steps.
 ///
 /// # Errors
 /// [`Error::Null`] and [`Error::Invalid`] with counts for rows that cannot be trained on.
@@ -104,9 +104,11 @@ pub fn prepare(
     shard_count: usize,
     rows: RankRows,
     collective: &dyn Collective,
+    check: &dyn Fn() -> Result<()>,
 ) -> Result<Prepared> {
     let raw = split_into_shards(signature, options, shard_count, &rows, collective)?;
     drop(rows);
+    check()?;
     let counts = gather_counts(&raw, signature, task, collective)?;
     check_counts(&counts, signature, task, options)?;
     let merged = merge_columns(&counts, signature)?;
@@ -123,6 +125,7 @@ pub fn prepare(
         .chain([train_rows])
         .map(|count| count.max(1) as f64)
         .collect();
+    check()?;
     let standardisers = standardise(&raw, signature, task, &value_counts, &widths, collective)?;
     let (encoders, frequent) = encoders(signature, &merged, &standardisers, &widths);
     let labels = match task {
@@ -142,6 +145,7 @@ pub fn prepare(
     let shards = raw
         .iter()
         .map(|shard| {
+            check()?;
             Ok(Shard {
                 number: shard.number,
                 train: encode(&shard.train)?,
