@@ -17,11 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::collective::Collective;
 use crate::features::Features;
 use crate::labels::Labels;
-use crate::lbfgs;
 use crate::loss::{Loss, LossSum};
 use crate::metrics::{Classified, Metric, classifier, regressor};
 use crate::model::{Input, Model, ModelConfig, ModelType, Network, Parameter, probabilities};
-use crate::normal_equation;
 use crate::optim::{OptimizerState, Penalty, clip_norm};
 use crate::options::{Optimizer, TrainOptions};
 use crate::prepare::{Prepared, RankRows, Rows, Shard, prepare};
@@ -33,7 +31,6 @@ use crate::{Error, Result};
 /// The version of the model files that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
 const EPOCHS_DEFAULT: usize = 50;
-const ITERATIONS_DEFAULT: usize = 500;
 /// Epochs without progress before early stopping.
 const PATIENCE: usize = 5;
 /// Rows of one forward pass outside of training steps.
@@ -69,7 +66,7 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.cancelled.load(Ordering::Relaxed) {
             Err(Error::Cancelled)
         } else {
@@ -246,19 +243,19 @@ fn default_batch_size(train_rows: u64) -> usize {
 }
 
 /// What all ways of finding weights share.
-struct Training<'a> {
-    network: &'a dyn Network,
-    loss: Loss,
-    batch_size: usize,
-    l2: f64,
-    prepared: &'a Prepared,
-    options: &'a TrainOptions,
-    collective: &'a dyn Collective,
-    control: &'a Control,
-    started: Instant,
+pub(crate) struct Training<'a> {
+    pub(crate) network: &'a dyn Network,
+    pub(crate) loss: Loss,
+    pub(crate) batch_size: usize,
+    pub(crate) l2: f64,
+    pub(crate) prepared: &'a Prepared,
+    pub(crate) options: &'a TrainOptions,
+    pub(crate) collective: &'a dyn Collective,
+    pub(crate) control: &'a Control,
+    pub(crate) started: Instant,
 }
 
-type Found = (Vec<f32>, Vec<EpochRecord>);
+pub(crate) type Found = (Vec<f32>, Vec<EpochRecord>);
 
 impl Training<'_> {
     /// Minibatch descent: each step takes its share of every shard and sums gradients over shards in a fixed tree.
@@ -378,7 +375,7 @@ impl Training<'_> {
     }
 
     /// Adds the gradient of the summed loss of `rows` to `sum`.
-    fn gradient<T: WithDType + std::ops::AddAssign>(
+    pub(crate) fn gradient<T: WithDType + std::ops::AddAssign>(
         &self,
         variables: &[Var],
         rows: &Rows,
@@ -414,116 +411,12 @@ impl Training<'_> {
         Ok(loss)
     }
 
-    /// L-BFGS on the mean loss of all training rows, in f64.
-    fn lbfgs(&self) -> Result<Found> {
-        let specs = self.network.parameters();
-        let start: Vec<f64> = specs
-            .iter()
-            .flat_map(|spec| spec.initial_values(self.options.seed))
-            .map(f64::from)
-            .collect();
-        let penalised = penalised(specs);
-        let weigh = |penalty: f64| {
-            penalised
-                .iter()
-                .map(|is| if *is { penalty } else { 0.0 })
-                .collect::<Vec<f64>>()
-        };
-        let l2 = weigh(self.l2);
-        let settings = lbfgs::Settings {
-            iterations_max: self.options.epochs.unwrap_or(ITERATIONS_DEFAULT),
-            gradient_tolerance: 1e-7,
-            l1: weigh(self.options.l1_reg),
-        };
-        let mut history = Vec::new();
-        let mut began = Instant::now();
-        // The last point that is looked at in an iteration is the one that is taken.
-        let loss = std::cell::Cell::new(0.0);
-        let function = |weights: &[f64]| {
-            let (mut value, mut gradient) = self.full_gradient(weights)?;
-            loss.set(value);
-            for ((weight, slope), l2) in weights.iter().zip(&mut gradient).zip(&l2) {
-                value += 0.5 * l2 * weight * weight;
-                *slope += l2 * weight;
-            }
-            Ok((value, gradient))
-        };
-        let on_iteration = |iteration: usize| {
-            let duration_ms = began.elapsed().as_millis() as u64;
-            let record = EpochRecord {
-                epoch: iteration,
-                train_loss: loss.get(),
-                eval_loss: None,
-                learn_rate: None,
-                duration_ms,
-            };
-            began = Instant::now();
-            self.report_epoch(&record);
-            history.push(record);
-            Ok(!self.is_out_of_time()?)
-        };
-        let found = lbfgs::minimise(start, &settings, function, on_iteration)?;
-        Ok((
-            found.into_iter().map(|weight| weight as f32).collect(),
-            history,
-        ))
-    }
-
-    fn full_gradient(&self, weights: &[f64]) -> Result<(f64, Vec<f64>)> {
-        let variables = variables(self.network.parameters(), weights)?;
-        let mut buffers = Vec::with_capacity(self.prepared.shards.len());
-        for shard in &self.prepared.shards {
-            let mut sum = vec![0.0f64; weights.len()];
-            let (mut loss, mut weight) = (0.0, 0.0);
-            for chunk in shard.train.chunks() {
-                self.control.check()?;
-                let at = self.gradient(&variables, &chunk, None, &mut sum)?;
-                loss += at.loss;
-                weight += at.weight;
-            }
-            sum.extend([loss, weight]);
-            buffers.push((shard.number, sum));
-        }
-        let mut sum = self.collective.all_reduce_f64(buffers)?;
-        let (weight, loss) = (sum.pop().unwrap_or(0.0), sum.pop().unwrap_or(0.0));
-        if !loss.is_finite() {
-            return Err(self.diverged(1));
-        }
-        sum.iter_mut().for_each(|slope| *slope /= weight);
-        Ok((loss / weight, sum))
-    }
-
-    /// Least squares in closed form.
-    fn solve(&self) -> Result<Found> {
-        let began = Instant::now();
-        let shape = self.prepared.encoder.shape();
-        let rows = self.prepared.train_rows();
-        let check = || self.control.check();
-        let l2 = self.l2;
-        let found = normal_equation::solve(
-            &self.prepared.shards,
-            shape,
-            l2,
-            rows,
-            self.collective,
-            &check,
-        )?;
-        let weights: Vec<f32> = found.into_iter().map(|weight| weight as f32).collect();
-        let record = EpochRecord {
-            epoch: 1,
-            train_loss: self
-                .mean_loss(&weights, |shard| &shard.train)?
-                .unwrap_or(f64::NAN),
-            eval_loss: self.mean_loss(&weights, |shard| &shard.eval)?,
-            learn_rate: None,
-            duration_ms: began.elapsed().as_millis() as u64,
-        };
-        self.report_epoch(&record);
-        Ok((weights, vec![record]))
-    }
-
     /// The mean loss of one side of the split; `None` if it has no rows.
-    fn mean_loss(&self, weights: &[f32], side: impl Fn(&Shard) -> &Rows) -> Result<Option<f64>> {
+    pub(crate) fn mean_loss(
+        &self,
+        weights: &[f32],
+        side: impl Fn(&Shard) -> &Rows,
+    ) -> Result<Option<f64>> {
         let mut buffers = Vec::with_capacity(self.prepared.shards.len());
         for shard in &self.prepared.shards {
             let (mut loss, mut weight) = (0.0, 0.0);
@@ -613,7 +506,7 @@ impl Training<'_> {
         }
     }
 
-    fn is_out_of_time(&self) -> Result<bool> {
+    pub(crate) fn is_out_of_time(&self) -> Result<bool> {
         let Some(seconds) = self.options.max_runtime_s else {
             return Ok(false);
         };
@@ -638,7 +531,7 @@ impl Training<'_> {
         });
     }
 
-    fn report_epoch(&self, record: &EpochRecord) {
+    pub(crate) fn report_epoch(&self, record: &EpochRecord) {
         if self.collective.rank() == 0 {
             let unit = self.loss_unit();
             self.control.report(|| {
@@ -651,7 +544,7 @@ impl Training<'_> {
         }
     }
 
-    fn diverged(&self, epoch: usize) -> Error {
+    pub(crate) fn diverged(&self, epoch: usize) -> Error {
         Error::Invalid(format!(
             "the loss is not finite in epoch {epoch}; lower learn_rate (now {}), or set clip_norm",
             self.options.learn_rate
@@ -705,7 +598,7 @@ impl Rows {
     }
 
     /// All rows in order, some thousands at a time.
-    fn chunks(&self) -> impl Iterator<Item = Rows> + '_ {
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = Rows> + '_ {
         let rows = self.labels.len() as u32;
         (0..rows).step_by(CHUNK_ROWS).map(move |start| {
             let order: Vec<u32> = (start..rows.min(start + CHUNK_ROWS as u32)).collect();
@@ -714,7 +607,7 @@ impl Rows {
     }
 }
 
-fn penalised(specs: &[Parameter]) -> Vec<bool> {
+pub(crate) fn penalised(specs: &[Parameter]) -> Vec<bool> {
     specs
         .iter()
         .flat_map(|spec| std::iter::repeat_n(spec.penalised, spec.len()))
@@ -736,7 +629,7 @@ fn tensors<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Tenso
     Ok(tensors)
 }
 
-fn variables<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Var>> {
+pub(crate) fn variables<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Var>> {
     tensors(specs, weights)?
         .iter()
         .map(|tensor| Ok(Var::from_tensor(tensor)?))
