@@ -17,14 +17,11 @@ use crate::model::ModelRef;
 pub(crate) const RELATION_FUNCTIONS: &[&str] =
     &["predict", "evaluate", "confusion_matrix", "training_info"];
 
-/// A model that a statement uses.
-pub(crate) type ModelUse = ModelRef;
-
 /// Turns a bare table argument into a sub-query, and collects the models that the statement uses.
 ///
 /// DataFusion resolves tables before planning and does not look into function arguments, so without this
 /// `predict(m, t)` fails with "table not found".
-pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<ModelUse>> {
+pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<ModelRef>> {
     let mut visitor = Relations { models: Vec::new() };
     let flow = match statement {
         DFStatement::Statement(statement) => statement.visit(&mut visitor),
@@ -44,7 +41,7 @@ pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<Model
 }
 
 struct Relations {
-    models: Vec<ModelUse>,
+    models: Vec<ModelRef>,
 }
 
 impl VisitorMut for Relations {

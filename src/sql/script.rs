@@ -24,11 +24,10 @@ pub(crate) fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError>
 /// The statements of a script, without empty ones. A rest that does not tokenise is one piece: its error shows when it
 /// is parsed.
 pub(crate) fn split(script: &str) -> Vec<Piece<'_>> {
-    let (ends, closed) = semicolons(script);
     let lines = LineStarts::new(script);
     let mut pieces = Vec::new();
     let mut start = 0;
-    for end in ends.into_iter().chain(closed.then_some(script.len())) {
+    for end in semicolons(script).into_iter().chain([script.len()]) {
         let text = &script[start..end];
         let is_blank = tokenize(text).is_ok_and(|tokens| {
             tokens
@@ -69,42 +68,18 @@ pub(crate) fn is_complete(text: &str) -> bool {
     }
 }
 
-/// Offsets of the semicolons, and whether what follows the last one is to be taken as a piece.
-fn semicolons(script: &str) -> (Vec<usize>, bool) {
+/// Offsets of the semicolons. Those before an error count, so that what stands before it is still run.
+fn semicolons(script: &str) -> Vec<usize> {
     let lines = LineStarts::new(script);
-    let tokens = match tokenize(script) {
-        Ok(tokens) => tokens,
-        Err(error) => {
-            // What stands before the statement with the error is still run.
-            let end = lines.offset_of(error.location);
-            let head = tokens_before(script, end);
-            return (
-                head.iter()
-                    .map(|location| lines.offset_of(*location))
-                    .collect(),
-                true,
-            );
-        }
-    };
-    let places = tokens
-        .iter()
-        .filter(|token| token.token == Token::SemiColon)
-        .map(|token| token.span.start);
-    (places.map(|place| lines.offset_of(place)).collect(), true)
-}
-
-fn tokens_before(script: &str, end: usize) -> Vec<Location> {
-    let mut found = Vec::new();
     let mut tokens = Vec::new();
-    let head = &script[..end.min(script.len())];
-    // The tokenizer keeps what it read before its error in the buffer.
-    let _ = Tokenizer::new(&GenericDialect {}, head).tokenize_with_location_into_buf(&mut tokens);
-    for token in tokens {
-        if token.token == Token::SemiColon {
-            found.push(token.span.start);
-        }
-    }
-    found
+    // On an error the buffer holds what was read before it; the error itself shows when its statement is parsed.
+    let _ = Tokenizer::new(&GenericDialect {}, script).tokenize_with_location_into_buf(&mut tokens);
+    let semicolons = tokens
+        .iter()
+        .filter(|token| token.token == Token::SemiColon);
+    semicolons
+        .map(|token| lines.offset_of(token.span.start))
+        .collect()
 }
 
 /// Translates (line, column in characters) into byte offsets.

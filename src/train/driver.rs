@@ -1,5 +1,6 @@
 //! One training from statement to version. Only the driver publishes; ranks only write files.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -94,7 +95,16 @@ async fn attempt(
 ) -> Result<(u64, RunSummary, u64)> {
     let engine = session.engine();
     let input = session.plan_training_query(&statement.query).await?;
-    let plan = physical_plan(session, statement, &options, &input, run_id).await?;
+    let (_, path) = engine.data().create_blob()?;
+    let target = BlobGuard {
+        path,
+        is_kept: false.into(),
+    };
+    let attempt = Attempt {
+        run_id,
+        target: target.path.clone(),
+    };
+    let plan = physical_plan(session, statement, &options, &input, attempt).await?;
     let workers = plan.ranks.output_partitioning().partition_count();
     let membership =
         engine
@@ -113,7 +123,7 @@ async fn attempt(
         files: result.files,
         options,
     };
-    let version = publish(session, statement, &manifest, &plan.target)?;
+    let version = publish(session, statement, &manifest, &target)?;
     drop(membership);
     Ok((version, manifest.run, manifest.options.seed))
 }
@@ -209,7 +219,7 @@ async fn physical_plan(
     statement: &TrainModel,
     options: &TrainOptions,
     input: &LogicalPlan,
-    run_id: &str,
+    attempt: Attempt<'_>,
 ) -> Result<Planned> {
     let unknown = || {
         sql_err(
@@ -239,13 +249,8 @@ async fn physical_plan(
     } else if plan.output_partitioning().partition_count() > 1 {
         plan = Arc::new(CoalescePartitionsExec::new(plan));
     }
-    let (_, path) = session.engine().data().create_blob()?;
-    let target = BlobGuard {
-        path,
-        is_kept: false.into(),
-    };
     let task = TrainTask {
-        run_id: run_id.into(),
+        run_id: attempt.run_id.into(),
         model: statement.name.short(),
         spec: Arc::new(TrainSpec {
             signature: signature.clone(),
@@ -253,12 +258,11 @@ async fn physical_plan(
             shards,
         }),
         workers,
-        target: target.path.clone(),
+        target: attempt.target,
     };
     Ok(Planned {
         ranks: Arc::new(TrainExec::new(plan, task)),
         signature,
-        target,
     })
 }
 
@@ -266,7 +270,12 @@ async fn physical_plan(
 struct Planned {
     ranks: Arc<dyn ExecutionPlan>,
     signature: Signature,
-    target: BlobGuard,
+}
+
+/// One run of a training, and where its files go.
+struct Attempt<'a> {
+    run_id: &'a str,
+    target: PathBuf,
 }
 
 fn workers(session: &Session, options: &TrainOptions) -> usize {
@@ -453,7 +462,11 @@ pub(crate) async fn explain(session: &Session, statement: &TrainModel) -> Result
     let input = session.plan_training_query(&statement.query).await?;
     let optimized = session.optimize(&input)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
-    let plan = physical_plan(session, statement, &options, &input, "explain").await?;
+    let nowhere = Attempt {
+        run_id: "",
+        target: PathBuf::new(),
+    };
+    let plan = physical_plan(session, statement, &options, &input, nowhere).await?;
     let features: Vec<&str> = plan
         .signature
         .features
