@@ -1,10 +1,14 @@
 //! How the ranks of a training meet: barrier, all-gather, and sums over shards in a fixed order.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::shard::tree_sum;
 use crate::{Error, Result};
+
+/// Looks at the round before sleeping, some tens of microseconds.
+const SPINS: usize = 2_000;
 
 /// One buffer for each shard that a rank owns, as (shard, buffer).
 pub type ShardBuffers<T> = Vec<(usize, Vec<T>)>;
@@ -39,6 +43,8 @@ struct Group {
     world_size: usize,
     round: Mutex<Round>,
     changed: Condvar,
+    /// The number of rounds, and of ranks that left, to be watched without the lock.
+    events: AtomicU64,
 }
 
 /// One exchange after the other: all ranks deposit, the last one publishes, all take.
@@ -63,6 +69,7 @@ impl LocalCollective {
                 ..Default::default()
             }),
             changed: Condvar::new(),
+            events: AtomicU64::new(0),
         });
         (0..world_size)
             .map(|rank| Self {
@@ -80,6 +87,16 @@ impl LocalCollective {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Waits a little for the next event. The others are mostly as far as we are, and to be woken takes longer.
+    fn spin(&self, events: u64) {
+        for _ in 0..SPINS {
+            if self.group.events.load(Ordering::Acquire) != events {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
     fn exchange(&self, message: Message) -> Result<Arc<Vec<Message>>> {
         let mut round = self.lock();
         if round.a_rank_left {
@@ -93,7 +110,13 @@ impl LocalCollective {
                 Arc::new(round.deposits.iter_mut().filter_map(Option::take).collect());
             round.arrived = 0;
             round.number += 1;
+            self.group.events.fetch_add(1, Ordering::Release);
             self.group.changed.notify_all();
+        } else {
+            let events = self.group.events.load(Ordering::Acquire);
+            drop(round);
+            self.spin(events);
+            round = self.lock();
         }
         while round.number == number && !round.a_rank_left {
             round = self
@@ -108,9 +131,10 @@ impl LocalCollective {
         Ok(Arc::clone(&round.published))
     }
 
+    /// Each rank sums its part of the elements over all shards, then all take the parts of all.
     fn all_reduce<T>(&self, shards: ShardBuffers<T>) -> Result<Vec<T>>
     where
-        T: Copy + std::ops::AddAssign + Send + Sync + 'static,
+        T: Copy + std::ops::Add<Output = T> + Send + Sync + 'static,
     {
         let published = self.exchange(Arc::new(shards))?;
         let mut all: Vec<&(usize, Vec<T>)> = Vec::new();
@@ -121,9 +145,25 @@ impl LocalCollective {
             all.extend(theirs);
         }
         all.sort_by_key(|(shard, _)| *shard);
-        Ok(tree_sum(
-            all.into_iter().map(|(_, buffer)| buffer.clone()).collect(),
-        ))
+        let length = all.first().map_or(0, |(_, buffer)| buffer.len());
+        if all.iter().any(|(_, buffer)| buffer.len() != length) {
+            return Err(out_of_step());
+        }
+        let world_size = self.group.world_size;
+        let part = length * self.rank / world_size..length * (self.rank + 1) / world_size;
+        let parts: Vec<&[T]> = all
+            .iter()
+            .map(|(_, buffer)| &buffer[part.clone()])
+            .collect();
+        let sum = tree_sum(&parts);
+        if world_size == 1 {
+            return Ok(sum);
+        }
+        let mut total = Vec::with_capacity(length);
+        for message in self.exchange(Arc::new(sum))?.iter() {
+            total.extend(message.downcast_ref::<Vec<T>>().ok_or_else(out_of_step)?);
+        }
+        Ok(total)
     }
 }
 
@@ -164,6 +204,7 @@ impl Collective for LocalCollective {
 impl Drop for LocalCollective {
     fn drop(&mut self) {
         self.lock().a_rank_left = true;
+        self.group.events.fetch_add(1, Ordering::Release);
         self.group.changed.notify_all();
     }
 }

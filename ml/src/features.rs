@@ -9,17 +9,19 @@
 //! The first id of each vocabulary stands for values that training did not see; its weight stays zero.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray,
 };
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use crate::signature::{Column, FeatureKind, canonical_type};
+use crate::simd::simd_fn;
 use crate::{Error, Result};
 
 /// The longest array a feature may be.
@@ -90,7 +92,7 @@ pub struct InputShape {
 #[derive(Debug, Default)]
 pub struct Parts {
     /// Row-major `[rows, width]`; what stands at a NULL is undefined.
-    pub numbers: Vec<f64>,
+    pub numbers: ScalarBuffer<f64>,
     /// Numbers a row.
     pub width: usize,
     /// The categories of the column.
@@ -138,7 +140,7 @@ pub fn parts(name: &str, array: &ArrayRef, width: Option<usize>) -> Result<Parts
     let valid = array.logical_nulls();
     match FeatureKind::of(name, array.data_type())? {
         FeatureKind::Number => Ok(Parts {
-            numbers: to_f64(array)?.values().to_vec(),
+            numbers: to_f64(array)?.values().clone(),
             width: 1,
             valid,
             ..Parts::default()
@@ -224,7 +226,7 @@ fn calendar_parts(array: &ArrayRef, valid: Option<NullBuffer>, with_hour: bool) 
         categories.push(CategoryPart::Coded(hours, HOURS, "hour"));
     }
     Ok(Parts {
-        numbers,
+        numbers: numbers.into(),
         width: 2,
         categories,
         valid,
@@ -303,7 +305,7 @@ fn array_parts(name: &str, array: &ArrayRef, expected: Option<usize>) -> Result<
     let valid = NullBuffer::from(valid);
     let valid = (valid.null_count() > 0).then_some(valid);
     Ok(Parts {
-        numbers,
+        numbers: numbers.into(),
         width,
         categories: vec![],
         valid,
@@ -377,8 +379,18 @@ impl Encoder {
             ..Features::default()
         };
         let (mut number, mut category) = (0, 0);
+        let mut plain = Vec::with_capacity(self.columns.len());
         for (index, encoder) in self.columns.iter().enumerate() {
             let width = encoder.numbers.len();
+            if let Some(values) = PlainValues::of(batch.column(index), width) {
+                plain.push(PlainColumn {
+                    values,
+                    standardisers: &encoder.numbers,
+                    offset: number,
+                });
+                number += width;
+                continue;
+            }
             let parts = parts(&encoder.column.name, batch.column(index), Some(width))?;
             self.encode_numbers(encoder, &parts, number, &mut features);
             let frequent = frequent.map(|frequent| frequent[index].as_slice());
@@ -392,6 +404,7 @@ impl Encoder {
             number += width;
             category += encoder.vocabularies.len();
         }
+        encode_plain(&plain, self.shape.numbers, &mut features.numbers);
         features.failures.sort();
         features.failures.dedup_by_key(|(row, _)| *row);
         Ok(features)
@@ -456,6 +469,122 @@ impl Encoder {
     }
 }
 
+/// Numbers without NULLs as they lie in a column: one a row, or arrays of one length, row-major.
+enum PlainValues<'a> {
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+}
+
+/// A column that is encoded without being taken apart.
+struct PlainColumn<'a> {
+    values: PlainValues<'a>,
+    standardisers: &'a [Standardiser],
+    /// The place of its first number in a row.
+    offset: usize,
+}
+
+impl<'a> PlainValues<'a> {
+    /// The values of a column that gives `width` numbers a row; `None` if it has to be taken apart.
+    fn of(array: &'a ArrayRef, width: usize) -> Option<Self> {
+        let (array, is_width) = match array.as_fixed_size_list_opt() {
+            Some(lists) if lists.null_count() == 0 => {
+                (lists.values(), lists.value_length() as usize == width)
+            }
+            Some(_) => return None,
+            None => (array, width == 1),
+        };
+        if array.null_count() > 0 || !is_width {
+            return None;
+        }
+        match array.data_type() {
+            DataType::Float32 => Some(Self::F32(array.as_primitive::<Float32Type>().values())),
+            DataType::Float64 => Some(Self::F64(array.as_primitive::<Float64Type>().values())),
+            DataType::Int32 => Some(Self::I32(array.as_primitive::<Int32Type>().values())),
+            DataType::Int64 => Some(Self::I64(array.as_primitive::<Int64Type>().values())),
+            _ => None,
+        }
+    }
+}
+
+/// Rows whose numbers stay in the nearest cache while one column after the other is written to them.
+const BLOCK_ROWS: usize = 256;
+
+fn encode_plain(columns: &[PlainColumn], stride: usize, numbers: &mut [f32]) {
+    for (block, numbers) in numbers.chunks_mut(BLOCK_ROWS * stride.max(1)).enumerate() {
+        let rows = numbers.len() / stride;
+        for column in columns {
+            let width = column.standardisers.len();
+            let range = block * BLOCK_ROWS * width..(block * BLOCK_ROWS + rows) * width;
+            let to = Place {
+                stride,
+                offset: column.offset,
+            };
+            match column.values {
+                PlainValues::F32(values) => {
+                    standardise_f32(&values[range], column.standardisers, numbers, to);
+                }
+                PlainValues::F64(values) => {
+                    standardise(&values[range], column.standardisers, numbers, to, |x| x);
+                }
+                PlainValues::I32(values) => {
+                    standardise(&values[range], column.standardisers, numbers, to, f64::from);
+                }
+                PlainValues::I64(values) => {
+                    standardise(&values[range], column.standardisers, numbers, to, |x| {
+                        x as f64
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Where the numbers of a column go in row-major rows.
+#[derive(Clone, Copy)]
+struct Place {
+    stride: usize,
+    offset: usize,
+}
+
+simd_fn! {
+    fn standardise_f32<'a>(
+        values: &'a [f32],
+        standardisers: &'a [Standardiser],
+        numbers: &'a mut [f32],
+        to: Place,
+    ) {
+        standardise(values, standardisers, numbers, to, f64::from);
+    }
+}
+
+#[inline(always)]
+fn standardise<T: Copy>(
+    values: &[T],
+    standardisers: &[Standardiser],
+    numbers: &mut [f32],
+    to: Place,
+    to_f64: impl Fn(T) -> f64,
+) {
+    if let [Standardiser { mean, std }] = *standardisers {
+        let scale = 1.0 / std;
+        let places = numbers[to.offset..].iter_mut().step_by(to.stride);
+        for (number, &value) in places.zip(values) {
+            *number = ((to_f64(value) - mean) * scale) as f32;
+        }
+        return;
+    }
+    let rows = numbers.chunks_exact_mut(to.stride);
+    for (row, values) in rows.zip(values.chunks_exact(standardisers.len().max(1))) {
+        let places = row[to.offset..].iter_mut();
+        for ((number, &value), Standardiser { mean, std }) in places.zip(values).zip(standardisers)
+        {
+            *number = ((to_f64(value) - mean) * (1.0 / std)) as f32;
+        }
+    }
+}
+
 impl Parts {
     /// Whether the row has a value.
     pub fn is_valid(&self, row: usize) -> bool {
@@ -464,6 +593,18 @@ impl Parts {
 }
 
 impl Features {
+    /// The rows in this range.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let width = |values: usize| values / self.rows.max(1);
+        let of = |width: usize| range.start * width..range.end * width;
+        Self {
+            rows: range.len(),
+            numbers: self.numbers[of(width(self.numbers.len()))].to_vec(),
+            categories: self.categories[of(width(self.categories.len()))].to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// The rows at these positions, in this order.
     pub fn gather(&self, order: &[u32]) -> Self {
         let picked = |values: usize| values / self.rows.max(1);
@@ -500,7 +641,7 @@ mod tests {
         }
         let array: ArrayRef = Arc::new(Date32Array::from(vec![0, 11_016]));
         let parts = parts("d", &array, None).unwrap();
-        assert_eq!(parts.numbers, [0.0, 1.0, 11_016.0, 29.0]);
+        assert_eq!(parts.numbers[..], [0.0, 1.0, 11_016.0, 29.0]);
         let CategoryPart::Coded(weekdays, names, _) = &parts.categories[1] else {
             panic!("coded")
         };
@@ -577,6 +718,51 @@ mod tests {
             .encode(&RecordBatch::try_from_iter([("id", ids)]).unwrap(), None)
             .unwrap();
         assert_eq!(features.numbers, [-1.0, 1.0]);
+    }
+
+    #[test]
+    fn columns_are_encoded_the_same_with_and_without_nulls() {
+        let standardiser = |mean: f64| Standardiser { mean, std: 0.3 };
+        let column = |name: &str, data_type: &DataType, numbers: usize| ColumnEncoder {
+            column: Column {
+                name: name.into(),
+                data_type: data_type.clone(),
+            },
+            numbers: (0..numbers).map(|n| standardiser(n as f64)).collect(),
+            vocabularies: vec![],
+        };
+        let count = 700;
+        let values: Vec<f32> = (0..count * 3).map(|n| n as f32 / 7.0 - 90.0).collect();
+        let numbers = arrow::array::Float32Array::from(values[..count].to_vec());
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        let flat: ArrayRef = Arc::new(arrow::array::Float32Array::from(values));
+        let lists = arrow::array::FixedSizeListArray::new(item, 3, flat, None);
+        let with_null = |array: &dyn Array| {
+            let null = arrow::array::new_null_array(array.data_type(), 1);
+            arrow::compute::concat(&[array, null.as_ref()]).unwrap()
+        };
+        let encoder = Encoder::new(vec![
+            column("lists", lists.data_type(), 3),
+            column("numbers", &DataType::Float32, 1),
+            column("integers", &DataType::Int64, 1),
+        ]);
+        let integers = Int64Array::from_iter_values(0..count as i64);
+        let plain: [ArrayRef; 3] = [Arc::new(lists), Arc::new(numbers), Arc::new(integers)];
+        let apart: [ArrayRef; 3] = plain.each_ref().map(|array| with_null(array.as_ref()));
+        let encode = |[lists, numbers, integers]: [ArrayRef; 3]| {
+            let columns = [
+                ("lists", lists),
+                ("numbers", numbers),
+                ("integers", integers),
+            ];
+            let batch =
+                RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true)));
+            // Slices begin within a block, and their arrays have an offset.
+            encoder
+                .encode(&batch.unwrap().slice(5, count - 5), None)
+                .unwrap()
+        };
+        assert_eq!(encode(plain).numbers, encode(apart).numbers);
     }
 
     #[test]

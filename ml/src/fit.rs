@@ -6,11 +6,12 @@
 //!                           └─ linear_reg: normal equations                         ┘
 //! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor, Var, WithDType};
+use candle_core::{DType, Device, Storage, Tensor, Var, WithDType};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,9 @@ use crate::features::Features;
 use crate::labels::Labels;
 use crate::loss::{Loss, LossSum};
 use crate::metrics::{Classified, Metric, classifier, regressor};
-use crate::model::{Input, Model, ModelConfig, ModelType, Network, Parameter, probabilities};
+use crate::model::{
+    Input, Model, ModelConfig, ModelType, Network, Parameter, forward, probabilities,
+};
 use crate::optim::{OptimizerState, Penalty, clip_norm};
 use crate::options::{Optimizer, TrainOptions};
 use crate::prepare::{Prepared, RankRows, Rows, Shard, prepare};
@@ -33,8 +36,8 @@ pub const FORMAT_VERSION: u32 = 1;
 const EPOCHS_DEFAULT: usize = 50;
 /// Epochs without progress before early stopping.
 const PATIENCE: usize = 5;
-/// Rows of one forward pass outside of training steps.
-const CHUNK_ROWS: usize = 4_096;
+/// Rows of one forward pass outside of training steps: what lies between the layers stays in the cache of a core.
+pub(crate) const CHUNK_ROWS: usize = 256;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// What is trained, on what.
@@ -197,17 +200,16 @@ pub fn fit(
         record.train_loss *= unit;
         record.eval_loss = record.eval_loss.map(|loss| loss * unit);
     });
-    let train_loss = training
-        .mean_loss(&weights, |shard| &shard.train)?
-        .unwrap_or(f64::NAN)
-        * unit;
-    let eval_loss = training
-        .mean_loss(&weights, |shard| &shard.eval)?
-        .map(|loss| loss * unit);
+    let has_eval = prepared.eval_rows > 0;
+    let train = training.assess(&weights, |shard| &shard.train, !has_eval)?;
+    let eval = training.assess(&weights, |shard| &shard.eval, has_eval)?;
+    let train_loss = train.loss.unwrap_or(f64::NAN) * unit;
+    let eval_loss = eval.loss.map(|loss| loss * unit);
     if !train_loss.is_finite() || weights.iter().any(|weight| !weight.is_finite()) {
         return Err(training.diverged(history.len()));
     }
-    let metrics = training.metrics(&weights)?;
+    let watched = if has_eval { eval } else { train };
+    let metrics = training.metrics(&watched.labels, &watched.outputs);
     Ok(Trained {
         config: ModelConfig {
             format_version: FORMAT_VERSION,
@@ -393,20 +395,17 @@ impl Training<'_> {
         let slope = Tensor::from_slice(&loss.gradient, outputs.shape(), &Device::Cpu)?
             .to_dtype(T::DTYPE)?;
         let gradients = (outputs * slope)?.sum_all()?.backward()?;
-        let mut offset = 0;
+        let mut rest = sum;
         for (variable, spec) in variables.iter().zip(self.network.parameters()) {
+            let (ours, tail) = rest.split_at_mut(spec.len());
+            rest = tail;
             let gradient = gradients.get(variable).ok_or_else(|| {
                 Error::Internal(format!(
                     "parameter \"{}\" received no gradient; the network cuts it",
                     spec.name
                 ))
             })?;
-            let values = gradient.flatten_all()?.to_vec1::<T>()?;
-            sum[offset..][..values.len()]
-                .iter_mut()
-                .zip(values)
-                .for_each(|(sum, value)| *sum += value);
-            offset += spec.len();
+            add_tensor(ours, gradient)?;
         }
         Ok(loss)
     }
@@ -417,67 +416,94 @@ impl Training<'_> {
         weights: &[f32],
         side: impl Fn(&Shard) -> &Rows,
     ) -> Result<Option<f64>> {
+        Ok(self.assess(weights, side, false)?.loss)
+    }
+
+    /// Runs the network over one side of the split.
+    fn assess(
+        &self,
+        weights: &[f32],
+        side: impl Fn(&Shard) -> &Rows,
+        with_outputs: bool,
+    ) -> Result<Assessed> {
+        let parameters: Vec<Tensor> = tensors(self.network.parameters(), weights)?;
         let mut buffers = Vec::with_capacity(self.prepared.shards.len());
+        let mut ours = Vec::new();
         for shard in &self.prepared.shards {
+            let rows = side(shard);
             let (mut loss, mut weight) = (0.0, 0.0);
-            for chunk in side(shard).chunks() {
+            let mut of_shard = Vec::with_capacity(if with_outputs { rows.labels.len() } else { 0 });
+            for (range, features) in rows.chunks(CHUNK_ROWS) {
                 self.control.check()?;
-                let outputs: Vec<f64> = self
-                    .outputs(weights, &chunk.features)?
-                    .into_iter()
-                    .map(f64::from)
-                    .collect();
-                let sum = self
-                    .loss
-                    .evaluate(&outputs, &chunk.labels, &chunk.weights)?;
+                let outputs = forward(self.network, &parameters, &features)?;
+                let values: Vec<f64> = outputs.iter().copied().map(f64::from).collect();
+                let (labels, weights) = (&rows.labels[range.clone()], &rows.weights[range]);
+                let sum = self.loss.evaluate(&values, labels, weights)?;
                 loss += sum.loss;
                 weight += sum.weight;
+                if with_outputs {
+                    of_shard.extend(outputs);
+                }
             }
             buffers.push((shard.number, vec![loss, weight]));
+            if with_outputs {
+                ours.push((shard.number, rows.labels.as_slice(), of_shard));
+            }
         }
         let sum = self.collective.all_reduce_f64(buffers)?;
-        Ok((sum[1] > 0.0).then(|| sum[0] / sum[1]))
+        let mut assessed = Assessed {
+            loss: (sum[1] > 0.0).then(|| sum[0] / sum[1]),
+            ..Assessed::default()
+        };
+        if with_outputs {
+            self.gather_outputs(&ours, &mut assessed)?;
+        }
+        Ok(assessed)
     }
 
-    fn outputs(&self, weights: &[f32], features: &Features) -> Result<Vec<f32>> {
-        let parameters: Vec<Tensor> = tensors(self.network.parameters(), weights)?;
-        let input = Input::new(features, DType::F32, &Device::Cpu)?;
-        Ok(self
-            .network
-            .forward(&parameters, &input, None)?
-            .flatten_all()?
-            .to_vec1()?)
-    }
-
-    /// Metrics of the evaluation rows, or of the training rows if there are none, over all ranks in shard order.
-    fn metrics(&self, weights: &[f32]) -> Result<Vec<Metric>> {
-        let has_eval = self.prepared.eval_rows > 0;
-        let mut ours: Vec<(usize, Vec<f64>, Vec<f32>)> = Vec::new();
-        for shard in &self.prepared.shards {
-            let rows = if has_eval { &shard.eval } else { &shard.train };
-            let mut outputs = Vec::new();
-            for chunk in rows.chunks() {
-                outputs.extend(self.outputs(weights, &chunk.features)?);
+    /// Labels and outputs of all ranks in shard order.
+    fn gather_outputs(&self, ours: &[(usize, &[f64], Vec<f32>)], all: &mut Assessed) -> Result<()> {
+        let mut message = Vec::new();
+        for (shard, labels, outputs) in ours {
+            for count in [*shard, labels.len(), outputs.len()] {
+                message.extend((count as u64).to_le_bytes());
             }
-            ours.push((shard.number, rows.labels.clone(), outputs));
+            labels
+                .iter()
+                .for_each(|label| message.extend(label.to_le_bytes()));
+            outputs
+                .iter()
+                .for_each(|output| message.extend(output.to_le_bytes()));
         }
-        let unreadable =
-            |error: serde_json::Error| Error::Internal(format!("message of a worker: {error}"));
-        let message = serde_json::to_vec(&ours).map_err(unreadable)?;
-        let mut all: Vec<(usize, Vec<f64>, Vec<f32>)> = Vec::new();
-        for message in self.collective.all_gather(message)? {
-            all.extend(serde_json::from_slice::<Vec<_>>(&message).map_err(unreadable)?);
+        let messages = self.collective.all_gather(message)?;
+        let mut shards = Vec::new();
+        for message in &messages {
+            let mut rest = message.as_slice();
+            while !rest.is_empty() {
+                let [shard, labels, outputs] = [
+                    take_count(&mut rest)?,
+                    take_count(&mut rest)?,
+                    take_count(&mut rest)?,
+                ];
+                let labels = take(&mut rest, labels * 8)?;
+                shards.push((shard, labels, take(&mut rest, outputs * 4)?));
+            }
         }
-        all.sort_by_key(|(shard, ..)| *shard);
-        let labels: Vec<f64> = all
-            .iter()
-            .flat_map(|(_, labels, _)| labels.iter().copied())
-            .collect();
-        let outputs: Vec<f32> = all
-            .iter()
-            .flat_map(|(.., outputs)| outputs.iter().copied())
-            .collect();
-        Ok(match &self.prepared.labels {
+        shards.sort_by_key(|(shard, ..)| *shard);
+        for (_, labels, outputs) in shards {
+            let labels = labels.as_chunks().0.iter();
+            all.labels
+                .extend(labels.map(|bytes| f64::from_le_bytes(*bytes)));
+            let outputs = outputs.as_chunks().0.iter();
+            all.outputs
+                .extend(outputs.map(|bytes| f32::from_le_bytes(*bytes)));
+        }
+        Ok(())
+    }
+
+    /// Metrics of rows whose outputs are known.
+    fn metrics(&self, labels: &[f64], outputs: &[f32]) -> Vec<Metric> {
+        match &self.prepared.labels {
             Labels::Number { mean, std } => {
                 let labels: Vec<f64> = labels.iter().map(|label| label * std + mean).collect();
                 let predicted: Vec<f64> = outputs
@@ -487,7 +513,7 @@ impl Training<'_> {
                 regressor(&labels, &predicted)
             }
             known @ Labels::Classes { values } => {
-                let probabilities = probabilities(&outputs, values.len());
+                let probabilities = probabilities(outputs, values.len());
                 classifier(&Classified {
                     classes: values.len(),
                     labels: labels.iter().map(|label| Some(*label as u32)).collect(),
@@ -495,7 +521,7 @@ impl Training<'_> {
                     probabilities,
                 })
             }
-        })
+        }
     }
 
     /// What a mean loss is multiplied with to be one that people know: the mean squared error in the label's units.
@@ -552,6 +578,32 @@ impl Training<'_> {
     }
 }
 
+/// How a network does on one side of the split.
+#[derive(Default)]
+struct Assessed {
+    /// The mean loss; `None` without rows.
+    loss: Option<f64>,
+    /// The labels of all ranks in shard order, if asked for.
+    labels: Vec<f64>,
+    /// The outputs beside them, row-major.
+    outputs: Vec<f32>,
+}
+
+fn take<'a>(message: &mut &'a [u8], bytes: usize) -> Result<&'a [u8]> {
+    let cut = || Error::Internal("message of a worker: it is cut off".into());
+    let (head, tail) = message.split_at_checked(bytes).ok_or_else(cut)?;
+    *message = tail;
+    Ok(head)
+}
+
+fn take_count(message: &mut &[u8]) -> Result<usize> {
+    let bytes = take(message, 8)?;
+    Ok(bytes
+        .iter()
+        .rev()
+        .fold(0, |count, byte| (count << 8) | usize::from(*byte)))
+}
+
 /// The weights of the best epoch, and how long ago it was.
 struct Best {
     weights: Vec<f32>,
@@ -597,12 +649,21 @@ impl Rows {
         }
     }
 
-    /// All rows in order, some thousands at a time.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = Rows> + '_ {
-        let rows = self.labels.len() as u32;
-        (0..rows).step_by(CHUNK_ROWS).map(move |start| {
-            let order: Vec<u32> = (start..rows.min(start + CHUNK_ROWS as u32)).collect();
-            self.gather(&order)
+    /// All rows in order, so many at a time: which ones, and their features.
+    fn chunks(&self, rows_max: usize) -> impl Iterator<Item = (Range<usize>, Features)> + '_ {
+        let rows = self.labels.len();
+        (0..rows).step_by(rows_max).map(move |start| {
+            let range = start..rows.min(start + rows_max);
+            (range.clone(), self.features.slice(range))
+        })
+    }
+
+    /// All rows in order, so many at a time.
+    pub(crate) fn batches(&self, rows_max: usize) -> impl Iterator<Item = Rows> + '_ {
+        self.chunks(rows_max).map(|(range, features)| Rows {
+            features,
+            labels: self.labels[range.clone()].to_vec(),
+            weights: self.weights[range].to_vec(),
         })
     }
 }
@@ -612,6 +673,19 @@ pub(crate) fn penalised(specs: &[Parameter]) -> Vec<bool> {
         .iter()
         .flat_map(|spec| std::iter::repeat_n(spec.penalised, spec.len()))
         .collect()
+}
+
+/// Adds the elements of `tensor` to `sum`.
+fn add_tensor<T: WithDType + std::ops::AddAssign>(sum: &mut [T], tensor: &Tensor) -> Result<()> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        return Err(Error::Internal("a gradient on another device".into()));
+    };
+    let values = &storage.as_slice::<T>()?[layout.start_offset()..][..sum.len()];
+    let pairs = sum.iter_mut().zip(values);
+    pairs.for_each(|(sum, &value)| *sum += value);
+    Ok(())
 }
 
 fn tensors<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Tensor>> {

@@ -29,6 +29,7 @@ mod counts;
 mod error;
 mod lbfgs;
 mod normal_equation;
+mod simd;
 mod solvers;
 
 pub use error::{Error, Result};

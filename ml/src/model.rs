@@ -11,8 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::features::{ColumnEncoder, Encoder, Features, InputShape};
+use crate::fit::CHUNK_ROWS;
 use crate::labels::{Labels, class_values, numbers};
-use crate::loss::{sigmoid, softmax};
+use crate::loss::softmax;
 use crate::options::{Optimizer, TrainOptions};
 use crate::signature::Signature;
 use crate::{Error, Result, random};
@@ -392,17 +393,27 @@ impl Model {
         Ok(scored)
     }
 
+    /// The network's outputs, row-major; computed some rows at a time, so that what lies between the layers stays in the
+    /// cache of a core.
     fn outputs(&self, features: &Features) -> Result<Vec<f32>> {
-        if features.rows == 0 {
-            return Ok(Vec::new());
+        let mut outputs = Vec::with_capacity(features.rows * self.config.labels.outputs());
+        for start in (0..features.rows).step_by(CHUNK_ROWS) {
+            let chunk = features.slice(start..features.rows.min(start + CHUNK_ROWS));
+            outputs.extend(forward(self.network.as_ref(), &self.parameters, &chunk)?);
         }
-        let input = Input::new(features, DType::F32, &Device::Cpu)?;
-        Ok(self
-            .network
-            .forward(&self.parameters, &input, None)?
-            .flatten_all()?
-            .to_vec1()?)
+        Ok(outputs)
     }
+}
+
+/// The outputs of a network outside of training, row-major.
+pub(crate) fn forward(
+    network: &dyn Network,
+    parameters: &[Tensor],
+    features: &Features,
+) -> Result<Vec<f32>> {
+    let input = Input::new(features, DType::F32, &Device::Cpu)?;
+    let outputs = network.forward(parameters, &input, None)?;
+    Ok(outputs.flatten_all()?.to_vec1()?)
 }
 
 /// Logits to probabilities, row-major `[rows, classes]`; one logit a row if there are two classes.
@@ -410,8 +421,13 @@ pub fn probabilities(logits: &[f32], classes: usize) -> Vec<f64> {
     let mut values = Vec::with_capacity(logits.len() * 2);
     if classes == 2 {
         for &logit in logits {
-            let positive = sigmoid(f64::from(logit));
-            values.extend([sigmoid(-f64::from(logit)), positive]);
+            // Both from one exponential, which cannot overflow.
+            let smaller = (-f64::from(logit).abs()).exp();
+            let (likely, unlikely) = (1.0 / (1.0 + smaller), smaller / (1.0 + smaller));
+            values.extend(match logit < 0.0 {
+                true => [likely, unlikely],
+                false => [unlikely, likely],
+            });
         }
         return values;
     }

@@ -3,6 +3,8 @@
 //! candle's AdamW hides its moments and its SGD has no momentum; here both are a pass over flat vectors, which a
 //! checkpoint can save.
 
+use crate::simd::simd_fn;
+
 /// The step of the moving averages, as PyTorch's defaults.
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;
@@ -70,32 +72,18 @@ impl OptimizerState {
                 steps,
             } => {
                 *steps += 1;
-                let mean_scale = 1.0 / (1.0 - BETA1.powi(*steps));
-                let square_scale = 1.0 / (1.0 - BETA2.powi(*steps));
-                for index in 0..parameters.len() {
-                    let slope = gradient[index];
-                    mean[index] = BETA1 * mean[index] + (1.0 - BETA1) * slope;
-                    square[index] = BETA2 * square[index] + (1.0 - BETA2) * slope * slope;
-                    let decay = if penalised[index] {
-                        penalty.l2 * parameters[index]
-                    } else {
-                        0.0
-                    };
-                    let direction = mean[index] * mean_scale
-                        / ((square[index] * square_scale).sqrt() + EPSILON);
-                    parameters[index] -= learn_rate * (direction + decay);
-                }
+                let scales = Scales {
+                    mean: 1.0 / (1.0 - BETA1.powi(*steps)),
+                    square: 1.0 / (1.0 - BETA2.powi(*steps)),
+                    learn_rate,
+                    l2: penalty.l2,
+                };
+                adamw(parameters, gradient, mean, square, penalised, scales);
             }
             Self::Sgd { velocity } => {
-                for index in 0..parameters.len() {
-                    let decay = if penalised[index] {
-                        penalty.l2 * parameters[index]
-                    } else {
-                        0.0
-                    };
-                    velocity[index] = MOMENTUM * velocity[index] + gradient[index] + decay;
-                    parameters[index] -= learn_rate * velocity[index];
-                }
+                sgd(
+                    parameters, gradient, velocity, penalised, learn_rate, penalty.l2,
+                );
             }
         }
         if penalty.l1 > 0.0 {
@@ -107,6 +95,53 @@ impl OptimizerState {
             {
                 *weight = weight.signum() * (weight.abs() - shrink).max(0.0);
             }
+        }
+    }
+}
+
+struct Scales {
+    mean: f32,
+    square: f32,
+    learn_rate: f32,
+    l2: f32,
+}
+
+simd_fn! {
+    /// One pass over all that belongs to a parameter.
+    fn adamw<'a>(
+        parameters: &'a mut [f32],
+        gradient: &'a [f32],
+        mean: &'a mut [f32],
+        square: &'a mut [f32],
+        penalised: &'a [bool],
+        scales: Scales,
+    ) {
+        let moments = mean.iter_mut().zip(square);
+        let all = parameters.iter_mut().zip(gradient).zip(moments).zip(penalised);
+        for (((parameter, &slope), (mean, square)), &penalised) in all {
+            *mean = BETA1 * *mean + (1.0 - BETA1) * slope;
+            *square = BETA2 * *square + (1.0 - BETA2) * slope * slope;
+            let decay = if penalised { scales.l2 * *parameter } else { 0.0 };
+            let direction = *mean * scales.mean / ((*square * scales.square).sqrt() + EPSILON);
+            *parameter -= scales.learn_rate * (direction + decay);
+        }
+    }
+}
+
+simd_fn! {
+    fn sgd<'a>(
+        parameters: &'a mut [f32],
+        gradient: &'a [f32],
+        velocity: &'a mut [f32],
+        penalised: &'a [bool],
+        learn_rate: f32,
+        l2: f32,
+    ) {
+        let all = parameters.iter_mut().zip(gradient).zip(velocity).zip(penalised);
+        for (((parameter, &slope), velocity), &penalised) in all {
+            let decay = if penalised { l2 * *parameter } else { 0.0 };
+            *velocity = MOMENTUM * *velocity + slope + decay;
+            *parameter -= learn_rate * *velocity;
         }
     }
 }

@@ -311,7 +311,7 @@ fn standardise(
     widths: &[usize],
     collective: &dyn Collective,
 ) -> Result<Vec<Standardiser>> {
-    let sums = sum_shards(raw, signature, task, widths, &|_, value| value, collective)?;
+    let sums = sum_shards(raw, signature, task, widths, |_, value| value, collective)?;
     let mut means: Vec<f64> = sums
         .iter()
         .zip(counts)
@@ -319,13 +319,13 @@ fn standardise(
         .collect();
     // A plain sum of many rows is off by enough to make a constant column vary; what is left over corrects it.
     let rest = |index: usize, value: f64| value - means[index];
-    let rests = sum_shards(raw, signature, task, widths, &rest, collective)?;
+    let rests = sum_shards(raw, signature, task, widths, rest, collective)?;
     means
         .iter_mut()
         .zip(rests.iter().zip(counts))
         .for_each(|(mean, (rest, count))| *mean += rest / count);
     let square = |index: usize, value: f64| (value - means[index]).powi(2);
-    let squares = sum_shards(raw, signature, task, widths, &square, collective)?;
+    let squares = sum_shards(raw, signature, task, widths, square, collective)?;
     let mut variances: Vec<f64> = squares
         .iter()
         .zip(counts)
@@ -382,7 +382,7 @@ fn sum_shards(
     signature: &Signature,
     task: Task,
     widths: &[usize],
-    of: &dyn Fn(usize, f64) -> f64,
+    of: impl Fn(usize, f64) -> f64,
     collective: &dyn Collective,
 ) -> Result<Vec<f64>> {
     let label = widths.iter().sum::<usize>();
@@ -397,24 +397,41 @@ fn sum_shards(
             } else {
                 0
             };
-            for row in (0..rows).filter(|&row| width > 0 && parts.is_valid(row)) {
-                for position in 0..width {
-                    sums[first + position] +=
-                        of(first + position, parts.numbers[row * width + position]);
+            let sums = &mut sums[first..first + width];
+            match (sums.len(), &parts.valid) {
+                (0, _) => {}
+                (1, None) => sums[0] = lane_sum(&parts.numbers, |value| of(first, value)),
+                _ => {
+                    for row in (0..rows).filter(|&row| parts.is_valid(row)) {
+                        let values = &parts.numbers[row * width..][..width];
+                        for (position, (sum, &value)) in sums.iter_mut().zip(values).enumerate() {
+                            *sum += of(first + position, value);
+                        }
+                    }
                 }
             }
             first += width;
         }
         if task == Task::Regression {
             let labels = numbers(shard.train.column(signature.features.len()))?;
-            sums[label] = labels
-                .values()
-                .iter()
-                .fold(0.0, |sum, &value| sum + of(label, value));
+            sums[label] = lane_sum(labels.values(), |value| of(label, value));
         }
         buffers.push((shard.number, sums));
     }
     collective.all_reduce_f64(buffers)
+}
+
+/// A sum in a fixed order that does not wait for one addition before the next.
+fn lane_sum(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
+    let (lanes, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for lane in lanes {
+        sums.iter_mut()
+            .zip(lane)
+            .for_each(|(sum, &value)| *sum += of(value));
+    }
+    let rest: f64 = rest.iter().map(|&value| of(value)).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 fn encoders(

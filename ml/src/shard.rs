@@ -33,18 +33,21 @@ impl Placement {
 }
 
 /// Sums buffers of equal length pairwise: (0+1)+(2+3) …, the same tree for every number of ranks.
-pub fn tree_sum<T: Copy + std::ops::AddAssign>(mut shards: Vec<Vec<T>>) -> Vec<T> {
-    let mut stride = 1;
-    while stride < shards.len() {
-        for left in (0..shards.len() - stride).step_by(2 * stride) {
-            let (head, tail) = shards.split_at_mut(left + stride);
-            for (sum, &term) in head[left].iter_mut().zip(&tail[0]) {
-                *sum += term;
-            }
+pub fn tree_sum<T: Copy + std::ops::Add<Output = T>>(shards: &[&[T]]) -> Vec<T> {
+    let add = |left: &[T], right: &[T]| {
+        let pairs = left.iter().zip(right);
+        pairs.map(|(&left, &right)| left + right).collect()
+    };
+    match shards {
+        [] => Vec::new(),
+        [only] => only.to_vec(),
+        [left, right] => add(left, right),
+        _ => {
+            // The largest power of two below the length: that is where pairing up neighbours comes to in the end.
+            let (left, right) = shards.split_at(shards.len().next_power_of_two() / 2);
+            add(&tree_sum(left), &tree_sum(right))
         }
-        stride *= 2;
     }
-    shards.into_iter().next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -54,12 +57,22 @@ mod tests {
     #[test]
     fn tree_sum_adds_every_shard_once() {
         for count in 1..=9usize {
-            let shards = (0..count)
+            let shards: Vec<Vec<u64>> = (0..count)
                 .map(|shard| vec![1u64 << shard, shard as u64])
                 .collect();
+            let shards: Vec<&[u64]> = shards.iter().map(Vec::as_slice).collect();
             let expected = vec![(1u64 << count) - 1, (0..count as u64).sum()];
-            assert_eq!(tree_sum(shards), expected, "{count} shards");
+            assert_eq!(tree_sum(&shards), expected, "{count} shards");
         }
+    }
+
+    #[test]
+    fn tree_sum_pairs_up_neighbours() {
+        // Each term is lost in a sum with 1e8 but not in one with its like.
+        let shards: Vec<[f32; 1]> = [[3.0], [3.0], [1e8], [0.0], [3.0], [3.0]].into();
+        let shards: Vec<&[f32]> = shards.iter().map(|shard| &shard[..]).collect();
+        let expected = (((3.0f32 + 3.0) + (1e8 + 0.0)) + (3.0 + 3.0)).to_bits();
+        assert_eq!(tree_sum(&shards)[0].to_bits(), expected);
     }
 
     #[test]

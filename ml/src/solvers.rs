@@ -8,6 +8,9 @@ use crate::{lbfgs, normal_equation};
 
 const ITERATIONS_DEFAULT: usize = 500;
 
+/// Rows of one pass through a linear model.
+const BATCH_ROWS: usize = 4_096;
+
 impl Training<'_> {
     /// L-BFGS on the mean loss of all training rows, in f64.
     pub(crate) fn lbfgs(&self) -> Result<Found> {
@@ -70,7 +73,7 @@ impl Training<'_> {
         for shard in &self.prepared.shards {
             let mut sum = vec![0.0f64; weights.len()];
             let (mut loss, mut weight) = (0.0, 0.0);
-            for chunk in shard.train.chunks() {
+            for chunk in shard.train.batches(BATCH_ROWS) {
                 self.control.check()?;
                 let at = self.gradient(&variables, &chunk, None, &mut sum)?;
                 loss += at.loss;

@@ -86,20 +86,24 @@ impl Mlp {
         input: &Input,
     ) -> Result<Tensor> {
         let mut next = || parameters.next().ok_or_else(too_few);
-        let numbers = match (&input.numbers, self.has_numbers) {
-            (Some(numbers), true) => Some(numbers.matmul(next()?)?),
-            _ => None,
+        let activation = (self.layers > 1).then_some(self.activation);
+        let numbers = input.numbers.as_ref().filter(|_| self.has_numbers);
+        let categories = input.categories.as_ref().filter(|_| self.has_categories);
+        let Some(ids) = categories else {
+            let numbers =
+                numbers.ok_or_else(|| Error::Internal("a network without inputs".into()))?;
+            return linear(numbers, next()?, next()?, activation);
         };
-        let categories = match (&input.categories, self.has_categories) {
-            (Some(ids), true) => Some(embedding_sum(ids, next()?, input.rows)?),
-            _ => None,
+        let of_numbers = match numbers {
+            Some(numbers) => Some(numbers.matmul(next()?)?),
+            None => None,
         };
-        let sum = match (numbers, categories) {
-            (Some(numbers), Some(categories)) => (numbers + categories)?,
-            (Some(only), None) | (None, Some(only)) => only,
-            (None, None) => return Err(Error::Internal("a network without inputs".into())),
-        };
-        Ok(sum.broadcast_add(next()?)?)
+        let mut sum = embedding_sum(ids, next()?, input.rows)?;
+        if let Some(of_numbers) = of_numbers {
+            sum = (of_numbers + sum)?;
+        }
+        let sum = sum.broadcast_add(next()?)?;
+        activation.map_or(Ok(sum.clone()), |activation| activate(activation, &sum))
     }
 }
 
@@ -128,13 +132,14 @@ impl Network for Mlp {
     ) -> Result<Tensor> {
         let mut parameters = parameters.iter();
         let mut x = self.first_layer(&mut parameters, input)?;
-        for _ in 1..self.layers {
-            x = activate(self.activation, &x)?;
+        for layer in 1..self.layers {
             if let (Some(random), true) = (random.as_deref_mut(), self.dropout_rate > 0.0) {
                 x = dropout(&x, self.dropout_rate, random)?;
             }
+            let activation = (layer + 1 < self.layers).then_some(self.activation);
             let weight = parameters.next().ok_or_else(too_few)?;
-            x = linear(&x, weight, parameters.next().ok_or_else(too_few)?)?;
+            let bias = parameters.next().ok_or_else(too_few)?;
+            x = linear(&x, weight, bias, activation)?;
         }
         Ok(x)
     }

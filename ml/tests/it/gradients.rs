@@ -63,9 +63,49 @@ fn check(name: &str, shapes: &[&[usize]], function: impl Fn(&[Tensor]) -> Result
 
 #[test]
 fn linear_layer() {
-    check("linear", &[&[4, 3], &[3, 2], &[2]], |v| {
-        linear(&v[0], &v[1], &v[2])
-    });
+    let all = Activation::ALL
+        .iter()
+        .map(|(_, activation)| Some(*activation));
+    for activation in all.chain([None]) {
+        check(
+            &format!("linear {activation:?}"),
+            &[&[4, 3], &[3, 2], &[2]],
+            |v| linear(&v[0], &v[1], &v[2], activation),
+        );
+    }
+}
+
+#[test]
+fn a_fused_layer_is_its_parts() {
+    let draw = |count: usize, seed: u64| {
+        let mut draw = noise(seed);
+        (0..count).map(|_| draw() as f32).collect::<Vec<f32>>()
+    };
+    let x = Var::from_vec(draw(300 * 5, 1), (300, 5), &Device::Cpu).unwrap();
+    let w = Var::from_vec(draw(5 * 33, 2), (5, 33), &Device::Cpu).unwrap();
+    let b = Var::from_vec(draw(33, 3), 33, &Device::Cpu).unwrap();
+    for (name, activation) in Activation::ALL {
+        let fused = linear(&x, &w, &b, Some(*activation)).unwrap();
+        let z = x.matmul(&w).unwrap().broadcast_add(&b).unwrap();
+        let parts = activate(*activation, &z).unwrap();
+        let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let near = |left: &Tensor, right: &Tensor| {
+            let pairs = flat(left).into_iter().zip(flat(right));
+            assert!(pairs.clone().all(|(l, r)| (l - r).abs() < 1e-4), "{name}");
+            assert!(pairs.clone().any(|(l, _)| l != 0.0), "{name}");
+        };
+        near(&fused, &parts);
+        let gradients =
+            [&fused, &parts].map(|y| y.sqr().unwrap().sum_all().unwrap().backward().unwrap());
+        for variable in [&x, &w, &b] {
+            let [fused, parts] = gradients.each_ref().map(|all| all.get(variable).unwrap());
+            let scale = flat(parts)
+                .iter()
+                .fold(1.0f32, |max, slope| max.max(slope.abs()));
+            let divide = |tensor: &Tensor| (tensor / f64::from(scale)).unwrap();
+            near(&divide(fused), &divide(parts));
+        }
+    }
 }
 
 #[test]
