@@ -272,12 +272,24 @@ fn plain(message: &str) -> String {
         .find("\n\nbacktrace:")
         .or_else(|| message.find(".\nThis issue was likely caused"));
     let text = &message[..end.unwrap_or(message.len())];
+    let text = without_wrapping(text);
     text.lines()
         .map(str::trim)
         .collect::<Vec<_>>()
         .join(" ")
         .trim_end()
         .to_owned()
+}
+
+/// What a function says of its arguments stands between what DataFusion says of the call.
+fn without_wrapping(text: &str) -> &str {
+    const BEFORE: &str = "user-defined coercion failed with: Error during planning: ";
+    const AFTER: &str = " No function matches the given name and argument types";
+    let Some((_, text)) = text.split_once(BEFORE) else {
+        return text;
+    };
+    let text = text.split_once(AFTER).map_or(text, |(text, _)| text);
+    text.trim_end_matches('.')
 }
 
 fn position(error: &DataFusionError) -> Option<Position> {

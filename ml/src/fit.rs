@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Storage, Tensor, Var, WithDType};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use crate::collective::Collective;
 use crate::features::Features;
@@ -161,6 +162,7 @@ pub fn fit(
     control: &Control,
 ) -> Result<Trained> {
     let options = &spec.options;
+    let began = Instant::now();
     let prepared = prepare(
         &spec.signature,
         model_type.task(),
@@ -170,6 +172,12 @@ pub fn fit(
         collective,
         &|| control.check(),
     )?;
+    let rank = collective.rank();
+    info!(
+        rank,
+        duration_ms = ms(began),
+        "prepared the rows of a training"
+    );
     let shape = prepared.encoder.shape();
     let network = model_type.network(shape, prepared.labels.outputs(), options);
     let optimizer = options
@@ -190,11 +198,18 @@ pub fn fit(
         control,
         started: Instant::now(),
     };
+    let began = Instant::now();
     let (weights, mut history) = match optimizer {
         Optimizer::NormalEquation => training.solve()?,
         Optimizer::Lbfgs => training.lbfgs()?,
         Optimizer::Adamw | Optimizer::Sgd => training.descend(optimizer)?,
     };
+    info!(
+        rank,
+        duration_ms = ms(began),
+        "found the weights of a model"
+    );
+    let began = Instant::now();
     let unit = training.loss_unit();
     history.iter_mut().for_each(|record| {
         record.train_loss *= unit;
@@ -210,6 +225,7 @@ pub fn fit(
     }
     let watched = if has_eval { eval } else { train };
     let metrics = training.metrics(&watched.labels, &watched.outputs);
+    info!(rank, duration_ms = ms(began), "assessed a model");
     Ok(Trained {
         config: ModelConfig {
             format_version: FORMAT_VERSION,
@@ -237,6 +253,10 @@ impl Trained {
     pub fn model(&self, model_type: &dyn ModelType) -> Result<Model> {
         Model::new(self.config.clone(), model_type, &self.weights)
     }
+}
+
+fn ms(began: Instant) -> u64 {
+    began.elapsed().as_millis() as u64
 }
 
 /// Some sixty steps an epoch: small data needs many steps, large data wide ones.

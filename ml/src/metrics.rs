@@ -1,6 +1,7 @@
-//! How good predictions are, as scikit-learn defines it.
+//! The metrics of a model: which ones, and from what a model said of rows. What each is, `vatic-metrics` says.
 
 use serde::{Deserialize, Serialize};
+use vatic_metrics::{Confusion, LogLoss, Ranking, Regression};
 
 /// A metric's name and value; `None` where it is not defined, as accuracy of no rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,9 +49,11 @@ pub struct Classified {
 pub fn classifier(rows: &Classified) -> Vec<Metric> {
     let mut values = [None; 6];
     if !rows.labels.is_empty() {
-        values[0] = Some(accuracy(rows));
-        let (precision, recall, f1) = macro_scores(rows);
-        (values[1], values[2], values[3]) = (Some(precision), Some(recall), Some(f1));
+        let confusion = confusion(rows);
+        values[0] = confusion.accuracy();
+        if let Some(scores) = confusion.macro_scores() {
+            values[1..4].copy_from_slice(&[scores.precision, scores.recall, scores.f1].map(Some));
+        }
         values[4] = log_loss(rows);
         values[5] = roc_auc(rows);
     }
@@ -69,56 +72,22 @@ fn named(names: &[&str], values: &[Option<f64>]) -> Vec<Metric> {
         .collect()
 }
 
-fn accuracy(rows: &Classified) -> f64 {
-    let right = rows
-        .labels
-        .iter()
-        .zip(&rows.predicted)
-        .filter(|(label, predicted)| **label == Some(**predicted));
-    right.count() as f64 / rows.labels.len() as f64
-}
-
-fn macro_scores(rows: &Classified) -> (f64, f64, f64) {
-    let mut hits = vec![0u64; rows.classes];
-    let mut labelled = vec![0u64; rows.classes];
-    let mut predicted_as = vec![0u64; rows.classes];
+fn confusion(rows: &Classified) -> Confusion<u32> {
+    let mut confusion = Confusion::default();
     for (label, &predicted) in rows.labels.iter().zip(&rows.predicted) {
-        predicted_as[predicted as usize] += 1;
-        if let Some(label) = label {
-            labelled[*label as usize] += 1;
-            hits[predicted as usize] += u64::from(*label == predicted);
-        }
+        confusion.add(*label, predicted);
     }
-    let ratio = |part: u64, whole: u64| {
-        if whole == 0 {
-            0.0
-        } else {
-            part as f64 / whole as f64
-        }
-    };
-    let (mut precision, mut recall, mut f1, mut occurring) = (0.0, 0.0, 0.0, 0.0);
-    for class in 0..rows.classes {
-        if labelled[class] + predicted_as[class] == 0 {
-            continue;
-        }
-        occurring += 1.0;
-        precision += ratio(hits[class], predicted_as[class]);
-        recall += ratio(hits[class], labelled[class]);
-        f1 += ratio(2 * hits[class], labelled[class] + predicted_as[class]);
-    }
-    (precision / occurring, recall / occurring, f1 / occurring)
+    confusion
 }
 
 fn log_loss(rows: &Classified) -> Option<f64> {
-    let (mut sum, mut count) = (0.0, 0u64);
+    let mut loss = LogLoss::default();
     for (row, label) in rows.labels.iter().enumerate() {
         if let Some(label) = label {
-            let probability = rows.probabilities[row * rows.classes + *label as usize];
-            sum -= probability.max(f64::EPSILON).ln();
-            count += 1;
+            loss.add(rows.probabilities[row * rows.classes + *label as usize]);
         }
     }
-    (count > 0).then(|| sum / count as f64)
+    loss.value()
 }
 
 /// Of two classes that of the larger one, of more the mean of one class against the rest.
@@ -130,35 +99,16 @@ fn roc_auc(rows: &Classified) -> Option<f64> {
     };
     let mut areas = Vec::new();
     for class in classes {
-        let scores = rows.labels.iter().enumerate().filter_map(|(row, label)| {
-            label.map(|label| {
-                (
-                    rows.probabilities[row * rows.classes + class],
-                    label as usize == class,
-                )
-            })
-        });
-        areas.extend(area_under_roc(scores.collect()));
+        let mut ranking = Ranking::default();
+        for (row, label) in rows.labels.iter().enumerate() {
+            if let Some(label) = label {
+                let score = rows.probabilities[row * rows.classes + class];
+                ranking.add(score, *label as usize == class);
+            }
+        }
+        areas.extend(ranking.roc_auc());
     }
     (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
-}
-
-/// The probability that a positive scores above a negative, ties counting half (Mann-Whitney U).
-fn area_under_roc(mut scores: Vec<(f64, bool)>) -> Option<f64> {
-    scores.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let positives = scores.iter().filter(|(_, positive)| *positive).count() as f64;
-    let negatives = scores.len() as f64 - positives;
-    if positives == 0.0 || negatives == 0.0 {
-        return None;
-    }
-    let (mut area, mut below) = (0.0, 0.0);
-    for tied in scores.chunk_by(|left, right| left.0 == right.0) {
-        let positive = tied.iter().filter(|(_, positive)| *positive).count() as f64;
-        let negative = tied.len() as f64 - positive;
-        area += positive * (below + negative / 2.0);
-        below += negative;
-    }
-    Some(area / (positives * negatives))
 }
 
 /// The metrics of a regressor in the order of [`REGRESSOR_METRICS`].
@@ -166,16 +116,15 @@ pub fn regressor(labels: &[f64], predicted: &[f64]) -> Vec<Metric> {
     if labels.is_empty() {
         return named(REGRESSOR_METRICS, &[None; 6]);
     }
-    let rows = labels.len() as f64;
-    let mean = |values: &dyn Fn(usize) -> f64| (0..labels.len()).map(values).sum::<f64>() / rows;
-    let error = |row: usize| labels[row] - predicted[row];
-    let mse = mean(&|row| error(row).powi(2));
-    let error_mean = mean(&error);
-    let label_mean = mean(&|row| labels[row]);
-    let variance = mean(&|row| (labels[row] - label_mean).powi(2));
-    let error_variance = mean(&|row| (error(row) - error_mean).powi(2));
-    let of_variance = |part: f64| (variance > 0.0).then(|| 1.0 - part / variance);
-    let mut absolute: Vec<f64> = (0..labels.len()).map(|row| error(row).abs()).collect();
+    let mut sums = Regression::default();
+    for (&label, &predicted) in labels.iter().zip(predicted) {
+        sums.add(label, predicted);
+    }
+    let mut absolute: Vec<f64> = labels
+        .iter()
+        .zip(predicted)
+        .map(|(label, predicted)| (label - predicted).abs())
+        .collect();
     absolute.sort_by(f64::total_cmp);
     let middle = absolute.len() / 2;
     let median = if absolute.len() % 2 == 1 {
@@ -183,16 +132,15 @@ pub fn regressor(labels: &[f64], predicted: &[f64]) -> Vec<Metric> {
     } else {
         (absolute[middle - 1] + absolute[middle]) / 2.0
     };
-    let mae = mean(&|row| error(row).abs());
     named(
         REGRESSOR_METRICS,
         &[
-            Some(mae),
-            Some(mse),
-            Some(mse.sqrt()),
-            of_variance(mse),
+            sums.mae(),
+            sums.mse(),
+            sums.rmse(),
+            sums.r2(),
             Some(median),
-            of_variance(error_variance),
+            sums.explained_variance(),
         ],
     )
 }

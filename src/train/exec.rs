@@ -297,6 +297,8 @@ impl Rank {
         let started = Instant::now();
         let rows = self.drain(input).await?;
         let rank = self.rank;
+        let duration_ms = started.elapsed().as_millis() as u64;
+        tracing::info!(rank, duration_ms, "read the rows of a training");
         let (sender, receiver) = oneshot::channel();
         worker::spawn(&format!("vatic-train-{rank}"), move || {
             // Nobody waits for a training that was cancelled.

@@ -44,6 +44,7 @@ fn models_and_functions_know_no_query_engine() {
         &["datafusion", "ballista", "tokio", "vatic_udfs"],
     );
     check("udfs/src", "", &["vatic_ml", "candle", "tokio", "ballista"]);
+    check("metrics/src", "", &["arrow", "datafusion", "candle"]);
 }
 
 #[test]
@@ -66,6 +67,7 @@ fn every_file_says_what_lives_in_it() {
         "src",
         "ml/src",
         "udfs/src",
+        "metrics/src",
         "tests",
         "sql-tests",
         "examples",
@@ -120,6 +122,23 @@ fn the_reference_names_every_option_code_and_setting() {
             reference.contains(&format!("| `{}` |", entry.key)),
             "setting {} is not in docs/sql.md",
             entry.key
+        );
+    }
+    let functions = vatic_udfs::scalar_functions();
+    let mut documented: Vec<_> = functions
+        .iter()
+        .map(|f| f.documentation().unwrap())
+        .collect();
+    let aggregates = vatic_udfs::aggregate_functions();
+    documented.extend(aggregates.iter().map(|f| f.documentation().unwrap()));
+    for function in documented {
+        let line = format!(
+            "| `{}` | {} |",
+            function.syntax_example, function.description
+        );
+        assert!(
+            reference.contains(&line),
+            "docs/sql.md lacks the line\n{line}"
         );
     }
     for model_type in vatic::ml::models::MODEL_TYPES {

@@ -1,16 +1,32 @@
 //! SQL functions on plain Arrow arrays, usable without the engine.
+//!
+//! * [`vector`] lists of numbers: distances, length, mean, softmax, the largest elements
+//! * [`metric`] aggregates that say how good predictions are
+//!
+//! Each function carries its documentation; `docs/sql.md` and the shell's help show what stands there. What DataFusion
+//! has already (`cosine_distance`, `inner_product`, `array_add`, `array_scale`) is not here again.
 
+pub mod metric;
 pub mod vector;
+
+mod doc;
 
 use std::sync::Arc;
 
 use datafusion_common::Result;
-use datafusion_expr::ScalarUDF;
 use datafusion_expr::registry::FunctionRegistry;
+use datafusion_expr::{AggregateUDF, ScalarUDF};
 
-/// Every function.
-pub fn all() -> Vec<Arc<ScalarUDF>> {
-    vector::functions()
+/// Every scalar function.
+pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    vector::scalar_functions()
+}
+
+/// Every aggregate function.
+pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
+    let mut functions = vector::aggregate_functions();
+    functions.extend(metric::functions());
+    functions
 }
 
 /// Registers every function.
@@ -18,8 +34,11 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
 /// # Errors
 /// If the registry takes no functions.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    for function in all() {
+    for function in scalar_functions() {
         registry.register_udf(function)?;
+    }
+    for function in aggregate_functions() {
+        registry.register_udaf(function)?;
     }
     Ok(())
 }

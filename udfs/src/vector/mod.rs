@@ -1,12 +1,39 @@
-//! Functions on vectors: lists of numbers.
+//! Functions on vectors: lists of numbers of any precision, of fixed length or not. They compute in f64.
+//!
+//! A NULL vector, or one with a NULL element, gives NULL. To add one: a file with its `function()`, and a line below.
 
+mod argmax;
+mod cosine_similarity;
+mod l2_distance;
 mod l2_normalize;
+mod sigmoid;
+mod softmax;
+mod top_k;
+mod udf;
+mod vector_avg;
+mod vectors;
+
+pub(crate) use vectors::type_name;
 
 use std::sync::Arc;
 
-use datafusion_expr::ScalarUDF;
+use datafusion_expr::{AggregateUDF, ScalarUDF};
 
-/// The functions of this group.
-pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    vec![Arc::new(ScalarUDF::from(l2_normalize::L2Normalize::new()))]
+/// The scalar functions of this group.
+pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    let all = [
+        cosine_similarity::function(),
+        l2_distance::function(),
+        l2_normalize::function(),
+        softmax::function(),
+        sigmoid::function(),
+        argmax::function(),
+        top_k::function(),
+    ];
+    all.into_iter().map(Arc::new).collect()
+}
+
+/// The aggregate functions of this group.
+pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
+    vec![Arc::new(vector_avg::function())]
 }

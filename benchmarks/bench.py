@@ -1,0 +1,501 @@
+"""Measures vatic beside Spark, PyTorch and DuckDB in one run, checks that their answers agree, and prints one table.
+
+Started by ./benchmarks/run, which brings everything. Results go to <work>/results: table.md, results.json, bars.svg.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from common import FEATURES
+
+HERE = Path(__file__).parent
+HIDDEN = [256, 128]
+TRAIN_BATCH = 2_048
+EPOCHS = 2
+LEARN_RATE = 0.001
+FLOPS_FORWARD = 2 * (32 * 256 + 256 * 128 + 128 * 2)
+BENCHMARKS = ["predict", "train", "memory", "start", "small"]
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vatic", type=Path, required=True, help="the release binary")
+    parser.add_argument("--work", type=Path, required=True, help="where data and results go")
+    parser.add_argument("--rows", type=int, default=4_000_000)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each side is run, in turn")
+    parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=BENCHMARKS)
+    parser.add_argument("--no-peers", action="store_true", help="only vatic, while tuning it")
+    return parser.parse_args()
+
+
+# ---- data ----------------------------------------------------------------------------------------------------------
+
+
+def make_rows(rows, seed, first_id):
+    """Normal features and a label that is a noisy threshold on a smooth function of them."""
+    draw = np.random.default_rng(seed)
+    x = draw.standard_normal((rows, len(FEATURES)), dtype=np.float32)
+    weights = np.random.default_rng(7).standard_normal((len(FEATURES), 8)).astype(np.float32) / 5
+    hidden = np.tanh(x @ weights)
+    score = hidden[:, 0] * hidden[:, 1] * 4 + np.sin(2 * x[:, 0]) + hidden[:, 2:].sum(1)
+    label = (score + draw.standard_normal(rows, dtype=np.float32) * 0.3 > 0).astype(np.int64)
+    columns = {"id": np.arange(first_id, first_id + rows, dtype=np.int64)}
+    columns |= {name: np.ascontiguousarray(x[:, index]) for index, name in enumerate(FEATURES)}
+    return pa.table(columns | {"label": label})
+
+
+def make_data(work, rows):
+    """Four files of rows, and one of rows that no side trains on."""
+    directory = work / f"data-{rows}"
+    if not (directory / "done").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        (directory / "rows").mkdir(parents=True)
+        quarter = rows // 4
+        for part in range(4):
+            table = make_rows(quarter, 100 + part, part * quarter)
+            pq.write_table(table, directory / "rows" / f"part-{part}.parquet", compression="zstd")
+        pq.write_table(make_rows(200_000, 999, 0), directory / "evaluation.parquet", compression="zstd")
+        (directory / "done").touch()
+    return directory
+
+
+# ---- processes -----------------------------------------------------------------------------------------------------
+
+
+class PeakMemory(threading.Thread):
+    """The largest memory of a process and its descendants, pages that they share counted once."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.bytes, self.is_done = pid, 0, threading.Event()
+
+    def run(self):
+        while not self.is_done.wait(0.1):
+            self.bytes = max(self.bytes, sum(map(self.of, self.tree(self.pid))))
+
+    def tree(self, pid):
+        yield pid
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+                    yield from self.tree(int(child))
+        except OSError:
+            return
+
+    @staticmethod
+    def of(pid):
+        try:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+        except OSError:
+            pass
+        return 0
+
+
+def run(command, **options):
+    """Runs a process to its end; returns its output, seconds and peak memory."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    memory = PeakMemory(process.pid)
+    memory.start()
+    out, err = process.communicate()
+    seconds = time.perf_counter() - started
+    memory.is_done.set()
+    memory.join()
+    if process.returncode:
+        raise SystemExit(f"{command[:3]} failed:\n{out[-4000:]}\n{err[-4000:]}")
+    return out, err, seconds, memory.bytes
+
+
+class Vatic:
+    def __init__(self, binary, data_dir):
+        self.binary, self.data_dir = str(binary), str(data_dir)
+
+    def sql(self, *statements, flags=()):
+        """Runs statements in one process; returns output, seconds of each, seconds in all and peak memory."""
+        command = [self.binary, "--no-rc", "--data-dir", self.data_dir, "--format", "csv", "--timing", *flags]
+        script = "\n".join(statement + ";" for statement in statements)
+        out, err, seconds, memory = run([*command, "-c", script])
+        times = [float(line.split()[-2]) for line in err.splitlines() if "Elapsed" in line]
+        return out, times, seconds, memory
+
+
+def peer(script, options):
+    """Runs a Python program; returns what it marked, and its peak memory."""
+    environment = os.environ | {"PYTHONPATH": str(HERE / "peers"), "PYSPARK_PYTHON": sys.executable}
+    # Set on some machines for old builds of OpenBLAS; they slow a current one.
+    for name in ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"]:
+        environment.pop(name, None)
+    out, _, seconds, memory = run(
+        [sys.executable, str(HERE / "peers" / script), json.dumps(options)], env=environment
+    )
+    marks = {}
+    for line in out.splitlines():
+        if line.startswith("MARK "):
+            _, name, value = line.split()
+            marks.setdefault(name, []).append(float(value))
+    return marks, seconds, memory
+
+
+# ---- the machine ---------------------------------------------------------------------------------------------------
+
+
+def machine_peaks(data):
+    """What the cores can do at best: products of large matrices, and decoding of these Parquet files."""
+    code = (
+        "import json, sys, time, torch, pyarrow.parquet as pq, pathlib\n"
+        "cores, data = json.loads(sys.argv[1])\n"
+        "torch.set_num_threads(cores)\n"
+        "a = torch.rand(3072, 3072); best = 0\n"
+        "for _ in range(12):\n"
+        "    t = time.perf_counter(); a @ a; best = max(best, 2 * 3072**3 / (time.perf_counter() - t))\n"
+        "print('MARK gemm', best)\n"
+        "paths = sorted(pathlib.Path(data).glob('*.parquet')); best = 0\n"
+        "for _ in range(3):\n"
+        "    t = time.perf_counter(); n = sum(pq.read_table(p, use_threads=True).nbytes for p in paths)\n"
+        "    best = max(best, n / (time.perf_counter() - t))\n"
+        "print('MARK parquet', best)\n"
+    )
+    out, *_ = run([sys.executable, "-c", code, json.dumps([os.cpu_count(), str(data / "rows")])])
+    return {line.split()[1]: float(line.split()[2]) for line in out.splitlines() if line.startswith("MARK")}
+
+
+def hardware():
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{os.cpu_count()} cores of {model}, {pages / 2**30:.0f} GiB"
+
+
+# ---- benchmarks ----------------------------------------------------------------------------------------------------
+
+
+def external(name, location):
+    return f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} STORED AS PARQUET LOCATION '{location}'"
+
+
+def network_options(extra=""):
+    return (
+        f"model_type = 'dnn_classifier', hidden_units = {HIDDEN}, batch_size = {TRAIN_BATCH}, epochs = {EPOCHS}, "
+        f"learn_rate = {LEARN_RATE}, optimizer = 'adamw', early_stop = false, data_split_method = 'none'{extra}"
+    )
+
+
+COLUMNS = ", ".join(FEATURES)
+
+
+def prepare_model(vatic, data, rows):
+    """A model to predict with, trained on a part of the rows; its directory is what the peers load."""
+    vatic.sql(
+        external("rows", data / "rows/"),
+        external("evaluation", data / "evaluation.parquet"),
+        f"TRAIN MODEL IF NOT EXISTS bench TARGET label OPTIONS ({network_options()}) "
+        f"AS SELECT {COLUMNS}, label FROM rows WHERE id % 16 = 0",
+    )
+    found = [path.parent for path in Path(vatic.data_dir).rglob("model.safetensors")]
+    return found[0]
+
+
+def bench_predict(context):
+    vatic, data, work = context["vatic"], context["data"], context["work"]
+    ours, theirs = work / "out-vatic", work / "out-spark"
+    results = {"vatic": [], "spark": []}
+    cold = {"vatic": [], "spark": []}
+    memory = {"vatic": 0, "spark": 0}
+    statement = (
+        f"COPY (SELECT id, predicted_label FROM predict(bench, (SELECT id, {COLUMNS} FROM rows))) "
+        f"TO '{ours}/' STORED AS PARQUET"
+    )
+    for _ in range(context["rounds"]):
+        shutil.rmtree(ours, ignore_errors=True)
+        _, _, seconds, peak = vatic.sql(statement)
+        cold["vatic"].append(seconds)
+        memory["vatic"] = max(memory["vatic"], peak)
+        shutil.rmtree(ours, ignore_errors=True)
+        # Each statement replaces the files of the one before.
+        _, times, _, peak = vatic.sql(*[statement] * 4)
+        results["vatic"].append(min(times[1:]))
+        memory["vatic"] = max(memory["vatic"], peak)
+        if not context["peers"]:
+            continue
+        marks, _, peak = peer(
+            "spark_predict.py",
+            {
+                "cores": os.cpu_count(),
+                "data": str(data / "rows"),
+                "model": str(context["model"]),
+                "output": str(theirs),
+                "arrow_rows": 10_000,
+                "batch_rows": 8_192,
+                "repeats": 4,
+            },
+        )
+        cold["spark"].append(marks["cold"][0])
+        results["spark"].append(min(marks["warm"]))
+        memory["spark"] = max(memory["spark"], peak)
+    lines = [
+        line("predict, warm (best of 3)", results["vatic"], results["spark"], memory["vatic"], memory["spark"], "spark"),
+        line("predict, cold (process start to end)", cold["vatic"], cold["spark"], None, None, "spark"),
+    ]
+    seconds = statistics.median(results["vatic"])
+    share = context["rows"] * FLOPS_FORWARD / seconds / context["peaks"]["gemm"]
+    notes = [f"predict, warm: products alone take {share:.0%} of the time at the machine's own peak"]
+    if context["peers"]:
+        notes.append(f"predictions that agree with torch: {agreement(ours, theirs):.6%}")
+    notes += stages(vatic, statement, ours)
+    return lines, notes
+
+
+def agreement(ours, theirs):
+    def sorted_by_id(directory, column):
+        table = pa.concat_tables(
+            pq.read_table(path, columns=["id", column]) for path in sorted(directory.rglob("*.parquet"))
+        )
+        ids = table["id"].to_numpy()
+        order = np.argsort(ids)
+        return ids[order], table[column].to_numpy()[order]
+
+    (left_ids, left), (right_ids, right) = sorted_by_id(ours, "predicted_label"), sorted_by_id(theirs, "predicted")
+    assert len(left_ids) == len(right_ids) and (left_ids == right_ids).all(), "not the same rows"
+    share = float((left == right).mean())
+    assert share > 0.9999, f"predictions agree in {share:.4%} only"
+    return share
+
+
+def stages(vatic, statement, output):
+    """Where the time goes, as the operators themselves count it, over all cores."""
+    shutil.rmtree(output, ignore_errors=True)
+    out, *_ = vatic.sql(f"EXPLAIN ANALYZE {statement}", flags=("--format", "nd-json"))
+    plan = json.loads(out.splitlines()[0])["plan"]
+    return ["EXPLAIN ANALYZE of that predict:", *plan.splitlines()]
+
+
+def bench_train(context):
+    data, work = context["data"], context["work"]
+    ours, theirs, memory = [], [], {"vatic": 0, "spark": 0}
+    epochs = {"vatic": [], "spark": []}
+    accuracy = {}
+    for _ in range(context["rounds"]):
+        directory = work / "vatic-train"
+        shutil.rmtree(directory, ignore_errors=True)
+        vatic = Vatic(context["vatic"].binary, directory)
+        out, _, seconds, peak = vatic.sql(
+            external("rows", data / "rows/"),
+            f"TRAIN MODEL trained TARGET label OPTIONS ({network_options()}) AS SELECT {COLUMNS}, label FROM rows",
+        )
+        ours.append(seconds)
+        memory["vatic"] = max(memory["vatic"], peak)
+        out, *_ = vatic.sql(
+            external("evaluation", data / "evaluation.parquet"),
+            f"SELECT accuracy FROM evaluate(trained, (SELECT {COLUMNS}, label FROM evaluation))",
+            "SELECT duration_ms FROM ml.training_metrics ORDER BY epoch",
+        )
+        found = out.split()
+        accuracy["vatic"] = float(found[found.index("accuracy") + 1])
+        epochs["vatic"] += [int(value) / 1000 for value in found[found.index("duration_ms") + 1 :]]
+        if not context["peers"]:
+            continue
+        marks, _, peak = peer(
+            "spark_train.py",
+            {
+                "cores": os.cpu_count(),
+                "data": str(data / "rows"),
+                "evaluation": str(data / "evaluation.parquet"),
+                "hidden": HIDDEN,
+                "batch_rows": TRAIN_BATCH,
+                "epochs": EPOCHS,
+                "learn_rate": LEARN_RATE,
+                "model_file": str(work / "torch.pt"),
+            },
+        )
+        theirs.append(marks["all"][0])
+        epochs["spark"] += marks["epoch"]
+        accuracy["spark"] = marks["accuracy"][0]
+        memory["spark"] = max(memory["spark"], peak)
+    lines = [
+        line("train, data to model (process start to end)", ours, theirs, memory["vatic"], memory["spark"], "spark"),
+        line("train, one epoch", epochs["vatic"], epochs["spark"], None, None, "spark"),
+    ]
+    share = context["rows"] * 3 * FLOPS_FORWARD / statistics.median(epochs["vatic"]) / context["peaks"]["gemm"]
+    notes = [
+        f"train, one epoch: products alone take {share:.0%} of the time at the machine's own peak",
+        f"accuracy on rows that nobody trained on: {accuracy}",
+    ]
+    if context["peers"]:
+        assert abs(accuracy["vatic"] - accuracy["spark"]) < 0.003, f"accuracies differ: {accuracy}"
+    return lines, notes
+
+
+def bench_memory(context):
+    """Peak memory of the same predict over ten times the rows: the same files under ten names."""
+    directory = context["work"] / "ten-times"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    for path in (context["data"] / "rows").glob("*.parquet"):
+        for copy in range(10):
+            os.link(path, directory / f"{path.stem}-{copy}.parquet")
+    output = context["work"] / "out-vatic"
+    shutil.rmtree(output, ignore_errors=True)
+    _, _, seconds, peak = context["vatic"].sql(
+        external("rows_ten_times", f"{directory}/"),
+        f"COPY (SELECT id, predicted_label FROM predict(bench, (SELECT id, {COLUMNS} FROM rows_ten_times))) "
+        f"TO '{output}/' STORED AS PARQUET",
+    )
+    return [line("predict, ten times the rows", [seconds], [], peak, None, None)], []
+
+
+def bench_start(context):
+    ours, theirs = [], []
+    duckdb = Path(sys.executable).parent / "duckdb"
+    for _ in range(context["rounds"] * 5):
+        *_, seconds, _ = context["vatic"].sql("SELECT 1")
+        ours.append(seconds)
+        if context["peers"] and duckdb.exists():
+            *_, seconds, _ = run([str(duckdb), "-c", "SELECT 1"])
+            theirs.append(seconds)
+    return [line('-c "SELECT 1"', ours, theirs, None, None, "duckdb")], []
+
+
+def bench_small(context):
+    """A thousand predicts of one row each, in one process."""
+    row = ", ".join(f"0.5 AS {name}" for name in FEATURES)
+    statement = f"SELECT predicted_label FROM predict(bench, (SELECT {row}))"
+    _, times, *_ = context["vatic"].sql(*[statement] * 1_000)
+    spread = statistics.quantiles(times, n=100)
+    return [line("predict of one row", times[1:], [], None, None, None)], [
+        f"predict of one row: p99 {spread[98] * 1000:.2f} ms"
+    ]
+
+
+# ---- results -------------------------------------------------------------------------------------------------------
+
+
+def line(name, ours, theirs, our_memory, their_memory, beside):
+    return {
+        "name": name,
+        "beside": beside,
+        "vatic_s": ours,
+        "peer_s": theirs,
+        "vatic_bytes": our_memory,
+        "peer_bytes": their_memory,
+    }
+
+
+def seconds_text(values):
+    if not values:
+        return "-"
+    middle = statistics.median(values)
+    unit, scale = ("s", 1) if middle >= 1 else ("ms", 1000)
+    low, high = min(values) * scale, max(values) * scale
+    return f"{middle * scale:.2f} {unit} ({low:.2f}-{high:.2f})"
+
+
+def bytes_text(value):
+    return "-" if not value else f"{value / 1e6:.0f} MB"
+
+
+def table(lines):
+    rows = [["work", "vatic: median (spread)", "peer: median (spread)", "times faster", "vatic memory", "peer memory"]]
+    for entry in lines:
+        ratio = "-"
+        if entry["peer_s"]:
+            ratio = f"{statistics.median(entry['peer_s']) / statistics.median(entry['vatic_s']):.1f}"
+        peer_text = seconds_text(entry["peer_s"])
+        rows.append(
+            [
+                entry["name"],
+                seconds_text(entry["vatic_s"]),
+                f"{entry['beside']}: {peer_text}" if entry["peer_s"] else "-",
+                ratio,
+                bytes_text(entry["vatic_bytes"]),
+                bytes_text(entry["peer_bytes"]),
+            ]
+        )
+    rows.insert(1, ["---"] * len(rows[0]))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def bars(lines):
+    """The seconds of both sides as an SVG, each pair to its own scale."""
+    pairs = [entry for entry in lines if entry["peer_s"]]
+    height = 30 + 66 * len(pairs)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for index, entry in enumerate(pairs):
+        top = 20 + 66 * index
+        ours, theirs = statistics.median(entry["vatic_s"]), statistics.median(entry["peer_s"])
+        longest = max(ours, theirs)
+        parts.append(f'<text x="10" y="{top + 4}" font-weight="bold">{entry["name"]}</text>')
+        for row, (name, value, colour) in enumerate(
+            [("vatic", ours, "#0f766e"), (entry["beside"], theirs, "#94a3b8")]
+        ):
+            y = top + 12 + 20 * row
+            width = max(1, 520 * value / longest)
+            text = f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+            parts.append(f'<text x="10" y="{y + 12}">{name}</text>')
+            parts.append(f'<rect x="70" y="{y}" width="{width:.1f}" height="15" fill="{colour}"/>')
+            parts.append(f'<text x="{76 + width:.1f}" y="{y + 12}">{text}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def main():
+    arguments = parse()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    data = make_data(arguments.work, arguments.rows)
+    vatic_dir = arguments.work / "vatic-bench"
+    shutil.rmtree(vatic_dir, ignore_errors=True)
+    vatic = Vatic(arguments.vatic, vatic_dir)
+    context = {
+        "vatic": vatic,
+        "data": data,
+        "work": arguments.work,
+        "rows": arguments.rows,
+        "rounds": arguments.rounds,
+        "peers": not arguments.no_peers,
+        "peaks": machine_peaks(data),
+        "model": prepare_model(vatic, data, arguments.rows),
+    }
+    run_of = {name: globals()[f"bench_{name}"] for name in BENCHMARKS}
+    lines, notes = [], []
+    for name in arguments.only:
+        print(f"... {name}", file=sys.stderr, flush=True)
+        of_one, notes_of_one = run_of[name](context)
+        lines += of_one
+        notes += notes_of_one
+    peaks = context["peaks"]
+    head = (
+        f"{datetime.date.today()}, {hardware()}, {arguments.rows:,} rows. "
+        f"In this run the machine multiplied matrices at {peaks['gemm'] / 1e9:.0f} GFLOP/s (torch) "
+        f"and decoded these Parquet files at {peaks['parquet'] / 1e9:.2f} GB/s (pyarrow)."
+    )
+    text = "\n".join([head, "", table(lines), "", *notes, ""])
+    print(text)
+    results = arguments.work / "results"
+    results.mkdir(exist_ok=True)
+    (results / "table.md").write_text(text)
+    (results / "results.json").write_text(json.dumps({"head": head, "lines": lines, "notes": notes}, indent=1))
+    (results / "bars.svg").write_text(bars(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+//! What follows from which class was predicted for which.
+
+use std::collections::BTreeMap;
+
+/// Counts of labels and predictions, class by class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confusion<K> {
+    rows: u64,
+    hits: u64,
+    classes: BTreeMap<K, ClassCounts>,
+}
+
+/// The rows of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClassCounts {
+    /// Rows that were predicted right.
+    pub hits: u64,
+    /// Rows whose label is the class.
+    pub labelled: u64,
+    /// Rows for which the class was predicted.
+    pub predicted: u64,
+}
+
+/// Precision, recall and their harmonic mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Scores {
+    /// The share of what was predicted that is right.
+    pub precision: f64,
+    /// The share of what is there that was predicted.
+    pub recall: f64,
+    /// 2 · precision · recall / (precision + recall).
+    pub f1: f64,
+}
+
+impl<K> Default for Confusion<K> {
+    fn default() -> Self {
+        Self {
+            rows: 0,
+            hits: 0,
+            classes: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Ord> Confusion<K> {
+    /// Counts that were kept elsewhere.
+    pub fn from_counts(rows: u64, classes: impl IntoIterator<Item = (K, ClassCounts)>) -> Self {
+        let classes: BTreeMap<K, ClassCounts> = classes.into_iter().collect();
+        Self {
+            rows,
+            hits: classes.values().map(|class| class.hits).sum(),
+            classes,
+        }
+    }
+
+    /// Counts a row. A label that is none of the classes is `None` and counts as wrong.
+    pub fn add(&mut self, label: Option<K>, predicted: K) {
+        let is_hit = label.as_ref() == Some(&predicted);
+        self.rows += 1;
+        self.hits += u64::from(is_hit);
+        if let Some(label) = label {
+            self.classes.entry(label).or_default().labelled += 1;
+        }
+        let class = self.classes.entry(predicted).or_default();
+        class.predicted += 1;
+        class.hits += u64::from(is_hit);
+    }
+
+    /// Adds the rows of another part.
+    pub fn merge(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.hits += other.hits;
+        for (class, counts) in other.classes {
+            let ours = self.classes.entry(class).or_default();
+            ours.hits += counts.hits;
+            ours.labelled += counts.labelled;
+            ours.predicted += counts.predicted;
+        }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The counts of each class that occurs, in order.
+    pub fn classes(&self) -> impl ExactSizeIterator<Item = (&K, &ClassCounts)> {
+        self.classes.iter()
+    }
+
+    /// The share of rows that were predicted right.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.rows > 0).then(|| ratio(self.hits, self.rows))
+    }
+
+    /// The mean scores of the classes that occur, each of the same weight (scikit-learn's `average='macro'`). Where
+    /// nothing could be right a score is 0 (`zero_division=0`).
+    pub fn macro_scores(&self) -> Option<Scores> {
+        if self.classes.is_empty() {
+            return None;
+        }
+        let mut sum = Scores::default();
+        for counts in self.classes.values() {
+            let scores = counts.scores();
+            sum.precision += scores.precision;
+            sum.recall += scores.recall;
+            sum.f1 += scores.f1;
+        }
+        let count = self.classes.len() as f64;
+        Some(Scores {
+            precision: sum.precision / count,
+            recall: sum.recall / count,
+            f1: sum.f1 / count,
+        })
+    }
+
+    /// The scores of one class (scikit-learn's `average='binary'` with this `pos_label`).
+    pub fn scores_of(&self, class: &K) -> Option<Scores> {
+        let counts = self.classes.get(class).copied().unwrap_or_default();
+        (self.rows > 0).then(|| counts.scores())
+    }
+}
+
+impl ClassCounts {
+    fn scores(self) -> Scores {
+        Scores {
+            precision: ratio(self.hits, self.predicted),
+            recall: ratio(self.hits, self.labelled),
+            f1: ratio(2 * self.hits, self.labelled + self.predicted),
+        }
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}

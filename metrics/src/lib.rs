@@ -1,0 +1,21 @@
+//! How good predictions are, as scikit-learn defines it.
+//!
+//! Each metric is an accumulator: rows are added one at a time, and two accumulators of two parts of the rows merge into
+//! that of all. Training, `evaluate` and the aggregate functions of SQL share them, so they agree.
+//!
+//! * [`Confusion`] accuracy, precision, recall, f1
+//! * [`LogLoss`] log loss
+//! * [`Ranking`] area under the ROC curve, average precision
+//! * [`Regression`] mean absolute and squared error, R², explained variance
+//!
+//! A metric of no rows is `None`.
+
+mod confusion;
+mod log_loss;
+mod ranking;
+mod regression;
+
+pub use confusion::{ClassCounts, Confusion, Scores};
+pub use log_loss::LogLoss;
+pub use ranking::Ranking;
+pub use regression::Regression;

@@ -1,0 +1,144 @@
+//! An aggregate function with a number as its result: what all metrics share.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use datafusion_common::{Result, exec_err, plan_err};
+use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature, Volatility,
+};
+
+use crate::doc::Doc;
+use crate::vector::type_name;
+
+/// How a metric differs from the others.
+pub(super) struct Metric {
+    pub(super) doc: Doc,
+    /// The types to which arguments of these types are brought; `None` if they are none for it.
+    pub(super) coerce: fn(&[DataType]) -> Option<Vec<DataType>>,
+    /// What the arguments are, for errors.
+    pub(super) takes: &'static str,
+    /// The types of what is kept between batches.
+    pub(super) state: fn() -> Vec<DataType>,
+    pub(super) accumulator: fn() -> Box<dyn Accumulator>,
+}
+
+pub(super) fn metric_function(metric: &'static Metric) -> AggregateUDF {
+    AggregateUDF::from(MetricFunction {
+        metric,
+        signature: Signature::user_defined(Volatility::Immutable),
+        documentation: metric.doc.documentation("Metrics"),
+    })
+}
+
+struct MetricFunction {
+    metric: &'static Metric,
+    signature: Signature,
+    documentation: Documentation,
+}
+
+impl std::fmt::Debug for MetricFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.metric.doc.name)
+    }
+}
+
+// There is one function of a name.
+impl PartialEq for MetricFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.metric.doc.name == other.metric.doc.name
+    }
+}
+
+impl Eq for MetricFunction {}
+
+impl Hash for MetricFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.metric.doc.name.hash(state);
+    }
+}
+
+impl AggregateUDFImpl for MetricFunction {
+    fn name(&self) -> &str {
+        self.metric.doc.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        match (self.metric.coerce)(types) {
+            Some(types) => Ok(types),
+            None => {
+                let found: Vec<String> = types.iter().map(type_name).collect();
+                plan_err!(
+                    "{} takes {}, found {}",
+                    self.metric.doc.name,
+                    self.metric.takes,
+                    if found.is_empty() {
+                        "nothing".to_owned()
+                    } else {
+                        found.join(" and ")
+                    }
+                )
+            }
+        }
+    }
+
+    fn accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok((self.metric.accumulator)())
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let types = (self.metric.state)().into_iter().enumerate();
+        Ok(types
+            .map(|(index, data_type)| {
+                Arc::new(Field::new(
+                    format!("{}[{index}]", args.name),
+                    data_type,
+                    true,
+                ))
+            })
+            .collect())
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}
+
+/// Whether a label of two classes can have this type.
+pub(super) fn is_binary_label(data_type: &DataType) -> bool {
+    data_type.is_integer() || matches!(data_type, DataType::Boolean | DataType::Null)
+}
+
+/// Which rows are positive: true, or 1.
+pub(super) fn positives(name: &str, labels: &ArrayRef) -> Result<BooleanArray> {
+    if !labels.data_type().is_integer() {
+        return Ok(cast(labels, &DataType::Boolean)?.as_boolean().clone());
+    }
+    let numbers = cast(labels, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>();
+    if let Some(other) = numbers
+        .iter()
+        .flatten()
+        .find(|label| !(0..=1).contains(label))
+    {
+        return exec_err!(
+            "{name}: labels are true and false or 1 and 0, found {other}; give a comparison such as label = {other}"
+        );
+    }
+    Ok(numbers
+        .iter()
+        .map(|label| label.map(|label| label == 1))
+        .collect())
+}

@@ -1,0 +1,99 @@
+//! A scalar function of vectors: its checks, so that a function's own file holds only what it computes.
+
+use std::hash::{Hash, Hasher};
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use datafusion_common::{Result, exec_err, plan_err};
+use datafusion_expr::{
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+
+use super::vectors::{Vectors, is_vector, type_name};
+use crate::doc::Doc;
+
+/// What a function of `N` vectors gives for so many rows.
+type Compute<const N: usize> = fn(&[Vectors; N], usize) -> Result<ArrayRef>;
+
+/// A function of `N` vectors.
+pub(super) fn vector_function<const N: usize>(
+    doc: &'static Doc,
+    returns: DataType,
+    compute: Compute<N>,
+) -> ScalarUDF {
+    ScalarUDF::from(VectorFunction {
+        doc,
+        returns,
+        compute,
+        signature: Signature::any(N, Volatility::Immutable),
+        documentation: doc.documentation("Vector functions"),
+    })
+}
+
+struct VectorFunction<const N: usize> {
+    doc: &'static Doc,
+    returns: DataType,
+    compute: Compute<N>,
+    signature: Signature,
+    documentation: Documentation,
+}
+
+impl<const N: usize> std::fmt::Debug for VectorFunction<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.doc.name)
+    }
+}
+
+// There is one function of a name.
+impl<const N: usize> PartialEq for VectorFunction<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.doc.name == other.doc.name
+    }
+}
+
+impl<const N: usize> Eq for VectorFunction<N> {}
+
+impl<const N: usize> Hash for VectorFunction<N> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.doc.name.hash(state);
+    }
+}
+
+impl<const N: usize> ScalarUDFImpl for VectorFunction<N> {
+    fn name(&self) -> &str {
+        self.doc.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types.iter().find(|data_type| !is_vector(data_type)) {
+            Some(other) => plan_err!(
+                "{} takes a list of numbers, found {}",
+                self.doc.name,
+                type_name(other)
+            ),
+            None => Ok(self.returns.clone()),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let vectors: Vec<Vectors> = args
+            .args
+            .iter()
+            .map(Vectors::of_argument)
+            .collect::<Result<_>>()?;
+        let Ok(vectors) = <[Vectors; N]>::try_from(vectors) else {
+            return exec_err!("{} takes {N} arguments", self.doc.name);
+        };
+        let rows = args.number_rows;
+        Ok(ColumnarValue::Array((self.compute)(&vectors, rows)?))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}

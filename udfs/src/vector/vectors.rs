@@ -1,0 +1,139 @@
+//! [`Vectors`]: one vector a row, whatever kind of list it lies in.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Float64Builder, LargeListArray, ListArray,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use datafusion_common::{Result, exec_err};
+use datafusion_expr::ColumnarValue;
+
+/// Whether a type is a list of numbers; so is NULL.
+pub(crate) fn is_vector(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            item.data_type().is_numeric() || item.data_type().is_null()
+        }
+        DataType::Null => true,
+        _ => false,
+    }
+}
+
+/// How a type is named in errors.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            format!("list of {}", type_name(item.data_type()))
+        }
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+fn item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Float64, true))
+}
+
+/// The type of a result that is a vector.
+pub(crate) fn vector_type() -> DataType {
+    DataType::List(item())
+}
+
+/// Vectors in double precision.
+pub(crate) struct Vectors {
+    lists: LargeListArray,
+    values: Float64Array,
+    is_constant: bool,
+}
+
+impl Vectors {
+    /// The vectors of a column.
+    pub(crate) fn new(array: &ArrayRef) -> Result<Self> {
+        let lists = cast(array, &DataType::LargeList(item()))?
+            .as_list::<i64>()
+            .clone();
+        let values = lists.values().as_primitive::<Float64Type>().clone();
+        Ok(Self {
+            lists,
+            values,
+            is_constant: false,
+        })
+    }
+
+    /// The vectors of an argument; a constant is not repeated for each row.
+    pub(crate) fn of_argument(argument: &ColumnarValue) -> Result<Self> {
+        match argument {
+            ColumnarValue::Array(array) => Self::new(array),
+            ColumnarValue::Scalar(scalar) => Ok(Self {
+                is_constant: true,
+                ..Self::new(&scalar.to_array()?)?
+            }),
+        }
+    }
+
+    /// The vector of a row; `None` if it is NULL or has a NULL element.
+    pub(crate) fn row(&self, row: usize) -> Option<&[f64]> {
+        let row = if self.is_constant { 0 } else { row };
+        if self.lists.is_null(row) {
+            return None;
+        }
+        let offsets = self.lists.value_offsets();
+        let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+        let has_null = self.values.null_count() > 0
+            && (start..end).any(|element| self.values.is_null(element));
+        (!has_null).then(|| &self.values.values()[start..end])
+    }
+}
+
+/// The two vectors of a row, which must be of one length.
+pub(crate) fn pair<'a>(
+    name: &str,
+    left: &'a Vectors,
+    right: &'a Vectors,
+    row: usize,
+) -> Result<Option<(&'a [f64], &'a [f64])>> {
+    let (Some(left), Some(right)) = (left.row(row), right.row(row)) else {
+        return Ok(None);
+    };
+    if left.len() != right.len() {
+        return exec_err!(
+            "{name} takes vectors of one length, found {} and {}",
+            left.len(),
+            right.len()
+        );
+    }
+    Ok(Some((left, right)))
+}
+
+/// Builds a column of vectors.
+#[derive(Default)]
+pub(crate) struct VectorsBuilder {
+    values: Float64Builder,
+    lengths: Vec<usize>,
+    valid: Vec<bool>,
+}
+
+impl VectorsBuilder {
+    pub(crate) fn push(&mut self, vector: Option<impl ExactSizeIterator<Item = f64>>) {
+        self.valid.push(vector.is_some());
+        self.lengths
+            .push(vector.as_ref().map_or(0, ExactSizeIterator::len));
+        if let Some(vector) = vector {
+            vector.for_each(|value| self.values.append_value(value));
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Result<ArrayRef> {
+        let offsets = OffsetBuffer::from_lengths(self.lengths);
+        let valid = NullBuffer::from(self.valid);
+        let values = Arc::new(self.values.finish());
+        Ok(Arc::new(ListArray::try_new(
+            item(),
+            offsets,
+            values,
+            Some(valid),
+        )?))
+    }
+}
