@@ -86,6 +86,10 @@ impl DataDir {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }

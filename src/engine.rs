@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::ScalarUDF;
@@ -55,6 +56,8 @@ pub struct EngineBuilder {
     data_dir: Option<PathBuf>,
     model_types: Vec<Arc<dyn ModelType>>,
     functions: Vec<Arc<ScalarUDF>>,
+    memory_limit: Option<usize>,
+    disk_limit: Option<u64>,
 }
 
 impl EngineBuilder {
@@ -79,6 +82,20 @@ impl EngineBuilder {
         self
     }
 
+    /// Memory in bytes that queries and trainings may take; what can spills to disk, the rest is an error.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Disk in bytes for what does not fit in memory.
+    #[must_use]
+    pub fn disk_limit(mut self, bytes: u64) -> Self {
+        self.disk_limit = Some(bytes);
+        self
+    }
+
     /// Opens the engine.
     ///
     /// # Errors
@@ -94,7 +111,7 @@ impl EngineBuilder {
             runs: Arc::new(RunLog::new(Arc::clone(&data))),
             gang: Arc::default(),
             runtime: Arc::new(ModelRuntime::new(self.model_types)?),
-            runtime_env: RuntimeEnvBuilder::new().build_arc()?,
+            runtime_env: runtime_env(self.memory_limit, self.disk_limit)?,
             functions: self.functions,
             data,
         };
@@ -104,6 +121,18 @@ impl EngineBuilder {
         engine.remove_orphans();
         Ok(engine)
     }
+}
+
+fn runtime_env(memory: Option<usize>, disk: Option<u64>) -> Result<Arc<RuntimeEnv>> {
+    let mut builder = RuntimeEnvBuilder::new();
+    if let Some(bytes) = memory {
+        // Each operator gets its share, so that one cannot starve the others.
+        builder = builder.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
+    }
+    if let Some(bytes) = disk {
+        builder = builder.with_max_temp_directory_size(bytes);
+    }
+    builder.build_arc()
 }
 
 impl Engine {

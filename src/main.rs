@@ -1,13 +1,15 @@
 //! The command line of `vatic`.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use datafusion::common::runtime::SpawnedTask;
+use tokio::runtime::Handle;
 use vatic::Engine;
-use vatic::repl::{Exit, Format, Source, run_batch, run_interactive};
+use vatic::repl::{
+    Exit, Format, Settings, Source, Start, When, has_color, run_batch, run_interactive,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,21 +18,125 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const STACK_BYTES: usize = 16 << 20;
 
 /// Train and run neural models inside SQL.
+///
+/// Without -c, -f or FILE a terminal gets a shell, and standard input is a script.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Arguments {
+    /// A file of statements; - is standard input.
+    #[arg(value_name = "FILE")]
+    script: Option<PathBuf>,
     /// Run these statements and leave; may be repeated.
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     commands: Vec<String>,
     /// Run the statements of this file and leave; may be repeated; - is standard input.
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// How rows are written.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    /// Run this file first. [default: init.sql in the user's configuration folder, if a person types]
+    #[arg(short, long, value_name = "FILE")]
+    rc: Vec<PathBuf>,
+    /// Run no file first.
+    #[arg(long, conflicts_with = "rc")]
+    no_rc: bool,
+    /// How rows are written. [default: box for a person, else table]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Write results to this file.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Say nothing but results and errors.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Rows shown of a table, or inf. [default: 40 for a person, else inf]
+    #[arg(long, value_name = "N", value_parser = limit)]
+    maxrows: Option<Limit>,
+    /// Width of a table, or inf. [default: that of the terminal]
+    #[arg(long, value_name = "N", value_parser = limit)]
+    max_width: Option<Limit>,
+    /// The text for NULL. [default: NULL, or nothing in CSV]
+    #[arg(long, value_name = "TEXT")]
+    null: Option<String>,
+    /// Leave out the names of columns.
+    #[arg(long)]
+    no_header: bool,
+    /// Whether to use colours.
+    #[arg(long, value_enum, default_value = "auto", default_missing_value = "always", num_args = 0..=1, require_equals = true)]
+    color: When,
+    /// Say how long each statement takes.
+    #[arg(long)]
+    timing: bool,
+    /// Whether to show a line while something runs.
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    progress: When,
+    /// Show long results without a pager.
+    #[arg(long)]
+    no_pager: bool,
+    /// Go on after an error; the exit code still tells of it.
+    #[arg(long)]
+    continue_on_error: bool,
+    /// Start no programs from \! and \e.
+    #[arg(long)]
+    safe: bool,
+    /// Show what errors are made of.
+    #[arg(long)]
+    verbose: bool,
+    /// Memory that queries may take, such as 500M or 8G. [default: no limit]
+    #[arg(short, long, value_name = "SIZE", value_parser = bytes)]
+    memory_limit: Option<u64>,
+    /// Disk that queries may take for what does not fit in memory. [default: 100G]
+    #[arg(short, long, value_name = "SIZE", value_parser = bytes)]
+    disk_limit: Option<u64>,
+    /// Rows of a batch.
+    #[arg(short, long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: Option<u32>,
+    /// The directory that paths begin at. [default: the current one]
+    #[arg(short = 'p', long, value_name = "DIR")]
+    data_path: Option<PathBuf>,
+    /// A setting of the session; may be repeated.
+    #[arg(long, value_name = "SETTING=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
     /// Where tables and models last; :memory: for nowhere. [default: the user's data folder]
     #[arg(long, value_name = "DIR", env = "VATIC_DATA_DIR")]
     data_dir: Option<PathBuf>,
+}
+
+/// A number, or none.
+#[derive(Debug, Clone, Copy)]
+struct Limit(Option<usize>);
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "inf" | "none" => Ok(Limit(None)),
+        number => match number.parse() {
+            Ok(number) if number > 0 => Ok(Limit(Some(number))),
+            _ => Err("a whole number from 1, or inf".into()),
+        },
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..]
+        .to_uppercase()
+        .trim_end_matches(['B', 'I'])
+    {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1u64 << 40,
+        _ => return Err("a size such as 500M or 8G".into()),
+    };
+    let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
+    let size = number.and_then(|number| number.checked_mul(unit));
+    size.ok_or_else(|| "a size such as 500M or 8G".into())
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().into(), value.into())),
+        _ => Err("a setting and its value, such as vatic.batch_size=1000".into()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -46,6 +152,8 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    // The statement that panicked fails with an error of its own; what a developer needs goes to the log.
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a bug")));
     let sources = sources(&arguments, &matches);
     match run(&arguments, sources) {
         Ok(exit) => ExitCode::from(exit.code()),
@@ -65,49 +173,112 @@ fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
     let mut builder = Engine::builder();
     match data_dir(arguments) {
         Some(path) if path.as_os_str() == ":memory:" => {}
-        Some(path) => builder = builder.data_dir(path),
+        // What --data-path changes must not move it.
+        Some(path) => builder = builder.data_dir(std::path::absolute(path)?),
         None => anyhow::bail!(
             "there is no data folder for this user; name one with --data-dir, or use :memory:"
         ),
     }
+    if let Some(bytes) = arguments.memory_limit {
+        builder = builder.memory_limit(usize::try_from(bytes)?);
+    }
+    if let Some(bytes) = arguments.disk_limit {
+        builder = builder.disk_limit(bytes);
+    }
+    if let Some(path) = &arguments.data_path {
+        std::env::set_current_dir(path)
+            .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    }
     let engine = builder.build()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let workers = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)
         .build()?;
-    let format = arguments.format;
-    let work = async move {
-        if !sources.is_empty() {
-            run_batch(&engine, sources, format).await
-        } else if std::io::stdin().is_terminal() {
-            run_interactive(&engine, format).await
-        } else {
-            run_batch(&engine, vec![Source::Stdin], format).await
+    let is_interactive = sources.is_empty() && std::io::stdin().is_terminal();
+    let start = start(arguments, is_interactive, workers.handle().clone());
+    // The shell has a thread of its own, so that it hears Ctrl-C whatever the workers do.
+    let shell = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let exit = shell.block_on(async {
+        match is_interactive {
+            true => run_interactive(&engine, start).await,
+            false if sources.is_empty() => run_batch(&engine, vec![Source::Stdin], start).await,
+            false => run_batch(&engine, sources, start).await,
         }
-    };
-    // On a task, whose thread has the large stack that the main thread has not.
-    let exit = runtime.block_on(async { SpawnedTask::spawn(work).await })?;
-    // A thread that still reads a file must not keep the process.
-    runtime.shutdown_background();
+    });
+    // A thread that still reads a file, or computes, must not keep the process.
+    shell.shutdown_background();
+    workers.shutdown_background();
     Ok(exit)
 }
 
-/// `-c` and `-f` in the order in which they were given.
+fn start(arguments: &Arguments, is_interactive: bool, workers: Handle) -> Start {
+    let mut settings = Settings::new(is_interactive);
+    settings.format = arguments.format.unwrap_or(settings.format);
+    settings.null.clone_from(&arguments.null);
+    settings.rows_max = arguments
+        .maxrows
+        .map_or(settings.rows_max, |Limit(limit)| limit);
+    if let Some(Limit(limit)) = arguments.max_width {
+        settings.width_max = Some(limit.unwrap_or(usize::MAX));
+    }
+    settings.with_header = !arguments.no_header;
+    settings.with_timing = (settings.with_timing || arguments.timing) && !arguments.quiet;
+    settings.with_footer = (settings.with_footer || arguments.timing) && !arguments.quiet;
+    settings.with_pager &= !arguments.no_pager;
+    settings.with_color = has_color(arguments.color);
+    settings.continues_on_error = arguments.continue_on_error;
+    settings.is_safe = arguments.safe;
+    settings.is_verbose = arguments.verbose;
+    settings.progress = match arguments.quiet {
+        true => When::Never,
+        false => arguments.progress,
+    };
+    let mut set = arguments.set.clone();
+    if let Some(rows) = arguments.batch_size {
+        set.push(("datafusion.execution.batch_size".into(), rows.to_string()));
+    }
+    Start {
+        workers,
+        settings,
+        start_up: start_up(arguments, is_interactive),
+        output: arguments.output.clone(),
+        set,
+    }
+}
+
+/// The files that are run first. A script means the same for everybody, so only a person's own file is looked for.
+fn start_up(arguments: &Arguments, is_interactive: bool) -> Vec<PathBuf> {
+    if !arguments.rc.is_empty() || arguments.no_rc || !is_interactive {
+        return arguments.rc.clone();
+    }
+    let own = dirs::config_dir().map(|directory| directory.join("vatic").join("init.sql"));
+    let datafusion = dirs::home_dir().map(|directory| directory.join(".datafusionrc"));
+    let known = own.into_iter().chain(datafusion);
+    known.filter(|path| path.is_file()).take(1).collect()
+}
+
+/// `-c` and `-f` in the order in which they were given, then the file without a flag.
 fn sources(arguments: &Arguments, matches: &ArgMatches) -> Vec<Source> {
     let at = |name: &str| matches.indices_of(name).into_iter().flatten();
     let commands = at("commands").zip(arguments.commands.iter().cloned().map(Source::Command));
-    let files = at("files").zip(
-        arguments
-            .files
-            .iter()
-            .map(|path| match path.as_os_str() == "-" {
-                true => Source::Stdin,
-                false => Source::File(path.clone()),
-            }),
-    );
+    let files = at("files").zip(arguments.files.iter().map(|path| file(path)));
     let mut sources: Vec<(usize, Source)> = commands.chain(files).collect();
     sources.sort_by_key(|(index, _)| *index);
-    sources.into_iter().map(|(_, source)| source).collect()
+    let script = arguments.script.iter().map(|path| file(path));
+    sources
+        .into_iter()
+        .map(|(_, source)| source)
+        .chain(script)
+        .collect()
+}
+
+fn file(path: &Path) -> Source {
+    match path.as_os_str() == "-" {
+        true => Source::Stdin,
+        false => Source::File(path.to_owned()),
+    }
 }
 
 fn data_dir(arguments: &Arguments) -> Option<PathBuf> {

@@ -1,20 +1,34 @@
-//! The shell: statements from a terminal, a file, an argument or standard input; results as tables or CSV.
+//! The shell: statements and commands from a terminal, a file, an argument or standard input.
 //!
-//! * `input` where statements come from, in a terminal
-//! * `batch` where they come from otherwise, and exit codes
-//! * `run` one statement: its rows, its error, Ctrl-C
+//! ```text
+//! terminal ─ input ─┐
+//!                   ├─ Shell: script ─ statement ─ output ─▶ screen, pager, file
+//! -c, -f, pipe ─ batch ┘         └─ command
+//! ```
+//! * `settings` how the shell shows things
+//! * `batch` where statements come from without a terminal, and exit codes
+//! * `input` where they come from in a terminal; `complete` what Tab offers, `highlight` colours
+//! * `shell` one session: scripts, statements, errors
+//! * `command` the list of commands
+//! * `signals` Ctrl-C, SIGTERM, SIGHUP
 //! * `output` rows as text
-//! * `progress` the line that a training shows while it runs
+//! * `progress` the line that is shown while something runs
 
 mod batch;
+mod command;
+mod complete;
+mod highlight;
 mod input;
 mod output;
 mod progress;
-mod run;
+mod settings;
+mod shell;
+mod signals;
 
-pub use batch::{Source, run_batch};
+pub use batch::{Source, Start, run_batch};
 pub use input::run_interactive;
 pub use output::Format;
+pub use settings::{Settings, When, has_color};
 
 /// How a process of the shell ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +41,8 @@ pub enum Exit {
     Usage,
     /// Ctrl-C.
     Interrupted,
+    /// Another signal.
+    Signal(u8),
 }
 
 impl Exit {
@@ -37,6 +53,31 @@ impl Exit {
             Self::Failure => 1,
             Self::Usage => 2,
             Self::Interrupted => 130,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// How a script goes on after a statement or a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// With the next one.
+    Next,
+    /// It failed, which was said.
+    Failed,
+    /// The user wants to leave.
+    Quit,
+    /// The program is to end.
+    Exit(Exit),
+}
+
+impl Flow {
+    /// The exit that a script ends with which does not go on.
+    fn exit(self) -> Exit {
+        match self {
+            Self::Next | Self::Quit => Exit::Success,
+            Self::Failed => Exit::Failure,
+            Self::Exit(exit) => exit,
         }
     }
 }

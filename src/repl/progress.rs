@@ -1,22 +1,37 @@
-//! The line that a training shows while it runs: epoch, losses, rows a second, time left.
+//! The line that is shown while something runs: of a training epoch, losses, rows a second and time left, of a query how
+//! long it runs and what it gave. It appears only after a while, so that short statements do not flicker.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vatic_ml::fit::Progress;
 
+use super::settings::When;
 use crate::train::{ProgressListener, TrainEvent};
 
 const DRAWS_PER_SECOND: u8 = 10;
+/// How long a statement runs before its line appears.
+const DELAY: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(200);
 
 /// A line on standard error, if that is a terminal.
 #[derive(Clone)]
 pub(super) struct ProgressLine {
     bar: Arc<Mutex<Option<ProgressBar>>>,
     last_loss: Arc<Mutex<String>>,
+    /// When the statement began; a line before its time would flicker.
+    began: Arc<Mutex<Instant>>,
+    /// Rows that the query gave so far.
+    rows: Arc<AtomicUsize>,
+    /// Whether all rows are there, or go to the screen as they come.
+    is_done: Arc<AtomicBool>,
     is_shown: bool,
 }
 
@@ -29,12 +44,63 @@ impl fmt::Debug for ProgressLine {
 }
 
 impl ProgressLine {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(when: When) -> Self {
         Self {
             bar: Arc::default(),
             last_loss: Arc::default(),
-            is_shown: io::stderr().is_terminal(),
+            began: Arc::new(Mutex::new(Instant::now())),
+            rows: Arc::default(),
+            is_done: Arc::default(),
+            is_shown: match when {
+                When::Auto => io::stderr().is_terminal(),
+                When::Always => true,
+                When::Never => false,
+            },
         }
+    }
+
+    /// Shows how long a statement runs, until the task that it gives is dropped.
+    pub(super) fn waiting(&self) -> Option<SpawnedTask<()>> {
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.rows.store(0, Ordering::Relaxed);
+        self.is_done.store(false, Ordering::Relaxed);
+        let line = self.clone();
+        self.is_shown.then(|| {
+            SpawnedTask::spawn(async move {
+                loop {
+                    tokio::time::sleep(TICK).await;
+                    line.tick();
+                }
+            })
+        })
+    }
+
+    fn tick(&self) {
+        let elapsed = self.elapsed();
+        let is_training = !self
+            .last_loss
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
+        if elapsed < DELAY || is_training {
+            return;
+        }
+        let rows = match self.rows.load(Ordering::Relaxed) {
+            0 => String::new(),
+            rows => format!(", {rows} rows"),
+        };
+        self.draw(
+            format!(
+                "running for {}{rows}; Ctrl-C cancels",
+                duration(elapsed.as_secs_f64())
+            ),
+            None,
+        );
+    }
+
+    fn elapsed(&self) -> Duration {
+        let began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        began.elapsed()
     }
 
     /// What a session is to call.
@@ -49,6 +115,11 @@ impl ProgressLine {
         }
         match event {
             TrainEvent::Reading { model, rows } => {
+                self.lock_loss(|loss| {
+                    if loss.is_empty() {
+                        loss.push(' ');
+                    }
+                });
                 self.draw(format!("{model}: reading, {rows} rows"), None)
             }
             TrainEvent::Training {
@@ -98,7 +169,19 @@ impl ProgressLine {
         }
     }
 
+    fn lock_loss(&self, change: impl FnOnce(&mut String)) {
+        change(
+            &mut self
+                .last_loss
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
     fn draw(&self, message: String, share: Option<f64>) {
+        if self.elapsed() < DELAY || self.is_done.load(Ordering::Relaxed) {
+            return;
+        }
         let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         let bar = bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(
@@ -130,16 +213,32 @@ impl ProgressLine {
             .clear();
     }
 
-    /// The stream, before whose first row the line is taken away.
-    pub(super) fn pause_on_first_row(
+    /// The stream, whose rows are counted. Once they are all there, or `are_shown` as they come, the line is taken away.
+    pub(super) fn watch(
         &self,
         rows: SendableRecordBatchStream,
+        are_shown: bool,
     ) -> SendableRecordBatchStream {
         use futures::StreamExt;
-        let line = self.clone();
         let schema = rows.schema();
-        let stream = rows.inspect(move |_| line.clear());
-        Box::pin(datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(schema, stream))
+        let (line, at_end) = (self.clone(), self.clone());
+        let rows = rows.inspect(move |batch| {
+            if let Ok(batch) = batch {
+                line.rows.fetch_add(batch.num_rows(), Ordering::Relaxed);
+            }
+            if are_shown {
+                line.end();
+            }
+        });
+        // A stream that ends with nothing but the removal of the line.
+        let end = futures::stream::once(async move { at_end.end() });
+        let rows = rows.chain(end.filter_map(|()| std::future::ready(None)));
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+    }
+
+    fn end(&self) {
+        self.is_done.store(true, Ordering::Relaxed);
+        self.clear();
     }
 }
 

@@ -25,7 +25,9 @@ pub(crate) mod script;
 mod statement;
 
 pub(crate) use parser::parse;
-pub(crate) use rewrite::{model_argument, prepare_relations, relation_function, with_cause};
+pub(crate) use rewrite::{
+    RELATION_FUNCTIONS, model_argument, prepare_relations, relation_function, with_cause,
+};
 pub(crate) use statement::{
     AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, TrainingQuery,
     quoted,

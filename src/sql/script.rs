@@ -21,14 +21,100 @@ pub(crate) fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError>
     Tokenizer::new(&GenericDialect {}, text).tokenize_with_location()
 }
 
+/// What a script is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Item<'a> {
+    /// A statement.
+    Statement(Piece<'a>),
+    /// A command of the shell: a line that begins with a backslash, or with a dot and a letter; or what follows a
+    /// statement from a backslash on to the end of its line.
+    Command {
+        /// The command as it stands, from its backslash or dot on.
+        text: &'a str,
+        /// Its line in the script, from 0.
+        line: u64,
+    },
+}
+
 /// The statements of a script, without empty ones. A rest that does not tokenise is one piece: its error shows when it
 /// is parsed.
 pub(crate) fn split(script: &str) -> Vec<Piece<'_>> {
     let lines = LineStarts::new(script);
     let mut pieces = Vec::new();
+    cut(script, 0, script.len(), &lines, &mut pieces);
+    pieces
+}
+
+/// The statements and commands of a script.
+pub(crate) fn items(script: &str) -> Vec<Item<'_>> {
+    let lines = LineStarts::new(script);
+    let mut items = Vec::new();
     let mut start = 0;
-    for end in semicolons(script).into_iter().chain([script.len()]) {
-        let text = &script[start..end];
+    while start < script.len() {
+        let command = first_command(&script[start..]).map(|at| start + at);
+        let mut pieces = Vec::new();
+        cut(
+            script,
+            start,
+            command.unwrap_or(script.len()),
+            &lines,
+            &mut pieces,
+        );
+        items.extend(pieces.into_iter().map(Item::Statement));
+        let Some(begin) = command else { break };
+        let end = script[begin..]
+            .find('\n')
+            .map_or(script.len(), |length| begin + length);
+        items.push(Item::Command {
+            text: script[begin..end].trim_end(),
+            line: lines.line_of(begin),
+        });
+        start = end;
+    }
+    items
+}
+
+/// Where the first command of a text begins. What a command holds need not tokenise, so the text is read up to it only.
+fn first_command(text: &str) -> Option<usize> {
+    let lines = LineStarts::new(text);
+    let mut tokens = Vec::new();
+    let _ = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
+    let mut is_start = true;
+    for token in &tokens {
+        match &token.token {
+            Token::Backslash => return Some(lines.offset_of(token.span.start)),
+            Token::Whitespace(_) => {}
+            Token::SemiColon => is_start = true,
+            Token::Period if is_start => {
+                let at = lines.offset_of(token.span.start);
+                let is_word = text[at + 1..].starts_with(|c: char| c.is_ascii_alphabetic());
+                if is_word {
+                    return Some(at);
+                }
+                is_start = false;
+            }
+            _ => is_start = false,
+        }
+    }
+    // An odd quote in a command at the very beginning leaves no tokens at all.
+    let trimmed = text.trim_start();
+    let is_first = trimmed.starts_with('\\') && tokens.is_empty();
+    is_first.then(|| text.len() - trimmed.len())
+}
+
+/// Cuts `script[start..end]` at its semicolons.
+fn cut<'a>(
+    script: &'a str,
+    start: usize,
+    end: usize,
+    lines: &LineStarts,
+    pieces: &mut Vec<Piece<'a>>,
+) {
+    let part = &script[start..end];
+    let ends = semicolons(part).into_iter().map(|at| (start + at, true));
+    let mut begin = start;
+    for (end, is_complete) in ends.chain([(end, false)]) {
+        let text = &script[begin.min(end)..end];
         let is_blank = tokenize(text).is_ok_and(|tokens| {
             tokens
                 .iter()
@@ -36,21 +122,21 @@ pub(crate) fn split(script: &str) -> Vec<Piece<'_>> {
         });
         if !is_blank {
             let trimmed = text.trim_start();
-            let begin = end - trimmed.len();
-            let is_complete = end < script.len();
             pieces.push(Piece {
                 text: trimmed.trim_end(),
-                line: lines.line_of(begin),
+                line: lines.line_of(end - trimmed.len()),
                 is_complete,
             });
         }
-        start = (end + 1).min(script.len());
+        begin = end + 1;
     }
-    pieces
 }
 
-/// Whether a text typed so far ends with a semicolon, or cannot be helped by typing on.
+/// Whether a text typed so far ends with a semicolon or a command, or cannot be helped by typing on.
 pub(crate) fn is_complete(text: &str) -> bool {
+    if matches!(items(text).last(), Some(Item::Command { .. })) {
+        return true;
+    }
     match tokenize(text) {
         Ok(tokens) => {
             let is_significant =
@@ -129,6 +215,33 @@ mod tests {
                 "SELECT ';'",
                 "-- a; b\nSELECT \"a;b\" /* ; */ FROM t",
                 "SELECT $$;$$"
+            ]
+        );
+    }
+
+    #[test]
+    fn commands_stand_on_lines_of_their_own_or_end_a_statement() {
+        let script = "\\o it's.csv\nSELECT 1;\n.mode csv\n-- a\n  \\timing on\nSELECT\n 2 \\gx\nSELECT 'a\\b', .5; \\q";
+        let found: Vec<String> = items(script)
+            .into_iter()
+            .map(|item| match item {
+                Item::Statement(piece) => {
+                    format!("{}: {} {}", piece.line, piece.text, piece.is_complete)
+                }
+                Item::Command { text, line } => format!("{line}: {text}"),
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "0: \\o it's.csv",
+                "1: SELECT 1 true",
+                "2: .mode csv",
+                "4: \\timing on",
+                "5: SELECT\n 2 false",
+                "6: \\gx",
+                "7: SELECT 'a\\b', .5 true",
+                "7: \\q"
             ]
         );
     }

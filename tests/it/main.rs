@@ -5,6 +5,7 @@
 mod data_dir;
 mod examples;
 mod shell;
+mod terminal;
 mod tidy;
 
 use std::path::Path;

@@ -179,3 +179,330 @@ fn of_files_that_disagree_the_error_names_one() {
     std::fs::write(directory.path().join("p/three.parquet"), "no Parquet").unwrap();
     assert!(fails(memory(), &[&create], 1).contains("file three.parquet: "));
 }
+
+/// Runs a script from standard input with these flags; returns standard output, standard error and the exit code.
+fn script(script: &str, arguments: &[&str]) -> (String, String, i32) {
+    let mut command = assert_cmd::Command::from_std(vatic(memory()));
+    let output = command
+        .args(arguments)
+        .write_stdin(script)
+        .output()
+        .unwrap();
+    let code = output.status.code().unwrap_or(-1);
+    (text(&output.stdout), text(&output.stderr), code)
+}
+
+#[track_caller]
+fn check_output(text: &str, arguments: &[&str], expected: &str) {
+    let (output, error, code) = script(text, arguments);
+    assert_eq!(output, expected, "{error}");
+    assert_eq!(code, 0, "{error}");
+}
+
+const TWO_ROWS: &str = "SELECT * FROM (VALUES (1, 'a|b', 1.5), (20, NULL, 'NaN'::double)) AS t(id, name, x) ORDER BY id";
+
+#[test]
+fn every_format_writes_the_same_rows() {
+    for (format, expected) in [
+        (
+            "table",
+            "+----+------+-----+\n| id | name | x   |\n+----+------+-----+\n|  1 | a|b  | 1.5 |\n| 20 | NULL | NaN |\n+----+------+-----+\n",
+        ),
+        (
+            "box",
+            "┌───────┬──────┬─────────┐\n│ id    │ name │ x       │\n│ int64 │ text │ float64 │\n├───────┼──────┼─────────┤\n\
+             │     1 │ a|b  │     1.5 │\n│    20 │ NULL │     NaN │\n└───────┴──────┴─────────┘\n",
+        ),
+        ("csv", "id,name,x\n1,a|b,1.5\n20,,NaN\n"),
+        ("tsv", "id\tname\tx\n1\ta|b\t1.5\n20\t\tNaN\n"),
+        (
+            "json",
+            "[{\"id\":1,\"name\":\"a|b\",\"x\":1.5},{\"id\":20,\"name\":null,\"x\":null}]\n",
+        ),
+        (
+            "nd-json",
+            "{\"id\":1,\"name\":\"a|b\",\"x\":1.5}\n{\"id\":20,\"name\":null,\"x\":null}\n",
+        ),
+        (
+            "markdown",
+            "| id | name | x |\n| ---: | --- | ---: |\n| 1 | a\\|b | 1.5 |\n| 20 | NULL | NaN |\n",
+        ),
+        (
+            "vertical",
+            "-[ RECORD 1 ]\nid   | 1\nname | a|b\nx    | 1.5\n-[ RECORD 2 ]\nid   | 20\nname | NULL\nx    | NaN\n",
+        ),
+        ("none", ""),
+    ] {
+        check_output(TWO_ROWS, &["--format", format], expected);
+    }
+    check_output("SELECT 1 AS a WHERE false", &["--format", "json"], "[]\n");
+    check_output("SELECT 1 AS a WHERE false", &["--format", "csv"], "a\n");
+    check_output("SELECT 1 AS a WHERE false", &["--format", "jsonl"], "");
+}
+
+#[test]
+fn flags_change_how_rows_are_written() {
+    let csv = |arguments: &[&str]| script(TWO_ROWS, &[&["--format", "csv"], arguments].concat()).0;
+    assert_eq!(csv(&["--null", "-"]), "id,name,x\n1,a|b,1.5\n20,-,NaN\n");
+    assert_eq!(csv(&["--no-header"]), "1,a|b,1.5\n20,,NaN\n");
+    let (output, ..) = script(
+        "SELECT * FROM generate_series(1, 9)",
+        &["--maxrows", "4", "--no-header"],
+    );
+    assert_eq!(output, "+---+\n| 1 |\n| 2 |\n| · |\n| 8 |\n| 9 |\n+---+\n");
+    let wide = "SELECT 'a very long text that has to be cut' AS a, 2 AS b, 3 AS c, 4 AS d, 5 AS e";
+    let (output, ..) = script(wide, &["--max-width", "30"]);
+    assert!(
+        output.lines().all(|line| line.chars().count() <= 30),
+        "{output}"
+    );
+    assert!(output.contains("a very lo…"), "{output}");
+    let vector = "SELECT make_array(1.0, 2, 3, 4, 5, 6, 7, 8, 9, 10) AS v";
+    assert!(script(vector, &[]).0.contains("9.0, 10.0]"));
+    assert!(
+        script(&format!("\\pset vectors short\n{vector}"), &[])
+            .0
+            .contains("4.0000, … 10]")
+    );
+}
+
+#[test]
+fn what_is_not_data_goes_to_standard_error() {
+    let (output, error, _) = script("SELECT 1 AS a", &["--timing", "--format", "csv"]);
+    assert_eq!(output, "a\n1\n");
+    assert!(error.starts_with("1 row. Elapsed 0."), "{error}");
+    let (_, error, _) = script("SELECT 1 AS a", &["--timing", "-q"]);
+    assert!(error.is_empty(), "{error}");
+    let (_, error, code) = script("SELECT x", &["--color"]);
+    assert!(error.starts_with("\u{1b}[1;31merror[42703]:"), "{error:?}");
+    assert_eq!(code, 1);
+    assert!(script("SELECT x", &[]).1.starts_with("error[42703]:"));
+}
+
+#[test]
+fn commands_work_in_scripts() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(
+        at("part.sql"),
+        "#!/usr/bin/env vatic\nSELECT 'part' AS v;\n\\q\n",
+    )
+    .unwrap();
+    let text = format!(
+        ".mode csv\n\\echo hello 'two words'\n\\i {part}\nSELECT 1 AS a \\g {out}\nSELECT 2 AS b;\n\\x on\nSELECT 3 AS c;\n\\x off\n\
+         \\set vatic.batch_size 77\n\\show vatic.batch_size\n\\o {other}\nSELECT 4 AS d;\n\\o\nSELECT 5 AS e \\watch 0.01 2\n\\explain SELECT 6;\n",
+        part = at("part.sql"),
+        out = at("out.csv"),
+        other = at("other.csv"),
+    );
+    let (output, error, code) = script(&text, &[]);
+    assert_eq!(code, 0, "{error}");
+    let expected = "hello two words\nv\npart\nb\n2\n-[ RECORD 1 ]\nc | 3\nname,value\nvatic.batch_size,77\ne\n5\ne\n5\nplan_type,plan\n";
+    assert!(output.starts_with(expected), "{output}");
+    assert_eq!(std::fs::read_to_string(at("out.csv")).unwrap(), "a\n1\n");
+    assert_eq!(std::fs::read_to_string(at("other.csv")).unwrap(), "d\n4\n");
+}
+
+#[test]
+fn commands_that_show_what_there_is() {
+    let text = "CREATE TABLE t (a INT, b TEXT);\n.mode csv\n\\d\n\\d t\n\\dn\n\\df l2_n\n\\h softmax\n\\conninfo\n\\? timing\n\\pset\n";
+    let (output, error, code) = script(text, &[]);
+    assert_eq!(code, 0, "{error}");
+    for expected in [
+        "public,t,BASE TABLE",
+        "a,Int32,YES",
+        "schema\nml\npublic\n",
+        "l2_normalize,scalar,the vector divided by its Euclidean length",
+        "softmax(vector)",
+        "all work in this process",
+        "\\timing .timer",
+        "maxrows,inf",
+    ] {
+        assert!(output.contains(expected), "{expected}: {output}");
+    }
+}
+
+#[test]
+fn commands_with_an_error_end_a_script_with_code_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = directory.path().join("own.sql");
+    std::fs::write(&own, format!("\\i {}\n", own.display())).unwrap();
+    for (command, expected) in [
+        ("\\timng", "the nearest name is \"\\timing\""),
+        ("\\i /nowhere.sql", "/nowhere.sql: No such file"),
+        ("\\i .", "it is a directory"),
+        (
+            &format!("\\i {}", own.display()),
+            "include each other more than 50 deep",
+        ),
+        ("\\o /nowhere/x", "/nowhere/x: "),
+        (".mode xml", "there is no format \"xml\" among table, box"),
+        ("\\pset nul x", "the nearest name is \"null\""),
+        ("\\timing maybe", "takes on or off, found maybe"),
+        ("\\set vatic.nonsense 1", "vatic.nonsense"),
+        ("\\g", "there is no statement before it"),
+        ("SELECT 1 \\timing", "is not ended by a semicolon"),
+        ("\\echo 'open", "a quote is not closed"),
+        ("\\h sofmax", "the nearest name is \"softmax\""),
+        ("\\! exit 3", "ended with exit status: 3"),
+    ] {
+        let (output, error, code) = script(&format!("\n{command}\nSELECT 'not run'"), &[]);
+        assert_eq!(code, 1, "{command}: {error}");
+        assert!(error.contains(expected), "{command}: {error}");
+        assert!(!output.contains("not run"), "{command}");
+    }
+    let (_, error, _) = script("\n\n\\timng", &[]);
+    assert!(
+        error.contains("LINE 3: \\timng") || error.starts_with("error[42601]"),
+        "{error}"
+    );
+    let (_, error, code) = script("\\! true", &["--safe"]);
+    assert!(error.contains("--safe forbids") && code == 1, "{error}");
+}
+
+#[test]
+fn a_script_may_go_on_after_errors() {
+    let text = "SELECT nonsense;\n\\nonsense\nSELECT 2 AS b";
+    let (output, error, code) = script(text, &["--continue-on-error", "--format", "csv"]);
+    assert_eq!((output.as_str(), code), ("b\n2\n", 1));
+    assert_eq!(error.matches("error[").count(), 2, "{error}");
+    assert_eq!(script(text, &["--format", "csv"]).0, "");
+}
+
+#[test]
+fn settings_come_from_flags_and_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let rc = directory.path().join("rc.sql");
+    std::fs::write(&rc, "SET vatic.batch_size = 5;").unwrap();
+    let show = "SHOW vatic.batch_size";
+    let rc = rc.to_str().unwrap();
+    assert!(script(show, &["--rc", rc]).0.contains("| 5 "));
+    assert!(
+        script(show, &["--set", "vatic.batch_size=6"])
+            .0
+            .contains("| 6 ")
+    );
+    let rows = script("SHOW datafusion.execution.batch_size", &["-b", "99"]).0;
+    assert!(rows.contains("| 99 "), "{rows}");
+    let out = directory.path().join("out.csv");
+    check_output(
+        "SELECT 1 AS a",
+        &["--format", "csv", "-o", out.to_str().unwrap()],
+        "",
+    );
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "a\n1\n");
+    let file = directory.path().join("file.sql");
+    std::fs::write(&file, "SELECT 'from a file' AS v").unwrap();
+    check_output(
+        "",
+        &["--format", "csv", file.to_str().unwrap()],
+        "v\nfrom a file\n",
+    );
+    // Paths begin at the directory of --data-path.
+    let text = "COPY (SELECT 1 AS a) TO 'there.csv'";
+    assert_eq!(
+        script(text, &["-p", directory.path().to_str().unwrap()]).2,
+        0
+    );
+    assert!(directory.path().join("there.csv").exists());
+}
+
+#[test]
+fn bad_flags_have_code_2_and_say_what_they_take() {
+    for (arguments, expected) in [
+        (&["--set", "nonsense=1"][..], "nonsense"),
+        (
+            &["--set", "vatic.batch_size"],
+            "such as vatic.batch_size=1000",
+        ),
+        (&["--maxrows", "0"], "a whole number from 1, or inf"),
+        (&["--memory-limit", "8X"], "such as 500M or 8G"),
+        (
+            &["--format", "csv", "--format", "json"],
+            "cannot be used multiple times",
+        ),
+        (&["--rc", "/nowhere.sql"], "/nowhere.sql"),
+        (&["--rc", "x", "--no-rc"], "cannot be used with"),
+        (&["-o", "/nowhere/x"], "/nowhere/x"),
+        (&["-p", "/nowhere"], "/nowhere"),
+        (&["-c"], "a value is required"),
+        (&["--batch-size", "0"], "0 is not in"),
+    ] {
+        let (output, error, code) = script("SELECT 1", arguments);
+        assert_eq!(code, 2, "{arguments:?}: {error}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+        assert!(output.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_pipe_gets_its_answer_before_it_ends() {
+    use std::io::{BufRead, BufReader};
+    let mut child = vatic(memory())
+        .args(["--format", "csv"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    for number in 0..3 {
+        // A statement ends within a string only for those who do not read it.
+        writeln!(input, "SELECT 'a;\nb' || {number} AS v\n;").unwrap();
+        for expected in ["v".to_owned(), "\"a;".to_owned(), format!("b{number}\"")] {
+            assert_eq!(output.next().unwrap().unwrap(), expected);
+        }
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_no_script_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("binary");
+    std::fs::write(&path, [0u8, 159, 146, 150, 10, 1, 2]).unwrap();
+    assert!(fails_with_file(&path).contains("not UTF-8: byte 1, in line 1"));
+    std::fs::write(&path, [b"SELECT '".to_vec(), vec![b'x'; 65 << 20]].concat()).unwrap();
+    assert!(fails_with_file(&path).contains("a statement is longer than 64 MiB, from line 1 on"));
+}
+
+fn fails_with_file(path: &Path) -> String {
+    let output = vatic(memory()).arg("-f").arg(path).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    text(&output.stderr)
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_end_a_script() {
+    for (name, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        // While a statement runs, and while the script is waited for.
+        for statement in [
+            "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b;\n",
+            "",
+        ] {
+            let mut child = vatic(memory())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut input = child.stdin.take().unwrap();
+            input.write_all(b"\\echo ready\n").unwrap();
+            let mut ready = [0; 6];
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+            input.write_all(statement.as_bytes()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let sent = Command::new("kill")
+                .args([name, &child.id().to_string()])
+                .status();
+            assert!(sent.unwrap().success());
+            assert_eq!(
+                child.wait().unwrap().code(),
+                Some(code),
+                "{name} {statement:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,580 @@
+//! The commands of the shell: one list, from which help and completion derive.
+//!
+//! A command is a line that begins with a backslash, in a terminal as in scripts; the names with a dot are those that
+//! users of sqlite3 and duckdb know. Some end a statement in place of its semicolon.
+
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::record_batch::RecordBatch;
+
+use super::Flow;
+use super::batch::read_file;
+use super::output::Target;
+use super::shell::{Shell, say};
+use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::session::rows;
+use crate::sql::{quoted, with_cause};
+
+/// A command.
+#[derive(Debug)]
+pub(super) struct Command {
+    /// What it is called, the name that help shows first.
+    pub(super) names: &'static [&'static str],
+    /// What it takes, for help.
+    pub(super) usage: &'static str,
+    pub(super) help: &'static str,
+    /// What it takes, for completion.
+    pub(super) takes: Takes,
+    action: Action,
+}
+
+/// What a command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    Nothing,
+    Text,
+    Switch,
+    Table,
+    Function,
+    Path,
+    Format,
+    PrintSetting,
+    Setting,
+    Command,
+    /// The statement before it.
+    Statement,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Help,
+    Quit,
+    Describe,
+    Tables,
+    Schemas,
+    Functions,
+    Models,
+    FunctionHelp,
+    Include,
+    Output,
+    /// A print setting of this name.
+    Print(&'static str),
+    PrintSetting,
+    Run,
+    RunExpanded,
+    Watch,
+    Explain,
+    Edit,
+    History,
+    Set,
+    Show,
+    Info,
+    Quiet,
+    Directory,
+    Program,
+    Echo,
+}
+
+const fn command(
+    names: &'static [&'static str],
+    (usage, help): (&'static str, &'static str),
+    takes: Takes,
+    action: Action,
+) -> Command {
+    Command {
+        names,
+        usage,
+        help,
+        takes,
+        action,
+    }
+}
+
+/// Every command.
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = &[
+    command(&["\\?", ".help"], ("[command]", "this list"), Takes::Command, Action::Help),
+    command(&["\\q", ".quit", ".exit"], ("", "leave"), Takes::Nothing, Action::Quit),
+    command(&["\\d", ".schema"], ("[name]", "tables and models, or the columns of one"), Takes::Table, Action::Describe),
+    command(&["\\dt", ".tables"], ("", "tables and views"), Takes::Nothing, Action::Tables),
+    command(&["\\dm", ".models"], ("", "models"), Takes::Nothing, Action::Models),
+    command(&["\\dn"], ("", "schemas"), Takes::Nothing, Action::Schemas),
+    command(&["\\df"], ("[part of name]", "functions"), Takes::Function, Action::Functions),
+    command(&["\\h"], ("[function]", "what a function does, or what statements there are"), Takes::Function, Action::FunctionHelp),
+    command(&["\\i", ".read"], ("file", "run the statements of a file"), Takes::Path, Action::Include),
+    command(&["\\o", ".output"], ("[file]", "write results to a file, or to the screen again"), Takes::Path, Action::Output),
+    command(&["\\g"], ("[file]", "end and run a statement, or the last one again; its result to a file"), Takes::Statement, Action::Run),
+    command(&["\\gx", "\\G"], ("[file]", "as \\g, each row as a record"), Takes::Statement, Action::RunExpanded),
+    command(&["\\watch"], ("[seconds [times]]", "run a statement again and again"), Takes::Statement, Action::Watch),
+    command(&["\\explain"], ("[query]", "the plan of a query, or of the last one"), Takes::Statement, Action::Explain),
+    command(&["\\e", ".edit"], ("", "edit the last statement in $VISUAL or $EDITOR and run it"), Takes::Nothing, Action::Edit),
+    command(&["\\s"], ("", "the statements so far"), Takes::Nothing, Action::History),
+    command(&["\\x"], ("[on|off]", "show each row as a record"), Takes::Switch, Action::Print("expanded")),
+    command(&["\\pset"], ("[setting [value]]", "how results are shown"), Takes::PrintSetting, Action::PrintSetting),
+    command(&[".mode"], ("format", "the format of results"), Takes::Format, Action::Print("format")),
+    command(&[".nullvalue"], ("text", "the text for NULL"), Takes::Text, Action::Print("null")),
+    command(&[".headers"], ("on|off", "whether columns are named"), Takes::Switch, Action::Print("header")),
+    command(&[".maxrows"], ("number|inf", "rows shown of a table"), Takes::Text, Action::Print("maxrows")),
+    command(&["\\timing", ".timer"], ("[on|off]", "say how long statements take"), Takes::Switch, Action::Print("timing")),
+    command(&["\\quiet"], ("[on|off]", "say nothing but results and errors"), Takes::Switch, Action::Quiet),
+    command(&["\\set"], ("setting value", "change a setting of the session"), Takes::Setting, Action::Set),
+    command(&["\\show"], ("[setting]", "settings of the session"), Takes::Setting, Action::Show),
+    command(&["\\conninfo"], ("", "version, data directory, cores"), Takes::Nothing, Action::Info),
+    command(&["\\echo", ".print"], ("text", "write a text"), Takes::Text, Action::Echo),
+    command(&["\\cd", ".cd"], ("[directory]", "change the directory that paths begin at"), Takes::Path, Action::Directory),
+    command(&["\\!", ".shell"], ("command", "run a program"), Takes::Text, Action::Program),
+];
+
+/// What the statements are, for `\h`.
+const STATEMENTS: &str = "\
+TRAIN [OR REPLACE] MODEL name TARGET column OPTIONS (model_type = '…', …) AS query
+SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), confusion_matrix(model, input), training_info(model)
+SHOW MODELS, SHOW VERSIONS IN MODEL name, DESCRIBE MODEL name, SHOW CREATE MODEL name
+ALTER MODEL name SET DEFAULT_VERSION = n | VERSION n SET ALIAS = name | RENAME TO name | SET COMMENT = '…'
+DROP MODEL [IF EXISTS] name [VERSION n]
+CREATE EXTERNAL TABLE name STORED AS PARQUET | CSV | JSON LOCATION '…', CREATE TABLE, CREATE VIEW, INSERT INTO, COPY … TO '…'
+SHOW TABLES, DESCRIBE table, EXPLAIN [ANALYZE] statement, SET setting = value, SHOW setting, PREPARE, EXECUTE
+docs/sql.md has all of them with examples.
+";
+
+/// Runs the command `text`, which may end the statement `pending`.
+pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) -> Result<Flow> {
+    let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let rest = rest.trim().trim_end_matches(';').trim_end();
+    let command = find(name)?;
+    if let Some(statement) = pending
+        && !matches!(
+            command.action,
+            Action::Run | Action::RunExpanded | Action::Watch | Action::Explain
+        )
+    {
+        let message =
+            format!("the statement before {name} is not ended by a semicolon: {statement}");
+        return Err(sql_err(SqlState::Syntax, message));
+    }
+    let arguments = arguments(rest)?;
+    let first = arguments.first().map(String::as_str);
+    let needs = |what: &str| sql_err(SqlState::Syntax, format!("{name} takes {what}"));
+    match command.action {
+        Action::Help => help(shell, first)?,
+        Action::Quit => return Ok(Flow::Quit),
+        Action::Describe => describe(shell, first).await?,
+        Action::Tables => shell.query(TABLES).await?,
+        Action::Models => shell.query("SHOW MODELS").await?,
+        Action::Schemas => shell.query(SCHEMAS).await?,
+        Action::Functions => functions(shell, first.unwrap_or_default()).await?,
+        Action::FunctionHelp => function_help(shell, first)?,
+        Action::Include => {
+            let path = first.ok_or_else(|| needs("a file"))?;
+            return include(shell, path).await;
+        }
+        Action::Output => {
+            shell.target = match first {
+                Some(path) => Target::file(path)?,
+                None => Target::Stdout,
+            };
+        }
+        Action::Print(setting) => shell.settings.set(setting, first)?,
+        Action::PrintSetting => match first {
+            Some(setting) => {
+                let value = arguments.get(1).map(String::as_str);
+                shell.settings.set(setting, value)?;
+            }
+            None => print_settings(shell).await?,
+        },
+        Action::Run | Action::RunExpanded => {
+            let is_expanded = command.action == Action::RunExpanded;
+            return run_statement(shell, pending, first, is_expanded).await;
+        }
+        Action::Watch => return watch(shell, pending, &arguments).await,
+        Action::Explain => {
+            let query = match (pending, rest) {
+                (Some(query), _) => query.to_owned(),
+                (None, "") => shell.last()?,
+                (None, query) => query.to_owned(),
+            };
+            return Ok(shell.statement(&format!("EXPLAIN {query}")).await);
+        }
+        Action::Edit => return edit(shell).await,
+        Action::History => {
+            let history = shell.history.lock().map(|history| history.join("\n"));
+            shell.print(&history.unwrap_or_default())?;
+        }
+        Action::Set => {
+            let setting = first.ok_or_else(|| needs("a setting and a value"))?;
+            let value = arguments
+                .get(1)
+                .ok_or_else(|| needs("a setting and a value"))?;
+            let statement = format!("SET {setting} = {}", quoted(value));
+            return Ok(shell.statement(&statement).await);
+        }
+        Action::Show => {
+            let statement = format!("SHOW {}", first.unwrap_or("ALL"));
+            return Ok(shell.statement(&statement).await);
+        }
+        Action::Info => {
+            let info = shell.info();
+            shell.print(&info)?;
+        }
+        Action::Quiet => {
+            let is_quiet = match first {
+                Some("off") => false,
+                Some("on") | None => true,
+                Some(_) => return Err(needs("on or off")),
+            };
+            shell.settings.with_footer = !is_quiet;
+            shell.settings.with_timing = !is_quiet;
+        }
+        Action::Directory => {
+            let home = dirs::home_dir().map(|home| home.to_string_lossy().into_owned());
+            let path = first
+                .map(str::to_owned)
+                .or(home)
+                .ok_or_else(|| needs("a directory"))?;
+            std::env::set_current_dir(&path).map_err(|error| io_err(&path, &error))?;
+        }
+        Action::Program => program(shell, rest)?,
+        Action::Echo => shell.print(&arguments.join(" "))?,
+    }
+    Ok(Flow::Next)
+}
+
+fn find(name: &str) -> Result<&'static Command> {
+    let names = || COMMANDS.iter().flat_map(|command| command.names);
+    let found = COMMANDS
+        .iter()
+        .find(|command| command.names.contains(&name));
+    found.ok_or_else(|| {
+        let what = format!("there is no command {name}");
+        let message = with_cause(what, name, names().copied());
+        sql_err(SqlState::Syntax, format!("{message}; \\? lists all"))
+    })
+}
+
+/// Words, of which one with blanks stands in quotes.
+fn arguments(text: &str) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let (word, after) = match first {
+            '\'' | '"' => rest[1..].split_once(first).ok_or_else(|| {
+                sql_err(SqlState::Syntax, format!("a quote is not closed in {text}"))
+            })?,
+            _ => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        };
+        words.push(word.to_owned());
+        rest = after.trim_start();
+    }
+    Ok(words)
+}
+
+const TABLES: &str = "SELECT table_schema AS schema, table_name AS name, table_type AS type FROM information_schema.tables \
+                      WHERE table_schema NOT IN ('information_schema', 'ml') ORDER BY schema, name";
+const SCHEMAS: &str =
+    "SELECT schema_name AS schema FROM information_schema.schemata ORDER BY schema";
+
+fn help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
+    let commands: Vec<&Command> = match name {
+        Some(name) => {
+            let with_backslash = format!("\\{name}");
+            vec![find(name).or_else(|error| find(&with_backslash).map_err(|_| error))?]
+        }
+        None => COMMANDS.iter().collect(),
+    };
+    let mut text = String::new();
+    if name.is_none() {
+        text.push_str(
+            "Type SQL and end it with a semicolon. Ctrl-C cancels what runs, Tab completes.\n\n",
+        );
+    }
+    for command in commands {
+        let names = command.names.join(" ");
+        text.push_str(&format!(
+            "  {names:<20} {:<20} {}\n",
+            command.usage, command.help
+        ));
+    }
+    if name.is_none() {
+        text.push_str("\nFormats: ");
+        text.push_str(&super::output::Format::names().join(", "));
+        text.push_str("\n\\h lists statements.");
+    }
+    shell.print(text.trim_end())
+}
+
+async fn describe(shell: &mut Shell, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else {
+        shell.query(TABLES).await?;
+        return shell.query("SHOW MODELS").await;
+    };
+    // A model may have the name that no table has.
+    match shell.query(&format!("DESCRIBE {name}")).await {
+        Err(error) => {
+            let of_model = shell.query(&format!("DESCRIBE MODEL {name}")).await;
+            of_model.map_err(|_| error)
+        }
+        found => found,
+    }
+}
+
+async fn functions(shell: &mut Shell, part: &str) -> Result<()> {
+    let state = shell.session().context().state();
+    let mut known: Vec<(String, &str, String)> = Vec::new();
+    let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    for (name, function) in state.scalar_functions() {
+        let docs = function
+            .documentation()
+            .map(|docs| first_line(&docs.description));
+        known.push((name.clone(), "scalar", docs.unwrap_or_default()));
+    }
+    for (name, function) in state.aggregate_functions() {
+        let docs = function
+            .documentation()
+            .map(|docs| first_line(&docs.description));
+        known.push((name.clone(), "aggregate", docs.unwrap_or_default()));
+    }
+    for (name, function) in state.window_functions() {
+        let docs = function
+            .documentation()
+            .map(|docs| first_line(&docs.description));
+        known.push((name.clone(), "window", docs.unwrap_or_default()));
+    }
+    for name in crate::sql::RELATION_FUNCTIONS {
+        known.push(((*name).to_owned(), "relation", "stands in FROM".to_owned()));
+    }
+    known.retain(|(name, ..)| name.contains(&part.to_lowercase()));
+    known.sort();
+    let column = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
+    let names = column(known.iter().map(|(name, ..)| name.clone()).collect());
+    let kinds = column(
+        known
+            .iter()
+            .map(|(_, kind, _)| (*kind).to_owned())
+            .collect(),
+    );
+    let texts = column(known.into_iter().map(|(.., text)| text).collect());
+    let batch =
+        RecordBatch::try_from_iter([("name", names), ("kind", kinds), ("description", texts)])?;
+    shell.write(rows(batch)).await
+}
+
+fn function_help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else {
+        return shell.print(STATEMENTS.trim_end());
+    };
+    let name = name.trim_end_matches(['(', ')']).to_lowercase();
+    let state = shell.session().context().state();
+    let scalar = state
+        .scalar_functions()
+        .get(&name)
+        .map(|f| f.documentation().cloned());
+    let aggregate = state
+        .aggregate_functions()
+        .get(&name)
+        .map(|f| f.documentation().cloned());
+    let window = state
+        .window_functions()
+        .get(&name)
+        .map(|f| f.documentation().cloned());
+    if crate::sql::RELATION_FUNCTIONS.contains(&name.as_str()) {
+        return shell.print(STATEMENTS.lines().nth(1).unwrap_or_default());
+    }
+    let Some(found) = scalar.or(aggregate).or(window) else {
+        let names = state
+            .scalar_functions()
+            .keys()
+            .chain(state.aggregate_functions().keys());
+        let what = format!("there is no function \"{name}\"");
+        let message = with_cause(what, &name, names.map(String::as_str));
+        return Err(sql_err(SqlState::NoSuchModel, message));
+    };
+    let Some(docs) = found else {
+        return shell.print(&format!("{name}: a function without documentation"));
+    };
+    let mut text = format!("{}\n  {}\n", docs.syntax_example, docs.description.trim());
+    for (argument, meaning) in docs.arguments.iter().flatten() {
+        text.push_str(&format!("  {argument}: {}\n", meaning.trim()));
+    }
+    if let Some(example) = &docs.sql_example {
+        text.push_str(&format!(
+            "\n{}\n",
+            example.replace("```sql", "").replace("```", "").trim()
+        ));
+    }
+    shell.print(text.trim_end())
+}
+
+async fn include(shell: &mut Shell, path: &str) -> Result<Flow> {
+    if shell.depth >= super::shell::INCLUDES_MAX {
+        let message = format!(
+            "{path}: files include each other more than {} deep",
+            super::shell::INCLUDES_MAX
+        );
+        return Err(sql_err(SqlState::Io, message));
+    }
+    let script = read_file(Path::new(path))?;
+    shell.depth += 1;
+    let flow = Box::pin(shell.script(&script)).await;
+    shell.depth -= 1;
+    Ok(match flow {
+        // The end of a file is not that of the session.
+        Flow::Quit => Flow::Next,
+        flow => flow,
+    })
+}
+
+async fn print_settings(shell: &mut Shell) -> Result<()> {
+    let all = shell.settings.describe();
+    let column = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
+    let names = column(all.iter().map(|(name, ..)| (*name).to_owned()).collect());
+    let takes = column(all.iter().map(|(.., takes)| (*takes).to_owned()).collect());
+    let values = column(all.into_iter().map(|(_, value, _)| value).collect());
+    let batch =
+        RecordBatch::try_from_iter([("setting", names), ("value", values), ("takes", takes)])?;
+    shell.write(rows(batch)).await
+}
+
+async fn run_statement(
+    shell: &mut Shell,
+    pending: Option<&str>,
+    file: Option<&str>,
+    is_expanded: bool,
+) -> Result<Flow> {
+    let statement = pending.map_or_else(|| shell.last(), |pending| Ok(pending.to_owned()))?;
+    let was_expanded = shell.settings.is_expanded;
+    shell.settings.is_expanded |= is_expanded;
+    let before = match file {
+        Some(path) => Some(std::mem::replace(&mut shell.target, Target::file(path)?)),
+        None => None,
+    };
+    let flow = shell.statement(&statement).await;
+    shell.settings.is_expanded = was_expanded;
+    if let Some(before) = before {
+        shell.target = before;
+    }
+    Ok(flow)
+}
+
+async fn watch(shell: &mut Shell, pending: Option<&str>, arguments: &[String]) -> Result<Flow> {
+    let statement = pending.map_or_else(|| shell.last(), |pending| Ok(pending.to_owned()))?;
+    let number = |index: usize, default: f64| match arguments.get(index) {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|number| *number > 0.0)
+            .ok_or_else(|| {
+                sql_err(
+                    SqlState::Syntax,
+                    format!("\\watch takes seconds and times, found {text}"),
+                )
+            }),
+    };
+    let (seconds, times) = (number(0, 2.0)?.min(86_400.0), number(1, f64::INFINITY)?);
+    let mut run = 0.0;
+    loop {
+        let flow = shell.statement(&statement).await;
+        run += 1.0;
+        if !matches!(flow, Flow::Next) || run >= times {
+            return Ok(flow);
+        }
+        let pause = tokio::time::sleep(Duration::from_secs_f64(seconds));
+        tokio::select! {
+            () = pause => {}
+            exit = shell.signals.stopped() => return Ok(exit.flow(shell.is_interactive)),
+        }
+    }
+}
+
+async fn edit(shell: &mut Shell) -> Result<Flow> {
+    refuse_if_safe(shell, "\\e")?;
+    let failed = |error: std::io::Error| io_err("editor", &error);
+    let file = tempfile::Builder::new()
+        .suffix(".sql")
+        .tempfile()
+        .map_err(failed)?;
+    std::fs::write(file.path(), shell.last().unwrap_or_default()).map_err(failed)?;
+    let editor = ["VISUAL", "EDITOR"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    let editor = editor.unwrap_or_else(|| "vi".into());
+    let mut words = editor.split_whitespace();
+    let status = Process::new(words.next().unwrap_or("vi"))
+        .args(words)
+        .arg(file.path())
+        .status()
+        .map_err(|error| io_err(format!("editor {editor}"), &error))?;
+    if !status.success() {
+        return Err(sql_err(
+            SqlState::Io,
+            format!("editor {editor} ended with {status}"),
+        ));
+    }
+    let script = read_file(file.path())?;
+    say(&format!("{}\n", script.trim_end()));
+    Ok(Box::pin(shell.script(&script)).await)
+}
+
+fn program(shell: &Shell, command: &str) -> Result<()> {
+    refuse_if_safe(shell, "\\!")?;
+    let status = Process::new("sh")
+        .args(["-c", command])
+        .stdin(if shell.is_interactive {
+            Stdio::inherit()
+        } else {
+            Stdio::null()
+        })
+        .status()
+        .map_err(|error| io_err("sh", &error))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(sql_err(
+            SqlState::Io,
+            format!("{command} ended with {status}"),
+        )),
+    }
+}
+
+fn refuse_if_safe(shell: &Shell, name: &str) -> Result<()> {
+    match shell.settings.is_safe {
+        true => Err(sql_err(
+            SqlState::Unsupported,
+            format!("{name} starts a program, which --safe forbids"),
+        )),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_words_or_quoted() {
+        assert_eq!(
+            arguments("null 'no value' x").unwrap(),
+            ["null", "no value", "x"]
+        );
+        assert_eq!(arguments(" \"a b\"c ").unwrap(), ["a b", "c"]);
+        assert!(arguments("'open").is_err());
+    }
+
+    #[test]
+    fn a_slip_is_told_the_nearest_command() {
+        let error = find("\\timng").unwrap_err().to_string();
+        assert!(error.contains("\\timing"), "{error}");
+    }
+
+    #[test]
+    fn no_two_commands_share_a_name() {
+        let mut names: Vec<_> = COMMANDS.iter().flat_map(|command| command.names).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,533 @@
+//! What Tab offers: names that may stand at the cursor.
+//!
+//! [`context`] reads the statement up to the cursor, without a parser, which would only know complete statements;
+//! [`Completion`] knows the names.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::catalog::CatalogProvider;
+use datafusion::common::config::ConfigOptions;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use vatic_ml::options::{Activation, Optimizer, Schedule};
+
+use super::command::{COMMANDS, Takes};
+use super::output::Format;
+use super::settings::PRINT_SETTINGS;
+use crate::catalog::CATALOG;
+use crate::model::DEFAULT_SCHEMA;
+use crate::session::Session;
+use crate::sql::RELATION_FUNCTIONS;
+use crate::train::OPTIONS;
+
+/// Nothing that Tab asks for may take longer.
+const PATIENCE: Duration = Duration::from_millis(100);
+const CANDIDATES_MAX: usize = 500;
+
+/// Words that begin or join the parts of a statement. SQL has hundreds more, which would only hide these.
+#[rustfmt::skip]
+const KEYWORDS: &[&str] = &[
+    "ALTER MODEL", "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "COMMENT", "COPY", "CREATE EXTERNAL TABLE", "CREATE MODEL",
+    "CREATE SCHEMA", "CREATE TABLE", "CREATE VIEW", "CROSS JOIN", "DEALLOCATE", "DESC", "DESCRIBE", "DESCRIBE MODEL", "DISTINCT",
+    "DROP MODEL", "DROP SCHEMA", "DROP TABLE", "DROP VIEW", "ELSE", "END", "EXCEPT", "EXECUTE", "EXISTS", "EXPLAIN",
+    "EXPLAIN ANALYZE", "FALSE", "FILTER", "FROM", "FULL JOIN", "GROUP BY", "HAVING", "IF EXISTS", "IF NOT EXISTS", "ILIKE", "IN",
+    "INNER JOIN", "INSERT INTO", "INTERSECT", "IS NOT NULL", "IS NULL", "JOIN", "LEFT JOIN", "LIKE", "LIMIT", "LOCATION", "NOT",
+    "NULL", "NULLS FIRST", "NULLS LAST", "OFFSET", "ON", "OPTIONS", "OR", "OR REPLACE", "ORDER BY", "OVER", "PARTITION BY",
+    "PREPARE", "RESET", "RIGHT JOIN", "SELECT", "SET", "SHOW", "SHOW CREATE MODEL", "SHOW MODELS", "SHOW TABLES",
+    "SHOW VERSIONS IN MODEL", "STORED AS", "TABLE", "TARGET", "THEN", "TO", "TRAIN MODEL", "TRAIN OR REPLACE MODEL", "TRUE",
+    "UNION ALL", "USING", "VALUES", "WHEN", "WHERE", "WITH",
+];
+
+/// What may stand at the cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Context {
+    /// A command of the shell.
+    Command,
+    /// What a command takes.
+    Argument(Takes),
+    /// A path in quotes.
+    Path,
+    /// A name in OPTIONS of a training.
+    OptionName,
+    /// A value of that option, in quotes.
+    OptionValue(String),
+    /// A name after SET or SHOW.
+    Setting,
+    Table,
+    Model,
+    /// A column of this table or alias.
+    ColumnOf(String),
+    /// Keywords, functions, tables, and columns of the tables that the statement names.
+    Any,
+}
+
+/// The words of a statement: identifiers and keywords as typed, signs, and strings with their quote.
+fn words(text: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    let _ = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
+    let tokens = tokens.iter().map(|token| &token.token);
+    let words = tokens.filter(|token| !matches!(token, Token::Whitespace(_)));
+    words.map(ToString::to_string).collect()
+}
+
+/// What may stand after `text`, and the word that is begun there.
+fn context(text: &str) -> (Context, String) {
+    let trimmed = text.trim_start();
+    if trimmed.starts_with('\\') || trimmed.starts_with('.') {
+        return command_context(trimmed);
+    }
+    if let Some(open) = open_quote(text) {
+        return quoted_context(&text[..open], &text[open + 1..]);
+    }
+    let is_word = |c: char| c.is_alphanumeric() || "_.@".contains(c);
+    let start = text.rfind(|c| !is_word(c)).map_or(0, |at| {
+        at + text[at..].chars().next().map_or(1, char::len_utf8)
+    });
+    let word = &text[start..];
+    let before = words(&text[..start]);
+    let is = |back: usize, word: &str| {
+        before
+            .len()
+            .checked_sub(back)
+            .and_then(|at| before.get(at))
+            .is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    let is_any = |back: usize, words: &[&str]| words.iter().any(|word| is(back, word));
+    let context = if is_in_options(&before) {
+        match is(1, "(") || is(1, ",") {
+            true => Context::OptionName,
+            false => Context::Any,
+        }
+    } else if is(1, "(") && is_any(2, RELATION_FUNCTIONS) {
+        Context::Model
+    } else if is(1, ",") && is(3, "(") && is_any(4, RELATION_FUNCTIONS) {
+        Context::Table
+    } else if is_any(1, &["SET", "RESET"]) || (is(1, "SHOW") && word.contains('.')) {
+        Context::Setting
+    } else if is(1, "MODEL") && !is_any(2, &["TRAIN", "CREATE", "REPLACE"]) {
+        Context::Model
+    } else if is_any(
+        1,
+        &["FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "VIEW", "COPY"],
+    ) {
+        Context::Table
+    } else if let Some((qualifier, _)) = word.rsplit_once('.') {
+        Context::ColumnOf(qualifier.to_owned())
+    } else {
+        Context::Any
+    };
+    (context, word.to_owned())
+}
+
+fn command_context(text: &str) -> (Context, String) {
+    let Some(end) = text.find(char::is_whitespace) else {
+        return (Context::Command, text.to_owned());
+    };
+    let name = &text[..end];
+    let command = COMMANDS
+        .iter()
+        .find(|command| command.names.contains(&name));
+    let argument = text[end..]
+        .rsplit(char::is_whitespace)
+        .next()
+        .unwrap_or_default();
+    let is_first = text[end..].split_whitespace().count() <= usize::from(!argument.is_empty());
+    let takes = match command.map(|command| command.takes) {
+        Some(Takes::PrintSetting) if !is_first => {
+            let is_format = text[end..].split_whitespace().next() == Some("format");
+            if is_format {
+                Takes::Format
+            } else {
+                Takes::Nothing
+            }
+        }
+        Some(takes) => takes,
+        None => Takes::Nothing,
+    };
+    (Context::Argument(takes), argument.to_owned())
+}
+
+/// Where a single quote is that nobody has closed.
+fn open_quote(text: &str) -> Option<usize> {
+    let mut open = None;
+    for (at, c) in text.char_indices().filter(|(_, c)| *c == '\'') {
+        open = match open {
+            None => Some(at),
+            Some(_) => None,
+        };
+        debug_assert_eq!(c, '\'');
+    }
+    open
+}
+
+fn quoted_context(before: &str, begun: &str) -> (Context, String) {
+    let before = words(before);
+    let name = match before.as_slice() {
+        [.., name, equals] if equals == "=" && is_in_options(&before) => name.to_lowercase(),
+        _ => return (Context::Path, begun.to_owned()),
+    };
+    (Context::OptionValue(name), begun.to_owned())
+}
+
+/// Whether the last open parenthesis is that of a training's OPTIONS.
+fn is_in_options(before: &[String]) -> bool {
+    let is_training = before.iter().any(|word| word.eq_ignore_ascii_case("MODEL"));
+    let mut depth = 0;
+    for (at, word) in before.iter().enumerate().rev() {
+        match word.as_str() {
+            ")" => depth += 1,
+            "(" if depth == 0 => {
+                let is_options = at > 0 && before[at - 1].eq_ignore_ascii_case("OPTIONS");
+                return is_options && is_training;
+            }
+            "(" => depth -= 1,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The tables that a statement names after FROM and JOIN, and what they are called there.
+fn tables_in(statement: &str) -> Vec<(String, String)> {
+    let words = words(statement);
+    let mut tables = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        if !["FROM", "JOIN", "INTO", "UPDATE"]
+            .iter()
+            .any(|k| word.eq_ignore_ascii_case(k))
+        {
+            continue;
+        }
+        let mut at = at + 1;
+        let Some(mut name) = words.get(at).filter(|name| is_name(name)).cloned() else {
+            continue;
+        };
+        while words.get(at + 1).is_some_and(|dot| dot == ".") {
+            at += 2;
+            name = format!("{name}.{}", words.get(at).map_or("", String::as_str));
+        }
+        let mut alias = words.get(at + 1);
+        if alias.is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
+            alias = words.get(at + 2);
+        }
+        let alias = alias.filter(|alias| is_name(alias) && !is_keyword(alias));
+        let short = name.rsplit('.').next().unwrap_or(&name).to_owned();
+        tables.push((alias.cloned().unwrap_or(short), name));
+    }
+    tables
+}
+
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '"')
+}
+
+fn is_keyword(word: &str) -> bool {
+    matches!(Token::make_word(word, None), Token::Word(word) if word.keyword != Keyword::NoKeyword)
+}
+
+/// The names that a session knows.
+#[derive(Debug)]
+pub(super) struct Completion {
+    session: Session,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Completion {
+    pub(super) fn new(session: Session, runtime: tokio::runtime::Handle) -> Self {
+        Self { session, runtime }
+    }
+
+    /// The length of the word before the cursor that is completed, and what it may become. `before` is what was typed of
+    /// the statement up to the cursor, `after` what follows it.
+    pub(super) fn candidates(&self, before: &str, after: &str) -> (usize, Vec<String>) {
+        let (context, word) = context(before);
+        let statement = format!("{before} {after}");
+        let word_part = match &context {
+            Context::ColumnOf(_) => word.rsplit('.').next().unwrap_or_default(),
+            _ => &word,
+        };
+        let known = self.known(&context, word_part, &statement);
+        let is_lower = !word_part.chars().any(char::is_uppercase);
+        let mut candidates: Vec<String> = known
+            .into_iter()
+            .map(|candidate| match candidate {
+                Candidate::Name(name) => name,
+                // In the case in which the word was begun; nothing typed means upper case.
+                Candidate::Keyword(word) if is_lower && !word_part.is_empty() => {
+                    word.to_lowercase()
+                }
+                Candidate::Keyword(word) => word.to_owned(),
+            })
+            .filter(|candidate| starts_with(candidate, word_part))
+            .collect();
+        candidates.sort();
+        candidates.dedup();
+        candidates.truncate(CANDIDATES_MAX);
+        (word_part.len(), candidates)
+    }
+
+    fn known(&self, context: &Context, word: &str, statement: &str) -> Vec<Candidate> {
+        let names = |names: Vec<String>| names.into_iter().map(Candidate::Name).collect();
+        match context {
+            Context::Command => {
+                let all = COMMANDS.iter().flat_map(|command| command.names);
+                names(all.map(|name| (*name).to_owned()).collect())
+            }
+            Context::Argument(takes) => names(self.arguments(*takes, word)),
+            Context::Path => names(paths(word)),
+            Context::OptionName => {
+                let all = OPTIONS.iter();
+                names(all.map(|(name, ..)| format!("{name} = ")).collect())
+            }
+            Context::OptionValue(name) => names(self.option_values(name)),
+            Context::Setting => names(self.settings()),
+            Context::Table => {
+                let mut known = self.tables();
+                known.extend(RELATION_FUNCTIONS.iter().map(|name| format!("{name}(")));
+                names(known)
+            }
+            Context::Model => names(self.models()),
+            Context::ColumnOf(qualifier) => {
+                let of_alias = tables_in(statement);
+                let table = of_alias.iter().find(|(alias, _)| alias == qualifier);
+                let table = table.map_or(qualifier, |(_, table)| table);
+                // It may also be a schema, whose tables are meant.
+                let tables = self.tables().into_iter();
+                let prefix = format!("{qualifier}.");
+                let mut known: Vec<String> = tables
+                    .filter_map(|table| table.strip_prefix(&prefix).map(str::to_owned))
+                    .collect();
+                known.extend(self.columns(table));
+                names(known)
+            }
+            Context::Any => {
+                let mut known: Vec<Candidate> = KEYWORDS
+                    .iter()
+                    .map(|word| Candidate::Keyword(word))
+                    .collect();
+                let functions = self.functions().into_iter();
+                known.extend(functions.map(|name| Candidate::Name(format!("{name}("))));
+                let named = tables_in(statement);
+                if named.is_empty() && !word.is_empty() {
+                    // Columns come before FROM is typed.
+                    let columns = self.columns_of_all(&self.tables());
+                    known.extend(columns.into_iter().map(Candidate::Name));
+                }
+                for (alias, table) in named {
+                    known.push(Candidate::Name(alias));
+                    known.extend(self.columns(&table).into_iter().map(Candidate::Name));
+                }
+                known
+            }
+        }
+    }
+
+    fn arguments(&self, takes: Takes, word: &str) -> Vec<String> {
+        match takes {
+            Takes::Nothing | Takes::Text | Takes::Statement => Vec::new(),
+            Takes::Switch => vec!["on".into(), "off".into()],
+            Takes::Table => [self.tables(), self.models()].concat(),
+            Takes::Function => self.functions(),
+            Takes::Path => paths(word),
+            Takes::Format => Format::names(),
+            Takes::PrintSetting => PRINT_SETTINGS
+                .iter()
+                .map(|(name, _)| (*name).to_owned())
+                .collect(),
+            Takes::Setting => self.settings(),
+            Takes::Command => COMMANDS
+                .iter()
+                .map(|command| command.names[0].to_owned())
+                .collect(),
+        }
+    }
+
+    fn option_values(&self, name: &str) -> Vec<String> {
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        match name {
+            "model_type" => owned(self.session.engine().runtime().model_type_names()),
+            "activation" => owned(Activation::ALL.iter().map(|(name, _)| *name).collect()),
+            "optimizer" => owned(Optimizer::ALL.iter().map(|(name, _)| *name).collect()),
+            "lr_schedule" => owned(Schedule::ALL.iter().map(|(name, _)| *name).collect()),
+            "data_split_method" => owned(vec!["hash", "column", "none"]),
+            "null_handling" => owned(vec!["error", "skip", "impute"]),
+            "device" => owned(vec!["auto", "cpu"]),
+            _ => Vec::new(),
+        }
+    }
+
+    fn settings(&self) -> Vec<String> {
+        let state = self.session.context().state();
+        let options: &ConfigOptions = state.config_options();
+        options
+            .entries()
+            .into_iter()
+            .map(|entry| entry.key)
+            .collect()
+    }
+
+    pub(super) fn functions(&self) -> Vec<String> {
+        let state = self.session.context().state();
+        let mut names: Vec<String> = state.scalar_functions().keys().cloned().collect();
+        names.extend(state.aggregate_functions().keys().cloned());
+        names.extend(state.window_functions().keys().cloned());
+        names.extend(RELATION_FUNCTIONS.iter().map(|name| (*name).to_owned()));
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn models(&self) -> Vec<String> {
+        let registry = self.session.engine().registry();
+        let models = registry.list().unwrap_or_default();
+        models.iter().map(|(name, _)| name.short()).collect()
+    }
+
+    fn catalog(&self) -> Option<Arc<dyn CatalogProvider>> {
+        self.session.context().catalog(CATALOG)
+    }
+
+    fn tables(&self) -> Vec<String> {
+        let Some(catalog) = self.catalog() else {
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for schema in catalog.schema_names() {
+            let of_schema = catalog.schema(&schema).map(|schema| schema.table_names());
+            let is_default = schema == DEFAULT_SCHEMA;
+            tables.extend(of_schema.unwrap_or_default().into_iter().map(|table| {
+                if is_default {
+                    table
+                } else {
+                    format!("{schema}.{table}")
+                }
+            }));
+        }
+        tables
+    }
+
+    /// The columns of as many tables of the user as open soon enough.
+    fn columns_of_all(&self, tables: &[String]) -> Vec<String> {
+        let began = Instant::now();
+        let own = tables.iter().filter(|table| !table.contains('.'));
+        own.take_while(|_| began.elapsed() < PATIENCE)
+            .flat_map(|table| self.columns(table))
+            .collect()
+    }
+
+    /// The columns of a table, if it opens soon enough.
+    fn columns(&self, table: &str) -> Vec<String> {
+        let (schema, table) = table.rsplit_once('.').unwrap_or((DEFAULT_SCHEMA, table));
+        let Some(schema) = self.catalog().and_then(|catalog| catalog.schema(schema)) else {
+            return Vec::new();
+        };
+        let table = table.trim_matches('"').to_owned();
+        let open = async move { tokio::time::timeout(PATIENCE, schema.table(&table)).await };
+        match self.runtime.block_on(open) {
+            Ok(Ok(Some(table))) => {
+                let schema = table.schema();
+                schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone())
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+enum Candidate {
+    Name(String),
+    Keyword(&'static str),
+}
+
+fn starts_with(candidate: &str, word: &str) -> bool {
+    candidate
+        .get(..word.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+/// Files and folders whose path begins so.
+fn paths(begun: &str) -> Vec<String> {
+    let (folder, _) = begun
+        .rsplit_once('/')
+        .map_or(("", begun), |(folder, name)| (folder, name));
+    let prefix = if begun.contains('/') {
+        format!("{folder}/")
+    } else {
+        String::new()
+    };
+    let directory = if prefix.is_empty() { "./" } else { &prefix };
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let end = if entry.path().is_dir() { "/" } else { "" };
+        (!name.starts_with('.')).then(|| format!("{prefix}{name}{end}"))
+    });
+    named.take(CANDIDATES_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Context, word: &str) {
+        assert_eq!(context(text), (expected, word.to_owned()), "{text}");
+    }
+
+    #[test]
+    fn the_place_decides_what_is_offered() {
+        check("", Context::Any, "");
+        check("sel", Context::Any, "sel");
+        check("SELECT * FROM pe", Context::Table, "pe");
+        check("SELECT a FROM x JOIN ", Context::Table, "");
+        check("SELECT p.na", Context::ColumnOf("p".into()), "p.na");
+        check("SELECT * FROM predict(", Context::Model, "");
+        check("SELECT * FROM predict(m, t", Context::Table, "t");
+        check("DROP MODEL ch", Context::Model, "ch");
+        check("TRAIN MODEL ch", Context::Any, "ch");
+        check("SET vatic.ba", Context::Setting, "vatic.ba");
+        let train = "TRAIN MODEL m TARGET y OPTIONS (";
+        check(train, Context::OptionName, "");
+        check(
+            &format!("{train}epochs = 3, lea"),
+            Context::OptionName,
+            "lea",
+        );
+        check(
+            &format!("{train}model_type = 'dnn"),
+            Context::OptionValue("model_type".into()),
+            "dnn",
+        );
+        check(
+            &format!("{train}epochs = 3) AS SELECT * FROM "),
+            Context::Table,
+            "",
+        );
+        check("COPY t TO 'out/a", Context::Path, "out/a");
+        check("SELECT 'it''s' FROM ", Context::Table, "");
+    }
+
+    #[test]
+    fn commands_take_what_they_take() {
+        check("\\ti", Context::Command, "\\ti");
+        check(".mo", Context::Command, ".mo");
+        check("\\d pe", Context::Argument(Takes::Table), "pe");
+        check("\\pset fo", Context::Argument(Takes::PrintSetting), "fo");
+        check("\\pset format cs", Context::Argument(Takes::Format), "cs");
+        check("\\pset null ", Context::Argument(Takes::Nothing), "");
+        check("\\i exa", Context::Argument(Takes::Path), "exa");
+    }
+
+    #[test]
+    fn tables_are_found_with_their_aliases() {
+        let found =
+            tables_in("SELECT  FROM people p JOIN s.houses AS h ON true JOIN \"Big\" WHERE x");
+        let expected = [("p", "people"), ("h", "s.houses"), ("\"Big\"", "\"Big\"")];
+        let expected = expected.map(|(alias, name)| (alias.to_owned(), name.to_owned()));
+        assert_eq!(found, expected);
+    }
+}

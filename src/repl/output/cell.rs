@@ -1,0 +1,112 @@
+//! One value as text.
+
+use std::fmt::Write;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::error::Result;
+
+/// Elements of a vector that are shown of a long one.
+const VECTOR_SHOWN: usize = 4;
+/// The longest vector that is shown in full.
+const VECTOR_FULL: usize = 8;
+
+/// The values of a column as text.
+pub(super) struct Cells<'a> {
+    array: &'a dyn Array,
+    formatter: ArrayFormatter<'a>,
+    vectors: Option<Vec<Option<String>>>,
+}
+
+/// How values are written.
+#[derive(Clone, Copy)]
+pub(super) struct CellOptions<'a> {
+    pub(super) null: &'a str,
+    pub(super) with_full_vectors: bool,
+}
+
+impl<'a> Cells<'a> {
+    pub(super) fn try_new(array: &'a ArrayRef, options: CellOptions<'a>) -> Result<Self> {
+        let format = FormatOptions::default()
+            .with_null(options.null)
+            .with_display_error(true);
+        let vectors = match array.data_type() {
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
+                if item.data_type().is_numeric() && !options.with_full_vectors =>
+            {
+                Some(short_vectors(array)?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            array: array.as_ref(),
+            formatter: ArrayFormatter::try_new(array.as_ref(), &format)?,
+            vectors,
+        })
+    }
+
+    pub(super) fn is_null(&self, row: usize) -> bool {
+        self.array.is_null(row)
+    }
+
+    /// The value without control characters.
+    pub(super) fn text(&self, row: usize) -> String {
+        let short = self.vectors.as_ref().and_then(|short| short[row].clone());
+        escaped(short.unwrap_or_else(|| self.formatter.value(row).to_string()))
+    }
+
+    /// The value as it is.
+    pub(super) fn raw(&self, row: usize) -> String {
+        self.formatter.value(row).to_string()
+    }
+}
+
+/// Of long vectors the first elements and the length; `None` for those that are shown in full.
+fn short_vectors(array: &ArrayRef) -> Result<Vec<Option<String>>> {
+    let item = Field::new_list_field(DataType::Float64, true);
+    let lists = cast(array, &DataType::LargeList(item.into()))?;
+    let lists = lists.as_list::<i64>();
+    let short = (0..lists.len()).map(|row| {
+        if lists.is_null(row) || lists.value_length(row) as usize <= VECTOR_FULL {
+            return None;
+        }
+        let vector = lists.value(row);
+        let vector = vector.as_primitive::<Float64Type>();
+        let mut text = String::from("[");
+        for element in 0..VECTOR_SHOWN {
+            // Writing to a string cannot fail.
+            let _ = match vector.is_null(element) {
+                true => write!(text, "NULL, "),
+                false => write!(text, "{:.4}, ", vector.value(element)),
+            };
+        }
+        let _ = write!(text, "… {}]", vector.len());
+        Some(text)
+    });
+    Ok(short.collect())
+}
+
+/// Control characters in data must not reach the terminal.
+pub(super) fn escaped(text: String) -> String {
+    let is_harmful = |c: char| c.is_control() || is_bidirectional(c);
+    if !text.contains(is_harmful) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_harmful(c) {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+/// Characters that turn the direction of what follows.
+fn is_bidirectional(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

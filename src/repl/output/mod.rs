@@ -1,0 +1,79 @@
+//! Rows as text, batch by batch.
+//!
+//! * `format` the list of formats
+//! * `cell` one value as text
+//! * `table` tables with lines around them, cut to the terminal
+//! * `stream` formats that are written as rows come: CSV, JSON, records, Markdown
+//! * `target` where text goes: standard output, a file, a pager
+
+mod cell;
+mod format;
+mod stream;
+mod table;
+mod target;
+
+use std::time::Instant;
+
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+
+pub use format::Format;
+pub(super) use target::{BROKEN_PIPE, Target};
+
+use super::settings::Settings;
+use crate::error::Result;
+
+/// What was written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Written {
+    /// Rows of the result.
+    pub(super) rows: usize,
+    /// Rows that are shown.
+    pub(super) shown: usize,
+    /// How long it took, without the time that a person looks at it in a pager.
+    pub(super) seconds: f64,
+    /// Whether the result has columns; of a statement such as CREATE it has none.
+    pub(super) has_columns: bool,
+}
+
+/// Writes a result as it comes, of a statement that began at `started`.
+pub(super) async fn write(
+    mut rows: SendableRecordBatchStream,
+    settings: &Settings,
+    target: &mut Target,
+    started: Instant,
+) -> Result<Written> {
+    let mut written = Written {
+        has_columns: !rows.schema().fields().is_empty(),
+        ..Written::default()
+    };
+    let format = settings.effective_format();
+    if !written.has_columns || format == Format::None {
+        while let Some(batch) = rows.next().await {
+            written.rows += batch?.num_rows();
+        }
+        written.seconds = started.elapsed().as_secs_f64();
+        return Ok(written);
+    }
+    let mut out = target.open(settings)?;
+    match format {
+        Format::Table | Format::Box => {
+            let kept = table::collect(rows, settings, &mut written).await?;
+            table::render(&kept, format, settings, &mut out)?;
+        }
+        _ => {
+            let mut writer =
+                stream::Writer::new(format, settings, rows.schema(), out.is_terminal());
+            writer.begin(&mut out)?;
+            while let Some(batch) = rows.next().await.transpose()? {
+                written.rows += batch.num_rows();
+                writer.batch(&batch, &mut out)?;
+            }
+            writer.end(&mut out)?;
+            written.shown = written.rows;
+        }
+    }
+    written.seconds = started.elapsed().as_secs_f64();
+    out.finish()?;
+    Ok(written)
+}

@@ -1,0 +1,378 @@
+//! Tables with lines around them, cut to the terminal: rows from the middle, long values, columns from the middle.
+
+use std::collections::VecDeque;
+use std::io::Write;
+
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use unicode_width::UnicodeWidthStr;
+
+use super::cell::{CellOptions, Cells, escaped};
+use super::target::Out;
+use super::{Format, Written};
+use crate::error::Result;
+use crate::repl::settings::Settings;
+
+/// A value is not cut below this width while columns remain to be left out.
+const CELL_WIDTH_MIN: usize = 8;
+const ELLIPSIS: &str = "…";
+
+/// The rows of a table that are shown.
+pub(super) struct Kept {
+    schema: SchemaRef,
+    /// The first rows, and the last ones if some between are left out.
+    parts: Vec<Vec<RecordBatch>>,
+}
+
+/// Takes the rows that are shown. What lies between the first and the last ones is counted and forgotten.
+pub(super) async fn collect(
+    mut rows: SendableRecordBatchStream,
+    settings: &Settings,
+    written: &mut Written,
+) -> Result<Kept> {
+    let schema = rows.schema();
+    let head_max = settings.rows_max.map_or(usize::MAX, |max| max.div_ceil(2));
+    let tail_max = settings.rows_max.map_or(0, |max| max / 2);
+    let (mut head, mut head_rows) = (Vec::new(), 0);
+    let (mut tail, mut tail_rows) = (VecDeque::new(), 0);
+    while let Some(batch) = rows.next().await.transpose()? {
+        written.rows += batch.num_rows();
+        let taken = batch.num_rows().min(head_max - head_rows);
+        if taken > 0 {
+            head_rows += taken;
+            head.push(batch.slice(0, taken));
+        }
+        if taken == batch.num_rows() || tail_max == 0 {
+            continue;
+        }
+        let rest = batch.slice(taken, batch.num_rows() - taken);
+        let rest = rest.slice(
+            rest.num_rows().saturating_sub(tail_max),
+            rest.num_rows().min(tail_max),
+        );
+        tail_rows += rest.num_rows();
+        tail.push_back(rest);
+        while tail
+            .front()
+            .is_some_and(|first: &RecordBatch| tail_rows - first.num_rows() >= tail_max)
+        {
+            tail_rows -= tail.pop_front().map_or(0, |first| first.num_rows());
+        }
+    }
+    if tail_rows > tail_max
+        && let Some(first) = tail.front_mut()
+    {
+        let excess = tail_rows - tail_max;
+        *first = first.slice(excess, first.num_rows() - excess);
+        tail_rows = tail_max;
+    }
+    written.shown = head_rows + tail_rows;
+    let mut tail: Vec<RecordBatch> = tail.into();
+    let parts = if written.shown == written.rows {
+        head.append(&mut tail);
+        vec![head]
+    } else {
+        vec![head, tail]
+    };
+    Ok(Kept { schema, parts })
+}
+
+/// The lines of a table.
+struct Lines {
+    top: [&'static str; 3],
+    middle: [&'static str; 3],
+    bottom: [&'static str; 3],
+    across: &'static str,
+    down: &'static str,
+}
+
+const ASCII: Lines = Lines {
+    top: ["+", "+", "+"],
+    middle: ["+", "+", "+"],
+    bottom: ["+", "+", "+"],
+    across: "-",
+    down: "|",
+};
+const DRAWN: Lines = Lines {
+    top: ["┌", "┬", "┐"],
+    middle: ["├", "┼", "┤"],
+    bottom: ["└", "┴", "┘"],
+    across: "─",
+    down: "│",
+};
+
+/// Writes a table.
+pub(super) fn render(
+    kept: &Kept,
+    format: Format,
+    settings: &Settings,
+    out: &mut Out,
+) -> Result<()> {
+    let columns = Columns::measure(kept, format, settings)?;
+    let lines = match format {
+        Format::Box => &DRAWN,
+        _ => &ASCII,
+    };
+    let rule = |[left, between, right]: [&str; 3]| {
+        let dashes = columns
+            .shown()
+            .map(|column| lines.across.repeat(column.width + 2));
+        let dashes: Vec<String> = dashes.collect();
+        format!("{left}{}{right}\n", dashes.join(between))
+    };
+    let mut text = rule(lines.top);
+    if settings.with_header {
+        text.push_str(&columns.line(lines, Align::Header, |column| column.name.clone()));
+        if format == Format::Box && settings.with_types {
+            text.push_str(&columns.line(lines, Align::Header, |column| column.type_name.clone()));
+        }
+        text.push_str(&rule(lines.middle));
+    }
+    out.write_all(text.as_bytes())?;
+    for (index, part) in kept.parts.iter().enumerate() {
+        if index > 0 {
+            let dots = columns.line(lines, Align::Value, |_| "·".to_owned());
+            out.write_all(dots.as_bytes())?;
+        }
+        for batch in part {
+            columns.write_rows(batch, lines, settings, out)?;
+        }
+    }
+    out.write_all(rule(lines.bottom).as_bytes())?;
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Align {
+    Header,
+    Value,
+}
+
+/// A column as it is shown.
+struct Column {
+    /// `None` for the one that stands for those left out.
+    index: Option<usize>,
+    name: String,
+    type_name: String,
+    width: usize,
+    is_number: bool,
+}
+
+struct Columns(Vec<Column>);
+
+impl Columns {
+    fn measure(kept: &Kept, format: Format, settings: &Settings) -> Result<Self> {
+        let with_types = format == Format::Box && settings.with_types && settings.with_header;
+        let mut columns = columns_of(&kept.schema);
+        for column in &mut columns {
+            if settings.with_header {
+                column.width = column.name.width();
+            }
+            if with_types {
+                column.width = column.width.max(column.type_name.width());
+            }
+        }
+        for batch in kept.parts.iter().flatten() {
+            for (column, array) in columns.iter_mut().zip(batch.columns()) {
+                let cells = Cells::try_new(array, options(settings))?;
+                let widths = (0..batch.num_rows()).map(|row| cells.text(row).width());
+                column.width = column.width.max(widths.max().unwrap_or(0));
+            }
+        }
+        if let Some(width) = settings.width() {
+            cut_to(&mut columns, width);
+        }
+        Ok(Self(columns))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &Column> {
+        self.0.iter()
+    }
+
+    fn line(&self, lines: &Lines, align: Align, text: impl Fn(&Column) -> String) -> String {
+        let mut line = String::from(lines.down);
+        for column in &self.0 {
+            let text = match column.index {
+                Some(_) => text(column),
+                None => ELLIPSIS.to_owned(),
+            };
+            line.push_str(&format!(" {} {}", column.padded(&text, align), lines.down));
+        }
+        line.push('\n');
+        line
+    }
+
+    fn write_rows(
+        &self,
+        batch: &RecordBatch,
+        lines: &Lines,
+        settings: &Settings,
+        out: &mut Out,
+    ) -> Result<()> {
+        let cells = batch.columns().iter();
+        let cells = cells.map(|array| Cells::try_new(array, options(settings)));
+        let cells = cells.collect::<Result<Vec<_>>>()?;
+        for row in 0..batch.num_rows() {
+            let line = self.line(lines, Align::Value, |column| {
+                column
+                    .index
+                    .map_or(String::new(), |index| cells[index].text(row))
+            });
+            out.write_all(line.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl Column {
+    fn padded(&self, text: &str, align: Align) -> String {
+        let text = cut(text, self.width);
+        let space = " ".repeat(self.width.saturating_sub(text.width()));
+        match (align, self.is_number) {
+            (Align::Value, true) => format!("{space}{text}"),
+            _ => format!("{text}{space}"),
+        }
+    }
+}
+
+fn options(settings: &Settings) -> CellOptions<'_> {
+    CellOptions {
+        null: settings.null.as_deref().unwrap_or("NULL"),
+        with_full_vectors: settings.with_full_vectors,
+    }
+}
+
+fn columns_of(schema: &Schema) -> Vec<Column> {
+    let columns = schema.fields().iter().enumerate();
+    columns
+        .map(|(index, field)| Column {
+            index: Some(index),
+            name: escaped(field.name().clone()),
+            type_name: type_name(field.data_type()),
+            width: 0,
+            is_number: field.data_type().is_numeric(),
+        })
+        .collect()
+}
+
+/// A type in a word or two.
+pub(super) fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".into(),
+        DataType::Dictionary(_, value) => type_name(value),
+        DataType::List(item) | DataType::LargeList(item) => {
+            format!("{}[]", type_name(item.data_type()))
+        }
+        DataType::FixedSizeList(item, length) => {
+            format!("{}[{length}]", type_name(item.data_type()))
+        }
+        DataType::Struct(_) => "struct".into(),
+        DataType::Map(..) => "map".into(),
+        DataType::Union(..) => "union".into(),
+        DataType::Timestamp(_, None) => "timestamp".into(),
+        DataType::Timestamp(_, Some(zone)) => format!("timestamp {zone}"),
+        DataType::Date32 | DataType::Date64 => "date".into(),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+/// Narrows wide columns, then leaves out columns from the middle, until all fit.
+fn cut_to(columns: &mut Vec<Column>, width: usize) {
+    let total =
+        |columns: &[Column]| 1 + columns.iter().map(|column| column.width + 3).sum::<usize>();
+    // The widest gives first; what is left over goes to those that were cut.
+    let mut limit = columns.iter().map(|column| column.width).max().unwrap_or(0);
+    let at = |columns: &[Column], limit: usize| {
+        let widths = columns.iter().map(|column| column.width.min(limit) + 3);
+        1 + widths.sum::<usize>()
+    };
+    while limit > CELL_WIDTH_MIN && at(columns, limit) > width {
+        limit -= 1;
+    }
+    columns
+        .iter_mut()
+        .for_each(|column| column.width = column.width.min(limit));
+    if total(columns) <= width || columns.len() < 3 {
+        return;
+    }
+    let mut middle = columns.len() / 2;
+    let ellipsis = Column {
+        index: None,
+        name: ELLIPSIS.into(),
+        type_name: String::new(),
+        width: 1,
+        is_number: false,
+    };
+    columns[middle] = ellipsis;
+    while total(columns) > width && columns.len() > 3 {
+        // From both sides of the ellipsis in turn.
+        let is_right_longer = columns.len() - middle - 1 > middle;
+        if is_right_longer {
+            columns.remove(middle + 1);
+        } else {
+            columns.remove(middle - 1);
+            middle -= 1;
+        }
+    }
+}
+
+/// The text, or its beginning with an ellipsis if it is wider.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for c in text.chars() {
+        let next = kept.width() + unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
+        if next + 1 > width {
+            break;
+        }
+        kept.push(c);
+    }
+    kept + ELLIPSIS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn widths(of: &[usize], total: usize) -> Vec<(Option<usize>, usize)> {
+        let columns = of.iter().enumerate().map(|(index, &width)| Column {
+            index: Some(index),
+            name: String::new(),
+            type_name: String::new(),
+            width,
+            is_number: false,
+        });
+        let mut columns: Vec<Column> = columns.collect();
+        cut_to(&mut columns, total);
+        columns
+            .iter()
+            .map(|column| (column.index, column.width))
+            .collect()
+    }
+
+    #[test]
+    fn wide_columns_give_way_before_columns_are_left_out() {
+        assert_eq!(widths(&[5, 5], 80), [(Some(0), 5), (Some(1), 5)]);
+        assert_eq!(widths(&[5, 100], 40), [(Some(0), 5), (Some(1), 28)]);
+        let many = widths(&[10; 20], 60);
+        assert_eq!(many.first(), Some(&(Some(0), 8)));
+        assert_eq!(many.last(), Some(&(Some(19), 8)));
+        assert!(many.iter().any(|(index, _)| index.is_none()));
+        assert!(many.iter().map(|(_, width)| width + 3).sum::<usize>() < 60);
+        // However narrow, something is shown.
+        assert_eq!(widths(&[10; 20], 1).len(), 3);
+        assert_eq!(widths(&[10; 2], 1).len(), 2);
+    }
+
+    #[test]
+    fn wide_characters_count_twice() {
+        assert_eq!(cut("日本語", 6), "日本語");
+        assert_eq!(cut("日本語", 5), "日本…");
+        assert_eq!(cut("abc", 2), "a…");
+        assert_eq!(cut("abc", 0), "…");
+    }
+}

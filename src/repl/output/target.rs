@@ -1,0 +1,197 @@
+//! Where text goes: standard output, a file, or a pager for what does not fit on the screen.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use super::Format;
+use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::repl::settings::{Settings, terminal_size};
+
+/// The message of the error that ends the process without a word.
+pub(crate) const BROKEN_PIPE: &str = "the reader of standard output has gone";
+/// What a pager is if the user has not said.
+const PAGER: &str = "less -SRFX";
+
+/// Where results go until another target is set.
+#[derive(Debug, Default)]
+pub(crate) enum Target {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// A file, which is open.
+    File(PathBuf, BufWriter<File>),
+}
+
+impl Target {
+    /// A file that is made, or emptied.
+    pub(crate) fn file(path: &str) -> Result<Self> {
+        let path = PathBuf::from(path);
+        let file = File::create(&path).map_err(|error| io_err(path.display(), &error))?;
+        Ok(Self::File(path, BufWriter::new(file)))
+    }
+
+    /// Whether rows go to the screen as they come.
+    pub(crate) fn is_shown(&self, settings: &Settings) -> bool {
+        let is_collected = matches!(settings.effective_format(), Format::Table | Format::Box);
+        let is_screen = matches!(self, Self::Stdout) && io::stdout().is_terminal();
+        is_screen && !is_collected
+    }
+
+    /// Writes a text as a result of its own.
+    pub(crate) fn print(&mut self, settings: &Settings, text: &str) -> Result<()> {
+        let mut out = self.open(settings)?;
+        out.write_all(text.as_bytes())?;
+        out.write_all(b"\n")?;
+        out.finish()
+    }
+
+    pub(super) fn open(&mut self, settings: &Settings) -> Result<Out<'_>> {
+        let sink = match self {
+            Self::File(path, file) => Sink::File(path, file),
+            Self::Stdout => {
+                let height = settings
+                    .with_pager
+                    .then(terminal_size)
+                    .flatten()
+                    .map(|(_, height)| height);
+                match height {
+                    // A line for the prompt, one for the footer.
+                    Some(height) if height > 4 => Sink::Screen {
+                        text: Vec::new(),
+                        lines_left: height - 2,
+                        pager: None,
+                    },
+                    _ => Sink::Stdout(BufWriter::with_capacity(1 << 16, io::stdout())),
+                }
+            }
+        };
+        Ok(Out { sink })
+    }
+}
+
+/// One result on its way.
+pub(super) struct Out<'a> {
+    sink: Sink<'a>,
+}
+
+enum Sink<'a> {
+    Stdout(BufWriter<io::Stdout>),
+    File(&'a PathBuf, &'a mut BufWriter<File>),
+    /// Kept until it is clear whether it fits on the screen.
+    Screen {
+        text: Vec<u8>,
+        lines_left: usize,
+        pager: Option<Child>,
+    },
+}
+
+impl Out<'_> {
+    /// Whether a person reads it.
+    pub(super) fn is_terminal(&self) -> bool {
+        match self.sink {
+            Sink::File(..) => false,
+            Sink::Stdout(_) | Sink::Screen { .. } => io::stdout().is_terminal(),
+        }
+    }
+
+    /// Writes what is still kept, and waits for the pager.
+    pub(super) fn finish(self) -> Result<()> {
+        match self.sink {
+            Sink::Stdout(mut out) => out.flush().map_err(out_err),
+            Sink::File(path, file) => file.flush().map_err(|error| io_err(path.display(), &error)),
+            Sink::Screen {
+                pager: Some(mut pager),
+                ..
+            } => {
+                drop(pager.stdin.take());
+                pager
+                    .wait()
+                    .map(|_| ())
+                    .map_err(|error| io_err("pager", &error))
+            }
+            Sink::Screen { text, .. } => {
+                let mut out = io::stdout().lock();
+                out.write_all(&text)
+                    .and_then(|()| out.flush())
+                    .map_err(out_err)
+            }
+        }
+    }
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.sink {
+            Sink::Stdout(out) => out.write_all(bytes).map_err(broken_pipe)?,
+            Sink::File(_, file) => file.write_all(bytes)?,
+            Sink::Screen {
+                text,
+                lines_left,
+                pager,
+            } => {
+                if pager.is_none() {
+                    text.extend_from_slice(bytes);
+                    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+                    *lines_left = lines_left.saturating_sub(lines);
+                    if *lines_left > 0 {
+                        return Ok(bytes.len());
+                    }
+                    match start_pager() {
+                        Some(child) => *pager = Some(child),
+                        // Without a pager the text goes to the terminal.
+                        None => {
+                            let mut out = io::stdout().lock();
+                            out.write_all(text).and_then(|()| out.flush())?;
+                            text.clear();
+                            *lines_left = usize::MAX;
+                            return Ok(bytes.len());
+                        }
+                    }
+                } else {
+                    text.extend_from_slice(bytes);
+                }
+                if let Some(stdin) = pager.as_mut().and_then(|pager| pager.stdin.as_mut()) {
+                    // The user may leave the pager before the end.
+                    let _ = stdin.write_all(text);
+                    text.clear();
+                }
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Stdout(out) => out.flush().map_err(broken_pipe),
+            Sink::File(_, file) => file.flush(),
+            Sink::Screen { .. } => Ok(()),
+        }
+    }
+}
+
+fn start_pager() -> Option<Child> {
+    let command = std::env::var("PAGER").unwrap_or_else(|_| PAGER.into());
+    let mut words = command.split_whitespace();
+    Command::new(words.next()?)
+        .args(words)
+        .stdin(Stdio::piped())
+        .spawn()
+        .ok()
+}
+
+/// Errors pass through writers of others as `io::Error`, so this one is told by its text.
+fn broken_pipe(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, BROKEN_PIPE),
+        _ => error,
+    }
+}
+
+fn out_err(error: io::Error) -> datafusion::common::DataFusionError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => sql_err(SqlState::Cancelled, BROKEN_PIPE),
+        _ => io_err("standard output", &error),
+    }
+}

@@ -1,0 +1,389 @@
+//! [`Shell`]: one session of the shell. It runs scripts: statements and commands, from wherever they come.
+
+use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::common::runtime::JoinSet;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::Start;
+use super::highlight::{ERROR, RESET};
+use super::output::{BROKEN_PIPE, Target, Written, write};
+use super::progress::ProgressLine;
+use super::settings::Settings;
+use super::signals::Signals;
+use super::{Exit, Flow, command};
+use crate::engine::Engine;
+use crate::error::{Position, Result, SqlError, SqlState, report, sql_err};
+use crate::session::Session;
+use crate::sql::script::{Item, Piece, items};
+
+/// Files that may include each other.
+pub(super) const INCLUDES_MAX: usize = 50;
+
+/// What is given to a statement to let go of what it holds.
+const GRACE: Duration = Duration::from_secs(1);
+/// Batches that a statement computes before those before them are written.
+const BATCHES_AHEAD: usize = 2;
+
+/// One session of the shell.
+#[derive(Debug)]
+pub(super) struct Shell {
+    session: Session,
+    /// Where statements run. The shell itself runs elsewhere: an operator that computes for seconds must not keep it from
+    /// hearing Ctrl-C.
+    workers: Handle,
+    pub(super) settings: Settings,
+    pub(super) target: Target,
+    pub(super) signals: Signals,
+    progress: ProgressLine,
+    pub(super) is_interactive: bool,
+    /// The statements so far.
+    pub(super) history: Arc<Mutex<Vec<String>>>,
+    last: Option<String>,
+    /// Files that include the one that is run.
+    pub(super) depth: usize,
+    has_failed: bool,
+}
+
+impl Shell {
+    pub(super) fn new(engine: &Engine, start: &Start, is_interactive: bool) -> Result<Self> {
+        let settings = start.settings.clone();
+        let progress = ProgressLine::new(settings.progress);
+        Ok(Self {
+            session: engine.session()?.with_progress(progress.listener()),
+            workers: start.workers.clone(),
+            settings,
+            target: Target::default(),
+            signals: Signals::watch(),
+            progress,
+            is_interactive,
+            history: Arc::default(),
+            last: None,
+            depth: 0,
+            has_failed: false,
+        })
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// How the program ends after all scripts.
+    pub(super) fn exit(&self) -> Exit {
+        if self.has_failed && !self.is_interactive {
+            Exit::Failure
+        } else {
+            Exit::Success
+        }
+    }
+
+    /// Whether something failed since this was last asked.
+    pub(super) fn take_failure(&mut self) -> bool {
+        std::mem::take(&mut self.has_failed)
+    }
+
+    /// The statement that was run last.
+    pub(super) fn last(&self) -> Result<String> {
+        let missing = || sql_err(SqlState::Syntax, "there is no statement before it");
+        self.last.clone().ok_or_else(missing)
+    }
+
+    /// Runs a script.
+    pub(super) async fn script(&mut self, script: &str) -> Flow {
+        self.script_from(script, 0).await
+    }
+
+    /// Runs the part of a script that begins on this line, from 0.
+    pub(super) async fn script_from(&mut self, script: &str, first_line: u64) -> Flow {
+        // As a comment the line keeps its number.
+        let executable = script.strip_prefix("#!").map(|rest| format!("--{rest}"));
+        let script = executable.as_deref().unwrap_or(script);
+        let mut pending: Option<Piece<'_>> = None;
+        for item in items(script) {
+            let flow = match item {
+                Item::Statement(mut piece) => {
+                    piece.line += first_line;
+                    if !piece.is_complete {
+                        pending = Some(piece);
+                        continue;
+                    }
+                    self.piece(&piece).await
+                }
+                Item::Command { text, line } => {
+                    let line = line + first_line;
+                    let pending = pending.take();
+                    let pending = pending.as_ref().map(|piece| piece.text);
+                    let done = Box::pin(command::run(self, text, pending)).await;
+                    done.unwrap_or_else(|error| self.command_failed(&error, text, line))
+                }
+            };
+            match flow {
+                Flow::Next => {}
+                Flow::Failed if self.settings.continues_on_error || self.is_interactive => {}
+                flow => return flow,
+            }
+        }
+        match pending {
+            // What is left at the end needs no semicolon.
+            Some(piece) => match self.piece(&piece).await {
+                Flow::Failed if self.settings.continues_on_error => Flow::Next,
+                flow => flow,
+            },
+            None => Flow::Next,
+        }
+    }
+
+    async fn piece(&mut self, piece: &Piece<'_>) -> Flow {
+        if ["exit", "quit"]
+            .iter()
+            .any(|word| piece.text.eq_ignore_ascii_case(word))
+        {
+            return Flow::Quit;
+        }
+        self.last = Some(piece.text.to_owned());
+        self.run(piece).await
+    }
+
+    /// Runs a statement that stands in no script.
+    pub(super) async fn statement(&mut self, text: &str) -> Flow {
+        self.run(&Piece {
+            text,
+            line: 0,
+            is_complete: true,
+        })
+        .await
+    }
+
+    async fn run(&mut self, piece: &Piece<'_>) -> Flow {
+        let waiting = self.progress.waiting();
+        let started = Instant::now();
+        let (rows, gone) = self.rows(piece.text);
+        let work = async {
+            let rows = rows.await?;
+            let is_shown = self.target.is_shown(&self.settings);
+            let rows = self.progress.watch(rows, is_shown);
+            write(rows, &self.settings, &mut self.target, started).await
+        };
+        let result = tokio::select! {
+            result = work => Ok(result),
+            stop = self.signals.stopped() => Err(stop),
+        };
+        drop(waiting);
+        self.progress.clear();
+        match result {
+            Ok(Ok(written)) => {
+                self.footer(written);
+                Flow::Next
+            }
+            Ok(Err(error)) => self.failed(&error, piece),
+            Err(stop) => {
+                // Its files and records are cleaned up as it is dropped; the program must not end before.
+                let _ = tokio::time::timeout(GRACE, gone).await;
+                self.has_failed = true;
+                self.complain("error[57014]: cancelled\n");
+                stop.flow(self.is_interactive)
+            }
+        }
+    }
+
+    /// Runs a statement among the workers and gives its rows. Dropping them, or the future, cancels it; once it has let
+    /// go of all that it held, the receiver hears of it.
+    pub(super) fn rows(
+        &self,
+        text: &str,
+    ) -> (
+        impl Future<Output = Result<SendableRecordBatchStream>> + use<>,
+        oneshot::Receiver<()>,
+    ) {
+        let (session, text) = (self.session.clone(), text.to_owned());
+        let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
+        let (schema_sender, schema) = oneshot::channel();
+        let (alive, gone) = oneshot::channel::<()>();
+        let mut task = JoinSet::new();
+        let work = async move {
+            let _alive = alive;
+            let mut rows = session.sql(&text).await?;
+            // Nobody waits for the rows of a statement that was cancelled.
+            let _ = schema_sender.send(rows.schema());
+            while let Some(batch) = rows.next().await.transpose()? {
+                if sender.send(batch).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        // A panic is a bug, but it costs one statement and not the session.
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let work = async { work.await.unwrap_or_else(|_| Err(panicked())) };
+        task.spawn_on(work, &self.workers);
+        let rows = async move {
+            let Ok(schema) = schema.await else {
+                return Err(outcome(&mut task).await.err().unwrap_or_else(panicked));
+            };
+            let rows = async_stream(move |context| batches.poll_recv(context), task);
+            Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)) as SendableRecordBatchStream)
+        };
+        (rows, gone)
+    }
+
+    /// Writes the rows of a query that a command makes.
+    pub(super) async fn query(&mut self, text: &str) -> Result<()> {
+        let rows = self.rows(text).0.await?;
+        self.write(rows).await
+    }
+
+    /// Writes rows.
+    pub(super) async fn write(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
+        let written = write(rows, &self.settings, &mut self.target, Instant::now()).await?;
+        self.footer(written);
+        Ok(())
+    }
+
+    /// Writes a text to where results go.
+    pub(super) fn print(&mut self, text: &str) -> Result<()> {
+        self.target.print(&self.settings, text)
+    }
+
+    /// What the session works with.
+    pub(super) fn info(&self) -> String {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        format!(
+            "vatic {}, all work in this process; data directory {}; {cores} cores",
+            env!("CARGO_PKG_VERSION"),
+            self.session.engine().data().path().display()
+        )
+    }
+
+    fn footer(&self, written: Written) {
+        if !self.settings.with_footer && !self.settings.with_timing {
+            return;
+        }
+        let mut text = match (written.has_columns, written.rows) {
+            (false, _) => "OK.".to_owned(),
+            (true, 1) => "1 row.".to_owned(),
+            (true, rows) if written.shown < rows && written.shown > 0 => {
+                format!("{rows} rows ({} shown).", written.shown)
+            }
+            (true, rows) => format!("{rows} rows."),
+        };
+        if self.settings.with_timing {
+            text.push_str(&format!(" Elapsed {:.3} s.", written.seconds));
+        }
+        say(&format!("{text}\n"));
+    }
+
+    fn command_failed(&mut self, error: &DataFusionError, text: &str, line: u64) -> Flow {
+        let piece = Piece {
+            text,
+            line,
+            is_complete: true,
+        };
+        self.failed(error, &piece)
+    }
+
+    fn failed(&mut self, error: &DataFusionError, piece: &Piece<'_>) -> Flow {
+        let found = report(error);
+        if found.message.ends_with(BROKEN_PIPE) {
+            // As other programs do when `head` has seen enough.
+            return Flow::Exit(Exit::Success);
+        }
+        self.has_failed = true;
+        let mut text = describe(&found, piece);
+        if self.settings.is_verbose {
+            text.push_str(&format!("DETAIL: {error:?}\n"));
+        }
+        self.complain(&text);
+        Flow::Failed
+    }
+
+    /// Says an error.
+    pub(super) fn complain(&self, text: &str) {
+        match text.split_once("]: ").filter(|_| self.settings.with_color) {
+            Some((code, rest)) => say(&format!("{ERROR}{code}]:{RESET} {rest}")),
+            None => say(text),
+        }
+    }
+}
+
+/// The batches that come, and after the last one the error of the task that sends them, if it has one.
+fn async_stream(
+    poll: impl FnMut(&mut Context<'_>) -> Poll<Option<RecordBatch>> + Send,
+    task: JoinSet<Result<()>>,
+) -> impl Stream<Item = Result<RecordBatch>> + Send {
+    let batches = futures::stream::poll_fn(poll).map(Ok);
+    let end = futures::stream::once(async move {
+        let mut task = task;
+        outcome(&mut task).await.err().map(Err)
+    });
+    batches.chain(end.filter_map(std::future::ready))
+}
+
+async fn outcome(task: &mut JoinSet<Result<()>>) -> Result<()> {
+    match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(_)) | None => Err(panicked()),
+    }
+}
+
+fn panicked() -> DataFusionError {
+    sql_err(
+        SqlState::Internal,
+        "the statement ended in a panic, which is a bug; the session goes on",
+    )
+}
+
+/// The error with its code, and the line it is about with a caret below.
+fn describe(error: &SqlError, piece: &Piece<'_>) -> String {
+    let mut text = format!("error[{}]: {}\n", error.state.code(), error.message);
+    if let Some(Position { line, column }) = error.position
+        && let Some(source) = piece.text.lines().nth((line as usize).saturating_sub(1))
+    {
+        let prefix = format!("LINE {}: ", line + piece.line);
+        let (source, column) = excerpt(source, (column as usize).saturating_sub(1));
+        let before: String = source.chars().take(column).collect();
+        let indent: String = before
+            .chars()
+            .map(|c| {
+                if c == '\t' {
+                    "\t".to_owned()
+                } else {
+                    " ".repeat(unicode_width::UnicodeWidthChar::width(c).unwrap_or(1))
+                }
+            })
+            .collect();
+        text.push_str(&format!(
+            "{prefix}{source}\n{}{indent}^\n",
+            " ".repeat(prefix.len())
+        ));
+    }
+    text
+}
+
+/// Of a long line what stands around a column, and where the column is in that.
+fn excerpt(line: &str, column: usize) -> (String, usize) {
+    const AROUND: usize = 60;
+    if line.chars().count() <= 2 * AROUND {
+        return (line.to_owned(), column);
+    }
+    let start = column.saturating_sub(AROUND);
+    let part: String = line.chars().skip(start).take(2 * AROUND).collect();
+    match start {
+        0 => (format!("{part}…"), column),
+        _ => (format!("…{part}…"), column - start + 1),
+    }
+}
+
+/// Writes to standard error; if nobody reads it there is nobody to tell.
+pub(super) fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,196 @@
+//! Ctrl-C and requests to end: they stop the statement that runs, and leave the terminal as it was.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use datafusion::common::runtime::SpawnedTask;
+use tokio::sync::watch;
+
+use super::{Exit, Flow};
+
+/// A second Ctrl-C within this time ends the program at once.
+const TWICE: Duration = Duration::from_secs(2);
+/// What is given to a statement to stop before the program ends without it.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why a statement is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Ctrl-C.
+    Interrupted,
+    /// The program is to end, with this signal.
+    Terminated(u8),
+}
+
+impl Stop {
+    /// What follows: Ctrl-C ends a script, but only the statement of a person.
+    pub(super) fn flow(self, is_interactive: bool) -> Flow {
+        match self {
+            Self::Interrupted if is_interactive => Flow::Failed,
+            Self::Interrupted => Flow::Exit(Exit::Interrupted),
+            Self::Terminated(signal) => Flow::Exit(Exit::Signal(signal)),
+        }
+    }
+}
+
+/// The signals of the process.
+#[derive(Debug)]
+pub(super) struct Signals {
+    stop: watch::Receiver<Option<Stop>>,
+    is_at_prompt: Arc<AtomicBool>,
+    _watching: SpawnedTask<()>,
+    _terminal: Arc<Terminal>,
+}
+
+impl Signals {
+    pub(super) fn watch() -> Self {
+        let (sender, stop) = watch::channel(None);
+        let is_at_prompt = Arc::new(AtomicBool::new(false));
+        let terminal = Arc::new(Terminal::prepare());
+        let of_watcher = Arc::clone(&terminal);
+        let at_prompt = Arc::clone(&is_at_prompt);
+        let watching = SpawnedTask::spawn(async move {
+            let mut last: Option<Instant> = None;
+            let mut terminations = Terminations::new();
+            loop {
+                tokio::select! {
+                    result = tokio::signal::ctrl_c() => {
+                        if result.is_err() {
+                            // Without signals there is nothing to watch.
+                            return;
+                        }
+                        if last.is_some_and(|last| last.elapsed() < TWICE) {
+                            of_watcher.restore();
+                            std::process::exit(Exit::Interrupted.code().into());
+                        }
+                        last = Some(Instant::now());
+                        sender.send_replace(Some(Stop::Interrupted));
+                    }
+                    signal = terminations.next() => {
+                        sender.send_replace(Some(Stop::Terminated(signal)));
+                        if !at_prompt.load(Ordering::Relaxed) {
+                            // The statement is dropped, and what it left half done with it.
+                            tokio::time::sleep(GRACE).await;
+                        }
+                        of_watcher.restore();
+                        std::process::exit(Exit::Signal(signal).code().into());
+                    }
+                }
+            }
+        });
+        Self {
+            stop,
+            is_at_prompt,
+            _watching: watching,
+            _terminal: terminal,
+        }
+    }
+
+    /// Forgets a Ctrl-C that came before; a person meant what ran then.
+    pub(super) fn forget(&mut self) {
+        self.stop.borrow_and_update();
+    }
+
+    /// Whether the program waits for a line: then there is no statement to wait for.
+    pub(super) fn at_prompt(&self, is_at_prompt: bool) {
+        self.is_at_prompt.store(is_at_prompt, Ordering::Relaxed);
+    }
+
+    /// Returns once something is to stop.
+    pub(super) async fn stopped(&mut self) -> Stop {
+        loop {
+            if self.stop.changed().await.is_err() {
+                // Nobody watches any more.
+                std::future::pending::<()>().await;
+            }
+            if let Some(stop) = *self.stop.borrow() {
+                return stop;
+            }
+        }
+    }
+}
+
+/// SIGTERM and SIGHUP.
+struct Terminations {
+    #[cfg(unix)]
+    signals: Vec<(u8, tokio::signal::unix::Signal)>,
+}
+
+#[cfg(unix)]
+impl Terminations {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [(15, SignalKind::terminate()), (1, SignalKind::hangup())];
+        let signals = kinds.into_iter();
+        Self {
+            signals: signals
+                .filter_map(|(number, kind)| Some((number, signal(kind).ok()?)))
+                .collect(),
+        }
+    }
+
+    async fn next(&mut self) -> u8 {
+        let waiting = self.signals.iter_mut().map(|(number, signal)| {
+            Box::pin(async move {
+                signal.recv().await;
+                *number
+            })
+        });
+        match waiting.collect::<Vec<_>>() {
+            waiting if waiting.is_empty() => std::future::pending().await,
+            waiting => futures::future::select_all(waiting).await.0,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Terminations {
+    fn new() -> Self {
+        Self {}
+    }
+
+    async fn next(&mut self) -> u8 {
+        std::future::pending().await
+    }
+}
+
+/// The mode in which the terminal was; it is so again once this is dropped.
+#[derive(Debug)]
+struct Terminal {
+    #[cfg(unix)]
+    mode: Option<Mutex<Termios>>,
+}
+
+#[cfg(unix)]
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+
+impl Terminal {
+    /// Keeps the terminal from writing `^C`, which would break the progress line.
+    fn prepare() -> Self {
+        Self {
+            #[cfg(unix)]
+            mode: tcgetattr(std::io::stdin()).ok().map(|mode| {
+                let mut quiet = mode.clone();
+                quiet.local_flags.remove(LocalFlags::ECHOCTL);
+                // It is only about looks.
+                let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &quiet);
+                Mutex::new(mode)
+            }),
+        }
+    }
+
+    fn restore(&self) {
+        #[cfg(unix)]
+        if let Some(Ok(mode)) = self.mode.as_ref().map(Mutex::lock) {
+            // The program ends in any case.
+            let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &mode);
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
