@@ -33,6 +33,8 @@ pub enum SqlState {
     NoSuchTable,
     /// 42P07
     TableExists,
+    /// 22003
+    OutOfRange,
     /// 22004
     Null,
     /// 22012
@@ -65,6 +67,7 @@ pub enum SqlState {
 pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (SqlState::Unsupported, "0A000", "not supported"),
     (SqlState::Data, "22000", "bad data"),
+    (SqlState::OutOfRange, "22003", "a number beyond its type"),
     (SqlState::Null, "22004", "NULL where none is allowed"),
     (SqlState::DivisionByZero, "22012", "division by zero"),
     (
@@ -219,9 +222,8 @@ fn from_arrow(error: &ArrowError) -> SqlError {
         ArrowError::CastError(text) | ArrowError::ParseError(text) => {
             (SqlState::InvalidCast, text.clone())
         }
-        ArrowError::ArithmeticOverflow(text) | ArrowError::ComputeError(text) => {
-            (SqlState::Data, text.clone())
-        }
+        ArrowError::ArithmeticOverflow(text) => (SqlState::OutOfRange, overflow(text)),
+        ArrowError::ComputeError(text) => (SqlState::Data, text.clone()),
         ArrowError::ExternalError(inner) => return from_external(inner.as_ref()),
         other => (SqlState::Data, other.to_string()),
     };
@@ -230,6 +232,11 @@ fn from_arrow(error: &ArrowError) -> SqlError {
         message,
         position: None,
     }
+}
+
+fn overflow(text: &str) -> String {
+    let operation = text.strip_prefix("Overflow happened on: ").unwrap_or(text);
+    format!("{operation} is beyond the type of its numbers; CAST them to a wider type")
 }
 
 fn from_datafusion(error: &DataFusionError) -> SqlError {

@@ -75,7 +75,17 @@ pub(crate) async fn open_external(
             check_files(factory.as_ref(), state, &create, &directory).await?;
             Err(error)
         }
-        (opened, _) => opened,
+        (opened, _) => {
+            let opened = opened?;
+            if opened.schema().fields().is_empty() {
+                let message = format!(
+                    "{} has no columns: what is there is empty",
+                    create.locations.join(", ")
+                );
+                return Err(sql_err(SqlState::Data, message));
+            }
+            Ok(opened)
+        }
     }
 }
 
@@ -152,6 +162,10 @@ pub(crate) fn absolute(location: &str) -> Result<String> {
         .split_once("://")
         .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric()));
     let has_glob = location.contains(['*', '?', '[']);
+    // Of a file as a URL the same holds as of a file.
+    if let Some(path) = location.strip_prefix("file://") {
+        return absolute(path);
+    }
     if is_url {
         return Ok(location.to_owned());
     }

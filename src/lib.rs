@@ -6,6 +6,7 @@
 
 mod catalog;
 mod catalog_provider;
+mod checked;
 mod config;
 mod data_dir;
 mod engine;

@@ -13,6 +13,7 @@ use datafusion::prelude::SessionConfig;
 
 use crate::catalog::CATALOG;
 use crate::catalog_provider::VaticCatalog;
+use crate::checked::CheckedArithmetic;
 use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
@@ -39,6 +40,7 @@ pub(crate) fn session_state(engine: &Engine) -> Result<SessionState> {
         .with_runtime_env(Arc::clone(engine.runtime_env()))
         .with_default_features()
         .with_catalog_list(Arc::clone(&catalogs))
+        .with_analyzer_rule(Arc::new(CheckedArithmetic))
         .with_optimizer_rule(Arc::new(PruneOutputs))
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();

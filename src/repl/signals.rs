@@ -50,16 +50,13 @@ impl Signals {
         let terminal = Arc::new(Terminal::prepare());
         let of_watcher = Arc::clone(&terminal);
         let at_prompt = Arc::clone(&is_at_prompt);
+        // From here on, and not from when the task runs first, a signal does not end the process.
+        let mut received = Received::new();
         let watching = SpawnedTask::spawn(async move {
             let mut last: Option<Instant> = None;
-            let mut terminations = Terminations::new();
             loop {
-                tokio::select! {
-                    result = tokio::signal::ctrl_c() => {
-                        if result.is_err() {
-                            // Without signals there is nothing to watch.
-                            return;
-                        }
+                match received.next().await {
+                    INTERRUPT => {
                         if last.is_some_and(|last| last.elapsed() < TWICE) {
                             of_watcher.restore();
                             std::process::exit(Exit::Interrupted.code().into());
@@ -67,7 +64,7 @@ impl Signals {
                         last = Some(Instant::now());
                         sender.send_replace(Some(Stop::Interrupted));
                     }
-                    signal = terminations.next() => {
+                    signal => {
                         sender.send_replace(Some(Stop::Terminated(signal)));
                         if !at_prompt.load(Ordering::Relaxed) {
                             // The statement is dropped, and what it left half done with it.
@@ -111,47 +108,59 @@ impl Signals {
     }
 }
 
-/// SIGTERM and SIGHUP.
-struct Terminations {
-    #[cfg(unix)]
-    signals: Vec<(u8, tokio::signal::unix::Signal)>,
-}
+const INTERRUPT: u8 = 2;
+
+/// SIGINT, SIGTERM and SIGHUP, by their numbers.
+#[cfg(unix)]
+struct Received(Vec<(u8, tokio::signal::unix::Signal)>);
 
 #[cfg(unix)]
-impl Terminations {
+impl Received {
     fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        let kinds = [(15, SignalKind::terminate()), (1, SignalKind::hangup())];
+        let kinds = [
+            (INTERRUPT, SignalKind::interrupt()),
+            (15, SignalKind::terminate()),
+            (1, SignalKind::hangup()),
+        ];
         let signals = kinds.into_iter();
-        Self {
-            signals: signals
+        Self(
+            signals
                 .filter_map(|(number, kind)| Some((number, signal(kind).ok()?)))
                 .collect(),
-        }
+        )
     }
 
     async fn next(&mut self) -> u8 {
-        let waiting = self.signals.iter_mut().map(|(number, signal)| {
+        let waiting = self.0.iter_mut().map(|(number, signal)| {
             Box::pin(async move {
                 signal.recv().await;
                 *number
             })
         });
         match waiting.collect::<Vec<_>>() {
+            // Where the system gives no signals there is nothing to wait for.
             waiting if waiting.is_empty() => std::future::pending().await,
             waiting => futures::future::select_all(waiting).await.0,
         }
     }
 }
 
+/// Ctrl-C.
 #[cfg(not(unix))]
-impl Terminations {
+struct Received;
+
+#[cfg(not(unix))]
+impl Received {
     fn new() -> Self {
-        Self {}
+        Self
     }
 
     async fn next(&mut self) -> u8 {
-        std::future::pending().await
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => INTERRUPT,
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! * [`vector`] lists of numbers: distances, length, mean, softmax, the largest elements
 //! * [`metric`] aggregates that say how good predictions are
+//! * [`checked`] what stands in the place of operators on integers, [`guard`] limits on functions of DataFusion's
 //!
 //! Each function carries its documentation; `docs/sql.md` and the shell's help show what stands there. What DataFusion
 //! has already (`cosine_distance`, `inner_product`, `array_add`, `array_scale`) is not here again.
 
+pub mod checked;
+pub mod guard;
 pub mod metric;
 pub mod vector;
 
@@ -34,8 +37,13 @@ pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
 /// # Errors
 /// If the registry takes no functions.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    for function in scalar_functions() {
+    for function in scalar_functions().into_iter().chain(checked::functions()) {
         registry.register_udf(function)?;
+    }
+    for name in registry.udfs() {
+        if let Some(guarded) = guard::guarded(&registry.udf(&name)?) {
+            registry.register_udf(guarded)?;
+        }
     }
     for function in aggregate_functions() {
         registry.register_udaf(function)?;

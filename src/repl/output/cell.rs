@@ -58,6 +58,18 @@ impl<'a> Cells<'a> {
         escaped(short.unwrap_or_else(|| self.formatter.value(row).to_string()))
     }
 
+    /// The lines of the value, each without control characters.
+    pub(super) fn lines(&self, row: usize) -> Vec<String> {
+        match self.vectors.as_ref().and_then(|short| short[row].clone()) {
+            Some(short) => vec![short],
+            None => {
+                let text = self.formatter.value(row).to_string();
+                let lines = text.trim_end_matches('\n').split('\n');
+                lines.map(|line| escaped(line.to_owned())).collect()
+            }
+        }
+    }
+
     /// The value as it is.
     pub(super) fn raw(&self, row: usize) -> String {
         self.formatter.value(row).to_string()

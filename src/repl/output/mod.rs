@@ -64,10 +64,13 @@ pub(super) async fn write(
         _ => {
             let mut writer =
                 stream::Writer::new(format, settings, rows.schema(), out.is_terminal());
+            // What fails before its first row writes nothing.
+            let mut next = rows.next().await.transpose()?;
             writer.begin(&mut out)?;
-            while let Some(batch) = rows.next().await.transpose()? {
+            while let Some(batch) = next {
                 written.rows += batch.num_rows();
                 writer.batch(&batch, &mut out)?;
+                next = rows.next().await.transpose()?;
             }
             writer.end(&mut out)?;
             written.shown = written.rows;

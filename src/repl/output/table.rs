@@ -110,6 +110,9 @@ pub(super) fn render(
     settings: &Settings,
     out: &mut Out,
 ) -> Result<()> {
+    if is_plan(&kept.schema) && settings.width().is_some() {
+        return render_plan(kept, settings, out);
+    }
     let columns = Columns::measure(kept, format, settings)?;
     let lines = match format {
         Format::Box => &DRAWN,
@@ -141,6 +144,25 @@ pub(super) fn render(
         }
     }
     out.write_all(rule(lines.bottom).as_bytes())?;
+    Ok(())
+}
+
+/// Whether it is what EXPLAIN gives.
+fn is_plan(schema: &Schema) -> bool {
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    names.eq(["plan_type", "plan"])
+}
+
+/// A plan without a table around it: cut to the width of a terminal it would say little.
+fn render_plan(kept: &Kept, settings: &Settings, out: &mut Out) -> Result<()> {
+    for batch in kept.parts.iter().flatten() {
+        let kinds = Cells::try_new(batch.column(0), options(settings))?;
+        let plans = Cells::try_new(batch.column(1), options(settings))?;
+        for row in 0..batch.num_rows() {
+            let lines = plans.lines(row).join("\n  ");
+            out.write_all(format!("{}\n  {lines}\n", kinds.text(row)).as_bytes())?;
+        }
+    }
     Ok(())
 }
 
@@ -177,8 +199,10 @@ impl Columns {
         for batch in kept.parts.iter().flatten() {
             for (column, array) in columns.iter_mut().zip(batch.columns()) {
                 let cells = Cells::try_new(array, options(settings))?;
-                let widths = (0..batch.num_rows()).map(|row| cells.text(row).width());
-                column.width = column.width.max(widths.max().unwrap_or(0));
+                let rows = 0..batch.num_rows();
+                let lines = rows.flat_map(|row| cells.lines(row));
+                let width = lines.map(|line| line.width()).max();
+                column.width = column.width.max(width.unwrap_or(0));
             }
         }
         if let Some(width) = settings.width() {
@@ -215,12 +239,16 @@ impl Columns {
         let cells = cells.map(|array| Cells::try_new(array, options(settings)));
         let cells = cells.collect::<Result<Vec<_>>>()?;
         for row in 0..batch.num_rows() {
-            let line = self.line(lines, Align::Value, |column| {
-                column
-                    .index
-                    .map_or(String::new(), |index| cells[index].text(row))
-            });
-            out.write_all(line.as_bytes())?;
+            // A value of several lines takes as many of the table.
+            let values: Vec<Vec<String>> = cells.iter().map(|cells| cells.lines(row)).collect();
+            let height = values.iter().map(Vec::len).max().unwrap_or(1);
+            for part in 0..height {
+                let line = self.line(lines, Align::Value, |column| {
+                    let value = column.index.and_then(|index| values[index].get(part));
+                    value.cloned().unwrap_or_default()
+                });
+                out.write_all(line.as_bytes())?;
+            }
         }
         Ok(())
     }

@@ -1,0 +1,191 @@
+//! Functions of DataFusion's that make large results from small arguments, with a limit on what they may make.
+//!
+//! `repeat('a', 2000000000)` takes gigabytes that no memory pool knows of. A guarded function looks at its arguments
+//! first, and is the function itself otherwise.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use datafusion_common::{Result, resources_err};
+use datafusion_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
+};
+
+/// The largest result of one call on one batch, in bytes.
+pub const RESULT_BYTES_MAX: u128 = 1 << 30;
+
+/// How many bytes a call would make of a row.
+type Bytes = fn(&[Argument], usize) -> u128;
+
+/// The functions that are guarded, and how.
+const GUARDED: &[(&str, Bytes)] = &[
+    ("repeat", |arguments, row| {
+        arguments[0].bytes(row) * arguments[1].count(row)
+    }),
+    ("lpad", |arguments, row| arguments[1].count(row)),
+    ("rpad", |arguments, row| arguments[1].count(row)),
+    ("array_repeat", |arguments, row| {
+        arguments[0].bytes(row).max(8) * arguments[1].count(row)
+    }),
+    ("array_resize", |arguments, row| 8 * arguments[1].count(row)),
+    ("range", series),
+    ("generate_series", series),
+];
+
+/// 8 bytes for each number from the first to the second, or from 0 to the only one.
+fn series(arguments: &[Argument], row: usize) -> u128 {
+    let number = |index: usize| {
+        arguments
+            .get(index)
+            .and_then(|argument| argument.number(row))
+    };
+    let (start, stop) = match arguments.len() {
+        1 => (Some(0), number(0)),
+        _ => (number(0), number(1)),
+    };
+    let step = match arguments.get(2) {
+        Some(step) => step.number(row).unwrap_or(1),
+        None => 1,
+    };
+    match (start, stop) {
+        (Some(start), Some(stop)) => {
+            let distance = (i128::from(stop) - i128::from(start)).unsigned_abs();
+            8 * (distance / u128::from(step.unsigned_abs().max(1)))
+        }
+        _ => 0,
+    }
+}
+
+/// An argument of a call.
+struct Argument {
+    array: ArrayRef,
+    numbers: Option<ArrayRef>,
+    is_constant: bool,
+}
+
+impl Argument {
+    fn try_new(value: &ColumnarValue) -> Result<Self> {
+        let (array, is_constant) = match value {
+            ColumnarValue::Array(array) => (Arc::clone(array), false),
+            ColumnarValue::Scalar(scalar) => (scalar.to_array()?, true),
+        };
+        let numbers = match array.data_type().is_integer() {
+            true => Some(cast(&array, &DataType::Int64)?),
+            false => None,
+        };
+        Ok(Self {
+            array,
+            numbers,
+            is_constant,
+        })
+    }
+
+    fn row(&self, row: usize) -> usize {
+        if self.is_constant { 0 } else { row }
+    }
+
+    fn number(&self, row: usize) -> Option<i64> {
+        let row = self.row(row);
+        let numbers = self.numbers.as_ref()?.as_primitive::<Int64Type>();
+        numbers.is_valid(row).then(|| numbers.value(row))
+    }
+
+    /// A number of repetitions, of which a negative one is none.
+    fn count(&self, row: usize) -> u128 {
+        self.number(row).unwrap_or(0).max(0).unsigned_abs().into()
+    }
+
+    /// The size of a value.
+    fn bytes(&self, row: usize) -> u128 {
+        let row = self.row(row);
+        let length = match self.array.data_type() {
+            _ if self.array.is_null(row) => 0,
+            DataType::Utf8 => self.array.as_string::<i32>().value(row).len(),
+            DataType::LargeUtf8 => self.array.as_string::<i64>().value(row).len(),
+            DataType::Utf8View => self.array.as_string_view().value(row).len(),
+            _ => 8,
+        };
+        length as u128
+    }
+}
+
+/// `function` with its limit, if it is one of those that need one.
+pub fn guarded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+    let (_, bytes) = GUARDED.iter().find(|(name, _)| *name == function.name())?;
+    Some(Arc::new(ScalarUDF::from(Guarded {
+        inner: Arc::clone(function),
+        bytes: *bytes,
+    })))
+}
+
+#[derive(Debug)]
+struct Guarded {
+    inner: Arc<ScalarUDF>,
+    bytes: Bytes,
+}
+
+impl PartialEq for Guarded {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+impl Eq for Guarded {}
+
+impl std::hash::Hash for Guarded {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Guarded {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        self.inner.inner().return_field_from_args(args)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arguments = args.args.iter().map(Argument::try_new);
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
+        let is_constant = arguments.iter().all(|argument| argument.is_constant);
+        let rows = if is_constant { 1 } else { args.number_rows };
+        let bytes: u128 = match arguments.len() {
+            0 => 0,
+            1 if !matches!(self.name(), "range" | "generate_series") => 0,
+            _ => (0..rows).map(|row| (self.bytes)(&arguments, row)).sum(),
+        };
+        if bytes > RESULT_BYTES_MAX {
+            return resources_err!(
+                "{} would make {bytes} bytes, at most {RESULT_BYTES_MAX} are allowed at once",
+                self.name()
+            );
+        }
+        self.inner.invoke_with_args(args)
+    }
+}
