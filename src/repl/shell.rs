@@ -277,7 +277,7 @@ impl Shell {
             (true, rows) => format!("{rows} rows."),
         };
         if self.settings.with_timing {
-            text.push_str(&format!(" Elapsed {:.3} s.", written.seconds));
+            text.push_str(&format!(" Elapsed {:.4} s.", written.seconds));
         }
         say(&format!("{text}\n"));
     }

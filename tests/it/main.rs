@@ -4,6 +4,7 @@
 
 mod data_dir;
 mod examples;
+mod files;
 mod shell;
 mod terminal;
 mod tidy;
