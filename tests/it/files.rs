@@ -58,7 +58,7 @@ fn files_that_cannot_be_read_are_errors_that_name_the_cause() {
             "short.csv",
             b"a,b\n1\n",
             "CSV",
-            "incorrect number of fields",
+            "unequal lengths",
         ),
         ("broken.json", b"{\"a\": 1", "JSON", ""),
     ] {
