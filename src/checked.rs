@@ -2,6 +2,7 @@
 //!
 //! Done to logical plans, so that it holds wherever a plan runs, and after types are known.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
@@ -11,6 +12,11 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use vatic_udfs::checked;
+
+use crate::error::{SqlState, sql_err};
+
+/// Operators in a row beyond which planning takes seconds, and then the stack. Parentheses have their own limit.
+const CHAIN_MAX: usize = 400;
 
 /// Puts checked functions in the place of operators on integers.
 #[derive(Debug)]
@@ -29,6 +35,12 @@ impl AnalyzerRule for CheckedArithmetic {
             }
             let names = NamePreserver::new(&plan);
             let mapped = plan.map_expressions(|expr| {
+                if expr.exists(|expr| Ok(chain(expr) > CHAIN_MAX))? {
+                    let message = format!(
+                        "the statement is nested too deeply: over {CHAIN_MAX} operators in a row"
+                    );
+                    return Err(sql_err(SqlState::Syntax, message));
+                }
                 let name = names.save(&expr);
                 let expr = expr.transform_up(|expr| Ok(check(expr, &schema)))?;
                 Ok(expr.update_data(|expr| name.restore(expr)))
@@ -46,14 +58,35 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
         return Transformed::no(expr);
     };
-    let types = (left.get_type(schema), right.get_type(schema));
+    let types = (type_of(&left, schema), type_of(&right, schema));
     let are_integers =
-        matches!(&types, (Ok(left), Ok(right)) if left == right && left.is_integer());
+        matches!(&types, (Some(left), Some(right)) if left == right && left.is_integer());
     match checked::function(op).filter(|_| are_integers) {
         Some(function) => {
             let call = ScalarFunction::new_udf(function, vec![*left, *right]);
             Transformed::yes(Expr::ScalarFunction(call))
         }
         None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+    }
+}
+
+/// How many operators stand in a row to the left.
+fn chain(mut expr: &Expr) -> usize {
+    let mut length = 0;
+    while let Expr::BinaryExpr(BinaryExpr { left, .. }) = expr {
+        length += 1;
+        expr = left;
+    }
+    length
+}
+
+/// The type of an operand. That of a checked operation is that of its right side, so that a long row of them need not be
+/// gone through again for each.
+fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    match expr {
+        Expr::ScalarFunction(call) if checked::is_checked(&call.func) => {
+            type_of(call.args.last()?, schema)
+        }
+        expr => expr.get_type(schema).ok(),
     }
 }

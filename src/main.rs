@@ -27,7 +27,12 @@ struct Arguments {
     #[arg(value_name = "FILE")]
     script: Option<PathBuf>,
     /// Run these statements and leave; may be repeated.
-    #[arg(short = 'c', long = "command", value_name = "SQL")]
+    #[arg(
+        short = 'c',
+        long = "command",
+        value_name = "SQL",
+        allow_hyphen_values = true
+    )]
     commands: Vec<String>,
     /// Run the statements of this file and leave; may be repeated; - is standard input.
     #[arg(short = 'f', long = "file", value_name = "FILE")]
@@ -54,7 +59,7 @@ struct Arguments {
     #[arg(long, value_name = "N", value_parser = limit)]
     max_width: Option<Limit>,
     /// The text for NULL. [default: NULL, or nothing in CSV]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     null: Option<String>,
     /// Leave out the names of columns.
     #[arg(long)]

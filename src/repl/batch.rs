@@ -85,7 +85,7 @@ pub(super) async fn prepare(shell: &mut Shell, start: &Start) -> Result<()> {
         let rows = shell.rows(&statement).0.await?;
         futures::TryStreamExt::try_collect::<Vec<_>>(rows).await?;
     }
-    if let Some(path) = &start.output {
+    if let Some(path) = start.output.as_ref().filter(|path| path.as_os_str() != "-") {
         shell.target = super::output::Target::file(&path.to_string_lossy())?;
     }
     Ok(())

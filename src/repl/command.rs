@@ -143,6 +143,7 @@ docs/sql.md has all of them with examples.
 
 /// Runs the command `text`, which may end the statement `pending`.
 pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) -> Result<Flow> {
+    let text = text.trim_end().trim_end_matches(';');
     let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let rest = rest.trim().trim_end_matches(';').trim_end();
     let command = find(name)?;
@@ -156,13 +157,17 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
             format!("the statement before {name} is not ended by a semicolon: {statement}");
         return Err(sql_err(SqlState::Syntax, message));
     }
-    let arguments = arguments(rest)?;
+    let arguments = match command.action {
+        // What these take is no list of words.
+        Action::Explain | Action::Program => Vec::new(),
+        _ => arguments(rest)?,
+    };
     let first = arguments.first().map(String::as_str);
     let needs = |what: &str| sql_err(SqlState::Syntax, format!("{name} takes {what}"));
     match command.action {
         Action::Help => help(shell, first)?,
         Action::Quit => return Ok(Flow::Quit),
-        Action::Describe => describe(shell, first).await?,
+        Action::Describe => describe(shell, Some(rest).filter(|name| !name.is_empty())).await?,
         Action::Tables => shell.query(TABLES).await?,
         Action::Models => shell.query("SHOW MODELS").await?,
         Action::Schemas => shell.query(SCHEMAS).await?,
@@ -206,9 +211,12 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
         }
         Action::Set => {
             let setting = first.ok_or_else(|| needs("a setting and a value"))?;
-            let value = arguments
-                .get(1)
-                .ok_or_else(|| needs("a setting and a value"))?;
+            let words = arguments.get(1..).unwrap_or_default();
+            let value = match words {
+                [equals, value] if equals == "=" => value,
+                [value] => value,
+                _ => return Err(needs("a setting and a value")),
+            };
             let statement = format!("SET {setting} = {}", quoted(value));
             return Ok(shell.statement(&statement).await);
         }
@@ -445,12 +453,12 @@ async fn run_statement(
     is_expanded: bool,
 ) -> Result<Flow> {
     let statement = pending.map_or_else(|| shell.last(), |pending| Ok(pending.to_owned()))?;
-    let was_expanded = shell.settings.is_expanded;
-    shell.settings.is_expanded |= is_expanded;
     let before = match file {
         Some(path) => Some(std::mem::replace(&mut shell.target, Target::file(path)?)),
         None => None,
     };
+    let was_expanded = shell.settings.is_expanded;
+    shell.settings.is_expanded |= is_expanded;
     let flow = shell.statement(&statement).await;
     shell.settings.is_expanded = was_expanded;
     if let Some(before) = before {
@@ -515,6 +523,8 @@ async fn edit(shell: &mut Shell) -> Result<Flow> {
         ));
     }
     let script = read_file(file.path())?;
+    // A Ctrl-C while the editor was open was meant for it.
+    shell.signals.forget();
     say(&format!("{}\n", script.trim_end()));
     Ok(Box::pin(shell.script(&script)).await)
 }

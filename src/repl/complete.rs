@@ -397,13 +397,12 @@ impl Completion {
         for schema in catalog.schema_names() {
             let of_schema = catalog.schema(&schema).map(|schema| schema.table_names());
             let is_default = schema == DEFAULT_SCHEMA;
-            tables.extend(of_schema.unwrap_or_default().into_iter().map(|table| {
-                if is_default {
-                    table
-                } else {
-                    format!("{schema}.{table}")
-                }
-            }));
+            tables.extend(of_schema.unwrap_or_default().into_iter().map(
+                |table| match is_default {
+                    true => typed(&table),
+                    false => format!("{}.{}", typed(&schema), typed(&table)),
+                },
+            ));
         }
         tables
     }
@@ -431,7 +430,7 @@ impl Completion {
                 schema
                     .fields()
                     .iter()
-                    .map(|field| field.name().clone())
+                    .map(|field| typed(field.name()))
                     .collect()
             }
             _ => Vec::new(),
@@ -444,7 +443,22 @@ enum Candidate {
     Keyword(&'static str),
 }
 
+/// A name as it must be typed: in quotes unless it is of lower case letters, digits and underscores.
+fn typed(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let starts_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    match starts_plain && name.chars().all(is_plain) {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
+}
+
+/// Whether a candidate begins with a word, which need not have its quote.
 fn starts_with(candidate: &str, word: &str) -> bool {
+    let candidate = match word.starts_with('"') {
+        true => candidate,
+        false => candidate.trim_start_matches('"'),
+    };
     candidate
         .get(..word.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(word))

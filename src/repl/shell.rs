@@ -288,7 +288,10 @@ impl Shell {
             line,
             is_complete: true,
         };
-        self.failed(error, &piece)
+        // Where in the statement that a command makes something is wrong says nothing of the command.
+        let mut found = report(error);
+        found.position = Some(Position { line: 1, column: 1 });
+        self.failed(&found.into(), &piece)
     }
 
     fn failed(&mut self, error: &DataFusionError, piece: &Piece<'_>) -> Flow {

@@ -1,7 +1,7 @@
 //! Ctrl-C and requests to end: they stop the statement that runs, and leave the terminal as it was.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use datafusion::common::runtime::SpawnedTask;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{Exit, Flow};
 
-/// A second Ctrl-C within this time ends the program at once.
+/// A second Ctrl-C for one statement within this time ends the program at once.
 const TWICE: Duration = Duration::from_secs(2);
 /// What is given to a statement to stop before the program ends without it.
 const GRACE: Duration = Duration::from_secs(2);
@@ -39,6 +39,8 @@ impl Stop {
 pub(super) struct Signals {
     stop: watch::Receiver<Option<Stop>>,
     is_at_prompt: Arc<AtomicBool>,
+    /// When Ctrl-C was pressed for the statement that runs.
+    last: Arc<Mutex<Option<Instant>>>,
     _watching: SpawnedTask<()>,
     _terminal: Arc<Terminal>,
 }
@@ -50,18 +52,22 @@ impl Signals {
         let terminal = Arc::new(Terminal::prepare());
         let of_watcher = Arc::clone(&terminal);
         let at_prompt = Arc::clone(&is_at_prompt);
+        let last = Arc::new(Mutex::new(None::<Instant>));
+        let pressed = Arc::clone(&last);
         // From here on, and not from when the task runs first, a signal does not end the process.
         let mut received = Received::new();
         let watching = SpawnedTask::spawn(async move {
-            let mut last: Option<Instant> = None;
             loop {
                 match received.next().await {
                     INTERRUPT => {
-                        if last.is_some_and(|last| last.elapsed() < TWICE) {
+                        let before = pressed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .replace(Instant::now());
+                        if before.is_some_and(|before| before.elapsed() < TWICE) {
                             of_watcher.restore();
                             std::process::exit(Exit::Interrupted.code().into());
                         }
-                        last = Some(Instant::now());
                         sender.send_replace(Some(Stop::Interrupted));
                     }
                     signal => {
@@ -79,6 +85,7 @@ impl Signals {
         Self {
             stop,
             is_at_prompt,
+            last,
             _watching: watching,
             _terminal: terminal,
         }
@@ -87,6 +94,7 @@ impl Signals {
     /// Forgets a Ctrl-C that came before; a person meant what ran then.
     pub(super) fn forget(&mut self) {
         self.stop.borrow_and_update();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether the program waits for a line: then there is no statement to wait for.

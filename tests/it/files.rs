@@ -54,12 +54,7 @@ fn files_that_cannot_be_read_are_errors_that_name_the_cause() {
             "has no columns: what is there is empty",
         ),
         ("bytes.csv", b"a,b\n1,\xff\n", "CSV", "UTF-8"),
-        (
-            "short.csv",
-            b"a,b\n1\n",
-            "CSV",
-            "unequal lengths",
-        ),
+        ("short.csv", b"a,b\n1\n", "CSV", "unequal lengths"),
         ("broken.json", b"{\"a\": 1", "JSON", ""),
     ] {
         std::fs::write(at(name), content).unwrap();

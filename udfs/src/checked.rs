@@ -35,6 +35,11 @@ pub fn function(operator: Operator) -> Option<Arc<ScalarUDF>> {
     })))
 }
 
+/// Whether a function is one of these.
+pub fn is_checked(function: &ScalarUDF) -> bool {
+    function.inner().is::<Checked>()
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
     name: &'static str,

@@ -30,9 +30,7 @@ pub(super) struct CellOptions<'a> {
 
 impl<'a> Cells<'a> {
     pub(super) fn try_new(array: &'a ArrayRef, options: CellOptions<'a>) -> Result<Self> {
-        let format = FormatOptions::default()
-            .with_null(options.null)
-            .with_display_error(true);
+        let format = FormatOptions::default().with_null(options.null);
         let vectors = match array.data_type() {
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
                 if item.data_type().is_numeric() && !options.with_full_vectors =>
@@ -53,26 +51,27 @@ impl<'a> Cells<'a> {
     }
 
     /// The value without control characters.
-    pub(super) fn text(&self, row: usize) -> String {
+    pub(super) fn text(&self, row: usize) -> Result<String> {
         let short = self.vectors.as_ref().and_then(|short| short[row].clone());
-        escaped(short.unwrap_or_else(|| self.formatter.value(row).to_string()))
+        Ok(escaped(short.map_or_else(|| self.raw(row), Ok)?))
     }
 
     /// The lines of the value, each without control characters.
-    pub(super) fn lines(&self, row: usize) -> Vec<String> {
-        match self.vectors.as_ref().and_then(|short| short[row].clone()) {
-            Some(short) => vec![short],
-            None => {
-                let text = self.formatter.value(row).to_string();
-                let lines = text.trim_end_matches('\n').split('\n');
-                lines.map(|line| escaped(line.to_owned())).collect()
-            }
+    pub(super) fn lines(&self, row: usize) -> Result<Vec<String>> {
+        if let Some(short) = self.vectors.as_ref().and_then(|short| short[row].clone()) {
+            return Ok(vec![short]);
         }
+        let text = self.raw(row)?;
+        let lines = text.trim_end_matches('\n').split('\n');
+        Ok(lines.map(|line| escaped(line.to_owned())).collect())
     }
 
     /// The value as it is.
-    pub(super) fn raw(&self, row: usize) -> String {
-        self.formatter.value(row).to_string()
+    ///
+    /// # Errors
+    /// Of an instant beyond the calendar.
+    pub(super) fn raw(&self, row: usize) -> Result<String> {
+        Ok(self.formatter.value(row).try_to_string()?)
     }
 }
 

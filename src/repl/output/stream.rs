@@ -4,6 +4,7 @@ use std::io::Write;
 
 use arrow_json::writer::{JsonArray, LineDelimited, WriterBuilder as JsonBuilder};
 use datafusion::arrow::array::{Array, ArrayRef, StringArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::csv::WriterBuilder as CsvBuilder;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -80,12 +81,13 @@ impl<'a> Writer<'a> {
         }
         match self.format {
             Format::Csv | Format::Tsv => self.separated(batch, false, out)?,
-            Format::Json => self.json(batch, out)?,
+            Format::Json => self.json(&for_json(batch)?, out)?,
             Format::NdJson => {
                 let builder = JsonBuilder::new().with_explicit_nulls(true);
-                let mut writer = builder.build::<_, LineDelimited>(&mut *out);
-                writer.write(batch)?;
+                let mut writer = builder.build::<_, LineDelimited>(Vec::new());
+                writer.write(&for_json(batch)?)?;
                 writer.finish()?;
+                out.write_all(&self.visible(writer.into_inner()))?;
             }
             Format::Markdown => self.markdown(batch, out)?,
             _ => self.records(batch, out)?,
@@ -113,7 +115,22 @@ impl<'a> Writer<'a> {
         if self.rows > 0 {
             out.write_all(b",\n")?;
         }
-        Ok(out.write_all(elements)?)
+        Ok(out.write_all(&self.visible(elements.to_vec()))?)
+    }
+
+    /// JSON escapes the older control characters; a terminal must be kept from the others too.
+    fn visible(&self, json: Vec<u8>) -> Vec<u8> {
+        let is_harmful = |c: char| c.is_control() && c != '\n';
+        match std::str::from_utf8(&json) {
+            Ok(text) if self.is_terminal && text.contains(is_harmful) => {
+                let escape = |c: char| match is_harmful(c) {
+                    true => format!("\\u{:04x}", u32::from(c)),
+                    false => c.to_string(),
+                };
+                text.chars().map(escape).collect::<String>().into_bytes()
+            }
+            _ => json,
+        }
     }
 
     fn separated(&self, batch: &RecordBatch, with_header: bool, out: &mut Out) -> Result<()> {
@@ -169,8 +186,8 @@ impl<'a> Writer<'a> {
         for row in 0..batch.num_rows() {
             let values: Vec<String> = cells
                 .iter()
-                .map(|cells| markdown_cell(cells.raw(row)))
-                .collect();
+                .map(|cells| cells.raw(row).map(markdown_cell))
+                .collect::<Result<_>>()?;
             out.write_all(format!("| {} |\n", values.join(" | ")).as_bytes())?;
         }
         Ok(())
@@ -190,7 +207,7 @@ impl<'a> Writer<'a> {
             let mut text = format!("{head:-<length$}\n", length = (width + 3).max(head.len()));
             for (name, cells) in names.iter().zip(&cells) {
                 let space = " ".repeat(width - name.width());
-                text.push_str(&format!("{name}{space} | {}\n", cells.text(row)));
+                text.push_str(&format!("{name}{space} | {}\n", cells.text(row)?));
             }
             out.write_all(text.as_bytes())?;
         }
@@ -205,9 +222,50 @@ fn as_text(column: &ArrayRef, options: CellOptions, is_terminal: bool) -> Result
             true => cells.text(row),
             false => cells.raw(row),
         };
-        (!cells.is_null(row)).then(text)
+        match cells.is_null(row) {
+            true => Ok(None),
+            false => text().map(Some),
+        }
     });
-    Ok(Arc::new(text.collect::<StringArray>()))
+    Ok(Arc::new(text.collect::<Result<StringArray>>()?))
+}
+
+/// The batch as JSON can have it: keys of an object are text, and what is no instant is an error and not a text.
+fn for_json(batch: &RecordBatch) -> Result<RecordBatch> {
+    let options = CellOptions {
+        null: "NULL",
+        with_full_vectors: true,
+    };
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| match column.data_type() {
+            DataType::Map(entries, _) if !has_text_keys(entries) => as_text(column, options, false),
+            temporal if temporal.is_temporal() => {
+                cast(column, &DataType::Utf8)?;
+                Ok(Arc::clone(column))
+            }
+            _ => Ok(Arc::clone(column)),
+        });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let schema = batch.schema();
+    let fields = schema.fields().iter().zip(&columns);
+    let fields =
+        fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn has_text_keys(entries: &Field) -> bool {
+    match entries.data_type() {
+        DataType::Struct(fields) => fields.first().is_some_and(|key| {
+            matches!(
+                key.data_type(),
+                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+            )
+        }),
+        _ => false,
+    }
 }
 
 fn markdown_cell(text: String) -> String {

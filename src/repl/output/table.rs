@@ -159,8 +159,8 @@ fn render_plan(kept: &Kept, settings: &Settings, out: &mut Out) -> Result<()> {
         let kinds = Cells::try_new(batch.column(0), options(settings))?;
         let plans = Cells::try_new(batch.column(1), options(settings))?;
         for row in 0..batch.num_rows() {
-            let lines = plans.lines(row).join("\n  ");
-            out.write_all(format!("{}\n  {lines}\n", kinds.text(row)).as_bytes())?;
+            let lines = plans.lines(row)?.join("\n  ");
+            out.write_all(format!("{}\n  {lines}\n", kinds.text(row)?).as_bytes())?;
         }
     }
     Ok(())
@@ -199,10 +199,10 @@ impl Columns {
         for batch in kept.parts.iter().flatten() {
             for (column, array) in columns.iter_mut().zip(batch.columns()) {
                 let cells = Cells::try_new(array, options(settings))?;
-                let rows = 0..batch.num_rows();
-                let lines = rows.flat_map(|row| cells.lines(row));
-                let width = lines.map(|line| line.width()).max();
-                column.width = column.width.max(width.unwrap_or(0));
+                for row in 0..batch.num_rows() {
+                    let widths = cells.lines(row)?.into_iter().map(|line| line.width());
+                    column.width = column.width.max(widths.max().unwrap_or(0));
+                }
             }
         }
         if let Some(width) = settings.width() {
@@ -240,7 +240,8 @@ impl Columns {
         let cells = cells.collect::<Result<Vec<_>>>()?;
         for row in 0..batch.num_rows() {
             // A value of several lines takes as many of the table.
-            let values: Vec<Vec<String>> = cells.iter().map(|cells| cells.lines(row)).collect();
+            let values = cells.iter().map(|cells| cells.lines(row));
+            let values = values.collect::<Result<Vec<_>>>()?;
             let height = values.iter().map(Vec::len).max().unwrap_or(1);
             for part in 0..height {
                 let line = self.line(lines, Align::Value, |column| {
@@ -308,8 +309,6 @@ pub(super) fn type_name(data_type: &DataType) -> String {
 
 /// Narrows wide columns, then leaves out columns from the middle, until all fit.
 fn cut_to(columns: &mut Vec<Column>, width: usize) {
-    let total =
-        |columns: &[Column]| 1 + columns.iter().map(|column| column.width + 3).sum::<usize>();
     // The widest gives first; what is left over goes to those that were cut.
     let mut limit = columns.iter().map(|column| column.width).max().unwrap_or(0);
     let at = |columns: &[Column], limit: usize| {
@@ -322,9 +321,18 @@ fn cut_to(columns: &mut Vec<Column>, width: usize) {
     columns
         .iter_mut()
         .for_each(|column| column.width = column.width.min(limit));
-    if total(columns) <= width || columns.len() < 3 {
-        return;
+    if total(columns) > width && columns.len() > 2 {
+        leave_out_middle(columns, width);
     }
+    while limit > 1 && at(columns, limit) > width {
+        limit -= 1;
+    }
+    columns
+        .iter_mut()
+        .for_each(|column| column.width = column.width.min(limit));
+}
+
+fn leave_out_middle(columns: &mut Vec<Column>, width: usize) {
     let mut middle = columns.len() / 2;
     let ellipsis = Column {
         index: None,
@@ -344,6 +352,12 @@ fn cut_to(columns: &mut Vec<Column>, width: usize) {
             middle -= 1;
         }
     }
+}
+
+/// The width of a line.
+fn total(columns: &[Column]) -> usize {
+    let widths = columns.iter().map(|column| column.width + 3);
+    1 + widths.sum::<usize>()
 }
 
 /// The text, or its beginning with an ellipsis if it is wider.

@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use datafusion_expr::ScalarUDF;
 
+use super::length::length;
 use super::udf::vector_function;
 use super::vectors::{Vectors, pair};
 use crate::doc::Doc;
@@ -32,13 +33,13 @@ fn compute([left, right]: &[Vectors; 2], rows: usize) -> Result<ArrayRef> {
 }
 
 fn cosine(left: &[f64], right: &[f64]) -> Option<f64> {
-    let (mut product, mut left_square, mut right_square) = (0.0, 0.0, 0.0);
-    for (left, right) in left.iter().zip(right) {
-        product += left * right;
-        left_square += left * left;
-        right_square += right * right;
+    let of_left = length(left.iter().copied());
+    let of_right = length(right.iter().copied());
+    if of_left == 0.0 || of_right == 0.0 {
+        return None;
     }
-    // Roots before the product: of two long vectors the product of squares could overflow.
-    let lengths = f64::sqrt(left_square) * f64::sqrt(right_square);
-    (lengths != 0.0).then(|| (product / lengths).clamp(-1.0, 1.0))
+    // Divided first: the product of two long vectors could overflow.
+    let pairs = left.iter().zip(right);
+    let cosine: f64 = pairs.map(|(l, r)| (l / of_left) * (r / of_right)).sum();
+    Some(cosine.clamp(-1.0, 1.0))
 }

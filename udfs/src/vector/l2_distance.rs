@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use datafusion_expr::ScalarUDF;
 
+use super::length::length;
 use super::udf::vector_function;
 use super::vectors::{Vectors, pair};
 use crate::doc::Doc;
@@ -26,10 +27,9 @@ fn compute([left, right]: &[Vectors; 2], rows: usize) -> Result<ArrayRef> {
     let mut distances = Float64Builder::with_capacity(rows);
     for row in 0..rows {
         let pair = pair(DOC.name, left, right, row)?;
-        distances.append_option(pair.map(|(left, right)| {
-            let squares = left.iter().zip(right).map(|(l, r)| (l - r) * (l - r));
-            squares.sum::<f64>().sqrt()
-        }));
+        distances.append_option(
+            pair.map(|(left, right)| length(left.iter().zip(right).map(|(l, r)| l - r))),
+        );
     }
     Ok(Arc::new(distances.finish()))
 }

@@ -4,6 +4,7 @@ use arrow::array::ArrayRef;
 use datafusion_common::Result;
 use datafusion_expr::ScalarUDF;
 
+use super::length::length;
 use super::udf::vector_function;
 use super::vectors::{Vectors, VectorsBuilder, vector_type};
 use crate::doc::Doc;
@@ -23,7 +24,7 @@ fn compute([vectors]: &[Vectors; 1], rows: usize) -> Result<ArrayRef> {
     let mut normalized = VectorsBuilder::default();
     for row in 0..rows {
         normalized.push(vectors.row(row).map(|vector| {
-            let length = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let length = length(vector.iter().copied());
             let divisor = if length > 0.0 { length } else { 1.0 };
             vector.iter().map(move |x| x / divisor)
         }));

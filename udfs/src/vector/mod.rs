@@ -6,6 +6,7 @@ mod argmax;
 mod cosine_similarity;
 mod l2_distance;
 mod l2_normalize;
+mod length;
 mod sigmoid;
 mod softmax;
 mod top_k;
