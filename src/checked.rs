@@ -2,14 +2,16 @@
 //!
 //! Done to logical plans, so that it holds wherever a plan runs, and after types are known.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
 use vatic_udfs::checked;
 
@@ -55,25 +57,41 @@ impl AnalyzerRule for CheckedArithmetic {
 }
 
 fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
-        return Transformed::no(expr);
-    };
-    let types = (type_of(&left, schema), type_of(&right, schema));
-    let are_integers =
-        matches!(&types, (Some(left), Some(right)) if left == right && left.is_integer());
-    match checked::function(op).filter(|_| are_integers) {
-        Some(function) => {
-            let call = ScalarFunction::new_udf(function, vec![*left, *right]);
-            Transformed::yes(Expr::ScalarFunction(call))
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let types = (type_of(&left, schema), type_of(&right, schema));
+            let are_integers =
+                matches!(&types, (Some(left), Some(right)) if left == right && left.is_integer());
+            match checked::function(op).filter(|_| are_integers) {
+                Some(function) => call(function, *left, *right),
+                None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+            }
         }
-        None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+        Expr::Negative(operand) => {
+            let zero = type_of(&operand, schema)
+                .filter(DataType::is_signed_integer)
+                .and_then(|data_type| ScalarValue::new_zero(&data_type).ok());
+            match (zero, checked::function(Operator::Minus)) {
+                (Some(zero), Some(function)) => call(function, Expr::Literal(zero, None), *operand),
+                _ => Transformed::no(Expr::Negative(operand)),
+            }
+        }
+        expr => Transformed::no(expr),
     }
+}
+
+fn call(function: Arc<ScalarUDF>, left: Expr, right: Expr) -> Transformed<Expr> {
+    let call = ScalarFunction::new_udf(function, vec![left, right]);
+    Transformed::yes(Expr::ScalarFunction(call))
 }
 
 /// How many operators stand in a row to the left.
 fn chain(mut expr: &Expr) -> usize {
     let mut length = 0;
-    while let Expr::BinaryExpr(BinaryExpr { left, .. }) = expr {
+    while let Expr::BinaryExpr(BinaryExpr { left, op, .. }) = expr {
+        if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply) {
+            break;
+        }
         length += 1;
         expr = left;
     }

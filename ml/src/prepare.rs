@@ -398,7 +398,9 @@ fn sum_shards(
                 0
             };
             let sums = &mut sums[first..first + width];
-            match (sums.len(), &parts.valid) {
+            // A bitmap without a NULL is none: whether there is one depends on which shards share a worker.
+            let nulls = parts.valid.as_ref().filter(|valid| valid.null_count() > 0);
+            match (sums.len(), nulls) {
                 (0, _) => {}
                 (1, None) => sums[0] = lane_sum(&parts.numbers, |value| of(first, value)),
                 _ => {

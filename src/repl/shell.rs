@@ -238,13 +238,19 @@ impl Shell {
 
     /// Writes the rows of a query that a command makes.
     pub(super) async fn query(&mut self, text: &str) -> Result<()> {
-        let rows = self.rows(text).0.await?;
+        let rows = tokio::select! {
+            rows = self.rows(text).0 => rows?,
+            _ = self.signals.stopped() => return Err(cancelled()),
+        };
         self.write(rows).await
     }
 
     /// Writes rows.
     pub(super) async fn write(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
-        let written = write(rows, &self.settings, &mut self.target, Instant::now()).await?;
+        let written = tokio::select! {
+            written = write(rows, &self.settings, &mut self.target, Instant::now()) => written?,
+            _ = self.signals.stopped() => return Err(cancelled()),
+        };
         self.footer(written);
         Ok(())
     }
@@ -336,6 +342,10 @@ async fn outcome(task: &mut JoinSet<Result<()>>) -> Result<()> {
         Some(Ok(result)) => result,
         Some(Err(_)) | None => Err(panicked()),
     }
+}
+
+fn cancelled() -> DataFusionError {
+    sql_err(SqlState::Cancelled, "cancelled")
 }
 
 fn panicked() -> DataFusionError {

@@ -25,12 +25,16 @@ const GUARDED: &[(&str, Bytes)] = &[
     ("repeat", |arguments, row| {
         arguments[0].bytes(row) * arguments[1].count(row)
     }),
-    ("lpad", |arguments, row| arguments[1].count(row)),
-    ("rpad", |arguments, row| arguments[1].count(row)),
+    // A character takes up to 4 bytes.
+    ("lpad", |arguments, row| 4 * arguments[1].count(row)),
+    ("rpad", |arguments, row| 4 * arguments[1].count(row)),
     ("array_repeat", |arguments, row| {
         arguments[0].bytes(row).max(8) * arguments[1].count(row)
     }),
-    ("array_resize", |arguments, row| 8 * arguments[1].count(row)),
+    ("array_resize", |arguments, row| {
+        let fill = arguments.get(2).map_or(8, |fill| fill.bytes(row).max(8));
+        fill * arguments[1].count(row)
+    }),
     ("range", series),
     ("generate_series", series),
 ];
@@ -51,6 +55,8 @@ fn series(arguments: &[Argument], row: usize) -> u128 {
         None => 1,
     };
     match (start, stop) {
+        // It runs away from its end, or does not move: there is nothing, or an error of the function's own.
+        (Some(start), Some(stop)) if (stop < start) != (step < 0) || step == 0 => 0,
         (Some(start), Some(stop)) => {
             let distance = (i128::from(stop) - i128::from(start)).unsigned_abs();
             8 * (distance / u128::from(step.unsigned_abs().max(1)))
@@ -87,6 +93,11 @@ impl Argument {
         if self.is_constant { 0 } else { row }
     }
 
+    /// Of a NULL nothing is made.
+    fn is_null(&self, row: usize) -> bool {
+        self.array.is_null(self.row(row))
+    }
+
     fn number(&self, row: usize) -> Option<i64> {
         let row = self.row(row);
         let numbers = self.numbers.as_ref()?.as_primitive::<Int64Type>();
@@ -106,6 +117,10 @@ impl Argument {
             DataType::Utf8 => self.array.as_string::<i32>().value(row).len(),
             DataType::LargeUtf8 => self.array.as_string::<i64>().value(row).len(),
             DataType::Utf8View => self.array.as_string_view().value(row).len(),
+            other if other.is_nested() => {
+                let value = self.array.slice(row, 1).to_data();
+                value.get_slice_memory_size().unwrap_or(0)
+            }
             _ => 8,
         };
         length as u128
@@ -178,7 +193,10 @@ impl ScalarUDFImpl for Guarded {
         let bytes: u128 = match arguments.len() {
             0 => 0,
             1 if !matches!(self.name(), "range" | "generate_series") => 0,
-            _ => (0..rows).map(|row| (self.bytes)(&arguments, row)).sum(),
+            _ => (0..rows)
+                .filter(|&row| arguments.iter().all(|argument| !argument.is_null(row)))
+                .map(|row| (self.bytes)(&arguments, row))
+                .sum(),
         };
         if bytes > RESULT_BYTES_MAX {
             return resources_err!(

@@ -63,6 +63,35 @@ fn any_number_of_workers_gives_the_same_weights() {
     }
 }
 
+/// Which shards share a worker decides whether arrow gives a shard without NULLs a bitmap of none.
+#[test]
+fn a_null_in_one_shard_does_not_show_in_the_statistics_of_others() {
+    let (batch, hashes) = rows(400);
+    let mut draw = noise(9);
+    let x: Float64Array = (0..400)
+        .map(|row| (row != 17).then(|| draw() * 10.0))
+        .collect();
+    let batch = batch_of(vec![
+        ("x", Arc::new(x)),
+        ("colour", Arc::clone(batch.column(1))),
+        ("label", Arc::clone(batch.column(2))),
+    ]);
+    let options = TrainOptions {
+        data_split: DataSplit::None,
+        null_handling: vatic_ml::options::NullHandling::Impute,
+        ..options("logistic_reg")
+    };
+    let alone = train(&batch, &hashes, &options, 1).unwrap();
+    for workers in [2, 3, 8] {
+        let together = train(&batch, &hashes, &options, workers).unwrap();
+        assert_eq!(
+            together.config.encoders, alone.config.encoders,
+            "{workers} workers"
+        );
+        assert_eq!(together.weights, alone.weights, "{workers} workers");
+    }
+}
+
 #[test]
 fn the_order_of_rows_does_not_show() {
     let (batch, hashes) = rows(300);

@@ -83,8 +83,19 @@ enum Sink<'a> {
     Screen {
         text: Vec<u8>,
         lines_left: usize,
-        pager: Option<Child>,
+        pager: Option<Pager>,
     },
+}
+
+/// A pager that is waited for, also if its result is given up: until then the terminal is its own.
+struct Pager(Child);
+
+impl Drop for Pager {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // How it ended says nothing of the result.
+        let _ = self.0.wait();
+    }
 }
 
 impl Out<'_> {
@@ -102,14 +113,10 @@ impl Out<'_> {
             Sink::Stdout(mut out) => out.flush().map_err(out_err),
             Sink::File(path, file) => file.flush().map_err(|error| io_err(path.display(), &error)),
             Sink::Screen {
-                pager: Some(mut pager),
-                ..
+                pager: Some(pager), ..
             } => {
-                drop(pager.stdin.take());
-                pager
-                    .wait()
-                    .map(|_| ())
-                    .map_err(|error| io_err("pager", &error))
+                drop(pager);
+                Ok(())
             }
             Sink::Screen { text, .. } => {
                 let mut out = io::stdout().lock();
@@ -142,17 +149,16 @@ impl Write for Out<'_> {
                         Some(child) => *pager = Some(child),
                         // Without a pager the text goes to the terminal.
                         None => {
-                            let mut out = io::stdout().lock();
-                            out.write_all(text).and_then(|()| out.flush())?;
-                            text.clear();
-                            *lines_left = usize::MAX;
+                            let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
+                            out.write_all(text)?;
+                            self.sink = Sink::Stdout(out);
                             return Ok(bytes.len());
                         }
                     }
                 } else {
                     text.extend_from_slice(bytes);
                 }
-                if let Some(stdin) = pager.as_mut().and_then(|pager| pager.stdin.as_mut()) {
+                if let Some(stdin) = pager.as_mut().and_then(|pager| pager.0.stdin.as_mut()) {
                     // The user may leave the pager before the end.
                     let _ = stdin.write_all(text);
                     text.clear();
@@ -171,7 +177,7 @@ impl Write for Out<'_> {
     }
 }
 
-fn start_pager() -> Option<Child> {
+fn start_pager() -> Option<Pager> {
     let command = std::env::var("PAGER").unwrap_or_else(|_| PAGER.into());
     let mut words = command.split_whitespace();
     Command::new(words.next()?)
@@ -179,6 +185,7 @@ fn start_pager() -> Option<Child> {
         .stdin(Stdio::piped())
         .spawn()
         .ok()
+        .map(Pager)
 }
 
 /// Errors pass through writers of others as `io::Error`, so this one is told by its text.

@@ -161,7 +161,11 @@ impl Accumulator for Classes {
             let mut classes = classes.as_string::<i32>().iter().flatten();
             classes.try_for_each(|class| self.ask_for(Some(class)))?;
         }
-        for (label, predicted) in labels.iter().zip(predicted) {
+        let is_left_out = |row: usize| texts.get(2).is_some_and(|classes| classes.is_null(row));
+        for (row, (label, predicted)) in labels.iter().zip(predicted).enumerate() {
+            if is_left_out(row) {
+                continue;
+            }
             if let (Some(label), Some(predicted)) = (label, predicted) {
                 self.confusion.add(Some(label.into()), predicted.into());
             }

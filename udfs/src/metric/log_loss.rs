@@ -50,6 +50,13 @@ fn coerce(types: &[DataType]) -> Option<Vec<DataType>> {
     }
 }
 
+fn checked(probability: f64) -> Result<f64> {
+    match (0.0..=1.0).contains(&probability) {
+        true => Ok(probability),
+        false => exec_err!("log_loss takes probabilities from 0 to 1, found {probability}"),
+    }
+}
+
 #[derive(Debug)]
 struct Sum(LogLoss);
 
@@ -71,7 +78,8 @@ impl Sum {
             let entry =
                 entries.find(|&entry| classes.is_valid(entry) && classes.value(entry) == label);
             match entry {
-                Some(entry) => self.0.add(probabilities.value(entry)),
+                Some(entry) if probabilities.is_null(entry) => {}
+                Some(entry) => self.0.add(checked(probabilities.value(entry))?),
                 None => {
                     return exec_err!(
                         "log_loss: the probabilities of a row do not have its label {label:?}"
@@ -94,9 +102,7 @@ impl Accumulator for Sum {
             let (Some(label), Some(probability)) = (label, probability) else {
                 continue;
             };
-            if !(0.0..=1.0).contains(&probability) {
-                return exec_err!("log_loss takes probabilities from 0 to 1, found {probability}");
-            }
+            let probability = checked(probability)?;
             self.0.add(if label {
                 probability
             } else {

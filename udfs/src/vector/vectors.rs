@@ -51,7 +51,7 @@ pub(crate) struct Vectors {
 impl Vectors {
     /// The vectors of a column.
     pub(crate) fn new(array: &ArrayRef) -> Result<Self> {
-        let lists = cast(array, &DataType::LargeList(item()))?
+        let lists = cast(&without_rest(array)?, &DataType::LargeList(item()))?
             .as_list::<i64>()
             .clone();
         let values = lists.values().as_primitive::<Float64Type>().clone();
@@ -85,6 +85,29 @@ impl Vectors {
             && (start..end).any(|element| self.values.is_null(element));
         (!has_null).then(|| &self.values.values()[start..end])
     }
+}
+
+/// The array without the elements that none of its lists has: of a slice the whole column would be cast, for each slice.
+fn without_rest(array: &ArrayRef) -> Result<ArrayRef> {
+    let DataType::List(item) = array.data_type() else {
+        return Ok(Arc::clone(array));
+    };
+    let lists = array.as_list::<i32>();
+    let offsets = lists.value_offsets();
+    let (first, last) = (offsets[0], offsets[lists.len()]);
+    if (last - first) as usize == lists.values().len() {
+        return Ok(Arc::clone(array));
+    }
+    let values = lists
+        .values()
+        .slice(first as usize, (last - first) as usize);
+    let offsets = offsets.iter().map(|offset| offset - first).collect();
+    Ok(Arc::new(ListArray::try_new(
+        Arc::clone(item),
+        OffsetBuffer::new(offsets),
+        values,
+        lists.nulls().cloned(),
+    )?))
 }
 
 /// The two vectors of a row, which must be of one length.
