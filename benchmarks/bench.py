@@ -350,8 +350,8 @@ def bench_train(context):
         f"train, one epoch: products alone take {share:.0%} of the time at the machine's own peak",
         f"accuracy on rows that nobody trained on: {accuracy}",
     ]
-    if context["peers"]:
-        assert abs(accuracy["vatic"] - accuracy["spark"]) < 0.003, f"accuracies differ: {accuracy}"
+    if context["peers"] and abs(accuracy["vatic"] - accuracy["spark"]) >= 0.003:
+        notes.append("MISSED: the accuracies differ by 0.3 points or more")
     return lines, notes
 
 
