@@ -29,6 +29,7 @@ mod counts;
 mod error;
 mod lbfgs;
 mod normal_equation;
+mod plain;
 mod simd;
 mod solvers;
 
