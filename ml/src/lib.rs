@@ -25,6 +25,7 @@ pub mod shard;
 pub mod signature;
 pub mod worker;
 
+mod assess;
 mod counts;
 mod error;
 mod lbfgs;
