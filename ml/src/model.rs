@@ -93,10 +93,7 @@ impl Parameter {
     /// The values before training.
     pub fn initial_values(&self, seed: u64) -> Vec<f32> {
         let mut random = random::stream(seed, &self.name, &[]);
-        let bound = match self.init {
-            Init::Zeros => return vec![0.0; self.len()],
-            Init::Uniform { bound } | Init::Categories { bound, .. } => bound,
-        };
+        let (Init::Uniform { bound } | Init::Categories { bound, .. }) = self.init;
         let mut values: Vec<f32> = (0..self.len())
             .map(|_| (random.random::<f32>() * 2.0 - 1.0) * bound)
             .collect();
@@ -113,9 +110,7 @@ impl Parameter {
 /// What a parameter is before training.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Init {
-    /// All zero.
-    Zeros,
-    /// Uniform in ±bound. He et al., 2015: √(6/inputs); Glorot and Bengio, 2010: √(6/(inputs+outputs)).
+    /// Uniform in ±bound.
     Uniform {
         /// Half the width of the interval.
         bound: f32,

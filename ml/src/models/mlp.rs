@@ -39,15 +39,8 @@ impl Mlp {
         let mut parameters = Vec::new();
         let mut inputs = shape.numbers + shape.categories;
         for (layer, &width) in widths.iter().enumerate() {
-            let is_output = layer + 1 == widths.len();
-            let bound = match (hidden.is_empty(), is_output, options.activation) {
-                // A linear model has no symmetry to break.
-                (true, ..) => 0.0,
-                (_, true, _) | (_, _, Activation::Tanh | Activation::Sigmoid) => {
-                    glorot(inputs, width)
-                }
-                _ => he(inputs),
-            };
+            // A linear model has no symmetry to break.
+            let bound = if hidden.is_empty() { 0.0 } else { init_bound(inputs) };
             let mut add = |name: &str, shape: Vec<usize>, init: Init, penalised: bool| {
                 parameters.push(Parameter {
                     name: format!("layer{layer}.{name}"),
@@ -67,7 +60,7 @@ impl Mlp {
                 };
                 add("categories", vec![shape.category_ids, width], init, true);
             }
-            add("bias", vec![width], Init::Zeros, false);
+            add("bias", vec![width], Init::Uniform { bound }, false);
             inputs = width;
         }
         Self {
@@ -111,12 +104,9 @@ fn too_few() -> Error {
     Error::Internal("fewer parameters than the network has".into())
 }
 
-fn he(inputs: usize) -> f32 {
-    (6.0 / inputs as f32).sqrt()
-}
-
-fn glorot(inputs: usize, outputs: usize) -> f32 {
-    (6.0 / (inputs + outputs) as f32).sqrt()
+/// Weights and biases of a layer are uniform in ±1/√inputs, as those of `torch.nn.Linear`.
+fn init_bound(inputs: usize) -> f32 {
+    1.0 / (inputs as f32).sqrt()
 }
 
 impl Network for Mlp {
