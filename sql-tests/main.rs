@@ -1,7 +1,7 @@
 //! Runs every `.slt` file, every example and every SQL block of the documentation, each on an engine of its own.
 //!
-//! A file runs twice: as `embedded::…`, and as `repartitioned::…` with seven partitions and small batches, where its
-//! answers must be the same. `cargo slt FILTER -- --complete` writes the answers into files instead of comparing them.
+//! A file runs three times: as `embedded::…`, as `repartitioned::…` with seven partitions and small batches, and as
+//! `cluster::…` on two executors of four slots each; its answers must be the same. `cargo slt FILTER -- --complete` writes the answers into files instead of comparing them.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -16,9 +16,11 @@ use datafusion_sqllogictest::{DFColumnType, convert_batches, convert_schema_to_t
 use futures::TryStreamExt;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, Runner, default_validator};
-use vatic::{Engine, Session, SqlError, report};
+use vatic::{Engine, Executor, ExecutorOptions, Session, SqlError, report};
 
 const STACK_BYTES: usize = 16 << 20;
+const EXECUTORS: usize = 2;
+const SLOTS: usize = 4;
 const WIDTH: &str = " ";
 
 fn main() {
@@ -78,21 +80,23 @@ fn files_below(directory: &Path, extension: &str) -> Vec<PathBuf> {
 enum Variant {
     Embedded,
     Repartitioned,
+    Cluster,
 }
 
 impl Variant {
-    const ALL: [Self; 2] = [Self::Embedded, Self::Repartitioned];
+    const ALL: [Self; 3] = [Self::Embedded, Self::Repartitioned, Self::Cluster];
 
     fn name(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
             Self::Repartitioned => "repartitioned",
+            Self::Cluster => "cluster",
         }
     }
 
     fn settings(self) -> &'static [&'static str] {
         match self {
-            Self::Embedded => &["SET datafusion.execution.target_partitions = 2"],
+            Self::Embedded | Self::Cluster => &["SET datafusion.execution.target_partitions = 2"],
             Self::Repartitioned => &[
                 "SET datafusion.execution.target_partitions = 7",
                 "SET datafusion.execution.batch_size = 16",
@@ -135,18 +139,39 @@ fn complete_files(files: &[PathBuf], filter: Option<&str>) {
 
 struct Database {
     session: Session,
+    _executors: Vec<Executor>,
 }
 
 impl Database {
     async fn open(variant: Variant) -> Result<Self, Shown> {
-        let session = Engine::builder()
-            .build()
-            .and_then(|engine| engine.session())
-            .map_err(shown)?;
+        let builder = match variant {
+            Variant::Cluster => Engine::builder().cluster("127.0.0.1:0"),
+            Variant::Embedded | Variant::Repartitioned => Engine::builder(),
+        };
+        let engine = builder.build().map_err(shown)?;
+        let mut executors = Vec::new();
+        if let Some(address) = engine.cluster_address() {
+            let options = ExecutorOptions {
+                scheduler: address.to_string(),
+                slots: Some(SLOTS),
+                listen: "127.0.0.1:0".into(),
+                work_dir: None,
+            };
+            for _ in 0..EXECUTORS {
+                executors.push(Executor::start(&options).map_err(shown)?);
+            }
+            while engine.cluster_slots().await < EXECUTORS * SLOTS {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let session = engine.session().map_err(shown)?;
         for setting in variant.settings() {
             collect(&session, setting).await?;
         }
-        Ok(Self { session })
+        Ok(Self {
+            session,
+            _executors: executors,
+        })
     }
 }
 

@@ -14,8 +14,10 @@ pub struct VaticOptions {
     pub batch_size: usize,
     /// Memory for the weights of loaded models, in bytes.
     pub cache_bytes: usize,
-    /// Workers of a training; 0 means one for each core.
+    /// Workers of a training; 0 means one for each core, or each slot of a cluster.
     pub workers: usize,
+    /// How long a statement waits for the first executor of a cluster, in seconds.
+    pub executor_wait_s: usize,
 }
 
 impl Default for VaticOptions {
@@ -24,9 +26,12 @@ impl Default for VaticOptions {
             batch_size: 8_192,
             cache_bytes: 1 << 30,
             workers: 0,
+            executor_wait_s: 60,
         }
     }
 }
+
+const KEYS: [&str; 4] = ["batch_size", "cache_bytes", "workers", "executor_wait_s"];
 
 impl ConfigExtension for VaticOptions {
     const PREFIX: &'static str = "vatic";
@@ -59,9 +64,10 @@ impl ExtensionOptions for VaticOptions {
             "batch_size" => self.batch_size = number(1)?,
             "cache_bytes" => self.cache_bytes = number(0)?,
             "workers" => self.workers = number(0)?,
+            "executor_wait_s" => self.executor_wait_s = number(0)?,
             _ => {
                 let what = format!("there is no setting vatic.{key}");
-                let message = with_cause(what, key, ["batch_size", "cache_bytes", "workers"]);
+                let message = with_cause(what, key, KEYS);
                 return Err(sql_err(SqlState::InvalidParameter, message));
             }
         }
@@ -88,7 +94,12 @@ impl ExtensionOptions for VaticOptions {
             entry(
                 "workers",
                 self.workers,
-                "workers of a training; 0 means one for each core",
+                "workers of a training; 0 means one for each core, or each slot of a cluster",
+            ),
+            entry(
+                "executor_wait_s",
+                self.executor_wait_s,
+                "seconds that a statement waits for the first executor of a cluster",
             ),
         ]
     }

@@ -1,5 +1,6 @@
 //! [`Engine`]: what one process owns. It opens sessions.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::model::ModelType;
 
 use crate::catalog::Catalog;
+use crate::cluster::Cluster;
 use crate::data_dir::DataDir;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
@@ -48,6 +50,7 @@ struct EngineInner {
     runtime: Arc<ModelRuntime>,
     runtime_env: Arc<RuntimeEnv>,
     functions: Vec<Arc<ScalarUDF>>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// How an engine is made.
@@ -58,6 +61,7 @@ pub struct EngineBuilder {
     functions: Vec<Arc<ScalarUDF>>,
     memory_limit: Option<usize>,
     disk_limit: Option<u64>,
+    cluster: Option<String>,
 }
 
 impl EngineBuilder {
@@ -96,10 +100,17 @@ impl EngineBuilder {
         self
     }
 
+    /// Leaves the work to executors, which find their scheduler at this address, `host:port`.
+    #[must_use]
+    pub fn cluster(mut self, address: impl Into<String>) -> Self {
+        self.cluster = Some(address.into());
+        self
+    }
+
     /// Opens the engine.
     ///
     /// # Errors
-    /// If the data directory cannot be opened.
+    /// If the data directory cannot be opened, or the scheduler's address is taken.
     pub fn build(self) -> Result<Engine> {
         let data = Arc::new(match &self.data_dir {
             Some(path) => DataDir::open(path)?,
@@ -113,6 +124,10 @@ impl EngineBuilder {
             runtime: Arc::new(ModelRuntime::new(self.model_types)?),
             runtime_env: runtime_env(self.memory_limit, self.disk_limit)?,
             functions: self.functions,
+            cluster: match &self.cluster {
+                Some(address) => Some(Arc::new(Cluster::start(address)?)),
+                None => None,
+            },
             data,
         };
         let engine = Engine {
@@ -147,6 +162,23 @@ impl Engine {
     /// If the session cannot be set up.
     pub fn session(&self) -> Result<Session> {
         Session::try_new(self.clone())
+    }
+
+    /// Where executors find the scheduler, if this engine has one.
+    pub fn cluster_address(&self) -> Option<SocketAddr> {
+        self.cluster().map(|cluster| cluster.address())
+    }
+
+    /// The slots of all executors that are there now; 0 without a cluster.
+    pub async fn cluster_slots(&self) -> usize {
+        match self.cluster() {
+            Some(cluster) => cluster.slots_now().await,
+            None => 0,
+        }
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.inner.cluster.as_ref()
     }
 
     pub(crate) fn data(&self) -> &DataDir {

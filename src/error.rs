@@ -8,12 +8,13 @@ use std::fmt;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
+use serde::{Deserialize, Serialize};
 
 /// The result of everything fallible in this crate.
 pub type Result<T, E = DataFusionError> = std::result::Result<T, E>;
 
 /// The codes of errors, after the SQL standard and PostgreSQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SqlState {
     /// 42601
     Syntax,
@@ -47,6 +48,8 @@ pub enum SqlState {
     Data,
     /// 42000
     Plan,
+    /// 53000
+    NoResources,
     /// 53200
     OutOfMemory,
     /// 57014
@@ -108,6 +111,11 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (SqlState::TypeMismatch, "42804", "wrong type"),
     (SqlState::NoSuchTable, "42P01", "no such table"),
     (SqlState::TableExists, "42P07", "the table exists"),
+    (
+        SqlState::NoResources,
+        "53000",
+        "the cluster has no executors, or too few slots",
+    ),
     (SqlState::OutOfMemory, "53200", "out of memory"),
     (SqlState::Cancelled, "57014", "cancelled"),
     (
@@ -129,7 +137,7 @@ impl SqlState {
 }
 
 /// Where in the text of a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// From 1.
     pub line: u64,
@@ -138,7 +146,7 @@ pub struct Position {
 }
 
 /// An error of ours.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SqlError {
     /// Its code.
     pub state: SqlState,
@@ -175,6 +183,26 @@ impl From<SqlError> for DataFusionError {
     fn from(error: SqlError) -> Self {
         DataFusionError::External(Box::new(error))
     }
+}
+
+/// Around an error in a text that others quote and wrap, who would change anything but digits and letters.
+const TEXT_BEGIN: &str = "vatic-error-";
+const TEXT_END: &str = "-end";
+
+/// An error as text, for those who carry errors as nothing else.
+pub(crate) fn error_to_text(error: &SqlError) -> String {
+    let json = serde_json::to_string(error).unwrap_or_default();
+    let hex: String = json.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("{TEXT_BEGIN}{hex}{TEXT_END}")
+}
+
+/// The first such error in a text.
+pub(crate) fn error_from_text(text: &str) -> Option<SqlError> {
+    let (_, text) = text.split_once(TEXT_BEGIN)?;
+    let (hex, _) = text.split_once(TEXT_END)?;
+    let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+    let json: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
+    serde_json::from_slice(&json?).ok()
 }
 
 /// An error of the models, for the user.
@@ -341,4 +369,23 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .into_iter()
         .min_by_key(|candidate| distance(candidate))?;
     (distance(nearest) <= 1 + name.chars().count() / 3).then_some(nearest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_being_quoted() {
+        let error = SqlError {
+            state: SqlState::Null,
+            message: "row 3: \"x\" is NULL\nin part-0 — ä".into(),
+            position: Some(Position { line: 1, column: 2 }),
+        };
+        let quoted = format!("{:?}", format!("task failed: {:?}", error_to_text(&error)));
+        let found = error_from_text(&quoted).unwrap();
+        assert_eq!(found.message, error.message);
+        assert_eq!((found.state, found.position), (error.state, error.position));
+        assert!(error_from_text("vatic-error-7b-end").is_none());
+    }
 }

@@ -7,6 +7,7 @@
 mod catalog;
 mod catalog_provider;
 mod checked;
+mod cluster;
 mod config;
 mod data_dir;
 mod engine;
@@ -25,6 +26,7 @@ mod sql;
 mod state;
 mod train;
 
+pub use cluster::{Executor, ExecutorOptions, run_executor};
 pub use config::VaticOptions;
 pub use engine::{Engine, EngineBuilder};
 pub use error::{Position, Result, SQL_STATES, SqlError, SqlState, report};

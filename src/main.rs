@@ -4,12 +4,12 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime::Handle;
-use vatic::Engine;
 use vatic::repl::{
     Exit, Format, Settings, Source, Start, When, has_color, run_batch, run_interactive,
 };
+use vatic::{Engine, ExecutorOptions};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,8 +21,15 @@ const STACK_BYTES: usize = 16 << 20;
 ///
 /// Without -c, -f or FILE a terminal gets a shell, and standard input is a script.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
     /// A file of statements; - is standard input.
     #[arg(value_name = "FILE")]
     script: Option<PathBuf>,
@@ -103,6 +110,32 @@ struct Arguments {
     /// Where tables and models last; :memory: for nowhere. [default: the user's data folder]
     #[arg(long, value_name = "DIR", env = "VATIC_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Leave the work to executors, which find their scheduler here.
+    #[arg(long, value_name = "HOST:PORT")]
+    cluster: Option<String>,
+}
+
+/// What else this program can be.
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Work for the engine of another process, started with --cluster.
+    Executor(Executor),
+}
+
+#[derive(Debug, Args)]
+struct Executor {
+    /// Where the engine is. It may start later.
+    #[arg(long, value_name = "HOST:PORT")]
+    scheduler: String,
+    /// Tasks at once. [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    slots: Option<u16>,
+    /// Where others fetch rows; the port after it is for the scheduler. Port 0 picks both.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Where rows between stages are written. [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<PathBuf>,
 }
 
 /// A number, or none.
@@ -159,8 +192,11 @@ fn main() -> ExitCode {
         .init();
     // The statement that panicked fails with an error of its own; what a developer needs goes to the log.
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a bug")));
-    let sources = sources(&arguments, &matches);
-    match run(&arguments, sources) {
+    let result = match &arguments.role {
+        Some(Role::Executor(executor)) => run_executor(executor),
+        None => run(&arguments, sources(&arguments, &matches)),
+    };
+    match result {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             let message = match error.downcast_ref() {
@@ -172,6 +208,16 @@ fn main() -> ExitCode {
             ExitCode::from(Exit::Usage.code())
         }
     }
+}
+
+fn run_executor(executor: &Executor) -> anyhow::Result<Exit> {
+    vatic::run_executor(&ExecutorOptions {
+        scheduler: executor.scheduler.clone(),
+        slots: executor.slots.map(usize::from),
+        listen: executor.listen.clone(),
+        work_dir: executor.work_dir.clone(),
+    })?;
+    Ok(Exit::Success)
 }
 
 fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
@@ -189,6 +235,9 @@ fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
     }
     if let Some(bytes) = arguments.disk_limit {
         builder = builder.disk_limit(bytes);
+    }
+    if let Some(address) = &arguments.cluster {
+        builder = builder.cluster(address);
     }
     if let Some(path) = &arguments.data_path {
         std::env::set_current_dir(path)

@@ -10,8 +10,8 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{
     DdlStatement, Deallocate, LogicalPlan, Statement as LogicalStatement,
 };
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
@@ -133,7 +133,14 @@ impl Session {
 
     pub(crate) async fn execute(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
         let frame = self.context.execute_logical_plan(plan).await?;
-        frame.execute_stream().await
+        let Some(cluster) = self.engine.cluster() else {
+            return frame.execute_stream().await;
+        };
+        let (state, plan) = frame.into_parts();
+        let context = state.task_ctx();
+        let plan = state.create_physical_plan(&plan).await?;
+        let plan = cluster.distribute(plan, state.config())?;
+        execute_stream(plan, context)
     }
 
     /// A prepared statement is planned again at each execution, so that its models are those of that time.

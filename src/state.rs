@@ -14,22 +14,28 @@ use datafusion::prelude::SessionConfig;
 use crate::catalog::CATALOG;
 use crate::catalog_provider::VaticCatalog;
 use crate::checked::CheckedArithmetic;
+use crate::cluster;
 use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
 use crate::model::DEFAULT_SCHEMA;
 use crate::predict::PruneOutputs;
+use crate::train::Meetings;
 
 /// The state of a new session.
 pub(crate) fn session_state(engine: &Engine) -> Result<SessionState> {
-    let mut config = SessionConfig::new()
+    let config = match engine.cluster() {
+        Some(_) => cluster::restrict(SessionConfig::new()),
+        None => SessionConfig::new(),
+    };
+    let mut config = config
         .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
         .with_create_default_catalog_and_schema(false)
         // Ours extends DataFusion's, which would hide it.
         .with_information_schema(false)
         .with_extension(Arc::clone(engine.runtime()))
-        .with_extension(Arc::clone(engine.gang()));
+        .with_extension(Arc::new(Meetings(Arc::clone(engine.gang()) as _)));
     let options = config.options_mut();
     options.extensions.insert(VaticOptions::default());
     // Errors point at the place in the statement.
@@ -50,6 +56,13 @@ pub(crate) fn session_state(engine: &Engine) -> Result<SessionState> {
     }
     let catalog = Arc::new(VaticCatalog::new(engine.clone()));
     catalogs.register_catalog(CATALOG.into(), catalog);
+    Ok(state)
+}
+
+/// A state that knows every function, for those who only run plans.
+pub(crate) fn functions_state() -> Result<SessionState> {
+    let mut state = SessionStateBuilder::new().with_default_features().build();
+    vatic_udfs::register(&mut state)?;
     Ok(state)
 }
 

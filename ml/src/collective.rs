@@ -214,6 +214,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::shard::owner;
 
     #[test]
     fn a_sum_does_not_depend_on_who_owns_a_shard() {
@@ -222,7 +223,7 @@ mod tests {
             let ranks: Vec<_> = LocalCollective::group(world_size)
                 .into_iter()
                 .map(|ours| {
-                    let shards = (0..8).filter(|shard| shard % world_size == ours.rank());
+                    let shards = (0..8).filter(|&shard| owner(shard, 8, world_size) == ours.rank());
                     let shards = shards.map(|shard| (shard, buffer(shard))).collect();
                     thread::spawn(move || ours.all_reduce_f32(shards).unwrap())
                 })

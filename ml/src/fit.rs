@@ -40,7 +40,7 @@ pub(crate) const CHUNK_ROWS: usize = 256;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// What is trained, on what.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrainSpec {
     /// Features and label.
     pub signature: Signature,
@@ -84,7 +84,7 @@ impl Control {
 }
 
 /// Where a training is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Progress {
     /// Within an epoch.
     Step {

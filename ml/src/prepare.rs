@@ -20,7 +20,7 @@ use crate::features::{
 use crate::labels::{Labels, class_values, numbers};
 use crate::model::Task;
 use crate::options::{DataSplit, NullHandling, TrainOptions};
-use crate::shard::Placement;
+use crate::shard::{Placement, owner};
 use crate::signature::{FeatureKind, Signature};
 use crate::{Error, Result};
 
@@ -182,7 +182,7 @@ fn split_into_shards(
     collective: &dyn Collective,
 ) -> Result<Vec<RawShard>> {
     let mut members: BTreeMap<usize, Vec<Member>> = (0..shard_count)
-        .filter(|shard| shard % collective.world_size() == collective.rank())
+        .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank())
         .map(|shard| (shard, Vec::new()))
         .collect();
     for (batch, hashes) in rows.hashes.iter().enumerate() {

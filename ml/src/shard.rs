@@ -3,6 +3,8 @@
 //! A row belongs to one of V shards by a hash of its content and the seed. Ranks own whole shards, and everything that
 //! is summed is summed over shards in a fixed tree, so the number of ranks cannot show in the result.
 
+use std::ops::Range;
+
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The number of shards unless the user asks for another. It shows in the result, so it must not follow from the
@@ -32,6 +34,12 @@ impl Placement {
     }
 }
 
+/// The rank that owns a shard. Each owns neighbours, so that what it sums alone are whole branches of [`tree_sum`].
+pub fn owner(shard: usize, shards: usize, world_size: usize) -> usize {
+    // The inverse of `rank * shards / world_size` as the first shard of a rank.
+    ((shard + 1) * world_size - 1) / shards
+}
+
 /// Sums buffers of equal length pairwise: (0+1)+(2+3) …, the same tree for every number of ranks.
 pub fn tree_sum<T: Copy + std::ops::Add<Output = T>>(shards: &[&[T]]) -> Vec<T> {
     let add = |left: &[T], right: &[T]| {
@@ -43,11 +51,17 @@ pub fn tree_sum<T: Copy + std::ops::Add<Output = T>>(shards: &[&[T]]) -> Vec<T> 
         [only] => only.to_vec(),
         [left, right] => add(left, right),
         _ => {
-            // The largest power of two below the length: that is where pairing up neighbours comes to in the end.
-            let (left, right) = shards.split_at(shards.len().next_power_of_two() / 2);
-            add(&tree_sum(left), &tree_sum(right))
+            let (left, right) = branch(0..shards.len());
+            add(&tree_sum(&shards[left]), &tree_sum(&shards[right]))
         }
     }
+}
+
+/// The two branches that [`tree_sum`] adds to the sum of at least two shards.
+pub fn branch(shards: Range<usize>) -> (Range<usize>, Range<usize>) {
+    // The largest power of two below the length: that is where pairing up neighbours comes to in the end.
+    let middle = shards.start + shards.len().next_power_of_two() / 2;
+    (shards.start..middle, middle..shards.end)
 }
 
 #[cfg(test)]
@@ -73,6 +87,22 @@ mod tests {
         let shards: Vec<&[f32]> = shards.iter().map(|shard| &shard[..]).collect();
         let expected = (((3.0f32 + 3.0) + (1e8 + 0.0)) + (3.0 + 3.0)).to_bits();
         assert_eq!(tree_sum(&shards)[0].to_bits(), expected);
+    }
+
+    #[test]
+    fn every_shard_has_one_owner_and_every_rank_its_neighbours() {
+        for (shards, world_size) in [(8, 1), (8, 2), (8, 3), (8, 8), (5, 4), (7, 3)] {
+            let owners: Vec<usize> = (0..shards)
+                .map(|shard| owner(shard, shards, world_size))
+                .collect();
+            assert!(owners.is_sorted());
+            let counts =
+                (0..world_size).map(|rank| owners.iter().filter(|&&is| is == rank).count());
+            let counts: Vec<usize> = counts.collect();
+            assert_eq!(counts.iter().sum::<usize>(), shards);
+            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(*least > 0 && most - least <= 1, "{counts:?}");
+        }
     }
 
     #[test]

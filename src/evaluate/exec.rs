@@ -69,23 +69,27 @@ impl ExtensionPlanner for EvaluatePlanner {
 }
 
 #[derive(Debug, Clone)]
-struct EvaluateSpec {
-    model: Arc<ResolvedModel>,
-    report: Report,
-    features: Vec<usize>,
-    label: usize,
-    description: String,
+pub(super) struct EvaluateSpec {
+    pub(super) model: Arc<ResolvedModel>,
+    pub(super) report: Report,
+    pub(super) features: Vec<usize>,
+    pub(super) label: usize,
+    pub(super) description: String,
 }
 
 #[derive(Debug)]
-struct EvaluateExec {
+pub(super) struct EvaluateExec {
     input: Arc<dyn ExecutionPlan>,
     spec: EvaluateSpec,
     properties: Arc<PlanProperties>,
 }
 
 impl EvaluateExec {
-    fn new(input: Arc<dyn ExecutionPlan>, spec: EvaluateSpec, schema: SchemaRef) -> Self {
+    pub(super) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        spec: EvaluateSpec,
+        schema: SchemaRef,
+    ) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
@@ -97,6 +101,10 @@ impl EvaluateExec {
             spec,
             properties: Arc::new(properties),
         }
+    }
+
+    pub(super) fn spec(&self) -> &EvaluateSpec {
+        &self.spec
     }
 }
 

@@ -5,6 +5,7 @@
 //!              └──▶ rows of constants, for what was stored at training
 //! ```
 
+mod codec;
 mod exec;
 mod node;
 mod relation;
@@ -12,8 +13,10 @@ mod relation;
 use std::sync::Arc;
 
 use datafusion::logical_expr::planner::RelationPlanner;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
 
+use crate::error::Result;
 use crate::extension::PlanExtension;
 use crate::model::ResolvedModels;
 
@@ -22,6 +25,10 @@ use crate::model::ResolvedModels;
 pub(crate) struct Evaluate;
 
 impl PlanExtension for Evaluate {
+    fn name(&self) -> &'static str {
+        "evaluate"
+    }
+
     fn relation_planner(&self, models: &Arc<ResolvedModels>) -> Option<Arc<dyn RelationPlanner>> {
         Some(Arc::new(relation::EvaluateRelation {
             models: Arc::clone(models),
@@ -30,5 +37,17 @@ impl PlanExtension for Evaluate {
 
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
         Some(Arc::new(exec::EvaluatePlanner))
+    }
+
+    fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
+        codec::encode(exec)
+    }
+
+    fn decode_exec(
+        &self,
+        bytes: &[u8],
+        input: Arc<dyn ExecutionPlan>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        codec::decode(bytes, input)
     }
 }

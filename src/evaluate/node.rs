@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use serde::{Deserialize, Serialize};
 use vatic_ml::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS};
 use vatic_ml::signature::{canonical_type, is_lossless, is_number, type_name};
 
@@ -16,7 +17,7 @@ use crate::model::ResolvedModel;
 use crate::relation::{bind_features, find_column};
 
 /// What is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Report {
     /// One row of metrics.
     Metrics,
@@ -107,7 +108,7 @@ impl EvaluateNode {
     }
 }
 
-fn report_fields(model: &ResolvedModel, report: Report) -> Vec<Field> {
+pub(super) fn report_fields(model: &ResolvedModel, report: Report) -> Vec<Field> {
     let target = &model.manifest.signature.target;
     let number = |name: &&str| Field::new(*name, DataType::Float64, true);
     let count = |name: &str| Field::new(name, DataType::Int64, false);

@@ -54,6 +54,51 @@ impl ResolvedModel {
     }
 }
 
+/// A version of a model in a plan that travels to another process: which one, and where its files are.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ModelAddress {
+    schema: String,
+    name: String,
+    version: u64,
+    sha256: String,
+    directory: PathBuf,
+}
+
+impl ResolvedModel {
+    pub(crate) fn address(&self) -> ModelAddress {
+        ModelAddress {
+            schema: self.name.schema.clone(),
+            name: self.name.name.clone(),
+            version: self.version,
+            sha256: self.sha256.clone(),
+            directory: self.directory.clone(),
+        }
+    }
+}
+
+impl ModelAddress {
+    /// The version, if its manifest still has the hash that it was resolved with.
+    pub(crate) fn open(self) -> Result<ResolvedModel> {
+        let Self {
+            schema,
+            name,
+            version,
+            sha256,
+            directory,
+        } = self;
+        let name = ModelName { schema, name };
+        let label = format!("{}@{version}", name.short());
+        let manifest = Arc::new(Manifest::read(&directory, &sha256, &label)?);
+        Ok(ResolvedModel {
+            name,
+            version,
+            sha256,
+            directory,
+            manifest,
+        })
+    }
+}
+
 /// The models of one statement.
 pub(crate) type ResolvedModels = HashMap<ModelRef, Arc<ResolvedModel>>;
 
@@ -177,16 +222,14 @@ impl ModelRegistry {
 
     /// A version with its manifest.
     pub(crate) fn open(&self, name: &ModelName, entry: &VersionEntry) -> Result<ResolvedModel> {
-        let directory = self.data.blobs().join(&entry.directory);
-        let label = format!("{}@{}", name.short(), entry.version);
-        let manifest = Arc::new(Manifest::read(&directory, &entry.sha256, &label)?);
-        Ok(ResolvedModel {
-            name: name.clone(),
+        let address = ModelAddress {
+            schema: name.schema.clone(),
+            name: name.name.clone(),
             version: entry.version,
             sha256: entry.sha256.clone(),
-            directory,
-            manifest,
-        })
+            directory: self.data.blobs().join(&entry.directory),
+        };
+        address.open()
     }
 
     /// Publishes the files in `directory`, whose manifest has this hash. The only way for a version to come to be.

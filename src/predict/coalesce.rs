@@ -29,6 +29,10 @@ impl BatchCoalesceExec {
     pub(super) fn new(input: Arc<dyn ExecutionPlan>, rows: usize) -> Self {
         Self { input, rows }
     }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
 }
 
 impl DisplayAs for BatchCoalesceExec {

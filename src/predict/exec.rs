@@ -84,6 +84,10 @@ impl PredictExec {
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
+
+    pub(super) fn spec(&self) -> &PredictSpec {
+        &self.spec
+    }
 }
 
 impl DisplayAs for PredictExec {

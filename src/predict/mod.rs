@@ -14,8 +14,10 @@
 //! * `physical` the operators for a node
 //! * `coalesce` whatever batches arrive → batches of the size that the model wants
 //! * `exec` record batches ↔ model workers
+//! * `codec` the operators ↔ bytes
 
 mod coalesce;
+mod codec;
 mod exec;
 mod node;
 mod physical;
@@ -25,10 +27,12 @@ mod relation;
 use std::sync::Arc;
 
 use datafusion::logical_expr::planner::RelationPlanner;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
 
 pub(crate) use prune::PruneOutputs;
 
+use crate::error::Result;
 use crate::extension::PlanExtension;
 use crate::model::ResolvedModels;
 
@@ -37,6 +41,10 @@ use crate::model::ResolvedModels;
 pub(crate) struct Predict;
 
 impl PlanExtension for Predict {
+    fn name(&self) -> &'static str {
+        "predict"
+    }
+
     fn relation_planner(&self, models: &Arc<ResolvedModels>) -> Option<Arc<dyn RelationPlanner>> {
         Some(Arc::new(relation::PredictRelation {
             models: Arc::clone(models),
@@ -45,5 +53,17 @@ impl PlanExtension for Predict {
 
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
         Some(Arc::new(physical::PredictPlanner))
+    }
+
+    fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
+        codec::encode(exec)
+    }
+
+    fn decode_exec(
+        &self,
+        bytes: &[u8],
+        input: Arc<dyn ExecutionPlan>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        codec::decode(bytes, input)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use serde::{Deserialize, Serialize};
 use vatic_ml::labels::{Labels, probabilities_type};
 
 use crate::error::{Result, SqlState, sql_err};
@@ -19,7 +20,7 @@ use crate::relation::bind_features;
 const ERROR_COLUMN: &str = "predict_error";
 
 /// One column that a model appends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Output {
     /// `predicted_<label>`
     Label,
@@ -30,7 +31,7 @@ pub(crate) enum Output {
 }
 
 /// The named arguments of `predict`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct PredictOptions {
     pub(crate) batch_size: Option<usize>,
     pub(crate) top_k: Option<usize>,

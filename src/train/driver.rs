@@ -27,7 +27,9 @@ use vatic_ml::signature::{Column, FeatureKind, Signature, canonical_type};
 
 use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
 use super::options::train_options;
+use super::progress::{ProgressListener, TrainEvent};
 use super::route::{KEY_COLUMN, Route, RouteExec};
+use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
 use crate::log::{sync_dir, write_synced};
@@ -37,6 +39,8 @@ use crate::model::{
 use crate::session::Session;
 use crate::sql::{TrainModel, with_cause};
 
+/// How often a training is begun when machines are lost.
+const ATTEMPTS_MAX: usize = 4;
 /// The label if the statement names none.
 const DEFAULT_TARGET: &str = "label";
 
@@ -93,39 +97,48 @@ async fn attempt(
     options: TrainOptions,
     run_id: &str,
 ) -> Result<(u64, RunSummary, u64)> {
-    let engine = session.engine();
     let input = session.plan_training_query(&statement.query).await?;
-    let (_, path) = engine.data().create_blob()?;
-    let target = BlobGuard {
-        path,
-        is_kept: false.into(),
-    };
-    let attempt = Attempt {
-        run_id,
-        target: target.path.clone(),
-    };
-    let plan = physical_plan(session, statement, &options, &input, attempt).await?;
-    let workers = plan.ranks.output_partitioning().partition_count();
-    let membership =
-        engine
-            .gang()
-            .open(run_id, &statement.name.short(), workers, session.progress());
-    let result = run_ranks(session, plan.ranks).await?;
-    let manifest = Manifest {
-        format_version: MANIFEST_FORMAT,
-        run_id: run_id.into(),
-        created_at: Utc::now(),
-        engine: env!("CARGO_PKG_VERSION").into(),
-        signature: plan.signature,
-        labels: result.labels,
-        training_sql: statement.to_string(),
-        run: result.run,
-        files: result.files,
-        options,
-    };
-    let version = publish(session, statement, &manifest, &target)?;
-    drop(membership);
-    Ok((version, manifest.run, manifest.options.seed))
+    let workers = workers(session, &options).await?;
+    let mut lost = String::new();
+    for attempt in 1..=ATTEMPTS_MAX {
+        let (_, path) = session.engine().data().create_blob()?;
+        let target = BlobGuard {
+            path,
+            is_kept: false.into(),
+        };
+        // An attempt's id is its fencing token: what is left of an older one is sent away with it.
+        let attempt = Attempt {
+            run_id: &format!("{run_id}.{attempt}"),
+            target: target.path.clone(),
+            workers,
+        };
+        let plan = physical_plan(session, statement, &options, &input, attempt).await?;
+        let result = match run_ranks(session, &plan).await {
+            Ok(result) => result,
+            Err(TrainingFailure::Error(error)) => return Err(error),
+            Err(TrainingFailure::Lost(what)) => {
+                tracing::warn!(run = run_id, what, "a training begins again");
+                lost = what;
+                continue;
+            }
+        };
+        let manifest = Manifest {
+            format_version: MANIFEST_FORMAT,
+            run_id: run_id.into(),
+            created_at: Utc::now(),
+            engine: env!("CARGO_PKG_VERSION").into(),
+            signature: plan.signature,
+            labels: result.labels,
+            training_sql: statement.to_string(),
+            run: result.run,
+            files: result.files,
+            options,
+        };
+        let version = publish(session, statement, &manifest, &target)?;
+        return Ok((version, manifest.run, manifest.options.seed));
+    }
+    let message = format!("the training was given up after {ATTEMPTS_MAX} attempts: {lost}");
+    Err(sql_err(SqlState::NoResources, message))
 }
 
 /// Makes the files and the manifest last, then lets the registry name them.
@@ -169,8 +182,42 @@ fn publish(
     published
 }
 
-/// Runs all ranks side by side and returns what rank 0 said.
-async fn run_ranks(session: &Session, plan: Arc<dyn ExecutionPlan>) -> Result<RankResult> {
+/// Runs all ranks, here or on the cluster, and returns what rank 0 said.
+async fn run_ranks(session: &Session, plan: &Planned) -> Result<RankResult, TrainingFailure> {
+    let task = plan.ranks.task();
+    let ranks = Arc::clone(&plan.ranks) as Arc<dyn ExecutionPlan>;
+    let rows = match session.engine().cluster() {
+        Some(cluster) => {
+            let config = session.context().copied_config();
+            let listener = session.progress();
+            let _done = listener.clone().map(Done);
+            cluster.train(ranks, task, &config, listener).await?
+        }
+        None => run_here(session, &ranks, task).await?,
+    };
+    Ok(result_of(&rows)?)
+}
+
+/// Tells a listener that nothing more will come.
+struct Done(ProgressListener);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        (self.0)(TrainEvent::Done);
+    }
+}
+
+/// Runs all ranks side by side in this process.
+async fn run_here(
+    session: &Session,
+    plan: &Arc<dyn ExecutionPlan>,
+    task: &TrainTask,
+) -> Result<Vec<RecordBatch>> {
+    let _membership =
+        session
+            .engine()
+            .gang()
+            .open(&task.run_id, &task.model, task.workers, session.progress());
     let context = session.task_context();
     let ranks = (0..plan.output_partitioning().partition_count()).map(|rank| {
         let stream = plan.execute(rank, Arc::clone(&context));
@@ -195,8 +242,11 @@ async fn run_ranks(session: &Session, plan: Arc<dyn ExecutionPlan>) -> Result<Ra
     {
         return Err(error.into());
     }
-    let rows = results.into_iter().flatten().flatten();
-    let texts = rows.filter_map(|batch| {
+    Ok(results.into_iter().flatten().flatten().collect())
+}
+
+fn result_of(rows: &[RecordBatch]) -> Result<RankResult> {
+    let texts = rows.iter().filter_map(|batch| {
         let column = batch.column(1).as_string::<i32>().clone();
         column.iter().flatten().next().map(str::to_owned)
     });
@@ -234,7 +284,7 @@ async fn physical_plan(
         .ok_or_else(unknown)?
         .task();
     let (signature, indices) = signature(statement, options, task, input.schema())?;
-    let workers = workers(session, options);
+    let workers = attempt.workers;
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
     let columns = route_columns(&signature, &indices, input.schema());
     let route = Route::try_new(columns, options.seed, shards, workers)?;
@@ -252,23 +302,27 @@ async fn physical_plan(
     let task = TrainTask {
         run_id: attempt.run_id.into(),
         model: statement.name.short(),
-        spec: Arc::new(TrainSpec {
+        spec: TrainSpec {
             signature: signature.clone(),
             options: options.clone(),
             shards,
-        }),
+        },
         workers,
         target: attempt.target,
+        port: session
+            .engine()
+            .cluster()
+            .map(|cluster| cluster.meeting_port()),
     };
     Ok(Planned {
-        ranks: Arc::new(TrainExec::new(plan, task)),
+        ranks: Arc::new(TrainExec::new(plan, Arc::new(task))),
         signature,
     })
 }
 
 /// A training that is ready to run.
 struct Planned {
-    ranks: Arc<dyn ExecutionPlan>,
+    ranks: Arc<TrainExec>,
     signature: Signature,
 }
 
@@ -276,14 +330,29 @@ struct Planned {
 struct Attempt<'a> {
     run_id: &'a str,
     target: PathBuf,
+    workers: usize,
 }
 
-fn workers(session: &Session, options: &TrainOptions) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+/// How many ranks there will be. More than there are slots could never meet.
+async fn workers(session: &Session, options: &TrainOptions) -> Result<usize> {
     let setting = Some(session.settings::<VaticOptions>().workers).filter(|workers| *workers > 0);
-    let workers = options.workers.or(setting).unwrap_or(cores);
+    let wanted = options.workers.or(setting);
     // More ranks than shards would have nothing to do.
-    workers.min(options.shards.unwrap_or(SHARDS_DEFAULT))
+    let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
+    let Some(cluster) = session.engine().cluster() else {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        return Ok(wanted.unwrap_or(cores).min(shards));
+    };
+    let slots = cluster.slots(&session.context().copied_config()).await?;
+    let workers = wanted.unwrap_or(slots).min(shards);
+    if workers > slots {
+        let message = format!(
+            "the training needs {workers} slots, one for each worker, and the cluster has {slots}; lower workers, or \
+             start more executors"
+        );
+        return Err(sql_err(SqlState::NoResources, message));
+    }
+    Ok(workers)
 }
 
 /// The features and the label among the columns of the query, and the place of each: features, label, split column.
@@ -465,6 +534,7 @@ pub(crate) async fn explain(session: &Session, statement: &TrainModel) -> Result
     let nowhere = Attempt {
         run_id: "",
         target: PathBuf::new(),
+        workers: workers(session, &options).await?,
     };
     let plan = physical_plan(session, statement, &options, &input, nowhere).await?;
     let features: Vec<&str> = plan

@@ -1,10 +1,9 @@
 //! [`TrainExec`]: one partition is one rank. It drains its shards, trains with the other ranks, and returns one row.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
@@ -17,20 +16,22 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
+    PlanProperties,
 };
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use vatic_ml::artifact::{self, ModelFile};
-use vatic_ml::collective::{Collective, LocalCollective};
-use vatic_ml::fit::{Control, Progress, TrainSpec, fit};
+use vatic_ml::collective::Collective;
+use vatic_ml::fit::{Control, TrainSpec, fit};
 use vatic_ml::labels::Labels;
 use vatic_ml::prepare::RankRows;
 use vatic_ml::worker;
 
-use super::progress::{ProgressListener, TrainEvent};
-use crate::error::{Result, SqlState, ml_err, sql_err};
+use super::gang::{Meeting, Meetings, Seat};
+use crate::cluster::is_lost_input;
+use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::model::RunSummary;
 use crate::model::cache::ModelRuntime;
 
@@ -42,126 +43,18 @@ pub(super) struct RankResult {
     pub(super) files: Vec<ModelFile>,
 }
 
-/// Where the ranks of the trainings of this process meet, by run.
-#[derive(Debug, Default)]
-pub(crate) struct Gang {
-    runs: Mutex<HashMap<String, Arc<Run>>>,
-}
-
-/// One training: the places of its ranks, and how it is stopped and watched.
-pub(super) struct Run {
-    places: Mutex<Vec<Option<LocalCollective>>>,
-    pub(super) control: Control,
-    model: String,
-    listener: Option<ProgressListener>,
-    rows: AtomicU64,
-}
-
-impl fmt::Debug for Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run")
-            .field("model", &self.model)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Gang {
-    /// Opens a run for so many ranks. Dropping the membership stops them.
-    pub(super) fn open(
-        self: &Arc<Self>,
-        run_id: &str,
-        model: &str,
-        workers: usize,
-        listener: Option<ProgressListener>,
-    ) -> Membership {
-        let mut control = Control::default();
-        if let Some(listener) = listener.clone() {
-            let (model, cancelled) = (model.to_owned(), Arc::clone(&control.cancelled));
-            control.progress = Some(Arc::new(move |progress: Progress| {
-                // A worker may still be in its last step when the shell has moved on.
-                if !cancelled.load(Ordering::Relaxed) {
-                    listener(TrainEvent::Training {
-                        model: model.clone(),
-                        progress,
-                    });
-                }
-            }));
-        }
-        let run = Arc::new(Run {
-            places: Mutex::new(
-                LocalCollective::group(workers)
-                    .into_iter()
-                    .map(Some)
-                    .collect(),
-            ),
-            control,
-            model: model.into(),
-            listener,
-            rows: AtomicU64::new(0),
-        });
-        self.lock().insert(run_id.into(), Arc::clone(&run));
-        Membership {
-            gang: Arc::clone(self),
-            run_id: run_id.into(),
-            run,
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Run>>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn join(&self, run_id: &str, rank: usize) -> Result<(Arc<Run>, LocalCollective)> {
-        let gone = || {
-            sql_err(
-                SqlState::Internal,
-                format!("training {run_id} has no place for worker {rank}"),
-            )
-        };
-        let run = self.lock().get(run_id).cloned().ok_or_else(gone)?;
-        let mut places = run.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = places
-            .get_mut(rank)
-            .and_then(Option::take)
-            .ok_or_else(gone)?;
-        drop(places);
-        Ok((run, place))
-    }
-}
-
-/// Keeps a run open.
-#[derive(Debug)]
-pub(super) struct Membership {
-    gang: Arc<Gang>,
-    run_id: String,
-    run: Arc<Run>,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.run.control.cancelled.store(true, Ordering::Relaxed);
-        self.gang.lock().remove(&self.run_id);
-        // Places that no rank took would let the others wait.
-        self.run
-            .places
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-        if let Some(listener) = &self.run.listener {
-            listener(TrainEvent::Done);
-        }
-    }
-}
-
 /// What all ranks of a training know.
-#[derive(Debug, Clone)]
-pub(super) struct TrainTask {
-    pub(super) run_id: String,
-    pub(super) model: String,
-    pub(super) spec: Arc<TrainSpec>,
-    pub(super) workers: usize,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TrainTask {
+    /// Names this attempt of a training, and no other.
+    pub(crate) run_id: String,
+    pub(crate) model: String,
+    pub(crate) spec: TrainSpec,
+    pub(crate) workers: usize,
     /// Where rank 0 writes the files. The driver owns it: once it is gone, a late rank cannot write.
-    pub(super) target: PathBuf,
+    pub(crate) target: PathBuf,
+    /// Where the ranks meet on the engine's host, if not in its process.
+    pub(crate) port: Option<u16>,
 }
 
 /// A directory of files that is deleted unless it is kept.
@@ -181,25 +74,41 @@ impl Drop for BlobGuard {
 }
 
 #[derive(Debug)]
-pub(super) struct TrainExec {
+pub(crate) struct TrainExec {
     input: Arc<dyn ExecutionPlan>,
-    task: TrainTask,
+    task: Arc<TrainTask>,
+    /// The ranks of the partitions, where a process runs some of them only.
+    ranks: Option<Arc<Vec<usize>>>,
     properties: Arc<PlanProperties>,
 }
 
 impl TrainExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, task: TrainTask) -> Self {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, task: Arc<TrainTask>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema()),
-            Partitioning::UnknownPartitioning(task.workers),
+            // A task of a cluster has some of the ranks only.
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
             EmissionType::Final,
             Boundedness::Bounded,
         );
         Self {
             input,
             task,
+            ranks: None,
             properties: Arc::new(properties),
         }
+    }
+
+    /// The same operator in a process that runs these ranks, one a partition.
+    pub(crate) fn with_ranks(&self, ranks: Vec<usize>) -> Self {
+        Self {
+            ranks: Some(Arc::new(ranks)),
+            ..Self::new(Arc::clone(&self.input), Arc::clone(&self.task))
+        }
+    }
+
+    pub(crate) fn task(&self) -> &TrainTask {
+        &self.task
     }
 }
 
@@ -251,10 +160,10 @@ impl ExecutionPlan for TrainExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(
-            children.swap_remove(0),
-            self.task.clone(),
-        )))
+        Ok(Arc::new(Self {
+            ranks: self.ranks.clone(),
+            ..Self::new(children.swap_remove(0), Arc::clone(&self.task))
+        }))
     }
 
     fn execute(
@@ -264,17 +173,19 @@ impl ExecutionPlan for TrainExec {
     ) -> Result<SendableRecordBatchStream> {
         let config = context.session_config();
         let missing = || sql_err(SqlState::Internal, "this process cannot train models");
-        let gang = config.get_extension::<Gang>().ok_or_else(missing)?;
+        let meetings = config.get_extension::<Meetings>().ok_or_else(missing)?;
         let runtime = config.get_extension::<ModelRuntime>().ok_or_else(missing)?;
-        let (run, collective) = gang.join(&self.task.run_id, partition)?;
+        let rank = match &self.ranks {
+            Some(ranks) => *ranks.get(partition).ok_or_else(missing)?,
+            None => partition,
+        };
         let reservation = MemoryConsumer::new("TrainExec").register(context.memory_pool());
         let input = self.input.execute(partition, context)?;
         let rank = Rank {
-            task: self.task.clone(),
-            rank: partition,
-            run,
+            task: Arc::clone(&self.task),
+            rank,
+            meeting: Arc::clone(&meetings.0),
             runtime,
-            collective,
             reservation,
         };
         let work = futures::stream::once(rank.work(input));
@@ -284,37 +195,53 @@ impl ExecutionPlan for TrainExec {
 
 /// One rank at work.
 struct Rank {
-    task: TrainTask,
+    task: Arc<TrainTask>,
     rank: usize,
-    run: Arc<Run>,
+    meeting: Arc<dyn Meeting>,
     runtime: Arc<ModelRuntime>,
-    collective: LocalCollective,
     reservation: MemoryReservation,
 }
 
 impl Rank {
     async fn work(mut self, input: SendableRecordBatchStream) -> Result<RecordBatch> {
         let started = Instant::now();
-        let rows = self.drain(input).await?;
+        let rows = match self.drain(input).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                // Rows that another machine lost are fetched again, and this rank with them.
+                if !is_lost_input(&error) {
+                    let found = report(&error);
+                    self.meeting.refuse(&self.task, self.rank, &found).await;
+                }
+                return Err(error);
+            }
+        };
         let rank = self.rank;
         let duration_ms = started.elapsed().as_millis() as u64;
         tracing::info!(rank, duration_ms, "read the rows of a training");
+        let Seat {
+            collective,
+            control,
+            link,
+        } = self.meeting.join(&self.task, rank).await?;
         let (sender, receiver) = oneshot::channel();
         worker::spawn(&format!("vatic-train-{rank}"), move || {
             // Nobody waits for a training that was cancelled.
-            let _ = sender.send(worker::catch(|| self.train(rows, started)));
+            let train = || self.train(rows, collective.as_ref(), &control, started);
+            let _ = sender.send(worker::catch(train));
         })
         .map_err(ml_err)?;
         let ended = || {
-            sql_err(
-                SqlState::Internal,
-                "a worker of a training ended without a result",
-            )
+            let message = "a worker of a training ended without a result";
+            sql_err(SqlState::Internal, message)
         };
-        let result = receiver.await.map_err(|_| ended())?.map_err(ml_err)?;
+        let result = receiver.await.map_err(|_| ended());
+        let result = result.and_then(|result| result.map_err(ml_err));
+        let error = result.as_ref().err().map(report);
+        link.end(error.as_ref()).await;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(vec![rank as i64])),
-            Arc::new(StringArray::from(vec![result])),
+            Arc::new(StringArray::from(vec![result?])),
         ];
         Ok(RecordBatch::try_new(schema(), columns)?)
     }
@@ -337,23 +264,19 @@ impl Rank {
             );
             rows.batches
                 .push(batch.project(&(0..columns).collect::<Vec<_>>())?);
-            self.report(batch.num_rows() as u64);
+            self.meeting.read(&self.task, batch.num_rows() as u64);
         }
         Ok(rows)
     }
 
-    fn report(&self, rows: u64) {
-        let rows = self.run.rows.fetch_add(rows, Ordering::Relaxed) + rows;
-        if let Some(listener) = &self.run.listener {
-            listener(TrainEvent::Reading {
-                model: self.run.model.clone(),
-                rows,
-            });
-        }
-    }
-
     /// Runs on a thread of its own.
-    fn train(self, rows: RankRows, started: Instant) -> vatic_ml::Result<Option<String>> {
+    fn train(
+        self,
+        rows: RankRows,
+        collective: &dyn Collective,
+        control: &Control,
+        started: Instant,
+    ) -> vatic_ml::Result<Option<String>> {
         let options = &self.task.spec.options;
         let unknown = || {
             vatic_ml::Error::Unsupported(format!(
@@ -365,20 +288,14 @@ impl Rank {
             .runtime
             .model_type(&options.model_type)
             .ok_or_else(unknown)?;
-        let trained = fit(
-            &self.task.spec,
-            model_type,
-            rows,
-            &self.collective,
-            &self.run.control,
-        )?;
+        let trained = fit(&self.task.spec, model_type, rows, collective, control)?;
         if self.rank != 0 {
             // Nobody leaves before rank 0 has written: a rank that leaves early would look like one that failed.
-            self.collective.barrier()?;
+            collective.barrier()?;
             return Ok(None);
         }
         let files = artifact::write(&trained, model_type, &self.task.target)?;
-        self.collective.barrier()?;
+        collective.barrier()?;
         let run = RunSummary {
             train_rows: trained.train_rows,
             eval_rows: trained.eval_rows,

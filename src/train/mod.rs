@@ -12,18 +12,52 @@
 //! * `driver` one training from statement to version
 //! * `route` a row's hash and the rank that owns its shard
 //! * `exec` one rank
+//! * `gang` where the ranks meet
+//! * `codec` the operators ↔ bytes
 //! * `progress` what a shell may show
 //! * `runs` the record of each training, whatever became of it
 
+mod codec;
 mod driver;
 mod exec;
+mod gang;
 mod options;
 mod progress;
 mod route;
 mod runs;
 
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+
 pub(crate) use driver::{explain, result_schema, train};
-pub(crate) use exec::Gang;
+pub(crate) use exec::{TrainExec, TrainTask};
+pub(crate) use gang::{Gang, Link, Meeting, Meetings, Seat};
 pub use options::OPTIONS;
 pub use progress::{ProgressListener, TrainEvent};
 pub(crate) use runs::RunLog;
+
+use crate::error::Result;
+use crate::extension::PlanExtension;
+
+/// `TRAIN MODEL`. Its operators are put above the query by the driver, so it plans no nodes.
+#[derive(Debug)]
+pub(crate) struct Train;
+
+impl PlanExtension for Train {
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
+        codec::encode(exec)
+    }
+
+    fn decode_exec(
+        &self,
+        bytes: &[u8],
+        input: Arc<dyn ExecutionPlan>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        codec::decode(bytes, input)
+    }
+}

@@ -22,7 +22,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use futures::StreamExt;
-use vatic_ml::shard::Placement;
+use vatic_ml::shard::{Placement, owner};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Result, SqlState, sql_err};
@@ -57,6 +57,10 @@ impl Route {
             shards,
             keys: Arc::new(routing_keys(workers)?),
         })
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.keys.len()
     }
 }
 
@@ -116,6 +120,10 @@ impl RouteExec {
             route,
             properties: Arc::new(properties),
         }
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        &self.route
     }
 }
 
@@ -198,7 +206,7 @@ fn route_batch(batch: &RecordBatch, route: &Route, schema: &SchemaRef) -> Result
         let hash = xxh3_128(row.as_ref());
         hashes.append_value(hash.to_le_bytes())?;
         let shard = Placement::new(hash, route.seed).shard(route.shards);
-        keys.push(route.keys[shard % route.keys.len()]);
+        keys.push(route.keys[owner(shard, route.shards, route.workers())]);
     }
     columns.push(Arc::new(hashes.finish()));
     columns.push(Arc::new(Int64Array::from(keys)));

@@ -40,7 +40,11 @@ impl Mlp {
         let mut inputs = shape.numbers + shape.categories;
         for (layer, &width) in widths.iter().enumerate() {
             // A linear model has no symmetry to break.
-            let bound = if hidden.is_empty() { 0.0 } else { init_bound(inputs) };
+            let bound = if hidden.is_empty() {
+                0.0
+            } else {
+                init_bound(inputs)
+            };
             let mut add = |name: &str, shape: Vec<usize>, init: Init, penalised: bool| {
                 parameters.push(Parameter {
                     name: format!("layer{layer}.{name}"),

@@ -1,0 +1,462 @@
+//! Plans to the scheduler, rows back.
+//!
+//! ```text
+//! DataSinkExec, SortPreservingMergeExec, …   in the engine's process: what brings all partitions together, and writes
+//!   DistributedExec                          its partitions are those of the job
+//!     ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─
+//!     everything that reads and computes     on the executors
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ballista_core::JobId;
+use ballista_core::execution_plans::ShuffleReaderExec;
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::{JobStatus, SuccessfulJob, job_status};
+use ballista_core::serde::scheduler::PartitionLocation;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{Partitioning, PhysicalExpr};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    replace_children_if_necessary,
+};
+use datafusion::prelude::SessionConfig;
+use datafusion_proto::physical_plan::AsExecutionPlan;
+use datafusion_proto::protobuf::PhysicalPlanNode;
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::codec::PlanCodec;
+use super::rendezvous::{Opened, Outcome};
+use super::{Cluster, job_err};
+use crate::error::{Result, SqlState, report, sql_err};
+use crate::train::{ProgressListener, TrainEvent, TrainTask};
+
+/// Status messages that may wait. Ballista drops what does not fit.
+const STATUSES: usize = 64;
+/// The reader takes rows over Flight if this directory has no files of the job.
+const NO_DIRECTORY: &str = "/nonexistent";
+/// One partition is read while the next one arrives.
+const PARTITIONS_AHEAD: usize = 2;
+
+impl Cluster {
+    /// The same plan with the part that reads files on the executors. What reads none stays here.
+    pub(crate) fn distribute(
+        self: &Arc<Self>,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &SessionConfig,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if !reads_files(&plan) {
+            return Ok(plan);
+        }
+        if stays(&plan) {
+            let inputs = plan.children().into_iter().map(Arc::clone);
+            let inputs = inputs.map(|input| self.distribute(input, config));
+            let inputs = inputs.collect::<Result<_>>()?;
+            return replace_children_if_necessary(plan, inputs);
+        }
+        match travels(&plan) {
+            true => Ok(Arc::new(DistributedExec::new(
+                Arc::clone(self),
+                plan,
+                config.clone(),
+            ))),
+            false => Ok(plan),
+        }
+    }
+
+    /// Runs all ranks of a training, and returns their rows.
+    pub(crate) async fn train(
+        self: &Arc<Self>,
+        plan: Arc<dyn ExecutionPlan>,
+        task: &TrainTask,
+        config: &SessionConfig,
+        listener: Option<ProgressListener>,
+    ) -> Result<Vec<RecordBatch>, TrainingFailure> {
+        let model = task.model.clone();
+        let watcher = listener.clone().map(|listener| {
+            let watch = move |progress| {
+                let model = model.clone();
+                listener(TrainEvent::Training { model, progress });
+            };
+            Arc::new(watch) as _
+        });
+        let mut opened = self.coordinator.open(&task.run_id, task.workers, watcher);
+        let mut config = config.clone();
+        let options = config.options_mut();
+        // One rank a task.
+        options.set("ballista.scheduler.max_partitions_per_task", "1")?;
+        let running = self.run(plan, &config);
+        tokio::pin!(running);
+        let result = tokio::select! {
+            result = &mut running => result,
+            // Ballista may hear of it later, or never.
+            outcome = opened.outcome() => match outcome {
+                Outcome::Done => running.await,
+                _ => Err(sql_err(SqlState::Internal, "the training was stopped")),
+            },
+        };
+        let error = match result {
+            Ok(job) => match job.all().await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        Err(self.why(&mut opened, error).await)
+    }
+
+    /// Why a training failed: what the ranks said counts for more than what became of the job.
+    async fn why(&self, opened: &mut Opened, error: DataFusionError) -> TrainingFailure {
+        if opened.outcome_now().is_none() {
+            // Nobody else is told: the job failed before its ranks met.
+            opened.cancel();
+            return match report(&error).state {
+                SqlState::Internal => TrainingFailure::Lost(report(&error).message),
+                _ => TrainingFailure::Error(error),
+            };
+        }
+        match opened.outcome().await {
+            Outcome::Failed(error) => TrainingFailure::Error(error.into()),
+            Outcome::Lost(what) => {
+                opened.emptied().await;
+                TrainingFailure::Lost(what)
+            }
+            Outcome::Done | Outcome::Cancelled => TrainingFailure::Error(error),
+        }
+    }
+
+    /// Runs a job to its end.
+    async fn run(
+        self: &Arc<Self>,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &SessionConfig,
+    ) -> Result<Job> {
+        self.slots(config).await?;
+        let schema = plan.schema();
+        let partitions = plan.output_partitioning().partition_count();
+        let gone = || sql_err(SqlState::Internal, "the scheduler has ended");
+        let token = CancellationToken::new();
+        let (sender, receiver) = oneshot::channel();
+        let submission = Arc::clone(self).submit(plan, config.clone(), token.clone(), sender);
+        // Dropping this statement cancels the job.
+        let guard = token.drop_guard();
+        self.handle().ok_or_else(gone)?.spawn(submission);
+        let (id, done) = receiver.await.map_err(|_| gone())??;
+        Job::try_new(Arc::clone(self), id, done, schema, partitions, guard)
+    }
+
+    /// Submits a plan and follows it to its end. Runs among the scheduler's tasks, so that it outlives the statement.
+    async fn submit(
+        self: Arc<Self>,
+        plan: Arc<dyn ExecutionPlan>,
+        config: SessionConfig,
+        cancelled: CancellationToken,
+        result: oneshot::Sender<Result<(JobId, SuccessfulJob)>>,
+    ) {
+        let (sender, mut statuses) = mpsc::channel(STATUSES);
+        let submitted = async {
+            // The executors keep what they know of files by session, so all share one.
+            let sessions = &self.scheduler.state.session_manager;
+            let context = sessions.create_or_update_session("vatic", &config).await?;
+            let scheduler = &self.scheduler;
+            scheduler
+                .submit_physical_plan("vatic", context, plan, Some(sender))
+                .await
+        };
+        let id = match submitted.await {
+            Ok(id) => id,
+            Err(error) => {
+                let message = format!("the scheduler refused a plan: {error}");
+                // Nobody waits for a statement that was cancelled.
+                let _ = result.send(Err(sql_err(SqlState::Internal, message)));
+                return;
+            }
+        };
+        tracing::info!(job = %id, "submitted");
+        let mut is_running = false;
+        let done = loop {
+            let status: Option<JobStatus> = tokio::select! {
+                status = statuses.recv() => status,
+                // A job that is not running yet would not hear it.
+                () = cancelled.cancelled(), if is_running => {
+                    tracing::info!(job = %id, "cancelling");
+                    if let Err(error) = self.scheduler.cancel_job(id.clone()).await {
+                        tracing::warn!(job = %id, %error, "a job cannot be cancelled");
+                    }
+                    break Err(sql_err(SqlState::Cancelled, "the statement was cancelled"));
+                }
+            };
+            match status.and_then(|status| status.status) {
+                Some(job_status::Status::Successful(job)) => break Ok((id.clone(), job)),
+                Some(job_status::Status::Failed(job)) => break Err(job_err(&job.error)),
+                Some(job_status::Status::Running(_)) => is_running = true,
+                Some(job_status::Status::Queued(_)) => {}
+                None => break Err(sql_err(SqlState::Internal, "the scheduler lost a job")),
+            }
+        };
+        let is_done = done.is_ok();
+        let is_heard = result.send(done).is_ok();
+        if !is_done || !is_heard {
+            self.scheduler.state.executor_manager.clean_up_job_data(id);
+        }
+    }
+}
+
+/// Why a training on a cluster has no result.
+pub(crate) enum TrainingFailure {
+    /// It would fail again.
+    Error(DataFusionError),
+    /// A machine was lost; it can begin again.
+    Lost(String),
+}
+
+impl From<DataFusionError> for TrainingFailure {
+    fn from(error: DataFusionError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Whether rows come from files, of which there may be many.
+fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let is_scan = plan.downcast_ref::<DataSourceExec>().is_some_and(|source| {
+        (source.data_source().as_ref() as &dyn std::any::Any).is::<FileScanConfig>()
+    });
+    is_scan || plan.children().into_iter().any(reads_files)
+}
+
+/// Whether an operator's place is in the engine's process, with its input on the executors: it writes, or brings
+/// together what the reader of the result reads one after the other anyway.
+fn stays(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<DataSinkExec>().is_some()
+        || plan.downcast_ref::<CoalescePartitionsExec>().is_some()
+        || plan.downcast_ref::<SortPreservingMergeExec>().is_some()
+}
+
+/// Whether every operator can be written as bytes. Some exist in this process only: system tables, EXPLAIN.
+fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    if matches!(plan.name(), "ExplainExec" | "AnalyzeExec") {
+        return false;
+    }
+    let encoded = PhysicalPlanNode::try_from_physical_plan(Arc::clone(plan), &PlanCodec::default());
+    if let Err(error) = &encoded {
+        tracing::debug!(%error, "a plan that stays in this process");
+    }
+    encoded.is_ok()
+}
+
+/// A plan on the executors. Its partitions are those of the plan's last stage.
+struct DistributedExec {
+    cluster: Arc<Cluster>,
+    plan: Arc<dyn ExecutionPlan>,
+    config: SessionConfig,
+    properties: Arc<PlanProperties>,
+    job: Mutex<Option<Running>>,
+}
+
+/// A job that all partitions wait for.
+type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
+
+impl fmt::Debug for DistributedExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DistributedExec")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DistributedExec {
+    fn new(cluster: Arc<Cluster>, plan: Arc<dyn ExecutionPlan>, config: SessionConfig) -> Self {
+        let partitions = plan.output_partitioning().partition_count();
+        let properties = PlanProperties::new(
+            plan.equivalence_properties().clone(),
+            Partitioning::UnknownPartitioning(partitions),
+            plan.pipeline_behavior(),
+            plan.boundedness(),
+        );
+        Self {
+            cluster,
+            plan,
+            config,
+            properties: Arc::new(properties),
+            job: Mutex::default(),
+        }
+    }
+
+    fn running(&self) -> Running {
+        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = || {
+            let (cluster, plan) = (Arc::clone(&self.cluster), Arc::clone(&self.plan));
+            let config = self.config.clone();
+            let run = async move {
+                let job = cluster.run(plan, &config).await;
+                job.map(Arc::new).map_err(Arc::new)
+            };
+            run.boxed().shared()
+        };
+        job.get_or_insert_with(start).clone()
+    }
+}
+
+impl DisplayAs for DistributedExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DistributedExec: scheduler={}", self.cluster.address)
+    }
+}
+
+impl ExecutionPlan for DistributedExec {
+    fn name(&self) -> &str {
+        "DistributedExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        _context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let running = self.running();
+        let rows = async move {
+            let job = running.await.map_err(DataFusionError::Shared)?;
+            let rows = job.partition(partition)?;
+            // The job's files go when nobody reads them any more.
+            Ok::<_, DataFusionError>(rows.inspect(move |_| {
+                let _ = &job;
+            }))
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.plan.schema(),
+            futures::stream::once(rows).try_flatten(),
+        )))
+    }
+}
+
+/// A job that is done, and whose rows wait on the executors.
+struct Job {
+    cluster: Arc<Cluster>,
+    id: JobId,
+    schema: SchemaRef,
+    /// For each partition where its rows are.
+    locations: Vec<Vec<PartitionLocation>>,
+    _guard: DropGuard,
+}
+
+impl Job {
+    fn try_new(
+        cluster: Arc<Cluster>,
+        id: JobId,
+        done: SuccessfulJob,
+        schema: SchemaRef,
+        partitions: usize,
+        guard: DropGuard,
+    ) -> Result<Self> {
+        let mut found: BTreeMap<usize, Vec<PartitionLocation>> = BTreeMap::new();
+        for location in done.partition_location {
+            let location: PartitionLocation = location
+                .try_into()
+                .map_err(|error| sql_err(SqlState::Internal, format!("where rows are: {error}")))?;
+            let partition = location.partition_id.partition_id;
+            found.entry(partition).or_default().push(location);
+        }
+        let locations = (0..partitions)
+            .map(|partition| found.remove(&partition).unwrap_or_default())
+            .collect();
+        if let Some(partition) = found.keys().next() {
+            let message = format!("rows of a partition {partition} that the plan does not have");
+            return Err(sql_err(SqlState::Internal, message));
+        }
+        Ok(Self {
+            cluster,
+            id,
+            schema,
+            locations,
+            _guard: guard,
+        })
+    }
+
+    /// The rows of a partition, in the order in which its tasks were bound.
+    fn partition(&self, partition: usize) -> Result<SendableRecordBatchStream> {
+        let locations = self.locations.get(partition).cloned().unwrap_or_default();
+        let readers: Vec<Vec<PartitionLocation>> = locations
+            .into_iter()
+            .map(|location| vec![location])
+            .collect();
+        let schema = Arc::clone(&self.schema);
+        let count = readers.len();
+        if count == 0 {
+            let none = futures::stream::empty();
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, none)));
+        }
+        let reader = ShuffleReaderExec::try_new(
+            0,
+            readers,
+            Arc::clone(&schema),
+            Partitioning::UnknownPartitioning(count),
+        )?
+        .with_work_dir(NO_DIRECTORY.into());
+        let config = SessionConfig::new_with_ballista();
+        let context = Arc::new(TaskContext::default().with_session_config(config));
+        let streams = (0..count).map(move |index| reader.execute(index, Arc::clone(&context)));
+        let rows = futures::stream::iter(streams).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    /// All rows, partition by partition.
+    async fn all(&self) -> Result<Vec<RecordBatch>> {
+        let partitions = (0..self.locations.len()).map(|partition| async move {
+            self.partition(partition)?.try_collect::<Vec<_>>().await
+        });
+        let rows = futures::stream::iter(partitions).buffered(PARTITIONS_AHEAD);
+        rows.try_concat().await
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let (cluster, id) = (Arc::clone(&self.cluster), self.id.clone());
+        if let Some(handle) = self.cluster.handle() {
+            handle.spawn(async move {
+                cluster
+                    .scheduler
+                    .state
+                    .executor_manager
+                    .clean_up_job_data(id);
+            });
+        }
+    }
+}

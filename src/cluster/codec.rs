@@ -1,0 +1,68 @@
+//! Plans ↔ bytes: our operators by [`EXTENSIONS`], everything else by Ballista.
+
+use std::sync::Arc;
+
+use ballista_core::serde::BallistaPhysicalExtensionCodec;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+
+use crate::error::{Result, SqlState, sql_err};
+use crate::extension::EXTENSIONS;
+
+/// No protobuf message begins with these: 0xFF would be a field of wire type 7.
+const MARK: &[u8] = b"\xFFML\x01";
+
+/// `MARK`, the length of the extension's name, the name, what the extension wrote.
+#[derive(Debug, Default)]
+pub(super) struct PlanCodec(BallistaPhysicalExtensionCodec);
+
+impl PhysicalExtensionCodec for PlanCodec {
+    fn try_decode(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(ours) = bytes.strip_prefix(MARK) else {
+            return self.0.try_decode(bytes, inputs, context, converter);
+        };
+        let damaged = || sql_err(SqlState::Internal, "an operator of a plan is damaged");
+        let (length, rest) = ours.split_first().ok_or_else(damaged)?;
+        let (name, payload) = rest
+            .split_at_checked(usize::from(*length))
+            .ok_or_else(damaged)?;
+        let extension = EXTENSIONS
+            .iter()
+            .find(|extension| extension.name().as_bytes() == name)
+            .ok_or_else(|| {
+                let name = String::from_utf8_lossy(name);
+                let message =
+                    format!("this build knows no operator of \"{name}\"; do all nodes run one?");
+                sql_err(SqlState::Internal, message)
+            })?;
+        let [input] = inputs else {
+            return Err(damaged());
+        };
+        extension.decode_exec(payload, Arc::clone(input))
+    }
+
+    fn try_encode(
+        &self,
+        exec: Arc<dyn ExecutionPlan>,
+        bytes: &mut Vec<u8>,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        for extension in EXTENSIONS {
+            if let Some(payload) = extension.encode_exec(exec.as_ref()) {
+                bytes.extend_from_slice(MARK);
+                bytes.push(extension.name().len() as u8);
+                bytes.extend_from_slice(extension.name().as_bytes());
+                bytes.extend(payload?);
+                return Ok(());
+            }
+        }
+        self.0.try_encode(exec, bytes, converter)
+    }
+}

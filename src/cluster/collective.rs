@@ -1,0 +1,471 @@
+//! [`TcpCollective`]: the ranks of a training on several machines.
+//!
+//! Each rank is connected with each other. A sum is reduced and scattered, then gathered: of the elements each rank
+//! sums one part over all shards, in the tree of [`tree_sum`], and sends it to all. What a rank sends of its own shards
+//! are whole branches of that tree, summed already; so the bits are those of one process, and with a power of two of
+//! ranks each sends as many elements as the sum has.
+
+use std::collections::BTreeMap;
+use std::io::{IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::{Add, Range};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytemuck::{Pod, Zeroable};
+use vatic_ml::collective::{Collective, ShardBuffers};
+use vatic_ml::shard::{branch, owner, tree_sum};
+use vatic_ml::{Error, Result};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first bytes of a connection.
+const GREETING: &[u8; 8] = b"vaticrk1";
+const RUN_ID_BYTES: usize = 64;
+/// More than this is sent by a thread of its own: two ranks that send each other more than the system buffers, before
+/// either reads, would wait for ever.
+const INLINE_BYTES: usize = 16 << 10;
+/// What is announced beyond this is not a message of ours.
+const MESSAGE_BYTES_MAX: u64 = 1 << 36;
+
+/// One rank's connections to the others.
+#[derive(Debug)]
+pub(super) struct TcpCollective {
+    rank: usize,
+    world_size: usize,
+    shards: usize,
+    /// By rank; `None` at its own.
+    peers: Vec<Option<Arc<TcpStream>>>,
+    /// The number of exchanges so far.
+    round: Mutex<u64>,
+}
+
+/// Ends the connections of a rank from another thread.
+#[derive(Debug, Clone)]
+pub(super) struct Breaker(Vec<Arc<TcpStream>>);
+
+impl Breaker {
+    pub(super) fn disconnect(&self) {
+        for peer in &self.0 {
+            // It may be disconnected already.
+            let _ = peer.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl TcpCollective {
+    /// Connects with the ranks at these addresses; `listener` is at this rank's own. Both sides of a connection say
+    /// which run they are of, so that a rank of an older attempt reaches nobody.
+    pub(super) fn connect(
+        run_id: &str,
+        rank: usize,
+        addresses: &[String],
+        shards: usize,
+        listener: &TcpListener,
+    ) -> Result<Self> {
+        let world_size = addresses.len();
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let mut peers: Vec<Option<Arc<TcpStream>>> = vec![None; world_size];
+        for (peer, address) in addresses.iter().enumerate().take(rank) {
+            let address: SocketAddr = address
+                .parse()
+                .map_err(|_| Error::Internal(format!("worker {peer} is at \"{address}\"")))?;
+            let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+            stream.write_all(&greeting(run_id, rank))?;
+            peers[peer] = Some(Arc::new(stream));
+        }
+        listener.set_nonblocking(true)?;
+        while peers[rank + 1..].iter().any(Option::is_none) {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    if let Some((peer, stream)) =
+                        greeted(stream, run_id, rank, world_size, deadline)
+                    {
+                        peers[peer] = Some(Arc::new(stream));
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if Instant::now() > deadline {
+                        return Err(Error::Peer);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for peer in peers.iter().flatten() {
+            peer.set_nodelay(true)?;
+        }
+        Ok(Self {
+            rank,
+            world_size,
+            shards,
+            peers,
+            round: Mutex::new(0),
+        })
+    }
+
+    pub(super) fn breaker(&self) -> Breaker {
+        Breaker(self.peers.iter().flatten().map(Arc::clone).collect())
+    }
+
+    /// Sends each other rank its message, a list of slices, and takes theirs.
+    fn exchange<'a>(
+        &self,
+        message_for: impl Fn(usize) -> Vec<&'a [u8]>,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        *round += 1;
+        let header = |length: usize| Header {
+            round: *round,
+            length: length as u64,
+        };
+        std::thread::scope(|scope| {
+            let mut sending = Vec::new();
+            for (rank, peer) in self.peers.iter().enumerate() {
+                let Some(peer) = peer else { continue };
+                let message = message_for(rank);
+                let length = message.iter().map(|slice| slice.len()).sum();
+                let header = header(length);
+                let send = move || send(peer, &header, &message);
+                if length <= INLINE_BYTES {
+                    send()?;
+                } else {
+                    sending.push(scope.spawn(send));
+                }
+            }
+            let mut received = Vec::with_capacity(self.world_size);
+            for peer in &self.peers {
+                received.push(match peer {
+                    Some(peer) => Some(receive(peer, *round)?),
+                    None => None,
+                });
+            }
+            for thread in sending {
+                thread.join().map_err(|_| Error::Peer)??;
+            }
+            Ok(received)
+        })
+        // What is wrong with a connection is that the other side is gone; the coordinator knows why.
+        .map_err(|error: Error| match error {
+            Error::Io(_) => Error::Peer,
+            other => other,
+        })
+    }
+
+    fn all_reduce<T>(&self, buffers: ShardBuffers<T>) -> Result<Vec<T>>
+    where
+        T: Pod + Add<Output = T>,
+    {
+        let buffers: BTreeMap<usize, Vec<T>> = buffers.into_iter().collect();
+        let length = buffers.values().next().map_or(0, Vec::len);
+        let is_ours = |shard: usize| owner(shard, self.shards, self.world_size) == self.rank;
+        let is_complete =
+            (0..self.shards).all(|shard| is_ours(shard) == buffers.contains_key(&shard));
+        if !is_complete || buffers.values().any(|buffer| buffer.len() != length) {
+            return Err(out_of_step());
+        }
+        let branches: Vec<Vec<T>> = self
+            .branches_of(self.rank)
+            .into_iter()
+            .map(|branch| {
+                let parts: Vec<&[T]> = buffers
+                    .range(branch)
+                    .map(|(_, buffer)| &buffer[..])
+                    .collect();
+                tree_sum(&parts)
+            })
+            .collect();
+        if self.world_size == 1 {
+            return branches.into_iter().next().ok_or_else(out_of_step);
+        }
+        let part =
+            |rank: usize| length * rank / self.world_size..length * (rank + 1) / self.world_size;
+        let messages = self.exchange(|rank| {
+            branches
+                .iter()
+                .map(|branch| bytemuck::cast_slice(&branch[part(rank)]))
+                .collect()
+        })?;
+        let ours = part(self.rank);
+        let mut known: BTreeMap<usize, (usize, Vec<T>)> = BTreeMap::new();
+        for (rank, message) in messages.iter().enumerate() {
+            let theirs = self.branches_of(rank);
+            for (index, at) in theirs.iter().enumerate() {
+                let values = match message {
+                    None => branches[index][ours.clone()].to_vec(),
+                    Some(bytes) => {
+                        let size = ours.len() * size_of::<T>();
+                        if bytes.len() != size * theirs.len() {
+                            return Err(out_of_step());
+                        }
+                        values(&bytes[size * index..size * (index + 1)])
+                    }
+                };
+                known.insert(at.start, (at.end, values));
+            }
+        }
+        let sum = grow(0..self.shards, &mut known).ok_or_else(out_of_step)?;
+        let sums = self.exchange(|_| vec![bytemuck::cast_slice(&sum)])?;
+        let mut total = Vec::with_capacity(length);
+        for (rank, message) in sums.iter().enumerate() {
+            match message {
+                None => total.extend_from_slice(&sum),
+                Some(bytes) if bytes.len() == part(rank).len() * size_of::<T>() => {
+                    total.extend(values::<T>(bytes));
+                }
+                Some(_) => return Err(out_of_step()),
+            }
+        }
+        Ok(total)
+    }
+
+    /// The branches of the tree whose shards are all of this rank, the largest ones.
+    fn branches_of(&self, rank: usize) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        let mut open: Vec<Range<usize>> = std::iter::once(0..self.shards).collect();
+        while let Some(range) = open.pop() {
+            let owners = (range.clone()).map(|shard| owner(shard, self.shards, self.world_size));
+            let (mut all, mut any) = (true, false);
+            for is_ours in owners.map(|owner| owner == rank) {
+                all &= is_ours;
+                any |= is_ours;
+            }
+            if all && any {
+                found.push(range);
+            } else if any {
+                let (left, right) = branch(range);
+                open.extend([right, left]);
+            }
+        }
+        found
+    }
+}
+
+/// Sums the branches that are known to the one over `range`.
+fn grow<T: Copy + Add<Output = T>>(
+    range: Range<usize>,
+    known: &mut BTreeMap<usize, (usize, Vec<T>)>,
+) -> Option<Vec<T>> {
+    if known
+        .get(&range.start)
+        .is_some_and(|(end, _)| *end == range.end)
+    {
+        return known.remove(&range.start).map(|(_, values)| values);
+    }
+    if range.len() < 2 {
+        return None;
+    }
+    let (left, right) = branch(range);
+    let (left, right) = (grow(left, known)?, grow(right, known)?);
+    Some(tree_sum(&[&left, &right]))
+}
+
+fn values<T: Pod>(bytes: &[u8]) -> Vec<T> {
+    let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+    bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
+    values
+}
+
+fn out_of_step() -> Error {
+    Error::Internal("the workers of a training are out of step".into())
+}
+
+/// Before each message.
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+struct Header {
+    round: u64,
+    length: u64,
+}
+
+fn greeting(run_id: &str, rank: usize) -> Vec<u8> {
+    let mut greeting = GREETING.to_vec();
+    greeting.extend((rank as u64).to_le_bytes());
+    let mut run = [0; RUN_ID_BYTES];
+    let id = run_id.as_bytes();
+    let length = id.len().min(RUN_ID_BYTES);
+    run[..length].copy_from_slice(&id[..length]);
+    greeting.extend(run);
+    greeting
+}
+
+/// Which rank a connection is of; `None` if it is not one of this run, or did not say in time.
+fn greeted(
+    mut stream: TcpStream,
+    run_id: &str,
+    rank: usize,
+    world_size: usize,
+    deadline: Instant,
+) -> Option<(usize, TcpStream)> {
+    stream.set_nonblocking(false).ok()?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = left.max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(left)).ok()?;
+    let mut found = vec![0; greeting(run_id, 0).len()];
+    stream.read_exact(&mut found).ok()?;
+    stream.set_read_timeout(None).ok()?;
+    (rank + 1..world_size)
+        .find(|peer| found == greeting(run_id, *peer))
+        .map(|peer| (peer, stream))
+}
+
+fn send(mut peer: &TcpStream, header: &Header, message: &[&[u8]]) -> Result<()> {
+    let header = bytemuck::bytes_of(header);
+    let mut slices: Vec<IoSlice<'_>> = std::iter::once(header)
+        .chain(message.iter().copied())
+        .map(IoSlice::new)
+        .collect();
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        match peer.write_vectored(left)? {
+            0 => return Err(Error::Peer),
+            written => IoSlice::advance_slices(&mut left, written),
+        }
+        // An empty slice at the end would look like a peer that takes nothing.
+        while left.first().is_some_and(|slice| slice.is_empty()) {
+            left = &mut left[1..];
+        }
+    }
+    Ok(())
+}
+
+fn receive(mut peer: &TcpStream, round: u64) -> Result<Vec<u8>> {
+    let mut header = Header::zeroed();
+    peer.read_exact(bytemuck::bytes_of_mut(&mut header))?;
+    if header.round != round || header.length > MESSAGE_BYTES_MAX {
+        return Err(out_of_step());
+    }
+    let mut message = Vec::new();
+    // The length is what another process says: memory is taken as it comes.
+    let read = peer.take(header.length).read_to_end(&mut message)?;
+    match read as u64 == header.length {
+        true => Ok(message),
+        false => Err(Error::Peer),
+    }
+}
+
+impl Collective for TcpCollective {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world_size(&self) -> usize {
+        self.world_size
+    }
+
+    fn barrier(&self) -> Result<()> {
+        self.exchange(|_| Vec::new()).map(|_| ())
+    }
+
+    fn all_gather(&self, message: Vec<u8>) -> Result<Vec<Arc<Vec<u8>>>> {
+        let received = self.exchange(|_| vec![&message[..]])?;
+        Ok(received
+            .into_iter()
+            .map(|theirs| Arc::new(theirs.unwrap_or_else(|| message.clone())))
+            .collect())
+    }
+
+    fn all_reduce_f32(&self, shards: ShardBuffers<f32>) -> Result<Vec<f32>> {
+        self.all_reduce(shards)
+    }
+
+    fn all_reduce_f64(&self, shards: ShardBuffers<f64>) -> Result<Vec<f64>> {
+        self.all_reduce(shards)
+    }
+}
+
+impl Drop for TcpCollective {
+    fn drop(&mut self) {
+        // The others must not wait for a rank that is gone, whoever else holds its connections.
+        self.breaker().disconnect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vatic_ml::collective::LocalCollective;
+
+    use super::*;
+
+    fn group(world_size: usize, shards: usize) -> Vec<TcpCollective> {
+        let listeners: Vec<TcpListener> = (0..world_size)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let addresses: Vec<String> = listeners
+            .iter()
+            .map(|listener| listener.local_addr().unwrap().to_string())
+            .collect();
+        let ranks = listeners.into_iter().enumerate().map(|(rank, listener)| {
+            let addresses = addresses.clone();
+            std::thread::spawn(move || {
+                TcpCollective::connect("run", rank, &addresses, shards, &listener).unwrap()
+            })
+        });
+        let ranks: Vec<_> = ranks.collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+    }
+
+    fn sums<C: Collective + 'static>(ranks: Vec<C>, shards: usize, length: usize) -> Vec<Vec<u32>> {
+        let ranks = ranks.into_iter().map(|ours| {
+            std::thread::spawn(move || {
+                let value = |shard: usize, at: usize| {
+                    1e8f32 / (shard as f32 + 3.0) + 0.1 * (at as f32 + shard as f32)
+                };
+                let buffers = (0..shards)
+                    .filter(|&shard| owner(shard, shards, ours.world_size()) == ours.rank())
+                    .map(|shard| (shard, (0..length).map(|at| value(shard, at)).collect()))
+                    .collect();
+                let sum = ours.all_reduce_f32(buffers).unwrap();
+                ours.barrier().unwrap();
+                sum.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+            })
+        });
+        let ranks: Vec<_> = ranks.collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+    }
+
+    #[test]
+    fn sums_have_the_bits_of_one_process() {
+        for (shards, length) in [(8, 5), (8, 100_003), (5, 17), (16, 1_000)] {
+            let expected = sums(LocalCollective::group(1), shards, length).remove(0);
+            for world_size in [1, 2, 3, 5].into_iter().filter(|size| *size <= shards) {
+                for sum in sums(group(world_size, shards), shards, length) {
+                    assert!(sum == expected, "{shards} shards, {world_size} ranks");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn messages_come_from_every_rank_in_order() {
+        let ranks = group(3, 8).into_iter().map(|ours| {
+            std::thread::spawn(move || ours.all_gather(vec![ours.rank() as u8; 40_000]).unwrap())
+        });
+        for gathered in ranks.collect::<Vec<_>>() {
+            let gathered = gathered.join().unwrap();
+            let ranks: Vec<u8> = gathered.iter().map(|message| message[39_999]).collect();
+            assert_eq!(ranks, [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn a_rank_that_leaves_ends_the_others() {
+        let mut ranks = group(3, 8);
+        drop(ranks.remove(1));
+        for ours in ranks {
+            let result = std::thread::spawn(move || ours.barrier()).join().unwrap();
+            assert!(matches!(result, Err(Error::Peer)));
+        }
+    }
+
+    #[test]
+    fn a_connection_of_another_run_is_not_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(&greeting("older", 1)).unwrap();
+        let (taken, _) = listener.accept().unwrap();
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        assert!(greeted(taken, "run", 0, 2, deadline).is_none());
+    }
+}

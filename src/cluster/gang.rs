@@ -1,0 +1,309 @@
+//! [`GangClusterState`]: which task runs where. All ranks of a training are placed at once, or none.
+//!
+//! First come, first served over all jobs: a training that does not fit yet holds back what came after it, so that a
+//! stream of small queries cannot starve it. Free slots are counted from the tasks that run, never kept as a sum, so
+//! that none can leak. Binding is one critical section: no training holds slots while it waits for others.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ballista_core::JobId;
+use ballista_core::error::Result;
+use ballista_core::execution_plans::{RangeShuffleReaderExec, ShuffleReaderExec};
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::{ExecutorHeartbeat, job_status};
+use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata, TaskKey};
+use ballista_scheduler::cluster::memory::InMemoryClusterState;
+use ballista_scheduler::cluster::{BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot};
+use ballista_scheduler::config::TaskDistributionPolicy;
+use ballista_scheduler::state::execution_graph::{
+    ExecutionGraphBox, TaskDescription, create_task_info,
+};
+use ballista_scheduler::state::execution_stage::RunningStage;
+use ballista_scheduler::state::task_manager::JobInfoCache;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use tokio::sync::Mutex;
+
+use super::rendezvous::Coordinator;
+use crate::train::TrainExec;
+
+/// Free slots by executor.
+type Free = BTreeMap<String, u32>;
+
+pub(super) struct GangClusterState {
+    inner: InMemoryClusterState,
+    /// All slots by executor. Its lock makes binding one step.
+    slots: Mutex<Free>,
+    coordinator: Arc<Coordinator>,
+}
+
+impl GangClusterState {
+    pub(super) fn new(coordinator: Arc<Coordinator>) -> Self {
+        Self {
+            inner: InMemoryClusterState::default(),
+            slots: Mutex::default(),
+            coordinator,
+        }
+    }
+
+    /// The slots of all executors that are alive.
+    pub(super) async fn slots(&self) -> usize {
+        self.slots.lock().await.values().sum::<u32>() as usize
+    }
+
+    /// Binds what fits, job by job in the order in which they came.
+    async fn bind(&self, free: &mut Free, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
+        let mut bound = Vec::new();
+        for (id, info) in in_order(jobs).await {
+            let mut graph = info.execution_graph.write().await;
+            let session = graph.session_id().to_owned();
+            let mut seen = Vec::new();
+            while let Some(stage) = graph.fetch_running_stage(&seen) {
+                seen.push(stage.stage_id);
+                let mut task = Binder {
+                    stage,
+                    session: &session,
+                    job: id,
+                };
+                let fits = match training(&task.stage.plan) {
+                    Some(run_id) => {
+                        task.bind_gang(free, &mut bound, || self.coordinator.is_joining(&run_id))
+                    }
+                    None => {
+                        task.bind_slices(free, &mut bound);
+                        true
+                    }
+                };
+                if !fits {
+                    return bound;
+                }
+            }
+        }
+        bound
+    }
+}
+
+/// The jobs that run, the oldest first.
+async fn in_order(jobs: &HashMap<JobId, JobInfoCache>) -> Vec<(&JobId, &JobInfoCache)> {
+    let mut ordered = Vec::new();
+    for (id, info) in jobs {
+        if matches!(info.status, Some(job_status::Status::Running(_))) {
+            let since = info.execution_graph.read().await.start_time();
+            ordered.push((since, id, info));
+        }
+    }
+    ordered.sort_by_key(|(since, id, _)| (*since, id.to_string()));
+    ordered
+        .into_iter()
+        .map(|(_, id, info)| (id, info))
+        .collect()
+}
+
+/// The run of a training, if this stage is one.
+fn training(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    match plan.downcast_ref::<TrainExec>() {
+        Some(train) => Some(train.task().run_id.clone()),
+        None => plan.children().into_iter().find_map(training),
+    }
+}
+
+/// Whether an operator of this stage brings all partitions into one, so that a single task must do all of it.
+fn collapses(stage: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut exec = stage;
+    while let [input] = exec.children().as_slice() {
+        exec = input;
+        if exec.downcast_ref::<ShuffleReaderExec>().is_some()
+            || exec.downcast_ref::<RangeShuffleReaderExec>().is_some()
+        {
+            return false;
+        }
+        if exec.output_partitioning().partition_count() == 1 {
+            return true;
+        }
+    }
+    false
+}
+
+/// The executor with the most free slots.
+fn freest(free: &Free) -> Option<(String, u32)> {
+    let most = free.iter().max_by_key(|(_, slots)| **slots)?;
+    (*most.1 > 0).then(|| (most.0.clone(), *most.1))
+}
+
+/// Binds tasks of one stage.
+struct Binder<'a> {
+    stage: &'a mut RunningStage,
+    session: &'a str,
+    job: &'a JobId,
+}
+
+impl Binder<'_> {
+    /// All ranks or none; of a gang that lost one before it started only that one. Whether it fits, or need not.
+    fn bind_gang(
+        &mut self,
+        free: &mut Free,
+        bound: &mut Vec<BoundTask>,
+        is_joining: impl FnOnce() -> bool,
+    ) -> bool {
+        let needed = self.stage.pending.remaining();
+        // A gang that has started lost a rank: its driver is about to begin again.
+        if needed < self.stage.pending.total_partitions() && !is_joining() {
+            return true;
+        }
+        if (free.values().sum::<u32>() as usize) < needed {
+            return false;
+        }
+        for _ in 0..needed {
+            let Some((executor, _)) = freest(free) else {
+                return false;
+            };
+            self.bind_one(executor, 1, None, free, bound);
+        }
+        true
+    }
+
+    fn bind_slices(&mut self, free: &mut Free, bound: &mut Vec<BoundTask>) {
+        let collapses = collapses(&self.stage.plan);
+        let config = self.stage.session_config.ballista_config();
+        let limit = match config.max_partitions_per_task() {
+            0 => usize::MAX,
+            limit => limit,
+        };
+        while let Some((executor, slots)) = freest(free) {
+            let is_bound = match collapses {
+                true => self.bind_one(executor, usize::MAX, Some(1), free, bound),
+                false => self.bind_one(executor, limit.min(slots as usize), None, free, bound),
+            };
+            if !is_bound {
+                return;
+            }
+        }
+    }
+
+    /// A task of at most so many partitions. `false` if none wait.
+    fn bind_one(
+        &mut self,
+        executor: String,
+        partitions_max: usize,
+        slots: Option<u32>,
+        free: &mut Free,
+        bound: &mut Vec<BoundTask>,
+    ) -> bool {
+        let stage = &mut *self.stage;
+        let partitions = stage.pending.next_slice(partitions_max);
+        if partitions.is_empty() {
+            return false;
+        }
+        let slots = slots.unwrap_or(partitions.len() as u32);
+        let task_id = stage.task_infos.len();
+        let failures = partitions
+            .iter()
+            .map(|partition| stage.task_failure_numbers[*partition]);
+        let task_attempt = failures.max().unwrap_or(0);
+        let mut info = create_task_info(executor.clone(), task_id);
+        info.global_input_partition_ids.clone_from(&partitions);
+        info.vcores_consumed = slots;
+        stage.task_infos.push(info);
+        let task = TaskDescription {
+            session_id: self.session.to_owned(),
+            key: TaskKey {
+                job_id: self.job.clone(),
+                stage_id: stage.stage_id,
+                task_id,
+            },
+            stage_attempt_num: stage.stage_attempt_num,
+            task_attempt,
+            global_input_partition_ids: partitions,
+            vcores_consumed: slots,
+            plan: Arc::clone(&stage.plan),
+            session_config: Arc::clone(&stage.session_config),
+        };
+        if let Some(left) = free.get_mut(&executor) {
+            *left = left.saturating_sub(slots);
+        }
+        bound.push((executor, task));
+        true
+    }
+}
+
+/// Takes away the slots of tasks that run.
+fn take_running(graph: &ExecutionGraphBox, free: &mut Free) {
+    for task in graph.running_tasks() {
+        if let Some(left) = free.get_mut(&task.executor_id) {
+            let slots = graph.task_vcores(task.stage_id, task.task_id).unwrap_or(0);
+            *left = left.saturating_sub(slots);
+        }
+    }
+}
+
+#[async_trait]
+impl ClusterState for GangClusterState {
+    async fn init(&self) -> Result<()> {
+        self.inner.init().await
+    }
+
+    async fn bind_schedulable_tasks(
+        &self,
+        _distribution: TaskDistributionPolicy,
+        jobs: Arc<HashMap<JobId, JobInfoCache>>,
+        executors: Option<HashSet<String>>,
+    ) -> Result<Vec<BoundTask>> {
+        let slots = self.slots.lock().await;
+        let is_wanted = |id: &String| executors.as_ref().is_none_or(|wanted| wanted.contains(id));
+        let wanted = slots.iter().filter(|(id, _)| is_wanted(id));
+        let mut free: Free = wanted.map(|(id, slots)| (id.clone(), *slots)).collect();
+        for info in jobs.values() {
+            take_running(&*info.execution_graph.read().await, &mut free);
+        }
+        Ok(self.bind(&mut free, &jobs).await)
+    }
+
+    async fn unbind_tasks(&self, _slots: Vec<ExecutorSlot>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn register_executor(
+        &self,
+        metadata: ExecutorMetadata,
+        spec: ExecutorData,
+    ) -> Result<()> {
+        let (id, slots) = (metadata.id.clone(), spec.available_vcores);
+        self.inner.register_executor(metadata, spec).await?;
+        self.slots.lock().await.insert(id, slots);
+        Ok(())
+    }
+
+    async fn save_executor_metadata(&self, metadata: ExecutorMetadata) -> Result<()> {
+        self.inner.save_executor_metadata(metadata).await
+    }
+
+    async fn get_executor_metadata(&self, executor_id: &str) -> Result<ExecutorMetadata> {
+        self.inner.get_executor_metadata(executor_id).await
+    }
+
+    async fn registered_executor_metadata(&self) -> Vec<ExecutorMetadata> {
+        self.inner.registered_executor_metadata().await
+    }
+
+    async fn save_executor_heartbeat(&self, heartbeat: ExecutorHeartbeat) -> Result<()> {
+        self.inner.save_executor_heartbeat(heartbeat).await
+    }
+
+    async fn remove_executor(&self, executor_id: &str) -> Result<()> {
+        self.slots.lock().await.remove(executor_id);
+        self.inner.remove_executor(executor_id).await
+    }
+
+    fn executor_heartbeats(&self) -> HashMap<String, ExecutorHeartbeat> {
+        self.inner.executor_heartbeats()
+    }
+
+    fn get_executor_heartbeat(&self, executor_id: &str) -> Option<ExecutorHeartbeat> {
+        self.inner.get_executor_heartbeat(executor_id)
+    }
+
+    async fn cluster_state_events(&self) -> Result<ClusterStateEventStream> {
+        self.inner.cluster_state_events().await
+    }
+}

@@ -1,0 +1,274 @@
+//! Many machines. The only folder that names Ballista.
+//!
+//! ```text
+//! the engine's process                            an executor, one a machine
+//! ┌──────────────────────────────────┐            ┌─────────────────────────────┐
+//! │ Session ─ plans ─ backend        │            │ task: PredictExec, scans, … │
+//! │     scheduler (H:P) ─────────────┼── tasks ──▶│ task: TrainExec, one a rank │
+//! │     coordinator (H:P+1) ◀────────┼── ranks ───│   └ collective ◀──▶ others  │
+//! │ ◀────────────────────────────────┼── rows ────│                             │
+//! └──────────────────────────────────┘            └─────────────────────────────┘
+//! ```
+//! | what | travels as | where it becomes what |
+//! | --- | --- | --- |
+//! | statement | not at all: the engine parses, plans and optimises | engine |
+//! | plan | the task's operators, by [`codec`] | executor |
+//! | model | name, version, SHA-256 and directory | executor, from the files |
+//! | rows between stages | shuffle files, over Arrow Flight | executor |
+//! | gradients | floats, from rank to rank ([`collective`]) | executor |
+//! | settings | key and value with each task | executor |
+//! | errors | text with our code in it ([`wire_err`]) | engine |
+//!
+//! Catalog, registry and results stay in the engine's process: what writes tables, files or versions runs there.
+
+mod backend;
+mod codec;
+mod collective;
+mod executor;
+mod gang;
+mod rendezvous;
+mod scheduler;
+mod task;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ballista_core::error::BallistaError;
+use ballista_core::extension::SessionConfigExt;
+use datafusion::common::DataFusionError;
+use datafusion::prelude::SessionConfig;
+use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
+
+pub use executor::{Executor, ExecutorOptions, run_executor};
+
+pub(crate) use backend::TrainingFailure;
+
+use self::gang::GangClusterState;
+use self::rendezvous::Coordinator;
+use self::scheduler::Scheduler;
+use crate::config::VaticOptions;
+use crate::error::{Result, SqlError, SqlState, error_from_text, error_to_text, report, sql_err};
+
+/// Ballista's own recommendation for threads that plan.
+const STACK_BYTES: usize = 32 << 20;
+const POLL: Duration = Duration::from_millis(20);
+
+/// The scheduler in the engine's process, and what belongs to it.
+pub(crate) struct Cluster {
+    scheduler: Scheduler,
+    gang: Arc<GangClusterState>,
+    coordinator: Arc<Coordinator>,
+    address: SocketAddr,
+    meeting_port: u16,
+    runtime: Option<Runtime>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Starts a scheduler that executors reach at `address`, `host:port`; port 0 picks one.
+    pub(crate) fn start(address: &str) -> Result<Self> {
+        let socket = resolve(address)?;
+        if socket.ip().is_unspecified() {
+            let message = format!(
+                "--cluster {address}: executors report to this address; name the one by which they reach this machine"
+            );
+            return Err(sql_err(SqlState::InvalidParameter, message));
+        }
+        let failed = |error: std::io::Error| {
+            sql_err(SqlState::Io, format!("scheduler at {address}: {error}"))
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("vatic-cluster")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        // Not block_on: the caller may be a task of another runtime.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let handle = runtime.handle().clone();
+        runtime.spawn(async move {
+            // The receiver waits below.
+            let _ = sender.send(start_services(socket, &handle).await);
+        });
+        let ended = |_| sql_err(SqlState::Internal, "the scheduler did not start");
+        let services = receiver.recv().map_err(ended)??;
+        let Services {
+            scheduler,
+            gang,
+            coordinator,
+            address,
+            meeting_port,
+        } = services;
+        Ok(Self {
+            scheduler,
+            gang,
+            coordinator,
+            address,
+            meeting_port,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Where executors find the scheduler.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where ranks find the coordinator, on the scheduler's host.
+    pub(crate) fn meeting_port(&self) -> u16 {
+        self.meeting_port
+    }
+
+    /// The slots of all executors that are there now.
+    pub(crate) async fn slots_now(&self) -> usize {
+        self.gang.slots().await
+    }
+
+    /// The slots of all executors; waits for the first one as long as the session's settings say.
+    pub(crate) async fn slots(&self, config: &SessionConfig) -> Result<usize> {
+        let wait = Duration::from_secs(VaticOptions::of(config.options()).executor_wait_s as u64);
+        let began = Instant::now();
+        loop {
+            let slots = self.gang.slots().await;
+            if slots > 0 {
+                return Ok(slots);
+            }
+            if began.elapsed() >= wait {
+                let message = format!(
+                    "no executor joined within {} s; start one: vatic executor --scheduler {}",
+                    wait.as_secs(),
+                    self.address
+                );
+                return Err(sql_err(SqlState::NoResources, message));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn handle(&self) -> Option<&Handle> {
+        self.runtime.as_ref().map(Runtime::handle)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Dropping it would wait, which a thread of another runtime must not.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What runs beside the engine.
+struct Services {
+    scheduler: Scheduler,
+    gang: Arc<GangClusterState>,
+    coordinator: Arc<Coordinator>,
+    address: SocketAddr,
+    meeting_port: u16,
+}
+
+async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Services> {
+    let listener = TcpListener::bind(socket).await.map_err(failed_at(socket))?;
+    let address = listener.local_addr().map_err(failed_at(socket))?;
+    let meeting = meeting_listener(address).await?;
+    let meeting_port = meeting.local_addr().map_err(failed_at(address))?.port();
+    let coordinator = Arc::new(Coordinator::new());
+    let gang = Arc::new(GangClusterState::new(Arc::clone(&coordinator)));
+    let (scheduler, serving) = scheduler::start(listener, Arc::clone(&gang)).await?;
+    handle.spawn(serving);
+    handle.spawn(Arc::clone(&coordinator).serve(meeting));
+    Ok(Services {
+        scheduler,
+        gang,
+        coordinator,
+        address,
+        meeting_port,
+    })
+}
+
+fn resolve(address: &str) -> Result<SocketAddr> {
+    let wrong = |problem: &str| {
+        let message = format!("{address} is not host:port: {problem}");
+        sql_err(SqlState::InvalidParameter, message)
+    };
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(|error| wrong(&error.to_string()))?;
+    found.next().ok_or_else(|| wrong("it has no address"))
+}
+
+/// The coordinator's listener: the port after the scheduler's, so that firewalls can be told, else any.
+async fn meeting_listener(scheduler: SocketAddr) -> Result<TcpListener> {
+    let mut next = scheduler;
+    next.set_port(scheduler.port().checked_add(1).unwrap_or(0));
+    if let Ok(listener) = TcpListener::bind(next).await {
+        return Ok(listener);
+    }
+    next.set_port(0);
+    TcpListener::bind(next).await.map_err(failed_at(next))
+}
+
+fn failed_at(address: SocketAddr) -> impl Fn(std::io::Error) -> DataFusionError {
+    move |error| sql_err(SqlState::Io, format!("listening at {address}: {error}"))
+}
+
+/// What a session's settings begin with on a cluster: what Ballista cannot carry from stage to stage is off.
+pub(crate) fn restrict(config: SessionConfig) -> SessionConfig {
+    config
+        .upgrade_for_ballista()
+        .with_round_robin_repartition(false)
+        // It replaces our operators' planning, and waits for ever when a machine is lost.
+        .with_ballista_adaptive_query_planner(false)
+}
+
+/// Whether rows of an earlier stage are gone with their machine; then they are computed again, and nothing is reported.
+pub(crate) fn is_lost_input(error: &DataFusionError) -> bool {
+    let DataFusionError::External(inner) = error.find_root() else {
+        return false;
+    };
+    match inner.downcast_ref::<BallistaError>() {
+        Some(BallistaError::FetchFailed(..) | BallistaError::IoError(_)) => true,
+        Some(BallistaError::DataFusionError(inner)) => is_lost_input(inner),
+        _ => false,
+    }
+}
+
+/// What to tell of an error of a task, whatever Ballista wrapped around it.
+fn task_report(error: &DataFusionError) -> SqlError {
+    if let DataFusionError::External(inner) = error.find_root()
+        && let Some(BallistaError::DataFusionError(inner)) = inner.downcast_ref()
+    {
+        return task_report(inner);
+    }
+    report(error)
+}
+
+/// An error of a task, as the scheduler carries it: text, which is not tried again.
+fn wire_err(error: &SqlError) -> DataFusionError {
+    DataFusionError::Execution(error_to_text(error))
+}
+
+/// The error in the text of a job that failed.
+fn job_err(text: &str) -> DataFusionError {
+    match error_from_text(text) {
+        Some(error) => error.into(),
+        None if text.contains("Cancelled") => {
+            sql_err(SqlState::Cancelled, "the statement was cancelled")
+        }
+        None => {
+            let message = format!("the cluster failed: {text}");
+            sql_err(SqlState::Internal, message)
+        }
+    }
+}

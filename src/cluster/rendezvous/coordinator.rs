@@ -1,0 +1,285 @@
+//! The epochs of an engine, and their connections.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use vatic_ml::fit::Progress;
+
+use super::epoch::{Actions, Connection, Epoch, Event, Outcome};
+use super::message::{FromRank, ToRank, Wire};
+
+const TICK: Duration = Duration::from_millis(200);
+/// A connection that does not say what it wants is closed.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Told of progress.
+pub(in crate::cluster) type Watcher = Arc<dyn Fn(Progress) + Send + Sync>;
+
+pub(in crate::cluster) struct Coordinator {
+    started: Instant,
+    next_connection: AtomicU64,
+    runs: Mutex<HashMap<String, Run>>,
+}
+
+struct Run {
+    epoch: Epoch,
+    connections: HashMap<Connection, mpsc::UnboundedSender<Order>>,
+    outcome: watch::Sender<Option<Outcome>>,
+    watcher: Option<Watcher>,
+}
+
+/// To the task of a connection.
+enum Order {
+    Send(ToRank),
+    Close,
+}
+
+impl std::fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coordinator").finish_non_exhaustive()
+    }
+}
+
+impl Coordinator {
+    pub(in crate::cluster) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            next_connection: AtomicU64::new(1),
+            runs: Mutex::default(),
+        }
+    }
+
+    /// Whether ranks may still come.
+    pub(in crate::cluster) fn is_joining(&self, run_id: &str) -> bool {
+        self.lock()
+            .get(run_id)
+            .is_some_and(|run| run.epoch.is_joining())
+    }
+
+    /// Opens an attempt. Dropping what is returned cancels it and sends late comers away.
+    pub(in crate::cluster) fn open(
+        self: &Arc<Self>,
+        run_id: &str,
+        world_size: usize,
+        watcher: Option<Watcher>,
+    ) -> Opened {
+        let (sender, outcome) = watch::channel(None);
+        let run = Run {
+            epoch: Epoch::new(world_size),
+            connections: HashMap::new(),
+            outcome: sender,
+            watcher,
+        };
+        self.lock().insert(run_id.to_owned(), run);
+        Opened {
+            coordinator: Arc::clone(self),
+            run_id: run_id.to_owned(),
+            outcome,
+        }
+    }
+
+    /// Serves ranks for ever.
+    pub(in crate::cluster) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let mut ticks = tokio::time::interval(TICK);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.tick(),
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        connections.spawn(Arc::clone(&self).connection(stream, peer));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a worker of a training cannot connect");
+                        // Too many open files, say: nothing is better a moment later.
+                        tokio::time::sleep(TICK).await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Run>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tick(&self) {
+        let now = self.started.elapsed();
+        for run in self.lock().values_mut() {
+            let actions = run.epoch.tick(now);
+            run.apply(actions);
+        }
+    }
+
+    /// One rank's connection, from its greeting to its end.
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let Ok(mut wire) = Wire::new(stream) else {
+            return;
+        };
+        let greeting = tokio::time::timeout(GREETING_TIMEOUT, wire.next()).await;
+        let (run_id, event) = match greeting {
+            Ok(Ok(Some(FromRank::Join {
+                run_id,
+                rank,
+                address,
+            }))) => (run_id, Event::Join { rank, address }),
+            Ok(Ok(Some(FromRank::Refuse { run_id, error, .. }))) => {
+                (run_id, Event::Refuse { error })
+            }
+            other => {
+                tracing::debug!(%peer, ?other, "a connection that is not of a worker");
+                return;
+            }
+        };
+        let connection = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let (sender, mut orders) = mpsc::unbounded_channel();
+        if !self.enter(&run_id, connection, sender, event) {
+            let reason = "this attempt is over".to_owned();
+            // Whoever hears no answer stops as well.
+            let _ = wire.send(&ToRank::Abort { reason }).await;
+            return;
+        }
+        loop {
+            let event = tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(Order::Send(message)) => match wire.send(&message).await {
+                        Ok(()) => continue,
+                        Err(_) => break,
+                    },
+                    Some(Order::Close) | None => break,
+                },
+                message = wire.next::<FromRank>() => match message {
+                    Ok(Some(FromRank::Beat)) => Event::Beat,
+                    Ok(Some(FromRank::End { error, is_consequence })) => {
+                        Event::End { error, is_consequence }
+                    }
+                    Ok(Some(FromRank::Progress(progress))) => {
+                        self.watch(&run_id, progress);
+                        continue;
+                    }
+                    Ok(Some(FromRank::Join { .. } | FromRank::Refuse { .. }) | None) | Err(_) => break,
+                },
+            };
+            self.handle(&run_id, connection, event);
+        }
+        self.handle(&run_id, connection, Event::Closed);
+        if let Some(run) = self.lock().get_mut(&run_id) {
+            run.connections.remove(&connection);
+        }
+    }
+
+    /// Whether there is such a run.
+    fn enter(
+        &self,
+        run_id: &str,
+        connection: Connection,
+        sender: mpsc::UnboundedSender<Order>,
+        event: Event,
+    ) -> bool {
+        let mut runs = self.lock();
+        let Some(run) = runs.get_mut(run_id) else {
+            return false;
+        };
+        run.connections.insert(connection, sender);
+        let actions = run.epoch.handle(self.started.elapsed(), connection, event);
+        run.apply(actions);
+        true
+    }
+
+    fn handle(&self, run_id: &str, connection: Connection, event: Event) {
+        if let Some(run) = self.lock().get_mut(run_id) {
+            let actions = run.epoch.handle(self.started.elapsed(), connection, event);
+            run.apply(actions);
+        }
+    }
+
+    fn watch(&self, run_id: &str, progress: Progress) {
+        let watcher = self
+            .lock()
+            .get(run_id)
+            .and_then(|run| run.watcher.as_ref().map(Arc::clone));
+        if let Some(watcher) = watcher {
+            watcher(progress);
+        }
+    }
+}
+
+impl Run {
+    fn apply(&mut self, actions: Actions) {
+        for (connection, message) in actions.send {
+            self.order(connection, Order::Send(message));
+        }
+        for connection in actions.close {
+            self.order(connection, Order::Close);
+        }
+        if let Some(outcome) = self.epoch.outcome()
+            && self.outcome.borrow().is_none()
+        {
+            self.outcome.send_replace(Some(outcome.clone()));
+        }
+    }
+
+    fn order(&self, connection: Connection, order: Order) {
+        if let Some(sender) = self.connections.get(&connection) {
+            // Its task may have ended; then there is nobody to tell.
+            let _ = sender.send(order);
+        }
+    }
+}
+
+/// An attempt that is open.
+pub(in crate::cluster) struct Opened {
+    coordinator: Arc<Coordinator>,
+    run_id: String,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+impl Opened {
+    /// How the attempt ended, once it has.
+    pub(in crate::cluster) async fn outcome(&mut self) -> Outcome {
+        match self.outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Outcome::Cancelled),
+            Err(_) => Outcome::Cancelled,
+        }
+    }
+
+    /// How it has ended, if it has.
+    pub(in crate::cluster) fn outcome_now(&self) -> Option<Outcome> {
+        self.outcome.borrow().clone()
+    }
+
+    /// Returns when no rank of it is at work, as far as can be known.
+    pub(in crate::cluster) async fn emptied(&self) {
+        let is_empty = || {
+            self.coordinator
+                .lock()
+                .get(&self.run_id)
+                .is_none_or(|run| run.epoch.is_empty())
+        };
+        while !is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(in crate::cluster) fn cancel(&self) {
+        if let Some(run) = self.coordinator.lock().get_mut(&self.run_id) {
+            let actions = run.epoch.cancel();
+            run.apply(actions);
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.cancel();
+        self.coordinator.lock().remove(&self.run_id);
+    }
+}

@@ -1,0 +1,248 @@
+//! A rank's side: joins, connects to the others, beats, and stops when it is told to, or when nobody answers.
+
+use std::net::{IpAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use datafusion::common::runtime::SpawnedTask;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use vatic_ml::fit::{Control, Progress};
+
+use super::epoch::LEASE;
+use super::message::{FromRank, ToRank, Wire};
+use crate::cluster::collective::{Breaker, TcpCollective};
+use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
+use crate::train::{Link, Meeting, Seat, TrainTask};
+
+const BEAT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The meeting of ranks on several machines, whose coordinator is beside the scheduler.
+#[derive(Debug)]
+pub(in crate::cluster) struct RemoteMeeting {
+    /// The host of the scheduler, as this machine reaches it.
+    pub(in crate::cluster) host: String,
+}
+
+#[async_trait]
+impl Meeting for RemoteMeeting {
+    fn read(&self, _task: &TrainTask, _rows: u64) {}
+
+    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Seat> {
+        let stream = self.connect(task).await?;
+        let failed = |error: std::io::Error| io_err("the meeting of a training", &error);
+        // Whoever reaches the coordinator from here is reached here.
+        let here: IpAddr = stream.local_addr().map_err(failed)?.ip();
+        let listener = StdListener::bind((here, 0)).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?.to_string();
+        let mut wire = Wire::new(stream).map_err(failed)?;
+        let join = FromRank::Join {
+            run_id: task.run_id.clone(),
+            rank,
+            address,
+        };
+        wire.send(&join).await.map_err(failed)?;
+        tracing::info!(run = %task.run_id, rank, "joined a training");
+        let peers = wait_for_start(&mut wire).await?;
+        let (run_id, shards) = (task.run_id.clone(), task.spec.shards);
+        let connecting = move || TcpCollective::connect(&run_id, rank, &peers, shards, &listener);
+        let collective = tokio::task::spawn_blocking(connecting).await;
+        let collective = collective
+            .map_err(|error| sql_err(SqlState::Internal, format!("connecting workers: {error}")))?;
+        let collective = match collective {
+            Ok(collective) => collective,
+            Err(error) => {
+                let error = crate::error::report(&ml_err(error));
+                let is_consequence = true;
+                let end = FromRank::End {
+                    error: Some(error.clone()),
+                    is_consequence,
+                };
+                // The coordinator notices in any case.
+                let _ = wire.send(&end).await;
+                return Err(error.into());
+            }
+        };
+        tracing::info!(run = %task.run_id, rank, "started a training");
+        Ok(seat(wire, rank, collective))
+    }
+
+    async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError) {
+        let refuse = FromRank::Refuse {
+            run_id: task.run_id.clone(),
+            rank,
+            error: error.clone(),
+        };
+        // If it is not heard, the failure of the task is.
+        if let Ok(stream) = self.connect(task).await
+            && let Ok(mut wire) = Wire::new(stream)
+        {
+            let _ = wire.send(&refuse).await;
+            let _ = tokio::time::timeout(BEAT, wire.next::<ToRank>()).await;
+        }
+    }
+}
+
+impl RemoteMeeting {
+    async fn connect(&self, task: &TrainTask) -> Result<TcpStream> {
+        let port = task
+            .port
+            .ok_or_else(|| sql_err(SqlState::Internal, "a training without a meeting"))?;
+        let unreachable = |problem: String| {
+            let message = format!(
+                "the engine at {}:{port} cannot be reached: {problem}",
+                self.host
+            );
+            sql_err(SqlState::Io, message)
+        };
+        let connecting = TcpStream::connect((self.host.as_str(), port));
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(|error| unreachable(error.to_string())),
+            Err(_) => Err(unreachable("no answer".into())),
+        }
+    }
+}
+
+/// Beats until all have joined.
+async fn wait_for_start(wire: &mut Wire) -> Result<Vec<String>> {
+    let aborted = |reason: String| {
+        sql_err(
+            SqlState::Cancelled,
+            format!("the training was stopped: {reason}"),
+        )
+    };
+    let mut beats = tokio::time::interval(BEAT);
+    let mut last_heard = Instant::now();
+    loop {
+        tokio::select! {
+            message = wire.next::<ToRank>() => match message {
+                Ok(Some(ToRank::Start { peers })) => return Ok(peers),
+                Ok(Some(ToRank::Beat)) => last_heard = Instant::now(),
+                Ok(Some(ToRank::Abort { reason })) => return Err(aborted(reason)),
+                Ok(None) | Err(_) => return Err(aborted("the engine is gone".into())),
+            },
+            _ = beats.tick() => {
+                if last_heard.elapsed() > LEASE || wire.send(&FromRank::Beat).await.is_err() {
+                    return Err(aborted("the engine is silent".into()));
+                }
+            }
+        }
+    }
+}
+
+fn seat(wire: Wire, rank: usize, collective: TcpCollective) -> Seat {
+    let (sender, outgoing) = mpsc::unbounded_channel();
+    let stop = Stop {
+        cancelled: Arc::default(),
+        breaker: collective.breaker(),
+    };
+    let mut control = Control {
+        cancelled: Arc::clone(&stop.cancelled),
+        ..Control::default()
+    };
+    if rank == 0 {
+        let sender = sender.clone();
+        control.progress = Some(Arc::new(move |progress: Progress| {
+            // After the end nobody listens.
+            let _ = sender.send(FromRank::Progress(progress));
+        }));
+    }
+    let task = SpawnedTask::spawn(tend(wire, outgoing, stop.clone()));
+    Seat {
+        collective: Box::new(collective),
+        control,
+        link: Box::new(RemoteLink {
+            sender: Some(sender),
+            task: Some(task),
+            stop,
+        }),
+    }
+}
+
+/// Stops this rank wherever it is.
+#[derive(Clone)]
+struct Stop {
+    cancelled: Arc<AtomicBool>,
+    breaker: Breaker,
+}
+
+impl Stop {
+    fn stop(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.breaker.disconnect();
+    }
+}
+
+/// Keeps the connection of a rank that trains.
+async fn tend(mut wire: Wire, mut outgoing: mpsc::UnboundedReceiver<FromRank>, stop: Stop) {
+    let mut beats = tokio::time::interval(BEAT);
+    let mut last_heard = Instant::now();
+    loop {
+        tokio::select! {
+            message = wire.next::<ToRank>() => match message {
+                Ok(Some(ToRank::Beat | ToRank::Start { .. })) => last_heard = Instant::now(),
+                Ok(Some(ToRank::Abort { reason })) => {
+                    tracing::info!(reason, "a training was stopped");
+                    return stop.stop();
+                }
+                Ok(None) | Err(_) => return stop.stop(),
+            },
+            message = outgoing.recv() => match message {
+                Some(message) => {
+                    let is_last = matches!(message, FromRank::End { .. });
+                    if wire.send(&message).await.is_err() {
+                        return stop.stop();
+                    }
+                    if is_last {
+                        return;
+                    }
+                }
+                // The rank was dropped.
+                None => return stop.stop(),
+            },
+            _ = beats.tick() => {
+                if last_heard.elapsed() > LEASE || wire.send(&FromRank::Beat).await.is_err() {
+                    tracing::warn!("the engine is silent; this worker stops");
+                    return stop.stop();
+                }
+            }
+        }
+    }
+}
+
+struct RemoteLink {
+    sender: Option<mpsc::UnboundedSender<FromRank>>,
+    task: Option<SpawnedTask<()>>,
+    stop: Stop,
+}
+
+#[async_trait]
+impl Link for RemoteLink {
+    async fn end(mut self: Box<Self>, error: Option<&SqlError>) {
+        let is_stopped = self.stop.cancelled.load(Ordering::Relaxed);
+        let is_peer = |error: &SqlError| error.message == vatic_ml::Error::Peer.to_string();
+        let end = FromRank::End {
+            error: error.cloned(),
+            is_consequence: error.is_some_and(|error| is_stopped || is_peer(error)),
+        };
+        if let Some(sender) = self.sender.take() {
+            // The connection may have ended before.
+            let _ = sender.send(end);
+        }
+        if let Some(task) = self.task.take() {
+            let _ = task.join().await;
+        }
+    }
+}
+
+impl Drop for RemoteLink {
+    fn drop(&mut self) {
+        // Without an end: the task was cancelled.
+        if self.sender.is_some() {
+            self.stop.stop();
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Where the ranks of a training on a cluster find each other, and learn that one of them is gone.
+//!
+//! ```text
+//! rank ── Join(run, rank, address) ──▶ coordinator       all ranks joined:
+//! rank ◀── Start(addresses of all) ─── coordinator       they connect to each other and train
+//! rank ── Beat, Progress, End ───────▶ coordinator
+//! rank ◀── Beat, Abort ─────────────── coordinator       one ended badly, vanished or stayed silent
+//! ```
+//! A run id names one attempt and no other, so it is the fencing token: whoever comes with an old one is sent away.
+//!
+//! * `message` what is said
+//! * `epoch` one attempt as the coordinator sees it, without I/O
+//! * `coordinator` the epochs of an engine and their connections
+//! * `member` a rank's side
+
+mod coordinator;
+mod epoch;
+mod member;
+mod message;
+#[cfg(test)]
+mod schedules;
+
+pub(super) use coordinator::{Coordinator, Opened};
+pub(super) use epoch::Outcome;
+pub(super) use member::RemoteMeeting;

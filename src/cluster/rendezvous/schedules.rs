@@ -1,0 +1,1 @@
+//! Thousands of schedules of an epoch.

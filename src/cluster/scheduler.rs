@@ -1,0 +1,85 @@
+//! Ballista's scheduler in the engine's process.
+
+use std::sync::Arc;
+
+use ballista_core::extension::SessionConfigExt;
+use ballista_scheduler::cluster::memory::InMemoryJobState;
+use ballista_scheduler::cluster::{BallistaCluster, ClusterState};
+use ballista_scheduler::config::SchedulerConfig;
+use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
+use ballista_scheduler::scheduler_server::{SchedulerServer, SessionBuilder};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::prelude::SessionConfig;
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use tokio::net::TcpListener;
+
+use super::codec::PlanCodec;
+use super::gang::GangClusterState;
+use crate::config::VaticOptions;
+use crate::error::{Result, SqlState, sql_err};
+
+pub(super) type Scheduler = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
+
+/// How long an executor may be silent. Longer than a machine stalls: an executor that was given up ends itself. That a
+/// rank of a training is gone is noticed sooner, by its lease.
+const EXECUTOR_TIMEOUT_S: u64 = 20;
+/// How long jobs wait for another executor when the last one is gone.
+const GRACE_S: u64 = 25;
+/// The shuffle files of a job go after this long, if its reader has not said so before.
+const CLEAN_UP_S: u64 = 300;
+
+/// The settings of a session on a node.
+pub(super) fn node_config() -> SessionConfig {
+    let mut config = SessionConfig::new_with_ballista();
+    config
+        .options_mut()
+        .extensions
+        .insert(VaticOptions::default());
+    config
+}
+
+/// A scheduler, and what serves it behind a listener.
+pub(super) async fn start(
+    listener: TcpListener,
+    state: Arc<GangClusterState>,
+) -> Result<(Scheduler, impl Future<Output = ()> + Send + 'static)> {
+    let failed = |error: &dyn std::fmt::Display| {
+        sql_err(
+            SqlState::Internal,
+            format!("the scheduler cannot start: {error}"),
+        )
+    };
+    let address = listener.local_addr().map_err(|error| failed(&error))?;
+    let sessions: SessionBuilder = Arc::new(|config| {
+        let builder = SessionStateBuilder::new().with_config(config);
+        Ok(builder.with_default_features().build())
+    });
+    let config = SchedulerConfig {
+        // Executors report to this address, so it must be the one that they see.
+        external_host: address.ip().to_string(),
+        bind_host: address.ip().to_string(),
+        bind_port: address.port(),
+        override_physical_codec: Some(Arc::new(PlanCodec::default())),
+        override_session_builder: Some(Arc::clone(&sessions)),
+        override_config_producer: Some(Arc::new(node_config)),
+        executor_timeout_seconds: EXECUTOR_TIMEOUT_S,
+        expire_dead_executor_interval_seconds: 1,
+        no_executors_grace_period_seconds: GRACE_S,
+        finished_job_data_clean_up_interval_seconds: CLEAN_UP_S,
+        finished_job_state_clean_up_interval_seconds: CLEAN_UP_S,
+        ..Default::default()
+    };
+    config.validate().map_err(|error| failed(&error))?;
+    let jobs = InMemoryJobState::new(&config.scheduler_id, sessions, Arc::new(node_config));
+    let state: Arc<dyn ClusterState> = state;
+    let cluster = BallistaCluster::new(state, Arc::new(jobs));
+    let scheduler = create_scheduler(cluster, Arc::new(config)).await;
+    let scheduler: Scheduler = scheduler.map_err(|error| failed(&error))?;
+    let serving = start_grpc_service_with_listener(listener, scheduler.clone());
+    let serving = async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the scheduler ended");
+        }
+    };
+    Ok((scheduler, serving))
+}

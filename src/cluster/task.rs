@@ -1,0 +1,207 @@
+//! What a task gets on an executor: its ranks, and a way to be stopped.
+//!
+//! Ballista stops a task by dropping a future whose work runs elsewhere, so alone it stops nothing. Here each task has
+//! a token that its end cancels, however it ends, and an operator on top of its plan that the token stops.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ballista_core::JobId;
+use ballista_core::serde::protobuf::{
+    RuntimeStatsReport, ShuffleWritePartition, TaskColumnStats, WindowStateReport,
+};
+use ballista_executor::execution_engine::{
+    DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor,
+};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, replace_children_if_necessary,
+};
+use datafusion::prelude::SessionConfig;
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{is_lost_input, task_report, wire_err};
+use crate::error::{Result, SqlState, sql_err};
+use crate::train::TrainExec;
+
+#[derive(Default)]
+pub(super) struct TaskEngine {
+    inner: DefaultExecutionEngine,
+}
+
+impl ExecutionEngine for TaskEngine {
+    fn create_query_stage_exec(
+        &self,
+        job_id: JobId,
+        stage_id: usize,
+        task_id: usize,
+        global_output_partition_ids: Vec<usize>,
+        plan: Arc<dyn ExecutionPlan>,
+        work_dir: &str,
+        config: &SessionConfig,
+    ) -> Result<Arc<dyn QueryStageExecutor>> {
+        let token = CancellationToken::new();
+        let with_ranks = |exec: Arc<dyn ExecutionPlan>| match exec.downcast_ref::<TrainExec>() {
+            Some(train) => {
+                let train = train.with_ranks(global_output_partition_ids.clone());
+                Ok(Transformed::yes(Arc::new(train) as Arc<dyn ExecutionPlan>))
+            }
+            None => Ok(Transformed::no(exec)),
+        };
+        let plan = plan.transform_up(with_ranks)?.data;
+        let has_union = plan.exists(|exec| Ok(exec.name() == "UnionExec"))?;
+        // The root writes what its input gives.
+        let inputs = plan.children().into_iter().map(|input| {
+            Arc::new(StopExec {
+                input: Arc::clone(input),
+                token: token.clone(),
+            }) as Arc<dyn ExecutionPlan>
+        });
+        let inputs = inputs.collect();
+        let plan = replace_children_if_necessary(plan, inputs)?;
+        let inner = self.inner.create_query_stage_exec(
+            job_id,
+            stage_id,
+            task_id,
+            global_output_partition_ids,
+            plan,
+            work_dir,
+            config,
+        )?;
+        Ok(Arc::new(Task {
+            inner,
+            token,
+            has_union,
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct Task {
+    inner: Arc<dyn QueryStageExecutor>,
+    token: CancellationToken,
+    has_union: bool,
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl QueryStageExecutor for Task {
+    async fn execute_query_stage(
+        &self,
+        task_id: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<Vec<ShuffleWritePartition>> {
+        let _guard = self.token.clone().drop_guard();
+        let result = self.inner.execute_query_stage(task_id, context).await;
+        result.map_err(|error| match is_lost_input(&error) {
+            // The scheduler computes it again.
+            true => error,
+            // An error travels as text.
+            false => wire_err(&task_report(&error)),
+        })
+    }
+
+    /// The scheduler takes a list of another length than its own plan's for an error, and then loses the task's result.
+    /// Of a union a task has only some branches.
+    fn collect_plan_metrics(&self) -> Vec<MetricsSet> {
+        match self.has_union {
+            true => Vec::new(),
+            false => self.inner.collect_plan_metrics(),
+        }
+    }
+
+    fn collect_runtime_stats_reports(&self) -> Vec<RuntimeStatsReport> {
+        self.inner.collect_runtime_stats_reports()
+    }
+
+    fn collect_window_state_reports(&self) -> Result<Vec<WindowStateReport>> {
+        self.inner.collect_window_state_reports()
+    }
+
+    fn collect_column_stats(&self) -> Vec<TaskColumnStats> {
+        self.inner.collect_column_stats()
+    }
+}
+
+/// Ends its input when the task is cancelled. It has no metrics, so that it does not show in the count of them.
+#[derive(Debug)]
+struct StopExec {
+    input: Arc<dyn ExecutionPlan>,
+    token: CancellationToken,
+}
+
+impl DisplayAs for StopExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StopExec")
+    }
+}
+
+impl ExecutionPlan for StopExec {
+    fn name(&self) -> &str {
+        "StopExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self {
+            input: children.swap_remove(0),
+            token: self.token.clone(),
+        }))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, context)?;
+        let schema = input.schema();
+        let cancelled = self.token.clone().cancelled_owned();
+        let message = "the statement was cancelled";
+        let end = futures::stream::once(async move {
+            cancelled.await;
+            Err(sql_err(SqlState::Cancelled, message))
+        });
+        // Whichever comes first; the input is dropped with the stream as soon as an error came out of it.
+        let input = input.map(Some).chain(futures::stream::iter([None]));
+        let either = futures::stream::select(input, end.map(Some));
+        let stream = either.scan(false, |is_over, item| {
+            let item = if *is_over { None } else { item };
+            *is_over = matches!(item, None | Some(Err(_)));
+            std::future::ready(item)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+    }
+}

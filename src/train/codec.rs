@@ -1,0 +1,54 @@
+//! The operators of a training ↔ bytes.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Field;
+use datafusion::physical_plan::ExecutionPlan;
+use serde::{Deserialize, Serialize};
+
+use super::exec::{TrainExec, TrainTask};
+use super::route::{Route, RouteExec};
+use crate::error::Result;
+use crate::extension::{from_wire, to_wire};
+
+#[derive(Serialize, Deserialize)]
+enum Wire {
+    Route {
+        columns: Vec<(usize, Field)>,
+        seed: u64,
+        shards: usize,
+        workers: usize,
+    },
+    Train(Box<TrainTask>),
+}
+
+pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
+    if let Some(train) = exec.downcast_ref::<TrainExec>() {
+        return Some(to_wire(&Wire::Train(Box::new(train.task().clone()))));
+    }
+    let route = exec.downcast_ref::<RouteExec>()?.route();
+    Some(to_wire(&Wire::Route {
+        columns: route.columns.clone(),
+        seed: route.seed,
+        shards: route.shards,
+        workers: route.workers(),
+    }))
+}
+
+pub(super) fn decode(
+    bytes: &[u8],
+    input: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(match from_wire(bytes)? {
+        Wire::Train(task) => Arc::new(TrainExec::new(input, Arc::from(task))),
+        Wire::Route {
+            columns,
+            seed,
+            shards,
+            workers,
+        } => {
+            let route = Route::try_new(columns, seed, shards, workers)?;
+            Arc::new(RouteExec::new(input, route))
+        }
+    })
+}

@@ -1,0 +1,186 @@
+//! Where the ranks of a training meet: the same operator runs in one process and on many machines.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use vatic_ml::collective::{Collective, LocalCollective};
+use vatic_ml::fit::{Control, Progress};
+
+use super::exec::TrainTask;
+use super::progress::{ProgressListener, TrainEvent};
+use crate::error::{Result, SqlError, SqlState, sql_err};
+
+/// How ranks find each other. Each rank reads its rows, then joins or says why it cannot.
+#[async_trait]
+pub(crate) trait Meeting: fmt::Debug + Send + Sync {
+    /// So many more rows were read by some rank.
+    fn read(&self, task: &TrainTask, rows: u64);
+
+    /// Takes a rank's seat; returns when all ranks have, or at their first call of the collective.
+    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Seat>;
+
+    /// Tells the others that this rank will not come.
+    async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError);
+}
+
+/// What a rank needs from the others.
+pub(crate) struct Seat {
+    pub(crate) collective: Box<dyn Collective>,
+    pub(crate) control: Control,
+    /// Tells how it ended. Dropping it stops this rank.
+    pub(crate) link: Box<dyn Link>,
+}
+
+/// A rank's tie to the others while it trains.
+#[async_trait]
+pub(crate) trait Link: Send {
+    /// The rank has ended. An error of its own takes the others along; of many errors the first is the one that counts.
+    async fn end(self: Box<Self>, error: Option<&SqlError>);
+}
+
+/// The meeting of this process, in the configuration of a session.
+#[derive(Debug)]
+pub(crate) struct Meetings(pub(crate) Arc<dyn Meeting>);
+
+/// Ranks that are threads of this process, by run.
+#[derive(Debug, Default)]
+pub(crate) struct Gang {
+    runs: Mutex<HashMap<String, Arc<Run>>>,
+}
+
+/// One training: the places of its ranks, and how it is stopped and watched.
+struct Run {
+    places: Mutex<Vec<Option<LocalCollective>>>,
+    control: Control,
+    model: String,
+    listener: Option<ProgressListener>,
+    rows: AtomicU64,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A control that tells a listener of progress until it is cancelled.
+fn control(model: &str, listener: Option<ProgressListener>) -> Control {
+    let mut control = Control::default();
+    if let Some(listener) = listener {
+        let (model, cancelled) = (model.to_owned(), Arc::clone(&control.cancelled));
+        control.progress = Some(Arc::new(move |progress: Progress| {
+            // A worker may still be in its last step when the shell has moved on.
+            if !cancelled.load(Ordering::Relaxed) {
+                let model = model.clone();
+                listener(TrainEvent::Training { model, progress });
+            }
+        }));
+    }
+    control
+}
+
+impl Gang {
+    /// Opens a run for so many ranks. Dropping the membership stops them.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        run_id: &str,
+        model: &str,
+        workers: usize,
+        listener: Option<ProgressListener>,
+    ) -> Membership {
+        let places = LocalCollective::group(workers);
+        let run = Arc::new(Run {
+            places: Mutex::new(places.into_iter().map(Some).collect()),
+            control: control(model, listener.clone()),
+            model: model.into(),
+            listener,
+            rows: AtomicU64::new(0),
+        });
+        self.lock().insert(run_id.into(), Arc::clone(&run));
+        Membership {
+            gang: Arc::clone(self),
+            run_id: run_id.into(),
+            run,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Run>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, run_id: &str, rank: usize) -> Option<(Arc<Run>, LocalCollective)> {
+        let run = self.lock().get(run_id).cloned()?;
+        let mut places = run.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.get_mut(rank)?.take()?;
+        drop(places);
+        Some((run, place))
+    }
+}
+
+#[async_trait]
+impl Meeting for Gang {
+    fn read(&self, task: &TrainTask, rows: u64) {
+        let Some(run) = self.lock().get(&task.run_id).cloned() else {
+            return;
+        };
+        let rows = run.rows.fetch_add(rows, Ordering::Relaxed) + rows;
+        if let Some(listener) = &run.listener {
+            let model = run.model.clone();
+            listener(TrainEvent::Reading { model, rows });
+        }
+    }
+
+    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Seat> {
+        let (run, collective) = self.take(&task.run_id, rank).ok_or_else(|| {
+            let message = format!("training {} has no place for worker {rank}", task.run_id);
+            sql_err(SqlState::Internal, message)
+        })?;
+        Ok(Seat {
+            collective: Box::new(collective),
+            control: run.control.clone(),
+            link: Box::new(LocalLink),
+        })
+    }
+
+    async fn refuse(&self, task: &TrainTask, rank: usize, _error: &SqlError) {
+        // Its place is given up, which the others notice.
+        drop(self.take(&task.run_id, rank));
+    }
+}
+
+/// Nothing to tell: the others notice by the collective, and the driver has the results of all.
+struct LocalLink;
+
+#[async_trait]
+impl Link for LocalLink {
+    async fn end(self: Box<Self>, _error: Option<&SqlError>) {}
+}
+
+/// Keeps a run open.
+#[derive(Debug)]
+pub(super) struct Membership {
+    gang: Arc<Gang>,
+    run_id: String,
+    run: Arc<Run>,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.run.control.cancelled.store(true, Ordering::Relaxed);
+        self.gang.lock().remove(&self.run_id);
+        // Places that no rank took would let the others wait.
+        self.run
+            .places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        if let Some(listener) = &self.run.listener {
+            listener(TrainEvent::Done);
+        }
+    }
+}
