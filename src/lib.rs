@@ -15,6 +15,7 @@ mod error;
 mod evaluate;
 mod extension;
 mod external_table;
+mod fault;
 mod log;
 mod managed_table;
 mod model;

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ballista_core::JobId;
 use ballista_core::execution_plans::ShuffleReaderExec;
@@ -41,8 +42,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::codec::PlanCodec;
-use super::rendezvous::{Opened, Outcome};
+use super::rendezvous::Outcome;
 use super::{Cluster, job_err};
+use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::train::{ProgressListener, TrainEvent, TrainTask};
 
@@ -50,8 +52,15 @@ use crate::train::{ProgressListener, TrainEvent, TrainTask};
 const STATUSES: usize = 64;
 /// The reader takes rows over Flight if this directory has no files of the job.
 const NO_DIRECTORY: &str = "/nonexistent";
-/// One partition is read while the next one arrives.
-const PARTITIONS_AHEAD: usize = 2;
+/// How often a training that waits looks whether it waits in vain.
+const LOOK: Duration = Duration::from_millis(500);
+/// What a rank says before its task ends arrives within this time.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// A partition up to this size is read as a whole before a row of it leaves, so that it can be computed again when its
+/// executor is lost meanwhile.
+const WHOLE_BYTES_MAX: u64 = 64 << 20;
+/// How often a query is computed again because rows were lost before they were read.
+const ATTEMPTS_MAX: usize = 3;
 
 impl Cluster {
     /// The same plan with the part that reads files on the executors. What reads none stays here.
@@ -79,14 +88,14 @@ impl Cluster {
         }
     }
 
-    /// Runs all ranks of a training, and returns their rows.
+    /// Runs all ranks of a training, and returns what rank 0 said.
     pub(crate) async fn train(
         self: &Arc<Self>,
         plan: Arc<dyn ExecutionPlan>,
         task: &TrainTask,
         config: &SessionConfig,
         listener: Option<ProgressListener>,
-    ) -> Result<Vec<RecordBatch>, TrainingFailure> {
+    ) -> Result<String, TrainingFailure> {
         let model = task.model.clone();
         let watcher = listener.clone().map(|listener| {
             let watch = move |progress| {
@@ -102,41 +111,50 @@ impl Cluster {
         options.set("ballista.scheduler.max_partitions_per_task", "1")?;
         let running = self.run(plan, &config);
         tokio::pin!(running);
-        let result = tokio::select! {
-            result = &mut running => result,
+        let finished = tokio::select! {
+            result = &mut running => Some(result.map(|_| ())),
+            // Waiting for slots that are gone would last for ever.
+            () = self.shrunk(task) => return Err(TrainingFailure::Lost("executors left".into())),
             // Ballista may hear of it later, or never.
-            outcome = opened.outcome() => match outcome {
-                Outcome::Done => running.await,
-                _ => Err(sql_err(SqlState::Internal, "the training was stopped")),
-            },
+            _ = opened.outcome() => None,
         };
-        let error = match result {
-            Ok(job) => match job.all().await {
-                Ok(rows) => return Ok(rows),
-                Err(error) => error,
+        // What the ranks said counts for more than what became of the job, and may be on its way.
+        if finished.is_some() {
+            let _ = tokio::time::timeout(LAST_WORDS, opened.outcome()).await;
+        }
+        match (opened.outcome_now(), finished) {
+            (Some(Outcome::Done(result)), finished) => {
+                if finished.is_none() {
+                    // Its last tasks report that they are done; a job that is dropped now would be cancelled.
+                    let _ = tokio::time::timeout(LOOK, &mut running).await;
+                }
+                Ok(result)
+            }
+            (Some(Outcome::Failed(error)), _) => Err(TrainingFailure::Error(error.into())),
+            (Some(Outcome::Lost(what)), _) => {
+                opened.emptied().await;
+                Err(TrainingFailure::Lost(what))
+            }
+            (Some(Outcome::Cancelled) | None, Some(Err(error))) => match report(&error).state {
+                // The cluster's own error: the job failed before its ranks met.
+                SqlState::Internal => Err(TrainingFailure::Lost(report(&error).message)),
+                _ => Err(TrainingFailure::Error(error)),
             },
-            Err(error) => error,
-        };
-        Err(self.why(&mut opened, error).await)
+            (Some(Outcome::Cancelled) | None, _) => {
+                let message = "the ranks of a training ended without a word";
+                Err(TrainingFailure::Lost(message.into()))
+            }
+        }
     }
 
-    /// Why a training failed: what the ranks said counts for more than what became of the job.
-    async fn why(&self, opened: &mut Opened, error: DataFusionError) -> TrainingFailure {
-        if opened.outcome_now().is_none() {
-            // Nobody else is told: the job failed before its ranks met.
-            opened.cancel();
-            return match report(&error).state {
-                SqlState::Internal => TrainingFailure::Lost(report(&error).message),
-                _ => TrainingFailure::Error(error),
-            };
-        }
-        match opened.outcome().await {
-            Outcome::Failed(error) => TrainingFailure::Error(error.into()),
-            Outcome::Lost(what) => {
-                opened.emptied().await;
-                TrainingFailure::Lost(what)
+    /// Returns when a training that waits needs more slots than there are.
+    async fn shrunk(&self, task: &TrainTask) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let is_waiting = self.coordinator.is_joining(&task.run_id);
+            if is_waiting && self.gang.slots().await < task.workers {
+                return;
             }
-            Outcome::Done | Outcome::Cancelled => TrainingFailure::Error(error),
         }
     }
 
@@ -146,7 +164,8 @@ impl Cluster {
         plan: Arc<dyn ExecutionPlan>,
         config: &SessionConfig,
     ) -> Result<Job> {
-        self.slots(config).await?;
+        let wait_s = VaticOptions::of(config.options()).executor_wait_s;
+        self.slots(wait_s).await?;
         let schema = plan.schema();
         let partitions = plan.output_partitioning().partition_count();
         let gone = || sql_err(SqlState::Internal, "the scheduler has ended");
@@ -261,20 +280,70 @@ fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// A plan on the executors. Its partitions are those of the plan's last stage.
 struct DistributedExec {
-    cluster: Arc<Cluster>,
-    plan: Arc<dyn ExecutionPlan>,
-    config: SessionConfig,
+    jobs: Jobs,
     properties: Arc<PlanProperties>,
-    job: Mutex<Option<Running>>,
 }
 
 /// A job that all partitions wait for.
 type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
 
+/// The job of a plan, and the one after it when its rows were lost.
+#[derive(Clone)]
+struct Jobs {
+    cluster: Arc<Cluster>,
+    plan: Arc<dyn ExecutionPlan>,
+    config: SessionConfig,
+    /// The number of the attempt, from 1.
+    current: Arc<Mutex<(usize, Option<Running>)>>,
+}
+
+impl Jobs {
+    /// The job of the first attempt that is not known to have lost rows.
+    fn running(&self, lost: usize) -> (usize, Running) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (attempt, running) = &mut *current;
+        if *attempt <= lost {
+            *attempt = lost + 1;
+            *running = None;
+        }
+        let start = || {
+            let (cluster, plan) = (Arc::clone(&self.cluster), Arc::clone(&self.plan));
+            let config = self.config.clone();
+            let run = async move {
+                let job = cluster.run(plan, &config).await;
+                job.map(Arc::new).map_err(Arc::new)
+            };
+            run.boxed().shared()
+        };
+        (*attempt, running.get_or_insert_with(start).clone())
+    }
+
+    /// The rows of a partition. It has the same rows in every attempt.
+    async fn partition(self, partition: usize) -> Result<SendableRecordBatchStream> {
+        let mut lost = 0;
+        loop {
+            let (attempt, running) = self.running(lost);
+            let job = running.await.map_err(DataFusionError::Shared)?;
+            match job.read(partition).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) if attempt < ATTEMPTS_MAX => {
+                    tracing::warn!(partition, %error, "rows of a query were lost; it is computed again");
+                    lost = attempt;
+                }
+                Err(error) => {
+                    let message =
+                        format!("an executor was lost before its rows were read: {error}");
+                    return Err(sql_err(SqlState::NoResources, message));
+                }
+            }
+        }
+    }
+}
+
 impl fmt::Debug for DistributedExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DistributedExec")
-            .field("plan", &self.plan)
+            .field("plan", &self.jobs.plan)
             .finish_non_exhaustive()
     }
 }
@@ -289,32 +358,24 @@ impl DistributedExec {
             plan.boundedness(),
         );
         Self {
-            cluster,
-            plan,
-            config,
+            jobs: Jobs {
+                cluster,
+                plan,
+                config,
+                current: Arc::new(Mutex::new((1, None))),
+            },
             properties: Arc::new(properties),
-            job: Mutex::default(),
         }
-    }
-
-    fn running(&self) -> Running {
-        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = || {
-            let (cluster, plan) = (Arc::clone(&self.cluster), Arc::clone(&self.plan));
-            let config = self.config.clone();
-            let run = async move {
-                let job = cluster.run(plan, &config).await;
-                job.map(Arc::new).map_err(Arc::new)
-            };
-            run.boxed().shared()
-        };
-        job.get_or_insert_with(start).clone()
     }
 }
 
 impl DisplayAs for DistributedExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DistributedExec: scheduler={}", self.cluster.address)
+        write!(
+            f,
+            "DistributedExec: scheduler={}",
+            self.jobs.cluster.address
+        )
     }
 }
 
@@ -350,17 +411,9 @@ impl ExecutionPlan for DistributedExec {
         partition: usize,
         _context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let running = self.running();
-        let rows = async move {
-            let job = running.await.map_err(DataFusionError::Shared)?;
-            let rows = job.partition(partition)?;
-            // The job's files go when nobody reads them any more.
-            Ok::<_, DataFusionError>(rows.inspect(move |_| {
-                let _ = &job;
-            }))
-        };
+        let rows = self.jobs.clone().partition(partition);
         Ok(Box::pin(RecordBatchStreamAdapter::new(
-            self.plan.schema(),
+            self.jobs.plan.schema(),
             futures::stream::once(rows).try_flatten(),
         )))
     }
@@ -409,7 +462,29 @@ impl Job {
         })
     }
 
-    /// The rows of a partition, in the order in which its tasks were bound.
+    /// The rows of a partition: all of them at once, unless there are many.
+    async fn read(self: Arc<Self>, partition: usize) -> Result<SendableRecordBatchStream> {
+        let locations = self.locations.get(partition).into_iter().flatten();
+        let bytes: u64 = locations
+            .filter_map(|location| location.partition_stats.num_bytes())
+            .sum();
+        let rows = self.partition(partition)?;
+        if bytes > WHOLE_BYTES_MAX {
+            let schema = rows.schema();
+            // The job's files go when nobody reads them any more.
+            let rows = rows.inspect(move |_| {
+                let _ = &self;
+            });
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)));
+        }
+        let rows: Vec<RecordBatch> = rows.try_collect().await?;
+        let rows = futures::stream::iter(rows.into_iter().map(Ok));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            rows,
+        )))
+    }
+
     fn partition(&self, partition: usize) -> Result<SendableRecordBatchStream> {
         let locations = self.locations.get(partition).cloned().unwrap_or_default();
         let readers: Vec<Vec<PartitionLocation>> = locations
@@ -434,15 +509,6 @@ impl Job {
         let streams = (0..count).map(move |index| reader.execute(index, Arc::clone(&context)));
         let rows = futures::stream::iter(streams).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
-    }
-
-    /// All rows, partition by partition.
-    async fn all(&self) -> Result<Vec<RecordBatch>> {
-        let partitions = (0..self.locations.len()).map(|partition| async move {
-            self.partition(partition)?.try_collect::<Vec<_>>().await
-        });
-        let rows = futures::stream::iter(partitions).buffered(PARTITIONS_AHEAD);
-        rows.try_concat().await
     }
 }
 

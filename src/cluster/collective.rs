@@ -17,6 +17,8 @@ use vatic_ml::collective::{Collective, ShardBuffers};
 use vatic_ml::shard::{branch, owner, tree_sum};
 use vatic_ml::{Error, Result};
 
+use crate::fault;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first bytes of a connection.
 const GREETING: &[u8; 8] = b"vaticrk1";
@@ -133,6 +135,7 @@ impl TcpCollective {
                     sending.push(scope.spawn(send));
                 }
             }
+            fault::point("reduce");
             let mut received = Vec::with_capacity(self.world_size);
             for peer in &self.peers {
                 received.push(match peer {
@@ -366,6 +369,7 @@ impl Collective for TcpCollective {
     }
 
     fn all_reduce_f32(&self, shards: ShardBuffers<f32>) -> Result<Vec<f32>> {
+        fault::point("between-steps");
         self.all_reduce(shards)
     }
 

@@ -48,7 +48,6 @@ pub(crate) use backend::TrainingFailure;
 use self::gang::GangClusterState;
 use self::rendezvous::Coordinator;
 use self::scheduler::Scheduler;
-use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, error_from_text, error_to_text, report, sql_err};
 
 /// Ballista's own recommendation for threads that plan.
@@ -134,9 +133,9 @@ impl Cluster {
         self.gang.slots().await
     }
 
-    /// The slots of all executors; waits for the first one as long as the session's settings say.
-    pub(crate) async fn slots(&self, config: &SessionConfig) -> Result<usize> {
-        let wait = Duration::from_secs(VaticOptions::of(config.options()).executor_wait_s as u64);
+    /// The slots of all executors; waits for the first one so many seconds.
+    pub(crate) async fn slots(&self, wait_s: usize) -> Result<usize> {
+        let wait = Duration::from_secs(wait_s as u64);
         let began = Instant::now();
         loop {
             let slots = self.gang.slots().await;

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{is_lost_input, task_report, wire_err};
 use crate::error::{Result, SqlState, sql_err};
+use crate::fault;
 use crate::train::TrainExec;
 
 #[derive(Default)]
@@ -104,6 +105,7 @@ impl QueryStageExecutor for Task {
     ) -> Result<Vec<ShuffleWritePartition>> {
         let _guard = self.token.clone().drop_guard();
         let result = self.inner.execute_query_stage(task_id, context).await;
+        fault::point("task-done");
         result.map_err(|error| match is_lost_input(&error) {
             // The scheduler computes it again.
             true => error,

@@ -8,7 +8,7 @@ use chrono::Utc;
 use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::expressions::Column as ColumnExpr;
@@ -41,6 +41,8 @@ use crate::sql::{TrainModel, with_cause};
 
 /// How often a training is begun when machines are lost.
 const ATTEMPTS_MAX: usize = 4;
+/// How long an attempt after the first waits for an executor, in seconds: who lost all wants to hear of it.
+const WAIT_AGAIN_S: usize = 20;
 /// The label if the statement names none.
 const DEFAULT_TARGET: &str = "label";
 
@@ -98,9 +100,9 @@ async fn attempt(
     run_id: &str,
 ) -> Result<(u64, RunSummary, u64)> {
     let input = session.plan_training_query(&statement.query).await?;
-    let workers = workers(session, &options).await?;
     let mut lost = String::new();
     for attempt in 1..=ATTEMPTS_MAX {
+        let workers = workers(session, &options, attempt > 1).await?;
         let (_, path) = session.engine().data().create_blob()?;
         let target = BlobGuard {
             path,
@@ -186,7 +188,7 @@ fn publish(
 async fn run_ranks(session: &Session, plan: &Planned) -> Result<RankResult, TrainingFailure> {
     let task = plan.ranks.task();
     let ranks = Arc::clone(&plan.ranks) as Arc<dyn ExecutionPlan>;
-    let rows = match session.engine().cluster() {
+    let text = match session.engine().cluster() {
         Some(cluster) => {
             let config = session.context().copied_config();
             let listener = session.progress();
@@ -195,7 +197,7 @@ async fn run_ranks(session: &Session, plan: &Planned) -> Result<RankResult, Trai
         }
         None => run_here(session, &ranks, task).await?,
     };
-    Ok(result_of(&rows)?)
+    serde_json::from_str(&text).map_err(|error| lost_result(&error.to_string()).into())
 }
 
 /// Tells a listener that nothing more will come.
@@ -212,7 +214,7 @@ async fn run_here(
     session: &Session,
     plan: &Arc<dyn ExecutionPlan>,
     task: &TrainTask,
-) -> Result<Vec<RecordBatch>> {
+) -> Result<String> {
     let _membership =
         session
             .engine()
@@ -242,25 +244,20 @@ async fn run_here(
     {
         return Err(error.into());
     }
-    Ok(results.into_iter().flatten().flatten().collect())
-}
-
-fn result_of(rows: &[RecordBatch]) -> Result<RankResult> {
-    let texts = rows.iter().filter_map(|batch| {
+    let mut texts = results.into_iter().flatten().flatten().filter_map(|batch| {
         let column = batch.column(1).as_string::<i32>().clone();
         column.iter().flatten().next().map(str::to_owned)
     });
-    let lost = |problem: String| {
-        sql_err(
-            SqlState::Internal,
-            format!("result of a training: {problem}"),
-        )
-    };
-    let text = texts
-        .into_iter()
+    texts
         .next()
-        .ok_or_else(|| lost("no worker gave one".into()))?;
-    serde_json::from_str(&text).map_err(|error| lost(error.to_string()))
+        .ok_or_else(|| lost_result("no worker gave one"))
+}
+
+fn lost_result(problem: &str) -> DataFusionError {
+    sql_err(
+        SqlState::Internal,
+        format!("result of a training: {problem}"),
+    )
 }
 
 /// `TrainExec ← RepartitionExec(Hash) ← RouteExec ← query`
@@ -333,8 +330,9 @@ struct Attempt<'a> {
     workers: usize,
 }
 
-/// How many ranks there will be. More than there are slots could never meet.
-async fn workers(session: &Session, options: &TrainOptions) -> Result<usize> {
+/// How many ranks there will be. More than there are slots could never meet; when machines were lost, fewer do: the
+/// result is the same.
+async fn workers(session: &Session, options: &TrainOptions, is_again: bool) -> Result<usize> {
     let setting = Some(session.settings::<VaticOptions>().workers).filter(|workers| *workers > 0);
     let wanted = options.workers.or(setting);
     // More ranks than shards would have nothing to do.
@@ -343,8 +341,15 @@ async fn workers(session: &Session, options: &TrainOptions) -> Result<usize> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         return Ok(wanted.unwrap_or(cores).min(shards));
     };
-    let slots = cluster.slots(&session.context().copied_config()).await?;
+    let wait = match is_again {
+        true => WAIT_AGAIN_S,
+        false => session.settings::<VaticOptions>().executor_wait_s,
+    };
+    let slots = cluster.slots(wait).await?;
     let workers = wanted.unwrap_or(slots).min(shards);
+    if is_again {
+        return Ok(workers.min(slots));
+    }
     if workers > slots {
         let message = format!(
             "the training needs {workers} slots, one for each worker, and the cluster has {slots}; lower workers, or \
@@ -534,7 +539,7 @@ pub(crate) async fn explain(session: &Session, statement: &TrainModel) -> Result
     let nowhere = Attempt {
         run_id: "",
         target: PathBuf::new(),
-        workers: workers(session, &options).await?,
+        workers: workers(session, &options, false).await?,
     };
     let plan = physical_plan(session, statement, &options, &input, nowhere).await?;
     let features: Vec<&str> = plan

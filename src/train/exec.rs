@@ -32,6 +32,7 @@ use vatic_ml::worker;
 use super::gang::{Meeting, Meetings, Seat};
 use crate::cluster::is_lost_input;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
+use crate::fault;
 use crate::model::RunSummary;
 use crate::model::cache::ModelRuntime;
 
@@ -237,8 +238,8 @@ impl Rank {
         };
         let result = receiver.await.map_err(|_| ended());
         let result = result.and_then(|result| result.map_err(ml_err));
-        let error = result.as_ref().err().map(report);
-        link.end(error.as_ref()).await;
+        let told = result.as_ref().map(Option::as_deref).map_err(report);
+        link.end(told.as_ref().map(|text| *text)).await;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(vec![rank as i64])),
             Arc::new(StringArray::from(vec![result?])),
@@ -295,6 +296,7 @@ impl Rank {
             return Ok(None);
         }
         let files = artifact::write(&trained, model_type, &self.task.target)?;
+        fault::point("files-written");
         collective.barrier()?;
         let run = RunSummary {
             train_rows: trained.train_rows,

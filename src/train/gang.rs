@@ -37,8 +37,9 @@ pub(crate) struct Seat {
 /// A rank's tie to the others while it trains.
 #[async_trait]
 pub(crate) trait Link: Send {
-    /// The rank has ended. An error of its own takes the others along; of many errors the first is the one that counts.
-    async fn end(self: Box<Self>, error: Option<&SqlError>);
+    /// The rank has ended; rank 0 has a result. An error of its own takes the others along; of many errors the first is
+    /// the one that counts.
+    async fn end(self: Box<Self>, result: Result<Option<&str>, &SqlError>);
 }
 
 /// The meeting of this process, in the configuration of a session.
@@ -158,7 +159,7 @@ struct LocalLink;
 
 #[async_trait]
 impl Link for LocalLink {
-    async fn end(self: Box<Self>, _error: Option<&SqlError>) {}
+    async fn end(self: Box<Self>, _result: Result<Option<&str>, &SqlError>) {}
 }
 
 /// Keeps a run open.

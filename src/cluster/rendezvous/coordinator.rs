@@ -158,8 +158,8 @@ impl Coordinator {
                 },
                 message = wire.next::<FromRank>() => match message {
                     Ok(Some(FromRank::Beat)) => Event::Beat,
-                    Ok(Some(FromRank::End { error, is_consequence })) => {
-                        Event::End { error, is_consequence }
+                    Ok(Some(FromRank::End { result, error, is_consequence })) => {
+                        Event::End { result, error, is_consequence }
                     }
                     Ok(Some(FromRank::Progress(progress))) => {
                         self.watch(&run_id, progress);

@@ -34,6 +34,7 @@ pub(super) enum Event {
     },
     Beat,
     End {
+        result: Option<String>,
         error: Option<SqlError>,
         is_consequence: bool,
     },
@@ -44,7 +45,8 @@ pub(super) enum Event {
 /// How it ended.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) enum Outcome {
-    Done,
+    /// With what rank 0 said.
+    Done(String),
     /// A rank failed by itself: it would fail again.
     Failed(SqlError),
     /// A machine was lost: another attempt may succeed.
@@ -82,6 +84,8 @@ pub(super) struct Epoch {
     first_joined: Option<Duration>,
     /// Since when ranks end because of others while nobody has said why.
     unexplained: Option<Duration>,
+    /// What rank 0 said.
+    result: Option<String>,
 }
 
 impl Epoch {
@@ -92,6 +96,7 @@ impl Epoch {
             members: BTreeMap::new(),
             first_joined: None,
             unexplained: None,
+            result: None,
         }
     }
 
@@ -129,9 +134,15 @@ impl Epoch {
                 None => abort(from, "this rank was given up", &mut actions),
             },
             Event::End {
+                result,
                 error,
                 is_consequence,
-            } => self.ended(now, from, error, is_consequence, &mut actions),
+            } => {
+                if self.member(from).is_some() {
+                    self.result = self.result.take().or(result);
+                }
+                self.ended(now, from, error, is_consequence, &mut actions);
+            }
             Event::Closed => self.closed(from, &mut actions),
         }
         actions
@@ -257,12 +268,12 @@ impl Epoch {
         };
         member.is_done = true;
         match error {
-            None if self.members.values().all(|member| member.is_done) => {
-                if matches!(self.phase, Phase::Running) {
-                    self.phase = Phase::Over(Outcome::Done);
+            None => {
+                let are_done = self.members.values().all(|member| member.is_done);
+                if are_done && self.unexplained.is_none() && matches!(self.phase, Phase::Running) {
+                    self.phase = Phase::Over(Outcome::Done(self.result.take().unwrap_or_default()));
                 }
             }
-            None => {}
             // Who caused it is about to speak, or is dead, which is noticed too.
             Some(_) if is_consequence => {
                 self.unexplained.get_or_insert(now);
@@ -300,7 +311,7 @@ impl Epoch {
 
     fn end(&mut self, outcome: Outcome, actions: &mut Actions) {
         let reason = match &outcome {
-            Outcome::Done => "it is done",
+            Outcome::Done(_) => "it is done",
             Outcome::Failed(error) => &error.message,
             Outcome::Lost(what) => what,
             Outcome::Cancelled => "the statement was cancelled",

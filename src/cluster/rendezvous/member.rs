@@ -1,20 +1,22 @@
 //! A rank's side: joins, connects to the others, beats, and stops when it is told to, or when nobody answers.
 
 use std::net::{IpAddr, TcpListener as StdListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use datafusion::common::runtime::SpawnedTask;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::Interval;
 use vatic_ml::fit::{Control, Progress};
 
-use super::epoch::LEASE;
 use super::message::{FromRank, ToRank, Wire};
+use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, TcpCollective};
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
+use crate::fault;
 use crate::train::{Link, Meeting, Seat, TrainTask};
 
 const BEAT: Duration = Duration::from_secs(1);
@@ -32,6 +34,7 @@ impl Meeting for RemoteMeeting {
     fn read(&self, _task: &TrainTask, _rows: u64) {}
 
     async fn join(&self, task: &TrainTask, rank: usize) -> Result<Seat> {
+        fault::point("before-join");
         let stream = self.connect(task).await?;
         let failed = |error: std::io::Error| io_err("the meeting of a training", &error);
         // Whoever reaches the coordinator from here is reached here.
@@ -45,8 +48,9 @@ impl Meeting for RemoteMeeting {
             address,
         };
         wire.send(&join).await.map_err(failed)?;
+        fault::point("after-join");
         tracing::info!(run = %task.run_id, rank, "joined a training");
-        let peers = wait_for_start(&mut wire).await?;
+        let (state, peers) = wait_for_start(&mut wire).await?;
         let (run_id, shards) = (task.run_id.clone(), task.spec.shards);
         let connecting = move || TcpCollective::connect(&run_id, rank, &peers, shards, &listener);
         let collective = tokio::task::spawn_blocking(connecting).await;
@@ -58,6 +62,7 @@ impl Meeting for RemoteMeeting {
                 let error = crate::error::report(&ml_err(error));
                 let is_consequence = true;
                 let end = FromRank::End {
+                    result: None,
                     error: Some(error.clone()),
                     is_consequence,
                 };
@@ -67,7 +72,7 @@ impl Meeting for RemoteMeeting {
             }
         };
         tracing::info!(run = %task.run_id, rank, "started a training");
-        Ok(seat(wire, rank, collective))
+        Ok(seat(wire, state, rank, collective))
     }
 
     async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError) {
@@ -107,33 +112,42 @@ impl RemoteMeeting {
 }
 
 /// Beats until all have joined.
-async fn wait_for_start(wire: &mut Wire) -> Result<Vec<String>> {
-    let aborted = |reason: String| {
-        sql_err(
-            SqlState::Cancelled,
-            format!("the training was stopped: {reason}"),
-        )
-    };
+async fn wait_for_start(wire: &mut Wire) -> Result<(RankState, Vec<String>)> {
+    let mut state = RankState::new(now());
     let mut beats = tokio::time::interval(BEAT);
-    let mut last_heard = Instant::now();
     loop {
-        tokio::select! {
-            message = wire.next::<ToRank>() => match message {
-                Ok(Some(ToRank::Start { peers })) => return Ok(peers),
-                Ok(Some(ToRank::Beat)) => last_heard = Instant::now(),
-                Ok(Some(ToRank::Abort { reason })) => return Err(aborted(reason)),
-                Ok(None) | Err(_) => return Err(aborted("the engine is gone".into())),
-            },
-            _ = beats.tick() => {
-                if last_heard.elapsed() > LEASE || wire.send(&FromRank::Beat).await.is_err() {
-                    return Err(aborted("the engine is silent".into()));
-                }
+        match next(wire, &mut state, &mut beats).await {
+            Next::Start(peers) => return Ok((state, peers)),
+            Next::Stop(reason) => {
+                let message = format!("the training was stopped: {reason}");
+                return Err(sql_err(SqlState::Cancelled, message));
             }
+            Next::Nothing | Next::Beat => {}
         }
     }
 }
 
-fn seat(wire: Wire, rank: usize, collective: TcpCollective) -> Seat {
+/// What the next message or beat comes to. A beat is sent here.
+async fn next(wire: &mut Wire, state: &mut RankState, beats: &mut Interval) -> Next {
+    tokio::select! {
+        message = wire.next::<ToRank>() => match message {
+            Ok(Some(message)) => state.heard(now(), message),
+            Ok(None) | Err(_) => state.closed(),
+        },
+        _ = beats.tick() => match state.tick(now()) {
+            Next::Beat if wire.send(&FromRank::Beat).await.is_err() => state.closed(),
+            other => other,
+        },
+    }
+}
+
+/// The time since this process began to count.
+fn now() -> Duration {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGAN.elapsed()
+}
+
+fn seat(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) -> Seat {
     let (sender, outgoing) = mpsc::unbounded_channel();
     let stop = Stop {
         cancelled: Arc::default(),
@@ -150,7 +164,7 @@ fn seat(wire: Wire, rank: usize, collective: TcpCollective) -> Seat {
             let _ = sender.send(FromRank::Progress(progress));
         }));
     }
-    let task = SpawnedTask::spawn(tend(wire, outgoing, stop.clone()));
+    let task = SpawnedTask::spawn(tend(wire, state, outgoing, stop.clone()));
     Seat {
         collective: Box::new(collective),
         control,
@@ -177,36 +191,29 @@ impl Stop {
 }
 
 /// Keeps the connection of a rank that trains.
-async fn tend(mut wire: Wire, mut outgoing: mpsc::UnboundedReceiver<FromRank>, stop: Stop) {
+async fn tend(
+    mut wire: Wire,
+    mut state: RankState,
+    mut outgoing: mpsc::UnboundedReceiver<FromRank>,
+    stop: Stop,
+) {
     let mut beats = tokio::time::interval(BEAT);
-    let mut last_heard = Instant::now();
     loop {
         tokio::select! {
-            message = wire.next::<ToRank>() => match message {
-                Ok(Some(ToRank::Beat | ToRank::Start { .. })) => last_heard = Instant::now(),
-                Ok(Some(ToRank::Abort { reason })) => {
-                    tracing::info!(reason, "a training was stopped");
+            next = next(&mut wire, &mut state, &mut beats) => if let Next::Stop(reason) = next {
+                tracing::info!(reason, "a training was stopped");
+                return stop.stop();
+            },
+            message = outgoing.recv() => {
+                // Without a message the rank was dropped.
+                let Some(message) = message else {
+                    return stop.stop();
+                };
+                if wire.send(&message).await.is_err() {
                     return stop.stop();
                 }
-                Ok(None) | Err(_) => return stop.stop(),
-            },
-            message = outgoing.recv() => match message {
-                Some(message) => {
-                    let is_last = matches!(message, FromRank::End { .. });
-                    if wire.send(&message).await.is_err() {
-                        return stop.stop();
-                    }
-                    if is_last {
-                        return;
-                    }
-                }
-                // The rank was dropped.
-                None => return stop.stop(),
-            },
-            _ = beats.tick() => {
-                if last_heard.elapsed() > LEASE || wire.send(&FromRank::Beat).await.is_err() {
-                    tracing::warn!("the engine is silent; this worker stops");
-                    return stop.stop();
+                if matches!(message, FromRank::End { .. }) {
+                    return;
                 }
             }
         }
@@ -221,13 +228,16 @@ struct RemoteLink {
 
 #[async_trait]
 impl Link for RemoteLink {
-    async fn end(mut self: Box<Self>, error: Option<&SqlError>) {
+    async fn end(mut self: Box<Self>, result: Result<Option<&str>, &SqlError>) {
         let is_stopped = self.stop.cancelled.load(Ordering::Relaxed);
         let is_peer = |error: &SqlError| error.message == vatic_ml::Error::Peer.to_string();
+        let error = result.err();
         let end = FromRank::End {
+            result: result.ok().flatten().map(str::to_owned),
             error: error.cloned(),
             is_consequence: error.is_some_and(|error| is_stopped || is_peer(error)),
         };
+        fault::point("before-vote");
         if let Some(sender) = self.sender.take() {
             // The connection may have ended before.
             let _ = sender.send(end);
@@ -235,6 +245,7 @@ impl Link for RemoteLink {
         if let Some(task) = self.task.take() {
             let _ = task.join().await;
         }
+        fault::point("after-vote");
     }
 }
 

@@ -11,7 +11,8 @@ use vatic_ml::fit::Progress;
 
 use crate::error::SqlError;
 
-const FRAME_BYTES_MAX: usize = 1 << 20;
+/// A result has a record of each epoch.
+const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// From a rank.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,8 +33,9 @@ pub(super) enum FromRank {
     Beat,
     /// Where the training is.
     Progress(Progress),
-    /// It has ended; with `is_consequence` because others did.
+    /// It has ended, rank 0 with a result; with `is_consequence` because others did.
     End {
+        result: Option<String>,
         error: Option<SqlError>,
         is_consequence: bool,
     },

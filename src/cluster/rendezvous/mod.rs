@@ -10,6 +10,7 @@
 //!
 //! * `message` what is said
 //! * `epoch` one attempt as the coordinator sees it, without I/O
+//! * `rank` a rank as it sees itself, without I/O
 //! * `coordinator` the epochs of an engine and their connections
 //! * `member` a rank's side
 
@@ -17,9 +18,10 @@ mod coordinator;
 mod epoch;
 mod member;
 mod message;
+mod rank;
 #[cfg(test)]
 mod schedules;
 
-pub(super) use coordinator::{Coordinator, Opened};
+pub(super) use coordinator::Coordinator;
 pub(super) use epoch::Outcome;
 pub(super) use member::RemoteMeeting;

@@ -1,1 +1,351 @@
-//! Thousands of schedules of an epoch.
+//! Seeded schedules of an epoch and its ranks: messages that are late, doubled or out of order, ranks that crash, freeze
+//! and thaw, fail and come again. What must hold is checked after each step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::epoch::{Actions, Connection, Epoch, Event, LEASE, Outcome};
+use super::message::ToRank;
+use super::rank::{Next, RankState};
+use crate::error::{SqlError, SqlState};
+
+const SEEDS: u64 = 2_000;
+const STEP: Duration = Duration::from_millis(100);
+/// Longer than any delay, the join timeout and the lease together.
+const END: Duration = Duration::from_secs(120);
+
+/// xorshift64*: a stream of numbers from a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+
+    fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+}
+
+#[derive(Debug)]
+struct Rank {
+    rank: usize,
+    state: RankState,
+    is_training: bool,
+    is_stopped: bool,
+    is_crashed: bool,
+    frozen_until: Duration,
+    next_beat: Duration,
+    ends_at: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Packet {
+    ToCoordinator(Connection, Event),
+    ToRank(Connection, ToRank),
+}
+
+struct World {
+    random: Random,
+    now: Duration,
+    epoch: Epoch,
+    ranks: BTreeMap<Connection, Rank>,
+    /// By the time of arrival, in the order in which they were sent.
+    network: BTreeMap<(Duration, u64), Packet>,
+    sent: u64,
+    next_connection: Connection,
+    world_size: usize,
+    /// Connections that ended well, as the coordinator heard.
+    done: BTreeSet<Connection>,
+    started: BTreeSet<Connection>,
+    had_fault: bool,
+    outcome_at: Option<Duration>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let world_size = 1 + random.below(4) as usize;
+        Self {
+            random,
+            now: Duration::ZERO,
+            epoch: Epoch::new(world_size),
+            ranks: BTreeMap::new(),
+            network: BTreeMap::new(),
+            sent: 0,
+            next_connection: 1,
+            world_size,
+            done: BTreeSet::new(),
+            started: BTreeSet::new(),
+            had_fault: false,
+            outcome_at: None,
+        }
+    }
+
+    fn delay(&mut self) -> Duration {
+        let most = if self.random.one_in(20) { 3_000 } else { 150 };
+        Duration::from_millis(self.random.below(most))
+    }
+
+    /// On one connection nothing overtakes, as with TCP.
+    fn post(&mut self, packet: Packet) {
+        let of = |packet: &Packet| match packet {
+            Packet::ToCoordinator(connection, _) => (*connection, true),
+            Packet::ToRank(connection, _) => (*connection, false),
+        };
+        let mut at = self.now + self.delay();
+        let same = self
+            .network
+            .iter()
+            .filter(|(_, other)| of(other) == of(&packet));
+        if let Some(last) = same.map(|((at, _), _)| *at).max() {
+            at = at.max(last);
+        }
+        self.sent += 1;
+        self.network.insert((at, self.sent), packet);
+    }
+
+    fn arrive(&mut self, rank: usize) {
+        let connection = self.next_connection;
+        self.next_connection += 1;
+        let address = format!("{rank}");
+        self.ranks.insert(
+            connection,
+            Rank {
+                rank,
+                state: RankState::new(self.now),
+                is_training: false,
+                is_stopped: false,
+                is_crashed: false,
+                frozen_until: Duration::ZERO,
+                next_beat: self.now + Duration::from_secs(1),
+                ends_at: None,
+            },
+        );
+        self.post(Packet::ToCoordinator(
+            connection,
+            Event::Join { rank, address },
+        ));
+    }
+
+    fn apply(&mut self, actions: Actions) {
+        for (connection, message) in actions.send {
+            if let ToRank::Start { peers } = &message {
+                let expected: Vec<String> =
+                    (0..self.world_size).map(|rank| rank.to_string()).collect();
+                assert_eq!(*peers, expected, "addresses in the order of ranks");
+                assert!(self.started.insert(connection), "started twice");
+            }
+            self.post(Packet::ToRank(connection, message));
+        }
+        // The outcome never changes once it is there.
+        match (self.epoch.outcome(), self.outcome_at) {
+            (Some(outcome), None) => {
+                self.outcome_at = Some(self.now);
+                if matches!(outcome, Outcome::Done(_)) {
+                    assert_eq!(
+                        self.done.len(),
+                        self.world_size,
+                        "done before all ranks were"
+                    );
+                }
+            }
+            (None, Some(_)) => panic!("an outcome was taken back"),
+            _ => {}
+        }
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        match packet {
+            Packet::ToCoordinator(connection, event) => {
+                if matches!(event, Event::End { error: None, .. })
+                    && self.started.contains(&connection)
+                {
+                    self.done.insert(connection);
+                }
+                let actions = self.epoch.handle(self.now, connection, event);
+                self.apply(actions);
+            }
+            Packet::ToRank(connection, message) => {
+                let now = self.now;
+                let Some(rank) = self.ranks.get_mut(&connection) else {
+                    return;
+                };
+                if rank.is_crashed || rank.is_stopped {
+                    return;
+                }
+                match rank.state.heard(now, message) {
+                    Next::Start(_) => {
+                        rank.is_training = true;
+                        let length = Duration::from_millis(500 + self.random.below(8_000));
+                        rank.ends_at = Some(now + length);
+                    }
+                    Next::Stop(_) => self.stop(connection),
+                    Next::Nothing | Next::Beat => {}
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, connection: Connection) {
+        if let Some(rank) = self.ranks.get_mut(&connection) {
+            rank.is_stopped = true;
+            rank.is_training = false;
+        }
+        self.post(Packet::ToCoordinator(connection, Event::Closed));
+    }
+
+    fn act(&mut self, connection: Connection) {
+        let now = self.now;
+        let is_faulty = self.random.one_in(400);
+        let kind = self.random.below(3);
+        let Some(rank) = self.ranks.get_mut(&connection) else {
+            return;
+        };
+        if rank.is_crashed || rank.is_stopped || rank.frozen_until > now {
+            return;
+        }
+        if is_faulty {
+            self.had_fault = true;
+            match kind {
+                0 => {
+                    rank.is_crashed = true;
+                    let number = rank.rank;
+                    // The kernel of a machine that died says nothing; that of a process says that it ended.
+                    if self.random.one_in(2) {
+                        self.post(Packet::ToCoordinator(connection, Event::Closed));
+                    }
+                    if self.epoch.is_joining() {
+                        self.arrive(number);
+                    }
+                }
+                1 => rank.frozen_until = now + Duration::from_secs(30),
+                _ => {
+                    let error = SqlError {
+                        state: SqlState::Data,
+                        message: "bad row".into(),
+                        position: None,
+                    };
+                    let is_consequence = rank.is_training && self.random.one_in(2);
+                    let event = match self.ranks[&connection].is_training {
+                        true => Event::End {
+                            result: None,
+                            error: Some(error),
+                            is_consequence,
+                        },
+                        false => Event::Refuse { error },
+                    };
+                    self.post(Packet::ToCoordinator(connection, event));
+                    self.stop(connection);
+                }
+            }
+            return;
+        }
+        if now >= rank.next_beat {
+            rank.next_beat = now + Duration::from_secs(1);
+            match rank.state.tick(now) {
+                Next::Stop(_) => return self.stop(connection),
+                _ => self.post(Packet::ToCoordinator(connection, Event::Beat)),
+            }
+        }
+        let Some(rank) = self.ranks.get_mut(&connection) else {
+            return;
+        };
+        if rank.ends_at.is_some_and(|at| now >= at) {
+            rank.ends_at = None;
+            rank.is_stopped = true;
+            rank.is_training = false;
+            let event = Event::End {
+                result: Some("result".into()),
+                error: None,
+                is_consequence: false,
+            };
+            self.post(Packet::ToCoordinator(connection, event));
+            self.post(Packet::ToCoordinator(connection, Event::Closed));
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += STEP;
+        while let Some(entry) = self.network.first_entry()
+            && entry.key().0 <= self.now
+        {
+            let packet = entry.remove();
+            self.deliver(packet);
+        }
+        let actions = self.epoch.tick(self.now);
+        self.apply(actions);
+        let connections: Vec<Connection> = self.ranks.keys().copied().collect();
+        for connection in connections {
+            self.act(connection);
+        }
+    }
+
+    fn run(&mut self) {
+        for rank in 0..self.world_size {
+            self.arrive(rank);
+            // A task that Ballista tries again.
+            if self.random.one_in(10) {
+                self.had_fault = true;
+                self.arrive(rank);
+            }
+        }
+        let cancels_at = self.random.one_in(10).then(|| {
+            self.had_fault = true;
+            Duration::from_millis(self.random.below(6_000))
+        });
+        while self.now < END {
+            self.step();
+            if cancels_at.is_some_and(|at| self.now >= at && self.now < at + STEP) {
+                let actions = self.epoch.cancel();
+                self.apply(actions);
+            }
+            self.check_stopped();
+        }
+    }
+
+    /// Nobody trains on for longer than a lease and what a frozen one needs to notice.
+    fn check_stopped(&self) {
+        let Some(over) = self.outcome_at else { return };
+        let limit = over + LEASE + Duration::from_secs(5);
+        for rank in self.ranks.values() {
+            let is_at_work = rank.is_training && !rank.is_crashed && rank.frozen_until < self.now;
+            let thawed = rank.frozen_until + Duration::from_secs(2);
+            assert!(
+                !is_at_work || self.now < limit || self.now < thawed,
+                "a rank trains on: {rank:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_schedule_ends_the_same_for_all() {
+    let mut outcomes = BTreeMap::new();
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        world.run();
+        let outcome = world.epoch.outcome().cloned();
+        let name = match &outcome {
+            Some(Outcome::Done(_)) => "done",
+            Some(Outcome::Failed(_)) => "failed",
+            Some(Outcome::Lost(_)) => "lost",
+            Some(Outcome::Cancelled) => "cancelled",
+            None => panic!("seed {seed}: no outcome within {END:?}: {:?}", world.epoch),
+        };
+        if !world.had_fault {
+            assert_eq!(name, "done", "seed {seed} had no fault");
+        }
+        *outcomes.entry(name).or_insert(0) += 1;
+    }
+    // Each end was seen; a simulation without faults would prove nothing.
+    for name in ["done", "failed", "lost", "cancelled"] {
+        assert!(
+            outcomes.get(name).is_some_and(|count| *count > 10),
+            "{outcomes:?}"
+        );
+    }
+}

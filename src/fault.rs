@@ -1,0 +1,39 @@
+//! Crashes on purpose, so that tests can end a process at one point of a protocol. Not in release builds.
+//!
+//! `VATIC_FAULT=point:count:file` ends the process when it passes the point for the count-th time, unless the file is
+//! there, which it makes first: of many processes one ends, and the file proves that it did.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct Fault {
+    point: String,
+    count: u64,
+    file: String,
+    passed: AtomicU64,
+}
+
+static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
+    let text = std::env::var("VATIC_FAULT").ok()?;
+    let mut parts = text.splitn(3, ':');
+    Some(Fault {
+        point: parts.next()?.to_owned(),
+        count: parts.next()?.parse().ok()?,
+        file: parts.next()?.to_owned(),
+        passed: AtomicU64::new(0),
+    })
+});
+
+/// Ends the process here, if it was told to.
+pub(crate) fn point(name: &str) {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let Some(fault) = FAULT.as_ref().filter(|fault| fault.point == name) else {
+        return;
+    };
+    let passed = fault.passed.fetch_add(1, Ordering::Relaxed) + 1;
+    if passed == fault.count && std::fs::File::create_new(&fault.file).is_ok() {
+        std::process::abort();
+    }
+}
