@@ -98,6 +98,13 @@ impl DataDir {
         self.root.join("runs")
     }
 
+    /// Where the checkpoint of a training is, beside its record.
+    pub(crate) fn checkpoint(&self, run_id: &str) -> Result<PathBuf> {
+        let runs = self.runs();
+        create_dir_synced(&runs).map_err(|error| io_err(runs.display(), &error))?;
+        Ok(runs.join(format!("{run_id}.checkpoint")))
+    }
+
     pub(crate) fn models(&self, schema: &str) -> PathBuf {
         self.root.join("catalog").join(schema).join("models")
     }

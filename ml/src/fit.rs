@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Storage, Tensor, Var, WithDType};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::checkpoint::{Checkpoint, Checkpoints, Position};
 use crate::collective::Collective;
 use crate::features::Features;
 use crate::labels::Labels;
@@ -38,6 +39,8 @@ const PATIENCE: usize = 5;
 /// Rows of one forward pass outside of training steps: what lies between the layers stays in the cache of a core.
 pub(crate) const CHUNK_ROWS: usize = 256;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Between two checkpoints if the options name no number of epochs.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// What is trained, on what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +60,8 @@ pub struct Control {
     pub cancelled: Arc<AtomicBool>,
     /// Told of progress, by rank 0 only.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    /// Where a network's training is kept after epochs, and goes on from; all ranks have it, or none.
+    pub checkpoints: Option<Arc<dyn Checkpoints>>,
 }
 
 impl std::fmt::Debug for Control {
@@ -298,7 +303,26 @@ impl Training<'_> {
         let steps = (self.prepared.train_rows() as usize).div_ceil(self.batch_size);
         let mut history = Vec::with_capacity(epochs);
         let mut best = Best::new(weights.clone());
-        for epoch in 0..epochs {
+        let mut is_over = false;
+        if let Some(last) = self.last_checkpoint(weights.len())? {
+            info!(
+                epochs = last.position.history.len(),
+                "goes on from a checkpoint"
+            );
+            (weights, state, history) = (last.weights, last.optimizer, last.position.history);
+            best = Best {
+                weights: last.best_weights,
+                loss: f64::from_bits(last.position.best_loss),
+                mark: f64::from_bits(last.position.best_mark),
+                epochs_since: last.position.epochs_since,
+            };
+            is_over = self.options.early_stop && best.epochs_since >= PATIENCE;
+        }
+        let mut saved = Instant::now();
+        for epoch in history.len()..epochs {
+            if is_over {
+                break;
+            }
             let began = Instant::now();
             let orders = self.orders(epoch);
             let (mut loss, mut weight, mut learn_rate) = (0.0, 0.0, 0.0);
@@ -341,9 +365,8 @@ impl Training<'_> {
                 return Err(self.diverged(epoch + 1));
             }
             let has_stalled = best.has_stalled(watched, &weights, self.options.min_rel_progress);
-            if (self.options.early_stop && has_stalled) || self.is_out_of_time()? {
-                break;
-            }
+            self.keep(&mut saved, &weights, &state, &history, &best)?;
+            is_over = (self.options.early_stop && has_stalled) || self.is_out_of_time()?;
         }
         let weights = if self.options.early_stop {
             best.weights
@@ -351,6 +374,69 @@ impl Training<'_> {
             weights
         };
         Ok((weights, history))
+    }
+
+    /// What every rank goes on from: the checkpoint that rank 0 finds.
+    fn last_checkpoint(&self, parameters: usize) -> Result<Option<Checkpoint>> {
+        let Some(checkpoints) = &self.control.checkpoints else {
+            return Ok(None);
+        };
+        let found = match self.collective.rank() {
+            0 => checkpoints.load().unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let all = self.collective.all_gather(found)?;
+        let found = all.first().filter(|content| !content.is_empty());
+        let key = self.checkpoint_key();
+        Ok(found.and_then(|content| Checkpoint::from_bytes(content, &key, parameters)))
+    }
+
+    /// What is trained on what; not on how many ranks.
+    fn checkpoint_key(&self) -> String {
+        let options = TrainOptions {
+            workers: None,
+            ..self.options.clone()
+        };
+        format!("{:032x} {options:?}", self.prepared.rows_hash)
+    }
+
+    /// Keeps a checkpoint if it is time for one.
+    fn keep(
+        &self,
+        saved: &mut Instant,
+        weights: &[f32],
+        state: &OptimizerState,
+        history: &[EpochRecord],
+        best: &Best,
+    ) -> Result<()> {
+        let Some(checkpoints) = &self.control.checkpoints else {
+            return Ok(());
+        };
+        let is_due = match self.options.checkpoint_every {
+            Some(epochs) => history.len().is_multiple_of(epochs),
+            None => saved.elapsed() > CHECKPOINT_EVERY,
+        };
+        if self.collective.rank() != 0 || !is_due {
+            return Ok(());
+        }
+        let checkpoint = Checkpoint {
+            position: Position {
+                key: self.checkpoint_key(),
+                history: history.to_vec(),
+                best_loss: best.loss.to_bits(),
+                best_mark: best.mark.to_bits(),
+                epochs_since: best.epochs_since,
+            },
+            weights: weights.to_vec(),
+            best_weights: best.weights.clone(),
+            optimizer: state.clone(),
+        };
+        *saved = Instant::now();
+        // Without it another attempt takes longer, which is no reason to end this one.
+        if let Err(error) = checkpoints.save(&checkpoint.to_bytes()?) {
+            warn!(%error, "a checkpoint cannot be kept");
+        }
+        Ok(())
     }
 
     /// The order of the training rows of each shard in an epoch.

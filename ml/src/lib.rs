@@ -7,6 +7,7 @@
 //! * prediction: [`artifact`], [`worker`], [`model::Model`]
 
 pub mod artifact;
+pub mod checkpoint;
 pub mod collective;
 pub mod features;
 pub mod fit;

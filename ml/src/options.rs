@@ -45,6 +45,8 @@ pub struct TrainOptions {
     pub seed: u64,
     /// What becomes of rows with a NULL.
     pub null_handling: NullHandling,
+    /// Epochs between two checkpoints; a minute if `None`. Only where machines may be lost.
+    pub checkpoint_every: Option<usize>,
     /// Number of ranks; all that are free if `None`.
     pub workers: Option<usize>,
     /// Number of virtual shards.
@@ -74,6 +76,7 @@ impl Default for TrainOptions {
             data_split: DataSplit::Hash { eval_fraction: 0.2 },
             seed: 0,
             null_handling: NullHandling::Error,
+            checkpoint_every: None,
             workers: None,
             shards: None,
         }

@@ -100,6 +100,7 @@ async fn attempt(
     run_id: &str,
 ) -> Result<(u64, RunSummary, u64)> {
     let input = session.plan_training_query(&statement.query).await?;
+    let checkpoint = CheckpointGuard(session.engine().data().checkpoint(run_id)?);
     let mut lost = String::new();
     for attempt in 1..=ATTEMPTS_MAX {
         let workers = workers(session, &options, attempt > 1).await?;
@@ -112,6 +113,7 @@ async fn attempt(
         let attempt = Attempt {
             run_id: &format!("{run_id}.{attempt}"),
             target: target.path.clone(),
+            checkpoint: checkpoint.0.clone(),
             workers,
         };
         let plan = physical_plan(session, statement, &options, &input, attempt).await?;
@@ -306,6 +308,7 @@ async fn physical_plan(
         },
         workers,
         target: attempt.target,
+        checkpoint: attempt.checkpoint,
         port: session
             .engine()
             .cluster()
@@ -327,7 +330,18 @@ struct Planned {
 struct Attempt<'a> {
     run_id: &'a str,
     target: PathBuf,
+    checkpoint: PathBuf,
     workers: usize,
+}
+
+/// A checkpoint that goes with its training.
+struct CheckpointGuard(PathBuf);
+
+impl Drop for CheckpointGuard {
+    fn drop(&mut self) {
+        // Mostly there is none.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// How many ranks there will be. More than there are slots could never meet; when machines were lost, fewer do: the
@@ -539,6 +553,7 @@ pub(crate) async fn explain(session: &Session, statement: &TrainModel) -> Result
     let nowhere = Attempt {
         run_id: "",
         target: PathBuf::new(),
+        checkpoint: PathBuf::new(),
         workers: workers(session, &options, false).await?,
     };
     let plan = physical_plan(session, statement, &options, &input, nowhere).await?;

@@ -54,6 +54,8 @@ pub(crate) struct TrainTask {
     pub(crate) workers: usize,
     /// Where rank 0 writes the files. The driver owns it: once it is gone, a late rank cannot write.
     pub(crate) target: PathBuf,
+    /// Where the ranks keep what another attempt goes on from.
+    pub(crate) checkpoint: PathBuf,
     /// Where the ranks meet on the engine's host, if not in its process.
     pub(crate) port: Option<u16>,
 }

@@ -120,6 +120,12 @@ pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
         "what becomes of rows with a NULL",
     ),
     (
+        "checkpoint_every",
+        "whole number",
+        "60 seconds",
+        "epochs between two states that a network on a cluster goes on from when a machine is lost",
+    ),
+    (
         "workers",
         "whole number",
         "one for each core",
@@ -136,7 +142,7 @@ pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Options of the language that this build does not have yet.
-const PLANNED: &[&str] = &["checkpoint_every", "base_model", "freeze", "layers"];
+const PLANNED: &[&str] = &["base_model", "freeze", "layers"];
 
 const WORKERS_MAX: u64 = 1_024;
 const UNITS_MAX: u64 = 65_536;
@@ -209,6 +215,9 @@ impl Reader {
             "data_split_col" => self.split.column = Some(text(name, value)?.to_owned()),
             "seed" => options.seed = whole(name, value, 0, i64::MAX as u64)?,
             "null_handling" => options.null_handling = named(name, value, NullHandling::ALL)?,
+            "checkpoint_every" => {
+                options.checkpoint_every = Some(whole(name, value, 1, 1_000_000)? as usize);
+            }
             "workers" => options.workers = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
             "shards" => options.shards = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
             "device" => drop(one_of(name, value, &["auto", "cpu"])?),
@@ -284,7 +293,7 @@ fn check_applies(given: &[(String, OptionValue)], options: &TrainOptions) -> Res
     let is_regressor = matches!(kind, "linear_reg" | "dnn_regressor");
     for (name, _) in given {
         let needs = match name.as_str() {
-            "hidden_units" | "activation" | "dropout" if is_linear => {
+            "hidden_units" | "activation" | "dropout" | "checkpoint_every" if is_linear => {
                 "a model type with hidden layers"
             }
             "class_weights" | "auto_class_weights" if is_regressor => "a classifier",
@@ -531,7 +540,7 @@ mod tests {
     fn a_slip_gets_the_nearest_name() {
         assert!(error("learning_rate = 1").contains("nearest name is \"learn_rate\""));
         assert!(error("activation = 'rleu'").contains("relu, gelu"));
-        assert!(error("checkpoint_every = 1").contains("not supported yet"));
+        assert!(error("freeze = 1").contains("not supported yet"));
         let message =
             crate::error::report(&read("model_type = 'dnn_clasifier'").unwrap_err()).message;
         assert!(

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
@@ -9,7 +10,8 @@ use datafusion::arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use vatic::{Engine, Session, SqlError, SqlState, report};
+use vatic::ml::fit::Progress;
+use vatic::{Engine, Session, SqlError, SqlState, TrainEvent, report};
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -208,6 +210,42 @@ async fn an_executor_killed_after_it_wrote_the_files() {
 async fn an_executor_killed_before_its_result_is_known() {
     // Tasks of the query come before those of the ranks.
     survives("task-done", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_attempt_goes_on_from_the_last_checkpoint() {
+    // Rank 0 keeps checkpoints after epochs 5, 10 and 15, and ends with the third.
+    let cluster = Cluster::start_with(3, 2, Some(("checkpoint-kept", 3))).await;
+    let epochs: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let seen = Arc::clone(&epochs);
+    let session = cluster
+        .session
+        .clone()
+        .with_progress(Arc::new(move |event| {
+            if let TrainEvent::Training {
+                progress: Progress::Epoch(record),
+                ..
+            } = event
+            {
+                seen.lock().unwrap().push(record.epoch);
+            }
+        }));
+    cluster.sql(IRIS).await.unwrap();
+    let train = TRAIN.replace("epochs", "workers = 3, checkpoint_every = 5, epochs");
+    run(&session, &train).await.unwrap();
+    assert!(cluster.fault_happened());
+    let epochs = epochs.lock().unwrap().clone();
+    let expected: Vec<usize> = (1..=15).chain(16..=30).collect();
+    assert_eq!(epochs, expected, "no epoch is trained twice");
+    assert!(cluster.weights() == [undisturbed().await]);
+    let runs = cluster.directory.path().join("data/runs");
+    let left = std::fs::read_dir(runs)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let left: Vec<PathBuf> = left
+        .filter(|path| path.extension().is_some_and(|end| end == "checkpoint"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 fn many_files(directory: &Path, files: usize) -> PathBuf {

@@ -15,7 +15,7 @@ use vatic_ml::model::ModelType;
 use vatic_ml::models::MODEL_TYPES;
 use vatic_ml::options::TrainOptions;
 use vatic_ml::prepare::RankRows;
-use vatic_ml::shard::{Placement, SHARDS_DEFAULT};
+use vatic_ml::shard::{Placement, SHARDS_DEFAULT, owner};
 use vatic_ml::signature::{Column, Signature};
 use vatic_ml::{Result, worker};
 
@@ -56,7 +56,8 @@ fn train(
         .enumerate()
         .map(|(rank, collective)| {
             let is_ours = |row: &usize| {
-                Placement::new(hashes[*row], options.seed).shard(shards) % workers == rank
+                let shard = Placement::new(hashes[*row], options.seed).shard(shards);
+                owner(shard, shards, workers) == rank
             };
             let rows: Vec<usize> = (0..hashes.len()).filter(is_ours).collect();
             let indices =

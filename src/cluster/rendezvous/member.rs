@@ -1,6 +1,8 @@
 //! A rank's side: joins, connects to the others, beats, and stops when it is told to, or when nobody answers.
 
+use std::io::Write;
 use std::net::{IpAddr, TcpListener as StdListener};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use datafusion::common::runtime::SpawnedTask;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Interval;
+use vatic_ml::checkpoint::Checkpoints;
 use vatic_ml::fit::{Control, Progress};
 
 use super::message::{FromRank, ToRank, Wire};
@@ -72,7 +75,9 @@ impl Meeting for RemoteMeeting {
             }
         };
         tracing::info!(run = %task.run_id, rank, "started a training");
-        Ok(seat(wire, state, rank, collective))
+        let mut seat = seat(wire, state, rank, collective);
+        seat.control.checkpoints = Some(Arc::new(CheckpointFile(task.checkpoint.clone())));
+        Ok(seat)
     }
 
     async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError) {
@@ -145,6 +150,25 @@ async fn next(wire: &mut Wire, state: &mut RankState, beats: &mut Interval) -> N
 fn now() -> Duration {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     BEGAN.elapsed()
+}
+
+/// A checkpoint in a file that all machines reach.
+struct CheckpointFile(PathBuf);
+
+impl Checkpoints for CheckpointFile {
+    fn load(&self) -> Option<Vec<u8>> {
+        std::fs::read(&self.0).ok()
+    }
+
+    fn save(&self, content: &[u8]) -> vatic_ml::Result<()> {
+        let directory = self.0.parent().unwrap_or(&self.0);
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.0).map_err(|error| error.error)?;
+        fault::point("checkpoint-kept");
+        Ok(())
+    }
 }
 
 fn seat(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) -> Seat {

@@ -1,0 +1,150 @@
+//! The state of a training between two epochs: weights, optimiser and position in one file of safetensors.
+
+use std::collections::HashMap;
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::fit::EpochRecord;
+use crate::optim::OptimizerState;
+use crate::{Error, Result};
+
+/// Where checkpoints are kept. Only rank 0 calls it.
+pub trait Checkpoints: Send + Sync {
+    /// The last one, if there is one that can be read.
+    fn load(&self) -> Option<Vec<u8>>;
+
+    /// Replaces the last one by another, as a whole.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn save(&self, content: &[u8]) -> Result<()>;
+}
+
+const POSITION: &str = "position";
+
+/// A training after some epochs.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub(crate) position: Position,
+    pub(crate) weights: Vec<f32>,
+    pub(crate) best_weights: Vec<f32>,
+    pub(crate) optimizer: OptimizerState,
+}
+
+/// Everything but the weights.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// What is trained on what: of another training it is no checkpoint.
+    pub(crate) key: String,
+    /// One record for each epoch done.
+    pub(crate) history: Vec<EpochRecord>,
+    /// Bits of the best loss, and of the loss that progress is measured from: they may be infinite.
+    pub(crate) best_loss: u64,
+    pub(crate) best_mark: u64,
+    pub(crate) epochs_since: usize,
+}
+
+impl Checkpoint {
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let failed =
+            |error: &dyn std::fmt::Display| Error::Internal(format!("checkpoint: {error}"));
+        let (state, steps) = match &self.optimizer {
+            OptimizerState::Adamw {
+                mean,
+                square,
+                steps,
+            } => (vec![("mean", mean), ("square", square)], *steps),
+            OptimizerState::Sgd { velocity } => (vec![("velocity", velocity)], 0),
+        };
+        let tensors = [("weights", &self.weights), ("best", &self.best_weights)];
+        let bytes: Vec<(&str, usize, Vec<u8>)> = tensors
+            .into_iter()
+            .chain(state)
+            .map(|(name, values)| {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+                (name, values.len(), bytes.collect())
+            })
+            .collect();
+        let views = bytes.iter().map(|(name, length, bytes)| {
+            Ok((*name, TensorView::new(Dtype::F32, vec![*length], bytes)?))
+        });
+        let views: std::result::Result<Vec<_>, safetensors::SafeTensorError> = views.collect();
+        let position =
+            serde_json::to_string(&(&self.position, steps)).map_err(|error| failed(&error))?;
+        let metadata = HashMap::from([(POSITION.to_owned(), position)]);
+        let views = views.map_err(|error| failed(&error))?;
+        safetensors::serialize(views, Some(metadata)).map_err(|error| failed(&error))
+    }
+
+    /// `None` if it is damaged, or of another training.
+    pub(crate) fn from_bytes(content: &[u8], key: &str, parameters: usize) -> Option<Self> {
+        let (_, header) = SafeTensors::read_metadata(content).ok()?;
+        let position = header.metadata().as_ref()?.get(POSITION)?;
+        let (position, steps): (Position, i32) = serde_json::from_str(position).ok()?;
+        if position.key != key {
+            return None;
+        }
+        let tensors = SafeTensors::deserialize(content).ok()?;
+        let values = |name: &str| {
+            let bytes = tensors.tensor(name).ok()?.data();
+            let (values, rest) = bytes.as_chunks::<4>();
+            let is_whole = rest.is_empty() && values.len() == parameters;
+            is_whole.then(|| {
+                values
+                    .iter()
+                    .map(|bytes| f32::from_le_bytes(*bytes))
+                    .collect()
+            })
+        };
+        let optimizer = match values("velocity") {
+            Some(velocity) => OptimizerState::Sgd { velocity },
+            None => OptimizerState::Adamw {
+                mean: values("mean")?,
+                square: values("square")?,
+                steps,
+            },
+        };
+        Some(Self {
+            position,
+            weights: values("weights")?,
+            best_weights: values("best")?,
+            optimizer,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_and_a_damaged_or_strange_one_does_not() {
+        let checkpoint = Checkpoint {
+            position: Position {
+                key: "rows".into(),
+                history: vec![],
+                best_loss: f64::INFINITY.to_bits(),
+                best_mark: 0.25f64.to_bits(),
+                epochs_since: 3,
+            },
+            weights: vec![1.0, -0.0],
+            best_weights: vec![0.5, f32::MIN_POSITIVE],
+            optimizer: OptimizerState::Adamw {
+                mean: vec![0.1, 0.2],
+                square: vec![0.3, 0.4],
+                steps: 9,
+            },
+        };
+        let bytes = checkpoint.to_bytes().unwrap();
+        assert_eq!(
+            Checkpoint::from_bytes(&bytes, "rows", 2).unwrap(),
+            checkpoint
+        );
+        assert!(Checkpoint::from_bytes(&bytes, "other rows", 2).is_none());
+        assert!(Checkpoint::from_bytes(&bytes, "rows", 3).is_none());
+        for length in 0..bytes.len() {
+            assert!(Checkpoint::from_bytes(&bytes[..length], "rows", 2).is_none());
+        }
+    }
+}
