@@ -171,7 +171,7 @@ impl SchemaProvider for SystemSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = tables::open(&self.engine, self.name, name)? {
+        if let Some(table) = tables::open(&self.engine, self.name, name).await? {
             return Ok(Some(table));
         }
         match &self.standard {

@@ -32,7 +32,7 @@ pub use config::VaticOptions;
 pub use engine::{Engine, EngineBuilder};
 pub use error::{Position, Result, SQL_STATES, SqlError, SqlState, report};
 pub use session::Session;
-pub use train::{OPTIONS, ProgressListener, TrainEvent};
+pub use train::{OPTIONS, ProgressEvent, ProgressListener};
 pub use vatic_ml as ml;
 
 /// The statements of a script, cut at semicolons that are not in strings or comments.

@@ -244,6 +244,14 @@ fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
             .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     }
     let engine = builder.build()?;
+    if let Some(address) = engine.cluster_address()
+        && !arguments.quiet
+    {
+        let mut err = std::io::stderr();
+        let line = format!("executors join with: vatic executor --scheduler {address}");
+        // Whoever does not read standard error knows the address.
+        let _ = writeln!(err, "{line}");
+    }
     let workers = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)

@@ -3,18 +3,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
 use datafusion::common::config::ConfigExtension;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::common::format::ExplainFormat;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{
     DdlStatement, Deallocate, LogicalPlan, Statement as LogicalStatement,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::SessionContext;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
+use futures::StreamExt;
 
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
@@ -136,11 +140,34 @@ impl Session {
         let Some(cluster) = self.engine.cluster() else {
             return frame.execute_stream().await;
         };
-        let (state, plan) = frame.into_parts();
-        let context = state.task_ctx();
-        let plan = state.create_physical_plan(&plan).await?;
-        let plan = cluster.distribute(plan, state.config())?;
-        execute_stream(plan, context)
+        let (state, logical) = frame.into_parts();
+        let state = self.for_cluster(state).await;
+        let listener = self.progress.as_ref();
+        let plan = state.create_physical_plan(&logical).await?;
+        let plan = cluster.distribute(plan, state.config(), listener)?;
+        let stream = execute_stream(plan, state.task_ctx())?;
+        match &logical {
+            LogicalPlan::Explain(explain) if explain.explain_format == ExplainFormat::Indent => {
+                let plan = state.create_physical_plan(&explain.plan).await?;
+                let plan = cluster.distribute(plan, state.config(), None)?;
+                let text = displayable(plan.as_ref())
+                    .indent(explain.verbose)
+                    .to_string();
+                Ok(with_distributed_plan(stream, &text))
+            }
+            _ => Ok(stream),
+        }
+    }
+
+    /// Unless the session says otherwise, a plan has as many partitions as the cluster has slots.
+    async fn for_cluster(&self, mut state: SessionState) -> SessionState {
+        let slots = self.engine.cluster_slots().await;
+        let own = SessionConfig::new().target_partitions();
+        if slots > 0 && state.config().target_partitions() == own {
+            let options = state.config_mut().options_mut();
+            options.execution.target_partitions = slots;
+        }
+        state
     }
 
     /// A prepared statement is planned again at each execution, so that its models are those of that time.
@@ -203,7 +230,8 @@ impl Session {
     }
 
     pub(crate) async fn physical_plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        self.context.state().create_physical_plan(plan).await
+        let state = self.for_cluster(self.context.state()).await;
+        state.create_physical_plan(plan).await
     }
 
     pub(crate) fn task_context(&self) -> Arc<TaskContext> {
@@ -240,6 +268,20 @@ fn folded(name: &Ident) -> String {
     } else {
         name.value.to_lowercase()
     }
+}
+
+/// The rows of EXPLAIN, and one more that shows what is done where.
+fn with_distributed_plan(
+    stream: SendableRecordBatchStream,
+    text: &str,
+) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let kind: ArrayRef = Arc::new(StringArray::from(vec!["distributed_plan"]));
+    let plan: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    let row = RecordBatch::try_new(Arc::clone(&schema), vec![kind, plan]);
+    let row = row.map_err(DataFusionError::from);
+    let rows = stream.chain(futures::stream::iter([row]));
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
 
 /// No columns and no rows.

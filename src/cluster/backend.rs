@@ -46,7 +46,7 @@ use super::rendezvous::Outcome;
 use super::{Cluster, job_err};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, report, sql_err};
-use crate::train::{ProgressListener, TrainEvent, TrainTask};
+use crate::train::{ProgressEvent, ProgressListener, TrainTask};
 
 /// Status messages that may wait. Ballista drops what does not fit.
 const STATUSES: usize = 64;
@@ -68,13 +68,14 @@ impl Cluster {
         self: &Arc<Self>,
         plan: Arc<dyn ExecutionPlan>,
         config: &SessionConfig,
+        listener: Option<&ProgressListener>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if !reads_files(&plan) {
             return Ok(plan);
         }
         if stays(&plan) {
             let inputs = plan.children().into_iter().map(Arc::clone);
-            let inputs = inputs.map(|input| self.distribute(input, config));
+            let inputs = inputs.map(|input| self.distribute(input, config, listener));
             let inputs = inputs.collect::<Result<_>>()?;
             return replace_children_if_necessary(plan, inputs);
         }
@@ -83,6 +84,7 @@ impl Cluster {
                 Arc::clone(self),
                 plan,
                 config.clone(),
+                listener.cloned(),
             ))),
             false => Ok(plan),
         }
@@ -100,7 +102,7 @@ impl Cluster {
         let watcher = listener.clone().map(|listener| {
             let watch = move |progress| {
                 let model = model.clone();
-                listener(TrainEvent::Training { model, progress });
+                listener(ProgressEvent::Training { model, progress });
             };
             Arc::new(watch) as _
         });
@@ -109,12 +111,13 @@ impl Cluster {
         let options = config.options_mut();
         // One rank a task.
         options.set("ballista.scheduler.max_partitions_per_task", "1")?;
-        let running = self.run(plan, &config);
+        let name = format!("train {}", task.model);
+        let running = self.run(plan, &config, &name, None);
         tokio::pin!(running);
         let finished = tokio::select! {
             result = &mut running => Some(result.map(|_| ())),
             // Waiting for slots that are gone would last for ever.
-            () = self.shrunk(task) => return Err(TrainingFailure::Lost("executors left".into())),
+            () = self.shrunk(task, listener.as_ref()) => return Err(TrainingFailure::Lost("executors left".into())),
             // Ballista may hear of it later, or never.
             _ = opened.outcome() => None,
         };
@@ -147,13 +150,24 @@ impl Cluster {
         }
     }
 
-    /// Returns when a training that waits needs more slots than there are.
-    async fn shrunk(&self, task: &TrainTask) {
+    /// Tells of a training that waits for slots; returns when it needs more than there are.
+    async fn shrunk(&self, task: &TrainTask, listener: Option<&ProgressListener>) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let is_waiting = self.coordinator.is_joining(&task.run_id);
-            if is_waiting && self.gang.slots().await < task.workers {
+            if !self.coordinator.is_joining(&task.run_id) {
+                continue;
+            }
+            if self.gang.slots().await < task.workers {
                 return;
+            }
+            let jobs = self.scheduler.state.task_manager.get_running_job_cache();
+            let free = self.gang.free(&jobs).await;
+            let free: u32 = free.values().map(|(_, free)| free).sum();
+            if let Some(listener) = listener
+                && (free as usize) < task.workers
+            {
+                let what = format!("{} free slots, {free} are", task.workers);
+                listener(ProgressEvent::Waiting { what });
             }
         }
     }
@@ -163,15 +177,24 @@ impl Cluster {
         self: &Arc<Self>,
         plan: Arc<dyn ExecutionPlan>,
         config: &SessionConfig,
+        name: &str,
+        listener: Option<&ProgressListener>,
     ) -> Result<Job> {
         let wait_s = VaticOptions::of(config.options()).executor_wait_s;
-        self.slots(wait_s).await?;
+        self.slots(wait_s, listener).await?;
         let schema = plan.schema();
         let partitions = plan.output_partitioning().partition_count();
         let gone = || sql_err(SqlState::Internal, "the scheduler has ended");
         let token = CancellationToken::new();
         let (sender, receiver) = oneshot::channel();
-        let submission = Arc::clone(self).submit(plan, config.clone(), token.clone(), sender);
+        let submission = Submission {
+            name: name.to_owned(),
+            plan,
+            config: config.clone(),
+            cancelled: token.clone(),
+            listener: listener.cloned(),
+        };
+        let submission = Arc::clone(self).submit(submission, sender);
         // Dropping this statement cancels the job.
         let guard = token.drop_guard();
         self.handle().ok_or_else(gone)?.spawn(submission);
@@ -182,11 +205,16 @@ impl Cluster {
     /// Submits a plan and follows it to its end. Runs among the scheduler's tasks, so that it outlives the statement.
     async fn submit(
         self: Arc<Self>,
-        plan: Arc<dyn ExecutionPlan>,
-        config: SessionConfig,
-        cancelled: CancellationToken,
+        submission: Submission,
         result: oneshot::Sender<Result<(JobId, SuccessfulJob)>>,
     ) {
+        let Submission {
+            name,
+            plan,
+            config,
+            cancelled,
+            listener,
+        } = submission;
         let (sender, mut statuses) = mpsc::channel(STATUSES);
         let submitted = async {
             // The executors keep what they know of files by session, so all share one.
@@ -194,7 +222,7 @@ impl Cluster {
             let context = sessions.create_or_update_session("vatic", &config).await?;
             let scheduler = &self.scheduler;
             scheduler
-                .submit_physical_plan("vatic", context, plan, Some(sender))
+                .submit_physical_plan(&name, context, plan, Some(sender))
                 .await
         };
         let id = match submitted.await {
@@ -208,9 +236,18 @@ impl Cluster {
         };
         tracing::info!(job = %id, "submitted");
         let mut is_running = false;
+        let mut looks = tokio::time::interval(LOOK);
         let done = loop {
             let status: Option<JobStatus> = tokio::select! {
                 status = statuses.recv() => status,
+                _ = looks.tick(), if is_running => {
+                    if let Some(listener) = &listener
+                        && let Some(event) = self.progress(&id).await
+                    {
+                        listener(event);
+                    }
+                    continue;
+                }
                 // A job that is not running yet would not hear it.
                 () = cancelled.cancelled(), if is_running => {
                     tracing::info!(job = %id, "cancelling");
@@ -234,6 +271,15 @@ impl Cluster {
             self.scheduler.state.executor_manager.clean_up_job_data(id);
         }
     }
+}
+
+/// What the scheduler is given.
+struct Submission {
+    name: String,
+    plan: Arc<dyn ExecutionPlan>,
+    config: SessionConfig,
+    cancelled: CancellationToken,
+    listener: Option<ProgressListener>,
 }
 
 /// Why a training on a cluster has no result.
@@ -293,6 +339,7 @@ struct Jobs {
     cluster: Arc<Cluster>,
     plan: Arc<dyn ExecutionPlan>,
     config: SessionConfig,
+    listener: Option<ProgressListener>,
     /// The number of the attempt, from 1.
     current: Arc<Mutex<(usize, Option<Running>)>>,
 }
@@ -308,9 +355,9 @@ impl Jobs {
         }
         let start = || {
             let (cluster, plan) = (Arc::clone(&self.cluster), Arc::clone(&self.plan));
-            let config = self.config.clone();
+            let (config, listener) = (self.config.clone(), self.listener.clone());
             let run = async move {
-                let job = cluster.run(plan, &config).await;
+                let job = cluster.run(plan, &config, "query", listener.as_ref()).await;
                 job.map(Arc::new).map_err(Arc::new)
             };
             run.boxed().shared()
@@ -349,7 +396,12 @@ impl fmt::Debug for DistributedExec {
 }
 
 impl DistributedExec {
-    fn new(cluster: Arc<Cluster>, plan: Arc<dyn ExecutionPlan>, config: SessionConfig) -> Self {
+    fn new(
+        cluster: Arc<Cluster>,
+        plan: Arc<dyn ExecutionPlan>,
+        config: SessionConfig,
+        listener: Option<ProgressListener>,
+    ) -> Self {
         let partitions = plan.output_partitioning().partition_count();
         let properties = PlanProperties::new(
             plan.equivalence_properties().clone(),
@@ -362,6 +414,7 @@ impl DistributedExec {
                 cluster,
                 plan,
                 config,
+                listener,
                 current: Arc::new(Mutex::new((1, None))),
             },
             properties: Arc::new(properties),
@@ -388,8 +441,9 @@ impl ExecutionPlan for DistributedExec {
         &self.properties
     }
 
+    /// For those who show plans. It is not executed here.
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
+        vec![&self.jobs.plan]
     }
 
     fn apply_expressions(
@@ -401,9 +455,16 @@ impl ExecutionPlan for DistributedExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
+        let Jobs {
+            cluster,
+            config,
+            listener,
+            ..
+        } = self.jobs.clone();
+        let plan = children.swap_remove(0);
+        Ok(Arc::new(Self::new(cluster, plan, config, listener)))
     }
 
     fn execute(

@@ -52,6 +52,23 @@ impl GangClusterState {
         self.slots.lock().await.values().sum::<u32>() as usize
     }
 
+    /// For each executor its slots, and how many of them are free.
+    pub(super) async fn free(
+        &self,
+        jobs: &HashMap<JobId, JobInfoCache>,
+    ) -> BTreeMap<String, (u32, u32)> {
+        let slots = self.slots.lock().await.clone();
+        let mut free = slots.clone();
+        for info in jobs.values() {
+            take_running(&*info.execution_graph.read().await, &mut free);
+        }
+        let both = slots.into_iter().map(|(id, slots)| {
+            let free = free.get(&id).copied().unwrap_or(0);
+            (id, (slots, free))
+        });
+        both.collect()
+    }
+
     /// Binds what fits, job by job in the order in which they came.
     async fn bind(&self, free: &mut Free, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
         let mut bound = Vec::new();

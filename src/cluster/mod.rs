@@ -29,6 +29,7 @@ mod gang;
 mod rendezvous;
 mod scheduler;
 mod task;
+mod view;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -44,11 +45,13 @@ use tokio::runtime::{Handle, Runtime};
 pub use executor::{Executor, ExecutorOptions, run_executor};
 
 pub(crate) use backend::TrainingFailure;
+pub(crate) use view::{ExecutorView, JobView};
 
 use self::gang::GangClusterState;
 use self::rendezvous::Coordinator;
 use self::scheduler::Scheduler;
 use crate::error::{Result, SqlError, SqlState, error_from_text, error_to_text, report, sql_err};
+use crate::train::{ProgressEvent, ProgressListener};
 
 /// Ballista's own recommendation for threads that plan.
 const STACK_BYTES: usize = 32 << 20;
@@ -133,8 +136,12 @@ impl Cluster {
         self.gang.slots().await
     }
 
-    /// The slots of all executors; waits for the first one so many seconds.
-    pub(crate) async fn slots(&self, wait_s: usize) -> Result<usize> {
+    /// The slots of all executors; waits for the first one so many seconds, and says so.
+    pub(crate) async fn slots(
+        &self,
+        wait_s: usize,
+        listener: Option<&ProgressListener>,
+    ) -> Result<usize> {
         let wait = Duration::from_secs(wait_s as u64);
         let began = Instant::now();
         loop {
@@ -149,6 +156,10 @@ impl Cluster {
                     self.address
                 );
                 return Err(sql_err(SqlState::NoResources, message));
+            }
+            if let Some(listener) = listener {
+                let what = format!("an executor: vatic executor --scheduler {}", self.address);
+                listener(ProgressEvent::Waiting { what });
             }
             tokio::time::sleep(POLL).await;
         }

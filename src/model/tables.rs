@@ -1,4 +1,5 @@
-//! `information_schema.models` and `.model_versions`, `ml.training_runs`, `.training_metrics` and `.model_cache`.
+//! `information_schema.models` and `.model_versions`, `ml.training_runs`, `.training_metrics`, `.model_cache`, `.executors`
+//! and `.jobs`.
 //! They are made anew whenever they are read.
 
 use std::sync::Arc;
@@ -12,10 +13,18 @@ use datafusion::catalog::{MemTable, TableProvider};
 
 use super::{ModelName, ModelState, VersionEntry};
 use crate::catalog::CATALOG;
+use crate::cluster::{ExecutorView, JobView};
 use crate::engine::Engine;
 use crate::error::Result;
 
-type Make = fn(&Engine) -> Result<RecordBatch>;
+type Make = fn(&Engine, &ClusterView) -> Result<RecordBatch>;
+
+/// What a cluster is like when a table of it is read; empty without one.
+#[derive(Debug, Default)]
+struct ClusterView {
+    executors: Vec<ExecutorView>,
+    jobs: Vec<JobView>,
+}
 
 /// Every table: its schema, its name, and how it is made.
 const TABLES: &[(&str, &str, Make)] = &[
@@ -24,6 +33,8 @@ const TABLES: &[(&str, &str, Make)] = &[
     ("ml", "training_runs", training_runs),
     ("ml", "training_metrics", training_metrics),
     ("ml", "model_cache", model_cache),
+    ("ml", "executors", executors),
+    ("ml", "jobs", jobs),
 ];
 
 /// The names of the tables of a schema.
@@ -35,7 +46,7 @@ pub(crate) fn names(schema: &str) -> impl Iterator<Item = &'static str> {
 }
 
 /// A table as it is now.
-pub(crate) fn open(
+pub(crate) async fn open(
     engine: &Engine,
     schema: &str,
     name: &str,
@@ -46,7 +57,14 @@ pub(crate) fn open(
     else {
         return Ok(None);
     };
-    let batch = make(engine)?;
+    let view = match engine.cluster() {
+        Some(cluster) => ClusterView {
+            executors: cluster.executors().await,
+            jobs: cluster.jobs().await,
+        },
+        None => ClusterView::default(),
+    };
+    let batch = make(engine, &view)?;
     Ok(Some(Arc::new(MemTable::try_new(
         batch.schema(),
         vec![vec![batch]],
@@ -80,7 +98,7 @@ fn lists(values: impl Iterator<Item = Vec<String>>) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn models(engine: &Engine) -> Result<RecordBatch> {
+fn models(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
     let models = engine.registry().list()?;
     let default = |(name, state): &(ModelName, ModelState)| {
         let entry = state
@@ -132,7 +150,7 @@ fn models(engine: &Engine) -> Result<RecordBatch> {
     ])?)
 }
 
-fn model_versions(engine: &Engine) -> Result<RecordBatch> {
+fn model_versions(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
     let models = engine.registry().list()?;
     let versions: Vec<(&ModelName, &ModelState, &VersionEntry)> = models
         .iter()
@@ -265,7 +283,7 @@ fn weights_sha256(manifest: &Arc<super::Manifest>) -> Option<String> {
     Some(file.sha256.clone())
 }
 
-fn training_runs(engine: &Engine) -> Result<RecordBatch> {
+fn training_runs(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
     let runs = engine.runs().list()?;
     let each = || runs.iter();
     Ok(RecordBatch::try_from_iter_with_nullable([
@@ -296,7 +314,7 @@ fn training_runs(engine: &Engine) -> Result<RecordBatch> {
     ])?)
 }
 
-fn training_metrics(engine: &Engine) -> Result<RecordBatch> {
+fn training_metrics(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
     let runs = engine.runs().list()?;
     let epochs: Vec<_> = runs
         .iter()
@@ -347,7 +365,7 @@ fn training_metrics(engine: &Engine) -> Result<RecordBatch> {
     ])?)
 }
 
-fn model_cache(engine: &Engine) -> Result<RecordBatch> {
+fn model_cache(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
     let cached = engine.runtime().cached();
     let each = || cached.iter();
     Ok(RecordBatch::try_from_iter([
@@ -361,5 +379,41 @@ fn model_cache(engine: &Engine) -> Result<RecordBatch> {
                 each().map(|model| Some(model.is_in_use)),
             )) as ArrayRef,
         ),
+    ])?)
+}
+
+fn executors(_engine: &Engine, cluster: &ClusterView) -> Result<RecordBatch> {
+    let each = || cluster.executors.iter();
+    let id = strings(each().map(|executor| executor.id.clone()));
+    let address = strings(each().map(|executor| executor.address.clone()));
+    let slots = integers(each().map(|executor| executor.slots));
+    let free = integers(each().map(|executor| executor.free_slots));
+    let device = strings(each().map(|_| "cpu".to_owned()));
+    let last_seen = times(each().map(|executor| executor.last_seen));
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("executor_id", id, false),
+        ("address", address, false),
+        ("slots", slots, false),
+        ("free_slots", free, false),
+        ("device", device, false),
+        ("last_seen", last_seen, true),
+    ])?)
+}
+
+fn jobs(_engine: &Engine, cluster: &ClusterView) -> Result<RecordBatch> {
+    let each = || cluster.jobs.iter();
+    let id = strings(each().map(|job| job.id.clone()));
+    let name = strings(each().map(|job| job.name.clone()));
+    let started_at = times(each().map(|job| job.started_at));
+    let stages = integers(each().map(|job| job.stages));
+    let done = integers(each().map(|job| job.stages_done));
+    let tasks = integers(each().map(|job| job.tasks_running));
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("job_id", id, false),
+        ("job_name", name, false),
+        ("started_at", started_at, true),
+        ("stages", stages, false),
+        ("stages_done", done, false),
+        ("tasks_running", tasks, false),
     ])?)
 }

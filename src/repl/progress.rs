@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vatic_ml::fit::Progress;
 
 use super::settings::When;
-use crate::train::{ProgressListener, TrainEvent};
+use crate::train::{ProgressEvent, ProgressListener};
 
 const DRAWS_PER_SECOND: u8 = 10;
 /// How long a statement runs before its line appears.
@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub(super) struct ProgressLine {
     bar: Arc<Mutex<Option<ProgressBar>>>,
     last_loss: Arc<Mutex<String>>,
+    /// Where a query on a cluster is.
+    stage: Arc<Mutex<String>>,
     /// When the statement began; a line before its time would flicker.
     began: Arc<Mutex<Instant>>,
     /// Rows that the query gave so far.
@@ -48,6 +50,7 @@ impl ProgressLine {
         Self {
             bar: Arc::default(),
             last_loss: Arc::default(),
+            stage: Arc::default(),
             began: Arc::new(Mutex::new(Instant::now())),
             rows: Arc::default(),
             is_done: Arc::default(),
@@ -89,11 +92,14 @@ impl ProgressLine {
             0 => String::new(),
             rows => format!(", {rows} rows"),
         };
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = match stage.as_str() {
+            "" => String::new(),
+            stage => format!(", {stage}"),
+        };
+        let seconds = duration(elapsed.as_secs_f64());
         self.draw(
-            format!(
-                "running for {}{rows}; Ctrl-C cancels",
-                duration(elapsed.as_secs_f64())
-            ),
+            format!("running for {seconds}{stage}{rows}; Ctrl-C cancels"),
             None,
         );
     }
@@ -109,12 +115,12 @@ impl ProgressLine {
         Arc::new(move |event| line.show(&event))
     }
 
-    fn show(&self, event: &TrainEvent) {
+    fn show(&self, event: &ProgressEvent) {
         if !self.is_shown {
             return;
         }
         match event {
-            TrainEvent::Reading { model, rows } => {
+            ProgressEvent::Reading { model, rows } => {
                 self.lock_loss(|loss| {
                     if loss.is_empty() {
                         loss.push(' ');
@@ -122,7 +128,7 @@ impl ProgressLine {
                 });
                 self.draw(format!("{model}: reading, {rows} rows"), None)
             }
-            TrainEvent::Training {
+            ProgressEvent::Training {
                 model,
                 progress:
                     Progress::Step {
@@ -147,7 +153,7 @@ impl ProgressLine {
                     Some(((*epoch as f64 - 1.0) + share) / *epochs as f64),
                 );
             }
-            TrainEvent::Training {
+            ProgressEvent::Training {
                 model,
                 progress: Progress::Epoch(record),
             } => {
@@ -165,7 +171,29 @@ impl ProgressLine {
                     format!(", train loss {:.4}{eval}", record.train_loss);
                 self.draw(format!("{model}: {line}"), None);
             }
-            TrainEvent::Done => self.clear(),
+            ProgressEvent::Waiting { what } => {
+                self.lock_loss(|loss| {
+                    if loss.is_empty() {
+                        loss.push(' ');
+                    }
+                });
+                self.draw(format!("waiting for {what}"), None);
+            }
+            ProgressEvent::Stages {
+                stages,
+                stages_done,
+                tasks,
+                tasks_done,
+            } => {
+                self.lock_loss(String::clear);
+                let stage = (stages_done + 1).min(*stages);
+                let message = match tasks {
+                    0 => format!("stage {stage} of {stages}"),
+                    _ => format!("stage {stage} of {stages}, {tasks_done} of {tasks} tasks"),
+                };
+                *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = message;
+            }
+            ProgressEvent::Done => self.clear(),
         }
     }
 
@@ -207,7 +235,8 @@ impl ProgressLine {
         {
             bar.finish_and_clear();
         }
-        self.last_loss
+        self.lock_loss(String::clear);
+        self.stage
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();

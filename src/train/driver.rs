@@ -27,7 +27,7 @@ use vatic_ml::signature::{Column, FeatureKind, Signature, canonical_type};
 
 use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
 use super::options::train_options;
-use super::progress::{ProgressListener, TrainEvent};
+use super::progress::{ProgressEvent, ProgressListener};
 use super::route::{KEY_COLUMN, Route, RouteExec};
 use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
@@ -207,7 +207,7 @@ struct Done(ProgressListener);
 
 impl Drop for Done {
     fn drop(&mut self) {
-        (self.0)(TrainEvent::Done);
+        (self.0)(ProgressEvent::Done);
     }
 }
 
@@ -359,7 +359,7 @@ async fn workers(session: &Session, options: &TrainOptions, is_again: bool) -> R
         true => WAIT_AGAIN_S,
         false => session.settings::<VaticOptions>().executor_wait_s,
     };
-    let slots = cluster.slots(wait).await?;
+    let slots = cluster.slots(wait, session.progress().as_ref()).await?;
     let workers = wanted.unwrap_or(slots).min(shards);
     if is_again {
         return Ok(workers.min(slots));

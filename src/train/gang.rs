@@ -10,7 +10,7 @@ use vatic_ml::collective::{Collective, LocalCollective};
 use vatic_ml::fit::{Control, Progress};
 
 use super::exec::TrainTask;
-use super::progress::{ProgressListener, TrainEvent};
+use super::progress::{ProgressEvent, ProgressListener};
 use crate::error::{Result, SqlError, SqlState, sql_err};
 
 /// How ranks find each other. Each rank reads its rows, then joins or says why it cannot.
@@ -78,7 +78,7 @@ fn control(model: &str, listener: Option<ProgressListener>) -> Control {
             // A worker may still be in its last step when the shell has moved on.
             if !cancelled.load(Ordering::Relaxed) {
                 let model = model.clone();
-                listener(TrainEvent::Training { model, progress });
+                listener(ProgressEvent::Training { model, progress });
             }
         }));
     }
@@ -132,7 +132,7 @@ impl Meeting for Gang {
         let rows = run.rows.fetch_add(rows, Ordering::Relaxed) + rows;
         if let Some(listener) = &run.listener {
             let model = run.model.clone();
-            listener(TrainEvent::Reading { model, rows });
+            listener(ProgressEvent::Reading { model, rows });
         }
     }
 
@@ -181,7 +181,7 @@ impl Drop for Membership {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         if let Some(listener) = &self.run.listener {
-            listener(TrainEvent::Done);
+            listener(ProgressEvent::Done);
         }
     }
 }

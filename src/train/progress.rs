@@ -1,12 +1,12 @@
-//! What a training tells whoever watches it.
+//! What a statement tells whoever watches it.
 
 use std::sync::Arc;
 
 use vatic_ml::fit::Progress;
 
-/// An event of a training.
+/// An event of a training, or of a query on a cluster.
 #[derive(Debug, Clone)]
-pub enum TrainEvent {
+pub enum ProgressEvent {
     /// The query runs; so many rows have come.
     Reading {
         /// The model.
@@ -21,9 +21,25 @@ pub enum TrainEvent {
         /// Where they are.
         progress: Progress,
     },
+    /// The statement waits, for this.
+    Waiting {
+        /// What it waits for.
+        what: String,
+    },
+    /// A query runs on a cluster.
+    Stages {
+        /// Stages in all.
+        stages: usize,
+        /// Stages that are done.
+        stages_done: usize,
+        /// Partitions of the stages that run.
+        tasks: usize,
+        /// Of them done.
+        tasks_done: usize,
+    },
     /// Nothing more will come.
     Done,
 }
 
 /// Called with each event, from any thread; must not block.
-pub type ProgressListener = Arc<dyn Fn(TrainEvent) + Send + Sync>;
+pub type ProgressListener = Arc<dyn Fn(ProgressEvent) + Send + Sync>;

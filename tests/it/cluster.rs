@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vatic::ml::fit::Progress;
-use vatic::{Engine, Session, SqlError, SqlState, TrainEvent, report};
+use vatic::{Engine, ProgressEvent, Session, SqlError, SqlState, report};
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -222,7 +222,7 @@ async fn another_attempt_goes_on_from_the_last_checkpoint() {
         .session
         .clone()
         .with_progress(Arc::new(move |event| {
-            if let TrainEvent::Training {
+            if let ProgressEvent::Training {
                 progress: Progress::Epoch(record),
                 ..
             } = event

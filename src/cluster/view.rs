@@ -1,0 +1,102 @@
+//! What a person sees of a cluster: its executors, its jobs, and how far a job is.
+
+use ballista_core::JobId;
+use ballista_core::serde::protobuf::task_status;
+use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
+use chrono::{DateTime, Utc};
+
+use super::Cluster;
+use crate::train::ProgressEvent;
+
+/// An executor that has joined.
+#[derive(Debug, Clone)]
+pub(crate) struct ExecutorView {
+    pub(crate) id: String,
+    pub(crate) address: String,
+    pub(crate) slots: u64,
+    pub(crate) free_slots: u64,
+    pub(crate) last_seen: Option<DateTime<Utc>>,
+}
+
+/// A job that runs.
+#[derive(Debug, Clone)]
+pub(crate) struct JobView {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) started_at: Option<DateTime<Utc>>,
+    pub(crate) stages: u64,
+    pub(crate) stages_done: u64,
+    pub(crate) tasks_running: u64,
+}
+
+impl Cluster {
+    /// Every executor, by id.
+    pub(crate) async fn executors(&self) -> Vec<ExecutorView> {
+        let manager = &self.scheduler.state.executor_manager;
+        // The state is in memory, so there is nothing to fail.
+        let known = manager.get_executors_state().await.unwrap_or_default();
+        let jobs = self.scheduler.state.task_manager.get_running_job_cache();
+        let slots = self.gang.free(&jobs).await;
+        let mut executors: Vec<ExecutorView> = known
+            .into_iter()
+            .map(|(executor, last_seen, _)| {
+                let (slots, free_slots) = slots.get(&executor.id).copied().unwrap_or_default();
+                ExecutorView {
+                    address: format!("{}:{}", executor.host, executor.port),
+                    id: executor.id,
+                    slots: slots.into(),
+                    free_slots: free_slots.into(),
+                    last_seen: last_seen
+                        .and_then(|at| DateTime::from_timestamp(at.as_secs() as i64, 0)),
+                }
+            })
+            .collect();
+        executors.sort_by(|left, right| left.id.cmp(&right.id));
+        executors
+    }
+
+    /// Every job that runs, the oldest first.
+    pub(crate) async fn jobs(&self) -> Vec<JobView> {
+        let mut jobs = Vec::new();
+        let running = self.scheduler.state.task_manager.get_running_job_cache();
+        for (id, info) in running.iter() {
+            let graph = info.execution_graph.read().await;
+            jobs.push(JobView {
+                id: id.to_string(),
+                name: graph.job_name().to_owned(),
+                started_at: DateTime::from_timestamp_millis(graph.start_time() as i64),
+                stages: graph.stages().len() as u64,
+                stages_done: graph.completed_stages() as u64,
+                tasks_running: graph.running_tasks().len() as u64,
+            });
+        }
+        jobs.sort_by(|left, right| (left.started_at, &left.id).cmp(&(right.started_at, &right.id)));
+        jobs
+    }
+
+    /// How far a job is, if it runs.
+    pub(super) async fn progress(&self, id: &JobId) -> Option<ProgressEvent> {
+        let jobs = self.scheduler.state.task_manager.get_running_job_cache();
+        let graph = jobs.get(id)?.execution_graph.read().await;
+        let (mut tasks, mut tasks_done) = (0, 0);
+        for stage in graph.stages().values() {
+            if let ExecutionStage::Running(stage) = stage {
+                tasks += stage.partitions;
+                tasks_done += stage.task_infos.iter().map(partitions_done).sum::<usize>();
+            }
+        }
+        Some(ProgressEvent::Stages {
+            stages: graph.stages().len(),
+            stages_done: graph.completed_stages(),
+            tasks,
+            tasks_done,
+        })
+    }
+}
+
+fn partitions_done(task: &TaskInfo) -> usize {
+    match task.task_status {
+        task_status::Status::Successful(_) => task.global_input_partition_ids.len(),
+        _ => 0,
+    }
+}
