@@ -30,7 +30,9 @@ TRAIN_BATCH = 2_048
 EPOCHS = 2
 LEARN_RATE = 0.001
 FLOPS_FORWARD = 2 * (32 * 256 + 256 * 128 + 128 * 2)
-BENCHMARKS = ["predict", "train", "memory", "start", "small"]
+BENCHMARKS = ["predict", "train", "memory", "start", "small", "cluster"]
+CLUSTER_ADDRESS = "127.0.0.1:46100"
+TASKS = 2_000
 
 
 def parse():
@@ -125,12 +127,12 @@ def run(command, **options):
 
 
 class Vatic:
-    def __init__(self, binary, data_dir):
-        self.binary, self.data_dir = str(binary), str(data_dir)
+    def __init__(self, binary, data_dir, *flags):
+        self.binary, self.data_dir, self.flags = str(binary), str(data_dir), flags
 
     def sql(self, *statements, form="csv"):
         """Runs statements in one process; returns output, seconds of each, seconds in all and peak memory."""
-        command = [self.binary, "--no-rc", "--data-dir", self.data_dir, "--format", form, "--timing"]
+        command = [self.binary, "--no-rc", "--data-dir", self.data_dir, "--format", form, "--timing", *self.flags]
         script = "\n".join(statement + ";" for statement in statements)
         with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
             file.write(script)
@@ -394,6 +396,83 @@ def bench_small(context):
     return [line("predict of one row", times[1:], [], None, None, None)], [
         f"predict of one row: p99 {spread[98] * 1000:.2f} ms"
     ]
+
+
+def bench_cluster(context):
+    """Two executors of one core each beside one process with two workers."""
+    data, work = context["data"], context["work"]
+    binary = context["vatic"].binary
+    many = make_tasks(work)
+    executors = [
+        subprocess.Popen(
+            ["taskset", "-c", str(core), binary, "executor", "--scheduler", CLUSTER_ADDRESS, "--slots", "1"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for core in range(2)
+    ]
+    output = work / "out-vatic"
+    names = ["predict", "train", "a training of 100 rows", f"{TASKS} tasks of 1,000 rows"]
+    seconds = {side: {name: [] for name in names} for side in ["cluster", "embedded"]}
+    memory = {"cluster": 0, "embedded": 0}
+    answers = {}
+    train = f"SELECT {COLUMNS}, label FROM rows"
+    small = "model_type = 'dnn_classifier', epochs = 1"
+    try:
+        for _ in range(context["rounds"]):
+            for side, flags in [("cluster", ["--cluster", CLUSTER_ADDRESS]), ("embedded", [])]:
+                directory = work / f"vatic-{side}"
+                shutil.rmtree(directory, ignore_errors=True)
+                shutil.rmtree(output, ignore_errors=True)
+                vatic = Vatic(binary, directory, *flags)
+                out, times, _, peak = vatic.sql(
+                    external("rows", data / "rows/"),
+                    external("many", f"{many}/"),
+                    f"TRAIN MODEL bench TARGET label OPTIONS ({small}, hidden_units = {HIDDEN}) AS {train} WHERE id < 20000",
+                    f"TRAIN MODEL tiny TARGET label OPTIONS ({small}) AS {train} WHERE id < 100",
+                    *[
+                        f"COPY (SELECT id, predicted_label FROM predict(bench, (SELECT id, {COLUMNS} FROM rows))) "
+                        f"TO '{output}/{attempt}/' STORED AS PARQUET"
+                        for attempt in range(3)
+                    ],
+                    f"TRAIN MODEL trained TARGET label OPTIONS ({network_options(', workers = 2')}) AS {train}",
+                    f"SET datafusion.execution.target_partitions = {TASKS}",
+                    "SELECT sum(x) FROM many",
+                    "SELECT sha256 FROM information_schema.model_versions WHERE model_name = 'trained'",
+                )
+                memory[side] = max(memory[side], peak)
+                of_side = seconds[side]
+                of_side["a training of 100 rows"].append(times[3])
+                of_side["predict"].append(min(times[4:7]))
+                of_side["train"].append(times[7])
+                of_side[f"{TASKS} tasks of 1,000 rows"].append(times[9])
+                answers[side] = out.split()[-1]
+    finally:
+        for executor in executors:
+            executor.kill()
+    assert answers["cluster"] == answers["embedded"], f"not the same weights: {answers}"
+    lines = [
+        line(f"cluster: {name}", seconds["cluster"][name], seconds["embedded"][name], None, None, "embedded")
+        for name in names
+    ]
+    tasks = statistics.median(seconds["cluster"][names[3]]) - statistics.median(seconds["embedded"][names[3]])
+    return lines, [
+        f"cluster: {tasks / TASKS * 1000:.2f} ms more a task than in one process",
+        f"cluster: memory of the engine's process at most {memory['cluster'] / 2**20:.0f} MB, "
+        f"of one process that does all {memory['embedded'] / 2**20:.0f} MB",
+        "cluster: the trained weights have the same SHA-256 as those of one process",
+    ]
+
+
+def make_tasks(work):
+    directory = work / f"tasks-{TASKS}"
+    if not (directory / f"{TASKS - 1}.parquet").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        for index in range(TASKS):
+            values = np.random.default_rng(index).standard_normal(1_000)
+            pq.write_table(pa.table({"x": values}), directory / f"{index}.parquet")
+    return directory
 
 
 # ---- results -------------------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 //! Crashes on purpose, so that tests can end a process at one point of a protocol. Not in release builds.
 //!
 //! `VATIC_FAULT=point:count:file` ends the process when it passes the point for the count-th time, unless the file is
-//! there, which it makes first: of many processes one ends, and the file proves that it did.
+//! there, which it makes first: of many processes one ends, and the file proves that it did. With `panic-` before the
+//! point only the thread panics.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 struct Fault {
     point: String,
+    panics: bool,
     count: u64,
     file: String,
     passed: AtomicU64,
@@ -16,8 +18,10 @@ struct Fault {
 static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
     let text = std::env::var("VATIC_FAULT").ok()?;
     let mut parts = text.splitn(3, ':');
+    let point = parts.next()?;
     Some(Fault {
-        point: parts.next()?.to_owned(),
+        point: point.trim_start_matches("panic-").to_owned(),
+        panics: point.starts_with("panic-"),
         count: parts.next()?.parse().ok()?,
         file: parts.next()?.to_owned(),
         passed: AtomicU64::new(0),
@@ -34,6 +38,9 @@ pub(crate) fn point(name: &str) {
     };
     let passed = fault.passed.fetch_add(1, Ordering::Relaxed) + 1;
     if passed == fault.count && std::fs::File::create_new(&fault.file).is_ok() {
-        std::process::abort();
+        match fault.panics {
+            true => panic!("on purpose"),
+            false => std::process::abort(),
+        }
     }
 }

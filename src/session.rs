@@ -143,6 +143,17 @@ impl Session {
         let (state, logical) = frame.into_parts();
         let state = self.for_cluster(state).await;
         let listener = self.progress.as_ref();
+        if let LogicalPlan::Analyze(analyze) = &logical {
+            let plan = state.create_physical_plan(&analyze.input).await?;
+            let plan = cluster.distribute(plan, state.config(), listener)?;
+            if let Some(described) = cluster.analyze(plan, state.task_ctx()).await? {
+                let (kinds, plans): (Vec<String>, Vec<String>) = described.into_iter().unzip();
+                let kinds: ArrayRef = Arc::new(StringArray::from(kinds));
+                let plans: ArrayRef = Arc::new(StringArray::from(plans));
+                let schema = Arc::clone(analyze.schema.inner());
+                return Ok(rows(RecordBatch::try_new(schema, vec![kinds, plans])?));
+            }
+        }
         let plan = state.create_physical_plan(&logical).await?;
         let plan = cluster.distribute(plan, state.config(), listener)?;
         let stream = execute_stream(plan, state.task_ctx())?;

@@ -325,7 +325,7 @@ fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// A plan on the executors. Its partitions are those of the plan's last stage.
-struct DistributedExec {
+pub(super) struct DistributedExec {
     jobs: Jobs,
     properties: Arc<PlanProperties>,
 }
@@ -419,6 +419,15 @@ impl DistributedExec {
             },
             properties: Arc::new(properties),
         }
+    }
+}
+
+impl DistributedExec {
+    /// The job that its rows came from.
+    pub(super) async fn job_id(&self) -> Result<JobId> {
+        let (_, running) = self.jobs.running(0);
+        let job = running.await.map_err(DataFusionError::Shared)?;
+        Ok(job.id.clone())
     }
 }
 

@@ -21,6 +21,7 @@
 //!
 //! Catalog, registry and results stay in the engine's process: what writes tables, files or versions runs there.
 
+mod analyze;
 mod backend;
 mod codec;
 mod collective;
@@ -37,6 +38,7 @@ use std::time::{Duration, Instant};
 
 use ballista_core::error::BallistaError;
 use ballista_core::extension::SessionConfigExt;
+use ballista_scheduler::cluster::JobState;
 use datafusion::common::DataFusionError;
 use datafusion::prelude::SessionConfig;
 use tokio::net::TcpListener;
@@ -60,6 +62,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// The scheduler in the engine's process, and what belongs to it.
 pub(crate) struct Cluster {
     scheduler: Scheduler,
+    job_state: Arc<dyn JobState>,
     gang: Arc<GangClusterState>,
     coordinator: Arc<Coordinator>,
     address: SocketAddr,
@@ -106,6 +109,7 @@ impl Cluster {
         let services = receiver.recv().map_err(ended)??;
         let Services {
             scheduler,
+            job_state,
             gang,
             coordinator,
             address,
@@ -113,6 +117,7 @@ impl Cluster {
         } = services;
         Ok(Self {
             scheduler,
+            job_state,
             gang,
             coordinator,
             address,
@@ -182,6 +187,7 @@ impl Drop for Cluster {
 /// What runs beside the engine.
 struct Services {
     scheduler: Scheduler,
+    job_state: Arc<dyn JobState>,
     gang: Arc<GangClusterState>,
     coordinator: Arc<Coordinator>,
     address: SocketAddr,
@@ -195,11 +201,14 @@ async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Services>
     let meeting_port = meeting.local_addr().map_err(failed_at(address))?.port();
     let coordinator = Arc::new(Coordinator::new());
     let gang = Arc::new(GangClusterState::new(Arc::clone(&coordinator)));
-    let (scheduler, serving) = scheduler::start(listener, Arc::clone(&gang)).await?;
+    let job_state = scheduler::job_state();
+    let started = scheduler::start(listener, Arc::clone(&gang), Arc::clone(&job_state));
+    let (scheduler, serving) = started.await?;
     handle.spawn(serving);
     handle.spawn(Arc::clone(&coordinator).serve(meeting));
     Ok(Services {
         scheduler,
+        job_state,
         gang,
         coordinator,
         address,

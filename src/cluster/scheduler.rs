@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ballista_core::extension::SessionConfigExt;
 use ballista_scheduler::cluster::memory::InMemoryJobState;
-use ballista_scheduler::cluster::{BallistaCluster, ClusterState};
+use ballista_scheduler::cluster::{BallistaCluster, ClusterState, JobState};
 use ballista_scheduler::config::SchedulerConfig;
 use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
 use ballista_scheduler::scheduler_server::{SchedulerServer, SessionBuilder};
@@ -38,10 +38,27 @@ pub(super) fn node_config() -> SessionConfig {
     config
 }
 
+/// What is known of jobs: in memory, for as long as this process lives.
+pub(super) fn job_state() -> Arc<dyn JobState> {
+    Arc::new(InMemoryJobState::new(
+        "vatic",
+        sessions(),
+        Arc::new(node_config),
+    ))
+}
+
+fn sessions() -> SessionBuilder {
+    Arc::new(|config| {
+        let builder = SessionStateBuilder::new().with_config(config);
+        Ok(builder.with_default_features().build())
+    })
+}
+
 /// A scheduler, and what serves it behind a listener.
 pub(super) async fn start(
     listener: TcpListener,
     state: Arc<GangClusterState>,
+    jobs: Arc<dyn JobState>,
 ) -> Result<(Scheduler, impl Future<Output = ()> + Send + 'static)> {
     let failed = |error: &dyn std::fmt::Display| {
         sql_err(
@@ -50,17 +67,14 @@ pub(super) async fn start(
         )
     };
     let address = listener.local_addr().map_err(|error| failed(&error))?;
-    let sessions: SessionBuilder = Arc::new(|config| {
-        let builder = SessionStateBuilder::new().with_config(config);
-        Ok(builder.with_default_features().build())
-    });
     let config = SchedulerConfig {
         // Executors report to this address, so it must be the one that they see.
         external_host: address.ip().to_string(),
+        scheduler_id: "vatic".into(),
         bind_host: address.ip().to_string(),
         bind_port: address.port(),
         override_physical_codec: Some(Arc::new(PlanCodec::default())),
-        override_session_builder: Some(Arc::clone(&sessions)),
+        override_session_builder: Some(sessions()),
         override_config_producer: Some(Arc::new(node_config)),
         executor_timeout_seconds: EXECUTOR_TIMEOUT_S,
         expire_dead_executor_interval_seconds: 1,
@@ -70,9 +84,8 @@ pub(super) async fn start(
         ..Default::default()
     };
     config.validate().map_err(|error| failed(&error))?;
-    let jobs = InMemoryJobState::new(&config.scheduler_id, sessions, Arc::new(node_config));
     let state: Arc<dyn ClusterState> = state;
-    let cluster = BallistaCluster::new(state, Arc::new(jobs));
+    let cluster = BallistaCluster::new(state, jobs);
     let scheduler = create_scheduler(cluster, Arc::new(config)).await;
     let scheduler: Scheduler = scheduler.map_err(|error| failed(&error))?;
     let serving = start_grpc_service_with_listener(listener, scheduler.clone());

@@ -390,6 +390,91 @@ async fn bad_data_of_one_rank_ends_all_without_another_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_one_rank_ends_all_without_another_attempt() {
+    let cluster = Cluster::start_with(3, 1, Some(("panic-between-steps", 20))).await;
+    cluster.sql(IRIS).await.unwrap();
+    let train = TRAIN.replace("epochs", "workers = 3, epochs");
+    let began = Instant::now();
+    let error = cluster.sql(&train).await.unwrap_err();
+    assert!(cluster.fault_happened());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    let says = |text: &str| assert!(error.message.contains(text), "{error}");
+    says("worker ");
+    says("on purpose");
+    assert_eq!(cluster.weights().len(), 0, "no version");
+    // The executor lives on.
+    cluster.sql(&train).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranks_without_rows_and_with_one_train_with_the_others() {
+    let cluster = Cluster::start(3, 1).await;
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::builder()
+        .data_dir(directory.path())
+        .build()
+        .unwrap();
+    let alone = engine.session().unwrap();
+    for (index, rows) in [1, 2, 40, 100_000].into_iter().enumerate() {
+        let table = format!(
+            "CREATE TABLE t{index} AS SELECT value AS x, value % 7 AS y FROM generate_series(1, {rows})"
+        );
+        let train = format!(
+            "TRAIN MODEL m{index} TARGET y OPTIONS (model_type = 'dnn_regressor', epochs = 2, hidden_units = [8], \
+             data_split_method = 'none', workers = 3) AS SELECT x, y FROM t{index}"
+        );
+        for session in [&cluster.session, &alone] {
+            run(session, &table).await.unwrap();
+            run(session, &train).await.unwrap();
+        }
+    }
+    let (mut ours, mut theirs) = (cluster.weights(), weights(directory.path()));
+    ours.sort();
+    theirs.sort();
+    assert!(ours == theirs && ours.len() == 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_analyze_counts_on_the_executors() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster.sql(TRAIN).await.unwrap();
+    let query =
+        "EXPLAIN ANALYZE SELECT predicted_species, count(*) FROM predict(m, iris) GROUP BY 1";
+    let rows = cluster.sql(query).await.unwrap();
+    let text: Vec<&str> = rows[0]
+        .column(1)
+        .as_string::<i32>()
+        .iter()
+        .flatten()
+        .collect();
+    let predict = text[1]
+        .lines()
+        .find(|line| line.contains("PredictExec"))
+        .unwrap();
+    assert!(predict.contains("input_rows=150"), "{predict}");
+    let scan = text[1]
+        .lines()
+        .find(|line| line.contains("DataSourceExec"))
+        .unwrap();
+    assert!(scan.contains("output_rows=150"), "{scan}");
+    let kinds: Vec<&str> = rows[0]
+        .column(0)
+        .as_string::<i32>()
+        .iter()
+        .flatten()
+        .collect();
+    assert!(
+        kinds[1].contains("Stage 1: 1 tasks on 1 executors"),
+        "{kinds:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_statement_frees_its_slots() {
     let cluster = Cluster::start(2, 1).await;
     cluster.sql(IRIS).await.unwrap();

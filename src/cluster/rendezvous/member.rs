@@ -193,6 +193,7 @@ fn seat(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) ->
         collective: Box::new(collective),
         control,
         link: Box::new(RemoteLink {
+            rank,
             sender: Some(sender),
             task: Some(task),
             stop,
@@ -245,6 +246,7 @@ async fn tend(
 }
 
 struct RemoteLink {
+    rank: usize,
     sender: Option<mpsc::UnboundedSender<FromRank>>,
     task: Option<SpawnedTask<()>>,
     stop: Stop,
@@ -254,12 +256,21 @@ struct RemoteLink {
 impl Link for RemoteLink {
     async fn end(mut self: Box<Self>, result: Result<Option<&str>, &SqlError>) {
         let is_stopped = self.stop.cancelled.load(Ordering::Relaxed);
-        let is_peer = |error: &SqlError| error.message == vatic_ml::Error::Peer.to_string();
-        let error = result.err();
+        let error = result.err().cloned().map(|mut error| {
+            // An error of data says which row; one of ours must say where to look.
+            if error.state == SqlState::Internal {
+                error.message = format!("worker {}: {}", self.rank, error.message);
+            }
+            error
+        });
+        let is_peer =
+            |error: &SqlError| error.message.ends_with(&vatic_ml::Error::Peer.to_string());
         let end = FromRank::End {
             result: result.ok().flatten().map(str::to_owned),
-            error: error.cloned(),
-            is_consequence: error.is_some_and(|error| is_stopped || is_peer(error)),
+            is_consequence: error
+                .as_ref()
+                .is_some_and(|error| is_stopped || is_peer(error)),
+            error,
         };
         fault::point("before-vote");
         if let Some(sender) = self.sender.take() {
