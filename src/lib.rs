@@ -35,6 +35,15 @@ pub use session::Session;
 pub use train::{OPTIONS, ProgressEvent, ProgressListener};
 pub use vatic_ml as ml;
 
+/// Seconds of each of so many sums of `elements` f32 over the loopback device; for `benchmarks/all_reduce.rs` only.
+///
+/// # Errors
+/// If the ranks cannot connect.
+#[doc(hidden)]
+pub fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> Result<Vec<f64>> {
+    cluster::time_all_reduce(ranks, elements, rounds)
+}
+
 /// The statements of a script, cut at semicolons that are not in strings or comments.
 pub fn statements(script: &str) -> impl Iterator<Item = &str> {
     sql::script::split(script)

@@ -26,8 +26,6 @@ const RUN_ID_BYTES: usize = 64;
 /// More than this is sent by a thread of its own: two ranks that send each other more than the system buffers, before
 /// either reads, would wait for ever.
 const INLINE_BYTES: usize = 16 << 10;
-/// What is announced beyond this is not a message of ours.
-const MESSAGE_BYTES_MAX: u64 = 1 << 36;
 
 /// One rank's connections to the others.
 #[derive(Debug)]
@@ -110,24 +108,24 @@ impl TcpCollective {
         Breaker(self.peers.iter().flatten().map(Arc::clone).collect())
     }
 
-    /// Sends each other rank its message, a list of slices, and takes theirs.
+    /// Sends each other rank its message, a list of slices, while `take` reads theirs, in the order of ranks.
     fn exchange<'a>(
         &self,
         message_for: impl Fn(usize) -> Vec<&'a [u8]>,
-    ) -> Result<Vec<Option<Vec<u8>>>> {
+        mut take: impl FnMut(usize, Incoming<'_>) -> Result<()>,
+    ) -> Result<()> {
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         *round += 1;
-        let header = |length: usize| Header {
-            round: *round,
-            length: length as u64,
-        };
-        std::thread::scope(|scope| {
+        let exchanged = std::thread::scope(|scope| {
             let mut sending = Vec::new();
             for (rank, peer) in self.peers.iter().enumerate() {
                 let Some(peer) = peer else { continue };
                 let message = message_for(rank);
-                let length = message.iter().map(|slice| slice.len()).sum();
-                let header = header(length);
+                let length: usize = message.iter().map(|slice| slice.len()).sum();
+                let header = Header {
+                    round: *round,
+                    length: length as u64,
+                };
                 let send = move || send(peer, &header, &message);
                 if length <= INLINE_BYTES {
                     send()?;
@@ -136,20 +134,18 @@ impl TcpCollective {
                 }
             }
             fault::point("reduce");
-            let mut received = Vec::with_capacity(self.world_size);
-            for peer in &self.peers {
-                received.push(match peer {
-                    Some(peer) => Some(receive(peer, *round)?),
-                    None => None,
-                });
+            for (rank, peer) in self.peers.iter().enumerate() {
+                if let Some(peer) = peer {
+                    take(rank, Incoming::announced(peer, *round)?)?;
+                }
             }
             for thread in sending {
                 thread.join().map_err(|_| Error::Peer)??;
             }
-            Ok(received)
-        })
+            Ok(())
+        });
         // What is wrong with a connection is that the other side is gone; the coordinator knows why.
-        .map_err(|error: Error| match error {
+        exchanged.map_err(|error: Error| match error {
             Error::Io(_) => Error::Peer,
             other => other,
         })
@@ -178,47 +174,39 @@ impl TcpCollective {
                 tree_sum(&parts)
             })
             .collect();
+        drop(buffers);
         if self.world_size == 1 {
             return branches.into_iter().next().ok_or_else(out_of_step);
         }
         let part =
             |rank: usize| length * rank / self.world_size..length * (rank + 1) / self.world_size;
-        let messages = self.exchange(|rank| {
-            branches
-                .iter()
-                .map(|branch| bytemuck::cast_slice(&branch[part(rank)]))
-                .collect()
-        })?;
         let ours = part(self.rank);
-        let mut known: BTreeMap<usize, (usize, Vec<T>)> = BTreeMap::new();
-        for (rank, message) in messages.iter().enumerate() {
-            let theirs = self.branches_of(rank);
-            for (index, at) in theirs.iter().enumerate() {
-                let values = match message {
-                    None => branches[index][ours.clone()].to_vec(),
-                    Some(bytes) => {
-                        let size = ours.len() * size_of::<T>();
-                        if bytes.len() != size * theirs.len() {
-                            return Err(out_of_step());
-                        }
-                        values(&bytes[size * index..size * (index + 1)])
-                    }
-                };
+        let mut known: BTreeMap<usize, (usize, Vec<T>)> = self
+            .branches_of(self.rank)
+            .into_iter()
+            .zip(&branches)
+            .map(|(at, branch)| (at.start, (at.end, branch[ours.clone()].to_vec())))
+            .collect();
+        let message_for = |rank: usize| {
+            let slices = branches.iter().map(|branch| &branch[part(rank)]);
+            slices.map(bytemuck::cast_slice).collect()
+        };
+        self.exchange(message_for, |rank, mut incoming| {
+            for at in self.branches_of(rank) {
+                let mut values = vec![T::zeroed(); ours.len()];
+                incoming.read(bytemuck::cast_slice_mut(&mut values))?;
                 known.insert(at.start, (at.end, values));
             }
-        }
+            incoming.end()
+        })?;
         let sum = grow(0..self.shards, &mut known).ok_or_else(out_of_step)?;
-        let sums = self.exchange(|_| vec![bytemuck::cast_slice(&sum)])?;
-        let mut total = Vec::with_capacity(length);
-        for (rank, message) in sums.iter().enumerate() {
-            match message {
-                None => total.extend_from_slice(&sum),
-                Some(bytes) if bytes.len() == part(rank).len() * size_of::<T>() => {
-                    total.extend(values::<T>(bytes));
-                }
-                Some(_) => return Err(out_of_step()),
-            }
-        }
+        let mut total = vec![T::zeroed(); length];
+        total[ours].copy_from_slice(&sum);
+        let message_for = |_| vec![bytemuck::cast_slice(&sum)];
+        self.exchange(message_for, |rank, mut incoming| {
+            incoming.read(bytemuck::cast_slice_mut(&mut total[part(rank)]))?;
+            incoming.end()
+        })?;
         Ok(total)
     }
 
@@ -259,14 +247,11 @@ fn grow<T: Copy + Add<Output = T>>(
         return None;
     }
     let (left, right) = branch(range);
-    let (left, right) = (grow(left, known)?, grow(right, known)?);
-    Some(tree_sum(&[&left, &right]))
-}
-
-fn values<T: Pod>(bytes: &[u8]) -> Vec<T> {
-    let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
-    bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
-    values
+    let (mut left, right) = (grow(left, known)?, grow(right, known)?);
+    for (sum, value) in left.iter_mut().zip(right) {
+        *sum = *sum + value;
+    }
+    Some(left)
 }
 
 fn out_of_step() -> Error {
@@ -332,18 +317,49 @@ fn send(mut peer: &TcpStream, header: &Header, message: &[&[u8]]) -> Result<()> 
     Ok(())
 }
 
-fn receive(mut peer: &TcpStream, round: u64) -> Result<Vec<u8>> {
-    let mut header = Header::zeroed();
-    peer.read_exact(bytemuck::bytes_of_mut(&mut header))?;
-    if header.round != round || header.length > MESSAGE_BYTES_MAX {
-        return Err(out_of_step());
+/// A message that is being read.
+struct Incoming<'a> {
+    peer: &'a TcpStream,
+    left: u64,
+}
+
+impl<'a> Incoming<'a> {
+    /// The next message of a rank, which must be of this round.
+    fn announced(mut peer: &'a TcpStream, round: u64) -> Result<Self> {
+        let mut header = Header::zeroed();
+        peer.read_exact(bytemuck::bytes_of_mut(&mut header))?;
+        if header.round != round {
+            return Err(out_of_step());
+        }
+        let left = header.length;
+        Ok(Self { peer, left })
     }
-    let mut message = Vec::new();
-    // The length is what another process says: memory is taken as it comes.
-    let read = peer.take(header.length).read_to_end(&mut message)?;
-    match read as u64 == header.length {
-        true => Ok(message),
-        false => Err(Error::Peer),
+
+    fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(out_of_step)?;
+        self.peer.read_exact(bytes)?;
+        Ok(())
+    }
+
+    fn read_all(self) -> Result<Vec<u8>> {
+        let mut message = Vec::new();
+        // The length is what another process says: memory is taken as it comes.
+        let read = self.peer.take(self.left).read_to_end(&mut message)?;
+        match read as u64 == self.left {
+            true => Ok(message),
+            false => Err(Error::Peer),
+        }
+    }
+
+    /// Nothing may be left.
+    fn end(self) -> Result<()> {
+        match self.left {
+            0 => Ok(()),
+            _ => Err(out_of_step()),
+        }
     }
 }
 
@@ -357,15 +373,21 @@ impl Collective for TcpCollective {
     }
 
     fn barrier(&self) -> Result<()> {
-        self.exchange(|_| Vec::new()).map(|_| ())
+        self.exchange(|_| Vec::new(), |_, incoming| incoming.end())
     }
 
     fn all_gather(&self, message: Vec<u8>) -> Result<Vec<Arc<Vec<u8>>>> {
-        let received = self.exchange(|_| vec![&message[..]])?;
-        Ok(received
-            .into_iter()
-            .map(|theirs| Arc::new(theirs.unwrap_or_else(|| message.clone())))
-            .collect())
+        let mut gathered = Vec::with_capacity(self.world_size);
+        let message = Arc::new(message);
+        gathered.resize(self.world_size, Arc::clone(&message));
+        self.exchange(
+            |_| vec![&message[..]],
+            |rank, incoming| {
+                gathered[rank] = Arc::new(incoming.read_all()?);
+                Ok(())
+            },
+        )?;
+        Ok(gathered)
     }
 
     fn all_reduce_f32(&self, shards: ShardBuffers<f32>) -> Result<Vec<f32>> {
@@ -383,6 +405,43 @@ impl Drop for TcpCollective {
         // The others must not wait for a rank that is gone, whoever else holds its connections.
         self.breaker().disconnect();
     }
+}
+
+/// Sums of so many `f32` in as many ranks over the loopback device: seconds of each, after one that is not counted.
+pub(super) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> Result<Vec<f64>> {
+    let listeners = (0..ranks).map(|_| TcpListener::bind("127.0.0.1:0"));
+    let listeners: Vec<TcpListener> = listeners.collect::<std::io::Result<_>>()?;
+    let addresses = listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.to_string()));
+    let addresses: Vec<String> = addresses.collect::<std::io::Result<_>>()?;
+    let work = |rank: usize, listener: &TcpListener| {
+        let shards = ranks;
+        let ours = TcpCollective::connect("benchmark", rank, &addresses, shards, listener)?;
+        let mut seconds = Vec::new();
+        for _ in 0..=rounds {
+            let buffers = vec![(rank, vec![1.0f32; elements])];
+            ours.barrier()?;
+            let began = Instant::now();
+            ours.all_reduce_f32(buffers)?;
+            ours.barrier()?;
+            seconds.push(began.elapsed().as_secs_f64());
+        }
+        Ok(seconds[1..].to_vec())
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = listeners
+            .iter()
+            .enumerate()
+            .map(|(rank, listener)| scope.spawn(move || work(rank, listener)))
+            .collect();
+        let seconds = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err(Error::Peer)));
+        let seconds: Result<Vec<Vec<f64>>> = seconds.collect();
+        seconds?.into_iter().next().ok_or(Error::Peer)
+    })
 }
 
 #[cfg(test)]

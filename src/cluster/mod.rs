@@ -52,7 +52,9 @@ pub(crate) use view::{ExecutorView, JobView};
 use self::gang::GangClusterState;
 use self::rendezvous::Coordinator;
 use self::scheduler::Scheduler;
-use crate::error::{Result, SqlError, SqlState, error_from_text, error_to_text, report, sql_err};
+use crate::error::{
+    Result, SqlError, SqlState, error_from_text, error_to_text, ml_err, report, sql_err,
+};
 use crate::train::{ProgressEvent, ProgressListener};
 
 /// Ballista's own recommendation for threads that plan.
@@ -240,6 +242,11 @@ async fn meeting_listener(scheduler: SocketAddr) -> Result<TcpListener> {
 
 fn failed_at(address: SocketAddr) -> impl Fn(std::io::Error) -> DataFusionError {
     move |error| sql_err(SqlState::Io, format!("listening at {address}: {error}"))
+}
+
+/// See `benchmarks/all_reduce.rs`.
+pub(crate) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> Result<Vec<f64>> {
+    collective::time_all_reduce(ranks, elements, rounds).map_err(ml_err)
 }
 
 /// What a session's settings begin with on a cluster: what Ballista cannot carry from stage to stage is off.
