@@ -455,13 +455,40 @@ def bench_cluster(context):
         line(f"cluster: {name}", seconds["cluster"][name], seconds["embedded"][name], None, None, "embedded")
         for name in names
     ]
+    notes = all_reduce(binary)
     tasks = statistics.median(seconds["cluster"][names[3]]) - statistics.median(seconds["embedded"][names[3]])
     return lines, [
         f"cluster: {tasks / TASKS * 1000:.2f} ms more a task than in one process",
         f"cluster: memory of the engine's process at most {memory['cluster'] / 2**20:.0f} MB, "
         f"of one process that does all {memory['embedded'] / 2**20:.0f} MB",
         "cluster: the trained weights have the same SHA-256 as those of one process",
+        *notes,
     ]
+
+
+def all_reduce(binary):
+    """Sums of 100 MB of f32 between ranks of this machine, beside one stream of iperf3 over the loopback device."""
+    try:
+        server = subprocess.Popen(
+            ["iperf3", "-s", "-1", "-p", "52017", "-B", "127.0.0.1"], stdout=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        return ["cluster: iperf3 is not there, so the all-reduce is not measured (Debian: apt install iperf3)"]
+    time.sleep(0.5)
+    out, *_ = run(["iperf3", "-c", "127.0.0.1", "-p", "52017", "-t", "3", "-J"])
+    server.wait()
+    rate = json.loads(out)["end"]["sum_received"]["bits_per_second"] / 8
+    notes = [f"cluster: iperf3 moves {rate / 1e9:.2f} GB/s over the loopback device"]
+    for ranks in [2, 4, 8]:
+        out, *_ = run([binary, "all-reduce", str(ranks)])
+        seconds = statistics.median(map(float, out.split()))
+        # Each rank sends each other one its part twice: to be summed, and summed.
+        ours = 2 * 100e6 * (ranks - 1) / seconds
+        notes.append(
+            f"cluster: all-reduce of 100 MB of f32, {ranks} ranks: {seconds * 1000:.0f} ms, {ours / 1e9:.2f} GB/s moved, "
+            f"{ours / rate:.0%} of iperf3"
+        )
+    return notes
 
 
 def make_tasks(work):

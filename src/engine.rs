@@ -15,7 +15,7 @@ use vatic_ml::model::ModelType;
 use crate::catalog::Catalog;
 use crate::cluster::Cluster;
 use crate::data_dir::DataDir;
-use crate::error::Result;
+use crate::error::{Result, SqlState, sql_err};
 use crate::extension::EXTENSIONS;
 use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};
@@ -175,6 +175,18 @@ impl Engine {
             Some(cluster) => cluster.slots_now().await,
             None => 0,
         }
+    }
+
+    /// Answers Prometheus at this address, `host:port`, and returns it; port 0 picks one.
+    ///
+    /// # Errors
+    /// If there is no cluster, or the address is taken.
+    pub fn serve_metrics(&self, address: &str) -> Result<SocketAddr> {
+        let none = || {
+            let message = "metrics are those of a cluster; start one with --cluster";
+            sql_err(SqlState::InvalidParameter, message)
+        };
+        self.cluster().ok_or_else(none)?.serve_metrics(address)
     }
 
     pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {

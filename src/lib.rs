@@ -35,7 +35,7 @@ pub use session::Session;
 pub use train::{OPTIONS, ProgressEvent, ProgressListener};
 pub use vatic_ml as ml;
 
-/// Seconds of each of so many sums of `elements` f32 over the loopback device; for `benchmarks/all_reduce.rs` only.
+/// Seconds of each of so many sums of `elements` f32 over the loopback device; for `benchmarks/bench.py` only.
 ///
 /// # Errors
 /// If the ranks cannot connect.

@@ -113,6 +113,9 @@ struct Arguments {
     /// Leave the work to executors, which find their scheduler here.
     #[arg(long, value_name = "HOST:PORT")]
     cluster: Option<String>,
+    /// Answer Prometheus here, about the cluster.
+    #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
+    metrics: Option<String>,
 }
 
 /// What else this program can be.
@@ -120,6 +123,12 @@ struct Arguments {
 enum Role {
     /// Work for the engine of another process, started with --cluster.
     Executor(Executor),
+    /// For benchmarks/bench.py: prints the seconds of sums of 100 MB of f32 between ranks on this machine.
+    #[command(hide = true)]
+    AllReduce {
+        /// How many ranks.
+        ranks: usize,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -184,8 +193,13 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
+    // An executor has nobody to answer, so what it does goes to its log.
+    let default = match arguments.role {
+        Some(Role::Executor(_)) => "vatic=info",
+        Some(Role::AllReduce { .. }) | None => "off",
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -194,6 +208,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a bug")));
     let result = match &arguments.role {
         Some(Role::Executor(executor)) => run_executor(executor),
+        Some(Role::AllReduce { ranks }) => all_reduce(*ranks),
         None => run(&arguments, sources(&arguments, &matches)),
     };
     match result {
@@ -217,6 +232,13 @@ fn run_executor(executor: &Executor) -> anyhow::Result<Exit> {
         listen: executor.listen.clone(),
         work_dir: executor.work_dir.clone(),
     })?;
+    Ok(Exit::Success)
+}
+
+fn all_reduce(ranks: usize) -> anyhow::Result<Exit> {
+    for seconds in vatic::time_all_reduce(ranks, 25_000_000, 7)? {
+        writeln!(std::io::stdout(), "{seconds:.6}")?;
+    }
     Ok(Exit::Success)
 }
 
@@ -244,6 +266,9 @@ fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
             .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
     }
     let engine = builder.build()?;
+    if let Some(address) = &arguments.metrics {
+        engine.serve_metrics(address)?;
+    }
     if let Some(address) = engine.cluster_address()
         && !arguments.quiet
     {

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::source::DataSourceExec;
@@ -90,6 +92,11 @@ impl Cluster {
         }
     }
 
+    /// Whether the ranks of a training can read their rows on executors.
+    pub(crate) fn takes(&self, plan: &Arc<dyn ExecutionPlan>) -> bool {
+        travels(plan)
+    }
+
     /// Runs all ranks of a training, and returns what rank 0 said.
     pub(crate) async fn train(
         self: &Arc<Self>,
@@ -112,12 +119,12 @@ impl Cluster {
         // One rank a task.
         options.set("ballista.scheduler.max_partitions_per_task", "1")?;
         let name = format!("train {}", task.model);
-        let running = self.run(plan, &config, &name, None);
+        let running = self.run(plan, &config, &name, listener.as_ref());
         tokio::pin!(running);
         let finished = tokio::select! {
             result = &mut running => Some(result.map(|_| ())),
             // Waiting for slots that are gone would last for ever.
-            () = self.shrunk(task, listener.as_ref()) => return Err(TrainingFailure::Lost("executors left".into())),
+            () = self.shrunk(task, &name, listener.as_ref()) => return Err(TrainingFailure::Lost("executors left".into())),
             // Ballista may hear of it later, or never.
             _ = opened.outcome() => None,
         };
@@ -135,6 +142,7 @@ impl Cluster {
             }
             (Some(Outcome::Failed(error)), _) => Err(TrainingFailure::Error(error.into())),
             (Some(Outcome::Lost(what)), _) => {
+                self.counters.attempts_lost.fetch_add(1, Ordering::Relaxed);
                 opened.emptied().await;
                 Err(TrainingFailure::Lost(what))
             }
@@ -151,7 +159,7 @@ impl Cluster {
     }
 
     /// Tells of a training that waits for slots; returns when it needs more than there are.
-    async fn shrunk(&self, task: &TrainTask, listener: Option<&ProgressListener>) {
+    async fn shrunk(&self, task: &TrainTask, name: &str, listener: Option<&ProgressListener>) {
         loop {
             tokio::time::sleep(LOOK).await;
             if !self.coordinator.is_joining(&task.run_id) {
@@ -160,10 +168,15 @@ impl Cluster {
             if self.gang.slots().await < task.workers {
                 return;
             }
-            let jobs = self.scheduler.state.task_manager.get_running_job_cache();
-            let free = self.gang.free(&jobs).await;
-            let free: u32 = free.values().map(|(_, free)| free).sum();
+            let executors = self.executors().await;
+            let free: u64 = executors.iter().map(|executor| executor.free_slots).sum();
+            let jobs = self.jobs().await;
+            // While its query runs, that is what is shown.
+            let is_idle = jobs
+                .iter()
+                .all(|job| job.name != name || job.tasks_running == 0);
             if let Some(listener) = listener
+                && is_idle
                 && (free as usize) < task.workers
             {
                 let what = format!("{} free slots, {free} are", task.workers);
@@ -254,12 +267,19 @@ impl Cluster {
                     if let Err(error) = self.scheduler.cancel_job(id.clone()).await {
                         tracing::warn!(job = %id, %error, "a job cannot be cancelled");
                     }
+                    self.counters.jobs_cancelled.fetch_add(1, Ordering::Relaxed);
                     break Err(sql_err(SqlState::Cancelled, "the statement was cancelled"));
                 }
             };
             match status.and_then(|status| status.status) {
-                Some(job_status::Status::Successful(job)) => break Ok((id.clone(), job)),
-                Some(job_status::Status::Failed(job)) => break Err(job_err(&job.error)),
+                Some(job_status::Status::Successful(job)) => {
+                    self.counters.jobs_succeeded.fetch_add(1, Ordering::Relaxed);
+                    break Ok((id.clone(), job));
+                }
+                Some(job_status::Status::Failed(job)) => {
+                    self.counters.jobs_failed.fetch_add(1, Ordering::Relaxed);
+                    break Err(job_err(&job.error));
+                }
                 Some(job_status::Status::Running(_)) => is_running = true,
                 Some(job_status::Status::Queued(_)) => {}
                 None => break Err(sql_err(SqlState::Internal, "the scheduler lost a job")),
@@ -298,10 +318,12 @@ impl From<DataFusionError> for TrainingFailure {
 
 /// Whether rows come from files, of which there may be many.
 fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let is_scan = plan.downcast_ref::<DataSourceExec>().is_some_and(|source| {
-        (source.data_source().as_ref() as &dyn std::any::Any).is::<FileScanConfig>()
-    });
-    is_scan || plan.children().into_iter().any(reads_files)
+    is_source::<FileScanConfig>(plan) || plan.children().into_iter().any(reads_files)
+}
+
+fn is_source<T: std::any::Any>(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<DataSourceExec>()
+        .is_some_and(|exec| (exec.data_source().as_ref() as &dyn std::any::Any).is::<T>())
 }
 
 /// Whether an operator's place is in the engine's process, with its input on the executors: it writes, or brings
@@ -314,7 +336,7 @@ fn stays(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// Whether every operator can be written as bytes. Some exist in this process only: system tables, EXPLAIN.
 fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    if matches!(plan.name(), "ExplainExec" | "AnalyzeExec") {
+    if matches!(plan.name(), "ExplainExec" | "AnalyzeExec") || !has_known_leaves(plan) {
         return false;
     }
     let encoded = PhysicalPlanNode::try_from_physical_plan(Arc::clone(plan), &PlanCodec::default());
@@ -322,6 +344,19 @@ fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
         tracing::debug!(%error, "a plan that stays in this process");
     }
     encoded.is_ok()
+}
+
+/// Whether the scheduler can give each task its part of the leaves. Of a leaf that it does not know it would give all
+/// partitions to every task.
+fn has_known_leaves(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    match plan.children().as_slice() {
+        [] => {
+            is_source::<FileScanConfig>(plan)
+                || is_source::<MemorySourceConfig>(plan)
+                || plan.output_partitioning().partition_count() == 1
+        }
+        inputs => inputs.iter().all(|input| has_known_leaves(input)),
+    }
 }
 
 /// A plan on the executors. Its partitions are those of the plan's last stage.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ballista_core::config::TaskSchedulingPolicy;
@@ -13,6 +13,7 @@ use ballista_executor::executor_server::TERMINATING;
 use datafusion::prelude::SessionConfig;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::codec::PlanCodec;
 use super::rendezvous::RemoteMeeting;
@@ -28,6 +29,8 @@ const HEARTBEAT_S: u64 = 2;
 /// One try to reach the scheduler; there are any number.
 const CONNECT_S: u16 = 5;
 const RETRY: Duration = Duration::from_secs(1);
+/// How long tasks may go on after a signal.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// How an executor is started.
 #[derive(Debug, Clone)]
@@ -55,6 +58,8 @@ pub fn run_executor(options: &ExecutorOptions) -> Result<()> {
 #[derive(Debug)]
 pub struct Executor {
     runtime: Option<Runtime>,
+    serving: Option<JoinHandle<()>>,
+    is_told_to_end: Arc<AtomicBool>,
 }
 
 impl Executor {
@@ -71,16 +76,28 @@ impl Executor {
             .enable_all()
             .build()
             .map_err(|error| io_err("executor", &error))?;
-        runtime.spawn(serve(node));
+        let is_told_to_end = Arc::new(AtomicBool::new(false));
+        let serving = runtime.spawn(serve(node, Arc::clone(&is_told_to_end)));
         Ok(Self {
             runtime: Some(runtime),
+            serving: Some(serving),
+            is_told_to_end,
         })
     }
 
-    fn wait(&self) {
-        if let Some(runtime) = &self.runtime {
-            runtime.block_on(told_to_end());
-        }
+    /// Waits for a signal, then for the executor to tell its scheduler and to finish its tasks, if they are short.
+    fn wait(mut self) {
+        let (Some(runtime), Some(serving)) = (&self.runtime, self.serving.take()) else {
+            return;
+        };
+        runtime.block_on(async {
+            told_to_end().await;
+            self.is_told_to_end.store(true, Ordering::Relaxed);
+            tracing::info!("told to end");
+            if tokio::time::timeout(DRAIN, serving).await.is_err() {
+                tracing::warn!("tasks are left behind");
+            }
+        });
     }
 }
 
@@ -94,19 +111,26 @@ impl Drop for Executor {
 
 /// Serves one connection to the scheduler after the other. A connection ends when the scheduler is lost, or gave the
 /// executor up; both may pass.
-async fn serve(node: Node) {
-    loop {
+async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) {
+    let scheduler = &node.scheduler;
+    let slots = node.slots;
+    tracing::info!(slots, "looking for the scheduler at {scheduler}");
+    while !is_told_to_end.load(Ordering::Relaxed) {
         let ended = match node.config() {
+            // It hears the signals too, and ends by itself.
             Ok(config) => start_executor_process(Arc::new(config))
                 .await
                 .map_err(|error| error.to_string()),
             Err(error) => Err(report(&error).message),
         };
-        if let Err(error) = ended {
-            tracing::warn!(error, "this executor is not connected");
+        match ended {
+            Ok(()) => tracing::info!("not connected to the scheduler any more"),
+            Err(error) => tracing::warn!(error, "not connected to the scheduler at {scheduler}"),
         }
         TERMINATING.store(false, Ordering::Release);
-        tokio::time::sleep(RETRY).await;
+        if !is_told_to_end.load(Ordering::Relaxed) {
+            tokio::time::sleep(RETRY).await;
+        }
     }
 }
 
@@ -131,7 +155,8 @@ async fn told_to_end() {
 
 /// What an executor keeps over its connections to the scheduler.
 struct Node {
-    scheduler: SocketAddr,
+    /// A name may mean another machine later, so it is looked up again for each connection.
+    scheduler: String,
     listen: SocketAddr,
     slots: usize,
     work_dir: PathBuf,
@@ -142,6 +167,11 @@ struct Node {
 
 impl Node {
     fn try_new(options: &ExecutorOptions) -> Result<Self> {
+        let has_port = |(_, port): (&str, &str)| port.parse::<u16>().is_ok();
+        if !options.scheduler.rsplit_once(':').is_some_and(has_port) {
+            let message = format!("--scheduler {} is not host:port", options.scheduler);
+            return Err(sql_err(SqlState::InvalidParameter, message));
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let slots = options.slots.unwrap_or(cores).max(1);
         let failed = |error: std::io::Error| io_err("work directory", &error);
@@ -160,7 +190,7 @@ impl Node {
             }
         };
         Ok(Self {
-            scheduler: resolve(&options.scheduler)?,
+            scheduler: options.scheduler.clone(),
             listen: resolve(&options.listen)?,
             slots,
             work_dir,
@@ -172,13 +202,14 @@ impl Node {
 
     /// A connection's configuration. Its id and directory are new: the scheduler may still know the last one.
     fn config(&self) -> Result<ExecutorProcessConfig> {
+        let scheduler = resolve(&self.scheduler)?;
         let id = format!("executor-{}", uuid::Uuid::new_v4());
         let work_dir = self.work_dir.join(&id);
         std::fs::create_dir_all(&work_dir).map_err(|error| io_err("work directory", &error))?;
         let (port, grpc_port) = self.ports()?;
         let ip = self.listen.ip();
         let meetings = Arc::new(Meetings(Arc::new(RemoteMeeting {
-            host: self.scheduler.ip().to_string(),
+            host: scheduler.ip().to_string(),
         })));
         let runtime = Arc::clone(&self.runtime);
         let session = move || -> SessionConfig {
@@ -193,8 +224,8 @@ impl Node {
             external_host: Some(ip.to_string()).filter(|_| !ip.is_unspecified()),
             port,
             grpc_port,
-            scheduler_host: self.scheduler.ip().to_string(),
-            scheduler_port: self.scheduler.port(),
+            scheduler_host: scheduler.ip().to_string(),
+            scheduler_port: scheduler.port(),
             scheduler_connect_timeout_seconds: CONNECT_S,
             vcores: self.slots,
             task_scheduling_policy: TaskSchedulingPolicy::PushStaged,

@@ -27,6 +27,7 @@ mod codec;
 mod collective;
 mod executor;
 mod gang;
+mod metrics;
 mod rendezvous;
 mod scheduler;
 mod task;
@@ -50,6 +51,7 @@ pub(crate) use backend::TrainingFailure;
 pub(crate) use view::{ExecutorView, JobView};
 
 use self::gang::GangClusterState;
+use self::metrics::Counters;
 use self::rendezvous::Coordinator;
 use self::scheduler::Scheduler;
 use crate::error::{
@@ -69,6 +71,7 @@ pub(crate) struct Cluster {
     coordinator: Arc<Coordinator>,
     address: SocketAddr,
     meeting_port: u16,
+    counters: Counters,
     runtime: Option<Runtime>,
 }
 
@@ -124,6 +127,7 @@ impl Cluster {
             coordinator,
             address,
             meeting_port,
+            counters: Counters::default(),
             runtime: Some(runtime),
         })
     }
@@ -244,7 +248,7 @@ fn failed_at(address: SocketAddr) -> impl Fn(std::io::Error) -> DataFusionError 
     move |error| sql_err(SqlState::Io, format!("listening at {address}: {error}"))
 }
 
-/// See `benchmarks/all_reduce.rs`.
+/// See `benchmarks/bench.py`.
 pub(crate) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> Result<Vec<f64>> {
     collective::time_all_reduce(ranks, elements, rounds).map_err(ml_err)
 }

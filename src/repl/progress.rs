@@ -171,27 +171,18 @@ impl ProgressLine {
                     format!(", train loss {:.4}{eval}", record.train_loss);
                 self.draw(format!("{model}: {line}"), None);
             }
-            ProgressEvent::Waiting { what } => {
-                self.lock_loss(|loss| {
-                    if loss.is_empty() {
-                        loss.push(' ');
-                    }
-                });
-                self.draw(format!("waiting for {what}"), None);
-            }
+            ProgressEvent::Waiting { what } => self.set_stage(format!("waiting for {what}")),
             ProgressEvent::Stages {
                 stages,
                 stages_done,
                 tasks,
                 tasks_done,
             } => {
-                self.lock_loss(String::clear);
                 let stage = (stages_done + 1).min(*stages);
-                let message = match tasks {
+                self.set_stage(match tasks {
                     0 => format!("stage {stage} of {stages}"),
                     _ => format!("stage {stage} of {stages}, {tasks_done} of {tasks} tasks"),
-                };
-                *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = message;
+                });
             }
             ProgressEvent::Done => self.clear(),
         }
@@ -204,6 +195,10 @@ impl ProgressLine {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
+    }
+
+    fn set_stage(&self, stage: String) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 
     fn draw(&self, message: String, share: Option<f64>) {

@@ -191,13 +191,14 @@ async fn run_ranks(session: &Session, plan: &Planned) -> Result<RankResult, Trai
     let task = plan.ranks.task();
     let ranks = Arc::clone(&plan.ranks) as Arc<dyn ExecutionPlan>;
     let text = match session.engine().cluster() {
-        Some(cluster) => {
+        // Rows that exist in this process only are trained on here; the result is the same.
+        Some(cluster) if cluster.takes(&ranks) => {
             let config = session.context().copied_config();
             let listener = session.progress();
             let _done = listener.clone().map(Done);
             cluster.train(ranks, task, &config, listener).await?
         }
-        None => run_here(session, &ranks, task).await?,
+        _ => run_here(session, &ranks, task).await?,
     };
     serde_json::from_str(&text).map_err(|error| lost_result(&error.to_string()).into())
 }

@@ -13,7 +13,10 @@ use nix::unistd::Pid;
 use vatic::ml::fit::Progress;
 use vatic::{Engine, ProgressEvent, Session, SqlError, SqlState, report};
 
-const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(60);
+
+/// One cluster at a time: what is measured here are delays and idle processors.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A directory, an engine with a scheduler, and executors that are processes.
 struct Cluster {
@@ -22,6 +25,7 @@ struct Cluster {
     engine: Engine,
     executors: Vec<Child>,
     fault: Option<String>,
+    _alone: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Cluster {
@@ -31,6 +35,7 @@ impl Cluster {
 
     /// The executors end themselves at this point, of all of them one.
     async fn start_with(executors: usize, slots: usize, fault: Option<(&str, usize)>) -> Self {
+        let alone = ALONE.lock().await;
         let directory = tempfile::tempdir().unwrap();
         let engine = Engine::builder()
             .data_dir(directory.path().join("data"))
@@ -45,6 +50,7 @@ impl Cluster {
             engine,
             executors: Vec::new(),
             fault,
+            _alone: alone,
         };
         for _ in 0..executors {
             cluster.add(slots);
@@ -96,7 +102,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for executor in &mut self.executors {
-            executor.kill().unwrap();
+            // It may have ended.
+            let _ = executor.kill();
             executor.wait().unwrap();
         }
     }
@@ -439,6 +446,46 @@ async fn ranks_without_rows_and_with_one_train_with_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_is_told_to_end_leaves_at_once() {
+    let mut cluster = Cluster::start(2, 1).await;
+    cluster.signal(0, Signal::SIGTERM);
+    // Sooner than the scheduler would miss it.
+    cluster.wait_for_slots(1).await;
+    let status = cluster.executors[0].wait().unwrap();
+    assert!(status.success(), "{status}");
+    cluster.sql(IRIS).await.unwrap();
+    assert_eq!(cluster.count("SELECT count(id) FROM iris").await, 150);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_is_answered() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cluster = Cluster::start(2, 3).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster
+        .sql("SELECT sum(id) FROM iris WHERE id > 7")
+        .await
+        .unwrap();
+    let address = cluster.engine.serve_metrics("127.0.0.1:0").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    for line in [
+        "vatic_executors 2",
+        "vatic_slots 6",
+        "vatic_free_slots 6",
+        "vatic_jobs_total{outcome=\"succeeded\"} 1",
+    ] {
+        assert!(
+            answer.lines().any(|found| found == line),
+            "{line} in {answer}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explain_analyze_counts_on_the_executors() {
     let cluster = Cluster::start(2, 1).await;
     cluster.sql(IRIS).await.unwrap();
@@ -560,6 +607,7 @@ async fn when_every_executor_is_lost_a_query_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_engine_frees_its_executors_and_leaves_no_version() {
+    let _alone = ALONE.lock().await;
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let port = std::net::TcpListener::bind("127.0.0.1:0")
