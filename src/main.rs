@@ -203,6 +203,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     // The statement that panicked fails with an error of its own; what a developer needs goes to the log.
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a bug")));
