@@ -361,7 +361,7 @@ fn without_position(text: &str) -> String {
 }
 
 /// The nearest of `known` to `name`, if it is near enough to be a slip.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |candidate: &str| {
         strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())
     };

@@ -30,6 +30,8 @@ mod train;
 pub use cluster::{Executor, ExecutorOptions, run_executor};
 pub use config::VaticOptions;
 pub use engine::{Engine, EngineBuilder};
+#[doc(hidden)]
+pub use error::nearest;
 pub use error::{Position, Result, SQL_STATES, SqlError, SqlState, report};
 pub use session::Session;
 pub use train::{OPTIONS, ProgressEvent, ProgressListener};

@@ -1,5 +1,7 @@
 //! The command line of `vatic`.
 
+mod config_file;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -107,6 +109,9 @@ struct Arguments {
     /// A setting of the session; may be repeated.
     #[arg(long, value_name = "SETTING=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+    /// Flags that hold unless they are given here. [default: vatic/config.toml in the user's configuration folder]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where tables and models last; :memory: for nowhere. [default: the user's data folder]
     #[arg(long, value_name = "DIR", env = "VATIC_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -188,7 +193,16 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn main() -> ExitCode {
     vatic::ml::worker::single_threaded_kernels();
-    let matches = Arguments::command().get_matches();
+    let mut command = Arguments::command();
+    command.build();
+    let matches = match config_file::arguments(&command, std::env::args_os().collect()) {
+        Ok(arguments) => command.get_matches_from(arguments),
+        Err(problem) => {
+            // If nobody reads standard error, the exit code says it.
+            let _ = writeln!(std::io::stderr(), "error: {problem}");
+            return ExitCode::from(Exit::Usage.code());
+        }
+    };
     let arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),

@@ -506,3 +506,45 @@ fn signals_end_a_script() {
         }
     }
 }
+
+#[test]
+fn a_configuration_file_holds_flags_and_its_errors_name_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let with = |content: &str, arguments: &[&str]| {
+        std::fs::write(file.path(), content).unwrap();
+        let mut command = vatic(memory());
+        let command = command.arg("--config").arg(file.path()).args(arguments);
+        command
+            .args(["-c", "SELECT 1 AS a, NULL AS b"])
+            .output()
+            .unwrap()
+    };
+    let good = "format = \"csv\"\nnull = \"-\"\nno-header = true\nset = [\"vatic.batch_size=7\"]";
+    assert_eq!(text(&with(good, &[]).stdout), "1,-\n");
+    // What is given counts for more.
+    assert_eq!(text(&with(good, &["--null", "?"]).stdout), "1,?\n");
+    for (content, problem) in [
+        ("format = ", "TOML"),
+        (
+            "formt = \"csv\"",
+            "there is no key \"formt\"; the nearest name is \"format\"",
+        ),
+        ("command = \"SELECT 2\"", "there is no key \"command\""),
+        ("format = \"xml\"", "invalid value 'xml'"),
+        ("no-header = \"yes\"", "no-header is true or false"),
+        ("memory-limit = [[1]]", "a text or a number is expected"),
+    ] {
+        let output = with(content, &[]);
+        assert_eq!(output.status.code(), Some(2), "{content}");
+        let error = text(&output.stderr);
+        assert!(
+            error.contains("configuration file") && error.contains(problem),
+            "{error}"
+        );
+    }
+    let missing = vatic(memory())
+        .args(["--config", "/nonexistent/c.toml", "-c", "SELECT 1"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+}
