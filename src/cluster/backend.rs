@@ -44,20 +44,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::codec::PlanCodec;
-use super::rendezvous::Outcome;
 use super::{Cluster, job_err};
 use crate::config::VaticOptions;
-use crate::error::{Result, SqlState, report, sql_err};
-use crate::train::{ProgressEvent, ProgressListener, TrainTask};
+use crate::error::{Result, SqlState, sql_err};
+use crate::train::ProgressListener;
 
 /// Status messages that may wait. Ballista drops what does not fit.
 const STATUSES: usize = 64;
 /// The reader takes rows over Flight if this directory has no files of the job.
 const NO_DIRECTORY: &str = "/nonexistent";
-/// How often a training that waits looks whether it waits in vain.
-const LOOK: Duration = Duration::from_millis(500);
-/// What a rank says before its task ends arrives within this time.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How often a job, or a training that waits, is looked at.
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// A partition up to this size is read as a whole before a row of it leaves, so that it can be computed again when its
 /// executor is lost meanwhile.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
@@ -92,101 +89,8 @@ impl Cluster {
         }
     }
 
-    /// Whether the ranks of a training can read their rows on executors.
-    pub(crate) fn takes(&self, plan: &Arc<dyn ExecutionPlan>) -> bool {
-        travels(plan)
-    }
-
-    /// Runs all ranks of a training, and returns what rank 0 said.
-    pub(crate) async fn train(
-        self: &Arc<Self>,
-        plan: Arc<dyn ExecutionPlan>,
-        task: &TrainTask,
-        config: &SessionConfig,
-        listener: Option<ProgressListener>,
-    ) -> Result<String, TrainingFailure> {
-        let model = task.model.clone();
-        let watcher = listener.clone().map(|listener| {
-            let watch = move |progress| {
-                let model = model.clone();
-                listener(ProgressEvent::Training { model, progress });
-            };
-            Arc::new(watch) as _
-        });
-        let mut opened = self.coordinator.open(&task.run_id, task.workers, watcher);
-        let mut config = config.clone();
-        let options = config.options_mut();
-        // One rank a task.
-        options.set("ballista.scheduler.max_partitions_per_task", "1")?;
-        let name = format!("train {}", task.model);
-        let running = self.run(plan, &config, &name, listener.as_ref());
-        tokio::pin!(running);
-        let finished = tokio::select! {
-            result = &mut running => Some(result.map(|_| ())),
-            // Waiting for slots that are gone would last for ever.
-            () = self.shrunk(task, &name, listener.as_ref()) => return Err(TrainingFailure::Lost("executors left".into())),
-            // Ballista may hear of it later, or never.
-            _ = opened.outcome() => None,
-        };
-        // What the ranks said counts for more than what became of the job, and may be on its way.
-        if finished.is_some() {
-            let _ = tokio::time::timeout(LAST_WORDS, opened.outcome()).await;
-        }
-        match (opened.outcome_now(), finished) {
-            (Some(Outcome::Done(result)), finished) => {
-                if finished.is_none() {
-                    // Its last tasks report that they are done; a job that is dropped now would be cancelled.
-                    let _ = tokio::time::timeout(LOOK, &mut running).await;
-                }
-                Ok(result)
-            }
-            (Some(Outcome::Failed(error)), _) => Err(TrainingFailure::Error(error.into())),
-            (Some(Outcome::Lost(what)), _) => {
-                self.counters.attempts_lost.fetch_add(1, Ordering::Relaxed);
-                opened.emptied().await;
-                Err(TrainingFailure::Lost(what))
-            }
-            (Some(Outcome::Cancelled) | None, Some(Err(error))) => match report(&error).state {
-                // The cluster's own error: the job failed before its ranks met.
-                SqlState::Internal => Err(TrainingFailure::Lost(report(&error).message)),
-                _ => Err(TrainingFailure::Error(error)),
-            },
-            (Some(Outcome::Cancelled) | None, _) => {
-                let message = "the ranks of a training ended without a word";
-                Err(TrainingFailure::Lost(message.into()))
-            }
-        }
-    }
-
-    /// Tells of a training that waits for slots; returns when it needs more than there are.
-    async fn shrunk(&self, task: &TrainTask, name: &str, listener: Option<&ProgressListener>) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if !self.coordinator.is_joining(&task.run_id) {
-                continue;
-            }
-            if self.gang.slots().await < task.workers {
-                return;
-            }
-            let executors = self.executors().await;
-            let free: u64 = executors.iter().map(|executor| executor.free_slots).sum();
-            let jobs = self.jobs().await;
-            // While its query runs, that is what is shown.
-            let is_idle = jobs
-                .iter()
-                .all(|job| job.name != name || job.tasks_running == 0);
-            if let Some(listener) = listener
-                && is_idle
-                && (free as usize) < task.workers
-            {
-                let what = format!("{} free slots, {free} are", task.workers);
-                listener(ProgressEvent::Waiting { what });
-            }
-        }
-    }
-
     /// Runs a job to its end.
-    async fn run(
+    pub(super) async fn run(
         self: &Arc<Self>,
         plan: Arc<dyn ExecutionPlan>,
         config: &SessionConfig,
@@ -302,20 +206,6 @@ struct Submission {
     listener: Option<ProgressListener>,
 }
 
-/// Why a training on a cluster has no result.
-pub(crate) enum TrainingFailure {
-    /// It would fail again.
-    Error(DataFusionError),
-    /// A machine was lost; it can begin again.
-    Lost(String),
-}
-
-impl From<DataFusionError> for TrainingFailure {
-    fn from(error: DataFusionError) -> Self {
-        Self::Error(error)
-    }
-}
-
 /// Whether rows come from files, of which there may be many.
 fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     is_source::<FileScanConfig>(plan) || plan.children().into_iter().any(reads_files)
@@ -335,7 +225,7 @@ fn stays(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// Whether every operator can be written as bytes. Some exist in this process only: system tables, EXPLAIN.
-fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
+pub(super) fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
     if matches!(plan.name(), "ExplainExec" | "AnalyzeExec") || !has_known_leaves(plan) {
         return false;
     }
@@ -525,7 +415,7 @@ impl ExecutionPlan for DistributedExec {
 }
 
 /// A job that is done, and whose rows wait on the executors.
-struct Job {
+pub(super) struct Job {
     cluster: Arc<Cluster>,
     id: JobId,
     schema: SchemaRef,

@@ -31,6 +31,7 @@ mod metrics;
 mod rendezvous;
 mod scheduler;
 mod task;
+mod training;
 mod view;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -47,7 +48,7 @@ use tokio::runtime::{Handle, Runtime};
 
 pub use executor::{Executor, ExecutorOptions, run_executor};
 
-pub(crate) use backend::TrainingFailure;
+pub(crate) use training::TrainingFailure;
 pub(crate) use view::{ExecutorView, JobView};
 
 use self::gang::GangClusterState;
