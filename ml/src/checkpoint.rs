@@ -1,12 +1,15 @@
 //! The state of a training between two epochs: weights, optimiser and position in one file of safetensors.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use crate::fit::EpochRecord;
+use crate::fit::{Best, EpochRecord, Training};
 use crate::optim::OptimizerState;
+use crate::options::TrainOptions;
 use crate::{Error, Result};
 
 /// Where checkpoints are kept. Only rank 0 calls it.
@@ -22,6 +25,8 @@ pub trait Checkpoints: Send + Sync {
 }
 
 const POSITION: &str = "position";
+/// Between two checkpoints if the options name no number of epochs.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// A training after some epochs.
 #[derive(Debug, PartialEq)]
@@ -111,6 +116,71 @@ impl Checkpoint {
             best_weights: values("best")?,
             optimizer,
         })
+    }
+}
+
+impl Training<'_> {
+    /// What every rank goes on from: the checkpoint that rank 0 finds.
+    pub(crate) fn last_checkpoint(&self, parameters: usize) -> Result<Option<Checkpoint>> {
+        let Some(checkpoints) = &self.control.checkpoints else {
+            return Ok(None);
+        };
+        let found = match self.collective.rank() {
+            0 => checkpoints.load().unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let all = self.collective.all_gather(found)?;
+        let found = all.first().filter(|content| !content.is_empty());
+        let key = self.checkpoint_key();
+        Ok(found.and_then(|content| Checkpoint::from_bytes(content, &key, parameters)))
+    }
+
+    /// What is trained on what; not on how many ranks.
+    fn checkpoint_key(&self) -> String {
+        let options = TrainOptions {
+            workers: None,
+            ..self.options.clone()
+        };
+        format!("{:032x} {options:?}", self.prepared.rows_hash)
+    }
+
+    /// Keeps a checkpoint if it is time for one.
+    pub(crate) fn keep(
+        &self,
+        saved: &mut Instant,
+        weights: &[f32],
+        state: &OptimizerState,
+        history: &[EpochRecord],
+        best: &Best,
+    ) -> Result<()> {
+        let Some(checkpoints) = &self.control.checkpoints else {
+            return Ok(());
+        };
+        let is_due = match self.options.checkpoint_every {
+            Some(epochs) => history.len().is_multiple_of(epochs),
+            None => saved.elapsed() > CHECKPOINT_EVERY,
+        };
+        if self.collective.rank() != 0 || !is_due {
+            return Ok(());
+        }
+        let checkpoint = Checkpoint {
+            position: Position {
+                key: self.checkpoint_key(),
+                history: history.to_vec(),
+                best_loss: best.loss.to_bits(),
+                best_mark: best.mark.to_bits(),
+                epochs_since: best.epochs_since,
+            },
+            weights: weights.to_vec(),
+            best_weights: best.weights.clone(),
+            optimizer: state.clone(),
+        };
+        *saved = Instant::now();
+        // Without it another attempt takes longer, which is no reason to end this one.
+        if let Err(error) = checkpoints.save(&checkpoint.to_bytes()?) {
+            warn!(%error, "a checkpoint cannot be kept");
+        }
+        Ok(())
     }
 }
 

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Storage, Tensor, Var, WithDType};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::checkpoint::{Checkpoint, Checkpoints, Position};
+use crate::checkpoint::Checkpoints;
 use crate::collective::Collective;
 use crate::features::Features;
 use crate::labels::Labels;
@@ -39,8 +39,6 @@ const PATIENCE: usize = 5;
 /// Rows of one forward pass outside of training steps: what lies between the layers stays in the cache of a core.
 pub(crate) const CHUNK_ROWS: usize = 256;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Between two checkpoints if the options name no number of epochs.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// What is trained, on what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -376,69 +374,6 @@ impl Training<'_> {
         Ok((weights, history))
     }
 
-    /// What every rank goes on from: the checkpoint that rank 0 finds.
-    fn last_checkpoint(&self, parameters: usize) -> Result<Option<Checkpoint>> {
-        let Some(checkpoints) = &self.control.checkpoints else {
-            return Ok(None);
-        };
-        let found = match self.collective.rank() {
-            0 => checkpoints.load().unwrap_or_default(),
-            _ => Vec::new(),
-        };
-        let all = self.collective.all_gather(found)?;
-        let found = all.first().filter(|content| !content.is_empty());
-        let key = self.checkpoint_key();
-        Ok(found.and_then(|content| Checkpoint::from_bytes(content, &key, parameters)))
-    }
-
-    /// What is trained on what; not on how many ranks.
-    fn checkpoint_key(&self) -> String {
-        let options = TrainOptions {
-            workers: None,
-            ..self.options.clone()
-        };
-        format!("{:032x} {options:?}", self.prepared.rows_hash)
-    }
-
-    /// Keeps a checkpoint if it is time for one.
-    fn keep(
-        &self,
-        saved: &mut Instant,
-        weights: &[f32],
-        state: &OptimizerState,
-        history: &[EpochRecord],
-        best: &Best,
-    ) -> Result<()> {
-        let Some(checkpoints) = &self.control.checkpoints else {
-            return Ok(());
-        };
-        let is_due = match self.options.checkpoint_every {
-            Some(epochs) => history.len().is_multiple_of(epochs),
-            None => saved.elapsed() > CHECKPOINT_EVERY,
-        };
-        if self.collective.rank() != 0 || !is_due {
-            return Ok(());
-        }
-        let checkpoint = Checkpoint {
-            position: Position {
-                key: self.checkpoint_key(),
-                history: history.to_vec(),
-                best_loss: best.loss.to_bits(),
-                best_mark: best.mark.to_bits(),
-                epochs_since: best.epochs_since,
-            },
-            weights: weights.to_vec(),
-            best_weights: best.weights.clone(),
-            optimizer: state.clone(),
-        };
-        *saved = Instant::now();
-        // Without it another attempt takes longer, which is no reason to end this one.
-        if let Err(error) = checkpoints.save(&checkpoint.to_bytes()?) {
-            warn!(%error, "a checkpoint cannot be kept");
-        }
-        Ok(())
-    }
-
     /// The order of the training rows of each shard in an epoch.
     fn orders(&self, epoch: usize) -> Vec<Vec<u32>> {
         let order = |shard: &Shard| {
@@ -569,12 +504,12 @@ impl Training<'_> {
 }
 
 /// The weights of the best epoch, and how long ago it was.
-struct Best {
-    weights: Vec<f32>,
-    loss: f64,
+pub(crate) struct Best {
+    pub(crate) weights: Vec<f32>,
+    pub(crate) loss: f64,
     /// The loss that the last progress was measured from.
-    mark: f64,
-    epochs_since: usize,
+    pub(crate) mark: f64,
+    pub(crate) epochs_since: usize,
 }
 
 impl Best {

@@ -17,24 +17,26 @@ use crate::cluster::{ExecutorView, JobView};
 use crate::engine::Engine;
 use crate::error::Result;
 
-type Make = fn(&Engine, &ClusterView) -> Result<RecordBatch>;
-
-/// What a cluster is like when a table of it is read; empty without one.
-#[derive(Debug, Default)]
-struct ClusterView {
-    executors: Vec<ExecutorView>,
-    jobs: Vec<JobView>,
+/// How a table is made. Only those of a cluster ask it.
+enum Make {
+    Engine(fn(&Engine) -> Result<RecordBatch>),
+    Executors(fn(&[ExecutorView]) -> Result<RecordBatch>),
+    Jobs(fn(&[JobView]) -> Result<RecordBatch>),
 }
 
 /// Every table: its schema, its name, and how it is made.
 const TABLES: &[(&str, &str, Make)] = &[
-    ("information_schema", "models", models),
-    ("information_schema", "model_versions", model_versions),
-    ("ml", "training_runs", training_runs),
-    ("ml", "training_metrics", training_metrics),
-    ("ml", "model_cache", model_cache),
-    ("ml", "executors", executors),
-    ("ml", "jobs", jobs),
+    ("information_schema", "models", Make::Engine(models)),
+    (
+        "information_schema",
+        "model_versions",
+        Make::Engine(model_versions),
+    ),
+    ("ml", "training_runs", Make::Engine(training_runs)),
+    ("ml", "training_metrics", Make::Engine(training_metrics)),
+    ("ml", "model_cache", Make::Engine(model_cache)),
+    ("ml", "executors", Make::Executors(executors)),
+    ("ml", "jobs", Make::Jobs(jobs)),
 ];
 
 /// The names of the tables of a schema.
@@ -57,14 +59,13 @@ pub(crate) async fn open(
     else {
         return Ok(None);
     };
-    let view = match engine.cluster() {
-        Some(cluster) => ClusterView {
-            executors: cluster.executors().await,
-            jobs: cluster.jobs().await,
-        },
-        None => ClusterView::default(),
+    let batch = match (make, engine.cluster()) {
+        (Make::Engine(make), _) => make(engine)?,
+        (Make::Executors(make), Some(cluster)) => make(&cluster.executors().await)?,
+        (Make::Jobs(make), Some(cluster)) => make(&cluster.jobs().await)?,
+        (Make::Executors(make), None) => make(&[])?,
+        (Make::Jobs(make), None) => make(&[])?,
     };
-    let batch = make(engine, &view)?;
     Ok(Some(Arc::new(MemTable::try_new(
         batch.schema(),
         vec![vec![batch]],
@@ -98,7 +99,7 @@ fn lists(values: impl Iterator<Item = Vec<String>>) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn models(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
+fn models(engine: &Engine) -> Result<RecordBatch> {
     let models = engine.registry().list()?;
     let default = |(name, state): &(ModelName, ModelState)| {
         let entry = state
@@ -150,7 +151,7 @@ fn models(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
     ])?)
 }
 
-fn model_versions(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
+fn model_versions(engine: &Engine) -> Result<RecordBatch> {
     let models = engine.registry().list()?;
     let versions: Vec<(&ModelName, &ModelState, &VersionEntry)> = models
         .iter()
@@ -283,7 +284,7 @@ fn weights_sha256(manifest: &Arc<super::Manifest>) -> Option<String> {
     Some(file.sha256.clone())
 }
 
-fn training_runs(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
+fn training_runs(engine: &Engine) -> Result<RecordBatch> {
     let runs = engine.runs().list()?;
     let each = || runs.iter();
     Ok(RecordBatch::try_from_iter_with_nullable([
@@ -314,7 +315,7 @@ fn training_runs(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch>
     ])?)
 }
 
-fn training_metrics(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
+fn training_metrics(engine: &Engine) -> Result<RecordBatch> {
     let runs = engine.runs().list()?;
     let epochs: Vec<_> = runs
         .iter()
@@ -365,7 +366,7 @@ fn training_metrics(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBat
     ])?)
 }
 
-fn model_cache(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
+fn model_cache(engine: &Engine) -> Result<RecordBatch> {
     let cached = engine.runtime().cached();
     let each = || cached.iter();
     Ok(RecordBatch::try_from_iter([
@@ -382,8 +383,8 @@ fn model_cache(engine: &Engine, _cluster: &ClusterView) -> Result<RecordBatch> {
     ])?)
 }
 
-fn executors(_engine: &Engine, cluster: &ClusterView) -> Result<RecordBatch> {
-    let each = || cluster.executors.iter();
+fn executors(executors: &[ExecutorView]) -> Result<RecordBatch> {
+    let each = || executors.iter();
     let id = strings(each().map(|executor| executor.id.clone()));
     let address = strings(each().map(|executor| executor.address.clone()));
     let slots = integers(each().map(|executor| executor.slots));
@@ -400,8 +401,8 @@ fn executors(_engine: &Engine, cluster: &ClusterView) -> Result<RecordBatch> {
     ])?)
 }
 
-fn jobs(_engine: &Engine, cluster: &ClusterView) -> Result<RecordBatch> {
-    let each = || cluster.jobs.iter();
+fn jobs(jobs: &[JobView]) -> Result<RecordBatch> {
+    let each = || jobs.iter();
     let id = strings(each().map(|job| job.id.clone()));
     let name = strings(each().map(|job| job.name.clone()));
     let started_at = times(each().map(|job| job.started_at));

@@ -130,9 +130,7 @@ impl Coordinator {
                 rank,
                 address,
             }))) => (run_id, Event::Join { rank, address }),
-            Ok(Ok(Some(FromRank::Refuse { run_id, error, .. }))) => {
-                (run_id, Event::Refuse { error })
-            }
+            Ok(Ok(Some(FromRank::Refuse { run_id, error }))) => (run_id, Event::Refuse { error }),
             other => {
                 tracing::debug!(%peer, ?other, "a connection that is not of a worker");
                 return;

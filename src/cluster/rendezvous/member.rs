@@ -80,10 +80,9 @@ impl Meeting for RemoteMeeting {
         Ok(seat)
     }
 
-    async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError) {
+    async fn refuse(&self, task: &TrainTask, _rank: usize, error: &SqlError) {
         let refuse = FromRank::Refuse {
             run_id: task.run_id.clone(),
-            rank,
             error: error.clone(),
         };
         // If it is not heard, the failure of the task is.

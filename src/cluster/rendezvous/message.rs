@@ -24,11 +24,7 @@ pub(super) enum FromRank {
         address: String,
     },
     /// It cannot come.
-    Refuse {
-        run_id: String,
-        rank: usize,
-        error: SqlError,
-    },
+    Refuse { run_id: String, error: SqlError },
     /// It is alive.
     Beat,
     /// Where the training is.
