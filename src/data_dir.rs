@@ -174,6 +174,12 @@ impl DataDir {
                 removed += 1;
             }
         }
+        // Whoever made a directory may have removed it after it was marked.
+        for mark in names.iter().filter(|name| name.ends_with(MARK)) {
+            if !self.blobs().join(mark.trim_end_matches(MARK)).exists() {
+                let _ = fs::remove_file(self.blobs().join(mark));
+            }
+        }
         Ok(removed)
     }
 }
@@ -231,5 +237,11 @@ mod tests {
         assert_eq!(sweep(), 1);
         assert!(used_path.exists() && !orphan_path.exists());
         assert_eq!(names_in(&data.blobs()).unwrap().len(), 1, "no mark is left");
+        let (_, cancelled) = data.create_blob().unwrap();
+        sweep();
+        fs::remove_dir_all(cancelled).unwrap();
+        assert_eq!(names_in(&data.blobs()).unwrap().len(), 2, "its mark");
+        sweep();
+        assert_eq!(names_in(&data.blobs()).unwrap().len(), 1, "nor that one");
     }
 }
