@@ -1,7 +1,7 @@
 //! Runs every `.slt` file, every example and every SQL block of the documentation, each on an engine of its own.
 //!
-//! A file runs three times: as `embedded::…`, as `repartitioned::…` with seven partitions and small batches, and as
-//! `cluster::…` on two executors of four slots each; its answers must be the same. `cargo slt FILTER -- --complete` writes the answers into files instead of comparing them.
+//! A file runs four times: as `embedded::…`, as `repartitioned::…` with seven partitions and small batches, as
+//! `cluster::…` on two executors of four slots each, and as `flight::…` on a server; its answers must be the same. `cargo slt FILTER -- --complete` writes the answers into files instead of comparing them.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -12,10 +12,13 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion_sqllogictest::{DFColumnType, convert_batches, convert_schema_to_types};
 use futures::TryStreamExt;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, Runner, default_validator};
+use tokio::sync::oneshot;
+use vatic::server::{Remote, RemoteOptions, ServeOptions};
 use vatic::{Engine, Executor, ExecutorOptions, Session, SqlError, report};
 
 const STACK_BYTES: usize = 16 << 20;
@@ -81,22 +84,31 @@ enum Variant {
     Embedded,
     Repartitioned,
     Cluster,
+    Flight,
 }
 
 impl Variant {
-    const ALL: [Self; 3] = [Self::Embedded, Self::Repartitioned, Self::Cluster];
+    const ALL: [Self; 4] = [
+        Self::Embedded,
+        Self::Repartitioned,
+        Self::Cluster,
+        Self::Flight,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
             Self::Repartitioned => "repartitioned",
             Self::Cluster => "cluster",
+            Self::Flight => "flight",
         }
     }
 
     fn settings(self) -> &'static [&'static str] {
         match self {
-            Self::Embedded | Self::Cluster => &["SET datafusion.execution.target_partitions = 2"],
+            Self::Embedded | Self::Cluster | Self::Flight => {
+                &["SET datafusion.execution.target_partitions = 2"]
+            }
             Self::Repartitioned => &[
                 "SET datafusion.execution.target_partitions = 7",
                 "SET datafusion.execution.batch_size = 16",
@@ -138,8 +150,16 @@ fn complete_files(files: &[PathBuf], filter: Option<&str>) {
 }
 
 struct Database {
-    session: Session,
+    session: Client,
     _executors: Vec<Executor>,
+    /// A server ends with the file.
+    _server: Option<SpawnedTask<vatic::Result<()>>>,
+}
+
+/// Who runs the statements.
+enum Client {
+    Local(Session),
+    Remote(Remote),
 }
 
 impl Database {
@@ -147,6 +167,8 @@ impl Database {
         let builder = match variant {
             Variant::Cluster => Engine::builder().cluster("127.0.0.1:0"),
             Variant::Embedded | Variant::Repartitioned => Engine::builder(),
+            // Only what is below them is open to clients; tests read and write nowhere else.
+            Variant::Flight => Engine::builder().roots(roots()),
         };
         let engine = builder.build().map_err(shown)?;
         let mut executors = Vec::new();
@@ -164,19 +186,50 @@ impl Database {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        let session = engine.session().map_err(shown)?;
+        let (session, server) = match variant {
+            Variant::Flight => serve(&engine).await?,
+            Variant::Embedded | Variant::Repartitioned | Variant::Cluster => {
+                (Client::Local(engine.session().map_err(shown)?), None)
+            }
+        };
         for setting in variant.settings() {
             collect(&session, setting).await?;
         }
         Ok(Self {
             session,
             _executors: executors,
+            _server: server,
         })
     }
 }
 
-async fn collect(session: &Session, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Shown> {
-    let stream = session.sql(sql).await.map_err(shown)?;
+fn roots() -> Vec<PathBuf> {
+    vec![PathBuf::from("."), std::env::temp_dir()]
+}
+
+/// A server of this engine with its usual limits, and a client of it.
+async fn serve(engine: &Engine) -> Result<(Client, Option<SpawnedTask<vatic::Result<()>>>), Shown> {
+    let (sender, url) = oneshot::channel();
+    let engine = engine.clone();
+    let workers = tokio::runtime::Handle::current();
+    let server = SpawnedTask::spawn(async move {
+        let listening = |url: &str| sender.send(url.to_owned()).unwrap();
+        vatic::server::serve(&engine, ServeOptions::default(), workers, listening).await
+    });
+    let options = RemoteOptions {
+        url: url.await.unwrap(),
+        ..RemoteOptions::default()
+    };
+    let remote = Remote::connect(options).await.map_err(shown)?;
+    Ok((Client::Remote(remote), Some(server)))
+}
+
+async fn collect(session: &Client, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>), Shown> {
+    let stream = match session {
+        Client::Local(session) => session.sql(sql).await,
+        Client::Remote(remote) => remote.sql(sql).await,
+    };
+    let stream = stream.map_err(shown)?;
     let schema = stream.schema();
     let batches = stream.try_collect().await.map_err(shown)?;
     Ok((schema, batches))

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Fields, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference};
@@ -139,12 +139,16 @@ impl Catalog {
     }
 
     /// Where a name of a statement points to.
-    fn resolve(&self, name: TableReference) -> Result<(String, String)> {
+    pub(crate) fn resolve(
+        &self,
+        session: &Session,
+        name: TableReference,
+    ) -> Result<(String, String)> {
         let ResolvedTableReference {
             catalog,
             schema,
             table,
-        } = name.resolve(CATALOG, DEFAULT_SCHEMA);
+        } = name.resolve(CATALOG, &session.default_schema());
         if *catalog != *CATALOG {
             return Err(sql_err(
                 SqlState::NoSuchTable,
@@ -162,7 +166,12 @@ impl Catalog {
     }
 
     /// Publishes the state of a table that is to be created. `Ok(false)` if it is there and may be.
-    fn create(&self, at: &(String, String), state: &TableState, how: Creation) -> Result<bool> {
+    pub(crate) fn create(
+        &self,
+        at: &(String, String),
+        state: &TableState,
+        how: Creation,
+    ) -> Result<bool> {
         let (schema, name) = at;
         loop {
             let (number, current) = self.state(schema, name)?;
@@ -185,12 +194,17 @@ impl Catalog {
             let message = "constraints and defaults of columns are not supported; leave them out";
             return Err(sql_err(SqlState::Unsupported, message));
         }
-        let at = self.resolve(table.name)?;
+        let at = self.resolve(session, table.name)?;
         let how = Creation {
             or_replace: table.or_replace,
             if_not_exists: table.if_not_exists,
         };
-        let schema = Arc::clone(table.input.schema().inner());
+        let schema = match table.input.as_ref() {
+            // Columns only, which say themselves whether they may be NULL.
+            LogicalPlan::EmptyRelation(empty) => Arc::clone(empty.schema.inner()),
+            // That a query gives no NULLs is no promise about rows that are added later.
+            query => nullable(query.schema().inner()),
+        };
         let empty = TableState::Managed {
             schema: schema.as_ref().clone(),
             files: vec![],
@@ -234,7 +248,11 @@ impl Catalog {
             .sql_parser
             .enable_ident_normalization;
         let reference = table_reference(&table.name.to_string(), name);
-        let at = self.resolve(reference)?;
+        let at = self.resolve(session, reference)?;
+        // Before it is looked for: whether a file is there is nobody's business who may not read it.
+        for location in &table.locations {
+            session.engine().files().check_read(location)?;
+        }
         let locations = table
             .locations
             .iter()
@@ -260,10 +278,7 @@ impl Catalog {
         statement: DFStatement,
     ) -> Result<()> {
         let text = statement.to_string();
-        let plan = session
-            .engine()
-            .plan(&session.context().state(), statement.clone())
-            .await?;
+        let plan = session.plan(statement.clone()).await?;
         let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
             return Err(sql_err(
                 SqlState::Unsupported,
@@ -276,12 +291,17 @@ impl Catalog {
                 "temporary views are not supported",
             ));
         }
-        let at = self.resolve(view.name)?;
+        let at = self.resolve(session, view.name)?;
         if view.or_replace {
             // Planned once more as the view it will be, to find a view that contains itself.
             let state = session.context().state();
-            let planning = session.engine().plan(&state, without_view_name(statement));
-            VIEWS.scope(vec![at.clone()], planning).await?;
+            let engine = session.engine().clone();
+            let scope = vec![at.clone()];
+            let planning = async move {
+                let planning = engine.plan(&state, without_view_name(statement));
+                VIEWS.scope(scope, planning).await
+            };
+            session.planning(planning).await?;
         }
         let how = Creation {
             or_replace: view.or_replace,
@@ -292,10 +312,10 @@ impl Catalog {
     }
 
     /// The other statements that change the catalog.
-    pub(crate) fn change(&self, ddl: DdlStatement) -> Result<()> {
+    pub(crate) fn change(&self, session: &Session, ddl: DdlStatement) -> Result<()> {
         match ddl {
-            DdlStatement::DropTable(drop) => self.drop(drop.name, "table", drop.if_exists),
-            DdlStatement::DropView(drop) => self.drop(drop.name, "view", drop.if_exists),
+            DdlStatement::DropTable(drop) => self.drop(session, drop.name, "table", drop.if_exists),
+            DdlStatement::DropView(drop) => self.drop(session, drop.name, "view", drop.if_exists),
             DdlStatement::CreateCatalogSchema(create) => {
                 let name = create
                     .schema_name
@@ -325,8 +345,14 @@ impl Catalog {
         }
     }
 
-    fn drop(&self, name: TableReference, kind: &str, if_exists: bool) -> Result<()> {
-        let (schema, name) = self.resolve(name)?;
+    fn drop(
+        &self,
+        session: &Session,
+        name: TableReference,
+        kind: &str,
+        if_exists: bool,
+    ) -> Result<()> {
+        let (schema, name) = self.resolve(session, name)?;
         loop {
             let (number, state) = self.state(&schema, &name)?;
             match state {
@@ -436,11 +462,19 @@ impl Catalog {
     }
 }
 
+fn nullable(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter();
+    let fields: Fields = fields
+        .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
+        .collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
 /// What CREATE does if the name is taken.
 #[derive(Debug, Clone, Copy)]
-struct Creation {
-    or_replace: bool,
-    if_not_exists: bool,
+pub(crate) struct Creation {
+    pub(crate) or_replace: bool,
+    pub(crate) if_not_exists: bool,
 }
 
 impl Creation {

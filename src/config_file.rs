@@ -16,9 +16,24 @@ use toml::{Table, Value};
 /// What to run belongs to the one who runs it.
 const NOT_HERE: &[&str] = &["command", "file", "config", "output", "help", "version"];
 
-/// The arguments with those of the configuration file before them. A file that is named must be there; the user's own
-/// need not.
+/// The arguments with those of the configuration file before them. A file that is named must be there; the user's own,
+/// which is the shell's, need not.
 pub(crate) fn arguments(command: &Command, given: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    let role = given.get(1).and_then(|first| first.to_str());
+    match role.and_then(|name| command.find_subcommand(name)) {
+        Some(role) if named(&given)?.is_some() => with_flags(role, given, 2),
+        // What only the shell knows must not keep a process of another role from starting.
+        Some(_) => Ok(given),
+        None => with_flags(command, given, 1),
+    }
+}
+
+/// The arguments with the flags of the file after the first `words` of them, which name what is run.
+fn with_flags(
+    command: &Command,
+    given: Vec<OsString>,
+    words: usize,
+) -> Result<Vec<OsString>, String> {
     let path = match named(&given)? {
         Some(path) => path,
         None => match dirs::config_dir().map(|directory| directory.join("vatic/config.toml")) {
@@ -29,7 +44,7 @@ pub(crate) fn arguments(command: &Command, given: Vec<OsString>) -> Result<Vec<O
     let text = std::fs::read_to_string(&path)
         .map_err(|error| format!("configuration file {}: {error}", path.display()))?;
     // What is wrong with the arguments is said when they are read again.
-    let Ok(matches) = command.clone().try_get_matches_from(&given) else {
+    let Ok(matches) = command.clone().try_get_matches_from(&given[words - 1..]) else {
         return Ok(given);
     };
     let is_given = |argument: &clap::Arg| {
@@ -44,17 +59,8 @@ pub(crate) fn arguments(command: &Command, given: Vec<OsString>) -> Result<Vec<O
         .filter(|(argument, _)| !is_given(argument))
         .map(|(_, flag)| OsString::from(flag));
     let mut given = given.into_iter();
-    let program: Vec<OsString> = given.by_ref().take(1).collect();
-    // What only the shell knows must not keep a process of another role from starting.
-    let rest: Vec<OsString> = given.collect();
-    let is_role = |first: &OsString| {
-        let names = command.get_subcommands().map(Command::get_name);
-        names.into_iter().any(|name| *name == **first)
-    };
-    if rest.first().is_some_and(is_role) {
-        return Ok(program.into_iter().chain(rest).collect());
-    }
-    Ok([program, configured.collect(), rest].concat())
+    let program: Vec<OsString> = given.by_ref().take(words).collect();
+    Ok([program, configured.collect(), given.collect()].concat())
 }
 
 /// The file after `--config`.

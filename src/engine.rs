@@ -17,6 +17,7 @@ use crate::cluster::Cluster;
 use crate::data_dir::DataDir;
 use crate::error::{Result, SqlState, sql_err};
 use crate::extension::EXTENSIONS;
+use crate::file_access::FileAccess;
 use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};
 use crate::session::Session;
@@ -51,6 +52,7 @@ struct EngineInner {
     runtime_env: Arc<RuntimeEnv>,
     functions: Vec<Arc<ScalarUDF>>,
     cluster: Option<Arc<Cluster>>,
+    files: FileAccess,
 }
 
 /// How an engine is made.
@@ -62,6 +64,7 @@ pub struct EngineBuilder {
     memory_limit: Option<usize>,
     disk_limit: Option<u64>,
     cluster: Option<String>,
+    roots: Option<Vec<PathBuf>>,
 }
 
 impl EngineBuilder {
@@ -107,6 +110,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Lets statements touch files below these directories only.
+    #[must_use]
+    pub fn roots(mut self, roots: impl Into<Vec<PathBuf>>) -> Self {
+        self.roots = Some(roots.into());
+        self
+    }
+
     /// Opens the engine.
     ///
     /// # Errors
@@ -124,6 +134,10 @@ impl EngineBuilder {
             runtime: Arc::new(ModelRuntime::new(self.model_types)?),
             runtime_env: runtime_env(self.memory_limit, self.disk_limit)?,
             functions: self.functions,
+            files: match &self.roots {
+                Some(roots) => FileAccess::below(roots, data.path())?,
+                None => FileAccess::All,
+            },
             cluster: match &self.cluster {
                 Some(address) => Some(Arc::new(Cluster::start(address)?)),
                 None => None,
@@ -195,6 +209,10 @@ impl Engine {
 
     pub(crate) fn data(&self) -> &DataDir {
         &self.inner.data
+    }
+
+    pub(crate) fn files(&self) -> &FileAccess {
+        &self.inner.files
     }
 
     pub(crate) fn registry(&self) -> &Arc<ModelRegistry> {

@@ -30,6 +30,12 @@ pub enum SqlState {
     ModelExists,
     /// 42804
     TypeMismatch,
+    /// 07001
+    WrongParameters,
+    /// 28000
+    NotAuthenticated,
+    /// 42501
+    NotAllowed,
     /// 42P01
     NoSuchTable,
     /// 42P07
@@ -52,8 +58,16 @@ pub enum SqlState {
     NoResources,
     /// 53200
     OutOfMemory,
+    /// 53300
+    TooMany,
+    /// 54001
+    TooComplex,
     /// 57014
     Cancelled,
+    /// 57014
+    TimedOut,
+    /// 57P01
+    ShuttingDown,
     /// 40001
     LostRace,
     /// 58030
@@ -68,6 +82,11 @@ pub enum SqlState {
 
 /// Every code with what it means, for the documentation.
 pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
+    (
+        SqlState::WrongParameters,
+        "07001",
+        "too few or too many values for the parameters",
+    ),
     (SqlState::Unsupported, "0A000", "not supported"),
     (SqlState::Data, "22000", "bad data"),
     (SqlState::OutOfRange, "22003", "a number beyond its type"),
@@ -84,6 +103,11 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
         "option out of range, or rows that cannot be trained on",
     ),
     (
+        SqlState::NotAuthenticated,
+        "28000",
+        "wrong password or token, or none",
+    ),
+    (
         SqlState::StillNeeded,
         "2BP01",
         "something else still needs the object",
@@ -94,6 +118,7 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
         "another process changed the object at the same time; try again",
     ),
     (SqlState::Plan, "42000", "a statement that makes no sense"),
+    (SqlState::NotAllowed, "42501", "not allowed"),
     (SqlState::Syntax, "42601", "syntax"),
     (SqlState::InvalidName, "42602", "invalid name"),
     (SqlState::DuplicateName, "42701", "duplicate name"),
@@ -117,7 +142,23 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
         "the cluster has no executors, or too few slots",
     ),
     (SqlState::OutOfMemory, "53200", "out of memory"),
-    (SqlState::Cancelled, "57014", "cancelled"),
+    (
+        SqlState::TooMany,
+        "53300",
+        "the server has too many sessions or statements; try again",
+    ),
+    (
+        SqlState::TooComplex,
+        "54001",
+        "a statement that is too long or too complex",
+    ),
+    (SqlState::Cancelled, "57014", "cancelled, or out of time"),
+    (SqlState::TimedOut, "57014", "cancelled, or out of time"),
+    (
+        SqlState::ShuttingDown,
+        "57P01",
+        "the server is about to end",
+    ),
     (
         SqlState::Io,
         "58030",

@@ -41,6 +41,10 @@ pub(crate) async fn open_external(
     let DFStatement::CreateExternalTable(mut create) = *parsed else {
         return Err(broken());
     };
+    // Also of a table that was made before: a link may have come since, or the roots may be others.
+    for location in locations {
+        engine.files().check_read(location)?;
+    }
     create.locations.clone_from(locations);
     create.name = unused_name();
     let file_type = create.file_type.to_uppercase();

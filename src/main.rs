@@ -1,6 +1,7 @@
 //! The command line of `vatic`.
 
 mod config_file;
+mod server_command;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use tokio::runtime::Handle;
 use vatic::repl::{
     Exit, Format, Settings, Source, Start, When, has_color, run_batch, run_interactive,
 };
+use vatic::server::{Remote, RemoteOptions};
 use vatic::{Engine, ExecutorOptions};
 
 #[global_allocator]
@@ -121,11 +123,39 @@ struct Arguments {
     /// Answer Prometheus here, about the cluster.
     #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
     metrics: Option<String>,
+    /// Leave everything to this server, such as grpc://localhost:31337 or grpc+tls://host:31337.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["cluster", "data_dir"])]
+    connect: Option<String>,
+    /// Who logs in there. The password is that in VATIC_PASSWORD, or asked for.
+    #[arg(long, value_name = "NAME", requires = "connect")]
+    user: Option<String>,
+    /// A file with a token to log in with.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "connect",
+        conflicts_with = "user"
+    )]
+    token_file: Option<PathBuf>,
+    /// Who signed the server's certificate, in PEM. [default: those that this machine trusts]
+    #[arg(long, value_name = "FILE", requires = "connect")]
+    tls_ca: Option<PathBuf>,
+    /// A certificate of one's own, in PEM, where the server wants one.
+    #[arg(long, value_name = "FILE", requires_all = ["connect", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 /// What else this program can be.
 #[derive(Debug, Subcommand)]
 enum Role {
+    /// Answer Flight SQL: JDBC, ADBC, and the shell of other machines.
+    Serve(Box<server_command::Serve>),
+    /// Change the file of a server's users.
+    #[command(subcommand)]
+    User(server_command::User),
     /// Work for the engine of another process, started with --cluster.
     Executor(Executor),
     /// For benchmarks/bench.py: prints the seconds of sums of 100 MB of f32 between ranks on this machine.
@@ -210,7 +240,8 @@ fn main() -> ExitCode {
     // An executor has nobody to answer, so what it does goes to its log.
     let default = match arguments.role {
         Some(Role::Executor(_)) => "vatic=info",
-        Some(Role::AllReduce { .. }) | None => "off",
+        Some(Role::Serve(_)) => "vatic=warn",
+        Some(Role::User(_) | Role::AllReduce { .. }) | None => "off",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
@@ -222,6 +253,8 @@ fn main() -> ExitCode {
     // The statement that panicked fails with an error of its own; what a developer needs goes to the log.
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a bug")));
     let result = match &arguments.role {
+        Some(Role::Serve(serve)) => serve.run(),
+        Some(Role::User(user)) => user.run(),
         Some(Role::Executor(executor)) => run_executor(executor),
         Some(Role::AllReduce { ranks }) => all_reduce(*ranks),
         None => run(&arguments, sources(&arguments, &matches)),
@@ -259,7 +292,9 @@ fn all_reduce(ranks: usize) -> anyhow::Result<Exit> {
 
 fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
     let mut builder = Engine::builder();
-    match data_dir(arguments) {
+    match data_dir(arguments.data_dir.as_ref()) {
+        // Of a server's tables nothing is here.
+        _ if arguments.connect.is_some() => {}
         Some(path) if path.as_os_str() == ":memory:" => {}
         // What --data-path changes must not move it.
         Some(path) => builder = builder.data_dir(std::path::absolute(path)?),
@@ -297,7 +332,10 @@ fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
         .thread_stack_size(STACK_BYTES)
         .build()?;
     let is_interactive = sources.is_empty() && std::io::stdin().is_terminal();
-    let start = start(arguments, is_interactive, workers.handle().clone());
+    let mut start = start(arguments, is_interactive, workers.handle().clone());
+    if let Some(options) = remote(arguments)? {
+        start.remote = Some(workers.block_on(Remote::connect(options))?);
+    }
     // The shell has a thread of its own, so that it hears Ctrl-C whatever the workers do.
     let shell = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -343,11 +381,49 @@ fn start(arguments: &Arguments, is_interactive: bool, workers: Handle) -> Start 
     }
     Start {
         workers,
+        remote: None,
         settings,
         start_up: start_up(arguments, is_interactive),
         output: arguments.output.clone(),
         set,
     }
+}
+
+/// The server, if there is one, and who logs in.
+fn remote(arguments: &Arguments) -> anyhow::Result<Option<RemoteOptions>> {
+    let Some(url) = arguments.connect.clone() else {
+        return Ok(None);
+    };
+    let token = match &arguments.token_file {
+        Some(path) => {
+            let token = std::fs::read_to_string(path);
+            let token = token.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+            Some(token.trim().to_owned())
+        }
+        None => None,
+    };
+    let user = match &arguments.user {
+        Some(user) => {
+            let password = match std::env::var("VATIC_PASSWORD") {
+                Ok(password) => password,
+                Err(_) if std::io::stdin().is_terminal() => {
+                    rpassword::prompt_password(format!("Password of {user}: "))?
+                }
+                Err(_) => {
+                    anyhow::bail!("there is no terminal to ask for a password; set VATIC_PASSWORD")
+                }
+            };
+            Some((user.clone(), password))
+        }
+        None => None,
+    };
+    Ok(Some(RemoteOptions {
+        url,
+        user,
+        token,
+        ca: arguments.tls_ca.clone(),
+        certificate: arguments.tls_cert.clone().zip(arguments.tls_key.clone()),
+    }))
 }
 
 /// The files that are run first. A script means the same for everybody, so only a person's own file is looked for.
@@ -383,9 +459,8 @@ fn file(path: &Path) -> Source {
     }
 }
 
-fn data_dir(arguments: &Arguments) -> Option<PathBuf> {
-    arguments
-        .data_dir
-        .clone()
+fn data_dir(given: Option<&PathBuf>) -> Option<PathBuf> {
+    given
+        .cloned()
         .or_else(|| dirs::data_dir().map(|directory| directory.join("vatic")))
 }

@@ -175,8 +175,7 @@ impl DataSink for InsertSink {
             &written.files,
             self.overwrite,
         )?;
-        let rows = written.files.iter().map(|file| file.rows).sum();
-        Ok(rows)
+        Ok(written.rows())
     }
 }
 
@@ -189,6 +188,10 @@ pub(crate) struct Written {
 }
 
 impl Written {
+    pub(crate) fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
     /// The catalog names the files now.
     pub(crate) fn keep(&self) {
         self.is_kept.store(true, Ordering::Relaxed);

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, StringArray};
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DataFusionError;
+use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::common::config::ConfigExtension;
 use datafusion::common::format::ExplainFormat;
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{
     DdlStatement, Deallocate, LogicalPlan, Statement as LogicalStatement,
@@ -23,7 +24,12 @@ use futures::StreamExt;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::model::commands;
-use crate::sql::{Statement, TrainingQuery, parse};
+use crate::planning::planned;
+use crate::settings::check_settings;
+use crate::sql::{
+    Limits, ModelStatement, Parameters, Statement, TrainingQuery, check_plan, check_text,
+    mentions_relation_function, parse,
+};
 use crate::state::session_state;
 use crate::train::{self, ProgressListener};
 
@@ -34,6 +40,37 @@ pub struct Session {
     context: SessionContext,
     prepared: Arc<Mutex<HashMap<String, DFStatement>>>,
     progress: Option<ProgressListener>,
+    limits: Arc<Limits>,
+}
+
+/// The catalog of rows that were bound to a statement.
+const BOUND_ROWS: &str = "bound";
+
+/// What a statement gives.
+pub(crate) struct Answer {
+    pub(crate) effect: Effect,
+    pub(crate) rows: SendableRecordBatchStream,
+}
+
+/// What a statement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Its rows.
+    Rows,
+    /// A row about what it made, which happens once, however often the row is fetched.
+    Training,
+    /// What it changes. Its rows, if it has any, hold a count.
+    Change,
+}
+
+/// A statement before it has values and is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Description {
+    pub(crate) effect: Effect,
+    /// Of the rows, as far as it is known before the values are.
+    pub(crate) schema: Arc<Schema>,
+    /// The types of the parameters; `None` where any would do.
+    pub(crate) parameters: Vec<Option<DataType>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -52,7 +89,15 @@ impl Session {
             context,
             prepared: Arc::default(),
             progress: None,
+            limits: Arc::default(),
         })
+    }
+
+    /// Holds statements to these limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = Arc::new(limits);
+        self
     }
 
     /// Tells `listener` of the progress of trainings.
@@ -67,41 +112,113 @@ impl Session {
     /// # Errors
     /// Of syntax and planning; those of execution come through the stream.
     pub async fn sql(&self, text: &str) -> Result<SendableRecordBatchStream> {
+        Ok(self.answer(text).await?.rows)
+    }
+
+    /// The same, with what the statement is for.
+    pub(crate) async fn answer(&self, text: &str) -> Result<Answer> {
+        check_text(text, &self.limits)?;
         let Some(statement) = parse(text)? else {
-            return Ok(empty());
+            return Ok(changed(empty()));
         };
         match statement {
             Statement::DataFusion(statement) => Box::pin(self.run(*statement, text)).await,
             Statement::Train(statement) => {
                 let session = self.clone();
-                Ok(later(
+                let rows = later(
                     async move { Box::pin(train::train(&session, &statement)).await },
                     train::result_schema(),
-                ))
+                );
+                let effect = Effect::Training;
+                Ok(Answer { effect, rows })
             }
-            Statement::ExplainTrain(statement) => {
-                Ok(rows(Box::pin(train::explain(self, &statement)).await?))
+            Statement::ExplainTrain(statement) => Ok(answered(rows(
+                Box::pin(train::explain(self, &statement)).await?,
+            ))),
+            Statement::Model(statement) => {
+                let effect = effect(&statement);
+                let rows = Box::pin(commands::run(self, statement)).await?;
+                Ok(Answer { effect, rows })
             }
-            Statement::Model(statement) => Box::pin(commands::run(self, statement)).await,
         }
     }
 
+    /// What a statement would do, which is not done.
+    pub(crate) async fn describe(&self, parameters: &Parameters) -> Result<Description> {
+        let text = parameters.numbered();
+        check_text(&text, &self.limits)?;
+        let unknown = vec![None; parameters.names().len()];
+        let Some(statement) = parse(parameters.text())? else {
+            return Ok(Description::change(unknown));
+        };
+        match statement {
+            Statement::DataFusion(statement) if is_change_without_plan(&statement) => {
+                Ok(Description::change(unknown))
+            }
+            Statement::DataFusion(_) => self.describe_plan(&text, parameters).await,
+            Statement::Train(_) => Ok(Description {
+                effect: Effect::Training,
+                schema: train::result_schema(),
+                parameters: unknown,
+            }),
+            Statement::Model(statement) if effect(&statement) == Effect::Change => {
+                Ok(Description::change(unknown))
+            }
+            // These read only, and little.
+            Statement::Model(_) | Statement::ExplainTrain(_) => Ok(Description {
+                effect: Effect::Rows,
+                schema: self.answer(parameters.text()).await?.rows.schema(),
+                parameters: unknown,
+            }),
+        }
+    }
+
+    async fn describe_plan(&self, text: &str, parameters: &Parameters) -> Result<Description> {
+        let unknown = vec![None; parameters.names().len()];
+        let plan = match self.plan_query(text).await {
+            Ok(plan) => plan,
+            // Which model it is, or which threshold, shows with the values only; so do its columns.
+            Err(_) if !unknown.is_empty() && mentions_relation_function(text) => {
+                let field = Field::new("result", DataType::Utf8, true);
+                return Ok(Description {
+                    effect: Effect::Rows,
+                    schema: Arc::new(Schema::new(vec![field])),
+                    parameters: unknown,
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let types = plan.get_parameter_types()?;
+        let parameters = parameters.names().iter();
+        let parameters = parameters
+            .map(|name| types.get(name).cloned().flatten())
+            .collect();
+        Ok(match plan_effect(&plan) {
+            Effect::Change => Description::change(parameters),
+            effect => Description {
+                effect,
+                schema: Arc::clone(plan.schema().inner()),
+                parameters,
+            },
+        })
+    }
+
     /// Runs a statement of DataFusion's.
-    async fn run(&self, statement: DFStatement, text: &str) -> Result<SendableRecordBatchStream> {
+    async fn run(&self, statement: DFStatement, text: &str) -> Result<Answer> {
         let catalog = self.engine.catalog();
         match &statement {
             DFStatement::CreateExternalTable(table) => {
                 catalog.create_external(self, table.clone(), text).await?;
-                return Ok(empty());
+                return Ok(changed(empty()));
             }
             DFStatement::Statement(inner) => match inner.as_ref() {
                 SqlStatement::CreateView(_) => {
                     catalog.create_view(self, statement).await?;
-                    return Ok(empty());
+                    return Ok(changed(empty()));
                 }
                 SqlStatement::Prepare { name, .. } => {
                     let name = folded(name);
-                    return self.prepare(name, statement).await;
+                    return self.prepare(name, statement).await.map(changed);
                 }
                 SqlStatement::Execute {
                     name: Some(name), ..
@@ -121,30 +238,92 @@ impl Session {
             },
             _ => {}
         }
-        let plan = self.engine.plan(&self.context.state(), statement).await?;
+        let plan = self.plan(statement).await?;
+        self.check_access(&plan)?;
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
                 catalog.create_table(self, table).await?;
-                Ok(empty())
+                Ok(changed(empty()))
             }
             LogicalPlan::Ddl(ddl) => {
-                catalog.change(ddl)?;
-                Ok(empty())
+                catalog.change(self, ddl)?;
+                Ok(changed(empty()))
             }
-            plan => self.execute(plan).await,
+            plan => self.answer_plan(plan).await,
         }
     }
 
+    /// Plans a statement of DataFusion's, away from tokio's threads.
+    pub(crate) async fn plan(&self, statement: DFStatement) -> Result<LogicalPlan> {
+        let (engine, state) = (self.engine.clone(), self.context.state());
+        self.planning(async move { engine.plan(&state, statement).await })
+            .await
+    }
+
+    /// Plans in some way, within the limits of the session.
+    pub(crate) async fn planning(
+        &self,
+        work: impl Future<Output = Result<LogicalPlan>> + Send + 'static,
+    ) -> Result<LogicalPlan> {
+        let limits = Arc::clone(&self.limits);
+        planned(self.limits.planning, async move {
+            let plan = work.await?;
+            check_plan(&plan, &limits)?;
+            Ok(plan)
+        })
+        .await
+    }
+
+    async fn create_physical_plan(
+        &self,
+        state: &SessionState,
+        plan: &LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (state, plan) = (state.clone(), plan.clone());
+        planned(self.limits.planning, async move {
+            state.create_physical_plan(&plan).await
+        })
+        .await
+    }
+
+    /// Refuses what the session may not do.
+    fn check_access(&self, plan: &LogicalPlan) -> Result<()> {
+        if self.limits.has_locked_settings {
+            check_settings(plan)?;
+        }
+        self.engine.files().check_plan(plan)
+    }
+
     pub(crate) async fn execute(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
+        Ok(self.answer_plan(plan).await?.rows)
+    }
+
+    async fn answer_plan(&self, plan: LogicalPlan) -> Result<Answer> {
+        let is_execute = matches!(plan, LogicalPlan::Statement(LogicalStatement::Execute(_)));
+        let planned_effect = plan_effect(&plan);
         let frame = self.context.execute_logical_plan(plan).await?;
-        let Some(cluster) = self.engine.cluster() else {
-            return frame.execute_stream().await;
-        };
         let (state, logical) = frame.into_parts();
+        let effect = match is_execute {
+            true => plan_effect(&logical),
+            false => planned_effect,
+        };
+        let rows = self.run_plan(state, logical).await?;
+        Ok(Answer { effect, rows })
+    }
+
+    async fn run_plan(
+        &self,
+        state: SessionState,
+        logical: LogicalPlan,
+    ) -> Result<SendableRecordBatchStream> {
+        let Some(cluster) = self.engine.cluster() else {
+            let plan = self.create_physical_plan(&state, &logical).await?;
+            return execute_stream(plan, state.task_ctx());
+        };
         let state = self.for_cluster(state).await;
         let listener = self.progress.as_ref();
         if let LogicalPlan::Analyze(analyze) = &logical {
-            let plan = state.create_physical_plan(&analyze.input).await?;
+            let plan = self.create_physical_plan(&state, &analyze.input).await?;
             let plan = cluster.distribute(plan, state.config(), listener)?;
             if let Some(described) = cluster.analyze(plan, state.task_ctx()).await? {
                 let (kinds, plans): (Vec<String>, Vec<String>) = described.into_iter().unzip();
@@ -154,12 +333,12 @@ impl Session {
                 return Ok(rows(RecordBatch::try_new(schema, vec![kinds, plans])?));
             }
         }
-        let plan = state.create_physical_plan(&logical).await?;
+        let plan = self.create_physical_plan(&state, &logical).await?;
         let plan = cluster.distribute(plan, state.config(), listener)?;
         let stream = execute_stream(plan, state.task_ctx())?;
         match &logical {
             LogicalPlan::Explain(explain) if explain.explain_format == ExplainFormat::Indent => {
-                let plan = state.create_physical_plan(&explain.plan).await?;
+                let plan = self.create_physical_plan(&state, &explain.plan).await?;
                 let plan = cluster.distribute(plan, state.config(), None)?;
                 let text = displayable(plan.as_ref())
                     .indent(explain.verbose)
@@ -192,10 +371,8 @@ impl Session {
                 format!("prepared statement \"{name}\" exists; DEALLOCATE {name} removes it");
             return Err(sql_err(SqlState::DuplicateName, message));
         }
-        let plan = self
-            .engine
-            .plan(&self.context.state(), statement.clone())
-            .await?;
+        let plan = self.plan(statement.clone()).await?;
+        self.check_access(&plan)?;
         let stream = self.execute(plan).await?;
         self.lock_prepared().insert(name, statement);
         Ok(stream)
@@ -205,7 +382,7 @@ impl Session {
         let Some(statement) = self.lock_prepared().get(name).cloned() else {
             return Ok(());
         };
-        let plan = self.engine.plan(&self.context.state(), statement).await?;
+        let plan = self.plan(statement).await?;
         let name = name.to_owned();
         let forget = LogicalPlan::Statement(LogicalStatement::Deallocate(Deallocate { name }));
         self.context.execute_logical_plan(forget).await?;
@@ -230,7 +407,9 @@ impl Session {
     pub(crate) async fn plan_query(&self, text: &str) -> Result<LogicalPlan> {
         match parse(text)? {
             Some(Statement::DataFusion(statement)) => {
-                self.engine.plan(&self.context.state(), *statement).await
+                let plan = self.plan(*statement).await?;
+                self.check_access(&plan)?;
+                Ok(plan)
             }
             _ => Err(sql_err(SqlState::Syntax, "a query is expected")),
         }
@@ -242,7 +421,7 @@ impl Session {
 
     pub(crate) async fn physical_plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         let state = self.for_cluster(self.context.state()).await;
-        state.create_physical_plan(plan).await
+        self.create_physical_plan(&state, plan).await
     }
 
     pub(crate) fn task_context(&self) -> Arc<TaskContext> {
@@ -253,8 +432,46 @@ impl Session {
         &self.context
     }
 
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Where names without a schema are.
+    pub(crate) fn default_schema(&self) -> String {
+        let state = self.context.state();
+        state.config_options().catalog.default_schema.clone()
+    }
+
+    /// Lets names without a schema be in this one.
+    pub(crate) fn set_default_schema(&self, schema: &str) {
+        let state = self.context.state_ref();
+        let mut state = state.write();
+        let options = state.config_mut().options_mut();
+        schema.clone_into(&mut options.catalog.default_schema);
+    }
+
+    /// Rows as a table that statements of this session find under the name that is returned, until it is removed.
+    pub(crate) fn add_rows(&self, batch: RecordBatch) -> Result<TableReference> {
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let at = TableReference::full(BOUND_ROWS, BOUND_ROWS, name);
+        if self.context.catalog(BOUND_ROWS).is_none() {
+            let catalog = MemoryCatalogProvider::new();
+            catalog.register_schema(BOUND_ROWS, Arc::new(MemorySchemaProvider::new()))?;
+            self.context.register_catalog(BOUND_ROWS, Arc::new(catalog));
+        }
+        self.context.register_table(at.clone(), Arc::new(table))?;
+        Ok(at)
+    }
+
+    /// Removes what `add_rows` added.
+    pub(crate) fn remove_rows(&self, at: TableReference) {
+        // It may be gone already.
+        let _ = self.context.deregister_table(at);
     }
 
     pub(crate) fn progress(&self) -> Option<ProgressListener> {
@@ -269,6 +486,59 @@ impl Session {
             .get::<T>()
             .cloned()
             .unwrap_or_default()
+    }
+}
+
+impl Description {
+    fn change(parameters: Vec<Option<DataType>>) -> Self {
+        Self {
+            effect: Effect::Change,
+            schema: Arc::new(Schema::empty()),
+            parameters,
+        }
+    }
+}
+
+fn answered(rows: SendableRecordBatchStream) -> Answer {
+    let effect = Effect::Rows;
+    Answer { effect, rows }
+}
+
+fn changed(rows: SendableRecordBatchStream) -> Answer {
+    let effect = Effect::Change;
+    Answer { effect, rows }
+}
+
+fn effect(statement: &ModelStatement) -> Effect {
+    match statement {
+        ModelStatement::ShowModels { .. }
+        | ModelStatement::ShowVersions(_)
+        | ModelStatement::Describe(_)
+        | ModelStatement::ShowCreate(_) => Effect::Rows,
+        ModelStatement::Alter(..) | ModelStatement::Drop(_) => Effect::Change,
+    }
+}
+
+fn plan_effect(plan: &LogicalPlan) -> Effect {
+    match plan {
+        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => Effect::Change,
+        LogicalPlan::Statement(LogicalStatement::Execute(_)) => Effect::Rows,
+        LogicalPlan::Statement(_) => Effect::Change,
+        _ => Effect::Rows,
+    }
+}
+
+/// Statements whose planning would already do something.
+fn is_change_without_plan(statement: &DFStatement) -> bool {
+    match statement {
+        DFStatement::CreateExternalTable(_) => true,
+        DFStatement::Statement(inner) => matches!(
+            inner.as_ref(),
+            SqlStatement::CreateView(_)
+                | SqlStatement::Prepare { .. }
+                | SqlStatement::Deallocate { .. }
+        ),
+        _ => false,
     }
 }
 

@@ -11,6 +11,7 @@ use super::shell::{Shell, say};
 use super::{Exit, Flow};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
+use crate::server::Remote;
 use crate::sql::script::is_complete;
 
 /// A longer statement is an error: something that is no script was given.
@@ -32,6 +33,8 @@ pub enum Source {
 pub struct Start {
     /// Where statements run.
     pub workers: tokio::runtime::Handle,
+    /// The server that statements run on; this process if `None`.
+    pub remote: Option<Remote>,
     /// How it shows things.
     pub settings: Settings,
     /// What is run before anything else, if a person types.

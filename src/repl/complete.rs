@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use datafusion::arrow::array::AsArray;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ConfigOptions;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use futures::TryStreamExt;
 use vatic_ml::options::{Activation, Optimizer, Schedule};
 
 use super::command::{COMMANDS, Takes};
@@ -18,6 +20,7 @@ use super::output::Format;
 use super::settings::PRINT_SETTINGS;
 use crate::catalog::CATALOG;
 use crate::model::DEFAULT_SCHEMA;
+use crate::server::{Remote, RemoteTable};
 use crate::session::Session;
 use crate::sql::RELATION_FUNCTIONS;
 use crate::train::OPTIONS;
@@ -231,12 +234,50 @@ fn is_keyword(word: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct Completion {
     session: Session,
+    remote: Option<Remote>,
     runtime: tokio::runtime::Handle,
 }
 
 impl Completion {
-    pub(super) fn new(session: Session, runtime: tokio::runtime::Handle) -> Self {
-        Self { session, runtime }
+    pub(super) fn new(
+        session: Session,
+        remote: Option<Remote>,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        Self {
+            session,
+            remote,
+            runtime,
+        }
+    }
+
+    /// What the server knows of its tables, if it says so soon enough.
+    fn remote_tables(&self, columns_of: Option<&str>) -> Option<Vec<RemoteTable>> {
+        let remote = self.remote.as_ref()?;
+        let asking = remote.tables(columns_of);
+        let asked = async { tokio::time::timeout(PATIENCE, asking).await };
+        Some(match self.runtime.block_on(asked) {
+            Ok(Ok(tables)) => tables,
+            Ok(Err(_)) | Err(_) => vec![],
+        })
+    }
+
+    /// The first column of a query on the server, if it answers soon enough.
+    fn remote_texts(&self, query: &str) -> Option<Vec<String>> {
+        let remote = self.remote.as_ref()?;
+        let asking = async {
+            let rows = remote.sql(query).await?;
+            rows.try_collect::<Vec<_>>().await
+        };
+        let asked = async { tokio::time::timeout(PATIENCE, asking).await };
+        let Ok(Ok(batches)) = self.runtime.block_on(asked) else {
+            return Some(vec![]);
+        };
+        let texts = batches.iter().flat_map(|batch| {
+            let column = batch.column(0).as_string_opt::<i32>();
+            column.into_iter().flatten().flatten().map(str::to_owned)
+        });
+        Some(texts.collect())
     }
 
     /// The length of the word before the cursor that is completed, and what it may become. `before` is what was typed of
@@ -380,6 +421,10 @@ impl Completion {
     }
 
     fn models(&self) -> Vec<String> {
+        let query = "SELECT model_name FROM information_schema.models";
+        if let Some(names) = self.remote_texts(query) {
+            return names;
+        }
         let registry = self.session.engine().registry();
         let models = registry.list().unwrap_or_default();
         models.iter().map(|(name, _)| name.short()).collect()
@@ -390,19 +435,18 @@ impl Completion {
     }
 
     fn tables(&self) -> Vec<String> {
+        if let Some(tables) = self.remote_tables(None) {
+            let name = |table: &RemoteTable| qualified(&table.schema, &table.name);
+            return tables.iter().map(name).collect();
+        }
         let Some(catalog) = self.catalog() else {
             return Vec::new();
         };
         let mut tables = Vec::new();
         for schema in catalog.schema_names() {
             let of_schema = catalog.schema(&schema).map(|schema| schema.table_names());
-            let is_default = schema == DEFAULT_SCHEMA;
-            tables.extend(of_schema.unwrap_or_default().into_iter().map(
-                |table| match is_default {
-                    true => typed(&table),
-                    false => format!("{}.{}", typed(&schema), typed(&table)),
-                },
-            ));
+            let names = of_schema.unwrap_or_default();
+            tables.extend(names.iter().map(|table| qualified(&schema, table)));
         }
         tables
     }
@@ -419,6 +463,13 @@ impl Completion {
     /// The columns of a table, if it opens soon enough.
     fn columns(&self, table: &str) -> Vec<String> {
         let (schema, table) = table.rsplit_once('.').unwrap_or((DEFAULT_SCHEMA, table));
+        if let Some(tables) = self.remote_tables(Some(table.trim_matches('"'))) {
+            let own = tables.into_iter().filter(|found| found.schema == schema);
+            return own
+                .flat_map(|table| table.columns)
+                .map(|column| typed(&column))
+                .collect();
+        }
         let Some(schema) = self.catalog().and_then(|catalog| catalog.schema(schema)) else {
             return Vec::new();
         };
@@ -441,6 +492,14 @@ impl Completion {
 enum Candidate {
     Name(String),
     Keyword(&'static str),
+}
+
+/// A table as it must be typed.
+fn qualified(schema: &str, table: &str) -> String {
+    match schema == DEFAULT_SCHEMA {
+        true => typed(table),
+        false => format!("{}.{}", typed(schema), typed(table)),
+    }
 }
 
 /// A name as it must be typed: in quotes unless it is of lower case letters, digits and underscores.

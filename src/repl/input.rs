@@ -141,7 +141,11 @@ impl Editor {
             .build();
         let mut inner = Inner::with_config(config).map_err(terminal_err)?;
         inner.set_helper(Some(Assistant {
-            completion: Completion::new(shell.session().clone(), start.workers.clone()),
+            completion: Completion::new(
+                shell.session().clone(),
+                shell.remote().cloned(),
+                start.workers.clone(),
+            ),
             with_color: shell.settings.with_color,
             before: String::new(),
         }));

@@ -1,19 +1,14 @@
 //! [`Shell`]: one session of the shell. It runs scripts: statements and commands, from wherever they come.
 
 use std::io::{self, Write};
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::common::runtime::JoinSet;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::FutureExt;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::batch::Start;
 use super::highlight::{ERROR, RESET};
@@ -24,6 +19,8 @@ use super::signals::Signals;
 use super::{Exit, Flow, command};
 use crate::engine::Engine;
 use crate::error::{Position, Result, SqlError, SqlState, report, sql_err};
+use crate::run::{rows_of, run_answer};
+use crate::server::Remote;
 use crate::session::Session;
 use crate::sql::script::{Item, Piece, items};
 
@@ -32,13 +29,13 @@ pub(super) const INCLUDES_MAX: usize = 50;
 
 /// What is given to a statement to let go of what it holds.
 const GRACE: Duration = Duration::from_secs(1);
-/// Batches that a statement computes before those before them are written.
-const BATCHES_AHEAD: usize = 2;
 
 /// One session of the shell.
 #[derive(Debug)]
 pub(super) struct Shell {
     session: Session,
+    /// The session on a server, if statements run there; that of this process then only knows the functions.
+    remote: Option<Remote>,
     /// Where statements run. The shell itself runs elsewhere: an operator that computes for seconds must not keep it from
     /// hearing Ctrl-C.
     workers: Handle,
@@ -61,6 +58,10 @@ impl Shell {
         let progress = ProgressLine::new(settings.progress);
         Ok(Self {
             session: engine.session()?.with_progress(progress.listener()),
+            remote: start
+                .remote
+                .clone()
+                .map(|remote| remote.with_progress(progress.listener())),
             workers: start.workers.clone(),
             settings,
             target: Target::default(),
@@ -72,6 +73,10 @@ impl Shell {
             depth: 0,
             has_failed: false,
         })
+    }
+
+    pub(super) fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
     }
 
     pub(super) fn session(&self) -> &Session {
@@ -205,35 +210,16 @@ impl Shell {
         impl Future<Output = Result<SendableRecordBatchStream>> + use<>,
         oneshot::Receiver<()>,
     ) {
-        let (session, text) = (self.session.clone(), text.to_owned());
-        let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
-        let (schema_sender, schema) = oneshot::channel();
-        let (alive, gone) = oneshot::channel::<()>();
-        let mut task = JoinSet::new();
-        let work = async move {
-            let _alive = alive;
-            let mut rows = session.sql(&text).await?;
-            // Nobody waits for the rows of a statement that was cancelled.
-            let _ = schema_sender.send(rows.schema());
-            while let Some(batch) = rows.next().await.transpose()? {
-                if sender.send(batch).await.is_err() {
-                    break;
-                }
+        let text = text.to_owned();
+        let answer = match self.remote.clone() {
+            Some(remote) => async move { remote.answer(&text).await }.boxed(),
+            None => {
+                let session = self.session.clone();
+                async move { session.answer(&text).await }.boxed()
             }
-            Ok(())
         };
-        // A panic is a bug, but it costs one statement and not the session.
-        let work = AssertUnwindSafe(work).catch_unwind();
-        let work = async { work.await.unwrap_or_else(|_| Err(panicked())) };
-        task.spawn_on(work, &self.workers);
-        let rows = async move {
-            let Ok(schema) = schema.await else {
-                return Err(outcome(&mut task).await.err().unwrap_or_else(panicked));
-            };
-            let rows = async_stream(move |context| batches.poll_recv(context), task);
-            Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)) as SendableRecordBatchStream)
-        };
-        (rows, gone)
+        let (answer, gone) = run_answer(answer, &self.workers);
+        (rows_of(answer), gone)
     }
 
     /// Writes the rows of a query that a command makes.
@@ -262,6 +248,13 @@ impl Shell {
 
     /// What the session works with.
     pub(super) fn info(&self) -> String {
+        if let Some(remote) = &self.remote {
+            let version = env!("CARGO_PKG_VERSION");
+            return format!(
+                "vatic {version}, all work on the server at {}",
+                remote.url()
+            );
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         format!(
             "vatic {}, all work in this process; data directory {}; {cores} cores",
@@ -324,35 +317,8 @@ impl Shell {
     }
 }
 
-/// The batches that come, and after the last one the error of the task that sends them, if it has one.
-fn async_stream(
-    poll: impl FnMut(&mut Context<'_>) -> Poll<Option<RecordBatch>> + Send,
-    task: JoinSet<Result<()>>,
-) -> impl Stream<Item = Result<RecordBatch>> + Send {
-    let batches = futures::stream::poll_fn(poll).map(Ok);
-    let end = futures::stream::once(async move {
-        let mut task = task;
-        outcome(&mut task).await.err().map(Err)
-    });
-    batches.chain(end.filter_map(std::future::ready))
-}
-
-async fn outcome(task: &mut JoinSet<Result<()>>) -> Result<()> {
-    match task.join_next().await {
-        Some(Ok(result)) => result,
-        Some(Err(_)) | None => Err(panicked()),
-    }
-}
-
 fn cancelled() -> DataFusionError {
     sql_err(SqlState::Cancelled, "cancelled")
-}
-
-fn panicked() -> DataFusionError {
-    sql_err(
-        SqlState::Internal,
-        "the statement ended in a panic, which is a bug; the session goes on",
-    )
 }
 
 /// The error with its code, and the line it is about with a caret below.

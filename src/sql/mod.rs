@@ -17,16 +17,23 @@
 //! ```
 //!
 //! A text goes through `script` (cut into statements), `parser` (one statement) and `rewrite` (what DataFusion's
-//! planner must see differently).
+//! planner must see differently). Before all that `limits` refuses what would end the process, and `parameters` puts bound
+//! values into it.
 
+mod limits;
+mod parameters;
 mod parser;
 mod rewrite;
 pub(crate) mod script;
 mod statement;
 
+pub use limits::Limits;
+pub(crate) use limits::{check_plan, check_text};
+pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
 pub(crate) use rewrite::{
-    RELATION_FUNCTIONS, model_argument, prepare_relations, relation_function, with_cause,
+    RELATION_FUNCTIONS, mentions_relation_function, model_argument, prepare_relations,
+    relation_function, with_cause,
 };
 pub(crate) use statement::{
     AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, TrainingQuery,

@@ -17,6 +17,12 @@ use crate::model::ModelRef;
 pub(crate) const RELATION_FUNCTIONS: &[&str] =
     &["predict", "evaluate", "confusion_matrix", "training_info"];
 
+/// Whether a text may call one of them.
+pub(crate) fn mentions_relation_function(text: &str) -> bool {
+    let text = text.to_lowercase();
+    RELATION_FUNCTIONS.iter().any(|name| text.contains(name))
+}
+
 /// Turns a bare table argument into a sub-query, and collects the models that the statement uses.
 ///
 /// DataFusion resolves tables before planning and does not look into function arguments, so without this

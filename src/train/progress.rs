@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use vatic_ml::fit::Progress;
 
 /// An event of a training, or of a query on a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ProgressEvent {
     /// The query runs; so many rows have come.
     Reading {

@@ -1,0 +1,239 @@
+//! Which files statements may touch: all, or those below some directories.
+//!
+//! One's own process reads what its user may read. A server's clients get nothing but what lies below its roots, after
+//! links are resolved, and never the data directory itself.
+
+use std::path::{Component, Path, PathBuf};
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
+
+use crate::error::{Result, SqlState, io_err, sql_err};
+
+/// Entries of a directory that are looked at for links that lead out.
+const ENTRIES_MAX: usize = 100_000;
+
+/// Which files statements may touch.
+#[derive(Debug, Default)]
+pub(crate) enum FileAccess {
+    /// Any that the process may.
+    #[default]
+    All,
+    /// Those below these directories, except for those below the data directory.
+    Below { roots: Vec<PathBuf>, data: PathBuf },
+}
+
+impl FileAccess {
+    /// Access to what is below `roots`.
+    ///
+    /// # Errors
+    /// If one of them is no directory.
+    pub(crate) fn below(roots: &[PathBuf], data: &Path) -> Result<Self> {
+        let resolve = |path: &PathBuf| {
+            let failed = |error: std::io::Error| io_err(path.display(), &error);
+            let resolved = path.canonicalize().map_err(failed)?;
+            match resolved.is_dir() {
+                true => Ok(resolved),
+                false => Err(failed(std::io::ErrorKind::NotADirectory.into())),
+            }
+        };
+        Ok(Self::Below {
+            roots: roots.iter().map(resolve).collect::<Result<_>>()?,
+            data: data.canonicalize().unwrap_or_else(|_| data.to_owned()),
+        })
+    }
+
+    /// Refuses to read a file, a directory or a pattern that is not open.
+    pub(crate) fn check_read(&self, location: &str) -> Result<()> {
+        if matches!(self, Self::All) {
+            return Ok(());
+        }
+        let path = self.local(location)?;
+        let fixed: PathBuf = path
+            .components()
+            .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
+            .collect();
+        let resolved = self.resolved(&fixed, location)?;
+        let mut left = ENTRIES_MAX;
+        self.check_entries(&resolved, location, &mut left)
+    }
+
+    /// Refuses to write where it is not open, or where there is a file already.
+    pub(crate) fn check_write(&self, location: &str) -> Result<()> {
+        if matches!(self, Self::All) {
+            return Ok(());
+        }
+        let path = self.local(location)?;
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_dir()) {
+            let message = format!("{location} exists; COPY on a server replaces no file");
+            return Err(sql_err(SqlState::NotAllowed, message));
+        }
+        let existing = path.ancestors().find(|ancestor| ancestor.exists());
+        self.resolved(existing.unwrap_or(&path), location)?;
+        Ok(())
+    }
+
+    /// Refuses a plan that writes where it may not.
+    pub(crate) fn check_plan(&self, plan: &LogicalPlan) -> Result<()> {
+        if matches!(self, Self::All) {
+            return Ok(());
+        }
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Copy(copy) = node {
+                self.check_write(&copy.output_url)?;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(())
+    }
+
+    /// The path without dots, if it is one below a root as it is written.
+    fn local(&self, location: &str) -> Result<PathBuf> {
+        let path = location.strip_prefix("file://").unwrap_or(location);
+        if path.contains("://") || path.contains('\0') {
+            return Err(self.refused(location));
+        }
+        let absolute = std::path::absolute(path).map_err(|_| self.refused(location))?;
+        let mut plain = PathBuf::new();
+        for part in absolute.components() {
+            match part {
+                Component::ParentDir => {
+                    plain.pop();
+                }
+                Component::CurDir => {}
+                part => plain.push(part),
+            }
+        }
+        match self.is_open(&plain) {
+            true => Ok(plain),
+            false => Err(self.refused(location)),
+        }
+    }
+
+    /// The path after links. What is not there is said only of paths below a root.
+    fn resolved(&self, path: &Path, location: &str) -> Result<PathBuf> {
+        let resolved = path
+            .canonicalize()
+            .map_err(|error| io_err(location, &error))?;
+        match self.is_open(&resolved) {
+            true => Ok(resolved),
+            false => Err(self.refused(location)),
+        }
+    }
+
+    /// Links below a directory must not lead out either.
+    fn check_entries(&self, path: &Path, location: &str, left: &mut usize) -> Result<()> {
+        if !path.is_dir() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(path).map_err(|error| io_err(location, &error))? {
+            let entry = entry.map_err(|error| io_err(location, &error))?;
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                let message = format!("{location} has over {ENTRIES_MAX} entries");
+                return Err(sql_err(SqlState::TooComplex, message));
+            }
+            let kind = entry
+                .file_type()
+                .map_err(|error| io_err(location, &error))?;
+            if kind.is_symlink() {
+                self.resolved(&entry.path(), location)?;
+            } else if kind.is_dir() {
+                self.check_entries(&entry.path(), location, left)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_open(&self, path: &Path) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below { roots, data } => {
+                roots.iter().any(|root| path.starts_with(root)) && !path.starts_with(data)
+            }
+        }
+    }
+
+    fn refused(&self, location: &str) -> datafusion::common::DataFusionError {
+        let message = format!(
+            "{location} is not open to SQL on this server; it is started with --root for each directory that is"
+        );
+        sql_err(SqlState::NotAllowed, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn is_refused(result: Result<()>) -> bool {
+        result.is_err_and(|error| crate::report(&error).state == SqlState::NotAllowed)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_is_below_a_root_is_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        for name in ["root", "root/sub", "root/data", "other", "rooted", "links"] {
+            fs::create_dir(base.join(name)).unwrap();
+        }
+        fs::write(base.join("root/a.csv"), "a\n1\n").unwrap();
+        fs::write(base.join("other/secret.csv"), "a\n1\n").unwrap();
+        std::os::unix::fs::symlink(base.join("other"), base.join("links/out")).unwrap();
+        std::os::unix::fs::symlink(base.join("other/secret.csv"), base.join("root/link.csv"))
+            .unwrap();
+        let roots = [base.join("root"), base.join("links")];
+        let files = FileAccess::below(&roots, &base.join("root/data")).unwrap();
+        let at = |path: &str| base.join(path).to_string_lossy().into_owned();
+        for open in [
+            "root/a.csv",
+            "root/sub/",
+            "root/sub/../a.csv",
+            "root/sub/*.csv",
+        ] {
+            files.check_read(&at(open)).unwrap();
+        }
+        files
+            .check_read(&format!("file://{}", at("root/a.csv")))
+            .unwrap();
+        files.check_write(&at("root/new.csv")).unwrap();
+        files.check_write(&at("root/sub/new/")).unwrap();
+        for closed in [
+            "other/secret.csv",
+            "other/not-there.csv",
+            "root/../other/secret.csv",
+            "root/link.csv",
+            "root/*.csv",
+            "root",
+            "links",
+            "links/out/secret.csv",
+            "rooted",
+            "root/data",
+        ] {
+            assert!(is_refused(files.check_read(&at(closed))), "{closed}");
+        }
+        for closed in [
+            "/etc/passwd",
+            "FILE:///etc/passwd",
+            "s3://b/k",
+            "http://169.254.169.254/",
+            "~",
+            "",
+            "a\0b",
+        ] {
+            assert!(is_refused(files.check_read(closed)), "{closed}");
+        }
+        for closed in [
+            "root/a.csv",
+            "root/link.csv",
+            "links/out/new.csv",
+            "root/data/new",
+            "other/new",
+        ] {
+            assert!(is_refused(files.check_write(&at(closed))), "{closed}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Calls beside Flight's own: options of a session, cancelling, progress. Their messages are plain protobuf; those about
+//! sessions are in the specification and not in arrow-flight, so they stand here.
+
+use std::collections::HashMap;
+
+use arrow_flight::sql::{Any, Command};
+use arrow_flight::{
+    ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Ticket,
+};
+use datafusion::common::config::ConfigEntry;
+use prost::Message;
+use prost::bytes::Bytes;
+use tonic::Status;
+use vatic_ml::fit::Progress;
+
+use super::service::Server;
+use super::sessions::Client;
+use crate::catalog::CATALOG;
+use crate::sql::quoted;
+use crate::train::ProgressEvent;
+
+/// Each action, and what it does.
+pub(super) const ACTIONS: &[(&str, &str)] = &[
+    (
+        "CreatePreparedStatement",
+        "ActionCreatePreparedStatementRequest: plans a statement",
+    ),
+    (
+        "ClosePreparedStatement",
+        "ActionClosePreparedStatementRequest: forgets a prepared statement",
+    ),
+    (
+        "CancelFlightInfo",
+        "CancelFlightInfoRequest: stops a statement",
+    ),
+    (
+        "CancelQuery",
+        "ActionCancelQueryRequest: stops a statement, as older clients ask for it",
+    ),
+    (
+        "SetSessionOptions",
+        "SetSessionOptionsRequest: changes settings, the catalog or the schema of the session",
+    ),
+    (
+        "GetSessionOptions",
+        "GetSessionOptionsRequest: the settings of the session",
+    ),
+    ("CloseSession", "CloseSessionRequest: ends the session"),
+    (PROGRESS, "the ticket of a statement: where it is, as JSON"),
+];
+pub(super) const PROGRESS: &str = "VaticProgress";
+
+/// The kinds of actions, for those who ask.
+pub(super) fn types() -> Vec<Result<ActionType, Status>> {
+    let types = ACTIONS.iter().map(|(name, description)| {
+        Ok(ActionType {
+            r#type: (*name).into(),
+            description: (*description).into(),
+        })
+    });
+    types.collect()
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OptionValue {
+    #[prost(oneof = "option_value::Value", tags = "1, 2, 3, 4, 5")]
+    value: Option<Value>,
+}
+
+mod option_value {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Strings {
+        #[prost(string, repeated, tag = "1")]
+        pub(super) values: Vec<String>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub(super) enum Value {
+        #[prost(string, tag = "1")]
+        Text(String),
+        #[prost(bool, tag = "2")]
+        Boolean(bool),
+        #[prost(sfixed64, tag = "3")]
+        Integer(i64),
+        #[prost(double, tag = "4")]
+        Number(f64),
+        #[prost(message, tag = "5")]
+        Strings(Strings),
+    }
+}
+
+use option_value::Value;
+
+#[derive(Clone, PartialEq, Message)]
+struct SetSessionOptionsRequest {
+    #[prost(map = "string, message", tag = "1")]
+    options: HashMap<String, OptionValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OptionError {
+    #[prost(int32, tag = "1")]
+    value: i32,
+}
+
+/// The specification's numbers of what can be wrong with an option.
+const INVALID_NAME: i32 = 1;
+const INVALID_VALUE: i32 = 2;
+
+#[derive(Clone, PartialEq, Message)]
+struct SetSessionOptionsResult {
+    #[prost(map = "string, message", tag = "1")]
+    errors: HashMap<String, OptionError>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct GetSessionOptionsResult {
+    #[prost(map = "string, message", tag = "1")]
+    options: HashMap<String, OptionValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CloseSessionResult {
+    /// 1: closed.
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+fn decoded<M: Message + Default>(body: &[u8]) -> Result<M, Status> {
+    M::decode(body).map_err(|error| Status::invalid_argument(format!("the action's body: {error}")))
+}
+
+/// Changes options of the session; each that cannot be is in the answer, and the others hold.
+pub(super) async fn set_options(client: &Client, body: &[u8]) -> Result<Bytes, Status> {
+    let request: SetSessionOptionsRequest = decoded(body)?;
+    let mut errors = HashMap::new();
+    for (name, OptionValue { value }) in request.options {
+        if let Err(value) = set_option(client, &name, value).await {
+            errors.insert(name, OptionError { value });
+        }
+    }
+    Ok(SetSessionOptionsResult { errors }.encode_to_vec().into())
+}
+
+async fn set_option(client: &Client, name: &str, value: Option<Value>) -> Result<(), i32> {
+    let session = &client.session;
+    let text = match value {
+        Some(Value::Text(text)) => Some(text),
+        Some(Value::Boolean(value)) => Some(value.to_string()),
+        Some(Value::Integer(value)) => Some(value.to_string()),
+        Some(Value::Number(value)) => Some(value.to_string()),
+        Some(Value::Strings(_)) => return Err(INVALID_VALUE),
+        None => None,
+    };
+    match (name, text) {
+        ("catalog", text) => match text.as_deref() {
+            None | Some("" | CATALOG) => Ok(()),
+            Some(_) => Err(INVALID_VALUE),
+        },
+        ("schema", text) => {
+            let schema = text.unwrap_or_else(|| crate::model::DEFAULT_SCHEMA.into());
+            let catalog = session.context().catalog(CATALOG).ok_or(INVALID_VALUE)?;
+            if catalog.schema(&schema).is_none() {
+                return Err(INVALID_VALUE);
+            }
+            session.set_default_schema(&schema);
+            Ok(())
+        }
+        ("max_message_bytes", text) => {
+            let bytes = text.and_then(|text| text.parse().ok());
+            client.set_message_bytes_max(bytes.filter(|bytes| *bytes > 0).ok_or(INVALID_VALUE)?);
+            Ok(())
+        }
+        (name, _) if !is_setting(client, name) => Err(INVALID_NAME),
+        (name, Some(text)) => run(client, &format!("SET {name} = {}", quoted(&text))).await,
+        (name, None) => run(client, &format!("RESET {name}")).await,
+    }
+}
+
+async fn run(client: &Client, statement: &str) -> Result<(), i32> {
+    match client.session.sql(statement).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(INVALID_VALUE),
+    }
+}
+
+fn is_setting(client: &Client, name: &str) -> bool {
+    settings(client).iter().any(|entry| entry.key == name)
+}
+
+fn settings(client: &Client) -> Vec<ConfigEntry> {
+    client.session.context().state().config_options().entries()
+}
+
+/// The options of the session.
+pub(super) fn options(client: &Client) -> Bytes {
+    let text = |text: String| OptionValue {
+        value: Some(Value::Text(text)),
+    };
+    let entries = settings(client).into_iter();
+    let mut options: HashMap<String, OptionValue> = entries
+        .filter_map(|entry| Some((entry.key, text(entry.value?))))
+        .collect();
+    options.insert("catalog".into(), text(CATALOG.into()));
+    options.insert("schema".into(), text(client.session.default_schema()));
+    let bytes = client.message_bytes_max() as i64;
+    let bytes = OptionValue {
+        value: Some(Value::Integer(bytes)),
+    };
+    options.insert("max_message_bytes".into(), bytes);
+    GetSessionOptionsResult { options }.encode_to_vec().into()
+}
+
+/// Ends the session, and with it its token.
+pub(super) fn close_session(server: &Server, client: &Client) -> Bytes {
+    server.sessions.close(&client.identity);
+    server.auth.log_out(&client.identity);
+    CloseSessionResult { status: 1 }.encode_to_vec().into()
+}
+
+/// Stops what a FlightInfo stands for.
+pub(super) fn cancel(client: &Client, body: &[u8]) -> Result<Bytes, Status> {
+    let request: CancelFlightInfoRequest = decoded(body)?;
+    let info = request.info.unwrap_or_default();
+    let tickets = info
+        .endpoint
+        .iter()
+        .filter_map(|endpoint| endpoint.ticket.as_ref());
+    let status = cancel_tickets(client, tickets);
+    Ok(CancelFlightInfoResult::new(status).encode_to_vec().into())
+}
+
+/// Stops the statements of these tickets.
+pub(super) fn cancel_tickets<'a>(
+    client: &Client,
+    tickets: impl Iterator<Item = &'a Ticket>,
+) -> CancelStatus {
+    let mut status = CancelStatus::NotCancellable;
+    for ticket in tickets {
+        let found = handle(&ticket.ticket).and_then(|handle| client.drop_ticket(&handle));
+        if let Some(ticketed) = found {
+            ticketed.cancel();
+            status = CancelStatus::Cancelled;
+        }
+    }
+    status
+}
+
+/// The handle of a statement in a ticket.
+fn handle(ticket: &[u8]) -> Option<Bytes> {
+    match Command::try_from(Any::decode(ticket).ok()?).ok()? {
+        Command::TicketStatementQuery(ticket) => Some(ticket.statement_handle),
+        _ => None,
+    }
+}
+
+/// Where a statement is: its last epoch, and what it said last, as a JSON list.
+pub(super) fn progress(client: &Client, body: &[u8]) -> Bytes {
+    let ticketed = handle(body).and_then(|handle| client.ticketed(&handle).ok());
+    let events: Vec<ProgressEvent> = match ticketed {
+        Some(ticketed) => {
+            let seen = ticketed.seen();
+            let epoch = seen.epochs.last().cloned();
+            epoch.into_iter().chain(seen.last).collect()
+        }
+        None => vec![],
+    };
+    serde_json::to_vec(&events).unwrap_or_default().into()
+}
+
+/// How much of a statement is done, from 0 to 1.
+pub(super) fn fraction(event: &ProgressEvent) -> Option<f64> {
+    match event {
+        ProgressEvent::Training {
+            progress:
+                Progress::Step {
+                    epoch,
+                    epochs,
+                    share,
+                    ..
+                },
+            ..
+        } => Some((epoch.saturating_sub(1) as f64 + share) / (*epochs).max(1) as f64),
+        ProgressEvent::Stages {
+            stages,
+            stages_done,
+            ..
+        } => Some(*stages_done as f64 / (*stages).max(1) as f64),
+        ProgressEvent::Training { .. }
+        | ProgressEvent::Reading { .. }
+        | ProgressEvent::Waiting { .. }
+        | ProgressEvent::Done => None,
+    }
+}

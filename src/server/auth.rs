@@ -1,0 +1,363 @@
+//! Who a client is. Every call passes the gate here, which knows one exception: the handshake.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tower_service::Service;
+
+use super::status::failed;
+use super::users::{UsersFile, hash, new_token};
+use crate::error::SqlState;
+
+/// Some clients leave the padding away.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
+/// The session of those who do not say who they are, where nobody has to.
+const ANONYMOUS: &str = "anonymous";
+/// A longer header is no token.
+const HEADER_BYTES_MAX: usize = 8_192;
+/// Passwords that are checked at once: each takes a core and 19 MiB.
+const CHECKS: usize = 2;
+/// After so many wrong passwords of a user the next one has to wait.
+const FAILURES_FREE: u32 = 5;
+const WAIT_MAX: Duration = Duration::from_secs(5);
+const TOKENS_MAX: usize = 10_000;
+
+/// A client that may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Of its session; a hash if it stands for a token.
+    pub(super) key: String,
+    /// `None` where anybody is welcome.
+    pub(super) user: Option<String>,
+}
+
+/// Who may call.
+#[derive(Debug)]
+pub(super) struct Auth {
+    /// `None`: anybody.
+    users: Option<UsersFile>,
+    /// By the hash of a token of a handshake.
+    tokens: Mutex<HashMap<String, Token>>,
+    idle_max: Duration,
+    checks: Semaphore,
+    failures: Mutex<HashMap<String, (u32, Instant)>>,
+}
+
+#[derive(Debug)]
+struct Token {
+    user: String,
+    used: Instant,
+}
+
+impl Auth {
+    pub(super) fn new(users: Option<UsersFile>, idle_max: Duration) -> Self {
+        Self {
+            users,
+            tokens: Mutex::default(),
+            idle_max,
+            checks: Semaphore::new(CHECKS),
+            failures: Mutex::default(),
+        }
+    }
+
+    /// The user as it is now, `None` where anybody is welcome.
+    pub(super) fn users(&self) -> Option<&UsersFile> {
+        self.users.as_ref()
+    }
+
+    /// Logs a client in and gives it a token.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED, after a while if there were many.
+    pub(super) async fn log_in(self: &Arc<Self>, headers: &HeaderMap) -> Result<String, Status> {
+        match authorization(headers)? {
+            Some(("basic", credentials)) => {
+                let (user, password) = basic(credentials)?;
+                self.check_password(&user, password).await?;
+                Ok(self.issue(user))
+            }
+            // A token that is known already stays what it is.
+            Some(("bearer", token)) => {
+                self.identify(headers)?;
+                Ok(token.to_owned())
+            }
+            None if self.users.is_none() => Ok(self.issue(ANONYMOUS.into())),
+            _ => Err(denied()),
+        }
+    }
+
+    async fn check_password(self: &Arc<Self>, user: &str, password: String) -> Result<(), Status> {
+        if self.users.is_none() {
+            return Ok(());
+        }
+        tokio::time::sleep(self.wait(user)).await;
+        let _permit = self.checks.acquire().await.map_err(|_| denied())?;
+        let auth = Arc::clone(self);
+        let name = user.to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            let users = auth.users.as_ref()?;
+            users.with_password(&name, &password)
+        });
+        let is_right = found.await.is_ok_and(|user| user.is_some());
+        let mut failures = lock(&self.failures);
+        if is_right {
+            failures.remove(user);
+            return Ok(());
+        }
+        tracing::warn!(user, "a login was refused");
+        if failures.len() > TOKENS_MAX {
+            failures.retain(|_, (_, at)| at.elapsed() < Duration::from_secs(60));
+        }
+        let entry = failures
+            .entry(user.to_owned())
+            .or_insert((0, Instant::now()));
+        *entry = (entry.0.saturating_add(1), Instant::now());
+        Err(denied())
+    }
+
+    /// How long a login has to wait, which grows with every wrong password and is forgotten after a minute.
+    fn wait(&self, user: &str) -> Duration {
+        let failures = lock(&self.failures);
+        match failures.get(user) {
+            Some((count, at)) if at.elapsed() < Duration::from_secs(60) => {
+                let more = count.saturating_sub(FAILURES_FREE).min(16);
+                match more {
+                    0 => Duration::ZERO,
+                    more => (Duration::from_millis(100) * 2u32.pow(more)).min(WAIT_MAX),
+                }
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn issue(&self, user: String) -> String {
+        let token = new_token();
+        let used = Instant::now();
+        let mut tokens = lock(&self.tokens);
+        let idle_max = self.idle_max;
+        tokens.retain(|_, token| token.used.elapsed() < idle_max);
+        if tokens.len() >= TOKENS_MAX {
+            let oldest = tokens.iter().min_by_key(|(_, token)| token.used);
+            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                tokens.remove(&key);
+            }
+        }
+        tokens.insert(hash(&token), Token { user, used });
+        token
+    }
+
+    /// Who calls.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED, which never says why.
+    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Identity, Status> {
+        let Some(users) = &self.users else {
+            return Ok(self.welcome(headers));
+        };
+        let Some(("bearer", token)) = authorization(headers)? else {
+            return Err(denied());
+        };
+        let key = hash(token);
+        if let Some((user, _)) = users.with_token(token) {
+            let user = Some(user);
+            return Ok(Identity { key, user });
+        }
+        let mut tokens = lock(&self.tokens);
+        let Some(found) = tokens.get_mut(&key) else {
+            return Err(denied());
+        };
+        // Who was removed from the file is out, whatever tokens there are.
+        if found.used.elapsed() >= self.idle_max || users.named(&found.user).is_none() {
+            tokens.remove(&key);
+            return Err(denied());
+        }
+        found.used = Instant::now();
+        let user = Some(found.user.clone());
+        Ok(Identity { key, user })
+    }
+
+    /// Where anybody may call, a token only tells sessions apart.
+    fn welcome(&self, headers: &HeaderMap) -> Identity {
+        let key = match authorization(headers) {
+            Ok(Some((_, credentials))) => hash(credentials),
+            Ok(None) | Err(_) => ANONYMOUS.into(),
+        };
+        Identity { key, user: None }
+    }
+
+    /// Forgets a token.
+    pub(super) fn log_out(&self, identity: &Identity) {
+        lock(&self.tokens).remove(&identity.key);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn denied() -> Status {
+    failed(
+        SqlState::NotAuthenticated,
+        "user or password is wrong, or the token is not known any more; log in again",
+    )
+}
+
+/// The scheme in lower case, and what follows it.
+fn authorization(headers: &HeaderMap) -> Result<Option<(&'static str, &str)>, Status> {
+    let mut values = headers.get_all("authorization").iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let is_strange = values.next().is_some() || value.len() > HEADER_BYTES_MAX;
+    let text = value.to_str().ok().filter(|_| !is_strange);
+    let (scheme, rest) = text
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(denied)?;
+    let rest = rest.trim();
+    let is = |name: &str| scheme.eq_ignore_ascii_case(name);
+    match rest {
+        "" => Err(denied()),
+        rest if is("bearer") => Ok(Some(("bearer", rest))),
+        rest if is("basic") => Ok(Some(("basic", rest))),
+        _ => Err(denied()),
+    }
+}
+
+/// The user up to the first colon, and the password, which may hold more of them.
+fn basic(credentials: &str) -> Result<(String, String), Status> {
+    let bytes = BASE64.decode(credentials).map_err(|_| denied())?;
+    let text = String::from_utf8(bytes).map_err(|_| denied())?;
+    let (user, password) = text.split_once(':').ok_or_else(denied)?;
+    Ok((user.to_owned(), password.to_owned()))
+}
+
+/// Lets calls through with the identity of who calls; all others end here, whatever they are.
+#[derive(Debug, Clone)]
+pub(super) struct Gate<S> {
+    pub(super) inner: S,
+    pub(super) auth: Arc<Auth>,
+}
+
+impl<S> Service<Request<Body>> for Gate<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if request.uri().path() != HANDSHAKE {
+            match self.auth.identify(request.headers()) {
+                Ok(identity) => {
+                    request.extensions_mut().insert(identity);
+                }
+                Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
+            }
+        }
+        Box::pin(self.inner.call(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", value.parse().unwrap());
+        headers
+    }
+
+    fn with_user() -> (tempfile::TempDir, Arc<Auth>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users.toml");
+        super::super::users::add_user(&path, "ada", "p:w", false).unwrap();
+        let users = UsersFile::open(&path).unwrap();
+        let auth = Auth::new(Some(users), Duration::from_secs(60));
+        (directory, Arc::new(auth))
+    }
+
+    #[tokio::test]
+    async fn a_login_gives_a_token_with_or_without_padding() {
+        let (_directory, auth) = with_user();
+        // ada:p:w, with and without its padding.
+        for credentials in ["YWRhOnA6dw==", "YWRhOnA6dw"] {
+            let token = auth
+                .log_in(&headers(&format!("Basic {credentials}")))
+                .await
+                .unwrap();
+            for scheme in ["Bearer", "bearer"] {
+                let identity = auth
+                    .identify(&headers(&format!("{scheme} {token}")))
+                    .unwrap();
+                assert_eq!(identity.user.as_deref(), Some("ada"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn everything_else_is_denied() {
+        let (_directory, auth) = with_user();
+        for value in [
+            "Basic YWRhOmE=",
+            "Basic !",
+            "Basic",
+            "Basic YWRh",
+            "Negotiate x",
+            "",
+            "x",
+        ] {
+            let status = auth.log_in(&headers(value)).await.unwrap_err();
+            assert_eq!(status.code(), tonic::Code::Unauthenticated, "{value}");
+        }
+        let long = format!("Bearer {}", "x".repeat(10_000));
+        for value in [
+            "Bearer x",
+            "Basic YWRhOnA6dw==",
+            "Bearer",
+            "Bearer  ",
+            &long,
+        ] {
+            assert!(auth.identify(&headers(value)).is_err(), "{value}");
+        }
+        assert!(auth.identify(&HeaderMap::new()).is_err());
+        let mut two = headers("Bearer x");
+        two.append("authorization", "Bearer y".parse().unwrap());
+        assert!(auth.identify(&two).is_err());
+    }
+
+    #[tokio::test]
+    async fn tokens_end_when_they_are_idle_or_logged_out() {
+        let (_directory, auth) = with_user();
+        let token = auth.log_in(&headers("Basic YWRhOnA6dw==")).await.unwrap();
+        let bearer = headers(&format!("Bearer {token}"));
+        let identity = auth.identify(&bearer).unwrap();
+        auth.log_out(&identity);
+        assert!(auth.identify(&bearer).is_err());
+        let short = Auth::new(None, Duration::ZERO);
+        assert!(
+            short.identify(&HeaderMap::new()).is_ok(),
+            "anybody is welcome"
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! What there is: catalogs, schemas, tables with their columns, keys (none), types.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow_flight::sql::metadata::{
+    GetCatalogsBuilder, XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder,
+};
+use arrow_flight::sql::{
+    Command, CommandGetTableTypes, CommandGetTables, Nullable, Searchable, XdbcDataType,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use datafusion::logical_expr::TableType;
+use tonic::Status;
+
+use super::output::wire_type;
+use super::sessions::Client;
+use super::{sql_info, status::status};
+use crate::catalog::CATALOG;
+use crate::error::{Result, SqlState, sql_err};
+use crate::session::Session;
+
+const TABLE: &str = "TABLE";
+const VIEW: &str = "VIEW";
+const SYSTEM_TABLE: &str = "SYSTEM TABLE";
+
+/// The schema of the answer to a command, `None` if it is about something else.
+pub(super) fn schema(command: &Command) -> Option<SchemaRef> {
+    Some(match command {
+        Command::CommandGetCatalogs(_) => GetCatalogsBuilder::new().schema(),
+        Command::CommandGetDbSchemas(command) => command.clone().into_builder().schema(),
+        Command::CommandGetTables(command) => command.clone().into_builder().schema(),
+        Command::CommandGetTableTypes(_) => CommandGetTableTypes {}.into_builder().schema(),
+        Command::CommandGetPrimaryKeys(_) => Arc::clone(&PRIMARY_KEYS),
+        Command::CommandGetImportedKeys(_)
+        | Command::CommandGetExportedKeys(_)
+        | Command::CommandGetCrossReference(_) => Arc::clone(&FOREIGN_KEYS),
+        Command::CommandGetXdbcTypeInfo(_) => TYPES.schema(),
+        Command::CommandGetSqlInfo(_) => sql_info::schema(),
+        _ => return None,
+    })
+}
+
+/// The answer to a command, `None` if it is about something else.
+pub(super) async fn answer(
+    client: &Client,
+    command: Command,
+) -> Result<Option<RecordBatch>, Status> {
+    let session = &client.session;
+    let batch = match command {
+        Command::CommandGetCatalogs(_) => {
+            let mut builder = GetCatalogsBuilder::new();
+            builder.append(CATALOG);
+            builder.build()?
+        }
+        Command::CommandGetDbSchemas(command) => {
+            let mut builder = command.into_builder();
+            for name in catalog(session)
+                .map_err(|error| status(&error))?
+                .schema_names()
+            {
+                builder.append(CATALOG, name);
+            }
+            builder.build()?
+        }
+        Command::CommandGetTables(command) => tables(session, command).await?,
+        Command::CommandGetTableTypes(command) => {
+            let mut builder = command.into_builder();
+            for name in [SYSTEM_TABLE, TABLE, VIEW] {
+                builder.append(name);
+            }
+            builder.build()?
+        }
+        Command::CommandGetPrimaryKeys(_) => RecordBatch::new_empty(Arc::clone(&PRIMARY_KEYS)),
+        Command::CommandGetImportedKeys(_)
+        | Command::CommandGetExportedKeys(_)
+        | Command::CommandGetCrossReference(_) => RecordBatch::new_empty(Arc::clone(&FOREIGN_KEYS)),
+        Command::CommandGetXdbcTypeInfo(command) => TYPES.record_batch(command.data_type)?,
+        Command::CommandGetSqlInfo(command) => sql_info::answer(session, &command)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(batch))
+}
+
+fn catalog(session: &Session) -> Result<Arc<dyn CatalogProvider>> {
+    let missing = || sql_err(SqlState::Internal, "the session has no catalog");
+    session.context().catalog(CATALOG).ok_or_else(missing)
+}
+
+async fn tables(session: &Session, command: CommandGetTables) -> Result<RecordBatch, Status> {
+    let catalog = catalog(session).map_err(|error| status(&error))?;
+    let is_exactly = |pattern: &Option<String>, name: &str| {
+        // Without wildcards nothing but one name matches, and only that is opened.
+        pattern
+            .as_deref()
+            .is_none_or(|pattern| pattern.contains(['%', '_', '\\']) || pattern == name)
+    };
+    let with_schema = command.include_schema;
+    let (schemas, names) = (
+        command.db_schema_filter_pattern.clone(),
+        command.table_name_filter_pattern.clone(),
+    );
+    let mut builder = command.into_builder();
+    for schema_name in catalog.schema_names() {
+        let Some(schema) = catalog
+            .schema(&schema_name)
+            .filter(|_| is_exactly(&schemas, &schema_name))
+        else {
+            continue;
+        };
+        let mut found = schema.table_names();
+        found.retain(|name| is_exactly(&names, name));
+        for name in found {
+            // A table that cannot be opened must not hide the others.
+            match table(schema.as_ref(), &schema_name, &name, with_schema).await {
+                Ok(Some((kind, columns))) => {
+                    builder.append(CATALOG, &schema_name, &name, kind, &columns)?;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(schema_name, name, %error, "a table cannot be shown"),
+            }
+        }
+    }
+    Ok(builder.build()?)
+}
+
+/// The kind of a table, and its columns if they are wanted.
+async fn table(
+    schema: &dyn SchemaProvider,
+    schema_name: &str,
+    name: &str,
+    with_columns: bool,
+) -> Result<Option<(&'static str, Schema)>> {
+    let is_system = ["ml", "information_schema"].contains(&schema_name);
+    let kind = match schema.table_type(name).await? {
+        _ if is_system => SYSTEM_TABLE,
+        Some(TableType::View) => VIEW,
+        Some(_) => TABLE,
+        None => return Ok(None),
+    };
+    if !with_columns {
+        return Ok(Some((kind, Schema::empty())));
+    }
+    let Some(table) = schema.table(name).await? else {
+        return Ok(None);
+    };
+    let columns = table.schema();
+    let fields = columns
+        .fields()
+        .iter()
+        .map(|field| described(field, schema_name, name));
+    Ok(Some((kind, Schema::new(fields.collect::<Vec<_>>()))))
+}
+
+/// A column with what JDBC shows of it.
+fn described(field: &Field, schema: &str, table: &str) -> Field {
+    let data_type = wire_type(field.data_type());
+    let (name, precision, scale) = sql_type(&data_type);
+    let mut facts = vec![
+        ("CATALOG_NAME", CATALOG.to_owned()),
+        ("SCHEMA_NAME", schema.to_owned()),
+        ("TABLE_NAME", table.to_owned()),
+        ("TYPE_NAME", name),
+        ("IS_AUTO_INCREMENT", "0".into()),
+        ("IS_CASE_SENSITIVE", "1".into()),
+        ("IS_READ_ONLY", "0".into()),
+        ("IS_SEARCHABLE", "1".into()),
+    ];
+    facts.extend(precision.map(|precision| ("PRECISION", precision.to_string())));
+    facts.extend(scale.map(|scale| ("SCALE", scale.to_string())));
+    let facts = facts
+        .into_iter()
+        .map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value));
+    Field::new(field.name(), data_type, field.is_nullable()).with_metadata(facts.collect())
+}
+
+/// The name of a type in SQL, its precision and its scale.
+fn sql_type(data_type: &DataType) -> (String, Option<i32>, Option<i32>) {
+    let (name, precision) = match data_type {
+        DataType::Boolean => ("BOOLEAN", Some(1)),
+        DataType::Int8 => ("TINYINT", Some(3)),
+        DataType::Int16 => ("SMALLINT", Some(5)),
+        DataType::Int32 => ("INT", Some(10)),
+        DataType::Int64 => ("BIGINT", Some(19)),
+        DataType::UInt8 => ("TINYINT UNSIGNED", Some(3)),
+        DataType::UInt16 => ("SMALLINT UNSIGNED", Some(5)),
+        DataType::UInt32 => ("INT UNSIGNED", Some(10)),
+        DataType::UInt64 => ("BIGINT UNSIGNED", Some(20)),
+        DataType::Float32 => ("REAL", Some(24)),
+        DataType::Float64 => ("DOUBLE", Some(53)),
+        DataType::Utf8 | DataType::LargeUtf8 => ("VARCHAR", None),
+        DataType::Binary | DataType::LargeBinary => ("BYTEA", None),
+        DataType::Date32 | DataType::Date64 => ("DATE", None),
+        DataType::Time32(_) | DataType::Time64(_) => ("TIME", None),
+        DataType::Timestamp(_, None) => ("TIMESTAMP", None),
+        DataType::Timestamp(_, Some(_)) => ("TIMESTAMP WITH TIME ZONE", None),
+        DataType::Interval(_) => ("INTERVAL", None),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            return (
+                "DECIMAL".into(),
+                Some((*precision).into()),
+                Some((*scale).into()),
+            );
+        }
+        other => return (other.to_string(), None, None),
+    };
+    (name.to_owned(), precision, None)
+}
+
+static PRIMARY_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("catalog_name", DataType::Utf8, true),
+        Field::new("db_schema_name", DataType::Utf8, true),
+        Field::new("table_name", DataType::Utf8, false),
+        Field::new("column_name", DataType::Utf8, false),
+        Field::new("key_name", DataType::Utf8, true),
+        Field::new("key_sequence", DataType::Int32, false),
+    ]))
+});
+
+static FOREIGN_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("pk_catalog_name", DataType::Utf8, true),
+        Field::new("pk_db_schema_name", DataType::Utf8, true),
+        Field::new("pk_table_name", DataType::Utf8, false),
+        Field::new("pk_column_name", DataType::Utf8, false),
+        Field::new("fk_catalog_name", DataType::Utf8, true),
+        Field::new("fk_db_schema_name", DataType::Utf8, true),
+        Field::new("fk_table_name", DataType::Utf8, false),
+        Field::new("fk_column_name", DataType::Utf8, false),
+        Field::new("key_sequence", DataType::Int32, false),
+        Field::new("fk_key_name", DataType::Utf8, true),
+        Field::new("pk_key_name", DataType::Utf8, true),
+        Field::new("update_rule", DataType::UInt8, false),
+        Field::new("delete_rule", DataType::UInt8, false),
+    ]))
+});
+
+/// Every type that a column may have, as ODBC and JDBC describe them.
+static TYPES: LazyLock<XdbcTypeInfoData> = LazyLock::new(|| {
+    let mut builder = XdbcTypeInfoDataBuilder::new();
+    let number = |name: &str, data_type, digits: i32| XdbcTypeInfo {
+        unsigned_attribute: Some(false),
+        num_prec_radix: Some(10),
+        ..plain_type(name, data_type, digits)
+    };
+    let text = |name: &str, data_type, prefix: &str| XdbcTypeInfo {
+        literal_prefix: Some(prefix.into()),
+        literal_suffix: Some("'".into()),
+        case_sensitive: true,
+        searchable: Searchable::Full,
+        ..plain_type(name, data_type, i32::MAX)
+    };
+    for info in [
+        plain_type("BOOLEAN", XdbcDataType::XdbcBit, 1),
+        number("TINYINT", XdbcDataType::XdbcTinyint, 3),
+        number("SMALLINT", XdbcDataType::XdbcSmallint, 5),
+        number("INT", XdbcDataType::XdbcInteger, 10),
+        number("BIGINT", XdbcDataType::XdbcBigint, 19),
+        number("REAL", XdbcDataType::XdbcReal, 7),
+        number("DOUBLE", XdbcDataType::XdbcDouble, 15),
+        XdbcTypeInfo {
+            create_params: Some(vec!["precision".into(), "scale".into()]),
+            minimum_scale: Some(0),
+            maximum_scale: Some(76),
+            fixed_prec_scale: true,
+            ..number("DECIMAL", XdbcDataType::XdbcDecimal, 76)
+        },
+        text("VARCHAR", XdbcDataType::XdbcVarchar, "'"),
+        text("BYTEA", XdbcDataType::XdbcVarbinary, "X'"),
+        text("DATE", XdbcDataType::XdbcDate, "DATE '"),
+        text("TIME", XdbcDataType::XdbcTime, "TIME '"),
+        text("TIMESTAMP", XdbcDataType::XdbcTimestamp, "TIMESTAMP '"),
+    ] {
+        builder.append(info);
+    }
+    builder
+        .build()
+        .expect("the columns are those of the builder")
+});
+
+fn plain_type(name: &str, data_type: XdbcDataType, column_size: i32) -> XdbcTypeInfo {
+    XdbcTypeInfo {
+        type_name: name.into(),
+        data_type,
+        sql_data_type: data_type,
+        column_size: Some(column_size),
+        nullable: Nullable::NullabilityNullable,
+        searchable: Searchable::Basic,
+        auto_increment: Some(false),
+        local_type_name: Some(name.into()),
+        ..XdbcTypeInfo::default()
+    }
+}

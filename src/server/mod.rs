@@ -1,0 +1,42 @@
+//! Flight SQL: the engine for JDBC, ADBC and every other client of that protocol.
+//!
+//! ```text
+//! TCP ─ listener ─ tonic ─ service ─┬ metadata, sql_info        what there is
+//!        limits,    auth,           ├ statements ─ Session      queries, updates, prepared statements, tickets
+//!        deadlines  sessions        ├ put ─ ingest              rows that clients send
+//!                                   └ actions                   sessions' options, cancelling, progress
+//!                                        └─ output ─▶ batches as every client can read them
+//! ```
+//! * `serve` starts and ends a server; `listener` its connections
+//! * `auth` who a client is; `users` the file of users
+//! * `sessions` what is kept for a client between calls
+//! * `service` one short method for each call of the protocol
+//! * `statements` statements from text to ticket; each runs once
+//! * `put` what clients upload: parameters, and rows of tables
+//! * `metadata`, `sql_info` catalogs, schemas, tables, types, and what the server can do
+//! * `actions` the calls that are no part of Flight's own: options of a session, cancelling
+//! * `output` one adapter for schemas and batches of every reply
+//! * `status` errors as gRPC has them
+//! * `remote` the other side: a session on a server, for our own shell
+//!
+//! SQL itself is not here: every statement goes through [`Session`](crate::Session).
+
+mod actions;
+mod auth;
+mod listener;
+mod metadata;
+mod output;
+mod put;
+mod remote;
+mod serve;
+mod service;
+mod sessions;
+mod sql_info;
+mod statements;
+mod status;
+mod users;
+
+pub(crate) use remote::RemoteTable;
+pub use remote::{Remote, RemoteOptions};
+pub use serve::{ServeOptions, Tls, serve};
+pub use users::{add_token, add_user};

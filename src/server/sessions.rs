@@ -1,0 +1,230 @@
+//! What is kept for a client between calls: its session, its prepared statements, and results that it has not fetched.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tonic::Status;
+
+use super::auth::Identity;
+use super::output::MESSAGE_BYTES_MAX;
+use super::statements::{Prepared, Ticketed};
+use super::status::{failed, status};
+use crate::engine::Engine;
+use crate::error::SqlState;
+use crate::session::Session;
+use crate::sql::Limits;
+
+const SESSIONS_MAX: usize = 10_000;
+const PREPARED_MAX: usize = 1_024;
+const TICKETS_MAX: usize = 1_024;
+/// A result that nobody comes for holds memory.
+const TICKET_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// A client between its calls.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) identity: Identity,
+    pub(super) session: Session,
+    used: Mutex<Instant>,
+    prepared: Mutex<HashMap<String, Arc<Prepared>>>,
+    tickets: Mutex<HashMap<String, Arc<Ticketed>>>,
+    message_bytes_max: Mutex<usize>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unknown(what: &str) -> Status {
+    Status::not_found(format!(
+        "{what} is not known, or not any more; run the statement again"
+    ))
+}
+
+impl Client {
+    /// Keeps a prepared statement under a new handle.
+    pub(super) fn prepare(&self, prepared: Prepared) -> Result<String, Status> {
+        let mut all = lock(&self.prepared);
+        if all.len() >= PREPARED_MAX {
+            let message =
+                format!("the session has {PREPARED_MAX} prepared statements; close some of them");
+            return Err(failed(SqlState::TooMany, message));
+        }
+        let handle = uuid::Uuid::new_v4().to_string();
+        all.insert(handle.clone(), Arc::new(prepared));
+        Ok(handle)
+    }
+
+    pub(super) fn prepared(&self, handle: &[u8]) -> Result<Arc<Prepared>, Status> {
+        let found = std::str::from_utf8(handle)
+            .ok()
+            .and_then(|handle| lock(&self.prepared).get(handle).cloned());
+        found.ok_or_else(|| unknown("the prepared statement"))
+    }
+
+    /// Forgets a prepared statement, if it is there.
+    pub(super) fn close_prepared(&self, handle: &[u8]) {
+        if let Ok(handle) = std::str::from_utf8(handle) {
+            lock(&self.prepared).remove(handle);
+        }
+    }
+
+    /// Keeps a result until it is fetched.
+    pub(super) fn keep(&self, ticketed: Ticketed) -> Result<(String, Arc<Ticketed>), Status> {
+        let mut all = lock(&self.tickets);
+        if all.len() >= TICKETS_MAX {
+            let idle = all.iter().filter(|(_, ticketed)| !ticketed.is_busy());
+            let oldest = idle.max_by_key(|(_, ticketed)| ticketed.age());
+            let Some(oldest) = oldest.map(|(handle, _)| handle.clone()) else {
+                let message = format!("the session fetches {TICKETS_MAX} results at once");
+                return Err(failed(SqlState::TooMany, message));
+            };
+            if let Some(ticketed) = all.remove(&oldest) {
+                ticketed.cancel();
+            }
+        }
+        let handle = uuid::Uuid::new_v4().to_string();
+        let ticketed = Arc::new(ticketed);
+        all.insert(handle.clone(), Arc::clone(&ticketed));
+        Ok((handle, ticketed))
+    }
+
+    pub(super) fn ticketed(&self, handle: &[u8]) -> Result<Arc<Ticketed>, Status> {
+        let found = std::str::from_utf8(handle)
+            .ok()
+            .and_then(|handle| lock(&self.tickets).get(handle).cloned());
+        found.ok_or_else(|| unknown("the result"))
+    }
+
+    pub(super) fn drop_ticket(&self, handle: &[u8]) -> Option<Arc<Ticketed>> {
+        let handle = std::str::from_utf8(handle).ok()?;
+        lock(&self.tickets).remove(handle)
+    }
+
+    pub(super) fn message_bytes_max(&self) -> usize {
+        *lock(&self.message_bytes_max)
+    }
+
+    pub(super) fn set_message_bytes_max(&self, bytes: usize) {
+        *lock(&self.message_bytes_max) = bytes;
+    }
+
+    /// What runs for the client, and what waits to be fetched, is stopped.
+    fn end(&self) {
+        for (_, ticketed) in lock(&self.tickets).drain() {
+            ticketed.cancel();
+        }
+        lock(&self.prepared).clear();
+    }
+
+    fn sweep(&self) {
+        lock(&self.tickets).retain(|_, ticketed| {
+            let stays = ticketed.is_busy() || ticketed.age() < TICKET_AGE_MAX;
+            if !stays {
+                ticketed.cancel();
+            }
+            stays
+        });
+    }
+
+    fn is_busy(&self) -> bool {
+        lock(&self.tickets)
+            .values()
+            .any(|ticketed| ticketed.is_busy())
+    }
+}
+
+/// The clients of a server.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    engine: Engine,
+    limits: Limits,
+    settings: Vec<(String, String)>,
+    idle_max: Duration,
+    clients: Mutex<HashMap<String, Arc<Client>>>,
+}
+
+impl Sessions {
+    pub(super) fn new(
+        engine: Engine,
+        limits: Limits,
+        settings: Vec<(String, String)>,
+        idle_max: Duration,
+    ) -> Self {
+        Self {
+            engine,
+            limits,
+            settings,
+            idle_max,
+            clients: Mutex::default(),
+        }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The client, which gets a session if it has none.
+    pub(super) async fn client(&self, identity: &Identity) -> Result<Arc<Client>, Status> {
+        if let Some(client) = lock(&self.clients).get(&identity.key) {
+            *lock(&client.used) = Instant::now();
+            return Ok(Arc::clone(client));
+        }
+        let client = Arc::new(self.open(identity).await?);
+        let mut clients = lock(&self.clients);
+        if clients.len() >= SESSIONS_MAX {
+            return Err(failed(
+                SqlState::TooMany,
+                "the server has too many sessions",
+            ));
+        }
+        // Two first calls may come at once.
+        let client = clients.entry(identity.key.clone()).or_insert(client);
+        Ok(Arc::clone(client))
+    }
+
+    async fn open(&self, identity: &Identity) -> Result<Client, Status> {
+        let session = self.engine.session().map_err(|error| status(&error))?;
+        for (name, value) in &self.settings {
+            let statement = format!("SET {name} = {}", crate::sql::quoted(value));
+            let done = session.sql(&statement).await;
+            done.map_err(|error| status(&error))?;
+        }
+        Ok(Client {
+            identity: identity.clone(),
+            session: session.with_limits(self.limits.clone()),
+            used: Mutex::new(Instant::now()),
+            prepared: Mutex::default(),
+            tickets: Mutex::default(),
+            message_bytes_max: Mutex::new(MESSAGE_BYTES_MAX - (64 << 10)),
+        })
+    }
+
+    /// Ends the session of a client; its next call gets a new one.
+    pub(super) fn close(&self, identity: &Identity) -> bool {
+        let client = lock(&self.clients).remove(&identity.key);
+        if let Some(client) = &client {
+            client.end();
+        }
+        client.is_some()
+    }
+
+    /// Ends what nobody has used for long.
+    pub(super) fn sweep(&self) {
+        let mut clients = lock(&self.clients);
+        clients.retain(|_, client| {
+            client.sweep();
+            let stays = client.is_busy() || lock(&client.used).elapsed() < self.idle_max;
+            if !stays {
+                client.end();
+            }
+            stays
+        });
+    }
+
+    /// Every client that has a session.
+    pub(super) fn all(&self) -> Vec<Arc<Client>> {
+        lock(&self.clients).values().cloned().collect()
+    }
+}

@@ -1,0 +1,285 @@
+//! The file of users: TOML, with argon2 hashes of passwords and SHA-256 hashes of tokens; nothing in it can be used to log
+//! in.
+//!
+//! ```toml
+//! [users.ada]
+//! password = "$argon2id$v=19$…"
+//! tokens = ["5e88489…"]
+//! is_admin = true
+//! roles = ["analyst"]
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Result, SqlState, io_err, sql_err};
+
+const NAME_BYTES_MAX: usize = 128;
+const PASSWORD_BYTES_MAX: usize = 4096;
+/// How old what is known of the file may be.
+const AGE_MAX: Duration = Duration::from_secs(1);
+
+/// The users of a server.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Users {
+    #[serde(default)]
+    users: BTreeMap<String, User>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct User {
+    /// Argon2id, in the PHC format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+    /// SHA-256 of each, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tokens: Vec<String>,
+    /// Whether everything is open to the user.
+    #[serde(default)]
+    pub(super) is_admin: bool,
+    /// To whom privileges are granted, beside the user's own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) roles: Vec<String>,
+}
+
+impl Users {
+    fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|error| io_err(path.display(), &error))?;
+        toml::from_str(&text).map_err(|error| {
+            // The line with the mistake may hold a hash, so it is not shown.
+            let message = format!("{}: {}", path.display(), error.message());
+            sql_err(SqlState::InvalidParameter, message)
+        })
+    }
+
+    /// The user with this password. It takes as long to find that there is no such user.
+    fn with_password(&self, name: &str, password: &str) -> Option<User> {
+        const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$\
+            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let user = self.users.get(name);
+        let hash = user.and_then(|user| user.password.as_deref());
+        let parsed = PasswordHash::new(hash.unwrap_or(NOBODY)).ok()?;
+        let is_right = Argon2::default()
+            .verify_password(password.as_bytes(), &parsed)
+            .is_ok();
+        user.filter(|_| is_right && hash.is_some()).cloned()
+    }
+}
+
+/// The file, read again when it changes: who is added can log in, and who is removed cannot go on.
+#[derive(Debug)]
+pub(super) struct UsersFile {
+    path: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    users: Arc<Users>,
+    modified: Option<SystemTime>,
+    looked_at: Instant,
+}
+
+impl UsersFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not such a file.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        warn_if_open(path);
+        let known = Known {
+            modified: modified(path),
+            users: Arc::new(Users::read(path)?),
+            looked_at: Instant::now(),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            known: Mutex::new(known),
+        })
+    }
+
+    fn users(&self) -> Arc<Users> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.looked_at.elapsed() < AGE_MAX {
+            return Arc::clone(&known.users);
+        }
+        known.looked_at = Instant::now();
+        let modified = modified(&self.path);
+        if modified != known.modified {
+            match Users::read(&self.path) {
+                Ok(users) => {
+                    known.users = Arc::new(users);
+                    known.modified = modified;
+                }
+                Err(error) => tracing::warn!(%error, "the users are those of before"),
+            }
+        }
+        Arc::clone(&known.users)
+    }
+
+    pub(super) fn with_password(&self, name: &str, password: &str) -> Option<User> {
+        self.users().with_password(name, password)
+    }
+
+    /// The user that a static token stands for.
+    pub(super) fn with_token(&self, token: &str) -> Option<(String, User)> {
+        let hash = hash(token);
+        let users = self.users();
+        let found = users
+            .users
+            .iter()
+            .find(|(_, user)| user.tokens.contains(&hash));
+        found.map(|(name, user)| (name.clone(), user.clone()))
+    }
+
+    /// The user as the file has it now.
+    pub(super) fn named(&self, name: &str) -> Option<User> {
+        self.users().users.get(name).cloned()
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|found| found.modified()).ok()
+}
+
+/// SHA-256 of a token, in hexadecimal digits. A token has 256 random bits, so nothing slower is needed.
+pub(super) fn hash(token: &str) -> String {
+    let digest = Sha256::digest(token.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A new token of 256 random bits.
+pub(super) fn new_token() -> String {
+    format!(
+        "{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    )
+}
+
+/// Adds a user to the file, or gives one another password. The file is made if it is not there.
+///
+/// # Errors
+/// If the name or the password cannot be one, or the file cannot be read or written.
+pub fn add_user(path: &Path, name: &str, password: &str, is_admin: bool) -> Result<()> {
+    check_name(name)?;
+    if password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
+        let message = format!("a password has 1 to {PASSWORD_BYTES_MAX} bytes");
+        return Err(sql_err(SqlState::InvalidParameter, message));
+    }
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    let hash = hash.map_err(|error| sql_err(SqlState::Internal, format!("argon2: {error}")))?;
+    change(path, |users| {
+        let user = users.users.entry(name.to_owned()).or_default();
+        user.password = Some(hash.to_string());
+        user.is_admin |= is_admin;
+        Ok(())
+    })
+}
+
+/// Adds a token of a user to the file and returns it; the file keeps its hash only.
+///
+/// # Errors
+/// If there is no such user, or the file cannot be read or written.
+pub fn add_token(path: &Path, name: &str) -> Result<String> {
+    let token = new_token();
+    change(path, |users| {
+        let missing = || {
+            let message = format!("user \"{name}\" does not exist; vatic user add makes it");
+            sql_err(SqlState::InvalidParameter, message)
+        };
+        let user = users.users.get_mut(name).ok_or_else(missing)?;
+        user.tokens.push(hash(&token));
+        Ok(())
+    })?;
+    Ok(token)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let is_plain = name
+        .chars()
+        .all(|c| c.is_alphanumeric() || "_-.@".contains(c));
+    if is_plain && (1..=NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(());
+    }
+    let message = format!(
+        "\"{name}\" cannot be the name of a user: it has letters, digits, and _ - . @, and up to {NAME_BYTES_MAX} bytes"
+    );
+    Err(sql_err(SqlState::InvalidName, message))
+}
+
+/// Writes a new file beside the old one and moves it there, so that a server never reads half of it.
+fn change(path: &Path, change: impl FnOnce(&mut Users) -> Result<()>) -> Result<()> {
+    let mut users = match path.exists() {
+        true => Users::read(path)?,
+        false => Users::default(),
+    };
+    change(&mut users)?;
+    let text = toml::to_string(&users)
+        .map_err(|error| sql_err(SqlState::Internal, format!("{}: {error}", path.display())))?;
+    let failed = |error: std::io::Error| io_err(path.display(), &error);
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Such a file is open to its owner only.
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed)
+}
+
+#[cfg(unix)]
+fn warn_if_open(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+
+    if fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "others than its owner can read the file of users; chmod 600 it");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_open(_path: &Path) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_log_in_with_their_password_or_token_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users.toml");
+        add_user(&path, "ada", "a:b c", false).unwrap();
+        add_user(&path, "bob", "b", true).unwrap();
+        let token = add_token(&path, "ada").unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("a:b c") && !text.contains(&token));
+        let file = UsersFile::open(&path).unwrap();
+        assert!(!file.with_password("ada", "a:b c").unwrap().is_admin);
+        assert!(file.with_password("bob", "b").unwrap().is_admin);
+        for (name, password) in [("ada", "b"), ("ada", ""), ("eve", "a:b c"), ("", "")] {
+            assert_eq!(file.with_password(name, password), None, "{name}");
+        }
+        assert_eq!(file.with_token(&token).unwrap().0, "ada");
+        assert!(file.with_token("guess").is_none());
+        assert!(add_token(&path, "eve").is_err());
+        assert!(add_user(&path, "a:b", "x", false).is_err());
+        assert!(add_user(&path, "ada", "", false).is_err());
+    }
+}

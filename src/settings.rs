@@ -1,0 +1,50 @@
+//! What SET may change on a server: nothing that protects the process or the other sessions.
+
+use datafusion::logical_expr::{LogicalPlan, Statement};
+
+use crate::error::{Result, SqlState, sql_err};
+
+/// Settings, or groups of them, that sessions of a server may change, and the largest number that they may hold.
+const OPEN: &[(&str, Option<u64>)] = &[
+    ("datafusion.execution.batch_size", Some(65_536)),
+    ("datafusion.execution.target_partitions", Some(256)),
+    ("datafusion.execution.time_zone", None),
+    ("datafusion.explain.", None),
+    ("datafusion.format.", None),
+    ("datafusion.optimizer.", Some(1 << 40)),
+    ("datafusion.sql_parser.dialect", None),
+    ("datafusion.sql_parser.enable_ident_normalization", None),
+    ("datafusion.sql_parser.parse_float_as_decimal", None),
+    ("vatic.", Some(1 << 40)),
+];
+
+/// Refuses SET and RESET of what a server keeps.
+pub(crate) fn check_settings(plan: &LogicalPlan) -> Result<()> {
+    let (name, value) = match plan {
+        LogicalPlan::Statement(Statement::SetVariable(set)) => (&set.variable, set.value.as_str()),
+        LogicalPlan::Statement(Statement::ResetVariable(reset)) => (&reset.variable, ""),
+        _ => return Ok(()),
+    };
+    let name = name.to_lowercase();
+    let name = match name.as_str() {
+        "timezone" | "time.zone" => "datafusion.execution.time_zone",
+        name => name,
+    };
+    let is_of = |open: &str| name == open || (open.ends_with('.') && name.starts_with(open));
+    let Some((_, max)) = OPEN.iter().find(|(open, _)| is_of(open)) else {
+        let message = format!("\"{name}\" cannot be changed by clients of a server");
+        return Err(sql_err(SqlState::NotAllowed, message));
+    };
+    let number = value.trim_matches('\'').parse::<f64>().ok();
+    match (number, max) {
+        (Some(number), Some(max)) if !(0.0..=*max as f64).contains(&number) => {
+            let message = format!("\"{name}\" may be up to {max} on a server");
+            Err(sql_err(SqlState::NotAllowed, message))
+        }
+        (Some(0.0), Some(_)) if name.starts_with("datafusion.execution.") => {
+            let message = format!("\"{name}\" is 1 or more");
+            Err(sql_err(SqlState::InvalidParameter, message))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,254 @@
+//! What a statement may cost before it is planned: its size, and how deep its tree would be.
+//!
+//! The parser bounds nesting by brackets; rows of operators, of joins and of UNIONs it does not, and planning recurses
+//! along them. They are counted by tokens here, before there is a tree.
+
+use std::time::Duration;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::script::tokenize;
+use crate::error::{Result, SqlState, sql_err};
+
+/// What statements of a session may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a statement.
+    pub statement_bytes: usize,
+    /// Operators, joins or set operations in a row.
+    pub terms: usize,
+    /// Nodes of a logical plan, with views and common table expressions as often as they are used.
+    pub plan_nodes: usize,
+    /// How long planning may take.
+    pub planning: Option<Duration>,
+    /// How long a statement may compute; a client that takes its time to fetch costs nothing of it.
+    pub statement: Option<Duration>,
+    /// The same for TRAIN MODEL.
+    pub training: Option<Duration>,
+    /// Rows of a result.
+    pub result_rows: Option<u64>,
+    /// Whether settings that protect the process are closed to SET.
+    pub has_locked_settings: bool,
+}
+
+/// Those of one's own process: only what would end it is refused.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            statement_bytes: 16 << 20,
+            terms: 2_000,
+            plan_nodes: 50_000,
+            planning: None,
+            statement: None,
+            training: None,
+            result_rows: None,
+            has_locked_settings: false,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of a server.
+    pub fn server() -> Self {
+        Self {
+            statement_bytes: 1 << 20,
+            terms: 500,
+            plan_nodes: 10_000,
+            planning: Some(Duration::from_secs(5)),
+            statement: Some(Duration::from_secs(300)),
+            training: Some(Duration::from_secs(3600)),
+            result_rows: None,
+            has_locked_settings: true,
+        }
+    }
+}
+
+fn too_complex(message: String) -> datafusion::common::DataFusionError {
+    sql_err(SqlState::TooComplex, message)
+}
+
+/// Refuses a text that is too long, or whose tree would be too deep.
+pub(crate) fn check_text(text: &str, limits: &Limits) -> Result<()> {
+    if text.len() > limits.statement_bytes {
+        return Err(too_complex(format!(
+            "the statement has {} bytes, {} are allowed; load large data from a file, or bind it as parameters",
+            text.len(),
+            limits.statement_bytes
+        )));
+    }
+    // Fewer bytes cannot hold as many terms.
+    if text.len() < 2 * limits.terms {
+        return Ok(());
+    }
+    let mut levels = vec![Level::default()];
+    // What does not tokenise is an error of the parser's.
+    for token in tokenize(text).unwrap_or_default() {
+        let Some(level) = levels.last_mut() else {
+            return Ok(());
+        };
+        match count(&token.token) {
+            Counted::Term => level.terms += 1,
+            Counted::Relation => level.relations += 1,
+            Counted::Separator => level.terms = 0,
+            Counted::Open => {
+                // An index or a call in a row of them, such as a[1][1].
+                level.terms += 1;
+                levels.push(Level::default());
+            }
+            Counted::Close if levels.len() > 1 => {
+                levels.pop();
+            }
+            Counted::Close | Counted::Nothing => {}
+        }
+        let longest = levels
+            .last()
+            .map_or(0, |level| level.terms.max(level.relations));
+        if longest > limits.terms {
+            return Err(too_complex(format!(
+                "the statement is too complex: over {} terms in a row; use IN, a join with a table of values, or \
+                 several statements",
+                limits.terms
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What stands between the same brackets.
+#[derive(Debug, Default)]
+struct Level {
+    /// Since the last comma or clause.
+    terms: usize,
+    relations: usize,
+}
+
+enum Counted {
+    Term,
+    Relation,
+    Separator,
+    Open,
+    Close,
+    Nothing,
+}
+
+fn count(token: &Token) -> Counted {
+    match token {
+        Token::Word(word) if word.quote_style.is_none() => match word.keyword {
+            Keyword::AND
+            | Keyword::OR
+            | Keyword::XOR
+            | Keyword::NOT
+            | Keyword::IS
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::BETWEEN
+            | Keyword::COLLATE
+            | Keyword::AT
+            | Keyword::DIV => Counted::Term,
+            Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN => {
+                Counted::Relation
+            }
+            Keyword::SELECT
+            | Keyword::FROM
+            | Keyword::WHERE
+            | Keyword::GROUP
+            | Keyword::ORDER
+            | Keyword::HAVING
+            | Keyword::LIMIT
+            | Keyword::WHEN
+            | Keyword::THEN
+            | Keyword::ELSE
+            | Keyword::ON => Counted::Separator,
+            _ => Counted::Nothing,
+        },
+        Token::Comma | Token::SemiColon => Counted::Separator,
+        Token::LParen | Token::LBracket | Token::LBrace => Counted::Open,
+        Token::RParen | Token::RBracket | Token::RBrace => Counted::Close,
+        Token::Word(_)
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::Whitespace(_)
+        | Token::Period
+        | Token::EOF => Counted::Nothing,
+        // Every other token is an operator, or as rare as one.
+        _ => Counted::Term,
+    }
+}
+
+/// Refuses a plan that has too many nodes, before the optimizer goes over each of them many times.
+pub(crate) fn check_plan(plan: &LogicalPlan, limits: &Limits) -> Result<()> {
+    let mut nodes = 0;
+    count_nodes(plan, limits.plan_nodes, &mut nodes)?;
+    if nodes <= limits.plan_nodes {
+        return Ok(());
+    }
+    Err(too_complex(format!(
+        "the plan of the statement has over {} nodes, with views and WITH queries as often as they are used; keep a part \
+         of it with CREATE TABLE AS",
+        limits.plan_nodes
+    )))
+}
+
+fn count_nodes(plan: &LogicalPlan, max: usize, nodes: &mut usize) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        *nodes += 1;
+        if *nodes > max {
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(view) = provider.get_logical_plan()
+        {
+            count_nodes(&view, max, nodes)?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<()> {
+        check_text(text, &Limits::server())
+    }
+
+    #[test]
+    fn rows_of_operators_have_a_limit() {
+        for (first, more) in [
+            ("SELECT 1", "+1"),
+            ("SELECT a FROM t WHERE a=0", " OR a=1"),
+            ("SELECT 1", "::bigint"),
+            ("SELECT 'a'", "||'a'"),
+            ("SELECT 1", " UNION ALL SELECT 1"),
+            ("SELECT a FROM t", " JOIN t USING (a)"),
+            ("SELECT a", "[1]"),
+            ("SELECT a", " IS NULL"),
+        ] {
+            let text = |count| format!("{first}{}", more.repeat(count));
+            assert!(check(&text(100)).is_ok(), "{more}");
+            let error = check(&text(1_000)).unwrap_err();
+            assert_eq!(crate::report(&error).state, SqlState::TooComplex, "{more}");
+        }
+    }
+
+    #[test]
+    fn wide_statements_are_not_deep() {
+        let columns: Vec<String> = (0..2_000).map(|at| format!("a+{at}")).collect();
+        assert!(check(&format!("SELECT {} FROM t", columns.join(", "))).is_ok());
+        let numbers: Vec<String> = (0..20_000).map(|at| at.to_string()).collect();
+        assert!(check(&format!("SELECT a IN ({})", numbers.join(","))).is_ok());
+        let cases: Vec<String> = (0..1_000)
+            .map(|at| format!("WHEN a = {at} THEN {at}"))
+            .collect();
+        assert!(check(&format!("SELECT CASE {} END", cases.join(" "))).is_ok());
+        assert!(check(&format!("SELECT '{}'", "+".repeat(5_000))).is_ok());
+        assert!(check(&"x".repeat(2 << 20)).is_err());
+    }
+}
