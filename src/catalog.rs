@@ -32,6 +32,9 @@ pub(crate) const CATALOG: &str = "vatic";
 /// The schema of what is known of trainings.
 pub(crate) const ML_SCHEMA: &str = "ml";
 
+/// Of a table's name, written as the name of a directory.
+const NAME_BYTES_MAX: usize = 200;
+
 /// A table or view at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,6 +99,10 @@ impl Catalog {
         schema: &str,
         name: &str,
     ) -> Result<(Option<u64>, Option<TableState>)> {
+        // No file system has such a name, so there is no such table.
+        if encoded(name).len() > NAME_BYTES_MAX {
+            return Ok((None, None));
+        }
         Ok(match self.log(schema, name).latest::<TableState>()? {
             Some((number, TableState::Dropped)) => (Some(number), None),
             Some((number, state)) => (Some(number), Some(state)),
@@ -162,6 +169,10 @@ impl Catalog {
             ));
         }
         self.data.check_schema(&schema)?;
+        if encoded(&table).len() > NAME_BYTES_MAX {
+            let message = format!("the name of a table has up to {NAME_BYTES_MAX} bytes");
+            return Err(sql_err(SqlState::InvalidName, message));
+        }
         Ok((schema.to_string(), table.to_string()))
     }
 

@@ -15,11 +15,6 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use datafusion::optimizer::AnalyzerRule;
 use vatic_udfs::checked;
 
-use crate::error::{SqlState, sql_err};
-
-/// Operators in a row beyond which planning takes seconds, and then the stack. Parentheses have their own limit.
-const CHAIN_MAX: usize = 400;
-
 /// Puts checked functions in the place of operators on integers.
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic;
@@ -37,12 +32,6 @@ impl AnalyzerRule for CheckedArithmetic {
             }
             let names = NamePreserver::new(&plan);
             let mapped = plan.map_expressions(|expr| {
-                if expr.exists(|expr| Ok(chain(expr) > CHAIN_MAX))? {
-                    let message = format!(
-                        "the statement is nested too deeply: over {CHAIN_MAX} operators in a row"
-                    );
-                    return Err(sql_err(SqlState::Syntax, message));
-                }
                 let name = names.save(&expr);
                 let expr = expr.transform_up(|expr| Ok(check(expr, &schema)))?;
                 Ok(expr.update_data(|expr| name.restore(expr)))
@@ -83,19 +72,6 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 fn call(function: Arc<ScalarUDF>, left: Expr, right: Expr) -> Transformed<Expr> {
     let call = ScalarFunction::new_udf(function, vec![left, right]);
     Transformed::yes(Expr::ScalarFunction(call))
-}
-
-/// How many operators stand in a row to the left.
-fn chain(mut expr: &Expr) -> usize {
-    let mut length = 0;
-    while let Expr::BinaryExpr(BinaryExpr { left, op, .. }) = expr {
-        if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply) {
-            break;
-        }
-        length += 1;
-        expr = left;
-    }
-    length
 }
 
 /// The type of an operand. That of a checked operation is that of its right side, so that a long row of them need not be

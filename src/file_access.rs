@@ -89,10 +89,7 @@ impl FileAccess {
 
     /// The path without dots, if it is one below a root as it is written.
     fn local(&self, location: &str) -> Result<PathBuf> {
-        let path = location.strip_prefix("file://").unwrap_or(location);
-        if path.contains("://") || path.contains('\0') {
-            return Err(self.refused(location));
-        }
+        let path = plain_path(location).ok_or_else(|| self.refused(location))?;
         let absolute = std::path::absolute(path).map_err(|_| self.refused(location))?;
         let mut plain = PathBuf::new();
         for part in absolute.components() {
@@ -162,6 +159,23 @@ impl FileAccess {
     }
 }
 
+/// The path that a location is. What DataFusion would read as a URL is none, however it is disguised: its parser drops
+/// spaces around it and tabs in it, takes `file:` without slashes, and decodes percent signs, dots among them.
+fn plain_path(location: &str) -> Option<&str> {
+    let path = match location.strip_prefix("file://") {
+        Some(path) => {
+            Some(path).filter(|path| path.starts_with('/') && !path.contains(['%', '?', '#', '\\']))
+        }
+        None => Some(location),
+    }?;
+    let is_odd = path.trim() != path || path.contains(char::is_control);
+    let begins_with_scheme = path.split_once(':').is_some_and(|(scheme, _)| {
+        let may_be = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(may_be)
+    });
+    (!is_odd && !begins_with_scheme && !path.is_empty()).then_some(path)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -226,6 +240,24 @@ mod tests {
         ] {
             assert!(is_refused(files.check_read(closed)), "{closed}");
         }
+        let here = FileAccess::below(&[PathBuf::from(".")], &base).unwrap();
+        here.check_write("new.csv").unwrap();
+        for closed in [
+            "file:/etc/x",
+            "file:etc/x",
+            " file:/etc/x",
+            "fi\tle:/etc/x",
+            "file://./x",
+            "file:///../etc/x",
+            "s3:x",
+            "new.csv\n",
+            "../new.csv",
+        ] {
+            assert!(is_refused(here.check_write(closed)), "{closed:?}");
+            assert!(is_refused(here.check_read(closed)), "{closed:?}");
+        }
+        let encoded = format!("file://{}/%2e%2e/other/x.csv", at("root"));
+        assert!(is_refused(files.check_write(&encoded)));
         for closed in [
             "root/a.csv",
             "root/link.csv",

@@ -1,6 +1,7 @@
 //! A statement that runs among the workers, while whoever wants its rows stays able to do something else.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -11,10 +12,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::error::{Result, SqlState, sql_err};
-use crate::session::Answer;
+use crate::session::{Answer, Effect};
 
 /// Batches that a statement computes before those before them are taken.
 const BATCHES_AHEAD: usize = 2;
@@ -32,11 +33,17 @@ pub(crate) fn run_answer(
     let (schema_sender, schema) = oneshot::channel();
     let (alive, gone) = oneshot::channel::<()>();
     let mut task = JoinSet::new();
+    let wanted = Arc::new(Notify::new());
+    let is_wanted = Arc::clone(&wanted);
     let work = async move {
         let _alive = alive;
         let Answer { effect, mut rows } = answer.await?;
         // Nobody waits for the rows of a statement that was cancelled.
         let _ = schema_sender.send((effect, rows.schema()));
+        if effect == Effect::Training {
+            // Rows may be computed ahead of who wants them; a model may not be made.
+            is_wanted.notified().await;
+        }
         while let Some(batch) = rows.next().await.transpose()? {
             if sender.send(batch).await.is_err() {
                 break;
@@ -52,7 +59,11 @@ pub(crate) fn run_answer(
         let Ok((effect, schema)) = schema.await else {
             return Err(outcome(&mut task).await.err().unwrap_or_else(panicked));
         };
-        let rows = until_the_end(move |context| batches.poll_recv(context), task);
+        let poll = move |context: &mut Context<'_>| {
+            wanted.notify_one();
+            batches.poll_recv(context)
+        };
+        let rows = until_the_end(poll, task);
         let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
         Ok(Answer { effect, rows })
     };

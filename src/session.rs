@@ -27,8 +27,8 @@ use crate::model::commands;
 use crate::planning::planned;
 use crate::settings::check_settings;
 use crate::sql::{
-    Limits, ModelStatement, Parameters, Statement, TrainingQuery, check_plan, check_text,
-    mentions_relation_function, parse,
+    Limits, ModelStatement, Parameters, Statement, TrainingQuery, check_plan, check_statement,
+    check_text, mentions_relation_function, parse,
 };
 use crate::state::session_state;
 use crate::train::{self, ProgressListener};
@@ -255,6 +255,7 @@ impl Session {
 
     /// Plans a statement of DataFusion's, away from tokio's threads.
     pub(crate) async fn plan(&self, statement: DFStatement) -> Result<LogicalPlan> {
+        check_statement(&statement, &self.limits)?;
         let (engine, state) = (self.engine.clone(), self.context.state());
         self.planning(async move { engine.plan(&state, statement).await })
             .await

@@ -112,6 +112,9 @@ fn command(bytes: &[u8]) -> Result<Command, Status> {
         Status::invalid_argument(format!("the descriptor or ticket cannot be read: {error}"))
     };
     let any = Any::decode(bytes).map_err(|error| broken(error.to_string()))?;
+    if any.type_url.is_empty() {
+        return Err(broken("it is empty".into()));
+    }
     Command::try_from(any).map_err(|error| broken(error.to_string()))
 }
 

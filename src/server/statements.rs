@@ -179,14 +179,19 @@ impl Ticketed {
     /// The row of a training, computed now if nobody did before.
     async fn settle(&self, limit: Option<Duration>) {
         let mut content = self.content.lock().await;
-        if let Content::Training(rows) = &mut *content {
+        if matches!(*content, Content::Training(_)) {
+            // Whoever stops waiting drops the rows with it, and so cancels the training.
+            let abandoned = Content::Failed(report(&cancelled()));
+            let Content::Training(mut rows) = std::mem::replace(&mut *content, abandoned) else {
+                return;
+            };
             let working = async {
                 match limit {
-                    Some(limit) => match tokio::time::timeout(limit, collect(rows)).await {
+                    Some(limit) => match tokio::time::timeout(limit, collect(&mut rows)).await {
                         Ok(result) => result,
                         Err(_) => Err(timed_out(limit)),
                     },
-                    None => collect(rows).await,
+                    None => collect(&mut rows).await,
                 }
             };
             let result = tokio::select! {

@@ -3,11 +3,15 @@
 //! The parser bounds nesting by brackets; rows of operators, of joins and of UNIONs it does not, and planning recurses
 //! along them. They are counted by tokens here, before there is a tree.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
+use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, Visit, Visitor};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -40,7 +44,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             statement_bytes: 16 << 20,
-            terms: 2_000,
+            terms: 1_000,
             plan_nodes: 50_000,
             planning: None,
             statement: None,
@@ -67,7 +71,7 @@ impl Limits {
     }
 }
 
-fn too_complex(message: String) -> datafusion::common::DataFusionError {
+fn too_complex(message: String) -> DataFusionError {
     sql_err(SqlState::TooComplex, message)
 }
 
@@ -93,7 +97,14 @@ pub(crate) fn check_text(text: &str, limits: &Limits) -> Result<()> {
         match count(&token.token) {
             Counted::Term => level.terms += 1,
             Counted::Relation => level.relations += 1,
-            Counted::Separator => level.terms = 0,
+            Counted::Clause(is_from) => {
+                level.terms = 0;
+                level.is_from = is_from;
+            }
+            Counted::Comma => {
+                level.terms = 0;
+                level.relations += usize::from(level.is_from);
+            }
             Counted::Open => {
                 // An index or a call in a row of them, such as a[1][1].
                 level.terms += 1;
@@ -124,12 +135,16 @@ struct Level {
     /// Since the last comma or clause.
     terms: usize,
     relations: usize,
+    /// Whether a comma joins.
+    is_from: bool,
 }
 
 enum Counted {
     Term,
     Relation,
-    Separator,
+    /// A word that begins a clause, and whether that is FROM.
+    Clause(bool),
+    Comma,
     Open,
     Close,
     Nothing,
@@ -153,8 +168,8 @@ fn count(token: &Token) -> Counted {
             Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN => {
                 Counted::Relation
             }
+            Keyword::FROM => Counted::Clause(true),
             Keyword::SELECT
-            | Keyword::FROM
             | Keyword::WHERE
             | Keyword::GROUP
             | Keyword::ORDER
@@ -163,10 +178,13 @@ fn count(token: &Token) -> Counted {
             | Keyword::WHEN
             | Keyword::THEN
             | Keyword::ELSE
-            | Keyword::ON => Counted::Separator,
+            | Keyword::VALUES => Counted::Clause(false),
+            // A condition ends, and the row of relations goes on.
+            Keyword::ON => Counted::Clause(true),
             _ => Counted::Nothing,
         },
-        Token::Comma | Token::SemiColon => Counted::Separator,
+        Token::Comma => Counted::Comma,
+        Token::SemiColon => Counted::Clause(false),
         Token::LParen | Token::LBracket | Token::LBrace => Counted::Open,
         Token::RParen | Token::RBracket | Token::RBrace => Counted::Close,
         Token::Word(_)
@@ -180,6 +198,87 @@ fn count(token: &Token) -> Counted {
     }
 }
 
+/// Refuses a statement whose WITH queries use each other so often that planning it would not end: each use is a copy.
+pub(crate) fn check_statement(statement: &DFStatement, limits: &Limits) -> Result<()> {
+    let mut uses = Uses {
+        open: vec![],
+        max: limits.plan_nodes,
+    };
+    let flow = match statement {
+        DFStatement::Statement(statement) => statement.visit(&mut uses),
+        DFStatement::Explain(explain) => return check_statement(&explain.statement, limits),
+        DFStatement::CopyTo(copy) => match &copy.source {
+            CopyToSource::Query(query) => query.visit(&mut uses),
+            CopyToSource::Relation(_) => ControlFlow::Continue(()),
+        },
+        _ => ControlFlow::Continue(()),
+    };
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(too_many_nodes(limits)),
+    }
+}
+
+/// Counts the relations of a statement, those of WITH queries as often as they are used.
+struct Uses {
+    open: Vec<OpenQuery>,
+    max: usize,
+}
+
+/// A query that is being gone through.
+struct OpenQuery {
+    relations: usize,
+    /// Its WITH queries: where they are, their names, and their relations once they are known.
+    with: Vec<(*const Query, String, Option<usize>)>,
+}
+
+impl Visitor for Uses {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let with = query.with.iter().flat_map(|with| &with.cte_tables);
+        let with = with.map(|cte| {
+            let at = std::ptr::from_ref(cte.query.as_ref());
+            (at, cte.alias.name.value.to_lowercase(), None)
+        });
+        self.open.push(OpenQuery {
+            relations: 1,
+            with: with.collect(),
+        });
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        let name = name.to_string().trim_matches('"').to_lowercase();
+        let known = self.open.iter().rev().find_map(|query| {
+            let mut with = query.with.iter();
+            with.find_map(|(_, known, relations)| relations.filter(|_| *known == name))
+        });
+        let Some(query) = self.open.last_mut() else {
+            return ControlFlow::Continue(());
+        };
+        query.relations = query.relations.saturating_add(known.unwrap_or(1));
+        match query.relations > self.max {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let Some(done) = self.open.pop() else {
+            return ControlFlow::Continue(());
+        };
+        if let Some(outer) = self.open.last_mut() {
+            let at = std::ptr::from_ref(query);
+            match outer.with.iter_mut().find(|(of, ..)| *of == at) {
+                Some((.., relations)) => *relations = Some(done.relations),
+                None => outer.relations = outer.relations.saturating_add(done.relations),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// Refuses a plan that has too many nodes, before the optimizer goes over each of them many times.
 pub(crate) fn check_plan(plan: &LogicalPlan, limits: &Limits) -> Result<()> {
     let mut nodes = 0;
@@ -187,11 +286,15 @@ pub(crate) fn check_plan(plan: &LogicalPlan, limits: &Limits) -> Result<()> {
     if nodes <= limits.plan_nodes {
         return Ok(());
     }
-    Err(too_complex(format!(
+    Err(too_many_nodes(limits))
+}
+
+fn too_many_nodes(limits: &Limits) -> DataFusionError {
+    too_complex(format!(
         "the plan of the statement has over {} nodes, with views and WITH queries as often as they are used; keep a part \
          of it with CREATE TABLE AS",
         limits.plan_nodes
-    )))
+    ))
 }
 
 fn count_nodes(plan: &LogicalPlan, max: usize, nodes: &mut usize) -> Result<()> {
@@ -228,6 +331,9 @@ mod tests {
             ("SELECT 'a'", "||'a'"),
             ("SELECT 1", " UNION ALL SELECT 1"),
             ("SELECT a FROM t", " JOIN t USING (a)"),
+            ("SELECT a FROM t", " JOIN t ON a = b"),
+            ("SELECT a FROM t", ", t"),
+            ("SELECT a FROM t WHERE a IN (SELECT b FROM t", ", t"),
             ("SELECT a", "[1]"),
             ("SELECT a", " IS NULL"),
         ] {
@@ -235,6 +341,31 @@ mod tests {
             assert!(check(&text(100)).is_ok(), "{more}");
             let error = check(&text(1_000)).unwrap_err();
             assert_eq!(crate::report(&error).state, SqlState::TooComplex, "{more}");
+        }
+    }
+
+    #[test]
+    fn with_queries_that_double_are_counted_before_they_are_planned() {
+        let check = |levels: usize, main: &str| {
+            let with: Vec<String> = (1..=levels)
+                .map(|at| format!("c{at} AS (SELECT 1 FROM c{0} x, \"c{0}\" y)", at - 1))
+                .collect();
+            let text = format!(
+                "{main} WITH c0 AS (SELECT 1), {} SELECT 1 FROM c{levels}",
+                with.join(", ")
+            );
+            let Some(super::super::Statement::DataFusion(statement)) =
+                super::super::parse(&text).unwrap()
+            else {
+                panic!("not DataFusion's");
+            };
+            check_statement(&statement, &Limits::server()).is_ok()
+        };
+        for main in ["", "EXPLAIN", "CREATE VIEW v AS"] {
+            assert!(
+                check(8, main) && !check(14, main) && !check(200, main),
+                "{main}"
+            );
         }
     }
 

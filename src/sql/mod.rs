@@ -28,7 +28,7 @@ pub(crate) mod script;
 mod statement;
 
 pub use limits::Limits;
-pub(crate) use limits::{check_plan, check_text};
+pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
 pub(crate) use rewrite::{

@@ -6,6 +6,7 @@ mod cluster;
 mod data_dir;
 mod examples;
 mod files;
+mod server;
 mod shell;
 mod terminal;
 mod tidy;

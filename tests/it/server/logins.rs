@@ -1,0 +1,331 @@
+//! Who may call: every call with every kind of wrong credential, sessions of their own, tokens that end.
+
+use std::time::Duration;
+
+use arrow_flight::sql::{
+    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, CommandGetCatalogs,
+    CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
+    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
+    CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate,
+    CommandStatementIngest, CommandStatementQuery, CommandStatementUpdate, TicketStatementQuery,
+};
+use arrow_flight::{
+    Action, Criteria, Empty, FlightData, FlightDescriptor, HandshakeRequest, Ticket,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Status};
+use vatic::server::{Remote, RemoteOptions};
+
+use super::{Server, any, column, error, runtime, user};
+
+const PASSWORD: &str = "p:w d";
+
+/// A file with the users ada, bob and an administrator.
+fn users() -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory
+        .path()
+        .join("users.toml")
+        .to_string_lossy()
+        .into_owned();
+    for (name, more) in [("ada", &[][..]), ("bob", &[]), ("root", &["--admin"])] {
+        let arguments = [&["add", "--users", &file, name], more].concat();
+        let (worked, output) = user(&arguments, &format!("{PASSWORD}\n"));
+        assert!(worked, "{output}");
+    }
+    (directory, file)
+}
+
+async fn connect(server: &Server, user: &str, password: &str) -> Result<Remote, String> {
+    let options = RemoteOptions {
+        url: server.url.clone(),
+        user: Some((user.into(), password.into())),
+        ..RemoteOptions::default()
+    };
+    Remote::connect(options)
+        .await
+        .map_err(|error| vatic::report(&error).message)
+}
+
+/// Sends one call of each kind; the names of those that were not refused.
+async fn calls_let_in(server: &Server, credential: Option<&str>) -> (usize, Vec<String>) {
+    let mut client = server.client().await;
+    let with = |request: &mut tonic::metadata::MetadataMap| {
+        if let Some(credential) = credential {
+            // Not every byte is a header for tonic's own client.
+            if let Ok(value) = MetadataValue::try_from(credential) {
+                request.insert("authorization", value);
+            }
+        }
+    };
+    macro_rules! request {
+        ($message:expr) => {{
+            let mut request = Request::new($message);
+            with(request.metadata_mut());
+            request
+        }};
+    }
+    let mut outcomes: Vec<(String, Option<Status>)> = vec![];
+    let commands: Vec<(&str, Vec<u8>)> = vec![
+        (
+            "query",
+            any(&CommandStatementQuery {
+                query: "SELECT 1".into(),
+                transaction_id: None,
+            }),
+        ),
+        ("prepared", any(&CommandPreparedStatementQuery::default())),
+        ("catalogs", any(&CommandGetCatalogs {})),
+        ("schemas", any(&CommandGetDbSchemas::default())),
+        ("tables", any(&CommandGetTables::default())),
+        ("table types", any(&CommandGetTableTypes {})),
+        ("primary keys", any(&CommandGetPrimaryKeys::default())),
+        ("imported keys", any(&CommandGetImportedKeys::default())),
+        ("exported keys", any(&CommandGetExportedKeys::default())),
+        ("cross reference", any(&CommandGetCrossReference::default())),
+        ("types", any(&CommandGetXdbcTypeInfo::default())),
+        ("info", any(&CommandGetSqlInfo::default())),
+        ("ticket", any(&TicketStatementQuery::default())),
+    ];
+    for (name, command) in &commands {
+        let descriptor = FlightDescriptor::new_cmd(command.clone());
+        let status = client
+            .get_flight_info(request!(descriptor.clone()))
+            .await
+            .err();
+        outcomes.push((format!("GetFlightInfo {name}"), status));
+        let status = client.get_schema(request!(descriptor.clone())).await.err();
+        outcomes.push((format!("GetSchema {name}"), status));
+        let status = client
+            .do_get(request!(Ticket::new(command.clone())))
+            .await
+            .err();
+        outcomes.push((format!("DoGet {name}"), status));
+    }
+    let descriptor = FlightDescriptor::new_cmd(commands[0].1.clone());
+    let status = client.poll_flight_info(request!(descriptor)).await.err();
+    outcomes.push(("PollFlightInfo".into(), status));
+    let status = client
+        .list_flights(request!(Criteria::default()))
+        .await
+        .err();
+    outcomes.push(("ListFlights".into(), status));
+    let status = client.list_actions(request!(Empty {})).await.err();
+    outcomes.push(("ListActions".into(), status));
+    for (name, command) in [
+        (
+            "update",
+            any(&CommandStatementUpdate {
+                query: "SET vatic.workers = 1".into(),
+                transaction_id: None,
+            }),
+        ),
+        (
+            "prepared update",
+            any(&CommandPreparedStatementUpdate::default()),
+        ),
+        ("bind", any(&CommandPreparedStatementQuery::default())),
+        ("ingest", any(&CommandStatementIngest::default())),
+    ] {
+        let data = FlightData::new().with_descriptor(FlightDescriptor::new_cmd(command));
+        let request = request!(futures::stream::iter([data]));
+        outcomes.push((format!("DoPut {name}"), client.do_put(request).await.err()));
+    }
+    let data = futures::stream::iter([FlightData::new()]);
+    outcomes.push((
+        "DoExchange".into(),
+        client.do_exchange(request!(data)).await.err(),
+    ));
+    for name in [
+        "CreatePreparedStatement",
+        "ClosePreparedStatement",
+        "CancelFlightInfo",
+        "CancelQuery",
+        "SetSessionOptions",
+        "GetSessionOptions",
+        "CloseSession",
+        "VaticProgress",
+        "Nonsense",
+    ] {
+        let body = match name {
+            "CreatePreparedStatement" => any(&ActionCreatePreparedStatementRequest {
+                query: "SELECT 1".into(),
+                transaction_id: None,
+            }),
+            "ClosePreparedStatement" => any(&ActionClosePreparedStatementRequest::default()),
+            _ => vec![],
+        };
+        let status = client
+            .do_action(request!(Action::new(name, body)))
+            .await
+            .err();
+        outcomes.push((format!("DoAction {name}"), status));
+    }
+    let count = outcomes.len();
+    let let_in = outcomes
+        .into_iter()
+        .filter_map(|(name, status)| match status {
+            Some(status) if status.code() == Code::Unauthenticated => {
+                // Nothing of the call comes back.
+                assert!(!status.message().contains("Bearer"), "{name}");
+                None
+            }
+            _ => Some(name),
+        });
+    (count, let_in.collect())
+}
+
+#[test]
+fn every_call_needs_a_login() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let basic = STANDARD.encode(format!("ada:{PASSWORD}"));
+        let long = format!("Bearer {}", "x".repeat(10_000));
+        let mut cases = 0;
+        for credential in [
+            None,
+            Some("Bearer garbage"),
+            Some("bearer 00000000000000000000000000000000"),
+            Some("Bearer "),
+            Some("Bearer"),
+            Some(""),
+            Some(&long),
+            Some(&*format!("Basic {basic}")),
+            Some("Digest x"),
+        ] {
+            let (count, let_in) = calls_let_in(&server, credential).await;
+            assert!(let_in.is_empty(), "{credential:?}: {let_in:?}");
+            cases += count;
+        }
+        assert!(cases > 300, "{cases}");
+        // The same calls with a login are not refused for want of one.
+        let (_, token) = user(&["token", "--users", &file, "ada"], "");
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        let (count, let_in) = calls_let_in(&server, Some(&format!("Bearer {token}"))).await;
+        assert_eq!(let_in.len(), count);
+    });
+}
+
+#[test]
+fn a_login_is_right_or_refused() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let ada = connect(&server, "ada", PASSWORD).await.unwrap();
+        assert_eq!(column(&ada, "SELECT 1").await, ["1"]);
+        for (name, password) in [
+            ("ada", "p:w"),
+            ("ada", ""),
+            ("eve", PASSWORD),
+            ("", ""),
+            ("ada", "p:w d\0"),
+        ] {
+            let refused = connect(&server, name, password).await.unwrap_err();
+            assert!(
+                refused.starts_with("user or password is wrong"),
+                "{refused}"
+            );
+        }
+        // A handshake without anything is none.
+        let mut client = server.client().await;
+        let request = futures::stream::iter([HandshakeRequest::default()]);
+        assert_eq!(
+            client.handshake(request).await.unwrap_err().code(),
+            Code::Unauthenticated
+        );
+    });
+}
+
+#[test]
+fn wrong_passwords_slow_their_user_down_and_nobody_else() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        for _ in 0..8 {
+            assert!(connect(&server, "bob", "wrong").await.is_err());
+        }
+        let began = std::time::Instant::now();
+        assert!(connect(&server, "bob", "wrong").await.is_err());
+        assert!(
+            began.elapsed() > Duration::from_millis(700),
+            "{:?}",
+            began.elapsed()
+        );
+        let began = std::time::Instant::now();
+        connect(&server, "ada", PASSWORD).await.unwrap();
+        assert!(
+            began.elapsed() < Duration::from_millis(700),
+            "{:?}",
+            began.elapsed()
+        );
+    });
+}
+
+#[test]
+fn sessions_have_their_own_settings_and_share_tables() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let ada = connect(&server, "root", PASSWORD).await.unwrap();
+        let again = connect(&server, "root", PASSWORD).await.unwrap();
+        column(&ada, "SET vatic.batch_size = 77").await;
+        column(&ada, "CREATE TABLE t AS SELECT 1 AS a").await;
+        let show = "SHOW vatic.batch_size";
+        assert_eq!(column(&ada, show).await, ["vatic.batch_size,77"]);
+        assert_ne!(column(&again, show).await, ["vatic.batch_size,77"]);
+        assert_eq!(column(&again, "SELECT * FROM t").await, ["1"]);
+    });
+}
+
+#[test]
+fn a_user_that_is_removed_is_out() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let bob = connect(&server, "bob", PASSWORD).await.unwrap();
+        column(&bob, "SELECT 1").await;
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (before, rest) = text.split_once("[users.bob]").unwrap();
+        let after = rest.split_once("[users.root]").unwrap().1;
+        std::fs::write(&file, format!("{before}[users.root]{after}")).unwrap();
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        assert!(error(&bob, "SELECT 1").await.starts_with("28000"));
+    });
+}
+
+#[test]
+fn a_token_that_is_not_used_ends() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file, "--token-idle", "1"]);
+    runtime().block_on(async {
+        let mut client = server.client().await;
+        let mut request = Request::new(futures::stream::iter([HandshakeRequest::default()]));
+        let basic = format!("Basic {}", STANDARD.encode(format!("ada:{PASSWORD}")));
+        request
+            .metadata_mut()
+            .insert("authorization", basic.parse().unwrap());
+        let response = client.handshake(request).await.unwrap();
+        let bearer = response.metadata().get("authorization").unwrap().clone();
+        let mut list = async || {
+            let mut request = Request::new(Empty {});
+            request
+                .metadata_mut()
+                .insert("authorization", bearer.clone());
+            client
+                .list_actions(request)
+                .await
+                .err()
+                .map(|status| status.code())
+        };
+        // Using it keeps it.
+        for _ in 0..4 {
+            assert_eq!(list().await, None);
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        assert_eq!(list().await, Some(Code::Unauthenticated));
+    });
+}

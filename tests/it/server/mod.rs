@@ -1,0 +1,224 @@
+//! A server in a process of its own, as its clients see it.
+
+mod bad_bytes;
+mod logins;
+mod protection;
+mod shell;
+mod statements;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::{Any, CommandStatementQuery, ProstMessageExt};
+use arrow_flight::{FlightDescriptor, FlightInfo, Ticket};
+use prost::Message;
+use tonic::transport::Channel;
+use vatic::server::{Remote, RemoteOptions};
+
+use crate::{text, vatic};
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    url: String,
+    data: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    fn start_in(data: tempfile::TempDir, arguments: &[&str]) -> Self {
+        let mut child = vatic_server(data.path(), arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        assert!(url.starts_with("grpc"), "{line:?}");
+        Self { child, url, data }
+    }
+
+    /// `host:port`
+    fn address(&self) -> &str {
+        self.url.split_once("://").unwrap().1
+    }
+
+    async fn connect(&self) -> Remote {
+        let options = RemoteOptions {
+            url: self.url.clone(),
+            ..RemoteOptions::default()
+        };
+        Remote::connect(options).await.unwrap()
+    }
+
+    async fn client(&self) -> FlightServiceClient<Channel> {
+        let url = format!("http://{}", self.address());
+        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        FlightServiceClient::new(channel)
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// The processor time of the server so far.
+    fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        ticks as f64 / 100.0
+    }
+
+    /// Waits until the server computes nothing.
+    async fn is_idle_within(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            let before = self.cpu_seconds();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            if self.cpu_seconds() - before < 0.1 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Waits for the end and returns the exit code.
+    fn code_within(&mut self, time: Duration) -> Option<i32> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server did not end within {time:?}");
+    }
+
+    /// Whether the server answers still.
+    async fn assert_alive(&self) {
+        assert_eq!(column(&self.connect().await, "SELECT 1 + 1").await, ["2"]);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn vatic_server(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = vatic(data);
+    // The flags of the shell are not those of a server.
+    let program = command.get_program().to_owned();
+    command = Command::new(program);
+    command
+        .args(["serve", "--data-dir"])
+        .arg(data)
+        .args(arguments);
+    if !arguments.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    command
+}
+
+/// Runs `vatic user …` with this on standard input, and returns what it prints.
+fn user(arguments: &[&str], input: &str) -> (bool, String) {
+    let program = vatic(Path::new(":memory:")).get_program().to_owned();
+    let mut child = Command::new(program)
+        .arg("user")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let all = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    (output.status.success(), all.trim().to_owned())
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// The rows of a statement as text, or its error as the shell shows it.
+async fn outcome(remote: &Remote, sql: &str) -> Result<Vec<String>, String> {
+    let shown = |error| {
+        let error = vatic::report(&error);
+        format!("{}: {}", error.state.code(), error.message)
+    };
+    let rows = remote.sql(sql).await.map_err(shown)?;
+    let batches: Vec<_> = futures::TryStreamExt::try_collect(rows)
+        .await
+        .map_err(shown)?;
+    let mut found = Vec::new();
+    for batch in &batches {
+        let options = arrow::util::display::FormatOptions::default();
+        let columns: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|column| arrow::util::display::ArrayFormatter::try_new(column, &options).unwrap())
+            .collect();
+        for row in 0..batch.num_rows() {
+            let cells: Vec<String> = columns
+                .iter()
+                .map(|column| column.value(row).to_string())
+                .collect();
+            found.push(cells.join(","));
+        }
+    }
+    Ok(found)
+}
+
+async fn column(remote: &Remote, sql: &str) -> Vec<String> {
+    outcome(remote, sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+async fn error(remote: &Remote, sql: &str) -> String {
+    outcome(remote, sql).await.unwrap_err()
+}
+
+fn any(message: &impl ProstMessageExt) -> Vec<u8> {
+    let any: Any = message.as_any();
+    any.encode_to_vec()
+}
+
+fn query(sql: &str) -> FlightDescriptor {
+    FlightDescriptor::new_cmd(any(&CommandStatementQuery {
+        query: sql.to_owned(),
+        transaction_id: None,
+    }))
+}
+
+fn ticket(info: &FlightInfo) -> Ticket {
+    info.endpoint[0].ticket.clone().unwrap()
+}
