@@ -17,6 +17,7 @@ use datafusion::sql::parser::{CreateExternalTable, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement as SqlStatement};
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Access, Object, Privilege};
 use crate::data_dir::DataDir;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
@@ -111,7 +112,12 @@ impl Catalog {
     }
 
     /// The error about a table that DataFusion did not find, with the nearest name.
-    pub(crate) fn not_found(&self, error: DataFusionError) -> DataFusionError {
+    pub(crate) fn not_found(
+        &self,
+        engine: &Engine,
+        access: &Access,
+        error: DataFusionError,
+    ) -> DataFusionError {
         let mut found = crate::error::report(&error);
         let Some(name) = found
             .message
@@ -127,6 +133,9 @@ impl Catalog {
             name
         };
         let known = self.names(schema).unwrap_or_default();
+        let known = access.open(engine, Privilege::Select, known, |name| {
+            Object::table(schema, name)
+        });
         let what = format!("table \"{shown}\" does not exist");
         found.message = with_cause(what, table, known.iter().map(String::as_str));
         found.into()
@@ -179,17 +188,25 @@ impl Catalog {
     /// Publishes the state of a table that is to be created. `Ok(false)` if it is there and may be.
     pub(crate) fn create(
         &self,
+        session: &Session,
         at: &(String, String),
         state: &TableState,
         how: Creation,
     ) -> Result<bool> {
         let (schema, name) = at;
+        let (engine, access) = (session.engine(), session.access());
         loop {
             let (number, current) = self.state(schema, name)?;
             if !how.admits(name, current.as_ref(), state)? {
                 return Ok(false);
             }
+            if current.is_some() {
+                access.check_table(engine, schema, name)?;
+            }
             if self.log(schema, name).commit(number, state)? {
+                if current.is_none() {
+                    access.own(engine, Object::table(schema, name))?;
+                }
                 return Ok(true);
             }
         }
@@ -231,7 +248,7 @@ impl Catalog {
             files: written.files.clone(),
         };
         written.keep();
-        self.create(&at, &state, how)?;
+        self.create(session, &at, &state, how)?;
         Ok(())
     }
 
@@ -278,7 +295,7 @@ impl Catalog {
         }
         // Opened before it is published, so that a table that cannot be read never comes to be.
         open_external(session.engine(), &session.context().state(), &state).await?;
-        self.create(&at, &state, how)?;
+        self.create(session, &at, &state, how)?;
         Ok(())
     }
 
@@ -307,9 +324,10 @@ impl Catalog {
             // Planned once more as the view it will be, to find a view that contains itself.
             let state = session.context().state();
             let engine = session.engine().clone();
+            let access = session.access().clone();
             let scope = vec![at.clone()];
             let planning = async move {
-                let planning = engine.plan(&state, without_view_name(statement));
+                let planning = engine.plan(&state, &access, without_view_name(statement));
                 VIEWS.scope(scope, planning).await
             };
             session.planning(planning).await?;
@@ -318,7 +336,7 @@ impl Catalog {
             or_replace: view.or_replace,
             if_not_exists: false,
         };
-        self.create(&at, &TableState::View { statement: text }, how)?;
+        self.create(session, &at, &TableState::View { statement: text }, how)?;
         Ok(())
     }
 
@@ -328,6 +346,7 @@ impl Catalog {
             DdlStatement::DropTable(drop) => self.drop(session, drop.name, "table", drop.if_exists),
             DdlStatement::DropView(drop) => self.drop(session, drop.name, "view", drop.if_exists),
             DdlStatement::CreateCatalogSchema(create) => {
+                session.access().check_all("CREATE SCHEMA")?;
                 let name = create
                     .schema_name
                     .rsplit('.')
@@ -347,7 +366,9 @@ impl Catalog {
             }
             DdlStatement::DropCatalogSchema(drop) => {
                 let name = drop.name.schema_name().to_owned();
-                self.drop_schema(&name, drop.if_exists, drop.cascade)
+                session.access().check_all("DROP SCHEMA")?;
+                self.drop_schema(&name, drop.if_exists, drop.cascade)?;
+                session.engine().grants().forget_schema(&name)
             }
             other => Err(sql_err(
                 SqlState::Unsupported,
@@ -364,15 +385,23 @@ impl Catalog {
         if_exists: bool,
     ) -> Result<()> {
         let (schema, name) = self.resolve(session, name)?;
+        let (engine, access) = (session.engine(), session.access());
+        let object = Object::table(&schema, &name);
         loop {
-            let (number, state) = self.state(&schema, &name)?;
+            let (number, mut state) = self.state(&schema, &name)?;
+            if !access.may(engine, Privilege::Select, &object)? {
+                state = None;
+            }
+            if state.is_some() {
+                access.check_table(engine, &schema, &name)?;
+            }
             match state {
                 Some(state) if state.kind() == kind => {
                     if self
                         .log(&schema, &name)
                         .commit(number, &TableState::Dropped)?
                     {
-                        return Ok(());
+                        return engine.grants().forget(&object);
                     }
                 }
                 Some(state) => {
@@ -383,7 +412,10 @@ impl Catalog {
                 }
                 None if if_exists => return Ok(()),
                 None => {
-                    let known = self.names(&schema)?;
+                    let known =
+                        access.open(engine, Privilege::Select, self.names(&schema)?, |name| {
+                            Object::table(&schema, name)
+                        });
                     let what = format!("{kind} \"{name}\" does not exist");
                     let message = with_cause(what, &name, known.iter().map(String::as_str));
                     return Err(sql_err(SqlState::NoSuchTable, message));
@@ -588,7 +620,7 @@ async fn open_view(
     let plan = VIEWS
         .scope(
             stack,
-            Box::pin(engine.plan(&state, without_view_name(*parsed))),
+            Box::pin(engine.plan(&state, &Access::All, without_view_name(*parsed))),
         )
         .await
         .map_err(|error| in_view(&at.1, &error))?;

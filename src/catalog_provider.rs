@@ -7,6 +7,7 @@ use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSch
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::logical_expr::TableType;
 
+use crate::access::{Access, Object, Privilege};
 use crate::catalog::{CATALOG, ML_SCHEMA};
 use crate::engine::Engine;
 use crate::error::Result;
@@ -16,15 +17,18 @@ use crate::model::tables;
 #[derive(Debug)]
 pub(crate) struct VaticCatalog {
     engine: Engine,
+    /// As whom its session acts.
+    access: Access,
     /// Whether a table that cannot be opened is left out and not an error: one broken view must not hide all others
     /// from `information_schema`.
     is_lenient: bool,
 }
 
 impl VaticCatalog {
-    pub(crate) fn new(engine: Engine) -> Self {
+    pub(crate) fn new(engine: Engine, access: Access) -> Self {
         Self {
             engine,
+            access,
             is_lenient: false,
         }
     }
@@ -34,6 +38,7 @@ impl VaticCatalog {
 #[derive(Debug)]
 struct LenientCatalogs {
     engine: Engine,
+    access: Access,
 }
 
 impl CatalogProviderList for LenientCatalogs {
@@ -52,6 +57,7 @@ impl CatalogProviderList for LenientCatalogs {
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
         let catalog = VaticCatalog {
             engine: self.engine.clone(),
+            access: self.access.clone(),
             is_lenient: true,
         };
         (name == CATALOG).then(|| Arc::new(catalog) as Arc<dyn CatalogProvider>)
@@ -67,21 +73,24 @@ impl CatalogProvider for VaticCatalog {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        let engine = self.engine.clone();
+        let (engine, access) = (self.engine.clone(), self.access.clone());
         match name {
             INFORMATION_SCHEMA => {
                 let catalogs = Arc::new(LenientCatalogs {
                     engine: self.engine.clone(),
+                    access: self.access.clone(),
                 });
                 let standard = InformationSchemaProvider::new(catalogs);
                 Some(Arc::new(SystemSchema {
                     engine,
+                    access,
                     name: INFORMATION_SCHEMA,
                     standard: Some(standard),
                 }))
             }
             ML_SCHEMA => Some(Arc::new(SystemSchema {
                 engine,
+                access,
                 name: ML_SCHEMA,
                 standard: None,
             })),
@@ -94,6 +103,7 @@ impl CatalogProvider for VaticCatalog {
                 is_known.then(|| {
                     Arc::new(UserSchema {
                         engine,
+                        access,
                         name: name.to_owned(),
                         is_lenient: self.is_lenient,
                     }) as Arc<dyn SchemaProvider>
@@ -107,17 +117,34 @@ impl CatalogProvider for VaticCatalog {
 #[derive(Debug)]
 struct UserSchema {
     engine: Engine,
+    access: Access,
     name: String,
     is_lenient: bool,
+}
+
+impl UserSchema {
+    /// What cannot be looked up is closed.
+    fn is_open(&self, name: &str) -> bool {
+        let object = Object::table(&self.name, name);
+        let may = self.access.may(&self.engine, Privilege::Select, &object);
+        may.unwrap_or(false)
+    }
 }
 
 #[async_trait]
 impl SchemaProvider for UserSchema {
     fn table_names(&self) -> Vec<String> {
-        self.engine.catalog().names(&self.name).unwrap_or_default()
+        let names = self.engine.catalog().names(&self.name).unwrap_or_default();
+        self.access
+            .open(&self.engine, Privilege::Select, names, |name| {
+                Object::table(&self.name, name)
+            })
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if !self.is_open(name) {
+            return Ok(None);
+        }
         match self
             .engine
             .catalog()
@@ -130,6 +157,9 @@ impl SchemaProvider for UserSchema {
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        if !self.is_open(name) {
+            return Ok(None);
+        }
         let (_, state) = self.engine.catalog().state(&self.name, name)?;
         Ok(state.map(|state| {
             if state.kind() == "view" {
@@ -141,10 +171,12 @@ impl SchemaProvider for UserSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.engine
-            .catalog()
-            .state(&self.name, name)
-            .is_ok_and(|(_, state)| state.is_some())
+        self.is_open(name)
+            && self
+                .engine
+                .catalog()
+                .state(&self.name, name)
+                .is_ok_and(|(_, state)| state.is_some())
     }
 }
 
@@ -152,6 +184,7 @@ impl SchemaProvider for UserSchema {
 #[derive(Debug)]
 struct SystemSchema {
     engine: Engine,
+    access: Access,
     name: &'static str,
     standard: Option<InformationSchemaProvider>,
 }
@@ -171,7 +204,7 @@ impl SchemaProvider for SystemSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = tables::open(&self.engine, self.name, name).await? {
+        if let Some(table) = tables::open(&self.engine, &self.access, self.name, name).await? {
             return Ok(Some(table));
         }
         match &self.standard {

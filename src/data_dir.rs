@@ -113,6 +113,11 @@ impl DataDir {
         self.root.join("catalog").join(schema).join("tables")
     }
 
+    /// What was granted.
+    pub(crate) fn grants(&self) -> PathBuf {
+        self.root.join("grants")
+    }
+
     /// A new directory for files, and its name.
     pub(crate) fn create_blob(&self) -> Result<(String, PathBuf)> {
         let name = uuid::Uuid::new_v4().to_string();

@@ -12,12 +12,14 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::model::ModelType;
 
+use crate::access::{Access, Grants, Privilege};
 use crate::catalog::Catalog;
 use crate::cluster::Cluster;
 use crate::data_dir::DataDir;
 use crate::error::{Result, SqlState, sql_err};
 use crate::extension::EXTENSIONS;
 use crate::file_access::FileAccess;
+use crate::log::Log;
 use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};
 use crate::session::Session;
@@ -53,6 +55,7 @@ struct EngineInner {
     functions: Vec<Arc<ScalarUDF>>,
     cluster: Option<Arc<Cluster>>,
     files: FileAccess,
+    grants: Grants,
 }
 
 /// How an engine is made.
@@ -134,6 +137,7 @@ impl EngineBuilder {
             runtime: Arc::new(ModelRuntime::new(self.model_types)?),
             runtime_env: runtime_env(self.memory_limit, self.disk_limit)?,
             functions: self.functions,
+            grants: Grants::new(Log::new(data.grants())),
             files: match &self.roots {
                 Some(roots) => FileAccess::below(roots, data.path())?,
                 None => FileAccess::All,
@@ -175,7 +179,12 @@ impl Engine {
     /// # Errors
     /// If the session cannot be set up.
     pub fn session(&self) -> Result<Session> {
-        Session::try_new(self.clone())
+        Session::try_new(self.clone(), Access::All)
+    }
+
+    /// A session of a user, who may do what was granted.
+    pub(crate) fn session_as(&self, access: Access) -> Result<Session> {
+        Session::try_new(self.clone(), access)
     }
 
     /// Where executors find the scheduler, if this engine has one.
@@ -209,6 +218,10 @@ impl Engine {
 
     pub(crate) fn data(&self) -> &DataDir {
         &self.inner.data
+    }
+
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.inner.grants
     }
 
     pub(crate) fn files(&self) -> &FileAccess {
@@ -247,11 +260,13 @@ impl Engine {
     pub(crate) async fn plan(
         &self,
         state: &SessionState,
+        access: &Access,
         mut statement: DFStatement,
     ) -> Result<LogicalPlan> {
         let references = prepare_relations(&mut statement)?;
         let mut models = ResolvedModels::new();
         for reference in references {
+            access.check_model(self, Privilege::Execute, &reference.name)?;
             let model = Arc::new(self.registry().resolve(&reference)?);
             models.insert(reference, model);
         }
@@ -264,7 +279,7 @@ impl Engine {
             state.register_relation_planner(planner)?;
         }
         let planned = Box::pin(state.statement_to_plan(statement)).await;
-        planned.map_err(|error| self.catalog().not_found(error))
+        planned.map_err(|error| self.catalog().not_found(self, access, error))
     }
 
     /// In the background: starting must not wait for it, and it has a day's time.

@@ -10,6 +10,7 @@ use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::signature;
 
+use crate::access::Access;
 use crate::catalog::{TableState, unused_name};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
@@ -49,7 +50,11 @@ pub(crate) async fn open_external(
     create.name = unused_name();
     let file_type = create.file_type.to_uppercase();
     let plan = engine
-        .plan(state, DFStatement::CreateExternalTable(create))
+        .plan(
+            state,
+            &Access::All,
+            DFStatement::CreateExternalTable(create),
+        )
         .await?;
     let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = plan else {
         return Err(broken());

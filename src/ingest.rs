@@ -68,7 +68,7 @@ pub(crate) async fn ingest(
             or_replace: ingest.if_exists == IfExists::Replace,
             if_not_exists: false,
         };
-        catalog.create(&at, &state, how)?;
+        catalog.create(session, &at, &state, how)?;
         return Ok(written.rows());
     }
     let Some(TableState::Managed { schema, .. }) = current else {
@@ -78,6 +78,9 @@ pub(crate) async fn ingest(
         );
         return Err(sql_err(SqlState::Unsupported, message));
     };
+    session
+        .access()
+        .check_table(session.engine(), &at.0, &at.1)?;
     let schema = Arc::new(schema);
     let rows = matched(rows, &schema, &at.1)?;
     let written = write_files(session.engine(), &schema, rows).await?;

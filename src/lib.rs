@@ -4,6 +4,7 @@
 //!
 //! Modules in the order in which a statement passes them; `docs/architecture.md` has the map.
 
+mod access;
 mod catalog;
 mod catalog_provider;
 mod checked;
@@ -32,6 +33,7 @@ mod settings;
 mod sql;
 mod state;
 mod train;
+mod yielding;
 
 pub use cluster::{Executor, ExecutorOptions, run_executor};
 pub use config::VaticOptions;

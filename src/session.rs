@@ -9,10 +9,11 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::common::config::ConfigExtension;
 use datafusion::common::format::ExplainFormat;
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, ScalarValue, TableReference};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{
-    DdlStatement, Deallocate, LogicalPlan, Statement as LogicalStatement,
+    DdlStatement, Deallocate, Expr, LogicalPlan, Statement as LogicalStatement,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
@@ -21,17 +22,20 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
 use futures::StreamExt;
 
+use crate::access::Access;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::model::commands;
 use crate::planning::planned;
 use crate::settings::check_settings;
+use crate::sql::script::{Piece, split};
 use crate::sql::{
     Limits, ModelStatement, Parameters, Statement, TrainingQuery, check_plan, check_statement,
     check_text, mentions_relation_function, parse,
 };
 use crate::state::session_state;
 use crate::train::{self, ProgressListener};
+use crate::yielding::with_yields;
 
 /// One client's view of an engine: its settings and prepared statements.
 #[derive(Clone)]
@@ -41,6 +45,7 @@ pub struct Session {
     prepared: Arc<Mutex<HashMap<String, DFStatement>>>,
     progress: Option<ProgressListener>,
     limits: Arc<Limits>,
+    access: Access,
 }
 
 /// The catalog of rows that were bound to a statement.
@@ -82,14 +87,15 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn try_new(engine: Engine) -> Result<Self> {
-        let context = SessionContext::new_with_state(session_state(&engine)?);
+    pub(crate) fn try_new(engine: Engine, access: Access) -> Result<Self> {
+        let context = SessionContext::new_with_state(session_state(&engine, &access)?);
         Ok(Self {
             engine,
             context,
             prepared: Arc::default(),
             progress: None,
             limits: Arc::default(),
+            access,
         })
     }
 
@@ -148,8 +154,24 @@ impl Session {
         let text = parameters.numbered();
         check_text(&text, &self.limits)?;
         let unknown = vec![None; parameters.names().len()];
-        let Some(statement) = parse(parameters.text())? else {
+        // A script is run for what it changes.
+        let pieces = split(parameters.text());
+        if unknown.is_empty() && pieces.len() > 1 {
+            check_script(&pieces)?;
             return Ok(Description::change(unknown));
+        }
+        let statement = match parse(parameters.text()) {
+            Ok(Some(statement)) => statement,
+            Ok(None) => return Ok(Description::change(unknown)),
+            // Parameters in OPTIONS have no values yet.
+            Err(_) if !unknown.is_empty() && is_training(parameters.text()) => {
+                return Ok(Description {
+                    effect: Effect::Training,
+                    schema: train::result_schema(),
+                    parameters: unknown,
+                });
+            }
+            Err(error) => return Err(error),
         };
         match statement {
             Statement::DataFusion(statement) if is_change_without_plan(&statement) => {
@@ -186,13 +208,19 @@ impl Session {
                     parameters: unknown,
                 });
             }
+            // A function in FROM wants to know its arguments; NULL is one of any type.
+            Err(error) if !unknown.is_empty() => {
+                let nulls = vec![ScalarValue::Null; unknown.len()];
+                match self.plan_query(&parameters.bind(&nulls)?).await {
+                    Ok(plan) => plan,
+                    Err(_) => return Err(error),
+                }
+            }
             Err(error) => return Err(error),
         };
-        let types = plan.get_parameter_types()?;
+        let types = parameter_types(&plan)?;
         let parameters = parameters.names().iter();
-        let parameters = parameters
-            .map(|name| types.get(name).cloned().flatten())
-            .collect();
+        let parameters = parameters.map(|name| types.get(name).cloned()).collect();
         Ok(match plan_effect(&plan) {
             Effect::Change => Description::change(parameters),
             effect => Description {
@@ -256,8 +284,9 @@ impl Session {
     /// Plans a statement of DataFusion's, away from tokio's threads.
     pub(crate) async fn plan(&self, statement: DFStatement) -> Result<LogicalPlan> {
         check_statement(&statement, &self.limits)?;
-        let (engine, state) = (self.engine.clone(), self.context.state());
-        self.planning(async move { engine.plan(&state, statement).await })
+        let (engine, access) = (self.engine.clone(), self.access.clone());
+        let state = self.context.state();
+        self.planning(async move { engine.plan(&state, &access, statement).await })
             .await
     }
 
@@ -290,7 +319,12 @@ impl Session {
     /// Refuses what the session may not do.
     fn check_access(&self, plan: &LogicalPlan) -> Result<()> {
         if self.limits.has_locked_settings {
-            check_settings(plan)?;
+            check_settings(plan, &self.context.state())?;
+        }
+        if let LogicalPlan::Dml(change) = plan {
+            let name = change.table_name.clone();
+            let at = self.engine.catalog().resolve(self, name)?;
+            self.access.check_table(&self.engine, &at.0, &at.1)?;
         }
         self.engine.files().check_plan(plan)
     }
@@ -319,7 +353,7 @@ impl Session {
     ) -> Result<SendableRecordBatchStream> {
         let Some(cluster) = self.engine.cluster() else {
             let plan = self.create_physical_plan(&state, &logical).await?;
-            return execute_stream(plan, state.task_ctx());
+            return execute_stream(with_yields(plan)?, state.task_ctx());
         };
         let state = self.for_cluster(state).await;
         let listener = self.progress.as_ref();
@@ -433,6 +467,10 @@ impl Session {
         &self.context
     }
 
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -516,8 +554,44 @@ fn effect(statement: &ModelStatement) -> Effect {
         | ModelStatement::ShowVersions(_)
         | ModelStatement::Describe(_)
         | ModelStatement::ShowCreate(_) => Effect::Rows,
-        ModelStatement::Alter(..) | ModelStatement::Drop(_) => Effect::Change,
+        ModelStatement::ShowGrants => Effect::Rows,
+        ModelStatement::Alter(..)
+        | ModelStatement::Drop(_)
+        | ModelStatement::Grant(_)
+        | ModelStatement::Revoke(_) => Effect::Change,
     }
+}
+
+/// The types of parameters, as far as their places tell them. One that stands in places of different types has the first,
+/// and is cast in the others.
+fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
+    let mut types = HashMap::new();
+    let mut add = |expr: &Expr, known: Option<&DataType>| {
+        if let (Expr::Placeholder(placeholder), Some(known)) = (expr, known)
+            && *known != DataType::Null
+        {
+            types.entry(placeholder.id.clone()).or_insert(known.clone());
+        }
+    };
+    plan.apply_with_subqueries(|node| {
+        let counts = matches!(node, LogicalPlan::Limit(_)).then_some(DataType::Int64);
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                match expr {
+                    Expr::Placeholder(placeholder) => {
+                        let field = placeholder.field.as_ref();
+                        let known = field.map(|field| field.data_type());
+                        add(expr, known.or(counts.as_ref()));
+                    }
+                    Expr::Cast(cast) => add(&cast.expr, Some(cast.field.data_type())),
+                    Expr::TryCast(cast) => add(&cast.expr, Some(cast.field.data_type())),
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(types)
 }
 
 fn plan_effect(plan: &LogicalPlan) -> Effect {
@@ -527,6 +601,41 @@ fn plan_effect(plan: &LogicalPlan) -> Effect {
         LogicalPlan::Statement(_) => Effect::Change,
         _ => Effect::Rows,
     }
+}
+
+/// Refuses a script whose queries nobody would see the rows of.
+pub(crate) fn check_script(pieces: &[Piece<'_>]) -> Result<()> {
+    for piece in pieces {
+        let is_query = match parse(piece.text)? {
+            Some(Statement::DataFusion(statement)) => match statement.as_ref() {
+                DFStatement::Statement(inner) => matches!(inner.as_ref(), SqlStatement::Query(_)),
+                DFStatement::Explain(_) => true,
+                _ => false,
+            },
+            Some(Statement::Model(statement)) => effect(&statement) == Effect::Rows,
+            Some(Statement::ExplainTrain(_)) => true,
+            Some(Statement::Train(_)) | None => false,
+        };
+        if is_query {
+            let message = "a script of several statements has no rows; send its queries one by one";
+            return Err(sql_err(SqlState::Syntax, message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a text that may not be parsed begins as a training does.
+fn is_training(text: &str) -> bool {
+    let words: Vec<String> = text
+        .split_whitespace()
+        .take(4)
+        .map(str::to_uppercase)
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    matches!(
+        words.as_slice(),
+        ["TRAIN", ..] | ["CREATE", "MODEL", ..] | ["CREATE", "OR", "REPLACE", "MODEL"]
+    )
 }
 
 /// Statements whose planning would already do something.

@@ -1,5 +1,6 @@
 //! What SET may change on a server: nothing that protects the process or the other sessions.
 
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, Statement};
 
 use crate::error::{Result, SqlState, sql_err};
@@ -19,7 +20,7 @@ const OPEN: &[(&str, Option<u64>)] = &[
 ];
 
 /// Refuses SET and RESET of what a server keeps.
-pub(crate) fn check_settings(plan: &LogicalPlan) -> Result<()> {
+pub(crate) fn check_settings(plan: &LogicalPlan, state: &SessionState) -> Result<()> {
     let (name, value) = match plan {
         LogicalPlan::Statement(Statement::SetVariable(set)) => (&set.variable, set.value.as_str()),
         LogicalPlan::Statement(Statement::ResetVariable(reset)) => (&reset.variable, ""),
@@ -30,6 +31,12 @@ pub(crate) fn check_settings(plan: &LogicalPlan) -> Result<()> {
         "timezone" | "time.zone" => "datafusion.execution.time_zone",
         name => name,
     };
+    let entries = state.config_options().entries();
+    let is_known = entries.iter().any(|entry| entry.key == name);
+    if !is_known && !name.starts_with("datafusion.runtime.") {
+        // Which is said of it when it is set.
+        return Ok(());
+    }
     let is_of = |open: &str| name == open || (open.ends_with('.') && name.starts_with(open));
     let Some((_, max)) = OPEN.iter().find(|(open, _)| is_of(open)) else {
         let message = format!("\"{name}\" cannot be changed by clients of a server");

@@ -11,6 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
+use crate::access::Access;
 use crate::catalog::CATALOG;
 use crate::catalog_provider::VaticCatalog;
 use crate::checked::CheckedArithmetic;
@@ -24,7 +25,7 @@ use crate::predict::PruneOutputs;
 use crate::train::Meetings;
 
 /// The state of a new session.
-pub(crate) fn session_state(engine: &Engine) -> Result<SessionState> {
+pub(crate) fn session_state(engine: &Engine, access: &Access) -> Result<SessionState> {
     let config = match engine.cluster() {
         Some(_) => cluster::restrict(SessionConfig::new()),
         None => SessionConfig::new(),
@@ -54,7 +55,7 @@ pub(crate) fn session_state(engine: &Engine) -> Result<SessionState> {
     for function in engine.functions() {
         datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::clone(function))?;
     }
-    let catalog = Arc::new(VaticCatalog::new(engine.clone()));
+    let catalog = Arc::new(VaticCatalog::new(engine.clone(), access.clone()));
     catalogs.register_catalog(CATALOG.into(), catalog);
     Ok(state)
 }

@@ -9,6 +9,7 @@ use vatic_ml::labels::Labels;
 use vatic_ml::signature::type_name;
 
 use super::{ModelName, ModelState, ResolvedModel, check_identifier};
+use crate::access::{Grant, Kind, Object, Privilege};
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::{Session, empty, rows};
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
@@ -18,7 +19,9 @@ pub(crate) async fn run(
     session: &Session,
     statement: ModelStatement,
 ) -> Result<SendableRecordBatchStream> {
-    let registry = session.engine().registry();
+    let (engine, access) = (session.engine(), session.access());
+    let registry = engine.registry();
+    let check = |privilege, name: &ModelName| access.check_model(engine, privilege, name);
     match statement {
         ModelStatement::ShowModels { like } => {
             let filter = like.map_or(String::new(), |pattern| {
@@ -31,6 +34,7 @@ pub(crate) async fn run(
             query_rows(session, &query).await
         }
         ModelStatement::ShowVersions(name) => {
+            check(Privilege::Execute, &name)?;
             registry.get(&name)?;
             let query = format!(
                 "SELECT version, is_default, aliases, model_type, train_rows, eval_rows, metrics, sha256, created_at \
@@ -40,17 +44,65 @@ pub(crate) async fn run(
             );
             query_rows(session, &query).await
         }
-        ModelStatement::Describe(reference) => Ok(rows(describe(&registry.resolve(&reference)?)?)),
+        ModelStatement::Describe(reference) => {
+            check(Privilege::Execute, &reference.name)?;
+            Ok(rows(describe(&registry.resolve(&reference)?)?))
+        }
         ModelStatement::ShowCreate(reference) => {
+            check(Privilege::Execute, &reference.name)?;
             Ok(rows(show_create(&registry.resolve(&reference)?)?))
         }
         ModelStatement::Alter(name, change) => {
+            check(Privilege::Own, &name)?;
             alter(session, &name, &change)?;
             Ok(empty())
         }
         ModelStatement::Drop(drop) => {
-            drop_model(session, &drop)?;
+            let exists =
+                registry.exists(&drop.name)? && check(Privilege::Execute, &drop.name).is_ok();
+            if exists || !drop.if_exists {
+                check(Privilege::Own, &drop.name)?;
+                drop_model(session, &drop)?;
+            }
+            if !registry.exists(&drop.name)? {
+                engine.grants().forget(&Object::model(&drop.name))?;
+            }
             Ok(empty())
+        }
+        ModelStatement::Grant(grant) => {
+            check_grant(session, &grant)?;
+            engine.grants().add(&grant)?;
+            Ok(empty())
+        }
+        ModelStatement::Revoke(grant) => {
+            check_grant(session, &grant)?;
+            engine.grants().remove(&grant)?;
+            Ok(empty())
+        }
+        ModelStatement::ShowGrants => Ok(rows(access.grants(engine)?)),
+    }
+}
+
+/// Only who owns an object says who else may use it.
+fn check_grant(session: &Session, grant: &Grant) -> Result<()> {
+    let (engine, access) = (session.engine(), session.access());
+    let Object { kind, schema, name } = &grant.object;
+    match kind {
+        Kind::Model => {
+            let name = ModelName {
+                schema: schema.clone(),
+                name: name.clone(),
+            };
+            access.check_model(engine, Privilege::Own, &name)?;
+            engine.registry().get(&name).map(|_| ())
+        }
+        Kind::Table => {
+            let is_there = engine.catalog().state(schema, name)?.1.is_some();
+            if !is_there || !access.may(engine, Privilege::Select, &grant.object)? {
+                let message = format!("table \"{name}\" does not exist");
+                return Err(sql_err(SqlState::NoSuchTable, message));
+            }
+            access.check_table(engine, schema, name)
         }
     }
 }
@@ -162,7 +214,11 @@ fn show_create(model: &ResolvedModel) -> Result<RecordBatch> {
 fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()> {
     let registry = session.engine().registry();
     match change {
-        AlterModel::Rename(to) => registry.rename(name, to),
+        AlterModel::Rename(to) => {
+            registry.rename(name, to)?;
+            let grants = session.engine().grants();
+            grants.rename(&Object::model(name), &to.name)
+        }
         AlterModel::Comment(comment) => registry.alter(name, |state| {
             state.comment = Some(comment.clone());
             Ok(())

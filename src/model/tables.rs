@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder,
-    TimestampMillisecondArray,
+    ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListBuilder, StringArray,
+    StringBuilder, TimestampMillisecondArray,
 };
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
 
 use super::{ModelName, ModelState, VersionEntry};
+use crate::access::{Access, Object, Privilege};
 use crate::catalog::CATALOG;
 use crate::cluster::{ExecutorView, JobView};
 use crate::engine::Engine;
@@ -50,6 +52,7 @@ pub(crate) fn names(schema: &str) -> impl Iterator<Item = &'static str> {
 /// A table as it is now.
 pub(crate) async fn open(
     engine: &Engine,
+    access: &Access,
     schema: &str,
     name: &str,
 ) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -66,10 +69,35 @@ pub(crate) async fn open(
         (Make::Executors(make), None) => make(&[])?,
         (Make::Jobs(make), None) => make(&[])?,
     };
+    let batch = open_rows(engine, access, batch)?;
     Ok(Some(Arc::new(MemTable::try_new(
         batch.schema(),
         vec![vec![batch]],
     )?)))
+}
+
+/// The rows about models that are open; those about the cluster are for administrators.
+fn open_rows(engine: &Engine, access: &Access, batch: RecordBatch) -> Result<RecordBatch> {
+    let Access::User(user) = access else {
+        return Ok(batch);
+    };
+    let grants = engine.grants().all()?;
+    let text = |column: &str, row: usize| {
+        let column = batch.column_by_name(column)?.as_string_opt::<i32>()?;
+        Some(column.value(row).to_owned())
+    };
+    let is_open = |row: usize| {
+        let name = text("model_name", row)?;
+        let name = match text("model_schema", row) {
+            Some(schema) => ModelName { schema, name },
+            None => ModelName::parse(&name).ok()?,
+        };
+        Some(user.may(&grants, Privilege::Execute, &Object::model(&name)))
+    };
+    let mask: BooleanArray = (0..batch.num_rows())
+        .map(|row| Some(is_open(row).unwrap_or(false)))
+        .collect();
+    Ok(filter_record_batch(&batch, &mask)?)
 }
 
 fn strings<T: Into<Option<String>>>(values: impl Iterator<Item = T>) -> ArrayRef {

@@ -46,9 +46,14 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
         "GetSessionOptionsRequest: the settings of the session",
     ),
     ("CloseSession", "CloseSessionRequest: ends the session"),
-    (PROGRESS, "the ticket of a statement: where it is, as JSON"),
+    (
+        PROGRESS,
+        "the id of a statement, as its request named it: where it is, as JSON",
+    ),
 ];
 pub(super) const PROGRESS: &str = "VaticProgress";
+/// The header with the id by which a client asks for the progress of what it requests.
+pub(super) const WATCHED: &str = "vatic-statement";
 
 /// The kinds of actions, for those who ask.
 pub(super) fn types() -> Vec<Result<ActionType, Status>> {
@@ -173,7 +178,20 @@ async fn set_option(client: &Client, name: &str, value: Option<Value>) -> Result
         }
         (name, _) if !is_setting(client, name) => Err(INVALID_NAME),
         (name, Some(text)) => run(client, &format!("SET {name} = {}", quoted(&text))).await,
-        (name, None) => run(client, &format!("RESET {name}")).await,
+        (name, None) => {
+            // RESET knows the settings of DataFusion only.
+            let fresh = client
+                .session
+                .engine()
+                .session()
+                .map_err(|_| INVALID_VALUE)?;
+            let entries = fresh.context().state().config_options().entries();
+            let found = entries.into_iter().find(|entry| entry.key == name);
+            match found.and_then(|entry| entry.value) {
+                Some(value) => run(client, &format!("SET {name} = {}", quoted(&value))).await,
+                None => Err(INVALID_VALUE),
+            }
+        }
     }
 }
 
@@ -256,10 +274,11 @@ fn handle(ticket: &[u8]) -> Option<Bytes> {
 
 /// Where a statement is: its last epoch, and what it said last, as a JSON list.
 pub(super) fn progress(client: &Client, body: &[u8]) -> Bytes {
-    let ticketed = handle(body).and_then(|handle| client.ticketed(&handle).ok());
-    let events: Vec<ProgressEvent> = match ticketed {
-        Some(ticketed) => {
-            let seen = ticketed.seen();
+    let seen = std::str::from_utf8(body)
+        .ok()
+        .and_then(|id| client.seen(id));
+    let events: Vec<ProgressEvent> = match seen {
+        Some(seen) => {
             let epoch = seen.epochs.last().cloned();
             epoch.into_iter().chain(seen.last).collect()
         }

@@ -16,7 +16,7 @@ use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
 use super::status::failed;
-use super::users::{UsersFile, hash, new_token};
+use super::users::{User, UsersFile, hash, new_token};
 use crate::error::SqlState;
 
 /// Some clients leave the padding away.
@@ -27,6 +27,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
 /// The session of those who do not say who they are, where nobody has to.
 const ANONYMOUS: &str = "anonymous";
+const COOKIE: &str = "arrow_flight_session_id";
 /// A longer header is no token.
 const HEADER_BYTES_MAX: usize = 8_192;
 /// Passwords that are checked at once: each takes a core and 19 MiB.
@@ -43,6 +44,39 @@ pub(super) struct Identity {
     pub(super) key: String,
     /// `None` where anybody is welcome.
     pub(super) user: Option<String>,
+    /// The key without its cookie, where a cookie tells the client from others.
+    pub(super) shared_key: Option<String>,
+    /// Whether others may have the same key.
+    is_shared: bool,
+}
+
+impl Identity {
+    /// One of several with the same key, whom a cookie tells apart.
+    fn shared(key: String, user: Option<String>, cookie: Option<&str>) -> Self {
+        match cookie {
+            Some(cookie) => Self {
+                key: hash(&format!("{key} {cookie}")),
+                user,
+                shared_key: Some(key),
+                is_shared: false,
+            },
+            None => Self {
+                key,
+                user,
+                shared_key: None,
+                is_shared: true,
+            },
+        }
+    }
+
+    fn of_login(key: String, user: Option<String>) -> Self {
+        Self {
+            key,
+            user,
+            shared_key: None,
+            is_shared: false,
+        }
+    }
 }
 
 /// Who may call.
@@ -74,9 +108,16 @@ impl Auth {
         }
     }
 
-    /// The user as it is now, `None` where anybody is welcome.
-    pub(super) fn users(&self) -> Option<&UsersFile> {
-        self.users.as_ref()
+    /// The user as the file has it now; `None` where anybody is welcome.
+    ///
+    /// # Errors
+    /// If the user is not in the file any more.
+    pub(super) fn user(&self, identity: &Identity) -> Result<Option<User>, Status> {
+        match (&self.users, &identity.user) {
+            (None, _) => Ok(None),
+            (Some(users), Some(name)) => users.named(name).map(Some).ok_or_else(denied),
+            (Some(_), None) => Err(denied()),
+        }
     }
 
     /// Logs a client in and gives it a token.
@@ -173,8 +214,7 @@ impl Auth {
         };
         let key = hash(token);
         if let Some((user, _)) = users.with_token(token) {
-            let user = Some(user);
-            return Ok(Identity { key, user });
+            return Ok(Identity::shared(key, Some(user), cookie(headers)));
         }
         let mut tokens = lock(&self.tokens);
         let Some(found) = tokens.get_mut(&key) else {
@@ -186,17 +226,21 @@ impl Auth {
             return Err(denied());
         }
         found.used = Instant::now();
-        let user = Some(found.user.clone());
-        Ok(Identity { key, user })
+        Ok(Identity::of_login(key, Some(found.user.clone())))
     }
 
-    /// Where anybody may call, a token only tells sessions apart.
+    /// Where anybody may call, a token only tells sessions apart; without one a cookie does.
     fn welcome(&self, headers: &HeaderMap) -> Identity {
-        let key = match authorization(headers) {
-            Ok(Some((_, credentials))) => hash(credentials),
-            Ok(None) | Err(_) => ANONYMOUS.into(),
-        };
-        Identity { key, user: None }
+        match authorization(headers) {
+            Ok(Some((_, credentials))) => {
+                let key = hash(credentials);
+                match lock(&self.tokens).contains_key(&key) {
+                    true => Identity::of_login(key, None),
+                    false => Identity::shared(key, None, cookie(headers)),
+                }
+            }
+            Ok(None) | Err(_) => Identity::shared(ANONYMOUS.into(), None, cookie(headers)),
+        }
     }
 
     /// Forgets a token.
@@ -237,6 +281,14 @@ fn authorization(headers: &HeaderMap) -> Result<Option<(&'static str, &str)>, St
     }
 }
 
+/// The cookie of this server.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all("cookie").iter();
+    let texts = all.filter_map(|value| value.to_str().ok());
+    let mut pairs = texts.flat_map(|text| text.split(';'));
+    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
 /// The user up to the first colon, and the password, which may hold more of them.
 fn basic(credentials: &str) -> Result<(String, String), Status> {
     let bytes = BASE64.decode(credentials).map_err(|_| denied())?;
@@ -266,15 +318,25 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if request.uri().path() != HANDSHAKE {
-            match self.auth.identify(request.headers()) {
-                Ok(identity) => {
-                    request.extensions_mut().insert(identity);
-                }
-                Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
-            }
+        if request.uri().path() == HANDSHAKE {
+            return Box::pin(self.inner.call(request));
         }
-        Box::pin(self.inner.call(request))
+        let identity = match self.auth.identify(request.headers()) {
+            Ok(identity) => identity,
+            Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
+        };
+        let is_shared = identity.is_shared;
+        request.extensions_mut().insert(identity);
+        let answering = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answering.await?;
+            let cookie = format!("{COOKIE}={}", new_token()).parse();
+            // Those who keep cookies get a session of their own.
+            if let (true, Ok(cookie)) = (is_shared, cookie) {
+                response.headers_mut().insert("set-cookie", cookie);
+            }
+            Ok(response)
+        })
     }
 }
 

@@ -156,23 +156,34 @@ async fn table(
 /// A column with what JDBC shows of it.
 fn described(field: &Field, schema: &str, table: &str) -> Field {
     let data_type = wire_type(field.data_type());
-    let (name, precision, scale) = sql_type(&data_type);
-    let mut facts = vec![
-        ("CATALOG_NAME", CATALOG.to_owned()),
-        ("SCHEMA_NAME", schema.to_owned()),
-        ("TABLE_NAME", table.to_owned()),
-        ("TYPE_NAME", name),
-        ("IS_AUTO_INCREMENT", "0".into()),
-        ("IS_CASE_SENSITIVE", "1".into()),
-        ("IS_READ_ONLY", "0".into()),
-        ("IS_SEARCHABLE", "1".into()),
+    let facts = [
+        ("CATALOG_NAME", CATALOG),
+        ("SCHEMA_NAME", schema),
+        ("TABLE_NAME", table),
+        ("IS_AUTO_INCREMENT", "0"),
+        ("IS_CASE_SENSITIVE", "1"),
+        ("IS_READ_ONLY", "0"),
+        ("IS_SEARCHABLE", "1"),
     ];
-    facts.extend(precision.map(|precision| ("PRECISION", precision.to_string())));
-    facts.extend(scale.map(|scale| ("SCALE", scale.to_string())));
     let facts = facts
         .into_iter()
-        .map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value));
-    Field::new(field.name(), data_type, field.is_nullable()).with_metadata(facts.collect())
+        .map(|(key, value)| fact(key, value))
+        .chain(type_facts(&data_type));
+    let facts = facts.collect();
+    Field::new(field.name(), data_type, field.is_nullable()).with_metadata(facts)
+}
+
+fn fact(key: &str, value: impl ToString) -> (String, String) {
+    (format!("ARROW:FLIGHT:SQL:{key}"), value.to_string())
+}
+
+/// What JDBC shows of the type of a column.
+pub(super) fn type_facts(data_type: &DataType) -> impl Iterator<Item = (String, String)> {
+    let (name, precision, scale) = sql_type(data_type);
+    let precision = precision.map(|precision| fact("PRECISION", precision));
+    let scale = scale.map(|scale| fact("SCALE", scale));
+    let name = fact("TYPE_NAME", name);
+    std::iter::once(name).chain(precision).chain(scale)
 }
 
 /// The name of a type in SQL, its precision and its scale.

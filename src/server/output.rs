@@ -1,6 +1,6 @@
 //! One adapter for every reply: schemas and batches with the types that all clients read.
 //!
-//! Views, dictionaries and run ends become plain arrays, half floats become floats, small decimals Decimal128: JDBC, or
+//! Views, dictionaries and run ends become plain arrays, half floats become floats, large lists lists, intervals those of months, days and nanoseconds, small decimals Decimal128: JDBC, or
 //! JavaScript, has no reader for them. All columns may be NULL: what an optimizer finds out about NULLs must not make the
 //! schema of a stream another one than the schema that was promised.
 
@@ -11,7 +11,9 @@ use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef,
+};
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::DataFusionError;
@@ -20,6 +22,7 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use prost::bytes::Bytes;
 use tonic::Status;
 
+use super::metadata::type_facts;
 use super::status::{failed, status};
 use crate::error::SqlState;
 
@@ -42,6 +45,18 @@ pub(super) fn wire_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
+/// The schema of a result, with what JDBC shows of its types.
+pub(super) fn result_schema(schema: &Schema) -> SchemaRef {
+    let wire = wire_schema(schema);
+    let fields = wire.fields().iter().map(|field| {
+        let mut metadata = field.metadata().clone();
+        metadata.extend(type_facts(field.data_type()));
+        field.as_ref().clone().with_metadata(metadata)
+    });
+    let fields: Vec<Field> = fields.collect();
+    Arc::new(Schema::new_with_metadata(fields, wire.metadata().clone()))
+}
+
 /// A type as clients get it.
 pub(super) fn wire_type(data_type: &DataType) -> DataType {
     let inner = |field: &FieldRef| -> FieldRef {
@@ -61,10 +76,12 @@ pub(super) fn wire_type(data_type: &DataType) -> DataType {
         }
         DataType::Dictionary(_, value) => wire_type(value),
         DataType::RunEndEncoded(_, values) => wire_type(values.data_type()),
-        DataType::List(field) | DataType::ListView(field) => DataType::List(inner(field)),
-        DataType::LargeList(field) | DataType::LargeListView(field) => {
-            DataType::LargeList(inner(field))
-        }
+        // arrow-flight's encoder makes lists of large ones.
+        DataType::List(field)
+        | DataType::ListView(field)
+        | DataType::LargeList(field)
+        | DataType::LargeListView(field) => DataType::List(inner(field)),
+        DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
         DataType::FixedSizeList(field, length) => DataType::FixedSizeList(inner(field), *length),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
         DataType::Map(entries, is_sorted) => DataType::Map(inner(entries), *is_sorted),

@@ -7,7 +7,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use arrow_flight::{FlightData, FlightDescriptor};
 use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use datafusion::arrow::compute::{CastOptions, can_cast_types, cast_with_options, concat_batches};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::arrow::ipc::{BodyCompressionMethod, root_as_message};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -131,6 +131,9 @@ pub(super) fn parameter_schema(prepared: &Prepared) -> Schema {
     let fields = types.zip(prepared.parameters.names()).map(|(known, name)| {
         let data_type = match known.as_ref().map(wire_type) {
             Some(DataType::Timestamp(_, zone)) => DataType::Timestamp(TimeUnit::Millisecond, zone),
+            Some(DataType::Time32(_) | DataType::Time64(_)) => {
+                DataType::Time32(TimeUnit::Millisecond)
+            }
             Some(DataType::Null) | None => DataType::Utf8,
             Some(data_type) => data_type,
         };
@@ -206,7 +209,12 @@ fn convert(column: &ArrayRef, data_type: &DataType, name: &str) -> Result<ArrayR
             "parameter {name} is {data_type}, and {} was bound: {error}",
             column.data_type()
         );
-        sql_err(SqlState::TypeMismatch, message)
+        // A value, or all of them.
+        let state = match can_cast_types(column.data_type(), data_type) {
+            true => SqlState::InvalidCast,
+            false => SqlState::TypeMismatch,
+        };
+        sql_err(state, message)
     })
 }
 
@@ -224,20 +232,20 @@ pub(super) fn work(prepared: &Prepared, values: Option<RecordBatch>) -> Result<W
             .collect::<Result<Vec<_>>>()
     };
     let parameters = &prepared.parameters;
-    let texts = match values {
+    let work = match values {
         Some(rows) if rows.num_columns() > 0 => {
             // Of many rows one write is made and not one each.
             if rows.num_rows() > 1 && parameters.insert_select("t").is_some() {
                 let parameters = parameters.clone();
                 return Ok(Work::Rows { parameters, rows });
             }
-            bound(parameters, &rows)
+            bound(parameters, &rows).map(Work::Bound)
         }
         _ => parameters
             .check_count(0)
-            .map(|()| vec![parameters.text().to_owned()]),
+            .map(|()| Work::Texts(vec![parameters.text().to_owned()])),
     };
-    texts.map(Work::Texts).map_err(|error| status(&error))
+    work.map_err(|error| status(&error))
 }
 
 /// Writes the rows of an upload to a table.

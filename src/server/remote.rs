@@ -24,7 +24,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
-use super::actions::PROGRESS;
+use super::actions::{PROGRESS, WATCHED};
 use super::status::from_status;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::session::{Answer, Effect, empty, rows};
@@ -160,7 +160,14 @@ impl Remote {
             query: text.to_owned(),
             transaction_id: None,
         };
-        let info = self.info(command.as_any().encode_to_vec()).await?;
+        let id = uuid::Uuid::new_v4().to_string();
+        let progress = self.listener.clone().map(|listener| {
+            let (remote, id) = (self.clone(), id.clone());
+            SpawnedTask::spawn(async move { remote.tell(id, listener).await })
+        });
+        let info = self
+            .info(command.as_any().encode_to_vec(), Some(&id))
+            .await?;
         let schema = try_schema_from_ipc_buffer(&info.schema)?;
         if schema.fields().is_empty() {
             return changed(info.total_records);
@@ -171,15 +178,24 @@ impl Remote {
             .find_map(|endpoint| endpoint.ticket);
         let missing = || sql_err(SqlState::Internal, "the server sent no ticket");
         let rows = self.fetch(schema, ticket.ok_or_else(missing)?).await?;
+        let schema = rows.schema();
+        let rows = rows.inspect(move |_| {
+            // It ends with the rows.
+            let _progress = &progress;
+        });
+        let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
         let effect = Effect::Rows;
         Ok(Answer { effect, rows })
     }
 
     /// Asks for a statement; a token that is not known any more, as after a restart of the server, is replaced once.
-    async fn info(&self, command: Vec<u8>) -> Result<FlightInfo> {
+    async fn info(&self, command: Vec<u8>, id: Option<&str>) -> Result<FlightInfo> {
         let descriptor = FlightDescriptor::new_cmd(command);
         let ask = || async {
-            let request = self.request(descriptor.clone());
+            let mut request = self.request(descriptor.clone());
+            if let Some(id) = id.and_then(|id| id.parse().ok()) {
+                request.metadata_mut().insert(WATCHED, id);
+            }
             self.client.clone().get_flight_info(request).await
         };
         let mut answered = ask().await;
@@ -197,22 +213,13 @@ impl Remote {
     }
 
     async fn fetch(&self, schema: Schema, ticket: Ticket) -> Result<SendableRecordBatchStream> {
-        let progress = self.listener.clone().map(|listener| {
-            let remote = self.clone();
-            let ticket = ticket.clone();
-            SpawnedTask::spawn(async move { remote.tell(ticket, listener).await })
-        });
         let response = self.client.clone().do_get(self.request(ticket)).await;
         let messages = response
             .map_err(|status| from_status(&status))?
             .into_inner();
         let messages = messages.map_err(|status| FlightError::Tonic(Box::new(status)));
         let batches = FlightRecordBatchStream::new_from_flight_data(messages);
-        let batches = batches.map(move |batch| {
-            // It ends with the rows.
-            let _progress = &progress;
-            batch.map_err(|error| from_flight(&error))
-        });
+        let batches = batches.map(|batch| batch.map_err(|error| from_flight(&error)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             Arc::new(schema),
             batches,
@@ -220,11 +227,11 @@ impl Remote {
     }
 
     /// Asks how far a statement is, again and again.
-    async fn tell(&self, ticket: Ticket, listener: ProgressListener) {
+    async fn tell(&self, id: String, listener: ProgressListener) {
         let mut told = String::new();
         loop {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
-            let Ok(body) = self.act(PROGRESS, ticket.ticket.clone().into()).await else {
+            let Ok(body) = self.act(PROGRESS, id.clone().into_bytes()).await else {
                 continue;
             };
             let text = String::from_utf8_lossy(&body).into_owned();
@@ -255,7 +262,7 @@ impl Remote {
             table_types: vec![],
             include_schema: columns_of.is_some(),
         };
-        let info = self.info(command.as_any().encode_to_vec()).await?;
+        let info = self.info(command.as_any().encode_to_vec(), None).await?;
         let schema = try_schema_from_ipc_buffer(&info.schema)?;
         let ticket = info
             .endpoint

@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::auth::{Auth, Identity};
-use super::output::{encoded, one_batch, schema_bytes, wire_schema};
+use super::output::{encoded, one_batch, result_schema, schema_bytes};
 use super::put::{Upload, ingest_upload, parameter_schema, values, work};
 use super::sessions::{Client, Sessions};
 use super::statements::{Prepared, Ticketed, Work, fetch, start, update};
@@ -145,7 +145,8 @@ impl Service {
         // The gate let nothing through without one.
         let identity = request.extensions().get::<Identity>();
         let missing = || Status::unauthenticated("log in first");
-        self.0.sessions.client(identity.ok_or_else(missing)?).await
+        let identity = identity.ok_or_else(missing)?;
+        self.0.sessions.client(&self.0.auth, identity).await
     }
 
     /// Begins what a descriptor asks for.
@@ -315,7 +316,7 @@ fn prepared_result(client: &Client, prepared: Prepared) -> Result<Bytes, Status>
         // JDBC takes a statement with a schema for a query, whatever the rest says.
         dataset_schema: match is_update {
             true => Bytes::new(),
-            false => schema_bytes(&wire_schema(schema))?,
+            false => schema_bytes(&result_schema(schema))?,
         },
         parameter_schema: match parameters.fields().is_empty() {
             true => Bytes::new(),
@@ -371,15 +372,24 @@ impl FlightService for Service {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let client = self.client(&request).await?;
+        let watched = request.metadata().get(actions::WATCHED);
+        let watched = watched.and_then(|id| Some(id.to_str().ok()?.to_owned()));
         let descriptor = request.get_ref();
-        Ok(Response::new(
-            match self.begin(&client, descriptor).await? {
-                Begun::Metadata(info) => info,
-                Begun::Statement(handle, ticketed) => {
-                    statement_info(descriptor, &handle, &ticketed)?
-                }
-            },
-        ))
+        let (handle, ticketed) = match self.begin(&client, descriptor).await? {
+            Begun::Metadata(info) => return Ok(Response::new(info)),
+            Begun::Statement(handle, ticketed) => (handle, ticketed),
+        };
+        if let Some(id) = watched {
+            client.watch(id, &ticketed);
+        }
+        // Who asks for a training gets it, whether its row is fetched or not. Who hangs up cancels it.
+        let limit = client.session.limits().training;
+        if let Err(error) = ticketed.train(limit).await {
+            client.drop_ticket(handle.as_bytes());
+            return Err(error);
+        }
+        let info = statement_info(descriptor, &handle, &ticketed)?;
+        Ok(Response::new(info))
     }
 
     async fn poll_flight_info(
@@ -398,6 +408,10 @@ impl FlightService for Service {
             tokio::time::sleep(POLL_TIME / 20).await;
         }
         ticketed.touch();
+        if ticketed.is_ready() {
+            // Done already, so this only says how it ended.
+            ticketed.train(None).await?;
+        }
         let info = statement_info(descriptor, &handle, &ticketed)?;
         let mut poll = PollInfo::new().with_info(info);
         if ticketed.is_ready() {
@@ -419,11 +433,11 @@ impl FlightService for Service {
         let schema = match command {
             Command::CommandStatementQuery(query) => {
                 let prepared = Prepared::new(&self.0, &client, &query.query).await?;
-                wire_schema(&prepared.description.schema)
+                result_schema(&prepared.description.schema)
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let prepared = client.prepared(&query.prepared_statement_handle)?;
-                wire_schema(&prepared.description.schema)
+                result_schema(&prepared.description.schema)
             }
             command => metadata::schema(&command).ok_or_else(|| unsupported(&command))?,
         };

@@ -1,15 +1,17 @@
 //! What is kept for a client between calls: its session, its prepared statements, and results that it has not fetched.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tonic::Status;
 
-use super::auth::Identity;
+use super::auth::{Auth, Identity};
 use super::output::MESSAGE_BYTES_MAX;
-use super::statements::{Prepared, Ticketed};
+use super::statements::{Prepared, Seen, Ticketed};
 use super::status::{failed, status};
+use super::users::User;
+use crate::access::{Access, UserAccess};
 use crate::engine::Engine;
 use crate::error::SqlState;
 use crate::session::Session;
@@ -18,6 +20,7 @@ use crate::sql::Limits;
 const SESSIONS_MAX: usize = 10_000;
 const PREPARED_MAX: usize = 1_024;
 const TICKETS_MAX: usize = 1_024;
+const WATCHED_MAX: usize = 64;
 /// A result that nobody comes for holds memory.
 const TICKET_AGE_MAX: Duration = Duration::from_secs(300);
 
@@ -25,10 +28,16 @@ const TICKET_AGE_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) identity: Identity,
+    /// The user when the session began.
+    user: Option<User>,
     pub(super) session: Session,
     used: Mutex<Instant>,
     prepared: Mutex<HashMap<String, Arc<Prepared>>>,
     tickets: Mutex<HashMap<String, Arc<Ticketed>>>,
+    /// What clients that want to know are told of their statements, the latest last.
+    watched: Mutex<VecDeque<(String, Arc<Mutex<Seen>>)>>,
+    /// The session of before, of clients that found out about cookies with their first answer.
+    before: Option<Arc<Client>>,
     message_bytes_max: Mutex<usize>,
 }
 
@@ -60,6 +69,9 @@ impl Client {
         let found = std::str::from_utf8(handle)
             .ok()
             .and_then(|handle| lock(&self.prepared).get(handle).cloned());
+        if let (None, Some(before)) = (&found, &self.before) {
+            return before.prepared(handle);
+        }
         found.ok_or_else(|| unknown("the prepared statement"))
     }
 
@@ -94,12 +106,30 @@ impl Client {
         let found = std::str::from_utf8(handle)
             .ok()
             .and_then(|handle| lock(&self.tickets).get(handle).cloned());
+        if let (None, Some(before)) = (&found, &self.before) {
+            return before.ticketed(handle);
+        }
         found.ok_or_else(|| unknown("the result"))
     }
 
     pub(super) fn drop_ticket(&self, handle: &[u8]) -> Option<Arc<Ticketed>> {
         let handle = std::str::from_utf8(handle).ok()?;
         lock(&self.tickets).remove(handle)
+    }
+
+    /// Lets the client ask for the progress of a statement by this id.
+    pub(super) fn watch(&self, id: String, ticketed: &Ticketed) {
+        let mut watched = lock(&self.watched);
+        watched.push_back((id, ticketed.sight()));
+        if watched.len() > WATCHED_MAX {
+            watched.pop_front();
+        }
+    }
+
+    pub(super) fn seen(&self, id: &str) -> Option<Seen> {
+        let watched = lock(&self.watched);
+        let (_, seen) = watched.iter().rev().find(|(of, _)| of == id)?;
+        Some(lock(seen).clone())
     }
 
     pub(super) fn message_bytes_max(&self) -> usize {
@@ -166,12 +196,27 @@ impl Sessions {
     }
 
     /// The client, which gets a session if it has none.
-    pub(super) async fn client(&self, identity: &Identity) -> Result<Arc<Client>, Status> {
-        if let Some(client) = lock(&self.clients).get(&identity.key) {
-            *lock(&client.used) = Instant::now();
-            return Ok(Arc::clone(client));
+    pub(super) async fn client(
+        &self,
+        auth: &Auth,
+        identity: &Identity,
+    ) -> Result<Arc<Client>, Status> {
+        let known = lock(&self.clients).get(&identity.key).cloned();
+        let user = auth.user(identity)?;
+        match known {
+            Some(client) if client.user == user => {
+                *lock(&client.used) = Instant::now();
+                return Ok(client);
+            }
+            // Other roles, another session.
+            Some(_) => {
+                self.close(identity);
+            }
+            None => {}
         }
-        let client = Arc::new(self.open(identity).await?);
+        let before = identity.shared_key.as_ref();
+        let before = before.and_then(|key| lock(&self.clients).get(key).cloned());
+        let client = Arc::new(self.open(identity, user, before).await?);
         let mut clients = lock(&self.clients);
         if clients.len() >= SESSIONS_MAX {
             return Err(failed(
@@ -184,8 +229,22 @@ impl Sessions {
         Ok(Arc::clone(client))
     }
 
-    async fn open(&self, identity: &Identity) -> Result<Client, Status> {
-        let session = self.engine.session().map_err(|error| status(&error))?;
+    async fn open(
+        &self,
+        identity: &Identity,
+        user: Option<User>,
+        before: Option<Arc<Client>>,
+    ) -> Result<Client, Status> {
+        let access = match (&identity.user, &user) {
+            (Some(name), Some(user)) if !user.is_admin => Access::User(Arc::new(UserAccess {
+                name: name.clone(),
+                roles: user.roles.clone(),
+            })),
+            // An administrator, or a server that asks nobody who he is.
+            _ => Access::All,
+        };
+        let session = self.engine.session_as(access);
+        let session = session.map_err(|error| status(&error))?;
         for (name, value) in &self.settings {
             let statement = format!("SET {name} = {}", crate::sql::quoted(value));
             let done = session.sql(&statement).await;
@@ -193,10 +252,13 @@ impl Sessions {
         }
         Ok(Client {
             identity: identity.clone(),
+            user,
             session: session.with_limits(self.limits.clone()),
             used: Mutex::new(Instant::now()),
             prepared: Mutex::default(),
             tickets: Mutex::default(),
+            watched: Mutex::default(),
+            before,
             message_bytes_max: Mutex::new(MESSAGE_BYTES_MAX - (64 << 10)),
         })
     }

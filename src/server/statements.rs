@@ -1,5 +1,5 @@
-//! Statements from text to ticket. Each runs once: what changes something when the client asks for it, a query as far as
-//! its first rows, a training when its row is fetched or polled for.
+//! Statements from text to ticket. Each runs once, when the client asks for it: what changes something and a training to
+//! their end, a query as far as its first rows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,14 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use vatic_ml::fit::Progress;
 
-use super::output::wire_schema;
+use super::output::result_schema;
 use super::service::Server;
 use super::sessions::Client;
 use super::status::status;
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
 use crate::run::run_answer;
-use crate::session::{Answer, Description, Effect, Session, empty};
-use crate::sql::Parameters;
+use crate::session::{Answer, Description, Effect, Session, check_script, empty};
+use crate::sql::script::{Piece, split};
+use crate::sql::{Limits, Parameters};
 use crate::train::ProgressEvent;
 
 /// Of a statement, as much as is shown to others.
@@ -172,6 +173,11 @@ impl Ticketed {
         lock(&self.seen).clone()
     }
 
+    /// What is seen of the statement, also when that has ended.
+    pub(super) fn sight(&self) -> Arc<Mutex<Seen>> {
+        Arc::clone(&self.seen)
+    }
+
     pub(super) fn touch(&self) {
         *lock(&self.fetched_at) = Instant::now();
     }
@@ -204,6 +210,19 @@ impl Ticketed {
             };
         }
         self.is_done.store(true, Ordering::Relaxed);
+    }
+
+    /// Trains, if that is what the statement does; of other statements nothing is done.
+    pub(super) async fn train(&self, limit: Option<Duration>) -> Result<(), Status> {
+        if !matches!(*self.content.lock().await, Content::Query(_)) {
+            self.is_busy.store(true, Ordering::Relaxed);
+            self.settle(limit).await;
+            self.is_busy.store(false, Ordering::Relaxed);
+        }
+        match &*self.content.lock().await {
+            Content::Failed(error) => Err(status(&error.clone().into())),
+            Content::Query(_) | Content::Training(_) | Content::Kept(_) => Ok(()),
+        }
     }
 
     /// Computes without anybody who fetches, as long as this is kept.
@@ -244,8 +263,10 @@ fn timed_out(limit: Duration) -> DataFusionError {
 
 /// What is to be run.
 pub(super) enum Work {
-    /// One statement, or the same with several rows of values: their results follow each other.
+    /// One statement.
     Texts(Vec<String>),
+    /// A prepared statement with its values, or several rows of them: their results follow each other.
+    Bound(Vec<String>),
     /// A statement over rows that are bound to it.
     Rows {
         parameters: Parameters,
@@ -273,6 +294,28 @@ pub(super) async fn start(
 /// Runs a statement for what it changes.
 pub(super) async fn update(server: &Server, client: &Client, work: Work) -> Result<u64, Status> {
     let _slot = server.slot().await?;
+    if let Work::Texts(texts) = &work
+        && let [script] = texts.as_slice()
+        && let pieces = split(script)
+        && pieces.len() > 1
+    {
+        return run_script(server, client, &pieces).await;
+    }
+    update_one(server, client, work).await
+}
+
+/// Runs a script up to its first error.
+async fn run_script(server: &Server, client: &Client, pieces: &[Piece<'_>]) -> Result<u64, Status> {
+    check_script(pieces).map_err(|error| status(&error))?;
+    let mut count: u64 = 0;
+    for piece in pieces {
+        let work = Work::Texts(vec![piece.text.to_owned()]);
+        count = count.saturating_add(update_one(server, client, work).await?);
+    }
+    Ok(count)
+}
+
+async fn update_one(server: &Server, client: &Client, work: Work) -> Result<u64, Status> {
     let ticketed = begin(server, client, work)
         .await
         .map_err(|error| status(&error))?;
@@ -298,7 +341,7 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
     let session = client.session.clone().with_progress(Arc::new(listener));
     let limit = session.limits().statement;
     let shown = match &work {
-        Work::Texts(texts) => texts.first().cloned().unwrap_or_default(),
+        Work::Texts(texts) | Work::Bound(texts) => texts.first().cloned().unwrap_or_default(),
         Work::Rows { parameters, .. } => parameters.text().to_owned(),
     };
     tracing::debug!(user = client.identity.user, "a statement begins");
@@ -319,8 +362,8 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
         None => answering.await?,
     };
     let (schema, content) = match effect {
-        Effect::Rows => (wire_schema(&rows.schema()), Content::Query(Some(rows))),
-        Effect::Training => (wire_schema(&rows.schema()), Content::Training(rows)),
+        Effect::Rows => (result_schema(&rows.schema()), Content::Query(Some(rows))),
+        Effect::Training => (result_schema(&rows.schema()), Content::Training(rows)),
         Effect::Change => (Arc::new(Schema::empty()), Content::Kept(vec![])),
     };
     Ok(Ticketed {
@@ -341,6 +384,14 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
 async fn answer(session: Session, work: Work) -> Result<Answer> {
     match work {
         Work::Texts(texts) => answer_all(session, texts).await,
+        Work::Bound(texts) => {
+            // The statement was checked when it was prepared; its values may be as large as they like.
+            let limits = Limits {
+                statement_bytes: usize::MAX,
+                ..session.limits().clone()
+            };
+            answer_all(session.with_limits(limits), texts).await
+        }
         Work::Rows { parameters, rows } => {
             let table = session.add_rows(rows)?;
             let text = parameters.insert_select(&table.to_quoted_string());

@@ -14,6 +14,8 @@
 //! alter    ::= 'ALTER' 'MODEL' m ('SET' 'DEFAULT_VERSION' '=' n | 'VERSION' n 'SET' 'ALIAS' '=' a
 //!            | 'RENAME' 'TO' name | 'SET' 'COMMENT' '=' string)
 //! drop     ::= 'DROP' 'MODEL' ['IF' 'EXISTS'] m ['VERSION' n]
+//! grant    ::= ('GRANT' | 'REVOKE') ('EXECUTE' 'ON' 'MODEL' m | 'SELECT' 'ON' ['TABLE'] t) ('TO' | 'FROM') role
+//!            | 'SHOW' 'GRANTS'
 //! ```
 //!
 //! A text goes through `script` (cut into statements), `parser` (one statement) and `rewrite` (what DataFusion's

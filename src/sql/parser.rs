@@ -11,8 +11,9 @@ use super::script::{LineStarts, tokenize};
 use super::statement::{
     AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, TrainingQuery,
 };
+use crate::access::{Grant, Object, Privilege};
 use crate::error::{Position, Result, SqlError, SqlState, sql_err};
-use crate::model::{ModelName, ModelRef};
+use crate::model::{DEFAULT_SCHEMA, ModelName, ModelRef};
 
 /// Parses one statement; `None` if there is nothing but space and comments.
 pub(crate) fn parse(text: &str) -> Result<Option<Statement>> {
@@ -102,8 +103,13 @@ impl Parser<'_> {
             [first @ ("EXPORT" | "LOAD" | "UNLOAD"), "MODEL", ..] => {
                 Err(unsupported(&format!("{first} MODEL")))
             }
-            ["GRANT" | "REVOKE", "EXECUTE", "ON", "MODEL", ..] => {
-                Err(unsupported("GRANT EXECUTE ON MODEL"))
+            ["GRANT", ..] => Ok(Statement::Model(ModelStatement::Grant(self.grant("TO")?))),
+            ["REVOKE", ..] => Ok(Statement::Model(ModelStatement::Revoke(
+                self.grant("FROM")?,
+            ))),
+            ["SHOW", "GRANTS", ..] => {
+                self.skip(2);
+                Ok(Statement::Model(ModelStatement::ShowGrants))
             }
             ["PREPARE", _, "AS", "TRAIN", ..] | ["PREPARE", _, "AS", "CREATE", ..] => Err(sql_err(
                 SqlState::Unsupported,
@@ -113,6 +119,33 @@ impl Parser<'_> {
                 self.inner.parse_statement()?,
             ))),
         }
+    }
+
+    /// `GRANT EXECUTE ON MODEL m TO role`, `GRANT SELECT ON [TABLE] t TO role`
+    fn grant(&mut self, before_role: &str) -> Result<Grant> {
+        self.skip(1);
+        let (privilege, object) = if self.accept("EXECUTE") {
+            self.words(&["ON", "MODEL"])?;
+            (Privilege::Execute, Object::model(&self.model_name()?))
+        } else if self.accept("SELECT") {
+            self.words(&["ON"])?;
+            self.accept("TABLE");
+            let name = self.dotted_name("the name of a table")?;
+            let (schema, name) = name.rsplit_once('.').unwrap_or((DEFAULT_SCHEMA, &name));
+            (Privilege::Select, Object::table(schema, name))
+        } else {
+            return Err(self.expected("EXECUTE ON MODEL or SELECT ON"));
+        };
+        self.words(&[before_role])?;
+        let to = match self.string() {
+            Ok(name) => name,
+            Err(_) => self.identifier("the name of a user or role")?,
+        };
+        Ok(Grant {
+            privilege,
+            object,
+            to,
+        })
     }
 
     fn explain_train(&mut self) -> Result<Statement> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use datafusion::sql::parser::Statement as DFStatement;
 
+use crate::access::Grant;
 use crate::error::Position;
 use crate::model::{ModelName, ModelRef};
 
@@ -20,7 +21,7 @@ pub(crate) enum Statement {
     Model(ModelStatement),
 }
 
-/// A statement about models that exist.
+/// A statement about models that exist, or about who may use what.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ModelStatement {
     /// `SHOW MODELS [LIKE pattern]`
@@ -35,6 +36,12 @@ pub(crate) enum ModelStatement {
     Alter(ModelName, AlterModel),
     /// `DROP MODEL m …`
     Drop(DropModel),
+    /// `GRANT … ON … TO role`
+    Grant(Grant),
+    /// `REVOKE … ON … FROM role`
+    Revoke(Grant),
+    /// `SHOW GRANTS`
+    ShowGrants,
 }
 
 /// What `ALTER MODEL` changes.

@@ -29,6 +29,7 @@ use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
 use super::options::train_options;
 use super::progress::{ProgressEvent, ProgressListener};
 use super::route::{KEY_COLUMN, Route, RouteExec};
+use crate::access::{Object, Privilege};
 use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
@@ -57,7 +58,17 @@ pub(crate) async fn train(session: &Session, statement: &TrainModel) -> Result<R
         .engine()
         .data()
         .check_schema(&statement.name.schema)?;
-    if registry.exists(&statement.name)? && !statement.or_replace {
+    let (engine, access) = (session.engine(), session.access());
+    let exists = registry.exists(&statement.name)?;
+    if exists && (statement.or_replace || statement.if_not_exists) {
+        let wanted = match statement.or_replace {
+            true => Privilege::Own,
+            false => Privilege::Execute,
+        };
+        let is_open = access.check_model(engine, wanted, &statement.name);
+        is_open.map_err(|_| exists_err(&statement.name))?;
+    }
+    if exists && !statement.or_replace {
         if !statement.if_not_exists {
             return Err(exists_err(&statement.name));
         }
@@ -83,6 +94,9 @@ pub(crate) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     match attempt(session, statement, options, &run_id).await {
         Ok((version, run, seed)) => {
             record.succeed(version, run.history.clone());
+            if version == 1 {
+                access.own(engine, Object::model(&statement.name))?;
+            }
             let status = if version > 1 { "REPLACED" } else { "CREATED" };
             result_row(statement, version, status, &run, seed)
         }

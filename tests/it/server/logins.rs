@@ -16,38 +16,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
-use vatic::server::{Remote, RemoteOptions};
 
-use super::{Server, any, column, error, runtime, user};
-
-const PASSWORD: &str = "p:w d";
-
-/// A file with the users ada, bob and an administrator.
-fn users() -> (tempfile::TempDir, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory
-        .path()
-        .join("users.toml")
-        .to_string_lossy()
-        .into_owned();
-    for (name, more) in [("ada", &[][..]), ("bob", &[]), ("root", &["--admin"])] {
-        let arguments = [&["add", "--users", &file, name], more].concat();
-        let (worked, output) = user(&arguments, &format!("{PASSWORD}\n"));
-        assert!(worked, "{output}");
-    }
-    (directory, file)
-}
-
-async fn connect(server: &Server, user: &str, password: &str) -> Result<Remote, String> {
-    let options = RemoteOptions {
-        url: server.url.clone(),
-        user: Some((user.into(), password.into())),
-        ..RemoteOptions::default()
-    };
-    Remote::connect(options)
-        .await
-        .map_err(|error| vatic::report(&error).message)
-}
+use super::{PASSWORD, Server, any, column, connect, error, runtime, user, users};
 
 /// Sends one call of each kind; the names of those that were not refused.
 async fn calls_let_in(server: &Server, credential: Option<&str>) -> (usize, Vec<String>) {

@@ -1,6 +1,7 @@
 //! A server in a process of its own, as its clients see it.
 
 mod bad_bytes;
+mod grants;
 mod logins;
 mod protection;
 mod shell;
@@ -158,6 +159,35 @@ fn user(arguments: &[&str], input: &str) -> (bool, String) {
     let output = child.wait_with_output().unwrap();
     let all = format!("{}{}", text(&output.stdout), text(&output.stderr));
     (output.status.success(), all.trim().to_owned())
+}
+
+const PASSWORD: &str = "p:w d";
+
+/// A file with the users ada, bob and an administrator.
+fn users() -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory
+        .path()
+        .join("users.toml")
+        .to_string_lossy()
+        .into_owned();
+    for (name, more) in [("ada", &[][..]), ("bob", &[]), ("root", &["--admin"])] {
+        let arguments = [&["add", "--users", &file, name], more].concat();
+        let (worked, output) = user(&arguments, &format!("{PASSWORD}\n"));
+        assert!(worked, "{output}");
+    }
+    (directory, file)
+}
+
+async fn connect(server: &Server, user: &str, password: &str) -> Result<Remote, String> {
+    let options = RemoteOptions {
+        url: server.url.clone(),
+        user: Some((user.into(), password.into())),
+        ..RemoteOptions::default()
+    };
+    Remote::connect(options)
+        .await
+        .map_err(|error| vatic::report(&error).message)
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -1,0 +1,200 @@
+//! [`YieldExec`]: lets joins without keys stop between rows.
+//!
+//! Such a join computes for minutes without a pause in which it could be cancelled, or make way for others. Above it is a
+//! pause now and then. One with a condition may go through a whole batch of one side and all rows of the other without
+//! giving anything: there the batches are cut into pieces, as large as are gone through in some tens of milliseconds.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, replace_children_if_necessary,
+};
+use futures::{Stream, StreamExt};
+
+use crate::error::Result;
+
+/// What the first piece has; later ones follow the time that it took.
+const ROWS_FIRST: usize = 1;
+const SHORT: Duration = Duration::from_millis(10);
+const LONG: Duration = Duration::from_millis(50);
+
+/// Puts it around each join without keys.
+pub(crate) fn with_yields(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let changed = plan.transform_up(|plan| {
+        let has_condition = plan.downcast_ref::<NestedLoopJoinExec>().is_some();
+        if !has_condition && plan.downcast_ref::<CrossJoinExec>().is_none() {
+            return Ok(Transformed::no(plan));
+        }
+        let mut children: Vec<_> = plan.children().into_iter().map(Arc::clone).collect();
+        let plan = match children.pop().filter(|_| has_condition) {
+            Some(probed) => {
+                children.push(YieldExec::new(probed, true));
+                replace_children_if_necessary(plan, children)?
+            }
+            None => plan,
+        };
+        Ok(Transformed::yes(YieldExec::new(plan, false)))
+    })?;
+    Ok(changed.data)
+}
+
+#[derive(Debug)]
+struct YieldExec {
+    input: Arc<dyn ExecutionPlan>,
+    cuts: bool,
+    properties: Arc<PlanProperties>,
+}
+
+impl YieldExec {
+    fn new(input: Arc<dyn ExecutionPlan>, cuts: bool) -> Arc<dyn ExecutionPlan> {
+        let properties = Arc::clone(input.properties());
+        Arc::new(Self {
+            input,
+            cuts,
+            properties,
+        })
+    }
+}
+
+impl DisplayAs for YieldExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YieldExec")
+    }
+}
+
+impl ExecutionPlan for YieldExec {
+    fn name(&self) -> &'static str {
+        "YieldExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(match children.pop() {
+            Some(input) => Self::new(input, self.cuts),
+            None => self,
+        })
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, context)?;
+        if !self.cuts {
+            let began_at = None;
+            return Ok(Box::pin(Turns { input, began_at }));
+        }
+        Ok(Box::pin(Pieces {
+            input,
+            rest: None,
+            rows: ROWS_FIRST,
+            given_at: None,
+        }))
+    }
+}
+
+/// Batches with a pause whenever a turn was long.
+struct Turns {
+    input: SendableRecordBatchStream,
+    began_at: Option<Instant>,
+}
+
+impl Stream for Turns {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let began_at = *self.began_at.get_or_insert_with(Instant::now);
+        if began_at.elapsed() > SHORT {
+            self.began_at = None;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.input.poll_next_unpin(context)
+    }
+}
+
+impl RecordBatchStream for Turns {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+}
+
+/// Batches in pieces, with a pause after each that took its time.
+struct Pieces {
+    input: SendableRecordBatchStream,
+    rest: Option<RecordBatch>,
+    /// Of the next piece.
+    rows: usize,
+    /// When the last piece was given, if others had no turn since.
+    given_at: Option<Instant>,
+}
+
+impl Stream for Pieces {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(given_at) = self.given_at.take() {
+            let took = given_at.elapsed();
+            if took < SHORT {
+                self.rows = self.rows.saturating_mul(2);
+            } else {
+                if took > LONG {
+                    self.rows = (self.rows / 2).max(1);
+                }
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        let batch = match self.rest.take() {
+            Some(rest) => rest,
+            None => match futures::ready!(self.input.poll_next_unpin(context)) {
+                Some(Ok(batch)) => batch,
+                ended => return Poll::Ready(ended),
+            },
+        };
+        let rows = self.rows.min(batch.num_rows());
+        if rows < batch.num_rows() {
+            self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
+        }
+        self.given_at = Some(Instant::now());
+        Poll::Ready(Some(Ok(batch.slice(0, rows))))
+    }
+}
+
+impl RecordBatchStream for Pieces {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+}

@@ -1,0 +1,195 @@
+//! Users see and use what is theirs or was granted; the rest looks like what is not there.
+
+use super::{PASSWORD, Server, column, connect, error, outcome, runtime, users};
+
+const TRAIN: &str =
+    "TRAIN MODEL price TARGET b OPTIONS (model_type = 'linear_reg') AS SELECT a, b FROM houses";
+const HOUSES: &str =
+    "CREATE TABLE houses AS SELECT value * 1.0 AS a, value * 2.0 AS b FROM generate_series(1, 50)";
+
+#[test]
+fn what_is_not_granted_looks_like_what_is_not_there() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let ada = connect(&server, "ada", PASSWORD).await.unwrap();
+        let bob = connect(&server, "bob", PASSWORD).await.unwrap();
+        column(&ada, HOUSES).await;
+        column(&ada, TRAIN).await;
+        column(
+            &ada,
+            "CREATE VIEW cheap AS SELECT a FROM houses WHERE b < 20",
+        )
+        .await;
+        for (there, absent) in [
+            ("SELECT * FROM houses", "SELECT * FROM h0uses"),
+            ("SELECT * FROM cheap", "SELECT * FROM ch3ap"),
+            (
+                "INSERT INTO houses VALUES (1, 2)",
+                "INSERT INTO h0uses VALUES (1, 2)",
+            ),
+            ("DROP TABLE houses", "DROP TABLE h0uses"),
+            ("DROP VIEW cheap", "DROP VIEW ch3ap"),
+            (
+                "SELECT * FROM predict(price, (SELECT 1.0 AS a))",
+                "SELECT * FROM predict(pr1ce, (SELECT 1.0 AS a))",
+            ),
+            (
+                "SELECT * FROM evaluate(price)",
+                "SELECT * FROM evaluate(pr1ce)",
+            ),
+            ("DESCRIBE MODEL price", "DESCRIBE MODEL pr1ce"),
+            ("SHOW CREATE MODEL price", "SHOW CREATE MODEL pr1ce"),
+            (
+                "SHOW VERSIONS IN MODEL price",
+                "SHOW VERSIONS IN MODEL pr1ce",
+            ),
+            ("DROP MODEL price", "DROP MODEL pr1ce"),
+            (
+                "ALTER MODEL price SET COMMENT = 'x'",
+                "ALTER MODEL pr1ce SET COMMENT = 'x'",
+            ),
+            (
+                "GRANT EXECUTE ON MODEL price TO bob",
+                "GRANT EXECUTE ON MODEL pr1ce TO bob",
+            ),
+            (
+                "GRANT SELECT ON houses TO bob",
+                "GRANT SELECT ON h0uses TO bob",
+            ),
+            (
+                "EXPLAIN SELECT * FROM predict(price, (SELECT 1.0 AS a))",
+                "EXPLAIN SELECT * FROM predict(pr1ce, (SELECT 1.0 AS a))",
+            ),
+        ] {
+            let plain = |error: String| {
+                error
+                    .replace("h0uses", "houses")
+                    .replace("ch3ap", "cheap")
+                    .replace("pr1ce", "price")
+            };
+            let closed = error(&bob, there).await;
+            assert_eq!(closed, plain(error(&bob, absent).await), "{there}");
+            assert!(!closed.contains("nearest"), "{closed}");
+        }
+        for listing in [
+            "SELECT * FROM information_schema.models",
+            "SELECT * FROM information_schema.model_versions",
+            "SELECT * FROM ml.training_runs",
+            "SELECT * FROM ml.training_metrics",
+            "SELECT * FROM ml.model_cache",
+            "SELECT * FROM information_schema.tables WHERE table_schema = 'public'",
+            "SELECT * FROM information_schema.columns WHERE table_schema = 'public'",
+            "SHOW MODELS",
+            "SHOW GRANTS",
+        ] {
+            assert_eq!(column(&bob, listing).await, [""; 0], "{listing}");
+            if !listing.contains("model_cache") && !listing.contains("training_metrics") {
+                assert_ne!(column(&ada, listing).await, [""; 0], "{listing}");
+            }
+        }
+        assert!(bob.sql("DROP MODEL IF EXISTS price").await.is_ok());
+        assert_eq!(
+            column(&ada, "SELECT count(*) FROM predict(price, houses)").await,
+            ["50"]
+        );
+    });
+}
+
+#[test]
+fn what_is_granted_can_be_used_and_no_more() {
+    let (_directory, file) = users();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        text.replace("[users.bob]\n", "[users.bob]\nroles = ['analyst']\n"),
+    )
+    .unwrap();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let ada = connect(&server, "ada", PASSWORD).await.unwrap();
+        let bob = connect(&server, "bob", PASSWORD).await.unwrap();
+        let root = connect(&server, "root", PASSWORD).await.unwrap();
+        column(&ada, HOUSES).await;
+        column(&ada, TRAIN).await;
+        column(
+            &ada,
+            "CREATE VIEW cheap AS SELECT a FROM houses WHERE b < 20",
+        )
+        .await;
+        let predict = "SELECT count(*) FROM predict(price, (SELECT 1.0 AS a))";
+        column(&ada, "GRANT EXECUTE ON MODEL price TO analyst").await;
+        assert_eq!(column(&bob, predict).await, ["1"]);
+        // Not what it was trained on.
+        assert!(
+            error(&bob, "SELECT * FROM houses")
+                .await
+                .starts_with("42P01")
+        );
+        for sql in [
+            "DROP MODEL price",
+            "ALTER MODEL price SET COMMENT = 'x'",
+            "GRANT EXECUTE ON MODEL price TO eve",
+        ] {
+            assert!(error(&bob, sql).await.starts_with("42501"), "{sql}");
+        }
+        let again = TRAIN.replace("TRAIN", "TRAIN OR REPLACE");
+        column(&bob, &HOUSES.replace("houses", "bobs")).await;
+        assert!(
+            error(&bob, &again.replace("houses", "bobs"))
+                .await
+                .starts_with("42710")
+        );
+        // Who may read a view need not be allowed to read what it reads.
+        column(&ada, "GRANT SELECT ON cheap TO bob").await;
+        assert_eq!(column(&bob, "SELECT count(*) FROM cheap").await, ["9"]);
+        assert!(
+            error(&bob, "SELECT * FROM houses")
+                .await
+                .starts_with("42P01")
+        );
+        column(&ada, "GRANT SELECT ON TABLE houses TO 'bob'").await;
+        assert_eq!(column(&bob, "SELECT count(*) FROM houses").await, ["50"]);
+        for sql in [
+            "INSERT INTO houses VALUES (1, 2)",
+            "DROP TABLE houses",
+            "CREATE OR REPLACE TABLE houses AS SELECT 1 AS a",
+        ] {
+            assert!(error(&bob, sql).await.starts_with("42501"), "{sql}");
+        }
+        assert_eq!(
+            sorted(column(&bob, "SHOW GRANTS").await),
+            [
+                "EXECUTE,MODEL,public,price,analyst",
+                "OWN,TABLE,public,bobs,bob",
+                "SELECT,TABLE,public,cheap,bob",
+                "SELECT,TABLE,public,houses,bob"
+            ]
+        );
+        column(&ada, "REVOKE EXECUTE ON MODEL price FROM analyst").await;
+        assert!(error(&bob, predict).await.starts_with("42704"));
+        column(&ada, "REVOKE SELECT ON houses FROM bob").await;
+        assert!(
+            error(&bob, "SELECT * FROM houses")
+                .await
+                .starts_with("42P01")
+        );
+        // An administrator may everything; what is dropped leaves nothing to the next of its name.
+        assert_eq!(column(&root, predict).await, ["1"]);
+        column(&ada, "GRANT SELECT ON houses TO public").await;
+        column(&root, "DROP TABLE houses").await;
+        column(&root, "CREATE TABLE houses AS SELECT 1 AS a").await;
+        assert!(
+            error(&bob, "SELECT * FROM houses")
+                .await
+                .starts_with("42P01")
+        );
+        assert!(error(&bob, "CREATE SCHEMA s").await.starts_with("42501"));
+        assert!(outcome(&root, "CREATE SCHEMA s").await.is_ok());
+    });
+}
+
+fn sorted(mut rows: Vec<String>) -> Vec<String> {
+    rows.sort();
+    rows
+}
