@@ -213,7 +213,7 @@ async fn serve(engine: &Engine) -> Result<(Client, Option<SpawnedTask<vatic::Res
     let engine = engine.clone();
     let workers = tokio::runtime::Handle::current();
     let server = SpawnedTask::spawn(async move {
-        let listening = |url: &str| sender.send(url.to_owned()).unwrap();
+        let listening = |url: &str, _: Option<&str>| sender.send(url.to_owned()).unwrap();
         vatic::server::serve(&engine, ServeOptions::default(), workers, listening).await
     });
     let options = RemoteOptions {

@@ -15,6 +15,7 @@ use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::{CreateExternalTable, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement as SqlStatement};
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Access, Object, Privilege};
@@ -330,7 +331,7 @@ impl Catalog {
                 let planning = engine.plan(&state, &access, without_view_name(statement));
                 VIEWS.scope(scope, planning).await
             };
-            session.planning(planning).await?;
+            session.planning(planning.boxed()).await?;
         }
         let how = Creation {
             or_replace: view.or_replace,

@@ -21,6 +21,9 @@ pub(crate) struct Serve {
     /// Where clients connect. Port 0 picks one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:31337")]
     listen: String,
+    /// Show people here what the server does, in a browser.
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
     /// Who may log in, made by vatic user add. Without it anybody on this machine is welcome.
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
@@ -94,7 +97,7 @@ impl Serve {
             .worker_threads(ANSWER_THREADS)
             .enable_all()
             .build()?;
-        let listening = |url: &str| self.greet(&engine, url);
+        let listening = |url: &str, page: Option<&str>| self.greet(&engine, url, page);
         let serving = serve(&engine, self.options(), workers.handle().clone(), listening);
         let served = answering.block_on(serving);
         // A thread that still computes must not keep the process.
@@ -130,6 +133,7 @@ impl Serve {
         let tls = self.tls_cert.clone().zip(self.tls_key.clone());
         ServeOptions {
             listen: self.listen.clone(),
+            http: self.http.clone(),
             users: self.users.clone(),
             tls: tls.map(|(certificate, key)| Tls {
                 certificate,
@@ -151,7 +155,7 @@ impl Serve {
     }
 
     /// Says where the server is, and to whom it is open.
-    fn greet(&self, engine: &Engine, url: &str) {
+    fn greet(&self, engine: &Engine, url: &str, page: Option<&str>) {
         let mut out = std::io::stdout().lock();
         let version = env!("CARGO_PKG_VERSION");
         // Whoever does not read it knows the address.
@@ -162,6 +166,9 @@ impl Serve {
         let encryption = self.tls_cert.is_some();
         let jdbc = format!("jdbc:arrow-flight-sql://{address}/?useEncryption={encryption}");
         let _ = writeln!(err, "JDBC: {jdbc}");
+        if let Some(page) = page {
+            let _ = writeln!(err, "in a browser: {page}");
+        }
         if self.users.is_none() {
             let _ = writeln!(
                 err,

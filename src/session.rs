@@ -20,7 +20,9 @@ use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use vatic_ml::labels::Labels;
 
 use crate::access::Access;
 use crate::engine::Engine;
@@ -31,7 +33,7 @@ use crate::settings::check_settings;
 use crate::sql::script::{Piece, split};
 use crate::sql::{
     Limits, ModelStatement, Parameters, Statement, TrainingQuery, check_plan, check_statement,
-    check_text, mentions_relation_function, parse,
+    check_text, mentions_relation_function, parse, with_inputs_only,
 };
 use crate::state::session_state;
 use crate::train::{self, ProgressListener};
@@ -164,14 +166,10 @@ impl Session {
             Ok(Some(statement)) => statement,
             Ok(None) => return Ok(Description::change(unknown)),
             // Parameters in OPTIONS have no values yet.
-            Err(_) if !unknown.is_empty() && is_training(parameters.text()) => {
-                return Ok(Description {
-                    effect: Effect::Training,
-                    schema: train::result_schema(),
-                    parameters: unknown,
-                });
-            }
-            Err(error) => return Err(error),
+            Err(error) => match parse(&parameters.numbered_without_options()) {
+                Ok(Some(training @ Statement::Train(_))) => training,
+                _ => return Err(error),
+            },
         };
         match statement {
             Statement::DataFusion(statement) if is_change_without_plan(&statement) => {
@@ -181,7 +179,7 @@ impl Session {
             Statement::Train(_) => Ok(Description {
                 effect: Effect::Training,
                 schema: train::result_schema(),
-                parameters: unknown,
+                parameters: self.training_types(parameters).await,
             }),
             Statement::Model(statement) if effect(&statement) == Effect::Change => {
                 Ok(Description::change(unknown))
@@ -196,21 +194,30 @@ impl Session {
     }
 
     async fn describe_plan(&self, text: &str, parameters: &Parameters) -> Result<Description> {
-        let unknown = vec![None; parameters.names().len()];
+        let count = parameters.names().len();
         let plan = match self.plan_query(text).await {
             Ok(plan) => plan,
             // Which model it is, or which threshold, shows with the values only; so do its columns.
-            Err(_) if !unknown.is_empty() && mentions_relation_function(text) => {
+            Err(_) if count > 0 && mentions_relation_function(text) => {
                 let field = Field::new("result", DataType::Utf8, true);
-                return Ok(Description {
-                    effect: Effect::Rows,
-                    schema: Arc::new(Schema::new(vec![field])),
-                    parameters: unknown,
+                let (effect, types) = self
+                    .input_types(text)
+                    .await
+                    .unwrap_or((Effect::Rows, HashMap::new()));
+                let parameters = parameters.names().iter();
+                let parameters = parameters.map(|name| types.get(name).cloned()).collect();
+                return Ok(match effect {
+                    Effect::Change => Description::change(parameters),
+                    effect => Description {
+                        effect,
+                        schema: Arc::new(Schema::new(vec![field])),
+                        parameters,
+                    },
                 });
             }
             // A function in FROM wants to know its arguments; NULL is one of any type.
-            Err(error) if !unknown.is_empty() => {
-                let nulls = vec![ScalarValue::Null; unknown.len()];
+            Err(error) if count > 0 => {
+                let nulls = vec![ScalarValue::Null; count];
                 match self.plan_query(&parameters.bind(&nulls)?).await {
                     Ok(plan) => plan,
                     Err(_) => return Err(error),
@@ -229,6 +236,81 @@ impl Session {
                 parameters,
             },
         })
+    }
+
+    /// The types of parameters in the inputs of models that are parameters themselves.
+    async fn input_types(&self, text: &str) -> Result<(Effect, HashMap<String, DataType>)> {
+        let Some(Statement::DataFusion(mut statement)) = parse(text)? else {
+            return Ok((Effect::Rows, HashMap::new()));
+        };
+        let is_change = matches!(statement.as_ref(), DFStatement::Statement(inner)
+            if matches!(inner.as_ref(), SqlStatement::Insert(_) | SqlStatement::CreateTable(_)));
+        let effect = if is_change {
+            Effect::Change
+        } else {
+            Effect::Rows
+        };
+        with_inputs_only(&mut statement, &self.outputs_named_in(text));
+        let types = match self.plan(*statement).await {
+            Ok(plan) => parameter_types(&plan)?,
+            Err(_) => HashMap::new(),
+        };
+        Ok((effect, types))
+    }
+
+    /// The outputs of models that a text uses, each with an expression of its type: a column `predicted_x` is of the type
+    /// of the label x of some model, or a number.
+    fn outputs_named_in(&self, text: &str) -> Vec<(String, String)> {
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let mut names: Vec<&str> = words
+            .filter(|word| word.starts_with("predicted_"))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let registry = self.engine.registry();
+        let models = match names.is_empty() {
+            true => vec![],
+            false => registry.list().unwrap_or_default(),
+        };
+        let label_type = |label: &str| {
+            models.iter().find_map(|(name, state)| {
+                let entry = state.versions.last()?;
+                let manifest = registry.open(name, entry).ok()?.manifest;
+                let is_it = manifest.signature.target.name == label;
+                match &manifest.labels {
+                    _ if !is_it => None,
+                    Labels::Number { .. } => Some(DataType::Float64),
+                    Labels::Classes { .. } => Some(manifest.signature.target.data_type.clone()),
+                }
+            })
+        };
+        let output = |name: &&str| {
+            let known = label_type(name.trim_start_matches("predicted_"));
+            let known = known.unwrap_or(DataType::Float64);
+            ((*name).to_owned(), format!("arrow_cast(NULL, '{known}')"))
+        };
+        names.iter().map(output).collect()
+    }
+
+    /// The types of the parameters of a training: in its options, and in its query if that can be planned.
+    async fn training_types(&self, parameters: &Parameters) -> Vec<Option<DataType>> {
+        let statement = parse(&parameters.numbered_without_options());
+        let plan = match statement {
+            Ok(Some(Statement::Train(statement))) => {
+                self.plan_training_query(&statement.query).await.ok()
+            }
+            _ => None,
+        };
+        let types = plan
+            .and_then(|plan| parameter_types(&plan).ok())
+            .unwrap_or_default();
+        let names = parameters.names().iter().zip(parameters.option_keys());
+        names
+            .map(|(name, key)| match key {
+                Some(key) => train::option_type(&key),
+                None => types.get(name).cloned(),
+            })
+            .collect()
     }
 
     /// Runs a statement of DataFusion's.
@@ -286,14 +368,14 @@ impl Session {
         check_statement(&statement, &self.limits)?;
         let (engine, access) = (self.engine.clone(), self.access.clone());
         let state = self.context.state();
-        self.planning(async move { engine.plan(&state, &access, statement).await })
-            .await
+        let planning = async move { engine.plan(&state, &access, statement).await };
+        self.planning(planning.boxed()).await
     }
 
     /// Plans in some way, within the limits of the session.
     pub(crate) async fn planning(
         &self,
-        work: impl Future<Output = Result<LogicalPlan>> + Send + 'static,
+        work: BoxFuture<'static, Result<LogicalPlan>>,
     ) -> Result<LogicalPlan> {
         let limits = Arc::clone(&self.limits);
         planned(self.limits.planning, async move {
@@ -622,20 +704,6 @@ pub(crate) fn check_script(pieces: &[Piece<'_>]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether a text that may not be parsed begins as a training does.
-fn is_training(text: &str) -> bool {
-    let words: Vec<String> = text
-        .split_whitespace()
-        .take(4)
-        .map(str::to_uppercase)
-        .collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    matches!(
-        words.as_slice(),
-        ["TRAIN", ..] | ["CREATE", "MODEL", ..] | ["CREATE", "OR", "REPLACE", "MODEL"]
-    )
 }
 
 /// Statements whose planning would already do something.

@@ -38,12 +38,12 @@ pub(crate) fn with_yields(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
         let mut children: Vec<_> = plan.children().into_iter().map(Arc::clone).collect();
         let plan = match children.pop().filter(|_| has_condition) {
             Some(probed) => {
-                children.push(YieldExec::new(probed, true));
+                children.push(YieldExec::around(probed, true));
                 replace_children_if_necessary(plan, children)?
             }
             None => plan,
         };
-        Ok(Transformed::yes(YieldExec::new(plan, false)))
+        Ok(Transformed::yes(YieldExec::around(plan, false)))
     })?;
     Ok(changed.data)
 }
@@ -56,7 +56,7 @@ struct YieldExec {
 }
 
 impl YieldExec {
-    fn new(input: Arc<dyn ExecutionPlan>, cuts: bool) -> Arc<dyn ExecutionPlan> {
+    fn around(input: Arc<dyn ExecutionPlan>, cuts: bool) -> Arc<dyn ExecutionPlan> {
         let properties = Arc::clone(input.properties());
         Arc::new(Self {
             input,
@@ -101,7 +101,7 @@ impl ExecutionPlan for YieldExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(match children.pop() {
-            Some(input) => Self::new(input, self.cuts),
+            Some(input) => Self::around(input, self.cuts),
             None => self,
         })
     }

@@ -229,6 +229,24 @@ impl Auth {
         Ok(Identity::of_login(key, Some(found.user.clone())))
     }
 
+    /// Who looks at the page: a browser sends name and password again and again, as programs send a token.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED.
+    pub(super) async fn identify_person(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+    ) -> Result<Identity, Status> {
+        match (&self.users, authorization(headers)?) {
+            (Some(_), Some(("basic", credentials))) => {
+                let (user, password) = basic(credentials)?;
+                self.check_password(&user, password).await?;
+                Ok(Identity::of_login(hash(credentials), Some(user)))
+            }
+            _ => self.identify(headers),
+        }
+    }
+
     /// Where anybody may call, a token only tells sessions apart; without one a cookie does.
     fn welcome(&self, headers: &HeaderMap) -> Identity {
         match authorization(headers) {

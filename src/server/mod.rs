@@ -17,6 +17,7 @@
 //! * `actions` the calls that are no part of Flight's own: options of a session, cancelling
 //! * `output` one adapter for schemas and batches of every reply
 //! * `status` errors as gRPC has them
+//! * `web` a page that shows people what the server does
 //! * `remote` the other side: a session on a server, for our own shell
 //!
 //! SQL itself is not here: every statement goes through [`Session`](crate::Session).
@@ -35,6 +36,7 @@ mod sql_info;
 mod statements;
 mod status;
 mod users;
+mod web;
 
 pub(crate) use remote::RemoteTable;
 pub use remote::{Remote, RemoteOptions};

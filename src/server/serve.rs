@@ -43,6 +43,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(30);
 pub struct ServeOptions {
     /// Where it listens, `host:port`; port 0 picks one.
     pub listen: String,
+    /// Where it shows people what it does, `host:port`; nowhere if `None`.
+    pub http: Option<String>,
     /// Who may log in; anybody if `None`.
     pub users: Option<PathBuf>,
     /// Encryption; none if `None`.
@@ -66,6 +68,7 @@ impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:0".into(),
+            http: None,
             users: None,
             tls: None,
             is_insecure: false,
@@ -89,7 +92,7 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
 }
 
-/// Serves until the process is told to end. Statements run on `workers`; `listening` hears of the address.
+/// Serves until the process is told to end. Statements run on `workers`; `listening` hears of its address, and of that of its page.
 ///
 /// # Errors
 /// If a file cannot be read, the address is taken, or it is open to others without protection.
@@ -97,10 +100,14 @@ pub async fn serve(
     engine: &Engine,
     options: ServeOptions,
     workers: Handle,
-    listening: impl FnOnce(&str),
+    listening: impl FnOnce(&str, Option<&str>),
 ) -> Result<()> {
     let (listener, address) = listen(&options.listen).await?;
     check_protection(&options, address)?;
+    let http = match &options.http {
+        Some(text) => Some(listen_http(text, options.is_insecure).await?),
+        None => None,
+    };
     let users = options.users.as_deref().map(UsersFile::open).transpose()?;
     let has_users = users.is_some();
     let server = Arc::new(Server {
@@ -154,7 +161,17 @@ pub async fn serve(
             async move { told.notified().await },
         );
     tracing::info!(%address, has_users, tls = options.tls.is_some(), "the server listens");
-    listening(&format!("{scheme}://{address}"));
+    let page = http
+        .as_ref()
+        .map(|(_, address)| format!("http://{address}/"));
+    listening(&format!("{scheme}://{address}"), page.as_deref());
+    let router = super::web::router(Arc::clone(&server));
+    let showing = async {
+        match http {
+            Some((listener, _)) => axum::serve(listener, router).await,
+            None => std::future::pending().await,
+        }
+    };
     let sweeping = async {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -178,6 +195,7 @@ pub async fn serve(
         served = serving => served.map_err(|error| sql_err(SqlState::Io, plain(&error))),
         () = ended => Ok(()),
         () = sweeping => Ok(()),
+        shown = showing => shown.map_err(|error| io_err("the page", &error)),
     }
 }
 
@@ -200,6 +218,18 @@ async fn listen(text: &str) -> Result<(TcpListener, SocketAddr)> {
         .map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+/// Passwords and what the page shows are not encrypted, so it is for this machine; others come through a proxy that does.
+async fn listen_http(text: &str, is_insecure: bool) -> Result<(TcpListener, SocketAddr)> {
+    let (listener, address) = listen(text).await?;
+    if address.ip().is_loopback() || is_insecure {
+        return Ok((listener, address));
+    }
+    let message = format!(
+        "the page at {address} is open to other machines without encryption; --insecure does it anyway"
+    );
+    Err(sql_err(SqlState::InvalidParameter, message))
 }
 
 /// Whoever reaches the port of a server without users runs SQL; without encryption passwords can be read on the way.

@@ -256,6 +256,12 @@ impl Service {
     }
 }
 
+/// Whether the driver is one of Java's.
+fn is_java<T>(request: &Request<T>) -> bool {
+    let agent = request.metadata().get("user-agent");
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"grpc-java"))
+}
+
 /// What was begun for a descriptor.
 enum Begun {
     Statement(String, Arc<Ticketed>),
@@ -382,8 +388,14 @@ impl FlightService for Service {
         if let Some(id) = watched {
             client.watch(id, &ticketed);
         }
-        // Who asks for a training gets it, whether its row is fetched or not. Who hangs up cancels it.
+        // Who asks for a training gets it, whether its row is fetched or not; who hangs up cancels it. JDBC cannot hang up
+        // on this call, but on that for the row, which it makes at once.
         let limit = client.session.limits().training;
+        if is_java(&request) {
+            return Ok(Response::new(statement_info(
+                descriptor, &handle, &ticketed,
+            )?));
+        }
         if let Err(error) = ticketed.train(limit).await {
             client.drop_ticket(handle.as_bytes());
             return Err(error);
@@ -453,7 +465,12 @@ impl FlightService for Service {
         let command = command(&request.get_ref().ticket)?;
         if let Command::TicketStatementQuery(ticket) = command {
             let (schema, rows) = fetch(&self.0, &client, &ticket.statement_handle).await?;
-            let messages = encoded(schema, rows, client.message_bytes_max());
+            let bytes_max = match is_java(&request) {
+                // It has no limit.
+                true => usize::MAX,
+                false => client.message_bytes_max(),
+            };
+            let messages = encoded(schema, rows, bytes_max);
             return Ok(Response::new(messages.boxed()));
         }
         match metadata::answer(&client, command).await? {

@@ -158,10 +158,29 @@ impl Client {
         });
     }
 
+    /// Statements that compute, or whose rows are being fetched.
+    pub(super) fn running(&self) -> Vec<Arc<Ticketed>> {
+        let tickets = lock(&self.tickets);
+        let running = tickets.values().filter(|ticketed| ticketed.is_busy());
+        running.cloned().collect()
+    }
+
     fn is_busy(&self) -> bool {
         lock(&self.tickets)
             .values()
             .any(|ticketed| ticketed.is_busy())
+    }
+}
+
+/// What a client may do.
+fn access(identity: &Identity, user: Option<&User>) -> Access {
+    match (&identity.user, user) {
+        (Some(name), Some(user)) if !user.is_admin => Access::User(Arc::new(UserAccess {
+            name: name.clone(),
+            roles: user.roles.clone(),
+        })),
+        // An administrator, or a server that asks nobody who he is.
+        _ => Access::All,
     }
 }
 
@@ -191,8 +210,12 @@ impl Sessions {
         }
     }
 
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+    /// A session of its own for somebody who only looks.
+    pub(super) fn session_of(&self, auth: &Auth, identity: &Identity) -> Result<Session, Status> {
+        let user = auth.user(identity)?;
+        let session = self.engine.session_as(access(identity, user.as_ref()));
+        let session = session.map_err(|error| status(&error))?;
+        Ok(session.with_limits(self.limits.clone()))
     }
 
     /// The client, which gets a session if it has none.
@@ -235,15 +258,7 @@ impl Sessions {
         user: Option<User>,
         before: Option<Arc<Client>>,
     ) -> Result<Client, Status> {
-        let access = match (&identity.user, &user) {
-            (Some(name), Some(user)) if !user.is_admin => Access::User(Arc::new(UserAccess {
-                name: name.clone(),
-                roles: user.roles.clone(),
-            })),
-            // An administrator, or a server that asks nobody who he is.
-            _ => Access::All,
-        };
-        let session = self.engine.session_as(access);
+        let session = self.engine.session_as(access(identity, user.as_ref()));
         let session = session.map_err(|error| status(&error))?;
         for (name, value) in &self.settings {
             let statement = format!("SET {name} = {}", crate::sql::quoted(value));

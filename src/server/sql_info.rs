@@ -210,10 +210,7 @@ impl Functions {
                 .map(|docs| docs.doc_section.clone());
             (name, section)
         });
-        let aggregate = state
-            .aggregate_functions()
-            .iter()
-            .map(|(name, _)| (name, None));
+        let aggregate = state.aggregate_functions().keys().map(|name| (name, None));
         for (name, section) in scalar.chain(aggregate) {
             let names = match section.as_ref() {
                 section if is(section, "Math") => &mut found.numeric,

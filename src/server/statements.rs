@@ -214,7 +214,7 @@ impl Ticketed {
 
     /// Trains, if that is what the statement does; of other statements nothing is done.
     pub(super) async fn train(&self, limit: Option<Duration>) -> Result<(), Status> {
-        if !matches!(*self.content.lock().await, Content::Query(_)) {
+        if matches!(*self.content.lock().await, Content::Training(_)) {
             self.is_busy.store(true, Ordering::Relaxed);
             self.settle(limit).await;
             self.is_busy.store(false, Ordering::Relaxed);

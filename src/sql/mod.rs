@@ -35,7 +35,7 @@ pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
 pub(crate) use rewrite::{
     RELATION_FUNCTIONS, mentions_relation_function, model_argument, prepare_relations,
-    relation_function, with_cause,
+    relation_function, with_cause, with_inputs_only,
 };
 pub(crate) use statement::{
     AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, TrainingQuery,

@@ -28,6 +28,8 @@ pub(crate) struct Parameters {
 struct Place {
     bytes: Range<usize>,
     parameter: usize,
+    /// The option whose value it is.
+    option: Option<String>,
 }
 
 impl Parameters {
@@ -44,18 +46,20 @@ impl Parameters {
         };
         let lines = LineStarts::new(text);
         let mut written = Vec::new();
+        let mut options = OptionKeys::default();
         for token in tokenize(text).unwrap_or_default() {
-            if let Token::Placeholder(name) = token.token {
+            if let Token::Placeholder(name) = &token.token {
                 let start = lines.offset_of(token.span.start);
-                written.push((start..start + name.len(), name));
+                written.push((start..start + name.len(), name.clone(), options.key()));
             }
+            options.pass(&token.token);
         }
-        let are_questions = |is: bool| written.iter().any(|(_, name)| (name == "?") == is);
+        let are_questions = |is: bool| written.iter().any(|(_, name, _)| (name == "?") == is);
         if are_questions(true) && are_questions(false) {
             let message = "? and $1 cannot be mixed in one statement; use one of them";
             return Err(sql_err(SqlState::Syntax, message));
         }
-        for (count, (bytes, name)) in written.into_iter().enumerate() {
+        for (count, (bytes, name, option)) in written.into_iter().enumerate() {
             let name = match name.as_str() {
                 "?" => format!("${}", count + 1),
                 _ => name,
@@ -65,7 +69,11 @@ impl Parameters {
                 found.names.push(name);
                 found.names.len() - 1
             });
-            found.places.push(Place { bytes, parameter });
+            found.places.push(Place {
+                bytes,
+                parameter,
+                option,
+            });
         }
         found.number()?;
         Ok(found)
@@ -89,6 +97,26 @@ impl Parameters {
         }
         self.names = (1..=self.names.len()).map(|at| format!("${at}")).collect();
         Ok(())
+    }
+
+    /// Where a parameter is the value of an option: `OPTIONS (key = ?)`.
+    pub(crate) fn option_keys(&self) -> Vec<Option<String>> {
+        let mut keys = vec![None; self.names.len()];
+        for place in &self.places {
+            if let Some(key) = &place.option {
+                keys[place.parameter] = Some(key.clone());
+            }
+        }
+        keys
+    }
+
+    /// The statement with `$1` for the first `?`, and something that may be the value of an option where one is.
+    pub(crate) fn numbered_without_options(&self) -> String {
+        let keys = self.option_keys();
+        self.replaced(|parameter| match &keys[parameter] {
+            Some(_) => "1".to_owned(),
+            None => self.names[parameter].clone(),
+        })
     }
 
     /// Each parameter once: `$1`, `$2`, or `$name`.
@@ -194,6 +222,46 @@ impl Parameters {
         }
         text.push_str(&self.text[end..part.end]);
         text
+    }
+}
+
+/// Follows the tokens of a statement through `OPTIONS (key = value, …)`.
+#[derive(Debug, Default)]
+struct OptionKeys {
+    /// Open brackets since OPTIONS, if it came.
+    depth: Option<usize>,
+    /// The last words and signs.
+    before: [Option<Token>; 2],
+}
+
+impl OptionKeys {
+    /// The key whose value would come now.
+    fn key(&self) -> Option<String> {
+        match &self.before {
+            [Some(Token::Word(key)), Some(Token::Eq)]
+                if self.depth.is_some_and(|depth| depth > 0) =>
+            {
+                Some(key.value.to_lowercase())
+            }
+            _ => None,
+        }
+    }
+
+    fn pass(&mut self, token: &Token) {
+        match token {
+            Token::Whitespace(_) => return,
+            Token::Word(word) if word.value.eq_ignore_ascii_case("OPTIONS") => self.depth = Some(0),
+            Token::LParen => self.depth = self.depth.map(|depth| depth + 1),
+            Token::RParen => {
+                self.depth = self
+                    .depth
+                    .and_then(|depth| depth.checked_sub(1))
+                    .filter(|depth| *depth > 0)
+            }
+            _ => {}
+        }
+        self.before.swap(0, 1);
+        self.before[1] = Some(token.clone());
     }
 }
 
@@ -307,6 +375,20 @@ mod tests {
         assert_eq!(parameters.names()[10], "$11");
         let values: Vec<ScalarValue> = (1..=11).map(|at| ScalarValue::Int64(Some(at))).collect();
         assert!(parameters.bind(&values).unwrap().starts_with(" 11 + 10 +"));
+    }
+
+    #[test]
+    fn values_of_options_know_their_key() {
+        let text =
+            "TRAIN MODEL m OPTIONS (epochs = ?, layers = [1, (2)], seed=?) AS SELECT a = ? FROM t";
+        let parameters = Parameters::find(text).unwrap();
+        let keys = parameters.option_keys();
+        let keys: Vec<Option<&str>> = keys.iter().map(Option::as_deref).collect();
+        assert_eq!(keys, [Some("epochs"), Some("seed"), None]);
+        assert_eq!(
+            parameters.numbered_without_options(),
+            "TRAIN MODEL m OPTIONS (epochs = 1, layers = [1, (2)], seed=1) AS SELECT a = $3 FROM t"
+        );
     }
 
     #[test]

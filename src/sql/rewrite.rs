@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, TableFactor, Value, VisitMut,
-    VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Statement as SqlStatement,
+    TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -43,6 +43,70 @@ pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<Model
     match flow {
         ControlFlow::Continue(()) => Ok(visitor.models),
         ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// The statement with the input of `predict(?, (query))` in its place, and these columns, each a name and an expression,
+/// added to it: what the other parameters are can be found out before it is known which model it is.
+pub(crate) fn with_inputs_only(statement: &mut DFStatement, outputs: &[(String, String)]) {
+    if let DFStatement::Statement(statement) = statement {
+        let _ = statement.visit(&mut Inputs { outputs });
+    }
+}
+
+struct Inputs<'a> {
+    outputs: &'a [(String, String)],
+}
+
+impl Inputs<'_> {
+    fn with_outputs(&self, query: Box<Query>) -> Box<Query> {
+        let columns = self.outputs.iter();
+        let columns: String = columns
+            .map(|(name, expr)| format!(", {expr} AS \"{name}\""))
+            .collect();
+        let text = format!("SELECT *{columns} FROM ({query})");
+        match super::parse(&text) {
+            Ok(Some(super::Statement::DataFusion(statement))) => match *statement {
+                DFStatement::Statement(statement) => match *statement {
+                    SqlStatement::Query(query) => query,
+                    _ => query,
+                },
+                _ => query,
+            },
+            _ => query,
+        }
+    }
+}
+
+impl VisitorMut for Inputs<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            ..
+        } = factor
+        else {
+            return ControlFlow::Continue(());
+        };
+        let input = match args.args.get(1) {
+            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))) => {
+                Some(query.clone())
+            }
+            _ => None,
+        };
+        if let (Some(_), Some(subquery)) = (relation_function(name), input) {
+            let (alias, subquery) = (alias.take(), self.with_outputs(subquery));
+            *factor = TableFactor::Derived {
+                lateral: false,
+                subquery,
+                alias,
+                sample: None,
+            };
+        }
+        ControlFlow::Continue(())
     }
 }
 

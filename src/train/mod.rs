@@ -34,6 +34,7 @@ pub(crate) use driver::{explain, result_schema, train};
 pub(crate) use exec::{TrainExec, TrainTask};
 pub(crate) use gang::{Gang, Link, Meeting, Meetings, Seat};
 pub use options::OPTIONS;
+pub(crate) use options::option_type;
 pub use progress::{ProgressEvent, ProgressListener};
 pub(crate) use runs::RunLog;
 

@@ -3,6 +3,8 @@
 use vatic_ml::options::{Activation, DataSplit, NullHandling, Optimizer, Schedule, TrainOptions};
 
 use crate::error::{Result, SqlState, sql_err};
+use datafusion::arrow::datatypes::DataType;
+
 use crate::sql::{OptionValue, with_cause};
 
 /// Every option: its name, what it takes, its default, what it does.
@@ -140,6 +142,17 @@ pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
     ("device", "auto, cpu", "auto", "where to train"),
     ("dtype", "f32", "f32", "the type of weights"),
 ];
+
+/// The type of a value that a client binds to an option, `None` if there is no such option.
+pub(crate) fn option_type(name: &str) -> Option<DataType> {
+    let (_, takes, ..) = OPTIONS.iter().find(|(known, ..)| *known == name)?;
+    Some(match *takes {
+        takes if takes.starts_with("whole number") => DataType::Int64,
+        takes if takes.starts_with("number") => DataType::Float64,
+        takes if takes.starts_with("boolean") => DataType::Boolean,
+        _ => DataType::Utf8,
+    })
+}
 
 /// Options of the language that this build does not have yet.
 const PLANNED: &[&str] = &["base_model", "freeze", "layers"];

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod clients;
 mod cluster;
 mod data_dir;
 mod examples;

@@ -3,6 +3,7 @@
 mod bad_bytes;
 mod grants;
 mod logins;
+mod page;
 mod protection;
 mod shell;
 mod statements;

@@ -61,10 +61,4 @@ class CrossJoinTest {
             }
         }
     }
-
-    @Test
-    @Timeout(10)
-    void itsOwnConnectionIsAnsweredMeanwhile() throws SQLException {
-        assertEquals(1L, Sql.value(connection, "SELECT 1"));
-    }
 }

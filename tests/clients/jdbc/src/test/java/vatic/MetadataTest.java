@@ -316,15 +316,6 @@ class MetadataTest extends OpenServer {
     }
 
     @Test
-    void columnOfAResultKnowsItsTable() throws SQLException {
-        try (var statement = connection.createStatement(); ResultSet result = statement.executeQuery("SELECT name FROM people")) {
-            assertEquals("people", result.getMetaData().getTableName(1));
-            assertEquals("public", result.getMetaData().getSchemaName(1));
-            assertEquals("vatic", result.getMetaData().getCatalogName(1));
-        }
-    }
-
-    @Test
     void decimalOfAResultHasPrecisionAndScale() throws SQLException {
         try (var statement = connection.createStatement(); ResultSet result = statement.executeQuery("SELECT decimal FROM typed")) {
             assertEquals(20, result.getMetaData().getPrecision(1));
