@@ -23,6 +23,8 @@ const BEGIN_TIME: Duration = Duration::from_secs(10);
 const BEGIN_BYTES: usize = 24 + 9;
 /// Pings go out every 20 s and are answered, so who says nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long the end of a connection waits for that of its client.
+const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// How many connections there are, in all and by address.
 #[derive(Debug)]
@@ -125,6 +127,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     address: SocketAddr,
     read_bytes: usize,
+    is_shut: bool,
     deadline: Pin<Box<Sleep>>,
     _place: Place,
 }
@@ -135,6 +138,7 @@ impl Connection {
             stream,
             address,
             read_bytes: 0,
+            is_shut: false,
             deadline: Box::pin(sleep_until(Instant::now() + BEGIN_TIME)),
             _place: place,
         }
@@ -192,8 +196,24 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// Says the end, then waits for that of the client: closing a socket with bytes that nobody read resets the connection,
+    /// and what is still on its way to the client would be lost.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let this = &mut *self;
+        if !this.is_shut {
+            std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            this.is_shut = true;
+            this.deadline.as_mut().reset(Instant::now() + LINGER_TIME);
+        }
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut this.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return this.deadline.as_mut().poll(context).map(Ok),
+            }
+        }
     }
 }
 

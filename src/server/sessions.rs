@@ -21,8 +21,6 @@ const SESSIONS_MAX: usize = 10_000;
 const PREPARED_MAX: usize = 1_024;
 const TICKETS_MAX: usize = 1_024;
 const WATCHED_MAX: usize = 64;
-/// A result that nobody comes for holds memory.
-const TICKET_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// A client between its calls.
 #[derive(Debug)]
@@ -150,7 +148,7 @@ impl Client {
 
     fn sweep(&self) {
         lock(&self.tickets).retain(|_, ticketed| {
-            let stays = ticketed.is_busy() || ticketed.age() < TICKET_AGE_MAX;
+            let stays = !ticketed.is_stale();
             if !stays {
                 ticketed.cancel();
             }

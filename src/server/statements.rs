@@ -30,10 +30,14 @@ use crate::train::ProgressEvent;
 
 /// Of a statement, as much as is shown to others.
 const SHOWN_CHARACTERS: usize = 500;
+/// And who stops asking for a training that is polled.
+const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The handle of every result without rows.
 const NOTHING: &str = "nothing";
 /// Epochs of a training that are remembered.
 const EPOCHS_MAX: usize = 10_000;
+/// A result that nobody comes for holds memory.
+const AGE_MAX: Duration = Duration::from_secs(300);
 /// Who stops fetching for so long will not go on.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 
@@ -93,7 +97,10 @@ pub(super) struct Ticketed {
     content: tokio::sync::Mutex<Content>,
     seen: Arc<Mutex<Seen>>,
     stop: CancellationToken,
-    is_busy: AtomicBool,
+    /// Whether its rows are being fetched.
+    is_fetched: AtomicBool,
+    /// Whether somebody waits for the training to end.
+    is_awaited: AtomicBool,
     is_done: AtomicBool,
     fetched_at: Mutex<Instant>,
     began_at: Instant,
@@ -151,8 +158,24 @@ impl Ticketed {
         lock(&self.background).abort_all();
     }
 
+    /// Whether it computes for a client, or the client fetches or asks for it still.
     pub(super) fn is_busy(&self) -> bool {
-        self.is_busy.load(Ordering::Relaxed) && self.age() < SILENCE_MAX
+        self.is_awaited.load(Ordering::Relaxed)
+            || (self.is_polled() && self.age() < POLL_SILENCE_MAX)
+            || (self.is_fetched.load(Ordering::Relaxed) && self.age() < SILENCE_MAX)
+    }
+
+    fn is_polled(&self) -> bool {
+        !self.is_ready() && !lock(&self.background).is_empty()
+    }
+
+    /// Whether its client has forgotten it.
+    pub(super) fn is_stale(&self) -> bool {
+        let age_max = match self.is_polled() {
+            true => POLL_SILENCE_MAX,
+            false => AGE_MAX,
+        };
+        !self.is_busy() && self.age() >= age_max
     }
 
     /// Whether nothing is left to compute before the result can be fetched.
@@ -215,9 +238,8 @@ impl Ticketed {
     /// Trains, if that is what the statement does; of other statements nothing is done.
     pub(super) async fn train(&self, limit: Option<Duration>) -> Result<(), Status> {
         if matches!(*self.content.lock().await, Content::Training(_)) {
-            self.is_busy.store(true, Ordering::Relaxed);
+            let _awaited = Awaited::by(self);
             self.settle(limit).await;
-            self.is_busy.store(false, Ordering::Relaxed);
         }
         match &*self.content.lock().await {
             Content::Failed(error) => Err(status(&error.clone().into())),
@@ -231,16 +253,25 @@ impl Ticketed {
         if !background.is_empty() || self.is_ready() {
             return;
         }
-        // Not the Arc itself: a result that nobody keeps must not be computed on.
-        let weak = Arc::downgrade(self);
-        background.spawn(async move {
-            let Some(ticketed) = weak.upgrade() else {
-                return;
-            };
-            ticketed.is_busy.store(true, Ordering::Relaxed);
-            ticketed.settle(limit).await;
-            ticketed.is_busy.store(false, Ordering::Relaxed);
-        });
+        // Whoever forgets a result cancels it, so it is not computed on for nobody.
+        let ticketed = Arc::clone(self);
+        background.spawn(async move { ticketed.settle(limit).await });
+    }
+}
+
+/// Somebody who waits for a training, until this is dropped.
+struct Awaited<'a>(&'a AtomicBool);
+
+impl<'a> Awaited<'a> {
+    fn by(ticketed: &'a Ticketed) -> Self {
+        ticketed.is_awaited.store(true, Ordering::Relaxed);
+        Self(&ticketed.is_awaited)
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -374,7 +405,8 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
         content: tokio::sync::Mutex::new(content),
         seen,
         stop: CancellationToken::new(),
-        is_busy: AtomicBool::new(false),
+        is_fetched: AtomicBool::new(false),
+        is_awaited: AtomicBool::new(false),
         fetched_at: Mutex::new(Instant::now()),
         began_at: Instant::now(),
         background: Mutex::default(),
@@ -474,7 +506,7 @@ pub(super) async fn fetch(
                 client: Arc::clone(client),
                 handle: handle.to_vec(),
             };
-            ticketed.is_busy.store(true, Ordering::Relaxed);
+            ticketed.is_fetched.store(true, Ordering::Relaxed);
             fetched(rows, fetching, limits.statement, limits.result_rows)
         }
         Some(None) => return Err(Status::not_found("the result was fetched already")),
@@ -544,9 +576,9 @@ fn settled(ticketed: Arc<Ticketed>, limit: Option<Duration>) -> SendableRecordBa
     let schema = Arc::clone(&ticketed.schema);
     let rows = futures::stream::once(async move {
         ticketed.touch();
-        ticketed.is_busy.store(true, Ordering::Relaxed);
+        let awaited = Awaited::by(&ticketed);
         ticketed.settle(limit).await;
-        ticketed.is_busy.store(false, Ordering::Relaxed);
+        drop(awaited);
         let content = ticketed.content.lock().await;
         match &*content {
             Content::Kept(batches) => Ok(futures::stream::iter(batches.clone()).map(Ok)),

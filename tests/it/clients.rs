@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::text;
 
 fn run(client: &str) {
+    crate::take_turn();
     let output = Command::new("tests/clients/run")
         .arg(client)
         .env("VATIC_BIN", env!("CARGO_BIN_EXE_vatic"))

@@ -17,9 +17,6 @@ use vatic::{Engine, ProgressEvent, Session, SqlError, SqlState, report};
 
 const WAIT: Duration = Duration::from_secs(60);
 
-/// One cluster at a time: what is measured here are delays and idle processors.
-static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// A directory, an engine with a scheduler, and executors that are processes.
 struct Cluster {
     directory: tempfile::TempDir,
@@ -37,7 +34,7 @@ impl Cluster {
 
     /// The executors end themselves at this point, of all of them one.
     async fn start_with(executors: usize, slots: usize, fault: Option<(&str, usize)>) -> Self {
-        let alone = ALONE.lock().await;
+        let alone = crate::ALONE.lock().await;
         let directory = tempfile::tempdir().unwrap();
         let engine = Engine::builder()
             .data_dir(directory.path().join("data"))
@@ -627,7 +624,7 @@ async fn when_every_executor_is_lost_a_query_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_engine_frees_its_executors_and_leaves_no_version() {
-    let _alone = ALONE.lock().await;
+    let _alone = crate::ALONE.lock().await;
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let port = std::net::TcpListener::bind("127.0.0.1:0")

@@ -15,6 +15,26 @@ mod tidy;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+/// Tests that take the time, or all cores, run one at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+thread_local! {
+    static TURN: std::cell::RefCell<Option<tokio::sync::MutexGuard<'static, ()>>> =
+        const { std::cell::RefCell::new(None) };
+}
+
+/// Waits for the turn of this test, which ends with its thread.
+fn take_turn() {
+    TURN.with_borrow_mut(|turn| {
+        while turn.is_none() {
+            *turn = ALONE.try_lock().ok();
+            if turn.is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+    });
+}
+
 /// The program with a data directory, from the root of the repository.
 fn vatic(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));

@@ -22,6 +22,10 @@ const RUNNING: &str = "running for [0-9]+ s";
 const FOREVER: &str =
     "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b;";
 
+/// One batch of it takes minutes, in which nothing can be cancelled.
+const STUBBORN: &str = "SET datafusion.execution.target_partitions = 1; SELECT \
+                        sum(levenshtein(repeat('a', value), repeat('b', value))) FROM generate_series(20000, 20200);";
+
 impl Terminal {
     fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), arguments, environment)
@@ -390,7 +394,7 @@ fn signal(name: &str, pid: i32) {
 #[test]
 fn a_second_control_c_ends_the_program_and_leaves_the_terminal_as_it_was() {
     let code = in_bash(|session, _| {
-        session.send(format!("{FOREVER}\r")).unwrap();
+        session.send(format!("{STUBBORN}\r")).unwrap();
         session.expect(Regex(RUNNING)).unwrap();
         // An operator that computes for seconds lets go only after a while; the second one does not wait for it.
         session.send(ControlCode::EndOfText).unwrap();

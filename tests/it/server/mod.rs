@@ -35,6 +35,7 @@ impl Server {
     }
 
     fn start_in(data: tempfile::TempDir, arguments: &[&str]) -> Self {
+        crate::take_turn();
         let mut child = vatic_server(data.path(), arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -311,7 +311,7 @@ fn a_training_that_is_polled_tells_how_far_it_is() {
     runtime().block_on(async {
         let remote = server.connect().await;
         column(&remote, "CREATE TABLE xs AS SELECT value * 1.0 AS x, value % 3 AS y FROM generate_series(1, 2000)").await;
-        let train = "TRAIN MODEL m TARGET y OPTIONS (model_type = 'dnn_classifier', hidden_units = [64], epochs = 60, \
+        let train = "TRAIN MODEL m TARGET y OPTIONS (model_type = 'dnn_classifier', hidden_units = [64], epochs = 600, \
                      early_stop = false) AS SELECT * FROM xs";
         let mut client = server.client().await;
         let mut poll = client.poll_flight_info(query(train)).await.unwrap().into_inner();
@@ -328,7 +328,7 @@ fn a_training_that_is_polled_tells_how_far_it_is() {
         let status = "SELECT status FROM ml.training_runs";
         assert_eq!(column(&remote, status).await, ["SUCCEEDED"]);
         // Who cancels a training that runs gets no model.
-        let long = train.replace("MODEL m", "MODEL n").replace("epochs = 60", "epochs = 100000");
+        let long = train.replace("MODEL m", "MODEL n").replace("epochs = 600", "epochs = 100000");
         let poll = client.poll_flight_info(query(&long)).await.unwrap().into_inner();
         assert!(poll.flight_descriptor.is_some());
         let request = CancelFlightInfoRequest::new(poll.info.unwrap());
