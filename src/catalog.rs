@@ -27,6 +27,7 @@ use crate::log::{Log, names_in};
 use crate::managed_table::{ManagedFile, ManagedTable, write_files};
 use crate::model::DEFAULT_SCHEMA;
 use crate::session::Session;
+use crate::settings::check_secrets;
 use crate::sql::{Statement, parse, with_cause};
 
 /// The name of the one catalog.
@@ -266,6 +267,7 @@ impl Catalog {
                 "unbounded and temporary external tables are not supported",
             ));
         }
+        check_secrets(table.options.iter().map(|(name, _)| name))?;
         let how = Creation {
             or_replace: table.or_replace,
             if_not_exists: table.if_not_exists,
@@ -307,7 +309,7 @@ impl Catalog {
         statement: DFStatement,
     ) -> Result<()> {
         let text = statement.to_string();
-        let plan = session.plan(statement.clone()).await?;
+        let plan = session.plan_view(statement.clone()).await?;
         let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
             return Err(sql_err(
                 SqlState::Unsupported,

@@ -27,9 +27,9 @@ use vatic_ml::labels::Labels;
 use crate::access::Access;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
-use crate::model::commands;
+use crate::model::{DEFAULT_SCHEMA, commands};
 use crate::planning::planned;
-use crate::settings::check_settings;
+use crate::settings::{check_copied_secrets, check_settings};
 use crate::sql::script::{Piece, split};
 use crate::sql::{
     Limits, ModelStatement, Parameters, Statement, TrainingQuery, check_plan, check_statement,
@@ -365,9 +365,21 @@ impl Session {
 
     /// Plans a statement of DataFusion's, away from tokio's threads.
     pub(crate) async fn plan(&self, statement: DFStatement) -> Result<LogicalPlan> {
+        self.plan_in(self.context.state(), statement).await
+    }
+
+    /// Plans a view as it will be planned whenever it is opened: with the names of the default schema, whatever that of
+    /// the session is. Otherwise it would later read what its maker may not.
+    pub(crate) async fn plan_view(&self, statement: DFStatement) -> Result<LogicalPlan> {
+        let mut state = self.context.state();
+        let options = state.config_mut().options_mut();
+        DEFAULT_SCHEMA.clone_into(&mut options.catalog.default_schema);
+        self.plan_in(state, statement).await
+    }
+
+    async fn plan_in(&self, state: SessionState, statement: DFStatement) -> Result<LogicalPlan> {
         check_statement(&statement, &self.limits)?;
         let (engine, access) = (self.engine.clone(), self.access.clone());
-        let state = self.context.state();
         let planning = async move { engine.plan(&state, &access, statement).await };
         self.planning(planning.boxed()).await
     }
@@ -403,11 +415,16 @@ impl Session {
         if self.limits.has_locked_settings {
             check_settings(plan, &self.context.state())?;
         }
-        if let LogicalPlan::Dml(change) = plan {
-            let name = change.table_name.clone();
-            let at = self.engine.catalog().resolve(self, name)?;
-            self.access.check_table(&self.engine, &at.0, &at.1)?;
-        }
+        check_copied_secrets(plan)?;
+        // Wherever it stands: EXPLAIN ANALYZE runs it, and EXECUTE what was prepared.
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::Dml(change) = node {
+                let name = change.table_name.clone();
+                let at = self.engine.catalog().resolve(self, name)?;
+                self.access.check_table(&self.engine, &at.0, &at.1)?;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
         self.engine.files().check_plan(plan)
     }
 
@@ -500,6 +517,8 @@ impl Session {
             return Ok(());
         };
         let plan = self.plan(statement).await?;
+        // What was allowed then need not be now.
+        self.check_access(&plan)?;
         let name = name.to_owned();
         let forget = LogicalPlan::Statement(LogicalStatement::Deallocate(Deallocate { name }));
         self.context.execute_logical_plan(forget).await?;

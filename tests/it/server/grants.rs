@@ -152,6 +152,8 @@ fn what_is_granted_can_be_used_and_no_more() {
         assert_eq!(column(&bob, "SELECT count(*) FROM houses").await, ["50"]);
         for sql in [
             "INSERT INTO houses VALUES (1, 2)",
+            "EXPLAIN ANALYZE INSERT INTO houses VALUES (1, 2)",
+            "PREPARE p AS INSERT INTO houses VALUES (1, 2)",
             "DROP TABLE houses",
             "CREATE OR REPLACE TABLE houses AS SELECT 1 AS a",
         ] {
