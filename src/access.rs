@@ -4,17 +4,13 @@
 //! whatever its form. Views and external tables are opened with the rights of the process: who may read a view need not
 //! be allowed to read what it reads.
 
-use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, StringArray};
-use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
-use crate::log::Log;
+use crate::grants::{Grant, Object, PUBLIC, Privilege};
 use crate::model::ModelName;
 use crate::sql::with_cause;
 
@@ -33,137 +29,6 @@ pub(crate) enum Access {
 pub(crate) struct UserAccess {
     pub(crate) name: String,
     pub(crate) roles: Vec<String>,
-}
-
-/// What can be granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Privilege {
-    /// Everything; belongs to whoever made the object.
-    Own,
-    /// To read a table or a view.
-    Select,
-    /// To predict with a model, and to look at it.
-    Execute,
-}
-
-impl fmt::Display for Privilege {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Own => "OWN",
-            Self::Select => "SELECT",
-            Self::Execute => "EXECUTE",
-        })
-    }
-}
-
-/// The kind of an object. A table and a view cannot have one name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
-    Table,
-    Model,
-}
-
-/// What a privilege is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Object {
-    pub(crate) kind: Kind,
-    pub(crate) schema: String,
-    pub(crate) name: String,
-}
-
-impl Object {
-    pub(crate) fn table(schema: &str, name: &str) -> Self {
-        Self {
-            kind: Kind::Table,
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-        }
-    }
-
-    pub(crate) fn model(name: &ModelName) -> Self {
-        Self {
-            kind: Kind::Model,
-            schema: name.schema.clone(),
-            name: name.name.clone(),
-        }
-    }
-}
-
-/// That somebody may do something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Grant {
-    pub(crate) privilege: Privilege,
-    pub(crate) object: Object,
-    /// A user or a role; `public` is everybody.
-    pub(crate) to: String,
-}
-
-/// Everybody.
-const PUBLIC: &str = "public";
-
-/// Everything that was granted.
-#[derive(Debug)]
-pub(crate) struct Grants {
-    log: Log,
-}
-
-impl Grants {
-    pub(crate) fn new(log: Log) -> Self {
-        Self { log }
-    }
-
-    pub(crate) fn all(&self) -> Result<Vec<Grant>> {
-        Ok(self
-            .log
-            .latest()?
-            .map_or_else(Vec::new, |(_, grants)| grants))
-    }
-
-    /// Changes them, again if another process was first.
-    fn change(&self, change: impl Fn(&mut Vec<Grant>)) -> Result<()> {
-        loop {
-            let (number, before) = match self.log.latest::<Vec<Grant>>()? {
-                Some((number, grants)) => (Some(number), grants),
-                None => (None, vec![]),
-            };
-            let mut after = before.clone();
-            change(&mut after);
-            if after == before || self.log.commit(number, &after)? {
-                return Ok(());
-            }
-        }
-    }
-
-    pub(crate) fn add(&self, grant: &Grant) -> Result<()> {
-        self.change(|grants| {
-            if !grants.contains(grant) {
-                grants.push(grant.clone());
-            }
-        })
-    }
-
-    pub(crate) fn remove(&self, grant: &Grant) -> Result<()> {
-        self.change(|grants| grants.retain(|known| known != grant))
-    }
-
-    /// An object that is gone leaves no privileges to another one of its name.
-    pub(crate) fn forget(&self, object: &Object) -> Result<()> {
-        self.change(|grants| grants.retain(|known| known.object != *object))
-    }
-
-    pub(crate) fn forget_schema(&self, schema: &str) -> Result<()> {
-        self.change(|grants| grants.retain(|known| known.object.schema != schema))
-    }
-
-    pub(crate) fn rename(&self, object: &Object, name: &str) -> Result<()> {
-        self.change(|grants| {
-            for grant in grants.iter_mut().filter(|grant| grant.object == *object) {
-                name.clone_into(&mut grant.object.name);
-            }
-        })
-    }
 }
 
 impl Access {
@@ -258,42 +123,10 @@ impl Access {
             to: user.name.clone(),
         })
     }
-
-    /// What was granted, as far as it is about this user.
-    pub(crate) fn grants(&self, engine: &Engine) -> Result<RecordBatch> {
-        let all = engine.grants().all()?;
-        let shown: Vec<&Grant> = match self {
-            Self::All => all.iter().collect(),
-            Self::User(user) => {
-                let is_shown = |grant: &&Grant| {
-                    user.is(&grant.to) || user.may(&all, Privilege::Own, &grant.object)
-                };
-                all.iter().filter(is_shown).collect()
-            }
-        };
-        let column = |text: fn(&Grant) -> String| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(
-                shown.iter().map(|grant| text(grant)),
-            ))
-        };
-        Ok(RecordBatch::try_from_iter([
-            ("privilege", column(|grant| grant.privilege.to_string())),
-            (
-                "object_type",
-                column(|grant| match grant.object.kind {
-                    Kind::Table => "TABLE".into(),
-                    Kind::Model => "MODEL".into(),
-                }),
-            ),
-            ("object_schema", column(|grant| grant.object.schema.clone())),
-            ("object_name", column(|grant| grant.object.name.clone())),
-            ("grantee", column(|grant| grant.to.clone())),
-        ])?)
-    }
 }
 
 impl UserAccess {
-    fn is(&self, to: &str) -> bool {
+    pub(crate) fn is(&self, to: &str) -> bool {
         to == PUBLIC || to == self.name || self.roles.iter().any(|role| role == to)
     }
 

@@ -11,24 +11,24 @@ use datafusion::arrow::datatypes::{Fields, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference};
-use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
-use datafusion::sql::parser::{CreateExternalTable, Statement as DFStatement};
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement as SqlStatement};
-use futures::FutureExt;
+use datafusion::sql::parser::CreateExternalTable;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Access, Object, Privilege};
+use crate::access::Access;
 use crate::data_dir::DataDir;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::external_table::{absolute, open_external};
+use crate::grants::{Object, Privilege};
 use crate::log::{Log, names_in};
 use crate::managed_table::{ManagedFile, ManagedTable, write_files};
 use crate::model::DEFAULT_SCHEMA;
+use crate::secrets::check_secrets;
 use crate::session::Session;
-use crate::settings::check_secrets;
-use crate::sql::{Statement, parse, with_cause};
+use crate::sql::with_cause;
+use crate::view::open_view;
 
 /// The name of the one catalog.
 pub(crate) const CATALOG: &str = "vatic";
@@ -78,11 +78,6 @@ pub(crate) struct Catalog {
 
 /// External tables by schema and name, with the state that they were opened for.
 type Opened = HashMap<(String, String), (TableState, Arc<dyn TableProvider>)>;
-
-tokio::task_local! {
-    /// The views that are being planned, to find one that contains itself.
-    static VIEWS: Vec<(String, String)>;
-}
 
 impl Catalog {
     pub(crate) fn new(data: Arc<DataDir>) -> Self {
@@ -299,47 +294,6 @@ impl Catalog {
         // Opened before it is published, so that a table that cannot be read never comes to be.
         open_external(session.engine(), &session.context().state(), &state).await?;
         self.create(session, &at, &state, how)?;
-        Ok(())
-    }
-
-    /// `CREATE VIEW`.
-    pub(crate) async fn create_view(
-        &self,
-        session: &Session,
-        statement: DFStatement,
-    ) -> Result<()> {
-        let text = statement.to_string();
-        let plan = session.plan_view(statement.clone()).await?;
-        let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
-            return Err(sql_err(
-                SqlState::Unsupported,
-                "this form of CREATE VIEW is not supported",
-            ));
-        };
-        if view.temporary {
-            return Err(sql_err(
-                SqlState::Unsupported,
-                "temporary views are not supported",
-            ));
-        }
-        let at = self.resolve(session, view.name)?;
-        if view.or_replace {
-            // Planned once more as the view it will be, to find a view that contains itself.
-            let state = session.context().state();
-            let engine = session.engine().clone();
-            let access = session.access().clone();
-            let scope = vec![at.clone()];
-            let planning = async move {
-                let planning = engine.plan(&state, &access, without_view_name(statement));
-                VIEWS.scope(scope, planning).await
-            };
-            session.planning(planning.boxed()).await?;
-        }
-        let how = Creation {
-            or_replace: view.or_replace,
-            if_not_exists: false,
-        };
-        self.create(session, &at, &TableState::View { statement: text }, how)?;
         Ok(())
     }
 
@@ -580,60 +534,6 @@ fn decoded(encoded: &str) -> Option<String> {
 /// end; under this name it finds nothing.
 pub(crate) fn unused_name() -> ObjectName {
     ObjectName::from(vec![Ident::with_quote('"', "being opened")])
-}
-
-fn without_view_name(mut statement: DFStatement) -> DFStatement {
-    if let DFStatement::Statement(inner) = &mut statement
-        && let SqlStatement::CreateView(view) = inner.as_mut()
-    {
-        view.name = unused_name();
-    }
-    statement
-}
-
-/// An error in the text of a view, which has no place in the statement that uses the view.
-fn in_view(name: &str, error: &DataFusionError) -> DataFusionError {
-    let mut found = crate::error::report(error);
-    found.message = format!("in view \"{name}\": {}", found.message);
-    found.position = None;
-    DataFusionError::External(Box::new(found))
-}
-
-async fn open_view(
-    engine: &Engine,
-    at: (String, String),
-    statement: &str,
-) -> Result<Arc<dyn TableProvider>> {
-    let mut stack = VIEWS.try_with(Clone::clone).unwrap_or_default();
-    if stack.contains(&at) {
-        let message = format!("view \"{}\" contains itself", at.1);
-        return Err(sql_err(SqlState::Plan, message));
-    }
-    stack.push(at.clone());
-    let broken = || {
-        sql_err(
-            SqlState::Internal,
-            format!("the text of view \"{}\" cannot be read", at.1),
-        )
-    };
-    let Some(Statement::DataFusion(parsed)) = parse(statement)? else {
-        return Err(broken());
-    };
-    let state = engine.session()?.context().state();
-    let plan = VIEWS
-        .scope(
-            stack,
-            Box::pin(engine.plan(&state, &Access::All, without_view_name(*parsed))),
-        )
-        .await
-        .map_err(|error| in_view(&at.1, &error))?;
-    let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
-        return Err(broken());
-    };
-    Ok(Arc::new(ViewTable::new(
-        Arc::unwrap_or_clone(view.input),
-        Some(statement.to_owned()),
-    )))
 }
 
 /// Appends files to a table, or replaces its files by them.

@@ -7,10 +7,11 @@ use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSch
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::logical_expr::TableType;
 
-use crate::access::{Access, Object, Privilege};
+use crate::access::Access;
 use crate::catalog::{CATALOG, ML_SCHEMA};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::grants::{Object, Privilege};
 use crate::model::tables;
 
 /// The catalog as DataFusion sees it.

@@ -12,13 +12,14 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::model::ModelType;
 
-use crate::access::{Access, Grants, Privilege};
+use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::cluster::Cluster;
 use crate::data_dir::DataDir;
 use crate::error::{Result, SqlState, sql_err};
 use crate::extension::EXTENSIONS;
 use crate::file_access::FileAccess;
+use crate::grants::{Grants, Privilege};
 use crate::log::Log;
 use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};

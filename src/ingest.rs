@@ -134,7 +134,7 @@ fn matched(
 }
 
 /// A value that does not fit is an error and not NULL.
-const STRICT: CastOptions<'_> = CastOptions {
+pub(crate) const STRICT: CastOptions<'_> = CastOptions {
     safe: false,
     format_options: FormatOptions::new(),
 };

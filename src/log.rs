@@ -86,7 +86,8 @@ impl Log {
         }
     }
 
-    fn last_number(&self) -> Result<Option<u64>> {
+    /// The number of the last state.
+    pub(crate) fn last_number(&self) -> Result<Option<u64>> {
         let names = names_in(&self.directory)?;
         Ok(names.iter().filter_map(|name| number_of(name)).max())
     }

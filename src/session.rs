@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, StringArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::common::config::ConfigExtension;
 use datafusion::common::format::ExplainFormat;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, ScalarValue, TableReference};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{
-    DdlStatement, Deallocate, Expr, LogicalPlan, Statement as LogicalStatement,
+    DdlStatement, Deallocate, LogicalPlan, Statement as LogicalStatement,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
@@ -22,21 +22,21 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use vatic_ml::labels::Labels;
 
 use crate::access::Access;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
+use crate::grants;
 use crate::model::{DEFAULT_SCHEMA, commands};
 use crate::planning::planned;
-use crate::settings::{check_copied_secrets, check_settings};
-use crate::sql::script::{Piece, split};
+use crate::secrets::check_copied_secrets;
+use crate::settings::check_settings;
 use crate::sql::{
-    Limits, ModelStatement, Parameters, Statement, TrainingQuery, check_plan, check_statement,
-    check_text, mentions_relation_function, parse, with_inputs_only,
+    Limits, Statement, TrainingQuery, check_plan, check_statement, check_text, parse,
 };
 use crate::state::session_state;
 use crate::train::{self, ProgressListener};
+use crate::view::create_view;
 use crate::yielding::with_yields;
 
 /// One client's view of an engine: its settings and prepared statements.
@@ -68,16 +68,6 @@ pub(crate) enum Effect {
     Training,
     /// What it changes. Its rows, if it has any, hold a count.
     Change,
-}
-
-/// A statement before it has values and is run.
-#[derive(Debug, Clone)]
-pub(crate) struct Description {
-    pub(crate) effect: Effect,
-    /// Of the rows, as far as it is known before the values are.
-    pub(crate) schema: Arc<Schema>,
-    /// The types of the parameters; `None` where any would do.
-    pub(crate) parameters: Vec<Option<DataType>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -144,173 +134,24 @@ impl Session {
                 Box::pin(train::explain(self, &statement)).await?,
             ))),
             Statement::Model(statement) => {
-                let effect = effect(&statement);
+                let is_change = statement.is_change();
                 let rows = Box::pin(commands::run(self, statement)).await?;
-                Ok(Answer { effect, rows })
+                Ok(if is_change {
+                    changed(rows)
+                } else {
+                    answered(rows)
+                })
+            }
+            Statement::Grant(statement) => {
+                let is_change = statement.is_change();
+                let rows = grants::run(self, statement)?;
+                Ok(if is_change {
+                    changed(rows)
+                } else {
+                    answered(rows)
+                })
             }
         }
-    }
-
-    /// What a statement would do, which is not done.
-    pub(crate) async fn describe(&self, parameters: &Parameters) -> Result<Description> {
-        let text = parameters.numbered();
-        check_text(&text, &self.limits)?;
-        let unknown = vec![None; parameters.names().len()];
-        // A script is run for what it changes.
-        let pieces = split(parameters.text());
-        if unknown.is_empty() && pieces.len() > 1 {
-            check_script(&pieces)?;
-            return Ok(Description::change(unknown));
-        }
-        let statement = match parse(parameters.text()) {
-            Ok(Some(statement)) => statement,
-            Ok(None) => return Ok(Description::change(unknown)),
-            // Parameters in OPTIONS have no values yet.
-            Err(error) => match parse(&parameters.numbered_without_options()) {
-                Ok(Some(training @ Statement::Train(_))) => training,
-                _ => return Err(error),
-            },
-        };
-        match statement {
-            Statement::DataFusion(statement) if is_change_without_plan(&statement) => {
-                Ok(Description::change(unknown))
-            }
-            Statement::DataFusion(_) => self.describe_plan(&text, parameters).await,
-            Statement::Train(_) => Ok(Description {
-                effect: Effect::Training,
-                schema: train::result_schema(),
-                parameters: self.training_types(parameters).await,
-            }),
-            Statement::Model(statement) if effect(&statement) == Effect::Change => {
-                Ok(Description::change(unknown))
-            }
-            // These read only, and little.
-            Statement::Model(_) | Statement::ExplainTrain(_) => Ok(Description {
-                effect: Effect::Rows,
-                schema: self.answer(parameters.text()).await?.rows.schema(),
-                parameters: unknown,
-            }),
-        }
-    }
-
-    async fn describe_plan(&self, text: &str, parameters: &Parameters) -> Result<Description> {
-        let count = parameters.names().len();
-        let plan = match self.plan_query(text).await {
-            Ok(plan) => plan,
-            // Which model it is, or which threshold, shows with the values only; so do its columns.
-            Err(_) if count > 0 && mentions_relation_function(text) => {
-                let field = Field::new("result", DataType::Utf8, true);
-                let (effect, types) = self
-                    .input_types(text)
-                    .await
-                    .unwrap_or((Effect::Rows, HashMap::new()));
-                let parameters = parameters.names().iter();
-                let parameters = parameters.map(|name| types.get(name).cloned()).collect();
-                return Ok(match effect {
-                    Effect::Change => Description::change(parameters),
-                    effect => Description {
-                        effect,
-                        schema: Arc::new(Schema::new(vec![field])),
-                        parameters,
-                    },
-                });
-            }
-            // A function in FROM wants to know its arguments; NULL is one of any type.
-            Err(error) if count > 0 => {
-                let nulls = vec![ScalarValue::Null; count];
-                match self.plan_query(&parameters.bind(&nulls)?).await {
-                    Ok(plan) => plan,
-                    Err(_) => return Err(error),
-                }
-            }
-            Err(error) => return Err(error),
-        };
-        let types = parameter_types(&plan)?;
-        let parameters = parameters.names().iter();
-        let parameters = parameters.map(|name| types.get(name).cloned()).collect();
-        Ok(match plan_effect(&plan) {
-            Effect::Change => Description::change(parameters),
-            effect => Description {
-                effect,
-                schema: Arc::clone(plan.schema().inner()),
-                parameters,
-            },
-        })
-    }
-
-    /// The types of parameters in the inputs of models that are parameters themselves.
-    async fn input_types(&self, text: &str) -> Result<(Effect, HashMap<String, DataType>)> {
-        let Some(Statement::DataFusion(mut statement)) = parse(text)? else {
-            return Ok((Effect::Rows, HashMap::new()));
-        };
-        let is_change = matches!(statement.as_ref(), DFStatement::Statement(inner)
-            if matches!(inner.as_ref(), SqlStatement::Insert(_) | SqlStatement::CreateTable(_)));
-        let effect = if is_change {
-            Effect::Change
-        } else {
-            Effect::Rows
-        };
-        with_inputs_only(&mut statement, &self.outputs_named_in(text));
-        let types = match self.plan(*statement).await {
-            Ok(plan) => parameter_types(&plan)?,
-            Err(_) => HashMap::new(),
-        };
-        Ok((effect, types))
-    }
-
-    /// The outputs of models that a text uses, each with an expression of its type: a column `predicted_x` is of the type
-    /// of the label x of some model, or a number.
-    fn outputs_named_in(&self, text: &str) -> Vec<(String, String)> {
-        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-        let mut names: Vec<&str> = words
-            .filter(|word| word.starts_with("predicted_"))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let registry = self.engine.registry();
-        let models = match names.is_empty() {
-            true => vec![],
-            false => registry.list().unwrap_or_default(),
-        };
-        let label_type = |label: &str| {
-            models.iter().find_map(|(name, state)| {
-                let entry = state.versions.last()?;
-                let manifest = registry.open(name, entry).ok()?.manifest;
-                let is_it = manifest.signature.target.name == label;
-                match &manifest.labels {
-                    _ if !is_it => None,
-                    Labels::Number { .. } => Some(DataType::Float64),
-                    Labels::Classes { .. } => Some(manifest.signature.target.data_type.clone()),
-                }
-            })
-        };
-        let output = |name: &&str| {
-            let known = label_type(name.trim_start_matches("predicted_"));
-            let known = known.unwrap_or(DataType::Float64);
-            ((*name).to_owned(), format!("arrow_cast(NULL, '{known}')"))
-        };
-        names.iter().map(output).collect()
-    }
-
-    /// The types of the parameters of a training: in its options, and in its query if that can be planned.
-    async fn training_types(&self, parameters: &Parameters) -> Vec<Option<DataType>> {
-        let statement = parse(&parameters.numbered_without_options());
-        let plan = match statement {
-            Ok(Some(Statement::Train(statement))) => {
-                self.plan_training_query(&statement.query).await.ok()
-            }
-            _ => None,
-        };
-        let types = plan
-            .and_then(|plan| parameter_types(&plan).ok())
-            .unwrap_or_default();
-        let names = parameters.names().iter().zip(parameters.option_keys());
-        names
-            .map(|(name, key)| match key {
-                Some(key) => train::option_type(&key),
-                None => types.get(name).cloned(),
-            })
-            .collect()
     }
 
     /// Runs a statement of DataFusion's.
@@ -323,7 +164,7 @@ impl Session {
             }
             DFStatement::Statement(inner) => match inner.as_ref() {
                 SqlStatement::CreateView(_) => {
-                    catalog.create_view(self, statement).await?;
+                    create_view(self, statement).await?;
                     return Ok(changed(empty()));
                 }
                 SqlStatement::Prepare { name, .. } => {
@@ -371,10 +212,15 @@ impl Session {
     /// Plans a view as it will be planned whenever it is opened: with the names of the default schema, whatever that of
     /// the session is. Otherwise it would later read what its maker may not.
     pub(crate) async fn plan_view(&self, statement: DFStatement) -> Result<LogicalPlan> {
+        self.plan_in(self.view_state(), statement).await
+    }
+
+    /// The state in which names without a schema are those of the default schema.
+    pub(crate) fn view_state(&self) -> SessionState {
         let mut state = self.context.state();
         let options = state.config_mut().options_mut();
         DEFAULT_SCHEMA.clone_into(&mut options.catalog.default_schema);
-        self.plan_in(state, statement).await
+        state
     }
 
     async fn plan_in(&self, state: SessionState, statement: DFStatement) -> Result<LogicalPlan> {
@@ -629,16 +475,6 @@ impl Session {
     }
 }
 
-impl Description {
-    fn change(parameters: Vec<Option<DataType>>) -> Self {
-        Self {
-            effect: Effect::Change,
-            schema: Arc::new(Schema::empty()),
-            parameters,
-        }
-    }
-}
-
 fn answered(rows: SendableRecordBatchStream) -> Answer {
     let effect = Effect::Rows;
     Answer { effect, rows }
@@ -649,93 +485,12 @@ fn changed(rows: SendableRecordBatchStream) -> Answer {
     Answer { effect, rows }
 }
 
-fn effect(statement: &ModelStatement) -> Effect {
-    match statement {
-        ModelStatement::ShowModels { .. }
-        | ModelStatement::ShowVersions(_)
-        | ModelStatement::Describe(_)
-        | ModelStatement::ShowCreate(_) => Effect::Rows,
-        ModelStatement::ShowGrants => Effect::Rows,
-        ModelStatement::Alter(..)
-        | ModelStatement::Drop(_)
-        | ModelStatement::Grant(_)
-        | ModelStatement::Revoke(_) => Effect::Change,
-    }
-}
-
-/// The types of parameters, as far as their places tell them. One that stands in places of different types has the first,
-/// and is cast in the others.
-fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
-    let mut types = HashMap::new();
-    let mut add = |expr: &Expr, known: Option<&DataType>| {
-        if let (Expr::Placeholder(placeholder), Some(known)) = (expr, known)
-            && *known != DataType::Null
-        {
-            types.entry(placeholder.id.clone()).or_insert(known.clone());
-        }
-    };
-    plan.apply_with_subqueries(|node| {
-        let counts = matches!(node, LogicalPlan::Limit(_)).then_some(DataType::Int64);
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                match expr {
-                    Expr::Placeholder(placeholder) => {
-                        let field = placeholder.field.as_ref();
-                        let known = field.map(|field| field.data_type());
-                        add(expr, known.or(counts.as_ref()));
-                    }
-                    Expr::Cast(cast) => add(&cast.expr, Some(cast.field.data_type())),
-                    Expr::TryCast(cast) => add(&cast.expr, Some(cast.field.data_type())),
-                    _ => {}
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(types)
-}
-
-fn plan_effect(plan: &LogicalPlan) -> Effect {
+pub(crate) fn plan_effect(plan: &LogicalPlan) -> Effect {
     match plan {
         LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => Effect::Change,
         LogicalPlan::Statement(LogicalStatement::Execute(_)) => Effect::Rows,
         LogicalPlan::Statement(_) => Effect::Change,
         _ => Effect::Rows,
-    }
-}
-
-/// Refuses a script whose queries nobody would see the rows of.
-pub(crate) fn check_script(pieces: &[Piece<'_>]) -> Result<()> {
-    for piece in pieces {
-        let is_query = match parse(piece.text)? {
-            Some(Statement::DataFusion(statement)) => match statement.as_ref() {
-                DFStatement::Statement(inner) => matches!(inner.as_ref(), SqlStatement::Query(_)),
-                DFStatement::Explain(_) => true,
-                _ => false,
-            },
-            Some(Statement::Model(statement)) => effect(&statement) == Effect::Rows,
-            Some(Statement::ExplainTrain(_)) => true,
-            Some(Statement::Train(_)) | None => false,
-        };
-        if is_query {
-            let message = "a script of several statements has no rows; send its queries one by one";
-            return Err(sql_err(SqlState::Syntax, message));
-        }
-    }
-    Ok(())
-}
-
-/// Statements whose planning would already do something.
-fn is_change_without_plan(statement: &DFStatement) -> bool {
-    match statement {
-        DFStatement::CreateExternalTable(_) => true,
-        DFStatement::Statement(inner) => matches!(
-            inner.as_ref(),
-            SqlStatement::CreateView(_)
-                | SqlStatement::Prepare { .. }
-                | SqlStatement::Deallocate { .. }
-        ),
-        _ => false,
     }
 }
 

@@ -1,6 +1,5 @@
 //! What SET may change on a server: nothing that protects the process or the other sessions.
 
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, Statement};
 
@@ -19,41 +18,6 @@ const OPEN: &[(&str, Option<u64>)] = &[
     ("datafusion.sql_parser.parse_float_as_decimal", None),
     ("vatic.", Some(1 << 40)),
 ];
-
-/// Words in the names of options that hold what nobody else may read.
-const SECRETS: &[&str] = &[
-    "secret",
-    "password",
-    "token",
-    "credential",
-    "access_key",
-    "private_key",
-];
-
-/// Refuses options with secrets: plans show them, and there is nothing yet that could use them.
-pub(crate) fn check_secrets<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
-    for name in names {
-        let lower = name.to_lowercase();
-        if SECRETS.iter().any(|word| lower.contains(word)) {
-            let message = format!(
-                "option \"{name}\" holds a secret, which every plan would show; object stores are not supported yet"
-            );
-            return Err(sql_err(SqlState::Unsupported, message));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses COPY with secrets, also where it is only explained.
-pub(crate) fn check_copied_secrets(plan: &LogicalPlan) -> Result<()> {
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Copy(copy) = node {
-            check_secrets(copy.options.keys())?;
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(())
-}
 
 /// Refuses SET and RESET of what a server keeps.
 pub(crate) fn check_settings(plan: &LogicalPlan, state: &SessionState) -> Result<()> {

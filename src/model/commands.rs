@@ -9,8 +9,8 @@ use vatic_ml::labels::Labels;
 use vatic_ml::signature::type_name;
 
 use super::{ModelName, ModelState, ResolvedModel, check_identifier};
-use crate::access::{Grant, Kind, Object, Privilege};
 use crate::error::{Result, SqlState, sql_err};
+use crate::grants::{Object, Privilege};
 use crate::session::{Session, empty, rows};
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
 
@@ -68,41 +68,6 @@ pub(crate) async fn run(
                 engine.grants().forget(&Object::model(&drop.name))?;
             }
             Ok(empty())
-        }
-        ModelStatement::Grant(grant) => {
-            check_grant(session, &grant)?;
-            engine.grants().add(&grant)?;
-            Ok(empty())
-        }
-        ModelStatement::Revoke(grant) => {
-            check_grant(session, &grant)?;
-            engine.grants().remove(&grant)?;
-            Ok(empty())
-        }
-        ModelStatement::ShowGrants => Ok(rows(access.grants(engine)?)),
-    }
-}
-
-/// Only who owns an object says who else may use it.
-fn check_grant(session: &Session, grant: &Grant) -> Result<()> {
-    let (engine, access) = (session.engine(), session.access());
-    let Object { kind, schema, name } = &grant.object;
-    match kind {
-        Kind::Model => {
-            let name = ModelName {
-                schema: schema.clone(),
-                name: name.clone(),
-            };
-            access.check_model(engine, Privilege::Own, &name)?;
-            engine.registry().get(&name).map(|_| ())
-        }
-        Kind::Table => {
-            let is_there = engine.catalog().state(schema, name)?.1.is_some();
-            if !is_there || !access.may(engine, Privilege::Select, &grant.object)? {
-                let message = format!("table \"{name}\" does not exist");
-                return Err(sql_err(SqlState::NoSuchTable, message));
-            }
-            access.check_table(engine, schema, name)
         }
     }
 }

@@ -13,11 +13,12 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
 
 use super::{ModelName, ModelState, VersionEntry};
-use crate::access::{Access, Object, Privilege};
+use crate::access::Access;
 use crate::catalog::CATALOG;
 use crate::cluster::{ExecutorView, JobView};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::grants::{Object, Privilege};
 
 /// How a table is made. Only those of a cluster ask it.
 enum Make {

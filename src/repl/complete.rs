@@ -1,7 +1,4 @@
-//! What Tab offers: names that may stand at the cursor.
-//!
-//! [`context`] reads the statement up to the cursor, without a parser, which would only know complete statements;
-//! [`Completion`] knows the names.
+//! What Tab offers: the names that may stand at the cursor, here or on a server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,13 +6,11 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::array::AsArray;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ConfigOptions;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::TryStreamExt;
 use vatic_ml::options::{Activation, Optimizer, Schedule};
 
 use super::command::{COMMANDS, Takes};
+use super::context::{Context, context, tables_in};
 use super::output::Format;
 use super::settings::PRINT_SETTINGS;
 use crate::catalog::CATALOG;
@@ -42,193 +37,6 @@ const KEYWORDS: &[&str] = &[
     "SHOW VERSIONS IN MODEL", "STORED AS", "TABLE", "TARGET", "THEN", "TO", "TRAIN MODEL", "TRAIN OR REPLACE MODEL", "TRUE",
     "UNION ALL", "USING", "VALUES", "WHEN", "WHERE", "WITH",
 ];
-
-/// What may stand at the cursor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Context {
-    /// A command of the shell.
-    Command,
-    /// What a command takes.
-    Argument(Takes),
-    /// A path in quotes.
-    Path,
-    /// A name in OPTIONS of a training.
-    OptionName,
-    /// A value of that option, in quotes.
-    OptionValue(String),
-    /// A name after SET or SHOW.
-    Setting,
-    Table,
-    Model,
-    /// A column of this table or alias.
-    ColumnOf(String),
-    /// Keywords, functions, tables, and columns of the tables that the statement names.
-    Any,
-}
-
-/// The words of a statement: identifiers and keywords as typed, signs, and strings with their quote.
-fn words(text: &str) -> Vec<String> {
-    let mut tokens = Vec::new();
-    let _ = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
-    let tokens = tokens.iter().map(|token| &token.token);
-    let words = tokens.filter(|token| !matches!(token, Token::Whitespace(_)));
-    words.map(ToString::to_string).collect()
-}
-
-/// What may stand after `text`, and the word that is begun there.
-fn context(text: &str) -> (Context, String) {
-    let trimmed = text.trim_start();
-    if trimmed.starts_with('\\') || trimmed.starts_with('.') {
-        return command_context(trimmed);
-    }
-    if let Some(open) = open_quote(text) {
-        return quoted_context(&text[..open], &text[open + 1..]);
-    }
-    let is_word = |c: char| c.is_alphanumeric() || "_.@".contains(c);
-    let start = text.rfind(|c| !is_word(c)).map_or(0, |at| {
-        at + text[at..].chars().next().map_or(1, char::len_utf8)
-    });
-    let word = &text[start..];
-    let before = words(&text[..start]);
-    let is = |back: usize, word: &str| {
-        before
-            .len()
-            .checked_sub(back)
-            .and_then(|at| before.get(at))
-            .is_some_and(|found| found.eq_ignore_ascii_case(word))
-    };
-    let is_any = |back: usize, words: &[&str]| words.iter().any(|word| is(back, word));
-    let context = if is_in_options(&before) {
-        match is(1, "(") || is(1, ",") {
-            true => Context::OptionName,
-            false => Context::Any,
-        }
-    } else if is(1, "(") && is_any(2, RELATION_FUNCTIONS) {
-        Context::Model
-    } else if is(1, ",") && is(3, "(") && is_any(4, RELATION_FUNCTIONS) {
-        Context::Table
-    } else if is_any(1, &["SET", "RESET"]) || (is(1, "SHOW") && word.contains('.')) {
-        Context::Setting
-    } else if is(1, "MODEL") && !is_any(2, &["TRAIN", "CREATE", "REPLACE"]) {
-        Context::Model
-    } else if is_any(
-        1,
-        &["FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "VIEW", "COPY"],
-    ) {
-        Context::Table
-    } else if let Some((qualifier, _)) = word.rsplit_once('.') {
-        Context::ColumnOf(qualifier.to_owned())
-    } else {
-        Context::Any
-    };
-    (context, word.to_owned())
-}
-
-fn command_context(text: &str) -> (Context, String) {
-    let Some(end) = text.find(char::is_whitespace) else {
-        return (Context::Command, text.to_owned());
-    };
-    let name = &text[..end];
-    let command = COMMANDS
-        .iter()
-        .find(|command| command.names.contains(&name));
-    let argument = text[end..]
-        .rsplit(char::is_whitespace)
-        .next()
-        .unwrap_or_default();
-    let is_first = text[end..].split_whitespace().count() <= usize::from(!argument.is_empty());
-    let takes = match command.map(|command| command.takes) {
-        Some(Takes::PrintSetting) if !is_first => {
-            let is_format = text[end..].split_whitespace().next() == Some("format");
-            if is_format {
-                Takes::Format
-            } else {
-                Takes::Nothing
-            }
-        }
-        Some(takes) => takes,
-        None => Takes::Nothing,
-    };
-    (Context::Argument(takes), argument.to_owned())
-}
-
-/// Where a single quote is that nobody has closed.
-fn open_quote(text: &str) -> Option<usize> {
-    let mut open = None;
-    for (at, c) in text.char_indices().filter(|(_, c)| *c == '\'') {
-        open = match open {
-            None => Some(at),
-            Some(_) => None,
-        };
-        debug_assert_eq!(c, '\'');
-    }
-    open
-}
-
-fn quoted_context(before: &str, begun: &str) -> (Context, String) {
-    let before = words(before);
-    let name = match before.as_slice() {
-        [.., name, equals] if equals == "=" && is_in_options(&before) => name.to_lowercase(),
-        _ => return (Context::Path, begun.to_owned()),
-    };
-    (Context::OptionValue(name), begun.to_owned())
-}
-
-/// Whether the last open parenthesis is that of a training's OPTIONS.
-fn is_in_options(before: &[String]) -> bool {
-    let is_training = before.iter().any(|word| word.eq_ignore_ascii_case("MODEL"));
-    let mut depth = 0;
-    for (at, word) in before.iter().enumerate().rev() {
-        match word.as_str() {
-            ")" => depth += 1,
-            "(" if depth == 0 => {
-                let is_options = at > 0 && before[at - 1].eq_ignore_ascii_case("OPTIONS");
-                return is_options && is_training;
-            }
-            "(" => depth -= 1,
-            _ => {}
-        }
-    }
-    false
-}
-
-/// The tables that a statement names after FROM and JOIN, and what they are called there.
-fn tables_in(statement: &str) -> Vec<(String, String)> {
-    let words = words(statement);
-    let mut tables = Vec::new();
-    for (at, word) in words.iter().enumerate() {
-        if !["FROM", "JOIN", "INTO", "UPDATE"]
-            .iter()
-            .any(|k| word.eq_ignore_ascii_case(k))
-        {
-            continue;
-        }
-        let mut at = at + 1;
-        let Some(mut name) = words.get(at).filter(|name| is_name(name)).cloned() else {
-            continue;
-        };
-        while words.get(at + 1).is_some_and(|dot| dot == ".") {
-            at += 2;
-            name = format!("{name}.{}", words.get(at).map_or("", String::as_str));
-        }
-        let mut alias = words.get(at + 1);
-        if alias.is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
-            alias = words.get(at + 2);
-        }
-        let alias = alias.filter(|alias| is_name(alias) && !is_keyword(alias));
-        let short = name.rsplit('.').next().unwrap_or(&name).to_owned();
-        tables.push((alias.cloned().unwrap_or(short), name));
-    }
-    tables
-}
-
-fn is_name(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '"')
-}
-
-fn is_keyword(word: &str) -> bool {
-    matches!(Token::make_word(word, None), Token::Word(word) if word.keyword != Keyword::NoKeyword)
-}
 
 /// The names that a session knows.
 #[derive(Debug)]
@@ -541,66 +349,4 @@ fn paths(begun: &str) -> Vec<String> {
         (!name.starts_with('.')).then(|| format!("{prefix}{name}{end}"))
     });
     named.take(CANDIDATES_MAX).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(text: &str, expected: Context, word: &str) {
-        assert_eq!(context(text), (expected, word.to_owned()), "{text}");
-    }
-
-    #[test]
-    fn the_place_decides_what_is_offered() {
-        check("", Context::Any, "");
-        check("sel", Context::Any, "sel");
-        check("SELECT * FROM pe", Context::Table, "pe");
-        check("SELECT a FROM x JOIN ", Context::Table, "");
-        check("SELECT p.na", Context::ColumnOf("p".into()), "p.na");
-        check("SELECT * FROM predict(", Context::Model, "");
-        check("SELECT * FROM predict(m, t", Context::Table, "t");
-        check("DROP MODEL ch", Context::Model, "ch");
-        check("TRAIN MODEL ch", Context::Any, "ch");
-        check("SET vatic.ba", Context::Setting, "vatic.ba");
-        let train = "TRAIN MODEL m TARGET y OPTIONS (";
-        check(train, Context::OptionName, "");
-        check(
-            &format!("{train}epochs = 3, lea"),
-            Context::OptionName,
-            "lea",
-        );
-        check(
-            &format!("{train}model_type = 'dnn"),
-            Context::OptionValue("model_type".into()),
-            "dnn",
-        );
-        check(
-            &format!("{train}epochs = 3) AS SELECT * FROM "),
-            Context::Table,
-            "",
-        );
-        check("COPY t TO 'out/a", Context::Path, "out/a");
-        check("SELECT 'it''s' FROM ", Context::Table, "");
-    }
-
-    #[test]
-    fn commands_take_what_they_take() {
-        check("\\ti", Context::Command, "\\ti");
-        check(".mo", Context::Command, ".mo");
-        check("\\d pe", Context::Argument(Takes::Table), "pe");
-        check("\\pset fo", Context::Argument(Takes::PrintSetting), "fo");
-        check("\\pset format cs", Context::Argument(Takes::Format), "cs");
-        check("\\pset null ", Context::Argument(Takes::Nothing), "");
-        check("\\i exa", Context::Argument(Takes::Path), "exa");
-    }
-
-    #[test]
-    fn tables_are_found_with_their_aliases() {
-        let found =
-            tables_in("SELECT  FROM people p JOIN s.houses AS h ON true JOIN \"Big\" WHERE x");
-        let expected = [("p", "people"), ("h", "s.houses"), ("\"Big\"", "\"Big\"")];
-        let expected = expected.map(|(alias, name)| (alias.to_owned(), name.to_owned()));
-        assert_eq!(found, expected);
-    }
 }

@@ -7,7 +7,7 @@
 //! ```
 //! * `settings` how the shell shows things
 //! * `batch` where statements come from without a terminal, and exit codes
-//! * `input` where they come from in a terminal; `complete` what Tab offers, `highlight` colours
+//! * `input` where they come from in a terminal; `context` what may stand at the cursor, `complete` what Tab offers there, `highlight` colours
 //! * `shell` one session: scripts, statements, errors
 //! * `command` the list of commands
 //! * `signals` Ctrl-C, SIGTERM, SIGHUP
@@ -17,6 +17,7 @@
 mod batch;
 mod command;
 mod complete;
+mod context;
 mod highlight;
 mod input;
 mod output;

@@ -1,7 +1,7 @@
 //! Who a client is. Every call passes the gate here, which knows one exception: the handshake.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
+use super::sessions::lock;
 use super::status::failed;
 use super::users::{User, UsersFile, hash, new_token};
 use crate::error::SqlState;
@@ -265,10 +266,6 @@ impl Auth {
     pub(super) fn log_out(&self, identity: &Identity) {
         lock(&self.tokens).remove(&identity.key);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn denied() -> Status {

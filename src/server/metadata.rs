@@ -10,6 +10,7 @@ use arrow_flight::sql::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::logical_expr::TableType;
 use tonic::Status;
@@ -17,7 +18,7 @@ use tonic::Status;
 use super::output::wire_type;
 use super::sessions::Client;
 use super::{sql_info, status::status};
-use crate::catalog::CATALOG;
+use crate::catalog::{CATALOG, ML_SCHEMA};
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
 
@@ -132,7 +133,7 @@ async fn table(
     name: &str,
     with_columns: bool,
 ) -> Result<Option<(&'static str, Schema)>> {
-    let is_system = ["ml", "information_schema"].contains(&schema_name);
+    let is_system = [ML_SCHEMA, INFORMATION_SCHEMA].contains(&schema_name);
     let kind = match schema.table_type(name).await? {
         _ if is_system => SYSTEM_TABLE,
         Some(TableType::View) => VIEW,

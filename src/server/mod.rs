@@ -12,7 +12,9 @@
 //! * `sessions` what is kept for a client between calls
 //! * `service` one short method for each call of the protocol
 //! * `statements` statements from text to ticket; each runs once
-//! * `put` what clients upload: parameters, and rows of tables
+//! * `prepared` prepared statements and the values that are bound to them
+//! * `results` what waits to be fetched, and is
+//! * `put` what clients upload, and the rows of tables among it
 //! * `metadata`, `sql_info` catalogs, schemas, tables, types, and what the server can do
 //! * `actions` the calls that are no part of Flight's own: options of a session, cancelling
 //! * `output` one adapter for schemas and batches of every reply
@@ -27,8 +29,10 @@ mod auth;
 mod listener;
 mod metadata;
 mod output;
+mod prepared;
 mod put;
 mod remote;
+mod results;
 mod serve;
 mod service;
 mod sessions;

@@ -26,13 +26,16 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::auth::{Auth, Identity};
 use super::output::{encoded, one_batch, result_schema, schema_bytes};
-use super::put::{Upload, ingest_upload, parameter_schema, values, work};
+use super::prepared::{Prepared, parameter_schema, values, work};
+use super::put::{Upload, ingest_upload};
+use super::results::{Ticketed, fetch};
 use super::sessions::{Client, Sessions};
-use super::statements::{Prepared, Ticketed, Work, fetch, start, update};
+use super::statements::{Work, start, update};
 use super::status::failed;
 use super::{actions, metadata};
+use crate::describe::Description;
 use crate::error::SqlState;
-use crate::session::{Description, Effect};
+use crate::session::Effect;
 
 /// How long a statement waits for others to end.
 const QUEUE_TIME: Duration = Duration::from_secs(10);
@@ -158,7 +161,7 @@ impl Service {
         let (handle, ticketed) = match command(&descriptor.cmd)? {
             Command::CommandStatementQuery(query) => {
                 no_transaction(query.transaction_id.as_ref())?;
-                start(&self.0, client, Work::Texts(vec![query.query])).await?
+                start(&self.0, client, Work::Text(query.query)).await?
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let prepared = client.prepared(&query.prepared_statement_handle)?;
@@ -189,7 +192,7 @@ impl Service {
         Ok(match command(&upload.descriptor.cmd)? {
             Command::CommandStatementUpdate(command) => {
                 no_transaction(command.transaction_id.as_ref())?;
-                let work = Work::Texts(vec![command.query]);
+                let work = Work::Text(command.query);
                 updated(update(&self.0, client, work).await?).encode_to_vec()
             }
             Command::CommandPreparedStatementUpdate(command) => {

@@ -8,7 +8,8 @@ use tonic::Status;
 
 use super::auth::{Auth, Identity};
 use super::output::MESSAGE_BYTES_MAX;
-use super::statements::{Prepared, Seen, Ticketed};
+use super::prepared::Prepared;
+use super::results::{Seen, Ticketed};
 use super::status::{failed, status};
 use super::users::User;
 use crate::access::{Access, UserAccess};
@@ -39,7 +40,8 @@ pub(super) struct Client {
     message_bytes_max: Mutex<usize>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What a panic left behind is as good as before: nothing here is changed in several steps.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

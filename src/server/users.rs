@@ -20,7 +20,7 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use vatic_ml::artifact::sha256;
 
 use crate::error::{Result, SqlState, io_err, sql_err};
 
@@ -157,8 +157,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 /// SHA-256 of a token, in hexadecimal digits. A token has 256 random bits, so nothing slower is needed.
 pub(super) fn hash(token: &str) -> String {
-    let digest = Sha256::digest(token.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(token.as_bytes())
 }
 
 /// A new token of 256 random bits.

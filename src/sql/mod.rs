@@ -38,6 +38,6 @@ pub(crate) use rewrite::{
     relation_function, with_cause, with_inputs_only,
 };
 pub(crate) use statement::{
-    AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, TrainingQuery,
-    quoted,
+    AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
+    TrainingQuery, quoted,
 };

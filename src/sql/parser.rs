@@ -9,10 +9,11 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::script::{LineStarts, tokenize};
 use super::statement::{
-    AlterModel, DropModel, ModelStatement, OptionValue, Statement, TrainModel, TrainingQuery,
+    AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
+    TrainingQuery,
 };
-use crate::access::{Grant, Object, Privilege};
 use crate::error::{Position, Result, SqlError, SqlState, sql_err};
+use crate::grants::{Grant, Object, Privilege};
 use crate::model::{DEFAULT_SCHEMA, ModelName, ModelRef};
 
 /// Parses one statement; `None` if there is nothing but space and comments.
@@ -103,13 +104,13 @@ impl Parser<'_> {
             [first @ ("EXPORT" | "LOAD" | "UNLOAD"), "MODEL", ..] => {
                 Err(unsupported(&format!("{first} MODEL")))
             }
-            ["GRANT", ..] => Ok(Statement::Model(ModelStatement::Grant(self.grant("TO")?))),
-            ["REVOKE", ..] => Ok(Statement::Model(ModelStatement::Revoke(
+            ["GRANT", ..] => Ok(Statement::Grant(GrantStatement::Grant(self.grant("TO")?))),
+            ["REVOKE", ..] => Ok(Statement::Grant(GrantStatement::Revoke(
                 self.grant("FROM")?,
             ))),
             ["SHOW", "GRANTS", ..] => {
                 self.skip(2);
-                Ok(Statement::Model(ModelStatement::ShowGrants))
+                Ok(Statement::Grant(GrantStatement::Show))
             }
             ["PREPARE", _, "AS", "TRAIN", ..] | ["PREPARE", _, "AS", "CREATE", ..] => Err(sql_err(
                 SqlState::Unsupported,

@@ -4,8 +4,8 @@ use std::fmt;
 
 use datafusion::sql::parser::Statement as DFStatement;
 
-use crate::access::Grant;
 use crate::error::Position;
+use crate::grants::Grant;
 use crate::model::{ModelName, ModelRef};
 
 /// One statement.
@@ -19,9 +19,45 @@ pub(crate) enum Statement {
     ExplainTrain(Box<TrainModel>),
     /// About models that exist.
     Model(ModelStatement),
+    /// About who may use what.
+    Grant(GrantStatement),
 }
 
-/// A statement about models that exist, or about who may use what.
+/// A statement about who may use what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GrantStatement {
+    /// `GRANT … ON … TO role`
+    Grant(Grant),
+    /// `REVOKE … ON … FROM role`
+    Revoke(Grant),
+    /// `SHOW GRANTS`
+    Show,
+}
+
+impl GrantStatement {
+    /// Whether it is for what it changes, and not for its rows.
+    pub(crate) fn is_change(&self) -> bool {
+        match self {
+            Self::Grant(_) | Self::Revoke(_) => true,
+            Self::Show => false,
+        }
+    }
+}
+
+impl ModelStatement {
+    /// Whether it is for what it changes, and not for its rows.
+    pub(crate) fn is_change(&self) -> bool {
+        match self {
+            Self::Alter(..) | Self::Drop(_) => true,
+            Self::ShowModels { .. }
+            | Self::ShowVersions(_)
+            | Self::Describe(_)
+            | Self::ShowCreate(_) => false,
+        }
+    }
+}
+
+/// A statement about models that exist.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ModelStatement {
     /// `SHOW MODELS [LIKE pattern]`
@@ -36,12 +72,6 @@ pub(crate) enum ModelStatement {
     Alter(ModelName, AlterModel),
     /// `DROP MODEL m …`
     Drop(DropModel),
-    /// `GRANT … ON … TO role`
-    Grant(Grant),
-    /// `REVOKE … ON … FROM role`
-    Revoke(Grant),
-    /// `SHOW GRANTS`
-    ShowGrants,
 }
 
 /// What `ALTER MODEL` changes.

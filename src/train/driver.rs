@@ -29,10 +29,10 @@ use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
 use super::options::train_options;
 use super::progress::{ProgressEvent, ProgressListener};
 use super::route::{KEY_COLUMN, Route, RouteExec};
-use crate::access::{Object, Privilege};
 use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
+use crate::grants::{Object, Privilege};
 use crate::log::{sync_dir, write_synced};
 use crate::model::{
     MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, Publish, RunSummary, Selector, exists_err,

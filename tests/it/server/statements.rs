@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{
     ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any,
 };
-use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus};
+use arrow_flight::{
+    Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo,
+};
 use prost::Message;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use super::{Server, any, column, error, outcome, query, runtime, ticket};
 use crate::vatic;
@@ -221,6 +225,14 @@ fn more_statements_than_run_at_once_wait_or_are_refused() {
     });
 }
 
+async fn cancel(client: &mut FlightServiceClient<Channel>, info: FlightInfo) -> CancelStatus {
+    let request = CancelFlightInfoRequest::new(info);
+    let action = Action::new("CancelFlightInfo", request.encode_to_vec());
+    let mut results = client.do_action(action).await.unwrap().into_inner();
+    let body = results.message().await.unwrap().unwrap().body;
+    CancelFlightInfoResult::decode(body).unwrap().status()
+}
+
 #[test]
 fn a_dropped_result_stops_its_statement() {
     let server = Server::start(&[]);
@@ -259,18 +271,12 @@ fn a_statement_is_cancelled_by_another_call() {
         let mut stream = client.do_get(ticket(&info)).await.unwrap().into_inner();
         // The schema.
         stream.message().await.unwrap();
-        let request = CancelFlightInfoRequest::new(info.clone());
-        let cancel = Action::new("CancelFlightInfo", request.encode_to_vec());
-        let mut results = client.do_action(cancel.clone()).await.unwrap().into_inner();
-        let body = results.message().await.unwrap().unwrap().body;
-        let result = CancelFlightInfoResult::decode(body).unwrap();
-        assert_eq!(result.status(), CancelStatus::Cancelled);
+        let status = cancel(&mut client, info.clone()).await;
+        assert_eq!(status, CancelStatus::Cancelled);
         assert_eq!(stream.message().await.unwrap_err().code(), Code::Cancelled);
         assert!(server.is_idle_within(Duration::from_secs(2)).await);
-        let mut results = client.do_action(cancel).await.unwrap().into_inner();
-        let body = results.message().await.unwrap().unwrap().body;
-        let result = CancelFlightInfoResult::decode(body).unwrap();
-        assert_eq!(result.status(), CancelStatus::NotCancellable);
+        let status = cancel(&mut client, info).await;
+        assert_eq!(status, CancelStatus::NotCancellable);
     });
 }
 
@@ -331,9 +337,8 @@ fn a_training_that_is_polled_tells_how_far_it_is() {
         let long = train.replace("MODEL m", "MODEL n").replace("epochs = 600", "epochs = 100000");
         let poll = client.poll_flight_info(query(&long)).await.unwrap().into_inner();
         assert!(poll.flight_descriptor.is_some());
-        let request = CancelFlightInfoRequest::new(poll.info.unwrap());
-        let cancel = Action::new("CancelFlightInfo", request.encode_to_vec());
-        client.do_action(cancel).await.unwrap();
+        let status = cancel(&mut client, poll.info.unwrap()).await;
+        assert_eq!(status, CancelStatus::Cancelled);
         assert!(server.is_idle_within(Duration::from_secs(3)).await);
         let status = "SELECT status FROM ml.training_runs WHERE model_name = 'n'";
         assert_eq!(column(&remote, status).await, ["CANCELLED"]);

@@ -1,0 +1,289 @@
+//! What a statement would do, found out without doing it: whether it has rows, their columns, the types of its parameters.
+//!
+//! Most of that is in its plan. Where a plan needs values that are not there yet (which model, an option), it is found out
+//! from what can be planned without them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::Statement as DFStatement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use vatic_ml::labels::Labels;
+
+use crate::error::{Result, SqlState, sql_err};
+use crate::grants::{Object, Privilege};
+use crate::session::{Effect, Session, plan_effect};
+use crate::sql::script::{Piece, split};
+use crate::sql::{
+    Parameters, Statement, check_text, mentions_relation_function, parse, with_inputs_only,
+};
+use crate::train;
+
+/// A statement before it has values and is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Description {
+    pub(crate) effect: Effect,
+    /// Of the rows, as far as it is known before the values are.
+    pub(crate) schema: Arc<Schema>,
+    /// The types of the parameters; `None` where any would do.
+    pub(crate) parameters: Vec<Option<DataType>>,
+}
+
+impl Description {
+    fn change(parameters: Vec<Option<DataType>>) -> Self {
+        Self {
+            effect: Effect::Change,
+            schema: Arc::new(Schema::empty()),
+            parameters,
+        }
+    }
+}
+
+impl Session {
+    /// What a statement would do, which is not done.
+    pub(crate) async fn describe(&self, parameters: &Parameters) -> Result<Description> {
+        let text = parameters.numbered();
+        check_text(&text, self.limits())?;
+        let unknown = vec![None; parameters.names().len()];
+        // A script is run for what it changes.
+        let pieces = split(parameters.text());
+        if unknown.is_empty() && pieces.len() > 1 {
+            check_script(&pieces)?;
+            return Ok(Description::change(unknown));
+        }
+        let statement = match parse(parameters.text()) {
+            Ok(Some(statement)) => statement,
+            Ok(None) => return Ok(Description::change(unknown)),
+            // Parameters in OPTIONS have no values yet.
+            Err(error) => match parse(&parameters.numbered_without_options()) {
+                Ok(Some(training @ Statement::Train(_))) => training,
+                _ => return Err(error),
+            },
+        };
+        match statement {
+            Statement::DataFusion(statement) if is_change_without_plan(&statement) => {
+                Ok(Description::change(unknown))
+            }
+            Statement::DataFusion(_) => self.describe_plan(&text, parameters).await,
+            Statement::Train(_) => Ok(Description {
+                effect: Effect::Training,
+                schema: train::result_schema(),
+                parameters: self.training_types(parameters).await,
+            }),
+            Statement::Model(statement) if statement.is_change() => {
+                Ok(Description::change(unknown))
+            }
+            Statement::Grant(statement) if statement.is_change() => {
+                Ok(Description::change(unknown))
+            }
+            // These read only, and little.
+            Statement::Model(_) | Statement::Grant(_) | Statement::ExplainTrain(_) => {
+                Ok(Description {
+                    effect: Effect::Rows,
+                    schema: self.answer(parameters.text()).await?.rows.schema(),
+                    parameters: unknown,
+                })
+            }
+        }
+    }
+
+    async fn describe_plan(&self, text: &str, parameters: &Parameters) -> Result<Description> {
+        let count = parameters.names().len();
+        let plan = match self.plan_query(text).await {
+            Ok(plan) => plan,
+            // Which model it is, or which threshold, shows with the values only; so do its columns.
+            Err(_) if count > 0 && mentions_relation_function(text) => {
+                let field = Field::new("result", DataType::Utf8, true);
+                let (effect, types) = self
+                    .input_types(text)
+                    .await
+                    .unwrap_or((Effect::Rows, HashMap::new()));
+                let parameters = by_name(parameters, &types);
+                return Ok(match effect {
+                    Effect::Change => Description::change(parameters),
+                    effect => Description {
+                        effect,
+                        schema: Arc::new(Schema::new(vec![field])),
+                        parameters,
+                    },
+                });
+            }
+            // A function in FROM wants to know its arguments; NULL is one of any type.
+            Err(error) if count > 0 => {
+                let nulls = vec![ScalarValue::Null; count];
+                match self.plan_query(&parameters.bind(&nulls)?).await {
+                    Ok(plan) => plan,
+                    Err(_) => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        let parameters = by_name(parameters, &parameter_types(&plan)?);
+        Ok(match plan_effect(&plan) {
+            Effect::Change => Description::change(parameters),
+            effect => Description {
+                effect,
+                schema: Arc::clone(plan.schema().inner()),
+                parameters,
+            },
+        })
+    }
+
+    /// The types of parameters in the inputs of models that are parameters themselves.
+    async fn input_types(&self, text: &str) -> Result<(Effect, HashMap<String, DataType>)> {
+        let Some(Statement::DataFusion(mut statement)) = parse(text)? else {
+            return Ok((Effect::Rows, HashMap::new()));
+        };
+        let is_change = matches!(statement.as_ref(), DFStatement::Statement(inner)
+            if matches!(inner.as_ref(), SqlStatement::Insert(_) | SqlStatement::CreateTable(_)));
+        let effect = if is_change {
+            Effect::Change
+        } else {
+            Effect::Rows
+        };
+        with_inputs_only(&mut statement, &self.outputs_named_in(text));
+        let types = match self.plan(*statement).await {
+            Ok(plan) => parameter_types(&plan)?,
+            Err(_) => HashMap::new(),
+        };
+        Ok((effect, types))
+    }
+
+    /// The outputs of models that a text uses, each with an expression of its type: a column `predicted_x` is of the type
+    /// of the label x of some model, or a number.
+    fn outputs_named_in(&self, text: &str) -> Vec<(String, String)> {
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let mut names: Vec<&str> = words
+            .filter(|word| word.starts_with("predicted_"))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let (engine, access) = (self.engine(), self.access());
+        let registry = engine.registry();
+        let mut models = match names.is_empty() {
+            true => vec![],
+            false => registry.list().unwrap_or_default(),
+        };
+        // Of a model of others not even the type of its label is told.
+        models.retain(|(name, _)| {
+            let may = access.may(engine, Privilege::Execute, &Object::model(name));
+            may.unwrap_or(false)
+        });
+        let label_type = |label: &str| {
+            models.iter().find_map(|(name, state)| {
+                let entry = state.versions.last()?;
+                let manifest = registry.open(name, entry).ok()?.manifest;
+                let is_it = manifest.signature.target.name == label;
+                match &manifest.labels {
+                    _ if !is_it => None,
+                    Labels::Number { .. } => Some(DataType::Float64),
+                    Labels::Classes { .. } => Some(manifest.signature.target.data_type.clone()),
+                }
+            })
+        };
+        let output = |name: &&str| {
+            let known = label_type(name.trim_start_matches("predicted_"));
+            let known = known.unwrap_or(DataType::Float64);
+            ((*name).to_owned(), format!("arrow_cast(NULL, '{known}')"))
+        };
+        names.iter().map(output).collect()
+    }
+
+    /// The types of the parameters of a training: in its options, and in its query if that can be planned.
+    async fn training_types(&self, parameters: &Parameters) -> Vec<Option<DataType>> {
+        let statement = parse(&parameters.numbered_without_options());
+        let plan = match statement {
+            Ok(Some(Statement::Train(statement))) => {
+                self.plan_training_query(&statement.query).await.ok()
+            }
+            _ => None,
+        };
+        let types = plan
+            .and_then(|plan| parameter_types(&plan).ok())
+            .unwrap_or_default();
+        let names = parameters.names().iter().zip(parameters.option_keys());
+        names
+            .map(|(name, key)| match key {
+                Some(key) => train::option_type(&key),
+                None => types.get(name).cloned(),
+            })
+            .collect()
+    }
+}
+
+fn by_name(parameters: &Parameters, types: &HashMap<String, DataType>) -> Vec<Option<DataType>> {
+    let names = parameters.names().iter();
+    names.map(|name| types.get(name).cloned()).collect()
+}
+
+/// The types of parameters, as far as their places tell them. One that stands in places of different types has the first,
+/// and is cast in the others.
+fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
+    let mut types = HashMap::new();
+    let mut add = |expr: &Expr, known: Option<&DataType>| {
+        if let (Expr::Placeholder(placeholder), Some(known)) = (expr, known)
+            && *known != DataType::Null
+        {
+            types.entry(placeholder.id.clone()).or_insert(known.clone());
+        }
+    };
+    plan.apply_with_subqueries(|node| {
+        let counts = matches!(node, LogicalPlan::Limit(_)).then_some(DataType::Int64);
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                match expr {
+                    Expr::Placeholder(placeholder) => {
+                        let field = placeholder.field.as_ref();
+                        let known = field.map(|field| field.data_type());
+                        add(expr, known.or(counts.as_ref()));
+                    }
+                    Expr::Cast(cast) => add(&cast.expr, Some(cast.field.data_type())),
+                    Expr::TryCast(cast) => add(&cast.expr, Some(cast.field.data_type())),
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(types)
+}
+
+/// Refuses a script whose queries nobody would see the rows of.
+pub(crate) fn check_script(pieces: &[Piece<'_>]) -> Result<()> {
+    for piece in pieces {
+        let is_query = match parse(piece.text)? {
+            Some(Statement::DataFusion(statement)) => match statement.as_ref() {
+                DFStatement::Statement(inner) => matches!(inner.as_ref(), SqlStatement::Query(_)),
+                DFStatement::Explain(_) => true,
+                _ => false,
+            },
+            Some(Statement::Model(statement)) => !statement.is_change(),
+            Some(Statement::Grant(statement)) => !statement.is_change(),
+            Some(Statement::ExplainTrain(_)) => true,
+            Some(Statement::Train(_)) | None => false,
+        };
+        if is_query {
+            let message = "a script of several statements has no rows; send its queries one by one";
+            return Err(sql_err(SqlState::Syntax, message));
+        }
+    }
+    Ok(())
+}
+
+/// Statements whose planning would already do something.
+fn is_change_without_plan(statement: &DFStatement) -> bool {
+    match statement {
+        DFStatement::CreateExternalTable(_) => true,
+        DFStatement::Statement(inner) => matches!(
+            inner.as_ref(),
+            SqlStatement::CreateView(_)
+                | SqlStatement::Prepare { .. }
+                | SqlStatement::Deallocate { .. }
+        ),
+        _ => false,
+    }
+}
