@@ -1,9 +1,12 @@
 //! Runs every `.slt` file, every example and every SQL block of the documentation, each on an engine of its own.
 //!
-//! A file runs four times: as `embedded::…`, as `repartitioned::…` with seven partitions and small batches, as
-//! `cluster::…` on two executors of four slots each, and as `flight::…` on a server; its answers must be the same. `cargo slt FILTER -- --complete` writes the answers into files instead of comparing them.
+//! A file runs as each of [`Variant`], and its answers must be the same. `cargo slt FILTER -- --complete` writes the
+//! answers into files instead of comparing them. Beside a store (`tests/clients/run store cargo slt store::`) a file also
+//! runs with its data directory there.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod compatibility;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,13 +34,21 @@ fn main() {
     let (complete, arguments): (Vec<String>, Vec<String>) =
         std::env::args().partition(|word| word == "--complete");
     let arguments = Arguments::from_iter(arguments.into_iter().filter(|word| word != "--"));
+    let filter = arguments.filter.as_deref();
+    let is_compatibility = filter.is_some_and(|filter| filter.starts_with("datafusion"));
     let files = files_below(Path::new("sql-tests"), "slt");
+    if !complete.is_empty() && is_compatibility {
+        return compatibility::complete();
+    }
     if !complete.is_empty() {
         return complete_files(&files, arguments.filter.as_deref());
     }
     let mut trials = Vec::new();
     for file in &files {
-        for variant in Variant::ALL {
+        for variant in Variant::ALL
+            .into_iter()
+            .filter(|variant| variant.is_possible())
+        {
             let name = format!("{}::{}", variant.name(), file.display());
             let file = file.clone();
             trials.push(Trial::test(name, move || run_file(&file, variant)));
@@ -60,6 +71,10 @@ fn main() {
             run_script(&sql_blocks(&std::fs::read_to_string(&file)?))
         }));
     }
+    // They take minutes, so only who asks for them gets them.
+    if is_compatibility {
+        trials.extend(compatibility::trials());
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -79,20 +94,30 @@ fn files_below(directory: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Variant {
+    /// In one process.
     Embedded,
+    /// With seven partitions and small batches.
     Repartitioned,
+    /// On two executors of four slots each.
     Cluster,
+    /// As a client of a server.
     Flight,
+    /// As a client of a server with two executors.
+    FlightCluster,
+    /// With tables and models in a store.
+    Store,
 }
 
 impl Variant {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::Embedded,
         Self::Repartitioned,
         Self::Cluster,
         Self::Flight,
+        Self::FlightCluster,
+        Self::Store,
     ];
 
     fn name(self) -> &'static str {
@@ -101,14 +126,33 @@ impl Variant {
             Self::Repartitioned => "repartitioned",
             Self::Cluster => "cluster",
             Self::Flight => "flight",
+            Self::FlightCluster => "flight_cluster",
+            Self::Store => "store",
         }
+    }
+
+    /// Whether this machine has what it needs.
+    fn is_possible(self) -> bool {
+        self != Self::Store || store().is_some()
+    }
+
+    fn is_cluster(self) -> bool {
+        matches!(self, Self::Cluster | Self::FlightCluster)
+    }
+
+    fn is_flight(self) -> bool {
+        matches!(self, Self::Flight | Self::FlightCluster)
+    }
+
+    /// What files may ask for: `skipif flight`.
+    fn labels(self) -> Vec<&'static str> {
+        let kinds = [(self.is_cluster(), "cluster"), (self.is_flight(), "flight")];
+        let kinds = kinds.iter().filter(|(is, _)| *is).map(|(_, kind)| *kind);
+        kinds.chain([self.name()]).collect()
     }
 
     fn settings(self) -> &'static [&'static str] {
         match self {
-            Self::Embedded | Self::Cluster | Self::Flight => {
-                &["SET datafusion.execution.target_partitions = 2"]
-            }
             Self::Repartitioned => &[
                 "SET datafusion.execution.target_partitions = 7",
                 "SET datafusion.execution.batch_size = 16",
@@ -116,8 +160,14 @@ impl Variant {
                 "SET vatic.batch_size = 5",
                 "SET vatic.workers = 3",
             ],
+            _ => &["SET datafusion.execution.target_partitions = 2"],
         }
     }
+}
+
+/// Where a store is, if this runs beside one.
+fn store() -> Option<String> {
+    std::env::var("VATIC_TEST_STORE").ok()
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -130,7 +180,9 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn run_file(file: &Path, variant: Variant) -> Result<(), Failed> {
     let mut runner = Runner::new(move || async move { Database::open(variant).await });
-    runner.add_label(variant.name());
+    for label in variant.labels() {
+        runner.add_label(label);
+    }
     runtime()?
         .block_on(runner.run_file_async(file))
         .map_err(|error| error.display(false).to_string().into())
@@ -164,12 +216,18 @@ enum Client {
 
 impl Database {
     async fn open(variant: Variant) -> Result<Self, Shown> {
-        let builder = match variant {
-            Variant::Cluster => Engine::builder().cluster("127.0.0.1:0"),
-            Variant::Embedded | Variant::Repartitioned => Engine::builder(),
+        let mut builder = Engine::builder();
+        if variant.is_cluster() {
+            builder = builder.cluster("127.0.0.1:0");
+        }
+        if variant.is_flight() {
             // Only what is below them is open to clients; tests read and write nowhere else.
-            Variant::Flight => Engine::builder().roots(roots()),
-        };
+            builder = builder.roots(roots());
+        }
+        if variant == Variant::Store {
+            let (store, name) = (store().unwrap_or_default(), uuid::Uuid::new_v4());
+            builder = builder.data_dir(format!("{store}/{name}"));
+        }
         let engine = builder.build().map_err(shown)?;
         let mut executors = Vec::new();
         if let Some(address) = engine.cluster_address() {
@@ -186,11 +244,9 @@ impl Database {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        let (session, server) = match variant {
-            Variant::Flight => serve(&engine).await?,
-            Variant::Embedded | Variant::Repartitioned | Variant::Cluster => {
-                (Client::Local(engine.session().map_err(shown)?), None)
-            }
+        let (session, server) = match variant.is_flight() {
+            true => serve(&engine).await?,
+            false => (Client::Local(engine.session().map_err(shown)?), None),
         };
         for setting in variant.settings() {
             collect(&session, setting).await?;

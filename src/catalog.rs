@@ -88,7 +88,7 @@ impl Catalog {
     }
 
     pub(crate) fn log(&self, schema: &str, name: &str) -> Log {
-        Log::new(self.data.tables(schema).join(encoded(name)))
+        Log::new(self.data.tables(schema).join(&encoded(name)))
     }
 
     /// The last state of a table, unless it was dropped.
@@ -230,6 +230,7 @@ impl Catalog {
             // That a query gives no NULLs is no promise about rows that are added later.
             query => nullable(query.schema().inner()),
         };
+        check_names(&schema)?;
         let empty = TableState::Managed {
             schema: schema.as_ref().clone(),
             files: vec![],
@@ -459,6 +460,23 @@ impl Catalog {
 
     fn lock_opened(&self) -> MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses columns that nobody could tell apart.
+pub(crate) fn check_names(schema: &Schema) -> Result<()> {
+    let mut names = HashSet::new();
+    match schema
+        .fields()
+        .iter()
+        .find(|field| !names.insert(field.name()))
+    {
+        None => Ok(()),
+        Some(twice) => {
+            let name = twice.name();
+            let message = format!("column \"{name}\" comes twice; give one another name with AS");
+            Err(sql_err(SqlState::DuplicateName, message))
+        }
     }
 }
 

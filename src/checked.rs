@@ -51,7 +51,9 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             let types = (type_of(&left, schema), type_of(&right, schema));
             let are_integers =
                 matches!(&types, (Some(left), Some(right)) if left == right && left.is_integer());
-            match checked::function(op).filter(|_| are_integers) {
+            // NULL cannot overflow, and what folds constants knows it as an operand of operators only.
+            let may_overflow = are_integers && !is_null(&left) && !is_null(&right);
+            match checked::function(op).filter(|_| may_overflow) {
                 Some(function) => call(function, *left, *right),
                 None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
             }
@@ -66,6 +68,14 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             }
         }
         expr => Transformed::no(expr),
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => is_null(&cast.expr),
+        _ => false,
     }
 }
 

@@ -30,7 +30,7 @@ use crate::grants;
 use crate::model::{DEFAULT_SCHEMA, commands};
 use crate::planning::planned;
 use crate::secrets::check_copied_secrets;
-use crate::settings::check_settings;
+use crate::settings::{check_dialect, check_settings};
 use crate::sql::{
     Limits, Statement, TrainingQuery, check_plan, check_statement, check_text, parse,
 };
@@ -258,6 +258,7 @@ impl Session {
 
     /// Refuses what the session may not do.
     fn check_access(&self, plan: &LogicalPlan) -> Result<()> {
+        check_dialect(plan)?;
         if self.limits.has_locked_settings {
             check_settings(plan, &self.context.state())?;
         }

@@ -13,11 +13,25 @@ const OPEN: &[(&str, Option<u64>)] = &[
     ("datafusion.explain.", None),
     ("datafusion.format.", None),
     ("datafusion.optimizer.", Some(1 << 40)),
-    ("datafusion.sql_parser.dialect", None),
     ("datafusion.sql_parser.enable_ident_normalization", None),
     ("datafusion.sql_parser.parse_float_as_decimal", None),
     ("vatic.", Some(1 << 40)),
 ];
+
+/// Refuses another dialect, which would not be heeded: statements are told apart before they have a session.
+pub(crate) fn check_dialect(plan: &LogicalPlan) -> Result<()> {
+    let LogicalPlan::Statement(Statement::SetVariable(set)) = plan else {
+        return Ok(());
+    };
+    let is_dialect = set
+        .variable
+        .eq_ignore_ascii_case("datafusion.sql_parser.dialect");
+    if is_dialect && !set.value.trim_matches('\'').eq_ignore_ascii_case("generic") {
+        let message = format!("the dialect is always generic, not {}", set.value);
+        return Err(sql_err(SqlState::Unsupported, message));
+    }
+    Ok(())
+}
 
 /// Refuses SET and RESET of what a server keeps.
 pub(crate) fn check_settings(plan: &LogicalPlan, state: &SessionState) -> Result<()> {

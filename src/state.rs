@@ -7,6 +7,8 @@ use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -20,6 +22,7 @@ use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
+use crate::float_statistics::FloatStatistics;
 use crate::model::DEFAULT_SCHEMA;
 use crate::predict::PruneOutputs;
 use crate::train::Meetings;
@@ -49,6 +52,7 @@ pub(crate) fn session_state(engine: &Engine, access: &Access) -> Result<SessionS
         .with_catalog_list(Arc::clone(&catalogs))
         .with_analyzer_rule(Arc::new(CheckedArithmetic))
         .with_optimizer_rule(Arc::new(PruneOutputs))
+        .with_physical_optimizer_rules(physical_rules())
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();
     vatic_udfs::register(&mut state)?;
@@ -58,6 +62,13 @@ pub(crate) fn session_state(engine: &Engine, access: &Access) -> Result<SessionS
     let catalog = Arc::new(VaticCatalog::new(engine.clone(), access.clone()));
     catalogs.register_catalog(CATALOG.into(), catalog);
     Ok(state)
+}
+
+/// DataFusion's rules after ours.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::default().rules;
+    rules.insert(0, Arc::new(FloatStatistics));
+    rules
 }
 
 /// A state that knows every function, for those who only run plans.

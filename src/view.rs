@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::FutureExt;
 
 use crate::access::Access;
-use crate::catalog::{Creation, TableState, unused_name};
+use crate::catalog::{Creation, TableState, check_names, unused_name};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
@@ -39,6 +39,7 @@ pub(crate) async fn create_view(session: &Session, statement: DFStatement) -> Re
             "temporary views are not supported",
         ));
     }
+    check_names(view.input.schema().as_arrow())?;
     let at = catalog.resolve(session, view.name)?;
     if view.or_replace {
         // Planned once more as the view it will be, to find a view that contains itself.

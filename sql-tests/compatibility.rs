@@ -1,0 +1,353 @@
+//! DataFusion's own `.slt` files: each statement on plain DataFusion, on vatic in one process, and as a client of a server.
+//!
+//! Rows and types of columns must be the same, and so must failing; plans, texts of errors and the order of rows are not
+//! compared; statements over files that DataFusion's package does not carry, and those that choose a dialect, are left out. What vatic answers otherwise is
+//! listed in `datafusion.txt`, each line with its reason. A difference that is not listed fails, and so does a line that is
+//! no difference any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use datafusion_sqllogictest::{DFColumnType, DataFusion, TestContext};
+use indicatif::ProgressBar;
+use libtest_mimic::{Failed, Trial};
+use sqllogictest::{AsyncDB, DBOutput, Record};
+use tempfile::TempDir;
+
+use crate::{Database, Variant, runtime};
+
+/// Whole files that are left out (`file: reason`), and differences: `file:line engine, engine: reason`.
+const LIST: &str = "sql-tests/datafusion.txt";
+/// Statements write below it, and each engine has its own.
+const SCRATCH: &str = "test_files/scratch";
+const ENGINES: [(&str, Variant); 2] =
+    [("embedded", Variant::Embedded), ("flight", Variant::Flight)];
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why, by the error that vatic gives or by the statement; the first that fits.
+const REASONS: &[(&str, &str)] = &[
+    (
+        "cannot be changed by clients of a server",
+        "a server keeps this setting",
+    ),
+    ("may be up to", "a server keeps this setting"),
+    (
+        "the dialect is always generic",
+        "the dialect is always generic",
+    ),
+    (
+        "constraints and defaults of columns",
+        "constraints and defaults of columns are not supported",
+    ),
+    ("write an Arrow interval type", "Parquet has no intervals"),
+    (
+        "NYI: Datatype Dictionary",
+        "Parquet has no dictionaries of dictionaries",
+    ),
+    (
+        "unbounded and temporary external",
+        "unbounded external tables are not supported",
+    ),
+    (
+        "No such file or directory",
+        "a table over nothing is an error",
+    ),
+    (
+        "DropFunction",
+        "CREATE FUNCTION and DROP FUNCTION are not supported",
+    ),
+    ("DELETE not supported", "DELETE is not supported"),
+    (
+        "is not open to SQL",
+        "a server opens files below its roots only",
+    ),
+    (
+        "does not exist",
+        "the table of a statement before was not made",
+    ),
+    (
+        "beyond the type of its numbers",
+        "integers that overflow are an error",
+    ),
+    (
+        "mixed partition values on disk",
+        "a folder is looked at when its table is opened, not when that is made",
+    ),
+    (
+        "<= DESCRIBE",
+        "columns may be NULL unless they are declared otherwise",
+    ),
+    (
+        "<= describe",
+        "columns may be NULL unless they are declared otherwise",
+    ),
+    ("<= show create table", "the catalog is called vatic"),
+    (
+        "<= select abs(-1)",
+        "CREATE FUNCTION and DROP FUNCTION are not supported",
+    ),
+    (
+        "from infer_disabled",
+        "how an external table is opened does not depend on a session's settings",
+    ),
+    (
+        "BoundedWindowAggExec",
+        "a fault that is open: DataFusion's check of plans refuses it over Parquet tables",
+    ),
+    (
+        "COPY on a server replaces no file",
+        "COPY on a server replaces no file",
+    ),
+    ("cache_metadata", "COPY on a server replaces no file"),
+    ("from t where k =", "COPY on a server replaces no file"),
+    (
+        "from t where (v between",
+        "COPY on a server replaces no file",
+    ),
+    (
+        "arrow_cast('1 year 5 months'",
+        "the wire has one type of intervals",
+    ),
+    ("Interval(", "the wire has one type of intervals"),
+    ("Dictionary(", "the wire has plain arrays only"),
+    ("x_dict", "the wire has plain arrays only"),
+    ("ree_", "the wire has plain arrays only"),
+    ("sensor_", "the wire has plain arrays only"),
+    (
+        "Rows(",
+        "a server kept a setting that a statement before was to change",
+    ),
+    (
+        "Done",
+        "a server kept a setting that a statement before was to change",
+    ),
+];
+
+/// A trial for each of DataFusion's files.
+pub(crate) fn trials() -> Vec<Trial> {
+    let Some(root) = corpus() else {
+        return Vec::new();
+    };
+    let files = names(&root).into_iter().map(|name| {
+        let root = root.clone();
+        Trial::test(format!("datafusion::{name}"), move || {
+            let list = std::fs::read_to_string(LIST)?;
+            compare_with(
+                &list,
+                &name,
+                runtime()?.block_on(differences(&root, &name))?,
+            )
+        })
+    });
+    files.collect()
+}
+
+/// Lists what differs now.
+pub(crate) fn complete() {
+    let root = corpus().unwrap();
+    let list = std::fs::read_to_string(LIST).unwrap_or_default();
+    let kept = list
+        .lines()
+        .filter(|line| place(line).is_none_or(|(_, line)| line.is_none()));
+    let names: Vec<String> = names(&root)
+        .into_iter()
+        .filter(|name| !left_out(&list, name))
+        .collect();
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let work = || {
+        let runtime = runtime().unwrap();
+        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let differences = runtime.block_on(differences(&root, name)).unwrap();
+            found.lock().unwrap().insert(name, differences);
+        }
+    };
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..cores {
+            scope.spawn(work);
+        }
+    });
+    let mut all: Vec<String> = kept.map(str::to_owned).collect();
+    for (name, differences) in found.into_inner().unwrap() {
+        all.extend(differences.into_iter().map(|(line, found)| {
+            let engines: Vec<&str> = found.keys().copied().collect();
+            let why = found.values().next().map_or("", String::as_str);
+            format!("{name}:{line} {}: {}", engines.join(", "), reason(why))
+        }));
+    }
+    std::fs::write(LIST, all.join("\n") + "\n").unwrap();
+}
+
+/// The folder of DataFusion's files among the sources that cargo fetched, of the version in Cargo.lock.
+fn corpus() -> Option<PathBuf> {
+    let lock = std::fs::read_to_string("Cargo.lock").ok()?;
+    let (_, rest) = lock.split_once("name = \"datafusion-sqllogictest\"\nversion = \"")?;
+    let package = format!("datafusion-sqllogictest-{}", rest.split_once('"')?.0);
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let sources = home.or_else(|| Some(dirs::home_dir()?.join(".cargo")))?;
+    let registries = std::fs::read_dir(sources.join("registry/src")).ok()?;
+    let mut folders = registries
+        .flatten()
+        .map(|registry| registry.path().join(&package).join("test_files"));
+    folders.find(|folder| folder.is_dir())
+}
+
+fn names(root: &Path) -> Vec<String> {
+    let files = crate::files_below(root, "slt").into_iter();
+    let names = files.filter_map(|file| Some(file.strip_prefix(root).ok()?.to_str()?.to_owned()));
+    names.collect()
+}
+
+/// The file and the line that a line of the list is about.
+fn place(line: &str) -> Option<(&str, Option<&str>)> {
+    let (file, rest) = line.split_once(".slt:")?;
+    let number = rest.split_once(' ')?.0;
+    Some((file, Some(number).filter(|number| !number.is_empty())))
+}
+
+fn left_out(list: &str, name: &str) -> bool {
+    let mut whole = list.lines().filter_map(|line| match place(line)? {
+        (file, None) => Some(file),
+        _ => None,
+    });
+    let name = name.trim_end_matches(".slt");
+    whole.any(|file| {
+        file == name
+            || file
+                .strip_suffix('*')
+                .is_some_and(|folder| name.starts_with(folder))
+    })
+}
+
+fn reason(answer: &str) -> String {
+    let known = REASONS.iter().find(|(part, _)| answer.contains(part));
+    known.map_or_else(|| format!("? {answer}"), |(_, reason)| (*reason).to_owned())
+}
+
+type Differences = BTreeMap<u32, BTreeMap<&'static str, String>>;
+
+fn compare_with(list: &str, name: &str, found: Differences) -> Result<(), Failed> {
+    if left_out(list, name) {
+        return Ok(());
+    }
+    let listed: BTreeSet<String> = list
+        .lines()
+        .filter(|line| {
+            place(line).is_some_and(|(file, line)| line.is_some() && format!("{file}.slt") == name)
+        })
+        .filter_map(|line| Some(line.split_once(": ")?.0.to_owned()))
+        .collect();
+    let differs: BTreeMap<String, String> = found
+        .into_iter()
+        .map(|(line, found)| {
+            let engines: Vec<&str> = found.keys().copied().collect();
+            let why = found.into_values().next().unwrap_or_default();
+            (format!("{name}:{line} {}", engines.join(", ")), why)
+        })
+        .collect();
+    let new = differs.iter().filter(|(place, _)| !listed.contains(*place));
+    let new = new.map(|(place, why)| format!("not in {LIST}: {place}: {why}"));
+    let gone = listed.iter().filter(|place| !differs.contains_key(*place));
+    let gone = gone.map(|place| format!("no difference any more: {place}"));
+    let wrong: Vec<String> = new.chain(gone).collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(wrong.join("\n").into()),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Rows(Vec<DFColumnType>, Vec<String>),
+    Done,
+    Error(String),
+}
+
+/// What is answered otherwise: line, engine, and what it answers.
+async fn differences(root: &Path, name: &str) -> Result<Differences, Failed> {
+    let records = sqllogictest::parse_file::<DFColumnType>(root.join(name));
+    let records = records.map_err(|error| error.to_string())?;
+    let Some(context) = TestContext::try_new_for_test_file(Path::new(name)).await else {
+        return Ok(Differences::new());
+    };
+    let context = context.session_ctx().clone();
+    let mut plain = DataFusion::new(context, name.into(), ProgressBar::hidden());
+    let plain_scratch = tempfile::tempdir()?;
+    let mut engines = Vec::new();
+    for (label, variant) in ENGINES {
+        let mut engine = Database::open(variant).await?;
+        let partitions = "SET datafusion.execution.target_partitions = 4";
+        engine.run(partitions).await?;
+        engines.push((label, engine, tempfile::tempdir()?));
+    }
+    let mut found = Differences::new();
+    for record in records {
+        let (place, sql) = match record {
+            Record::Statement { loc, sql, .. } | Record::Query { loc, sql, .. } => (loc, sql),
+            Record::Halt { .. } => break,
+            _ => continue,
+        };
+        if is_plan(&sql) || sets_dialect(&sql) || lacks_files(&sql) {
+            continue;
+        }
+        let expected = answer(&mut plain, &sql, &plain_scratch).await;
+        for (label, engine, scratch) in &mut engines {
+            let got = answer(engine, &sql, scratch).await;
+            let is_same = match (&expected, &got) {
+                (Answer::Error(_), Answer::Error(_)) => true,
+                (expected, got) => expected == got,
+            };
+            if !is_same {
+                let line = found.entry(place.line()).or_default();
+                line.insert(label, format!("{got:.200?} <= {}", sql.replace('\n', " ")));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_plan(sql: &str) -> bool {
+    let word = sql.trim_start().get(..7);
+    word.is_some_and(|word| word.eq_ignore_ascii_case("explain"))
+}
+
+/// There is one dialect.
+fn sets_dialect(sql: &str) -> bool {
+    sql.to_lowercase().contains("datafusion.sql_parser.dialect")
+}
+
+/// Whether a statement is over files that are not there.
+fn lacks_files(sql: &str) -> bool {
+    let lower = sql.to_lowercase();
+    let Some(at) = lower.find("location") else {
+        return lower.contains("'../");
+    };
+    let path = sql[at..].split('\'').nth(1).unwrap_or_default();
+    !path.starts_with(SCRATCH) && !Path::new(path).exists()
+}
+
+async fn answer<D>(database: &mut D, sql: &str, scratch: &TempDir) -> Answer
+where
+    D: AsyncDB<ColumnType = DFColumnType>,
+{
+    let folder = scratch.path().display().to_string();
+    let sql = sql.replace(SCRATCH, &folder);
+    let anonymous = |row: Vec<String>| {
+        row.join(" ")
+            .replace(folder.trim_start_matches('/'), SCRATCH)
+    };
+    match tokio::time::timeout(PATIENCE, database.run(&sql)).await {
+        Err(_) => Answer::Error("out of time".into()),
+        Ok(Err(error)) => Answer::Error(error.to_string()),
+        Ok(Ok(DBOutput::StatementComplete(_))) => Answer::Done,
+        Ok(Ok(DBOutput::Rows { types, rows })) => {
+            let mut rows: Vec<String> = rows.into_iter().map(anonymous).collect();
+            rows.sort();
+            Answer::Rows(types, rows)
+        }
+        Ok(Ok(_)) => Answer::Error("an answer of another kind".into()),
+    }
+}
