@@ -55,6 +55,8 @@ const STATUSES: usize = 64;
 const NO_DIRECTORY: &str = "/nonexistent";
 /// How often a job, or a training that waits, is looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
+/// And whether it has begun.
+const SUBMISSION: Duration = Duration::from_millis(20);
 /// A partition up to this size is read as a whole before a row of it leaves, so that it can be computed again when its
 /// executor is lost meanwhile.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
@@ -157,6 +159,11 @@ impl Cluster {
         let done = loop {
             let status: Option<JobStatus> = tokio::select! {
                 status = statuses.recv() => status,
+                () = tokio::time::sleep(SUBMISSION), if !is_running => {
+                    // The scheduler says that a job runs only when the first of its tasks is done.
+                    is_running = self.is_running(&id);
+                    continue;
+                }
                 _ = looks.tick(), if is_running => {
                     if let Some(listener) = &listener
                         && let Some(event) = self.progress(&id).await

@@ -297,6 +297,11 @@ fn job_err(text: &str) -> DataFusionError {
         None if text.contains("Cancelled") => {
             sql_err(SqlState::Cancelled, "the statement was cancelled")
         }
+        None if text.contains("all executors were lost") => {
+            let message =
+                "the cluster lost every executor, and none joined since; start some, and try again";
+            sql_err(SqlState::NoResources, message)
+        }
         None => {
             let message = format!("the cluster failed: {text}");
             sql_err(SqlState::Internal, message)

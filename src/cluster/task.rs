@@ -30,6 +30,7 @@ use super::{is_lost_input, task_report, wire_err};
 use crate::error::{Result, SqlState, sql_err};
 use crate::fault;
 use crate::train::TrainExec;
+use crate::yielding::with_yields;
 
 #[derive(Default)]
 pub(super) struct TaskEngine {
@@ -55,7 +56,7 @@ impl ExecutionEngine for TaskEngine {
             }
             None => Ok(Transformed::no(exec)),
         };
-        let plan = plan.transform_up(with_ranks)?.data;
+        let plan = with_yields(plan.transform_up(with_ranks)?.data)?;
         let has_union = plan.exists(|exec| Ok(exec.name() == "UnionExec"))?;
         // The root writes what its input gives.
         let inputs = plan.children().into_iter().map(|input| {

@@ -74,6 +74,12 @@ impl Cluster {
         jobs
     }
 
+    /// Whether a job has begun, and is not over.
+    pub(super) fn is_running(&self, id: &JobId) -> bool {
+        let jobs = self.scheduler.state.task_manager.get_running_job_cache();
+        jobs.contains_key(id)
+    }
+
     /// How far a job is, if it runs.
     pub(super) async fn progress(&self, id: &JobId) -> Option<ProgressEvent> {
         let jobs = self.scheduler.state.task_manager.get_running_job_cache();
