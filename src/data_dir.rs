@@ -8,16 +8,18 @@
 //! runs/<uuid>.json                         one training
 //! ```
 
-use std::fs;
+use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::log::{create_dir_synced, names_in, sync_dir, write_synced};
+use crate::log::names_in;
 use crate::model::{DEFAULT_SCHEMA, check_identifier};
 use crate::sql::with_cause;
+use crate::storage::Place;
 
 const FORMAT: u32 = 1;
 /// Files that nothing names are kept this long: a statement that still reads or writes them may be running.
@@ -31,36 +33,29 @@ struct Format {
 /// An open data directory.
 #[derive(Debug)]
 pub(crate) struct DataDir {
-    root: PathBuf,
+    root: Place,
     /// Held to delete the directory at the end, if it is for this process only.
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl DataDir {
-    /// Opens a directory, and creates it if it is not there.
+    /// Opens a directory, and creates it if it is not there: a path, or `s3://bucket/prefix`.
     pub(crate) fn open(root: &Path) -> Result<Self> {
-        let failed =
-            |error: std::io::Error| io_err(format!("data directory {}", root.display()), &error);
-        if root.exists() && !root.is_dir() {
-            let message = format!(
-                "data directory {}: it is a file; choose another --data-dir",
-                root.display()
-            );
-            return Err(sql_err(SqlState::Io, message));
-        }
-        create_dir_synced(root).map_err(failed)?;
-        let root = root.canonicalize().map_err(failed)?;
-        let path = root.join("format.json");
-        match fs::read(&path) {
+        let root = match Place::parse(root)? {
+            Place::Local(path) => Place::Local(local_root(path)?),
+            remote => remote,
+        };
+        let failed = |error: std::io::Error| io_err(format!("data directory {root}"), &error);
+        let format = root.join("format.json");
+        match format.read() {
             Ok(content) => check_format(&content, &root)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 let content = serde_json::json!(Format {
                     format_version: FORMAT
-                })
-                .to_string();
-                match write_synced(&path, content.as_bytes()).and_then(|()| sync_dir(&root)) {
+                });
+                match format.create(content.to_string().as_bytes()) {
                     // Another process was first.
-                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                     result => result.map_err(failed)?,
                 }
             }
@@ -86,44 +81,44 @@ impl DataDir {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Place {
         &self.root
     }
 
-    pub(crate) fn blobs(&self) -> PathBuf {
+    pub(crate) fn blobs(&self) -> Place {
         self.root.join("blobs")
     }
 
-    pub(crate) fn runs(&self) -> PathBuf {
+    pub(crate) fn runs(&self) -> Place {
         self.root.join("runs")
     }
 
     /// Where the checkpoint of a training is, beside its record.
-    pub(crate) fn checkpoint(&self, run_id: &str) -> Result<PathBuf> {
+    pub(crate) fn checkpoint(&self, run_id: &str) -> Result<Place> {
         let runs = self.runs();
-        create_dir_synced(&runs).map_err(|error| io_err(runs.display(), &error))?;
-        Ok(runs.join(format!("{run_id}.checkpoint")))
+        create_directory(&runs)?;
+        Ok(runs.join(&format!("{run_id}.checkpoint")))
     }
 
-    pub(crate) fn models(&self, schema: &str) -> PathBuf {
+    pub(crate) fn models(&self, schema: &str) -> Place {
         self.root.join("catalog").join(schema).join("models")
     }
 
-    pub(crate) fn tables(&self, schema: &str) -> PathBuf {
+    pub(crate) fn tables(&self, schema: &str) -> Place {
         self.root.join("catalog").join(schema).join("tables")
     }
 
     /// What was granted.
-    pub(crate) fn grants(&self) -> PathBuf {
+    pub(crate) fn grants(&self) -> Place {
         self.root.join("grants")
     }
 
     /// A new directory for files, and its name.
-    pub(crate) fn create_blob(&self) -> Result<(String, PathBuf)> {
+    pub(crate) fn create_blob(&self) -> Result<(String, Place)> {
         let name = uuid::Uuid::new_v4().to_string();
-        let path = self.blobs().join(&name);
-        create_dir_synced(&path).map_err(|error| io_err(path.display(), &error))?;
-        Ok((name, path))
+        let place = self.blobs().join(&name);
+        create_directory(&place)?;
+        Ok((name, place))
     }
 
     /// Every schema.
@@ -153,36 +148,41 @@ impl DataDir {
 
     pub(crate) fn create_schema(&self, schema: &str) -> Result<()> {
         check_identifier("schema", schema)?;
-        let path = self.tables(schema);
-        create_dir_synced(&path).map_err(|error| io_err(path.display(), &error))
+        create_directory(&self.tables(schema))
     }
 
     pub(crate) fn drop_schema(&self, schema: &str) -> Result<()> {
-        let path = self.root.join("catalog").join(schema);
-        fs::remove_dir_all(&path).map_err(|error| io_err(path.display(), &error))
+        let place = self.root.join("catalog").join(schema);
+        let removed = place.remove_directory();
+        removed.map_err(|error| io_err(&place, &error))
     }
 
     /// Removes files that nothing has named for a day, such as those of a training that was killed, or of a version
     /// that was dropped. The day begins when they are first found unnamed: a statement may have pinned them until then.
-    pub(crate) fn remove_orphans(&self, used: &std::collections::HashSet<String>) -> Result<usize> {
-        let names = names_in(&self.blobs())?;
+    pub(crate) fn remove_orphans(&self, used: &HashSet<String>) -> Result<usize> {
+        let names: HashSet<String> = names_in(&self.blobs())?.into_iter().collect();
         let mut removed = 0;
         for name in names.iter().filter(|name| !name.ends_with(MARK)) {
-            let mark = self.blobs().join(format!("{name}{MARK}"));
+            let mark_name = format!("{name}{MARK}");
+            let mark = self.blobs().join(&mark_name);
+            let is_marked = names.contains(&mark_name);
             // A mark that cannot be written or removed only delays what it is for.
             if used.contains(name) {
-                let _ = fs::remove_file(&mark);
-            } else if !mark.exists() {
-                let _ = fs::write(&mark, "");
-            } else if is_old(&mark) && fs::remove_dir_all(self.blobs().join(name)).is_ok() {
-                let _ = fs::remove_file(&mark);
+                if is_marked {
+                    let _ = mark.remove_file();
+                }
+            } else if !is_marked {
+                let _ = mark.replace(&[]);
+            } else if is_old(&mark) && self.blobs().join(name).remove_directory().is_ok() {
+                let _ = mark.remove_file();
                 removed += 1;
             }
         }
         // Whoever made a directory may have removed it after it was marked.
         for mark in names.iter().filter(|name| name.ends_with(MARK)) {
-            if !self.blobs().join(mark.trim_end_matches(MARK)).exists() {
-                let _ = fs::remove_file(self.blobs().join(mark));
+            let marked = self.blobs().join(mark.trim_end_matches(MARK));
+            if marked.kind().is_ok_and(|kind| kind.is_none()) {
+                let _ = self.blobs().join(mark).remove_file();
             }
         }
         Ok(removed)
@@ -192,20 +192,40 @@ impl DataDir {
 /// What the name of a mark ends with: it says since when a directory has not been named.
 const MARK: &str = ".orphan";
 
-fn is_old(path: &Path) -> bool {
-    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|at| {
+fn is_old(mark: &Place) -> bool {
+    mark.modified().is_ok_and(|at| {
         SystemTime::now()
             .duration_since(at)
             .is_ok_and(|age| age > ORPHAN_AGE)
     })
 }
 
-fn check_format(content: &[u8], root: &Path) -> Result<()> {
+/// A directory of this machine, which is created if it is not there, after links.
+fn local_root(path: PathBuf) -> Result<PathBuf> {
+    if path.exists() && !path.is_dir() {
+        let message = format!(
+            "data directory {}: it is a file; choose another --data-dir",
+            path.display()
+        );
+        return Err(sql_err(SqlState::Io, message));
+    }
+    let failed =
+        |error: std::io::Error| io_err(format!("data directory {}", path.display()), &error);
+    let place = Place::Local(path.clone());
+    place.create_directory().map_err(failed)?;
+    path.canonicalize().map_err(failed)
+}
+
+fn create_directory(place: &Place) -> Result<()> {
+    let created = place.create_directory();
+    created.map_err(|error| io_err(place, &error))
+}
+
+fn check_format(content: &[u8], root: &Place) -> Result<()> {
     let wrong = |problem: String| {
         Err(sql_err(
             SqlState::Io,
-            format!("data directory {}: {problem}", root.display()),
+            format!("data directory {root}: {problem}"),
         ))
     };
     match serde_json::from_slice::<Format>(content) {
@@ -219,7 +239,6 @@ fn check_format(content: &[u8], root: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
     use std::fs::File;
 
     use super::*;
@@ -235,16 +254,17 @@ mod tests {
         assert_eq!((sweep(), sweep()), (0, 0), "found, but not for long");
         let mark = File::options()
             .write(true)
-            .open(data.blobs().join(format!("{orphan}{MARK}")))
+            .open(root.path().join(format!("blobs/{orphan}{MARK}")))
             .unwrap();
         mark.set_modified(SystemTime::now() - 2 * ORPHAN_AGE)
             .unwrap();
         assert_eq!(sweep(), 1);
-        assert!(used_path.exists() && !orphan_path.exists());
+        assert!(used_path.kind().unwrap().is_some());
+        assert!(orphan_path.kind().unwrap().is_none());
         assert_eq!(names_in(&data.blobs()).unwrap().len(), 1, "no mark is left");
         let (_, cancelled) = data.create_blob().unwrap();
         sweep();
-        fs::remove_dir_all(cancelled).unwrap();
+        cancelled.remove_directory().unwrap();
         assert_eq!(names_in(&data.blobs()).unwrap().len(), 2, "its mark");
         sweep();
         assert_eq!(names_in(&data.blobs()).unwrap().len(), 1, "nor that one");

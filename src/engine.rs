@@ -25,6 +25,7 @@ use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};
 use crate::session::Session;
 use crate::sql::prepare_relations;
+use crate::storage::Stores;
 use crate::train::{Gang, RunLog};
 
 /// Tables, models and workers of one process.
@@ -72,7 +73,7 @@ pub struct EngineBuilder {
 }
 
 impl EngineBuilder {
-    /// Where tables and models last; without it they end with the engine.
+    /// Where tables and models last, a directory or `s3://bucket/prefix`; without it they end with the engine.
     #[must_use]
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
@@ -114,7 +115,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Lets statements touch files below these directories only.
+    /// Lets statements touch files below these only, each a directory or `s3://bucket/prefix`.
     #[must_use]
     pub fn roots(mut self, roots: impl Into<Vec<PathBuf>>) -> Self {
         self.roots = Some(roots.into());
@@ -140,7 +141,7 @@ impl EngineBuilder {
             functions: self.functions,
             grants: Grants::new(Log::new(data.grants())),
             files: match &self.roots {
-                Some(roots) => FileAccess::below(roots, data.path())?,
+                Some(roots) => FileAccess::below(roots, data.root())?,
                 None => FileAccess::All,
             },
             cluster: match &self.cluster {
@@ -158,7 +159,10 @@ impl EngineBuilder {
 }
 
 fn runtime_env(memory: Option<usize>, disk: Option<u64>) -> Result<Arc<RuntimeEnv>> {
-    let mut builder = RuntimeEnvBuilder::new();
+    // A list of files that is kept would hide those that come later.
+    let mut builder = RuntimeEnvBuilder::new()
+        .with_object_store_registry(Arc::new(Stores::default()))
+        .with_object_list_cache_limit(0);
     if let Some(bytes) = memory {
         // Each operator gets its share, so that one cannot starve the others.
         builder = builder.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));

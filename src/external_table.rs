@@ -1,6 +1,5 @@
 //! External tables: files that are not ours. Opened from the statement that declared them, wherever the process is.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -14,8 +13,8 @@ use crate::access::Access;
 use crate::catalog::{TableState, unused_name};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
-use crate::log::names_in;
 use crate::sql::{Statement, parse};
+use crate::storage::{Kind, Place, is_remote};
 
 /// Opens the files of an external table, whose state this is.
 pub(crate) async fn open_external(
@@ -106,13 +105,12 @@ async fn check_files(
     directory: &str,
 ) -> Result<()> {
     let mut first: Option<(String, SchemaRef)> = None;
-    for name in names_in(Path::new(directory))? {
-        let path = format!("{directory}{name}");
-        if !Path::new(&path).is_file() {
-            continue;
-        }
+    let place = Place::parse(directory.as_ref())?;
+    let entries = place.entries().map_err(|error| io_err(&place, &error))?;
+    let files = entries.into_iter().filter(|(_, kind)| *kind == Kind::File);
+    for (name, _) in files {
         let alone = CreateExternalTable {
-            locations: vec![path],
+            locations: vec![format!("{directory}{name}")],
             ..create.clone()
         };
         let opened = factory.create(state, &alone).await.map_err(|error| {
@@ -174,6 +172,15 @@ pub(crate) fn absolute(location: &str) -> Result<String> {
     // Of a file as a URL the same holds as of a file.
     if let Some(path) = location.strip_prefix("file://") {
         return absolute(path);
+    }
+    if is_remote(location) && !has_glob {
+        let place = Place::parse(location.as_ref())?;
+        let kind = place.kind().map_err(|error| io_err(location, &error))?;
+        return match kind {
+            Some(Kind::File) => Ok(location.to_owned()),
+            Some(Kind::Directory) => Ok(format!("{}/", location.trim_end_matches('/'))),
+            None | Some(Kind::Other) => Err(io_err(location, &std::io::ErrorKind::NotFound.into())),
+        };
     }
     if is_url {
         return Ok(location.to_owned());

@@ -9,6 +9,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::storage::{Kind, Place, RemotePlace, is_remote};
 
 /// Entries of a directory that are looked at for links that lead out.
 const ENTRIES_MAX: usize = 100_000;
@@ -19,8 +20,8 @@ pub(crate) enum FileAccess {
     /// Any that the process may.
     #[default]
     All,
-    /// Those below these directories, except for those below the data directory.
-    Below { roots: Vec<PathBuf>, data: PathBuf },
+    /// Those below these places, except for those below the data directory.
+    Below { roots: Vec<Place>, data: Place },
 }
 
 impl FileAccess {
@@ -28,18 +29,25 @@ impl FileAccess {
     ///
     /// # Errors
     /// If one of them is no directory.
-    pub(crate) fn below(roots: &[PathBuf], data: &Path) -> Result<Self> {
+    pub(crate) fn below(roots: &[PathBuf], data: &Place) -> Result<Self> {
         let resolve = |path: &PathBuf| {
+            let Place::Local(path) = Place::parse(path)? else {
+                return Place::parse(path);
+            };
             let failed = |error: std::io::Error| io_err(path.display(), &error);
             let resolved = path.canonicalize().map_err(failed)?;
             match resolved.is_dir() {
-                true => Ok(resolved),
+                true => Ok(Place::Local(resolved)),
                 false => Err(failed(std::io::ErrorKind::NotADirectory.into())),
             }
         };
+        let data = match data {
+            Place::Local(path) => Place::Local(path.canonicalize().unwrap_or(path.clone())),
+            remote => remote.clone(),
+        };
         Ok(Self::Below {
             roots: roots.iter().map(resolve).collect::<Result<_>>()?,
-            data: data.canonicalize().unwrap_or_else(|_| data.to_owned()),
+            data,
         })
     }
 
@@ -47,6 +55,9 @@ impl FileAccess {
     pub(crate) fn check_read(&self, location: &str) -> Result<()> {
         if matches!(self, Self::All) {
             return Ok(());
+        }
+        if is_remote(location) {
+            return self.remote(location).map(drop);
         }
         let path = self.local(location)?;
         let fixed: PathBuf = path
@@ -63,10 +74,21 @@ impl FileAccess {
         if matches!(self, Self::All) {
             return Ok(());
         }
+        let exists = || {
+            let message = format!("{location} exists; COPY on a server replaces no file");
+            Err(sql_err(SqlState::NotAllowed, message))
+        };
+        if is_remote(location) {
+            let place = self.remote(location)?;
+            let found = place.kind().map_err(|error| io_err(location, &error))?;
+            return match found {
+                Some(Kind::File) => exists(),
+                _ => Ok(()),
+            };
+        }
         let path = self.local(location)?;
         if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_dir()) {
-            let message = format!("{location} exists; COPY on a server replaces no file");
-            return Err(sql_err(SqlState::NotAllowed, message));
+            return exists();
         }
         let existing = path.ancestors().find(|ancestor| ancestor.exists());
         self.resolved(existing.unwrap_or(&path), location)?;
@@ -85,6 +107,23 @@ impl FileAccess {
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(())
+    }
+
+    /// The place in a store, if it is one below a root.
+    fn remote(&self, location: &str) -> Result<Place> {
+        // The rest of a pattern cannot lead out of what is before it.
+        let fixed = location
+            .find(['*', '['])
+            .map_or(location, |at| &location[..at]);
+        let place = RemotePlace::parse(fixed).map_err(|_| self.refused(location))?;
+        let is_below =
+            |other: &Place| matches!(other, Place::Remote(other) if place.is_below(other));
+        match self {
+            Self::Below { roots, data } if !roots.iter().any(is_below) || is_below(data) => {
+                Err(self.refused(location))
+            }
+            _ => Ok(Place::Remote(place)),
+        }
     }
 
     /// The path without dots, if it is one below a root as it is written.
@@ -146,7 +185,12 @@ impl FileAccess {
         match self {
             Self::All => true,
             Self::Below { roots, data } => {
-                roots.iter().any(|root| path.starts_with(root)) && !path.starts_with(data)
+                let is_below = |other: &Place| {
+                    other
+                        .as_local()
+                        .is_some_and(|other| path.starts_with(other))
+                };
+                roots.iter().any(is_below) && !is_below(data)
             }
         }
     }
@@ -200,7 +244,7 @@ mod tests {
         std::os::unix::fs::symlink(base.join("other/secret.csv"), base.join("root/link.csv"))
             .unwrap();
         let roots = [base.join("root"), base.join("links")];
-        let files = FileAccess::below(&roots, &base.join("root/data")).unwrap();
+        let files = FileAccess::below(&roots, &Place::Local(base.join("root/data"))).unwrap();
         let at = |path: &str| base.join(path).to_string_lossy().into_owned();
         for open in [
             "root/a.csv",
@@ -240,7 +284,7 @@ mod tests {
         ] {
             assert!(is_refused(files.check_read(closed)), "{closed}");
         }
-        let here = FileAccess::below(&[PathBuf::from(".")], &base).unwrap();
+        let here = FileAccess::below(&[PathBuf::from(".")], &Place::Local(base.clone())).unwrap();
         here.check_write("new.csv").unwrap();
         for closed in [
             "file:/etc/x",

@@ -1,23 +1,21 @@
 //! The states of one object of the catalog (a table, a view, a model) as a log of files, of which the last counts.
 //!
-//! A state is published by linking a finished and synced file to the next number, which fails if another process was
-//! first. So a reader sees a state whole or not at all, a crash leaves the last one, and processes need no lock.
+//! A state is published by creating the file of the next number, whole, which fails if another process was first. So a reader sees a state whole or not at all, a crash leaves the last one, and processes need no lock.
 //! Numbers are never reused.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::sha256;
 
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::storage::Place;
 
 /// The log of one object.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
-    directory: PathBuf,
+    directory: Place,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,7 +27,7 @@ struct Envelope {
 
 impl Log {
     /// The log in this directory, which need not exist.
-    pub(crate) fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: Place) -> Self {
         Self { directory }
     }
 
@@ -38,10 +36,9 @@ impl Log {
         let Some(number) = self.last_number()? else {
             return Ok(None);
         };
-        let path = self.directory.join(file_name(number));
-        let content = fs::read(&path).map_err(|error| io_err(path.display(), &error))?;
-        let corrupt =
-            |problem: &str| sql_err(SqlState::Io, format!("{}: {problem}", path.display()));
+        let place = self.directory.join(&file_name(number));
+        let content = place.read().map_err(|error| io_err(&place, &error))?;
+        let corrupt = |problem: &str| sql_err(SqlState::Io, format!("{place}: {problem}"));
         let envelope: Envelope =
             serde_json::from_slice(&content).map_err(|_| corrupt("not a state of the catalog"))?;
         if sha256(envelope.payload.as_bytes()) != envelope.sha256 {
@@ -54,9 +51,6 @@ impl Log {
 
     /// Publishes the state after number `seen`. `false` if another process published one first.
     pub(crate) fn commit<T: Serialize>(&self, seen: Option<u64>, state: &T) -> Result<bool> {
-        let failed = |error: std::io::Error| {
-            io_err(format!("publish in {}", self.directory.display()), &error)
-        };
         let payload = serde_json::to_string(state).map_err(|error| {
             sql_err(SqlState::Internal, format!("state of the catalog: {error}"))
         })?;
@@ -67,22 +61,11 @@ impl Log {
         let content = serde_json::to_vec(&envelope).map_err(|error| {
             sql_err(SqlState::Internal, format!("state of the catalog: {error}"))
         })?;
-        create_dir_synced(&self.directory).map_err(failed)?;
-        let temporary = self.directory.join(format!(".{}", uuid::Uuid::new_v4()));
-        let target = self
-            .directory
-            .join(file_name(seen.map_or(0, |number| number + 1)));
-        let linked =
-            write_synced(&temporary, &content).and_then(|()| fs::hard_link(&temporary, &target));
-        // The link is what counts; a temporary file that stays is removed with the other orphans.
-        let _ = fs::remove_file(&temporary);
-        match linked {
-            Ok(()) => {
-                sync_dir(&self.directory).map_err(failed)?;
-                Ok(true)
-            }
+        let next = seen.map_or(0, |number| number + 1);
+        match self.directory.join(&file_name(next)).create(&content) {
+            Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(io_err(format!("publish in {}", self.directory), &error)),
         }
     }
 
@@ -105,51 +88,16 @@ fn number_of(name: &str) -> Option<u64> {
 }
 
 /// The names in a directory, sorted; none if it does not exist.
-pub(crate) fn names_in(directory: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound) => return Ok(Vec::new()),
-        Err(error) => return Err(io_err(directory.display(), &error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| io_err(directory.display(), &error))?;
-        names.extend(entry.file_name().into_string().ok());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Writes a new file and waits for the disk.
-pub(crate) fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-/// Waits until the names in a directory are on the disk.
-pub(crate) fn sync_dir(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Creates a directory and its parents for this user only.
-pub(crate) fn create_dir_synced(directory: &Path) -> std::io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)?;
-    match directory.parent() {
-        Some(parent) => sync_dir(parent),
-        None => Ok(()),
-    }
+pub(crate) fn names_in(directory: &Place) -> Result<Vec<String>> {
+    let entries = directory.entries();
+    let entries = entries.map_err(|error| io_err(directory, &error))?;
+    Ok(entries.into_iter().map(|(name, _)| name).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -157,7 +105,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let writers: Vec<_> = (0..8)
             .map(|_| {
-                let log = Log::new(directory.path().join("log"));
+                let log = Log::new(Place::Local(directory.path().join("log")));
                 std::thread::spawn(move || {
                     let mut won = 0;
                     for _ in 0..20 {
@@ -174,7 +122,7 @@ mod tests {
             .into_iter()
             .map(|writer| writer.join().unwrap())
             .sum();
-        let log = Log::new(directory.path().join("log"));
+        let log = Log::new(Place::Local(directory.path().join("log")));
         assert_eq!(
             log.latest::<u64>().unwrap().unwrap().1,
             won,
@@ -185,7 +133,7 @@ mod tests {
     #[test]
     fn strange_names_and_damaged_files_are_told_apart() {
         let directory = tempfile::tempdir().unwrap();
-        let log = Log::new(directory.path().to_owned());
+        let log = Log::new(Place::Local(directory.path().to_owned()));
         assert_eq!(log.latest::<u64>().unwrap(), None);
         assert!(log.commit(None, &7u64).unwrap());
         assert!(!log.commit(None, &8u64).unwrap());

@@ -292,15 +292,11 @@ fn all_reduce(ranks: usize) -> anyhow::Result<Exit> {
 
 fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
     let mut builder = Engine::builder();
-    match data_dir(arguments.data_dir.as_ref()) {
-        // Of a server's tables nothing is here.
-        _ if arguments.connect.is_some() => {}
-        Some(path) if path.as_os_str() == ":memory:" => {}
-        // What --data-path changes must not move it.
-        Some(path) => builder = builder.data_dir(std::path::absolute(path)?),
-        None => anyhow::bail!(
-            "there is no data folder for this user; name one with --data-dir, or use :memory:"
-        ),
+    // Of a server's tables nothing is here.
+    if arguments.connect.is_none()
+        && let Some(path) = data_dir(arguments.data_dir.as_ref())?
+    {
+        builder = builder.data_dir(path);
     }
     if let Some(bytes) = arguments.memory_limit {
         builder = builder.memory_limit(usize::try_from(bytes)?);
@@ -459,8 +455,18 @@ fn file(path: &Path) -> Source {
     }
 }
 
-fn data_dir(given: Option<&PathBuf>) -> Option<PathBuf> {
-    given
-        .cloned()
-        .or_else(|| dirs::data_dir().map(|directory| directory.join("vatic")))
+/// Where tables and models last, if anywhere.
+fn data_dir(given: Option<&PathBuf>) -> anyhow::Result<Option<PathBuf>> {
+    match given {
+        Some(path) if path.as_os_str() == ":memory:" => Ok(None),
+        Some(url) if url.to_str().is_some_and(vatic::is_remote) => Ok(Some(url.clone())),
+        // What --data-path changes must not move it.
+        Some(path) => Ok(Some(std::path::absolute(path)?)),
+        None => match dirs::data_dir() {
+            Some(directory) => Ok(Some(directory.join("vatic"))),
+            None => anyhow::bail!(
+                "there is no data folder for this user; name one with --data-dir, or use :memory:"
+            ),
+        },
+    }
 }

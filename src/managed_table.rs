@@ -1,11 +1,11 @@
 //! [`ManagedTable`]: Parquet files in the data directory, written whole and then named by the catalog.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
@@ -18,9 +18,9 @@ use datafusion::datasource::sink::{DataSink, DataSinkExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::parquet::arrow::AsyncArrowWriter;
-use datafusion::parquet::basic::{Compression, ZstdLevel};
-use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::arrow::{ArrowSchemaConverter, AsyncArrowWriter};
+use datafusion::parquet::basic::{Compression, Encoding, Type, ZstdLevel};
+use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::insert;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::log::sync_dir;
+use crate::storage::{NewFile, Place};
 
 const FILE: &str = "data.parquet";
 
@@ -71,7 +71,7 @@ impl ManagedTable {
             .files
             .iter()
             .filter(|file| file.rows > 0)
-            .map(|file| ListingTableUrl::parse(path(file).to_string_lossy()));
+            .map(|file| ListingTableUrl::parse(path(file).to_string()));
         let urls = urls.collect::<Result<Vec<_>>>()?;
         if urls.is_empty() {
             return Ok(Arc::new(EmptyTable::new(Arc::clone(&self.schema))));
@@ -183,7 +183,7 @@ impl DataSink for InsertSink {
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) files: Vec<ManagedFile>,
-    directory: PathBuf,
+    directory: Place,
     is_kept: AtomicBool,
 }
 
@@ -202,9 +202,37 @@ impl Drop for Written {
     fn drop(&mut self) {
         if !self.is_kept.load(Ordering::Relaxed) {
             // What cannot be removed now is an orphan, and removed a day later.
-            let _ = std::fs::remove_dir_all(&self.directory);
+            let _ = self.directory.remove_directory();
         }
     }
+}
+
+/// How a file is written so that it is read in the least time.
+fn properties(schema: &SchemaRef, place: &Place) -> Result<WriterProperties> {
+    let compression = match place {
+        // A disk is faster than zstd, a network is not.
+        Place::Local(_) => Compression::LZ4_RAW,
+        Place::Remote(_) => Compression::ZSTD(ZstdLevel::try_new(3)?),
+    };
+    let mut properties = WriterProperties::builder().set_compression(compression);
+    // For what does not fit a dictionary: smaller than plain values, and less to uncompress.
+    for column in ArrowSchemaConverter::new().convert(schema)?.columns() {
+        let path = column.path().clone();
+        properties = match column.physical_type() {
+            Type::INT32 | Type::INT64 => {
+                properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+            }
+            Type::BYTE_ARRAY => {
+                properties.set_column_encoding(path, Encoding::DELTA_LENGTH_BYTE_ARRAY)
+            }
+            // Bounds leave NaN out, so a filter would skip pages that have some.
+            Type::FLOAT | Type::DOUBLE | Type::FIXED_LEN_BYTE_ARRAY => {
+                properties.set_column_statistics_enabled(path, EnabledStatistics::None)
+            }
+            Type::BOOLEAN | Type::INT96 => properties,
+        };
+    }
+    Ok(properties.build())
 }
 
 /// Writes rows to a new file and waits for the disk.
@@ -219,28 +247,25 @@ pub(crate) async fn write_files(
         directory: directory.clone(),
         is_kept: false.into(),
     };
-    let path = directory.join(FILE);
-    let failed = |error: std::io::Error| io_err(path.display(), &error);
-    let file = tokio::fs::File::create_new(&path).await.map_err(failed)?;
-    let level = ZstdLevel::try_new(3)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .build();
-    let mut writer = AsyncArrowWriter::try_new(
-        file.try_clone().await.map_err(failed)?,
-        Arc::clone(schema),
-        Some(properties),
-    )?;
+    let place = directory.join(FILE);
+    let failed = |error: std::io::Error| io_err(&place, &error);
+    let (file, writer) = NewFile::create(&place).await.map_err(failed)?;
+    let properties = properties(schema, &place)?;
+    let mut writer = AsyncArrowWriter::try_new(writer, Arc::clone(schema), Some(properties))?;
     let mut count = 0;
     while let Some(batch) = rows.next().await {
         // The query may allow NULLs where the table does not; this refuses those that are there.
-        let batch = RecordBatch::try_new(Arc::clone(schema), batch?.columns().to_vec())?;
+        let batch = batch?;
+        let columns = batch.columns().iter().zip(schema.fields());
+        // And its plan may give strings in another layout than it promised.
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+        let columns = columns.collect::<Result<_, _>>()?;
+        let batch = RecordBatch::try_new(Arc::clone(schema), columns)?;
         count += batch.num_rows() as u64;
         writer.write(&batch).await?;
     }
     writer.close().await?;
-    file.sync_all().await.map_err(failed)?;
-    sync_dir(&directory).map_err(failed)?;
+    file.finish().await.map_err(failed)?;
     written.files.push(ManagedFile {
         directory: name,
         rows: count,

@@ -15,13 +15,14 @@ const SECRETS: &[&str] = &[
     "private_key",
 ];
 
-/// Refuses options with secrets: there is nothing yet that could use them.
+/// Refuses options with secrets: stores take theirs from the environment.
 pub(crate) fn check_secrets<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
     for name in names {
         let lower = name.to_lowercase();
         if SECRETS.iter().any(|word| lower.contains(word)) {
             let message = format!(
-                "option \"{name}\" holds a secret, which every plan would show; object stores are not supported yet"
+                "option \"{name}\" holds a secret, which every plan would show; stores take theirs from the environment of \
+                 the process: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL"
             );
             return Err(sql_err(SqlState::Unsupported, message));
         }

@@ -39,10 +39,10 @@ pub(crate) struct Serve {
     /// Listen to other machines without users and encryption.
     #[arg(long)]
     insecure: bool,
-    /// A directory whose files SQL may read and write; may be repeated. [default: none]
+    /// A directory, or s3://bucket/prefix, whose files SQL may read and write; may be repeated. [default: none]
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
-    /// Where tables and models last; :memory: for nowhere. [default: the user's data folder]
+    /// Where tables and models last, a directory or s3://bucket/prefix; :memory: for nowhere. [default: the user's data folder]
     #[arg(long, value_name = "DIR", env = "VATIC_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Leave the work to executors, which find their scheduler here.
@@ -109,12 +109,8 @@ impl Serve {
 
     fn engine(&self) -> anyhow::Result<Engine> {
         let mut builder = Engine::builder().roots(self.root.clone());
-        match crate::data_dir(self.data_dir.as_ref()) {
-            Some(path) if path.as_os_str() == ":memory:" => {}
-            Some(path) => builder = builder.data_dir(std::path::absolute(path)?),
-            None => {
-                anyhow::bail!("there is no data folder for this user; name one with --data-dir")
-            }
+        if let Some(path) = crate::data_dir(self.data_dir.as_ref())? {
+            builder = builder.data_dir(path);
         }
         let memory = self
             .memory_limit

@@ -10,6 +10,7 @@ use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::executor_server::TERMINATING;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +24,7 @@ use super::{STACK_BYTES, resolve};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::model::cache::ModelRuntime;
 use crate::state::functions_state;
+use crate::storage::Stores;
 use crate::train::Meetings;
 
 const HEARTBEAT_S: u64 = 2;
@@ -217,6 +219,13 @@ impl Node {
                 .with_extension(Arc::clone(&runtime))
                 .with_extension(Arc::clone(&meetings))
         };
+        let spills = work_dir.clone();
+        let runtime_env = move |_: &SessionConfig| {
+            RuntimeEnvBuilder::new()
+                .with_temp_file_path(spills.clone())
+                .with_object_store_registry(Arc::new(Stores::default()))
+                .build_arc()
+        };
         Ok(ExecutorProcessConfig {
             executor_id: id,
             bind_host: ip.to_string(),
@@ -234,6 +243,7 @@ impl Node {
             override_execution_engine: Some(Arc::new(TaskEngine::default())),
             override_function_registry: Some(Arc::clone(&self.functions)),
             override_config_producer: Some(Arc::new(session)),
+            override_runtime_producer: Some(Arc::new(runtime_env)),
             override_physical_codec: Some(Arc::new(PlanCodec::default())),
             ..Default::default()
         })

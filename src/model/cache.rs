@@ -118,7 +118,9 @@ impl ModelRuntime {
         let (directory, files) = (model.directory.clone(), model.manifest.files.clone());
         let label = model.label();
         let read = move || {
-            artifact::read(&directory, &files, |name| runtime.model_type(name)).map(Arc::new)
+            let names = files.iter().map(|file| file.name.as_str());
+            let local = directory.fetch(names)?;
+            artifact::read(local.path(), &files, |name| runtime.model_type(name)).map(Arc::new)
         };
         self.run(read).await.map_err(|error| {
             let mut found = crate::error::report(&error);

@@ -1,7 +1,5 @@
 //! What is known of a version of a model: everything but its weights.
 
-use std::path::Path;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::{self, ModelFile};
@@ -12,6 +10,7 @@ use vatic_ml::options::TrainOptions;
 use vatic_ml::signature::Signature;
 
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::storage::Place;
 
 /// The file of a version's directory that describes the others.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
@@ -74,16 +73,15 @@ impl RunSummary {
 
 impl Manifest {
     /// Reads the manifest of a version whose hash is known.
-    pub(crate) fn read(directory: &Path, sha256: &str, model: &str) -> Result<Self> {
-        let path = directory.join(MANIFEST_FILE);
+    pub(crate) fn read(directory: &Place, sha256: &str, model: &str) -> Result<Self> {
         let corrupt = |problem: String| {
             sql_err(
                 SqlState::Io,
                 format!("manifest of model {model}: {problem}"),
             )
         };
-        let content = std::fs::read(&path)
-            .map_err(|error| io_err(format!("manifest of model {model}"), &error))?;
+        let read = directory.join(MANIFEST_FILE).read();
+        let content = read.map_err(|error| io_err(format!("manifest of model {model}"), &error))?;
         if artifact::sha256(&content) != sha256 {
             return Err(corrupt(
                 "its SHA-256 is not the one published; restore the file, or drop the version"

@@ -1,7 +1,6 @@
 //! The models of a data directory: resolve, list, commit, alter, drop.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +11,7 @@ use crate::data_dir::DataDir;
 use crate::error::{Result, SqlState, sql_err};
 use crate::log::{Log, names_in};
 use crate::sql::with_cause;
+use crate::storage::Place;
 
 /// A model at one time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub(crate) struct ResolvedModel {
     pub(crate) name: ModelName,
     pub(crate) version: u64,
     pub(crate) sha256: String,
-    pub(crate) directory: PathBuf,
+    pub(crate) directory: Place,
     pub(crate) manifest: Arc<Manifest>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct ModelAddress {
     name: String,
     version: u64,
     sha256: String,
-    directory: PathBuf,
+    directory: Place,
 }
 
 impl ResolvedModel {

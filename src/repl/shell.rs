@@ -259,7 +259,7 @@ impl Shell {
         format!(
             "vatic {}, all work in this process; data directory {}; {cores} cores",
             env!("CARGO_PKG_VERSION"),
-            self.session.engine().data().path().display()
+            self.session.engine().data().root()
         )
     }
 

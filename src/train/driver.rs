@@ -33,12 +33,12 @@ use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
 use crate::grants::{Object, Privilege};
-use crate::log::{sync_dir, write_synced};
 use crate::model::{
     MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, Publish, RunSummary, Selector, exists_err,
 };
 use crate::session::Session;
 use crate::sql::{TrainModel, with_cause};
+use crate::storage::Place;
 
 /// How often a training is begun when machines are lost.
 const ATTEMPTS_MAX: usize = 4;
@@ -118,15 +118,15 @@ async fn attempt(
     let mut lost = String::new();
     for attempt in 1..=ATTEMPTS_MAX {
         let workers = workers(session, &options, attempt > 1).await?;
-        let (_, path) = session.engine().data().create_blob()?;
+        let (_, place) = session.engine().data().create_blob()?;
         let target = BlobGuard {
-            path,
+            place,
             is_kept: false.into(),
         };
         // An attempt's id is its fencing token: what is left of an older one is sent away with it.
         let attempt = Attempt {
             run_id: &format!("{run_id}.{attempt}"),
-            target: target.path.clone(),
+            target: target.place.clone(),
             checkpoint: checkpoint.0.clone(),
             workers,
         };
@@ -166,22 +166,16 @@ fn publish(
     manifest: &Manifest,
     target: &BlobGuard,
 ) -> Result<u64> {
-    let failed = |error: std::io::Error| crate::error::io_err(target.path.display(), &error);
+    let failed = |error: std::io::Error| crate::error::io_err(&target.place, &error);
     let content = serde_json::to_vec_pretty(manifest).map_err(|error| failed(error.into()))?;
-    write_synced(&target.path.join(MANIFEST_FILE), &content).map_err(failed)?;
-    sync_dir(&target.path).map_err(failed)?;
-    sync_dir(&session.engine().data().blobs()).map_err(failed)?;
+    let place = target.place.join(MANIFEST_FILE);
+    place.create(&content).map_err(failed)?;
     let how = if statement.or_replace {
         Publish::Replace
     } else {
         Publish::New
     };
-    let directory = target
-        .path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let directory = target.place.name();
     let comment = statement.comment.clone();
     // From here on the files must stay: a failure to answer does not mean that nothing was published.
     target.is_kept.store(true, Ordering::Relaxed);
@@ -344,18 +338,18 @@ struct Planned {
 /// One run of a training, and where its files go.
 struct Attempt<'a> {
     run_id: &'a str,
-    target: PathBuf,
-    checkpoint: PathBuf,
+    target: Place,
+    checkpoint: Place,
     workers: usize,
 }
 
 /// A checkpoint that goes with its training.
-struct CheckpointGuard(PathBuf);
+struct CheckpointGuard(Place);
 
 impl Drop for CheckpointGuard {
     fn drop(&mut self) {
         // Mostly there is none.
-        let _ = std::fs::remove_file(&self.0);
+        let _ = self.0.remove_file();
     }
 }
 
@@ -565,13 +559,14 @@ pub(crate) async fn explain(session: &Session, statement: &TrainModel) -> Result
     let input = session.plan_training_query(&statement.query).await?;
     let optimized = session.optimize(&input)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
-    let nowhere = Attempt {
+    let nowhere = Place::Local(PathBuf::new());
+    let attempt = Attempt {
         run_id: "",
-        target: PathBuf::new(),
-        checkpoint: PathBuf::new(),
+        target: nowhere.clone(),
+        checkpoint: nowhere.clone(),
         workers: workers(session, &options, false).await?,
     };
-    let plan = physical_plan(session, statement, &options, &input, nowhere).await?;
+    let plan = physical_plan(session, statement, &options, &input, attempt).await?;
     let features: Vec<&str> = plan
         .signature
         .features

@@ -1,7 +1,6 @@
 //! [`TrainExec`]: one partition is one rank. It drains its shards, trains with the other ranks, and returns one row.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -35,6 +34,7 @@ use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::fault;
 use crate::model::RunSummary;
 use crate::model::cache::ModelRuntime;
+use crate::storage::Place;
 
 /// What rank 0 says of a training that succeeded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,9 +53,9 @@ pub(crate) struct TrainTask {
     pub(crate) spec: TrainSpec,
     pub(crate) workers: usize,
     /// Where rank 0 writes the files. The driver owns it: once it is gone, a late rank cannot write.
-    pub(crate) target: PathBuf,
+    pub(crate) target: Place,
     /// Where the ranks keep what another attempt goes on from.
-    pub(crate) checkpoint: PathBuf,
+    pub(crate) checkpoint: Place,
     /// Where the ranks meet on the engine's host, if not in its process.
     pub(crate) port: Option<u16>,
 }
@@ -63,7 +63,7 @@ pub(crate) struct TrainTask {
 /// A directory of files that is deleted unless it is kept.
 #[derive(Debug)]
 pub(super) struct BlobGuard {
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     pub(super) is_kept: std::sync::atomic::AtomicBool,
 }
 
@@ -71,7 +71,7 @@ impl Drop for BlobGuard {
     fn drop(&mut self) {
         if !self.is_kept.load(Ordering::Relaxed) {
             // What cannot be removed now is an orphan, and removed a day later.
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = self.place.remove_directory();
         }
     }
 }
@@ -297,7 +297,9 @@ impl Rank {
             collective.barrier()?;
             return Ok(None);
         }
-        let files = artifact::write(&trained, model_type, &self.task.target)?;
+        let staged = self.task.target.stage()?;
+        let files = artifact::write(&trained, model_type, staged.path())?;
+        self.task.target.take_in(&staged)?;
         fault::point("files-written");
         collective.barrier()?;
         let run = RunSummary {

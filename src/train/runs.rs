@@ -1,11 +1,8 @@
 //! The record of each training, whatever became of it.
 //!
-//! A record is a file that its process keeps locked while it trains. A record that says RUNNING and is not locked is of
-//! a process that ended, so nobody has to clean up after a kill.
+//! While a process trains, it gives a sign of life beside the record. A record that says RUNNING and has none is of a
+//! process that ended, so nobody has to clean up after a kill.
 
-use std::fs::{File, TryLockError};
-use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +11,8 @@ use vatic_ml::fit::EpochRecord;
 
 use crate::data_dir::DataDir;
 use crate::error::{Result, SqlError, SqlState, io_err};
-use crate::log::{create_dir_synced, names_in};
+use crate::log::names_in;
+use crate::storage::{Hold, Place, is_held};
 
 /// One training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,13 +42,10 @@ impl RunLog {
 
     /// Records that a training begins. What becomes of it is recorded when the guard is told, or dropped.
     pub(crate) fn begin(&self, run_id: &str, model: &str, training_sql: &str) -> Result<RunGuard> {
-        let directory = self.data.runs();
-        create_dir_synced(&directory).map_err(|error| io_err(directory.display(), &error))?;
-        let path = directory.join(format!("{run_id}.json"));
-        let lock_path = directory.join(format!("{run_id}.lock"));
-        let failed = |error: std::io::Error| io_err(path.display(), &error);
-        let lock = File::create_new(&lock_path).map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        let place = self.record(run_id);
+        let failed = |error: std::io::Error| io_err(&place, &error);
+        self.data.runs().create_directory().map_err(failed)?;
+        let sign = Hold::begin(self.sign(run_id)).map_err(failed)?;
         let record = RunRecord {
             run_id: run_id.into(),
             model: model.into(),
@@ -62,30 +57,36 @@ impl RunLog {
             training_sql: training_sql.into(),
             history: Vec::new(),
         };
-        write(&path, &record)?;
+        write(&place, &record)?;
         Ok(RunGuard {
-            path,
-            lock_path,
-            _lock: lock,
+            place,
+            _sign: sign,
             record,
             is_over: false,
         })
+    }
+
+    fn record(&self, run_id: &str) -> Place {
+        self.data.runs().join(&format!("{run_id}.json"))
+    }
+
+    fn sign(&self, run_id: &str) -> Place {
+        self.data.runs().join(&format!("{run_id}.lock"))
     }
 
     /// Every record, the newest first.
     pub(crate) fn list(&self) -> Result<Vec<RunRecord>> {
         let mut records = Vec::new();
         for name in names_in(&self.data.runs())? {
-            let path = self.data.runs().join(&name);
             let Some(run_id) = name.strip_suffix(".json") else {
                 continue;
             };
             // A record of a later version of vatic, or one that is just being replaced, is not this one's to judge.
-            let Some(mut record) = std::fs::read(&path).ok().and_then(|content| read(&content))
-            else {
+            let content = self.record(run_id).read().ok();
+            let Some(mut record) = content.and_then(|content| read(&content)) else {
                 continue;
             };
-            if record.status == "RUNNING" && !self.is_alive(run_id) {
+            if record.status == "RUNNING" && !is_held(&self.sign(run_id)) {
                 record.status = "FAILED".into();
                 record.error = Some("the process ended before the training did".into());
             }
@@ -96,35 +97,23 @@ impl RunLog {
         });
         Ok(records)
     }
-
-    fn is_alive(&self, run_id: &str) -> bool {
-        match File::open(self.data.runs().join(format!("{run_id}.lock"))) {
-            Ok(lock) => matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)),
-            Err(_) => false,
-        }
-    }
 }
 
 fn read(content: &[u8]) -> Option<RunRecord> {
     serde_json::from_slice(content).ok()
 }
 
-fn write(path: &PathBuf, record: &RunRecord) -> Result<()> {
-    let failed = |error: std::io::Error| io_err(path.display(), &error);
+fn write(place: &Place, record: &RunRecord) -> Result<()> {
+    let failed = |error: std::io::Error| io_err(place, &error);
     let content = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
-    let mut file =
-        tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path)).map_err(failed)?;
-    file.write_all(&content).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    place.replace(&content).map_err(failed)
 }
 
 /// The record of a training that runs.
 #[derive(Debug)]
 pub(crate) struct RunGuard {
-    path: PathBuf,
-    lock_path: PathBuf,
-    _lock: File,
+    place: Place,
+    _sign: Hold,
     record: RunRecord,
     is_over: bool,
 }
@@ -151,11 +140,9 @@ impl RunGuard {
         self.record.error = error;
         self.record.ended_at = Some(Utc::now());
         // The version, if there is one, is published already; a record that cannot be written must not undo that.
-        if let Err(error) = write(&self.path, &self.record) {
+        if let Err(error) = write(&self.place, &self.record) {
             tracing::warn!(run = %self.record.run_id, %error, "the record of a training cannot be written");
         }
-        // A lock file that stays is harmless: it is not locked.
-        let _ = std::fs::remove_file(&self.lock_path);
     }
 }
 

@@ -9,6 +9,7 @@ mod examples;
 mod files;
 mod server;
 mod shell;
+mod store;
 mod terminal;
 mod tidy;
 

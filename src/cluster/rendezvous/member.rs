@@ -1,8 +1,6 @@
 //! A rank's side: joins, connects to the others, beats, and stops when it is told to, or when nobody answers.
 
-use std::io::Write;
 use std::net::{IpAddr, TcpListener as StdListener};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -20,6 +18,7 @@ use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, TcpCollective};
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
 use crate::fault;
+use crate::storage::Place;
 use crate::train::{Link, Meeting, Seat, TrainTask};
 
 const BEAT: Duration = Duration::from_secs(1);
@@ -152,19 +151,15 @@ fn now() -> Duration {
 }
 
 /// A checkpoint in a file that all machines reach.
-struct CheckpointFile(PathBuf);
+struct CheckpointFile(Place);
 
 impl Checkpoints for CheckpointFile {
     fn load(&self) -> Option<Vec<u8>> {
-        std::fs::read(&self.0).ok()
+        self.0.read().ok()
     }
 
     fn save(&self, content: &[u8]) -> vatic_ml::Result<()> {
-        let directory = self.0.parent().unwrap_or(&self.0);
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.0).map_err(|error| error.error)?;
+        self.0.replace(content)?;
         fault::point("checkpoint-kept");
         Ok(())
     }

@@ -1,0 +1,82 @@
+//! Files of this machine that last: what is done is on the disk.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use super::Kind;
+
+/// Links a finished and synced file to its name, which fails if there is one.
+pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = parent(path)?;
+    create_directory(directory)?;
+    let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
+    let linked = write_synced(&temporary, content).and_then(|()| fs::hard_link(&temporary, path));
+    // The link is what counts; a temporary file that stays is removed with the other orphans.
+    let _ = fs::remove_file(&temporary);
+    linked?;
+    sync_directory(directory)
+}
+
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(parent(path)?)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+pub(super) fn entries(directory: &Path) -> io::Result<Vec<(String, Kind)>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string() {
+            all.push((name, kind(&entry.path())));
+        }
+    }
+    Ok(all)
+}
+
+/// What is there; links count as what they lead to.
+pub(super) fn kind(path: &Path) -> Kind {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Kind::Directory,
+        Ok(found) if found.is_file() => Kind::File,
+        _ => Kind::Other,
+    }
+}
+
+pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)?;
+    match directory.parent() {
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| ErrorKind::InvalidInput.into())
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Waits until the names in a directory are on the disk.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

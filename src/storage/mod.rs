@@ -1,0 +1,214 @@
+//! Where files lie: on this machine, or in a store that speaks S3's protocol. A [`Place`] is either, and travels in plans.
+//!
+//! ```text
+//! local.rs  directories of this machine
+//! s3.rs     the stores, for us and for DataFusion; credentials come from the environment of each process
+//! new_file.rs  files too large to be written at once
+//! hold.rs   a sign that its process still lives
+//! ```
+
+mod hold;
+mod local;
+mod new_file;
+mod s3;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use hold::{Hold, is_held};
+pub(crate) use new_file::NewFile;
+pub use s3::is_remote;
+pub(crate) use s3::{RemotePlace, Stores};
+
+use crate::error::Result;
+
+/// What there is at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    File,
+    Directory,
+    /// A device, a pipe, or a link to nothing.
+    Other,
+}
+
+/// A file or a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Place {
+    Local(PathBuf),
+    Remote(RemotePlace),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => path.display().fmt(f),
+            Self::Remote(place) => place.fmt(f),
+        }
+    }
+}
+
+impl Place {
+    /// The place that a user means: a path, or `s3://bucket/prefix`.
+    pub(crate) fn parse(location: &Path) -> Result<Self> {
+        match location.to_str().filter(|text| is_remote(text)) {
+            Some(url) => Ok(Self::Remote(RemotePlace::parse(url)?)),
+            None => Ok(Self::Local(location.to_owned())),
+        }
+    }
+
+    pub(crate) fn join(&self, name: &str) -> Self {
+        match self {
+            Self::Local(path) => Self::Local(path.join(name)),
+            Self::Remote(place) => Self::Remote(place.join(name)),
+        }
+    }
+
+    /// The name in its directory.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Local(path) => path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into(),
+            Self::Remote(place) => place.name().into(),
+        }
+    }
+
+    pub(crate) fn as_local(&self) -> Option<&Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            Self::Remote(_) => None,
+        }
+    }
+
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Local(path) => std::fs::read(path),
+            Self::Remote(place) => place.read(),
+        }
+    }
+
+    /// Writes a new file, which others see whole or not at all, and waits until it lasts.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is one: of several writers one succeeds.
+    pub(crate) fn create(&self, content: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Local(path) => local::create(path, content),
+            Self::Remote(place) => place.create(content),
+        }
+    }
+
+    /// Writes a file, which others see as it was or as it is now.
+    pub(crate) fn replace(&self, content: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Local(path) => local::replace(path, content),
+            Self::Remote(place) => place.replace(content),
+        }
+    }
+
+    /// What is in a directory, by name; nothing if it does not exist.
+    pub(crate) fn entries(&self) -> io::Result<Vec<(String, Kind)>> {
+        let mut entries = match self {
+            Self::Local(path) => local::entries(path)?,
+            Self::Remote(place) => place.entries()?,
+        };
+        entries.sort();
+        Ok(entries)
+    }
+
+    /// What is there, if anything.
+    pub(crate) fn kind(&self) -> io::Result<Option<Kind>> {
+        match self {
+            Self::Local(path) => match path.try_exists()? {
+                true => Ok(Some(local::kind(path))),
+                false => Ok(None),
+            },
+            Self::Remote(place) => place.kind(),
+        }
+    }
+
+    /// When a file was last written.
+    pub(crate) fn modified(&self) -> io::Result<SystemTime> {
+        match self {
+            Self::Local(path) => std::fs::metadata(path)?.modified(),
+            Self::Remote(place) => place.modified(),
+        }
+    }
+
+    /// Creates a directory and its parents for this user only.
+    pub(crate) fn create_directory(&self) -> io::Result<()> {
+        match self {
+            Self::Local(path) => local::create_directory(path),
+            Self::Remote(place) => place.create_directory(),
+        }
+    }
+
+    pub(crate) fn remove_file(&self) -> io::Result<()> {
+        match self {
+            Self::Local(path) => std::fs::remove_file(path),
+            Self::Remote(place) => place.remove_file(),
+        }
+    }
+
+    /// Removes a directory with all that is in it.
+    pub(crate) fn remove_directory(&self) -> io::Result<()> {
+        match self {
+            Self::Local(path) => std::fs::remove_dir_all(path),
+            Self::Remote(place) => place.remove_directory(),
+        }
+    }
+
+    /// A directory of this machine to write files into, for [`Place::take_in`].
+    pub(crate) fn stage(&self) -> io::Result<LocalFiles> {
+        match self {
+            Self::Local(path) => Ok(LocalFiles::Own(path.clone())),
+            Self::Remote(_) => Ok(LocalFiles::Copy(tempfile::tempdir()?)),
+        }
+    }
+
+    /// Takes the files of a [`Place::stage`] in. They may be seen one by one; what names them comes later.
+    pub(crate) fn take_in(&self, staged: &LocalFiles) -> io::Result<()> {
+        let Self::Remote(place) = self else {
+            return Ok(());
+        };
+        for (name, _) in local::entries(staged.path())? {
+            let content = std::fs::read(staged.path().join(&name))?;
+            place.join(&name).replace(&content)?;
+        }
+        Ok(())
+    }
+
+    /// Files of a directory, where this machine can read them.
+    pub(crate) fn fetch<'a>(&self, names: impl Iterator<Item = &'a str>) -> io::Result<LocalFiles> {
+        let Self::Remote(place) = self else {
+            return self.stage();
+        };
+        let copy = tempfile::tempdir()?;
+        for name in names {
+            std::fs::write(copy.path().join(name), place.join(name).read()?)?;
+        }
+        Ok(LocalFiles::Copy(copy))
+    }
+}
+
+/// A directory of this machine: the place itself, or a copy that goes with this.
+#[derive(Debug)]
+pub(crate) enum LocalFiles {
+    Own(PathBuf),
+    Copy(tempfile::TempDir),
+}
+
+impl LocalFiles {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Own(path) => path,
+            Self::Copy(directory) => directory.path(),
+        }
+    }
+}
