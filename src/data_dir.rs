@@ -162,7 +162,9 @@ impl DataDir {
     pub(crate) fn remove_orphans(&self, used: &HashSet<String>) -> Result<usize> {
         let names: HashSet<String> = names_in(&self.blobs())?.into_iter().collect();
         let mut removed = 0;
-        for name in names.iter().filter(|name| !name.ends_with(MARK)) {
+        // What begins with a dot was to become a mark.
+        let is_blob = |name: &&String| !name.ends_with(MARK) && !name.starts_with('.');
+        for name in names.iter().filter(is_blob) {
             let mark_name = format!("{name}{MARK}");
             let mark = self.blobs().join(&mark_name);
             let is_marked = names.contains(&mark_name);
@@ -172,7 +174,7 @@ impl DataDir {
                     let _ = mark.remove_file();
                 }
             } else if !is_marked {
-                let _ = mark.replace(&[]);
+                let _ = mark.create(&[]);
             } else if is_old(&mark) && self.blobs().join(name).remove_directory().is_ok() {
                 let _ = mark.remove_file();
                 removed += 1;

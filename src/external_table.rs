@@ -173,7 +173,8 @@ pub(crate) fn absolute(location: &str) -> Result<String> {
     if let Some(path) = location.strip_prefix("file://") {
         return absolute(path);
     }
-    if is_remote(location) && !has_glob {
+    if is_remote(location) {
+        // DataFusion would take a pattern for a name; this refuses it.
         let place = Place::parse(location.as_ref())?;
         let kind = place.kind().map_err(|error| io_err(location, &error))?;
         return match kind {

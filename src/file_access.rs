@@ -111,11 +111,7 @@ impl FileAccess {
 
     /// The place in a store, if it is one below a root.
     fn remote(&self, location: &str) -> Result<Place> {
-        // The rest of a pattern cannot lead out of what is before it.
-        let fixed = location
-            .find(['*', '['])
-            .map_or(location, |at| &location[..at]);
-        let place = RemotePlace::parse(fixed).map_err(|_| self.refused(location))?;
+        let place = RemotePlace::parse(location).map_err(|_| self.refused(location))?;
         let is_below =
             |other: &Place| matches!(other, Place::Remote(other) if place.is_below(other));
         match self {

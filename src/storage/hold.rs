@@ -78,11 +78,13 @@ pub(crate) fn is_held(place: &Place) -> bool {
             Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
             Err(_) => false,
         },
-        Place::Remote(_) => place.modified().is_ok_and(|at| {
+        Place::Remote(_) => match place.modified() {
             // A sign from the future is of a store whose clock is fast.
-            SystemTime::now()
+            Ok(at) => SystemTime::now()
                 .duration_since(at)
-                .map_or(true, |age| age < SILENCE_MAX)
-        }),
+                .map_or(true, |age| age < SILENCE_MAX),
+            // Of one that cannot be looked at nothing is known.
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        },
     }
 }

@@ -13,10 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use futures::{StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::client::SpawnedReqwestConnector;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{ClientConfigKey, SpawnedReqwestConnector};
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, RetryConfig, WriteMultipart};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use url::Url;
@@ -26,7 +26,12 @@ use crate::error::{Result, SqlState, sql_err};
 
 /// Threads that wait for stores, so that no computation keeps them from it.
 const THREADS: usize = 2;
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: &str = "5s";
+/// A request, with all that it sends or fetches.
+const REQUEST: &str = "300s";
+/// Larger contents are sent in parts.
+const PART_BYTES: usize = 8 << 20;
+const PARTS_AT_ONCE: usize = 4;
 const RETRIES_MAX: usize = 5;
 const RETRY: Duration = Duration::from_secs(30);
 /// A store has no directories, so an empty one is a file of this name.
@@ -120,7 +125,9 @@ impl RemotePlace {
             // The answer to a first try may have been lost, and the second one found what the first had written.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.read() {
                 Ok(found) if found == content => Ok(()),
-                _ => Err(error),
+                Ok(_) => Err(error),
+                // Whether it is ours cannot be told, and to go on as if it were not could do a change twice.
+                Err(unknown) => Err(io::Error::other(unknown)),
             },
             created => created.map(drop),
         }
@@ -128,17 +135,28 @@ impl RemotePlace {
 
     pub(super) fn replace(&self, content: &[u8]) -> io::Result<()> {
         let (store, path) = self.open()?;
-        let payload = content.to_vec().into();
-        wait(async move { store.put(&path, payload).await }).map(drop)
+        let content = content.to_vec();
+        wait(async move {
+            if content.len() <= PART_BYTES {
+                return store.put(&path, content.into()).await.map(drop);
+            }
+            let mut parts = WriteMultipart::new(store.put_multipart(&path).await?);
+            for part in content.chunks(PART_BYTES) {
+                parts.wait_for_capacity(PARTS_AT_ONCE).await?;
+                parts.write(part);
+            }
+            parts.finish().await.map(drop)
+        })
     }
 
     pub(super) fn entries(&self) -> io::Result<Vec<(String, Kind)>> {
         let (store, path) = self.open()?;
+        let folder = path.clone();
         let listed = wait(async move { store.list_with_delimiter(Some(&path)).await })?;
-        let files = listed
-            .objects
-            .into_iter()
-            .map(|object| (object.location, Kind::File));
+        // Some tools make an empty object for a folder, which is no file in it.
+        let files = listed.objects.into_iter().map(|object| object.location);
+        let files = files.filter(|path| *path != folder);
+        let files = files.map(|path| (path, Kind::File));
         let directories = listed.common_prefixes.into_iter();
         let all = files.chain(directories.map(|path| (path, Kind::Directory)));
         let named = |(path, kind): (Path, Kind)| Some((path.filename()?.to_owned(), kind));
@@ -149,10 +167,12 @@ impl RemotePlace {
     pub(super) fn kind(&self) -> io::Result<Option<Kind>> {
         let (store, path) = self.open()?;
         wait(async move {
-            match store.head(&path).await {
-                Ok(_) => return Ok(Some(Kind::File)),
-                Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error),
+            if !path.as_ref().is_empty() {
+                match store.head(&path).await {
+                    Ok(_) => return Ok(Some(Kind::File)),
+                    Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
             let first = store.list(Some(&path)).try_next().await?;
             Ok(first.map(|_| Kind::Directory))
@@ -232,14 +252,18 @@ fn store(bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
         .with_bucket_name(bucket)
         .with_retry(retry)
         .with_http_connector(SpawnedReqwestConnector::new(runtime()?.handle().clone()));
+    let client = |key: ClientConfigKey| AmazonS3ConfigKey::Client(key);
+    let mut builder = builder
+        .with_config(client(ClientConfigKey::ConnectTimeout), CONNECT)
+        .with_config(client(ClientConfigKey::Timeout), REQUEST);
     // Whoever gives an address without encryption means it.
-    let is_plain = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-        .iter()
-        .any(|name| std::env::var(name).is_ok_and(|address| address.starts_with("http://")));
-    let options = ClientOptions::new()
-        .with_allow_http(is_plain)
-        .with_connect_timeout(CONNECT);
-    let store = Arc::new(builder.with_client_options(options).build()?);
+    let addresses = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+    let is_plain =
+        |name: &&str| std::env::var(name).is_ok_and(|address| address.starts_with("http://"));
+    if addresses.iter().any(is_plain) {
+        builder = builder.with_config(client(ClientConfigKey::AllowHttp), "true");
+    }
+    let store = Arc::new(builder.build()?);
     open.insert(bucket.to_owned(), Arc::clone(&store));
     Ok(store)
 }

@@ -52,7 +52,7 @@ pub(crate) struct TrainTask {
     pub(crate) model: String,
     pub(crate) spec: TrainSpec,
     pub(crate) workers: usize,
-    /// Where rank 0 writes the files. The driver owns it: once it is gone, a late rank cannot write.
+    /// Where rank 0 writes the files. It is of this attempt only, so what a late rank still writes is named by nobody.
     pub(crate) target: Place,
     /// Where the ranks keep what another attempt goes on from.
     pub(crate) checkpoint: Place,

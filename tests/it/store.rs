@@ -175,6 +175,8 @@ async fn tables_may_lie_in_a_store() {
         error.contains("file c.csv has 3 columns, file a.csv has 2"),
         "{error}"
     );
+    let pattern = "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 's3://lake/in/*.csv'";
+    assert!(store.fails(":memory:", &[pattern]).contains("error[22023]"));
     let other = "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'gs://lake/in/'";
     let error = store.fails(":memory:", &[other]);
     assert!(
@@ -363,6 +365,8 @@ async fn clients_reach_a_store_below_the_roots_only() {
         "s3://lake/open/data/format.json",
         "s3://other/open/a.csv",
         "s3a://lake/*",
+        "s3://lake/open/*/../../openly/a.csv",
+        "s3://lake/open/*.csv",
         "s3:/lake/open/a.csv",
         "S3://lake/openly/a.csv",
     ] {
@@ -373,6 +377,8 @@ async fn clients_reach_a_store_below_the_roots_only() {
     assert_eq!(run("SELECT a FROM t"), "a\n1\n");
     let copy = "COPY (SELECT 1 AS a) TO 's3://lake/open/new.csv'";
     assert!(run(copy).contains("1\n"));
+    let out = run("COPY (SELECT 1 AS a) TO 's3://lake/open/*/../data/new.csv'");
+    assert!(out.contains("error[42501]"), "{out}");
     let again = run(copy);
     assert!(again.contains("replaces no file"), "{again}");
     server.kill().unwrap();
