@@ -13,7 +13,6 @@ use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference};
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::CreateExternalTable;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
@@ -28,15 +27,13 @@ use crate::model::DEFAULT_SCHEMA;
 use crate::secrets::check_secrets;
 use crate::session::Session;
 use crate::sql::with_cause;
+use crate::table_name::{NAME_BYTES_MAX, decoded, encoded, table_reference};
 use crate::view::open_view;
 
 /// The name of the one catalog.
 pub(crate) const CATALOG: &str = "vatic";
 /// The schema of what is known of trainings.
 pub(crate) const ML_SCHEMA: &str = "ml";
-
-/// Of a table's name, written as the name of a directory.
-const NAME_BYTES_MAX: usize = 200;
 
 /// A table or view at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -514,46 +511,6 @@ impl Creation {
     }
 }
 
-fn table_reference(name: &str, normalize: bool) -> TableReference {
-    if normalize {
-        TableReference::from(name)
-    } else {
-        TableReference::parse_str_normalized(name, true)
-    }
-}
-
-/// Table names are free, file names are not: bytes other than lower-case letters, digits and underscores are escaped.
-fn encoded(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'_' => encoded.push(byte.into()),
-            other => encoded.push_str(&format!("%{other:02x}")),
-        }
-    }
-    encoded
-}
-
-fn decoded(encoded: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(encoded.len());
-    let mut rest = encoded.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// DataFusion looks up the name of what a statement creates. While the object itself is being opened, that would not
-/// end; under this name it finds nothing.
-pub(crate) fn unused_name() -> ObjectName {
-    ObjectName::from(vec![Ident::with_quote('"', "being opened")])
-}
-
 /// Appends files to a table, or replaces its files by them.
 pub(crate) fn insert(
     catalog: &Catalog,
@@ -584,24 +541,6 @@ pub(crate) fn insert(
         };
         if catalog.log(schema_name, name).commit(number, &state)? {
             return Ok(());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_table_name_becomes_a_file_name_and_back() {
-        for name in ["t", "My Table", "../../etc", "a/b", "é%", ".", "%2e"] {
-            let encoded = encoded(name);
-            assert!(
-                encoded
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_%".contains(&b))
-            );
-            assert_eq!(decoded(&encoded).as_deref(), Some(name));
         }
     }
 }

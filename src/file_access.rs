@@ -25,14 +25,15 @@ pub(crate) enum FileAccess {
 }
 
 impl FileAccess {
-    /// Access to what is below `roots`.
+    /// Access to what is below `roots`; `data` is without links.
     ///
     /// # Errors
     /// If one of them is no directory.
     pub(crate) fn below(roots: &[PathBuf], data: &Place) -> Result<Self> {
         let resolve = |path: &PathBuf| {
-            let Place::Local(path) = Place::parse(path)? else {
-                return Place::parse(path);
+            let path = match Place::parse(path)? {
+                Place::Local(path) => path,
+                remote => return Ok(remote),
             };
             let failed = |error: std::io::Error| io_err(path.display(), &error);
             let resolved = path.canonicalize().map_err(failed)?;
@@ -41,13 +42,9 @@ impl FileAccess {
                 false => Err(failed(std::io::ErrorKind::NotADirectory.into())),
             }
         };
-        let data = match data {
-            Place::Local(path) => Place::Local(path.canonicalize().unwrap_or(path.clone())),
-            remote => remote.clone(),
-        };
         Ok(Self::Below {
             roots: roots.iter().map(resolve).collect::<Result<_>>()?,
-            data,
+            data: data.clone(),
         })
     }
 

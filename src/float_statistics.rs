@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::Statistics;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -51,7 +51,7 @@ fn loosened(config: &FileScanConfig) -> Option<FileScanConfig> {
     if !schema
         .fields()
         .iter()
-        .any(|field| is_float(field.data_type()))
+        .any(|field| field.data_type().is_floating())
     {
         return None;
     }
@@ -78,14 +78,10 @@ fn without_float_bounds(statistics: &Statistics, schema: &Schema) -> Statistics 
     let mut statistics = statistics.clone();
     let columns = statistics.column_statistics.iter_mut();
     for (column, field) in columns.zip(schema.fields()) {
-        if is_float(field.data_type()) {
+        if field.data_type().is_floating() {
             column.min_value = std::mem::take(&mut column.min_value).to_inexact();
             column.max_value = std::mem::take(&mut column.max_value).to_inexact();
         }
     }
     statistics
-}
-
-fn is_float(data_type: &DataType) -> bool {
-    data_type.is_floating()
 }

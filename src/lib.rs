@@ -37,6 +37,7 @@ mod settings;
 mod sql;
 mod state;
 mod storage;
+mod table_name;
 mod train;
 mod view;
 mod yielding;
@@ -49,6 +50,7 @@ pub use error::nearest;
 pub use error::{Position, Result, SQL_STATES, SqlError, SqlState, report};
 pub use session::Session;
 pub use sql::Limits;
+#[doc(hidden)]
 pub use storage::is_remote;
 pub use train::{OPTIONS, ProgressEvent, ProgressListener};
 pub use vatic_ml as ml;

@@ -11,11 +11,12 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::FutureExt;
 
 use crate::access::Access;
-use crate::catalog::{Creation, TableState, check_names, unused_name};
+use crate::catalog::{Creation, TableState, check_names};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
 use crate::sql::{Statement, parse};
+use crate::table_name::unused_name;
 
 tokio::task_local! {
     /// The views that are being planned, to find one that contains itself.

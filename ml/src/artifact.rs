@@ -12,9 +12,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::features::{ARRAY_LENGTH_MAX, Encoder};
+use crate::features::Encoder;
 use crate::fit::{FORMAT_VERSION, Trained};
 use crate::model::{Model, ModelConfig, ModelType};
+use crate::parts::{ARRAY_LENGTH_MAX, parts};
 use crate::{Error, Result};
 
 /// The description of a model.
@@ -196,7 +197,7 @@ fn check_config(config: &ModelConfig) -> Result<()> {
         }
         // What the column gives must be what the encoder expects, or encoding would look beyond its vocabularies.
         let empty = arrow::array::new_empty_array(&encoder.column.data_type);
-        let parts = crate::features::parts(&encoder.column.name, &empty, None)?;
+        let parts = parts(&encoder.column.name, &empty, None)?;
         let is_array = parts.width == 0 && parts.categories.is_empty();
         if parts.categories.len() != encoder.vocabularies.len()
             || (!is_array && parts.width != encoder.numbers.len())

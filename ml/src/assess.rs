@@ -2,11 +2,13 @@
 
 use candle_core::Tensor;
 
-use crate::fit::{CHUNK_ROWS, Training, tensors};
+use crate::fit::{CHUNK_ROWS, Training};
+use crate::flat::tensors;
 use crate::labels::Labels;
 use crate::metrics::{Classified, Metric, classifier, regressor};
 use crate::model::{forward, probabilities};
-use crate::prepare::{Rows, Shard};
+use crate::prepare::Shard;
+use crate::rows::Rows;
 use crate::{Error, Result};
 
 impl Training<'_> {

@@ -6,10 +6,10 @@ use arrow::array::{Array, ArrayRef};
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
-use crate::features::{CategoryPart, Parts, parts};
 use crate::labels::{ClassValue, class_values, numbers};
 use crate::model::Task;
 use crate::options::{NullHandling, TrainOptions};
+use crate::parts::{CategoryPart, Parts, parts};
 use crate::prepare::RawShard;
 use crate::signature::{FeatureKind, Signature};
 use crate::{Error, Result};

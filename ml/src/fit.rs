@@ -6,27 +6,27 @@
 //!                           └─ linear_reg: normal equations                         ┘
 //! ```
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Storage, Tensor, Var, WithDType};
+use candle_core::{DType, Device, Tensor, Var, WithDType};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use crate::checkpoint::Checkpoints;
 use crate::collective::Collective;
-use crate::features::Features;
+use crate::flat::{add_tensor, penalised, variables};
 use crate::labels::Labels;
 use crate::loss::{Loss, LossSum};
 use crate::metrics::Metric;
-use crate::model::{Input, Model, ModelConfig, ModelType, Network, Parameter};
+use crate::model::{Input, Model, ModelConfig, ModelType, Network};
 use crate::optim::{OptimizerState, Penalty, clip_norm};
 use crate::options::{Optimizer, TrainOptions};
-use crate::prepare::{Prepared, RankRows, Rows, Shard, prepare};
+use crate::prepare::{Prepared, RankRows, Shard, prepare};
 use crate::random;
+use crate::rows::Rows;
 use crate::schedule::factor;
 use crate::signature::Signature;
 use crate::{Error, Result};
@@ -535,79 +535,4 @@ impl Best {
         }
         self.epochs_since >= PATIENCE
     }
-}
-
-impl Rows {
-    /// The rows at these positions, in this order.
-    fn gather(&self, order: &[u32]) -> Self {
-        let pick = |values: &[f64]| order.iter().map(|&row| values[row as usize]).collect();
-        Self {
-            features: self.features.gather(order),
-            labels: pick(&self.labels),
-            weights: pick(&self.weights),
-        }
-    }
-
-    /// All rows in order, so many at a time: which ones, and their features.
-    pub(crate) fn chunks(
-        &self,
-        rows_max: usize,
-    ) -> impl Iterator<Item = (Range<usize>, Features)> + '_ {
-        let rows = self.labels.len();
-        (0..rows).step_by(rows_max).map(move |start| {
-            let range = start..rows.min(start + rows_max);
-            (range.clone(), self.features.slice(range))
-        })
-    }
-
-    /// All rows in order, so many at a time.
-    pub(crate) fn batches(&self, rows_max: usize) -> impl Iterator<Item = Rows> + '_ {
-        self.chunks(rows_max).map(|(range, features)| Rows {
-            features,
-            labels: self.labels[range.clone()].to_vec(),
-            weights: self.weights[range].to_vec(),
-        })
-    }
-}
-
-pub(crate) fn penalised(specs: &[Parameter]) -> Vec<bool> {
-    specs
-        .iter()
-        .flat_map(|spec| std::iter::repeat_n(spec.penalised, spec.len()))
-        .collect()
-}
-
-/// Adds the elements of `tensor` to `sum`.
-fn add_tensor<T: WithDType + std::ops::AddAssign>(sum: &mut [T], tensor: &Tensor) -> Result<()> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else {
-        return Err(Error::Internal("a gradient on another device".into()));
-    };
-    let values = &storage.as_slice::<T>()?[layout.start_offset()..][..sum.len()];
-    let pairs = sum.iter_mut().zip(values);
-    pairs.for_each(|(sum, &value)| *sum += value);
-    Ok(())
-}
-
-pub(crate) fn tensors<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Tensor>> {
-    let mut rest = weights;
-    let mut tensors = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let (values, tail) = rest.split_at(spec.len());
-        rest = tail;
-        tensors.push(Tensor::from_slice(
-            values,
-            spec.shape.as_slice(),
-            &Device::Cpu,
-        )?);
-    }
-    Ok(tensors)
-}
-
-pub(crate) fn variables<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Var>> {
-    tensors(specs, weights)?
-        .iter()
-        .map(|tensor| Ok(Var::from_tensor(tensor)?))
-        .collect()
 }

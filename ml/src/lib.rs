@@ -3,7 +3,7 @@
 //! The contracts are [`model::ModelType`] (something TRAIN can make), [`model::Network`] (a differentiable function)
 //! and [`collective::Collective`] (how the ranks of a training meet). In the order in which data visits them:
 //!
-//! * training: [`signature`], [`shard`], [`prepare`], [`features`], [`labels`], [`fit`], [`artifact`]
+//! * training: [`signature`], [`shard`], [`prepare`], [`parts`], [`features`], [`labels`], [`fit`], [`artifact`]
 //! * prediction: [`artifact`], [`worker`], [`model::Model`]
 
 pub mod artifact;
@@ -19,8 +19,10 @@ pub mod models;
 pub mod nn;
 pub mod optim;
 pub mod options;
+pub mod parts;
 pub mod prepare;
 pub mod random;
+pub mod rows;
 pub mod schedule;
 pub mod shard;
 pub mod signature;
@@ -29,6 +31,7 @@ pub mod worker;
 mod assess;
 mod counts;
 mod error;
+mod flat;
 mod lbfgs;
 mod normal_equation;
 mod plain;

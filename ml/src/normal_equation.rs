@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::collective::{Collective, ShardBuffers};
 use crate::features::InputShape;
-use crate::prepare::{Rows, Shard};
+use crate::prepare::Shard;
+use crate::rows::Rows;
 use crate::{Error, Result};
 
 /// Rows multiplied at once.

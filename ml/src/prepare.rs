@@ -14,12 +14,12 @@ use crate::collective::{Collective, ShardBuffers};
 use crate::counts::{
     ColumnCounts, ShardCounts, check_counts, class_counts, gather_counts, merge_columns,
 };
-use crate::features::{
-    CategoryPart, ColumnEncoder, Encoder, Features, Standardiser, Vocabulary, parts,
-};
+use crate::features::{ColumnEncoder, Encoder, Standardiser, Vocabulary};
 use crate::labels::{Labels, class_values, numbers};
 use crate::model::Task;
 use crate::options::{DataSplit, NullHandling, TrainOptions};
+use crate::parts::{CategoryPart, parts};
+use crate::rows::Rows;
 use crate::shard::{Placement, owner};
 use crate::signature::{FeatureKind, Signature};
 use crate::{Error, Result};
@@ -31,17 +31,6 @@ pub struct RankRows {
     pub batches: Vec<RecordBatch>,
     /// For each batch a content hash of each row.
     pub hashes: Vec<Vec<u128>>,
-}
-
-/// Encoded rows.
-#[derive(Debug, Default)]
-pub struct Rows {
-    /// The features.
-    pub features: Features,
-    /// Standardised numbers, or positions of classes.
-    pub labels: Vec<f64>,
-    /// What each row counts.
-    pub weights: Vec<f64>,
 }
 
 /// One shard of this rank.

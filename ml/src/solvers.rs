@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::Result;
-use crate::fit::{EpochRecord, Found, Training, penalised, variables};
+use crate::fit::{EpochRecord, Found, Training};
+use crate::flat::{penalised, variables};
 use crate::{lbfgs, normal_equation};
 
 const ITERATIONS_DEFAULT: usize = 500;

@@ -56,6 +56,7 @@ fn renew(place: Place) -> io::Result<mpsc::Sender<()>> {
                 tracing::warn!(%place, %error, "a sign of life cannot be written");
             }
         }
+        // Again: a beat may have come after the sign was taken back.
         let _ = place.remove_file();
     };
     std::thread::Builder::new()

@@ -12,7 +12,7 @@ pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     create_directory(directory)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
     let linked = write_synced(&temporary, content).and_then(|()| fs::hard_link(&temporary, path));
-    // The link is what counts; a temporary file that stays is removed with the other orphans.
+    // The link is what counts; nothing looks at a temporary file that stays.
     let _ = fs::remove_file(&temporary);
     linked?;
     sync_directory(directory)
@@ -66,7 +66,7 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn parent(path: &Path) -> io::Result<&Path> {
+pub(super) fn parent(path: &Path) -> io::Result<&Path> {
     path.parent().ok_or_else(|| ErrorKind::InvalidInput.into())
 }
 

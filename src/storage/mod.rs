@@ -1,15 +1,17 @@
 //! Where files lie: on this machine, or in a store that speaks S3's protocol. A [`Place`] is either, and travels in plans.
 //!
 //! ```text
-//! local.rs  directories of this machine
-//! s3.rs     the stores, for us and for DataFusion; credentials come from the environment of each process
+//! local.rs     files of this machine
+//! remote.rs    files in a store
+//! s3.rs        the stores, for us and for DataFusion; credentials come from the environment of each process
 //! new_file.rs  files too large to be written at once
-//! hold.rs   a sign that its process still lives
+//! hold.rs      a sign that its process still lives
 //! ```
 
 mod hold;
 mod local;
 mod new_file;
+mod remote;
 mod s3;
 
 use std::fmt;
@@ -21,8 +23,10 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use hold::{Hold, is_held};
 pub(crate) use new_file::NewFile;
-pub use s3::is_remote;
-pub(crate) use s3::{RemotePlace, Stores};
+pub(crate) use remote::RemotePlace;
+#[doc(hidden)]
+pub use remote::is_remote;
+pub(crate) use s3::Stores;
 
 use crate::error::Result;
 
@@ -64,18 +68,6 @@ impl Place {
         match self {
             Self::Local(path) => Self::Local(path.join(name)),
             Self::Remote(place) => Self::Remote(place.join(name)),
-        }
-    }
-
-    /// The name in its directory.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Local(path) => path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into(),
-            Self::Remote(place) => place.name().into(),
         }
     }
 

@@ -118,8 +118,9 @@ async fn attempt(
     let mut lost = String::new();
     for attempt in 1..=ATTEMPTS_MAX {
         let workers = workers(session, &options, attempt > 1).await?;
-        let (_, place) = session.engine().data().create_blob()?;
+        let (name, place) = session.engine().data().create_blob()?;
         let target = BlobGuard {
+            name,
             place,
             is_kept: false.into(),
         };
@@ -175,13 +176,12 @@ fn publish(
     } else {
         Publish::New
     };
-    let directory = target.place.name();
     let comment = statement.comment.clone();
     // From here on the files must stay: a failure to answer does not mean that nothing was published.
     target.is_kept.store(true, Ordering::Relaxed);
     let published = session.engine().registry().publish(
         &statement.name,
-        directory,
+        target.name.clone(),
         sha256(&content),
         comment,
         how,

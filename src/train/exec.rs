@@ -63,6 +63,7 @@ pub(crate) struct TrainTask {
 /// A directory of files that is deleted unless it is kept.
 #[derive(Debug)]
 pub(super) struct BlobGuard {
+    pub(super) name: String,
     pub(super) place: Place,
     pub(super) is_kept: std::sync::atomic::AtomicBool,
 }

@@ -13,8 +13,9 @@ mod store;
 mod terminal;
 mod tidy;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// Tests that take the time, or all cores, run one at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -34,6 +35,31 @@ fn take_turn() {
             }
         }
     });
+}
+
+/// Says why a test does nothing; not through the harness, which would keep it to itself.
+fn say(what: &str) {
+    let mut terminal = std::io::stderr();
+    std::io::Write::write_all(&mut terminal, what.as_bytes()).unwrap();
+}
+
+/// The first line that a process prints, whose standard output is piped.
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    line.trim().to_owned()
+}
+
+/// A process that ends with its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The program with a data directory, from the root of the repository.

@@ -1,6 +1,5 @@
 //! Tables and models in a store that speaks S3's protocol, seen by processes that share nothing else.
 
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -12,7 +11,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::{GUESS, HOUSES, LONG, TRAIN, text, vatic};
+use crate::{GUESS, HOUSES, LONG, Running, TRAIN, first_line, say, text, vatic};
 
 const SECRET: &str = "do-not-show-this";
 const IRIS: &str = "CREATE EXTERNAL TABLE iris STORED AS CSV LOCATION 'sql-tests/data/iris.csv'";
@@ -38,14 +37,9 @@ impl Store {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        out.read_line(&mut line).unwrap();
-        let endpoint = line.trim().to_owned();
+        let endpoint = first_line(&mut child);
         if endpoint.starts_with("skipped") {
-            // Not through the harness, which would keep it to itself.
-            let mut terminal = std::io::stderr();
-            std::io::Write::write_all(&mut terminal, format!("{endpoint}\n").as_bytes()).unwrap();
+            say(&format!("{endpoint}\n"));
             child.wait().unwrap();
             return None;
         }
@@ -278,18 +272,14 @@ async fn machines_that_share_a_store_train_and_predict() {
         .unwrap()
         .to_string();
     let executor = || {
-        let mut command = vatic(Path::new(":memory:"));
-        command = Command::new(command.get_program());
-        command
-            .args(["executor", "--scheduler", &scheduler, "--slots", "2"])
-            .env(
-                "VATIC_FAULT",
-                format!("checkpoint-kept:3:{}", fault.display()),
-            )
-            .stderr(Stdio::null());
-        store.lead(&mut command).spawn().unwrap()
+        let mut command = crate::cluster::executor(&scheduler, 2);
+        command.env(
+            "VATIC_FAULT",
+            format!("checkpoint-kept:3:{}", fault.display()),
+        );
+        Running(store.lead(&mut command).spawn().unwrap())
     };
-    let mut executors = [executor(), executor()];
+    let _executors = [executor(), executor()];
     let data = "s3://lake/many";
     let predict = "SELECT count(*), sum(CAST(predicted_species = species AS INT)) > 100 \
                    FROM predict(flowers, TABLE copied)";
@@ -306,11 +296,6 @@ async fn machines_that_share_a_store_train_and_predict() {
         .args(["--cluster", &scheduler])
         .output()
         .unwrap();
-    for executor in &mut executors {
-        // One ended itself.
-        let _ = executor.kill();
-        executor.wait().unwrap();
-    }
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(fault.exists(), "no executor kept a third checkpoint");
     assert!(
@@ -340,11 +325,9 @@ async fn clients_reach_a_store_below_the_roots_only() {
         .args(["--root", "s3://lake/open"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let mut server = store.lead(&mut server).spawn().unwrap();
-    let mut line = String::new();
-    let mut out = BufReader::new(server.stdout.take().unwrap());
-    out.read_line(&mut line).unwrap();
-    let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+    let mut server = Running(store.lead(&mut server).spawn().unwrap());
+    let line = first_line(&mut server.0);
+    let url = line.rsplit(' ').next().unwrap().to_owned();
     let run = |statement: &str| {
         let mut command = Command::new(program.get_program());
         let output = command
@@ -381,6 +364,4 @@ async fn clients_reach_a_store_below_the_roots_only() {
     assert!(out.contains("error[42501]"), "{out}");
     let again = run(copy);
     assert!(again.contains("replaces no file"), "{again}");
-    server.kill().unwrap();
-    server.wait().unwrap();
 }

@@ -51,6 +51,11 @@ fn models_and_functions_know_no_query_engine() {
 fn each_outside_world_has_one_folder() {
     check("src", "src/cluster", &["ballista"]);
     check("src", "src/server", &["arrow_flight", "tonic"]);
+    check(
+        "src",
+        "src/storage",
+        &["object_store::{", "object_store::aws", "AmazonS3"],
+    );
     check("src", "src/repl", &["println!", "print!("]);
     check("src", "ml", &["candle_core"]);
 }

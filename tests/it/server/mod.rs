@@ -8,7 +8,7 @@ mod protection;
 mod shell;
 mod statements;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use prost::Message;
 use tonic::transport::Channel;
 use vatic::server::{Remote, RemoteOptions};
 
-use crate::{text, vatic};
+use crate::{first_line, text, vatic};
 
 /// A server that ends with the test.
 struct Server {
@@ -41,10 +41,8 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        out.read_line(&mut line).unwrap();
-        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        let line = first_line(&mut child);
+        let url = line.rsplit(' ').next().unwrap().to_owned();
         assert!(url.starts_with("grpc"), "{line:?}");
         Self { child, url, data }
     }

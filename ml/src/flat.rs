@@ -1,0 +1,52 @@
+//! All weights of a network as one vector, as optimisers and ranks have them, and as the tensors that its layers have.
+
+use candle_core::{Device, Storage, Tensor, Var, WithDType};
+
+use crate::model::Parameter;
+use crate::{Error, Result};
+
+/// Which weights are penalised.
+pub(crate) fn penalised(specs: &[Parameter]) -> Vec<bool> {
+    specs
+        .iter()
+        .flat_map(|spec| std::iter::repeat_n(spec.penalised, spec.len()))
+        .collect()
+}
+
+/// Adds the elements of `tensor` to `sum`.
+pub(crate) fn add_tensor<T: WithDType + std::ops::AddAssign>(
+    sum: &mut [T],
+    tensor: &Tensor,
+) -> Result<()> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        return Err(Error::Internal("a gradient on another device".into()));
+    };
+    let values = &storage.as_slice::<T>()?[layout.start_offset()..][..sum.len()];
+    let pairs = sum.iter_mut().zip(values);
+    pairs.for_each(|(sum, &value)| *sum += value);
+    Ok(())
+}
+
+pub(crate) fn tensors<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Tensor>> {
+    let mut rest = weights;
+    let mut tensors = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let (values, tail) = rest.split_at(spec.len());
+        rest = tail;
+        tensors.push(Tensor::from_slice(
+            values,
+            spec.shape.as_slice(),
+            &Device::Cpu,
+        )?);
+    }
+    Ok(tensors)
+}
+
+pub(crate) fn variables<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Var>> {
+    tensors(specs, weights)?
+        .iter()
+        .map(|tensor| Ok(Var::from_tensor(tensor)?))
+        .collect()
+}

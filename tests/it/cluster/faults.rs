@@ -1,0 +1,308 @@
+//! Machines that are killed, stopped or lost, ranks that fail: what is left is right.
+
+use super::*;
+
+/// An executor ends itself at one point of a training; the weights are those of an undisturbed run.
+async fn survives(point: &str, count: usize) {
+    let cluster = Cluster::start_with(3, 2, Some((point, count))).await;
+    cluster.sql(IRIS).await.unwrap();
+    let began = Instant::now();
+    let with_three = TRAIN.replace("epochs", "workers = 3, epochs");
+    cluster.sql(&with_three).await.unwrap();
+    assert!(cluster.fault_happened(), "no executor reached {point}");
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{point}: {:?}",
+        began.elapsed()
+    );
+    let weights = cluster.weights();
+    assert_eq!(weights.len(), 1, "{point}: one version");
+    assert!(weights[0] == undisturbed().await, "{point}: other weights");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_before_it_joins() {
+    survives("before-join", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_after_it_joined() {
+    survives("after-join", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_while_ranks_exchange() {
+    survives("reduce", 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_between_steps() {
+    survives("between-steps", 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_before_it_says_that_it_is_done() {
+    survives("before-vote", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_after_it_said_that_it_is_done() {
+    survives("after-vote", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_after_it_wrote_the_files() {
+    survives("files-written", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_before_its_result_is_known() {
+    // Tasks of the query come before those of the ranks.
+    survives("task-done", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_attempt_goes_on_from_the_last_checkpoint() {
+    // Rank 0 keeps checkpoints after epochs 5, 10 and 15, and ends with the third.
+    let cluster = Cluster::start_with(3, 2, Some(("checkpoint-kept", 3))).await;
+    let epochs: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let seen = Arc::clone(&epochs);
+    let session = cluster
+        .session
+        .clone()
+        .with_progress(Arc::new(move |event| {
+            if let ProgressEvent::Training {
+                progress: Progress::Epoch(record),
+                ..
+            } = event
+            {
+                seen.lock().unwrap().push(record.epoch);
+            }
+        }));
+    cluster.sql(IRIS).await.unwrap();
+    let train = TRAIN.replace("epochs", "workers = 3, checkpoint_every = 5, epochs");
+    run(&session, &train).await.unwrap();
+    assert!(cluster.fault_happened());
+    let epochs = epochs.lock().unwrap().clone();
+    let expected: Vec<usize> = (1..=15).chain(16..=30).collect();
+    assert_eq!(epochs, expected, "no epoch is trained twice");
+    assert!(cluster.weights() == [undisturbed().await]);
+    let runs = cluster.directory.path().join("data/runs");
+    let left = std::fs::read_dir(runs)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let left: Vec<PathBuf> = left
+        .filter(|path| path.extension().is_some_and(|end| end == "checkpoint"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn many_files(directory: &Path, files: usize) -> PathBuf {
+    let path = directory.join("many");
+    std::fs::create_dir(&path).unwrap();
+    let iris = std::fs::read_to_string("sql-tests/data/iris.csv").unwrap();
+    let (header, rows) = iris.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    for file in 0..files {
+        let row = rows[file % rows.len()].split_once(',').unwrap().1;
+        let content = format!("{header}\n{file},{row}\n");
+        std::fs::write(path.join(format!("{file:04}.csv")), content).unwrap();
+    }
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_during_a_predict() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster.sql(TRAIN).await.unwrap();
+    let path = many_files(cluster.directory.path(), 1_000);
+    let create = format!(
+        "CREATE EXTERNAL TABLE many STORED AS CSV LOCATION '{}/' OPTIONS ('format.has_header' 'true')",
+        path.display()
+    );
+    cluster.sql(&create).await.unwrap();
+    cluster
+        .sql("SET datafusion.execution.target_partitions = 40")
+        .await
+        .unwrap();
+    let query =
+        "SELECT count(*), count(DISTINCT id), count(predicted_species) FROM predict(m, many)";
+    let (rows, ()) = tokio::join!(cluster.sql(query), async {
+        // Both executors have a task of it.
+        let other = cluster.engine.session().unwrap();
+        let busy = "SELECT count(*) FROM ml.jobs WHERE tasks_running = 2";
+        let began = Instant::now();
+        while count(&run(&other, busy).await.unwrap()) == 0 {
+            assert!(began.elapsed() < WAIT, "the predict was never seen to run");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        cluster.signal(0, Signal::SIGKILL);
+    });
+    let rows = rows.unwrap();
+    for column in 0..3 {
+        assert_eq!(
+            rows[0].column(column).as_primitive::<Int64Type>().value(0),
+            1_000
+        );
+    }
+    assert_eq!(
+        cluster.count("SELECT count(*) FROM predict(m, many)").await,
+        1_000
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_rank_is_given_up_and_sent_away_when_it_comes_back() {
+    let cluster = Cluster::start(3, 2).await;
+    cluster.sql(IRIS).await.unwrap();
+    let long = TRAIN.replace("epochs = 30", "workers = 3, epochs = 5000");
+    let (trained, ()) = tokio::join!(cluster.sql(&long), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.signal(0, Signal::SIGSTOP);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        cluster.signal(0, Signal::SIGCONT);
+    });
+    trained.unwrap();
+    let metrics = cluster.metrics().await;
+    let lost = "vatic_training_attempts_lost_total 1";
+    assert!(metrics.lines().any(|line| line == lost), "{metrics}");
+    assert_eq!(cluster.weights().len(), 1, "one version");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(
+        cluster.count("SELECT count(*) FROM predict(m, iris)").await,
+        150
+    );
+    let versions = cluster
+        .count("SELECT count(*) FROM information_schema.model_versions")
+        .await;
+    assert_eq!(versions, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_data_of_one_rank_ends_all_without_another_attempt() {
+    let cluster = Cluster::start(3, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    let query = "SELECT CASE WHEN id = 77 THEN CAST('NaN' AS DOUBLE) ELSE petal_length END AS x, species FROM iris";
+    let train = format!(
+        "TRAIN MODEL m TARGET species OPTIONS (model_type = 'dnn_classifier', workers = 3) AS {query}"
+    );
+    let error = cluster.sql(&train).await.unwrap_err();
+    assert!(
+        error.message.contains("NaN or infinity") && error.message.contains("\"x\""),
+        "{error}"
+    );
+    assert_eq!(cluster.weights().len(), 0, "no version");
+    cluster
+        .sql(&TRAIN.replace("epochs", "workers = 3, epochs"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_one_rank_ends_all_without_another_attempt() {
+    let cluster = Cluster::start_with(3, 1, Some(("panic-between-steps", 20))).await;
+    cluster.sql(IRIS).await.unwrap();
+    let train = TRAIN.replace("epochs", "workers = 3, epochs");
+    let began = Instant::now();
+    let error = cluster.sql(&train).await.unwrap_err();
+    assert!(cluster.fault_happened());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    let says = |text: &str| assert!(error.message.contains(text), "{error}");
+    says("worker ");
+    says("on purpose");
+    assert_eq!(cluster.weights().len(), 0, "no version");
+    // The executor lives on.
+    cluster.sql(&train).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_every_executor_is_lost_a_training_fails() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    let endless = TRAIN.replace("epochs = 30", "workers = 2, epochs = 1000000");
+    let began = Instant::now();
+    let (result, ()) = tokio::join!(cluster.sql(&endless), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.signal(0, Signal::SIGKILL);
+        cluster.signal(1, Signal::SIGKILL);
+    });
+    let error = result.unwrap_err();
+    assert_eq!(error.state, SqlState::NoResources, "{error}");
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(cluster.weights().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_every_executor_is_lost_a_query_fails() {
+    let cluster = Cluster::start(1, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    // A nested loop join of some minutes.
+    let slow = "SELECT count(*) FROM iris a, iris b, iris c, iris d WHERE a.petal_length + b.petal_length > \
+                c.petal_length * d.petal_width + a.id";
+    let began = Instant::now();
+    let (result, ()) = tokio::join!(cluster.sql(slow), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.signal(0, Signal::SIGKILL);
+    });
+    let error = result.unwrap_err();
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(error.state, SqlState::NoResources, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_engine_frees_its_executors_and_leaves_no_version() {
+    let _alone = crate::ALONE.lock().await;
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let address = format!("127.0.0.1:{port}");
+    let endless = TRAIN.replace("epochs = 30", "epochs = 1000000");
+    let shell = |script: String| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));
+        command.args(["--cluster", &address, "--no-rc", "-c", &script]);
+        command.arg("--data-dir").arg(&data);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    // The executor is there before its engine.
+    let mut worker = executor(&address, 2).spawn().unwrap();
+    let mut engine = shell(format!("{IRIS}; {endless}")).spawn().unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let busy = cpu_ticks(worker.id());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(
+        cpu_ticks(worker.id()) - busy > 50,
+        "the training does not run"
+    );
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = cpu_ticks(worker.id());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let ticks = cpu_ticks(worker.id()) - before;
+    assert!(ticks < 20, "the executor goes on: {ticks} ticks of 100");
+    assert_eq!(weights(&data).len(), 0);
+    // The executor finds the engine of the next statement.
+    let again = shell(TRAIN.to_owned()).status().unwrap();
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert!(again.success());
+    assert_eq!(weights(&data).len(), 1);
+}

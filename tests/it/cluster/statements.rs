@@ -1,0 +1,186 @@
+//! Statements on a cluster where nothing fails: slots, taking turns, cancelling, what is shown.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_that_needs_more_slots_than_there_are_says_so_at_once() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    let error = cluster
+        .sql(&TRAIN.replace("epochs", "workers = 5, epochs"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.state, SqlState::NoResources);
+    assert!(
+        error.message.contains("needs 5 slots") && error.message.contains("has 2"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_executors_a_statement_waits_and_says_what_to_do() {
+    let cluster = Cluster::start(0, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster.sql("SET vatic.executor_wait_s = 1").await.unwrap();
+    let error = cluster
+        .sql("SELECT count(*) + 1 FROM iris WHERE id > 5")
+        .await
+        .unwrap_err();
+    assert_eq!(error.state, SqlState::NoResources);
+    assert!(
+        error.message.contains("vatic executor --scheduler"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_trainings_that_need_all_slots_both_finish() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    let other = cluster.engine.session().unwrap();
+    for round in 0..50 {
+        let train = |name: &str| {
+            TRAIN
+                .replace("MODEL m ", &format!("OR REPLACE MODEL {name} "))
+                .replace("epochs = 30", "workers = 2, epochs = 2")
+        };
+        let (one, two) = (train("one"), train("two"));
+        let both = async { tokio::join!(run(&cluster.session, &one), run(&other, &two)) };
+        let (first, second) = tokio::time::timeout(WAIT, both)
+            .await
+            .unwrap_or_else(|_| panic!("round {round} hangs"));
+        first.unwrap();
+        second.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranks_without_rows_and_with_one_train_with_the_others() {
+    let cluster = Cluster::start(3, 1).await;
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::builder()
+        .data_dir(directory.path())
+        .build()
+        .unwrap();
+    let alone = engine.session().unwrap();
+    for (index, rows) in [1, 2, 40, 100_000].into_iter().enumerate() {
+        let table = format!(
+            "CREATE TABLE t{index} AS SELECT value AS x, value % 7 AS y FROM generate_series(1, {rows})"
+        );
+        let train = format!(
+            "TRAIN MODEL m{index} TARGET y OPTIONS (model_type = 'dnn_regressor', epochs = 2, hidden_units = [8], \
+             data_split_method = 'none', workers = 3) AS SELECT x, y FROM t{index}"
+        );
+        for session in [&cluster.session, &alone] {
+            run(session, &table).await.unwrap();
+            run(session, &train).await.unwrap();
+        }
+    }
+    let (mut ours, mut theirs) = (cluster.weights(), weights(directory.path()));
+    ours.sort();
+    theirs.sort();
+    assert!(ours == theirs && ours.len() == 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_is_told_to_end_leaves_at_once() {
+    let mut cluster = Cluster::start(2, 1).await;
+    cluster.signal(0, Signal::SIGTERM);
+    // Sooner than the scheduler would miss it.
+    cluster.wait_for_slots(1).await;
+    let status = cluster.executors[0].wait().unwrap();
+    assert!(status.success(), "{status}");
+    cluster.sql(IRIS).await.unwrap();
+    assert_eq!(cluster.count("SELECT count(id) FROM iris").await, 150);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_is_answered() {
+    let cluster = Cluster::start(2, 3).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster
+        .sql("SELECT sum(id) FROM iris WHERE id > 7")
+        .await
+        .unwrap();
+    let answer = cluster.metrics().await;
+    for line in [
+        "vatic_executors 2",
+        "vatic_slots 6",
+        "vatic_free_slots 6",
+        "vatic_jobs_total{outcome=\"succeeded\"} 1",
+    ] {
+        assert!(
+            answer.lines().any(|found| found == line),
+            "{line} in {answer}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_analyze_counts_on_the_executors() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster.sql(TRAIN).await.unwrap();
+    let query =
+        "EXPLAIN ANALYZE SELECT predicted_species, count(*) FROM predict(m, iris) GROUP BY 1";
+    let rows = cluster.sql(query).await.unwrap();
+    let text: Vec<&str> = rows[0]
+        .column(1)
+        .as_string::<i32>()
+        .iter()
+        .flatten()
+        .collect();
+    let predict = text[1]
+        .lines()
+        .find(|line| line.contains("PredictExec"))
+        .unwrap();
+    assert!(predict.contains("input_rows=150"), "{predict}");
+    let scan = text[1]
+        .lines()
+        .find(|line| line.contains("DataSourceExec"))
+        .unwrap();
+    assert!(scan.contains("output_rows=150"), "{scan}");
+    let kinds: Vec<&str> = rows[0]
+        .column(0)
+        .as_string::<i32>()
+        .iter()
+        .flatten()
+        .collect();
+    assert!(
+        kinds[1].contains("Stage 1: 1 tasks on 1 executors"),
+        "{kinds:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_statement_frees_its_slots() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    let endless = TRAIN.replace("epochs = 30", "workers = 2, epochs = 1000000");
+    let cancelled = tokio::time::timeout(Duration::from_secs(2), cluster.sql(&endless)).await;
+    assert!(cancelled.is_err(), "it was still running");
+    let began = Instant::now();
+    let next = TRAIN.replace("epochs = 30", "workers = 2, epochs = 1");
+    cluster.sql(&next).await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_idle(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_join_without_keys_frees_its_executors() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    for join in [
+        "SELECT count(*) FROM iris a, iris b, iris c, iris d, iris e",
+        "SELECT count(*) FROM iris a JOIN (SELECT b.id FROM iris b, iris c, iris d, iris e) b ON a.id < b.id",
+    ] {
+        let cancelled = tokio::time::timeout(Duration::from_secs(2), cluster.sql(join)).await;
+        assert!(cancelled.is_err(), "it was still running");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_idle(&cluster).await;
+    }
+}
