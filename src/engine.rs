@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::execution::SessionState;
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::ScalarUDF;
@@ -21,6 +20,7 @@ use crate::extension::EXTENSIONS;
 use crate::file_access::FileAccess;
 use crate::grants::{Grants, Privilege};
 use crate::log::Log;
+use crate::memory::Memory;
 use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};
 use crate::session::Session;
@@ -54,6 +54,7 @@ struct EngineInner {
     gang: Arc<Gang>,
     runtime: Arc<ModelRuntime>,
     runtime_env: Arc<RuntimeEnv>,
+    memory: Memory,
     functions: Vec<Arc<ScalarUDF>>,
     cluster: Option<Arc<Cluster>>,
     files: FileAccess,
@@ -131,13 +132,15 @@ impl EngineBuilder {
             Some(path) => DataDir::open(path)?,
             None => DataDir::temporary()?,
         });
+        let memory = Memory::new(self.memory_limit);
         let inner = EngineInner {
             registry: Arc::new(ModelRegistry::new(Arc::clone(&data))),
             catalog: Arc::new(Catalog::new(Arc::clone(&data))),
             runs: Arc::new(RunLog::new(Arc::clone(&data))),
             gang: Arc::default(),
             runtime: Arc::new(ModelRuntime::new(self.model_types)?),
-            runtime_env: runtime_env(self.memory_limit, self.disk_limit)?,
+            runtime_env: runtime_env(&memory, self.disk_limit)?,
+            memory,
             functions: self.functions,
             grants: Grants::new(Log::new(data.grants())),
             files: match &self.roots {
@@ -158,15 +161,12 @@ impl EngineBuilder {
     }
 }
 
-fn runtime_env(memory: Option<usize>, disk: Option<u64>) -> Result<Arc<RuntimeEnv>> {
+fn runtime_env(memory: &Memory, disk: Option<u64>) -> Result<Arc<RuntimeEnv>> {
     // A list of files that is kept would hide those that come later.
     let mut builder = RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(Stores::default()))
-        .with_object_list_cache_limit(0);
-    if let Some(bytes) = memory {
-        // Each operator gets its share, so that one cannot starve the others.
-        builder = builder.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
-    }
+        .with_object_list_cache_limit(0)
+        .with_memory_pool(memory.pool());
     if let Some(bytes) = disk {
         builder = builder.with_max_temp_directory_size(bytes);
     }
@@ -255,6 +255,10 @@ impl Engine {
 
     pub(crate) fn runtime_env(&self) -> &Arc<RuntimeEnv> {
         &self.inner.runtime_env
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
     }
 
     pub(crate) fn functions(&self) -> &[Arc<ScalarUDF>] {

@@ -24,6 +24,7 @@ mod grants;
 mod ingest;
 mod log;
 mod managed_table;
+mod memory;
 mod model;
 mod planning;
 mod predict;
@@ -37,6 +38,7 @@ mod settings;
 mod sql;
 mod state;
 mod storage;
+mod table_encoding;
 mod table_name;
 mod train;
 mod view;
@@ -48,6 +50,8 @@ pub use engine::{Engine, EngineBuilder};
 #[doc(hidden)]
 pub use error::nearest;
 pub use error::{Position, Result, SQL_STATES, SqlError, SqlState, report};
+#[doc(hidden)]
+pub use memory::machine_bytes;
 pub use session::Session;
 pub use sql::Limits;
 #[doc(hidden)]

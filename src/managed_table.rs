@@ -18,9 +18,7 @@ use datafusion::datasource::sink::{DataSink, DataSinkExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::parquet::arrow::{ArrowSchemaConverter, AsyncArrowWriter};
-use datafusion::parquet::basic::{Compression, Encoding, Type, ZstdLevel};
-use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use datafusion::parquet::arrow::AsyncArrowWriter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -29,6 +27,7 @@ use crate::catalog::insert;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::storage::{NewFile, Place};
+use crate::table_encoding::{SAMPLE_ROWS, properties};
 
 const FILE: &str = "data.parquet";
 
@@ -207,39 +206,11 @@ impl Drop for Written {
     }
 }
 
-/// How a file is written so that it is read in the least time.
-fn properties(schema: &SchemaRef, place: &Place) -> Result<WriterProperties> {
-    let compression = match place {
-        // A disk is faster than zstd, a network is not.
-        Place::Local(_) => Compression::LZ4_RAW,
-        Place::Remote(_) => Compression::ZSTD(ZstdLevel::try_new(3)?),
-    };
-    let mut properties = WriterProperties::builder().set_compression(compression);
-    // For what does not fit a dictionary: smaller than plain values, and less to uncompress.
-    for column in ArrowSchemaConverter::new().convert(schema)?.columns() {
-        let path = column.path().clone();
-        properties = match column.physical_type() {
-            Type::INT32 | Type::INT64 => {
-                properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
-            }
-            Type::BYTE_ARRAY => {
-                properties.set_column_encoding(path, Encoding::DELTA_LENGTH_BYTE_ARRAY)
-            }
-            // Bounds leave NaN out, so a filter would skip pages that have some.
-            Type::FLOAT | Type::DOUBLE | Type::FIXED_LEN_BYTE_ARRAY => {
-                properties.set_column_statistics_enabled(path, EnabledStatistics::None)
-            }
-            Type::BOOLEAN | Type::INT96 => properties,
-        };
-    }
-    Ok(properties.build())
-}
-
 /// Writes rows to a new file and waits for the disk.
 pub(crate) async fn write_files(
     engine: &Engine,
     schema: &SchemaRef,
-    mut rows: SendableRecordBatchStream,
+    rows: SendableRecordBatchStream,
 ) -> Result<Written> {
     let (name, directory) = engine.data().create_blob()?;
     let mut written = Written {
@@ -250,25 +221,38 @@ pub(crate) async fn write_files(
     let place = directory.join(FILE);
     let failed = |error: std::io::Error| io_err(&place, &error);
     let (file, writer) = NewFile::create(&place).await.map_err(failed)?;
-    let properties = properties(schema, &place)?;
+    let mut rows = rows.map(|batch| typed(&batch?, schema));
+    let (mut first, mut count) = (Vec::new(), 0);
+    while count < SAMPLE_ROWS
+        && let Some(batch) = rows.next().await.transpose()?
+    {
+        count += batch.num_rows();
+        first.push(batch);
+    }
+    let properties = properties(schema, &place, &first)?;
     let mut writer = AsyncArrowWriter::try_new(writer, Arc::clone(schema), Some(properties))?;
-    let mut count = 0;
-    while let Some(batch) = rows.next().await {
-        // The query may allow NULLs where the table does not; this refuses those that are there.
-        let batch = batch?;
-        let columns = batch.columns().iter().zip(schema.fields());
-        // And its plan may give strings in another layout than it promised.
-        let columns = columns.map(|(column, field)| cast(column, field.data_type()));
-        let columns = columns.collect::<Result<_, _>>()?;
-        let batch = RecordBatch::try_new(Arc::clone(schema), columns)?;
-        count += batch.num_rows() as u64;
+    for batch in first {
+        writer.write(&batch).await?;
+    }
+    while let Some(batch) = rows.next().await.transpose()? {
+        count += batch.num_rows();
         writer.write(&batch).await?;
     }
     writer.close().await?;
     file.finish().await.map_err(failed)?;
     written.files.push(ManagedFile {
         directory: name,
-        rows: count,
+        rows: count as u64,
     });
     Ok(written)
+}
+
+/// A batch with the types of the table.
+fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    // The query's plan may give strings in another layout than it promised.
+    let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+    let columns = columns.collect::<Result<_, _>>()?;
+    // It may allow NULLs where the table does not; this refuses those that are there.
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

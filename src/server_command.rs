@@ -7,13 +7,15 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use vatic::repl::Exit;
 use vatic::server::{ServeOptions, Tls, add_token, add_user, serve};
-use vatic::{Engine, Limits};
+use vatic::{Engine, Limits, machine_bytes};
 
 use crate::{STACK_BYTES, bytes, setting};
 
 /// Threads that answer clients; statements have their own.
 const ANSWER_THREADS: usize = 2;
+/// Of the machine's memory all statements may take one in so many, and of that one statement as well.
 const MEMORY_SHARE: u64 = 2;
+const STATEMENT_SHARE: u64 = 2;
 
 /// The arguments of `vatic serve`.
 #[derive(Debug, Args)]
@@ -54,6 +56,12 @@ pub(crate) struct Serve {
     /// Memory that all statements may take, such as 500M or 8G. [default: half of the machine's]
     #[arg(short, long, value_name = "SIZE", value_parser = bytes)]
     memory_limit: Option<u64>,
+    /// Memory that one statement may take. [default: half of what all may]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    statement_memory: Option<u64>,
+    /// Size of the process: close to it statements are refused, then the largest is stopped. [default: the machine's memory]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    process_memory: Option<u64>,
     /// Disk that statements may take for what does not fit in memory. [default: 10G]
     #[arg(short, long, value_name = "SIZE", value_parser = bytes)]
     disk_limit: Option<u64>,
@@ -112,10 +120,7 @@ impl Serve {
         if let Some(path) = crate::data_dir(self.data_dir.as_ref())? {
             builder = builder.data_dir(path);
         }
-        let memory = self
-            .memory_limit
-            .or_else(|| Some(machine_memory()? / MEMORY_SHARE));
-        if let Some(bytes) = memory {
+        if let Some(bytes) = self.memory() {
             builder = builder.memory_limit(usize::try_from(bytes)?);
         }
         builder = builder.disk_limit(self.disk_limit.unwrap_or(10 << 30));
@@ -125,7 +130,16 @@ impl Serve {
         Ok(builder.build()?)
     }
 
+    /// What all statements may take.
+    fn memory(&self) -> Option<u64> {
+        let share = || Some(machine_bytes()? / MEMORY_SHARE);
+        self.memory_limit.or_else(share)
+    }
+
     fn options(&self) -> ServeOptions {
+        let memory = self
+            .statement_memory
+            .or_else(|| Some(self.memory()? / STATEMENT_SHARE));
         let tls = self.tls_cert.clone().zip(self.tls_key.clone());
         ServeOptions {
             listen: self.listen.clone(),
@@ -140,9 +154,11 @@ impl Serve {
             idle_max: Duration::from_secs(self.token_idle),
             connections_max: self.connections as usize,
             statements_max: self.statements.into(),
+            process_bytes_max: self.process_memory.or_else(machine_bytes),
             limits: Limits {
                 statement: Some(Duration::from_secs(self.statement_timeout)),
                 training: Some(Duration::from_secs(self.training_timeout)),
+                memory: memory.and_then(|bytes| usize::try_from(bytes).ok()),
                 result_rows: self.result_rows,
                 ..Limits::server()
             },
@@ -178,16 +194,6 @@ impl Serve {
             );
         }
     }
-}
-
-/// The memory of this machine in bytes, where that is easy to find out.
-fn machine_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = total.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kilobytes << 10)
 }
 
 /// What `vatic user` does.

@@ -11,6 +11,8 @@ use datafusion::common::config::ConfigExtension;
 use datafusion::common::format::ExplainFormat;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, TableReference};
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{
     DdlStatement, Deallocate, LogicalPlan, Statement as LogicalStatement,
@@ -27,6 +29,7 @@ use crate::access::Access;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::grants;
+use crate::memory::StatementPool;
 use crate::model::{DEFAULT_SCHEMA, commands};
 use crate::planning::planned;
 use crate::secrets::check_copied_secrets;
@@ -47,6 +50,7 @@ pub struct Session {
     prepared: Arc<Mutex<HashMap<String, DFStatement>>>,
     progress: Option<ProgressListener>,
     limits: Arc<Limits>,
+    memory: Option<Arc<StatementPool>>,
     access: Access,
 }
 
@@ -87,6 +91,7 @@ impl Session {
             prepared: Arc::default(),
             progress: None,
             limits: Arc::default(),
+            memory: None,
             access,
         })
     }
@@ -95,6 +100,13 @@ impl Session {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = Arc::new(limits);
+        self
+    }
+
+    /// Lets statements take memory from this pool.
+    #[must_use]
+    pub(crate) fn with_memory(mut self, pool: Arc<StatementPool>) -> Self {
+        self.memory = Some(pool);
         self
     }
 
@@ -299,14 +311,17 @@ impl Session {
     ) -> Result<SendableRecordBatchStream> {
         let Some(cluster) = self.engine.cluster() else {
             let plan = self.create_physical_plan(&state, &logical).await?;
-            return execute_stream(with_yields(plan)?, state.task_ctx());
+            return execute_stream(with_yields(plan)?, self.with_pool(state.task_ctx()));
         };
         let state = self.for_cluster(state).await;
         let listener = self.progress.as_ref();
         if let LogicalPlan::Analyze(analyze) = &logical {
             let plan = self.create_physical_plan(&state, &analyze.input).await?;
             let plan = cluster.distribute(plan, state.config(), listener)?;
-            if let Some(described) = cluster.analyze(plan, state.task_ctx()).await? {
+            if let Some(described) = cluster
+                .analyze(plan, self.with_pool(state.task_ctx()))
+                .await?
+            {
                 let (kinds, plans): (Vec<String>, Vec<String>) = described.into_iter().unzip();
                 let kinds: ArrayRef = Arc::new(StringArray::from(kinds));
                 let plans: ArrayRef = Arc::new(StringArray::from(plans));
@@ -316,7 +331,7 @@ impl Session {
         }
         let plan = self.create_physical_plan(&state, &logical).await?;
         let plan = cluster.distribute(plan, state.config(), listener)?;
-        let stream = execute_stream(plan, state.task_ctx())?;
+        let stream = execute_stream(plan, self.with_pool(state.task_ctx()))?;
         match &logical {
             LogicalPlan::Explain(explain) if explain.explain_format == ExplainFormat::Indent => {
                 let plan = self.create_physical_plan(&state, &explain.plan).await?;
@@ -408,7 +423,29 @@ impl Session {
     }
 
     pub(crate) fn task_context(&self) -> Arc<TaskContext> {
-        self.context.task_ctx()
+        self.with_pool(self.context.task_ctx())
+    }
+
+    /// The same context, with the memory of the statement.
+    fn with_pool(&self, context: Arc<TaskContext>) -> Arc<TaskContext> {
+        let Some(pool) = &self.memory else {
+            return context;
+        };
+        let pool = Arc::clone(pool) as Arc<dyn MemoryPool>;
+        let runtime = RuntimeEnv {
+            memory_pool: pool,
+            ..context.runtime_env().as_ref().clone()
+        };
+        Arc::new(TaskContext::new(
+            context.task_id(),
+            context.session_id(),
+            context.session_config().clone(),
+            context.scalar_functions().clone(),
+            context.higher_order_functions().clone(),
+            context.aggregate_functions().clone(),
+            context.window_functions().clone(),
+            Arc::new(runtime),
+        ))
     }
 
     pub(crate) fn context(&self) -> &SessionContext {

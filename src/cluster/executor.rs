@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::codec::PlanCodec;
-use super::rendezvous::RemoteMeeting;
+use super::rendezvous::{RemoteMeeting, tell_models};
 use super::scheduler::node_config;
 use super::task::TaskEngine;
 use super::{STACK_BYTES, resolve};
@@ -119,10 +119,16 @@ async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) {
     tracing::info!(slots, "looking for the scheduler at {scheduler}");
     while !is_told_to_end.load(Ordering::Relaxed) {
         let ended = match node.config() {
-            // It hears the signals too, and ends by itself.
-            Ok(config) => start_executor_process(Arc::new(config))
-                .await
-                .map_err(|error| error.to_string()),
+            Ok((config, scheduler)) => {
+                let id = config.executor_id.clone();
+                tokio::select! {
+                    // It hears the signals too, and ends by itself.
+                    ended = start_executor_process(Arc::new(config)) => {
+                        ended.map_err(|error| error.to_string())
+                    }
+                    never = tell_models(scheduler, &id, || node.models()) => match never {},
+                }
+            }
             Err(error) => Err(report(&error).message),
         };
         match ended {
@@ -202,8 +208,14 @@ impl Node {
         })
     }
 
-    /// A connection's configuration. Its id and directory are new: the scheduler may still know the last one.
-    fn config(&self) -> Result<ExecutorProcessConfig> {
+    /// What is loaded, by name.
+    fn models(&self) -> Vec<String> {
+        let cached = self.runtime.cached().into_iter();
+        cached.map(|model| model.name).collect()
+    }
+
+    /// A connection's configuration, and the address of the scheduler. Its id and directory are new: the scheduler may still know the last one.
+    fn config(&self) -> Result<(ExecutorProcessConfig, SocketAddr)> {
         let scheduler = resolve(&self.scheduler)?;
         let id = format!("executor-{}", uuid::Uuid::new_v4());
         let work_dir = self.work_dir.join(&id);
@@ -226,7 +238,7 @@ impl Node {
                 .with_object_store_registry(Arc::new(Stores::default()))
                 .build_arc()
         };
-        Ok(ExecutorProcessConfig {
+        let config = ExecutorProcessConfig {
             executor_id: id,
             bind_host: ip.to_string(),
             // Unless it is told, the scheduler takes the address that it sees.
@@ -246,7 +258,8 @@ impl Node {
             override_runtime_producer: Some(Arc::new(runtime_env)),
             override_physical_codec: Some(Arc::new(PlanCodec::default())),
             ..Default::default()
-        })
+        };
+        Ok((config, scheduler))
     }
 
     fn ports(&self) -> Result<(u16, u16)> {

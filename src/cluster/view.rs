@@ -16,6 +16,8 @@ pub(crate) struct ExecutorView {
     pub(crate) slots: u64,
     pub(crate) free_slots: u64,
     pub(crate) last_seen: Option<DateTime<Utc>>,
+    /// What it has loaded, if it told.
+    pub(crate) models: Option<Vec<String>>,
 }
 
 /// A job that runs.
@@ -43,6 +45,7 @@ impl Cluster {
                 let (slots, free_slots) = slots.get(&executor.id).copied().unwrap_or_default();
                 ExecutorView {
                     address: format!("{}:{}", executor.host, executor.port),
+                    models: self.coordinator.models(&executor.id),
                     id: executor.id,
                     slots: slots.into(),
                     free_slots: free_slots.into(),

@@ -420,6 +420,12 @@ fn executors(executors: &[ExecutorView]) -> Result<RecordBatch> {
     let free = integers(each().map(|executor| executor.free_slots));
     let device = strings(each().map(|_| "cpu".to_owned()));
     let last_seen = times(each().map(|executor| executor.last_seen));
+    let mut models = ListBuilder::new(StringBuilder::new());
+    for executor in each() {
+        let names = executor.models.as_deref();
+        models.append_option(names.map(|names| names.iter().map(Some)));
+    }
+    let models: ArrayRef = Arc::new(models.finish());
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("executor_id", id, false),
         ("address", address, false),
@@ -427,6 +433,7 @@ fn executors(executors: &[ExecutorView]) -> Result<RecordBatch> {
         ("free_slots", free, false),
         ("device", device, false),
         ("last_seen", last_seen, true),
+        ("models", models, true),
     ])?)
 }
 

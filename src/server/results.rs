@@ -20,6 +20,7 @@ use super::service::Server;
 use super::sessions::{Client, lock};
 use super::status::status;
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
+use crate::memory::StatementPool;
 use crate::session::{Effect, empty};
 use crate::train::ProgressEvent;
 
@@ -46,6 +47,7 @@ pub(super) struct Ticketed {
     pub(super) count: Option<u64>,
     content: tokio::sync::Mutex<Content>,
     seen: Arc<Mutex<Seen>>,
+    memory: Arc<StatementPool>,
     stop: CancellationToken,
     /// Whether its rows are being fetched.
     is_fetched: AtomicBool,
@@ -65,6 +67,7 @@ pub(super) struct Begun {
     pub(super) rows: SendableRecordBatchStream,
     pub(super) count: Option<u64>,
     pub(super) seen: Arc<Mutex<Seen>>,
+    pub(super) memory: Arc<StatementPool>,
 }
 
 impl std::fmt::Debug for Ticketed {
@@ -120,6 +123,7 @@ impl Ticketed {
             rows,
             count,
             seen,
+            memory,
         } = begun;
         let (schema, content) = match effect {
             Effect::Rows => (result_schema(&rows.schema()), Content::Query(Some(rows))),
@@ -133,6 +137,7 @@ impl Ticketed {
             is_done: AtomicBool::new(effect != Effect::Training),
             content: tokio::sync::Mutex::new(content),
             seen,
+            memory,
             stop: CancellationToken::new(),
             is_fetched: AtomicBool::new(false),
             is_awaited: AtomicBool::new(false),
@@ -153,6 +158,14 @@ impl Ticketed {
                 Ok(())
             }
             Content::Query(None) | Content::Training(_) | Content::Kept(_) => Ok(()),
+        }
+    }
+
+    /// Returns when it must end before its rows do.
+    async fn stopped(&self) -> DataFusionError {
+        tokio::select! {
+            () = self.stop.cancelled() => cancelled(),
+            error = self.memory.stopped() => error,
         }
     }
 
@@ -228,7 +241,7 @@ impl Ticketed {
             };
             let result = tokio::select! {
                 result = working => result,
-                () = self.stop.cancelled() => Err(cancelled()),
+                error = self.stopped() => Err(error),
             };
             *content = match result {
                 Ok(batches) => Content::Kept(batches),
@@ -364,7 +377,7 @@ fn fetched(
             let left = limit.map(|limit| limit.saturating_sub(used));
             let next = tokio::select! {
                 biased;
-                () = fetching.ticketed.stop.cancelled() => Some(Err(cancelled())),
+                error = fetching.ticketed.stopped() => Some(Err(error)),
                 () = async { tokio::time::sleep(left.unwrap_or_default()).await }, if left.is_some() => {
                     Some(Err(timed_out(limit.unwrap_or_default())))
                 }

@@ -35,6 +35,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Statements that wait for others to end.
 const QUEUE_MAX: usize = 1_024;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+const RELIEF_INTERVAL: Duration = Duration::from_millis(50);
 /// What is left to statements that run when the server is to end.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
@@ -57,6 +58,8 @@ pub struct ServeOptions {
     pub connections_max: usize,
     /// Statements at once.
     pub statements_max: usize,
+    /// How large the process may be, in bytes: when it is about to be larger, statements are refused and stopped.
+    pub process_bytes_max: Option<u64>,
     /// What a statement may cost.
     pub limits: Limits,
     /// Settings that sessions begin with.
@@ -75,6 +78,7 @@ impl Default for ServeOptions {
             idle_max: Duration::from_secs(12 * 3600),
             connections_max: 2_048,
             statements_max: 64,
+            process_bytes_max: None,
             limits: Limits::server(),
             settings: vec![],
         }
@@ -122,6 +126,7 @@ pub async fn serve(
         slots: Arc::new(Semaphore::new(options.statements_max)),
         queued: AtomicUsize::new(0),
         queue_max: QUEUE_MAX,
+        process_bytes_max: options.process_bytes_max,
         is_draining: AtomicBool::new(false),
     });
     let mut transport = Transport::builder()
@@ -178,6 +183,15 @@ pub async fn serve(
             server.sessions.sweep();
         }
     };
+    let relieving = async {
+        let Some(bytes) = options.process_bytes_max else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(RELIEF_INTERVAL).await;
+            engine.memory().relieve(bytes);
+        }
+    };
     let ended = async {
         told_to_end().await;
         server.is_draining.store(true, Ordering::Relaxed);
@@ -195,6 +209,7 @@ pub async fn serve(
         served = serving => served.map_err(|error| sql_err(SqlState::Io, plain(&error))),
         () = ended => Ok(()),
         () = sweeping => Ok(()),
+        () = relieving => Ok(()),
         shown = showing => shown.map_err(|error| io_err("the page", &error)),
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Server {
     pub(super) slots: Arc<Semaphore>,
     pub(super) queued: AtomicUsize,
     pub(super) queue_max: usize,
+    /// How large the process may be.
+    pub(super) process_bytes_max: Option<u64>,
     pub(super) is_draining: AtomicBool,
 }
 

@@ -87,8 +87,18 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let sees = Arc::clone(&seen);
     let listener = move |event| lock(&sees).add(event);
-    let session = client.session.clone().with_progress(Arc::new(listener));
-    let limit = session.limits().statement;
+    let engine = client.session.engine();
+    engine.memory().check(server.process_bytes_max)?;
+    let limits = client.session.limits();
+    let limit = limits.statement;
+    let memory = engine
+        .memory()
+        .statement(limits.memory.unwrap_or(usize::MAX));
+    let session = client
+        .session
+        .clone()
+        .with_progress(Arc::new(listener))
+        .with_memory(Arc::clone(&memory));
     let shown = match &work {
         Work::Text(text) => text.clone(),
         Work::Bound(texts) => texts.first().cloned().unwrap_or_default(),
@@ -104,12 +114,11 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
         };
         Ok::<_, DataFusionError>((effect, rows, count))
     };
-    let (effect, rows, count) = match limit {
-        Some(limit) => match tokio::time::timeout(limit, answering).await {
-            Ok(answered) => answered?,
-            Err(_) => return Err(timed_out(limit)),
-        },
-        None => answering.await?,
+    let late = async { tokio::time::sleep(limit.unwrap_or_default()).await };
+    let (effect, rows, count) = tokio::select! {
+        answered = answering => answered?,
+        () = late, if limit.is_some() => return Err(timed_out(limit.unwrap_or_default())),
+        error = memory.stopped() => return Err(error),
     };
     Ok(Ticketed::new(Begun {
         shown,
@@ -117,6 +126,7 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
         rows,
         count: count.flatten(),
         seen,
+        memory,
     }))
 }
 

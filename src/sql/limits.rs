@@ -33,6 +33,8 @@ pub struct Limits {
     pub statement: Option<Duration>,
     /// The same for TRAIN MODEL.
     pub training: Option<Duration>,
+    /// Bytes of memory that a statement may hold in the engine's process; `None` for as many as all may.
+    pub memory: Option<usize>,
     /// Rows of a result.
     pub result_rows: Option<u64>,
     /// Whether settings that protect the process are closed to SET.
@@ -49,6 +51,7 @@ impl Default for Limits {
             planning: None,
             statement: None,
             training: None,
+            memory: None,
             result_rows: None,
             has_locked_settings: false,
         }
@@ -65,6 +68,7 @@ impl Limits {
             planning: Some(Duration::from_secs(5)),
             statement: Some(Duration::from_secs(300)),
             training: Some(Duration::from_secs(3600)),
+            memory: None,
             result_rows: None,
             has_locked_settings: true,
         }

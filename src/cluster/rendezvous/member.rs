@@ -1,6 +1,7 @@
 //! A rank's side: joins, connects to the others, beats, and stops when it is told to, or when nobody answers.
 
-use std::net::{IpAddr, TcpListener as StdListener};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -111,6 +112,29 @@ impl RemoteMeeting {
             Ok(connected) => connected.map_err(|error| unreachable(error.to_string())),
             Err(_) => Err(unreachable("no answer".into())),
         }
+    }
+}
+
+/// Tells the engine for ever which models this executor has loaded, as far as the engine can be reached where it is by
+/// default: at the port after that of its scheduler.
+pub(in crate::cluster) async fn tell_models(
+    scheduler: SocketAddr,
+    executor: &str,
+    models: impl Fn() -> Vec<String>,
+) -> Infallible {
+    let port = scheduler.port().checked_add(1).unwrap_or(0);
+    loop {
+        let telling = async {
+            let mut wire = Wire::new(TcpStream::connect((scheduler.ip(), port)).await?)?;
+            loop {
+                let (executor, models) = (executor.to_owned(), models());
+                wire.send(&FromRank::Models { executor, models }).await?;
+                tokio::time::sleep(BEAT).await;
+            }
+        };
+        let ended: std::io::Result<Infallible> = telling.await;
+        tracing::debug!(?ended, "the engine does not hear which models are loaded");
+        tokio::time::sleep(BEAT).await;
     }
 }
 

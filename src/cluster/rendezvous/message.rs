@@ -14,7 +14,7 @@ use crate::error::SqlError;
 /// A result has a record of each epoch.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 
-/// From a rank.
+/// From a rank, or from an executor about itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum FromRank {
     /// Its rows are there; others reach it at this address.
@@ -34,6 +34,11 @@ pub(super) enum FromRank {
         result: Option<String>,
         error: Option<SqlError>,
         is_consequence: bool,
+    },
+    /// What an executor has loaded, by name; told again and again on a connection of its own.
+    Models {
+        executor: String,
+        models: Vec<String>,
     },
 }
 

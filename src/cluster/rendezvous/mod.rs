@@ -6,6 +6,8 @@
 //! rank ── Beat, Progress, End ───────▶ coordinator
 //! rank ◀── Beat, Abort ─────────────── coordinator       one ended badly, vanished or stayed silent
 //! ```
+//! An executor also says there which models it has loaded, on a connection of its own.
+//!
 //! A run id names one attempt and no other, so it is the fencing token: whoever comes with an old one is sent away.
 //!
 //! * `message` what is said
@@ -24,4 +26,4 @@ mod schedules;
 
 pub(super) use coordinator::Coordinator;
 pub(super) use epoch::Outcome;
-pub(super) use member::RemoteMeeting;
+pub(super) use member::{RemoteMeeting, tell_models};

@@ -3,6 +3,27 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn executors_say_which_models_they_have_loaded() {
+    let cluster = Cluster::start(2, 1).await;
+    let wait_for = async |sql: &str, expected: i64| {
+        let began = Instant::now();
+        while cluster.count(sql).await != expected {
+            assert!(began.elapsed() < WAIT, "{sql}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // Before they tell, nothing is known.
+    wait_for("SELECT count(models) FROM ml.executors", 2).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster.sql(TRAIN).await.unwrap();
+    let loaded = "SELECT count(*) FROM ml.executors WHERE array_has(models, 'm@1')";
+    assert_eq!(cluster.count(loaded).await, 0);
+    let rows = "SELECT count(predicted_species) FROM predict(m, iris)";
+    assert_eq!(cluster.count(rows).await, 150);
+    wait_for(loaded, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_training_that_needs_more_slots_than_there_are_says_so_at_once() {
     let cluster = Cluster::start(2, 1).await;
     cluster.sql(IRIS).await.unwrap();

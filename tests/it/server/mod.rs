@@ -3,6 +3,7 @@
 mod bad_bytes;
 mod grants;
 mod logins;
+mod memory;
 mod page;
 mod protection;
 mod shell;

@@ -1,0 +1,282 @@
+//! What statements may take of memory: each, and all together.
+//!
+//! Operators tell a pool what they hold: [`StatementPool`] gives each statement its own, within that of the process.
+//! What they do not tell shows in the size of the process only, so [`Memory::relieve`] looks at that as well.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use datafusion::common::DataFusionError;
+use datafusion::common::human_readable_size;
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, UnboundedMemoryPool,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Result, SqlState, sql_err};
+
+/// Shares of what the process may have from which on no statement begins, and the largest is stopped.
+const REFUSED_FROM: f64 = 0.8;
+const STOPPED_FROM: f64 = 0.9;
+/// How long a statement may take to end once it is stopped, before another one is.
+const END_TIME: Duration = Duration::from_secs(2);
+
+/// The memory of an engine.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pool: Arc<dyn MemoryPool>,
+    statements: Mutex<Statements>,
+}
+
+#[derive(Debug, Default)]
+struct Statements {
+    running: Vec<Weak<StatementPool>>,
+    stopped_at: Option<Instant>,
+}
+
+impl Memory {
+    /// So many bytes for all operators, or any number.
+    pub(crate) fn new(bytes: Option<usize>) -> Self {
+        let pool: Arc<dyn MemoryPool> = match bytes {
+            // Each operator gets its share, so that one cannot starve the others.
+            Some(bytes) => Arc::new(FairSpillPool::new(bytes)),
+            None => Arc::new(UnboundedMemoryPool::default()),
+        };
+        Self {
+            pool,
+            statements: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn pool(&self) -> Arc<dyn MemoryPool> {
+        Arc::clone(&self.pool)
+    }
+
+    /// The pool of a statement that begins, and may hold so many bytes.
+    pub(crate) fn statement(&self, bytes: usize) -> Arc<StatementPool> {
+        let pool = Arc::new(StatementPool {
+            shared: self.pool(),
+            own: FairSpillPool::new(bytes),
+            bytes,
+            began_at: Instant::now(),
+            stop: CancellationToken::new(),
+        });
+        let mut statements = self.lock();
+        statements.running.retain(|pool| pool.strong_count() > 0);
+        statements.running.push(Arc::downgrade(&pool));
+        pool
+    }
+
+    /// Refuses a statement while the process is almost as large as `bytes`, which it may be at most.
+    pub(crate) fn check(&self, bytes: Option<u64>) -> Result<()> {
+        let (Some(bytes), Some(size)) = (bytes, process_bytes()) else {
+            return Ok(());
+        };
+        if (size as f64) < bytes as f64 * REFUSED_FROM {
+            return Ok(());
+        }
+        let message = format!(
+            "the server is short of memory: it has {} of {}; try again when other statements have ended",
+            human_readable_size(usize::try_from(size).unwrap_or(usize::MAX)),
+            human_readable_size(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        );
+        Err(sql_err(SqlState::OutOfMemory, message))
+    }
+
+    /// Stops the statement that holds most, if the process is about to be larger than `bytes`. Of those that tell
+    /// nothing it is the latest.
+    pub(crate) fn relieve(&self, bytes: u64) {
+        let limit = bytes as f64 * STOPPED_FROM;
+        let Some(size) = process_bytes().filter(|size| *size as f64 >= limit) else {
+            return;
+        };
+        let mut statements = self.lock();
+        if statements
+            .stopped_at
+            .is_some_and(|at| at.elapsed() < END_TIME)
+        {
+            return;
+        }
+        let running = statements.running.iter().filter_map(Weak::upgrade);
+        let running = running.filter(|pool| !pool.stop.is_cancelled());
+        let Some(largest) = running.max_by_key(|pool| (pool.reserved(), pool.began_at)) else {
+            return;
+        };
+        tracing::warn!(
+            process = size,
+            statement = largest.reserved(),
+            "memory is short; a statement is stopped"
+        );
+        largest.stop.cancel();
+        statements.stopped_at = Some(Instant::now());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Statements> {
+        self.statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pool of one statement, within that of the process.
+#[derive(Debug)]
+pub(crate) struct StatementPool {
+    shared: Arc<dyn MemoryPool>,
+    own: FairSpillPool,
+    bytes: usize,
+    began_at: Instant,
+    stop: CancellationToken,
+}
+
+impl StatementPool {
+    /// Returns when the statement must end because the process is short of memory.
+    pub(crate) async fn stopped(&self) -> DataFusionError {
+        self.stop.cancelled().await;
+        let message =
+            "the statement was stopped: the server was short of memory, and no other one held more";
+        sql_err(SqlState::OutOfMemory, message)
+    }
+}
+
+impl fmt::Display for StatementPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(bytes: {})", self.name(), self.bytes)
+    }
+}
+
+impl MemoryPool for StatementPool {
+    fn name(&self) -> &str {
+        "statement"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.shared.register(consumer);
+        self.own.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.shared.unregister(consumer);
+        self.own.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.shared.grow(reservation, additional);
+        self.own.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.shared.shrink(reservation, shrink);
+        self.own.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        self.shared.try_grow(reservation, additional)?;
+        self.own.try_grow(reservation, additional).map_err(|_| {
+            self.shared.shrink(reservation, additional);
+            // Of this kind, or the operator would not spill.
+            DataFusionError::ResourcesExhausted(format!(
+                "{} needs {} more and has {}; the statement may have {} in all",
+                reservation.consumer().name(),
+                human_readable_size(additional),
+                human_readable_size(reservation.size()),
+                human_readable_size(self.bytes),
+            ))
+        })
+    }
+
+    fn reserved(&self) -> usize {
+        self.own.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.bytes)
+    }
+}
+
+/// The memory of this machine, or of the control group in which the process may live, where that is easy to find out.
+#[must_use]
+pub fn machine_bytes() -> Option<u64> {
+    let total = kilobytes("/proc/meminfo", "MemTotal:")?;
+    // Of version 2 and 1. What stands there without a limit is no number, or larger than any machine.
+    let groups = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let limits = groups.iter().filter_map(|path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        text.trim().parse().ok()
+    });
+    limits.chain([total]).min()
+}
+
+/// The memory that this process occupies.
+fn process_bytes() -> Option<u64> {
+    kilobytes("/proc/self/status", "VmRSS:")
+}
+
+/// The bytes in a line of a file of Linux's, which counts in kilobytes.
+fn kilobytes(path: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kilobytes: u64 = value.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consumer(memory: &Arc<StatementPool>, can_spill: bool) -> MemoryReservation {
+        let pool = Arc::clone(memory) as Arc<dyn MemoryPool>;
+        MemoryConsumer::new("sort")
+            .with_can_spill(can_spill)
+            .register(&pool)
+    }
+
+    #[test]
+    fn a_statement_has_its_own_limit_within_that_of_all() {
+        let memory = Memory::new(Some(1_000));
+        let (one, other) = (memory.statement(600), memory.statement(600));
+        let (held, second) = (consumer(&one, false), consumer(&other, false));
+        held.try_grow(600).unwrap();
+        let error = held.try_grow(1).unwrap_err().to_string();
+        assert!(error.contains("may have 600.0 B in all"), "{error}");
+        // What was refused is not counted.
+        assert_eq!((one.reserved(), memory.pool.reserved()), (600, 600));
+        second.try_grow(400).unwrap();
+        assert!(second.try_grow(1).is_err());
+        drop((held, second));
+        assert_eq!((one.reserved(), memory.pool.reserved()), (0, 0));
+    }
+
+    #[test]
+    fn operators_that_spill_share_what_their_statement_has() {
+        let memory = Memory::new(None);
+        let statement = memory.statement(1_000);
+        let (one, other) = (consumer(&statement, true), consumer(&statement, true));
+        assert!(one.try_grow(501).is_err());
+        one.try_grow(500).unwrap();
+        other.try_grow(500).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_statement_that_holds_most_is_stopped_and_one_at_a_time() {
+        let memory = Memory::new(None);
+        let (small, large) = (memory.statement(1_000), memory.statement(1_000));
+        let latest = memory.statement(1_000);
+        let held = (consumer(&small, false), consumer(&large, false));
+        held.0.try_grow(1).unwrap();
+        held.1.try_grow(2).unwrap();
+        memory.relieve(u64::MAX);
+        assert!(memory.check(Some(u64::MAX)).is_ok());
+        assert!(!large.stop.is_cancelled());
+        memory.relieve(1);
+        memory.relieve(1);
+        let stopped = [&small, &large, &latest].map(|pool| pool.stop.is_cancelled());
+        assert_eq!(stopped, [false, true, false]);
+        let error = large.stopped().await.to_string();
+        assert!(error.contains("short of memory"), "{error}");
+        assert!(memory.check(Some(1)).is_err());
+    }
+}
