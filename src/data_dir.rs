@@ -114,6 +114,11 @@ impl DataDir {
     }
 
     /// A new directory for files, and its name.
+    /// The directory of the logins of a server, if it is on this machine.
+    pub(crate) fn logins(&self) -> Option<PathBuf> {
+        Some(self.root.as_local()?.join("logins"))
+    }
+
     pub(crate) fn create_blob(&self) -> Result<(String, Place)> {
         let name = uuid::Uuid::new_v4().to_string();
         let place = self.blobs().join(&name);

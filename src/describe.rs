@@ -16,6 +16,7 @@ use vatic_ml::labels::Labels;
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::grants::{Object, Privilege};
+use crate::origins::with_origins;
 use crate::session::{Effect, Session, plan_effect};
 use crate::sql::script::{Piece, split};
 use crate::sql::{
@@ -127,7 +128,7 @@ impl Session {
             Effect::Change => Description::change(parameters),
             effect => Description {
                 effect,
-                schema: Arc::clone(plan.schema().inner()),
+                schema: with_origins(plan.schema().as_arrow(), &plan, &self.default_schema())?,
                 parameters,
             },
         })

@@ -1,5 +1,8 @@
 //! [`FloatStatistics`]: what Parquet says of the least and greatest of floats leaves NaN out, and DataFusion takes it at
 //! its word: a column of 1 and NaN would be read as all 1, and `max` would not be NaN. Here the bounds become estimates.
+//!
+//! [`FloatPredicates`]: a reader skips rows by the same bounds, NaN among them, which in SQL is above all numbers. Here it
+//! gets no condition about floats; the filter above it has them all.
 
 use std::sync::Arc;
 
@@ -8,8 +11,13 @@ use datafusion::common::Statistics;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+};
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{conjunction, split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -43,6 +51,66 @@ impl PhysicalOptimizerRule for FloatStatistics {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// Must come after the rules that hand conditions to readers.
+#[derive(Debug)]
+pub(crate) struct FloatPredicates;
+
+impl PhysicalOptimizerRule for FloatPredicates {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _options: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let loosen = |plan: Arc<dyn ExecutionPlan>| {
+            let scan = plan.downcast_ref::<DataSourceExec>();
+            let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
+            Ok(match config.and_then(without_float_predicates) {
+                Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as _),
+                None => Transformed::no(plan),
+            })
+        };
+        Ok(plan.transform_up(loosen)?.data)
+    }
+
+    fn name(&self) -> &str {
+        "FloatPredicates"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// The same scan without skipping rows by the bounds of floats, if it did.
+fn without_float_predicates(config: &FileScanConfig) -> Option<FileScanConfig> {
+    let source = config.file_source.downcast_ref::<ParquetSource>()?;
+    let predicate = source.filter()?;
+    let schema = source.table_schema().table_schema();
+    let is_float = |column: &Column| {
+        let field = schema.field_with_name(column.name());
+        field.is_ok_and(|field| field.data_type().is_floating())
+    };
+    let (floats, others): (Vec<_>, Vec<_>) = split_conjunction(&predicate)
+        .into_iter()
+        .map(Arc::clone)
+        .partition(|part| collect_columns(part).iter().any(is_float));
+    if floats.is_empty() {
+        return None;
+    }
+    let mut options = source.table_parquet_options().clone();
+    let source = match options.global.pushdown_filters {
+        // There is no filter above it.
+        true => {
+            options.global.pruning = false;
+            options.global.enable_page_index = false;
+            source.clone().with_table_parquet_options(options)
+        }
+        false => source.with_predicate(conjunction(others)),
+    };
+    let builder = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source));
+    Some(builder.build())
 }
 
 /// The same scan with estimates, if it has floats.

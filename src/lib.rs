@@ -26,6 +26,7 @@ mod log;
 mod managed_table;
 mod memory;
 mod model;
+mod origins;
 mod planning;
 mod predict;
 mod relation;

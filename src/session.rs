@@ -31,6 +31,7 @@ use crate::error::{Result, SqlState, report, sql_err};
 use crate::grants;
 use crate::memory::StatementPool;
 use crate::model::{DEFAULT_SCHEMA, commands};
+use crate::origins::with_origins;
 use crate::planning::planned;
 use crate::secrets::check_copied_secrets;
 use crate::settings::{check_dialect, check_settings};
@@ -51,6 +52,7 @@ pub struct Session {
     progress: Option<ProgressListener>,
     limits: Arc<Limits>,
     memory: Option<Arc<StatementPool>>,
+    tells_origins: bool,
     access: Access,
 }
 
@@ -92,6 +94,7 @@ impl Session {
             progress: None,
             limits: Arc::default(),
             memory: None,
+            tells_origins: false,
             access,
         })
     }
@@ -107,6 +110,13 @@ impl Session {
     #[must_use]
     pub(crate) fn with_memory(mut self, pool: Arc<StatementPool>) -> Self {
         self.memory = Some(pool);
+        self
+    }
+
+    /// Lets the schemas of results tell which tables their columns are of; those of their batches do not.
+    #[must_use]
+    pub(crate) fn with_origins(mut self) -> Self {
+        self.tells_origins = true;
         self
     }
 
@@ -300,7 +310,13 @@ impl Session {
             true => plan_effect(&logical),
             false => planned_effect,
         };
-        let rows = self.run_plan(state, logical).await?;
+        let told = (self.tells_origins && effect == Effect::Rows).then(|| logical.clone());
+        let mut rows = self.run_plan(state, logical).await?;
+        if let Some(plan) = told {
+            // The types are those of the rows: an optimizer may have found others than the plan had.
+            let schema = with_origins(&rows.schema(), &plan, &self.default_schema())?;
+            rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
+        }
         Ok(Answer { effect, rows })
     }
 

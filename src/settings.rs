@@ -9,13 +9,41 @@ use crate::error::{Result, SqlState, sql_err};
 const OPEN: &[(&str, Option<u64>)] = &[
     ("datafusion.execution.batch_size", Some(65_536)),
     ("datafusion.execution.target_partitions", Some(256)),
+    ("datafusion.execution.coalesce_batches", None),
+    ("datafusion.execution.collect_statistics", None),
+    ("datafusion.execution.enable_recursive_ctes", None),
+    (
+        "datafusion.execution.listing_table_ignore_subdirectory",
+        None,
+    ),
+    ("datafusion.execution.parquet.bloom_filter_on_read", None),
+    ("datafusion.execution.parquet.coerce_int96", None),
+    ("datafusion.execution.parquet.enable_page_index", None),
+    ("datafusion.execution.parquet.pruning", None),
+    ("datafusion.execution.parquet.pushdown_filters", None),
+    ("datafusion.execution.parquet.reorder_filters", None),
+    (
+        "datafusion.execution.skip_partial_aggregation_probe_ratio_threshold",
+        Some(1),
+    ),
+    (
+        "datafusion.execution.skip_partial_aggregation_probe_rows_threshold",
+        Some(1 << 40),
+    ),
     ("datafusion.execution.time_zone", None),
     ("datafusion.explain.", None),
     ("datafusion.format.", None),
     ("datafusion.optimizer.", Some(1 << 40)),
+    ("datafusion.sql_parser.default_null_ordering", None),
     ("datafusion.sql_parser.enable_ident_normalization", None),
     ("datafusion.sql_parser.parse_float_as_decimal", None),
     ("vatic.", Some(1 << 40)),
+];
+
+/// Settings that are numbers of something without which nothing is done.
+const NOT_ZERO: [&str; 2] = [
+    "datafusion.execution.batch_size",
+    "datafusion.execution.target_partitions",
 ];
 
 /// Refuses another dialect, which would not be heeded: statements are told apart before they have a session.
@@ -62,7 +90,7 @@ pub(crate) fn check_settings(plan: &LogicalPlan, state: &SessionState) -> Result
             let message = format!("\"{name}\" may be up to {max} on a server");
             Err(sql_err(SqlState::NotAllowed, message))
         }
-        (Some(0.0), Some(_)) if name.starts_with("datafusion.execution.") => {
+        (Some(0.0), Some(_)) if NOT_ZERO.contains(&name) => {
             let message = format!("\"{name}\" is 1 or more");
             Err(sql_err(SqlState::InvalidParameter, message))
         }

@@ -22,7 +22,7 @@ use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
-use crate::float_statistics::FloatStatistics;
+use crate::float_statistics::{FloatPredicates, FloatStatistics};
 use crate::model::DEFAULT_SCHEMA;
 use crate::predict::PruneOutputs;
 use crate::train::Meetings;
@@ -64,10 +64,11 @@ pub(crate) fn session_state(engine: &Engine, access: &Access) -> Result<SessionS
     Ok(state)
 }
 
-/// DataFusion's rules after ours.
+/// DataFusion's rules between ours.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::default().rules;
     rules.insert(0, Arc::new(FloatStatistics));
+    rules.push(Arc::new(FloatPredicates));
     rules
 }
 

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::codec::PlanCodec;
 use super::rendezvous::{RemoteMeeting, tell_models};
 use super::scheduler::node_config;
-use super::task::TaskEngine;
+use super::task::{TaskEngine, Tasks};
 use super::{STACK_BYTES, resolve};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::model::cache::ModelRuntime;
@@ -126,7 +126,9 @@ async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) {
                     ended = start_executor_process(Arc::new(config)) => {
                         ended.map_err(|error| error.to_string())
                     }
-                    never = tell_models(scheduler, &id, || node.models()) => match never {},
+                    never = tell_models(scheduler, &id, || node.models(), || node.tasks.stop()) => {
+                        match never {}
+                    }
                 }
             }
             Err(error) => Err(report(&error).message),
@@ -171,6 +173,7 @@ struct Node {
     _temporary: Option<tempfile::TempDir>,
     runtime: Arc<ModelRuntime>,
     functions: Arc<BallistaFunctionRegistry>,
+    tasks: Arc<Tasks>,
 }
 
 impl Node {
@@ -205,6 +208,7 @@ impl Node {
             _temporary: temporary,
             runtime: Arc::new(ModelRuntime::new(Vec::new())?),
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
+            tasks: Arc::default(),
         })
     }
 
@@ -252,7 +256,7 @@ impl Node {
             task_scheduling_policy: TaskSchedulingPolicy::PushStaged,
             work_dir: Some(work_dir.to_string_lossy().into_owned()),
             executor_heartbeat_interval_seconds: HEARTBEAT_S,
-            override_execution_engine: Some(Arc::new(TaskEngine::default())),
+            override_execution_engine: Some(Arc::new(TaskEngine::new(Arc::clone(&self.tasks)))),
             override_function_registry: Some(Arc::clone(&self.functions)),
             override_config_producer: Some(Arc::new(session)),
             override_runtime_producer: Some(Arc::new(runtime_env)),

@@ -4,7 +4,7 @@
 //! a token that its end cancels, however it ends, and an operator on top of its plan that the token stops.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ballista_core::JobId;
@@ -32,9 +32,34 @@ use crate::fault;
 use crate::train::TrainExec;
 use crate::yielding::with_yields;
 
+/// The tasks of an executor, to be stopped all together.
+#[derive(Debug, Default)]
+pub(super) struct Tasks(Mutex<CancellationToken>);
+
+impl Tasks {
+    /// Stops the tasks that there are. Those to come are others.
+    pub(super) fn stop(&self) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *current).cancel();
+    }
+
+    fn token(&self) -> CancellationToken {
+        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        current.child_token()
+    }
+}
+
 #[derive(Default)]
 pub(super) struct TaskEngine {
     inner: DefaultExecutionEngine,
+    tasks: Arc<Tasks>,
+}
+
+impl TaskEngine {
+    pub(super) fn new(tasks: Arc<Tasks>) -> Self {
+        let inner = DefaultExecutionEngine::default();
+        Self { inner, tasks }
+    }
 }
 
 impl ExecutionEngine for TaskEngine {
@@ -48,7 +73,7 @@ impl ExecutionEngine for TaskEngine {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
-        let token = CancellationToken::new();
+        let token = self.tasks.token();
         let with_ranks = |exec: Arc<dyn ExecutionPlan>| match exec.downcast_ref::<TrainExec>() {
             Some(train) => {
                 let train = train.with_ranks(global_output_partition_ids.clone());

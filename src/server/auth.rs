@@ -1,4 +1,5 @@
-//! Who a client is. Every call passes the gate here, which knows one exception: the handshake.
+//! Who a client is. Every call passes the gate here, which knows two exceptions: the handshake, and whether the server is
+//! well, which those who start and stop servers ask without being able to log in.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
+use super::logins::Logins;
 use super::sessions::lock;
 use super::status::failed;
 use super::users::{User, UsersFile, hash, new_token};
@@ -26,6 +28,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
+const HEALTH: &str = "/grpc.health.v1.Health/";
 /// The session of those who do not say who they are, where nobody has to.
 const ANONYMOUS: &str = "anonymous";
 const COOKIE: &str = "arrow_flight_session_id";
@@ -87,7 +90,7 @@ pub(super) struct Auth {
     users: Option<UsersFile>,
     /// By the hash of a token of a handshake.
     tokens: Mutex<HashMap<String, Token>>,
-    idle_max: Duration,
+    logins: Logins,
     checks: Semaphore,
     failures: Mutex<HashMap<String, (u32, Instant)>>,
 }
@@ -96,14 +99,28 @@ pub(super) struct Auth {
 struct Token {
     user: String,
     used: Instant,
+    /// When a use was last written down.
+    kept: Instant,
 }
 
 impl Auth {
-    pub(super) fn new(users: Option<UsersFile>, idle_max: Duration) -> Self {
+    pub(super) fn new(users: Option<UsersFile>, logins: Logins) -> Self {
+        let tokens = match &users {
+            Some(_) => logins.all(),
+            None => vec![],
+        };
+        let tokens = tokens.into_iter().map(|(key, login)| {
+            let now = Instant::now();
+            // A machine that was started after the last use knows no such time.
+            let used = now.checked_sub(login.age()).unwrap_or(now);
+            let user = login.user;
+            let kept = used;
+            (key, Token { user, used, kept })
+        });
         Self {
             users,
-            tokens: Mutex::default(),
-            idle_max,
+            tokens: Mutex::new(tokens.collect()),
+            logins,
             checks: Semaphore::new(CHECKS),
             failures: Mutex::default(),
         }
@@ -188,17 +205,28 @@ impl Auth {
 
     fn issue(&self, user: String) -> String {
         let token = new_token();
+        let key = hash(&token);
+        if self.users.is_some() {
+            self.logins.keep(&key, &user);
+        }
         let used = Instant::now();
         let mut tokens = lock(&self.tokens);
-        let idle_max = self.idle_max;
-        tokens.retain(|_, token| token.used.elapsed() < idle_max);
+        tokens.retain(|key, token| {
+            let holds = token.used.elapsed() < self.logins.idle_max();
+            if !holds {
+                self.logins.forget(key);
+            }
+            holds
+        });
         if tokens.len() >= TOKENS_MAX {
             let oldest = tokens.iter().min_by_key(|(_, token)| token.used);
             if let Some(key) = oldest.map(|(key, _)| key.clone()) {
                 tokens.remove(&key);
+                self.logins.forget(&key);
             }
         }
-        tokens.insert(hash(&token), Token { user, used });
+        let kept = used;
+        tokens.insert(key, Token { user, used, kept });
         token
     }
 
@@ -222,11 +250,16 @@ impl Auth {
             return Err(denied());
         };
         // Who was removed from the file is out, whatever tokens there are.
-        if found.used.elapsed() >= self.idle_max || users.named(&found.user).is_none() {
+        if found.used.elapsed() >= self.logins.idle_max() || users.named(&found.user).is_none() {
             tokens.remove(&key);
+            self.logins.forget(&key);
             return Err(denied());
         }
         found.used = Instant::now();
+        if self.logins.is_due(found.kept.elapsed()) {
+            found.kept = found.used;
+            self.logins.keep(&key, &found.user);
+        }
         Ok(Identity::of_login(key, Some(found.user.clone())))
     }
 
@@ -265,6 +298,7 @@ impl Auth {
     /// Forgets a token.
     pub(super) fn log_out(&self, identity: &Identity) {
         lock(&self.tokens).remove(&identity.key);
+        self.logins.forget(&identity.key);
     }
 }
 
@@ -333,7 +367,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if request.uri().path() == HANDSHAKE {
+        let path = request.uri().path();
+        if path == HANDSHAKE || path.starts_with(HEALTH) {
             return Box::pin(self.inner.call(request));
         }
         let identity = match self.auth.identify(request.headers()) {
@@ -370,7 +405,7 @@ mod tests {
         let path = directory.path().join("users.toml");
         super::super::users::add_user(&path, "ada", "p:w", false).unwrap();
         let users = UsersFile::open(&path).unwrap();
-        let auth = Auth::new(Some(users), Duration::from_secs(60));
+        let auth = Auth::new(Some(users), Logins::new(None, Duration::from_secs(60)));
         (directory, Arc::new(auth))
     }
 
@@ -431,7 +466,7 @@ mod tests {
         let identity = auth.identify(&bearer).unwrap();
         auth.log_out(&identity);
         assert!(auth.identify(&bearer).is_err());
-        let short = Auth::new(None, Duration::ZERO);
+        let short = Auth::new(None, Logins::new(None, Duration::ZERO));
         assert!(
             short.identify(&HeaderMap::new()).is_ok(),
             "anybody is welcome"

@@ -27,6 +27,7 @@
 mod actions;
 mod auth;
 mod listener;
+mod logins;
 mod metadata;
 mod output;
 mod prepared;

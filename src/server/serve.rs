@@ -14,6 +14,7 @@ use tonic::transport::{Certificate, Identity, Server as Transport, ServerTlsConf
 
 use super::auth::{Auth, Gate};
 use super::listener::{Connections, incoming};
+use super::logins::Logins;
 use super::service::{Server, Service};
 use super::sessions::Sessions;
 use super::users::UsersFile;
@@ -114,8 +115,12 @@ pub async fn serve(
     };
     let users = options.users.as_deref().map(UsersFile::open).transpose()?;
     let has_users = users.is_some();
+    let logins = engine.data().logins();
     let server = Arc::new(Server {
-        auth: Arc::new(Auth::new(users, options.idle_max)),
+        auth: Arc::new(Auth::new(
+            users,
+            Logins::new(logins.as_deref(), options.idle_max),
+        )),
         sessions: Sessions::new(
             engine.clone(),
             options.limits.clone(),

@@ -98,6 +98,7 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
         .session
         .clone()
         .with_progress(Arc::new(listener))
+        .with_origins()
         .with_memory(Arc::clone(&memory));
     let shown = match &work {
         Work::Text(text) => text.clone(),

@@ -195,6 +195,9 @@ impl Coordinator {
         let mut told = models;
         loop {
             self.lock_models().insert(executor.clone(), told);
+            if wire.send(&ToRank::Beat).await.is_err() {
+                break;
+            }
             match tokio::time::timeout(MODELS_SILENCE_MAX, wire.next()).await {
                 Ok(Ok(Some(FromRank::Models { models, .. }))) => told = models,
                 _ => break,

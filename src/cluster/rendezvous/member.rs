@@ -24,6 +24,8 @@ use crate::train::{Link, Meeting, Seat, TrainTask};
 
 const BEAT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// An engine that does not answer for so long has ended, or counts this executor among the lost.
+const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(8);
 
 /// The meeting of ranks on several machines, whose coordinator is beside the scheduler.
 #[derive(Debug)]
@@ -116,24 +118,37 @@ impl RemoteMeeting {
 }
 
 /// Tells the engine for ever which models this executor has loaded, as far as the engine can be reached where it is by
-/// default: at the port after that of its scheduler.
+/// default: at the port after that of its scheduler. `lost` hears that an engine which answered does not any more.
 pub(in crate::cluster) async fn tell_models(
     scheduler: SocketAddr,
     executor: &str,
     models: impl Fn() -> Vec<String>,
+    lost: impl Fn(),
 ) -> Infallible {
     let port = scheduler.port().checked_add(1).unwrap_or(0);
+    let mut heard_at: Option<Instant> = None;
     loop {
         let telling = async {
-            let mut wire = Wire::new(TcpStream::connect((scheduler.ip(), port)).await?)?;
+            let connecting = TcpStream::connect((scheduler.ip(), port));
+            let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
+            let mut wire = Wire::new(stream)?;
             loop {
                 let (executor, models) = (executor.to_owned(), models());
                 wire.send(&FromRank::Models { executor, models }).await?;
+                match tokio::time::timeout(CONNECT_TIMEOUT, wire.next::<ToRank>()).await?? {
+                    Some(_) => heard_at = Some(Instant::now()),
+                    None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                }
                 tokio::time::sleep(BEAT).await;
             }
         };
         let ended: std::io::Result<Infallible> = telling.await;
         tracing::debug!(?ended, "the engine does not hear which models are loaded");
+        if heard_at.is_some_and(|at| at.elapsed() >= ENGINE_SILENCE_MAX) {
+            heard_at = None;
+            tracing::warn!("the engine is gone; its tasks are stopped");
+            lost();
+        }
         tokio::time::sleep(BEAT).await;
     }
 }

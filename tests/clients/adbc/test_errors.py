@@ -315,7 +315,7 @@ def test_statement_beyond_the_memory_limit_is_an_error(start):
 
 
 def test_cancelled_statement_gives_its_memory_back(start):
-    server = start("--memory-limit", "16M")
+    server = start("--memory-limit", "16M", "--statement-memory", "16M")
     with server.connect() as connection, server.connect(username="b", password="b") as other:
         assert value(other, SHORT_JOIN) == 500000
         with connection.cursor() as cursor:

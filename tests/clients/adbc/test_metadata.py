@@ -293,3 +293,12 @@ def test_schema_of_a_query_is_known_without_running_it(cursor):
 
 def test_schema_of_a_query_of_a_missing_table_is_an_error(cursor):
     check_error(lambda: cursor.adbc_execute_schema("SELECT * FROM nowhere"), NOT_FOUND, "42P01")
+
+
+def test_columns_name_their_table(cursor):
+    execute(cursor.connection, "CREATE TABLE of_columns AS SELECT 1 AS a, 2 AS b")
+    cursor.execute("SELECT x.a, o.b + 1 AS c, o.b FROM of_columns AS x JOIN of_columns AS o USING (a)")
+    fields = cursor.fetch_record_batch().schema
+    key = b"ARROW:FLIGHT:SQL:TABLE_NAME"
+    assert [(field.metadata or {}).get(key) for field in fields] == [b"of_columns", None, b"of_columns"]
+    assert fields.field(0).metadata[b"ARROW:FLIGHT:SQL:SCHEMA_NAME"] == b"public"

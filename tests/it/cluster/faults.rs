@@ -263,6 +263,52 @@ async fn when_every_executor_is_lost_a_query_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_queries_of_a_killed_engine_end_on_its_executors() {
+    let _alone = crate::ALONE.lock().await;
+    let directory = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let address = format!("127.0.0.1:{port}");
+    let mut worker = executor(&address, 2).spawn().unwrap();
+    let endless = "SELECT count(*) FROM iris a, iris b, iris c, iris d, iris e, iris f";
+    let mut engine = Command::new(env!("CARGO_BIN_EXE_vatic"))
+        .args(["--cluster", &address, "--no-rc", "-c"])
+        .arg(format!("{IRIS}; {endless}"))
+        .arg("--data-dir")
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ticks = async || {
+        let before = cpu_ticks(worker.id());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cpu_ticks(worker.id()) - before
+    };
+    let began = Instant::now();
+    while ticks().await < 50 {
+        assert!(began.elapsed() < WAIT, "the query does not run");
+    }
+    // The executor has heard of its engine by now.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(ticks().await > 50, "the query is over");
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    let began = Instant::now();
+    while ticks().await > 20 {
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "the executor goes on"
+        );
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_engine_frees_its_executors_and_leaves_no_version() {
     let _alone = crate::ALONE.lock().await;
     let directory = tempfile::tempdir().unwrap();

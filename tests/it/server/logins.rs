@@ -16,8 +16,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::{PASSWORD, Server, any, column, connect, error, runtime, user, users};
+
+#[test]
+fn whether_a_server_is_well_is_told_without_a_login() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let url = format!("http://{}", server.address());
+        let channel = tonic::transport::Channel::from_shared(url).unwrap();
+        let mut client = HealthClient::new(channel.connect().await.unwrap());
+        let answer = client.check(HealthCheckRequest::default()).await.unwrap();
+        assert_eq!(answer.get_ref().status(), ServingStatus::Serving);
+    });
+}
 
 /// Sends one call of each kind; the names of those that were not refused.
 async fn calls_let_in(server: &Server, credential: Option<&str>) -> (usize, Vec<String>) {

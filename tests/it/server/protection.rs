@@ -107,7 +107,10 @@ fn settings_that_protect_the_server_are_closed() {
             ("datafusion.execution.batch_size", "1000000"),
             ("datafusion.sql_parser.recursion_limit", "100000"),
             ("datafusion.catalog.location", "/etc"),
-            ("datafusion.execution.parquet.pushdown_filters", "true"),
+            (
+                "datafusion.execution.parquet.max_row_group_size",
+                "1000000000",
+            ),
         ] {
             for sql in [
                 format!("SET {name} = '{value}'"),
@@ -126,6 +129,8 @@ fn settings_that_protect_the_server_are_closed() {
             "SET datafusion.execution.batch_size = 100",
             "SET TIME ZONE = 'UTC'",
             "SET vatic.workers = 2",
+            "SET datafusion.execution.parquet.pushdown_filters = true",
+            "SET datafusion.sql_parser.default_null_ordering = 'nulls_min'",
         ] {
             outcome(&remote, sql)
                 .await

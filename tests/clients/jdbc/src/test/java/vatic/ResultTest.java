@@ -108,6 +108,18 @@ class ResultTest extends OpenServer {
     }
 
     @Test
+    void columnsHaveTheirTable() throws SQLException {
+        Sql.run(connection, "CREATE TABLE of_columns (a INT, b VARCHAR)");
+        Sql.run(connection, "INSERT INTO of_columns VALUES (1, 'x')");
+        try (ResultSet result = statement.executeQuery("SELECT t.b, a + 1 AS c FROM of_columns AS t")) {
+            ResultSetMetaData columns = result.getMetaData();
+            assertEquals("of_columns", columns.getTableName(1));
+            assertEquals("public", columns.getSchemaName(1));
+            assertTrue(result.next());
+        }
+    }
+
+    @Test
     void limitZeroHasItsColumns() throws SQLException {
         try (ResultSet result = statement.executeQuery("SELECT 1 AS a LIMIT 0")) {
             assertEquals("a", result.getMetaData().getColumnLabel(1));

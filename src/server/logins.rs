@@ -1,0 +1,135 @@
+//! Logins that outlive the server: of each token its hash, its user, and when it was used, in a file of the data directory.
+//!
+//! Drivers log in once and never again, so that a server that forgets its tokens ends every connection of a pool.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// A use is written down if the last one that was is so long ago, as a share of the time that a token lives without use.
+const WRITES: u32 = 24;
+
+/// Where logins are kept; nowhere for a data directory that is not on this machine.
+#[derive(Debug)]
+pub(super) struct Logins {
+    directory: Option<PathBuf>,
+    idle_max: Duration,
+}
+
+/// A login as its file has it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) used: SystemTime,
+}
+
+impl Logins {
+    pub(super) fn new(directory: Option<&Path>, idle_max: Duration) -> Self {
+        Self {
+            directory: directory.map(Path::to_owned),
+            idle_max,
+        }
+    }
+
+    /// How long a token lives without use.
+    pub(super) fn idle_max(&self) -> Duration {
+        self.idle_max
+    }
+
+    /// Every login that still holds, with the hash of its token. The files of the others are removed.
+    pub(super) fn all(&self) -> Vec<(String, Login)> {
+        let Some(directory) = &self.directory else {
+            return vec![];
+        };
+        // Before the first login there is none.
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let entries = entries.filter_map(|entry| {
+            let key = entry.file_name().into_string().ok()?;
+            let content = std::fs::read(entry.path()).ok()?;
+            let login = serde_json::from_slice::<Login>(&content).ok();
+            let login = login.filter(|login| login.age() < self.idle_max);
+            if login.is_none() {
+                self.forget(&key);
+            }
+            Some((key, login?))
+        });
+        entries.collect()
+    }
+
+    /// Whether a use at this age of the last one that was written down is to be written.
+    pub(super) fn is_due(&self, age: Duration) -> bool {
+        self.directory.is_some() && age >= self.idle_max / WRITES
+    }
+
+    /// Writes down that a token was used now. A login that cannot be kept ends with the server, and no sooner.
+    pub(super) fn keep(&self, key: &str, user: &str) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let login = Login {
+            user: user.to_owned(),
+            used: SystemTime::now(),
+        };
+        if let Err(error) = write(directory, key, &login) {
+            tracing::warn!(%error, "a login ends with the server, as it cannot be kept");
+        }
+    }
+
+    pub(super) fn forget(&self, key: &str) {
+        if let Some(directory) = &self.directory {
+            // It may never have been kept.
+            let _ = std::fs::remove_file(directory.join(key));
+        }
+    }
+}
+
+impl Login {
+    /// Since it was used. A clock that went back makes it young, and no older than it is.
+    pub(super) fn age(&self) -> Duration {
+        self.used.elapsed().unwrap_or_default()
+    }
+}
+
+/// Whole or not at all, and for nobody else's eyes.
+fn write(directory: &Path, key: &str, login: &Login) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let file = tempfile::NamedTempFile::new_in(directory)?;
+    serde_json::to_writer(&file, login)?;
+    file.persist(directory.join(key))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_kept_until_they_are_idle_or_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("logins");
+        let hour = Duration::from_secs(3600);
+        let logins = Logins::new(Some(&path), hour);
+        assert!(logins.all().is_empty());
+        for key in ["a", "b", "old"] {
+            logins.keep(key, "ada");
+        }
+        let old = Login {
+            user: "ada".into(),
+            used: SystemTime::now() - 2 * hour,
+        };
+        write(&path, "old", &old).unwrap();
+        std::fs::write(path.join("damaged"), b"{").unwrap();
+        logins.forget("b");
+        let found = Logins::new(Some(&path), hour).all();
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].0.as_str(), found[0].1.user.as_str()),
+            ("a", "ada")
+        );
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+        assert!(logins.is_due(hour / 2) && !logins.is_due(hour / 100));
+        assert!(Logins::new(None, hour).all().is_empty());
+    }
+}
