@@ -190,7 +190,10 @@ impl MemoryPool for StatementPool {
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.bytes)
+        match self.bytes {
+            usize::MAX => self.shared.memory_limit(),
+            bytes => MemoryLimit::Finite(bytes),
+        }
     }
 }
 
