@@ -113,12 +113,12 @@ impl DataDir {
         self.root.join("grants")
     }
 
-    /// A new directory for files, and its name.
-    /// The directory of the logins of a server, if it is on this machine.
-    pub(crate) fn logins(&self) -> Option<PathBuf> {
-        Some(self.root.as_local()?.join("logins"))
+    /// The logins of a server, if the directory is on this machine.
+    pub(crate) fn logins(&self) -> Option<Place> {
+        self.root.as_local().map(|_| self.root.join("logins"))
     }
 
+    /// A new directory for files, and its name.
     pub(crate) fn create_blob(&self) -> Result<(String, Place)> {
         let name = uuid::Uuid::new_v4().to_string();
         let place = self.blobs().join(&name);

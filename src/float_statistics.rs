@@ -33,15 +33,7 @@ impl PhysicalOptimizerRule for FloatStatistics {
         plan: Arc<dyn ExecutionPlan>,
         _options: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let loosen = |plan: Arc<dyn ExecutionPlan>| {
-            let scan = plan.downcast_ref::<DataSourceExec>();
-            let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
-            Ok(match config.and_then(loosened) {
-                Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as _),
-                None => Transformed::no(plan),
-            })
-        };
-        Ok(plan.transform_up(loosen)?.data)
+        with_scans(plan, loosened)
     }
 
     fn name(&self) -> &str {
@@ -63,15 +55,7 @@ impl PhysicalOptimizerRule for FloatPredicates {
         plan: Arc<dyn ExecutionPlan>,
         _options: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let loosen = |plan: Arc<dyn ExecutionPlan>| {
-            let scan = plan.downcast_ref::<DataSourceExec>();
-            let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
-            Ok(match config.and_then(without_float_predicates) {
-                Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as _),
-                None => Transformed::no(plan),
-            })
-        };
-        Ok(plan.transform_up(loosen)?.data)
+        with_scans(plan, without_float_predicates)
     }
 
     fn name(&self) -> &str {
@@ -81,6 +65,22 @@ impl PhysicalOptimizerRule for FloatPredicates {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// The same plan with other scans, where there is another one.
+fn with_scans(
+    plan: Arc<dyn ExecutionPlan>,
+    other: impl Fn(&FileScanConfig) -> Option<FileScanConfig>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let loosen = |plan: Arc<dyn ExecutionPlan>| {
+        let scan = plan.downcast_ref::<DataSourceExec>();
+        let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
+        Ok(match config.and_then(&other) {
+            Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as _),
+            None => Transformed::no(plan),
+        })
+    };
+    Ok(plan.transform_up(loosen)?.data)
 }
 
 /// The same scan without skipping rows by the bounds of floats, if it did.

@@ -30,12 +30,17 @@ pub(crate) fn with_origins(
             ("SCHEMA_NAME", table.schema),
             ("TABLE_NAME", table.table),
         ] {
-            metadata.insert(format!("ARROW:FLIGHT:SQL:{key}"), value.to_string());
+            metadata.extend([fact(key, value)]);
         }
         Field::clone(field).with_metadata(metadata)
     });
     let fields: Vec<Field> = fields.collect();
     Ok(Schema::new_with_metadata(fields, schema.metadata().clone()).into())
+}
+
+/// A fact about a column, as Flight SQL has it in the metadata of a field.
+pub(crate) fn fact(key: &str, value: impl ToString) -> (String, String) {
+    (format!("ARROW:FLIGHT:SQL:{key}"), value.to_string())
 }
 
 /// The tables that a plan reads, by the names that its columns have them under.

@@ -11,7 +11,6 @@ use datafusion::common::config::ConfigExtension;
 use datafusion::common::format::ExplainFormat;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, TableReference};
-use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{
@@ -327,17 +326,14 @@ impl Session {
     ) -> Result<SendableRecordBatchStream> {
         let Some(cluster) = self.engine.cluster() else {
             let plan = self.create_physical_plan(&state, &logical).await?;
-            return execute_stream(with_yields(plan)?, self.with_pool(state.task_ctx()));
+            return execute_stream(with_yields(plan)?, self.context_of(&state));
         };
         let state = self.for_cluster(state).await;
         let listener = self.progress.as_ref();
         if let LogicalPlan::Analyze(analyze) = &logical {
             let plan = self.create_physical_plan(&state, &analyze.input).await?;
             let plan = cluster.distribute(plan, state.config(), listener)?;
-            if let Some(described) = cluster
-                .analyze(plan, self.with_pool(state.task_ctx()))
-                .await?
-            {
+            if let Some(described) = cluster.analyze(plan, self.context_of(&state)).await? {
                 let (kinds, plans): (Vec<String>, Vec<String>) = described.into_iter().unzip();
                 let kinds: ArrayRef = Arc::new(StringArray::from(kinds));
                 let plans: ArrayRef = Arc::new(StringArray::from(plans));
@@ -347,7 +343,7 @@ impl Session {
         }
         let plan = self.create_physical_plan(&state, &logical).await?;
         let plan = cluster.distribute(plan, state.config(), listener)?;
-        let stream = execute_stream(plan, self.with_pool(state.task_ctx()))?;
+        let stream = execute_stream(plan, self.context_of(&state))?;
         match &logical {
             LogicalPlan::Explain(explain) if explain.explain_format == ExplainFormat::Indent => {
                 let plan = self.create_physical_plan(&state, &explain.plan).await?;
@@ -439,29 +435,20 @@ impl Session {
     }
 
     pub(crate) fn task_context(&self) -> Arc<TaskContext> {
-        self.with_pool(self.context.task_ctx())
+        self.context_of(&self.context.state())
     }
 
-    /// The same context, with the memory of the statement.
-    fn with_pool(&self, context: Arc<TaskContext>) -> Arc<TaskContext> {
+    /// What plans run in: a state, and the memory of the statement.
+    fn context_of(&self, state: &SessionState) -> Arc<TaskContext> {
+        let context = TaskContext::from(state);
         let Some(pool) = &self.memory else {
-            return context;
+            return Arc::new(context);
         };
-        let pool = Arc::clone(pool) as Arc<dyn MemoryPool>;
         let runtime = RuntimeEnv {
-            memory_pool: pool,
+            memory_pool: Arc::clone(pool) as _,
             ..context.runtime_env().as_ref().clone()
         };
-        Arc::new(TaskContext::new(
-            context.task_id(),
-            context.session_id(),
-            context.session_config().clone(),
-            context.scalar_functions().clone(),
-            context.higher_order_functions().clone(),
-            context.aggregate_functions().clone(),
-            context.window_functions().clone(),
-            Arc::new(runtime),
-        ))
+        Arc::new(context.with_runtime(Arc::new(runtime)))
     }
 
     pub(crate) fn context(&self) -> &SessionContext {

@@ -218,7 +218,8 @@ impl Node {
         cached.map(|model| model.name).collect()
     }
 
-    /// A connection's configuration, and the address of the scheduler. Its id and directory are new: the scheduler may still know the last one.
+    /// A connection's configuration, and the address of the scheduler. Its id and directory are new: the scheduler may
+    /// still know the last one.
     fn config(&self) -> Result<(ExecutorProcessConfig, SocketAddr)> {
         let scheduler = resolve(&self.scheduler)?;
         let id = format!("executor-{}", uuid::Uuid::new_v4());

@@ -45,7 +45,7 @@ impl Cluster {
                 let (slots, free_slots) = slots.get(&executor.id).copied().unwrap_or_default();
                 ExecutorView {
                     address: format!("{}:{}", executor.host, executor.port),
-                    models: self.coordinator.models(&executor.id),
+                    models: self.coordinator.models().of(&executor.id),
                     id: executor.id,
                     slots: slots.into(),
                     free_slots: free_slots.into(),

@@ -2,11 +2,11 @@
 //!
 //! Drivers log in once and never again, so that a server that forgets its tokens ends every connection of a pool.
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+
+use crate::storage::Place;
 
 /// A use is written down if the last one that was is so long ago, as a share of the time that a token lives without use.
 const WRITES: u32 = 24;
@@ -14,7 +14,7 @@ const WRITES: u32 = 24;
 /// Where logins are kept; nowhere for a data directory that is not on this machine.
 #[derive(Debug)]
 pub(super) struct Logins {
-    directory: Option<PathBuf>,
+    directory: Option<Place>,
     idle_max: Duration,
 }
 
@@ -26,9 +26,9 @@ pub(super) struct Login {
 }
 
 impl Logins {
-    pub(super) fn new(directory: Option<&Path>, idle_max: Duration) -> Self {
+    pub(super) fn new(directory: Option<Place>, idle_max: Duration) -> Self {
         Self {
-            directory: directory.map(Path::to_owned),
+            directory,
             idle_max,
         }
     }
@@ -43,11 +43,12 @@ impl Logins {
         let Some(directory) = &self.directory else {
             return vec![];
         };
-        // Before the first login there is none.
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let entries = entries.filter_map(|entry| {
-            let key = entry.file_name().into_string().ok()?;
-            let content = std::fs::read(entry.path()).ok()?;
+        let entries = directory.entries().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the logins of before cannot be read");
+            vec![]
+        });
+        let entries = entries.into_iter().filter_map(|(key, _)| {
+            let content = directory.join(&key).read().ok()?;
             let login = serde_json::from_slice::<Login>(&content).ok();
             let login = login.filter(|login| login.age() < self.idle_max);
             if login.is_none() {
@@ -72,7 +73,7 @@ impl Logins {
             user: user.to_owned(),
             used: SystemTime::now(),
         };
-        if let Err(error) = write(directory, key, &login) {
+        if let Err(error) = login.write(directory, key) {
             tracing::warn!(%error, "a login ends with the server, as it cannot be kept");
         }
     }
@@ -80,25 +81,21 @@ impl Logins {
     pub(super) fn forget(&self, key: &str) {
         if let Some(directory) = &self.directory {
             // It may never have been kept.
-            let _ = std::fs::remove_file(directory.join(key));
+            let _ = directory.join(key).remove_file();
         }
     }
 }
 
 impl Login {
+    fn write(&self, directory: &Place, key: &str) -> std::io::Result<()> {
+        directory.create_directory()?;
+        directory.join(key).replace(&serde_json::to_vec(self)?)
+    }
+
     /// Since it was used. A clock that went back makes it young, and no older than it is.
     pub(super) fn age(&self) -> Duration {
         self.used.elapsed().unwrap_or_default()
     }
-}
-
-/// Whole or not at all, and for nobody else's eyes.
-fn write(directory: &Path, key: &str, login: &Login) -> io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    let file = tempfile::NamedTempFile::new_in(directory)?;
-    serde_json::to_writer(&file, login)?;
-    file.persist(directory.join(key))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -110,7 +107,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("logins");
         let hour = Duration::from_secs(3600);
-        let logins = Logins::new(Some(&path), hour);
+        let place = Place::Local(path.clone());
+        let logins = Logins::new(Some(place.clone()), hour);
         assert!(logins.all().is_empty());
         for key in ["a", "b", "old"] {
             logins.keep(key, "ada");
@@ -119,10 +117,10 @@ mod tests {
             user: "ada".into(),
             used: SystemTime::now() - 2 * hour,
         };
-        write(&path, "old", &old).unwrap();
+        old.write(&place, "old").unwrap();
         std::fs::write(path.join("damaged"), b"{").unwrap();
         logins.forget("b");
-        let found = Logins::new(Some(&path), hour).all();
+        let found = Logins::new(Some(place), hour).all();
         assert_eq!(found.len(), 1);
         assert_eq!(
             (found[0].0.as_str(), found[0].1.user.as_str()),

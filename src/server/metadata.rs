@@ -20,6 +20,7 @@ use super::sessions::Client;
 use super::{sql_info, status::status};
 use crate::catalog::{CATALOG, ML_SCHEMA};
 use crate::error::{Result, SqlState, sql_err};
+use crate::origins::fact;
 use crate::session::Session;
 
 const TABLE: &str = "TABLE";
@@ -172,10 +173,6 @@ fn described(field: &Field, schema: &str, table: &str) -> Field {
         .chain(type_facts(&data_type));
     let facts = facts.collect();
     Field::new(field.name(), data_type, field.is_nullable()).with_metadata(facts)
-}
-
-fn fact(key: &str, value: impl ToString) -> (String, String) {
-    (format!("ARROW:FLIGHT:SQL:{key}"), value.to_string())
 }
 
 /// What JDBC shows of the type of a column.

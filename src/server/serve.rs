@@ -115,11 +115,10 @@ pub async fn serve(
     };
     let users = options.users.as_deref().map(UsersFile::open).transpose()?;
     let has_users = users.is_some();
-    let logins = engine.data().logins();
     let server = Arc::new(Server {
         auth: Arc::new(Auth::new(
             users,
-            Logins::new(logins.as_deref(), options.idle_max),
+            Logins::new(engine.data().logins(), options.idle_max),
         )),
         sessions: Sessions::new(
             engine.clone(),

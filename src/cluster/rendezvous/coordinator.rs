@@ -13,12 +13,11 @@ use vatic_ml::fit::Progress;
 
 use super::epoch::{Actions, Connection, Epoch, Event, Outcome};
 use super::message::{FromRank, ToRank, Wire};
+use super::models::LoadedModels;
 
 const TICK: Duration = Duration::from_millis(200);
 /// A connection that does not say what it wants is closed.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// An executor says once a second what it has loaded.
-const MODELS_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Told of progress.
 pub(in crate::cluster) type Watcher = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -27,8 +26,7 @@ pub(in crate::cluster) struct Coordinator {
     started: Instant,
     next_connection: AtomicU64,
     runs: Mutex<HashMap<String, Run>>,
-    /// The models of executors that told, by the id of the executor.
-    models: Mutex<HashMap<String, Vec<String>>>,
+    models: LoadedModels,
 }
 
 struct Run {
@@ -56,7 +54,7 @@ impl Coordinator {
             started: Instant::now(),
             next_connection: AtomicU64::new(1),
             runs: Mutex::default(),
-            models: Mutex::default(),
+            models: LoadedModels::default(),
         }
     }
 
@@ -137,7 +135,7 @@ impl Coordinator {
             }))) => (run_id, Event::Join { rank, address }),
             Ok(Ok(Some(FromRank::Refuse { run_id, error }))) => (run_id, Event::Refuse { error }),
             Ok(Ok(Some(FromRank::Models { executor, models }))) => {
-                return self.listen(wire, executor, models).await;
+                return self.models.listen(wire, executor, models).await;
             }
             other => {
                 tracing::debug!(%peer, ?other, "a connection that is not of a worker");
@@ -190,29 +188,9 @@ impl Coordinator {
         }
     }
 
-    /// Keeps what an executor says of its models for as long as it goes on saying it.
-    async fn listen(&self, mut wire: Wire, executor: String, models: Vec<String>) {
-        let mut told = models;
-        loop {
-            self.lock_models().insert(executor.clone(), told);
-            if wire.send(&ToRank::Beat).await.is_err() {
-                break;
-            }
-            match tokio::time::timeout(MODELS_SILENCE_MAX, wire.next()).await {
-                Ok(Ok(Some(FromRank::Models { models, .. }))) => told = models,
-                _ => break,
-            }
-        }
-        self.lock_models().remove(&executor);
-    }
-
-    /// The models that an executor has loaded, if it told.
-    pub(in crate::cluster) fn models(&self, executor: &str) -> Option<Vec<String>> {
-        self.lock_models().get(executor).cloned()
-    }
-
-    fn lock_models(&self) -> MutexGuard<'_, HashMap<String, Vec<String>>> {
-        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What executors have loaded.
+    pub(in crate::cluster) fn models(&self) -> &LoadedModels {
+        &self.models
     }
 
     /// Whether there is such a run.

@@ -1,7 +1,6 @@
 //! A rank's side: joins, connects to the others, beats, and stops when it is told to, or when nobody answers.
 
-use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -22,10 +21,8 @@ use crate::fault;
 use crate::storage::Place;
 use crate::train::{Link, Meeting, Seat, TrainTask};
 
-const BEAT: Duration = Duration::from_secs(1);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// An engine that does not answer for so long has ended, or counts this executor among the lost.
-const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(8);
+pub(super) const BEAT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The meeting of ranks on several machines, whose coordinator is beside the scheduler.
 #[derive(Debug)]
@@ -114,42 +111,6 @@ impl RemoteMeeting {
             Ok(connected) => connected.map_err(|error| unreachable(error.to_string())),
             Err(_) => Err(unreachable("no answer".into())),
         }
-    }
-}
-
-/// Tells the engine for ever which models this executor has loaded, as far as the engine can be reached where it is by
-/// default: at the port after that of its scheduler. `lost` hears that an engine which answered does not any more.
-pub(in crate::cluster) async fn tell_models(
-    scheduler: SocketAddr,
-    executor: &str,
-    models: impl Fn() -> Vec<String>,
-    lost: impl Fn(),
-) -> Infallible {
-    let port = scheduler.port().checked_add(1).unwrap_or(0);
-    let mut heard_at: Option<Instant> = None;
-    loop {
-        let telling = async {
-            let connecting = TcpStream::connect((scheduler.ip(), port));
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
-            let mut wire = Wire::new(stream)?;
-            loop {
-                let (executor, models) = (executor.to_owned(), models());
-                wire.send(&FromRank::Models { executor, models }).await?;
-                match tokio::time::timeout(CONNECT_TIMEOUT, wire.next::<ToRank>()).await?? {
-                    Some(_) => heard_at = Some(Instant::now()),
-                    None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                }
-                tokio::time::sleep(BEAT).await;
-            }
-        };
-        let ended: std::io::Result<Infallible> = telling.await;
-        tracing::debug!(?ended, "the engine does not hear which models are loaded");
-        if heard_at.is_some_and(|at| at.elapsed() >= ENGINE_SILENCE_MAX) {
-            heard_at = None;
-            tracing::warn!("the engine is gone; its tasks are stopped");
-            lost();
-        }
-        tokio::time::sleep(BEAT).await;
     }
 }
 

@@ -6,8 +6,6 @@
 //! rank ── Beat, Progress, End ───────▶ coordinator
 //! rank ◀── Beat, Abort ─────────────── coordinator       one ended badly, vanished or stayed silent
 //! ```
-//! An executor also says there which models it has loaded, on a connection of its own.
-//!
 //! A run id names one attempt and no other, so it is the fencing token: whoever comes with an old one is sent away.
 //!
 //! * `message` what is said
@@ -15,15 +13,18 @@
 //! * `rank` a rank as it sees itself, without I/O
 //! * `coordinator` the epochs of an engine and their connections
 //! * `member` a rank's side
+//! * `models` what executors say of themselves, whether they train or not
 
 mod coordinator;
 mod epoch;
 mod member;
 mod message;
+mod models;
 mod rank;
 #[cfg(test)]
 mod schedules;
 
 pub(super) use coordinator::Coordinator;
 pub(super) use epoch::Outcome;
-pub(super) use member::{RemoteMeeting, tell_models};
+pub(super) use member::RemoteMeeting;
+pub(super) use models::tell_models;

@@ -262,32 +262,37 @@ async fn when_every_executor_is_lost_a_query_fails() {
     assert_eq!(error.state, SqlState::NoResources, "{error}");
 }
 
+/// An address that nobody has now.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// An engine in a process of its own, which runs a script.
+fn engine(address: &str, data: &Path, script: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));
+    command.args(["--cluster", address, "--no-rc", "-c", script]);
+    command.arg("--data-dir").arg(data);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+async fn ticks_in_a_second(pid: u32) -> u64 {
+    let before = cpu_ticks(pid);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cpu_ticks(pid) - before
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queries_of_a_killed_engine_end_on_its_executors() {
     let _alone = crate::ALONE.lock().await;
     let directory = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let address = format!("127.0.0.1:{port}");
+    let address = free_address();
     let mut worker = executor(&address, 2).spawn().unwrap();
     let endless = "SELECT count(*) FROM iris a, iris b, iris c, iris d, iris e, iris f";
-    let mut engine = Command::new(env!("CARGO_BIN_EXE_vatic"))
-        .args(["--cluster", &address, "--no-rc", "-c"])
-        .arg(format!("{IRIS}; {endless}"))
-        .arg("--data-dir")
-        .arg(directory.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let ticks = async || {
-        let before = cpu_ticks(worker.id());
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        cpu_ticks(worker.id()) - before
-    };
+    let script = format!("{IRIS}; {endless}");
+    let mut engine = engine(&address, directory.path(), &script).spawn().unwrap();
+    let ticks = async || ticks_in_a_second(worker.id()).await;
     let began = Instant::now();
     while ticks().await < 50 {
         assert!(began.elapsed() < WAIT, "the query does not run");
@@ -313,40 +318,23 @@ async fn a_killed_engine_frees_its_executors_and_leaves_no_version() {
     let _alone = crate::ALONE.lock().await;
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let address = format!("127.0.0.1:{port}");
+    let address = free_address();
     let endless = TRAIN.replace("epochs = 30", "epochs = 1000000");
-    let shell = |script: String| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));
-        command.args(["--cluster", &address, "--no-rc", "-c", &script]);
-        command.arg("--data-dir").arg(&data);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
     // The executor is there before its engine.
     let mut worker = executor(&address, 2).spawn().unwrap();
-    let mut engine = shell(format!("{IRIS}; {endless}")).spawn().unwrap();
+    let script = format!("{IRIS}; {endless}");
+    let mut first = engine(&address, &data, &script).spawn().unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let busy = cpu_ticks(worker.id());
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(
-        cpu_ticks(worker.id()) - busy > 50,
-        "the training does not run"
-    );
-    engine.kill().unwrap();
-    engine.wait().unwrap();
+    let ticks = ticks_in_a_second(worker.id()).await;
+    assert!(ticks > 50, "the training does not run");
+    first.kill().unwrap();
+    first.wait().unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let before = cpu_ticks(worker.id());
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let ticks = cpu_ticks(worker.id()) - before;
+    let ticks = ticks_in_a_second(worker.id()).await;
     assert!(ticks < 20, "the executor goes on: {ticks} ticks of 100");
     assert_eq!(weights(&data).len(), 0);
     // The executor finds the engine of the next statement.
-    let again = shell(TRAIN.to_owned()).status().unwrap();
+    let again = engine(&address, &data, TRAIN).status().unwrap();
     worker.kill().unwrap();
     worker.wait().unwrap();
     assert!(again.success());

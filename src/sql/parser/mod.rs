@@ -1,20 +1,22 @@
-//! One statement: our own grammar first, else DataFusion's.
+//! One statement: our own grammar first, else DataFusion's. A function a statement; `words` has what they are made of.
+
+mod words;
 
 use datafusion::sql::parser::{DFParser, DFParserBuilder};
 use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::script::{LineStarts, tokenize};
-use super::statement::{
-    AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
-    TrainingQuery,
-};
 use crate::error::{Position, Result, SqlError, SqlState, sql_err};
 use crate::grants::{Grant, Object, Privilege};
 use crate::model::{DEFAULT_SCHEMA, ModelName, ModelRef};
+use crate::sql::script::{LineStarts, tokenize};
+use crate::sql::statement::{
+    AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
+    TrainingQuery,
+};
 
 /// Parses one statement; `None` if there is nothing but space and comments.
 pub(crate) fn parse(text: &str) -> Result<Option<Statement>> {
@@ -372,133 +374,6 @@ impl Parser<'_> {
         let position = self.position();
         let text = self.dotted_name("the name of a model")?;
         Ok(ModelRef::parse(&text).map_err(|error| at(error, position))?)
-    }
-
-    /// A name of one or two parts, or a string that holds one.
-    fn dotted_name(&mut self, what: &str) -> Result<String> {
-        let mut name = self.name_or_string(what)?;
-        while self.inner.parser.consume_token(&Token::Period) {
-            name = format!("{name}.{}", self.identifier(what)?);
-        }
-        if self.inner.parser.consume_token(&Token::AtSign) {
-            name = format!("{name}@{}", self.inner.parser.next_token());
-        }
-        Ok(name)
-    }
-
-    fn name_or_string(&mut self, what: &str) -> Result<String> {
-        match self.inner.parser.peek_token().token {
-            Token::SingleQuotedString(_) => self.string(),
-            _ => self.identifier(what),
-        }
-    }
-
-    fn identifier(&mut self, what: &str) -> Result<String> {
-        match self.inner.parser.peek_token().token {
-            Token::Word(word) if word.quote_style.is_some() => {
-                self.skip(1);
-                Ok(word.value)
-            }
-            Token::Word(word) => {
-                self.skip(1);
-                Ok(word.value.to_lowercase())
-            }
-            _ => Err(self.expected(what)),
-        }
-    }
-
-    fn string(&mut self) -> Result<String> {
-        match self.inner.parser.peek_token().token {
-            Token::SingleQuotedString(text) => {
-                self.skip(1);
-                Ok(text)
-            }
-            _ => Err(self.expected("a string")),
-        }
-    }
-
-    fn number(&mut self) -> Result<u64> {
-        let number = match self.inner.parser.peek_token().token {
-            Token::Number(text, _) => text.parse().ok(),
-            _ => None,
-        };
-        let number = number.ok_or_else(|| self.expected("a version number"))?;
-        self.skip(1);
-        Ok(number)
-    }
-
-    /// The unquoted word at this distance in upper case; empty if there is none.
-    fn word(&self, index: usize) -> String {
-        match self.inner.parser.peek_nth_token(index).token {
-            Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
-            _ => String::new(),
-        }
-    }
-
-    fn accept(&mut self, word: &str) -> bool {
-        let is_next = self.word(0) == word;
-        if is_next {
-            self.skip(1);
-        }
-        is_next
-    }
-
-    fn words(&mut self, words: &[&str]) -> Result<()> {
-        for word in words {
-            if !self.accept(word) {
-                return Err(self.expected(word));
-            }
-        }
-        Ok(())
-    }
-
-    fn skip(&mut self, tokens: usize) {
-        for _ in 0..tokens {
-            self.inner.parser.next_token();
-        }
-    }
-
-    fn end(&mut self) -> Result<()> {
-        while self.inner.parser.consume_token(&Token::SemiColon) {}
-        match self.inner.parser.peek_token().token {
-            Token::EOF => Ok(()),
-            _ => Err(self.expected("the end of the statement")),
-        }
-    }
-
-    fn position(&self) -> Option<Position> {
-        let Location { line, column } = self.inner.parser.peek_token().span.start;
-        (line > 0).then_some(Position { line, column })
-    }
-
-    fn expected(&self, what: &str) -> datafusion::common::DataFusionError {
-        let found = self.inner.parser.peek_token();
-        let found = match found.token {
-            Token::EOF => "the end of the statement".to_owned(),
-            token => token.to_string(),
-        };
-        self.error_here(&format!("expected {what}, found {found}"))
-    }
-
-    fn error_here(&self, message: &str) -> datafusion::common::DataFusionError {
-        // Behind the last token there is no place; the end of the text is where something is missing.
-        let end = || {
-            let line = self.text.lines().count().max(1) as u64;
-            let column = self
-                .text
-                .lines()
-                .last()
-                .map_or(0, |line| line.chars().count()) as u64
-                + 1;
-            Position { line, column }
-        };
-        let position = Some(self.position().unwrap_or_else(end));
-        SqlError {
-            state: SqlState::Syntax,
-            message: message.into(),
-            position,
-        }
-        .into()
     }
 }
 
