@@ -4,6 +4,7 @@
 //! of Parquet files that are never changed; CREATE and INSERT write new ones and publish the longer list. A view is its
 //! text, planned again wherever it is used, so that the models in it are those of that time.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -221,6 +222,7 @@ impl Catalog {
             or_replace: table.or_replace,
             if_not_exists: table.if_not_exists,
         };
+        let temporary = table.temporary.then(|| session.temporary());
         let schema = match table.input.as_ref() {
             // Columns only, which say themselves whether they may be NULL.
             LogicalPlan::EmptyRelation(empty) => Arc::clone(empty.schema.inner()),
@@ -233,11 +235,19 @@ impl Catalog {
             files: vec![],
         };
         // Before the query runs, which may take long.
-        if !how.admits(&at.1, self.state(&at.0, &at.1)?.1.as_ref(), &empty)? {
+        let current = match temporary {
+            Some(tables) => tables.state(&at),
+            None => self.state(&at.0, &at.1)?.1,
+        };
+        if !how.admits(&at.1, current.as_ref(), &empty)? {
             return Ok(());
         }
         let stream = session.execute(Arc::unwrap_or_clone(table.input)).await?;
         let written = write_files(session.engine(), &schema, stream).await?;
+        if let Some(tables) = temporary {
+            tables.create(&at, schema, written, how)?;
+            return Ok(());
+        }
         let state = TableState::Managed {
             schema: schema.as_ref().clone(),
             files: written.files.clone(),
@@ -340,6 +350,11 @@ impl Catalog {
         if_exists: bool,
     ) -> Result<()> {
         let (schema, name) = self.resolve(session, name)?;
+        let at = (schema, name);
+        if kind == "table" && session.temporary().remove(&at) {
+            return Ok(());
+        }
+        let (schema, name) = at;
         let (engine, access) = (session.engine(), session.access());
         let object = Object::table(&schema, &name);
         loop {
@@ -494,7 +509,12 @@ pub(crate) struct Creation {
 
 impl Creation {
     /// Whether to go on; an error if the name is taken by something that must stay.
-    fn admits(self, name: &str, current: Option<&TableState>, new: &TableState) -> Result<bool> {
+    pub(crate) fn admits(
+        self,
+        name: &str,
+        current: Option<&TableState>,
+        new: &TableState,
+    ) -> Result<bool> {
         match current {
             None => Ok(true),
             Some(_) if self.or_replace && self.if_not_exists => Err(sql_err(
@@ -511,6 +531,21 @@ impl Creation {
     }
 }
 
+/// The schema of a table whose rows were computed for this one.
+pub(crate) fn check_unchanged<S: Borrow<Schema>>(
+    name: &str,
+    current: Option<S>,
+    schema: &Schema,
+) -> Result<S> {
+    let problem = match current {
+        Some(current) if current.borrow() == schema => return Ok(current),
+        Some(_) => "replaced",
+        None => "dropped",
+    };
+    let message = format!("table \"{name}\" was {problem} while rows were inserted into it");
+    Err(sql_err(SqlState::LostRace, message))
+}
+
 /// Appends files to a table, or replaces its files by them.
 pub(crate) fn insert(
     catalog: &Catalog,
@@ -522,18 +557,11 @@ pub(crate) fn insert(
     let (schema_name, name) = at;
     loop {
         let (number, state) = catalog.state(schema_name, name)?;
-        let Some(TableState::Managed {
-            schema: current,
-            files,
-        }) = state
-        else {
-            let message = format!("table \"{name}\" was dropped while rows were inserted into it");
-            return Err(sql_err(SqlState::LostRace, message));
+        let (current, files) = match state {
+            Some(TableState::Managed { schema, files }) => (Some(schema), files),
+            _ => (None, vec![]),
         };
-        if current != **schema {
-            let message = format!("table \"{name}\" was replaced while rows were inserted into it");
-            return Err(sql_err(SqlState::LostRace, message));
-        }
+        let current = check_unchanged(name, current, schema)?;
         let kept = if overwrite { Vec::new() } else { files };
         let state = TableState::Managed {
             schema: current,

@@ -1,5 +1,6 @@
 //! The catalog as DataFusion sees it: schemas of users, `information_schema` with ours added, and `ml`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::grants::{Object, Privilege};
 use crate::model::tables;
+use crate::temporary::TemporaryTables;
 
 /// The catalog as DataFusion sees it.
 #[derive(Debug)]
@@ -20,16 +22,19 @@ pub(crate) struct VaticCatalog {
     engine: Engine,
     /// As whom its session acts.
     access: Access,
+    /// The tables of its session.
+    temporary: Arc<TemporaryTables>,
     /// Whether a table that cannot be opened is left out and not an error: one broken view must not hide all others
     /// from `information_schema`.
     is_lenient: bool,
 }
 
 impl VaticCatalog {
-    pub(crate) fn new(engine: Engine, access: Access) -> Self {
+    pub(crate) fn new(engine: Engine, access: Access, temporary: Arc<TemporaryTables>) -> Self {
         Self {
             engine,
             access,
+            temporary,
             is_lenient: false,
         }
     }
@@ -40,6 +45,7 @@ impl VaticCatalog {
 struct LenientCatalogs {
     engine: Engine,
     access: Access,
+    temporary: Arc<TemporaryTables>,
 }
 
 impl CatalogProviderList for LenientCatalogs {
@@ -59,6 +65,7 @@ impl CatalogProviderList for LenientCatalogs {
         let catalog = VaticCatalog {
             engine: self.engine.clone(),
             access: self.access.clone(),
+            temporary: Arc::clone(&self.temporary),
             is_lenient: true,
         };
         (name == CATALOG).then(|| Arc::new(catalog) as Arc<dyn CatalogProvider>)
@@ -80,6 +87,7 @@ impl CatalogProvider for VaticCatalog {
                 let catalogs = Arc::new(LenientCatalogs {
                     engine: self.engine.clone(),
                     access: self.access.clone(),
+                    temporary: Arc::clone(&self.temporary),
                 });
                 let standard = InformationSchemaProvider::new(catalogs);
                 Some(Arc::new(SystemSchema {
@@ -105,6 +113,7 @@ impl CatalogProvider for VaticCatalog {
                     Arc::new(UserSchema {
                         engine,
                         access,
+                        temporary: Arc::clone(&self.temporary),
                         name: name.to_owned(),
                         is_lenient: self.is_lenient,
                     }) as Arc<dyn SchemaProvider>
@@ -119,6 +128,7 @@ impl CatalogProvider for VaticCatalog {
 struct UserSchema {
     engine: Engine,
     access: Access,
+    temporary: Arc<TemporaryTables>,
     name: String,
     is_lenient: bool,
 }
@@ -130,19 +140,31 @@ impl UserSchema {
         let may = self.access.may(&self.engine, Privilege::Select, &object);
         may.unwrap_or(false)
     }
+
+    fn has_temporary(&self, name: &str) -> bool {
+        self.temporary.has(&(self.name.clone(), name.to_owned()))
+    }
 }
 
 #[async_trait]
 impl SchemaProvider for UserSchema {
     fn table_names(&self) -> Vec<String> {
         let names = self.engine.catalog().names(&self.name).unwrap_or_default();
-        self.access
+        let open = self
+            .access
             .open(&self.engine, Privilege::Select, names, |name| {
                 Object::table(&self.name, name)
-            })
+            });
+        let temporary = self.temporary.names(&self.name);
+        let names: BTreeSet<String> = open.into_iter().chain(temporary).collect();
+        names.into_iter().collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let at = (self.name.clone(), name.to_owned());
+        if let Some(table) = self.temporary.open(&self.engine, &at)? {
+            return Ok(Some(table));
+        }
         if !self.is_open(name) {
             return Ok(None);
         }
@@ -158,6 +180,9 @@ impl SchemaProvider for UserSchema {
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        if self.has_temporary(name) {
+            return Ok(Some(TableType::Temporary));
+        }
         if !self.is_open(name) {
             return Ok(None);
         }
@@ -172,12 +197,11 @@ impl SchemaProvider for UserSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.is_open(name)
-            && self
-                .engine
-                .catalog()
-                .state(&self.name, name)
-                .is_ok_and(|(_, state)| state.is_some())
+        let is_there = || {
+            let state = self.engine.catalog().state(&self.name, name);
+            state.is_ok_and(|(_, state)| state.is_some())
+        };
+        self.has_temporary(name) || (self.is_open(name) && is_there())
     }
 }
 

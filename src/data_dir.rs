@@ -126,6 +126,15 @@ impl DataDir {
         Ok((name, place))
     }
 
+    /// Files that only this process knows are in use, whatever a process that looked for orphans found.
+    pub(crate) fn unmark(&self, directory: &str) -> Result<()> {
+        let mark = self.blobs().join(&format!("{directory}{MARK}"));
+        match mark.remove_file() {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_err(&mark, &error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Every schema.
     pub(crate) fn schema_names(&self) -> Result<Vec<String>> {
         let mut names = names_in(&self.root.join("catalog"))?;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::Statistics;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -15,9 +15,9 @@ use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking};
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{conjunction, split_conjunction};
+use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -90,9 +90,9 @@ fn without_float_predicates(config: &FileScanConfig) -> Option<FileScanConfig> {
     let schema = source.table_schema().table_schema();
     let is_float = |column: &Column| {
         let field = schema.field_with_name(column.name());
-        field.is_ok_and(|field| field.data_type().is_floating())
+        field.is_ok_and(|field| has_nan(field.data_type()))
     };
-    let (floats, others): (Vec<_>, Vec<_>) = split_conjunction(&predicate)
+    let (mut floats, mut others): (Vec<_>, Vec<_>) = split_conjunction(&predicate)
         .into_iter()
         .map(Arc::clone)
         .partition(|part| collect_columns(part).iter().any(is_float));
@@ -100,17 +100,32 @@ fn without_float_predicates(config: &FileScanConfig) -> Option<FileScanConfig> {
         return None;
     }
     let mut options = source.table_parquet_options().clone();
-    let source = match options.global.pushdown_filters {
-        // There is no filter above it.
-        true => {
+    if options.global.pushdown_filters {
+        // There is no filter above it, but for conditions that become narrower while the query runs. With one of those the
+        // reader looks at the bounds for all of them again and again, whatever the options say.
+        let lasts = |part: &Arc<dyn PhysicalExpr>| {
+            !DynamicFilterTracking::classify(part).contains_dynamic_filter()
+        };
+        floats.retain(lasts);
+        if !floats.is_empty() {
+            others.retain(lasts);
             options.global.pruning = false;
             options.global.enable_page_index = false;
-            source.clone().with_table_parquet_options(options)
         }
-        false => source.with_predicate(conjunction(others)),
-    };
+        others.extend(floats);
+    }
+    let source = source
+        .with_predicate(conjunction(others))
+        .with_table_parquet_options(options);
     let builder = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source));
     Some(builder.build())
+}
+
+fn has_nan(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, values) => values.is_floating(),
+        other => other.is_floating(),
+    }
 }
 
 /// The same scan with estimates, if it has floats.
@@ -119,7 +134,7 @@ fn loosened(config: &FileScanConfig) -> Option<FileScanConfig> {
     if !schema
         .fields()
         .iter()
-        .any(|field| field.data_type().is_floating())
+        .any(|field| has_nan(field.data_type()))
     {
         return None;
     }
@@ -146,7 +161,7 @@ fn without_float_bounds(statistics: &Statistics, schema: &Schema) -> Statistics 
     let mut statistics = statistics.clone();
     let columns = statistics.column_statistics.iter_mut();
     for (column, field) in columns.zip(schema.fields()) {
-        if field.data_type().is_floating() {
+        if has_nan(field.data_type()) {
             column.min_value = std::mem::take(&mut column.min_value).to_inexact();
             column.max_value = std::mem::take(&mut column.max_value).to_inexact();
         }

@@ -25,6 +25,7 @@ pub(crate) struct Ingest {
     /// Whether a table is made if there is none.
     pub(crate) creates: bool,
     pub(crate) if_exists: IfExists,
+    pub(crate) is_temporary: bool,
 }
 
 /// What becomes of a table that is there.
@@ -43,7 +44,14 @@ pub(crate) async fn ingest(
 ) -> Result<u64> {
     let catalog = session.engine().catalog();
     let at = catalog.resolve(session, ingest.table)?;
-    let (_, current) = catalog.state(&at.0, &at.1)?;
+    let tables = session.temporary();
+    // One that is there hides others of its name.
+    let appends_there = ingest.if_exists == IfExists::Append && tables.has(&at);
+    let temporary = (ingest.is_temporary || appends_there).then_some(tables);
+    let current = match temporary {
+        Some(tables) => tables.state(&at),
+        None => catalog.state(&at.0, &at.1)?.1,
+    };
     let is_new = match (&current, ingest.if_exists, ingest.creates) {
         (Some(current), IfExists::Fail, _) => {
             let message = format!("{} \"{}\" exists", current.kind(), at.1);
@@ -59,17 +67,22 @@ pub(crate) async fn ingest(
     if is_new {
         let schema = rows.schema();
         let written = write_files(session.engine(), &schema, rows).await?;
+        let count = written.rows();
+        let how = Creation {
+            or_replace: ingest.if_exists == IfExists::Replace,
+            if_not_exists: false,
+        };
+        if let Some(tables) = temporary {
+            tables.create(&at, schema, written, how)?;
+            return Ok(count);
+        }
         let state = TableState::Managed {
             schema: schema.as_ref().clone(),
             files: written.files.clone(),
         };
         written.keep();
-        let how = Creation {
-            or_replace: ingest.if_exists == IfExists::Replace,
-            if_not_exists: false,
-        };
         catalog.create(session, &at, &state, how)?;
-        return Ok(written.rows());
+        return Ok(count);
     }
     let Some(TableState::Managed { schema, .. }) = current else {
         let message = format!(
@@ -78,12 +91,19 @@ pub(crate) async fn ingest(
         );
         return Err(sql_err(SqlState::Unsupported, message));
     };
-    session
-        .access()
-        .check_table(session.engine(), &at.0, &at.1)?;
+    if temporary.is_none() {
+        session
+            .access()
+            .check_table(session.engine(), &at.0, &at.1)?;
+    }
     let schema = Arc::new(schema);
     let rows = matched(rows, &schema, &at.1)?;
     let written = write_files(session.engine(), &schema, rows).await?;
+    if let Some(tables) = temporary {
+        let count = written.rows();
+        tables.insert(&at, &schema, written, false)?;
+        return Ok(count);
+    }
     written.keep();
     insert(catalog, &at, &schema, &written.files, false)?;
     Ok(written.rows())

@@ -41,6 +41,7 @@ mod state;
 mod storage;
 mod table_encoding;
 mod table_name;
+mod temporary;
 mod train;
 mod view;
 mod yielding;

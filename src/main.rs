@@ -329,9 +329,11 @@ fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
         .build()?;
     let is_interactive = sources.is_empty() && std::io::stdin().is_terminal();
     let mut start = start(arguments, is_interactive, workers.handle().clone());
-    if let Some(options) = remote(arguments)? {
-        start.remote = Some(workers.block_on(Remote::connect(options))?);
-    }
+    let remote = match remote(arguments)? {
+        Some(options) => Some(workers.block_on(Remote::connect(options))?),
+        None => None,
+    };
+    start.remote.clone_from(&remote);
     // The shell has a thread of its own, so that it hears Ctrl-C whatever the workers do.
     let shell = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -343,6 +345,9 @@ fn run(arguments: &Arguments, sources: Vec<Source>) -> anyhow::Result<Exit> {
             false => run_batch(&engine, sources, start).await,
         }
     });
+    if let Some(remote) = remote {
+        workers.block_on(remote.close());
+    }
     // A thread that still reads a file, or computes, must not keep the process.
     shell.shutdown_background();
     workers.shutdown_background();

@@ -27,7 +27,8 @@ use crate::catalog::insert;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::storage::{NewFile, Place};
-use crate::table_encoding::{SAMPLE_ROWS, properties};
+use crate::table_encoding::{SAMPLE_BYTES, SAMPLE_ROWS, properties};
+use crate::temporary::TemporaryTables;
 
 const FILE: &str = "data.parquet";
 
@@ -46,6 +47,8 @@ pub(crate) struct ManagedTable {
     at: (String, String),
     schema: SchemaRef,
     files: Vec<ManagedFile>,
+    /// Among which it is, if it is temporary.
+    temporary: Option<Arc<TemporaryTables>>,
 }
 
 impl ManagedTable {
@@ -60,7 +63,18 @@ impl ManagedTable {
             at,
             schema,
             files,
+            temporary: None,
         }
+    }
+
+    /// The same as one of a session's.
+    pub(crate) fn temporary(mut self, tables: Arc<TemporaryTables>) -> Self {
+        self.temporary = Some(tables);
+        self
+    }
+
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
     }
 
     fn listing(&self) -> Result<Arc<dyn TableProvider>> {
@@ -90,7 +104,10 @@ impl TableProvider for ManagedTable {
     }
 
     fn table_type(&self) -> TableType {
-        TableType::Base
+        match self.is_temporary() {
+            true => TableType::Temporary,
+            false => TableType::Base,
+        }
     }
 
     async fn scan(
@@ -133,6 +150,7 @@ impl TableProvider for ManagedTable {
             engine: self.engine.clone(),
             at: self.at.clone(),
             schema: Arc::clone(&self.schema),
+            temporary: self.temporary.clone(),
             overwrite,
         };
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
@@ -144,6 +162,7 @@ struct InsertSink {
     engine: Engine,
     at: (String, String),
     schema: SchemaRef,
+    temporary: Option<Arc<TemporaryTables>>,
     overwrite: bool,
 }
 
@@ -165,6 +184,11 @@ impl DataSink for InsertSink {
         _context: &Arc<TaskContext>,
     ) -> Result<u64> {
         let written = write_files(&self.engine, &self.schema, rows).await?;
+        let count = written.rows();
+        if let Some(tables) = &self.temporary {
+            tables.insert(&self.at, &self.schema, written, self.overwrite)?;
+            return Ok(count);
+        }
         // A failure to publish may come after the publishing, so the files must stay; if not, they are orphans.
         written.keep();
         insert(
@@ -174,7 +198,7 @@ impl DataSink for InsertSink {
             &written.files,
             self.overwrite,
         )?;
-        Ok(written.rows())
+        Ok(count)
     }
 }
 
@@ -222,11 +246,13 @@ pub(crate) async fn write_files(
     let failed = |error: std::io::Error| io_err(&place, &error);
     let (file, writer) = NewFile::create(&place).await.map_err(failed)?;
     let mut rows = rows.map(|batch| typed(&batch?, schema));
-    let (mut first, mut count) = (Vec::new(), 0);
+    let (mut first, mut count, mut bytes) = (Vec::new(), 0, 0);
     while count < SAMPLE_ROWS
+        && bytes < SAMPLE_BYTES
         && let Some(batch) = rows.next().await.transpose()?
     {
         count += batch.num_rows();
+        bytes += batch.get_array_memory_size();
         first.push(batch);
     }
     let properties = properties(schema, &place, &first)?;

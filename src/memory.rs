@@ -19,6 +19,10 @@ use crate::error::{Result, SqlState, sql_err};
 /// Shares of what the process may have from which on no statement begins, and the largest is stopped.
 const REFUSED_FROM: f64 = 0.8;
 const STOPPED_FROM: f64 = 0.9;
+/// By so much of what it may have must the process have grown since it was idle for statements to be the cause, and to be
+/// so much at most it may have been idle.
+const GROWTH: f64 = 0.01;
+const IDLE_MAX: f64 = 0.95;
 /// How long a statement may take to end once it is stopped, before another one is.
 const END_TIME: Duration = Duration::from_secs(2);
 
@@ -32,7 +36,20 @@ pub(crate) struct Memory {
 #[derive(Debug, Default)]
 struct Statements {
     running: Vec<Weak<StatementPool>>,
-    stopped_at: Option<Instant>,
+    /// The one that was stopped last, until it has ended.
+    stopped: Option<(Weak<StatementPool>, Instant)>,
+    /// What the process had left when a statement that was stopped had ended, or when none ran: caches, and what the
+    /// allocator keeps for those to come. No statement is to blame for it.
+    idle_bytes: u64,
+}
+
+impl Statements {
+    /// Whether the process has this share of what it may have, and the statements that run are the cause.
+    fn are_too_large(&self, size: u64, bytes: u64, share: f64) -> bool {
+        let (size, bytes) = (size as f64, bytes as f64);
+        let idle = (self.idle_bytes as f64).min(bytes * IDLE_MAX);
+        size >= bytes * share && size > idle + bytes * GROWTH
+    }
 }
 
 impl Memory {
@@ -68,12 +85,21 @@ impl Memory {
         pool
     }
 
-    /// Refuses a statement while the process is almost as large as `bytes`, which it may be at most.
+    /// Refuses a statement while others have made the process almost as large as `bytes`, which it may be at most.
     pub(crate) fn check(&self, bytes: Option<u64>) -> Result<()> {
         let (Some(bytes), Some(size)) = (bytes, process_bytes()) else {
             return Ok(());
         };
-        if (size as f64) < bytes as f64 * REFUSED_FROM {
+        self.check_size(size, bytes)
+    }
+
+    fn check_size(&self, size: u64, bytes: u64) -> Result<()> {
+        let statements = self.lock();
+        let is_one_running = statements
+            .running
+            .iter()
+            .any(|pool| pool.strong_count() > 0);
+        if !is_one_running || !statements.are_too_large(size, bytes, REFUSED_FROM) {
             return Ok(());
         }
         let message = format!(
@@ -84,18 +110,29 @@ impl Memory {
         Err(sql_err(SqlState::OutOfMemory, message))
     }
 
-    /// Stops the statement that holds most, if the process is about to be larger than `bytes`. Of those that tell
-    /// nothing it is the latest.
+    /// Stops the statement that holds most, if statements are about to make the process larger than `bytes`. Of those
+    /// that tell nothing it is the latest. To be called often.
     pub(crate) fn relieve(&self, bytes: u64) {
-        let limit = bytes as f64 * STOPPED_FROM;
-        let Some(size) = process_bytes().filter(|size| *size as f64 >= limit) else {
-            return;
-        };
+        if let Some(size) = process_bytes() {
+            self.relieve_size(size, bytes);
+        }
+    }
+
+    fn relieve_size(&self, size: u64, bytes: u64) {
         let mut statements = self.lock();
-        if statements
-            .stopped_at
-            .is_some_and(|at| at.elapsed() < END_TIME)
-        {
+        statements.running.retain(|pool| pool.strong_count() > 0);
+        statements.idle_bytes = statements.idle_bytes.min(size);
+        if let Some((pool, at)) = &statements.stopped {
+            if pool.strong_count() > 0 && at.elapsed() < END_TIME {
+                return;
+            }
+            statements.stopped = None;
+            statements.idle_bytes = size;
+        }
+        if statements.running.is_empty() {
+            statements.idle_bytes = size;
+        }
+        if !statements.are_too_large(size, bytes, STOPPED_FROM) {
             return;
         }
         let running = statements.running.iter().filter_map(Weak::upgrade);
@@ -109,7 +146,7 @@ impl Memory {
             "memory is short; a statement is stopped"
         );
         largest.stop.cancel();
-        statements.stopped_at = Some(Instant::now());
+        statements.stopped = Some((Arc::downgrade(&largest), Instant::now()));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Statements> {
@@ -171,9 +208,8 @@ impl MemoryPool for StatementPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.shared.try_grow(reservation, additional)?;
+        // Its own first: what is refused here takes nothing from other statements, not even for a moment.
         self.own.try_grow(reservation, additional).map_err(|_| {
-            self.shared.shrink(reservation, additional);
             // Of this kind, or the operator would not spill.
             DataFusionError::ResourcesExhausted(format!(
                 "{} needs {} more and has {}; the statement may have {} in all",
@@ -182,7 +218,9 @@ impl MemoryPool for StatementPool {
                 human_readable_size(reservation.size()),
                 human_readable_size(self.bytes),
             ))
-        })
+        })?;
+        let shared = self.shared.try_grow(reservation, additional);
+        shared.inspect_err(|_| self.own.shrink(reservation, additional))
     }
 
     fn reserved(&self) -> usize {
@@ -271,15 +309,43 @@ mod tests {
         let held = (consumer(&small, false), consumer(&large, false));
         held.0.try_grow(1).unwrap();
         held.1.try_grow(2).unwrap();
-        memory.relieve(u64::MAX);
-        assert!(memory.check(Some(u64::MAX)).is_ok());
-        assert!(!large.stop.is_cancelled());
-        memory.relieve(1);
-        memory.relieve(1);
-        let stopped = [&small, &large, &latest].map(|pool| pool.stop.is_cancelled());
-        assert_eq!(stopped, [false, true, false]);
+        let stopped = || [&small, &large, &latest].map(|pool| pool.stop.is_cancelled());
+        memory.relieve_size(799, 1_000);
+        assert!(memory.check_size(799, 1_000).is_ok());
+        assert!(memory.check_size(800, 1_000).is_err());
+        memory.relieve_size(899, 1_000);
+        assert_eq!(stopped(), [false, false, false]);
+        memory.relieve_size(900, 1_000);
+        memory.relieve_size(1_000, 1_000);
+        assert_eq!(stopped(), [false, true, false]);
         let error = large.stopped().await.to_string();
         assert!(error.contains("short of memory"), "{error}");
-        assert!(memory.check(Some(1)).is_err());
+    }
+
+    #[test]
+    fn what_ended_statements_leave_is_nobodys_fault() {
+        let memory = Memory::new(None);
+        let (first, second) = (memory.statement(1_000), memory.statement(1_000));
+        let is_stopped = |pool: &StatementPool| pool.stop.is_cancelled();
+        memory.relieve_size(920, 1_000);
+        assert!(is_stopped(&second) && !is_stopped(&first));
+        assert!(memory.check_size(920, 1_000).is_err());
+        drop(second);
+        // The allocator keeps all of it: the other statement goes on and new ones begin, until they want more.
+        memory.relieve_size(930, 1_000);
+        memory.relieve_size(940, 1_000);
+        assert!(!is_stopped(&first) && memory.check_size(940, 1_000).is_ok());
+        memory.relieve_size(941, 1_000);
+        assert!(is_stopped(&first));
+        drop(first);
+        memory.relieve_size(990, 1_000);
+        assert!(memory.check_size(990, 1_000).is_ok(), "nothing runs");
+        let third = memory.statement(1_000);
+        // Near the end of all memory there are no excuses; and what became free counts no more.
+        assert!(memory.check_size(990, 1_000).is_err());
+        memory.relieve_size(500, 1_000);
+        assert!(memory.check_size(800, 1_000).is_err());
+        memory.relieve_size(900, 1_000);
+        assert!(is_stopped(&third));
     }
 }

@@ -55,6 +55,8 @@ fn tables(plan: &LogicalPlan) -> Result<HashMap<TableReference, TableReference>>
                 if let LogicalPlan::TableScan(scan) = named.input.as_ref() {
                     tables.insert(named.alias.clone(), scan.table_name.clone());
                 }
+                // Names below it are not those of its columns.
+                return Ok(TreeNodeRecursion::Jump);
             }
             _ => {}
         }

@@ -20,11 +20,12 @@ use crate::session::{Answer, Effect};
 /// Batches that a statement computes before those before them are taken.
 const BATCHES_AHEAD: usize = 2;
 
-/// Works on an answer on `workers` and gives its rows. Dropping them, or the future, cancels it; once it has let go of all
-/// that it held, the receiver hears of it.
+/// Works on an answer on `workers` and gives its rows. Dropping them, or the future, cancels it, and `stop` ends it with an
+/// error whether anybody waits for its rows or not; once it has let go of all that it held, the receiver hears of it.
 pub(crate) fn run_answer(
     answer: BoxFuture<'static, Result<Answer>>,
     workers: &Handle,
+    stop: BoxFuture<'static, DataFusionError>,
 ) -> (
     impl Future<Output = Result<Answer>> + Send + use<>,
     oneshot::Receiver<()>,
@@ -50,6 +51,13 @@ pub(crate) fn run_answer(
             }
         }
         Ok(())
+    };
+    let work = async {
+        tokio::select! {
+            biased;
+            error = stop => Err(error),
+            result = work => result,
+        }
     };
     // A panic is a bug, but it costs one statement and not the session.
     let work = AssertUnwindSafe(work).catch_unwind();

@@ -38,6 +38,7 @@ use crate::sql::{
     Limits, Statement, TrainingQuery, check_plan, check_statement, check_text, parse,
 };
 use crate::state::session_state;
+use crate::temporary::{TemporaryTables, take_temporary};
 use crate::train::{self, ProgressListener};
 use crate::view::create_view;
 use crate::yielding::with_yields;
@@ -53,6 +54,7 @@ pub struct Session {
     memory: Option<Arc<StatementPool>>,
     tells_origins: bool,
     access: Access,
+    temporary: Arc<TemporaryTables>,
 }
 
 /// The catalog of rows that were bound to a statement.
@@ -85,7 +87,9 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub(crate) fn try_new(engine: Engine, access: Access) -> Result<Self> {
-        let context = SessionContext::new_with_state(session_state(&engine, &access)?);
+        let temporary = Arc::default();
+        let state = session_state(&engine, &access, &temporary)?;
+        let context = SessionContext::new_with_state(state);
         Ok(Self {
             engine,
             context,
@@ -95,6 +99,7 @@ impl Session {
             memory: None,
             tells_origins: false,
             access,
+            temporary,
         })
     }
 
@@ -226,8 +231,13 @@ impl Session {
     }
 
     /// Plans a statement of DataFusion's, away from tokio's threads.
-    pub(crate) async fn plan(&self, statement: DFStatement) -> Result<LogicalPlan> {
-        self.plan_in(self.context.state(), statement).await
+    pub(crate) async fn plan(&self, mut statement: DFStatement) -> Result<LogicalPlan> {
+        let is_temporary = take_temporary(&mut statement);
+        let mut plan = self.plan_in(self.context.state(), statement).await?;
+        if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) = &mut plan {
+            table.temporary = is_temporary;
+        }
+        Ok(plan)
     }
 
     /// Plans a view as it will be planned whenever it is opened: with the names of the default schema, whatever that of
@@ -289,7 +299,9 @@ impl Session {
             if let LogicalPlan::Dml(change) = node {
                 let name = change.table_name.clone();
                 let at = self.engine.catalog().resolve(self, name)?;
-                self.access.check_table(&self.engine, &at.0, &at.1)?;
+                if !self.temporary.has(&at) {
+                    self.access.check_table(&self.engine, &at.0, &at.1)?;
+                }
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
@@ -311,6 +323,7 @@ impl Session {
         };
         let told = (self.tells_origins && effect == Effect::Rows).then(|| logical.clone());
         let mut rows = self.run_plan(state, logical).await?;
+        rows = self.temporary.hold(rows);
         if let Some(plan) = told {
             // The types are those of the rows: an optimizer may have found others than the plan had.
             let schema = with_origins(&rows.schema(), &plan, &self.default_schema())?;
@@ -457,6 +470,11 @@ impl Session {
 
     pub(crate) fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// The tables of this session.
+    pub(crate) fn temporary(&self) -> &Arc<TemporaryTables> {
+        &self.temporary
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -25,10 +25,15 @@ use crate::extension::EXTENSIONS;
 use crate::float_statistics::{FloatPredicates, FloatStatistics};
 use crate::model::DEFAULT_SCHEMA;
 use crate::predict::PruneOutputs;
+use crate::temporary::TemporaryTables;
 use crate::train::Meetings;
 
-/// The state of a new session.
-pub(crate) fn session_state(engine: &Engine, access: &Access) -> Result<SessionState> {
+/// The state of a new session with these tables of its own.
+pub(crate) fn session_state(
+    engine: &Engine,
+    access: &Access,
+    temporary: &Arc<TemporaryTables>,
+) -> Result<SessionState> {
     let config = match engine.cluster() {
         Some(_) => cluster::restrict(SessionConfig::new()),
         None => SessionConfig::new(),
@@ -59,7 +64,8 @@ pub(crate) fn session_state(engine: &Engine, access: &Access) -> Result<SessionS
     for function in engine.functions() {
         datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::clone(function))?;
     }
-    let catalog = Arc::new(VaticCatalog::new(engine.clone(), access.clone()));
+    let (engine, access) = (engine.clone(), access.clone());
+    let catalog = Arc::new(VaticCatalog::new(engine, access, Arc::clone(temporary)));
     catalogs.register_catalog(CATALOG.into(), catalog);
     Ok(state)
 }

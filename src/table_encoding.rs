@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, GenericListArray, OffsetSizeTrait};
+use datafusion::arrow::datatypes::{ArrowNativeType, DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
@@ -14,12 +14,15 @@ use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties}
 use crate::error::Result;
 use crate::storage::Place;
 
-/// So many rows show which columns repeat their values.
+/// So many rows show which columns repeat their values, or fewer if they are so large.
 pub(crate) const SAMPLE_ROWS: usize = 32_768;
+pub(crate) const SAMPLE_BYTES: usize = 64 << 20;
 /// Rows that are read, and written, at once: on a disk few enough to stay near the processor and to let several readers
 /// share a file, in a store enough for a request to be worth its way.
 const LOCAL_GROUP_ROWS: usize = 128 << 10;
 const REMOTE_GROUP_ROWS: usize = 1 << 20;
+/// And bytes: a group is in memory until all of it is written.
+const GROUP_BYTES: usize = 256 << 20;
 
 /// The properties of a file at `place` that begins with the rows of `sample`.
 pub(crate) fn properties(
@@ -34,7 +37,8 @@ pub(crate) fn properties(
     };
     let mut properties = WriterProperties::builder()
         .set_compression(compression)
-        .set_max_row_group_row_count(Some(group_rows));
+        .set_max_row_group_row_count(Some(group_rows))
+        .set_max_row_group_bytes(Some(GROUP_BYTES));
     let parquet = ArrowSchemaConverter::new().convert(schema)?;
     let repeating = repeating(sample);
     for (index, column) in parquet.columns().iter().enumerate() {
@@ -98,20 +102,31 @@ fn leaves(array: &ArrayRef) -> Vec<ArrayRef> {
             .iter()
             .flat_map(leaves)
             .collect(),
-        DataType::List(_) => leaves(array.as_list::<i32>().values()),
-        DataType::LargeList(_) => leaves(array.as_list::<i64>().values()),
+        DataType::List(_) => leaves(&items(array.as_list::<i32>())),
+        DataType::LargeList(_) => leaves(&items(array.as_list::<i64>())),
         DataType::FixedSizeList(..) => leaves(array.as_fixed_size_list().values()),
         DataType::ListView(_) => leaves(array.as_list_view::<i32>().values()),
         DataType::LargeListView(_) => leaves(array.as_list_view::<i64>().values()),
         DataType::Map(..) => {
             let map = array.as_map();
+            let (first, last) = (
+                map.offsets()[0].as_usize(),
+                map.offsets()[map.len()].as_usize(),
+            );
             [map.keys(), map.values()]
                 .into_iter()
-                .flat_map(leaves)
+                .flat_map(|entries| leaves(&entries.slice(first, last - first)))
                 .collect()
         }
         _ => vec![Arc::clone(array)],
     }
+}
+
+/// The items of the lists, and none of what they were cut from.
+fn items<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> ArrayRef {
+    let offsets = lists.offsets();
+    let (first, last) = (offsets[0].as_usize(), offsets[lists.len()].as_usize());
+    lists.values().slice(first, last - first)
 }
 
 #[cfg(test)]

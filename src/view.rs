@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
-use datafusion::datasource::ViewTable;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::{ViewTable, source_as_provider};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -14,6 +15,7 @@ use crate::access::Access;
 use crate::catalog::{Creation, TableState, check_names};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
+use crate::managed_table::ManagedTable;
 use crate::session::Session;
 use crate::sql::{Statement, parse};
 use crate::table_name::unused_name;
@@ -41,6 +43,7 @@ pub(crate) async fn create_view(session: &Session, statement: DFStatement) -> Re
         ));
     }
     check_names(view.input.schema().as_arrow())?;
+    check_lasts(&view.input)?;
     let at = catalog.resolve(session, view.name)?;
     if view.or_replace {
         // Planned once more as the view it will be, to find a view that contains itself.
@@ -59,6 +62,25 @@ pub(crate) async fn create_view(session: &Session, statement: DFStatement) -> Re
         if_not_exists: false,
     };
     catalog.create(session, &at, &TableState::View { statement: text }, how)?;
+    Ok(())
+}
+
+/// Refuses a view of a table that ends with the session.
+fn check_lasts(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(table) = source_as_provider(&scan.source)
+            && let Some(table) = table.downcast_ref::<ManagedTable>()
+            && table.is_temporary()
+        {
+            let name = scan.table_name.table();
+            let message = format!(
+                "\"{name}\" is a temporary table, and a view would outlive it; make it without TEMPORARY"
+            );
+            return Err(sql_err(SqlState::Unsupported, message));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
     Ok(())
 }
 

@@ -7,19 +7,13 @@
 //!     everything that reads and computes     on the executors
 //! ```
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ballista_core::JobId;
-use ballista_core::execution_plans::ShuffleReaderExec;
-use ballista_core::extension::SessionConfigExt;
 use ballista_core::serde::protobuf::{JobStatus, SuccessfulJob, job_status};
-use ballista_core::serde::scheduler::PartitionLocation;
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -38,12 +32,13 @@ use datafusion::physical_plan::{
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
+use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::codec::PlanCodec;
+use super::rows::{Job, rows_of};
 use super::{Cluster, job_err};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
@@ -51,17 +46,10 @@ use crate::train::ProgressListener;
 
 /// Status messages that may wait. Ballista drops what does not fit.
 const STATUSES: usize = 64;
-/// The reader takes rows over Flight if this directory has no files of the job.
-const NO_DIRECTORY: &str = "/nonexistent";
 /// How often a job, or a training that waits, is looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// And whether it has begun.
 const SUBMISSION: Duration = Duration::from_millis(20);
-/// A partition up to this size is read as a whole before a row of it leaves, so that it can be computed again when its
-/// executor is lost meanwhile.
-const WHOLE_BYTES_MAX: u64 = 64 << 20;
-/// How often a query is computed again because rows were lost before they were read.
-const ATTEMPTS_MAX: usize = 3;
 
 impl Cluster {
     /// The same plan with the part that reads files on the executors. What reads none stays here.
@@ -263,11 +251,11 @@ pub(super) struct DistributedExec {
 }
 
 /// A job that all partitions wait for.
-type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
+pub(super) type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
 
 /// The job of a plan, and the one after it when its rows were lost.
 #[derive(Clone)]
-struct Jobs {
+pub(super) struct Jobs {
     cluster: Arc<Cluster>,
     plan: Arc<dyn ExecutionPlan>,
     config: SessionConfig,
@@ -278,7 +266,7 @@ struct Jobs {
 
 impl Jobs {
     /// The job of the first attempt that is not known to have lost rows.
-    fn running(&self, lost: usize) -> (usize, Running) {
+    pub(super) fn running(&self, lost: usize) -> (usize, Running) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let (attempt, running) = &mut *current;
         if *attempt <= lost {
@@ -295,27 +283,6 @@ impl Jobs {
             run.boxed().shared()
         };
         (*attempt, running.get_or_insert_with(start).clone())
-    }
-
-    /// The rows of a partition. It has the same rows in every attempt.
-    async fn partition(self, partition: usize) -> Result<SendableRecordBatchStream> {
-        let mut lost = 0;
-        loop {
-            let (attempt, running) = self.running(lost);
-            let job = running.await.map_err(DataFusionError::Shared)?;
-            match job.read(partition).await {
-                Ok(rows) => return Ok(rows),
-                Err(error) if attempt < ATTEMPTS_MAX => {
-                    tracing::warn!(partition, %error, "rows of a query were lost; it is computed again");
-                    lost = attempt;
-                }
-                Err(error) => {
-                    let message =
-                        format!("an executor was lost before its rows were read: {error}");
-                    return Err(sql_err(SqlState::NoResources, message));
-                }
-            }
-        }
     }
 }
 
@@ -413,118 +380,8 @@ impl ExecutionPlan for DistributedExec {
         partition: usize,
         _context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let rows = self.jobs.clone().partition(partition);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            self.jobs.plan.schema(),
-            futures::stream::once(rows).try_flatten(),
-        )))
-    }
-}
-
-/// A job that is done, and whose rows wait on the executors.
-pub(super) struct Job {
-    cluster: Arc<Cluster>,
-    id: JobId,
-    schema: SchemaRef,
-    /// For each partition where its rows are.
-    locations: Vec<Vec<PartitionLocation>>,
-    _guard: DropGuard,
-}
-
-impl Job {
-    fn try_new(
-        cluster: Arc<Cluster>,
-        id: JobId,
-        done: SuccessfulJob,
-        schema: SchemaRef,
-        partitions: usize,
-        guard: DropGuard,
-    ) -> Result<Self> {
-        let mut found: BTreeMap<usize, Vec<PartitionLocation>> = BTreeMap::new();
-        for location in done.partition_location {
-            let location: PartitionLocation = location
-                .try_into()
-                .map_err(|error| sql_err(SqlState::Internal, format!("where rows are: {error}")))?;
-            let partition = location.partition_id.partition_id;
-            found.entry(partition).or_default().push(location);
-        }
-        let locations = (0..partitions)
-            .map(|partition| found.remove(&partition).unwrap_or_default())
-            .collect();
-        if let Some(partition) = found.keys().next() {
-            let message = format!("rows of a partition {partition} that the plan does not have");
-            return Err(sql_err(SqlState::Internal, message));
-        }
-        Ok(Self {
-            cluster,
-            id,
-            schema,
-            locations,
-            _guard: guard,
-        })
-    }
-
-    /// The rows of a partition: all of them at once, unless there are many.
-    async fn read(self: Arc<Self>, partition: usize) -> Result<SendableRecordBatchStream> {
-        let locations = self.locations.get(partition).into_iter().flatten();
-        let bytes: u64 = locations
-            .filter_map(|location| location.partition_stats.num_bytes())
-            .sum();
-        let rows = self.partition(partition)?;
-        if bytes > WHOLE_BYTES_MAX {
-            let schema = rows.schema();
-            // The job's files go when nobody reads them any more.
-            let rows = rows.inspect(move |_| {
-                let _ = &self;
-            });
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)));
-        }
-        let rows: Vec<RecordBatch> = rows.try_collect().await?;
-        let rows = futures::stream::iter(rows.into_iter().map(Ok));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&self.schema),
-            rows,
-        )))
-    }
-
-    fn partition(&self, partition: usize) -> Result<SendableRecordBatchStream> {
-        let locations = self.locations.get(partition).cloned().unwrap_or_default();
-        let readers: Vec<Vec<PartitionLocation>> = locations
-            .into_iter()
-            .map(|location| vec![location])
-            .collect();
-        let schema = Arc::clone(&self.schema);
-        let count = readers.len();
-        if count == 0 {
-            let none = futures::stream::empty();
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, none)));
-        }
-        let reader = ShuffleReaderExec::try_new(
-            0,
-            readers,
-            Arc::clone(&schema),
-            Partitioning::UnknownPartitioning(count),
-        )?
-        .with_work_dir(NO_DIRECTORY.into());
-        let config = SessionConfig::new_with_ballista();
-        let context = Arc::new(TaskContext::default().with_session_config(config));
-        let streams = (0..count).map(move |index| reader.execute(index, Arc::clone(&context)));
-        let rows = futures::stream::iter(streams).try_flatten();
+        let rows = rows_of(self.jobs.clone(), partition);
+        let schema = self.jobs.plan.schema();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        let (cluster, id) = (Arc::clone(&self.cluster), self.id.clone());
-        if let Some(handle) = self.cluster.handle() {
-            handle.spawn(async move {
-                cluster
-                    .scheduler
-                    .state
-                    .executor_manager
-                    .clean_up_job_data(id);
-            });
-        }
     }
 }

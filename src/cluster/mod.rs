@@ -15,6 +15,7 @@
 //! | plan | the task's operators, by [`codec`] | executor |
 //! | model | name, version, SHA-256 and directory | executor, from the files |
 //! | rows between stages | shuffle files, over Arrow Flight | executor |
+//! | rows of a result | the same, as fast as they are taken ([`rows`]) | engine |
 //! | gradients | floats, from rank to rank ([`collective`]) | executor |
 //! | settings | key and value with each task | executor |
 //! | errors | text with our code in it ([`wire_err`]) | engine |
@@ -29,6 +30,7 @@ mod executor;
 mod gang;
 mod metrics;
 mod rendezvous;
+mod rows;
 mod scheduler;
 mod task;
 mod training;

@@ -218,7 +218,7 @@ impl Shell {
                 async move { session.answer(&text).await }.boxed()
             }
         };
-        let (answer, gone) = run_answer(answer, &self.workers);
+        let (answer, gone) = run_answer(answer, &self.workers, std::future::pending().boxed());
         (rows_of(answer), gone)
     }
 

@@ -13,8 +13,9 @@ use prost::bytes::Bytes;
 use tonic::Status;
 use vatic_ml::fit::Progress;
 
+use super::output::{COMPRESSIONS, WireOptions};
 use super::service::Server;
-use super::sessions::Client;
+use super::sessions::{Client, lock};
 use crate::catalog::CATALOG;
 use crate::sql::quoted;
 use crate::train::ProgressEvent;
@@ -45,12 +46,13 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
         "GetSessionOptions",
         "GetSessionOptionsRequest: the settings of the session",
     ),
-    ("CloseSession", "CloseSessionRequest: ends the session"),
+    (CLOSE_SESSION, "CloseSessionRequest: ends the session"),
     (
         PROGRESS,
         "the id of a statement, as its request named it: where it is, as JSON",
     ),
 ];
+pub(super) const CLOSE_SESSION: &str = "CloseSession";
 pub(super) const PROGRESS: &str = "VaticProgress";
 /// The header with the id by which a client asks for the progress of what it requests.
 pub(super) const WATCHED: &str = "vatic-statement";
@@ -172,8 +174,17 @@ async fn set_option(client: &Client, name: &str, value: Option<Value>) -> Result
             Ok(())
         }
         ("max_message_bytes", text) => {
-            let bytes = text.and_then(|text| text.parse().ok());
-            client.set_message_bytes_max(bytes.filter(|bytes| *bytes > 0).ok_or(INVALID_VALUE)?);
+            let default = WireOptions::default().message_bytes_max;
+            let bytes = text.map_or(Some(default), |text| text.parse().ok());
+            let bytes = bytes.filter(|bytes| *bytes > 0).ok_or(INVALID_VALUE)?;
+            lock(&client.wire).message_bytes_max = bytes;
+            Ok(())
+        }
+        ("compression", text) => {
+            let text = text.unwrap_or_else(|| "none".into());
+            let mut known = COMPRESSIONS.iter();
+            let found = known.find(|(name, _)| name.eq_ignore_ascii_case(&text));
+            lock(&client.wire).compression = found.ok_or(INVALID_VALUE)?.1;
             Ok(())
         }
         (name, _) if !is_setting(client, name) => Err(INVALID_NAME),
@@ -221,11 +232,16 @@ pub(super) fn options(client: &Client) -> Bytes {
         .collect();
     options.insert("catalog".into(), text(CATALOG.into()));
     options.insert("schema".into(), text(client.session.default_schema()));
-    let bytes = client.message_bytes_max() as i64;
+    let wire = *lock(&client.wire);
+    let bytes = i64::try_from(wire.message_bytes_max).unwrap_or(i64::MAX);
     let bytes = OptionValue {
         value: Some(Value::Integer(bytes)),
     };
     options.insert("max_message_bytes".into(), bytes);
+    let mut compressions = COMPRESSIONS.iter();
+    let found = compressions.find(|(_, compression)| *compression == wire.compression);
+    let name = found.map_or("none", |(name, _)| *name);
+    options.insert("compression".into(), text(name.into()));
     GetSessionOptionsResult { options }.encode_to_vec().into()
 }
 

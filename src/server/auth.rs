@@ -11,12 +11,13 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
-use super::logins::Logins;
+use super::logins::{Login, Logins};
 use super::sessions::lock;
 use super::status::failed;
 use super::users::{User, UsersFile, hash, new_token};
@@ -91,6 +92,8 @@ pub(super) struct Auth {
     /// By the hash of a token of a handshake.
     tokens: Mutex<HashMap<String, Token>>,
     logins: Logins,
+    /// Held while a file of a login is written or removed.
+    writing: Mutex<()>,
     checks: Semaphore,
     failures: Mutex<HashMap<String, (u32, Instant)>>,
 }
@@ -98,6 +101,8 @@ pub(super) struct Auth {
 #[derive(Debug)]
 struct Token {
     user: String,
+    /// See [`Login::proof`].
+    proof: String,
     used: Instant,
     /// When a use was last written down.
     kept: Instant,
@@ -113,14 +118,21 @@ impl Auth {
             let now = Instant::now();
             // A machine that was started after the last use knows no such time.
             let used = now.checked_sub(login.age()).unwrap_or(now);
-            let user = login.user;
             let kept = used;
-            (key, Token { user, used, kept })
+            let Login { user, proof, .. } = login;
+            let token = Token {
+                user,
+                proof,
+                used,
+                kept,
+            };
+            (key, token)
         });
         Self {
             users,
             tokens: Mutex::new(tokens.collect()),
             logins,
+            writing: Mutex::default(),
             checks: Semaphore::new(CHECKS),
             failures: Mutex::default(),
         }
@@ -146,22 +158,27 @@ impl Auth {
         match authorization(headers)? {
             Some(("basic", credentials)) => {
                 let (user, password) = basic(credentials)?;
-                self.check_password(&user, password).await?;
-                Ok(self.issue(user))
+                let proof = self.check_password(&user, password).await?;
+                Ok(self.issue(user, proof).await)
             }
             // A token that is known already stays what it is.
             Some(("bearer", token)) => {
                 self.identify(headers)?;
                 Ok(token.to_owned())
             }
-            None if self.users.is_none() => Ok(self.issue(ANONYMOUS.into())),
+            None if self.users.is_none() => Ok(self.issue(ANONYMOUS.into(), String::new()).await),
             _ => Err(denied()),
         }
     }
 
-    async fn check_password(self: &Arc<Self>, user: &str, password: String) -> Result<(), Status> {
+    /// The proof of a login with the right password.
+    async fn check_password(
+        self: &Arc<Self>,
+        user: &str,
+        password: String,
+    ) -> Result<String, Status> {
         if self.users.is_none() {
-            return Ok(());
+            return Ok(String::new());
         }
         tokio::time::sleep(self.wait(user)).await;
         let _permit = self.checks.acquire().await.map_err(|_| denied())?;
@@ -171,11 +188,11 @@ impl Auth {
             let users = auth.users.as_ref()?;
             users.with_password(&name, &password)
         });
-        let is_right = found.await.is_ok_and(|user| user.is_some());
+        let found = found.await.ok().flatten();
         let mut failures = lock(&self.failures);
-        if is_right {
+        if let Some(found) = found {
             failures.remove(user);
-            return Ok(());
+            return Ok(found.proof());
         }
         tracing::warn!(user, "a login was refused");
         if failures.len() > TOKENS_MAX {
@@ -203,38 +220,62 @@ impl Auth {
         }
     }
 
-    fn issue(&self, user: String) -> String {
+    async fn issue(self: &Arc<Self>, user: String, proof: String) -> String {
         let token = new_token();
         let key = hash(&token);
         if self.users.is_some() {
-            self.logins.keep(&key, &user);
+            // Before anybody has it, so that it holds whatever happens to the server.
+            let (key, login) = (key.clone(), Login::now(user.clone(), proof.clone()));
+            let kept = self.with_logins(move |auth| auth.logins.keep(&key, &login));
+            // A panic was logged where it happened.
+            let _ = kept.await;
         }
-        let used = Instant::now();
+        let now = Instant::now();
         let mut tokens = lock(&self.tokens);
-        tokens.retain(|key, token| {
-            let holds = token.used.elapsed() < self.logins.idle_max();
-            if !holds {
-                self.logins.forget(key);
-            }
-            holds
-        });
+        let idle_max = self.logins.idle_max();
+        let idle: Vec<String> = tokens
+            .extract_if(|_, token| token.used.elapsed() >= idle_max)
+            .map(|(key, _)| key)
+            .collect();
+        if !idle.is_empty() {
+            self.with_logins(move |auth| idle.iter().for_each(|key| auth.logins.forget_idle(key)));
+        }
         if tokens.len() >= TOKENS_MAX {
             let oldest = tokens.iter().min_by_key(|(_, token)| token.used);
             if let Some(key) = oldest.map(|(key, _)| key.clone()) {
                 tokens.remove(&key);
-                self.logins.forget(&key);
+                self.forget(key);
             }
         }
-        let kept = used;
-        tokens.insert(key, Token { user, used, kept });
+        let issued = Token {
+            user,
+            proof,
+            used: now,
+            kept: now,
+        };
+        tokens.insert(key, issued);
         token
+    }
+
+    /// Works on the files of logins, one after the other, and not on a thread that answers.
+    fn with_logins(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) -> JoinHandle<()> {
+        let auth = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let _alone = lock(&auth.writing);
+            work(&auth);
+        })
+    }
+
+    /// Removes the file of a token that is not known any more.
+    fn forget(self: &Arc<Self>, key: String) {
+        self.with_logins(move |auth| auth.logins.forget(&key));
     }
 
     /// Who calls.
     ///
     /// # Errors
     /// UNAUTHENTICATED, which never says why.
-    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Identity, Status> {
+    pub(super) fn identify(self: &Arc<Self>, headers: &HeaderMap) -> Result<Identity, Status> {
         let Some(users) = &self.users else {
             return Ok(self.welcome(headers));
         };
@@ -249,16 +290,29 @@ impl Auth {
         let Some(found) = tokens.get_mut(&key) else {
             return Err(denied());
         };
-        // Who was removed from the file is out, whatever tokens there are.
-        if found.used.elapsed() >= self.logins.idle_max() || users.named(&found.user).is_none() {
+        let is_same = |user: User| user.proof() == found.proof;
+        // Who was removed from the file or has another password is out, whatever tokens there are.
+        if !users.named(&found.user).is_some_and(is_same) {
             tokens.remove(&key);
-            self.logins.forget(&key);
+            self.forget(key);
+            return Err(denied());
+        }
+        if found.used.elapsed() >= self.logins.idle_max() {
+            tokens.remove(&key);
+            self.with_logins(move |auth| auth.logins.forget_idle(&key));
             return Err(denied());
         }
         found.used = Instant::now();
         if self.logins.is_due(found.kept.elapsed()) {
             found.kept = found.used;
-            self.logins.keep(&key, &found.user);
+            let login = Login::now(found.user.clone(), found.proof.clone());
+            let key = key.clone();
+            self.with_logins(move |auth| {
+                // Unless it was forgotten meanwhile.
+                if lock(&auth.tokens).contains_key(&key) {
+                    auth.logins.keep(&key, &login);
+                }
+            });
         }
         Ok(Identity::of_login(key, Some(found.user.clone())))
     }
@@ -296,9 +350,10 @@ impl Auth {
     }
 
     /// Forgets a token.
-    pub(super) fn log_out(&self, identity: &Identity) {
-        lock(&self.tokens).remove(&identity.key);
-        self.logins.forget(&identity.key);
+    pub(super) fn log_out(self: &Arc<Self>, identity: &Identity) {
+        if lock(&self.tokens).remove(&identity.key).is_some() {
+            self.forget(identity.key.clone());
+        }
     }
 }
 
@@ -466,7 +521,7 @@ mod tests {
         let identity = auth.identify(&bearer).unwrap();
         auth.log_out(&identity);
         assert!(auth.identify(&bearer).is_err());
-        let short = Auth::new(None, Logins::new(None, Duration::ZERO));
+        let short = Arc::new(Auth::new(None, Logins::new(None, Duration::ZERO)));
         assert!(
             short.identify(&HeaderMap::new()).is_ok(),
             "anybody is welcome"

@@ -18,10 +18,16 @@ pub(super) struct Logins {
     idle_max: Duration,
 }
 
+/// Digits of the hash of a token, which names its file.
+const KEY_DIGITS: usize = 64;
+
 /// A login as its file has it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Login {
     pub(super) user: String,
+    /// Of what the users file had for the user then: with another password, or for another user of this name, the login
+    /// does not hold.
+    pub(super) proof: String,
     pub(super) used: SystemTime,
 }
 
@@ -48,8 +54,13 @@ impl Logins {
             vec![]
         });
         let entries = entries.into_iter().filter_map(|(key, _)| {
-            let content = directory.join(&key).read().ok()?;
-            let login = serde_json::from_slice::<Login>(&content).ok();
+            let is_key =
+                key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if !is_key {
+                // It may be a file that another server is about to write.
+                return None;
+            }
+            let login = Login::read(directory, &key);
             let login = login.filter(|login| login.age() < self.idle_max);
             if login.is_none() {
                 self.forget(&key);
@@ -64,14 +75,10 @@ impl Logins {
         self.directory.is_some() && age >= self.idle_max / WRITES
     }
 
-    /// Writes down that a token was used now. A login that cannot be kept ends with the server, and no sooner.
-    pub(super) fn keep(&self, key: &str, user: &str) {
+    /// Writes down a token that was used. A login that cannot be kept ends with the server, and no sooner.
+    pub(super) fn keep(&self, key: &str, login: &Login) {
         let Some(directory) = &self.directory else {
             return;
-        };
-        let login = Login {
-            user: user.to_owned(),
-            used: SystemTime::now(),
         };
         if let Err(error) = login.write(directory, key) {
             tracing::warn!(%error, "a login ends with the server, as it cannot be kept");
@@ -84,9 +91,31 @@ impl Logins {
             let _ = directory.join(key).remove_file();
         }
     }
+
+    /// Forgets a login that was not used here for too long, unless it was at another server on the same data directory.
+    pub(super) fn forget_idle(&self, key: &str) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let login = Login::read(directory, key);
+        if login.is_none_or(|login| login.age() >= self.idle_max) {
+            self.forget(key);
+        }
+    }
 }
 
 impl Login {
+    /// One that is used now.
+    pub(super) fn now(user: String, proof: String) -> Self {
+        let used = SystemTime::now();
+        Self { user, proof, used }
+    }
+
+    fn read(directory: &Place, key: &str) -> Option<Self> {
+        let content = directory.join(key).read().ok()?;
+        serde_json::from_slice(&content).ok()
+    }
+
     fn write(&self, directory: &Place, key: &str) -> std::io::Result<()> {
         directory.create_directory()?;
         directory.join(key).replace(&serde_json::to_vec(self)?)
@@ -110,23 +139,21 @@ mod tests {
         let place = Place::Local(path.clone());
         let logins = Logins::new(Some(place.clone()), hour);
         assert!(logins.all().is_empty());
-        for key in ["a", "b", "old"] {
-            logins.keep(key, "ada");
+        let [one, two, old, damaged] = ["1", "2", "3", "4"].map(|digit| digit.repeat(KEY_DIGITS));
+        let login = Login::now("ada".into(), "proof".into());
+        for key in [&one, &two, &old] {
+            logins.keep(key, &login);
         }
-        let old = Login {
-            user: "ada".into(),
-            used: SystemTime::now() - 2 * hour,
-        };
-        old.write(&place, "old").unwrap();
-        std::fs::write(path.join("damaged"), b"{").unwrap();
-        logins.forget("b");
+        let used = SystemTime::now() - 2 * hour;
+        logins.keep(&old, &Login { used, ..login });
+        std::fs::write(path.join(damaged), b"{").unwrap();
+        std::fs::write(path.join("1.of another server"), b"{").unwrap();
+        logins.forget(&two);
+        logins.forget_idle(&one);
         let found = Logins::new(Some(place), hour).all();
         assert_eq!(found.len(), 1);
-        assert_eq!(
-            (found[0].0.as_str(), found[0].1.user.as_str()),
-            ("a", "ada")
-        );
-        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+        assert_eq!((&found[0].0, found[0].1.user.as_str()), (&one, "ada"));
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2);
         assert!(logins.is_due(hour / 2) && !logins.is_due(hour / 100));
         assert!(Logins::new(None, hour).all().is_empty());
     }

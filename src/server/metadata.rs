@@ -25,6 +25,7 @@ use crate::session::Session;
 
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";
+const LOCAL_TEMPORARY: &str = "LOCAL TEMPORARY";
 const SYSTEM_TABLE: &str = "SYSTEM TABLE";
 
 /// The schema of the answer to a command, `None` if it is about something else.
@@ -69,7 +70,7 @@ pub(super) async fn answer(
         Command::CommandGetTables(command) => tables(session, command).await?,
         Command::CommandGetTableTypes(command) => {
             let mut builder = command.into_builder();
-            for name in [SYSTEM_TABLE, TABLE, VIEW] {
+            for name in [LOCAL_TEMPORARY, SYSTEM_TABLE, TABLE, VIEW] {
                 builder.append(name);
             }
             builder.build()?
@@ -138,6 +139,7 @@ async fn table(
     let kind = match schema.table_type(name).await? {
         _ if is_system => SYSTEM_TABLE,
         Some(TableType::View) => VIEW,
+        Some(TableType::Temporary) => LOCAL_TEMPORARY,
         Some(_) => TABLE,
         None => return Ok(None),
     };

@@ -14,6 +14,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef,
 };
+use datafusion::arrow::ipc::CompressionType;
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::DataFusionError;
@@ -30,6 +31,31 @@ use crate::error::SqlState;
 const MESSAGE_BYTES: usize = 2 << 20;
 /// What clients of Go, Python among them, take unless they are told otherwise.
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// How the rows of results go out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WireOptions {
+    pub(super) message_bytes_max: usize,
+    /// Nothing unless a client asks for it: JDBC cannot read it.
+    pub(super) compression: Option<CompressionType>,
+}
+
+impl Default for WireOptions {
+    fn default() -> Self {
+        Self {
+            // Clients count what is around the rows as well.
+            message_bytes_max: MESSAGE_BYTES_MAX - (64 << 10),
+            compression: None,
+        }
+    }
+}
+
+/// What a compression is called in session options.
+pub(super) const COMPRESSIONS: [(&str, Option<CompressionType>); 3] = [
+    ("none", None),
+    ("lz4", Some(CompressionType::LZ4_FRAME)),
+    ("zstd", Some(CompressionType::ZSTD)),
+];
 
 /// A schema as clients get it.
 pub(super) fn wire_schema(schema: &Schema) -> SchemaRef {
@@ -113,15 +139,23 @@ pub(super) fn wire_batch(
 pub(super) fn encoded(
     schema: SchemaRef,
     rows: SendableRecordBatchStream,
-    message_bytes_max: usize,
-) -> impl Stream<Item = Result<FlightData, Status>> + Send {
+    options: WireOptions,
+) -> Result<impl Stream<Item = Result<FlightData, Status>> + Send, Status> {
+    let WireOptions {
+        message_bytes_max,
+        compression,
+    } = options;
+    let options = IpcWriteOptions::default()
+        .try_with_compression(compression)
+        .map_err(|error| status(&error.into()))?;
     let wire = Arc::clone(&schema);
     let batches = rows.map(move |batch| {
         let batch = batch.and_then(|batch| wire_batch(&batch, &wire));
         batch.map_err(|error| FlightError::Tonic(Box::new(status(&error))))
     });
-    FlightDataEncoderBuilder::new()
+    let messages = FlightDataEncoderBuilder::new()
         .with_schema(schema)
+        .with_options(options)
         .with_max_flight_data_size(MESSAGE_BYTES)
         .build(batches)
         .map_err(Status::from)
@@ -131,7 +165,8 @@ pub(super) fn encoded(
                 true => Ok(message),
                 false => Err(too_large(bytes, message_bytes_max)),
             })
-        })
+        });
+    Ok(messages)
 }
 
 fn too_large(bytes: usize, max: usize) -> Status {
@@ -165,12 +200,46 @@ pub(super) fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
 
 #[cfg(test)]
 mod tests {
+    use arrow_flight::decode::FlightRecordBatchStream;
     use datafusion::arrow::array::{
         AsArray, DictionaryArray, Int32Array, ListBuilder, StringViewArray, StringViewBuilder,
     };
+    use datafusion::arrow::compute::concat_batches;
     use datafusion::arrow::datatypes::Int32Type;
 
     use super::*;
+    use crate::session::rows;
+
+    #[tokio::test]
+    async fn rows_are_compressed_if_a_client_asks_for_it() {
+        let column: ArrayRef = Arc::new(Int32Array::from(vec![7; 100_000]));
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        let schema = wire_schema(&batch.schema());
+        let mut sizes = vec![];
+        for (_, compression) in COMPRESSIONS {
+            let options = WireOptions {
+                compression,
+                ..WireOptions::default()
+            };
+            let messages = encoded(Arc::clone(&schema), rows(batch.clone()), options).unwrap();
+            let messages: Vec<FlightData> = messages.try_collect().await.unwrap();
+            sizes.push(
+                messages
+                    .iter()
+                    .map(|message| message.data_body.len())
+                    .sum::<usize>(),
+            );
+            let messages = futures::stream::iter(messages.into_iter().map(Ok));
+            let read = FlightRecordBatchStream::new_from_flight_data(messages);
+            let read: Vec<RecordBatch> = read.try_collect().await.unwrap();
+            assert_eq!(
+                concat_batches(&schema, &read).unwrap().columns(),
+                batch.columns()
+            );
+        }
+        assert!(sizes[0] >= 400_000, "{sizes:?}");
+        assert!(sizes[1..].iter().all(|size| *size < 10_000), "{sizes:?}");
+    }
 
     #[test]
     fn types_that_some_clients_lack_are_replaced_wherever_they_are() {

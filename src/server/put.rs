@@ -16,7 +16,8 @@ use tonic::{Status, Streaming};
 use super::output::{wire_batch, wire_schema};
 use super::service::Server;
 use super::sessions::Client;
-use super::status::{failed, status};
+use super::statements::within_memory;
+use super::status::status;
 use crate::error::{Result, SqlState, sql_err};
 use crate::ingest::{IfExists, Ingest, ingest};
 
@@ -122,10 +123,6 @@ pub(super) async fn ingest_upload(
     command: CommandStatementIngest,
     upload: Upload,
 ) -> Result<u64, Status> {
-    if command.temporary {
-        let message = "temporary tables are not supported; ingest into a table and drop it";
-        return Err(failed(SqlState::Unsupported, message));
-    }
     let _slot = server.slot().await?;
     let options = command.table_definition_options.unwrap_or_default();
     let creates = match options.if_not_exist() {
@@ -150,8 +147,15 @@ pub(super) async fn ingest_upload(
         table,
         creates,
         if_exists,
+        is_temporary: command.temporary,
     };
-    let session = client.session.clone();
-    let written = ingest(&session, ingesting, rows).await;
-    written.map_err(|error| status(&error))
+    let ingesting = async {
+        let (session, memory) = within_memory(server, client)?;
+        tokio::select! {
+            biased;
+            error = memory.stopped() => Err(error),
+            written = ingest(&session, ingesting, rows) => written,
+        }
+    };
+    ingesting.await.map_err(|error| status(&error))
 }

@@ -24,7 +24,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
-use super::actions::{PROGRESS, WATCHED};
+use super::actions::{CLOSE_SESSION, PROGRESS, WATCHED};
 use super::status::from_status;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::session::{Answer, Effect, empty, rows};
@@ -32,6 +32,7 @@ use crate::train::{ProgressEvent, ProgressListener};
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
@@ -251,6 +252,15 @@ impl Remote {
         Ok(result
             .map(|result| result.body.to_vec())
             .unwrap_or_default())
+    }
+
+    /// Ends the session and what is its own, unless others may have the same token. A server that is not there any more
+    /// ends it by itself.
+    pub async fn close(self) {
+        if self.options.token.is_none() {
+            let closing = self.act(CLOSE_SESSION, vec![]);
+            let _ = tokio::time::timeout(CLOSE_TIME_MAX, closing).await;
+        }
     }
 
     /// Schema and name of each table, and the columns of those of this name.

@@ -20,8 +20,8 @@ use super::service::Server;
 use super::sessions::{Client, lock};
 use super::status::status;
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
-use crate::memory::StatementPool;
 use crate::session::{Effect, empty};
+use crate::sql::Limits;
 use crate::train::ProgressEvent;
 
 /// Of a statement, as much as is shown to others.
@@ -47,7 +47,6 @@ pub(super) struct Ticketed {
     pub(super) count: Option<u64>,
     content: tokio::sync::Mutex<Content>,
     seen: Arc<Mutex<Seen>>,
-    memory: Arc<StatementPool>,
     stop: CancellationToken,
     /// Whether its rows are being fetched.
     is_fetched: AtomicBool,
@@ -67,7 +66,6 @@ pub(super) struct Begun {
     pub(super) rows: SendableRecordBatchStream,
     pub(super) count: Option<u64>,
     pub(super) seen: Arc<Mutex<Seen>>,
-    pub(super) memory: Arc<StatementPool>,
 }
 
 impl std::fmt::Debug for Ticketed {
@@ -123,7 +121,6 @@ impl Ticketed {
             rows,
             count,
             seen,
-            memory,
         } = begun;
         let (schema, content) = match effect {
             Effect::Rows => (result_schema(&rows.schema()), Content::Query(Some(rows))),
@@ -137,7 +134,6 @@ impl Ticketed {
             is_done: AtomicBool::new(effect != Effect::Training),
             content: tokio::sync::Mutex::new(content),
             seen,
-            memory,
             stop: CancellationToken::new(),
             is_fetched: AtomicBool::new(false),
             is_awaited: AtomicBool::new(false),
@@ -148,25 +144,27 @@ impl Ticketed {
     }
 
     /// Computes to the end for nothing but what it changes.
-    pub(super) async fn finish(&self, training_max: Option<Duration>) -> Result<(), Status> {
-        self.settle(training_max).await;
+    pub(super) async fn finish(&self, limits: &Limits) -> Result<(), Status> {
+        self.settle(limits.training).await;
         match &mut *self.content.lock().await {
             Content::Failed(error) => Err(status(&error.clone().into())),
             // Nobody wants the rows of a query that is run as an update; that it works is an answer.
             Content::Query(Some(rows)) => {
-                collect(rows).await.map_err(|error| status(&error))?;
-                Ok(())
+                let discarding = async {
+                    while rows.next().await.transpose()?.is_some() {}
+                    Ok(())
+                };
+                let discarded = within(limits.statement, discarding).await;
+                discarded.map_err(|error| status(&error))
             }
             Content::Query(None) | Content::Training(_) | Content::Kept(_) => Ok(()),
         }
     }
 
-    /// Returns when it must end before its rows do.
+    /// Returns when its client wants no more of it.
     async fn stopped(&self) -> DataFusionError {
-        tokio::select! {
-            () = self.stop.cancelled() => cancelled(),
-            error = self.memory.stopped() => error,
-        }
+        self.stop.cancelled().await;
+        cancelled()
     }
 
     pub(super) fn cancel(&self) {
@@ -230,17 +228,8 @@ impl Ticketed {
             let Content::Training(mut rows) = std::mem::replace(&mut *content, abandoned) else {
                 return;
             };
-            let working = async {
-                match limit {
-                    Some(limit) => match tokio::time::timeout(limit, collect(&mut rows)).await {
-                        Ok(result) => result,
-                        Err(_) => Err(timed_out(limit)),
-                    },
-                    None => collect(&mut rows).await,
-                }
-            };
             let result = tokio::select! {
-                result = working => result,
+                result = within(limit, collect(&mut rows)) => result,
                 error = self.stopped() => Err(error),
             };
             *content = match result {
@@ -303,7 +292,19 @@ fn cancelled() -> DataFusionError {
     sql_err(SqlState::Cancelled, "cancelled")
 }
 
-pub(super) fn timed_out(limit: Duration) -> DataFusionError {
+/// What comes within the limit.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(limit) = limit else {
+        return work.await;
+    };
+    let result = tokio::time::timeout(limit, work).await;
+    result.unwrap_or_else(|_| Err(timed_out(limit)))
+}
+
+fn timed_out(limit: Duration) -> DataFusionError {
     let message = format!("the statement took longer than {} s", limit.as_secs());
     sql_err(SqlState::TimedOut, message)
 }

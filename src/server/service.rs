@@ -25,11 +25,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::auth::{Auth, Identity};
-use super::output::{encoded, one_batch, result_schema, schema_bytes};
+use super::output::{WireOptions, encoded, one_batch, result_schema, schema_bytes};
 use super::prepared::{Prepared, parameter_schema, values, work};
 use super::put::{Upload, ingest_upload};
 use super::results::{Ticketed, fetch};
-use super::sessions::{Client, Sessions};
+use super::sessions::{Client, Sessions, lock};
 use super::statements::{Work, start, update};
 use super::status::failed;
 use super::{actions, metadata};
@@ -251,7 +251,7 @@ impl Service {
             "CancelFlightInfo" => actions::cancel(client, body)?,
             "SetSessionOptions" => actions::set_options(client, body).await?,
             "GetSessionOptions" => actions::options(client),
-            "CloseSession" => actions::close_session(&self.0, client),
+            actions::CLOSE_SESSION => actions::close_session(&self.0, client),
             actions::PROGRESS => actions::progress(client, body),
             other => {
                 let message = format!("there is no action {other}");
@@ -470,12 +470,15 @@ impl FlightService for Service {
         let command = command(&request.get_ref().ticket)?;
         if let Command::TicketStatementQuery(ticket) = command {
             let (schema, rows) = fetch(&self.0, &client, &ticket.statement_handle).await?;
-            let bytes_max = match is_java(&request) {
+            let options = match is_java(&request) {
                 // It has no limit.
-                true => usize::MAX,
-                false => client.message_bytes_max(),
+                true => WireOptions {
+                    message_bytes_max: usize::MAX,
+                    compression: None,
+                },
+                false => *lock(&client.wire),
             };
-            let messages = encoded(schema, rows, bytes_max);
+            let messages = encoded(schema, rows, options)?;
             return Ok(Response::new(messages.boxed()));
         }
         match metadata::answer(&client, command).await? {

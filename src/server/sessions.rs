@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tonic::Status;
 
 use super::auth::{Auth, Identity};
-use super::output::MESSAGE_BYTES_MAX;
+use super::output::WireOptions;
 use super::prepared::Prepared;
 use super::results::{Seen, Ticketed};
 use super::status::{failed, status};
@@ -37,7 +37,7 @@ pub(super) struct Client {
     watched: Mutex<VecDeque<(String, Arc<Mutex<Seen>>)>>,
     /// The session of before, of clients that found out about cookies with their first answer.
     before: Option<Arc<Client>>,
-    message_bytes_max: Mutex<usize>,
+    pub(super) wire: Mutex<WireOptions>,
 }
 
 /// What a panic left behind is as good as before: nothing here is changed in several steps.
@@ -130,14 +130,6 @@ impl Client {
         let watched = lock(&self.watched);
         let (_, seen) = watched.iter().rev().find(|(of, _)| of == id)?;
         Some(lock(seen).clone())
-    }
-
-    pub(super) fn message_bytes_max(&self) -> usize {
-        *lock(&self.message_bytes_max)
-    }
-
-    pub(super) fn set_message_bytes_max(&self, bytes: usize) {
-        *lock(&self.message_bytes_max) = bytes;
     }
 
     /// What runs for the client, and what waits to be fetched, is stopped.
@@ -274,7 +266,7 @@ impl Sessions {
             tickets: Mutex::default(),
             watched: Mutex::default(),
             before,
-            message_bytes_max: Mutex::new(MESSAGE_BYTES_MAX - (64 << 10)),
+            wire: Mutex::default(),
         })
     }
 

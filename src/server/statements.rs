@@ -11,12 +11,13 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tonic::Status;
 
-use super::results::{Begun, NOTHING, Seen, Ticketed, collect, timed_out};
+use super::results::{Begun, NOTHING, Seen, Ticketed, collect, within};
 use super::service::Server;
 use super::sessions::{Client, lock};
 use super::status::status;
 use crate::describe::check_script;
 use crate::error::{Result, SqlState, sql_err};
+use crate::memory::StatementPool;
 use crate::run::run_answer;
 use crate::session::{Answer, Effect, Session};
 use crate::sql::script::{Piece, split};
@@ -79,7 +80,7 @@ async fn update_one(server: &Server, client: &Client, work: Work) -> Result<u64,
     let ticketed = begin(server, client, work)
         .await
         .map_err(|error| status(&error))?;
-    ticketed.finish(client.session.limits().training).await?;
+    ticketed.finish(client.session.limits()).await?;
     Ok(ticketed.count.unwrap_or(0))
 }
 
@@ -87,26 +88,17 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let sees = Arc::clone(&seen);
     let listener = move |event| lock(&sees).add(event);
-    let engine = client.session.engine();
-    engine.memory().check(server.process_bytes_max)?;
-    let limits = client.session.limits();
-    let limit = limits.statement;
-    let memory = engine
-        .memory()
-        .statement(limits.memory.unwrap_or(usize::MAX));
-    let session = client
-        .session
-        .clone()
-        .with_progress(Arc::new(listener))
-        .with_origins()
-        .with_memory(Arc::clone(&memory));
+    let (session, memory) = within_memory(server, client)?;
+    let limit = session.limits().statement;
+    let session = session.with_progress(Arc::new(listener)).with_origins();
     let shown = match &work {
         Work::Text(text) => text.clone(),
         Work::Bound(texts) => texts.first().cloned().unwrap_or_default(),
         Work::Rows { parameters, .. } => parameters.text().to_owned(),
     };
     tracing::debug!(user = client.identity.user, "a statement begins");
-    let (answer, _) = run_answer(answer(session, work).boxed(), &server.workers);
+    let stopped = async move { memory.stopped().await }.boxed();
+    let (answer, _) = run_answer(answer(session, work).boxed(), &server.workers, stopped);
     let answering = async move {
         let Answer { effect, mut rows } = answer.await?;
         let count = match effect {
@@ -115,20 +107,28 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
         };
         Ok::<_, DataFusionError>((effect, rows, count))
     };
-    let late = async { tokio::time::sleep(limit.unwrap_or_default()).await };
-    let (effect, rows, count) = tokio::select! {
-        answered = answering => answered?,
-        () = late, if limit.is_some() => return Err(timed_out(limit.unwrap_or_default())),
-        error = memory.stopped() => return Err(error),
-    };
+    let (effect, rows, count) = within(limit, answering).await?;
     Ok(Ticketed::new(Begun {
         shown,
         effect,
         rows,
         count: count.flatten(),
         seen,
-        memory,
     }))
+}
+
+/// The session of a statement with a limit of memory of its own, if the process has memory for one more. The statement must
+/// end when its pool is stopped.
+pub(super) fn within_memory(
+    server: &Server,
+    client: &Client,
+) -> Result<(Session, Arc<StatementPool>)> {
+    let memory = client.session.engine().memory();
+    memory.check(server.process_bytes_max)?;
+    let bytes = client.session.limits().memory;
+    let pool = memory.statement(bytes.unwrap_or(usize::MAX));
+    let session = client.session.clone().with_memory(Arc::clone(&pool));
+    Ok((session, pool))
 }
 
 async fn answer(session: Session, work: Work) -> Result<Answer> {

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,26 +14,33 @@ use tokio::net::TcpStream;
 use super::member::{BEAT, CONNECT_TIMEOUT};
 use super::message::{FromRank, ToRank, Wire};
 
-/// An engine that does not answer for so long has ended, or counts this executor among the lost.
-const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(8);
+/// An engine that cannot be reached for so long has ended, or counts this executor among the lost.
+const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(25);
+/// One whose machine says for so long that nobody listens has ended.
+const REFUSAL_MAX: Duration = Duration::from_secs(4);
 /// What an executor that is silent for so long has loaded is not known any more.
 const EXECUTOR_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// The models of executors that told, by the id of the executor.
 #[derive(Debug, Default)]
-pub(in crate::cluster) struct LoadedModels(Mutex<HashMap<String, Vec<String>>>);
+pub(in crate::cluster) struct LoadedModels {
+    /// With the number of the connection that told.
+    told: Mutex<HashMap<String, (u64, Vec<String>)>>,
+    connections: AtomicU64,
+}
 
 impl LoadedModels {
     /// Those of an executor, if it told.
     pub(in crate::cluster) fn of(&self, executor: &str) -> Option<Vec<String>> {
-        self.lock().get(executor).cloned()
+        self.lock().get(executor).map(|(_, models)| models.clone())
     }
 
     /// Keeps what an executor says for as long as it goes on saying it.
     pub(super) async fn listen(&self, mut wire: Wire, executor: String, models: Vec<String>) {
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         let mut told = models;
         loop {
-            self.lock().insert(executor.clone(), told);
+            self.lock().insert(executor.clone(), (connection, told));
             if wire.send(&ToRank::Beat).await.is_err() {
                 break;
             }
@@ -40,16 +49,21 @@ impl LoadedModels {
                 _ => break,
             }
         }
-        self.lock().remove(&executor);
+        // It may have come back on another connection before this one was given up.
+        let mut all = self.lock();
+        if all.get(&executor).is_some_and(|(by, _)| *by == connection) {
+            all.remove(&executor);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<String>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (u64, Vec<String>)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Tells the engine for ever which models this executor has loaded, as far as the engine can be reached where it is by
-/// default: at the port after that of its scheduler. `lost` hears that an engine which answered does not any more.
+/// default: at the port after that of its scheduler. `lost` hears that an engine which answered has ended: whoever was only
+/// paused, be it the engine or this executor, answers on a new connection before anything is lost.
 pub(in crate::cluster) async fn tell_models(
     scheduler: SocketAddr,
     executor: &str,
@@ -59,6 +73,7 @@ pub(in crate::cluster) async fn tell_models(
     let port = scheduler.port().checked_add(1).unwrap_or(0);
     let mut heard_at: Option<Instant> = None;
     loop {
+        let tried_at = Instant::now();
         let telling = async {
             let connecting = TcpStream::connect((scheduler.ip(), port));
             let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
@@ -68,14 +83,20 @@ pub(in crate::cluster) async fn tell_models(
                 wire.send(&FromRank::Models { executor, models }).await?;
                 match tokio::time::timeout(CONNECT_TIMEOUT, wire.next::<ToRank>()).await?? {
                     Some(_) => heard_at = Some(Instant::now()),
-                    None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    None => return Err(ErrorKind::UnexpectedEof.into()),
                 }
                 tokio::time::sleep(BEAT).await;
             }
         };
         let ended: std::io::Result<Infallible> = telling.await;
         tracing::debug!(?ended, "the engine does not hear which models are loaded");
-        if heard_at.is_some_and(|at| at.elapsed() >= ENGINE_SILENCE_MAX) {
+        let is_refused = ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        let silence_max = match is_refused {
+            true => REFUSAL_MAX,
+            false => ENGINE_SILENCE_MAX,
+        };
+        let silent = |at| tried_at.saturating_duration_since(at) >= silence_max;
+        if heard_at.is_some_and(silent) {
             heard_at = None;
             tracing::warn!("the engine is gone; its tasks are stopped");
             lost();

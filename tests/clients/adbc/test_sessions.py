@@ -112,6 +112,20 @@ def test_session_option_tells_what_set_did(connection):
     assert str(options(connection)["vatic.batch_size"]) == "31"
 
 
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "none"])
+def test_results_are_compressed_on_request(connection, compression):
+    assert options(connection)["compression"] == "none"
+    set_option(connection, "compression", compression)
+    assert options(connection)["compression"] == compression
+    numbers = query(connection, "SELECT value % 7 AS n, 'always the same' AS t FROM generate_series(1, 100000) ORDER BY value")
+    assert numbers["n"].to_pylist() == [number % 7 for number in range(1, 100001)]
+    assert set(numbers["t"].to_pylist()) == {"always the same"}
+
+
+def test_unknown_compression_is_a_wrong_value(server):
+    assert option_error(server, "compression", "gzip") == [2]
+
+
 def test_boolean_session_option_is_a_setting(connection):
     key = "adbc.flight.sql.session.optionbool.datafusion.optimizer.prefer_hash_join"
     connection.adbc_connection.set_options(**{key: "false"})

@@ -278,10 +278,29 @@ def test_name_of_an_ingested_table_keeps_its_case(connection, name):
     assert ids(connection, f'"{name} Mixed"') == [1]
 
 
-def test_temporary_table_is_refused(connection, name):
-    with pytest.raises(connection.NotSupportedError, match="temporary"):
-        ingest(connection, name, small(1), "create", temporary=True)
-    check_error(lambda: ids(connection, name), NOT_FOUND, "42P01")
+@pytest.mark.parametrize("mode", MODES)
+def test_temporary_table_is_ingested_in_every_mode(connection, name, mode):
+    ingest(connection, name, small(-5, -6), "create")
+    ingest(connection, name, small(-1), "create", temporary=True)
+    if mode == "create":
+        check_error(lambda: ingest(connection, name, small(1), mode, temporary=True), ALREADY_EXISTS, "42P07")
+    else:
+        assert ingest(connection, name, small(1, 2), mode, temporary=True) == 2
+        assert ids(connection, name) == [1, 2] if mode == "replace" else [-1, 1, 2]
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {name}")
+    assert ids(connection, name) == [-6, -5]
+
+
+def test_temporary_table_is_seen_by_its_session_only(start, name):
+    server = start()
+    cookies = {"adbc.flight.sql.rpc.with_cookie_middleware": "true"}
+    with server.connect(**cookies) as one, server.connect(**cookies) as other:
+        ingest(one, name, small(1, 2), "create", temporary=True)
+        assert ids(one, name) == [1, 2]
+        check_error(lambda: ids(other, name), NOT_FOUND, "42P01")
+        ingest(one, name, small(3), "append")
+        assert ids(one, name) == [1, 2, 3]
 
 
 COLUMNS = {

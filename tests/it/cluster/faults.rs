@@ -153,6 +153,50 @@ async fn an_executor_killed_during_a_predict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_while_its_rows_are_read() {
+    let cluster = Cluster::start(2, 1).await;
+    let rows = 1_200_000;
+    // Nothing that gets small when it is compressed.
+    let texts: Vec<String> = (0..5)
+        .map(|text| format!("md5(CAST(value * 5 + {text} AS VARCHAR))"))
+        .collect();
+    let create = format!(
+        "CREATE TABLE wide AS SELECT value AS id, concat({}) AS text FROM generate_series(1, {rows})",
+        texts.join(", ")
+    );
+    cluster.sql(&create).await.unwrap();
+    let jobs = async || {
+        let metrics = cluster.metrics().await;
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("vatic_jobs_total{outcome=\"succeeded\"} "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let before = jobs().await;
+    let mut stream = cluster
+        .session
+        .sql("SELECT * FROM wide WHERE id > 0")
+        .await
+        .unwrap();
+    let mut ids = vec![0; rows + 1];
+    let mut seen = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.unwrap();
+        for id in batch.column(0).as_primitive::<Int64Type>().values() {
+            ids[usize::try_from(*id).unwrap()] += 1;
+        }
+        if seen == 0 {
+            // Both have some of the rows, and of both some have not left.
+            cluster.signal(0, Signal::SIGKILL);
+        }
+        seen += batch.num_rows();
+    }
+    assert_eq!(seen, rows);
+    assert!(ids[1..].iter().all(|count| *count == 1), "each row once");
+    assert_eq!(jobs().await - before, 2, "the query was computed again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_rank_is_given_up_and_sent_away_when_it_comes_back() {
     let cluster = Cluster::start(3, 2).await;
     cluster.sql(IRIS).await.unwrap();
@@ -284,7 +328,7 @@ async fn ticks_in_a_second(pid: u32) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_queries_of_a_killed_engine_end_on_its_executors() {
+async fn the_queries_of_a_killed_engine_end_on_its_executors_and_those_of_a_paused_one_do_not() {
     let _alone = crate::ALONE.lock().await;
     let directory = tempfile::tempdir().unwrap();
     let address = free_address();
@@ -300,6 +344,13 @@ async fn the_queries_of_a_killed_engine_end_on_its_executors() {
     // The executor has heard of its engine by now.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(ticks().await > 50, "the query is over");
+    let pid = Pid::from_raw(engine.id() as i32);
+    kill(pid, Signal::SIGSTOP).unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(ticks().await > 50, "the tasks of a paused engine end");
+    kill(pid, Signal::SIGCONT).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(ticks().await > 50, "they end when it goes on");
     engine.kill().unwrap();
     engine.wait().unwrap();
     let began = Instant::now();

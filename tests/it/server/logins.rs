@@ -1,6 +1,6 @@
 //! Who may call: every call with every kind of wrong credential, sessions of their own, tokens that end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_flight::sql::{
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, CommandGetCatalogs,
@@ -14,7 +14,7 @@ use arrow_flight::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -233,14 +233,14 @@ fn wrong_passwords_slow_their_user_down_and_nobody_else() {
         for _ in 0..8 {
             assert!(connect(&server, "bob", "wrong").await.is_err());
         }
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         assert!(connect(&server, "bob", "wrong").await.is_err());
         assert!(
             began.elapsed() > Duration::from_millis(700),
             "{:?}",
             began.elapsed()
         );
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         connect(&server, "ada", PASSWORD).await.unwrap();
         assert!(
             began.elapsed() < Duration::from_millis(700),
@@ -263,6 +263,68 @@ fn sessions_have_their_own_settings_and_share_tables() {
         assert_eq!(column(&ada, show).await, ["vatic.batch_size,77"]);
         assert_ne!(column(&again, show).await, ["vatic.batch_size,77"]);
         assert_eq!(column(&again, "SELECT * FROM t").await, ["1"]);
+        column(&ada, "CREATE TEMPORARY TABLE t AS SELECT 2 AS a").await;
+        assert_eq!(column(&ada, "SELECT * FROM t").await, ["2"]);
+        assert_eq!(column(&again, "SELECT * FROM t").await, ["1"]);
+        // Their files end with their session.
+        let blobs = || std::fs::read_dir(server.data.path().join("blobs")).unwrap();
+        assert_eq!(blobs().count(), 2);
+        ada.close().await;
+        let until = Instant::now() + Duration::from_secs(10);
+        while blobs().count() > 1 {
+            assert!(Instant::now() < until, "the files are still there");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(column(&again, "SELECT * FROM t").await, ["1"]);
+    });
+}
+
+/// The token of a user that logs in.
+async fn bearer(server: &Server, user: &str) -> MetadataValue<Ascii> {
+    let mut request = Request::new(futures::stream::iter([HandshakeRequest::default()]));
+    let basic = format!("Basic {}", STANDARD.encode(format!("{user}:{PASSWORD}")));
+    let headers = request.metadata_mut();
+    headers.insert("authorization", basic.parse().unwrap());
+    let response = server.client().await.handshake(request).await.unwrap();
+    response.metadata().get("authorization").unwrap().clone()
+}
+
+/// How a call with this token is refused.
+async fn refusal(server: &Server, bearer: &MetadataValue<Ascii>) -> Option<Code> {
+    let mut request = Request::new(Empty {});
+    let headers = request.metadata_mut();
+    headers.insert("authorization", bearer.clone());
+    let answer = server.client().await.list_actions(request).await;
+    answer.err().map(|status| status.code())
+}
+
+#[test]
+fn another_password_ends_logins_and_a_restart_does_not() {
+    let (_directory, file) = users();
+    let mut server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let (ada, bob) = (bearer(&server, "ada").await, bearer(&server, "bob").await);
+        let logins = server.data.path().join("logins");
+        assert_eq!(std::fs::read_dir(&logins).unwrap().count(), 2);
+        let (worked, output) = user(&["add", "--users", &file, "ada"], "another\n");
+        assert!(worked, "{output}");
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        assert_eq!(refusal(&server, &bob).await, None);
+        server.signal("-KILL");
+        server.child.wait().unwrap();
+        let data = std::mem::replace(&mut server.data, tempfile::tempdir().unwrap());
+        let server = Server::start_in(data, &["--users", &file]);
+        assert_eq!(refusal(&server, &ada).await, Some(Code::Unauthenticated));
+        assert_eq!(refusal(&server, &bob).await, None);
+        let until = Instant::now() + Duration::from_secs(10);
+        while std::fs::read_dir(server.data.path().join("logins"))
+            .unwrap()
+            .count()
+            > 1
+        {
+            assert!(Instant::now() < until, "the login is kept");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     });
 }
 
@@ -287,31 +349,13 @@ fn a_token_that_is_not_used_ends() {
     let (_directory, file) = users();
     let server = Server::start(&["--users", &file, "--token-idle", "1"]);
     runtime().block_on(async {
-        let mut client = server.client().await;
-        let mut request = Request::new(futures::stream::iter([HandshakeRequest::default()]));
-        let basic = format!("Basic {}", STANDARD.encode(format!("ada:{PASSWORD}")));
-        request
-            .metadata_mut()
-            .insert("authorization", basic.parse().unwrap());
-        let response = client.handshake(request).await.unwrap();
-        let bearer = response.metadata().get("authorization").unwrap().clone();
-        let mut list = async || {
-            let mut request = Request::new(Empty {});
-            request
-                .metadata_mut()
-                .insert("authorization", bearer.clone());
-            client
-                .list_actions(request)
-                .await
-                .err()
-                .map(|status| status.code())
-        };
+        let ada = bearer(&server, "ada").await;
         // Using it keeps it.
         for _ in 0..4 {
-            assert_eq!(list().await, None);
+            assert_eq!(refusal(&server, &ada).await, None);
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
         tokio::time::sleep(Duration::from_millis(1_200)).await;
-        assert_eq!(list().await, Some(Code::Unauthenticated));
+        assert_eq!(refusal(&server, &ada).await, Some(Code::Unauthenticated));
     });
 }

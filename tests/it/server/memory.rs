@@ -1,5 +1,7 @@
 //! Statements that want more memory than there is.
 
+use futures::StreamExt;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,6 +31,12 @@ async fn a_statement_over_its_limit_fails_alone() {
 async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
     let server = Server::start(&["--memory-limit", "64G", "--process-memory", "600M"]);
     let (one, other) = (server.connect().await, server.connect().await);
+    // It holds next to nothing, and whoever asked for it takes its time.
+    let mut waiting = one
+        .sql("SELECT value FROM generate_series(1, 1000000)")
+        .await
+        .unwrap();
+    waiting.next().await.unwrap().unwrap();
     let hog = "SELECT array_length(array_agg(value)) FROM generate_series(1, 400000000)";
     let probe = async {
         // As long as there is room; then it is refused.
@@ -52,10 +60,34 @@ async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
     };
     assert!(stopped.starts_with("53200"), "{stopped}");
     assert!(stopped.contains("was stopped"), "{stopped}");
-    // The memory is free again.
+    // Nobody comes for this one, so nobody would see that it must end.
+    let mut client = server.client().await;
+    let unwanted = client
+        .get_flight_info(query(hog))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(server.is_idle_within(Duration::from_secs(30)).await);
+    assert!(server.peak_bytes() < 1 << 30, "{}", server.peak_bytes());
+    // What the allocator keeps of it is in nobody's way.
     let until = Instant::now() + Duration::from_secs(10);
     while let Err(error) = outcome(&other, "SELECT 1").await {
         assert!(Instant::now() < until, "{error}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let ticket = unwanted.endpoint[0].ticket.clone().unwrap();
+    let mut rows = client.do_get(ticket).await.unwrap().into_inner();
+    let status = loop {
+        match rows.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the statement went on"),
+            Err(status) => break status,
+        }
+    };
+    assert!(status.message().contains("was stopped"), "{status}");
+    let mut count = 0;
+    while let Some(batch) = waiting.next().await {
+        count += batch.unwrap().num_rows();
+    }
+    assert!(count > 900_000, "{count}");
 }

@@ -87,6 +87,14 @@ impl Server {
         ticks as f64 / 100.0
     }
 
+    /// The most memory that the server has had.
+    fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes: u64 = peak.unwrap().trim_end_matches("kB").trim().parse().unwrap();
+        kilobytes << 10
+    }
+
     /// Waits until the server computes nothing.
     async fn is_idle_within(&self, time: Duration) -> bool {
         let until = Instant::now() + time;

@@ -205,6 +205,17 @@ class MetadataTest extends OpenServer {
     }
 
     @Test
+    void temporaryTableHasItsType() throws SQLException {
+        Sql.run(connection, "CREATE TEMPORARY TABLE for_now AS SELECT 1 AS a");
+        try (ResultSet found = metadata.getTables(null, null, "for_now", new String[] {"LOCAL TEMPORARY"})) {
+            assertTrue(found.next());
+            assertEquals("LOCAL TEMPORARY", found.getString("TABLE_TYPE"));
+            assertFalse(found.next());
+        }
+        Sql.run(connection, "DROP TABLE for_now");
+    }
+
+    @Test
     void droppedTableIsGone() throws SQLException {
         Sql.run(connection, "CREATE TABLE short_lived AS SELECT 1 AS a");
         assertEquals(List.of("short_lived"), tables(null, null, "short_lived"));

@@ -2,6 +2,7 @@ package vatic;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.sql.PreparedStatement;
@@ -115,6 +116,21 @@ class ResultTest extends OpenServer {
             ResultSetMetaData columns = result.getMetaData();
             assertEquals("of_columns", columns.getTableName(1));
             assertEquals("public", columns.getSchemaName(1));
+            assertTrue(result.next());
+        }
+        Sql.run(connection, "CREATE TABLE of_others (c INT)");
+        Sql.run(connection, "INSERT INTO of_others VALUES (2)");
+        String query = "SELECT of_others.a, of_columns.c, d.a FROM of_columns AS of_others CROSS JOIN of_others AS of_columns CROSS JOIN (SELECT a + 1 AS a FROM of_columns) AS d";
+        try (ResultSet result = statement.executeQuery(query)) {
+            ResultSetMetaData columns = result.getMetaData();
+            assertEquals("of_columns", columns.getTableName(1));
+            assertEquals("of_others", columns.getTableName(2));
+            assertNull(columns.getTableName(3));
+            assertTrue(result.next());
+        }
+        String computed = "SELECT of_columns.a FROM (SELECT a + 1 AS a FROM of_columns) AS of_columns";
+        try (ResultSet result = statement.executeQuery(computed)) {
+            assertNull(result.getMetaData().getTableName(1));
             assertTrue(result.next());
         }
     }
