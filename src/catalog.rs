@@ -243,7 +243,8 @@ impl Catalog {
             return Ok(());
         }
         let stream = session.execute(Arc::unwrap_or_clone(table.input)).await?;
-        let written = write_files(session.engine(), &schema, stream).await?;
+        let is_temporary = temporary.is_some();
+        let written = write_files(session.engine(), &schema, stream, is_temporary).await?;
         if let Some(tables) = temporary {
             tables.create(&at, schema, written, how)?;
             return Ok(());
@@ -332,7 +333,10 @@ impl Catalog {
             DdlStatement::DropCatalogSchema(drop) => {
                 let name = drop.name.schema_name().to_owned();
                 session.access().check_all("DROP SCHEMA")?;
-                self.drop_schema(&name, drop.if_exists, drop.cascade)?;
+                let temporary = session.temporary();
+                let has_more = !temporary.names(&name).is_empty();
+                self.drop_schema(&name, drop.if_exists, drop.cascade, has_more)?;
+                temporary.remove_schema(&name);
                 session.engine().grants().forget_schema(&name)
             }
             other => Err(sql_err(
@@ -351,8 +355,10 @@ impl Catalog {
     ) -> Result<()> {
         let (schema, name) = self.resolve(session, name)?;
         let at = (schema, name);
-        if kind == "table" && session.temporary().remove(&at) {
-            return Ok(());
+        match kind {
+            "table" if session.temporary().remove(&at) => return Ok(()),
+            "view" if session.temporary().has(&at) => return Err(is_other(&at.1, "table")),
+            _ => {}
         }
         let (schema, name) = at;
         let (engine, access) = (session.engine(), session.access());
@@ -375,10 +381,7 @@ impl Catalog {
                     }
                 }
                 Some(state) => {
-                    let found = state.kind();
-                    let message =
-                        format!("\"{name}\" is a {found}; use DROP {}", found.to_uppercase());
-                    return Err(sql_err(SqlState::NoSuchTable, message));
+                    return Err(is_other(&name, state.kind()));
                 }
                 None if if_exists => return Ok(()),
                 None => {
@@ -394,7 +397,13 @@ impl Catalog {
         }
     }
 
-    fn drop_schema(&self, name: &str, if_exists: bool, cascade: bool) -> Result<()> {
+    fn drop_schema(
+        &self,
+        name: &str,
+        if_exists: bool,
+        cascade: bool,
+        has_more: bool,
+    ) -> Result<()> {
         if name == DEFAULT_SCHEMA || name == ML_SCHEMA || name == INFORMATION_SCHEMA {
             return Err(sql_err(
                 SqlState::Unsupported,
@@ -406,7 +415,7 @@ impl Catalog {
         }
         self.data.check_schema(name)?;
         let has_models = !names_in(&self.data.models(name))?.is_empty();
-        if !cascade && (has_models || !self.names(name)?.is_empty()) {
+        if !cascade && (has_more || has_models || !self.names(name)?.is_empty()) {
             let message = format!(
                 "schema \"{name}\" is not empty; DROP SCHEMA {name} CASCADE drops what is in it"
             );
@@ -473,6 +482,12 @@ impl Catalog {
     fn lock_opened(&self) -> MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// DROP names one kind and finds another.
+fn is_other(name: &str, found: &str) -> DataFusionError {
+    let message = format!("\"{name}\" is a {found}; use DROP {}", found.to_uppercase());
+    sql_err(SqlState::NoSuchTable, message)
 }
 
 /// Refuses columns that nobody could tell apart.

@@ -162,7 +162,7 @@ impl SchemaProvider for UserSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let at = (self.name.clone(), name.to_owned());
-        if let Some(table) = self.temporary.open(&self.engine, &at)? {
+        if let Some(table) = self.temporary.open(&self.engine, &at) {
             return Ok(Some(table));
         }
         if !self.is_open(name) {

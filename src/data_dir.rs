@@ -5,12 +5,15 @@
 //! catalog/<schema>/tables/<name>/<n>.json  the log of a table or view
 //! catalog/<schema>/models/<name>/<n>.json  the log of a model
 //! blobs/<uuid>/                            files of one version of a model, or of one write to a table; immutable
+//! blobs/<process>.<uuid>/                  those of one write to a temporary table; <process>.alive is held as long as it
+//!                                          lives
 //! runs/<uuid>.json                         one training
 //! ```
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +22,7 @@ use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::log::names_in;
 use crate::model::{DEFAULT_SCHEMA, check_identifier};
 use crate::sql::with_cause;
-use crate::storage::Place;
+use crate::storage::{Hold, Place, is_held};
 
 const FORMAT: u32 = 1;
 /// Files that nothing names are kept this long: a statement that still reads or writes them may be running.
@@ -34,6 +37,8 @@ struct Format {
 #[derive(Debug)]
 pub(crate) struct DataDir {
     root: Place,
+    /// The name and sign of this process, if it has files for itself.
+    alive: Mutex<Option<(String, Hold)>>,
     /// Held to delete the directory at the end, if it is for this process only.
     _temporary: Option<tempfile::TempDir>,
 }
@@ -63,6 +68,7 @@ impl DataDir {
         }
         Ok(Self {
             root,
+            alive: Mutex::default(),
             _temporary: None,
         })
     }
@@ -126,13 +132,25 @@ impl DataDir {
         Ok((name, place))
     }
 
-    /// Files that only this process knows are in use, whatever a process that looked for orphans found.
-    pub(crate) fn unmark(&self, directory: &str) -> Result<()> {
-        let mark = self.blobs().join(&format!("{directory}{MARK}"));
-        match mark.remove_file() {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_err(&mark, &error)),
-            _ => Ok(()),
-        }
+    /// One for files that end with the process, and which only that knows to be in use.
+    pub(crate) fn create_temporary_blob(&self) -> Result<(String, Place)> {
+        let blobs = self.blobs();
+        create_directory(&blobs)?;
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = match &*alive {
+            Some((owner, _)) => owner.clone(),
+            None => {
+                let owner = uuid::Uuid::new_v4().to_string();
+                let sign = blobs.join(&format!("{owner}{ALIVE}"));
+                let hold = Hold::begin(sign.clone()).map_err(|error| io_err(&sign, &error))?;
+                *alive = Some((owner.clone(), hold));
+                owner
+            }
+        };
+        let name = format!("{owner}.{}", uuid::Uuid::new_v4());
+        let place = blobs.join(&name);
+        create_directory(&place)?;
+        Ok((name, place))
     }
 
     /// Every schema.
@@ -177,13 +195,23 @@ impl DataDir {
         let names: HashSet<String> = names_in(&self.blobs())?.into_iter().collect();
         let mut removed = 0;
         // What begins with a dot was to become a mark.
-        let is_blob = |name: &&String| !name.ends_with(MARK) && !name.starts_with('.');
+        let is_blob = |name: &&String| {
+            !name.ends_with(MARK) && !name.ends_with(ALIVE) && !name.starts_with('.')
+        };
+        let sign = |owner: &str| self.blobs().join(&format!("{owner}{ALIVE}"));
+        let owners = names.iter().filter_map(|name| name.strip_suffix(ALIVE));
+        let (living, gone): (HashSet<&str>, HashSet<&str>) =
+            owners.partition(|owner| is_held(&sign(owner)));
+        let lives = |name: &str| {
+            let owner = name.split_once('.');
+            owner.is_some_and(|(owner, _)| living.contains(owner))
+        };
         for name in names.iter().filter(is_blob) {
             let mark_name = format!("{name}{MARK}");
             let mark = self.blobs().join(&mark_name);
             let is_marked = names.contains(&mark_name);
             // A mark that cannot be written or removed only delays what it is for.
-            if used.contains(name) {
+            if used.contains(name) || lives(name) {
                 if is_marked {
                     let _ = mark.remove_file();
                 }
@@ -192,6 +220,12 @@ impl DataDir {
             } else if is_old(&mark) && self.blobs().join(name).remove_directory().is_ok() {
                 let _ = mark.remove_file();
                 removed += 1;
+            }
+        }
+        // Of processes that were killed.
+        for sign in gone.into_iter().map(sign) {
+            if is_old(&sign) {
+                let _ = sign.remove_file();
             }
         }
         // Whoever made a directory may have removed it after it was marked.
@@ -207,6 +241,8 @@ impl DataDir {
 
 /// What the name of a mark ends with: it says since when a directory has not been named.
 const MARK: &str = ".orphan";
+/// And that of a sign of the process which has files for itself, in directories whose names begin with the same.
+const ALIVE: &str = ".alive";
 
 fn is_old(mark: &Place) -> bool {
     mark.modified().is_ok_and(|at| {
@@ -258,6 +294,44 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+
+    #[test]
+    fn files_of_a_process_stay_as_long_as_it_lives() {
+        let root = tempfile::tempdir().unwrap();
+        let data = DataDir::open(root.path()).unwrap();
+        let (name, place) = data.create_temporary_blob().unwrap();
+        let (_, other) = data.create_temporary_blob().unwrap();
+        let next = DataDir::open(root.path()).unwrap();
+        let sweep = || next.remove_orphans(&HashSet::new()).unwrap();
+        let age = |file: &str| {
+            let file = File::options()
+                .write(true)
+                .open(root.path().join("blobs").join(file));
+            file.unwrap()
+                .set_modified(SystemTime::now() - 2 * ORPHAN_AGE)
+                .unwrap();
+        };
+        let mark = format!("{name}{MARK}");
+        next.blobs().join(&mark).create(&[]).unwrap();
+        age(&mark);
+        assert_eq!(sweep(), 0);
+        assert!(place.kind().unwrap().is_some() && other.kind().unwrap().is_some());
+        // It is killed, which leaves its sign.
+        let owner = name.split_once('.').unwrap().0;
+        drop(data);
+        std::fs::write(root.path().join(format!("blobs/{owner}{ALIVE}")), "").unwrap();
+        sweep();
+        age(&mark);
+        age(&format!("{owner}{ALIVE}"));
+        assert_eq!(sweep(), 1);
+        assert!(place.kind().unwrap().is_none() && other.kind().unwrap().is_some());
+        assert!(
+            !names_in(&next.blobs())
+                .unwrap()
+                .iter()
+                .any(|name| name.ends_with(ALIVE))
+        );
+    }
 
     #[test]
     fn orphans_go_a_day_after_they_were_found() {

@@ -68,7 +68,7 @@ impl PhysicalOptimizerRule for FloatPredicates {
 }
 
 /// The same plan with other scans, where there is another one.
-fn with_scans(
+pub(crate) fn with_scans(
     plan: Arc<dyn ExecutionPlan>,
     other: impl Fn(&FileScanConfig) -> Option<FileScanConfig>,
 ) -> Result<Arc<dyn ExecutionPlan>> {

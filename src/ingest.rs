@@ -66,7 +66,7 @@ pub(crate) async fn ingest(
     };
     if is_new {
         let schema = rows.schema();
-        let written = write_files(session.engine(), &schema, rows).await?;
+        let written = write_files(session.engine(), &schema, rows, temporary.is_some()).await?;
         let count = written.rows();
         let how = Creation {
             or_replace: ingest.if_exists == IfExists::Replace,
@@ -98,7 +98,7 @@ pub(crate) async fn ingest(
     }
     let schema = Arc::new(schema);
     let rows = matched(rows, &schema, &at.1)?;
-    let written = write_files(session.engine(), &schema, rows).await?;
+    let written = write_files(session.engine(), &schema, rows, temporary.is_some()).await?;
     if let Some(tables) = temporary {
         let count = written.rows();
         tables.insert(&at, &schema, written, false)?;

@@ -32,6 +32,7 @@ mod predict;
 mod relation;
 pub mod repl;
 mod run;
+mod scan_equalities;
 mod secrets;
 pub mod server;
 mod session;

@@ -47,8 +47,8 @@ pub(crate) struct ManagedTable {
     at: (String, String),
     schema: SchemaRef,
     files: Vec<ManagedFile>,
-    /// Among which it is, if it is temporary.
-    temporary: Option<Arc<TemporaryTables>>,
+    /// Among which it is, if it is temporary, and what keeps its files.
+    temporary: Option<(Arc<TemporaryTables>, Vec<Arc<Written>>)>,
 }
 
 impl ManagedTable {
@@ -68,8 +68,12 @@ impl ManagedTable {
     }
 
     /// The same as one of a session's.
-    pub(crate) fn temporary(mut self, tables: Arc<TemporaryTables>) -> Self {
-        self.temporary = Some(tables);
+    pub(crate) fn temporary(
+        mut self,
+        tables: Arc<TemporaryTables>,
+        written: Vec<Arc<Written>>,
+    ) -> Self {
+        self.temporary = Some((tables, written));
         self
     }
 
@@ -150,7 +154,10 @@ impl TableProvider for ManagedTable {
             engine: self.engine.clone(),
             at: self.at.clone(),
             schema: Arc::clone(&self.schema),
-            temporary: self.temporary.clone(),
+            temporary: self
+                .temporary
+                .as_ref()
+                .map(|(tables, _)| Arc::clone(tables)),
             overwrite,
         };
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
@@ -183,7 +190,8 @@ impl DataSink for InsertSink {
         rows: SendableRecordBatchStream,
         _context: &Arc<TaskContext>,
     ) -> Result<u64> {
-        let written = write_files(&self.engine, &self.schema, rows).await?;
+        let is_temporary = self.temporary.is_some();
+        let written = write_files(&self.engine, &self.schema, rows, is_temporary).await?;
         let count = written.rows();
         if let Some(tables) = &self.temporary {
             tables.insert(&self.at, &self.schema, written, self.overwrite)?;
@@ -235,8 +243,13 @@ pub(crate) async fn write_files(
     engine: &Engine,
     schema: &SchemaRef,
     rows: SendableRecordBatchStream,
+    is_temporary: bool,
 ) -> Result<Written> {
-    let (name, directory) = engine.data().create_blob()?;
+    let data = engine.data();
+    let (name, directory) = match is_temporary {
+        true => data.create_temporary_blob()?,
+        false => data.create_blob()?,
+    };
     let mut written = Written {
         files: vec![],
         directory: directory.clone(),
@@ -252,7 +265,10 @@ pub(crate) async fn write_files(
         && let Some(batch) = rows.next().await.transpose()?
     {
         count += batch.num_rows();
-        bytes += batch.get_array_memory_size();
+        for column in batch.columns() {
+            // Not of the memory that it was cut from.
+            bytes += column.to_data().get_slice_memory_size()?;
+        }
         first.push(batch);
     }
     let properties = properties(schema, &place, &first)?;

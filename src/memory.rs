@@ -4,6 +4,7 @@
 //! What they do not tell shows in the size of the process only, so [`Memory::relieve`] looks at that as well.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,8 @@ use crate::error::{Result, SqlState, sql_err};
 /// Shares of what the process may have from which on no statement begins, and the largest is stopped.
 const REFUSED_FROM: f64 = 0.8;
 const STOPPED_FROM: f64 = 0.9;
-/// By so much of what it may have must the process have grown since it was idle for statements to be the cause, and to be
-/// so much at most it may have been idle.
+/// By more than this share must the process have grown for statements to be the cause, beyond what is idle, of which up to
+/// this share is no cause.
 const GROWTH: f64 = 0.01;
 const IDLE_MAX: f64 = 0.95;
 /// How long a statement may take to end once it is stopped, before another one is.
@@ -35,21 +36,56 @@ pub(crate) struct Memory {
 
 #[derive(Debug, Default)]
 struct Statements {
-    running: Vec<Weak<StatementPool>>,
+    running: Vec<(Weak<StatementPool>, Arc<Trace>)>,
     /// The one that was stopped last, until it has ended.
     stopped: Option<(Weak<StatementPool>, Instant)>,
-    /// What the process had left when a statement that was stopped had ended, or when none ran: caches, and what the
-    /// allocator keeps for those to come. No statement is to blame for it.
+    /// What of the process no statement that runs is to blame for: caches, and what the allocator keeps of those that ended.
     idle_bytes: u64,
 }
 
+/// What is remembered of a statement.
+#[derive(Debug)]
+struct Trace {
+    /// Of the process when it began, and what was idle of that.
+    size: u64,
+    idle_bytes: u64,
+    /// The most that its operators told of.
+    peak: AtomicUsize,
+}
+
 impl Statements {
+    /// Forgets statements that ended, and finds out what they left in a process of this size.
+    fn sweep(&mut self, size: u64) {
+        let (running, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running)
+            .into_iter()
+            .partition(|(pool, _)| pool.strong_count() > 0);
+        self.running = running;
+        for (_, trace) in ended {
+            let grown = size.saturating_sub(trace.size);
+            let left = grown.min(trace.peak.load(Ordering::Relaxed) as u64);
+            self.idle_bytes = self.idle_bytes.max(trace.idle_bytes + left);
+        }
+        let stopped = self.stopped.as_ref();
+        let is_over = stopped.is_some_and(|(pool, _)| pool.strong_count() == 0);
+        if is_over {
+            self.stopped = None;
+        }
+        self.idle_bytes = match is_over || self.running.is_empty() {
+            true => size,
+            false => self.idle_bytes.min(size),
+        };
+    }
+
     /// Whether the process has this share of what it may have, and the statements that run are the cause.
     fn are_too_large(&self, size: u64, bytes: u64, share: f64) -> bool {
-        let (size, bytes) = (size as f64, bytes as f64);
-        let idle = (self.idle_bytes as f64).min(bytes * IDLE_MAX);
-        size >= bytes * share && size > idle + bytes * GROWTH
+        let idle = self.idle_bytes.min((bytes as f64 * IDLE_MAX) as u64);
+        size as f64 >= bytes as f64 * share && has_grown(idle, size, bytes)
     }
+}
+
+/// Whether a process that may have `bytes` has grown by more than what comes and goes.
+fn has_grown(before: u64, size: u64, bytes: u64) -> bool {
+    size as f64 > before as f64 + bytes as f64 * GROWTH
 }
 
 impl Memory {
@@ -70,36 +106,43 @@ impl Memory {
         Arc::clone(&self.pool)
     }
 
-    /// The pool of a statement that begins, and may hold so many bytes.
-    pub(crate) fn statement(&self, bytes: usize) -> Arc<StatementPool> {
+    /// The pool of a statement that begins, and may hold so many bytes, in a process of this size, if that has a limit.
+    pub(crate) fn statement(&self, bytes: usize, size: Option<u64>) -> Arc<StatementPool> {
+        let mut statements = self.lock();
+        let trace = Arc::new(Trace {
+            size: size.unwrap_or_default(),
+            idle_bytes: statements.idle_bytes,
+            peak: AtomicUsize::new(0),
+        });
         let pool = Arc::new(StatementPool {
             shared: self.pool(),
             own: FairSpillPool::new(bytes),
             bytes,
+            trace: Arc::clone(&trace),
             began_at: Instant::now(),
             stop: CancellationToken::new(),
         });
-        let mut statements = self.lock();
-        statements.running.retain(|pool| pool.strong_count() > 0);
-        statements.running.push(Arc::downgrade(&pool));
+        if size.is_some() {
+            let running = Arc::downgrade(&pool);
+            statements.running.push((running, trace));
+        }
         pool
     }
 
-    /// Refuses a statement while others have made the process almost as large as `bytes`, which it may be at most.
-    pub(crate) fn check(&self, bytes: Option<u64>) -> Result<()> {
+    /// Refuses a statement while others have made the process almost as large as `bytes`, which it may be at most. Gives its
+    /// size.
+    pub(crate) fn check(&self, bytes: Option<u64>) -> Result<Option<u64>> {
         let (Some(bytes), Some(size)) = (bytes, process_bytes()) else {
-            return Ok(());
+            return Ok(None);
         };
-        self.check_size(size, bytes)
+        self.check_size(size, bytes)?;
+        Ok(Some(size))
     }
 
     fn check_size(&self, size: u64, bytes: u64) -> Result<()> {
-        let statements = self.lock();
-        let is_one_running = statements
-            .running
-            .iter()
-            .any(|pool| pool.strong_count() > 0);
-        if !is_one_running || !statements.are_too_large(size, bytes, REFUSED_FROM) {
+        let mut statements = self.lock();
+        statements.sweep(size);
+        if statements.running.is_empty() || !statements.are_too_large(size, bytes, REFUSED_FROM) {
             return Ok(());
         }
         let message = format!(
@@ -120,22 +163,16 @@ impl Memory {
 
     fn relieve_size(&self, size: u64, bytes: u64) {
         let mut statements = self.lock();
-        statements.running.retain(|pool| pool.strong_count() > 0);
-        statements.idle_bytes = statements.idle_bytes.min(size);
-        if let Some((pool, at)) = &statements.stopped {
-            if pool.strong_count() > 0 && at.elapsed() < END_TIME {
-                return;
-            }
-            statements.stopped = None;
-            statements.idle_bytes = size;
-        }
-        if statements.running.is_empty() {
-            statements.idle_bytes = size;
-        }
-        if !statements.are_too_large(size, bytes, STOPPED_FROM) {
+        statements.sweep(size);
+        let waits = |(_, at): &(_, Instant)| at.elapsed() < END_TIME;
+        if statements.stopped.as_ref().is_some_and(waits)
+            || !statements.are_too_large(size, bytes, STOPPED_FROM)
+        {
             return;
         }
-        let running = statements.running.iter().filter_map(Weak::upgrade);
+        let running = statements.running.iter();
+        let running = running.filter(|(_, trace)| has_grown(trace.size, size, bytes));
+        let running = running.filter_map(|(pool, _)| pool.upgrade());
         let running = running.filter(|pool| !pool.stop.is_cancelled());
         let Some(largest) = running.max_by_key(|pool| (pool.reserved(), pool.began_at)) else {
             return;
@@ -162,11 +199,17 @@ pub(crate) struct StatementPool {
     shared: Arc<dyn MemoryPool>,
     own: FairSpillPool,
     bytes: usize,
+    trace: Arc<Trace>,
     began_at: Instant,
     stop: CancellationToken,
 }
 
 impl StatementPool {
+    fn mark_peak(&self) {
+        let reserved = self.own.reserved();
+        self.trace.peak.fetch_max(reserved, Ordering::Relaxed);
+    }
+
     /// Returns when the statement must end because the process is short of memory.
     pub(crate) async fn stopped(&self) -> DataFusionError {
         self.stop.cancelled().await;
@@ -200,6 +243,7 @@ impl MemoryPool for StatementPool {
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.shared.grow(reservation, additional);
         self.own.grow(reservation, additional);
+        self.mark_peak();
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
@@ -220,7 +264,11 @@ impl MemoryPool for StatementPool {
             ))
         })?;
         let shared = self.shared.try_grow(reservation, additional);
-        shared.inspect_err(|_| self.own.shrink(reservation, additional))
+        match &shared {
+            Ok(()) => self.mark_peak(),
+            Err(_) => self.own.shrink(reservation, additional),
+        }
+        shared
     }
 
     fn reserved(&self) -> usize {
@@ -278,7 +326,7 @@ mod tests {
     #[test]
     fn a_statement_has_its_own_limit_within_that_of_all() {
         let memory = Memory::new(Some(1_000));
-        let (one, other) = (memory.statement(600), memory.statement(600));
+        let (one, other) = (memory.statement(600, None), memory.statement(600, None));
         let (held, second) = (consumer(&one, false), consumer(&other, false));
         held.try_grow(600).unwrap();
         let error = held.try_grow(1).unwrap_err().to_string();
@@ -294,7 +342,7 @@ mod tests {
     #[test]
     fn operators_that_spill_share_what_their_statement_has() {
         let memory = Memory::new(None);
-        let statement = memory.statement(1_000);
+        let statement = memory.statement(1_000, None);
         let (one, other) = (consumer(&statement, true), consumer(&statement, true));
         assert!(one.try_grow(501).is_err());
         one.try_grow(500).unwrap();
@@ -304,8 +352,8 @@ mod tests {
     #[tokio::test]
     async fn the_statement_that_holds_most_is_stopped_and_one_at_a_time() {
         let memory = Memory::new(None);
-        let (small, large) = (memory.statement(1_000), memory.statement(1_000));
-        let latest = memory.statement(1_000);
+        let begin = || memory.statement(1_000, Some(100));
+        let (small, large, latest) = (begin(), begin(), begin());
         let held = (consumer(&small, false), consumer(&large, false));
         held.0.try_grow(1).unwrap();
         held.1.try_grow(2).unwrap();
@@ -325,8 +373,9 @@ mod tests {
     #[test]
     fn what_ended_statements_leave_is_nobodys_fault() {
         let memory = Memory::new(None);
-        let (first, second) = (memory.statement(1_000), memory.statement(1_000));
+        let begin = |size| memory.statement(1_000, Some(size));
         let is_stopped = |pool: &StatementPool| pool.stop.is_cancelled();
+        let (first, second) = (begin(100), begin(100));
         memory.relieve_size(920, 1_000);
         assert!(is_stopped(&second) && !is_stopped(&first));
         assert!(memory.check_size(920, 1_000).is_err());
@@ -340,12 +389,47 @@ mod tests {
         drop(first);
         memory.relieve_size(990, 1_000);
         assert!(memory.check_size(990, 1_000).is_ok(), "nothing runs");
-        let third = memory.statement(1_000);
-        // Near the end of all memory there are no excuses; and what became free counts no more.
+        // Near the end of all memory only who began before can be the cause, but no other one begins.
+        let third = begin(990);
+        memory.relieve_size(1_000, 1_000);
+        assert!(!is_stopped(&third));
         assert!(memory.check_size(990, 1_000).is_err());
-        memory.relieve_size(500, 1_000);
-        assert!(memory.check_size(800, 1_000).is_err());
-        memory.relieve_size(900, 1_000);
+        memory.relieve_size(1_001, 1_000);
         assert!(is_stopped(&third));
+    }
+
+    #[test]
+    fn what_a_statement_left_that_ended_by_itself_is_nobodys_fault_as_far_as_it_told() {
+        let memory = Memory::new(None);
+        let begin = || memory.statement(1_000, Some(100));
+        memory.relieve_size(100, 1_000);
+        let (long, big) = (begin(), begin());
+        let told = consumer(&big, false);
+        told.try_grow(700).unwrap();
+        memory.relieve_size(850, 1_000);
+        assert!(memory.check_size(850, 1_000).is_err());
+        drop((told, big));
+        memory.relieve_size(850, 1_000);
+        // 700 of them: 150 may be of the other.
+        assert!(memory.check_size(810, 1_000).is_ok());
+        assert!(memory.check_size(811, 1_000).is_err());
+        // One that told nothing leaves nothing, so that many small ones do not hide a large one.
+        drop(begin());
+        memory.relieve_size(900, 1_000);
+        assert!(long.stop.is_cancelled());
+    }
+
+    #[test]
+    fn a_stopped_statement_that_goes_on_keeps_the_blame() {
+        let memory = Memory::new(None);
+        let (first, second) = (
+            memory.statement(1_000, Some(0)),
+            memory.statement(1_000, Some(0)),
+        );
+        memory.relieve_size(930, 1_000);
+        assert!(second.stop.is_cancelled());
+        memory.lock().stopped.as_mut().unwrap().1 -= END_TIME;
+        memory.relieve_size(930, 1_000);
+        assert!(first.stop.is_cancelled());
     }
 }

@@ -11,6 +11,7 @@ use datafusion::common::config::ConfigExtension;
 use datafusion::common::format::ExplainFormat;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, TableReference};
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{
@@ -38,7 +39,7 @@ use crate::sql::{
     Limits, Statement, TrainingQuery, check_plan, check_statement, check_text, parse,
 };
 use crate::state::session_state;
-use crate::temporary::{TemporaryTables, take_temporary};
+use crate::temporary::{Held, TemporaryTables, is_temporary, take_temporary};
 use crate::train::{self, ProgressListener};
 use crate::view::create_view;
 use crate::yielding::with_yields;
@@ -243,15 +244,18 @@ impl Session {
     /// Plans a view as it will be planned whenever it is opened: with the names of the default schema, whatever that of
     /// the session is. Otherwise it would later read what its maker may not.
     pub(crate) async fn plan_view(&self, statement: DFStatement) -> Result<LogicalPlan> {
-        self.plan_in(self.view_state(), statement).await
+        self.plan_in(self.view_state()?, statement).await
     }
 
     /// The state in which names without a schema are those of the default schema.
-    pub(crate) fn view_state(&self) -> SessionState {
+    pub(crate) fn view_state(&self) -> Result<SessionState> {
         let mut state = self.context.state();
+        let fresh = self.engine.session()?.context.state();
         let options = state.config_mut().options_mut();
         DEFAULT_SCHEMA.clone_into(&mut options.catalog.default_schema);
-        state
+        // What a name is, too.
+        options.sql_parser = fresh.config_options().sql_parser.clone();
+        Ok(state)
     }
 
     async fn plan_in(&self, state: SessionState, statement: DFStatement) -> Result<LogicalPlan> {
@@ -297,9 +301,11 @@ impl Session {
         // Wherever it stands: EXPLAIN ANALYZE runs it, and EXECUTE what was prepared.
         plan.apply_with_subqueries(|node| {
             if let LogicalPlan::Dml(change) = node {
-                let name = change.table_name.clone();
-                let at = self.engine.catalog().resolve(self, name)?;
-                if !self.temporary.has(&at) {
+                // Of the table that was found when the statement was planned.
+                let table = source_as_provider(&change.target)?;
+                if !is_temporary(&table) {
+                    let name = change.table_name.clone();
+                    let at = self.engine.catalog().resolve(self, name)?;
                     self.access.check_table(&self.engine, &at.0, &at.1)?;
                 }
             }
@@ -322,8 +328,8 @@ impl Session {
             false => planned_effect,
         };
         let told = (self.tells_origins && effect == Effect::Rows).then(|| logical.clone());
-        let mut rows = self.run_plan(state, logical).await?;
-        rows = self.temporary.hold(rows);
+        let held = Held::of(&logical)?;
+        let mut rows = held.by(self.run_plan(state, logical).await?);
         if let Some(plan) = told {
             // The types are those of the rows: an optimizer may have found others than the plan had.
             let schema = with_origins(&rows.schema(), &plan, &self.default_schema())?;

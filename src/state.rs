@@ -25,6 +25,7 @@ use crate::extension::EXTENSIONS;
 use crate::float_statistics::{FloatPredicates, FloatStatistics};
 use crate::model::DEFAULT_SCHEMA;
 use crate::predict::PruneOutputs;
+use crate::scan_equalities::ScanEqualities;
 use crate::temporary::TemporaryTables;
 use crate::train::Meetings;
 
@@ -72,8 +73,15 @@ pub(crate) fn session_state(
 
 /// DataFusion's rules between ours.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = PhysicalOptimizer::default().rules;
-    rules.insert(0, Arc::new(FloatStatistics));
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
+        vec![Arc::new(FloatStatistics)];
+    for rule in PhysicalOptimizer::default().rules {
+        let hands_conditions = rule.name().starts_with("FilterPushdown");
+        rules.push(rule);
+        if hands_conditions {
+            rules.push(Arc::new(ScanEqualities));
+        }
+    }
     rules.push(Arc::new(FloatPredicates));
     rules
 }

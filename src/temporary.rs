@@ -8,35 +8,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as DFStatement;
-use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{SetExpr, Statement as SqlStatement};
 use futures::StreamExt;
 
 use crate::catalog::{Creation, TableState, check_unchanged};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::managed_table::{ManagedTable, Written};
+use crate::managed_table::{ManagedFile, ManagedTable, Written};
 
 /// The temporary tables of a session, by schema and name. They hide others of their name.
 #[derive(Debug, Default)]
 pub(crate) struct TemporaryTables(Mutex<BTreeMap<(String, String), TemporaryTable>>);
 
-/// A temporary table at one time. Its files are removed when nobody has them any more.
+/// A temporary table at one time. Its files are removed when nobody has them any more: neither this, nor a plan that reads
+/// them, nor the rows of one.
 #[derive(Debug)]
 struct TemporaryTable {
     schema: SchemaRef,
-    files: Vec<Arc<Written>>,
+    written: Vec<Arc<Written>>,
 }
 
 impl TemporaryTable {
     fn state(&self) -> TableState {
-        let files = self.files.iter().flat_map(|written| written.files.clone());
         TableState::Managed {
             schema: self.schema.as_ref().clone(),
-            files: files.collect(),
+            files: self.files(),
         }
+    }
+
+    fn files(&self) -> Vec<ManagedFile> {
+        let files = self.written.iter().flat_map(|written| &written.files);
+        files.cloned().collect()
     }
 }
 
@@ -57,23 +66,18 @@ impl TemporaryTables {
     }
 
     /// The table as it is now.
-    ///
-    /// # Errors
-    /// If the data directory cannot be written to.
     pub(crate) fn open(
         self: &Arc<Self>,
         engine: &Engine,
         at: &(String, String),
-    ) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(TableState::Managed { schema, files }) = self.state(at) else {
-            return Ok(None);
-        };
-        for file in &files {
-            // To other processes these are files that nothing names, which they would remove.
-            engine.data().unmark(&file.directory)?;
-        }
-        let table = ManagedTable::new(engine.clone(), at.clone(), Arc::new(schema), files);
-        Ok(Some(Arc::new(table.temporary(Arc::clone(self)))))
+    ) -> Option<Arc<dyn TableProvider>> {
+        let tables = self.lock();
+        let table = tables.get(at)?;
+        let schema = Arc::clone(&table.schema);
+        let opened = ManagedTable::new(engine.clone(), at.clone(), schema, table.files());
+        Some(Arc::new(
+            opened.temporary(Arc::clone(self), table.written.clone()),
+        ))
     }
 
     /// Adds a table. `Ok(false)` if it is there and may be.
@@ -84,15 +88,19 @@ impl TemporaryTables {
         written: Written,
         how: Creation,
     ) -> Result<bool> {
-        let files = vec![Arc::new(written)];
-        let table = TemporaryTable { schema, files };
+        let written = vec![Arc::new(written)];
+        let table = TemporaryTable { schema, written };
         let mut tables = self.lock();
         let current = tables.get(at).map(TemporaryTable::state);
-        if !how.admits(&at.1, current.as_ref(), &table.state())? {
-            return Ok(false);
-        }
-        tables.insert(at.clone(), table);
-        Ok(true)
+        let admits = how.admits(&at.1, current.as_ref(), &table.state());
+        // What it replaces may have files to remove, which nobody is to wait for.
+        let before = match admits {
+            Ok(true) => tables.insert(at.clone(), table),
+            _ => Some(table),
+        };
+        drop(tables);
+        drop(before);
+        admits
     }
 
     /// Appends files to a table, or replaces its files by them.
@@ -103,42 +111,41 @@ impl TemporaryTables {
         written: Written,
         overwrite: bool,
     ) -> Result<()> {
+        let written = Arc::new(written);
         let mut tables = self.lock();
         let table = tables.get_mut(at);
-        check_unchanged(
-            &at.1,
-            table.as_ref().map(|table| table.schema.as_ref()),
-            schema,
-        )?;
-        if let Some(table) = table {
+        let current = table.as_ref().map(|table| table.schema.as_ref());
+        let unchanged = check_unchanged(&at.1, current, schema).map(|_| ());
+        let mut before = vec![];
+        if let (Some(table), Ok(())) = (table, &unchanged) {
             if overwrite {
-                table.files.clear();
+                before = std::mem::take(&mut table.written);
             }
-            table.files.push(Arc::new(written));
+            table.written.push(Arc::clone(&written));
         }
-        Ok(())
+        drop(tables);
+        drop(before);
+        unchanged
     }
 
     /// Whether there was such a table.
     pub(crate) fn remove(&self, at: &(String, String)) -> bool {
-        self.lock().remove(at).is_some()
+        let removed = self.lock().remove(at);
+        removed.is_some()
     }
 
-    /// The same rows, for which the files stay until all were read, whatever happens to the tables.
-    pub(crate) fn hold(&self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
-        let tables = self.lock();
-        let held: Vec<_> = tables
-            .values()
-            .flat_map(|table| table.files.clone())
-            .collect();
-        if held.is_empty() {
-            return rows;
-        }
-        let schema = rows.schema();
-        let rows = rows.inspect(move |_| {
-            let _ = &held;
-        });
-        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+    /// Removes those of a schema.
+    pub(crate) fn remove_schema(&self, schema: &str) {
+        let mut tables = self.lock();
+        let removed: Vec<_> = tables.extract_if(.., |(of, _), _| of == schema).collect();
+        drop(tables);
+        drop(removed);
+    }
+
+    /// Removes all.
+    pub(crate) fn clear(&self) {
+        let removed = std::mem::take(&mut *self.lock());
+        drop(removed);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), TemporaryTable>> {
@@ -146,11 +153,65 @@ impl TemporaryTables {
     }
 }
 
+/// The temporary tables that a plan reads.
+fn temporaries(plan: &LogicalPlan) -> Result<Vec<(TableReference, Arc<dyn TableProvider>)>> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(table) = source_as_provider(&scan.source)
+            && is_temporary(&table)
+        {
+            found.push((scan.table_name.clone(), table));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+pub(crate) fn is_temporary(table: &Arc<dyn TableProvider>) -> bool {
+    let table = table.downcast_ref::<ManagedTable>();
+    table.is_some_and(ManagedTable::is_temporary)
+}
+
+/// The name of a temporary table that a plan reads.
+pub(crate) fn temporary_of(plan: &LogicalPlan) -> Result<Option<String>> {
+    let found = temporaries(plan)?.into_iter().next();
+    Ok(found.map(|(name, _)| name.table().to_owned()))
+}
+
+/// What keeps the files of the temporary tables that a plan reads, for its rows.
+pub(crate) struct Held(Vec<(TableReference, Arc<dyn TableProvider>)>);
+
+impl Held {
+    pub(crate) fn of(plan: &LogicalPlan) -> Result<Self> {
+        temporaries(plan).map(Self)
+    }
+
+    /// The same rows, for which the files stay until all were read, whatever happens to the tables.
+    pub(crate) fn by(self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+        if self.0.is_empty() {
+            return rows;
+        }
+        let schema = rows.schema();
+        let rows = rows.inspect(move |_| {
+            let _ = &self;
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, rows))
+    }
+}
+
 /// Whether a statement makes a temporary table; it does not say so any more, as DataFusion plans none.
 pub(crate) fn take_temporary(statement: &mut DFStatement) -> bool {
-    match statement {
-        DFStatement::Statement(inner) => match inner.as_mut() {
-            SqlStatement::CreateTable(table) => std::mem::take(&mut table.temporary),
+    let DFStatement::Statement(inner) = statement else {
+        return false;
+    };
+    match inner.as_mut() {
+        SqlStatement::CreateTable(table) => std::mem::take(&mut table.temporary),
+        SqlStatement::Query(query) => match query.body.as_mut() {
+            SetExpr::Select(select) => match &mut select.into {
+                Some(into) => std::mem::take(&mut into.temporary),
+                None => false,
+            },
             _ => false,
         },
         _ => false,

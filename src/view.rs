@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::{ViewTable, source_as_provider};
+use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -15,10 +14,10 @@ use crate::access::Access;
 use crate::catalog::{Creation, TableState, check_names};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
-use crate::managed_table::ManagedTable;
 use crate::session::Session;
 use crate::sql::{Statement, parse};
 use crate::table_name::unused_name;
+use crate::temporary::temporary_of;
 
 tokio::task_local! {
     /// The views that are being planned, to find one that contains itself.
@@ -47,7 +46,7 @@ pub(crate) async fn create_view(session: &Session, statement: DFStatement) -> Re
     let at = catalog.resolve(session, view.name)?;
     if view.or_replace {
         // Planned once more as the view it will be, to find a view that contains itself.
-        let state = session.view_state();
+        let state = session.view_state()?;
         let engine = session.engine().clone();
         let access = session.access().clone();
         let scope = vec![at.clone()];
@@ -67,21 +66,13 @@ pub(crate) async fn create_view(session: &Session, statement: DFStatement) -> Re
 
 /// Refuses a view of a table that ends with the session.
 fn check_lasts(plan: &LogicalPlan) -> Result<()> {
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Ok(table) = source_as_provider(&scan.source)
-            && let Some(table) = table.downcast_ref::<ManagedTable>()
-            && table.is_temporary()
-        {
-            let name = scan.table_name.table();
-            let message = format!(
-                "\"{name}\" is a temporary table, and a view would outlive it; make it without TEMPORARY"
-            );
-            return Err(sql_err(SqlState::Unsupported, message));
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(())
+    let Some(name) = temporary_of(plan)? else {
+        return Ok(());
+    };
+    let message = format!(
+        "\"{name}\" is a temporary table, and a view would outlive it; make it without TEMPORARY"
+    );
+    Err(sql_err(SqlState::Unsupported, message))
 }
 
 fn without_view_name(mut statement: DFStatement) -> DFStatement {

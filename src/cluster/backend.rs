@@ -8,20 +8,21 @@
 //! ```
 
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{JobStatus, SuccessfulJob, job_status};
 use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Partitioning, PhysicalExpr};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -89,6 +90,10 @@ impl Cluster {
     ) -> Result<Job> {
         let wait_s = VaticOptions::of(config.options()).executor_wait_s;
         self.slots(wait_s, listener).await?;
+        let mut config = config.clone();
+        // When a partition is computed again it must have the same rows, and none of its neighbour's.
+        let execution = &mut config.options_mut().execution;
+        execution.enable_file_stream_work_stealing = false;
         let schema = plan.schema();
         let partitions = plan.output_partitioning().partition_count();
         let gone = || sql_err(SqlState::Internal, "the scheduler has ended");
@@ -97,7 +102,7 @@ impl Cluster {
         let submission = Submission {
             name: name.to_owned(),
             plan,
-            config: config.clone(),
+            config,
             cancelled: token.clone(),
             listener: listener.cloned(),
         };
@@ -253,6 +258,22 @@ pub(super) struct DistributedExec {
 /// A job that all partitions wait for.
 pub(super) type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
 
+/// Whether a plan has the same rows in each partition whenever it is computed. Which rows a limit takes, and in which order
+/// a window sees equals, is left to chance, as is what random functions give.
+fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let mut is_stable = true;
+    plan.apply(|node| {
+        let is_window = node.name().contains("Window") || node.name().contains("TopK");
+        let is_limit = node.fetch().is_some() || node.name() == "GlobalLimitExec";
+        is_stable &= !is_window && !is_limit;
+        node.apply_expressions(&mut |expression| {
+            is_stable &= !is_volatile(expression);
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(is_stable)
+}
+
 /// The job of a plan, and the one after it when its rows were lost.
 #[derive(Clone)]
 pub(super) struct Jobs {
@@ -262,6 +283,8 @@ pub(super) struct Jobs {
     listener: Option<ProgressListener>,
     /// The number of the attempt, from 1.
     current: Arc<Mutex<(usize, Option<Running>)>>,
+    /// The first attempt whose rows have left; 0 for none.
+    given: Arc<AtomicUsize>,
 }
 
 impl Jobs {
@@ -283,6 +306,25 @@ impl Jobs {
             run.boxed().shared()
         };
         (*attempt, running.get_or_insert_with(start).clone())
+    }
+
+    /// The attempt whose rows leave, if this one is the first to have some.
+    pub(super) fn given(&self, attempt: usize) -> usize {
+        let (new, order) = (attempt, Ordering::Relaxed);
+        match self.given.compare_exchange(0, new, order, order) {
+            Ok(_) => attempt,
+            Err(given) => given,
+        }
+    }
+
+    /// Whether rows of an attempt have left.
+    pub(super) fn has_given(&self, attempt: usize) -> bool {
+        self.given.load(Ordering::Relaxed) == attempt
+    }
+
+    /// Whether the plan has the same rows in each partition however often it is computed.
+    pub(super) fn is_stable(&self) -> bool {
+        is_stable(&self.plan).unwrap_or(false)
     }
 }
 
@@ -315,6 +357,7 @@ impl DistributedExec {
                 config,
                 listener,
                 current: Arc::new(Mutex::new((1, None))),
+                given: Arc::default(),
             },
             properties: Arc::new(properties),
         }

@@ -2,10 +2,12 @@
 //!
 //! A small partition is read before a row of it leaves. Of a larger one rows have left when its executor is lost; then it is
 //! computed again, and what has left already is left out. That is right if those rows come as they did before, which they
-//! do unless the last stage reads what others give it in any order; a digest tells.
+//! do unless the last stage reads what others give it in any order; a digest tells. And rows of one partition go beside those
+//! of another that was computed before, unless the plan may choose other rows each time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ballista_core::JobId;
@@ -35,7 +37,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_WAIT_MS: u64 = 200;
-/// A partition up to this size is read as a whole before a row of it leaves.
+/// Partitions are read as a whole before a row of them leaves as long as they have less than this together.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 /// How often a query is computed again because rows were lost before they were read.
 const ATTEMPTS_MAX: usize = 3;
@@ -59,9 +61,11 @@ struct Reading {
     left: Digest,
     /// What came again of it, until all of it has.
     again: Option<Digest>,
+    /// Whether some has left, or that there is nothing is known to who reads it.
+    has_begun: bool,
 }
 
-/// The rows of a partition, each once. It has the same rows in every attempt.
+/// The rows of a partition, each once.
 pub(super) fn rows_of(jobs: Jobs, partition: usize) -> impl Stream<Item = Result<RecordBatch>> {
     let reading = Reading {
         jobs,
@@ -70,6 +74,7 @@ pub(super) fn rows_of(jobs: Jobs, partition: usize) -> impl Stream<Item = Result
         current: None,
         left: Digest::default(),
         again: None,
+        has_begun: false,
     };
     futures::stream::try_unfold(reading, |mut reading| async move {
         let batch = reading.next().await?;
@@ -82,7 +87,11 @@ impl Reading {
         loop {
             let (attempt, rows) = self.current().await?;
             let (attempt, are_safe) = (*attempt, rows.are_safe);
-            match rows.stream.next().await {
+            let next = rows.stream.next().await;
+            if matches!(next, None | Some(Ok(_))) && !self.may_leave(attempt)? {
+                continue;
+            }
+            match next {
                 Some(Ok(batch)) => {
                     let Some(batch) = self.without_left(batch)? else {
                         continue;
@@ -116,6 +125,24 @@ impl Reading {
         self.current.as_mut().ok_or_else(none)
     }
 
+    /// Whether rows of this attempt may leave, beside those of other partitions; if not, they come from another one.
+    fn may_leave(&mut self, attempt: usize) -> Result<bool> {
+        if self.has_begun {
+            return Ok(true);
+        }
+        let given = self.jobs.given(attempt);
+        if given != attempt && !self.jobs.is_stable() {
+            if given < attempt {
+                return Err(differs());
+            }
+            self.lost = given - 1;
+            self.current = None;
+            return Ok(false);
+        }
+        self.has_begun = true;
+        Ok(true)
+    }
+
     /// What is not among the rows that have left, if there is any.
     fn without_left(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>> {
         let Some(again) = &mut self.again else {
@@ -139,6 +166,9 @@ impl Reading {
             let message = format!("an executor was lost before its rows were read: {error}");
             return Err(sql_err(SqlState::NoResources, message));
         }
+        if self.jobs.has_given(attempt) && !self.jobs.is_stable() {
+            return Err(differs());
+        }
         tracing::warn!(
             partition = self.partition,
             %error,
@@ -151,8 +181,8 @@ impl Reading {
 }
 
 fn differs() -> DataFusionError {
-    let message = "an executor was lost while its rows were read, and they came in another order when they were computed \
-                   again; run the statement again";
+    let message = "an executor was lost while its rows were read, and others may come when they are computed again; run the \
+                   statement again";
     sql_err(SqlState::NoResources, message)
 }
 
@@ -192,6 +222,8 @@ pub(super) struct Job {
     schema: SchemaRef,
     /// For each partition where its rows are.
     locations: Vec<Vec<PartitionLocation>>,
+    /// Bytes of partitions that are read as a whole and have not left.
+    whole: Arc<AtomicU64>,
     _guard: DropGuard,
 }
 
@@ -224,6 +256,7 @@ impl Job {
             id,
             schema,
             locations,
+            whole: Arc::default(),
             _guard: guard,
         })
     }
@@ -235,7 +268,7 @@ impl Job {
             .filter_map(|location| location.partition_stats.num_bytes())
             .sum();
         let rows = self.partition(partition);
-        if bytes > WHOLE_BYTES_MAX {
+        let Some(share) = Share::take(&self.whole, bytes) else {
             let schema = rows.schema();
             // The job's files go when nobody reads them any more.
             let rows = rows.inspect(move |_| {
@@ -245,9 +278,11 @@ impl Job {
                 stream: Box::pin(RecordBatchStreamAdapter::new(schema, rows)),
                 are_safe: false,
             });
-        }
+        };
         let rows: Vec<RecordBatch> = rows.try_collect().await?;
-        let rows = futures::stream::iter(rows.into_iter().map(Ok));
+        let rows = futures::stream::iter(rows.into_iter().map(Ok)).inspect(move |_| {
+            let _ = &share;
+        });
         let schema = Arc::clone(&self.schema);
         Ok(Rows {
             stream: Box::pin(RecordBatchStreamAdapter::new(schema, rows)),
@@ -263,6 +298,27 @@ impl Job {
             Arc::clone(&self.schema),
             rows,
         ))
+    }
+}
+
+/// A part of what may be read as a whole, until it is dropped.
+struct Share {
+    of: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Share {
+    fn take(of: &Arc<AtomicU64>, bytes: u64) -> Option<Self> {
+        let fits = |taken: u64| Some(taken + bytes).filter(|sum| *sum <= WHOLE_BYTES_MAX);
+        let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        let of = Arc::clone(of);
+        taken.ok().map(|_| Self { of, bytes })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -223,29 +223,29 @@ impl Auth {
     async fn issue(self: &Arc<Self>, user: String, proof: String) -> String {
         let token = new_token();
         let key = hash(&token);
+        // To its end, whether the client waits for it or not; a panic was logged where it happened.
+        let _ = self
+            .with_logins(move |auth| auth.add(key, user, proof))
+            .await;
+        token
+    }
+
+    /// Adds a token. It is written down before anybody has it, so that it holds whatever happens to the server.
+    fn add(&self, key: String, user: String, proof: String) {
         if self.users.is_some() {
-            // Before anybody has it, so that it holds whatever happens to the server.
-            let (key, login) = (key.clone(), Login::now(user.clone(), proof.clone()));
-            let kept = self.with_logins(move |auth| auth.logins.keep(&key, &login));
-            // A panic was logged where it happened.
-            let _ = kept.await;
+            let login = Login::now(user.clone(), proof.clone());
+            self.logins.keep(&key, &login);
         }
         let now = Instant::now();
         let mut tokens = lock(&self.tokens);
         let idle_max = self.logins.idle_max();
-        let idle: Vec<String> = tokens
-            .extract_if(|_, token| token.used.elapsed() >= idle_max)
-            .map(|(key, _)| key)
-            .collect();
-        if !idle.is_empty() {
-            self.with_logins(move |auth| idle.iter().for_each(|key| auth.logins.forget_idle(key)));
-        }
+        let idle = tokens.extract_if(|_, token| token.used.elapsed() >= idle_max);
+        let idle: Vec<String> = idle.map(|(key, _)| key).collect();
+        let mut oldest = None;
         if tokens.len() >= TOKENS_MAX {
-            let oldest = tokens.iter().min_by_key(|(_, token)| token.used);
-            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                tokens.remove(&key);
-                self.forget(key);
-            }
+            let found = tokens.iter().min_by_key(|(_, token)| token.used);
+            oldest = found.map(|(key, _)| key.clone());
+            oldest.as_ref().map(|key| tokens.remove(key));
         }
         let issued = Token {
             user,
@@ -254,7 +254,11 @@ impl Auth {
             kept: now,
         };
         tokens.insert(key, issued);
-        token
+        drop(tokens);
+        idle.iter().for_each(|key| self.logins.forget_idle(key));
+        if let Some(key) = oldest {
+            self.logins.forget(&key);
+        }
     }
 
     /// Works on the files of logins, one after the other, and not on a thread that answers.

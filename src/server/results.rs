@@ -55,6 +55,8 @@ pub(super) struct Ticketed {
     is_done: AtomicBool,
     fetched_at: Mutex<Instant>,
     began_at: Instant,
+    /// Of the time that a statement may compute.
+    spent: Duration,
     /// Computes for a client that polls.
     background: Mutex<JoinSet<()>>,
 }
@@ -66,6 +68,8 @@ pub(super) struct Begun {
     pub(super) rows: SendableRecordBatchStream,
     pub(super) count: Option<u64>,
     pub(super) seen: Arc<Mutex<Seen>>,
+    /// How long it took so far.
+    pub(super) spent: Duration,
 }
 
 impl std::fmt::Debug for Ticketed {
@@ -121,6 +125,7 @@ impl Ticketed {
             rows,
             count,
             seen,
+            spent,
         } = begun;
         let (schema, content) = match effect {
             Effect::Rows => (result_schema(&rows.schema()), Content::Query(Some(rows))),
@@ -139,6 +144,7 @@ impl Ticketed {
             is_awaited: AtomicBool::new(false),
             fetched_at: Mutex::new(Instant::now()),
             began_at: Instant::now(),
+            spent,
             background: Mutex::default(),
         }
     }
@@ -154,7 +160,7 @@ impl Ticketed {
                     while rows.next().await.transpose()?.is_some() {}
                     Ok(())
                 };
-                let discarded = within(limits.statement, discarding).await;
+                let discarded = within(limits.statement, self.spent, discarding).await;
                 discarded.map_err(|error| status(&error))
             }
             Content::Query(None) | Content::Training(_) | Content::Kept(_) => Ok(()),
@@ -229,7 +235,7 @@ impl Ticketed {
                 return;
             };
             let result = tokio::select! {
-                result = within(limit, collect(&mut rows)) => result,
+                result = within(limit, Duration::ZERO, collect(&mut rows)) => result,
                 error = self.stopped() => Err(error),
             };
             *content = match result {
@@ -292,15 +298,16 @@ fn cancelled() -> DataFusionError {
     sql_err(SqlState::Cancelled, "cancelled")
 }
 
-/// What comes within the limit.
+/// What comes within the limit, some of which is spent already.
 pub(super) async fn within<T>(
     limit: Option<Duration>,
+    spent: Duration,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let Some(limit) = limit else {
         return work.await;
     };
-    let result = tokio::time::timeout(limit, work).await;
+    let result = tokio::time::timeout(limit.saturating_sub(spent), work).await;
     result.unwrap_or_else(|_| Err(timed_out(limit)))
 }
 
@@ -368,7 +375,8 @@ fn fetched(
     rows_max: Option<u64>,
 ) -> SendableRecordBatchStream {
     let schema = rows.schema();
-    let state = (Some(rows), fetching, Duration::ZERO, 0);
+    let spent = fetching.ticketed.spent;
+    let state = (Some(rows), fetching, spent, 0);
     let rows = futures::stream::unfold(
         state,
         move |(rows, fetching, mut used, mut count)| async move {

@@ -138,6 +138,9 @@ impl Client {
             ticketed.cancel();
         }
         lock(&self.prepared).clear();
+        // In a store that may take a while.
+        let temporary = Arc::clone(self.session.temporary());
+        tokio::task::spawn_blocking(move || temporary.clear());
     }
 
     fn sweep(&self) {
@@ -155,6 +158,12 @@ impl Client {
         let tickets = lock(&self.tickets);
         let running = tickets.values().filter(|ticketed| ticketed.is_busy());
         running.cloned().collect()
+    }
+
+    /// Whether this is the session of a user with these rights. That there is another way to log in changes nothing.
+    fn may_as(&self, user: Option<&User>) -> bool {
+        let rights = |user: &User| (user.is_admin, user.roles.clone());
+        self.user.as_ref().map(rights) == user.map(rights)
     }
 
     fn is_busy(&self) -> bool {
@@ -219,7 +228,7 @@ impl Sessions {
         let known = lock(&self.clients).get(&identity.key).cloned();
         let user = auth.user(identity)?;
         match known {
-            Some(client) if client.user == user => {
+            Some(client) if client.may_as(user.as_ref()) => {
                 *lock(&client.used) = Instant::now();
                 return Ok(client);
             }
@@ -282,14 +291,15 @@ impl Sessions {
     /// Ends what nobody has used for long.
     pub(super) fn sweep(&self) {
         let mut clients = lock(&self.clients);
-        clients.retain(|_, client| {
-            client.sweep();
-            let stays = client.is_busy() || lock(&client.used).elapsed() < self.idle_max;
-            if !stays {
-                client.end();
-            }
-            stays
-        });
+        let ended: Vec<Arc<Client>> = clients
+            .extract_if(|_, client| {
+                client.sweep();
+                !client.is_busy() && lock(&client.used).elapsed() >= self.idle_max
+            })
+            .map(|(_, client)| client)
+            .collect();
+        drop(clients);
+        ended.iter().for_each(|client| client.end());
     }
 
     /// Every client that has a session.

@@ -2,6 +2,7 @@
 //! their end, a query as far as its first rows.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int64Type, UInt64Type};
@@ -107,13 +108,15 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
         };
         Ok::<_, DataFusionError>((effect, rows, count))
     };
-    let (effect, rows, count) = within(limit, answering).await?;
+    let began_at = Instant::now();
+    let (effect, rows, count) = within(limit, Duration::ZERO, answering).await?;
     Ok(Ticketed::new(Begun {
         shown,
         effect,
         rows,
         count: count.flatten(),
         seen,
+        spent: began_at.elapsed(),
     }))
 }
 
@@ -124,9 +127,9 @@ pub(super) fn within_memory(
     client: &Client,
 ) -> Result<(Session, Arc<StatementPool>)> {
     let memory = client.session.engine().memory();
-    memory.check(server.process_bytes_max)?;
+    let size = memory.check(server.process_bytes_max)?;
     let bytes = client.session.limits().memory;
-    let pool = memory.statement(bytes.unwrap_or(usize::MAX));
+    let pool = memory.statement(bytes.unwrap_or(usize::MAX), size);
     let session = client.session.clone().with_memory(Arc::clone(&pool));
     Ok((session, pool))
 }

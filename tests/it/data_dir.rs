@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use vatic::Engine;
+
 use crate::{GUESS, HOUSES, LONG, TRAIN, fails, rows, run, text, vatic};
 
 fn trained() -> tempfile::TempDir {
@@ -404,4 +407,54 @@ fn a_read_only_disk_fails_the_write_and_reads_go_on() {
         error.contains("58030") && error.contains("Read-only"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn files_of_a_temporary_table_stay_until_nobody_reads_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::builder()
+        .data_dir(directory.path())
+        .build()
+        .unwrap();
+    let session = engine.session().unwrap();
+    let count = async |sql: &str| {
+        let mut rows = session.sql(sql).await.unwrap();
+        let mut count = 0;
+        while let Some(batch) = rows.next().await {
+            count += batch.unwrap().num_rows();
+        }
+        count
+    };
+    let blobs = || {
+        let entries = fs::read_dir(directory.path().join("blobs")).unwrap();
+        entries
+            .filter(|entry| entry.as_ref().unwrap().path().is_dir())
+            .count()
+    };
+    count("CREATE TEMP TABLE t AS SELECT value AS a FROM generate_series(1, 2000000)").await;
+    count("CREATE TEMP TABLE u AS SELECT 1 AS a").await;
+    count("INSERT INTO u VALUES (2)").await;
+    assert_eq!(blobs(), 3);
+    let mut rows = session.sql("SELECT a FROM t").await.unwrap();
+    let first = rows.next().await.unwrap().unwrap().num_rows();
+    count("CREATE OR REPLACE TEMP TABLE t AS SELECT 1 AS a").await;
+    count("DROP TABLE t").await;
+    assert_eq!(
+        blobs(),
+        3,
+        "those of the first t, which are being read, and of u"
+    );
+    let mut seen = first;
+    while let Some(batch) = rows.next().await {
+        seen += batch.unwrap().num_rows();
+    }
+    assert_eq!(seen, 2_000_000);
+    drop(rows);
+    assert_eq!(blobs(), 2);
+    // A training reads what was there when it was planned.
+    count("CREATE TEMP TABLE t AS SELECT value * 1.0 AS a, value * 2.0 AS b FROM generate_series(1, 300)").await;
+    let train = "TRAIN MODEL m TARGET b OPTIONS (model_type = 'linear_reg') AS SELECT * FROM t";
+    assert_eq!(count(train).await, 1);
+    drop(session);
+    assert_eq!(blobs(), 1, "the model");
 }

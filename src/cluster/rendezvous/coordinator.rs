@@ -54,7 +54,7 @@ impl Coordinator {
             started: Instant::now(),
             next_connection: AtomicU64::new(1),
             runs: Mutex::default(),
-            models: LoadedModels::default(),
+            models: LoadedModels::new(),
         }
     }
 

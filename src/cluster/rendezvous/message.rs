@@ -53,6 +53,12 @@ pub(super) enum ToRank {
     Abort { reason: String },
 }
 
+/// The answer to what an executor says of itself: the name of this engine, which no other has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Heard {
+    pub(super) engine: String,
+}
+
 /// A connection that carries these messages.
 pub(super) struct Wire(Framed<TcpStream, LengthDelimitedCodec>);
 

@@ -12,24 +12,35 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::member::{BEAT, CONNECT_TIMEOUT};
-use super::message::{FromRank, ToRank, Wire};
+use super::message::{FromRank, Heard, Wire};
 
 /// An engine that cannot be reached for so long has ended, or counts this executor among the lost.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(25);
 /// One whose machine says for so long that nobody listens has ended.
 const REFUSAL_MAX: Duration = Duration::from_secs(4);
+const RETRY: Duration = Duration::from_millis(200);
 /// What an executor that is silent for so long has loaded is not known any more.
 const EXECUTOR_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// The models of executors that told, by the id of the executor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::cluster) struct LoadedModels {
+    /// The name of this engine.
+    engine: String,
     /// With the number of the connection that told.
     told: Mutex<HashMap<String, (u64, Vec<String>)>>,
     connections: AtomicU64,
 }
 
 impl LoadedModels {
+    pub(super) fn new() -> Self {
+        Self {
+            engine: uuid::Uuid::new_v4().to_string(),
+            told: Mutex::default(),
+            connections: AtomicU64::default(),
+        }
+    }
+
     /// Those of an executor, if it told.
     pub(in crate::cluster) fn of(&self, executor: &str) -> Option<Vec<String>> {
         self.lock().get(executor).map(|(_, models)| models.clone())
@@ -41,7 +52,8 @@ impl LoadedModels {
         let mut told = models;
         loop {
             self.lock().insert(executor.clone(), (connection, told));
-            if wire.send(&ToRank::Beat).await.is_err() {
+            let engine = self.engine.clone();
+            if wire.send(&Heard { engine }).await.is_err() {
                 break;
             }
             match tokio::time::timeout(EXECUTOR_SILENCE_MAX, wire.next()).await {
@@ -62,8 +74,8 @@ impl LoadedModels {
 }
 
 /// Tells the engine for ever which models this executor has loaded, as far as the engine can be reached where it is by
-/// default: at the port after that of its scheduler. `lost` hears that an engine which answered has ended: whoever was only
-/// paused, be it the engine or this executor, answers on a new connection before anything is lost.
+/// default: at the port after that of its scheduler. `lost` hears that an engine which answered has ended, or has a successor.
+/// One that is only paused is not lost: its machine takes connections for it.
 pub(in crate::cluster) async fn tell_models(
     scheduler: SocketAddr,
     executor: &str,
@@ -71,20 +83,29 @@ pub(in crate::cluster) async fn tell_models(
     lost: impl Fn(),
 ) -> Infallible {
     let port = scheduler.port().checked_add(1).unwrap_or(0);
-    let mut heard_at: Option<Instant> = None;
+    // The engine that answered last, and when it was there last.
+    let mut known: Option<(String, Instant)> = None;
     loop {
         let tried_at = Instant::now();
         let telling = async {
             let connecting = TcpStream::connect((scheduler.ip(), port));
             let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
+            if let Some((_, at)) = &mut known {
+                *at = Instant::now();
+            }
             let mut wire = Wire::new(stream)?;
             loop {
                 let (executor, models) = (executor.to_owned(), models());
                 wire.send(&FromRank::Models { executor, models }).await?;
-                match tokio::time::timeout(CONNECT_TIMEOUT, wire.next::<ToRank>()).await?? {
-                    Some(_) => heard_at = Some(Instant::now()),
-                    None => return Err(ErrorKind::UnexpectedEof.into()),
+                let answer = tokio::time::timeout(CONNECT_TIMEOUT, wire.next()).await??;
+                let Some(Heard { engine }) = answer else {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                };
+                if known.as_ref().is_some_and(|(known, _)| *known != engine) {
+                    tracing::warn!("the engine has a successor; its tasks are stopped");
+                    lost();
                 }
+                known = Some((engine, Instant::now()));
                 tokio::time::sleep(BEAT).await;
             }
         };
@@ -95,12 +116,13 @@ pub(in crate::cluster) async fn tell_models(
             true => REFUSAL_MAX,
             false => ENGINE_SILENCE_MAX,
         };
-        let silent = |at| tried_at.saturating_duration_since(at) >= silence_max;
-        if heard_at.is_some_and(silent) {
-            heard_at = None;
+        let silent = |at: Instant| tried_at.saturating_duration_since(at) >= silence_max;
+        if known.as_ref().is_some_and(|(_, at)| silent(*at)) {
+            known = None;
             tracing::warn!("the engine is gone; its tasks are stopped");
             lost();
         }
-        tokio::time::sleep(BEAT).await;
+        // Soon, so that a successor is known before it has tasks for this executor.
+        tokio::time::sleep(RETRY).await;
     }
 }

@@ -286,7 +286,7 @@ def test_temporary_table_is_ingested_in_every_mode(connection, name, mode):
         check_error(lambda: ingest(connection, name, small(1), mode, temporary=True), ALREADY_EXISTS, "42P07")
     else:
         assert ingest(connection, name, small(1, 2), mode, temporary=True) == 2
-        assert ids(connection, name) == [1, 2] if mode == "replace" else [-1, 1, 2]
+        assert ids(connection, name) == ([1, 2] if mode == "replace" else [-1, 1, 2])
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE {name}")
     assert ids(connection, name) == [-6, -5]

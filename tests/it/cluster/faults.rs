@@ -154,7 +154,7 @@ async fn an_executor_killed_during_a_predict() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_executor_killed_while_its_rows_are_read() {
-    let cluster = Cluster::start(2, 1).await;
+    let cluster = Cluster::start(2, 3).await;
     let rows = 1_200_000;
     // Nothing that gets small when it is compressed.
     let texts: Vec<String> = (0..5)
@@ -186,7 +186,7 @@ async fn an_executor_killed_while_its_rows_are_read() {
             ids[usize::try_from(*id).unwrap()] += 1;
         }
         if seen == 0 {
-            // Both have some of the rows, and of both some have not left.
+            // Both have some of the rows, several partitions each, and of both some have not left.
             cluster.signal(0, Signal::SIGKILL);
         }
         seen += batch.num_rows();

@@ -191,6 +191,43 @@ fn what_is_granted_can_be_used_and_no_more() {
     });
 }
 
+#[test]
+fn names_that_hide_others_give_no_rights() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let ada = connect(&server, "ada", PASSWORD).await.unwrap();
+        let bob = connect(&server, "bob", PASSWORD).await.unwrap();
+        column(&ada, "CREATE TABLE readable AS SELECT 42 AS a").await;
+        column(&ada, "CREATE TABLE secret AS SELECT 43 AS a").await;
+        column(&ada, "GRANT SELECT ON readable TO bob").await;
+        // A table of bob's own hides that of ada and leaves it alone.
+        column(&bob, "CREATE TEMP TABLE readable AS SELECT 1 AS a").await;
+        column(&bob, "CREATE TEMP TABLE secret AS SELECT 2 AS a").await;
+        column(&bob, "INSERT OVERWRITE readable VALUES (3)").await;
+        assert_eq!(column(&bob, "SELECT a FROM readable").await, ["3"]);
+        assert_eq!(column(&bob, "SELECT a FROM secret").await, ["2"]);
+        column(&bob, "DROP TABLE readable").await;
+        column(&bob, "DROP TABLE secret").await;
+        assert_eq!(column(&bob, "SELECT a FROM readable").await, ["42"]);
+        let refused = error(&bob, "INSERT OVERWRITE readable VALUES (3)").await;
+        assert!(refused.starts_with("42501"), "{refused}");
+        let refused = error(&bob, "SELECT a FROM secret").await;
+        assert!(refused.starts_with("42P01"), "{refused}");
+        // A view is made of what its names will mean when it is read.
+        column(&bob, "CREATE TABLE \"Secret\" AS SELECT 0 AS a").await;
+        column(
+            &bob,
+            "SET datafusion.sql_parser.enable_ident_normalization = false",
+        )
+        .await;
+        let refused = error(&bob, "CREATE VIEW spy AS SELECT a FROM Secret").await;
+        assert!(refused.starts_with("42P01"), "{refused}");
+        column(&bob, "CREATE VIEW own AS SELECT a FROM \"Secret\"").await;
+        assert_eq!(column(&bob, "SELECT a FROM own").await, ["0"]);
+    });
+}
+
 fn sorted(mut rows: Vec<String>) -> Vec<String> {
     rows.sort();
     rows

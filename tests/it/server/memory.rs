@@ -60,6 +60,7 @@ async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
     };
     assert!(stopped.starts_with("53200"), "{stopped}");
     assert!(stopped.contains("was stopped"), "{stopped}");
+    welcomes(&other).await;
     // Nobody comes for this one, so nobody would see that it must end.
     let mut client = server.client().await;
     let unwanted = client
@@ -69,12 +70,7 @@ async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
         .into_inner();
     assert!(server.is_idle_within(Duration::from_secs(30)).await);
     assert!(server.peak_bytes() < 1 << 30, "{}", server.peak_bytes());
-    // What the allocator keeps of it is in nobody's way.
-    let until = Instant::now() + Duration::from_secs(10);
-    while let Err(error) = outcome(&other, "SELECT 1").await {
-        assert!(Instant::now() < until, "{error}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    welcomes(&other).await;
     let ticket = unwanted.endpoint[0].ticket.clone().unwrap();
     let mut rows = client.do_get(ticket).await.unwrap().into_inner();
     let status = loop {
@@ -90,4 +86,13 @@ async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
         count += batch.unwrap().num_rows();
     }
     assert!(count > 900_000, "{count}");
+}
+
+/// Waits until the server takes statements: what the allocator keeps of those that ended is in nobody's way.
+async fn welcomes(client: &Remote) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = outcome(client, "SELECT 1").await {
+        assert!(Instant::now() < until, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -1,0 +1,79 @@
+//! [`ScanEqualities`]: a scan says of each equality in its filter that its sides are the same, and DataFusion then puts one
+//! in the place of the other wherever that stands. With `nvl(a, '0') = '0'` each '0' of the query becomes `nvl(a, '0')`,
+//! and a window that is ordered by a CASE with a '0' in it is refused, as its rows seem to have another order (see
+//! apache/datafusion#20194, which is mended for filters but not for scans). Here the scan gets `nvl(a, '0') IN ('0')`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::datasource::physical_plan::{
+    FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal, in_list};
+use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::error::Result;
+use crate::float_statistics::with_scans;
+
+/// Must come after each rule that hands conditions to scans, and before those that look at orders.
+#[derive(Debug)]
+pub(crate) struct ScanEqualities;
+
+impl PhysicalOptimizerRule for ScanEqualities {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _options: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        with_scans(plan, without_equal_expressions)
+    }
+
+    fn name(&self) -> &str {
+        "ScanEqualities"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn without_equal_expressions(config: &FileScanConfig) -> Option<FileScanConfig> {
+    let source = config.file_source.downcast_ref::<ParquetSource>()?;
+    let predicate = source.filter()?;
+    let schema = source.table_schema().table_schema();
+    let parts: Vec<_> = split_conjunction(&predicate)
+        .into_iter()
+        .map(|part| (part, as_in_list(part, schema)))
+        .collect();
+    if parts.iter().all(|(_, other)| other.is_none()) {
+        return None;
+    }
+    let parts = parts
+        .into_iter()
+        .map(|(part, other)| other.unwrap_or_else(|| Arc::clone(part)));
+    let source = source.with_predicate(conjunction(parts));
+    let builder = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source));
+    Some(builder.build())
+}
+
+/// An equality of a literal and what is no column, told in another way.
+fn as_in_list(part: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Arc<dyn PhysicalExpr>> {
+    let equality = part.downcast_ref::<BinaryExpr>()?;
+    if *equality.op() != Operator::Eq {
+        return None;
+    }
+    let is_literal = |side: &Arc<dyn PhysicalExpr>| side.downcast_ref::<Literal>().is_some();
+    let (value, other) = match (is_literal(equality.left()), is_literal(equality.right())) {
+        (true, false) => (equality.left(), equality.right()),
+        (false, true) => (equality.right(), equality.left()),
+        _ => return None,
+    };
+    if other.downcast_ref::<Column>().is_some() {
+        return None;
+    }
+    in_list(Arc::clone(other), vec![Arc::clone(value)], &false, schema).ok()
+}
