@@ -428,3 +428,37 @@ impl ExecutionPlan for DistributedExec {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+
+    #[tokio::test]
+    async fn plans_in_which_chance_chooses_rows_are_told_from_others() {
+        let session = Engine::builder().build().unwrap().session().unwrap();
+        let table =
+            "CREATE TABLE t AS SELECT value AS a, value * 0.5 AS b FROM generate_series(1, 9)";
+        session.sql(table).await.unwrap();
+        for (query, expected) in [
+            ("SELECT a + 1 FROM t WHERE b > 2", true),
+            ("SELECT a, count(*) FROM t GROUP BY a", true),
+            (
+                "SELECT x.a FROM t x JOIN t y ON x.a = y.a ORDER BY x.b",
+                true,
+            ),
+            ("SELECT a FROM t LIMIT 3", false),
+            (
+                "SELECT a FROM (SELECT a FROM t ORDER BY b LIMIT 3) WHERE a > 1",
+                false,
+            ),
+            ("SELECT a, row_number() OVER (ORDER BY b) FROM t", false),
+            ("SELECT a FROM t WHERE b > random()", false),
+            ("SELECT a, uuid() FROM t", false),
+        ] {
+            let plan = session.plan_query(query).await.unwrap();
+            let plan = session.physical_plan(&plan).await.unwrap();
+            assert_eq!(is_stable(&plan).unwrap(), expected, "{query}");
+        }
+    }
+}
