@@ -353,8 +353,7 @@ impl Catalog {
         kind: &str,
         if_exists: bool,
     ) -> Result<()> {
-        let (schema, name) = self.resolve(session, name)?;
-        let at = (schema, name);
+        let at = self.resolve(session, name)?;
         match kind {
             "table" if session.temporary().remove(&at) => return Ok(()),
             "view" if session.temporary().has(&at) => return Err(is_other(&at.1, "table")),

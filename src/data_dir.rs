@@ -295,6 +295,15 @@ mod tests {
 
     use super::*;
 
+    /// Makes a file among the blobs older than orphans become.
+    fn age(root: &Path, file: &str) {
+        let file = File::options()
+            .write(true)
+            .open(root.join("blobs").join(file));
+        let at = SystemTime::now() - 2 * ORPHAN_AGE;
+        file.unwrap().set_modified(at).unwrap();
+    }
+
     #[test]
     fn files_of_a_process_stay_as_long_as_it_lives() {
         let root = tempfile::tempdir().unwrap();
@@ -303,14 +312,7 @@ mod tests {
         let (_, other) = data.create_temporary_blob().unwrap();
         let next = DataDir::open(root.path()).unwrap();
         let sweep = || next.remove_orphans(&HashSet::new()).unwrap();
-        let age = |file: &str| {
-            let file = File::options()
-                .write(true)
-                .open(root.path().join("blobs").join(file));
-            file.unwrap()
-                .set_modified(SystemTime::now() - 2 * ORPHAN_AGE)
-                .unwrap();
-        };
+        let age = |file: &str| age(root.path(), file);
         let mark = format!("{name}{MARK}");
         next.blobs().join(&mark).create(&[]).unwrap();
         age(&mark);
@@ -342,12 +344,7 @@ mod tests {
         let names = HashSet::from([used]);
         let sweep = || data.remove_orphans(&names).unwrap();
         assert_eq!((sweep(), sweep()), (0, 0), "found, but not for long");
-        let mark = File::options()
-            .write(true)
-            .open(root.path().join(format!("blobs/{orphan}{MARK}")))
-            .unwrap();
-        mark.set_modified(SystemTime::now() - 2 * ORPHAN_AGE)
-            .unwrap();
+        age(root.path(), &format!("{orphan}{MARK}"));
         assert_eq!(sweep(), 1);
         assert!(used_path.kind().unwrap().is_some());
         assert!(orphan_path.kind().unwrap().is_none());

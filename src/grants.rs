@@ -9,11 +9,12 @@ use datafusion::execution::SendableRecordBatchStream;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
+use crate::answer::{empty, rows};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::log::Log;
 use crate::model::ModelName;
-use crate::session::{Session, empty, rows};
+use crate::session::Session;
 use crate::sql::GrantStatement;
 
 /// What can be granted.

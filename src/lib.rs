@@ -5,6 +5,7 @@
 //! Modules in the order in which a statement passes them; `docs/architecture.md` has the map.
 
 mod access;
+mod answer;
 mod catalog;
 mod catalog_provider;
 mod checked;
@@ -19,7 +20,6 @@ mod extension;
 mod external_table;
 mod fault;
 mod file_access;
-mod float_statistics;
 mod grants;
 mod ingest;
 mod log;
@@ -32,7 +32,7 @@ mod predict;
 mod relation;
 pub mod repl;
 mod run;
-mod scan_equalities;
+mod scans;
 mod secrets;
 pub mod server;
 mod session;

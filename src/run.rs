@@ -14,8 +14,8 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::answer::{Answer, Effect};
 use crate::error::{Result, SqlState, sql_err};
-use crate::session::{Answer, Effect};
 
 /// Batches that a statement computes before those before them are taken.
 const BATCHES_AHEAD: usize = 2;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, StringArray};
-use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::common::config::ConfigExtension;
@@ -26,6 +25,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
 use crate::access::Access;
+use crate::answer::{Answer, Effect, answered, changed, empty, later, plan_effect, rows};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::grants;
@@ -60,23 +60,6 @@ pub struct Session {
 
 /// The catalog of rows that were bound to a statement.
 const BOUND_ROWS: &str = "bound";
-
-/// What a statement gives.
-pub(crate) struct Answer {
-    pub(crate) effect: Effect,
-    pub(crate) rows: SendableRecordBatchStream,
-}
-
-/// What a statement is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// Its rows.
-    Rows,
-    /// A row about what it made, which happens once, however often the row is fetched.
-    Training,
-    /// What it changes. Its rows, if it has any, hold a count.
-    Change,
-}
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -540,25 +523,6 @@ impl Session {
     }
 }
 
-fn answered(rows: SendableRecordBatchStream) -> Answer {
-    let effect = Effect::Rows;
-    Answer { effect, rows }
-}
-
-fn changed(rows: SendableRecordBatchStream) -> Answer {
-    let effect = Effect::Change;
-    Answer { effect, rows }
-}
-
-pub(crate) fn plan_effect(plan: &LogicalPlan) -> Effect {
-    match plan {
-        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => Effect::Change,
-        LogicalPlan::Statement(LogicalStatement::Execute(_)) => Effect::Rows,
-        LogicalPlan::Statement(_) => Effect::Change,
-        _ => Effect::Rows,
-    }
-}
-
 /// An identifier as DataFusion keeps it.
 fn folded(name: &Ident) -> String {
     if name.quote_style.is_some() {
@@ -580,29 +544,4 @@ fn with_distributed_plan(
     let row = row.map_err(DataFusionError::from);
     let rows = stream.chain(futures::stream::iter([row]));
     Box::pin(RecordBatchStreamAdapter::new(schema, rows))
-}
-
-/// No columns and no rows.
-pub(crate) fn empty() -> SendableRecordBatchStream {
-    rows(RecordBatch::new_empty(Arc::new(Schema::empty())))
-}
-
-/// One batch.
-pub(crate) fn rows(batch: RecordBatch) -> SendableRecordBatchStream {
-    let schema = batch.schema();
-    Box::pin(RecordBatchStreamAdapter::new(
-        schema,
-        futures::stream::once(async { Ok(batch) }),
-    ))
-}
-
-/// One batch that is computed when it is asked for.
-fn later(
-    work: impl Future<Output = Result<RecordBatch>> + Send + 'static,
-    schema: Arc<Schema>,
-) -> SendableRecordBatchStream {
-    Box::pin(RecordBatchStreamAdapter::new(
-        schema,
-        futures::stream::once(work),
-    ))
 }

@@ -22,10 +22,9 @@ use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
-use crate::float_statistics::{FloatPredicates, FloatStatistics};
 use crate::model::DEFAULT_SCHEMA;
 use crate::predict::PruneOutputs;
-use crate::scan_equalities::ScanEqualities;
+use crate::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::temporary::TemporaryTables;
 use crate::train::Meetings;
 
@@ -74,15 +73,15 @@ pub(crate) fn session_state(
 /// DataFusion's rules between ours.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(FloatStatistics)];
+        vec![Arc::new(FLOAT_STATISTICS)];
     for rule in PhysicalOptimizer::default().rules {
         let hands_conditions = rule.name().starts_with("FilterPushdown");
         rules.push(rule);
         if hands_conditions {
-            rules.push(Arc::new(ScanEqualities));
+            rules.push(Arc::new(SCAN_EQUALITIES));
         }
     }
-    rules.push(Arc::new(FloatPredicates));
+    rules.push(Arc::new(FLOAT_PREDICATES));
     rules
 }
 

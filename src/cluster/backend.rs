@@ -8,21 +8,19 @@
 //! ```
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{JobStatus, SuccessfulJob, job_status};
-use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Partitioning, PhysicalExpr};
-use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -33,13 +31,12 @@ use datafusion::physical_plan::{
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::{Jobs, rows_of};
 use super::codec::PlanCodec;
-use super::rows::{Job, rows_of};
+use super::job::Job;
 use super::{Cluster, job_err};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
@@ -255,79 +252,6 @@ pub(super) struct DistributedExec {
     properties: Arc<PlanProperties>,
 }
 
-/// A job that all partitions wait for.
-pub(super) type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
-
-/// Whether a plan has the same rows in each partition whenever it is computed. Which rows a limit takes, and in which order
-/// a window sees equals, is left to chance, as is what random functions give.
-fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    let mut is_stable = true;
-    plan.apply(|node| {
-        let is_window = node.name().contains("Window") || node.name().contains("TopK");
-        let is_limit = node.fetch().is_some() || node.name() == "GlobalLimitExec";
-        is_stable &= !is_window && !is_limit;
-        node.apply_expressions(&mut |expression| {
-            is_stable &= !is_volatile(expression);
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    Ok(is_stable)
-}
-
-/// The job of a plan, and the one after it when its rows were lost.
-#[derive(Clone)]
-pub(super) struct Jobs {
-    cluster: Arc<Cluster>,
-    plan: Arc<dyn ExecutionPlan>,
-    config: SessionConfig,
-    listener: Option<ProgressListener>,
-    /// The number of the attempt, from 1.
-    current: Arc<Mutex<(usize, Option<Running>)>>,
-    /// The first attempt whose rows have left; 0 for none.
-    given: Arc<AtomicUsize>,
-}
-
-impl Jobs {
-    /// The job of the first attempt that is not known to have lost rows.
-    pub(super) fn running(&self, lost: usize) -> (usize, Running) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let (attempt, running) = &mut *current;
-        if *attempt <= lost {
-            *attempt = lost + 1;
-            *running = None;
-        }
-        let start = || {
-            let (cluster, plan) = (Arc::clone(&self.cluster), Arc::clone(&self.plan));
-            let (config, listener) = (self.config.clone(), self.listener.clone());
-            let run = async move {
-                let job = cluster.run(plan, &config, "query", listener.as_ref()).await;
-                job.map(Arc::new).map_err(Arc::new)
-            };
-            run.boxed().shared()
-        };
-        (*attempt, running.get_or_insert_with(start).clone())
-    }
-
-    /// The attempt whose rows leave, if this one is the first to have some.
-    pub(super) fn given(&self, attempt: usize) -> usize {
-        let (new, order) = (attempt, Ordering::Relaxed);
-        match self.given.compare_exchange(0, new, order, order) {
-            Ok(_) => attempt,
-            Err(given) => given,
-        }
-    }
-
-    /// Whether rows of an attempt have left.
-    pub(super) fn has_given(&self, attempt: usize) -> bool {
-        self.given.load(Ordering::Relaxed) == attempt
-    }
-
-    /// Whether the plan has the same rows in each partition however often it is computed.
-    pub(super) fn is_stable(&self) -> bool {
-        is_stable(&self.plan).unwrap_or(false)
-    }
-}
-
 impl fmt::Debug for DistributedExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DistributedExec")
@@ -351,14 +275,7 @@ impl DistributedExec {
             plan.boundedness(),
         );
         Self {
-            jobs: Jobs {
-                cluster,
-                plan,
-                config,
-                listener,
-                current: Arc::new(Mutex::new((1, None))),
-                given: Arc::default(),
-            },
+            jobs: Jobs::new(cluster, plan, config, listener),
             properties: Arc::new(properties),
         }
     }
@@ -367,9 +284,7 @@ impl DistributedExec {
 impl DistributedExec {
     /// The job that its rows came from.
     pub(super) async fn job_id(&self) -> Result<JobId> {
-        let (_, running) = self.jobs.running(0);
-        let job = running.await.map_err(DataFusionError::Shared)?;
-        Ok(job.id.clone())
+        Ok(self.jobs.job().await?.id.clone())
     }
 }
 
@@ -426,39 +341,5 @@ impl ExecutionPlan for DistributedExec {
         let rows = rows_of(self.jobs.clone(), partition);
         let schema = self.jobs.plan.schema();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Engine;
-
-    #[tokio::test]
-    async fn plans_in_which_chance_chooses_rows_are_told_from_others() {
-        let session = Engine::builder().build().unwrap().session().unwrap();
-        let table =
-            "CREATE TABLE t AS SELECT value AS a, value * 0.5 AS b FROM generate_series(1, 9)";
-        session.sql(table).await.unwrap();
-        for (query, expected) in [
-            ("SELECT a + 1 FROM t WHERE b > 2", true),
-            ("SELECT a, count(*) FROM t GROUP BY a", true),
-            (
-                "SELECT x.a FROM t x JOIN t y ON x.a = y.a ORDER BY x.b",
-                true,
-            ),
-            ("SELECT a FROM t LIMIT 3", false),
-            (
-                "SELECT a FROM (SELECT a FROM t ORDER BY b LIMIT 3) WHERE a > 1",
-                false,
-            ),
-            ("SELECT a, row_number() OVER (ORDER BY b) FROM t", false),
-            ("SELECT a FROM t WHERE b > random()", false),
-            ("SELECT a, uuid() FROM t", false),
-        ] {
-            let plan = session.plan_query(query).await.unwrap();
-            let plan = session.physical_plan(&plan).await.unwrap();
-            assert_eq!(is_stable(&plan).unwrap(), expected, "{query}");
-        }
     }
 }

@@ -15,7 +15,7 @@
 //! | plan | the task's operators, by [`codec`] | executor |
 //! | model | name, version, SHA-256 and directory | executor, from the files |
 //! | rows between stages | shuffle files, over Arrow Flight | executor |
-//! | rows of a result | the same, as fast as they are taken ([`rows`]) | engine |
+//! | rows of a result | the same, as fast as they are taken ([`job`]) | engine |
 //! | gradients | floats, from rank to rank ([`collective`]) | executor |
 //! | settings | key and value with each task | executor |
 //! | errors | text with our code in it ([`wire_err`]) | engine |
@@ -23,14 +23,15 @@
 //! Catalog, registry and results stay in the engine's process: what writes tables, files or versions runs there.
 
 mod analyze;
+mod attempts;
 mod backend;
 mod codec;
 mod collective;
 mod executor;
 mod gang;
+mod job;
 mod metrics;
 mod rendezvous;
-mod rows;
 mod scheduler;
 mod task;
 mod training;

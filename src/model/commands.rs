@@ -9,9 +9,10 @@ use vatic_ml::labels::Labels;
 use vatic_ml::signature::type_name;
 
 use super::{ModelName, ModelState, ResolvedModel, check_identifier};
+use crate::answer::{empty, rows};
 use crate::error::{Result, SqlState, sql_err};
 use crate::grants::{Object, Privilege};
-use crate::session::{Session, empty, rows};
+use crate::session::Session;
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
 
 /// Runs a statement about models.

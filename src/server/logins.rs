@@ -1,4 +1,5 @@
-//! Logins that outlive the server: of each token its hash, its user, and when it was used, in a file of the data directory.
+//! Logins that outlive the server: of each token its hash, its user, a proof of the password and when it was used, in a file of
+//! the data directory.
 //!
 //! Drivers log in once and never again, so that a server that forgets its tokens ends every connection of a pool.
 

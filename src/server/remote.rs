@@ -26,8 +26,8 @@ use tonic::{Code, Request, Status};
 
 use super::actions::{CLOSE_SESSION, PROGRESS, WATCHED};
 use super::status::from_status;
+use crate::answer::{Answer, Effect, empty, rows};
 use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::session::{Answer, Effect, empty, rows};
 use crate::train::{ProgressEvent, ProgressListener};
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);

@@ -19,8 +19,8 @@ use super::output::result_schema;
 use super::service::Server;
 use super::sessions::{Client, lock};
 use super::status::status;
+use crate::answer::{Effect, empty};
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
-use crate::session::{Effect, empty};
 use crate::sql::Limits;
 use crate::train::ProgressEvent;
 

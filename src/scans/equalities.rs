@@ -1,4 +1,4 @@
-//! [`ScanEqualities`]: a scan says of each equality in its filter that its sides are the same, and DataFusion then puts one
+//! [`SCAN_EQUALITIES`]: a scan says of each equality in its filter that its sides are the same, and DataFusion then puts one
 //! in the place of the other wherever that stands. With `nvl(a, '0') = '0'` each '0' of the query becomes `nvl(a, '0')`,
 //! and a window that is ordered by a CASE with a '0' in it is refused, as its rows seem to have another order (see
 //! apache/datafusion#20194, which is mended for filters but not for scans). Here the scan gets `nvl(a, '0') IN ('0')`.
@@ -6,40 +6,20 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::physical_plan::{
     FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal, in_list};
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 
-use crate::error::Result;
-use crate::float_statistics::with_scans;
+use super::ScanRule;
 
 /// Must come after each rule that hands conditions to scans, and before those that look at orders.
-#[derive(Debug)]
-pub(crate) struct ScanEqualities;
-
-impl PhysicalOptimizerRule for ScanEqualities {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _options: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        with_scans(plan, without_equal_expressions)
-    }
-
-    fn name(&self) -> &str {
-        "ScanEqualities"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
+pub(crate) const SCAN_EQUALITIES: ScanRule = ScanRule {
+    name: "ScanEqualities",
+    other: without_equal_expressions,
+};
 
 fn without_equal_expressions(config: &FileScanConfig) -> Option<FileScanConfig> {
     let source = config.file_source.downcast_ref::<ParquetSource>()?;

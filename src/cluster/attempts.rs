@@ -1,52 +1,124 @@
-//! The rows of a job, whole although executors are lost while they are read.
+//! The attempts to compute a query: its rows, whole although executors are lost while they are read.
 //!
 //! A small partition is read before a row of it leaves. Of a larger one rows have left when its executor is lost; then it is
 //! computed again, and what has left already is left out. That is right if those rows come as they did before, which they
 //! do unless the last stage reads what others give it in any order; a digest tells. And rows of one partition go beside those
 //! of another that was computed before, unless the plan may choose other rows each time.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use ballista_core::JobId;
-use ballista_core::client::BallistaClient;
-use ballista_core::error::BallistaError;
-use ballista_core::extension::{BallistaConfigGrpcEndpoint, EndpointOverrideFn};
-use ballista_core::serde::protobuf::SuccessfulJob;
-use ballista_core::serde::scheduler::PartitionLocation;
-use ballista_core::utils::GrpcClientConfig;
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{Stream, StreamExt, TryStreamExt};
-use tokio_util::sync::DropGuard;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, Stream, StreamExt};
 
 use super::Cluster;
-use super::backend::Jobs;
+use super::job::{Job, Rows};
 use crate::error::{Result, SqlState, sql_err};
+use crate::train::ProgressListener;
 
-/// Rows that may be on their way while nobody takes them.
-const WINDOW_BYTES: u32 = 4 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A machine that is not there any more is found by these.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-const RETRY_WAIT_MS: u64 = 200;
-/// Partitions are read as a whole before a row of them leaves as long as they have less than this together.
-const WHOLE_BYTES_MAX: u64 = 64 << 20;
 /// How often a query is computed again because rows were lost before they were read.
 const ATTEMPTS_MAX: usize = 3;
 
-/// Rows of a partition on their way.
-struct Rows {
-    stream: SendableRecordBatchStream,
-    /// Whether all are in this process already.
-    are_safe: bool,
+/// A job that all partitions wait for.
+type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
+
+/// Whether a plan has the same rows in each partition whenever it is computed. Which rows a limit takes, and in which order
+/// a window sees equals, is left to chance, as is what random functions give.
+fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let mut is_stable = true;
+    plan.apply(|node| {
+        let is_window = node.name().contains("Window") || node.name().contains("TopK");
+        let is_limit = node.fetch().is_some() || node.name() == "GlobalLimitExec";
+        is_stable &= !is_window && !is_limit;
+        node.apply_expressions(&mut |expression| {
+            is_stable &= !is_volatile(expression);
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(is_stable)
+}
+
+/// The job of a plan, and the one after it when its rows were lost.
+#[derive(Clone)]
+pub(super) struct Jobs {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) plan: Arc<dyn ExecutionPlan>,
+    pub(super) config: SessionConfig,
+    pub(super) listener: Option<ProgressListener>,
+    /// The number of the attempt, from 1.
+    current: Arc<Mutex<(usize, Option<Running>)>>,
+    /// The first attempt whose rows have left; 0 for none.
+    given: Arc<AtomicUsize>,
+}
+
+impl Jobs {
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        plan: Arc<dyn ExecutionPlan>,
+        config: SessionConfig,
+        listener: Option<ProgressListener>,
+    ) -> Self {
+        Self {
+            cluster,
+            plan,
+            config,
+            listener,
+            current: Arc::new(Mutex::new((1, None))),
+            given: Arc::default(),
+        }
+    }
+
+    /// The job of the last attempt.
+    pub(super) async fn job(&self) -> Result<Arc<Job>> {
+        let (_, running) = self.running(0);
+        running.await.map_err(DataFusionError::Shared)
+    }
+
+    /// The job of the first attempt that is not known to have lost rows.
+    fn running(&self, lost: usize) -> (usize, Running) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (attempt, running) = &mut *current;
+        if *attempt <= lost {
+            *attempt = lost + 1;
+            *running = None;
+        }
+        let start = || {
+            let (cluster, plan) = (Arc::clone(&self.cluster), Arc::clone(&self.plan));
+            let (config, listener) = (self.config.clone(), self.listener.clone());
+            let run = async move {
+                let job = cluster.run(plan, &config, "query", listener.as_ref()).await;
+                job.map(Arc::new).map_err(Arc::new)
+            };
+            run.boxed().shared()
+        };
+        (*attempt, running.get_or_insert_with(start).clone())
+    }
+
+    /// The attempt whose rows leave, if this one is the first to have some.
+    fn given(&self, attempt: usize) -> usize {
+        let (new, order) = (attempt, Ordering::Relaxed);
+        match self.given.compare_exchange(0, new, order, order) {
+            Ok(_) => attempt,
+            Err(given) => given,
+        }
+    }
+
+    /// Whether rows of an attempt have left.
+    fn has_given(&self, attempt: usize) -> bool {
+        self.given.load(Ordering::Relaxed) == attempt
+    }
+
+    /// Whether the plan has the same rows in each partition however often it is computed.
+    fn is_stable(&self) -> bool {
+        is_stable(&self.plan).unwrap_or(false)
+    }
 }
 
 /// A partition that is being read.
@@ -215,177 +287,12 @@ impl Digest {
     }
 }
 
-/// A job that is done, and whose rows wait on the executors.
-pub(super) struct Job {
-    cluster: Arc<Cluster>,
-    pub(super) id: JobId,
-    schema: SchemaRef,
-    /// For each partition where its rows are.
-    locations: Vec<Vec<PartitionLocation>>,
-    /// Bytes of partitions that are read as a whole and have not left.
-    whole: Arc<AtomicU64>,
-    _guard: DropGuard,
-}
-
-impl Job {
-    pub(super) fn try_new(
-        cluster: Arc<Cluster>,
-        id: JobId,
-        done: SuccessfulJob,
-        schema: SchemaRef,
-        partitions: usize,
-        guard: DropGuard,
-    ) -> Result<Self> {
-        let mut found: BTreeMap<usize, Vec<PartitionLocation>> = BTreeMap::new();
-        for location in done.partition_location {
-            let location: PartitionLocation = location
-                .try_into()
-                .map_err(|error| sql_err(SqlState::Internal, format!("where rows are: {error}")))?;
-            let partition = location.partition_id.partition_id;
-            found.entry(partition).or_default().push(location);
-        }
-        let locations = (0..partitions)
-            .map(|partition| found.remove(&partition).unwrap_or_default())
-            .collect();
-        if let Some(partition) = found.keys().next() {
-            let message = format!("rows of a partition {partition} that the plan does not have");
-            return Err(sql_err(SqlState::Internal, message));
-        }
-        Ok(Self {
-            cluster,
-            id,
-            schema,
-            locations,
-            whole: Arc::default(),
-            _guard: guard,
-        })
-    }
-
-    /// The rows of a partition: all of them at once, so that none is lost any more, unless there are many.
-    async fn read(self: Arc<Self>, partition: usize) -> Result<Rows> {
-        let locations = self.locations.get(partition).into_iter().flatten();
-        let bytes: u64 = locations
-            .filter_map(|location| location.partition_stats.num_bytes())
-            .sum();
-        let rows = self.partition(partition);
-        let Some(share) = Share::take(&self.whole, bytes) else {
-            let schema = rows.schema();
-            // The job's files go when nobody reads them any more.
-            let rows = rows.inspect(move |_| {
-                let _ = &self;
-            });
-            return Ok(Rows {
-                stream: Box::pin(RecordBatchStreamAdapter::new(schema, rows)),
-                are_safe: false,
-            });
-        };
-        let rows: Vec<RecordBatch> = rows.try_collect().await?;
-        let rows = futures::stream::iter(rows.into_iter().map(Ok)).inspect(move |_| {
-            let _ = &share;
-        });
-        let schema = Arc::clone(&self.schema);
-        Ok(Rows {
-            stream: Box::pin(RecordBatchStreamAdapter::new(schema, rows)),
-            are_safe: true,
-        })
-    }
-
-    /// The rows as they come. Ballista's own reader would have all of them in memory before it gave one.
-    fn partition(&self, partition: usize) -> SendableRecordBatchStream {
-        let locations = self.locations.get(partition).cloned().unwrap_or_default();
-        let rows = futures::stream::iter(locations).then(fetch).try_flatten();
-        Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&self.schema),
-            rows,
-        ))
-    }
-}
-
-/// A part of what may be read as a whole, until it is dropped.
-struct Share {
-    of: Arc<AtomicU64>,
-    bytes: u64,
-}
-
-impl Share {
-    fn take(of: &Arc<AtomicU64>, bytes: u64) -> Option<Self> {
-        let fits = |taken: u64| Some(taken + bytes).filter(|sum| *sum <= WHOLE_BYTES_MAX);
-        let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        let of = Arc::clone(of);
-        taken.ok().map(|_| Self { of, bytes })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// Rows from where they are, as fast as they are taken.
-async fn fetch(location: PartitionLocation) -> Result<SendableRecordBatchStream> {
-    let endpoint: EndpointOverrideFn = Arc::new(|endpoint| {
-        let endpoint = endpoint
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT);
-        Ok(endpoint)
-    });
-    let GrpcClientConfig {
-        max_message_size,
-        use_tls,
-        io_retries_times,
-        ..
-    } = GrpcClientConfig::default();
-    let executor = &location.executor_meta;
-    let connecting = BallistaClient::try_new(
-        &executor.host,
-        executor.port,
-        max_message_size,
-        use_tls,
-        Some(Arc::new(BallistaConfigGrpcEndpoint::new(endpoint))),
-        io_retries_times,
-        RETRY_WAIT_MS,
-        WINDOW_BYTES,
-        WINDOW_BYTES,
-    );
-    let mut client = connecting.await.map_err(fetch_err)?;
-    let file = location.file_id;
-    let fetching = client.fetch_partition(
-        &executor.id,
-        &location.partition_id,
-        file,
-        location.layout(),
-        false,
-    );
-    fetching.await.map_err(fetch_err)
-}
-
-fn fetch_err(error: BallistaError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        let (cluster, id) = (Arc::clone(&self.cluster), self.id.clone());
-        if let Some(handle) = self.cluster.handle() {
-            handle.spawn(async move {
-                cluster
-                    .scheduler
-                    .state
-                    .executor_manager
-                    .clean_up_job_data(id);
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
 
     use super::*;
+    use crate::Engine;
 
     fn batch(numbers: &[i64]) -> RecordBatch {
         let texts = numbers
@@ -412,6 +319,34 @@ mod tests {
         assert!(all.is_of_the_same_rows(&digest(&[&[1, 2], &[], &[3, 4, 5]])));
         for other in [[2, 1, 3, 4, 5], [1, 2, 3, 4, 6], [1, 2, 3, 5, 4]] {
             assert!(!all.is_of_the_same_rows(&digest(&[&other])));
+        }
+    }
+
+    #[tokio::test]
+    async fn plans_in_which_chance_chooses_rows_are_told_from_others() {
+        let session = Engine::builder().build().unwrap().session().unwrap();
+        let table =
+            "CREATE TABLE t AS SELECT value AS a, value * 0.5 AS b FROM generate_series(1, 9)";
+        session.sql(table).await.unwrap();
+        for (query, expected) in [
+            ("SELECT a + 1 FROM t WHERE b > 2", true),
+            ("SELECT a, count(*) FROM t GROUP BY a", true),
+            (
+                "SELECT x.a FROM t x JOIN t y ON x.a = y.a ORDER BY x.b",
+                true,
+            ),
+            ("SELECT a FROM t LIMIT 3", false),
+            (
+                "SELECT a FROM (SELECT a FROM t ORDER BY b LIMIT 3) WHERE a > 1",
+                false,
+            ),
+            ("SELECT a, row_number() OVER (ORDER BY b) FROM t", false),
+            ("SELECT a FROM t WHERE b > random()", false),
+            ("SELECT a, uuid() FROM t", false),
+        ] {
+            let plan = session.plan_query(query).await.unwrap();
+            let plan = session.physical_plan(&plan).await.unwrap();
+            assert_eq!(is_stable(&plan).unwrap(), expected, "{query}");
         }
     }
 }

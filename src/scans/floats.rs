@@ -1,87 +1,33 @@
-//! [`FloatStatistics`]: what Parquet says of the least and greatest of floats leaves NaN out, and DataFusion takes it at
+//! [`FLOAT_STATISTICS`]: what Parquet says of the least and greatest of floats leaves NaN out, and DataFusion takes it at
 //! its word: a column of 1 and NaN would be read as all 1, and `max` would not be NaN. Here the bounds become estimates.
 //!
-//! [`FloatPredicates`]: a reader skips rows by the same bounds, NaN among them, which in SQL is above all numbers. Here it
+//! [`FLOAT_PREDICATES`]: a reader skips rows by the same bounds, NaN among them, which in SQL is above all numbers. Here it
 //! gets no condition about floats; the filter above it has them all.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::Statistics;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 
-use crate::error::Result;
+use super::ScanRule;
 
 /// Must come before the rules that answer from statistics.
-#[derive(Debug)]
-pub(crate) struct FloatStatistics;
-
-impl PhysicalOptimizerRule for FloatStatistics {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _options: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        with_scans(plan, loosened)
-    }
-
-    fn name(&self) -> &str {
-        "FloatStatistics"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
-
+pub(crate) const FLOAT_STATISTICS: ScanRule = ScanRule {
+    name: "FloatStatistics",
+    other: loosened,
+};
 /// Must come after the rules that hand conditions to readers.
-#[derive(Debug)]
-pub(crate) struct FloatPredicates;
-
-impl PhysicalOptimizerRule for FloatPredicates {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _options: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        with_scans(plan, without_float_predicates)
-    }
-
-    fn name(&self) -> &str {
-        "FloatPredicates"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
-
-/// The same plan with other scans, where there is another one.
-pub(crate) fn with_scans(
-    plan: Arc<dyn ExecutionPlan>,
-    other: impl Fn(&FileScanConfig) -> Option<FileScanConfig>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let loosen = |plan: Arc<dyn ExecutionPlan>| {
-        let scan = plan.downcast_ref::<DataSourceExec>();
-        let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
-        Ok(match config.and_then(&other) {
-            Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as _),
-            None => Transformed::no(plan),
-        })
-    };
-    Ok(plan.transform_up(loosen)?.data)
-}
+pub(crate) const FLOAT_PREDICATES: ScanRule = ScanRule {
+    name: "FloatPredicates",
+    other: without_float_predicates,
+};
 
 /// The same scan without skipping rows by the bounds of floats, if it did.
 fn without_float_predicates(config: &FileScanConfig) -> Option<FileScanConfig> {
