@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlannerContext, RelationPlanning,
@@ -244,7 +243,7 @@ pub(crate) fn argument_err(
     )
 }
 
-/// The column of the input for each feature of the model, by name; types must agree or be coercible without loss.
+/// The column of the input for each feature of the model, by name. Types must be able to hold the same values.
 pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<Vec<usize>> {
     let label = model.label();
     let mut indices = Vec::with_capacity(model.manifest.signature.features.len());
@@ -272,21 +271,24 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
             format!("model \"{label}\" needs columns that the input has not: {missing}"),
         ));
     }
-    for (feature, &index) in model.manifest.signature.features.iter().zip(&indices) {
-        let field = input.field(index);
-        if !signature::is_lossless(field.data_type(), &feature.data_type) {
-            let (found, expected) = (type_name(field.data_type()), type_name(&feature.data_type));
-            return Err(sql_err(
-                SqlState::TypeMismatch,
+    let columns = model.manifest.signature.features.iter().zip(&indices);
+    let misfits: Vec<String> = columns
+        .filter_map(|(feature, &index)| {
+            let (field, wanted) = (input.field(index), &feature.data_type);
+            let fits = signature::coercion(field.data_type(), wanted).is_some();
+            (!fits).then(|| {
+                let (found, expected) = (type_name(field.data_type()), type_name(wanted));
+                let (name, advice) = (field.name(), cast_advice(field.name(), wanted));
                 format!(
-                    "column \"{name}\" is {found}, model \"{label}\" expects {expected}; use {advice}",
-                    name = field.name(),
-                    advice = cast_advice(field.name(), &feature.data_type),
-                ),
-            ));
-        }
+                    "column \"{name}\" is {found}, model \"{label}\" expects {expected}; use {advice}"
+                )
+            })
+        })
+        .collect();
+    match misfits.is_empty() {
+        true => Ok(indices),
+        false => Err(sql_err(SqlState::TypeMismatch, misfits.join("; "))),
     }
-    Ok(indices)
 }
 
 /// The one column of this name: as written, else whatever its case.
@@ -348,7 +350,7 @@ fn cast_advice(name: &str, data_type: &DataType) -> String {
     format!("CAST({name} AS {sql_type})")
 }
 
-/// The features of a batch in the order and types of the signature; `columns` holds the column of each.
+/// The features of a batch in the order of the signature, in the types that they have; `columns` holds the column of each.
 pub(crate) fn feature_batch(
     model: &ResolvedModel,
     columns: &[usize],
@@ -358,8 +360,11 @@ pub(crate) fn feature_batch(
     let mut fields = Vec::with_capacity(columns.len());
     let mut arrays = Vec::with_capacity(columns.len());
     for (feature, &index) in signature.features.iter().zip(columns) {
-        arrays.push(cast(batch.column(index), &feature.data_type)?);
-        fields.push(Field::new(&feature.name, feature.data_type.clone(), true));
+        let column = batch.column(index);
+        fields.push(Field::new(&feature.name, column.data_type().clone(), true));
+        arrays.push(Arc::clone(column));
     }
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let schema = Arc::new(Schema::new(fields));
+    Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
 }

@@ -1,7 +1,7 @@
 //! How good predictions are, as scikit-learn defines it.
 //!
 //! Each metric is an accumulator: rows are added one at a time, and two accumulators of two parts of the rows merge into
-//! that of all. Training, `evaluate` and the aggregate functions of SQL share them, so they agree.
+//! that of all, which does not depend on the order of rows or parts. Training, `evaluate` and the aggregate functions of SQL share them, so they agree.
 //!
 //! * [`Confusion`] accuracy, precision, recall, f1
 //! * [`LogLoss`] log loss
@@ -11,11 +11,13 @@
 //! A metric of no rows is `None`.
 
 mod confusion;
+mod exact;
 mod log_loss;
 mod ranking;
 mod regression;
 
 pub use confusion::{ClassCounts, Confusion, Scores};
+pub use exact::ExactSum;
 pub use log_loss::LogLoss;
 pub use ranking::Ranking;
 pub use regression::Regression;

@@ -1,10 +1,12 @@
 //! The mean negative logarithm of what was thought of the truth.
 
+use crate::exact::ExactSum;
+
 /// Cross-entropy of labels and probabilities.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogLoss {
     /// The sum over rows.
-    pub sum: f64,
+    pub sum: ExactSum,
     /// The number of rows.
     pub rows: u64,
 }
@@ -13,18 +15,19 @@ impl LogLoss {
     /// Counts a row, of whose true class the model thought this probability. Certainty of a wrong class costs 36 and not
     /// infinity: probabilities are kept off 0 and 1 by the precision of a double, as scikit-learn does.
     pub fn add(&mut self, probability: f64) {
-        self.sum -= probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln();
+        let probability = probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+        self.sum.add(-probability.ln());
         self.rows += 1;
     }
 
     /// Adds the rows of another part.
-    pub fn merge(&mut self, other: Self) {
-        self.sum += other.sum;
+    pub fn merge(&mut self, other: &Self) {
+        self.sum.merge(&other.sum);
         self.rows += other.rows;
     }
 
     /// The mean over rows.
     pub fn value(&self) -> Option<f64> {
-        (self.rows > 0).then(|| self.sum / self.rows as f64)
+        (self.rows > 0).then(|| self.sum.value() / self.rows as f64)
     }
 }

@@ -1,70 +1,75 @@
 //! How far predicted numbers are from the true ones.
 
-/// Sums over rows of label and prediction. Variances are sums of squares around a running mean (Chan, Golub and LeVeque,
-/// 1983), which loses nothing where labels are large beside their spread.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+use crate::exact::ExactSum;
+
+/// Exact sums over rows of label and prediction, so that nothing is lost where labels are large beside their spread, and the
+/// order of rows does not show.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Regression {
     /// The number of rows.
     pub rows: u64,
     /// The sum of |label - predicted|.
-    pub absolute: f64,
+    pub absolute: ExactSum,
+    /// The sum of label - predicted.
+    pub error: ExactSum,
     /// The sum of (label - predicted)².
-    pub squared: f64,
-    /// The mean label.
-    pub label_mean: f64,
-    /// The sum of squares of labels around their mean.
-    pub label_squares: f64,
-    /// The mean of label - predicted.
-    pub error_mean: f64,
-    /// The sum of squares of label - predicted around its mean.
-    pub error_squares: f64,
+    pub squared: ExactSum,
+    /// The sum of labels.
+    pub label: ExactSum,
+    /// The sum of their squares.
+    pub label_squared: ExactSum,
 }
 
 impl Regression {
     /// Counts a row.
     pub fn add(&mut self, label: f64, predicted: f64) {
         let error = label - predicted;
-        self.merge(Self {
-            rows: 1,
-            absolute: error.abs(),
-            squared: error * error,
-            label_mean: label,
-            label_squares: 0.0,
-            error_mean: error,
-            error_squares: 0.0,
-        });
+        self.rows += 1;
+        self.absolute.add(error.abs());
+        self.error.add(error);
+        self.squared.add_square(error);
+        self.label.add(label);
+        self.label_squared.add_square(label);
     }
 
     /// Adds the rows of another part.
-    pub fn merge(&mut self, other: Self) {
-        if other.rows == 0 {
-            return;
-        }
-        if self.rows == 0 {
-            *self = other;
-            return;
-        }
-        let (ours, theirs) = (self.rows as f64, other.rows as f64);
-        let share = theirs / (ours + theirs);
-        let labels = other.label_mean - self.label_mean;
-        let errors = other.error_mean - self.error_mean;
-        self.label_squares += other.label_squares + labels * labels * ours * share;
-        self.error_squares += other.error_squares + errors * errors * ours * share;
-        self.label_mean += labels * share;
-        self.error_mean += errors * share;
-        self.absolute += other.absolute;
-        self.squared += other.squared;
+    pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
+        for (ours, theirs) in self.sums_mut().into_iter().zip(other.sums()) {
+            ours.merge(theirs);
+        }
+    }
+
+    /// The sums, in an order that stays.
+    pub fn sums(&self) -> [&ExactSum; 5] {
+        [
+            &self.absolute,
+            &self.error,
+            &self.squared,
+            &self.label,
+            &self.label_squared,
+        ]
+    }
+
+    /// The same, to be set.
+    pub fn sums_mut(&mut self) -> [&mut ExactSum; 5] {
+        [
+            &mut self.absolute,
+            &mut self.error,
+            &mut self.squared,
+            &mut self.label,
+            &mut self.label_squared,
+        ]
     }
 
     /// The mean absolute error.
     pub fn mae(&self) -> Option<f64> {
-        self.mean(self.absolute)
+        self.mean(self.absolute.value())
     }
 
     /// The mean squared error.
     pub fn mse(&self) -> Option<f64> {
-        self.mean(self.squared)
+        self.mean(self.squared.value())
     }
 
     /// The root of the mean squared error.
@@ -75,12 +80,12 @@ impl Regression {
     /// The share of the labels' variance that the predictions explain: 1 - Σ(label - predicted)² / Σ(label - mean)².
     /// `None` for fewer than two rows, or labels that do not vary.
     pub fn r2(&self) -> Option<f64> {
-        self.explained(self.squared)
+        self.explained(self.squared.value())
     }
 
     /// As R², but a constant error does no harm.
     pub fn explained_variance(&self) -> Option<f64> {
-        self.explained(self.error_squares)
+        self.explained(self.around_mean(&self.error, &self.squared))
     }
 
     fn mean(&self, sum: f64) -> Option<f64> {
@@ -88,6 +93,39 @@ impl Regression {
     }
 
     fn explained(&self, rest: f64) -> Option<f64> {
-        (self.label_squares > 0.0).then(|| 1.0 - rest / self.label_squares)
+        let labels = self.around_mean(&self.label, &self.label_squared);
+        (labels > 0.0).then(|| 1.0 - rest / labels)
+    }
+
+    /// The sum of squares around the mean, (n Σx² - (Σx)²) / n, of which only the result is rounded.
+    fn around_mean(&self, sum: &ExactSum, squares: &ExactSum) -> f64 {
+        let mut rows = ExactSum::default();
+        rows.add(self.rows as f64);
+        let difference = rows.times(squares).minus(&sum.times(sum));
+        difference.value() / self.rows.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_are_large_beside_their_spread_lose_nothing() {
+        let mut sums = Regression::default();
+        for row in 0..1_000 {
+            let label = 1e15 + f64::from(row % 4);
+            sums.add(label, label + 0.5);
+        }
+        assert_eq!(sums.mse(), Some(0.25));
+        assert_eq!(sums.r2(), Some(1.0 - 0.25 / 1.25));
+        assert_eq!(sums.explained_variance(), Some(1.0));
+    }
+
+    #[test]
+    fn labels_that_do_not_vary_explain_nothing() {
+        let mut sums = Regression::default();
+        (0..1_000).for_each(|_| sums.add(0.1, 0.2));
+        assert_eq!((sums.r2(), sums.explained_variance()), (None, None));
     }
 }

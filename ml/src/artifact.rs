@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::features::Encoder;
 use crate::fit::{FORMAT_VERSION, Trained};
 use crate::model::{Model, ModelConfig, ModelType};
+use crate::numbers::Precision;
 use crate::parts::{ARRAY_LENGTH_MAX, parts};
 use crate::{Error, Result};
 
@@ -50,15 +51,23 @@ pub fn write(
     let model = trained.model(model_type)?;
     let config = serde_json::to_vec_pretty(&trained.config)
         .map_err(|error| Error::Internal(error.to_string()))?;
+    let precision = model_type.precision();
+    let dtype = match precision {
+        Precision::Single => Dtype::F32,
+        Precision::Double => Dtype::F64,
+    };
     let mut rest = trained.weights.as_slice();
     let mut tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = Vec::new();
     for parameter in model.network().parameters() {
         let (values, tail) = rest.split_at(parameter.len());
         rest = tail;
-        let bytes = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
+        let values = values.iter();
+        let bytes = match precision {
+            Precision::Single => values
+                .flat_map(|&value| (value as f32).to_le_bytes())
+                .collect(),
+            Precision::Double => values.flat_map(|value| value.to_le_bytes()).collect(),
+        };
         tensors.push((&parameter.name, parameter.shape.clone(), bytes));
     }
     let internal = |error: safetensors::SafeTensorError| Error::Internal(error.to_string());
@@ -67,7 +76,7 @@ pub fn write(
         .map(|(name, shape, bytes)| {
             Ok((
                 *name,
-                TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(internal)?,
+                TensorView::new(dtype, shape.clone(), bytes).map_err(internal)?,
             ))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -217,7 +226,7 @@ fn check_config(config: &ModelConfig) -> Result<()> {
 type ExpectedTensors = Vec<(String, Vec<usize>)>;
 
 fn expected_tensors(config: &ModelConfig, model_type: &dyn ModelType) -> Result<ExpectedTensors> {
-    let encoder = Encoder::new(config.encoders.clone());
+    let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
     let network = model_type.network(encoder.shape(), config.labels.outputs(), &config.options);
     let parameters = network.parameters();
     let total = parameters.iter().try_fold(0usize, |total, parameter| {
@@ -242,7 +251,7 @@ fn expected_tensors(config: &ModelConfig, model_type: &dyn ModelType) -> Result<
 }
 
 /// The weights of all expected tensors, flat.
-fn read_weights(content: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec<f32>> {
+fn read_weights(content: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec<f64>> {
     let header_bytes = content
         .first_chunk::<8>()
         .map(|bytes| u64::from_le_bytes(*bytes));
@@ -269,23 +278,29 @@ fn read_weights(content: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec
         let tensor = found
             .remove(name)
             .ok_or_else(|| corrupt(WEIGHTS_FILE, format!("tensor \"{name}\" is missing")))?;
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-            return Err(corrupt(
-                WEIGHTS_FILE,
-                format!(
-                    "tensor \"{name}\" is {:?} of shape {:?}, expected F32 of shape {shape:?}",
-                    tensor.dtype(),
-                    tensor.shape()
-                ),
-            ));
+        // Models of before have single precision, whatever their type.
+        let is_double = match tensor.dtype() {
+            Dtype::F32 if tensor.shape() == shape => false,
+            Dtype::F64 if tensor.shape() == shape => true,
+            _ => {
+                return Err(corrupt(
+                    WEIGHTS_FILE,
+                    format!(
+                        "tensor \"{name}\" is {:?} of shape {:?}, expected F32 or F64 of shape {shape:?}",
+                        tensor.dtype(),
+                        tensor.shape()
+                    ),
+                ));
+            }
+        };
+        let bytes = tensor.data();
+        match is_double {
+            true => weights.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
+            false => {
+                let values = bytes.as_chunks().0.iter();
+                weights.extend(values.map(|b| f64::from(f32::from_le_bytes(*b))));
+            }
         }
-        let values = tensor
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes));
-        weights.extend(values);
     }
     if let Some(name) = found.keys().min() {
         return Err(corrupt(

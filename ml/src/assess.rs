@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::fit::{CHUNK_ROWS, Training};
-use crate::flat::tensors;
+use crate::flat::tensors_of;
 use crate::labels::Labels;
 use crate::metrics::{Classified, Metric, classifier, regressor};
 use crate::model::{forward, probabilities};
@@ -15,7 +15,7 @@ impl Training<'_> {
     /// The mean loss of one side of the split; `None` if it has no rows.
     pub(crate) fn mean_loss(
         &self,
-        weights: &[f32],
+        weights: &[f64],
         side: impl Fn(&Shard) -> &Rows,
     ) -> Result<Option<f64>> {
         Ok(self.assess(weights, side, false)?.loss)
@@ -24,11 +24,12 @@ impl Training<'_> {
     /// Runs the network over one side of the split.
     pub(crate) fn assess(
         &self,
-        weights: &[f32],
+        weights: &[f64],
         side: impl Fn(&Shard) -> &Rows,
         with_outputs: bool,
     ) -> Result<Assessed> {
-        let parameters: Vec<Tensor> = tensors(self.network.parameters(), weights)?;
+        let parameters: Vec<Tensor> =
+            tensors_of(self.network.parameters(), weights, self.precision)?;
         let mut buffers = Vec::with_capacity(self.prepared.shards.len());
         let mut ours = Vec::new();
         for shard in &self.prepared.shards {
@@ -37,14 +38,13 @@ impl Training<'_> {
             let mut of_shard = Vec::with_capacity(if with_outputs { rows.labels.len() } else { 0 });
             for (range, features) in rows.chunks(CHUNK_ROWS) {
                 self.control.check()?;
-                let outputs = forward(self.network, &parameters, &features)?;
-                let values: Vec<f64> = outputs.iter().copied().map(f64::from).collect();
+                let values = forward(self.network, &parameters, &features, self.precision)?;
                 let (labels, weights) = (&rows.labels[range.clone()], &rows.weights[range]);
                 let sum = self.loss.evaluate(&values, labels, weights)?;
                 loss += sum.loss;
                 weight += sum.weight;
                 if with_outputs {
-                    of_shard.extend(outputs);
+                    of_shard.extend(values);
                 }
             }
             buffers.push((shard.number, vec![loss, weight]));
@@ -64,7 +64,7 @@ impl Training<'_> {
     }
 
     /// Labels and outputs of all ranks in shard order.
-    fn gather_outputs(&self, ours: &[(usize, &[f64], Vec<f32>)], all: &mut Assessed) -> Result<()> {
+    fn gather_outputs(&self, ours: &[(usize, &[f64], Vec<f64>)], all: &mut Assessed) -> Result<()> {
         let mut message = Vec::new();
         for (shard, labels, outputs) in ours {
             for count in [*shard, labels.len(), outputs.len()] {
@@ -88,7 +88,7 @@ impl Training<'_> {
                     take_count(&mut rest)?,
                 ];
                 let labels = take(&mut rest, labels * 8)?;
-                shards.push((shard, labels, take(&mut rest, outputs * 4)?));
+                shards.push((shard, labels, take(&mut rest, outputs * 8)?));
             }
         }
         shards.sort_by_key(|(shard, ..)| *shard);
@@ -98,20 +98,18 @@ impl Training<'_> {
                 .extend(labels.map(|bytes| f64::from_le_bytes(*bytes)));
             let outputs = outputs.as_chunks().0.iter();
             all.outputs
-                .extend(outputs.map(|bytes| f32::from_le_bytes(*bytes)));
+                .extend(outputs.map(|bytes| f64::from_le_bytes(*bytes)));
         }
         Ok(())
     }
 
     /// Metrics of rows whose outputs are known.
-    pub(crate) fn metrics(&self, labels: &[f64], outputs: &[f32]) -> Vec<Metric> {
+    pub(crate) fn metrics(&self, labels: &[f64], outputs: &[f64]) -> Vec<Metric> {
         match &self.prepared.labels {
             Labels::Number { mean, std } => {
                 let labels: Vec<f64> = labels.iter().map(|label| label * std + mean).collect();
-                let predicted: Vec<f64> = outputs
-                    .iter()
-                    .map(|output| f64::from(*output) * std + mean)
-                    .collect();
+                let predicted: Vec<f64> =
+                    outputs.iter().map(|output| output * std + mean).collect();
                 regressor(&labels, &predicted)
             }
             known @ Labels::Classes { values } => {
@@ -135,7 +133,7 @@ pub(crate) struct Assessed {
     /// The labels of all ranks in shard order, if asked for.
     pub(crate) labels: Vec<f64>,
     /// The outputs beside them, row-major.
-    pub(crate) outputs: Vec<f32>,
+    pub(crate) outputs: Vec<f64>,
 }
 
 fn take<'a>(message: &mut &'a [u8], bytes: usize) -> Result<&'a [u8]> {

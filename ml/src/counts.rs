@@ -297,6 +297,47 @@ fn check_classes(counts: &[ShardCounts], signature: &Signature) -> Result<()> {
     Ok(())
 }
 
+/// What the user should know of rows that can be trained on: classes that one side of the split lacks.
+pub(crate) fn notices(counts: &[ShardCounts], signature: &Signature, task: Task) -> Vec<String> {
+    let eval_rows: u64 = counts.iter().map(|shard| shard.eval_rows).sum();
+    if task != Task::Classification || eval_rows == 0 {
+        return vec![];
+    }
+    let classes = class_counts(counts);
+    let name = &signature.target.name;
+    let list = |lacks: &dyn Fn(&(u64, u64)) -> bool| {
+        let lacking = classes.iter().filter(|(_, counts)| lacks(counts));
+        let lacking: Vec<String> = lacking
+            .map(|(value, (train, eval))| format!("{value} ({} rows)", train + eval))
+            .collect();
+        match lacking.len() {
+            0..=NAMED_MAX => lacking.join(", "),
+            count => format!(
+                "{} and {} more",
+                lacking[..NAMED_MAX].join(", "),
+                count - NAMED_MAX
+            ),
+        }
+    };
+    let mut notices = vec![];
+    let unseen = list(&|(_, eval)| *eval == 0);
+    if !unseen.is_empty() {
+        notices.push(format!(
+            "no evaluation row has these values of \"{name}\", so the metrics say nothing of them: {unseen}"
+        ));
+    }
+    let untrained = list(&|(train, _)| *train == 0);
+    if !untrained.is_empty() {
+        notices.push(format!(
+            "no training row has these values of \"{name}\", so they are never predicted: {untrained}"
+        ));
+    }
+    notices
+}
+
+/// Classes that a notice names.
+const NAMED_MAX: usize = 5;
+
 pub(crate) fn merge_columns(
     counts: &[ShardCounts],
     signature: &Signature,

@@ -1,8 +1,8 @@
 //! Rows to tensors: record batches become standardised numbers and category ids.
 //!
 //! ```text
-//! column ──parts──▶ numbers f64 ──(x - mean) / std──▶ f32 [rows, numbers]
-//!                   categories  ──vocabulary───────▶ u32 [rows, categories]
+//! column ──coerce, parts──▶ numbers f64 ──(x - mean) / std──▶ f32 or f64 [rows, numbers]
+//!                           categories  ──vocabulary───────▶ u32 [rows, categories]
 //! ```
 //!
 //! A category id counts through all vocabularies of a model, so that one table holds the weights of all categories.
@@ -16,6 +16,8 @@ use arrow::buffer::NullBuffer;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::coerce::coerced;
+use crate::numbers::{Numbers, Precision, Real};
 use crate::parts::{CategoryPart, Parts, parts};
 use crate::plain::{PlainColumn, PlainValues, encode_plain};
 use crate::signature::Column;
@@ -55,7 +57,7 @@ pub struct Features {
     /// Number of rows.
     pub rows: usize,
     /// Standardised numbers, row-major `[rows, numbers]`.
-    pub numbers: Vec<f32>,
+    pub numbers: Numbers,
     /// Category ids, row-major `[rows, categories]`.
     pub categories: Vec<u32>,
     /// Which rows have neither a NULL nor a failure; `None` if all.
@@ -87,6 +89,7 @@ pub struct Encoder {
     columns: Vec<ColumnEncoder>,
     lookups: Vec<Vec<Lookup>>,
     shape: InputShape,
+    precision: Precision,
 }
 
 /// Ids of one vocabulary: `first` for the unseen, `first + 1 + position` for a value.
@@ -97,8 +100,8 @@ struct Lookup {
 }
 
 impl Encoder {
-    /// An encoder from what was learnt.
-    pub fn new(columns: Vec<ColumnEncoder>) -> Self {
+    /// An encoder from what was learnt, for a model of this precision.
+    pub fn new(columns: Vec<ColumnEncoder>, precision: Precision) -> Self {
         let mut shape = InputShape::default();
         let mut lookups = Vec::with_capacity(columns.len());
         for column in &columns {
@@ -120,6 +123,7 @@ impl Encoder {
             columns,
             lookups,
             shape,
+            precision,
         }
     }
 
@@ -133,24 +137,32 @@ impl Encoder {
         &self.columns
     }
 
-    /// Encodes the columns of `batch`, which are the features in the order of the signature.
+    /// Encodes the columns of `batch`, which are the features in the order of the signature, in its types or in others
+    /// that hold the same values.
     ///
     /// A NULL becomes the mean or, of categories, the value at `frequent[column][category]`, the unseen one without.
     ///
-    /// An array of another length than in training is a failure of its row.
+    /// A value that is none of the type of training, and an array of another length, are failures of their rows.
     pub fn encode(&self, batch: &RecordBatch, frequent: Option<&[Vec<u32>]>) -> Result<Features> {
         let rows = batch.num_rows();
         let mut features = Features {
             rows,
-            numbers: vec![0.0; rows * self.shape.numbers],
+            numbers: Numbers::zeros(self.precision, rows * self.shape.numbers),
             categories: vec![0; rows * self.shape.categories],
             ..Features::default()
         };
+        let columns = self
+            .columns
+            .iter()
+            .zip(batch.columns())
+            .map(|(encoder, array)| coerced(&encoder.column.name, array, &encoder.column.data_type))
+            .collect::<Result<Vec<_>>>()?;
         let (mut number, mut category) = (0, 0);
         let mut plain = Vec::with_capacity(self.columns.len());
-        for (index, encoder) in self.columns.iter().enumerate() {
+        for (index, (encoder, (array, failures))) in self.columns.iter().zip(&columns).enumerate() {
             let width = encoder.numbers.len();
-            if let Some(values) = PlainValues::of(batch.column(index), width) {
+            let values = PlainValues::of(array, width).filter(|_| failures.is_empty());
+            if let Some(values) = values {
                 plain.push(PlainColumn {
                     values,
                     standardisers: &encoder.numbers,
@@ -159,8 +171,12 @@ impl Encoder {
                 number += width;
                 continue;
             }
-            let parts = parts(&encoder.column.name, batch.column(index), Some(width))?;
-            self.encode_numbers(encoder, &parts, number, &mut features);
+            let parts = parts(&encoder.column.name, array, Some(width))?;
+            let parts = parts.failing(failures, rows);
+            match &mut features.numbers {
+                Numbers::F32(numbers) => self.encode_numbers(encoder, &parts, number, numbers),
+                Numbers::F64(numbers) => self.encode_numbers(encoder, &parts, number, numbers),
+            }
             let frequent = frequent.map(|frequent| frequent[index].as_slice());
             self.encode_categories(index, &parts, frequent, category, &mut features);
             features.valid = NullBuffer::union(features.valid.as_ref(), parts.valid.as_ref());
@@ -172,26 +188,36 @@ impl Encoder {
             number += width;
             category += encoder.vocabularies.len();
         }
-        encode_plain(&plain, self.shape.numbers, &mut features.numbers);
+        match &mut features.numbers {
+            Numbers::F32(numbers) => encode_plain(&plain, self.shape.numbers, numbers),
+            Numbers::F64(numbers) => encode_plain(&plain, self.shape.numbers, numbers),
+        }
         features.failures.sort();
         features.failures.dedup_by_key(|(row, _)| *row);
         Ok(features)
     }
 
-    fn encode_numbers(
+    fn encode_numbers<T: Real>(
         &self,
         encoder: &ColumnEncoder,
         parts: &Parts,
         offset: usize,
-        features: &mut Features,
+        numbers: &mut [T],
     ) {
         let (width, stride) = (encoder.numbers.len(), self.shape.numbers);
-        for (position, standardiser) in encoder.numbers.iter().enumerate() {
-            let (mean, scale) = (standardiser.mean, 1.0 / standardiser.std);
-            for row in (0..features.rows).filter(|&row| parts.is_valid(row)) {
-                let value = parts.numbers[row * width + position];
-                features.numbers[row * stride + offset + position] =
-                    ((value - mean) * scale) as f32;
+        if width == 0 {
+            return;
+        }
+        for (row, numbers) in numbers.chunks_exact_mut(stride).enumerate() {
+            if !parts.is_valid(row) {
+                continue;
+            }
+            let values = &parts.numbers[row * width..][..width];
+            let places = numbers[offset..].iter_mut();
+            for ((number, &value), Standardiser { mean, std }) in
+                places.zip(values).zip(&encoder.numbers)
+            {
+                *number = T::of((value - mean) * (1.0 / std));
             }
         }
     }
@@ -244,7 +270,7 @@ impl Features {
         let of = |width: usize| range.start * width..range.end * width;
         Self {
             rows: range.len(),
-            numbers: self.numbers[of(width(self.numbers.len()))].to_vec(),
+            numbers: self.numbers.slice(of(width(self.numbers.len()))),
             categories: self.categories[of(width(self.categories.len()))].to_vec(),
             ..Self::default()
         }
@@ -252,17 +278,18 @@ impl Features {
 
     /// The rows at these positions, in this order.
     pub fn gather(&self, order: &[u32]) -> Self {
-        let picked = |values: usize| values / self.rows.max(1);
+        let width = |values: usize| values / self.rows.max(1);
         Self {
             rows: order.len(),
-            numbers: gather_rows(&self.numbers, picked(self.numbers.len()), order),
-            categories: gather_rows(&self.categories, picked(self.categories.len()), order),
+            numbers: self.numbers.gather(width(self.numbers.len()), order),
+            categories: gather_rows(&self.categories, width(self.categories.len()), order),
             ..Self::default()
         }
     }
 }
 
-fn gather_rows<T: Copy>(values: &[T], width: usize, order: &[u32]) -> Vec<T> {
+/// The rows at these positions of a row-major matrix.
+pub(crate) fn gather_rows<T: Copy>(values: &[T], width: usize, order: &[u32]) -> Vec<T> {
     let mut picked = Vec::with_capacity(order.len() * width);
     for &row in order {
         picked.extend_from_slice(&values[row as usize * width..][..width]);
@@ -289,11 +316,14 @@ mod tests {
             part: String::new(),
             values: vec!["blue".into(), "red".into()],
         };
-        let encoder = Encoder::new(vec![ColumnEncoder {
-            column,
-            numbers: vec![],
-            vocabularies: vec![vocabulary],
-        }]);
+        let encoder = Encoder::new(
+            vec![ColumnEncoder {
+                column,
+                numbers: vec![],
+                vocabularies: vec![vocabulary],
+            }],
+            Precision::Single,
+        );
         let colours: ArrayRef = Arc::new(StringArray::from(vec![
             Some("red"),
             Some("green"),
@@ -321,11 +351,14 @@ mod tests {
             mean: 1e15 + 0.5,
             std: 0.5,
         }];
-        let encoder = Encoder::new(vec![ColumnEncoder {
-            column,
-            numbers,
-            vocabularies: vec![],
-        }]);
+        let encoder = Encoder::new(
+            vec![ColumnEncoder {
+                column,
+                numbers,
+                vocabularies: vec![],
+            }],
+            Precision::Single,
+        );
         let ids: ArrayRef = Arc::new(Int64Array::from(vec![
             1_000_000_000_000_000,
             1_000_000_000_000_001,
@@ -333,7 +366,7 @@ mod tests {
         let features = encoder
             .encode(&RecordBatch::try_from_iter([("id", ids)]).unwrap(), None)
             .unwrap();
-        assert_eq!(features.numbers, [-1.0, 1.0]);
+        assert_eq!(features.numbers, Numbers::F32(vec![-1.0, 1.0]));
     }
 
     #[test]
@@ -357,11 +390,14 @@ mod tests {
             let null = arrow::array::new_null_array(array.data_type(), 1);
             arrow::compute::concat(&[array, null.as_ref()]).unwrap()
         };
-        let encoder = Encoder::new(vec![
-            column("lists", lists.data_type(), 3),
-            column("numbers", &DataType::Float32, 1),
-            column("integers", &DataType::Int64, 1),
-        ]);
+        let encoder = Encoder::new(
+            vec![
+                column("lists", lists.data_type(), 3),
+                column("numbers", &DataType::Float32, 1),
+                column("integers", &DataType::Int64, 1),
+            ],
+            Precision::Single,
+        );
         let integers = Int64Array::from_iter_values(0..count as i64);
         let plain: [ArrayRef; 3] = [Arc::new(lists), Arc::new(numbers), Arc::new(integers)];
         let apart: [ArrayRef; 3] = plain.each_ref().map(|array| with_null(array.as_ref()));
@@ -401,11 +437,14 @@ mod tests {
         };
         let numbers = vec![standardiser, standardiser];
         let vocabularies = vec![month, weekday];
-        let encoder = Encoder::new(vec![ColumnEncoder {
-            column,
-            numbers,
-            vocabularies,
-        }]);
+        let encoder = Encoder::new(
+            vec![ColumnEncoder {
+                column,
+                numbers,
+                vocabularies,
+            }],
+            Precision::Single,
+        );
         // Thursdays: 1970-01-01, 1970-10-01, 1970-02-05; then Friday 1970-01-02.
         let days: ArrayRef = Arc::new(Date32Array::from(vec![0, 273, 35, 1]));
         let features = encoder

@@ -6,6 +6,7 @@
 //!                           └─ linear_reg: normal equations                         ┘
 //! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::labels::Labels;
 use crate::loss::{Loss, LossSum};
 use crate::metrics::Metric;
 use crate::model::{Input, Model, ModelConfig, ModelType, Network};
+use crate::numbers::Precision;
 use crate::optim::{OptimizerState, Penalty, clip_norm};
 use crate::options::{Optimizer, TrainOptions};
 use crate::prepare::{Prepared, RankRows, Shard, prepare};
@@ -29,6 +31,7 @@ use crate::random;
 use crate::rows::Rows;
 use crate::schedule::factor;
 use crate::signature::Signature;
+use crate::steps::Steps;
 use crate::{Error, Result};
 
 /// The version of the model files that this build writes.
@@ -104,6 +107,8 @@ pub enum Progress {
     },
     /// At the end of an epoch.
     Epoch(EpochRecord),
+    /// Something that the user should know of the rows.
+    Notice(String),
 }
 
 /// What is kept of an epoch, or of an iteration of a full-batch solver.
@@ -126,8 +131,8 @@ pub struct EpochRecord {
 pub struct Trained {
     /// Everything but the weights.
     pub config: ModelConfig,
-    /// The weights, flat in the order of the network's parameters.
-    pub weights: Vec<f32>,
+    /// The weights, flat in the order of the network's parameters; of a model in single precision each is an f32.
+    pub weights: Vec<f64>,
     /// One record an epoch.
     pub history: Vec<EpochRecord>,
     /// Metrics of the evaluation rows, or of the training rows if there are none.
@@ -142,6 +147,8 @@ pub struct Trained {
     pub eval_rows: u64,
     /// Rows left out because of a NULL.
     pub skipped_rows: u64,
+    /// What the user should know of the rows.
+    pub notices: Vec<String>,
     /// A hash of all rows as a multiset.
     pub rows_hash: u128,
     /// Rows of one step.
@@ -166,7 +173,7 @@ pub fn fit(
     let began = Instant::now();
     let prepared = prepare(
         &spec.signature,
-        model_type.task(),
+        model_type,
         options,
         spec.shards,
         rows,
@@ -179,6 +186,11 @@ pub fn fit(
         duration_ms = ms(began),
         "prepared the rows of a training"
     );
+    if rank == 0 {
+        for notice in &prepared.notices {
+            control.report(|| Progress::Notice(notice.clone()));
+        }
+    }
     let shape = prepared.encoder.shape();
     let network = model_type.network(shape, prepared.labels.outputs(), options);
     let optimizer = options
@@ -187,6 +199,7 @@ pub fn fit(
     let training = Training {
         network: network.as_ref(),
         loss: prepared.labels.loss(),
+        precision: model_type.precision(),
         batch_size: options
             .batch_size
             .unwrap_or_else(|| default_batch_size(prepared.train_rows())),
@@ -243,6 +256,7 @@ pub fn fit(
         train_rows: prepared.train_rows(),
         eval_rows: prepared.eval_rows,
         skipped_rows: prepared.skipped_rows,
+        notices: prepared.notices.clone(),
         rows_hash: prepared.rows_hash,
         batch_size: training.batch_size,
         optimizer,
@@ -254,6 +268,10 @@ impl Trained {
     pub fn model(&self, model_type: &dyn ModelType) -> Result<Model> {
         Model::new(self.config.clone(), model_type, &self.weights)
     }
+}
+
+fn widened(weights: &[f32]) -> Vec<f64> {
+    weights.iter().copied().map(f64::from).collect()
 }
 
 fn ms(began: Instant) -> u64 {
@@ -269,6 +287,7 @@ fn default_batch_size(train_rows: u64) -> usize {
 pub(crate) struct Training<'a> {
     pub(crate) network: &'a dyn Network,
     pub(crate) loss: Loss,
+    pub(crate) precision: Precision,
     pub(crate) batch_size: usize,
     pub(crate) l2: f64,
     pub(crate) prepared: &'a Prepared,
@@ -278,7 +297,7 @@ pub(crate) struct Training<'a> {
     pub(crate) started: Instant,
 }
 
-pub(crate) type Found = (Vec<f32>, Vec<EpochRecord>);
+pub(crate) type Found = (Vec<f64>, Vec<EpochRecord>);
 
 impl Training<'_> {
     /// Minibatch descent: each step takes its share of every shard and sums gradients over shards in a fixed tree.
@@ -296,9 +315,10 @@ impl Training<'_> {
         let penalty = Penalty {
             l1: self.options.l1_reg as f32,
             l2: self.l2 as f32,
+            decay: self.options.weight_decay as f32,
         };
         let epochs = self.options.epochs.unwrap_or(EPOCHS_DEFAULT);
-        let steps = (self.prepared.train_rows() as usize).div_ceil(self.batch_size);
+        let steps = Steps::count(self.prepared.train_rows(), self.batch_size);
         let mut history = Vec::with_capacity(epochs);
         let mut best = Best::new(weights.clone());
         let mut is_over = false;
@@ -325,11 +345,12 @@ impl Training<'_> {
             let orders = self.orders(epoch);
             let (mut loss, mut weight, mut learn_rate) = (0.0, 0.0, 0.0);
             let mut last_report = Instant::now();
-            for step in 0..steps {
+            let shards = &self.prepared.train_rows_by_shard;
+            for (step, ranges) in Steps::new(shards, self.batch_size).enumerate() {
                 self.control.check()?;
                 let progress = (epoch * steps + step) as f64 / (epochs * steps) as f64;
                 learn_rate = self.options.learn_rate * factor(self.options.lr_schedule, progress);
-                let mut sum = self.step_gradient(&weights, &orders, (epoch, step, steps))?;
+                let mut sum = self.step_gradient(&weights, &orders, &ranges, (epoch, step))?;
                 let (step_weight, step_loss) = (sum.pop().unwrap_or(0.0), sum.pop().unwrap_or(0.0));
                 if !step_loss.is_finite() || sum.iter().any(|slope| !slope.is_finite()) {
                     return Err(self.diverged(epoch + 1));
@@ -351,7 +372,7 @@ impl Training<'_> {
             let record = EpochRecord {
                 epoch: epoch + 1,
                 train_loss: loss / weight.max(f64::MIN_POSITIVE),
-                eval_loss: self.mean_loss(&weights, |shard| &shard.eval)?,
+                eval_loss: self.mean_loss(&widened(&weights), |shard| &shard.eval)?,
                 learn_rate: Some(learn_rate),
                 duration_ms: began.elapsed().as_millis() as u64,
             };
@@ -371,7 +392,7 @@ impl Training<'_> {
         } else {
             weights
         };
-        Ok((weights, history))
+        Ok((widened(&weights), history))
     }
 
     /// The order of the training rows of each shard in an epoch.
@@ -392,14 +413,13 @@ impl Training<'_> {
         &self,
         weights: &[f32],
         orders: &[Vec<u32>],
-        at: (usize, usize, usize),
+        ranges: &[Range<usize>],
+        (epoch, step): (usize, usize),
     ) -> Result<Vec<f32>> {
-        let (epoch, step, steps) = at;
         let variables = variables(self.network.parameters(), weights)?;
         let mut buffers = Vec::with_capacity(orders.len());
         for (shard, order) in self.prepared.shards.iter().zip(orders) {
-            let rows = order.len();
-            let slice = &order[rows * step / steps..rows * (step + 1) / steps];
+            let slice = &order[ranges[shard.number].clone()];
             let mut sum = vec![0.0f32; weights.len()];
             let (mut weight, mut loss) = (0.0, 0.0);
             if !slice.is_empty() {

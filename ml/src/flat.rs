@@ -3,6 +3,7 @@
 use candle_core::{Device, Storage, Tensor, Var, WithDType};
 
 use crate::model::Parameter;
+use crate::numbers::Precision;
 use crate::{Error, Result};
 
 /// Which weights are penalised.
@@ -27,6 +28,21 @@ pub(crate) fn add_tensor<T: WithDType + std::ops::AddAssign>(
     let pairs = sum.iter_mut().zip(values);
     pairs.for_each(|(sum, &value)| *sum += value);
     Ok(())
+}
+
+/// The weights as tensors in this precision.
+pub(crate) fn tensors_of(
+    specs: &[Parameter],
+    weights: &[f64],
+    precision: Precision,
+) -> Result<Vec<Tensor>> {
+    match precision {
+        Precision::Single => {
+            let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
+            tensors(specs, &weights)
+        }
+        Precision::Double => tensors(specs, weights),
+    }
 }
 
 pub(crate) fn tensors<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Tensor>> {

@@ -8,6 +8,7 @@
 
 pub mod artifact;
 pub mod checkpoint;
+pub mod coerce;
 pub mod collective;
 pub mod features;
 pub mod fit;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod model;
 pub mod models;
 pub mod nn;
+pub mod numbers;
 pub mod optim;
 pub mod options;
 pub mod parts;
@@ -29,14 +31,18 @@ pub mod signature;
 pub mod worker;
 
 mod assess;
+mod copies;
 mod counts;
 mod error;
 mod flat;
 mod lbfgs;
+mod lists;
 mod normal_equation;
 mod plain;
 mod simd;
 mod solvers;
+mod split;
+mod steps;
 
 pub use error::{Error, Result};
 

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::{ColumnEncoder, Encoder, Features, InputShape};
 use crate::fit::CHUNK_ROWS;
+use crate::flat::tensors_of;
 use crate::labels::{Labels, class_values, numbers};
 use crate::loss::softmax;
+use crate::numbers::Precision;
 use crate::options::{Optimizer, TrainOptions};
 use crate::signature::Signature;
 use crate::{Error, Result, random};
@@ -37,6 +39,10 @@ pub trait ModelType: Debug + Send + Sync {
     /// Whether outputs are linear in the features, which admits exact solvers.
     fn is_linear(&self) -> bool {
         false
+    }
+    /// How precisely its models are stored and compute.
+    fn precision(&self) -> Precision {
+        Precision::Single
     }
     /// The weight of half the sum of squared weights if the user gives none.
     fn default_l2(&self, _train_rows: u64) -> f64 {
@@ -143,7 +149,10 @@ impl Input {
         let numbers = match per_row(features.numbers.len()) {
             0 => None,
             width => Some(
-                Tensor::from_slice(&features.numbers, (rows, width), device)?.to_dtype(dtype)?,
+                features
+                    .numbers
+                    .tensor((rows, width), device)?
+                    .to_dtype(dtype)?,
             ),
         };
         let categories = match features.categories.len() {
@@ -179,6 +188,7 @@ pub struct Model {
     encoder: Encoder,
     network: Box<dyn Network>,
     parameters: Vec<Tensor>,
+    precision: Precision,
 }
 
 impl Debug for Model {
@@ -239,8 +249,9 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the number of weights is not the network's.
-    pub fn new(config: ModelConfig, model_type: &dyn ModelType, weights: &[f32]) -> Result<Self> {
-        let encoder = Encoder::new(config.encoders.clone());
+    pub fn new(config: ModelConfig, model_type: &dyn ModelType, weights: &[f64]) -> Result<Self> {
+        let precision = model_type.precision();
+        let encoder = Encoder::new(config.encoders.clone(), precision);
         let network = model_type.network(encoder.shape(), config.labels.outputs(), &config.options);
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();
         if expected != weights.len() {
@@ -249,22 +260,12 @@ impl Model {
                 weights.len()
             )));
         }
-        let mut rest = weights;
-        let mut parameters = Vec::with_capacity(network.parameters().len());
-        for parameter in network.parameters() {
-            let (values, tail) = rest.split_at(parameter.len());
-            rest = tail;
-            parameters.push(Tensor::from_slice(
-                values,
-                parameter.shape.as_slice(),
-                &Device::Cpu,
-            )?);
-        }
         Ok(Self {
+            parameters: tensors_of(network.parameters(), weights, precision)?,
             config,
             encoder,
             network,
-            parameters,
+            precision,
         })
     }
 
@@ -291,7 +292,8 @@ impl Model {
             .sum()
     }
 
-    /// Predicts the rows of `batch`, whose columns are the features in the order and types of the signature.
+    /// Predicts the rows of `batch`, whose columns are the features in the order of the signature, in its types or in
+    /// others that hold the same values.
     pub fn predict(&self, batch: &RecordBatch, wanted: Wanted) -> Result<Prediction> {
         let features = self.encoder.encode(batch, None)?;
         let outputs = self.outputs(&features)?;
@@ -301,7 +303,7 @@ impl Model {
             Labels::Number { mean, std } => {
                 let values = outputs
                     .iter()
-                    .map(|&output| f64::from(output) * std + mean)
+                    .map(|&output| output * std + mean)
                     .collect::<Vec<f64>>();
                 let values: ArrayRef = Arc::new(Float64Array::new(values.into(), valid.cloned()));
                 (values, None)
@@ -371,10 +373,8 @@ impl Model {
             Labels::Number { mean, std } => {
                 let labels = numbers(label)?;
                 scored.numbers = rows().map(|row| labels.value(row)).collect();
-                scored.predicted_numbers = outputs
-                    .iter()
-                    .map(|&output| f64::from(output) * std + mean)
-                    .collect();
+                scored.predicted_numbers =
+                    outputs.iter().map(|&output| output * std + mean).collect();
             }
             known @ Labels::Classes { values } => {
                 let labels = class_values(label)?;
@@ -390,11 +390,12 @@ impl Model {
 
     /// The network's outputs, row-major; computed some rows at a time, so that what lies between the layers stays in the
     /// cache of a core.
-    fn outputs(&self, features: &Features) -> Result<Vec<f32>> {
+    fn outputs(&self, features: &Features) -> Result<Vec<f64>> {
         let mut outputs = Vec::with_capacity(features.rows * self.config.labels.outputs());
         for start in (0..features.rows).step_by(CHUNK_ROWS) {
             let chunk = features.slice(start..features.rows.min(start + CHUNK_ROWS));
-            outputs.extend(forward(self.network.as_ref(), &self.parameters, &chunk)?);
+            let network = self.network.as_ref();
+            outputs.extend(forward(network, &self.parameters, &chunk, self.precision)?);
         }
         Ok(outputs)
     }
@@ -405,19 +406,20 @@ pub(crate) fn forward(
     network: &dyn Network,
     parameters: &[Tensor],
     features: &Features,
-) -> Result<Vec<f32>> {
-    let input = Input::new(features, DType::F32, &Device::Cpu)?;
+    precision: Precision,
+) -> Result<Vec<f64>> {
+    let input = Input::new(features, precision.dtype(), &Device::Cpu)?;
     let outputs = network.forward(parameters, &input, None)?;
-    Ok(outputs.flatten_all()?.to_vec1()?)
+    Ok(outputs.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 /// Logits to probabilities, row-major `[rows, classes]`; one logit a row if there are two classes.
-pub fn probabilities(logits: &[f32], classes: usize) -> Vec<f64> {
+pub fn probabilities(logits: &[f64], classes: usize) -> Vec<f64> {
     let mut values = Vec::with_capacity(logits.len() * 2);
     if classes == 2 {
         for &logit in logits {
             // Both from one exponential, which cannot overflow.
-            let smaller = (-f64::from(logit).abs()).exp();
+            let smaller = (-logit.abs()).exp();
             let (likely, unlikely) = (1.0 / (1.0 + smaller), smaller / (1.0 + smaller));
             values.extend(match logit < 0.0 {
                 true => [likely, unlikely],
@@ -426,7 +428,7 @@ pub fn probabilities(logits: &[f32], classes: usize) -> Vec<f64> {
         }
         return values;
     }
-    values.extend(logits.iter().map(|&logit| f64::from(logit)));
+    values.extend(logits);
     values.chunks_exact_mut(classes.max(1)).for_each(|row| {
         softmax(row);
     });

@@ -1,9 +1,11 @@
 //! Least squares in closed form: (XᵀX/n + λI) w = Xᵀy/n, in f64.
 //!
 //! Columns of X are numbers, one for each category id, and the intercept, which bears no penalty. A column that
-//! depends on those before it (the last category, a repeated feature) gets weight zero.
+//! depends on those before it (the last category, a repeated feature) gets weight zero. The product XᵀX squares the
+//! condition of X; what that costs in digits, steps of iterative refinement with the residuals of the rows give back
+//! (Björck, "Iterative refinement of linear least squares solutions", 1967).
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use crate::collective::{Collective, ShardBuffers};
 use crate::features::InputShape;
@@ -13,8 +15,10 @@ use crate::{Error, Result};
 
 /// Rows multiplied at once.
 const CHUNK_ROWS: usize = 2_048;
-/// A pivot smaller than this share of its diagonal means a dependent column.
-const DEPENDENT: f64 = 1e-10;
+/// A pivot smaller than this share of its diagonal means a dependent column: rounding leaves some 1e-15 of it.
+const DEPENDENT: f64 = 1e-12;
+/// Each step of refinement gains the digits that the first solution has.
+const REFINEMENTS: usize = 3;
 
 /// The weights of the numbers, of the category ids, and the intercept, in this order.
 pub(crate) fn solve(
@@ -26,121 +30,187 @@ pub(crate) fn solve(
     check: &dyn Fn() -> Result<()>,
 ) -> Result<Vec<f64>> {
     let width = shape.numbers + shape.category_ids + 1;
-    let mut buffers: ShardBuffers<f64> = Vec::with_capacity(shards.len());
-    for shard in shards {
-        buffers.push((shard.number, gram(&shard.train, shape, check)?));
-    }
-    let mut sums = collective.all_reduce_f64(buffers)?;
-    sums.iter_mut().for_each(|sum| *sum /= rows as f64);
-    // The intercept comes first, so that of dependent columns it is the one kept.
-    let order: Vec<usize> = std::iter::once(width - 1).chain(0..width - 1).collect();
-    let at = |row: usize, column: usize| sums[order[row] * (width + 1) + order[column]];
-    let mut matrix: Vec<Vec<f64>> = (0..width)
-        .map(|row| (0..=row).map(|column| at(row, column)).collect())
+    let sum = |of: &dyn Fn(&Design, &mut [f64]) -> Result<()>, length: usize| {
+        let mut buffers: ShardBuffers<f64> = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let mut sum = vec![0.0; length];
+            for start in (0..shard.train.labels.len()).step_by(CHUNK_ROWS) {
+                check()?;
+                of(&Design::new(&shard.train, start, shape)?, &mut sum)?;
+            }
+            buffers.push((shard.number, sum));
+        }
+        let mut sums = collective.all_reduce_f64(buffers)?;
+        sums.iter_mut().for_each(|sum| *sum /= rows as f64);
+        Ok::<_, Error>(sums)
+    };
+    let sums = sum(&Design::add_products, width * width + width)?;
+    let (products, right) = sums.split_at(width * width);
+    let mut matrix: Vec<Vec<f64>> = products
+        .chunks_exact(width)
+        .enumerate()
+        .map(|(row, products)| products[..=row].to_vec())
         .collect();
+    // The intercept comes first, and bears no penalty.
     (1..width).for_each(|row| matrix[row][row] += l2);
-    let right = (0..width)
-        .map(|row| sums[order[row] * (width + 1) + width])
-        .collect();
-    let mut solution = solve_cholesky(matrix, right)?;
-    let intercept = solution.remove(0);
-    solution.push(intercept);
+    let factor = Cholesky::of(matrix)?;
+    let mut solution = factor.solve(right.to_vec());
+    for _ in 0..REFINEMENTS {
+        let add_residuals = |design: &Design, sum: &mut [f64]| design.add_residuals(&solution, sum);
+        let mut rest = sum(&add_residuals, width)?;
+        for (rest, weight) in rest.iter_mut().zip(&solution).skip(1) {
+            *rest -= l2 * weight;
+        }
+        let correction = factor.solve(rest);
+        solution
+            .iter_mut()
+            .zip(correction)
+            .for_each(|(weight, correction)| *weight += correction);
+    }
+    // Of dependent columns the first is kept, so the intercept was the first; as a parameter it is the last.
+    solution.rotate_left(1);
     Ok(solution)
 }
 
-/// AᵀA of A = [numbers, one-hot categories, 1, label], row-major.
-fn gram(rows: &Rows, shape: &InputShape, check: &dyn Fn() -> Result<()>) -> Result<Vec<f64>> {
-    let width = shape.numbers + shape.category_ids + 2;
-    let mut sum: Option<Tensor> = None;
-    for start in (0..rows.labels.len()).step_by(CHUNK_ROWS) {
-        check()?;
+/// Some rows as `[rows, width]`: 1, numbers, one-hot categories; and their labels.
+struct Design {
+    columns: Tensor,
+    labels: Vec<f64>,
+}
+
+impl Design {
+    fn new(rows: &Rows, start: usize, shape: &InputShape) -> Result<Self> {
+        let width = 1 + shape.numbers + shape.category_ids;
         let end = (start + CHUNK_ROWS).min(rows.labels.len());
-        let mut design = vec![0.0f64; (end - start) * width];
-        for (row, design) in (start..end).zip(design.chunks_exact_mut(width)) {
-            let numbers = &rows.features.numbers[row * shape.numbers..][..shape.numbers];
-            design
-                .iter_mut()
-                .zip(numbers)
-                .for_each(|(cell, &number)| *cell = number.into());
-            for &id in &rows.features.categories[row * shape.categories..][..shape.categories] {
-                design[shape.numbers + id as usize] = 1.0;
+        let features = rows.features.slice(start..end);
+        let numbers = features.numbers.to_f64();
+        let mut columns = vec![0.0f64; (end - start) * width];
+        for (row, design) in columns.chunks_exact_mut(width).enumerate() {
+            design[0] = 1.0;
+            let numbers = &numbers[row * shape.numbers..][..shape.numbers];
+            design[1..][..shape.numbers].copy_from_slice(numbers);
+            for &id in &features.categories[row * shape.categories..][..shape.categories] {
+                design[1 + shape.numbers + id as usize] = 1.0;
             }
-            design[width - 2] = 1.0;
-            design[width - 1] = rows.labels[row];
         }
-        let design = Tensor::from_vec(design, (end - start, width), &Device::Cpu)?;
-        let product = design.t()?.contiguous()?.matmul(&design)?;
-        sum = Some(match sum {
-            Some(sum) => (sum + product)?,
-            None => product,
-        });
+        Ok(Self {
+            columns: Tensor::from_vec(columns, (end - start, width), &Device::Cpu)?,
+            labels: rows.labels[start..end].to_vec(),
+        })
     }
-    match sum {
-        Some(sum) => Ok(sum.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?),
-        None => Ok(vec![0.0; width * width]),
+
+    /// Adds XᵀX, row-major, and then Xᵀy.
+    fn add_products(&self, sum: &mut [f64]) -> Result<()> {
+        let transposed = self.columns.t()?.contiguous()?;
+        let products = transposed.matmul(&self.columns)?;
+        let products: Vec<f64> = products.flatten_all()?.to_vec1()?;
+        let right = self.times(&transposed, &self.labels)?;
+        let all = products.into_iter().chain(right);
+        sum.iter_mut()
+            .zip(all)
+            .for_each(|(sum, value)| *sum += value);
+        Ok(())
+    }
+
+    /// Adds Xᵀ(y - X w).
+    fn add_residuals(&self, weights: &[f64], sum: &mut [f64]) -> Result<()> {
+        let predicted = self.times(&self.columns, weights)?;
+        let labels = self.labels.iter().zip(predicted);
+        let residuals: Vec<f64> = labels.map(|(label, predicted)| label - predicted).collect();
+        let products = self.times(&self.columns.t()?.contiguous()?, &residuals)?;
+        sum.iter_mut()
+            .zip(products)
+            .for_each(|(sum, value)| *sum += value);
+        Ok(())
+    }
+
+    fn times(&self, matrix: &Tensor, vector: &[f64]) -> Result<Vec<f64>> {
+        let vector = Tensor::from_slice(vector, (vector.len(), 1), &Device::Cpu)?;
+        Ok(matrix.matmul(&vector)?.flatten_all()?.to_vec1()?)
     }
 }
 
-/// Solves a symmetric positive semi-definite system given by its lower triangle.
-fn solve_cholesky(mut lower: Vec<Vec<f64>>, mut right: Vec<f64>) -> Result<Vec<f64>> {
-    let width = right.len();
-    let mut is_dependent = vec![false; width];
-    for row in 0..width {
-        let diagonal = lower[row][row];
-        for column in 0..=row {
-            let (head, tail) = lower.split_at_mut(row);
-            let current = &mut tail[0];
-            let known: f64 = match column < row {
-                true => head[column][..column]
-                    .iter()
-                    .zip(&current[..column])
-                    .map(|(a, b)| a * b)
-                    .sum(),
-                false => current[..column].iter().map(|a| a * a).sum(),
-            };
-            let rest = current[column] - known;
-            if column < row {
-                current[column] = if is_dependent[column] {
-                    0.0
-                } else {
-                    rest / head[column][column]
+/// The factor of a symmetric positive semi-definite matrix.
+struct Cholesky {
+    lower: Vec<Vec<f64>>,
+    is_dependent: Vec<bool>,
+}
+
+impl Cholesky {
+    /// Of a matrix given by its lower triangle.
+    fn of(mut lower: Vec<Vec<f64>>) -> Result<Self> {
+        let width = lower.len();
+        let mut is_dependent = vec![false; width];
+        for row in 0..width {
+            let diagonal = lower[row][row];
+            for column in 0..=row {
+                let (head, tail) = lower.split_at_mut(row);
+                let current = &mut tail[0];
+                let known: f64 = match column < row {
+                    true => head[column][..column]
+                        .iter()
+                        .zip(&current[..column])
+                        .map(|(a, b)| a * b)
+                        .sum(),
+                    false => current[..column].iter().map(|a| a * a).sum(),
                 };
-            } else if !rest.is_finite() {
-                return Err(Error::Invalid(
-                    "the features are too large to solve for; scale them in the query".into(),
-                ));
-            } else {
-                is_dependent[row] = rest <= DEPENDENT * diagonal;
-                current[row] = if is_dependent[row] { 1.0 } else { rest.sqrt() };
+                let rest = current[column] - known;
+                if column < row {
+                    current[column] = if is_dependent[column] {
+                        0.0
+                    } else {
+                        rest / head[column][column]
+                    };
+                } else if !rest.is_finite() {
+                    return Err(Error::Invalid(
+                        "the features are too large to solve for; scale them in the query".into(),
+                    ));
+                } else {
+                    is_dependent[row] = rest <= DEPENDENT * diagonal;
+                    current[row] = if is_dependent[row] { 1.0 } else { rest.sqrt() };
+                }
+            }
+            if is_dependent[row] {
+                lower[row][..row].fill(0.0);
             }
         }
-        if is_dependent[row] {
-            lower[row][..row].fill(0.0);
+        Ok(Self {
+            lower,
+            is_dependent,
+        })
+    }
+
+    /// The solution for this right side; a dependent column has none.
+    fn solve(&self, mut right: Vec<f64>) -> Vec<f64> {
+        let Self {
+            lower,
+            is_dependent,
+        } = self;
+        let width = right.len();
+        for row in 0..width {
+            let known: f64 = lower[row][..row]
+                .iter()
+                .zip(&right)
+                .map(|(a, b)| a * b)
+                .sum();
+            right[row] = if is_dependent[row] {
+                0.0
+            } else {
+                (right[row] - known) / lower[row][row]
+            };
         }
+        for row in (0..width).rev() {
+            let known: f64 = (row + 1..width)
+                .map(|below| lower[below][row] * right[below])
+                .sum();
+            right[row] = if is_dependent[row] {
+                0.0
+            } else {
+                (right[row] - known) / lower[row][row]
+            };
+        }
+        right
     }
-    for row in 0..width {
-        let known: f64 = lower[row][..row]
-            .iter()
-            .zip(&right)
-            .map(|(a, b)| a * b)
-            .sum();
-        right[row] = if is_dependent[row] {
-            0.0
-        } else {
-            (right[row] - known) / lower[row][row]
-        };
-    }
-    for row in (0..width).rev() {
-        let known: f64 = (row + 1..width)
-            .map(|below| lower[below][row] * right[below])
-            .sum();
-        right[row] = if is_dependent[row] {
-            0.0
-        } else {
-            (right[row] - known) / lower[row][row]
-        };
-    }
-    Ok(right)
 }
 
 #[cfg(test)]
@@ -149,10 +219,11 @@ mod tests {
 
     #[test]
     fn solves_a_system_and_drops_a_dependent_column() {
-        let solution = solve_cholesky(vec![vec![4.0], vec![2.0, 3.0]], vec![8.0, 8.0]).unwrap();
+        let solve = |matrix, right| Cholesky::of(matrix).unwrap().solve(right);
+        let solution = solve(vec![vec![4.0], vec![2.0, 3.0]], vec![8.0, 8.0]);
         assert!((solution[0] - 1.0).abs() < 1e-12 && (solution[1] - 2.0).abs() < 1e-12);
         let twice = vec![vec![2.0], vec![2.0, 2.0], vec![0.0, 0.0, 1.0]];
-        let solution = solve_cholesky(twice, vec![6.0, 6.0, 5.0]).unwrap();
+        let solution = solve(twice, vec![6.0, 6.0, 5.0]);
         assert!((solution[0] - 3.0).abs() < 1e-12 && (solution[2] - 5.0).abs() < 1e-12);
         assert_eq!(solution[1], 0.0);
     }

@@ -33,10 +33,34 @@ pub enum OptimizerState {
 /// The penalties on weights, applied by the optimiser.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Penalty {
-    /// On the sum of absolute weights; applied as a proximal step, so that weights become exactly zero.
+    /// On the sum of absolute weights, in the gradient; a weight that would change its sign becomes exactly zero (Andrew
+    /// and Gao, "Scalable training of L1-regularized log-linear models", 2007).
     pub l1: f32,
-    /// On half the sum of squares.
+    /// On half the sum of squares, in the gradient.
     pub l2: f32,
+    /// The share of the learning rate by which [`OptimizerState::Adamw`] shrinks weights apart from the gradient
+    /// (Loshchilov and Hutter, 2019).
+    pub decay: f32,
+}
+
+impl Penalty {
+    /// The slope of the penalised loss at a weight whose loss has this slope. Where |w| has none, it is the least one.
+    fn slope(self, weight: f32, slope: f32) -> f32 {
+        let slope = slope + self.l2 * weight;
+        match weight {
+            _ if self.l1 == 0.0 => slope,
+            weight if weight == 0.0 => slope - slope.clamp(-self.l1, self.l1),
+            weight => slope + self.l1 * weight.signum(),
+        }
+    }
+
+    /// The weight that a step leads to.
+    fn reached(self, from: f32, to: f32) -> f32 {
+        match self.l1 > 0.0 && from * to < 0.0 {
+            true => 0.0,
+            false => to,
+        }
+    }
 }
 
 impl OptimizerState {
@@ -76,24 +100,14 @@ impl OptimizerState {
                     mean: 1.0 / (1.0 - BETA1.powi(*steps)),
                     square: 1.0 / (1.0 - BETA2.powi(*steps)),
                     learn_rate,
-                    l2: penalty.l2,
+                    penalty,
                 };
                 adamw(parameters, gradient, mean, square, penalised, scales);
             }
             Self::Sgd { velocity } => {
                 sgd(
-                    parameters, gradient, velocity, penalised, learn_rate, penalty.l2,
+                    parameters, gradient, velocity, penalised, learn_rate, penalty,
                 );
-            }
-        }
-        if penalty.l1 > 0.0 {
-            let shrink = learn_rate * penalty.l1;
-            for (weight, _) in parameters
-                .iter_mut()
-                .zip(penalised)
-                .filter(|(_, penalised)| **penalised)
-            {
-                *weight = weight.signum() * (weight.abs() - shrink).max(0.0);
             }
         }
     }
@@ -103,7 +117,7 @@ struct Scales {
     mean: f32,
     square: f32,
     learn_rate: f32,
-    l2: f32,
+    penalty: Penalty,
 }
 
 simd_fn! {
@@ -119,11 +133,13 @@ simd_fn! {
         let moments = mean.iter_mut().zip(square);
         let all = parameters.iter_mut().zip(gradient).zip(moments).zip(penalised);
         for (((parameter, &slope), (mean, square)), &penalised) in all {
+            let penalty = if penalised { scales.penalty } else { Penalty::default() };
+            let slope = penalty.slope(*parameter, slope);
             *mean = BETA1 * *mean + (1.0 - BETA1) * slope;
             *square = BETA2 * *square + (1.0 - BETA2) * slope * slope;
-            let decay = if penalised { scales.l2 * *parameter } else { 0.0 };
             let direction = *mean * scales.mean / ((*square * scales.square).sqrt() + EPSILON);
-            *parameter -= scales.learn_rate * (direction + decay);
+            let step = scales.learn_rate * (direction + penalty.decay * *parameter);
+            *parameter = penalty.reached(*parameter, *parameter - step);
         }
     }
 }
@@ -135,13 +151,13 @@ simd_fn! {
         velocity: &'a mut [f32],
         penalised: &'a [bool],
         learn_rate: f32,
-        l2: f32,
+        penalty: Penalty,
     ) {
         let all = parameters.iter_mut().zip(gradient).zip(velocity).zip(penalised);
         for (((parameter, &slope), velocity), &penalised) in all {
-            let decay = if penalised { l2 * *parameter } else { 0.0 };
-            *velocity = MOMENTUM * *velocity + slope + decay;
-            *parameter -= learn_rate * *velocity;
+            let penalty = if penalised { penalty } else { Penalty::default() };
+            *velocity = MOMENTUM * *velocity + penalty.slope(*parameter, slope);
+            *parameter = penalty.reached(*parameter, *parameter - learn_rate * *velocity);
         }
     }
 }
@@ -179,16 +195,33 @@ mod tests {
     }
 
     #[test]
-    fn penalties_pull_towards_zero() {
-        // The minimum of (w-2)²/2 + w²/2 is 1, of (w-2)²/2 + 3|w| it is 0.
-        assert!(
-            (descend(OptimizerState::sgd(1), 0.05, Penalty { l1: 0.0, l2: 1.0 }) - 1.0).abs()
-                < 1e-5
-        );
-        assert_eq!(
-            descend(OptimizerState::sgd(1), 0.01, Penalty { l1: 30.0, l2: 0.0 }),
-            0.0
-        );
+    fn penalties_mean_the_same_for_both() {
+        // The minimum of (w-2)²/2 + w²/2 is 1, of (w-2)²/2 + |w|/2 it is 1.5, of (w-2)²/2 + 3|w| it is 0.
+        for (l1, l2, expected) in [(0.0, 1.0, 1.0), (0.5, 0.0, 1.5), (3.0, 0.0, 0.0)] {
+            let penalty = Penalty { l1, l2, decay: 0.0 };
+            for (state, learn_rate) in [
+                (OptimizerState::sgd(1), 0.01),
+                (OptimizerState::adamw(1), 0.01),
+            ] {
+                let found = descend(state.clone(), learn_rate, penalty);
+                assert!(
+                    (found - expected).abs() < 1e-2,
+                    "{state:?} {penalty:?}: {found}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn decay_shrinks_weights_apart_from_the_gradient() {
+        let mut parameters = [1.0f32, 1.0];
+        let penalty = Penalty {
+            decay: 0.5,
+            ..Penalty::default()
+        };
+        let mut state = OptimizerState::adamw(2);
+        state.step(&mut parameters, &[0.0, 0.0], 0.1, penalty, &[true, false]);
+        assert_eq!(parameters, [0.95, 1.0]);
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub struct TrainOptions {
     pub l1_reg: f64,
     /// Weight of half the sum of squared weights beside the mean loss; chosen by the model type if `None`.
     pub l2_reg: Option<f64>,
+    /// The share of the learning rate by which adamw shrinks weights at each step, apart from the gradient.
+    #[serde(default)]
+    pub weight_decay: f64,
     /// Gradients longer than this are scaled down to it.
     pub clip_norm: Option<f64>,
     /// Whether to stop when the evaluation loss no longer falls.
@@ -67,6 +70,7 @@ impl Default for TrainOptions {
             lr_schedule: Schedule::Constant,
             l1_reg: 0.0,
             l2_reg: None,
+            weight_decay: 0.0,
             clip_norm: None,
             early_stop: true,
             min_rel_progress: 1e-3,
@@ -163,7 +167,7 @@ named_enum! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataSplit {
-    /// By a hash of the row, so that a row stays on its side when others come.
+    /// By a hash of the row and its number among equal rows, so that each class, and each kind of row, has its share.
     Hash {
         /// The share of rows kept for evaluation.
         eval_fraction: f64,

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 
+use crate::coerce::canonical_array;
+use crate::lists::Lists;
 use crate::signature::{FeatureKind, canonical_type};
 use crate::{Error, Result};
 
@@ -33,6 +35,19 @@ impl Parts {
     /// Whether the row has a value.
     pub fn is_valid(&self, row: usize) -> bool {
         self.valid.as_ref().is_none_or(|valid| valid.is_valid(row))
+    }
+
+    /// The same column of so many rows, of which these are failures too.
+    pub(crate) fn failing(mut self, failures: &[(usize, String)], rows: usize) -> Self {
+        if !failures.is_empty() {
+            let mut fits = vec![true; rows];
+            failures.iter().for_each(|(row, _)| fits[*row] = false);
+            let fits = NullBuffer::from(fits);
+            self.failures.retain(|(row, _)| fits.is_valid(*row));
+            self.failures.extend_from_slice(failures);
+            self.valid = NullBuffer::union(self.valid.as_ref(), Some(&fits));
+        }
+        self
     }
 }
 
@@ -70,6 +85,7 @@ const HOURS: &[&str] = &[
 /// # Errors
 /// [`Error::Invalid`] if arrays differ in length; a type that cannot be a feature.
 pub fn parts(name: &str, array: &ArrayRef, width: Option<usize>) -> Result<Parts> {
+    let array = &canonical_array(array)?;
     let valid = array.logical_nulls();
     match FeatureKind::of(name, array.data_type())? {
         FeatureKind::Number => Ok(Parts {
@@ -114,8 +130,8 @@ fn boolean_codes(array: &BooleanArray) -> Vec<u32> {
 
 fn calendar_parts(array: &ArrayRef, valid: Option<NullBuffer>, with_hour: bool) -> Result<Parts> {
     // A zoned timestamp is taken in UTC: its parts must not depend on the zone it happens to be shown in.
-    let array = match canonical_type(array.data_type()) {
-        timestamp @ DataType::Timestamp(..) => cast(array, &timestamp)?,
+    let array = match array.data_type() {
+        DataType::Timestamp(..) => Arc::clone(array),
         _ => cast(array, &DataType::Timestamp(TimeUnit::Second, None))?,
     };
     let per_second = match array.data_type() {
@@ -188,16 +204,15 @@ fn civil_from_days(days: i64) -> (u32, u32) {
 }
 
 fn array_parts(name: &str, array: &ArrayRef, expected: Option<usize>) -> Result<Parts> {
-    let item = Arc::new(Field::new_list_field(DataType::Float64, true));
-    let lists = cast(array, &DataType::LargeList(item))?;
-    let lists = lists.as_list::<i64>();
-    let rows = 0..lists.len();
-    let mut valid: Vec<bool> = rows.clone().map(|row| lists.is_valid(row)).collect();
-    let length = |row: usize| lists.value_length(row) as usize;
+    let lists = Lists::of(array)?;
+    let count = lists.rows.len();
+    let mut valid: Vec<bool> = (0..count).map(|row| lists.is_valid(row)).collect();
     let width = match (expected, array.data_type()) {
         (Some(width), _) => width,
         (None, DataType::FixedSizeList(_, width)) => *width as usize,
-        (None, _) => rows.clone().find(|&row| valid[row]).map_or(0, length),
+        (None, _) => (0..count)
+            .find(|&row| valid[row])
+            .map_or(0, |row| lists.rows[row].1),
     };
     if width > ARRAY_LENGTH_MAX {
         return Err(Error::Invalid(format!(
@@ -205,11 +220,10 @@ fn array_parts(name: &str, array: &ArrayRef, expected: Option<usize>) -> Result<
         )));
     }
     let mut failures = Vec::new();
-    for row in rows
-        .clone()
-        .filter(|&row| lists.is_valid(row) && length(row) != width)
-    {
-        let found = length(row);
+    for (row, &(_, found)) in lists.rows.iter().enumerate() {
+        if !valid[row] || found == width {
+            continue;
+        }
         if expected.is_none() {
             return Err(Error::Invalid(format!(
                 "column \"{name}\" holds arrays of length {width} and of length {found}; a feature array has one length"
@@ -223,13 +237,14 @@ fn array_parts(name: &str, array: &ArrayRef, expected: Option<usize>) -> Result<
             ),
         ));
     }
-    let values = lists.values().as_primitive::<Float64Type>();
-    let mut numbers = vec![0.0; lists.len() * width];
-    for row in rows.filter(|_| width > 0) {
-        if !valid[row] {
+    let (first, values) = lists.used_values();
+    let values = to_f64(&values)?;
+    let mut numbers = vec![0.0; count * width];
+    for (row, &(start, _)) in lists.rows.iter().enumerate() {
+        if width == 0 || !valid[row] {
             continue;
         }
-        let start = lists.value_offsets()[row] as usize;
+        let start = start - first;
         numbers[row * width..][..width].copy_from_slice(&values.values()[start..start + width]);
         if values.null_count() > 0 {
             valid[row] = (start..start + width).all(|element| values.is_valid(element));

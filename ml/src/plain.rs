@@ -4,6 +4,8 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 
 use crate::features::Standardiser;
+use crate::lists::Lists;
+use crate::numbers::Real;
 use crate::simd::simd_fn;
 
 /// Numbers without NULLs as they lie in a column: one a row, or arrays of one length, row-major.
@@ -25,21 +27,39 @@ pub(crate) struct PlainColumn<'a> {
 impl<'a> PlainValues<'a> {
     /// The values of a column that gives `width` numbers a row; `None` if it has to be taken apart.
     pub(crate) fn of(array: &'a ArrayRef, width: usize) -> Option<Self> {
-        let (array, is_width) = match array.as_fixed_size_list_opt() {
-            Some(lists) if lists.null_count() == 0 => {
-                (lists.values(), lists.value_length() as usize == width)
+        let (values, range) = match array.data_type() {
+            DataType::List(_) => {
+                let first = Lists::of(array).ok()?.contiguous(width)?;
+                (array.as_list::<i32>().values(), first)
             }
-            Some(_) => return None,
-            None => (array, width == 1),
+            DataType::LargeList(_) => {
+                let first = Lists::of(array).ok()?.contiguous(width)?;
+                (array.as_list::<i64>().values(), first)
+            }
+            DataType::FixedSizeList(_, length) if *length as usize == width => {
+                let lists = array.as_fixed_size_list();
+                if lists.null_count() > 0 {
+                    return None;
+                }
+                (lists.values(), 0)
+            }
+            _ if width == 1 => (array, 0),
+            _ => return None,
         };
-        if array.null_count() > 0 || !is_width {
+        let range = range..range + array.len() * width;
+        if values.null_count() > 0 {
             return None;
         }
-        match array.data_type() {
-            DataType::Float32 => Some(Self::F32(array.as_primitive::<Float32Type>().values())),
-            DataType::Float64 => Some(Self::F64(array.as_primitive::<Float64Type>().values())),
-            DataType::Int32 => Some(Self::I32(array.as_primitive::<Int32Type>().values())),
-            DataType::Int64 => Some(Self::I64(array.as_primitive::<Int64Type>().values())),
+        macro_rules! part {
+            ($type:ty) => {
+                &values.as_primitive::<$type>().values()[range]
+            };
+        }
+        match values.data_type() {
+            DataType::Float32 => Some(Self::F32(part!(Float32Type))),
+            DataType::Float64 => Some(Self::F64(part!(Float64Type))),
+            DataType::Int32 => Some(Self::I32(part!(Int32Type))),
+            DataType::Int64 => Some(Self::I64(part!(Int64Type))),
             _ => None,
         }
     }
@@ -49,7 +69,7 @@ impl<'a> PlainValues<'a> {
 const BLOCK_ROWS: usize = 256;
 
 /// Writes the numbers of these columns to rows of `stride` numbers.
-pub(crate) fn encode_plain(columns: &[PlainColumn], stride: usize, numbers: &mut [f32]) {
+pub(crate) fn encode_plain<T: Real>(columns: &[PlainColumn], stride: usize, numbers: &mut [T]) {
     for (block, numbers) in numbers.chunks_mut(BLOCK_ROWS * stride.max(1)).enumerate() {
         let rows = numbers.len() / stride;
         for column in columns {
@@ -61,7 +81,7 @@ pub(crate) fn encode_plain(columns: &[PlainColumn], stride: usize, numbers: &mut
             };
             match column.values {
                 PlainValues::F32(values) => {
-                    standardise_f32(&values[range], column.standardisers, numbers, to);
+                    T::standardise_f32(&values[range], column.standardisers, numbers, to);
                 }
                 PlainValues::F64(values) => {
                     standardise(&values[range], column.standardisers, numbers, to, |x| x);
@@ -81,13 +101,13 @@ pub(crate) fn encode_plain(columns: &[PlainColumn], stride: usize, numbers: &mut
 
 /// Where the numbers of a column go in row-major rows.
 #[derive(Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     stride: usize,
     offset: usize,
 }
 
 simd_fn! {
-    fn standardise_f32<'a>(
+    pub(crate) fn standardise_f32<'a>(
         values: &'a [f32],
         standardisers: &'a [Standardiser],
         numbers: &'a mut [f32],
@@ -98,10 +118,10 @@ simd_fn! {
 }
 
 #[inline(always)]
-fn standardise<T: Copy>(
+pub(crate) fn standardise<T: Copy, N: Real>(
     values: &[T],
     standardisers: &[Standardiser],
-    numbers: &mut [f32],
+    numbers: &mut [N],
     to: Place,
     to_f64: impl Fn(T) -> f64,
 ) {
@@ -109,7 +129,7 @@ fn standardise<T: Copy>(
         let scale = 1.0 / std;
         let places = numbers[to.offset..].iter_mut().step_by(to.stride);
         for (number, &value) in places.zip(values) {
-            *number = ((to_f64(value) - mean) * scale) as f32;
+            *number = N::of((to_f64(value) - mean) * scale);
         }
         return;
     }
@@ -118,7 +138,7 @@ fn standardise<T: Copy>(
         let places = row[to.offset..].iter_mut();
         for ((number, &value), Standardiser { mean, std }) in places.zip(values).zip(standardisers)
         {
-            *number = ((to_f64(value) - mean) * (1.0 / std)) as f32;
+            *number = N::of((to_f64(value) - mean) * (1.0 / std));
         }
     }
 }

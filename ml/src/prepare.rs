@@ -7,21 +7,20 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{filter_record_batch, interleave_record_batch};
+use arrow::array::RecordBatch;
 
 use crate::collective::{Collective, ShardBuffers};
 use crate::counts::{
-    ColumnCounts, ShardCounts, check_counts, class_counts, gather_counts, merge_columns,
+    ColumnCounts, ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
 };
 use crate::features::{ColumnEncoder, Encoder, Standardiser, Vocabulary};
 use crate::labels::{Labels, class_values, numbers};
-use crate::model::Task;
-use crate::options::{DataSplit, NullHandling, TrainOptions};
+use crate::model::{ModelType, Task};
+use crate::options::{NullHandling, TrainOptions};
 use crate::parts::{CategoryPart, parts};
 use crate::rows::Rows;
-use crate::shard::{Placement, owner};
 use crate::signature::{FeatureKind, Signature};
+use crate::split::split_into_shards;
 use crate::{Error, Result};
 
 /// The rows that one rank was given: its shards, in any order.
@@ -59,6 +58,8 @@ pub struct Prepared {
     pub eval_rows: u64,
     /// Rows left out because of a NULL.
     pub skipped_rows: u64,
+    /// What the user should know of the rows.
+    pub notices: Vec<String>,
     /// A hash of all rows as a multiset.
     pub rows_hash: u128,
 }
@@ -69,9 +70,6 @@ impl Prepared {
         self.train_rows_by_shard.iter().sum()
     }
 }
-
-/// A row of a shard: where it goes, its content hash, its batch and its place therein.
-type Member = (Placement, u128, (usize, usize));
 
 /// A shard before encoding.
 pub(crate) struct RawShard {
@@ -88,15 +86,15 @@ pub(crate) struct RawShard {
 /// [`Error::Null`] and [`Error::Invalid`] with counts for rows that cannot be trained on.
 pub fn prepare(
     signature: &Signature,
-    task: Task,
+    model_type: &dyn ModelType,
     options: &TrainOptions,
     shard_count: usize,
     rows: RankRows,
     collective: &dyn Collective,
     check: &dyn Fn() -> Result<()>,
 ) -> Result<Prepared> {
-    let raw = split_into_shards(signature, options, shard_count, &rows, collective)?;
-    drop(rows);
+    let task = model_type.task();
+    let raw = split_into_shards(signature, task, options, shard_count, rows, collective)?;
     check()?;
     let counts = gather_counts(&raw, signature, task, collective)?;
     check_counts(&counts, signature, task, options)?;
@@ -127,7 +125,7 @@ pub fn prepare(
         },
     };
     let weights = class_weights(&labels, &counts, options)?;
-    let encoder = Encoder::new(encoders);
+    let encoder = Encoder::new(encoders, model_type.precision());
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
     let encode =
         |batch: &RecordBatch| encode_rows(batch, &encoder, frequent.as_deref(), &labels, &weights);
@@ -152,6 +150,7 @@ pub fn prepare(
         shards,
         train_rows_by_shard,
         eval_rows: counts.iter().map(|shard| shard.eval_rows).sum(),
+        notices: notices(&counts, signature, task),
         skipped_rows: counts.iter().map(|shard| shard.skipped).sum(),
         rows_hash: counts.iter().fold(0, |sum: u128, shard| {
             sum.wrapping_add(join(shard.rows_hash))
@@ -161,134 +160,6 @@ pub fn prepare(
 
 fn join((high, low): (u64, u64)) -> u128 {
     (u128::from(high) << 64) | u128::from(low)
-}
-
-fn split_into_shards(
-    signature: &Signature,
-    options: &TrainOptions,
-    shard_count: usize,
-    rows: &RankRows,
-    collective: &dyn Collective,
-) -> Result<Vec<RawShard>> {
-    let mut members: BTreeMap<usize, Vec<Member>> = (0..shard_count)
-        .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank())
-        .map(|shard| (shard, Vec::new()))
-        .collect();
-    for (batch, hashes) in rows.hashes.iter().enumerate() {
-        for (row, &hash) in hashes.iter().enumerate() {
-            let placement = Placement::new(hash, options.seed);
-            let shard = members
-                .get_mut(&placement.shard(shard_count))
-                .ok_or_else(|| {
-                    Error::Internal(format!(
-                        "a row of another worker's shard came to worker {}",
-                        collective.rank()
-                    ))
-                })?;
-            shard.push((placement, hash, (batch, row)));
-        }
-    }
-    members
-        .into_iter()
-        .map(|(number, mut members)| {
-            // Equal placements are equal rows, so their order cannot show.
-            members.sort_by_key(|(placement, ..)| *placement);
-            let hash = members
-                .iter()
-                .fold(0u128, |sum, (_, hash, _)| sum.wrapping_add(*hash));
-            raw_shard(number, hash, &members, signature, options, rows)
-        })
-        .collect()
-}
-
-fn raw_shard(
-    number: usize,
-    rows_hash: u128,
-    members: &[Member],
-    signature: &Signature,
-    options: &TrainOptions,
-    rows: &RankRows,
-) -> Result<RawShard> {
-    let batches: Vec<&RecordBatch> = rows.batches.iter().collect();
-    let Some(schema) = batches.first().map(|batch| batch.schema()) else {
-        let fields = signature.features.iter().chain([&signature.target]);
-        let fields = fields.map(|column| {
-            arrow::datatypes::Field::new(&column.name, column.data_type.clone(), true)
-        });
-        let empty = RecordBatch::new_empty(std::sync::Arc::new(arrow::datatypes::Schema::new(
-            fields.collect::<Vec<_>>(),
-        )));
-        return Ok(RawShard {
-            number,
-            train: empty.clone(),
-            eval: empty,
-            skipped: 0,
-            rows_hash,
-        });
-    };
-    let indices: Vec<(usize, usize)> = members.iter().map(|(.., index)| *index).collect();
-    let all = if indices.is_empty() {
-        RecordBatch::new_empty(schema)
-    } else {
-        interleave_record_batch(&batches, &indices)?
-    };
-    let is_eval: BooleanArray = match &options.data_split {
-        DataSplit::None => vec![false; all.num_rows()].into(),
-        DataSplit::Hash { eval_fraction } => members
-            .iter()
-            .map(|(placement, ..)| Some(placement.is_eval(*eval_fraction)))
-            .collect(),
-        DataSplit::Column { name } => split_column(&all, signature.features.len() + 1, name)?,
-    };
-    let complete = match options.null_handling {
-        NullHandling::Skip => complete_rows(&all, signature)?,
-        NullHandling::Error | NullHandling::Impute => vec![true; all.num_rows()],
-    };
-    let skipped = complete.iter().filter(|complete| !**complete).count() as u64;
-    let side = |eval: bool| -> BooleanArray {
-        complete
-            .iter()
-            .enumerate()
-            .map(|(row, complete)| Some(*complete && is_eval.value(row) == eval))
-            .collect()
-    };
-    Ok(RawShard {
-        number,
-        train: filter_record_batch(&all, &side(false))?,
-        eval: filter_record_batch(&all, &side(true))?,
-        skipped,
-        rows_hash,
-    })
-}
-
-fn split_column(batch: &RecordBatch, index: usize, name: &str) -> Result<BooleanArray> {
-    let column = batch.column(index).as_boolean();
-    if column.null_count() > 0 {
-        return Err(Error::Null(format!(
-            "data_split_col \"{name}\" has NULLs; make it true or false in each row"
-        )));
-    }
-    Ok(column.clone())
-}
-
-/// Which rows have neither a NULL feature nor a NULL label.
-fn complete_rows(batch: &RecordBatch, signature: &Signature) -> Result<Vec<bool>> {
-    let mut complete = vec![true; batch.num_rows()];
-    let label = signature.features.len();
-    for (index, column) in signature.features.iter().enumerate() {
-        let parts = parts(&column.name, batch.column(index), None)?;
-        complete
-            .iter_mut()
-            .enumerate()
-            .for_each(|(row, complete)| *complete &= parts.is_valid(row));
-    }
-    if let Some(valid) = batch.column(label).logical_nulls() {
-        complete
-            .iter_mut()
-            .enumerate()
-            .for_each(|(row, complete)| *complete &= valid.is_valid(row));
-    }
-    Ok(complete)
 }
 
 /// Mean and standard deviation of each number of each column, and of the label of a regressor last.

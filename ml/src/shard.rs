@@ -4,8 +4,15 @@
 //! is summed is summed over shards in a fixed tree, so the number of ranks cannot show in the result.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, SortField};
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
+
+use crate::Result;
+use crate::lists::to_large_list;
 
 /// The number of shards unless the user asks for another. It shows in the result, so it must not follow from the
 /// number of workers or cores; more workers than shards would have nothing to do.
@@ -26,12 +33,32 @@ impl Placement {
         (self.0 as u64 % shards as u64) as usize
     }
 
-    /// Whether the row is among the `fraction` kept for evaluation.
-    pub fn is_eval(self, fraction: f64) -> bool {
-        // 53 bits: every such integer is exact in f64.
-        let uniform = (self.0 >> 75) as f64 / (1u64 << 53) as f64;
-        uniform < fraction
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_le_bytes()
     }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_le_bytes(bytes))
+    }
+}
+
+/// A stable hash of each row of these columns. Equal rows have equal hashes, whatever flavour their lists have.
+///
+/// # Errors
+/// If arrow has no row format for a type.
+pub fn content_hashes(columns: &[&ArrayRef]) -> Result<Vec<u128>> {
+    let columns = columns.iter().map(|column| match column.data_type() {
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
+            to_large_list(column)
+        }
+        _ => Ok(Arc::clone(column)),
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let fields = columns
+        .iter()
+        .map(|column| SortField::new(column.data_type().clone()));
+    let rows = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
+    Ok(rows.iter().map(|row| xxh3_128(row.as_ref())).collect())
 }
 
 /// The rank that owns a shard. Each owns neighbours, so that what it sums alone are whole branches of [`tree_sum`].
@@ -103,13 +130,5 @@ mod tests {
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
             assert!(*least > 0 && most - least <= 1, "{counts:?}");
         }
-    }
-
-    #[test]
-    fn the_split_keeps_its_fraction() {
-        let eval = (0..10_000u128)
-            .filter(|&row| Placement::new(row, 7).is_eval(0.2))
-            .count();
-        assert!((1_850..2_150).contains(&eval), "{eval} of 10000 rows");
     }
 }

@@ -1,6 +1,8 @@
 //! What a model takes and gives: named columns with the SQL types of training.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -21,6 +23,15 @@ pub struct Signature {
     pub features: Vec<Column>,
     /// The label.
     pub target: Column,
+}
+
+impl Signature {
+    /// The columns of a training: features, then the label.
+    pub fn schema(&self) -> Schema {
+        let columns = self.features.iter().chain([&self.target]);
+        let fields = columns.map(|column| Field::new(&column.name, column.data_type.clone(), true));
+        Schema::new(fields.collect::<Vec<_>>())
+    }
 }
 
 /// What kind of feature a column of this type is.
@@ -80,10 +91,12 @@ pub fn is_number(data_type: &DataType) -> bool {
     data_type.is_integer() || data_type.is_floating() || data_type.is_decimal()
 }
 
-/// The type without its encoding: every string type is utf8, a dictionary is its value.
+/// The type without its encoding: every string type is utf8, a dictionary is its value, a view of lists is a list.
 pub fn canonical_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::ListView(item) => DataType::List(Arc::clone(item)),
+        DataType::LargeListView(item) => DataType::LargeList(Arc::clone(item)),
         DataType::Dictionary(_, value) => canonical_type(value),
         DataType::RunEndEncoded(_, values) => canonical_type(values.data_type()),
         other => other.clone(),
@@ -103,6 +116,33 @@ pub fn type_name(data_type: &DataType) -> String {
             format!("list({}, {width})", type_name(item.data_type()))
         }
         other => other.to_string().to_lowercase(),
+    }
+}
+
+/// How a column of another type than that of training is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coercion {
+    /// Every value of the one type is a value of the other.
+    ByType,
+    /// Row by row: a value that is none of the type of training is a failure of its row.
+    ByValue,
+}
+
+/// How a column of type `from` is taken for a feature of type `to`; `None` if it is not.
+pub fn coercion(from: &DataType, to: &DataType) -> Option<Coercion> {
+    let (from, to) = (canonical_type(from), canonical_type(to));
+    if is_lossless(&from, &to) {
+        return Some(Coercion::ByType);
+    }
+    if let (Some(from_item), Some(to_item)) = (item_type(&from), item_type(&to)) {
+        return coercion(&from_item, &to_item).filter(|_| widths_agree(&from, &to));
+    }
+    match (&from, &to) {
+        // An instant is the same in every unit and zone, and its parts are those in UTC.
+        (DataType::Timestamp(..), DataType::Timestamp(..))
+        | (DataType::Date64, DataType::Date32) => Some(Coercion::ByType),
+        (from, to) if is_number(from) && is_number(to) => Some(Coercion::ByValue),
+        _ => None,
     }
 }
 
@@ -203,6 +243,39 @@ mod tests {
     use DataType::*;
 
     use super::*;
+
+    #[test]
+    fn numbers_are_taken_by_value_and_instants_in_every_unit_and_zone() {
+        let list = |item: DataType| {
+            List(Arc::new(arrow::datatypes::Field::new_list_field(
+                item, true,
+            )))
+        };
+        let utc = Some("+00:00".into());
+        for (from, to, expected) in [
+            (Int32, Int64, Some(Coercion::ByType)),
+            (Float64, Int64, Some(Coercion::ByValue)),
+            (Decimal128(10, 2), Int64, Some(Coercion::ByValue)),
+            (Int64, Float64, Some(Coercion::ByValue)),
+            (list(Float64), list(Float32), Some(Coercion::ByValue)),
+            (
+                Timestamp(arrow::datatypes::TimeUnit::Nanosecond, utc),
+                Timestamp(arrow::datatypes::TimeUnit::Second, None),
+                Some(Coercion::ByType),
+            ),
+            (Utf8, Int64, None),
+            (Int64, Utf8, None),
+            (Boolean, Int64, None),
+            (Int64, list(Int64), None),
+            (
+                Date32,
+                Timestamp(arrow::datatypes::TimeUnit::Second, None),
+                None,
+            ),
+        ] {
+            assert_eq!(coercion(&from, &to), expected, "{from} to {to}");
+        }
+    }
 
     #[test]
     fn only_lossless_coercions_are_taken() {

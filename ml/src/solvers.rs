@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::Result;
 use crate::fit::{EpochRecord, Found, Training};
 use crate::flat::{penalised, variables};
+use crate::numbers::Precision;
 use crate::{lbfgs, normal_equation};
 
 const ITERATIONS_DEFAULT: usize = 500;
@@ -62,10 +63,7 @@ impl Training<'_> {
             Ok(!self.is_out_of_time()?)
         };
         let found = lbfgs::minimise(start, &settings, function, on_iteration)?;
-        Ok((
-            found.into_iter().map(|weight| weight as f32).collect(),
-            history,
-        ))
+        Ok((self.in_precision(found), history))
     }
 
     fn full_gradient(&self, weights: &[f64]) -> Result<(f64, Vec<f64>)> {
@@ -92,6 +90,14 @@ impl Training<'_> {
         Ok((loss / weight, sum))
     }
 
+    /// Weights as the model keeps them.
+    fn in_precision(&self, weights: Vec<f64>) -> Vec<f64> {
+        match self.precision {
+            Precision::Single => weights.into_iter().map(|w| f64::from(w as f32)).collect(),
+            Precision::Double => weights,
+        }
+    }
+
     /// Least squares in closed form.
     pub(crate) fn solve(&self) -> Result<Found> {
         let began = Instant::now();
@@ -107,7 +113,7 @@ impl Training<'_> {
             self.collective,
             &check,
         )?;
-        let weights: Vec<f32> = found.into_iter().map(|weight| weight as f32).collect();
+        let weights = self.in_precision(found);
         let record = EpochRecord {
             epoch: 1,
             train_loss: self

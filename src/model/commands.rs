@@ -160,6 +160,14 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     described.extend(
         properties.map(|(name, value)| ["property".into(), name.into(), String::new(), value]),
     );
+    described.extend(run.notices.iter().map(|notice| {
+        [
+            "property".into(),
+            "notice".into(),
+            String::new(),
+            notice.clone(),
+        ]
+    }));
     let column = |index: usize| text(described.iter().map(|row| row[index].clone()).collect());
     Ok(RecordBatch::try_from_iter([
         ("kind", column(0)),

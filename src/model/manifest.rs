@@ -56,6 +56,9 @@ pub(crate) struct RunSummary {
     pub(crate) optimizer: String,
     /// A hash of the rows as a multiset.
     pub(crate) rows_hash: String,
+    /// What the user should know of the rows.
+    #[serde(default)]
+    pub(crate) notices: Vec<String>,
 }
 
 impl RunSummary {

@@ -2,7 +2,7 @@
 //! long it runs and what it gave. It appears only after a while, so that short statements do not flicker.
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +34,9 @@ pub(super) struct ProgressLine {
     rows: Arc<AtomicUsize>,
     /// Whether all rows are there, or go to the screen as they come.
     is_done: Arc<AtomicBool>,
+    /// What was said of the statement already.
+    notices: Arc<Mutex<Vec<String>>>,
+    has_notices: bool,
     is_shown: bool,
 }
 
@@ -54,6 +57,8 @@ impl ProgressLine {
             began: Arc::new(Mutex::new(Instant::now())),
             rows: Arc::default(),
             is_done: Arc::default(),
+            notices: Arc::default(),
+            has_notices: when != When::Never,
             is_shown: match when {
                 When::Auto => io::stderr().is_terminal(),
                 When::Always => true,
@@ -67,6 +72,9 @@ impl ProgressLine {
         *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.rows.store(0, Ordering::Relaxed);
         self.is_done.store(false, Ordering::Relaxed);
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.clear();
+        drop(notices);
         let line = self.clone();
         self.is_shown.then(|| {
             SpawnedTask::spawn(async move {
@@ -115,7 +123,25 @@ impl ProgressLine {
         Arc::new(move |event| line.show(&event))
     }
 
+    /// Says something of the statement, once.
+    fn notice(&self, text: &str) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has_notices && !notices.iter().any(|said| said == text) {
+            notices.push(text.to_owned());
+            self.clear();
+            // Whoever closed standard error does not want to hear it.
+            let _ = writeln!(io::stderr(), "notice: {text}");
+        }
+    }
+
     fn show(&self, event: &ProgressEvent) {
+        if let ProgressEvent::Training {
+            model,
+            progress: Progress::Notice(text),
+        } = event
+        {
+            self.notice(&format!("{model}: {text}"));
+        }
         if !self.is_shown {
             return;
         }
@@ -171,6 +197,10 @@ impl ProgressLine {
                     format!(", train loss {:.4}{eval}", record.train_loss);
                 self.draw(format!("{model}: {line}"), None);
             }
+            ProgressEvent::Training {
+                progress: Progress::Notice(_),
+                ..
+            } => {}
             ProgressEvent::Waiting { what } => self.set_stage(format!("waiting for {what}")),
             ProgressEvent::Stages {
                 stages,

@@ -288,7 +288,7 @@ fn handle(ticket: &[u8]) -> Option<Bytes> {
     }
 }
 
-/// Where a statement is: its last epoch, and what it said last, as a JSON list.
+/// Where a statement is: its notices, its last epoch, and what it said last, as a JSON list.
 pub(super) fn progress(client: &Client, body: &[u8]) -> Bytes {
     let seen = std::str::from_utf8(body)
         .ok()
@@ -296,7 +296,8 @@ pub(super) fn progress(client: &Client, body: &[u8]) -> Bytes {
     let events: Vec<ProgressEvent> = match seen {
         Some(seen) => {
             let epoch = seen.epochs.last().cloned();
-            epoch.into_iter().chain(seen.last).collect()
+            let said = seen.notices.into_iter();
+            said.chain(epoch).chain(seen.last).collect()
         }
         None => vec![],
     };

@@ -85,12 +85,21 @@ impl std::fmt::Debug for Ticketed {
 pub(super) struct Seen {
     /// Ends of epochs.
     pub(super) epochs: Vec<ProgressEvent>,
+    /// What the user should know of a training's rows.
+    pub(super) notices: Vec<ProgressEvent>,
     /// What came last.
     pub(super) last: Option<ProgressEvent>,
 }
 
 impl Seen {
     pub(super) fn add(&mut self, event: ProgressEvent) {
+        let is_notice = matches!(
+            event,
+            ProgressEvent::Training {
+                progress: Progress::Notice(_),
+                ..
+            }
+        );
         let is_epoch = matches!(
             event,
             ProgressEvent::Training {
@@ -98,7 +107,9 @@ impl Seen {
                 ..
             }
         );
-        if is_epoch && self.epochs.len() < EPOCHS_MAX {
+        if is_notice {
+            self.notices.push(event);
+        } else if is_epoch && self.epochs.len() < EPOCHS_MAX {
             self.epochs.push(event);
         } else {
             self.last = Some(event);

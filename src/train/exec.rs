@@ -318,6 +318,7 @@ impl Rank {
             batch_size: trained.batch_size,
             optimizer: trained.optimizer.name().into(),
             rows_hash: format!("{:032x}", trained.rows_hash),
+            notices: trained.notices,
         };
         let result = RankResult {
             run,

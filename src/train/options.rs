@@ -65,6 +65,12 @@ pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
         "0, or 1 / rows for logistic_reg",
         "weight of half the sum of squared weights beside the mean loss",
     ),
+    (
+        "weight_decay",
+        "number from 0",
+        "0",
+        "share of learn_rate by which adamw shrinks weights at each step, apart from the gradient",
+    ),
     ("clip_norm", "number above 0", "none", "longest gradient"),
     (
         "early_stop",
@@ -212,6 +218,7 @@ impl Reader {
             "lr_schedule" => options.lr_schedule = named(name, value, Schedule::ALL)?,
             "l1_reg" => options.l1_reg = number(name, value, from_zero)?,
             "l2_reg" => options.l2_reg = Some(number(name, value, from_zero)?),
+            "weight_decay" => options.weight_decay = number(name, value, from_zero)?,
             "clip_norm" => options.clip_norm = Some(number(name, value, above_zero)?),
             "early_stop" => options.early_stop = boolean(name, value)?,
             "min_rel_progress" => options.min_rel_progress = number(name, value, below_one)?,
@@ -315,6 +322,9 @@ fn check_applies(given: &[(String, OptionValue)], options: &TrainOptions) -> Res
                 if is_solved =>
             {
                 "optimizer = 'adamw' or 'sgd'"
+            }
+            "weight_decay" if is_solved || options.optimizer == Some(Optimizer::Sgd) => {
+                "optimizer = 'adamw'; l2_reg is the penalty of the others"
             }
             _ => continue,
         };

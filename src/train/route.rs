@@ -8,10 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, FixedSizeBinaryBuilder, Int64Array};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::hash_utils::create_hashes;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -22,10 +21,11 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use futures::StreamExt;
-use vatic_ml::shard::{Placement, owner};
-use xxhash_rust::xxh3::xxh3_128;
+use vatic_ml::coerce::canonical_array;
+use vatic_ml::shard::{Placement, content_hashes, owner};
 
-use crate::error::{Result, SqlState, sql_err};
+use crate::error::{Result, SqlState, ml_err, sql_err};
+use crate::ingest::STRICT;
 
 /// The name of the column with the content hash.
 pub(super) const HASH_COLUMN: &str = "__row_hash";
@@ -193,17 +193,17 @@ impl ExecutionPlan for RouteExec {
 fn route_batch(batch: &RecordBatch, route: &Route, schema: &SchemaRef) -> Result<RecordBatch> {
     let mut columns = Vec::with_capacity(route.columns.len() + 2);
     for (index, field) in &route.columns {
-        columns.push(cast(batch.column(*index), field.data_type())?);
+        let column = canonical_array(batch.column(*index)).map_err(ml_err)?;
+        // The planner may have found another type than the rows have, such as one that is NULL in all of them.
+        columns.push(match column.data_type() == field.data_type() {
+            true => column,
+            false => cast_with_options(&column, field.data_type(), &STRICT)?,
+        });
     }
-    let sort_fields = route
-        .columns
-        .iter()
-        .map(|(_, field)| SortField::new(field.data_type().clone()));
-    let rows = RowConverter::new(sort_fields.collect())?.convert_columns(&columns)?;
-    let mut hashes = FixedSizeBinaryBuilder::with_capacity(rows.num_rows(), HASH_BYTES);
-    let mut keys = Vec::with_capacity(rows.num_rows());
-    for row in &rows {
-        let hash = xxh3_128(row.as_ref());
+    let content = content_hashes(&columns.iter().collect::<Vec<_>>()).map_err(ml_err)?;
+    let mut hashes = FixedSizeBinaryBuilder::with_capacity(content.len(), HASH_BYTES);
+    let mut keys = Vec::with_capacity(content.len());
+    for hash in content {
         hashes.append_value(hash.to_le_bytes())?;
         let shard = Placement::new(hash, route.seed).shard(route.shards);
         keys.push(route.keys[owner(shard, route.shards, route.workers())]);

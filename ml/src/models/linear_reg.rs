@@ -3,6 +3,7 @@
 use super::Mlp;
 use crate::features::InputShape;
 use crate::model::{ModelType, Network, Task};
+use crate::numbers::Precision;
 use crate::options::{Optimizer, TrainOptions};
 
 /// Linear regression, solved exactly unless told otherwise.
@@ -23,6 +24,11 @@ impl ModelType for LinearReg {
 
     fn is_linear(&self) -> bool {
         true
+    }
+
+    /// What is solved exactly is worth as many digits as the data have.
+    fn precision(&self) -> Precision {
+        Precision::Double
     }
 
     fn default_optimizer(&self, shape: &InputShape, options: &TrainOptions) -> Optimizer {

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod determinism;
+mod flavours;
 mod gradients;
 mod parity;
+mod splits;
 
 use std::sync::Arc;
 

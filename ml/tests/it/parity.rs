@@ -55,7 +55,7 @@ fn linear_regression_finds_the_closed_form() {
         let slopes: Vec<f64> = trained.config.encoders[..3]
             .iter()
             .zip(&trained.weights)
-            .map(|(encoder, weight)| f64::from(*weight) * std / encoder.numbers[0].std)
+            .map(|(encoder, weight)| weight * std / encoder.numbers[0].std)
             .collect();
         for (slope, expected) in slopes.iter().zip([3.0, -2e-6, 1e3]) {
             assert!(
@@ -154,10 +154,10 @@ fn csv(name: &str) -> RecordBatch {
     batch_of(columns)
 }
 
-fn assert_close(found: &[f32], expected: &[f64]) {
+fn assert_close(found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (f64::from(*found) - expected).abs();
+        let error = (found - expected).abs();
         assert!(
             error < 1e-2 * expected.abs().max(0.1),
             "{index}: {found}, expected {expected}"
@@ -196,4 +196,85 @@ fn logistic_regression_of_three_classes_has_the_coefficients_of_scikit_learn() {
     assert_close(weights, &expected);
     let differences = [intercepts[1] - intercepts[0], intercepts[2] - intercepts[0]];
     assert_close(&differences, &[2.07484 + 0.20524, -1.8696 + 0.20524]);
+}
+
+/// What scikit-learn's `LinearRegression` finds to 1e-10: exact data whose features are of very different size, or nearly
+/// depend on each other.
+#[test]
+fn exact_data_are_found_exactly() {
+    let mut draw = noise(11);
+    let wide: Vec<f64> = (0..200).map(|row| 1.5f64.powi(row / 5) + draw()).collect();
+    let near: Vec<f64> = wide.iter().map(|x| x * 3.0 + 1e-3 * draw()).collect();
+    let small: Vec<f64> = (0..200).map(|_| 1e-6 * draw()).collect();
+    let label: Vec<f64> = (0..200)
+        .map(|row| 2.0 * wide[row] - 0.5 * near[row] + 1e5 * small[row] + 1.0)
+        .collect();
+    let batch = batch_of(vec![
+        ("wide", Arc::new(Float64Array::from(wide.clone()))),
+        ("near", Arc::new(Float64Array::from(near))),
+        ("small", Arc::new(Float64Array::from(small))),
+        ("label", Arc::new(Float64Array::from(label.clone()))),
+    ]);
+    let trained = train(&batch, &hashes(200), &options("linear_reg"), 2).unwrap();
+    let model = trained.model(crate::model_type("linear_reg")).unwrap();
+    let features = batch.project(&[0, 1, 2]).unwrap();
+    let labels: ArrayRef = Arc::new(Float64Array::from(label.clone()));
+    let scored = model.score(&features, &labels).unwrap();
+    let largest = label.iter().fold(0.0f64, |max, label| max.max(label.abs()));
+    for (predicted, label) in scored.predicted_numbers.iter().zip(&label) {
+        let error = (predicted - label).abs();
+        assert!(error < 1e-14 * largest, "{predicted}, expected {label}");
+        assert!(
+            error < 1e-9 * label.abs().max(1.0),
+            "{predicted}, expected {label}"
+        );
+    }
+}
+
+/// `l1_reg` and `l2_reg` are the same penalties for every optimiser.
+#[test]
+fn every_optimizer_minimises_the_same_penalised_loss() {
+    let mut draw = noise(5);
+    let a: Vec<f64> = (0..2_000).map(|_| draw()).collect();
+    let b: Vec<f64> = (0..2_000).map(|_| draw()).collect();
+    let label = (0..2_000).map(|row| i64::from(a[row] + 0.3 * draw() > 0.0));
+    let batch = batch_of(vec![
+        ("a", Arc::new(Float64Array::from(a.clone()))),
+        ("b", Arc::new(Float64Array::from(b))),
+        ("label", Arc::new(Int64Array::from_iter_values(label))),
+    ]);
+    for (l1_reg, l2_reg) in [(0.0, 0.1), (0.05, 0.0), (0.02, 0.05)] {
+        let found = |optimizer| {
+            let is_stepwise = optimizer != Optimizer::Lbfgs;
+            let options = TrainOptions {
+                l1_reg,
+                l2_reg: Some(l2_reg),
+                optimizer: Some(optimizer),
+                epochs: is_stepwise.then_some(60),
+                learn_rate: if optimizer == Optimizer::Sgd {
+                    0.05
+                } else {
+                    0.02
+                },
+                lr_schedule: vatic_ml::options::Schedule::Cosine,
+                early_stop: false,
+                ..options("logistic_reg")
+            };
+            train(&batch, &hashes(2_000), &options, 2).unwrap()
+        };
+        let exact = found(Optimizer::Lbfgs);
+        for optimizer in [Optimizer::Adamw, Optimizer::Sgd] {
+            let other = found(optimizer);
+            let pairs = other.weights.iter().zip(&exact.weights);
+            for (weight, expected) in pairs {
+                assert!(
+                    (weight - expected).abs() < 0.02,
+                    "{} with {l1_reg}, {l2_reg}: {:?}, expected {:?}",
+                    optimizer.name(),
+                    other.weights,
+                    exact.weights
+                );
+            }
+        }
+    }
 }

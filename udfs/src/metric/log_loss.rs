@@ -9,7 +9,7 @@ use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::{Accumulator, AggregateUDF};
 use vatic_metrics::LogLoss;
 
-use super::udaf::{Metric, is_binary_label, metric_function, positives};
+use super::udaf::{Metric, is_binary_label, metric_function, positives, state_sum, sum_state};
 use crate::doc::Doc;
 
 pub(super) fn function() -> AggregateUDF {
@@ -25,7 +25,7 @@ static LOG_LOSS: Metric = Metric {
     },
     coerce,
     takes: "a boolean label with the probability of true, or a label with a list of {label, prob}",
-    state: || vec![DataType::Float64, DataType::UInt64],
+    state: || vec![DataType::Binary, DataType::UInt64],
     accumulator: || Box::new(Sum(LogLoss::default())),
 };
 
@@ -117,18 +117,19 @@ impl Accumulator for Sum {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self)
+        size_of_val(self) + self.0.sum.bytes()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.0.sum.into(), self.0.rows.into()])
+        Ok(vec![sum_state(&self.0.sum), self.0.rows.into()])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let sums = states[0].as_primitive::<Float64Type>().values();
         let rows = states[1].as_primitive::<UInt64Type>().values();
-        let parts = sums.iter().zip(rows);
-        parts.for_each(|(&sum, &rows)| self.0.merge(LogLoss { sum, rows }));
+        for (row, &rows) in rows.iter().enumerate() {
+            let sum = state_sum(&states[0], row)?;
+            self.0.merge(&LogLoss { sum, rows });
+        }
         Ok(())
     }
 }

@@ -4,9 +4,9 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, UInt64Type};
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::{Accumulator, AggregateUDF};
-use vatic_metrics::Regression;
+use vatic_metrics::{ExactSum, Regression};
 
-use super::udaf::{Metric, metric_function};
+use super::udaf::{Metric, metric_function, state_sum, sum_state};
 use crate::doc::Doc;
 
 pub(super) fn functions() -> Vec<AggregateUDF> {
@@ -74,7 +74,7 @@ fn coerce(types: &[DataType]) -> Option<Vec<DataType>> {
 
 fn state() -> Vec<DataType> {
     let mut types = vec![DataType::UInt64];
-    types.extend([(); 6].map(|()| DataType::Float64));
+    types.extend([(); 5].map(|()| DataType::Binary));
     types
 }
 
@@ -110,38 +110,28 @@ impl Accumulator for Sums {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self)
+        let sums = self.sums.sums().map(ExactSum::bytes);
+        size_of_val(self) + sums.iter().sum::<usize>()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let sums = &self.sums;
-        let numbers = [
-            sums.absolute,
-            sums.squared,
-            sums.label_mean,
-            sums.label_squares,
-            sums.error_mean,
-            sums.error_squares,
-        ];
-        let mut state = vec![ScalarValue::from(sums.rows)];
-        state.extend(numbers.map(ScalarValue::from));
+        let mut state = vec![ScalarValue::from(self.sums.rows)];
+        let sums = self.sums.sums().map(sum_state);
+        state.extend(sums);
         Ok(state)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let rows = states[0].as_primitive::<UInt64Type>();
-        let number =
-            |index: usize, row: usize| states[index].as_primitive::<Float64Type>().value(row);
         for row in 0..rows.len() {
-            self.sums.merge(Regression {
+            let mut other = Regression {
                 rows: rows.value(row),
-                absolute: number(1, row),
-                squared: number(2, row),
-                label_mean: number(3, row),
-                label_squares: number(4, row),
-                error_mean: number(5, row),
-                error_squares: number(6, row),
-            });
+                ..Regression::default()
+            };
+            for (sum, state) in other.sums_mut().into_iter().zip(&states[1..]) {
+                *sum = state_sum(state, row)?;
+            }
+            self.sums.merge(&other);
         }
         Ok(())
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
-use datafusion_common::{Result, exec_err, not_impl_err, plan_err};
+use datafusion_common::{Result, ScalarValue, exec_err, internal_err, not_impl_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Signature, Volatility,
 };
+use vatic_metrics::ExactSum;
 
 use crate::doc::Doc;
 use crate::vector::type_name;
@@ -116,6 +117,19 @@ impl AggregateUDFImpl for MetricFunction {
 
     fn documentation(&self) -> Option<&Documentation> {
         Some(&self.documentation)
+    }
+}
+
+/// An exact sum as it is kept between batches.
+pub(super) fn sum_state(sum: &ExactSum) -> ScalarValue {
+    ScalarValue::Binary(Some(sum.to_bytes()))
+}
+
+/// The sum of a row of states.
+pub(super) fn state_sum(states: &ArrayRef, row: usize) -> Result<ExactSum> {
+    match ExactSum::from_bytes(states.as_binary::<i32>().value(row)) {
+        Some(sum) => Ok(sum),
+        None => internal_err!("the state of a metric cannot be read; do all nodes run one build?"),
     }
 }
 

@@ -1,0 +1,149 @@
+//! Copies of equal rows on their way to the ranks of their shards: each kind of row once, with how many go where.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::row::{RowConverter, SortField};
+
+use crate::collective::Collective;
+use crate::options::{DataSplit, TrainOptions};
+use crate::shard::Placement;
+use crate::signature::Signature;
+use crate::split::RowAt;
+use crate::{Error, Result};
+
+/// Bytes that a rank sends at once; the others keep what is theirs and forget the rest.
+const ROUND_BYTES: usize = 4 << 20;
+/// Rows that are encoded at once.
+const CHUNK_ROWS: usize = 1_024;
+
+/// Copies of one row for shards of other ranks.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Copies {
+    pub(crate) placement: Placement,
+    /// Shard, rows that train, rows that evaluate.
+    pub(crate) of_shards: Vec<(usize, usize, usize)>,
+}
+
+/// Sends the copies of these rows of `batches`, and returns what the other ranks sent: batches, and for each row of them
+/// its copies.
+pub(crate) fn exchange(
+    away: &[(RowAt, Copies)],
+    batches: &[RecordBatch],
+    signature: &Signature,
+    options: &TrainOptions,
+    collective: &dyn Collective,
+) -> Result<Vec<(RecordBatch, Vec<Copies>)>> {
+    let mut received = Vec::new();
+    if collective.world_size() == 1 {
+        return Ok(received);
+    }
+    let schema = match batches.first() {
+        Some(batch) => batch.schema(),
+        None => schema(signature, options),
+    };
+    let fields = schema.fields().iter();
+    let fields = fields.map(|field| SortField::new(field.data_type().clone()));
+    let converter = RowConverter::new(fields.collect())?;
+    let mut rest = away;
+    loop {
+        let mut message = vec![0u8];
+        while message.len() < ROUND_BYTES && !rest.is_empty() {
+            let (chunk, others) = rest.split_at(rest.len().min(CHUNK_ROWS));
+            rest = others;
+            write(chunk, batches, &converter, &mut message)?;
+        }
+        message[0] = u8::from(!rest.is_empty());
+        let mut is_last = true;
+        for (rank, message) in collective.all_gather(message)?.iter().enumerate() {
+            let (&has_more, content) = message.split_first().ok_or_else(cut_off)?;
+            is_last &= has_more == 0;
+            if rank != collective.rank() && !content.is_empty() {
+                received.push(read(content, &schema, &converter)?);
+            }
+        }
+        if is_last {
+            return Ok(received);
+        }
+    }
+}
+
+/// The columns of a rank that has no rows.
+fn schema(signature: &Signature, options: &TrainOptions) -> SchemaRef {
+    let mut fields = signature.schema().fields().to_vec();
+    if let DataSplit::Column { name } = &options.data_split {
+        fields.push(Arc::new(Field::new(name, DataType::Boolean, true)));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn write(
+    chunk: &[(RowAt, Copies)],
+    batches: &[RecordBatch],
+    converter: &RowConverter,
+    message: &mut Vec<u8>,
+) -> Result<()> {
+    let batches: Vec<&RecordBatch> = batches.iter().collect();
+    let indices: Vec<RowAt> = chunk.iter().map(|(at, _)| *at).collect();
+    let batch = interleave_record_batch(&batches, &indices)?;
+    let rows = converter.convert_columns(batch.columns())?;
+    for (row, (_, copies)) in rows.iter().zip(chunk) {
+        message.extend(copies.placement.to_bytes());
+        write_count(copies.of_shards.len(), message);
+        for (shard, train, eval) in &copies.of_shards {
+            [*shard, *train, *eval]
+                .into_iter()
+                .for_each(|count| write_count(count, message));
+        }
+        write_count(row.as_ref().len(), message);
+        message.extend(row.as_ref());
+    }
+    Ok(())
+}
+
+fn write_count(count: usize, message: &mut Vec<u8>) {
+    message.extend((count as u64).to_le_bytes());
+}
+
+fn read(
+    mut content: &[u8],
+    schema: &SchemaRef,
+    converter: &RowConverter,
+) -> Result<(RecordBatch, Vec<Copies>)> {
+    let parser = converter.parser();
+    let (mut rows, mut copies) = (Vec::new(), Vec::new());
+    while !content.is_empty() {
+        let placement = take(&mut content, 16)?;
+        let placement = placement.try_into().map_err(|_| cut_off())?;
+        let mut of_shards = Vec::new();
+        for _ in 0..read_count(&mut content)? {
+            let mut next = || read_count(&mut content);
+            of_shards.push((next()?, next()?, next()?));
+        }
+        copies.push(Copies {
+            placement: Placement::from_bytes(placement),
+            of_shards,
+        });
+        let length = read_count(&mut content)?;
+        rows.push(parser.parse(take(&mut content, length)?));
+    }
+    let columns = converter.convert_rows(rows)?;
+    Ok((RecordBatch::try_new(Arc::clone(schema), columns)?, copies))
+}
+
+fn take<'a>(content: &mut &'a [u8], bytes: usize) -> Result<&'a [u8]> {
+    let (head, tail) = content.split_at_checked(bytes).ok_or_else(cut_off)?;
+    *content = tail;
+    Ok(head)
+}
+
+fn read_count(content: &mut &[u8]) -> Result<usize> {
+    let bytes = take(content, 8)?.try_into().map_err(|_| cut_off())?;
+    Ok(u64::from_le_bytes(bytes) as usize)
+}
+
+fn cut_off() -> Error {
+    Error::Internal("message of a worker: rows of it are cut off".into())
+}

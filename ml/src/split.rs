@@ -1,0 +1,357 @@
+//! Which rows train and which evaluate, and to which shard each belongs.
+//!
+//! ```text
+//! rows ─ by hash ─▶ home shards ─ kinds of equal rows, in hash order ─▶ so many of each evaluate ─▶ copies to the shards
+//! ```
+//! All copies of a row come to the rank of its home shard, which numbers them. Equal rows are interchangeable, so their
+//! numbers decide: the first ones evaluate, and copy `j` of a row belongs to shard `home + j`. So neither a shard nor a
+//! side of the split gets all rows of a kind, and how the rows came to be distributed does not show.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::interleave_record_batch;
+
+use crate::collective::Collective;
+use crate::copies::{Copies, exchange};
+use crate::counts::CLASSES_MAX;
+use crate::model::Task;
+use crate::options::{DataSplit, NullHandling, TrainOptions};
+use crate::parts::parts;
+use crate::prepare::{RankRows, RawShard};
+use crate::shard::{Placement, content_hashes, owner};
+use crate::signature::Signature;
+use crate::{Error, Result};
+
+/// A row by its batch and its place therein.
+pub(crate) type RowAt = (usize, usize);
+
+/// The rows of a home shard in hash order, and what is summed over all of them.
+#[derive(Default)]
+struct Home {
+    rows: Vec<(Placement, RowAt)>,
+    rows_hash: u128,
+    skipped: u64,
+}
+
+/// The rows of one side of a shard, with their placements.
+#[derive(Default)]
+struct Sides {
+    train: Vec<(Placement, RowAt)>,
+    eval: Vec<(Placement, RowAt)>,
+}
+
+/// Rows of one label are a stratum; without a class all rows are one.
+type Stratum = u128;
+
+/// Splits the rows of all ranks; returns the shards of this one.
+pub(crate) fn split_into_shards(
+    signature: &Signature,
+    task: Task,
+    options: &TrainOptions,
+    shard_count: usize,
+    rows: RankRows,
+    collective: &dyn Collective,
+) -> Result<Vec<RawShard>> {
+    let ours = (0..shard_count)
+        .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank());
+    let ours: Vec<usize> = ours.collect();
+    let homes = homes(signature, options, shard_count, &ours, &rows, collective)?;
+    let sides = Split::new(signature, task, options, &rows)?;
+    let evaluates = sides.eval_counts(&homes, shard_count, collective)?;
+    let mut shards: BTreeMap<usize, Sides> = ours
+        .iter()
+        .map(|&shard| (shard, Sides::default()))
+        .collect();
+    let mut away = Vec::new();
+    for ((&home, rows), evaluates) in homes.iter().zip(evaluates) {
+        for (kind, eval) in kinds(&rows.rows).zip(evaluates) {
+            place_copies(kind, eval, home, shard_count, &mut shards, &mut away);
+        }
+    }
+    let mut batches = rows.batches;
+    let received = exchange(&away, &batches, signature, options, collective)?;
+    for (batch, copies) in received {
+        for (row, copies) in copies.into_iter().enumerate() {
+            let at = (batches.len(), row);
+            for (shard, train, eval) in copies.of_shards {
+                if let Some(sides) = shards.get_mut(&shard) {
+                    let copy = (copies.placement, at);
+                    sides.train.extend(std::iter::repeat_n(copy, train));
+                    sides.eval.extend(std::iter::repeat_n(copy, eval));
+                }
+            }
+        }
+        batches.push(batch);
+    }
+    let raw = shards.into_iter().map(|(number, sides)| {
+        let home = &homes[&number];
+        Ok(RawShard {
+            number,
+            train: in_order(sides.train, &batches, signature)?,
+            eval: in_order(sides.eval, &batches, signature)?,
+            skipped: home.skipped,
+            rows_hash: home.rows_hash,
+        })
+    });
+    raw.collect()
+}
+
+/// The rows by home shard, in hash order, without those that are left out.
+fn homes(
+    signature: &Signature,
+    options: &TrainOptions,
+    shard_count: usize,
+    ours: &[usize],
+    rows: &RankRows,
+    collective: &dyn Collective,
+) -> Result<BTreeMap<usize, Home>> {
+    let mut homes: BTreeMap<usize, Home> =
+        ours.iter().map(|&shard| (shard, Home::default())).collect();
+    for (batch, hashes) in rows.hashes.iter().enumerate() {
+        let complete = match options.null_handling {
+            NullHandling::Skip => Some(complete_rows(&rows.batches[batch], signature)?),
+            NullHandling::Error | NullHandling::Impute => None,
+        };
+        for (row, &hash) in hashes.iter().enumerate() {
+            let placement = Placement::new(hash, options.seed);
+            let home = homes
+                .get_mut(&placement.shard(shard_count))
+                .ok_or_else(|| {
+                    Error::Internal(format!(
+                        "a row of another worker's shard came to worker {}",
+                        collective.rank()
+                    ))
+                })?;
+            home.rows_hash = home.rows_hash.wrapping_add(hash);
+            match complete.as_ref().is_none_or(|complete| complete[row]) {
+                true => home.rows.push((placement, (batch, row))),
+                false => home.skipped += 1,
+            }
+        }
+    }
+    for home in homes.values_mut() {
+        // Equal placements are equal rows, so their order cannot show.
+        home.rows.sort_unstable_by_key(|(placement, _)| *placement);
+    }
+    Ok(homes)
+}
+
+/// Rows that are equal, kind by kind.
+fn kinds(rows: &[(Placement, RowAt)]) -> impl Iterator<Item = &[(Placement, RowAt)]> {
+    rows.chunk_by(|left, right| left.0 == right.0)
+}
+
+/// Hands out the copies of one kind of row, of which the first `eval` evaluate. What belongs to shards of other ranks is
+/// put into `away`.
+fn place_copies(
+    kind: &[(Placement, RowAt)],
+    eval: usize,
+    home: usize,
+    shard_count: usize,
+    shards: &mut BTreeMap<usize, Sides>,
+    away: &mut Vec<(RowAt, Copies)>,
+) {
+    let Some(&(placement, at)) = kind.first() else {
+        return;
+    };
+    let mut of_others: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for (number, copy) in kind.iter().enumerate() {
+        let shard = (home + number) % shard_count;
+        let is_eval = number < eval;
+        match shards.get_mut(&shard) {
+            Some(sides) if is_eval => sides.eval.push(*copy),
+            Some(sides) => sides.train.push(*copy),
+            None => {
+                let (train, eval) = of_others.entry(shard).or_default();
+                *(if is_eval { eval } else { train }) += 1;
+            }
+        }
+    }
+    if !of_others.is_empty() {
+        let of_shards = of_others
+            .into_iter()
+            .map(|(shard, (train, eval))| (shard, train, eval));
+        let copies = Copies {
+            placement,
+            of_shards: of_shards.collect(),
+        };
+        away.push((at, copies));
+    }
+}
+
+/// How rows are told apart into those that train and those that evaluate.
+enum Split<'a> {
+    /// All train.
+    None,
+    /// By a column of each batch.
+    Column(Vec<&'a BooleanArray>),
+    /// This share of each stratum; for each batch the strata of its rows, if there is more than one.
+    Share(f64, Option<Vec<Vec<Stratum>>>),
+}
+
+impl<'a> Split<'a> {
+    fn new(
+        signature: &Signature,
+        task: Task,
+        options: &TrainOptions,
+        rows: &'a RankRows,
+    ) -> Result<Self> {
+        let label = signature.features.len();
+        match &options.data_split {
+            DataSplit::None => Ok(Self::None),
+            DataSplit::Column { name } => {
+                let columns = rows.batches.iter();
+                let columns = columns.map(|batch| split_column(batch, label + 1, name));
+                Ok(Self::Column(columns.collect::<Result<_>>()?))
+            }
+            DataSplit::Hash { eval_fraction } => {
+                let strata = match task {
+                    Task::Regression => None,
+                    Task::Classification => {
+                        let batches = rows.batches.iter();
+                        let labels = batches.map(|batch| content_hashes(&[batch.column(label)]));
+                        Some(labels.collect::<Result<_>>()?)
+                    }
+                };
+                Ok(Self::Share(*eval_fraction, strata))
+            }
+        }
+    }
+
+    /// For each home shard and each kind of row in it, how many copies evaluate.
+    fn eval_counts(
+        &self,
+        homes: &BTreeMap<usize, Home>,
+        shard_count: usize,
+        collective: &dyn Collective,
+    ) -> Result<Vec<Vec<usize>>> {
+        let (fraction, strata) = match self {
+            Self::None => {
+                let none = |home: &Home| kinds(&home.rows).map(|_| 0).collect();
+                return Ok(homes.values().map(none).collect());
+            }
+            Self::Column(columns) => {
+                let of_kind = |kind: &[(Placement, RowAt)]| {
+                    let (batch, row) = kind[0].1;
+                    usize::from(columns[batch].value(row)) * kind.len()
+                };
+                let of_home = |home: &Home| kinds(&home.rows).map(of_kind).collect();
+                return Ok(homes.values().map(of_home).collect());
+            }
+            Self::Share(fraction, strata) => (*fraction, strata),
+        };
+        let stratum = |(batch, row): RowAt| strata.as_ref().map_or(0, |of| of[batch][row]);
+        let mut seen = rows_before(homes, stratum, shard_count, collective)?;
+        // Of the first `rows` of a stratum.
+        let share = |rows: u64| (fraction * rows as f64 + 0.5).floor() as u64;
+        let of_home = |(shard, home): (&usize, &Home)| {
+            let mut of_kind = |kind: &[(Placement, RowAt)]| {
+                let before = seen.entry((*shard, stratum(kind[0].1))).or_default();
+                let after = *before + kind.len() as u64;
+                let count = share(after) - share(*before);
+                *before = after;
+                count as usize
+            };
+            kinds(&home.rows).map(&mut of_kind).collect()
+        };
+        Ok(homes.iter().map(of_home).collect())
+    }
+}
+
+/// For each home shard and stratum, how many rows the shards before it have of the stratum. So the shares of all shards
+/// add up to that of the whole, rounded once.
+fn rows_before(
+    homes: &BTreeMap<usize, Home>,
+    stratum: impl Fn(RowAt) -> Stratum,
+    shard_count: usize,
+    collective: &dyn Collective,
+) -> Result<HashMap<(usize, Stratum), u64>> {
+    let mut message = Vec::new();
+    for (shard, home) in homes {
+        let mut counts: BTreeMap<Stratum, u64> = BTreeMap::new();
+        for (_, at) in &home.rows {
+            *counts.entry(stratum(*at)).or_default() += 1;
+            // It ends in an error that tells how many classes there are.
+            if counts.len() > CLASSES_MAX {
+                break;
+            }
+        }
+        for (stratum, count) in counts {
+            message.extend((*shard as u64).to_le_bytes());
+            message.extend(stratum.to_le_bytes());
+            message.extend(count.to_le_bytes());
+        }
+    }
+    let mut counts: BTreeMap<(Stratum, usize), u64> = BTreeMap::new();
+    for message in collective.all_gather(message)? {
+        let (entries, _) = message.as_chunks::<32>();
+        for entry in entries {
+            let number = |at: usize| {
+                let bytes = entry[at..].first_chunk::<8>();
+                bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+            };
+            let stratum = u128::from(number(8)) | (u128::from(number(16)) << 64);
+            counts.insert((stratum, number(0) as usize), number(24));
+        }
+    }
+    let strata: std::collections::BTreeSet<Stratum> =
+        counts.keys().map(|(stratum, _)| *stratum).collect();
+    let mut before = HashMap::new();
+    for stratum in strata {
+        let mut sum = 0;
+        for shard in 0..shard_count {
+            before.insert((shard, stratum), sum);
+            sum += counts.get(&(stratum, shard)).copied().unwrap_or(0);
+        }
+    }
+    Ok(before)
+}
+
+/// The rows in the order of their placements, as one batch.
+fn in_order(
+    mut rows: Vec<(Placement, RowAt)>,
+    batches: &[RecordBatch],
+    signature: &Signature,
+) -> Result<RecordBatch> {
+    rows.sort_by_key(|(placement, _)| *placement);
+    let indices: Vec<RowAt> = rows.into_iter().map(|(_, at)| at).collect();
+    match batches.first() {
+        Some(_) if !indices.is_empty() => {
+            let batches: Vec<&RecordBatch> = batches.iter().collect();
+            Ok(interleave_record_batch(&batches, &indices)?)
+        }
+        Some(batch) => Ok(RecordBatch::new_empty(batch.schema())),
+        None => Ok(RecordBatch::new_empty(signature.schema().into())),
+    }
+}
+
+fn split_column<'a>(batch: &'a RecordBatch, index: usize, name: &str) -> Result<&'a BooleanArray> {
+    let column = batch.column(index).as_boolean();
+    if column.null_count() > 0 {
+        return Err(Error::Null(format!(
+            "data_split_col \"{name}\" has NULLs; make it true or false in each row"
+        )));
+    }
+    Ok(column)
+}
+
+/// Which rows have neither a NULL feature nor a NULL label.
+fn complete_rows(batch: &RecordBatch, signature: &Signature) -> Result<Vec<bool>> {
+    let mut complete = vec![true; batch.num_rows()];
+    let label = signature.features.len();
+    for (index, column) in signature.features.iter().enumerate() {
+        let parts = parts(&column.name, batch.column(index), None)?;
+        complete
+            .iter_mut()
+            .enumerate()
+            .for_each(|(row, complete)| *complete &= parts.is_valid(row));
+    }
+    if let Some(valid) = batch.column(label).logical_nulls() {
+        complete
+            .iter_mut()
+            .enumerate()
+            .for_each(|(row, complete)| *complete &= valid.is_valid(row));
+    }
+    Ok(complete)
+}
