@@ -73,6 +73,26 @@ const REASONS: &[(&str, &str)] = &[
         "a folder is looked at when its table is opened, not when that is made",
     ),
     (
+        "sum(salary) as state",
+        "a later column of a name gets a number",
+    ),
+    (
+        "select count(1), count(1)",
+        "a later column of a name gets a number",
+    ),
+    (
+        "select count(), count()",
+        "a later column of a name gets a number",
+    ),
+    (
+        "select unnest(column1), unnest(column1)",
+        "a later column of a name gets a number",
+    ),
+    (
+        "<= select *, a from t",
+        "a later column of a name gets a number",
+    ),
+    (
         "<= DESCRIBE",
         "columns may be NULL unless they are declared otherwise",
     ),

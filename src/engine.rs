@@ -23,8 +23,10 @@ use crate::log::Log;
 use crate::memory::Memory;
 use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};
+use crate::nested_text::with_text_in_csv;
+use crate::once::keep_marks;
 use crate::session::Session;
-use crate::sql::prepare_relations;
+use crate::sql::{plan_with_names, prepare, prepare_relations};
 use crate::storage::Stores;
 use crate::train::{Gang, RunLog};
 
@@ -287,8 +289,10 @@ impl Engine {
         {
             state.register_relation_planner(planner)?;
         }
-        let planned = Box::pin(state.statement_to_plan(statement)).await;
-        planned.map_err(|error| self.catalog().not_found(self, access, error))
+        prepare(&mut statement, &state)?;
+        let planned = Box::pin(plan_with_names(&state, statement)).await;
+        let plan = planned.map_err(|error| self.catalog().not_found(self, access, error))?;
+        with_text_in_csv(keep_marks(plan)?)
     }
 
     /// In the background: starting must not wait for it, and it has a day's time.

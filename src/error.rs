@@ -266,7 +266,7 @@ pub fn report(error: &DataFusionError) -> SqlError {
     let position = position(error);
     let mut found = match error.find_root() {
         DataFusionError::External(inner) => from_external(inner.as_ref()),
-        DataFusionError::ArrowError(inner, _) => from_arrow(inner),
+        DataFusionError::ArrowError(inner, _) => arrow_report(inner),
         root => from_datafusion(root),
     };
     found.position = found.position.or(position);
@@ -285,7 +285,8 @@ fn from_external(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Sql
     }
 }
 
-fn from_arrow(error: &ArrowError) -> SqlError {
+/// The same of an error of Arrow.
+pub(crate) fn arrow_report(error: &ArrowError) -> SqlError {
     let (state, message) = match error {
         ArrowError::DivideByZero => (SqlState::DivisionByZero, "division by zero".to_owned()),
         ArrowError::CastError(text) | ArrowError::ParseError(text) => {

@@ -9,10 +9,13 @@ use datafusion::physical_planner::ExtensionPlanner;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chance::Fence;
 use crate::error::{Result, SqlState, sql_err};
 use crate::evaluate::Evaluate;
 use crate::model::ResolvedModels;
+use crate::once::Once;
 use crate::predict::Predict;
+use crate::sample::Sample;
 use crate::train::Train;
 
 /// Something we add to plans: how SQL becomes its node, its node an operator, and its operator bytes for another
@@ -43,7 +46,8 @@ pub(crate) trait PlanExtension: Debug + Send + Sync {
 }
 
 /// All of them.
-pub(crate) const EXTENSIONS: &[&dyn PlanExtension] = &[&Predict, &Evaluate, &Train];
+pub(crate) const EXTENSIONS: &[&dyn PlanExtension] =
+    &[&Predict, &Evaluate, &Train, &Fence, &Once, &Sample];
 
 /// An operator's description as bytes.
 pub(crate) fn to_wire(description: &impl Serialize) -> Result<Vec<u8>> {

@@ -52,11 +52,6 @@ pub(crate) fn call(
         return Ok(None);
     };
     let reference = crate::sql::model_argument(function, args.args.first())?;
-    if has_unused_clauses(factor) {
-        let message =
-            format!("TABLESAMPLE, WITH ORDINALITY and the like are not supported on {function}");
-        return Err(sql_err(SqlState::Unsupported, message));
-    }
     let model = models.get(&reference).ok_or_else(|| {
         sql_err(
             SqlState::Internal,
@@ -72,27 +67,6 @@ pub(crate) fn call(
     };
     call.take_arguments(args, context)?;
     Ok(Some(call))
-}
-
-/// Whether the call has clauses that planning would drop.
-fn has_unused_clauses(factor: &TableFactor) -> bool {
-    match factor {
-        TableFactor::Table {
-            with_hints,
-            version,
-            with_ordinality,
-            partitions,
-            sample,
-            ..
-        } => {
-            !with_hints.is_empty()
-                || version.is_some()
-                || *with_ordinality
-                || !partitions.is_empty()
-                || sample.is_some()
-        }
-        _ => false,
-    }
 }
 
 impl Call {

@@ -36,7 +36,8 @@ use crate::planning::planned;
 use crate::secrets::check_copied_secrets;
 use crate::settings::{check_dialect, check_settings};
 use crate::sql::{
-    Limits, Statement, TrainingQuery, check_plan, check_statement, check_text, parse,
+    Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement,
+    check_text, parse,
 };
 use crate::state::session_state;
 use crate::temporary::{Held, TemporaryTables, is_temporary, take_temporary};
@@ -408,6 +409,10 @@ impl Session {
 
     /// Plans the query of a training; errors point into the whole statement.
     pub(crate) async fn plan_training_query(&self, query: &TrainingQuery) -> Result<LogicalPlan> {
+        if let Ok(Some(Statement::DataFusion(statement))) = parse(&query.text) {
+            // A feature is found by its name, so none is given a number.
+            check_selected_names(&statement)?;
+        }
         self.plan_query(&query.text).await.map_err(|error| {
             let mut found = report(&error);
             found.position = found.position.map(|position| query.position_of(position));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::CatalogProviderList;
 use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -16,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 use crate::access::Access;
 use crate::catalog::CATALOG;
 use crate::catalog_provider::VaticCatalog;
+use crate::chance::DrawOnce;
 use crate::checked::CheckedArithmetic;
 use crate::cluster;
 use crate::config::VaticOptions;
@@ -23,6 +25,8 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
 use crate::model::DEFAULT_SCHEMA;
+use crate::nested_text::nested_as_json;
+use crate::once::ComputeOnce;
 use crate::predict::PruneOutputs;
 use crate::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::temporary::TemporaryTables;
@@ -56,13 +60,16 @@ pub(crate) fn session_state(
         .with_default_features()
         .with_catalog_list(Arc::clone(&catalogs))
         .with_analyzer_rule(Arc::new(CheckedArithmetic))
+        .with_analyzer_rule(Arc::new(DrawOnce))
+        .with_analyzer_rule(Arc::new(ComputeOnce))
         .with_optimizer_rule(Arc::new(PruneOutputs))
         .with_physical_optimizer_rules(physical_rules())
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();
     vatic_udfs::register(&mut state)?;
+    state.register_udf(Arc::new(nested_as_json()))?;
     for function in engine.functions() {
-        datafusion::execution::FunctionRegistry::register_udf(&mut state, Arc::clone(function))?;
+        state.register_udf(Arc::clone(function))?;
     }
     let (engine, access) = (engine.clone(), access.clone());
     let catalog = Arc::new(VaticCatalog::new(engine, access, Arc::clone(temporary)));
@@ -89,6 +96,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
 pub(crate) fn functions_state() -> Result<SessionState> {
     let mut state = SessionStateBuilder::new().with_default_features().build();
     vatic_udfs::register(&mut state)?;
+    state.register_udf(Arc::new(nested_as_json()))?;
     Ok(state)
 }
 

@@ -38,6 +38,7 @@ use super::attempts::{Jobs, rows_of};
 use super::codec::PlanCodec;
 use super::job::Job;
 use super::{Cluster, job_err};
+use crate::chance::is_drawn_in_each_task;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::train::ProgressListener;
@@ -223,7 +224,10 @@ fn stays(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// Whether every operator can be written as bytes. Some exist in this process only: system tables, EXPLAIN.
 pub(super) fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    if matches!(plan.name(), "ExplainExec" | "AnalyzeExec") || !has_known_leaves(plan) {
+    if matches!(plan.name(), "ExplainExec" | "AnalyzeExec")
+        || !has_known_leaves(plan)
+        || is_drawn_in_each_task(plan)
+    {
         return false;
     }
     let encoded = PhysicalPlanNode::try_from_physical_plan(Arc::clone(plan), &PlanCodec::default());

@@ -59,7 +59,8 @@ use self::metrics::Counters;
 use self::rendezvous::Coordinator;
 use self::scheduler::Scheduler;
 use crate::error::{
-    Result, SqlError, SqlState, error_from_text, error_to_text, ml_err, report, sql_err,
+    Result, SqlError, SqlState, arrow_report, error_from_text, error_to_text, ml_err, report,
+    sql_err,
 };
 use crate::train::{ProgressEvent, ProgressListener};
 
@@ -280,10 +281,12 @@ pub(crate) fn is_lost_input(error: &DataFusionError) -> bool {
 
 /// What to tell of an error of a task, whatever Ballista wrapped around it.
 fn task_report(error: &DataFusionError) -> SqlError {
-    if let DataFusionError::External(inner) = error.find_root()
-        && let Some(BallistaError::DataFusionError(inner)) = inner.downcast_ref()
-    {
-        return task_report(inner);
+    if let DataFusionError::External(inner) = error.find_root() {
+        match inner.downcast_ref() {
+            Some(BallistaError::DataFusionError(inner)) => return task_report(inner),
+            Some(BallistaError::ArrowError(inner)) => return arrow_report(inner),
+            _ => {}
+        }
     }
     report(error)
 }

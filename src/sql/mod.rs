@@ -19,20 +19,27 @@
 //! ```
 //!
 //! A text goes through `script` (cut into statements), `parser` (one statement) and `rewrite` (what DataFusion's
-//! planner must see differently). Before all that `limits` refuses what would end the process, and `parameters` puts bound
+//! planner must see differently); `prepare` refuses `clauses` that would be dropped and gives `names`. Before all that `limits` refuses what would end the process, and `parameters` puts bound
 //! values into it.
 
+mod clauses;
+mod clauses_call;
+mod clauses_from;
 mod limits;
+mod names;
 mod parameters;
 mod parser;
+mod prepare;
 mod rewrite;
 pub(crate) mod script;
 mod statement;
 
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
+pub(crate) use names::check_selected_names;
 pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
+pub(crate) use prepare::{plan_with_names, prepare};
 pub(crate) use rewrite::{
     RELATION_FUNCTIONS, mentions_relation_function, model_argument, prepare_relations,
     relation_function, with_cause, with_inputs_only,

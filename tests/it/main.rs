@@ -5,6 +5,7 @@
 mod clients;
 mod cluster;
 mod data_dir;
+mod draws;
 mod examples;
 mod files;
 mod server;

@@ -2,7 +2,8 @@
 //!
 //! * [`vector`] lists of numbers: distances, length, mean, softmax, the largest elements
 //! * [`metric`] aggregates that say how good predictions are
-//! * [`checked`] what stands in the place of operators on integers, [`guard`] limits on functions of DataFusion's
+//! * [`checked`] what stands in the place of operators on integers, [`guard`] limits on functions of DataFusion's,
+//!   [`sum`] its sums without overflow
 //!
 //! Each function carries its documentation; `docs/sql.md` and the shell's help show what stands there. What DataFusion
 //! has already (`cosine_distance`, `inner_product`, `array_add`, `array_scale`) is not here again.
@@ -10,6 +11,7 @@
 pub mod checked;
 pub mod guard;
 pub mod metric;
+pub mod sum;
 pub mod vector;
 
 mod doc;
@@ -47,6 +49,11 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     }
     for function in aggregate_functions() {
         registry.register_udaf(function)?;
+    }
+    for name in registry.udafs() {
+        if let Some(checked) = sum::checked(&registry.udaf(&name)?) {
+            registry.register_udaf(checked)?;
+        }
     }
     Ok(())
 }

@@ -7,11 +7,12 @@ use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::error::{Position, Result, SqlError, SqlState, sql_err};
 use crate::grants::{Grant, Object, Privilege};
 use crate::model::{DEFAULT_SCHEMA, ModelName, ModelRef};
+use crate::sql::rewrite::RELATION_FUNCTIONS;
 use crate::sql::script::{LineStarts, tokenize};
 use crate::sql::statement::{
     AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
@@ -44,28 +45,45 @@ pub(crate) fn parse(text: &str) -> Result<Option<Statement>> {
     Ok(Some(statement))
 }
 
-/// `predict(m, TABLE t)` becomes `predict(m, t)`: sqlparser has no such argument.
+/// `predict(m, TABLE t)` becomes `predict(m, t)`: sqlparser has no such argument. Elsewhere the word is left as it is.
 fn without_table_keyword(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let significant: Vec<usize> = (0..tokens.len())
         .filter(|&index| !matches!(tokens[index].token, Token::Whitespace(_)))
         .collect();
-    let is_table_argument = |window: &&[usize]| {
-        let follows_argument = tokens[window[0]].token == Token::Comma;
-        let is_keyword = matches!(&tokens[window[1]].token, Token::Word(word)
-            if word.quote_style.is_none() && word.keyword == Keyword::TABLE);
-        let is_name = matches!(&tokens[window[2]].token, Token::Word(word)
-            if word.quote_style.is_some() || word.keyword != Keyword::TABLE);
-        follows_argument && is_keyword && is_name
-    };
-    let found: Vec<usize> = significant
-        .windows(3)
-        .filter(is_table_argument)
-        .map(|window| window[1])
-        .collect();
+    let token = |at: usize| significant.get(at).map(|&index| &tokens[index].token);
+    // For each bracket that is open, whether it is that of a call of ours.
+    let mut open = Vec::new();
+    let mut found = Vec::new();
+    for (at, &index) in significant.iter().enumerate() {
+        match &tokens[index].token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                let before = at.checked_sub(1).and_then(token);
+                open.push(matches!(before, Some(Token::Word(word)) if is_relation_function(word)));
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                open.pop();
+            }
+            Token::Comma if open.last() == Some(&true) => {
+                let is_keyword = matches!(token(at + 1), Some(Token::Word(word))
+                    if word.quote_style.is_none() && word.keyword == Keyword::TABLE);
+                let is_name = matches!(token(at + 2), Some(Token::Word(word))
+                    if word.quote_style.is_some() || word.keyword != Keyword::TABLE);
+                if is_keyword && is_name {
+                    found.push(significant[at + 1]);
+                }
+            }
+            _ => {}
+        }
+    }
     for index in found.into_iter().rev() {
         tokens.remove(index);
     }
     tokens
+}
+
+fn is_relation_function(word: &Word) -> bool {
+    let name = word.value.to_lowercase();
+    RELATION_FUNCTIONS.contains(&name.as_str())
 }
 
 struct Parser<'a> {
@@ -462,6 +480,23 @@ mod tests {
         assert_eq!(parsed.query.text, "select * from t where a > ';'");
         assert_eq!(parsed.target.as_deref(), Some("Left"));
         assert_eq!(train(&parsed.to_string()), parsed);
+    }
+
+    #[test]
+    fn table_is_a_word_of_its_own_in_our_calls_only() {
+        let parsed = |text: &str| match parse(text).unwrap().unwrap() {
+            Statement::DataFusion(statement) => statement.to_string(),
+            other => panic!("{other:?}"),
+        };
+        for text in [
+            "SELECT a, table b FROM t",
+            "SELECT f(a, b) FROM predict(m, (SELECT a, table b FROM t))",
+        ] {
+            assert!(parsed(text).contains("a, table"), "{text}");
+        }
+        let text = "SELECT a, table FROM predict(m, TABLE t) JOIN Evaluate (m, table s.t) ON true";
+        let expected = "SELECT a, table FROM predict(m, t) JOIN Evaluate(m, s.t) ON true";
+        assert_eq!(parsed(text), expected);
     }
 
     #[test]

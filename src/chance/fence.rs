@@ -1,0 +1,188 @@
+//! [`FenceNode`] and [`FenceExec`]: rows go through, expressions do not. No filter on a drawn column goes below, and no
+//! projection above is merged with the one that draws.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DFSchema, DFSchemaRef, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, Projection, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+
+/// Gives the rows of its input, in which these columns are drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct FenceNode {
+    input: LogicalPlan,
+    draws: Vec<String>,
+}
+
+impl FenceNode {
+    pub(super) fn new(input: LogicalPlan, draws: Vec<String>) -> Self {
+        Self { input, draws }
+    }
+}
+
+impl PartialOrd for FenceNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for FenceNode {
+    fn name(&self) -> &str {
+        "Fence"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        self.input.schema()
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    /// A filter on other columns may go below: which rows are drawn for does not show in what is drawn for a row.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        self.draws.iter().cloned().collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fence: {}", self.draws.join(", "))
+    }
+
+    fn with_exprs_and_inputs(
+        &self,
+        _exprs: Vec<Expr>,
+        mut inputs: Vec<LogicalPlan>,
+    ) -> Result<Self> {
+        let input = without_new_columns(inputs.swap_remove(0), self.schema())?;
+        Ok(Self::new(input, self.draws.clone()))
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        Some(vec![output_columns.to_vec()])
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+}
+
+/// `input` without columns that are not in `known`: an optimizer that moves expressions below a node finds that they do
+/// not come out of it, and leaves them where they are.
+pub(crate) fn without_new_columns(input: LogicalPlan, known: &DFSchema) -> Result<LogicalPlan> {
+    let columns = input.schema().columns();
+    let (kept, new): (Vec<_>, Vec<_>) = columns
+        .into_iter()
+        .partition(|column| known.has_column(column));
+    if new.is_empty() {
+        return Ok(input);
+    }
+    let kept = kept.into_iter().map(Expr::Column).collect();
+    let input = Projection::try_new(kept, Arc::new(input))?;
+    Ok(LogicalPlan::Projection(input))
+}
+
+pub(super) struct FencePlanner;
+
+#[async_trait]
+impl ExtensionPlanner for FencePlanner {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        _session: &dyn Session,
+        _context: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let is_fence = node.as_any().is::<FenceNode>();
+        let fence = || Arc::new(FenceExec::new(Arc::clone(&physical_inputs[0]))) as _;
+        Ok(is_fence.then(fence))
+    }
+}
+
+/// The same among physical plans, whose rules merge projections and hand filters down as well.
+#[derive(Debug)]
+pub(super) struct FenceExec {
+    input: Arc<dyn ExecutionPlan>,
+}
+
+impl FenceExec {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+        Self { input }
+    }
+}
+
+impl DisplayAs for FenceExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FenceExec")
+    }
+}
+
+impl ExecutionPlan for FenceExec {
+    fn name(&self) -> &str {
+        "FenceExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(children.swap_remove(0))))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        self.input.execute(partition, context)
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+}

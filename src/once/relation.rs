@@ -1,0 +1,74 @@
+//! A mark in SQL → [`MarkNode`]. Its name has a part that nobody can know, so no two marks of a process are taken for one.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor,
+};
+
+use super::node::MarkNode;
+
+const PREFIX: &str = "__once_";
+
+/// The name of a mark for the WITH query of this name.
+pub(super) fn mark_name(label: &str) -> ObjectName {
+    let unique = uuid::Uuid::new_v4().simple();
+    let name = Ident::with_quote('"', format!("{PREFIX}{unique}_{label}"));
+    ObjectName::from(vec![name])
+}
+
+#[derive(Debug)]
+pub(super) struct MarkRelation;
+
+impl RelationPlanner for MarkRelation {
+    fn plan_relation(
+        &self,
+        factor: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let Some((id, label)) = mark_of(&factor) else {
+            return Ok(RelationPlanning::Original(Box::new(factor)));
+        };
+        let TableFactor::Table {
+            args: Some(args), ..
+        } = &factor
+        else {
+            return Ok(RelationPlanning::Original(Box::new(factor)));
+        };
+        let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))) =
+            args.args.first()
+        else {
+            return Ok(RelationPlanning::Original(Box::new(factor)));
+        };
+        let input = context.plan(TableFactor::Derived {
+            lateral: false,
+            subquery: query.clone(),
+            alias: None,
+            sample: None,
+        })?;
+        let plan = LogicalPlan::Extension(Extension {
+            node: Arc::new(MarkNode::new(id, label, input)),
+        });
+        let planned = PlannedRelation::new(plan, None);
+        Ok(RelationPlanning::Planned(Box::new(planned)))
+    }
+}
+
+/// The mark that a relation is, and the name of its query.
+fn mark_of(factor: &TableFactor) -> Option<(String, String)> {
+    let TableFactor::Table { name, .. } = factor else {
+        return None;
+    };
+    let [part] = name.0.as_slice() else {
+        return None;
+    };
+    let rest = part.as_ident()?.value.strip_prefix(PREFIX)?;
+    let (id, label) = rest.split_once('_')?;
+    uuid::Uuid::try_parse(id).ok()?;
+    Some((id.to_owned(), label.to_owned()))
+}

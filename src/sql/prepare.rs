@@ -1,0 +1,55 @@
+//! What is done to a statement between its text and DataFusion's planner, and to the names of what it selects.
+
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
+use datafusion::sql::sqlparser::ast::{Visit, VisitMut};
+
+use super::clauses::check_clauses;
+use super::names::{Reach, check_selected_names, is_name_taken, makes_relation, with_unique_names};
+use crate::chance::check_aliases;
+use crate::error::Result;
+use crate::once::mark_queries;
+
+/// Refuses what the planner would drop or draw twice, and rewrites what it has another form for.
+pub(crate) fn prepare(statement: &mut DFStatement, state: &SessionState) -> Result<()> {
+    match statement {
+        DFStatement::Statement(statement) => prepare_part(statement.as_mut(), state),
+        DFStatement::CopyTo(copy) => match &mut copy.source {
+            CopyToSource::Query(query) => prepare_part(query.as_mut(), state),
+            CopyToSource::Relation(_) => Ok(()),
+        },
+        DFStatement::Explain(explain) => prepare(&mut explain.statement, state),
+        DFStatement::CreateExternalTable(_) | DFStatement::Reset(_) => Ok(()),
+    }
+}
+
+fn prepare_part(part: &mut (impl Visit + VisitMut), state: &SessionState) -> Result<()> {
+    check_clauses(part, state)?;
+    check_aliases(part, state)?;
+    mark_queries(part);
+    Ok(())
+}
+
+/// Plans a statement; if a list selects two columns of one name, with names of which each is there once.
+pub(crate) async fn plan_with_names(
+    state: &SessionState,
+    statement: DFStatement,
+) -> Result<LogicalPlan> {
+    let planned = Box::pin(state.statement_to_plan(statement.clone())).await;
+    let Some(taken) = planned.as_ref().err().filter(|error| is_name_taken(error)) else {
+        return planned;
+    };
+    tracing::debug!(error = %taken, "a name is there twice");
+    for reach in [Reach::Written, Reach::BesideStar] {
+        if let Some(renamed) = with_unique_names(statement.clone(), reach)
+            && let Ok(plan) = Box::pin(state.statement_to_plan(renamed)).await
+        {
+            return Ok(plan);
+        }
+    }
+    if makes_relation(&statement) {
+        check_selected_names(&statement)?;
+    }
+    planned
+}
