@@ -26,6 +26,7 @@ use crate::model::{ModelRegistry, ResolvedModels};
 use crate::session::Session;
 use crate::sql::prepare_relations;
 use crate::storage::Stores;
+use crate::times::wide_times;
 use crate::train::{Gang, RunLog};
 
 /// Tables, models and workers of one process.
@@ -288,7 +289,8 @@ impl Engine {
             state.register_relation_planner(planner)?;
         }
         let planned = Box::pin(state.statement_to_plan(statement)).await;
-        planned.map_err(|error| self.catalog().not_found(self, access, error))
+        // Before anybody asks for the types of its columns.
+        wide_times(planned.map_err(|error| self.catalog().not_found(self, access, error))?)
     }
 
     /// In the background: starting must not wait for it, and it has a day's time.

@@ -4,8 +4,10 @@
 
 mod clients;
 mod cluster;
+mod csv;
 mod data_dir;
 mod examples;
+mod far_dates;
 mod files;
 mod server;
 mod shell;
