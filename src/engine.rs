@@ -28,6 +28,7 @@ use crate::once::keep_marks;
 use crate::session::Session;
 use crate::sql::{plan_with_names, prepare, prepare_relations};
 use crate::storage::Stores;
+use crate::times::wide_times;
 use crate::train::{Gang, RunLog};
 
 /// Tables, models and workers of one process.
@@ -292,7 +293,8 @@ impl Engine {
         prepare(&mut statement, &state)?;
         let planned = Box::pin(plan_with_names(&state, statement)).await;
         let plan = planned.map_err(|error| self.catalog().not_found(self, access, error))?;
-        with_text_in_csv(keep_marks(plan)?)
+        // Before anybody asks for the types of its columns.
+        with_text_in_csv(keep_marks(wide_times(plan)?)?)
     }
 
     /// In the background: starting must not wait for it, and it has a day's time.

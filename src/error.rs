@@ -290,7 +290,7 @@ pub(crate) fn arrow_report(error: &ArrowError) -> SqlError {
     let (state, message) = match error {
         ArrowError::DivideByZero => (SqlState::DivisionByZero, "division by zero".to_owned()),
         ArrowError::CastError(text) | ArrowError::ParseError(text) => {
-            (SqlState::InvalidCast, text.clone())
+            (SqlState::InvalidCast, with_wider_type(text))
         }
         ArrowError::ArithmeticOverflow(text) => (SqlState::OutOfRange, overflow(text)),
         ArrowError::ComputeError(text) => (SqlState::Data, text.clone()),
@@ -301,6 +301,14 @@ pub(crate) fn arrow_report(error: &ArrowError) -> SqlError {
         state,
         message,
         position: None,
+    }
+}
+
+/// The type that has room for a date beyond nanoseconds.
+fn with_wider_type(text: &str) -> String {
+    match text.contains("represented as nanoseconds") {
+        true => format!("{text}; TIMESTAMP(6) has microseconds and room for it"),
+        false => text.to_owned(),
     }
 }
 

@@ -11,8 +11,10 @@ use vatic_ml::signature;
 
 use crate::access::Access;
 use crate::catalog::TableState;
+use crate::csv;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
+use crate::partitioned_table::open_partitioned;
 use crate::sql::{Statement, parse};
 use crate::storage::{Kind, Place, is_remote};
 use crate::table_name::unused_name;
@@ -68,6 +70,12 @@ pub(crate) async fn open_external(
         );
         sql_err(SqlState::Unsupported, what)
     })?;
+    if let Some(table) = open_partitioned(state, &create).await? {
+        return Ok(Arc::new(table));
+    }
+    let is_csv = file_type == "CSV";
+    let own_reader = csv::with_reader(state, csv::Table::of(&create))?;
+    let state = if is_csv { &own_reader } else { state };
     let directory = match create.locations.as_slice() {
         [location] if location.ends_with('/') && create.schema.fields().is_empty() => {
             Some(location.clone())
@@ -75,9 +83,10 @@ pub(crate) async fn open_external(
         _ => None,
     };
     // Of CSV files DataFusion would only notice when it reads them, and not say in which.
-    let is_checked_first = file_type == "CSV";
+    let is_checked_first = is_csv;
     if let (Some(directory), true) = (&directory, is_checked_first) {
-        check_files(factory.as_ref(), state, &create, directory).await?;
+        let state = csv::with_reader(state, csv::Table::of(&create).part())?;
+        check_files(factory.as_ref(), &state, &create, directory).await?;
     }
     match (factory.create(state, &create).await, directory) {
         (Err(error), Some(directory)) if !is_checked_first => {
@@ -108,7 +117,10 @@ async fn check_files(
     let mut first: Option<(String, SchemaRef)> = None;
     let place = Place::parse(directory.as_ref())?;
     let entries = place.entries().map_err(|error| io_err(&place, &error))?;
-    let files = entries.into_iter().filter(|(_, kind)| *kind == Kind::File);
+    let is_csv = create.file_type.eq_ignore_ascii_case("CSV");
+    let is_data = |name: &str| !is_csv || csv::is_in_folder(name);
+    let files = entries.into_iter();
+    let files = files.filter(|(name, kind)| *kind == Kind::File && is_data(name));
     for (name, _) in files {
         let alone = CreateExternalTable {
             locations: vec![format!("{directory}{name}")],
@@ -116,7 +128,9 @@ async fn check_files(
         };
         let opened = factory.create(state, &alone).await.map_err(|error| {
             let mut found = report(&error);
-            found.message = format!("file {name}: {}", found.message);
+            if !found.message.starts_with("file ") {
+                found.message = format!("file {name}: {}", found.message);
+            }
             found
         })?;
         match &first {

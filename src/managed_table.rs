@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
@@ -293,7 +293,13 @@ pub(crate) async fn write_files(
 fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields());
     // The query's plan may give strings in another layout than it promised.
-    let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+    let options = CastOptions {
+        // What does not fit is an error and not NULL.
+        safe: false,
+        ..CastOptions::default()
+    };
+    let columns =
+        columns.map(|(column, field)| cast_with_options(column, field.data_type(), &options));
     let columns = columns.collect::<Result<_, _>>()?;
     // It may allow NULLs where the table does not; this refuses those that are there.
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)

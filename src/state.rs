@@ -27,9 +27,11 @@ use crate::extension::EXTENSIONS;
 use crate::model::DEFAULT_SCHEMA;
 use crate::nested_text::nested_as_json;
 use crate::once::ComputeOnce;
+use crate::partition_nulls::PartitionNulls;
 use crate::predict::PruneOutputs;
 use crate::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::temporary::TemporaryTables;
+use crate::times::analyzer_rules;
 use crate::train::Meetings;
 
 /// The state of a new session with these tables of its own.
@@ -53,12 +55,16 @@ pub(crate) fn session_state(
     options.extensions.insert(VaticOptions::default());
     // Errors point at the place in the statement.
     options.sql_parser.collect_spans = true;
+    // Nanoseconds would make another date of 9999-12-31, as Spark writes it.
+    options.execution.parquet.coerce_int96 = Some("us".into());
     let catalogs: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::clone(engine.runtime_env()))
         .with_default_features()
         .with_catalog_list(Arc::clone(&catalogs))
+        .with_analyzer_rules(analyzer_rules())
+        .with_analyzer_rule(Arc::new(PartitionNulls))
         .with_analyzer_rule(Arc::new(CheckedArithmetic))
         .with_analyzer_rule(Arc::new(DrawOnce))
         .with_analyzer_rule(Arc::new(ComputeOnce))

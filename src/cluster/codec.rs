@@ -7,6 +7,7 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
+use crate::csv::codec as csv;
 use crate::error::{Result, SqlState, sql_err};
 use crate::extension::EXTENSIONS;
 
@@ -33,6 +34,9 @@ impl PhysicalExtensionCodec for PlanCodec {
         let (name, payload) = rest
             .split_at_checked(usize::from(*length))
             .ok_or_else(damaged)?;
+        if name == csv::NAME.as_bytes() {
+            return csv::decode(payload, context, self, converter);
+        }
         let extension = EXTENSIONS
             .iter()
             .find(|extension| extension.name().as_bytes() == name)
@@ -54,6 +58,13 @@ impl PhysicalExtensionCodec for PlanCodec {
         bytes: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
+        if let Some(payload) = csv::encode(&exec, self, converter) {
+            bytes.extend_from_slice(MARK);
+            bytes.push(csv::NAME.len() as u8);
+            bytes.extend_from_slice(csv::NAME.as_bytes());
+            bytes.extend(payload?);
+            return Ok(());
+        }
         for extension in EXTENSIONS {
             if let Some(payload) = extension.encode_exec(exec.as_ref()) {
                 bytes.extend_from_slice(MARK);

@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use hold::{Hold, is_held};
 pub(crate) use new_file::NewFile;
+// What DataFusion's formats of files are given.
+pub(crate) use object_store::path::Path as StorePath;
+pub(crate) use object_store::{GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore};
 pub(crate) use remote::RemotePlace;
 #[doc(hidden)]
 pub use remote::is_remote;

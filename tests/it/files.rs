@@ -54,7 +54,12 @@ fn files_that_cannot_be_read_are_errors_that_name_the_cause() {
             "has no columns: what is there is empty",
         ),
         ("bytes.csv", b"a,b\n1,\xff\n", "CSV", "UTF-8"),
-        ("short.csv", b"a,b\n1\n", "CSV", "unequal lengths"),
+        (
+            "short.csv",
+            b"a,b\n1\n",
+            "CSV",
+            "line 2: 1 fields where there are 2 columns",
+        ),
         ("broken.json", b"{\"a\": 1", "JSON", ""),
     ] {
         std::fs::write(at(name), content).unwrap();

@@ -4,9 +4,11 @@
 
 mod clients;
 mod cluster;
+mod csv;
 mod data_dir;
 mod draws;
 mod examples;
+mod far_dates;
 mod files;
 mod server;
 mod shell;

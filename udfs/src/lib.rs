@@ -2,6 +2,7 @@
 //!
 //! * [`vector`] lists of numbers: distances, length, mean, softmax, the largest elements
 //! * [`metric`] aggregates that say how good predictions are
+//! * [`time`] timestamps beyond what nanoseconds hold
 //! * [`checked`] what stands in the place of operators on integers, [`guard`] limits on functions of DataFusion's,
 //!   [`sum`] its sums without overflow
 //!
@@ -12,6 +13,7 @@ pub mod checked;
 pub mod guard;
 pub mod metric;
 pub mod sum;
+pub mod time;
 pub mod vector;
 
 mod doc;
@@ -42,7 +44,11 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in scalar_functions().into_iter().chain(checked::functions()) {
         registry.register_udf(function)?;
     }
+    registry.register_udf(time::exact_time())?;
     for name in registry.udfs() {
+        if let Some(wide) = time::wide(&registry.udf(&name)?) {
+            registry.register_udf(wide)?;
+        }
         if let Some(guarded) = guard::guarded(&registry.udf(&name)?) {
             registry.register_udf(guarded)?;
         }

@@ -1,0 +1,128 @@
+//! What was wrong with a file: the line and the column, found by reading it again up to there.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::DataFusionError;
+use futures::TryStreamExt;
+use vatic_ml::signature::type_name;
+
+use super::bytes::File;
+use super::infer::{not_text, unequal};
+use super::options::ReadOptions;
+use super::records::{Record, Records};
+use crate::error::{Result, SqlState, sql_err};
+
+/// A value is shown up to here.
+const SHOWN_MAX: usize = 60;
+
+/// What failed, and how far it was read.
+pub(super) struct Failed<'a> {
+    pub(super) file: &'a File,
+    pub(super) options: &'a ReadOptions,
+    /// The columns of the file.
+    pub(super) schema: &'a SchemaRef,
+    /// Those of them that were asked for.
+    pub(super) columns: &'a [usize],
+    pub(super) part: Option<Range<u64>>,
+    /// Rows before it that were good.
+    pub(super) rows: usize,
+}
+
+/// The error about the first record that cannot be read, if there is one.
+pub(super) async fn diagnose(failed: Failed<'_>) -> Result<Option<DataFusionError>> {
+    let start = failed.part.as_ref().map_or(0, |part| part.start);
+    let line = failed.file.first_line(start).await?;
+    let mut records = Records::new(failed.options, line);
+    let mut good = failed.rows + usize::from(failed.options.has_header && start == 0);
+    let mut bytes = failed
+        .file
+        .lines(failed.options, failed.part.clone())
+        .await?;
+    loop {
+        let piece = bytes.try_next().await?;
+        let is_end = piece.is_none();
+        let piece = piece.unwrap_or_default();
+        let mut at = 0;
+        loop {
+            let (taken, record) = records.next(&piece[at..]);
+            at += taken;
+            let Some(record) = record else {
+                break;
+            };
+            if good > 0 {
+                good -= 1;
+            } else if let Some(error) = failed.check(&record)? {
+                return Ok(Some(error));
+            }
+            if at == piece.len() && !is_end {
+                break;
+            }
+        }
+        if is_end {
+            return Ok(None);
+        }
+    }
+}
+
+impl Failed<'_> {
+    fn check(&self, record: &Record) -> Result<Option<DataFusionError>> {
+        let (width, expected) = (record.fields.len(), self.schema.fields().len());
+        if width > expected || (width < expected && !self.options.truncated_rows) {
+            return Ok(Some(unequal(self.file, self.options, record, expected)));
+        }
+        for (column, bytes) in record.fields.iter().enumerate() {
+            let field = &self.schema.fields()[column];
+            let place = format!(
+                "file {}, line {}, column \"{}\"",
+                self.file.path,
+                record.line,
+                field.name()
+            );
+            let Ok(text) = std::str::from_utf8(bytes) else {
+                return Ok(Some(not_text(self.file, record, field.name())));
+            };
+            if self.columns.contains(&column) && !self.is_value(text, column)? {
+                let message = format!(
+                    "{place}: {} is no {}; 'format.null_regex' tells which texts are NULL, and columns with types after the table's name give others",
+                    shown(text),
+                    type_name(field.data_type())
+                );
+                return Ok(Some(sql_err(SqlState::InvalidCast, message)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether arrow takes the text for a value of the column.
+    fn is_value(&self, text: &str, column: usize) -> Result<bool> {
+        let field = &self.schema.fields()[column];
+        if matches!(
+            field.data_type(),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+        ) {
+            return Ok(true);
+        }
+        let plain = ReadOptions {
+            delimiter: b',',
+            quote: b'"',
+            escape: None,
+            comment: None,
+            terminator: None,
+            ..self.options.clone()
+        };
+        let alone = Arc::new(Schema::new(vec![Arc::clone(field)]));
+        let record = format!("\"{}\"\n", text.replace('"', "\"\""));
+        let mut reader = plain.builder(alone, 1)?.build(record.as_bytes())?;
+        Ok(reader.all(|batch| batch.is_ok()))
+    }
+}
+
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("'{shown}'")
+}

@@ -1,0 +1,100 @@
+//! [`Quotes`]: whether a file may be cut at a place, which between two quotes it may not.
+//!
+//! Each file is read once for it, by whoever comes first, and only its quotes are counted.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::common::DataFusionError;
+use futures::TryStreamExt;
+use tokio::sync::OnceCell;
+
+use super::bytes::File;
+use super::options::ReadOptions;
+use crate::error::{Result, SqlState, sql_err};
+
+/// Quotes are summed up for so many bytes.
+const BLOCK_BYTES: u64 = 1 << 20;
+
+/// For each file and each of its blocks whether there is an odd number of quotes before it.
+#[derive(Debug, Default)]
+pub(super) struct Quotes {
+    files: Mutex<HashMap<String, Blocks>>,
+}
+
+type Blocks = Arc<OnceCell<Vec<bool>>>;
+
+impl Quotes {
+    /// Refuses a part of a file whose first or last line break is within a value.
+    pub(super) async fn check(
+        &self,
+        file: &File,
+        options: &ReadOptions,
+        part: &Range<u64>,
+        size: u64,
+    ) -> Result<()> {
+        // With other ways to write a quote their number tells nothing.
+        if options.escape.is_some() || options.comment.is_some() {
+            return Ok(());
+        }
+        let ends = [part.start, part.end];
+        for at in ends.into_iter().filter(|at| *at > 0 && *at < size) {
+            if self.is_within(file, options, at).await? {
+                return Err(unclosed(file));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the first line that begins at a place or after it begins between quotes.
+    async fn is_within(&self, file: &File, options: &ReadOptions, at: u64) -> Result<bool> {
+        let blocks = {
+            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(files.entry(file.path.to_string()).or_default())
+        };
+        let blocks = blocks
+            .get_or_try_init(|| count(file, options.quote))
+            .await?;
+        let block = at.saturating_sub(1) / BLOCK_BYTES;
+        let mut is_odd = blocks.get(block as usize).copied().unwrap_or(false);
+        let terminator = options.terminator.unwrap_or(b'\n');
+        let mut place = block * BLOCK_BYTES;
+        let mut bytes = file.raw(place).await?;
+        while let Some(piece) = bytes.try_next().await? {
+            for byte in piece {
+                is_odd ^= byte == options.quote;
+                if byte == terminator && place + 1 >= at {
+                    return Ok(is_odd);
+                }
+                place += 1;
+            }
+        }
+        Ok(is_odd)
+    }
+}
+
+async fn count(file: &File, quote: u8) -> Result<Vec<bool>, DataFusionError> {
+    let (mut blocks, mut is_odd, mut left) = (vec![false], false, BLOCK_BYTES as usize);
+    let mut bytes = file.raw(0).await?;
+    while let Some(mut piece) = bytes.try_next().await? {
+        while !piece.is_empty() {
+            let within = piece.split_to(left.min(piece.len()));
+            is_odd ^= within.iter().filter(|byte| **byte == quote).count() % 2 == 1;
+            left -= within.len();
+            if left == 0 {
+                blocks.push(is_odd);
+                left = BLOCK_BYTES as usize;
+            }
+        }
+    }
+    Ok(blocks)
+}
+
+fn unclosed(file: &File) -> DataFusionError {
+    let message = format!(
+        "file {}: a quote is not closed on its line, so the file cannot be read in parts; if there are line breaks between quotes, OPTIONS ('format.newlines_in_values' 'true') reads it as a whole",
+        file.path
+    );
+    sql_err(SqlState::Data, message)
+}

@@ -1,0 +1,339 @@
+//! [`PartitionedTable`]: files in folders such as `year=2024/`, whose names are values of columns.
+//!
+//! DataFusion's own table takes a folder's name as it stands, says that such a column has no NULLs, and passes over files
+//! that are somewhere else. Here the folder that Hive and Spark write for NULL is NULL, the folder's value is that of the
+//! column even if the file has one of that name, and a file in another place is an error. A scan is an operator of
+//! DataFusion's, which travels to executors.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{DFSchema, ScalarValue, Statistics, project_schema};
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
+};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::table_schema::TableSchemaBuilder;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{
+    CreateExternalTable, Expr, TableProviderFilterPushDown, TableType, utils,
+};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{Column, case, cast, is_null, lit};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use futures::{StreamExt, TryStreamExt};
+use vatic_ml::signature::type_name;
+
+use crate::csv;
+use crate::error::{Result, SqlState, sql_err};
+use crate::partition_folders::{Folders, NULL_FOLDER};
+use crate::storage::{ObjectMeta, ObjectStore};
+
+/// Footers of files that are read at once.
+const FOOTERS: usize = 32;
+
+/// A table of the files in folders.
+#[derive(Debug)]
+pub(crate) struct PartitionedTable {
+    folders: Folders,
+    format: Arc<dyn FileFormat>,
+    /// The columns in the files.
+    inner: SchemaRef,
+    partitions: Vec<FieldRef>,
+    schema: SchemaRef,
+    /// Writes into the folders, from texts.
+    writer: ListingTable,
+}
+
+/// The table of these files, if they are in folders of values.
+pub(crate) async fn open_partitioned(
+    state: &SessionState,
+    create: &CreateExternalTable,
+) -> Result<Option<PartitionedTable>> {
+    let Some(factory) = state.get_file_format_factory(&create.file_type) else {
+        return Ok(None);
+    };
+    let urls = create.locations.iter().map(ListingTableUrl::parse);
+    let urls = urls.collect::<Result<Vec<_>>>()?;
+    let is_csv = factory.get_ext() == "csv";
+    // Of CSV files each name tells how it is compressed.
+    if !is_csv && create.options.contains_key("format.compression") {
+        return Ok(None);
+    }
+    let is_folder = |url: &ListingTableUrl| url.is_collection() && url.get_glob().is_none();
+    if urls.is_empty() || !urls.iter().all(is_folder) {
+        return Ok(None);
+    }
+    let mut folders = Folders::new(urls, factory.get_ext(), create.table_partition_cols.clone());
+    let store = state.runtime_env().object_store(folders.store())?;
+    let is_declared = !create.schema.fields().is_empty();
+    if folders.names.is_empty() {
+        if is_declared {
+            return Ok(None);
+        }
+        folders.find_names(&store).await?;
+        if folders.names.is_empty() {
+            return Ok(None);
+        }
+    }
+    let format = match is_csv {
+        true => csv::with_reader(state, csv::Table::of(create).in_folders(&folders.names))?
+            .get_file_format_factory("csv")
+            .unwrap_or(factory),
+        false => factory,
+    };
+    let format = format.create(state, &create.options)?;
+    let (inner, partitions) = match is_declared {
+        true => declared(create.schema.inner(), &folders.names)?,
+        false => {
+            let files = folders.files(&store).await?;
+            let files: Vec<ObjectMeta> = files.into_iter().map(|(file, _)| file).collect();
+            let found = format.infer_schema(state, &store, &files).await?;
+            undeclared(&found, &folders.names)
+        }
+    };
+    let table = PartitionedTable::try_new(folders, format, inner, partitions)?;
+    // Shows a file in another place, and a folder of another type.
+    table.files(&store).await?;
+    Ok(Some(table))
+}
+
+/// The columns of the files, and those of the folders with the types that the user gave them.
+fn declared(schema: &Schema, names: &[String]) -> Result<(SchemaRef, Vec<FieldRef>)> {
+    let partitions = names.iter().map(|name| {
+        let (_, field) = schema.column_with_name(name).ok_or_else(|| {
+            let message = format!("column \"{name}\" of PARTITIONED BY is not among the columns");
+            sql_err(SqlState::MissingColumn, message)
+        })?;
+        Ok(Arc::new(field.clone().with_nullable(true)))
+    });
+    let partitions = partitions.collect::<Result<_>>()?;
+    Ok((without(schema, names), partitions))
+}
+
+/// The same of what was found: folders are text.
+fn undeclared(schema: &Schema, names: &[String]) -> (SchemaRef, Vec<FieldRef>) {
+    let text = DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8));
+    let partitions = names
+        .iter()
+        .map(|name| Arc::new(Field::new(name, text.clone(), true)));
+    (without(schema, names), partitions.collect())
+}
+
+fn without(schema: &Schema, names: &[String]) -> SchemaRef {
+    let fields = schema.fields().iter();
+    let fields: Fields = fields
+        .filter(|field| !names.contains(field.name()))
+        .cloned()
+        .collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+impl PartitionedTable {
+    fn try_new(
+        folders: Folders,
+        format: Arc<dyn FileFormat>,
+        inner: SchemaRef,
+        partitions: Vec<FieldRef>,
+    ) -> Result<Self> {
+        let fields: Fields = inner.fields().iter().chain(&partitions).cloned().collect();
+        let schema = Schema::new_with_metadata(fields, inner.metadata().clone());
+        let texts = folders.names.iter();
+        let texts = texts.map(|name| (name.clone(), DataType::Utf8)).collect();
+        let options = ListingOptions::new(Arc::clone(&format)).with_table_partition_cols(texts);
+        let config = ListingTableConfig::new_with_multi_paths(folders.urls.clone())
+            .with_listing_options(options.with_file_extension(""))
+            .with_schema(Arc::clone(&inner));
+        Ok(Self {
+            folders,
+            format,
+            inner,
+            partitions,
+            schema: Arc::new(schema),
+            writer: ListingTable::try_new(config)?,
+        })
+    }
+
+    /// All files, with the values of their folders.
+    async fn files(&self, store: &Arc<dyn ObjectStore>) -> Result<Vec<PartitionedFile>> {
+        let files = self.folders.files(store).await?;
+        let files = files.into_iter().map(|(file, texts)| {
+            let values = texts.iter().zip(&self.partitions);
+            let values = values.map(|(text, field)| value(&file, text, field));
+            let values = values.collect::<Result<_>>()?;
+            Ok(PartitionedFile::from(file).with_partition_values(values))
+        });
+        files.collect()
+    }
+
+    /// The files that may have rows for these conditions, as far as their folders tell.
+    fn pruned(
+        &self,
+        state: &dyn Session,
+        files: Vec<PartitionedFile>,
+        filters: &[Expr],
+    ) -> Result<Vec<PartitionedFile>> {
+        let names: Vec<&str> = self.folders.names.iter().map(String::as_str).collect();
+        let applicable = filters.iter();
+        let applicable = applicable.filter(|filter| expr_applicable_for_cols(&names, filter));
+        let Some(condition) = utils::conjunction(applicable.cloned()) else {
+            return Ok(files);
+        };
+        if files.is_empty() {
+            return Ok(files);
+        }
+        let columns = (0..names.len()).map(|column| {
+            let values = files
+                .iter()
+                .map(|file| file.partition_values[column].clone());
+            ScalarValue::iter_to_array(values)
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let fields: Fields = self.partitions.iter().cloned().collect();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns)?;
+        let schema = DFSchema::from_unqualified_fields(fields, Default::default())?;
+        let condition = state.create_physical_expr(condition, &schema)?;
+        // A condition that fails for some folder fails again above the scan, if it is asked for that folder there.
+        let Ok(kept) = condition
+            .evaluate(&batch)
+            .and_then(|kept| kept.into_array(files.len()))
+        else {
+            return Ok(files);
+        };
+        let Some(kept) = kept.as_boolean_opt() else {
+            return Ok(files);
+        };
+        let files = files.into_iter().enumerate();
+        let files = files.filter(|(row, _)| kept.is_valid(*row) && kept.value(*row));
+        Ok(files.map(|(_, file)| file).collect())
+    }
+
+    /// How many rows there are, if the files tell.
+    async fn statistics(
+        &self,
+        state: &dyn Session,
+        store: &Arc<dyn ObjectStore>,
+        files: &[PartitionedFile],
+    ) -> Result<Statistics> {
+        let mut total = Statistics::new_unknown(&self.schema);
+        if !state.config().collect_statistics() {
+            return Ok(total);
+        }
+        let reading = files.iter().map(|file| {
+            let schema = Arc::clone(&self.inner);
+            self.format
+                .infer_stats(state, store, schema, &file.object_meta)
+        });
+        let reading: Vec<_> = reading.collect();
+        let found = futures::stream::iter(reading).buffered(FOOTERS);
+        let found: Vec<Statistics> = found.try_collect().await?;
+        total.num_rows = found
+            .iter()
+            .fold(Precision::Exact(0), |rows, file| rows.add(&file.num_rows));
+        total.total_byte_size = found.iter().fold(Precision::Exact(0), |bytes, file| {
+            bytes.add(&file.total_byte_size)
+        });
+        Ok(total)
+    }
+}
+
+/// The value that a folder's name means.
+fn value(file: &ObjectMeta, text: &str, field: &Field) -> Result<ScalarValue> {
+    let data_type = field.data_type();
+    if text == NULL_FOLDER {
+        return ScalarValue::try_new_null(data_type);
+    }
+    ScalarValue::try_from_string(text.to_owned(), data_type).map_err(|_| {
+        let message = format!(
+            "the folder of {} gives column \"{}\" the value '{text}', which is no {}; declare another type",
+            file.location,
+            field.name(),
+            type_name(data_type)
+        );
+        sql_err(SqlState::InvalidCast, message)
+    })
+}
+
+#[async_trait]
+impl TableProvider for PartitionedTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let store = state.runtime_env().object_store(self.folders.store())?;
+        let files = self.files(&store).await?;
+        let files = self.pruned(state, files, filters)?;
+        if files.is_empty() {
+            let schema = project_schema(&self.schema, projection)?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let statistics = self.statistics(state, &store, &files).await?;
+        let schema = TableSchemaBuilder::from(&self.inner)
+            .with_table_partition_cols(self.partitions.clone())
+            .build();
+        let source = self.format.file_source(schema);
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let config = FileScanConfigBuilder::new(self.folders.store().object_store(), source)
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        self.format.create_physical_plan(state, config).await
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Folders are left out by it; the rows that are left are filtered above.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = input.schema();
+        let exprs = schema.fields().iter().enumerate().map(|(index, field)| {
+            let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), index));
+            let expr = match self.folders.names.contains(field.name()) {
+                true => folder_name(column, &schema)?,
+                false => column,
+            };
+            Ok((expr, field.name().clone()))
+        });
+        let exprs = exprs.collect::<Result<Vec<_>>>()?;
+        let texts = Arc::new(ProjectionExec::try_new(exprs, input)?);
+        self.writer.insert_into(state, texts, operation).await
+    }
+}
+
+/// What the folder of a value is called.
+fn folder_name(column: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+    let text = cast(Arc::clone(&column), schema, DataType::Utf8)?;
+    case(None, vec![(is_null(column)?, lit(NULL_FOLDER))], Some(text))
+}
