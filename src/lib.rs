@@ -44,6 +44,7 @@ mod table_encoding;
 mod table_name;
 mod temporary;
 mod train;
+mod veil;
 mod view;
 mod yielding;
 

@@ -27,6 +27,7 @@ use crate::predict::PruneOutputs;
 use crate::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::temporary::TemporaryTables;
 use crate::train::Meetings;
+use crate::veil::keeps_projections;
 
 /// The state of a new session with these tables of its own.
 pub(crate) fn session_state(
@@ -57,7 +58,7 @@ pub(crate) fn session_state(
         .with_catalog_list(Arc::clone(&catalogs))
         .with_analyzer_rule(Arc::new(CheckedArithmetic))
         .with_optimizer_rule(Arc::new(PruneOutputs))
-        .with_physical_optimizer_rules(physical_rules())
+        .with_physical_optimizer_rules(physical_rules(engine.cluster().is_some()))
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();
     vatic_udfs::register(&mut state)?;
@@ -71,18 +72,24 @@ pub(crate) fn session_state(
 }
 
 /// DataFusion's rules between ours.
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(FLOAT_STATISTICS)];
     for rule in PhysicalOptimizer::default().rules {
         let hands_conditions = rule.name().starts_with("FilterPushdown");
-        rules.push(rule);
+        rules.push(match rule.name() {
+            "ProjectionPushdown" => keeps_projections(rule),
+            _ => rule,
+        });
         if hands_conditions {
             rules.push(Arc::new(SCAN_EQUALITIES));
         }
     }
     rules.push(Arc::new(FLOAT_PREDICATES));
-    rules
+    match is_cluster {
+        true => cluster::for_cluster(rules),
+        false => rules,
+    }
 }
 
 /// A state that knows every function, for those who only run plans.
