@@ -17,6 +17,8 @@ use std::sync::Arc;
 use datafusion::common::JoinType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
@@ -29,7 +31,7 @@ use crate::veil::{Rule, hides_order};
 
 /// DataFusion's rules for a cluster.
 pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
-    let mut changed: Vec<Rule> = Vec::new();
+    let mut changed: Vec<Rule> = vec![Arc::new(FILES_AS_THEY_COME)];
     for rule in rules {
         match rule.name() {
             "join_selection" => changed.extend([rule, Arc::new(PARTITIONED) as _]),
@@ -45,23 +47,29 @@ pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
 
 /// Puts another operator in the place of some.
 #[derive(Debug)]
-struct JoinRule {
+struct Instead {
     name: &'static str,
     other: fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>,
 }
 
-const PARTITIONED: JoinRule = JoinRule {
+/// Folders of files may count as partitions by a key (`preserve_file_partitions`), but not those that the key's hash gives.
+const FILES_AS_THEY_COME: Instead = Instead {
+    name: "FilesAsTheyCome",
+    other: without_partitioning,
+};
+
+const PARTITIONED: Instead = Instead {
     name: "PartitionedJoins",
     other: partitioned,
 };
 
 /// Comes after what the joins require was put below them, as that would take it away again.
-const ONE_PROBE: JoinRule = JoinRule {
+const ONE_PROBE: Instead = Instead {
     name: "OneProbe",
     other: with_one_probe,
 };
 
-impl PhysicalOptimizerRule for JoinRule {
+impl PhysicalOptimizerRule for Instead {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
@@ -83,6 +91,18 @@ impl PhysicalOptimizerRule for JoinRule {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+fn without_partitioning(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let scan = exec.downcast_ref::<DataSourceExec>();
+    let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
+    Ok(config
+        .filter(|config| config.output_partitioning.is_some())
+        .map(|config| {
+            let builder = FileScanConfigBuilder::from(config.clone());
+            let config = builder.with_output_partitioning(None).build();
+            DataSourceExec::from_data_source(config) as _
+        }))
 }
 
 fn is_hash_join(exec: &dyn ExecutionPlan) -> bool {

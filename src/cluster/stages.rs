@@ -16,9 +16,15 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::TaskContext;
+use datafusion::physical_expr::window::{
+    PlainAggregateWindowExpr, SlidingAggregateWindowExpr, StandardWindowExpr, WindowExpr,
+};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::memory::LazyMemoryExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::physical_plan::AsExecutionPlan;
@@ -98,6 +104,7 @@ fn check_stage(stage: Arc<dyn ShuffleWriter>) -> Result<()> {
     let codec = PlanCodec::default();
     let sent = PhysicalPlanNode::try_from_physical_plan(Arc::clone(&stage), &codec)?;
     let read = sent.try_into_physical_plan(context()?, &codec)?;
+    each(&read, &mut is_of_one_task)?;
     compare(&stage, &read)
 }
 
@@ -147,6 +154,9 @@ fn is_of_one_task(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     {
         return Some("would have the rows of one task");
     }
+    if !has_its_order(exec) {
+        return Some("relies on an order that is lost between stages");
+    }
     // Of a leaf that it does not know the scheduler would give all partitions to every task.
     let is_known = !exec.children().is_empty()
         || exec.output_partitioning().partition_count() == 1
@@ -154,7 +164,40 @@ fn is_of_one_task(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
         || exec.downcast_ref::<UnresolvedShuffleExec>().is_some()
         || is_source::<FileScanConfig>(exec)
         || is_source::<MemorySourceConfig>(exec);
-    (!is_known).then_some("would be read by every task")
+    if !is_known {
+        return Some("would be read by every task");
+    }
+    leaves_columns_out(exec).then_some("leaves columns out, which its bytes do not say")
+}
+
+/// Whether the inputs of an operator are known to have the order that it requires. What another stage has written comes in the
+/// order in which it was written, which is what is merged.
+fn has_its_order(exec: &Arc<dyn ExecutionPlan>) -> bool {
+    if exec.downcast_ref::<SortPreservingMergeExec>().is_some() {
+        return true;
+    }
+    let inputs = exec.children().into_iter();
+    let mut required = inputs.zip(exec.required_input_ordering());
+    required.all(|(input, required)| {
+        required.is_none_or(|required| {
+            let known = input.equivalence_properties();
+            let is_known = known.ordering_satisfy_requirement(required.into_single());
+            is_known.unwrap_or(false)
+        })
+    })
+}
+
+/// Whether a table function makes columns that its operator does not give.
+fn leaves_columns_out(exec: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(made) = exec.downcast_ref::<LazyMemoryExec>() else {
+        return false;
+    };
+    let given = made.schema();
+    made.generators().iter().any(|rows| {
+        let rows = rows.read().reset_state();
+        let first = rows.write().generate_next_batch();
+        matches!(first, Ok(Some(batch)) if batch.schema().fields() != given.fields())
+    })
 }
 
 pub(super) fn is_source<T: std::any::Any>(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -175,6 +218,9 @@ fn compare(sent: &Arc<dyn ExecutionPlan>, read: &Arc<dyn ExecutionPlan>) -> Resu
         );
         return Err(obstacle(message));
     }
+    if windows(sent) != windows(read) {
+        return Err(obstacle(format!("{line} would lose a part of a function")));
+    }
     let (sent, read) = (sent.children(), read.children());
     if sent.len() != read.len() {
         return Err(obstacle(format!("{line} would lose an input")));
@@ -182,6 +228,34 @@ fn compare(sent: &Arc<dyn ExecutionPlan>, read: &Arc<dyn ExecutionPlan>) -> Resu
     sent.into_iter()
         .zip(read)
         .try_for_each(|(sent, read)| compare(sent, read))
+}
+
+/// What the descriptions of operators do not tell of their window functions: FILTER, IGNORE NULLS, DISTINCT, whether they run
+/// backwards.
+fn windows(exec: &Arc<dyn ExecutionPlan>) -> Vec<String> {
+    let bounded = exec.downcast_ref::<BoundedWindowAggExec>();
+    let other = exec.downcast_ref::<WindowAggExec>();
+    let windows = bounded.map(BoundedWindowAggExec::window_expr);
+    let windows = windows.or_else(|| other.map(WindowAggExec::window_expr));
+    let windows = windows.unwrap_or_default().iter();
+    windows.map(untold).collect()
+}
+
+fn untold(window: &Arc<dyn WindowExpr>) -> String {
+    let any = window.as_any();
+    if let Some(function) = any.downcast_ref::<StandardWindowExpr>() {
+        return format!("{:?}", function.get_standard_func_expr());
+    }
+    let plain = any.downcast_ref::<PlainAggregateWindowExpr>();
+    let sliding = any.downcast_ref::<SlidingAggregateWindowExpr>();
+    let aggregate = plain.map(PlainAggregateWindowExpr::get_aggregate_expr);
+    let aggregate =
+        aggregate.or_else(|| sliding.map(SlidingAggregateWindowExpr::get_aggregate_expr));
+    let options = aggregate.map(|function| (function.ignore_nulls(), function.is_distinct()));
+    // The filter is told nowhere else; it is the last that stands in this.
+    let text = format!("{window:?}");
+    let filter = text.rsplit_once(", filter: ").map(|(_, filter)| filter);
+    format!("{options:?} {filter:?}")
 }
 
 fn obstacle(why: String) -> datafusion::common::DataFusionError {
@@ -193,5 +267,73 @@ struct Line<'a>(&'a Arc<dyn ExecutionPlan>);
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt_as(DisplayFormatType::Default, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn plans_that_would_be_others_on_executors_are_told_from_those_that_travel() {
+        let engine = Engine::builder().cluster("127.0.0.1:0").build().unwrap();
+        let session = engine.session().unwrap();
+        let table = "CREATE TABLE t AS SELECT value AS a, nullif(value % 3, 0) AS b FROM generate_series(1, 9)";
+        session.sql(table).await.unwrap();
+        session
+            .sql("SET datafusion.optimizer.prefer_hash_join = true")
+            .await
+            .unwrap();
+        for (query, expected) in [
+            ("SELECT a + 1 FROM t WHERE b > 2", true),
+            ("SELECT b, count(*) FROM t GROUP BY b", true),
+            (
+                "SELECT x.a FROM t x LEFT JOIN t y ON x.a = y.b AND x.b < y.a",
+                true,
+            ),
+            ("SELECT a FROM t UNION ALL SELECT 1", true),
+            (
+                "SELECT a, s.value FROM t CROSS JOIN generate_series(1, 4) s",
+                true,
+            ),
+            (
+                "SELECT a, sum(a) OVER (PARTITION BY b ORDER BY a), lag(a) OVER (ORDER BY a) FROM t",
+                true,
+            ),
+            // These come without their NULLS and FILTER, and the order of a constant is not known.
+            (
+                "SELECT first_value(b) IGNORE NULLS OVER (ORDER BY a) FROM t",
+                false,
+            ),
+            (
+                "SELECT sum(a) FILTER (WHERE b = 1) OVER (ORDER BY a) FROM t",
+                false,
+            ),
+            (
+                "SELECT count(*) OVER (PARTITION BY b ORDER BY b) FROM t WHERE b = 1",
+                false,
+            ),
+            // The series is read without its column.
+            ("SELECT a FROM t CROSS JOIN generate_series(1, 4)", false),
+            ("SELECT a FROM t WHERE a NOT IN (SELECT b FROM t)", false),
+            (
+                "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT a FROM t, r WHERE a = i + 1) SELECT * FROM r",
+                false,
+            ),
+            ("EXPLAIN SELECT a FROM t", false),
+        ] {
+            let plan = session.plan_query(query).await.unwrap();
+            let plan = session.physical_plan(&plan).await.unwrap();
+            let config = session.context().copied_config();
+            assert_eq!(travels(&plan, &config), expected, "{query}\n{plan:?}");
+        }
+        let setting =
+            "SET datafusion.optimizer.enable_physical_uncorrelated_scalar_subquery = true";
+        session.sql(setting).await.unwrap();
+        let query = "SELECT a FROM t WHERE a > (SELECT avg(b) FROM t)";
+        let plan = session.plan_query(query).await.unwrap();
+        let plan = session.physical_plan(&plan).await.unwrap();
+        assert!(!travels(&plan, &session.context().copied_config()));
     }
 }

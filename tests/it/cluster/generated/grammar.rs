@@ -231,7 +231,7 @@ impl Writer {
             let some = [self.column(&from.columns)];
             let by = sorted_by(&some);
             let number = self.column_of(&from.columns, Type::Number);
-            let (sql, kind) = match self.chance.below(7) {
+            let (sql, kind) = match self.chance.below(8) {
                 0 => (
                     format!("row_number() OVER ({partition}ORDER BY {all})"),
                     Type::Number,
@@ -258,6 +258,12 @@ impl Writer {
                     format!("lag({number}) OVER ({partition}ORDER BY {all})"),
                     Type::Number,
                 ),
+                6 => {
+                    let filter = self.simple(&from.columns);
+                    let sql =
+                        format!("count(*) FILTER (WHERE {filter}) OVER ({partition}ORDER BY {by})");
+                    (sql, Type::Number)
+                }
                 _ => (
                     format!("max({number}) OVER ({})", partition.trim_end()),
                     Type::Number,

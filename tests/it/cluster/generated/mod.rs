@@ -172,7 +172,7 @@ async fn answer(session: &Session, sql: &str) -> Answer {
 
 fn rows_of(batch: &RecordBatch) -> Vec<String> {
     let columns: Vec<Vec<String>> = batch.columns().iter().map(cells).collect();
-    let row = |at| {
+    let row = |at: usize| {
         columns
             .iter()
             .map(|cells| cells[at].as_str())
