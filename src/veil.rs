@@ -8,6 +8,9 @@
 //! [`keeps_projections`]: DataFusion 55 moves a projection below a sort-merge join and leaves the columns of its condition
 //! as they were numbered before (apache/datafusion#24414, #24593), so the condition reads other columns, or none. See
 //! `docs/decisions/0017-joins-on-a-cluster.md`.
+//!
+//! [`keeps_limits`]: it also moves the limit of an ORDER BY below a sort-merge join whose rows come in that order, to both
+//! sides of it, where rows are left out that would have been joined.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +38,15 @@ pub(crate) struct Veiled {
     hides: fn(&dyn ExecutionPlan) -> bool,
     /// Whether the order of their rows is hidden too.
     hides_order: bool,
+}
+
+/// A rule that moves no sort with a limit below a sort-merge join.
+pub(crate) fn keeps_limits(rule: Rule) -> Rule {
+    Arc::new(Veiled {
+        rule,
+        hides: |exec| exec.downcast_ref::<SortMergeJoinExec>().is_some(),
+        hides_order: false,
+    })
 }
 
 /// A rule that leaves projections above sort-merge joins, unless they have no condition and all columns of both sides.
@@ -139,8 +151,9 @@ impl ExecutionPlan for VeilExec {
         &self.properties
     }
 
+    /// Nothing that has to do with an order goes through.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![!self.hides_order]
+        vec![false]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {

@@ -13,7 +13,7 @@ pub(super) const TABLES: &[&str] = &[
      CAST(CAST(19723 + value % 20 AS INT) AS DATE) AS d, CASE WHEN value % 17 = 0 THEN NULL ELSE value % 3 = 0 END AS f, \
      (value % 9) * 0.25 AS v FROM generate_series(1, 70)",
     "INSERT INTO a SELECT id + 70, k + 1, n, s, d, f, v + 1 FROM a WHERE id <= 60",
-    "INSERT INTO a SELECT id + 500, NULL, n, NULL, d, NULL, NULL FROM a WHERE id <= 12",
+    "INSERT INTO a SELECT id + 500, NULL AS k, n, NULL AS s, d, NULL AS f, NULL AS v FROM a WHERE id <= 12",
     "CREATE TABLE b AS SELECT value * 3 AS id, CASE WHEN value % 8 = 0 THEN NULL ELSE value % 12 END AS k, value % 6 AS n, \
      CASE WHEN value % 5 = 0 THEN NULL ELSE 's' || (value % 9) END AS s, CAST(CAST(19727 + value % 8 AS INT) AS DATE) AS d, \
      value % 2 = 0 AS f, value * 0.25 AS v FROM generate_series(1, 24)",
@@ -65,8 +65,10 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) fn of(seed: u64) -> Self {
+        // The chances of the next seed would be those of this one but the first.
+        let start = Chance(seed).next();
         let mut writer = Writer {
-            chance: Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            chance: Chance(start),
             names: 0,
             has_model: false,
         };
