@@ -20,7 +20,9 @@ use datafusion::physical_expr::window::{
     PlainAggregateWindowExpr, SlidingAggregateWindowExpr, StandardWindowExpr, WindowExpr,
 };
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode,
+};
 use datafusion::physical_plan::memory::LazyMemoryExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -156,10 +158,16 @@ fn is_of_one_task(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     {
         return Some("would have the rows of one task");
     }
-    // A task of a union has no partition of most branches. Sorts take that, but debug builds assert that they have some.
-    let is_union = exec.downcast_ref::<UnionExec>().is_some();
-    if cfg!(debug_assertions) && is_union && sorts(exec) {
-        return Some("has sorts that may have no partitions");
+    // A task of a union has no partition of most branches.
+    if exec.downcast_ref::<UnionExec>().is_some() {
+        // The scheduler swaps the sides of a join, and then takes the partitions of the one that all tasks read.
+        if has(exec, is_join_without_keys) {
+            return Some("has joins that all of its tasks would run");
+        }
+        // Sorts take that, but debug builds assert that they have some.
+        if cfg!(debug_assertions) && has(exec, is_sort) {
+            return Some("has sorts that may have no partitions");
+        }
     }
     if !has_its_order(exec) {
         return Some("relies on an order that is lost between stages");
@@ -177,8 +185,18 @@ fn is_of_one_task(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     leaves_columns_out(exec).then_some("leaves columns out, which its bytes do not say")
 }
 
-fn sorts(exec: &Arc<dyn ExecutionPlan>) -> bool {
-    exec.downcast_ref::<SortExec>().is_some() || exec.children().into_iter().any(sorts)
+fn has(plan: &Arc<dyn ExecutionPlan>, is: fn(&dyn ExecutionPlan) -> bool) -> bool {
+    let inputs = plan.children();
+    is(plan.as_ref()) || inputs.into_iter().any(|input| has(input, is))
+}
+
+fn is_sort(exec: &dyn ExecutionPlan) -> bool {
+    exec.downcast_ref::<SortExec>().is_some()
+}
+
+fn is_join_without_keys(exec: &dyn ExecutionPlan) -> bool {
+    let has_condition = exec.downcast_ref::<NestedLoopJoinExec>().is_some();
+    has_condition || exec.downcast_ref::<CrossJoinExec>().is_some()
 }
 
 /// Whether the inputs of an operator are known to have the order that it requires. What another stage has written comes in the
