@@ -22,6 +22,7 @@ mod fault;
 mod file_access;
 mod grants;
 mod ingest;
+mod join_filters;
 mod log;
 mod managed_table;
 mod memory;

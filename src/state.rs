@@ -22,6 +22,7 @@ use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
+use crate::join_filters::NullableFilters;
 use crate::model::DEFAULT_SCHEMA;
 use crate::predict::PruneOutputs;
 use crate::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
@@ -74,7 +75,7 @@ pub(crate) fn session_state(
 /// DataFusion's rules between ours.
 fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(FLOAT_STATISTICS)];
+        vec![Arc::new(FLOAT_STATISTICS), Arc::new(NullableFilters)];
     for rule in PhysicalOptimizer::default().rules {
         let hands_conditions = rule.name().starts_with("FilterPushdown");
         rules.push(match rule.name() {

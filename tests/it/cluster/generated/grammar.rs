@@ -377,8 +377,8 @@ impl Writer {
 
     fn table(&mut self, is_large: bool) -> From {
         let names: &[&str] = match is_large {
-            true => &["a", "a", "a", "b", "b", "c", "e"],
-            false => &["b", "c", "c", "e"],
+            true => &["a", "a", "a", "a", "b", "b", "b", "c", "c", "e"],
+            false => &["b", "b", "c", "c", "c", "e"],
         };
         let table = *self.chance.one(names);
         let name = self.name("t");
@@ -549,7 +549,7 @@ impl Writer {
     }
 
     fn filter(&mut self, columns: &[Column], depth: usize) -> String {
-        if self.chance.percent(45) {
+        if self.chance.percent(60) {
             return String::new();
         }
         let one = self.predicate(columns, depth);
