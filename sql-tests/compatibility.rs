@@ -79,6 +79,10 @@ const REASONS: &[(&str, &str)] = &[
         "a folder is looked at when its table is opened, not when that is made",
     ),
     (
+        "c1 Utf8 NO",
+        "a cluster has plain strings, and no views of them",
+    ),
+    (
         "<= DESCRIBE",
         "columns may be NULL unless they are declared otherwise",
     ),
