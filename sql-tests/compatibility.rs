@@ -1,4 +1,5 @@
-//! DataFusion's own `.slt` files: each statement on plain DataFusion, on vatic in one process, and as a client of a server.
+//! DataFusion's own `.slt` files: each statement on plain DataFusion, on vatic in one process, as a client of a server, and on
+//! a cluster: of the cluster a sixth of the files, always the same, and all with `VATIC_CLUSTER_FILES=all`.
 //!
 //! Rows and types of columns must be the same, and so must failing; plans, texts of errors and the order of rows are not
 //! compared. Statements over files that DataFusion's package does not carry, and those that choose a dialect, are left out.
@@ -23,8 +24,13 @@ use crate::{Database, Variant, runtime};
 const LIST: &str = "sql-tests/datafusion.txt";
 /// Statements write below it, and each engine has its own.
 const SCRATCH: &str = "test_files/scratch";
-const ENGINES: [(&str, Variant); 2] =
-    [("embedded", Variant::Embedded), ("flight", Variant::Flight)];
+const ENGINES: [(&str, Variant); 3] = [
+    ("cluster", Variant::Cluster),
+    ("embedded", Variant::Embedded),
+    ("flight", Variant::Flight),
+];
+/// One file in so many runs on a cluster, unless all are asked for.
+const CLUSTER_SHARE: u64 = 6;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why, by the error that vatic gives or by the statement; the first that fits.
@@ -93,6 +99,10 @@ const REASONS: &[(&str, &str)] = &[
         "a later column of a name gets a number",
     ),
     (
+        "c1 Utf8 NO",
+        "a cluster has plain strings, and no views of them",
+    ),
+    (
         "<= DESCRIBE",
         "columns may be NULL unless they are declared otherwise",
     ),
@@ -155,8 +165,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         let (root, list) = (root.clone(), list.clone());
         let trial = Trial::test(format!("datafusion::{name}"), move || {
             let run = || {
-                let found = runtime()?.block_on(differences(&root, &name))?;
-                compare_with(&list, &name, found)
+                let engines = engines(&name);
+                let found = runtime()?.block_on(differences(&root, &name, &engines))?;
+                compare_with(&list, &name, &engines, found)
             };
             // A machine that is busy may run into a deadline of the server once.
             run().or_else(|_| run())
@@ -181,7 +192,9 @@ pub(crate) fn complete() {
     let work = || {
         let runtime = runtime().unwrap();
         while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let differences = runtime.block_on(differences(&root, name)).unwrap();
+            let differences = runtime
+                .block_on(differences(&root, name, &ENGINES))
+                .unwrap();
             found.lock().unwrap().insert(name, differences);
         }
     };
@@ -250,29 +263,59 @@ fn reason(answer: &str) -> String {
 
 type Differences = BTreeMap<u32, BTreeMap<&'static str, String>>;
 
+type Engines = [(&'static str, Variant)];
+
+/// Who answers a file.
+fn engines(name: &str) -> Vec<(&'static str, Variant)> {
+    let is_asked_for = std::env::var("VATIC_CLUSTER_FILES").is_ok_and(|files| files == "all");
+    let is_on_cluster = is_asked_for || hash(name).is_multiple_of(CLUSTER_SHARE);
+    let engines = ENGINES.into_iter();
+    let engines = engines.filter(|(_, variant)| is_on_cluster || !variant.is_cluster());
+    engines.collect()
+}
+
+/// FNV-1a: the same whenever and wherever this runs.
+fn hash(name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
 /// What the list has of a statement before its reason, and what vatic answers.
 fn listed_as(name: &str, line: u32, found: BTreeMap<&str, String>) -> (String, String) {
     let engines: Vec<&str> = found.keys().copied().collect();
     let what = format!("{name}:{line} {}", engines.join(", "));
-    (what, found.into_values().next().unwrap_or_default())
+    // One process has the fewest reasons of its own.
+    let answer = found.get("embedded").or_else(|| found.values().next());
+    (what, answer.cloned().unwrap_or_default())
 }
 
-fn compare_with(list: &str, name: &str, found: Differences) -> Result<(), Failed> {
-    let listed: BTreeSet<String> = list
-        .lines()
-        .filter(|line| {
-            place(line).is_some_and(|(file, line)| line.is_some() && format!("{file}.slt") == name)
+/// A statement and who answers it otherwise, of the engines that were asked.
+fn compare_with(list: &str, name: &str, asked: &Engines, found: Differences) -> Result<(), Failed> {
+    let is_asked = |engine: &str| asked.iter().any(|(label, _)| *label == engine);
+    let listed = list.lines().filter_map(|line| {
+        let (file, number) = place(line)?;
+        let engines = line.split_once(": ")?.0.split_once(' ')?.1;
+        (format!("{file}.slt") == name).then_some((number?, engines))
+    });
+    let listed: BTreeSet<(u32, &str)> = listed
+        .flat_map(|(number, engines)| {
+            let number = number.parse().unwrap_or_default();
+            engines.split(", ").map(move |engine| (number, engine))
         })
-        .filter_map(|line| Some(line.split_once(": ")?.0.to_owned()))
+        .filter(|(_, engine)| is_asked(engine))
         .collect();
-    let differs: BTreeMap<String, String> = found
+    let differs: BTreeMap<(u32, &str), String> = found
         .into_iter()
-        .map(|(line, found)| listed_as(name, line, found))
+        .flat_map(|(line, engines)| {
+            let of_line = move |(engine, why)| ((line, engine), why);
+            engines.into_iter().map(of_line)
+        })
         .collect();
-    let new = differs.iter().filter(|(place, _)| !listed.contains(*place));
-    let new = new.map(|(place, why)| format!("not in {LIST}: {place}: {why}"));
-    let gone = listed.iter().filter(|place| !differs.contains_key(*place));
-    let gone = gone.map(|place| format!("no difference any more: {place}"));
+    let new = differs.iter().filter(|(place, _)| !listed.contains(place));
+    let new =
+        new.map(|((line, engine), why)| format!("not in {LIST}: {name}:{line} {engine}: {why}"));
+    let gone = listed.iter().filter(|place| !differs.contains_key(place));
+    let gone = gone.map(|(line, engine)| format!("no difference any more: {name}:{line} {engine}"));
     let wrong: Vec<String> = new.chain(gone).collect();
     match wrong.is_empty() {
         true => Ok(()),
@@ -288,7 +331,7 @@ enum Answer {
 }
 
 /// What is answered otherwise: line, engine, and what it answers.
-async fn differences(root: &Path, name: &str) -> Result<Differences, Failed> {
+async fn differences(root: &Path, name: &str, asked: &Engines) -> Result<Differences, Failed> {
     let records = sqllogictest::parse_file::<DFColumnType>(root.join(name));
     let records = records.map_err(|error| error.to_string())?;
     let Some(context) = TestContext::try_new_for_test_file(Path::new(name)).await else {
@@ -298,7 +341,7 @@ async fn differences(root: &Path, name: &str) -> Result<Differences, Failed> {
     let mut plain = DataFusion::new(context, name.into(), ProgressBar::hidden());
     let plain_scratch = tempfile::tempdir()?;
     let mut engines = Vec::new();
-    for (label, variant) in ENGINES {
+    for &(label, variant) in asked {
         let mut engine = Database::open(variant).await?;
         let partitions = "SET datafusion.execution.target_partitions = 4";
         engine.run(partitions).await?;

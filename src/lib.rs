@@ -24,6 +24,7 @@ mod fault;
 mod file_access;
 mod grants;
 mod ingest;
+mod join_filters;
 mod log;
 mod managed_table;
 mod memory;
@@ -53,6 +54,7 @@ mod table_name;
 mod temporary;
 mod times;
 mod train;
+mod veil;
 mod view;
 mod yielding;
 

@@ -24,6 +24,7 @@ use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
+use crate::join_filters::NullableFilters;
 use crate::model::DEFAULT_SCHEMA;
 use crate::nested_text::nested_as_json;
 use crate::once::ComputeOnce;
@@ -33,6 +34,7 @@ use crate::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::temporary::TemporaryTables;
 use crate::times::analyzer_rules;
 use crate::train::Meetings;
+use crate::veil::{keeps_limits, keeps_projections};
 
 /// The state of a new session with these tables of its own.
 pub(crate) fn session_state(
@@ -69,7 +71,7 @@ pub(crate) fn session_state(
         .with_analyzer_rule(Arc::new(DrawOnce))
         .with_analyzer_rule(Arc::new(ComputeOnce))
         .with_optimizer_rule(Arc::new(PruneOutputs))
-        .with_physical_optimizer_rules(physical_rules())
+        .with_physical_optimizer_rules(physical_rules(engine.cluster().is_some()))
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();
     vatic_udfs::register(&mut state)?;
@@ -84,18 +86,25 @@ pub(crate) fn session_state(
 }
 
 /// DataFusion's rules between ours.
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(FLOAT_STATISTICS)];
+        vec![Arc::new(FLOAT_STATISTICS), Arc::new(NullableFilters)];
     for rule in PhysicalOptimizer::default().rules {
         let hands_conditions = rule.name().starts_with("FilterPushdown");
-        rules.push(rule);
+        rules.push(match rule.name() {
+            "ProjectionPushdown" => keeps_projections(rule),
+            "EnsureRequirements" => keeps_limits(rule),
+            _ => rule,
+        });
         if hands_conditions {
             rules.push(Arc::new(SCAN_EQUALITIES));
         }
     }
     rules.push(Arc::new(FLOAT_PREDICATES));
-    rules
+    match is_cluster {
+        true => cluster::for_cluster(rules),
+        false => rules,
+    }
 }
 
 /// A state that knows every function, for those who only run plans.

@@ -31,21 +31,28 @@ const LONG: Duration = Duration::from_millis(50);
 /// Puts it around each join without keys.
 pub(crate) fn with_yields(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let changed = plan.transform_up(|plan| {
-        let has_condition = plan.downcast_ref::<NestedLoopJoinExec>().is_some();
-        if !has_condition && plan.downcast_ref::<CrossJoinExec>().is_none() {
-            return Ok(Transformed::no(plan));
-        }
-        let mut children: Vec<_> = plan.children().into_iter().map(Arc::clone).collect();
-        let plan = match children.pop().filter(|_| has_condition) {
-            Some(probed) => {
-                children.push(YieldExec::around(probed, true));
-                replace_children_if_necessary(plan, children)?
-            }
-            None => plan,
-        };
-        Ok(Transformed::yes(YieldExec::around(plan, false)))
+        let other = yielding(Arc::clone(&plan))?;
+        let is_other = !Arc::ptr_eq(&plan, &other);
+        Ok(Transformed::new_transformed(other, is_other))
     })?;
     Ok(changed.data)
+}
+
+/// Puts it around an operator, if that is a join without keys.
+pub(crate) fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let has_condition = plan.downcast_ref::<NestedLoopJoinExec>().is_some();
+    if !has_condition && plan.downcast_ref::<CrossJoinExec>().is_none() {
+        return Ok(plan);
+    }
+    let mut children: Vec<_> = plan.children().into_iter().map(Arc::clone).collect();
+    let plan = match children.pop().filter(|_| has_condition) {
+        Some(probed) => {
+            children.push(YieldExec::around(probed, true));
+            replace_children_if_necessary(plan, children)?
+        }
+        None => plan,
+    };
+    Ok(YieldExec::around(plan, false))
 }
 
 #[derive(Debug)]

@@ -15,10 +15,8 @@ use std::time::Duration;
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{JobStatus, SuccessfulJob, job_status};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::sink::DataSinkExec;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Partitioning, PhysicalExpr};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -29,19 +27,17 @@ use datafusion::physical_plan::{
     replace_children_if_necessary,
 };
 use datafusion::prelude::SessionConfig;
-use datafusion_proto::physical_plan::AsExecutionPlan;
-use datafusion_proto::protobuf::PhysicalPlanNode;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::{Jobs, rows_of};
-use super::codec::PlanCodec;
 use super::job::Job;
+use super::stages::{is_source, job_config, may_be_cut, travels};
 use super::{Cluster, job_err};
-use crate::chance::is_drawn_in_each_task;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::train::ProgressListener;
+use crate::yielding::{with_yields, yielding};
 
 /// Status messages that may wait. Ballista drops what does not fit.
 const STATUSES: usize = 64;
@@ -51,7 +47,8 @@ pub(super) const LOOK: Duration = Duration::from_millis(500);
 const SUBMISSION: Duration = Duration::from_millis(20);
 
 impl Cluster {
-    /// The same plan with the part that reads files on the executors. What reads none stays here.
+    /// The same plan with the part that reads files on the executors. What reads none stays here, and so does an operator
+    /// that would not be the same there.
     pub(crate) fn distribute(
         self: &Arc<Self>,
         plan: Arc<dyn ExecutionPlan>,
@@ -59,23 +56,23 @@ impl Cluster {
         listener: Option<&ProgressListener>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if !reads_files(&plan) {
-            return Ok(plan);
+            return with_yields(plan);
         }
-        if stays(&plan) {
-            let inputs = plan.children().into_iter().map(Arc::clone);
-            let inputs = inputs.map(|input| self.distribute(input, config, listener));
-            let inputs = inputs.collect::<Result<_>>()?;
-            return replace_children_if_necessary(plan, inputs);
-        }
-        match travels(&plan) {
-            true => Ok(Arc::new(DistributedExec::new(
+        if !stays(&plan) && travels(&plan, config) {
+            return Ok(Arc::new(DistributedExec::new(
                 Arc::clone(self),
                 plan,
                 config.clone(),
                 listener.cloned(),
-            ))),
-            false => Ok(plan),
+            )));
         }
+        if !may_be_cut(&plan) {
+            return with_yields(plan);
+        }
+        let inputs = plan.children().into_iter().map(Arc::clone);
+        let inputs = inputs.map(|input| self.distribute(input, config, listener));
+        let inputs = inputs.collect::<Result<_>>()?;
+        yielding(replace_children_if_necessary(plan, inputs)?)
     }
 
     /// Runs a job to its end.
@@ -88,10 +85,7 @@ impl Cluster {
     ) -> Result<Job> {
         let wait_s = VaticOptions::of(config.options()).executor_wait_s;
         self.slots(wait_s, listener).await?;
-        let mut config = config.clone();
-        // When a partition is computed again it must have the same rows, and none of its neighbour's.
-        let execution = &mut config.options_mut().execution;
-        execution.enable_file_stream_work_stealing = false;
+        let config = job_config(config)?;
         let schema = plan.schema();
         let partitions = plan.output_partitioning().partition_count();
         let gone = || sql_err(SqlState::Internal, "the scheduler has ended");
@@ -209,45 +203,12 @@ fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     is_source::<FileScanConfig>(plan) || plan.children().into_iter().any(reads_files)
 }
 
-fn is_source<T: std::any::Any>(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    plan.downcast_ref::<DataSourceExec>()
-        .is_some_and(|exec| (exec.data_source().as_ref() as &dyn std::any::Any).is::<T>())
-}
-
 /// Whether an operator's place is in the engine's process, with its input on the executors: it writes, or brings
 /// together what the reader of the result reads one after the other anyway.
 fn stays(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<DataSinkExec>().is_some()
         || plan.downcast_ref::<CoalescePartitionsExec>().is_some()
         || plan.downcast_ref::<SortPreservingMergeExec>().is_some()
-}
-
-/// Whether every operator can be written as bytes. Some exist in this process only: system tables, EXPLAIN.
-pub(super) fn travels(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    if matches!(plan.name(), "ExplainExec" | "AnalyzeExec")
-        || !has_known_leaves(plan)
-        || is_drawn_in_each_task(plan)
-    {
-        return false;
-    }
-    let encoded = PhysicalPlanNode::try_from_physical_plan(Arc::clone(plan), &PlanCodec::default());
-    if let Err(error) = &encoded {
-        tracing::debug!(%error, "a plan that stays in this process");
-    }
-    encoded.is_ok()
-}
-
-/// Whether the scheduler can give each task its part of the leaves. Of a leaf that it does not know it would give all
-/// partitions to every task.
-fn has_known_leaves(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    match plan.children().as_slice() {
-        [] => {
-            is_source::<FileScanConfig>(plan)
-                || is_source::<MemorySourceConfig>(plan)
-                || plan.output_partitioning().partition_count() == 1
-        }
-        inputs => inputs.iter().all(|input| has_known_leaves(input)),
-    }
 }
 
 /// A plan on the executors. Its partitions are those of the plan's last stage.

@@ -32,7 +32,9 @@ mod gang;
 mod job;
 mod metrics;
 mod rendezvous;
+mod rules;
 mod scheduler;
+mod stages;
 mod task;
 mod training;
 mod view;
@@ -51,6 +53,7 @@ use tokio::runtime::{Handle, Runtime};
 
 pub use executor::{Executor, ExecutorOptions, run_executor};
 
+pub(crate) use rules::for_cluster;
 pub(crate) use training::TrainingFailure;
 pub(crate) use view::{ExecutorView, JobView};
 

@@ -9,8 +9,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 
 use super::Cluster;
-use super::backend::{LOOK, travels};
+use super::backend::LOOK;
 use super::rendezvous::Outcome;
+use super::stages::travels;
 use crate::error::{Result, SqlState, report};
 use crate::train::{ProgressEvent, ProgressListener, TrainTask};
 
@@ -19,8 +20,8 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 impl Cluster {
     /// Whether the ranks of a training can read their rows on executors.
-    pub(crate) fn takes(&self, plan: &Arc<dyn ExecutionPlan>) -> bool {
-        travels(plan)
+    pub(crate) fn takes(&self, plan: &Arc<dyn ExecutionPlan>, config: &SessionConfig) -> bool {
+        travels(plan, config)
     }
 
     /// Runs all ranks of a training, and returns what rank 0 said.

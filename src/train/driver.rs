@@ -200,7 +200,7 @@ async fn run_ranks(session: &Session, plan: &Planned) -> Result<RankResult, Trai
     let ranks = Arc::clone(&plan.ranks) as Arc<dyn ExecutionPlan>;
     let text = match session.engine().cluster() {
         // Rows that exist in this process only are trained on here; the result is the same.
-        Some(cluster) if cluster.takes(&ranks) => {
+        Some(cluster) if cluster.takes(&ranks, &session.context().copied_config()) => {
             let config = session.context().copied_config();
             let listener = session.progress();
             let _done = listener.clone().map(Done);

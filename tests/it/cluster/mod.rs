@@ -1,6 +1,7 @@
 //! Clusters of real processes, and what happens when one of them is killed, stopped or cancelled.
 
 mod faults;
+mod generated;
 mod statements;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,182 @@
+//! Joins as the tasks of a cluster can share them.
+//!
+//! In one process the tasks of a join see one table of its first side, and one list of which of its rows have found
+//! another; the last task gives the rest. Tasks on executors have a table and a list each, so:
+//!
+//! | join | becomes |
+//! | --- | --- |
+//! | hash join that collects its first side | both sides are partitioned by the keys |
+//! | nested loops that give rows of the first side by whether they were found | the second side in one partition: one task |
+//! | `NOT IN`, which must know of a NULL anywhere | runs in the engine's process ([`super::stages`]) |
+//!
+//! And the scheduler swaps the sides of a hash join when it knows how large they are; so nothing relies on the order in which
+//! such a join gives its rows. See `docs/decisions/0017-joins-on-a-cluster.md`.
+
+use std::sync::Arc;
+
+use datafusion::common::JoinType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary,
+};
+
+use crate::error::Result;
+use crate::veil::{Rule, hides_order};
+
+/// DataFusion's rules for a cluster.
+pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
+    let mut changed: Vec<Rule> = vec![Arc::new(FILES_AS_THEY_COME)];
+    for rule in rules {
+        match rule.name() {
+            "join_selection" => changed.extend([rule, Arc::new(PARTITIONED) as _]),
+            "EnsureRequirements" => {
+                let rule = hides_order(Arc::new(Spread(rule)), is_hash_join);
+                changed.extend([rule, Arc::new(ONE_PROBE) as _]);
+            }
+            _ => changed.push(rule),
+        }
+    }
+    changed
+}
+
+/// Puts another operator in the place of some.
+#[derive(Debug)]
+struct Instead {
+    name: &'static str,
+    other: fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>,
+}
+
+/// Folders of files may count as partitions by a key (`preserve_file_partitions`), but not those that the key's hash gives.
+const FILES_AS_THEY_COME: Instead = Instead {
+    name: "FilesAsTheyCome",
+    other: without_partitioning,
+};
+
+const PARTITIONED: Instead = Instead {
+    name: "PartitionedJoins",
+    other: partitioned,
+};
+
+/// Comes after what the joins require was put below them, as that would take it away again.
+const ONE_PROBE: Instead = Instead {
+    name: "OneProbe",
+    other: with_one_probe,
+};
+
+impl PhysicalOptimizerRule for Instead {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _options: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let changed = plan.transform_up(|exec| {
+            Ok(match (self.other)(&exec)? {
+                Some(other) => Transformed::yes(other),
+                None => Transformed::no(exec),
+            })
+        })?;
+        Ok(changed.data)
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn without_partitioning(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let scan = exec.downcast_ref::<DataSourceExec>();
+    let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
+    Ok(config
+        .filter(|config| config.output_partitioning.is_some())
+        .map(|config| {
+            let builder = FileScanConfigBuilder::from(config.clone());
+            let config = builder.with_output_partitioning(None).build();
+            DataSourceExec::from_data_source(config) as _
+        }))
+}
+
+fn is_hash_join(exec: &dyn ExecutionPlan) -> bool {
+    exec.downcast_ref::<HashJoinExec>().is_some()
+}
+
+fn partitioned(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let join = exec.downcast_ref::<HashJoinExec>();
+    let is_collected = |join: &&HashJoinExec| {
+        !join.null_aware && *join.partition_mode() != PartitionMode::Partitioned
+    };
+    let Some(join) = join.filter(is_collected) else {
+        return Ok(None);
+    };
+    let mode = PartitionMode::Partitioned;
+    let join = join
+        .builder()
+        .with_partition_mode(mode)
+        .recompute_properties();
+    join.build_exec().map(Some)
+}
+
+fn with_one_probe(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if !shares_its_first_side(exec) {
+        return Ok(None);
+    }
+    let [first, second] = exec.children()[..] else {
+        return Ok(None);
+    };
+    let second = Arc::new(CoalescePartitionsExec::new(Arc::clone(second))) as _;
+    let inputs = vec![Arc::clone(first), second];
+    replace_children_if_necessary(Arc::clone(exec), inputs).map(Some)
+}
+
+/// Whether several tasks would have to know together which rows of the first side have found another.
+pub(super) fn shares_its_first_side(exec: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(join) = exec.downcast_ref::<NestedLoopJoinExec>() else {
+        return false;
+    };
+    let tells_what_was_found = match join.join_type() {
+        JoinType::Inner
+        | JoinType::Right
+        | JoinType::RightSemi
+        | JoinType::RightAnti
+        | JoinType::RightMark => false,
+        JoinType::Left
+        | JoinType::Full
+        | JoinType::LeftSemi
+        | JoinType::LeftAnti
+        | JoinType::LeftMark => true,
+    };
+    tells_what_was_found && join.right().output_partitioning().partition_count() > 1
+}
+
+/// A rule that deals no rows out in turn: the scheduler takes that out of plans, whatever a session sets.
+#[derive(Debug)]
+struct Spread(Rule);
+
+impl PhysicalOptimizerRule for Spread {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        options: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut options = options.clone();
+        options.optimizer.enable_round_robin_repartition = false;
+        self.0.optimize(plan, &options)
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn schema_check(&self) -> bool {
+        self.0.schema_check()
+    }
+}

@@ -1,0 +1,204 @@
+//! [`Veiled`]: a rule of DataFusion that does not see what it would make wrong plans of.
+//!
+//! ```text
+//! ProjectionExec: expr=[n, id]          ProjectionExec: expr=[n, id]
+//!   SortMergeJoinExec: filter=k > id  →   VeilExec                            while the rule looks; then it is gone
+//!                                           SortMergeJoinExec: filter=k > id
+//! ```
+//! [`keeps_projections`]: DataFusion 55 moves a projection below a sort-merge join and leaves the columns of its condition
+//! as they were numbered before (apache/datafusion#24414, #24593), so the condition reads other columns, or none. See
+//! `docs/decisions/0017-joins-on-a-cluster.md`.
+//!
+//! [`keeps_limits`]: it also moves the limit of an ORDER BY below a sort-merge join whose rows come in that order, to both
+//! sides of it, where rows are left out that would have been joined.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{JoinType, Statistics};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::joins::SortMergeJoinExec;
+use datafusion::physical_plan::{
+    ChildStats, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
+    PlanProperties, StatisticsArgs,
+};
+
+use crate::error::{Result, SqlState, sql_err};
+
+pub(crate) type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+/// A rule, and the operators that it does not see.
+#[derive(Debug)]
+pub(crate) struct Veiled {
+    rule: Rule,
+    hides: fn(&dyn ExecutionPlan) -> bool,
+    /// Whether the order of their rows is hidden too.
+    hides_order: bool,
+}
+
+/// A rule that moves no sort with a limit below a sort-merge join.
+pub(crate) fn keeps_limits(rule: Rule) -> Rule {
+    Arc::new(Veiled {
+        rule,
+        hides: |exec| exec.downcast_ref::<SortMergeJoinExec>().is_some(),
+        hides_order: false,
+    })
+}
+
+/// A rule that leaves projections above sort-merge joins, unless they have no condition and all columns of both sides.
+pub(crate) fn keeps_projections(rule: Rule) -> Rule {
+    Arc::new(Veiled {
+        rule,
+        hides: renumbers_columns,
+        hides_order: false,
+    })
+}
+
+/// A rule that does not rely on the order of what these operators give.
+pub(crate) fn hides_order(rule: Rule, hides: fn(&dyn ExecutionPlan) -> bool) -> Rule {
+    Arc::new(Veiled {
+        rule,
+        hides,
+        hides_order: true,
+    })
+}
+
+/// Whether a projection that moves below this join leaves it with columns that are others. Of a join that gives one side, or
+/// a mark, the columns are counted as if both were there.
+fn renumbers_columns(exec: &dyn ExecutionPlan) -> bool {
+    let Some(join) = exec.downcast_ref::<SortMergeJoinExec>() else {
+        return false;
+    };
+    let has_both_sides = match join.join_type() {
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => true,
+        JoinType::LeftSemi
+        | JoinType::RightSemi
+        | JoinType::LeftAnti
+        | JoinType::RightAnti
+        | JoinType::LeftMark
+        | JoinType::RightMark => false,
+    };
+    join.filter().is_some() || !has_both_sides
+}
+
+impl PhysicalOptimizerRule for Veiled {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        options: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let veiled = plan.transform_up(|exec| match (self.hides)(exec.as_ref()) {
+            true => Ok(Transformed::yes(VeilExec::over(exec, self.hides_order))),
+            false => Ok(Transformed::no(exec)),
+        })?;
+        let plan = self.rule.optimize(veiled.data, options)?;
+        let lifted = plan.transform_up(|exec| match exec.downcast_ref::<VeilExec>() {
+            Some(veil) => Ok(Transformed::yes(Arc::clone(&veil.input))),
+            None => Ok(Transformed::no(exec)),
+        })?;
+        Ok(lifted.data)
+    }
+
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn schema_check(&self) -> bool {
+        self.rule.schema_check()
+    }
+}
+
+/// Stands above an operator while a rule looks at the plan.
+#[derive(Debug)]
+struct VeilExec {
+    input: Arc<dyn ExecutionPlan>,
+    hides_order: bool,
+    properties: Arc<PlanProperties>,
+}
+
+impl VeilExec {
+    fn over(input: Arc<dyn ExecutionPlan>, hides_order: bool) -> Arc<dyn ExecutionPlan> {
+        let mut properties = PlanProperties::clone(input.properties());
+        if hides_order {
+            let mut unordered = input.equivalence_properties().clone();
+            unordered.clear_orderings();
+            properties.set_eq_properties(unordered);
+        }
+        Arc::new(Self {
+            input,
+            hides_order,
+            properties: Arc::new(properties),
+        })
+    }
+}
+
+impl DisplayAs for VeilExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VeilExec")
+    }
+}
+
+impl ExecutionPlan for VeilExec {
+    fn name(&self) -> &'static str {
+        "VeilExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    /// Nothing that has to do with an order goes through.
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(match children.pop() {
+            Some(input) => Self::over(input, self.hides_order),
+            None => self,
+        })
+    }
+
+    fn execute(
+        &self,
+        _partition: usize,
+        _context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let message = "an operator that only planning knows was left in a plan";
+        Err(sql_err(SqlState::Internal, message))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        Ok(Arc::clone(&inputs[0]))
+    }
+}
