@@ -7,6 +7,7 @@ mod cluster;
 mod data_dir;
 mod examples;
 mod files;
+mod missing_files;
 mod server;
 mod shell;
 mod store;

@@ -147,6 +147,7 @@ impl Parser<'_> {
         Ok(Grant {
             privilege,
             object,
+            id: None,
             to,
         })
     }
