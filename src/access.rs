@@ -1,8 +1,9 @@
 //! Who may do what. What is not granted looks like what is not there.
 //!
 //! Names are resolved by the catalog of a session and by `Engine::plan`, and both ask here; so every statement is covered,
-//! whatever its form. Views and external tables are opened with the rights of the process: who may read a view need not
-//! be allowed to read what it reads.
+//! whatever its form. What changes an object asks again in the step that publishes the change, of the state that it is about
+//! to replace. Views are opened with the rights of their owners, and external tables with those of the process: who may read
+//! one need not be allowed to read what it reads.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use datafusion::common::DataFusionError;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::grants::{Grant, Object, PUBLIC, Privilege};
-use crate::model::ModelName;
+use crate::model::{ModelName, ModelState};
+use crate::ownership::Ownership;
 use crate::sql::with_cause;
 
 /// As whom a session acts.
@@ -32,72 +34,112 @@ pub(crate) struct UserAccess {
 }
 
 impl Access {
-    /// Whether this is open.
+    /// As a user of a server.
+    pub(crate) fn user(name: String, roles: Vec<String>) -> Self {
+        Self::User(Arc::new(UserAccess { name, roles }))
+    }
+
+    /// The user's name.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::User(user) => Some(&user.name),
+        }
+    }
+
+    /// Whether an object that is there is open.
     pub(crate) fn may(
         &self,
         engine: &Engine,
         privilege: Privilege,
         object: &Object,
+        ownership: &Ownership,
     ) -> Result<bool> {
         let Self::User(user) = self else {
             return Ok(true);
         };
         let grants = engine.grants().all()?;
-        Ok(user.may(&grants, privilege, object))
+        Ok(user.may(&grants, privilege, object, ownership))
     }
 
-    /// Those of the names that are open; all of them are of objects of one kind and schema.
-    pub(crate) fn open(
-        &self,
-        engine: &Engine,
-        privilege: Privilege,
-        names: Vec<String>,
-        object: impl Fn(&str) -> Object,
-    ) -> Vec<String> {
+    /// Those of the tables of a schema that are open.
+    pub(crate) fn open(&self, engine: &Engine, schema: &str, names: Vec<String>) -> Vec<String> {
         let Self::User(user) = self else {
             return names;
         };
         // What cannot be read opens nothing.
         let grants = engine.grants().all().unwrap_or_default();
+        let is_open = |name: &String| {
+            let entry = engine.catalog().entry(schema, name);
+            entry.is_ok_and(|entry| {
+                let object = Object::table(schema, name);
+                user.may(&grants, Privilege::Select, &object, &entry.ownership)
+            })
+        };
         let mut names = names;
-        names.retain(|name| user.may(&grants, privilege, &object(name)));
+        names.retain(is_open);
         names
     }
 
+    /// A model as it is now.
+    ///
+    /// # Errors
     /// The error of a model that does not exist, unless it is open.
+    pub(crate) fn model(
+        &self,
+        engine: &Engine,
+        privilege: Privilege,
+        name: &ModelName,
+    ) -> Result<ModelState> {
+        let Self::User(_) = self else {
+            return engine.registry().get(name);
+        };
+        let state = engine.registry().state(name)?.1;
+        self.check_model(engine, privilege, name, &state)?;
+        Ok(state)
+    }
+
+    /// The error of a model that does not exist, unless it is open in this state.
     pub(crate) fn check_model(
         &self,
         engine: &Engine,
         privilege: Privilege,
         name: &ModelName,
+        state: &ModelState,
     ) -> Result<()> {
-        if self.may(engine, privilege, &Object::model(name))? {
+        let Self::User(user) = self else {
+            return Ok(());
+        };
+        let grants = engine.grants().all()?;
+        let may = |privilege, name: &ModelName, state: &ModelState| {
+            let object = Object::model(name);
+            !state.is_dropped && user.may(&grants, privilege, &object, &state.ownership)
+        };
+        if may(privilege, name, state) {
             return Ok(());
         }
-        if self.may(engine, Privilege::Execute, &Object::model(name))? {
+        if may(Privilege::Execute, name, state) {
             return Err(not_yours("model", &name.short()));
         }
-        let grants = engine.grants().all()?;
-        let known: Vec<String> = match self {
-            Self::All => vec![],
-            Self::User(user) => {
-                let models = engine.registry().list()?.into_iter().map(|(name, _)| name);
-                models
-                    .filter(|name| user.may(&grants, Privilege::Execute, &Object::model(name)))
-                    .map(|name| name.short())
-                    .collect()
-            }
-        };
+        let known = engine.registry().list()?.into_iter();
+        let known = known.filter(|(name, state)| may(Privilege::Execute, name, state));
+        let known: Vec<String> = known.map(|(name, _)| name.short()).collect();
         let what = format!("model \"{}\" does not exist", name.short());
         let message = with_cause(what, &name.short(), known.iter().map(String::as_str));
         Err(sql_err(SqlState::NoSuchModel, message))
     }
 
     /// Refuses to change a table of others.
-    pub(crate) fn check_table(&self, engine: &Engine, schema: &str, name: &str) -> Result<()> {
-        match self.may(engine, Privilege::Own, &Object::table(schema, name))? {
+    pub(crate) fn check_table(
+        &self,
+        engine: &Engine,
+        at: &(String, String),
+        ownership: &Ownership,
+    ) -> Result<()> {
+        let object = Object::table(&at.0, &at.1);
+        match self.may(engine, Privilege::Own, &object, ownership)? {
             true => Ok(()),
-            false => Err(not_yours("table", name)),
+            false => Err(not_yours("table", &at.1)),
         }
     }
 
@@ -111,18 +153,6 @@ impl Access {
             }
         }
     }
-
-    /// Who made an object owns it.
-    pub(crate) fn own(&self, engine: &Engine, object: Object) -> Result<()> {
-        let Self::User(user) = self else {
-            return Ok(());
-        };
-        engine.grants().add(&Grant {
-            privilege: Privilege::Own,
-            object,
-            to: user.name.clone(),
-        })
-    }
 }
 
 impl UserAccess {
@@ -130,11 +160,19 @@ impl UserAccess {
         to == PUBLIC || to == self.name || self.roles.iter().any(|role| role == to)
     }
 
-    pub(crate) fn may(&self, grants: &[Grant], privilege: Privilege, object: &Object) -> bool {
-        grants.iter().any(|grant| {
-            let is_enough = [privilege, Privilege::Own].contains(&grant.privilege);
-            is_enough && grant.object == *object && self.is(&grant.to)
-        })
+    pub(crate) fn may(
+        &self,
+        grants: &[Grant],
+        privilege: Privilege,
+        object: &Object,
+        ownership: &Ownership,
+    ) -> bool {
+        let is_owner = ownership.owner.as_ref() == Some(&self.name);
+        is_owner
+            || grants.iter().any(|grant| {
+                let is_enough = [privilege, Privilege::Own].contains(&grant.privilege);
+                is_enough && grant.is_on(object, ownership) && self.is(&grant.to)
+            })
     }
 }
 

@@ -22,9 +22,11 @@ use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::external_table::{absolute, open_external};
 use crate::grants::{Object, Privilege};
+use crate::intact::{PresentTable, present};
 use crate::log::{Log, names_in};
 use crate::managed_table::{ManagedFile, ManagedTable, write_files};
 use crate::model::DEFAULT_SCHEMA;
+use crate::ownership::Ownership;
 use crate::secrets::check_secrets;
 use crate::session::Session;
 use crate::sql::with_cause;
@@ -66,6 +68,40 @@ impl TableState {
     }
 }
 
+/// A name at one time: what is there, and whose it is.
+#[derive(Debug, Clone)]
+pub(crate) struct TableEntry {
+    /// Of the state in its log.
+    pub(crate) number: Option<u64>,
+    pub(crate) state: Option<TableState>,
+    pub(crate) ownership: Ownership,
+}
+
+/// What a log holds.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Owned {
+        state: TableState,
+        #[serde(flatten)]
+        ownership: Ownership,
+    },
+    /// As states were before they said whose they are.
+    Bare(TableState),
+}
+
+/// Rows that were computed for a table.
+#[derive(Debug)]
+pub(crate) struct Insertion<'a> {
+    pub(crate) at: &'a (String, String),
+    /// Which table of that name it was.
+    pub(crate) id: Option<&'a str>,
+    pub(crate) schema: &'a SchemaRef,
+    pub(crate) files: &'a [ManagedFile],
+    /// Whether they are all that is left.
+    pub(crate) overwrite: bool,
+}
+
 /// All tables and views of a data directory.
 #[derive(Debug)]
 pub(crate) struct Catalog {
@@ -85,8 +121,36 @@ impl Catalog {
         }
     }
 
-    pub(crate) fn log(&self, schema: &str, name: &str) -> Log {
+    fn log(&self, schema: &str, name: &str) -> Log {
         Log::new(self.data.tables(schema).join(&encoded(name)))
+    }
+
+    /// What has a name now.
+    pub(crate) fn entry(&self, schema: &str, name: &str) -> Result<TableEntry> {
+        let empty = |number| TableEntry {
+            number,
+            state: None,
+            ownership: Ownership::default(),
+        };
+        // No file system has such a name, so there is no such table.
+        if encoded(name).len() > NAME_BYTES_MAX {
+            return Ok(empty(None));
+        }
+        let Some((number, stored)) = self.log(schema, name).latest::<Stored>()? else {
+            return Ok(empty(None));
+        };
+        let (state, ownership) = match stored {
+            Stored::Owned { state, ownership } => (state, ownership),
+            Stored::Bare(state) => (state, Ownership::default()),
+        };
+        if state == TableState::Dropped {
+            return Ok(empty(Some(number)));
+        }
+        Ok(TableEntry {
+            number: Some(number),
+            state: Some(state),
+            ownership,
+        })
     }
 
     /// The last state of a table, unless it was dropped.
@@ -95,15 +159,32 @@ impl Catalog {
         schema: &str,
         name: &str,
     ) -> Result<(Option<u64>, Option<TableState>)> {
-        // No file system has such a name, so there is no such table.
-        if encoded(name).len() > NAME_BYTES_MAX {
-            return Ok((None, None));
+        let entry = self.entry(schema, name)?;
+        Ok((entry.number, entry.state))
+    }
+
+    /// Publishes the state of a name after the entry that was seen. `false` if another process was first.
+    fn commit(
+        &self,
+        at: &(String, String),
+        seen: &TableEntry,
+        state: TableState,
+        ownership: Ownership,
+    ) -> Result<bool> {
+        let stored = Stored::Owned { state, ownership };
+        self.log(&at.0, &at.1).commit(seen.number, &stored)
+    }
+
+    /// Every table and view, and whose it is.
+    pub(crate) fn owned(&self) -> Result<Vec<(Object, Ownership)>> {
+        let mut owned = Vec::new();
+        for schema in self.data.schema_names()? {
+            for name in self.names(&schema)? {
+                let entry = self.entry(&schema, &name)?;
+                owned.push((Object::table(&schema, &name), entry.ownership));
+            }
         }
-        Ok(match self.log(schema, name).latest::<TableState>()? {
-            Some((number, TableState::Dropped)) => (Some(number), None),
-            Some((number, state)) => (Some(number), Some(state)),
-            None => (None, None),
-        })
+        Ok(owned)
     }
 
     /// The error about a table that DataFusion did not find, with the nearest name.
@@ -128,9 +209,7 @@ impl Catalog {
             name
         };
         let known = self.names(schema).unwrap_or_default();
-        let known = access.open(engine, Privilege::Select, known, |name| {
-            Object::table(schema, name)
-        });
+        let known = access.open(engine, schema, known);
         let what = format!("table \"{shown}\" does not exist");
         found.message = with_cause(what, table, known.iter().map(String::as_str));
         found.into()
@@ -188,20 +267,21 @@ impl Catalog {
         state: &TableState,
         how: Creation,
     ) -> Result<bool> {
-        let (schema, name) = at;
         let (engine, access) = (session.engine(), session.access());
         loop {
-            let (number, current) = self.state(schema, name)?;
-            if !how.admits(name, current.as_ref(), state)? {
+            let seen = self.entry(&at.0, &at.1)?;
+            if !how.admits(&at.1, seen.state.as_ref(), state)? {
                 return Ok(false);
             }
-            if current.is_some() {
-                access.check_table(engine, schema, name)?;
-            }
-            if self.log(schema, name).commit(number, state)? {
-                if current.is_none() {
-                    access.own(engine, Object::table(schema, name))?;
+            // Whoever replaces an object leaves it to its owner.
+            let ownership = match &seen.state {
+                Some(_) => {
+                    access.check_table(engine, at, &seen.ownership)?;
+                    seen.ownership.kept(access)
                 }
+                None => Ownership::new(access),
+            };
+            if self.commit(at, &seen, state.clone(), ownership)? {
                 return Ok(true);
             }
         }
@@ -335,9 +415,11 @@ impl Catalog {
                 session.access().check_all("DROP SCHEMA")?;
                 let temporary = session.temporary();
                 let has_more = !temporary.names(&name).is_empty();
+                let grants = session.engine().grants();
+                let gone = grants.of_schema(&name)?;
                 self.drop_schema(&name, drop.if_exists, drop.cascade, has_more)?;
                 temporary.remove_schema(&name);
-                session.engine().grants().forget_schema(&name)
+                grants.forget_all(&gone)
             }
             other => Err(sql_err(
                 SqlState::Unsupported,
@@ -359,37 +441,30 @@ impl Catalog {
             "view" if session.temporary().has(&at) => return Err(is_other(&at.1, "table")),
             _ => {}
         }
-        let (schema, name) = at;
         let (engine, access) = (session.engine(), session.access());
-        let object = Object::table(&schema, &name);
+        let object = Object::table(&at.0, &at.1);
         loop {
-            let (number, mut state) = self.state(&schema, &name)?;
-            if !access.may(engine, Privilege::Select, &object)? {
-                state = None;
-            }
+            let seen = self.entry(&at.0, &at.1)?;
+            let is_open = access.may(engine, Privilege::Select, &object, &seen.ownership)?;
+            let state = seen.state.as_ref().filter(|_| is_open);
             if state.is_some() {
-                access.check_table(engine, &schema, &name)?;
+                access.check_table(engine, &at, &seen.ownership)?;
             }
+            let (schema, name) = &at;
             match state {
                 Some(state) if state.kind() == kind => {
-                    if self
-                        .log(&schema, &name)
-                        .commit(number, &TableState::Dropped)?
-                    {
-                        return engine.grants().forget(&object);
+                    if self.commit(&at, &seen, TableState::Dropped, Ownership::default())? {
+                        return engine.grants().forget(&object, &seen.ownership);
                     }
                 }
                 Some(state) => {
-                    return Err(is_other(&name, state.kind()));
+                    return Err(is_other(name, state.kind()));
                 }
                 None if if_exists => return Ok(()),
                 None => {
-                    let known =
-                        access.open(engine, Privilege::Select, self.names(&schema)?, |name| {
-                            Object::table(&schema, name)
-                        });
+                    let known = access.open(engine, schema, self.names(schema)?);
                     let what = format!("{kind} \"{name}\" does not exist");
-                    let message = with_cause(what, &name, known.iter().map(String::as_str));
+                    let message = with_cause(what, name, known.iter().map(String::as_str));
                     return Err(sql_err(SqlState::NoSuchTable, message));
                 }
             }
@@ -436,30 +511,32 @@ impl Catalog {
         Ok(used)
     }
 
+    /// What is there, in the state that was found.
     pub(crate) async fn open(
         &self,
         engine: &Engine,
-        schema: &str,
-        name: &str,
+        at: (String, String),
+        entry: TableEntry,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
-        let (_, Some(state)) = self.state(schema, name)? else {
+        let TableEntry {
+            state: Some(state),
+            ownership,
+            ..
+        } = entry
+        else {
             return Ok(None);
         };
-        let at = (schema.to_owned(), name.to_owned());
         match &state {
             TableState::Managed {
                 schema: columns,
                 files,
             } => {
                 let columns = Arc::new(columns.clone());
-                Ok(Some(Arc::new(ManagedTable::new(
-                    engine.clone(),
-                    at,
-                    columns,
-                    files.clone(),
-                ))))
+                let table = ManagedTable::new(engine.clone(), at, columns, files.clone());
+                Ok(Some(Arc::new(table.identified(ownership.id))))
             }
-            TableState::External { .. } => {
+            TableState::External { locations, .. } => {
+                let places = present(locations)?;
                 let known = self
                     .lock_opened()
                     .get(&at)
@@ -470,10 +547,14 @@ impl Catalog {
                 }
                 let context = engine.session()?.context().state();
                 let table = open_external(engine, &context, &state).await?;
+                let table: Arc<dyn TableProvider> = Arc::new(PresentTable::new(table, places));
                 self.lock_opened().insert(at, (state, Arc::clone(&table)));
                 Ok(Some(table))
             }
-            TableState::View { statement } => open_view(engine, at, statement).await.map(Some),
+            TableState::View { statement } => {
+                let opened = open_view(engine, ownership.access(), at, statement).await;
+                opened.map(Some)
+            }
             TableState::Dropped => Ok(None),
         }
     }
@@ -561,27 +642,23 @@ pub(crate) fn check_unchanged<S: Borrow<Schema>>(
 }
 
 /// Appends files to a table, or replaces its files by them.
-pub(crate) fn insert(
-    catalog: &Catalog,
-    at: &(String, String),
-    schema: &SchemaRef,
-    new: &[ManagedFile],
-    overwrite: bool,
-) -> Result<()> {
-    let (schema_name, name) = at;
+pub(crate) fn insert(catalog: &Catalog, rows: &Insertion<'_>) -> Result<()> {
+    let (schema_name, name) = rows.at;
     loop {
-        let (number, state) = catalog.state(schema_name, name)?;
-        let (current, files) = match state {
-            Some(TableState::Managed { schema, files }) => (Some(schema), files),
+        let seen = catalog.entry(schema_name, name)?;
+        // Another table of that name may be somebody else's.
+        let is_same = seen.ownership.id.as_deref() == rows.id;
+        let (current, files) = match &seen.state {
+            Some(TableState::Managed { schema, files }) if is_same => (Some(schema), files.clone()),
             _ => (None, vec![]),
         };
-        let current = check_unchanged(name, current, schema)?;
-        let kept = if overwrite { Vec::new() } else { files };
+        let current = check_unchanged(name, current, rows.schema)?;
+        let kept = if rows.overwrite { Vec::new() } else { files };
         let state = TableState::Managed {
-            schema: current,
-            files: kept.into_iter().chain(new.to_vec()).collect(),
+            schema: current.clone(),
+            files: kept.into_iter().chain(rows.files.to_vec()).collect(),
         };
-        if catalog.log(schema_name, name).commit(number, &state)? {
+        if catalog.commit(rows.at, &seen, state, seen.ownership.clone())? {
             return Ok(());
         }
     }

@@ -9,7 +9,7 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::logical_expr::TableType;
 
 use crate::access::Access;
-use crate::catalog::{CATALOG, ML_SCHEMA};
+use crate::catalog::{CATALOG, ML_SCHEMA, TableEntry};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::grants::{Object, Privilege};
@@ -134,11 +134,14 @@ struct UserSchema {
 }
 
 impl UserSchema {
-    /// What cannot be looked up is closed.
-    fn is_open(&self, name: &str) -> bool {
-        let object = Object::table(&self.name, name);
-        let may = self.access.may(&self.engine, Privilege::Select, &object);
-        may.unwrap_or(false)
+    /// What has a name, if it is open.
+    fn entry(&self, name: &str) -> Result<Option<TableEntry>> {
+        let (engine, object) = (&self.engine, Object::table(&self.name, name));
+        let entry = engine.catalog().entry(&self.name, name)?;
+        let may = self
+            .access
+            .may(engine, Privilege::Select, &object, &entry.ownership)?;
+        Ok((may && entry.state.is_some()).then_some(entry))
     }
 
     fn has_temporary(&self, name: &str) -> bool {
@@ -150,11 +153,7 @@ impl UserSchema {
 impl SchemaProvider for UserSchema {
     fn table_names(&self) -> Vec<String> {
         let names = self.engine.catalog().names(&self.name).unwrap_or_default();
-        let open = self
-            .access
-            .open(&self.engine, Privilege::Select, names, |name| {
-                Object::table(&self.name, name)
-            });
+        let open = self.access.open(&self.engine, &self.name, names);
         let temporary = self.temporary.names(&self.name);
         let names: BTreeSet<String> = open.into_iter().chain(temporary).collect();
         names.into_iter().collect()
@@ -165,15 +164,13 @@ impl SchemaProvider for UserSchema {
         if let Some(table) = self.temporary.open(&self.engine, &at) {
             return Ok(Some(table));
         }
-        if !self.is_open(name) {
-            return Ok(None);
-        }
-        match self
-            .engine
-            .catalog()
-            .open(&self.engine, &self.name, name)
-            .await
-        {
+        let opened = async {
+            match self.entry(name)? {
+                Some(entry) => self.engine.catalog().open(&self.engine, at, entry).await,
+                None => Ok(None),
+            }
+        };
+        match opened.await {
             Err(_) if self.is_lenient => Ok(None),
             opened => opened,
         }
@@ -183,10 +180,7 @@ impl SchemaProvider for UserSchema {
         if self.has_temporary(name) {
             return Ok(Some(TableType::Temporary));
         }
-        if !self.is_open(name) {
-            return Ok(None);
-        }
-        let (_, state) = self.engine.catalog().state(&self.name, name)?;
+        let state = self.entry(name)?.and_then(|entry| entry.state);
         Ok(state.map(|state| {
             if state.kind() == "view" {
                 TableType::View
@@ -197,11 +191,8 @@ impl SchemaProvider for UserSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        let is_there = || {
-            let state = self.engine.catalog().state(&self.name, name);
-            state.is_ok_and(|(_, state)| state.is_some())
-        };
-        self.has_temporary(name) || (self.is_open(name) && is_there())
+        // What cannot be looked up is closed.
+        self.has_temporary(name) || self.entry(name).is_ok_and(|entry| entry.is_some())
     }
 }
 

@@ -171,8 +171,9 @@ impl Session {
             false => registry.list().unwrap_or_default(),
         };
         // Of a model of others not even the type of its label is told.
-        models.retain(|(name, _)| {
-            let may = access.may(engine, Privilege::Execute, &Object::model(name));
+        models.retain(|(name, state)| {
+            let object = Object::model(name);
+            let may = access.may(engine, Privilege::Execute, &object, &state.ownership);
             may.unwrap_or(false)
         });
         let label_type = |label: &str| {

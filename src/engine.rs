@@ -278,8 +278,8 @@ impl Engine {
         let references = prepare_relations(&mut statement)?;
         let mut models = ResolvedModels::new();
         for reference in references {
-            access.check_model(self, Privilege::Execute, &reference.name)?;
-            let model = Arc::new(self.registry().resolve(&reference)?);
+            let model = access.model(self, Privilege::Execute, &reference.name)?;
+            let model = Arc::new(self.registry().resolve(&reference, &model)?);
             models.insert(reference, model);
         }
         let models = Arc::new(models);

@@ -10,6 +10,8 @@ use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use serde::{Deserialize, Serialize};
 
+use crate::storage::is_of_files;
+
 /// The result of everything fallible in this crate.
 pub type Result<T, E = DataFusionError> = std::result::Result<T, E>;
 
@@ -278,7 +280,10 @@ fn from_external(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Sql
     match error.downcast_ref::<SqlError>() {
         Some(ours) => ours.clone(),
         None => SqlError {
-            state: SqlState::Data,
+            state: match is_of_files(error) {
+                true => SqlState::Io,
+                false => SqlState::Data,
+            },
             message: error.to_string(),
             position: None,
         },
@@ -327,6 +332,8 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
         DataFusionError::NotImplemented(_) => SqlState::Unsupported,
         DataFusionError::ResourcesExhausted(_) => SqlState::OutOfMemory,
         DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => SqlState::Io,
+        // A file that went while it was read.
+        DataFusionError::ParquetError(inner) if is_of_files(inner.as_ref()) => SqlState::Io,
         DataFusionError::Plan(text) if text.contains("not found") && text.contains("table") => {
             SqlState::NoSuchTable
         }

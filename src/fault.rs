@@ -33,6 +33,8 @@ pub(crate) fn point(name: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
+    #[cfg(test)]
+    here::pass(name);
     let Some(fault) = FAULT.as_ref().filter(|fault| fault.point == name) else {
         return;
     };
@@ -41,6 +43,34 @@ pub(crate) fn point(name: &str) {
         match fault.panics {
             true => panic!("on purpose"),
             false => std::process::abort(),
+        }
+    }
+}
+
+/// Panics on purpose of one thread, for tests within a process.
+#[cfg(test)]
+pub(crate) mod here {
+    use std::cell::Cell;
+
+    thread_local! {
+        static ARMED: Cell<Option<(&'static str, u32)>> = const { Cell::new(None) };
+    }
+
+    /// Lets the thread panic when it passes the point for the count-th time.
+    pub(crate) fn arm(point: &'static str, count: u32) {
+        ARMED.set(Some((point, count)));
+    }
+
+    /// Whether it did not come to that; it will not any more.
+    pub(crate) fn disarm() -> bool {
+        ARMED.take().is_some()
+    }
+
+    pub(super) fn pass(name: &str) {
+        match ARMED.take() {
+            Some((point, 1)) if point == name => panic!("on purpose"),
+            Some((point, count)) if point == name => ARMED.set(Some((point, count - 1))),
+            armed => ARMED.set(armed),
         }
     }
 }

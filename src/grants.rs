@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
 use crate::answer::{empty, rows};
+use crate::catalog::TableEntry;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::log::Log;
 use crate::model::ModelName;
+use crate::ownership::Ownership;
 use crate::session::Session;
 use crate::sql::GrantStatement;
 
@@ -77,9 +79,35 @@ impl Object {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grant {
     pub(crate) privilege: Privilege,
+    /// As it was named then.
     pub(crate) object: Object,
+    /// Which object it is. One that was dropped leaves nothing to the next of its name, even if nobody was left to take its
+    /// privileges away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
     /// A user or a role; `public` is everybody.
     pub(crate) to: String,
+}
+
+impl Grant {
+    /// Whether it is about this object: old ones are told by their names.
+    pub(crate) fn is_on(&self, object: &Object, ownership: &Ownership) -> bool {
+        match (&self.id, &ownership.id) {
+            (Some(id), Some(of)) => id == of && self.object.kind == object.kind,
+            (None, None) => self.object == *object,
+            _ => false,
+        }
+    }
+
+    /// Whether it says the same, whatever the object was called.
+    fn is_same(&self, other: &Self) -> bool {
+        let is_same_object = match (&self.id, &other.id) {
+            (Some(id), Some(of)) => id == of && self.object.kind == other.object.kind,
+            (None, None) => self.object == other.object,
+            _ => false,
+        };
+        is_same_object && self.privilege == other.privilege && self.to == other.to
+    }
 }
 
 /// Everybody.
@@ -136,30 +164,50 @@ impl Grants {
 
     pub(crate) fn add(&self, grant: &Grant) -> Result<()> {
         self.change(|grants| {
-            if !grants.contains(grant) {
+            if !grants.iter().any(|known| known.is_same(grant)) {
                 grants.push(grant.clone());
             }
         })
     }
 
     pub(crate) fn remove(&self, grant: &Grant) -> Result<()> {
-        self.change(|grants| grants.retain(|known| known != grant))
+        self.change(|grants| grants.retain(|known| !known.is_same(grant)))
     }
 
-    /// An object that is gone leaves no privileges to another one of its name.
-    pub(crate) fn forget(&self, object: &Object) -> Result<()> {
-        self.change(|grants| grants.retain(|known| known.object != *object))
+    /// Forgets what was about an object that is gone, which holds for no other one anyway.
+    pub(crate) fn forget(&self, object: &Object, ownership: &Ownership) -> Result<()> {
+        self.change(|grants| grants.retain(|known| !known.is_on(object, ownership)))
     }
 
-    pub(crate) fn forget_schema(&self, schema: &str) -> Result<()> {
-        self.change(|grants| grants.retain(|known| known.object.schema != schema))
+    /// Forgets these.
+    pub(crate) fn forget_all(&self, gone: &[Grant]) -> Result<()> {
+        self.change(|grants| grants.retain(|known| !gone.contains(known)))
     }
 
-    pub(crate) fn rename(&self, object: &Object, name: &str) -> Result<()> {
+    /// Those about objects of a schema.
+    pub(crate) fn of_schema(&self, schema: &str) -> Result<Vec<Grant>> {
+        let all = self.all()?;
+        let found = all.iter().filter(|grant| grant.object.schema == schema);
+        Ok(found.cloned().collect())
+    }
+
+    /// Lets what was about an object be about what it has become.
+    pub(crate) fn rename(
+        &self,
+        from: (&Object, &Ownership),
+        to: (&Object, &Ownership),
+    ) -> Result<()> {
         self.change(|grants| {
-            for grant in grants.iter_mut().filter(|grant| grant.object == *object) {
-                name.clone_into(&mut grant.object.name);
+            let its = grants
+                .iter_mut()
+                .filter(|grant| grant.is_on(from.0, from.1));
+            for grant in its {
+                grant.object = to.0.clone();
+                grant.id = to.1.id.clone();
             }
+            // Whose it is stands with the object.
+            let is_own = |grant: &Grant| grant.privilege == Privilege::Own;
+            grants.retain(|grant| !(is_own(grant) && grant.is_on(to.0, to.1)));
         })
     }
 }
@@ -171,52 +219,76 @@ pub(crate) fn run(
 ) -> Result<SendableRecordBatchStream> {
     let grants = session.engine().grants();
     match statement {
-        GrantStatement::Grant(grant) => {
-            check_grant(session, &grant)?;
-            grants.add(&grant)?;
-        }
-        GrantStatement::Revoke(grant) => {
-            check_grant(session, &grant)?;
-            grants.remove(&grant)?;
-        }
+        GrantStatement::Grant(grant) => grants.add(&checked(session, grant)?)?,
+        GrantStatement::Revoke(grant) => grants.remove(&checked(session, grant)?)?,
         GrantStatement::Show => return Ok(rows(shown(session.engine(), session.access())?)),
     }
     Ok(empty())
 }
 
-/// Only who owns an object says who else may use it.
-fn check_grant(session: &Session, grant: &Grant) -> Result<()> {
+/// Only who owns an object says who else may use it. The privilege is that on the object which is there now.
+fn checked(session: &Session, grant: Grant) -> Result<Grant> {
     let (engine, access) = (session.engine(), session.access());
     let Object { kind, schema, name } = &grant.object;
-    match kind {
+    let ownership = match kind {
         Kind::Model => {
             let name = ModelName {
                 schema: schema.clone(),
                 name: name.clone(),
             };
-            access.check_model(engine, Privilege::Own, &name)?;
-            engine.registry().get(&name).map(|_| ())
+            access.model(engine, Privilege::Own, &name)?.ownership
         }
         Kind::Table => {
-            let is_there = engine.catalog().state(schema, name)?.1.is_some();
-            if !is_there || !access.may(engine, Privilege::Select, &grant.object)? {
+            let at = (schema.clone(), name.clone());
+            let TableEntry {
+                state, ownership, ..
+            } = engine.catalog().entry(schema, name)?;
+            let is_open = access.may(engine, Privilege::Select, &grant.object, &ownership)?;
+            if state.is_none() || !is_open {
                 let message = format!("table \"{name}\" does not exist");
                 return Err(sql_err(SqlState::NoSuchTable, message));
             }
-            access.check_table(engine, schema, name)
+            access.check_table(engine, &at, &ownership)?;
+            ownership
         }
+    };
+    let id = ownership.id;
+    Ok(Grant { id, ..grant })
+}
+
+/// What there is of each object, under the name that it has now: its owner, and what was granted.
+fn in_force(engine: &Engine) -> Result<Vec<Grant>> {
+    let models = engine.registry().list()?.into_iter();
+    let models = models.map(|(name, state)| (Object::model(&name), state.ownership));
+    let objects: Vec<(Object, Ownership)> = models.chain(engine.catalog().owned()?).collect();
+    let all = engine.grants().all()?;
+    let mut found = Vec::new();
+    for (object, ownership) in &objects {
+        let here = |privilege, to: &String| Grant {
+            privilege,
+            object: object.clone(),
+            id: ownership.id.clone(),
+            to: to.clone(),
+        };
+        let owner = ownership.owner.iter();
+        found.extend(owner.map(|owner| here(Privilege::Own, owner)));
+        let granted = all.iter().filter(|grant| grant.is_on(object, ownership));
+        found.extend(granted.map(|grant| here(grant.privilege, &grant.to)));
     }
+    Ok(found)
 }
 
 /// What was granted, as far as it is about this user.
 fn shown(engine: &Engine, access: &Access) -> Result<RecordBatch> {
-    let all = engine.grants().all()?;
+    let all = in_force(engine)?;
     let shown: Vec<&Grant> = match access {
         Access::All => all.iter().collect(),
         Access::User(user) => {
-            let is_shown = |grant: &&Grant| {
-                user.is(&grant.to) || user.may(&all, Privilege::Own, &grant.object)
+            let owns = |object: &Object| {
+                let mut its = all.iter().filter(|grant| grant.object == *object);
+                its.any(|grant| grant.privilege == Privilege::Own && user.is(&grant.to))
             };
+            let is_shown = |grant: &&Grant| user.is(&grant.to) || owns(&grant.object);
             all.iter().filter(is_shown).collect()
         }
     };

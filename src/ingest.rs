@@ -12,7 +12,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
-use crate::catalog::{Creation, TableState, insert};
+use crate::catalog::{Creation, Insertion, TableState, check_names, insert};
 use crate::error::{Result, SqlState, sql_err};
 use crate::managed_table::write_files;
 use crate::session::Session;
@@ -42,15 +42,17 @@ pub(crate) async fn ingest(
     ingest: Ingest,
     rows: SendableRecordBatchStream,
 ) -> Result<u64> {
+    check_names(&rows.schema())?;
     let catalog = session.engine().catalog();
     let at = catalog.resolve(session, ingest.table)?;
     let tables = session.temporary();
     // One that is there hides others of its name.
     let appends_there = ingest.if_exists == IfExists::Append && tables.has(&at);
     let temporary = (ingest.is_temporary || appends_there).then_some(tables);
+    let seen = catalog.entry(&at.0, &at.1)?;
     let current = match temporary {
         Some(tables) => tables.state(&at),
-        None => catalog.state(&at.0, &at.1)?.1,
+        None => seen.state,
     };
     let is_new = match (&current, ingest.if_exists, ingest.creates) {
         (Some(current), IfExists::Fail, _) => {
@@ -92,9 +94,8 @@ pub(crate) async fn ingest(
         return Err(sql_err(SqlState::Unsupported, message));
     };
     if temporary.is_none() {
-        session
-            .access()
-            .check_table(session.engine(), &at.0, &at.1)?;
+        let access = session.access();
+        access.check_table(session.engine(), &at, &seen.ownership)?;
     }
     let schema = Arc::new(schema);
     let rows = matched(rows, &schema, &at.1)?;
@@ -105,7 +106,14 @@ pub(crate) async fn ingest(
         return Ok(count);
     }
     written.keep();
-    insert(catalog, &at, &schema, &written.files, false)?;
+    let insertion = Insertion {
+        at: &at,
+        id: seen.ownership.id.as_deref(),
+        schema: &schema,
+        files: &written.files,
+        overwrite: false,
+    };
+    insert(catalog, &insertion)?;
     Ok(written.rows())
 }
 

@@ -63,7 +63,10 @@ impl Log {
         })?;
         let next = seen.map_or(0, |number| number + 1);
         match self.directory.join(&file_name(next)).create(&content) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                crate::fault::point("commit");
+                Ok(true)
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(io_err(format!("publish in {}", self.directory), &error)),
         }

@@ -23,9 +23,10 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::insert;
+use crate::catalog::{Insertion, insert};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::intact::Files;
 use crate::storage::{NewFile, Place};
 use crate::table_encoding::{SAMPLE_BYTES, SAMPLE_ROWS, properties};
 use crate::temporary::TemporaryTables;
@@ -38,6 +39,9 @@ pub(crate) struct ManagedFile {
     /// The directory of the file below `blobs`.
     pub(crate) directory: String,
     pub(crate) rows: u64,
+    /// Of files that were written before sizes were kept, none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
 }
 
 /// A managed table at one time.
@@ -45,6 +49,8 @@ pub(crate) struct ManagedFile {
 pub(crate) struct ManagedTable {
     engine: Engine,
     at: (String, String),
+    /// Which of those that had its name.
+    id: Option<String>,
     schema: SchemaRef,
     files: Vec<ManagedFile>,
     /// Among which it is, if it is temporary, and what keeps its files.
@@ -61,10 +67,17 @@ impl ManagedTable {
         Self {
             engine,
             at,
+            id: None,
             schema,
             files,
             temporary: None,
         }
+    }
+
+    /// The same, told from others of its name.
+    pub(crate) fn identified(mut self, id: Option<String>) -> Self {
+        self.id = id;
+        self
     }
 
     /// The same as one of a session's.
@@ -81,14 +94,18 @@ impl ManagedTable {
         self.temporary.is_some()
     }
 
-    fn listing(&self) -> Result<Arc<dyn TableProvider>> {
+    /// Where a file of the table is.
+    fn place(&self, file: &ManagedFile) -> Place {
         let blobs = self.engine.data().blobs();
-        let path = |file: &ManagedFile| blobs.join(&file.directory).join(FILE);
+        blobs.join(&file.directory).join(FILE)
+    }
+
+    fn listing(&self) -> Result<Arc<dyn TableProvider>> {
         let urls = self
             .files
             .iter()
             .filter(|file| file.rows > 0)
-            .map(|file| ListingTableUrl::parse(path(file).to_string()));
+            .map(|file| ListingTableUrl::parse(self.place(file).to_string()));
         let urls = urls.collect::<Result<Vec<_>>>()?;
         if urls.is_empty() {
             return Ok(Arc::new(EmptyTable::new(Arc::clone(&self.schema))));
@@ -121,9 +138,19 @@ impl TableProvider for ManagedTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.listing()?
+        let files = Files {
+            files: &self.files,
+            place: &|file: &ManagedFile| self.place(file),
+        };
+        let scan = self
+            .listing()?
             .scan(state, projection, filters, limit)
             .await
+            .map_err(|error| files.explained(error))?;
+        // DataFusion stops looking for files when it has enough rows, if nothing is to filter them.
+        let limit = limit.filter(|_| filters.is_empty());
+        files.check_scan(&scan, limit)?;
+        Ok(scan)
     }
 
     fn supports_filters_pushdown(
@@ -153,6 +180,7 @@ impl TableProvider for ManagedTable {
         let sink = InsertSink {
             engine: self.engine.clone(),
             at: self.at.clone(),
+            id: self.id.clone(),
             schema: Arc::clone(&self.schema),
             temporary: self
                 .temporary
@@ -168,6 +196,7 @@ impl TableProvider for ManagedTable {
 struct InsertSink {
     engine: Engine,
     at: (String, String),
+    id: Option<String>,
     schema: SchemaRef,
     temporary: Option<Arc<TemporaryTables>>,
     overwrite: bool,
@@ -199,13 +228,14 @@ impl DataSink for InsertSink {
         }
         // A failure to publish may come after the publishing, so the files must stay; if not, they are orphans.
         written.keep();
-        insert(
-            self.engine.catalog(),
-            &self.at,
-            &self.schema,
-            &written.files,
-            self.overwrite,
-        )?;
+        let insertion = Insertion {
+            at: &self.at,
+            id: self.id.as_deref(),
+            schema: &self.schema,
+            files: &written.files,
+            overwrite: self.overwrite,
+        };
+        insert(self.engine.catalog(), &insertion)?;
         Ok(count)
     }
 }
@@ -280,11 +310,13 @@ pub(crate) async fn write_files(
         count += batch.num_rows();
         writer.write(&batch).await?;
     }
-    writer.close().await?;
+    writer.finish().await?;
+    let bytes = writer.bytes_written() as u64;
     file.finish().await.map_err(failed)?;
     written.files.push(ManagedFile {
         directory: name,
         rows: count as u64,
+        bytes: Some(bytes),
     });
     Ok(written)
 }

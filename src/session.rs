@@ -290,7 +290,9 @@ impl Session {
                 if !is_temporary(&table) {
                     let name = change.table_name.clone();
                     let at = self.engine.catalog().resolve(self, name)?;
-                    self.access.check_table(&self.engine, &at.0, &at.1)?;
+                    let entry = self.engine.catalog().entry(&at.0, &at.1)?;
+                    self.access
+                        .check_table(&self.engine, &at, &entry.ownership)?;
                 }
             }
             Ok(TreeNodeRecursion::Continue)

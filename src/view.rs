@@ -92,9 +92,10 @@ fn in_view(name: &str, error: &DataFusionError) -> DataFusionError {
     DataFusionError::External(Box::new(found))
 }
 
-/// The view of this text.
+/// The view of this text, as somebody who has these rights reads it.
 pub(crate) async fn open_view(
     engine: &Engine,
+    access: Access,
     at: (String, String),
     statement: &str,
 ) -> Result<Arc<dyn TableProvider>> {
@@ -113,11 +114,11 @@ pub(crate) async fn open_view(
     let Some(Statement::DataFusion(parsed)) = parse(statement)? else {
         return Err(broken());
     };
-    let state = engine.session()?.context().state();
+    let state = engine.session_as(access.clone())?.context().state();
     let plan = VIEWS
         .scope(
             stack,
-            Box::pin(engine.plan(&state, &Access::All, without_view_name(*parsed))),
+            Box::pin(engine.plan(&state, &access, without_view_name(*parsed))),
         )
         .await
         .map_err(|error| in_view(&at.1, &error))?;

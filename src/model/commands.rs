@@ -1,5 +1,6 @@
 //! SHOW, DESCRIBE, ALTER and DROP MODEL.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, StringArray};
@@ -8,10 +9,11 @@ use datafusion::execution::SendableRecordBatchStream;
 use vatic_ml::labels::Labels;
 use vatic_ml::signature::type_name;
 
-use super::{ModelName, ModelState, ResolvedModel, check_identifier};
+use super::{ModelName, ModelState, NewVersion, ResolvedModel, check_identifier, exists_err};
 use crate::answer::{empty, rows};
 use crate::error::{Result, SqlState, sql_err};
 use crate::grants::{Object, Privilege};
+use crate::ownership::{Ownership, new_id};
 use crate::session::Session;
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
 
@@ -22,7 +24,7 @@ pub(crate) async fn run(
 ) -> Result<SendableRecordBatchStream> {
     let (engine, access) = (session.engine(), session.access());
     let registry = engine.registry();
-    let check = |privilege, name: &ModelName| access.check_model(engine, privilege, name);
+    let open = |name: &ModelName| access.model(engine, Privilege::Execute, name);
     match statement {
         ModelStatement::ShowModels { like } => {
             let filter = like.map_or(String::new(), |pattern| {
@@ -35,8 +37,7 @@ pub(crate) async fn run(
             query_rows(session, &query).await
         }
         ModelStatement::ShowVersions(name) => {
-            check(Privilege::Execute, &name)?;
-            registry.get(&name)?;
+            open(&name)?;
             let query = format!(
                 "SELECT version, is_default, aliases, model_type, train_rows, eval_rows, metrics, sha256, created_at \
                  FROM information_schema.model_versions WHERE model_schema = {} AND model_name = {} ORDER BY version",
@@ -46,27 +47,23 @@ pub(crate) async fn run(
             query_rows(session, &query).await
         }
         ModelStatement::Describe(reference) => {
-            check(Privilege::Execute, &reference.name)?;
-            Ok(rows(describe(&registry.resolve(&reference)?)?))
+            let model = open(&reference.name)?;
+            Ok(rows(describe(&registry.resolve(&reference, &model)?)?))
         }
         ModelStatement::ShowCreate(reference) => {
-            check(Privilege::Execute, &reference.name)?;
-            Ok(rows(show_create(&registry.resolve(&reference)?)?))
+            let model = open(&reference.name)?;
+            Ok(rows(show_create(&registry.resolve(&reference, &model)?)?))
         }
         ModelStatement::Alter(name, change) => {
-            check(Privilege::Own, &name)?;
+            access.model(engine, Privilege::Own, &name)?;
             alter(session, &name, &change)?;
             Ok(empty())
         }
         ModelStatement::Drop(drop) => {
-            let exists =
-                registry.exists(&drop.name)? && check(Privilege::Execute, &drop.name).is_ok();
+            let exists = registry.exists(&drop.name)? && open(&drop.name).is_ok();
             if exists || !drop.if_exists {
-                check(Privilege::Own, &drop.name)?;
+                access.model(engine, Privilege::Own, &drop.name)?;
                 drop_model(session, &drop)?;
-            }
-            if !registry.exists(&drop.name)? {
-                engine.grants().forget(&Object::model(&drop.name))?;
             }
             Ok(empty())
         }
@@ -185,19 +182,40 @@ fn show_create(model: &ResolvedModel) -> Result<RecordBatch> {
     ])?)
 }
 
+/// Publishes what a session trained. Who may not change the model that has the name by now hears what he would have heard
+/// at the beginning.
+pub(crate) fn publish(session: &Session, name: &ModelName, new: &NewVersion) -> Result<u64> {
+    let (engine, access) = (session.engine(), session.access());
+    engine.registry().publish(name, new, |state| {
+        let is_own = access.check_model(engine, Privilege::Own, name, state);
+        is_own.map_err(|_| exists_err(name))
+    })
+}
+
 fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()> {
-    let registry = session.engine().registry();
+    let engine = session.engine();
+    let registry = engine.registry();
+    let check = |state: &ModelState| {
+        let access = session.access();
+        access.check_model(engine, Privilege::Own, name, state)
+    };
     match change {
         AlterModel::Rename(to) => {
-            registry.rename(name, to)?;
-            let grants = session.engine().grants();
-            grants.rename(&Object::model(name), &to.name)
+            let claimed = |state: &ModelState| {
+                check(state)?;
+                claimed(session, name, state)
+            };
+            let (before, after) = registry.rename(name, to, claimed)?;
+            let (from, to) = (Object::model(name), Object::model(to));
+            engine.grants().rename((&from, &before), (&to, &after))
         }
         AlterModel::Comment(comment) => registry.alter(name, |state| {
+            check(state)?;
             state.comment = Some(comment.clone());
             Ok(())
         }),
         AlterModel::DefaultVersion(version) => registry.alter(name, |state| {
+            check(state)?;
             check_version(name, state, *version)?;
             state.default_version = *version;
             Ok(())
@@ -206,6 +224,7 @@ fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()>
             check_identifier("alias", alias)?;
             let alias = alias.to_lowercase();
             registry.alter(name, |state| {
+                check(state)?;
                 check_version(name, state, *version)?;
                 for entry in &mut state.versions {
                     entry.aliases.retain(|known| *known != alias);
@@ -217,6 +236,21 @@ fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()>
             })
         }
     }
+}
+
+/// Whose a model is when it moves. One that was made before models said so would lose its owner with its name.
+fn claimed(session: &Session, name: &ModelName, state: &ModelState) -> Result<Ownership> {
+    let mut ownership = state.ownership.clone();
+    if ownership.id.is_none() {
+        let object = Object::model(name);
+        let grants = session.engine().grants().all()?;
+        let mut own = grants.iter().filter(|grant| {
+            grant.privilege == Privilege::Own && grant.is_on(&object, &state.ownership)
+        });
+        ownership.owner = own.next().map(|grant| grant.to.clone());
+        ownership.id = Some(new_id());
+    }
+    Ok(ownership)
 }
 
 fn check_version(name: &ModelName, state: &ModelState, version: u64) -> Result<()> {
@@ -237,14 +271,19 @@ fn check_version(name: &ModelName, state: &ModelState, version: u64) -> Result<(
 }
 
 fn drop_model(session: &Session, drop: &DropModel) -> Result<()> {
-    let registry = session.engine().registry();
+    let engine = session.engine();
+    let registry = engine.registry();
     if drop.if_exists && !registry.exists(&drop.name)? {
         return Ok(());
     }
+    let dropped = Cell::new(None);
     registry.alter(&drop.name, |state| {
+        let access = session.access();
+        access.check_model(engine, Privilege::Own, &drop.name, state)?;
         let Some(version) = drop.version else {
             state.is_dropped = true;
             state.versions.clear();
+            dropped.set(Some(std::mem::take(&mut state.ownership)));
             return Ok(());
         };
         if drop.if_exists && !state.versions.iter().any(|entry| entry.version == version) {
@@ -253,6 +292,7 @@ fn drop_model(session: &Session, drop: &DropModel) -> Result<()> {
         check_version(&drop.name, state, version)?;
         if state.versions.len() == 1 {
             state.is_dropped = true;
+            dropped.set(Some(std::mem::take(&mut state.ownership)));
         } else if state.default_version == version {
             let message = format!(
                 "version {version} is the default of model \"{name}\" and others exist; set another with ALTER MODEL \
@@ -263,5 +303,12 @@ fn drop_model(session: &Session, drop: &DropModel) -> Result<()> {
         }
         state.versions.retain(|entry| entry.version != version);
         Ok(())
-    })
+    })?;
+    match dropped.take() {
+        Some(ownership) => {
+            let grants = engine.grants();
+            grants.forget(&Object::model(&drop.name), &ownership)
+        }
+        None => Ok(()),
+    }
 }

@@ -21,6 +21,6 @@ pub(crate) mod tables;
 pub(crate) use manifest::{MANIFEST_FILE, MANIFEST_FORMAT, Manifest, RunSummary};
 pub(crate) use name::{DEFAULT_SCHEMA, ModelName, ModelRef, Selector, check_identifier};
 pub(crate) use registry::{
-    ModelAddress, ModelRegistry, ModelState, Publish, ResolvedModel, ResolvedModels, VersionEntry,
-    exists_err,
+    ModelAddress, ModelRegistry, ModelState, NewVersion, Publish, ResolvedModel, ResolvedModels,
+    VersionEntry, exists_err,
 };

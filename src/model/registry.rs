@@ -10,6 +10,7 @@ use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::data_dir::DataDir;
 use crate::error::{Result, SqlState, sql_err};
 use crate::log::{Log, names_in};
+use crate::ownership::Ownership;
 use crate::sql::with_cause;
 use crate::storage::Place;
 
@@ -24,6 +25,8 @@ pub(crate) struct ModelState {
     /// The highest version ever given.
     pub(crate) last_version: u64,
     pub(crate) versions: Vec<VersionEntry>,
+    #[serde(default)]
+    pub(crate) ownership: Ownership,
 }
 
 /// A version of a model.
@@ -111,6 +114,19 @@ pub(crate) enum Publish {
     Replace,
 }
 
+/// A version that is to come to be.
+#[derive(Debug)]
+pub(crate) struct NewVersion {
+    /// The name of the directory of its files.
+    pub(crate) directory: String,
+    /// Of its manifest.
+    pub(crate) sha256: String,
+    pub(crate) comment: Option<String>,
+    pub(crate) how: Publish,
+    /// Whose the model is, if there is none yet.
+    pub(crate) ownership: Ownership,
+}
+
 /// All models of a data directory.
 #[derive(Debug)]
 pub(crate) struct ModelRegistry {
@@ -126,7 +142,8 @@ impl ModelRegistry {
         Log::new(self.data.models(&name.schema).join(&name.name))
     }
 
-    fn state(&self, name: &ModelName) -> Result<(Option<u64>, ModelState)> {
+    /// The last state of a name, which is dropped if there never was a model.
+    pub(crate) fn state(&self, name: &ModelName) -> Result<(Option<u64>, ModelState)> {
         match self.log(name).latest::<ModelState>()? {
             Some((number, state)) => Ok((Some(number), state)),
             None => Ok((
@@ -180,9 +197,12 @@ impl ModelRegistry {
         Ok(models)
     }
 
-    /// The version that a reference means now.
-    pub(crate) fn resolve(&self, reference: &ModelRef) -> Result<ResolvedModel> {
-        let state = self.get(&reference.name)?;
+    /// The version that a reference means in a state of its model.
+    pub(crate) fn resolve(
+        &self,
+        reference: &ModelRef,
+        state: &ModelState,
+    ) -> Result<ResolvedModel> {
         let found = state
             .versions
             .iter()
@@ -232,19 +252,18 @@ impl ModelRegistry {
         address.open()
     }
 
-    /// Publishes the files in `directory`, whose manifest has this hash. The only way for a version to come to be.
+    /// Publishes a version, the only way for one to come to be. Whether the model may be changed is asked in the state that
+    /// gets the version: it may have become another one while the training ran.
     pub(crate) fn publish(
         &self,
         name: &ModelName,
-        directory: String,
-        sha256: String,
-        comment: Option<String>,
-        how: Publish,
+        new: &NewVersion,
+        check: impl Fn(&ModelState) -> Result<()>,
     ) -> Result<u64> {
         self.data.check_schema(&name.schema)?;
         let mut published = 0;
         self.update(name, |state| {
-            if !state.is_dropped && how == Publish::New {
+            if !state.is_dropped && new.how == Publish::New {
                 return Err(exists_err(name));
             }
             if state.is_dropped {
@@ -252,14 +271,17 @@ impl ModelRegistry {
                 *state = ModelState {
                     created_at: Utc::now(),
                     last_version,
+                    ownership: new.ownership.clone(),
                     ..Default::default()
                 };
+            } else {
+                check(state)?;
             }
             state.last_version += 1;
             published = state.last_version;
             state.default_version = published;
-            state.comment = comment.clone().or(state.comment.take());
-            let (directory, sha256) = (directory.clone(), sha256.clone());
+            state.comment = new.comment.clone().or(state.comment.take());
+            let (directory, sha256) = (new.directory.clone(), new.sha256.clone());
             state.versions.push(VersionEntry {
                 version: published,
                 directory,
@@ -285,14 +307,21 @@ impl ModelRegistry {
         })
     }
 
-    /// Gives a model another name. Its versions, default and aliases go with it.
-    pub(crate) fn rename(&self, name: &ModelName, to: &ModelName) -> Result<()> {
+    /// Gives a model another name, and returns whose it was and is. Its versions, default and aliases go with it.
+    /// `claimed` is whose it is from now on, in the state that moves.
+    pub(crate) fn rename(
+        &self,
+        name: &ModelName,
+        to: &ModelName,
+        claimed: impl Fn(&ModelState) -> Result<Ownership>,
+    ) -> Result<(Ownership, Ownership)> {
         self.data.check_schema(&to.schema)?;
         for _ in 0..TRIES {
             let (number, state) = self.state(name)?;
             if state.is_dropped {
                 return Err(self.no_such_model(name));
             }
+            let (before, after) = (state.ownership.clone(), claimed(&state)?);
             let (target_number, target) = self.state(to)?;
             if !target.is_dropped {
                 let message = format!(
@@ -304,6 +333,7 @@ impl ModelRegistry {
             let last_version = target.last_version.max(state.last_version);
             let moved = ModelState {
                 last_version,
+                ownership: after.clone(),
                 ..state.clone()
             };
             if !self.log(to).commit(target_number, &moved)? {
@@ -312,15 +342,18 @@ impl ModelRegistry {
             let gone = ModelState {
                 is_dropped: true,
                 versions: vec![],
+                ownership: Ownership::default(),
                 ..state
             };
             if self.log(name).commit(number, &gone)? {
-                return Ok(());
+                return Ok((before, after));
             }
             // A version was published meanwhile, which the copy lacks: take the copy back and begin again.
             self.alter(to, |state| {
-                state.is_dropped = true;
-                state.versions.clear();
+                if state.ownership.id == after.id {
+                    state.is_dropped = true;
+                    state.versions.clear();
+                }
                 Ok(())
             })?;
         }

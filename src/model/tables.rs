@@ -2,6 +2,7 @@
 //! and `.jobs`.
 //! They are made anew whenever they are read.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -19,6 +20,7 @@ use crate::cluster::{ExecutorView, JobView};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::grants::{Object, Privilege};
+use crate::train::RunRecord;
 
 /// How a table is made. Only those of a cluster ask it.
 enum Make {
@@ -83,6 +85,19 @@ fn open_rows(engine: &Engine, access: &Access, batch: RecordBatch) -> Result<Rec
         return Ok(batch);
     };
     let grants = engine.grants().all()?;
+    let models = engine.registry().list()?.into_iter();
+    let open: HashMap<ModelName, ModelState> = models
+        .filter(|(name, state)| {
+            let object = Object::model(name);
+            user.may(&grants, Privilege::Execute, &object, &state.ownership)
+        })
+        .collect();
+    let runs = match batch.column_by_name("run_id") {
+        Some(_) => engine.runs().list()?,
+        None => vec![],
+    };
+    let runs: HashMap<&str, &RunRecord> =
+        runs.iter().map(|run| (run.run_id.as_str(), run)).collect();
     let text = |column: &str, row: usize| {
         let column = batch.column_by_name(column)?.as_string_opt::<i32>()?;
         Some(column.value(row).to_owned())
@@ -93,12 +108,27 @@ fn open_rows(engine: &Engine, access: &Access, batch: RecordBatch) -> Result<Rec
             Some(schema) => ModelName { schema, name },
             None => ModelName::parse(&name).ok()?,
         };
-        Some(user.may(&grants, Privilege::Execute, &Object::model(&name)))
+        let model = open.get(&name);
+        match text("run_id", row) {
+            Some(id) => Some(is_run_open(runs.get(id.as_str())?, model, &user.name)),
+            None => Some(model.is_some()),
+        }
     };
     let mask: BooleanArray = (0..batch.num_rows())
         .map(|row| Some(is_open(row).unwrap_or(false)))
         .collect();
     Ok(filter_record_batch(&batch, &mask)?)
+}
+
+/// Whether a training is told of: to the user whose it is, and with the version that it made. The model that has the name
+/// now may be another one.
+fn is_run_open(run: &RunRecord, model: Option<&ModelState>, user: &str) -> bool {
+    let is_of = |model: &ModelState| {
+        let is_owners = run.user.is_none() || run.user == model.ownership.owner;
+        let mut versions = model.versions.iter();
+        is_owners && versions.any(|entry| Some(entry.version) == run.version)
+    };
+    run.user.as_deref() == Some(user) || model.is_some_and(is_of)
 }
 
 fn strings<T: Into<Option<String>>>(values: impl Iterator<Item = T>) -> ArrayRef {

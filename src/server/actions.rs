@@ -13,6 +13,7 @@ use prost::bytes::Bytes;
 use tonic::Status;
 use vatic_ml::fit::Progress;
 
+use super::auth::{Identity, Tie};
 use super::output::{COMPRESSIONS, WireOptions};
 use super::service::Server;
 use super::sessions::{Client, lock};
@@ -128,10 +129,13 @@ struct GetSessionOptionsResult {
 
 #[derive(Clone, PartialEq, Message)]
 struct CloseSessionResult {
-    /// 1: closed.
     #[prost(int32, tag = "1")]
     status: i32,
 }
+
+/// The specification's numbers of what became of a session.
+const CLOSED: i32 = 1;
+const CLOSING: i32 = 2;
 
 fn decoded<M: Message + Default>(body: &[u8]) -> Result<M, Status> {
     M::decode(body).map_err(|error| Status::invalid_argument(format!("the action's body: {error}")))
@@ -245,11 +249,18 @@ pub(super) fn options(client: &Client) -> Bytes {
     GetSessionOptionsResult { options }.encode_to_vec().into()
 }
 
-/// Ends the session, and with it its token.
-pub(super) fn close_session(server: &Server, client: &Client) -> Bytes {
-    server.sessions.close(&client.identity);
-    server.auth.log_out(&client.identity);
-    CloseSessionResult { status: 1 }.encode_to_vec().into()
+/// Ends the session, and with it its token. Who sends nothing of its own may share it with others of its connection, so it
+/// ends with that.
+pub(super) fn close_session(server: &Server, identity: &Identity) -> Bytes {
+    let status = match identity.tie {
+        Tie::Client => {
+            server.sessions.close(identity);
+            server.auth.log_out(identity);
+            CLOSED
+        }
+        Tie::Connection(_) => CLOSING,
+    };
+    CloseSessionResult { status }.encode_to_vec().into()
 }
 
 /// Stops what a FlightInfo stands for.

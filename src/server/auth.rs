@@ -2,7 +2,7 @@
 //! well, which those who start and stop servers ask without being able to log in.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
+use super::listener::{Link, link};
 use super::logins::{Login, Logins};
 use super::sessions::lock;
 use super::status::failed;
@@ -43,43 +44,59 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const TOKENS_MAX: usize = 10_000;
 
 /// A client that may call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Identity {
     /// Of its session; a hash if it stands for a token.
     pub(super) key: String,
     /// `None` where anybody is welcome.
     pub(super) user: Option<String>,
-    /// The key without its cookie, where a cookie tells the client from others.
-    pub(super) shared_key: Option<String>,
-    /// Whether others may have the same key.
-    is_shared: bool,
+    /// What all clients have in common that say the same of themselves: a token, or nothing.
+    pub(super) group: String,
+    pub(super) tie: Tie,
+}
+
+/// What a session is tied to.
+#[derive(Debug, Clone)]
+pub(super) enum Tie {
+    /// A login, or a cookie that the client sent: it can end its session, which is nobody else's.
+    Client,
+    /// The connection, of a client that sends nothing of its own. Others may come by it, so the session ends with it, and
+    /// not because one of them says so.
+    Connection(Weak<Link>),
 }
 
 impl Identity {
-    /// One of several with the same key, whom a cookie tells apart.
-    fn shared(key: String, user: Option<String>, cookie: Option<&str>) -> Self {
-        match cookie {
-            Some(cookie) => Self {
-                key: hash(&format!("{key} {cookie}")),
-                user,
-                shared_key: Some(key),
-                is_shared: false,
+    /// One of several with the same token or none: a cookie tells it from the others, and if it keeps none its connection.
+    /// The first answer brings the cookie of the connection, so a client that keeps cookies stays in its first session.
+    fn shared(
+        key: String,
+        user: Option<String>,
+        headers: &HeaderMap,
+        link: Option<&Arc<Link>>,
+    ) -> Self {
+        let own = cookie(headers);
+        let of_connection = link.map(|link| link.cookie.as_str());
+        Self {
+            key: match own.or(of_connection) {
+                Some(cookie) => hash(&format!("{key} {cookie}")),
+                None => key.clone(),
             },
-            None => Self {
-                key,
-                user,
-                shared_key: None,
-                is_shared: true,
+            user,
+            group: key,
+            tie: match (own, link) {
+                (Some(_), _) => Tie::Client,
+                (None, Some(link)) => Tie::Connection(Arc::downgrade(link)),
+                (None, None) => Tie::Connection(Weak::new()),
             },
         }
     }
 
     fn of_login(key: String, user: Option<String>) -> Self {
         Self {
+            group: key.clone(),
             key,
             user,
-            shared_key: None,
-            is_shared: false,
+            tie: Tie::Client,
         }
     }
 }
@@ -163,7 +180,7 @@ impl Auth {
             }
             // A token that is known already stays what it is.
             Some(("bearer", token)) => {
-                self.identify(headers)?;
+                self.identify(headers, None)?;
                 Ok(token.to_owned())
             }
             None if self.users.is_none() => Ok(self.issue(ANONYMOUS.into(), String::new()).await),
@@ -279,16 +296,20 @@ impl Auth {
     ///
     /// # Errors
     /// UNAUTHENTICATED, which never says why.
-    pub(super) fn identify(self: &Arc<Self>, headers: &HeaderMap) -> Result<Identity, Status> {
+    pub(super) fn identify(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        link: Option<&Arc<Link>>,
+    ) -> Result<Identity, Status> {
         let Some(users) = &self.users else {
-            return Ok(self.welcome(headers));
+            return Ok(self.welcome(headers, link));
         };
         let Some(("bearer", token)) = authorization(headers)? else {
             return Err(denied());
         };
         let key = hash(token);
         if let Some((user, _)) = users.with_token(token) {
-            return Ok(Identity::shared(key, Some(user), cookie(headers)));
+            return Ok(Identity::shared(key, Some(user), headers, link));
         }
         let mut tokens = lock(&self.tokens);
         let Some(found) = tokens.get_mut(&key) else {
@@ -335,21 +356,21 @@ impl Auth {
                 self.check_password(&user, password).await?;
                 Ok(Identity::of_login(hash(credentials), Some(user)))
             }
-            _ => self.identify(headers),
+            _ => self.identify(headers, None),
         }
     }
 
-    /// Where anybody may call, a token only tells sessions apart; without one a cookie does.
-    fn welcome(&self, headers: &HeaderMap) -> Identity {
+    /// Where anybody may call, a token only tells sessions apart; without one a cookie or the connection does.
+    fn welcome(&self, headers: &HeaderMap, link: Option<&Arc<Link>>) -> Identity {
         match authorization(headers) {
             Ok(Some((_, credentials))) => {
                 let key = hash(credentials);
                 match lock(&self.tokens).contains_key(&key) {
                     true => Identity::of_login(key, None),
-                    false => Identity::shared(key, None, cookie(headers)),
+                    false => Identity::shared(key, None, headers, link),
                 }
             }
-            Ok(None) | Err(_) => Identity::shared(ANONYMOUS.into(), None, cookie(headers)),
+            Ok(None) | Err(_) => Identity::shared(ANONYMOUS.into(), None, headers, link),
         }
     }
 
@@ -430,18 +451,21 @@ where
         if path == HANDSHAKE || path.starts_with(HEALTH) {
             return Box::pin(self.inner.call(request));
         }
-        let identity = match self.auth.identify(request.headers()) {
+        let link = link(request.extensions());
+        let identity = match self.auth.identify(request.headers(), link) {
             Ok(identity) => identity,
             Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
         };
-        let is_shared = identity.is_shared;
+        let cookie = match (&identity.tie, link) {
+            (Tie::Connection(_), Some(link)) => format!("{COOKIE}={}", link.cookie).parse().ok(),
+            _ => None,
+        };
         request.extensions_mut().insert(identity);
         let answering = self.inner.call(request);
         Box::pin(async move {
             let mut response = answering.await?;
-            let cookie = format!("{COOKIE}={}", new_token()).parse();
-            // Those who keep cookies get a session of their own.
-            if let (true, Ok(cookie)) = (is_shared, cookie) {
+            // Those who keep it have their session also by another connection.
+            if let Some(cookie) = cookie {
                 response.headers_mut().insert("set-cookie", cookie);
             }
             Ok(response)
@@ -479,7 +503,7 @@ mod tests {
                 .unwrap();
             for scheme in ["Bearer", "bearer"] {
                 let identity = auth
-                    .identify(&headers(&format!("{scheme} {token}")))
+                    .identify(&headers(&format!("{scheme} {token}")), None)
                     .unwrap();
                 assert_eq!(identity.user.as_deref(), Some("ada"));
             }
@@ -509,12 +533,12 @@ mod tests {
             "Bearer  ",
             &long,
         ] {
-            assert!(auth.identify(&headers(value)).is_err(), "{value}");
+            assert!(auth.identify(&headers(value), None).is_err(), "{value}");
         }
-        assert!(auth.identify(&HeaderMap::new()).is_err());
+        assert!(auth.identify(&HeaderMap::new(), None).is_err());
         let mut two = headers("Bearer x");
         two.append("authorization", "Bearer y".parse().unwrap());
-        assert!(auth.identify(&two).is_err());
+        assert!(auth.identify(&two, None).is_err());
     }
 
     #[tokio::test]
@@ -522,12 +546,12 @@ mod tests {
         let (_directory, auth) = with_user();
         let token = auth.log_in(&headers("Basic YWRhOnA6dw==")).await.unwrap();
         let bearer = headers(&format!("Bearer {token}"));
-        let identity = auth.identify(&bearer).unwrap();
+        let identity = auth.identify(&bearer, None).unwrap();
         auth.log_out(&identity);
-        assert!(auth.identify(&bearer).is_err());
+        assert!(auth.identify(&bearer, None).is_err());
         let short = Arc::new(Auth::new(None, Logins::new(None, Duration::ZERO)));
         assert!(
-            short.identify(&HeaderMap::new()).is_ok(),
+            short.identify(&HeaderMap::new(), None).is_ok(),
             "anybody is welcome"
         );
     }

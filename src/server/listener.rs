@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -15,7 +15,10 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::transport::server::Connected;
+use tonic::codegen::http::Extensions;
+use tonic::transport::server::{Connected, TlsConnectInfo};
+
+use super::users::new_token;
 
 /// By then the first bytes of HTTP/2, or of TLS, are there.
 const BEGIN_TIME: Duration = Duration::from_secs(10);
@@ -108,7 +111,7 @@ pub(super) fn incoming(
                 Some(place) => {
                     // Small answers must not wait for more to send.
                     let _ = stream.set_nodelay(true);
-                    let connection = Connection::new(stream, address, place);
+                    let connection = Connection::new(stream, place);
                     return Some((Ok(connection), (listener, connections, warned_at)));
                 }
                 None if warned_at.elapsed() > Duration::from_secs(10) => {
@@ -121,11 +124,25 @@ pub(super) fn incoming(
     })
 }
 
+/// What calls know of the connection that they come by. It ends with the last of them.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Tells its clients from those of other connections, if they keep no cookies.
+    pub(super) cookie: String,
+}
+
+/// The connection of a call.
+pub(super) fn link(extensions: &Extensions) -> Option<&Arc<Link>> {
+    let encrypted = extensions.get::<TlsConnectInfo<Arc<Link>>>();
+    let encrypted = encrypted.map(TlsConnectInfo::get_ref);
+    extensions.get::<Arc<Link>>().or(encrypted)
+}
+
 /// A connection with a deadline for its next bytes.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
-    address: SocketAddr,
+    link: Arc<Link>,
     read_bytes: usize,
     is_shut: bool,
     deadline: Pin<Box<Sleep>>,
@@ -133,10 +150,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, address: SocketAddr, place: Place) -> Self {
+    fn new(stream: TcpStream, place: Place) -> Self {
+        let cookie = new_token();
         Self {
             stream,
-            address,
+            link: Arc::new(Link { cookie }),
             read_bytes: 0,
             is_shut: false,
             deadline: Box::pin(sleep_until(Instant::now() + BEGIN_TIME)),
@@ -218,9 +236,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = SocketAddr;
+    type ConnectInfo = Arc<Link>;
 
-    fn connect_info(&self) -> SocketAddr {
-        self.address
+    fn connect_info(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
     }
 }

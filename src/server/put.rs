@@ -17,7 +17,7 @@ use super::output::{wire_batch, wire_schema};
 use super::service::Server;
 use super::sessions::Client;
 use super::statements::within_memory;
-use super::status::status;
+use super::status::{failed, status};
 use crate::error::{Result, SqlState, sql_err};
 use crate::ingest::{IfExists, Ingest, ingest};
 
@@ -35,7 +35,12 @@ impl Upload {
     /// Waits for the first message, which says what the upload is for.
     pub(super) async fn begin(mut stream: Streaming<FlightData>) -> Result<Self, Status> {
         let first = stream.message().await?;
-        let first = first.ok_or_else(|| Status::invalid_argument("the upload has no messages"))?;
+        // ADBC's driver sends nothing at all for rows without a batch, not even which table they are for.
+        let first = first.ok_or_else(|| {
+            let message = "the upload has no messages, not even one that names a table; to send no rows, send a batch \
+                           without rows";
+            failed(SqlState::InvalidParameter, message)
+        })?;
         let descriptor = first.flight_descriptor.clone();
         let descriptor = descriptor.ok_or_else(|| {
             Status::invalid_argument("the first message of the upload has no descriptor")
@@ -47,12 +52,17 @@ impl Upload {
         })
     }
 
-    /// The batches, with the types that clients get as well. Some clients send no schema if they have no rows.
+    /// The batches, with the types that clients get as well. Some clients send no schema if they have no rows, and some
+    /// send the descriptor by itself.
     pub(super) async fn rows(self) -> Result<Option<SendableRecordBatchStream>, Status> {
-        if self.first.data_header.is_empty() {
-            return Ok(None);
+        let (mut first, mut rest) = (self.first, self.rest);
+        while first.data_header.is_empty() {
+            match rest.message().await? {
+                Some(next) => first = next,
+                None => return Ok(None),
+            }
         }
-        let messages = futures::stream::iter([Ok(self.first)]).chain(self.rest);
+        let messages = futures::stream::iter([Ok(first)]).chain(rest);
         let messages = messages.map(|message| {
             let checked = message.and_then(|message| check(&message).map(|()| message));
             checked.map_err(|status| FlightError::Tonic(Box::new(status)))
@@ -142,7 +152,10 @@ pub(super) async fn ingest_upload(
         None => TableReference::partial(schema, command.table),
     };
     let rows = upload.rows().await?;
-    let rows = rows.ok_or_else(|| Status::invalid_argument("the upload has no schema"))?;
+    let rows = rows.ok_or_else(|| {
+        let message = "the upload has no schema, so its table would have no columns; to send no rows, send their schema";
+        failed(SqlState::InvalidParameter, message)
+    })?;
     let ingesting = Ingest {
         table,
         creates,

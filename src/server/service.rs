@@ -145,12 +145,15 @@ fn no_transaction(transaction: Option<&Bytes>) -> Result<(), Status> {
     }
 }
 
+/// Who calls. The gate let nothing through without it.
+fn identity<T>(request: &Request<T>) -> Result<&Identity, Status> {
+    let identity = request.extensions().get::<Identity>();
+    identity.ok_or_else(|| Status::unauthenticated("log in first"))
+}
+
 impl Service {
     async fn client<T>(&self, request: &Request<T>) -> Result<Arc<Client>, Status> {
-        // The gate let nothing through without one.
-        let identity = request.extensions().get::<Identity>();
-        let missing = || Status::unauthenticated("log in first");
-        let identity = identity.ok_or_else(missing)?;
+        let identity = identity(request)?;
         self.0.sessions.client(&self.0.auth, identity).await
     }
 
@@ -222,7 +225,12 @@ impl Service {
         })
     }
 
-    async fn act(&self, client: &Arc<Client>, action: &Action) -> Result<Option<Bytes>, Status> {
+    async fn act(
+        &self,
+        client: &Arc<Client>,
+        request: &Request<Action>,
+    ) -> Result<Option<Bytes>, Status> {
+        let action = request.get_ref();
         let body = &action.body;
         Ok(Some(match action.r#type.as_str() {
             "CreatePreparedStatement" => {
@@ -251,7 +259,7 @@ impl Service {
             "CancelFlightInfo" => actions::cancel(client, body)?,
             "SetSessionOptions" => actions::set_options(client, body).await?,
             "GetSessionOptions" => actions::options(client),
-            actions::CLOSE_SESSION => actions::close_session(&self.0, client),
+            actions::CLOSE_SESSION => actions::close_session(&self.0, identity(request)?),
             actions::PROGRESS => actions::progress(client, body),
             other => {
                 let message = format!("there is no action {other}");
@@ -504,7 +512,7 @@ impl FlightService for Service {
         request: Request<Action>,
     ) -> Result<Response<Self::DoActionStream>, Status> {
         let client = self.client(&request).await?;
-        let body = self.act(&client, request.get_ref()).await?;
+        let body = self.act(&client, &request).await?;
         let results = body
             .into_iter()
             .map(|body| Ok(arrow_flight::Result { body }));

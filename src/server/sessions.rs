@@ -1,18 +1,18 @@
 //! What is kept for a client between calls: its session, its prepared statements, and results that it has not fetched.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tonic::Status;
 
-use super::auth::{Auth, Identity};
+use super::auth::{Auth, Identity, Tie};
 use super::output::WireOptions;
 use super::prepared::Prepared;
 use super::results::{Seen, Ticketed};
 use super::status::{failed, status};
 use super::users::User;
-use crate::access::{Access, UserAccess};
+use crate::access::Access;
 use crate::engine::Engine;
 use crate::error::SqlState;
 use crate::session::Session;
@@ -22,11 +22,15 @@ const SESSIONS_MAX: usize = 10_000;
 const PREPARED_MAX: usize = 1_024;
 const TICKETS_MAX: usize = 1_024;
 const WATCHED_MAX: usize = 64;
+/// How long what a connection leaves behind waits for its client, who may come back by another one and fetch a result.
+const AFTER_CONNECTION: Duration = Duration::from_secs(60);
 
 /// A client between its calls.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) identity: Identity,
+    /// What the session is tied to: a client that found out about cookies is not bound to its first connection.
+    tie: Mutex<Tie>,
     /// The user when the session began.
     user: Option<User>,
     pub(super) session: Session,
@@ -35,10 +39,13 @@ pub(super) struct Client {
     tickets: Mutex<HashMap<String, Arc<Ticketed>>>,
     /// What clients that want to know are told of their statements, the latest last.
     watched: Mutex<VecDeque<(String, Arc<Mutex<Seen>>)>>,
-    /// The session of before, of clients that found out about cookies with their first answer.
-    before: Option<Arc<Client>>,
+    /// All clients of the server.
+    all: Weak<Clients>,
     pub(super) wire: Mutex<WireOptions>,
 }
+
+/// The clients of a server by the keys of their sessions.
+type Clients = Mutex<HashMap<String, Arc<Client>>>;
 
 /// What a panic left behind is as good as before: nothing here is changed in several steps.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -66,20 +73,33 @@ impl Client {
     }
 
     pub(super) fn prepared(&self, handle: &[u8]) -> Result<Arc<Prepared>, Status> {
-        let found = std::str::from_utf8(handle)
-            .ok()
-            .and_then(|handle| lock(&self.prepared).get(handle).cloned());
-        if let (None, Some(before)) = (&found, &self.before) {
-            return before.prepared(handle);
-        }
+        let found = self.find(handle, |client, handle| {
+            lock(&client.prepared).get(handle).cloned()
+        });
         found.ok_or_else(|| unknown("the prepared statement"))
     }
 
     /// Forgets a prepared statement, if it is there.
     pub(super) fn close_prepared(&self, handle: &[u8]) {
-        if let Ok(handle) = std::str::from_utf8(handle) {
-            lock(&self.prepared).remove(handle);
+        self.find(handle, |client, handle| {
+            lock(&client.prepared).remove(handle)
+        });
+    }
+
+    /// Looks for what has a handle: in this session first, then in those of the others who say the same of themselves,
+    /// since a client without a cookie may come by another connection. Who knows a handle got it from its owner.
+    fn find<T>(&self, handle: &[u8], look: impl Fn(&Self, &str) -> Option<T>) -> Option<T> {
+        let handle = std::str::from_utf8(handle).ok()?;
+        if let Some(found) = look(self, handle) {
+            return Some(found);
         }
+        let all = self.all.upgrade()?;
+        let others: Vec<Arc<Self>> = lock(&all)
+            .values()
+            .filter(|client| client.identity.group == self.identity.group)
+            .cloned()
+            .collect();
+        others.iter().find_map(|client| look(client, handle))
     }
 
     /// Keeps a result until it is fetched.
@@ -103,18 +123,16 @@ impl Client {
     }
 
     pub(super) fn ticketed(&self, handle: &[u8]) -> Result<Arc<Ticketed>, Status> {
-        let found = std::str::from_utf8(handle)
-            .ok()
-            .and_then(|handle| lock(&self.tickets).get(handle).cloned());
-        if let (None, Some(before)) = (&found, &self.before) {
-            return before.ticketed(handle);
-        }
+        let found = self.find(handle, |client, handle| {
+            lock(&client.tickets).get(handle).cloned()
+        });
         found.ok_or_else(|| unknown("the result"))
     }
 
     pub(super) fn drop_ticket(&self, handle: &[u8]) -> Option<Arc<Ticketed>> {
-        let handle = std::str::from_utf8(handle).ok()?;
-        lock(&self.tickets).remove(handle)
+        self.find(handle, |client, handle| {
+            lock(&client.tickets).remove(handle)
+        })
     }
 
     /// Lets the client ask for the progress of a statement by this id.
@@ -166,6 +184,23 @@ impl Client {
         self.user.as_ref().map(rights) == user.map(rights)
     }
 
+    /// Whether the connection that the session is tied to is gone.
+    fn is_left(&self) -> bool {
+        match &*lock(&self.tie) {
+            Tie::Client => false,
+            Tie::Connection(link) => link.strong_count() == 0,
+        }
+    }
+
+    /// Whether nobody will miss the session.
+    fn is_over(&self, idle_max: Duration) -> bool {
+        let idle_max = match self.is_left() {
+            true => idle_max.min(AFTER_CONNECTION),
+            false => idle_max,
+        };
+        !self.is_busy() && lock(&self.used).elapsed() >= idle_max
+    }
+
     fn is_busy(&self) -> bool {
         lock(&self.tickets)
             .values()
@@ -176,10 +211,9 @@ impl Client {
 /// What a client may do.
 fn access(identity: &Identity, user: Option<&User>) -> Access {
     match (&identity.user, user) {
-        (Some(name), Some(user)) if !user.is_admin => Access::User(Arc::new(UserAccess {
-            name: name.clone(),
-            roles: user.roles.clone(),
-        })),
+        (Some(name), Some(user)) if !user.is_admin => {
+            Access::user(name.clone(), user.roles.clone())
+        }
         // An administrator, or a server that asks nobody who he is.
         _ => Access::All,
     }
@@ -192,7 +226,7 @@ pub(super) struct Sessions {
     limits: Limits,
     settings: Vec<(String, String)>,
     idle_max: Duration,
-    clients: Mutex<HashMap<String, Arc<Client>>>,
+    clients: Arc<Clients>,
 }
 
 impl Sessions {
@@ -207,7 +241,7 @@ impl Sessions {
             limits,
             settings,
             idle_max,
-            clients: Mutex::default(),
+            clients: Arc::default(),
         }
     }
 
@@ -230,6 +264,9 @@ impl Sessions {
         match known {
             Some(client) if client.may_as(user.as_ref()) => {
                 *lock(&client.used) = Instant::now();
+                if let Tie::Client = identity.tie {
+                    *lock(&client.tie) = Tie::Client;
+                }
                 return Ok(client);
             }
             // Other roles, another session.
@@ -238,9 +275,10 @@ impl Sessions {
             }
             None => {}
         }
-        let before = identity.shared_key.as_ref();
-        let before = before.and_then(|key| lock(&self.clients).get(key).cloned());
-        let client = Arc::new(self.open(identity, user, before).await?);
+        let client = Arc::new(self.open(identity, user).await?);
+        if lock(&self.clients).len() >= SESSIONS_MAX {
+            self.end_those(|client| client.is_left() && !client.is_busy());
+        }
         let mut clients = lock(&self.clients);
         if clients.len() >= SESSIONS_MAX {
             return Err(failed(
@@ -253,12 +291,7 @@ impl Sessions {
         Ok(Arc::clone(client))
     }
 
-    async fn open(
-        &self,
-        identity: &Identity,
-        user: Option<User>,
-        before: Option<Arc<Client>>,
-    ) -> Result<Client, Status> {
+    async fn open(&self, identity: &Identity, user: Option<User>) -> Result<Client, Status> {
         let session = self.engine.session_as(access(identity, user.as_ref()));
         let session = session.map_err(|error| status(&error))?;
         for (name, value) in &self.settings {
@@ -268,13 +301,14 @@ impl Sessions {
         }
         Ok(Client {
             identity: identity.clone(),
+            tie: Mutex::new(identity.tie.clone()),
             user,
             session: session.with_limits(self.limits.clone()),
             used: Mutex::new(Instant::now()),
             prepared: Mutex::default(),
             tickets: Mutex::default(),
             watched: Mutex::default(),
-            before,
+            all: Arc::downgrade(&self.clients),
             wire: Mutex::default(),
         })
     }
@@ -290,14 +324,16 @@ impl Sessions {
 
     /// Ends what nobody has used for long.
     pub(super) fn sweep(&self) {
+        self.end_those(|client| {
+            client.sweep();
+            client.is_over(self.idle_max)
+        });
+    }
+
+    fn end_those(&self, ends: impl Fn(&Client) -> bool) {
         let mut clients = lock(&self.clients);
-        let ended: Vec<Arc<Client>> = clients
-            .extract_if(|_, client| {
-                client.sweep();
-                !client.is_busy() && lock(&client.used).elapsed() >= self.idle_max
-            })
-            .map(|(_, client)| client)
-            .collect();
+        let ended = clients.extract_if(|_, client| ends(client));
+        let ended: Vec<Arc<Client>> = ended.map(|(_, client)| client).collect();
         drop(clients);
         ended.iter().for_each(|client| client.end());
     }

@@ -33,6 +33,18 @@ pub(crate) use s3::Stores;
 
 use crate::error::Result;
 
+/// Whether an error comes from DataFusion's reading or writing of files, whatever is around it.
+pub(crate) fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<object_store::Error>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// What there is at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -133,6 +145,14 @@ impl Place {
         match self {
             Self::Local(path) => std::fs::metadata(path)?.modified(),
             Self::Remote(place) => place.modified(),
+        }
+    }
+
+    /// How large a file is.
+    pub(crate) fn bytes(&self) -> io::Result<u64> {
+        match self {
+            Self::Local(path) => Ok(std::fs::metadata(path)?.len()),
+            Self::Remote(place) => place.bytes(),
         }
     }
 

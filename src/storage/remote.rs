@@ -163,6 +163,11 @@ impl RemotePlace {
         wait(async move { Ok(store.head(&path).await?.last_modified.into()) })
     }
 
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        let (store, path) = self.open()?;
+        wait(async move { Ok(store.head(&path).await?.size) })
+    }
+
     pub(super) fn create_directory(&self) -> io::Result<()> {
         self.join(DIRECTORY).replace(&[])
     }

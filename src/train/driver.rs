@@ -32,10 +32,12 @@ use super::route::{KEY_COLUMN, Route, RouteExec};
 use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
-use crate::grants::{Object, Privilege};
+use crate::grants::Privilege;
 use crate::model::{
-    MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, Publish, RunSummary, Selector, exists_err,
+    MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, NewVersion, Publish, RunSummary, Selector,
+    commands, exists_err,
 };
+use crate::ownership::Ownership;
 use crate::session::Session;
 use crate::sql::{TrainModel, with_cause};
 use crate::storage::Place;
@@ -59,13 +61,14 @@ pub(crate) async fn train(session: &Session, statement: &TrainModel) -> Result<R
         .data()
         .check_schema(&statement.name.schema)?;
     let (engine, access) = (session.engine(), session.access());
-    let exists = registry.exists(&statement.name)?;
+    let state = registry.state(&statement.name)?.1;
+    let exists = !state.is_dropped;
     if exists && (statement.or_replace || statement.if_not_exists) {
         let wanted = match statement.or_replace {
             true => Privilege::Own,
             false => Privilege::Execute,
         };
-        let is_open = access.check_model(engine, wanted, &statement.name);
+        let is_open = access.check_model(engine, wanted, &statement.name, &state);
         is_open.map_err(|_| exists_err(&statement.name))?;
     }
     if exists && !statement.or_replace {
@@ -76,7 +79,7 @@ pub(crate) async fn train(session: &Session, statement: &TrainModel) -> Result<R
             name: statement.name.clone(),
             selector: Selector::Default,
         };
-        let model = registry.resolve(&reference)?;
+        let model = registry.resolve(&reference, &state)?;
         return result_row(
             statement,
             model.version,
@@ -86,17 +89,12 @@ pub(crate) async fn train(session: &Session, statement: &TrainModel) -> Result<R
         );
     }
     let run_id = uuid::Uuid::new_v4().to_string();
-    let record =
-        session
-            .engine()
-            .runs()
-            .begin(&run_id, &statement.name.short(), &statement.to_string())?;
+    let (user, sql) = (access.name().map(str::to_owned), statement.to_string());
+    let runs = engine.runs();
+    let record = runs.begin(&run_id, user, &statement.name.short(), &sql)?;
     match attempt(session, statement, options, &run_id).await {
         Ok((version, run, seed)) => {
             record.succeed(version, run.history.clone());
-            if version == 1 {
-                access.own(engine, Object::model(&statement.name))?;
-            }
             let status = if version > 1 { "REPLACED" } else { "CREATED" };
             result_row(statement, version, status, &run, seed)
         }
@@ -176,16 +174,16 @@ fn publish(
     } else {
         Publish::New
     };
-    let comment = statement.comment.clone();
     // From here on the files must stay: a failure to answer does not mean that nothing was published.
     target.is_kept.store(true, Ordering::Relaxed);
-    let published = session.engine().registry().publish(
-        &statement.name,
-        target.name.clone(),
-        sha256(&content),
-        comment,
+    let new = NewVersion {
+        directory: target.name.clone(),
+        sha256: sha256(&content),
+        comment: statement.comment.clone(),
         how,
-    );
+        ownership: Ownership::new(session.access()),
+    };
+    let published = commands::publish(session, &statement.name, &new);
     if let Err(error) = &published
         && report(error).state == SqlState::ModelExists
     {

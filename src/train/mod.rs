@@ -36,7 +36,7 @@ pub(crate) use gang::{Gang, Link, Meeting, Meetings, Seat};
 pub use options::OPTIONS;
 pub(crate) use options::option_type;
 pub use progress::{ProgressEvent, ProgressListener};
-pub(crate) use runs::RunLog;
+pub(crate) use runs::{RunLog, RunRecord};
 
 use crate::error::Result;
 use crate::extension::PlanExtension;

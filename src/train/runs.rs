@@ -19,6 +19,9 @@ use crate::storage::{Hold, Place, is_held};
 pub(crate) struct RunRecord {
     pub(crate) run_id: String,
     pub(crate) model: String,
+    /// Who trains, if a server asked who that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
     pub(crate) version: Option<u64>,
     /// RUNNING, SUCCEEDED, FAILED or CANCELLED.
     pub(crate) status: String,
@@ -41,7 +44,13 @@ impl RunLog {
     }
 
     /// Records that a training begins. What becomes of it is recorded when the guard is told, or dropped.
-    pub(crate) fn begin(&self, run_id: &str, model: &str, training_sql: &str) -> Result<RunGuard> {
+    pub(crate) fn begin(
+        &self,
+        run_id: &str,
+        user: Option<String>,
+        model: &str,
+        training_sql: &str,
+    ) -> Result<RunGuard> {
         let place = self.record(run_id);
         let failed = |error: std::io::Error| io_err(&place, &error);
         self.data.runs().create_directory().map_err(failed)?;
@@ -49,6 +58,7 @@ impl RunLog {
         let record = RunRecord {
             run_id: run_id.into(),
             model: model.into(),
+            user,
             version: None,
             status: "RUNNING".into(),
             error: None,

@@ -10,6 +10,7 @@ mod draws;
 mod examples;
 mod far_dates;
 mod files;
+mod missing_files;
 mod server;
 mod shell;
 mod store;

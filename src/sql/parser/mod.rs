@@ -165,6 +165,7 @@ impl Parser<'_> {
         Ok(Grant {
             privilege,
             object,
+            id: None,
             to,
         })
     }

@@ -53,6 +53,33 @@ def test_cookies_keep_sessions_without_handshake_apart(server):
         assert setting(two, "vatic.batch_size") == "8192"
 
 
+def test_connections_without_handshake_or_cookies_have_sessions_of_their_own(server):
+    with connect(server.uri) as one, connect(server.uri) as two:
+        execute(one, "SET vatic.batch_size = 17")
+        execute(one, "CREATE TEMPORARY TABLE mine AS SELECT 1 AS a")
+        execute(two, "CREATE TEMPORARY TABLE mine AS SELECT 2 AS a")
+        assert (setting(one, "vatic.batch_size"), value(one, "SELECT a FROM mine")) == ("17", 1)
+        assert (setting(two, "vatic.batch_size"), value(two, "SELECT a FROM mine")) == ("8192", 2)
+
+
+def test_connection_that_closes_ends_nothing_of_others(server, name):
+    def insert(number):
+        with connect(server.uri) as own:
+            for row in range(10):
+                execute(own, f"INSERT INTO {name} VALUES ({number * 100 + row})")
+
+    with connect(server.uri) as stays, ThreadPoolExecutor(8) as pool:
+        execute(stays, f"CREATE TABLE {name} (a BIGINT)")
+        execute(stays, "CREATE TEMPORARY TABLE mine AS SELECT 1 AS a")
+        with stays.cursor() as cursor:
+            slow = "SELECT count(*) FROM generate_series(1, 20000) a, generate_series(1, 10000) b WHERE a.value % 7 = b.value % 11"
+            counting = pool.submit(lambda: cursor.execute(slow).fetchone())
+            list(pool.map(insert, range(7)))
+            assert counting.result()[0] > 0
+        assert value(stays, f"SELECT count(*) FROM {name}") == 70
+        assert value(stays, "SELECT a FROM mine") == 1
+
+
 def test_table_of_one_client_is_seen_by_another(connection, other, name):
     execute(connection, f"CREATE TABLE {name} AS SELECT 5 AS a")
     assert value(other, f"SELECT a FROM {name}") == 5
@@ -167,6 +194,10 @@ def test_set_of_an_unknown_setting_is_an_error(connection):
 
 def test_closed_session_answers_that_it_is_closed(server):
     assert fields(Wire(server).action("CloseSession"))[1] == [1]
+
+
+def test_session_of_a_connection_answers_that_it_ends_with_that(server):
+    assert fields(Wire(server, user=None).action("CloseSession"))[1] == [2]
 
 
 def test_eight_clients_at_once_get_their_own_results(server):

@@ -241,6 +241,25 @@ def test_ingest_of_no_rows_creates_the_table(connection, name):
     assert (result.num_rows, result.column_names) == (0, ["a", "b"])
 
 
+def test_ingest_of_no_rows_appends_none(connection, name):
+    ingest(connection, name, small(1), "create")
+    assert ingest(connection, name, small(1).to_batches()[0].slice(0, 0), "append") == 0
+    assert ids(connection, name) == [1]
+
+
+def test_ingest_without_a_batch_says_what_to_send(connection, name):
+    text = check_error(lambda: ingest(connection, name, pa.table({"a": pa.array([], pa.int64())}), "create"), INVALID_ARGUMENT)
+    assert "send a batch without rows" in text
+
+
+@pytest.mark.parametrize("mode", ["create", "create_append", "replace"])
+def test_ingest_of_two_columns_of_one_name_is_refused_and_leaves_nothing(connection, name, mode):
+    twice = pa.table([[1], [2]], names=["a", "a"])
+    text = check_error(lambda: ingest(connection, name, twice, mode), INVALID_ARGUMENT, "42701")
+    assert '"a" comes twice' in text
+    check_error(lambda: query(connection, f"SELECT * FROM {name}"), NOT_FOUND, "42P01")
+
+
 def test_ingest_of_20_mb_in_batches_needs_no_option(connection, name):
     assert ingest(connection, name, large().to_reader(max_chunksize=20000), "create") == 200000
     assert value(connection, f"SELECT sum(a) FROM {name}") == 199999 * 100000

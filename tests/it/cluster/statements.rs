@@ -205,3 +205,39 @@ async fn a_cancelled_join_without_keys_frees_its_executors() {
         assert_idle(&cluster).await;
     }
 }
+
+/// An executor must not take a file that is gone for one without rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_file_of_a_table_is_an_error() {
+    let cluster = Cluster::start(2, 1).await;
+    let create = "CREATE TABLE t AS SELECT value AS a FROM generate_series(1, 1000)";
+    cluster.sql(create).await.unwrap();
+    cluster.sql("INSERT INTO t VALUES (0)").await.unwrap();
+    assert_eq!(
+        cluster.count("SELECT count(*) FROM t WHERE a >= 0").await,
+        1001
+    );
+    let planned = cluster.session.sql("SELECT a + 1 FROM t").await.unwrap();
+    let blobs = std::fs::read_dir(cluster.directory.path().join("data/blobs")).unwrap();
+    let files = blobs.map(|entry| entry.unwrap().path().join("data.parquet"));
+    let file = files.max_by_key(|path| std::fs::metadata(path).map_or(0, |found| found.len()));
+    std::fs::remove_file(file.unwrap()).unwrap();
+    // Planned before it went, and perhaps read.
+    match planned.try_collect::<Vec<RecordBatch>>().await {
+        Ok(batches) => assert_eq!(
+            batches.iter().map(RecordBatch::num_rows).sum::<usize>(),
+            1001
+        ),
+        Err(error) => assert!(report(&error).message.contains("data.parquet"), "{error}"),
+    }
+    for sql in [
+        "SELECT * FROM t",
+        "SELECT count(*) FROM t",
+        "SELECT count(*) FROM t x JOIN t y ON x.a = y.a",
+        "SELECT max(a) FROM t WHERE a < 10",
+    ] {
+        let error = cluster.sql(sql).await.unwrap_err();
+        assert_eq!(error.state, SqlState::Io, "{sql}: {error}");
+        assert!(error.message.contains("data.parquet"), "{sql}: {error}");
+    }
+}

@@ -228,6 +228,63 @@ fn names_that_hide_others_give_no_rights() {
     });
 }
 
+/// Whose an object is stays with it, whatever it is called and however often there was one of its name.
+#[test]
+fn owners_and_privileges_follow_their_objects() {
+    let (_directory, file) = users();
+    let server = Server::start(&["--users", &file]);
+    runtime().block_on(async {
+        let ada = connect(&server, "ada", PASSWORD).await.unwrap();
+        let bob = connect(&server, "bob", PASSWORD).await.unwrap();
+        let root = connect(&server, "root", PASSWORD).await.unwrap();
+        column(&root, "CREATE SCHEMA s").await;
+        column(&ada, HOUSES).await;
+        column(&ada, TRAIN).await;
+        column(&ada, "GRANT EXECUTE ON MODEL price TO bob").await;
+        let guess = "SELECT count(*) FROM predict(price, (SELECT 1.0 AS a))";
+        assert_eq!(column(&bob, guess).await, ["1"]);
+        // Dropped and trained again it is ada's, and bob has nothing of it.
+        column(&ada, "DROP MODEL price").await;
+        column(&ada, TRAIN).await;
+        assert!(error(&bob, guess).await.starts_with("42704"));
+        assert_eq!(column(&ada, guess).await, ["1"]);
+        column(&ada, &TRAIN.replace("TRAIN", "TRAIN OR REPLACE")).await;
+        column(&ada, "GRANT EXECUTE ON MODEL price TO bob").await;
+        column(&ada, "ALTER MODEL price RENAME TO s.cost").await;
+        let guess = guess.replace("price", "s.cost");
+        assert_eq!(column(&bob, &guess).await, ["1"]);
+        assert_eq!(
+            sorted(column(&bob, "SHOW GRANTS").await),
+            ["EXECUTE,MODEL,s,cost,bob"]
+        );
+        assert!(error(&bob, "DROP MODEL s.cost").await.starts_with("42501"));
+        assert_eq!(
+            sorted(column(&ada, "SHOW GRANTS").await),
+            [
+                "EXECUTE,MODEL,s,cost,bob",
+                "OWN,MODEL,s,cost,ada",
+                "OWN,TABLE,public,houses,ada"
+            ]
+        );
+        // Its old name is free, and what bob makes of it is his alone.
+        column(&bob, &HOUSES.replace("houses", "bobs")).await;
+        column(&bob, &TRAIN.replace("houses", "bobs")).await;
+        let refused = error(&ada, "ALTER MODEL price SET COMMENT = 'x'").await;
+        assert!(refused.starts_with("42704"), "{refused}");
+        let refused = error(&bob, "ALTER MODEL price RENAME TO s.cost").await;
+        assert!(refused.starts_with("42710"), "{refused}");
+        column(&ada, "DROP MODEL s.cost").await;
+        column(&bob, "ALTER MODEL price RENAME TO s.cost").await;
+        assert!(error(&ada, &guess).await.starts_with("42704"));
+        column(&root, "DROP SCHEMA s CASCADE").await;
+        assert_eq!(
+            column(&root, "SHOW GRANTS").await.len(),
+            2,
+            "of the tables of ada and bob"
+        );
+    });
+}
+
 fn sorted(mut rows: Vec<String>) -> Vec<String> {
     rows.sort();
     rows

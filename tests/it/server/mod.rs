@@ -2,10 +2,12 @@
 
 mod bad_bytes;
 mod grants;
+mod ingest;
 mod logins;
 mod memory;
 mod page;
 mod protection;
+mod sessions;
 mod shell;
 mod statements;
 

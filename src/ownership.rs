@@ -1,0 +1,59 @@
+//! [`Ownership`]: which object it is, and whose. Part of an object's own state, so both come, change and go with it in one
+//! step, whenever a process ends.
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::Access;
+
+/// Which object it is, and whose.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ownership {
+    /// Tells the object from all others that had or will have its name: privileges are about this one. Objects that were
+    /// made before it was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    /// The user who made it; nobody, if that was an administrator, or a process that asks nobody who he is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<String>,
+    /// The roles that the owner had then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) roles: Vec<String>,
+}
+
+impl Ownership {
+    /// That of a new object which this session makes.
+    pub(crate) fn new(access: &Access) -> Self {
+        let (owner, roles) = match access {
+            Access::All => (None, vec![]),
+            Access::User(user) => (Some(user.name.clone()), user.roles.clone()),
+        };
+        Self {
+            id: Some(new_id()),
+            owner,
+            roles,
+        }
+    }
+
+    /// That of an object which this session, who may, gives another state: it stays its owner's.
+    pub(crate) fn kept(&self, access: &Access) -> Self {
+        let mut kept = self.clone();
+        if let Access::User(user) = access
+            && self.owner.as_ref() == Some(&user.name)
+        {
+            kept.roles.clone_from(&user.roles);
+        }
+        kept
+    }
+
+    /// As whom a view reads: who may read it need not be allowed to read its tables, but its owner must be.
+    pub(crate) fn access(&self) -> Access {
+        match &self.owner {
+            None => Access::All,
+            Some(owner) => Access::user(owner.clone(), self.roles.clone()),
+        }
+    }
+}
+
+pub(crate) fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
