@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::codegen::http::Extensions;
-use tonic::transport::server::{Connected, TlsConnectInfo};
+use tonic::transport::server::Connected;
 
 use super::users::new_token;
 
@@ -131,11 +131,9 @@ pub(super) struct Link {
     pub(super) cookie: String,
 }
 
-/// The connection of a call.
+/// The connection of a call, encrypted or not.
 pub(super) fn link(extensions: &Extensions) -> Option<&Arc<Link>> {
-    let encrypted = extensions.get::<TlsConnectInfo<Arc<Link>>>();
-    let encrypted = encrypted.map(TlsConnectInfo::get_ref);
-    extensions.get::<Arc<Link>>().or(encrypted)
+    extensions.get::<Arc<Link>>()
 }
 
 /// A connection with a deadline for its next bytes.
