@@ -76,7 +76,7 @@ impl Failed<'_> {
             let field = &self.schema.fields()[column];
             let place = format!(
                 "file {}, line {}, column \"{}\"",
-                self.file.path,
+                self.file.shown(),
                 record.line,
                 field.name()
             );

@@ -181,7 +181,7 @@ impl Rows {
         match diagnose(failed).await {
             Ok(Some(found)) => found,
             // The file may be another by now; what arrow said is all there is.
-            Ok(None) | Err(_) => error.context(format!("file {}", self.file.path)),
+            Ok(None) | Err(_) => error.context(format!("file {}", self.file.shown())),
         }
     }
 }
