@@ -58,6 +58,10 @@ const REASONS: &[(&str, &str)] = &[
         "a table over nothing is an error",
     ),
     (
+        "is that its delimiter?",
+        "a CSV file with another delimiter is an error that names the option",
+    ),
+    (
         "DropFunction",
         "CREATE FUNCTION and DROP FUNCTION are not supported",
     ),

@@ -309,9 +309,12 @@ pub(crate) fn arrow_report(error: &ArrowError) -> SqlError {
     }
 }
 
+/// What DataFusion says of a timestamp in a unit that cannot hold it.
+const BEYOND_UNIT: &str = "exceeds the representable i64 range";
+
 /// The type that has room for a date beyond nanoseconds.
 fn with_wider_type(text: &str) -> String {
-    match text.contains("represented as nanoseconds") {
+    match text.contains("represented as nanoseconds") || text.contains(BEYOND_UNIT) {
         true => format!("{text}; TIMESTAMP(6) has microseconds and room for it"),
         false => text.to_owned(),
     }
@@ -340,6 +343,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
         DataFusionError::Plan(_) => SqlState::Plan,
         DataFusionError::Configuration(_) => SqlState::InvalidParameter,
         DataFusionError::Internal(_) => SqlState::Internal,
+        DataFusionError::Execution(text) if text.contains(BEYOND_UNIT) => SqlState::OutOfRange,
         _ => SqlState::Data,
     };
     let message = match error {
@@ -349,7 +353,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
             }
             ParserError::RecursionLimitExceeded => "the statement is nested too deeply".into(),
         },
-        other => other.message().into_owned(),
+        other => with_wider_type(&other.message()),
     };
     SqlError {
         state,

@@ -6,7 +6,7 @@ use datafusion::datasource::listing::ListingTableUrl;
 use futures::TryStreamExt;
 
 use crate::error::{Result, SqlState, sql_err};
-use crate::storage::{ObjectMeta, ObjectStore};
+use crate::storage::{ObjectMeta, ObjectStore, shown_path};
 
 /// The folder of rows whose value is NULL, as Hive and Spark write it.
 pub(crate) const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -46,7 +46,7 @@ impl Folders {
             let Some(names) = names.collect::<Option<Vec<_>>>() else {
                 continue;
             };
-            let path = file.location.to_string();
+            let path = shown_path(store.as_ref(), &file.location);
             match &first {
                 None => first = Some((path, names)),
                 Some((_, other)) if *other == names => {}
@@ -74,7 +74,7 @@ impl Folders {
                 let expected: String = self.names.iter().map(|name| format!("{name}=…/")).collect();
                 let message = format!(
                     "file {} is not in a folder {expected} of the table; move it into one, or out of the table's folder",
-                    file.location
+                    shown_path(store.as_ref(), &file.location)
                 );
                 Err(sql_err(SqlState::Data, message))
             }

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::options::ReadOptions;
 use crate::error::{Result, io_err};
-use crate::storage::{GetOptions, GetRange, GetResultPayload, ObjectStore, StorePath};
+use crate::storage::{GetOptions, GetRange, GetResultPayload, ObjectStore, StorePath, shown_path};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -27,6 +27,11 @@ impl File {
     /// The last part of its path.
     pub(super) fn name(&self) -> &str {
         self.path.filename().unwrap_or_default()
+    }
+
+    /// Its path as its user knows it.
+    pub(super) fn shown(&self) -> String {
+        shown_path(self.store.as_ref(), &self.path)
     }
 
     /// All bytes.

@@ -66,6 +66,38 @@ pub(super) async fn diagnose(failed: Failed<'_>) -> Result<Option<DataFusionErro
     }
 }
 
+/// The error about the last record of a file, if its quote is not closed.
+pub(super) async fn unclosed(
+    file: &File,
+    options: &ReadOptions,
+) -> Result<Option<DataFusionError>> {
+    let mut records = Records::new(options, 1);
+    let mut bytes = file.all(options).await?;
+    while let Some(piece) = bytes.try_next().await? {
+        let mut at = 0;
+        loop {
+            let (taken, record) = records.next(&piece[at..]);
+            at += taken;
+            if record.is_none() || at == piece.len() {
+                break;
+            }
+        }
+    }
+    // Only at the end of the file it became a record, and there are lines in its last value.
+    let last = records.next(&[]).1.filter(|record| {
+        let value = record.fields.last();
+        value.is_some_and(|value| value.contains(&b'\n'))
+    });
+    Ok(last.map(|record| {
+        let message = format!(
+            "file {}, line {}: a quote is not closed; what follows it is no row",
+            file.shown(),
+            record.line
+        );
+        sql_err(SqlState::Data, message)
+    }))
+}
+
 impl Failed<'_> {
     fn check(&self, record: &Record) -> Result<Option<DataFusionError>> {
         let (width, expected) = (record.fields.len(), self.schema.fields().len());
@@ -76,7 +108,7 @@ impl Failed<'_> {
             let field = &self.schema.fields()[column];
             let place = format!(
                 "file {}, line {}, column \"{}\"",
-                self.file.path,
+                self.file.shown(),
                 record.line,
                 field.name()
             );

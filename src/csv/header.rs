@@ -34,7 +34,7 @@ pub(super) fn check_length(file: &File, records: &Records) -> Result<()> {
     }
     let message = format!(
         "file {}: a record of more than {RECORD_BYTES_MAX} bytes; is a quote not closed, or is 'format.quote' another character?",
-        file.path
+        file.shown()
     );
     Err(sql_err(SqlState::Data, message))
 }
@@ -72,7 +72,7 @@ pub(super) fn check(file: &File, options: &ReadOptions, first: &[String]) -> Res
         if let Some((_, delimiter)) = other {
             let message = format!(
                 "file {} has no '{}' in its first line, but '{delimiter}': is that its delimiter? OPTIONS ('format.delimiter' '{delimiter}'), or ',' for a file of one column",
-                file.path,
+                file.shown(),
                 char::from(options.delimiter)
             );
             return Err(sql_err(SqlState::Data, message));
@@ -82,7 +82,7 @@ pub(super) fn check(file: &File, options: &ReadOptions, first: &[String]) -> Res
     if options.has_header && !options.says_header && !first.iter().any(is_name) {
         let message = format!(
             "the first line of file {} is {}: are these values, or names of columns? OPTIONS ('format.has_header' 'false' or 'true')",
-            file.path,
+            file.shown(),
             first.join(", ")
         );
         return Err(sql_err(SqlState::Data, message));
@@ -196,7 +196,7 @@ fn differ(file: &File, options: &ReadOptions, names: &[String], wanted: &[&str])
     };
     format!(
         "file {} has the columns {} where the table has {}; make them agree{hint}",
-        file.path,
+        file.shown(),
         names.join(", "),
         wanted.join(", ")
     )

@@ -25,7 +25,7 @@ pub(super) async fn infer(files: &[File], options: &ReadOptions) -> Result<Schem
             continue;
         };
         found = Some(match found {
-            None => (file.path.to_string(), Arc::new(schema)),
+            None => (file.shown(), Arc::new(schema)),
             Some((first, expected)) => {
                 let merged = merge(file, options, &schema, &first, &expected)?;
                 (first, Arc::new(merged))
@@ -181,7 +181,7 @@ pub(super) fn unequal(
     };
     let message = format!(
         "file {}, line {}: {} fields where there are {expected} columns; {remedy}",
-        file.path,
+        file.shown(),
         record.line,
         record.fields.len()
     );
@@ -192,7 +192,8 @@ pub(super) fn unequal(
 pub(super) fn not_text(file: &File, record: &Record, column: &str) -> DataFusionError {
     let message = format!(
         "file {}, line {}, column \"{column}\": the text is not UTF-8; convert the file",
-        file.path, record.line
+        file.shown(),
+        record.line
     );
     sql_err(SqlState::Data, message)
 }
@@ -213,7 +214,7 @@ fn merge(
     if header.is_none() && names.len() != expected.fields().len() {
         let message = format!(
             "file {} has {} columns, file {first} has {}; make them agree",
-            file.path,
+            file.shown(),
             names.len(),
             expected.fields().len()
         );
@@ -231,7 +232,7 @@ fn merge(
                 "column \"{}\" is {} in file {} and {} in file {first}; make them agree",
                 field.name(),
                 type_name(other.data_type()),
-                file.path,
+                file.shown(),
                 type_name(field.data_type())
             );
             sql_err(SqlState::TypeMismatch, message)

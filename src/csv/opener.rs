@@ -14,7 +14,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::bytes::File;
-use super::diagnose::{Failed, diagnose};
+use super::diagnose::{Failed, diagnose, unclosed};
 use super::format::is_data;
 use super::header::{columns, first_record};
 use super::options::ReadOptions;
@@ -110,6 +110,7 @@ async fn open(scan: Scan) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         bytes: Bytes::new(),
         decoder: builder.with_projection(places).build_decoder(),
         is_end: false,
+        has_odd_quotes: false,
         count: 0,
         options,
         schema: columns.schema,
@@ -129,6 +130,7 @@ struct Rows {
     bytes: Bytes,
     decoder: Decoder,
     is_end: bool,
+    has_odd_quotes: bool,
     /// Rows that have left.
     count: usize,
     options: Arc<ReadOptions>,
@@ -144,7 +146,11 @@ impl Rows {
             if self.bytes.is_empty() && !self.is_end {
                 match self.input.try_next().await? {
                     Some(piece) if piece.is_empty() => continue,
-                    Some(piece) => self.bytes = piece,
+                    Some(piece) => {
+                        let quotes = piece.iter().filter(|byte| **byte == self.options.quote);
+                        self.has_odd_quotes ^= quotes.count() % 2 == 1;
+                        self.bytes = piece;
+                    }
                     None => self.is_end = true,
                 }
             }
@@ -162,11 +168,23 @@ impl Rows {
                     self.count += batch.num_rows();
                     return Ok(Some((batch, self)));
                 }
-                Ok(None) if is_done => return Ok(None),
+                Ok(None) if is_done => return self.end().await,
                 Ok(None) => {}
                 Err(error) => return Err(self.failed(error.into()).await),
             }
         }
+    }
+
+    /// A quote that is not closed takes all rows after it for its value.
+    async fn end(self) -> Result<Option<(RecordBatch, Self)>> {
+        let are_paired = self.options.escape.is_none() && self.options.comment.is_none();
+        if self.has_odd_quotes
+            && are_paired
+            && let Some(error) = unclosed(&self.file, &self.options).await?
+        {
+            return Err(error);
+        }
+        Ok(None)
     }
 
     async fn failed(self, error: DataFusionError) -> DataFusionError {
@@ -181,7 +199,7 @@ impl Rows {
         match diagnose(failed).await {
             Ok(Some(found)) => found,
             // The file may be another by now; what arrow said is all there is.
-            Ok(None) | Err(_) => error.context(format!("file {}", self.file.path)),
+            Ok(None) | Err(_) => error.context(format!("file {}", self.file.shown())),
         }
     }
 }

@@ -94,7 +94,7 @@ async fn count(file: &File, quote: u8) -> Result<Vec<bool>, DataFusionError> {
 fn unclosed(file: &File) -> DataFusionError {
     let message = format!(
         "file {}: a quote is not closed on its line, so the file cannot be read in parts; if there are line breaks between quotes, OPTIONS ('format.newlines_in_values' 'true') reads it as a whole",
-        file.path
+        file.shown()
     );
     sql_err(SqlState::Data, message)
 }

@@ -63,6 +63,10 @@ impl Records {
     /// Takes bytes up to the end of a record, and says how many; no bytes mean the end of the file.
     pub(super) fn next(&mut self, bytes: &[u8]) -> (usize, Option<Record>) {
         let mut taken = 0;
+        if bytes.is_empty() {
+            // A line break before the end of the file is within quotes that are not closed.
+            self.last = 0;
+        }
         loop {
             let (result, read, written, ended) = self.reader.read_record(
                 &bytes[taken..],
@@ -134,6 +138,13 @@ mod tests {
             }
         }
         found
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_begins_on_its_line() {
+        for piece in [1, 3, 100] {
+            assert_eq!(lines("a,b\n1,\"x\n2,y\n", piece), [(1, 2), (2, 2)]);
+        }
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub(crate) use s3::Stores;
 
 use crate::error::Result;
 
+/// The path of a file that DataFusion lists, as its user knows it.
+pub(crate) fn shown_path(store: &dyn ObjectStore, path: &StorePath) -> String {
+    // It leaves out what all paths of a machine begin with.
+    let is_local = store.to_string().starts_with("LocalFileSystem");
+    let root = if is_local { "/" } else { "" };
+    format!("{root}{path}")
+}
+
 /// Whether an error comes from DataFusion's reading or writing of files, whatever is around it.
 pub(crate) fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);

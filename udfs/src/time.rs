@@ -1,7 +1,7 @@
 //! Timestamps that nanoseconds since 1970 cannot hold: those before 1677 and after 2262.
 //!
 //! * `exact_time` gives nanoseconds as a decimal, which has the digits for every unit; the engine compares by it where the
-//!   units of two sides differ. Nobody types it, so columns of it are called as before.
+//!   units of two sides differ.
 //! * `date_trunc` is DataFusion's, which computes in nanoseconds, over a calendar that is the same every 400 years.
 
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit};
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
 };
 
 /// The type of exact times: nanoseconds since 1970.
@@ -44,14 +44,6 @@ struct ExactTime {
 impl ScalarUDFImpl for ExactTime {
     fn name(&self) -> &str {
         "exact_time"
-    }
-
-    /// As its argument is called.
-    fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(args.first().map_or_else(
-            || self.name().to_owned(),
-            |arg| arg.schema_name().to_string(),
-        ))
     }
 
     fn signature(&self) -> &Signature {

@@ -6,6 +6,7 @@ use vatic_ml::loss::Loss;
 use vatic_ml::model::{Input, Network};
 use vatic_ml::models::Mlp;
 use vatic_ml::nn::{activate, dropout, embedding_sum, linear};
+use vatic_ml::numbers::Numbers;
 use vatic_ml::options::{Activation, TrainOptions};
 use vatic_ml::{Result, random};
 
@@ -178,7 +179,7 @@ fn perceptron_of_numbers_and_categories() {
     };
     let features = Features {
         rows: 3,
-        numbers: vec![0.1, -0.5, 0.7, 0.2, -0.3, 0.9],
+        numbers: Numbers::F32(vec![0.1, -0.5, 0.7, 0.2, -0.3, 0.9]),
         categories: vec![1, 4, 2, 4, 0, 3],
         ..Default::default()
     };
