@@ -39,6 +39,8 @@ pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
                 let rule = hides_order(Arc::new(Spread(rule)), is_hash_join);
                 changed.extend([rule, Arc::new(ONE_PROBE) as _]);
             }
+            // The order in which a scan is told to read its files does not travel.
+            "PushdownSort" => {}
             _ => changed.push(rule),
         }
     }

@@ -325,7 +325,10 @@ mod tests {
                 "SELECT x.a FROM t x LEFT JOIN t y ON x.a = y.b AND x.b < y.a",
                 true,
             ),
-            ("SELECT a FROM t UNION ALL SELECT 1", true),
+            ("SELECT a FROM t UNION ALL SELECT a + 1 FROM t", true),
+            ("SELECT a FROM t ORDER BY b, a", true),
+            // Its value is read as a column.
+            ("SELECT a FROM t UNION ALL SELECT 1", false),
             (
                 "SELECT a, s.value FROM t CROSS JOIN generate_series(1, 4) s",
                 true,
