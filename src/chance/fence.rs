@@ -70,7 +70,7 @@ impl UserDefinedLogicalNodeCore for FenceNode {
         _exprs: Vec<Expr>,
         mut inputs: Vec<LogicalPlan>,
     ) -> Result<Self> {
-        let input = without_new_columns(inputs.swap_remove(0), self.schema())?;
+        let input = without_new_columns(inputs.swap_remove(0), self.input.schema())?;
         Ok(Self::new(input, self.draws.clone()))
     }
 
