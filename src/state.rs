@@ -34,7 +34,7 @@ use crate::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::temporary::TemporaryTables;
 use crate::times::analyzer_rules;
 use crate::train::Meetings;
-use crate::veil::{keeps_limits, keeps_projections};
+use crate::veil::{keeps_conditions, keeps_limits, keeps_projections};
 
 /// The state of a new session with these tables of its own.
 pub(crate) fn session_state(
@@ -92,6 +92,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
     for rule in PhysicalOptimizer::default().rules {
         let hands_conditions = rule.name().starts_with("FilterPushdown");
         rules.push(match rule.name() {
+            "FilterPushdown" => keeps_conditions(rule),
             "ProjectionPushdown" => keeps_projections(rule),
             "EnsureRequirements" => keeps_limits(rule),
             _ => rule,

@@ -21,7 +21,7 @@ use datafusion::common::{JoinType, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::joins::SortMergeJoinExec;
+use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::{
     ChildStats, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
     PlanProperties, StatisticsArgs,
@@ -54,6 +54,15 @@ pub(crate) fn keeps_projections(rule: Rule) -> Rule {
     Arc::new(Veiled {
         rule,
         hides: renumbers_columns,
+        hides_order: false,
+    })
+}
+
+/// A rule that moves no condition below a hash join: it takes columns for each other that have one name on both sides.
+pub(crate) fn keeps_conditions(rule: Rule) -> Rule {
+    Arc::new(Veiled {
+        rule,
+        hides: |exec| exec.downcast_ref::<HashJoinExec>().is_some(),
         hides_order: false,
     })
 }

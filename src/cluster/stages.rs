@@ -162,6 +162,10 @@ fn is_of_one_task(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     {
         return Some("would have the rows of one task");
     }
+    // Cutting a plan may take the one partition away that such a join was given.
+    if shares_its_first_side(exec) {
+        return Some("has one side for all of its tasks");
+    }
     // A task of a union has no partition of most branches.
     if exec.downcast_ref::<UnionExec>().is_some() {
         // The scheduler swaps the sides of a join, and then takes the partitions of the one that all tasks read.

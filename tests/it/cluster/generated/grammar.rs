@@ -639,7 +639,7 @@ impl Writer {
         if fitting.is_empty() {
             return match kind {
                 Type::Number => "2",
-                Type::Quarter => "0.25",
+                Type::Quarter => "CAST(0.25 AS DOUBLE)",
                 Type::Text => "'s2'",
                 Type::Date => "DATE '2024-01-06'",
                 Type::Flag => "true",
