@@ -54,12 +54,9 @@ impl Penalty {
         }
     }
 
-    /// The weight that a step leads to.
-    fn reached(self, from: f32, to: f32) -> f32 {
-        match self.l1 > 0.0 && from * to < 0.0 {
-            true => 0.0,
-            false => to,
-        }
+    /// Whether a step would change the sign of a weight that the penalty keeps at zero then.
+    fn stops(self, from: f32, to: f32) -> bool {
+        self.l1 > 0.0 && from * to < 0.0
     }
 }
 
@@ -139,7 +136,12 @@ simd_fn! {
             *square = BETA2 * *square + (1.0 - BETA2) * slope * slope;
             let direction = *mean * scales.mean / ((*square * scales.square).sqrt() + EPSILON);
             let step = scales.learn_rate * (direction + penalty.decay * *parameter);
-            *parameter = penalty.reached(*parameter, *parameter - step);
+            let next = *parameter - step;
+            // What is left of the way to zero would lead beyond it.
+            (*parameter, *mean) = match penalty.stops(*parameter, next) {
+                true => (0.0, 0.0),
+                false => (next, *mean),
+            };
         }
     }
 }
@@ -157,7 +159,11 @@ simd_fn! {
         for (((parameter, &slope), velocity), &penalised) in all {
             let penalty = if penalised { penalty } else { Penalty::default() };
             *velocity = MOMENTUM * *velocity + penalty.slope(*parameter, slope);
-            *parameter = penalty.reached(*parameter, *parameter - learn_rate * *velocity);
+            let next = *parameter - learn_rate * *velocity;
+            (*parameter, *velocity) = match penalty.stops(*parameter, next) {
+                true => (0.0, 0.0),
+                false => (next, *velocity),
+            };
         }
     }
 }

@@ -322,7 +322,7 @@ fn what_does_not_fit_is_a_failure_of_its_row() {
         Some(1.0),
         Some(2.5),
         None,
-        Some(f64::NAN),
+        Some(4.0),
     ]));
     columns[0].1 = Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([
         Some(vec![Some(1.0); 3]),

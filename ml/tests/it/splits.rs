@@ -64,7 +64,7 @@ fn the_share_of_each_class_is_exact() {
 
 #[test]
 fn xor_is_evaluated_on_all_four_kinds() {
-    for seed in 0..20 {
+    for seed in 0..4 {
         let rows = 0..4_000i64;
         let a = Int64Array::from_iter_values(rows.clone().map(|row| row % 2));
         let b = Int64Array::from_iter_values(rows.clone().map(|row| row / 2 % 2));
@@ -75,8 +75,8 @@ fn xor_is_evaluated_on_all_four_kinds() {
             ("label", Arc::new(label)),
         ]);
         let options = TrainOptions {
-            epochs: Some(60),
-            learn_rate: 0.02,
+            epochs: Some(30),
+            learn_rate: 0.05,
             ..options("dnn_classifier", seed, 0.2)
         };
         let trained = trained(&batch, &options, 2);
