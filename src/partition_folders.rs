@@ -5,13 +5,12 @@ use std::sync::Arc;
 use datafusion::datasource::listing::ListingTableUrl;
 use futures::TryStreamExt;
 
+use crate::csv;
 use crate::error::{Result, SqlState, sql_err};
 use crate::storage::{ObjectMeta, ObjectStore, shown_path};
 
 /// The folder of rows whose value is NULL, as Hive and Spark write it.
 pub(crate) const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
-/// What may follow the extension of a CSV file.
-const COMPRESSED: &[&str] = &["", ".gz", ".bz2", ".xz", ".zst"];
 
 /// Where files are, and in which folders.
 #[derive(Debug)]
@@ -117,13 +116,9 @@ impl Folders {
 
     /// Others lie beside what they describe.
     fn is_data(&self, name: &str) -> bool {
-        let has_extension =
-            |compressed: &str| name.ends_with(&format!(".{}{compressed}", self.extension));
         let is_named = match self.extension == "csv" {
-            true => COMPRESSED
-                .iter()
-                .any(|compressed| has_extension(compressed)),
-            false => has_extension(""),
+            true => csv::is_in_folder(name),
+            false => name.ends_with(&format!(".{}", self.extension)),
         };
         is_named && !is_hidden(name)
     }

@@ -95,15 +95,12 @@ fn mark(cte: &mut Cte, reads_itself: bool) {
         ),
         false => "SELECT * FROM mark((SELECT 1))".to_owned(),
     };
-    let parsed = Parser::new(&GenericDialect {})
+    let mut marked = Parser::new(&GenericDialect {})
         .try_with_sql(&text)
-        .and_then(|mut parser| parser.parse_query());
-    let Ok(mut marked) = parsed else {
-        return;
-    };
-    let Some(inner) = marked_query(&mut marked, &name.value) else {
-        return;
-    };
+        .and_then(|mut parser| parser.parse_query())
+        .expect("a text of ours is a query, and a name is written as it is read");
+    let inner = marked_query(&mut marked, &name.value)
+        .expect("a text of ours has the call that stands in it");
     match (&mut inner.with, reads_itself) {
         (Some(With { cte_tables, .. }), true) => {
             for own in cte_tables {

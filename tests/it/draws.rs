@@ -130,6 +130,7 @@ async fn check(session: &Session, name: &str) {
         "CREATE TABLE t AS SELECT value AS id, value % 10 AS g FROM generate_series(1, {ROWS})"
     );
     rows(session, &table).await;
+    let mut checked = 0;
     for seed in 0..SEEDS {
         let query = generated(seed);
         let sql = format!(
@@ -138,6 +139,7 @@ async fn check(session: &Session, name: &str) {
         );
         let mut ids = std::collections::HashSet::new();
         for batch in rows(session, &sql).await {
+            checked += batch.num_rows();
             for row in 0..batch.num_rows() {
                 let id = batch.column(0).as_primitive::<Int64Type>().value(row);
                 let g = batch.column(1).as_primitive::<Int64Type>().value(row);
@@ -156,6 +158,7 @@ async fn check(session: &Session, name: &str) {
             }
         }
     }
+    assert!(checked > 1_000, "{name}: {checked} rows were checked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

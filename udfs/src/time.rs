@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit};
-use datafusion_common::{Result, ScalarValue, exec_datafusion_err, exec_err};
+use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion_expr::{
     ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
@@ -180,11 +180,18 @@ impl Wide {
             return self.inner.invoke_with_args(args);
         }
         let cycle = CYCLE_SECONDS * per_second;
+        let out_of_range = |value: i64| exec_datafusion_err!("timestamp {value} is out of range");
         let moved = |value: i64| match is_near(value) {
-            true => 0,
-            false => (value + cycle / 2).div_euclid(cycle) * cycle,
+            true => Some(0),
+            false => value
+                .checked_add(cycle / 2)?
+                .div_euclid(cycle)
+                .checked_mul(cycle),
         };
-        let near: Int64Array = numbers.unary(|value| value - moved(value));
+        let near: Int64Array = numbers.try_unary(|value| {
+            let moved = moved(value).ok_or_else(|| out_of_range(value))?;
+            Ok::<_, DataFusionError>(value - moved)
+        })?;
         args.args[1] = ColumnarValue::Array(cast(&near, &data_type)?);
         args.number_rows = near.len();
         let truncated = self.inner.invoke_with_args(args)?.into_array(near.len())?;
@@ -192,10 +199,10 @@ impl Wide {
         let back = truncated.as_primitive::<Int64Type>().iter().zip(numbers);
         let back = back
             .map(|(near, original)| match (near, original) {
-                (Some(near), Some(original)) => near
-                    .checked_add(moved(original))
+                (Some(near), Some(original)) => moved(original)
+                    .and_then(|moved| near.checked_add(moved))
                     .map(Some)
-                    .ok_or_else(|| exec_datafusion_err!("timestamp {original} is out of range")),
+                    .ok_or_else(|| out_of_range(original)),
                 _ => Ok(None),
             })
             .collect::<Result<Int64Array>>()?;

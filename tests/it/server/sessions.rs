@@ -98,13 +98,20 @@ fn a_client_that_closes_its_connection_ends_nothing_of_others() {
             .await
             .unwrap();
         stays.sql("CREATE TABLE t (a BIGINT)").await.unwrap();
-        let prepare = ActionCreatePreparedStatementRequest {
-            query: "SELECT * FROM mine".into(),
-            transaction_id: None,
-        };
-        let answer = stays.act("CreatePreparedStatement", any(&prepare)).await;
-        let answer = Any::decode(answer.as_slice()).unwrap();
-        let prepared: ActionCreatePreparedStatementResult = answer.unpack().unwrap().unwrap();
+        let mut prepared = vec![];
+        for query in ["SELECT * FROM mine", "SELECT 1"] {
+            let prepare = ActionCreatePreparedStatementRequest {
+                query: query.into(),
+                transaction_id: None,
+            };
+            let answer = stays.act("CreatePreparedStatement", any(&prepare)).await;
+            let answer = Any::decode(answer.as_slice()).unwrap();
+            let answer: ActionCreatePreparedStatementResult = answer.unpack().unwrap().unwrap();
+            let execute = CommandPreparedStatementQuery {
+                prepared_statement_handle: answer.prepared_statement_handle,
+            };
+            prepared.push(FlightDescriptor::new_cmd(any(&execute)));
+        }
         let insert = |number: usize| async move {
             let mut client = Client::new(server).await;
             for row in 0..10 {
@@ -116,21 +123,14 @@ fn a_client_that_closes_its_connection_ends_nothing_of_others() {
         futures::future::join_all((0..8).map(insert)).await;
         assert_eq!(stays.sql("SELECT * FROM t").await, Ok(80));
         assert_eq!(stays.sql("SELECT * FROM mine").await, Ok(1));
-        let handle = prepared.prepared_statement_handle;
-        let execute = CommandPreparedStatementQuery {
-            prepared_statement_handle: handle,
-        };
-        let descriptor = FlightDescriptor::new_cmd(any(&execute));
-        assert_eq!(stays.fetch(descriptor.clone()).await, Ok(1));
-        // Who knows its handle may come by another connection.
+        for statement in &prepared {
+            assert_eq!(stays.fetch(statement.clone()).await, Ok(1));
+        }
+        // Who knows a handle may come by another connection, and has no tables of the session that it is of.
         let mut other = Client::new(server).await;
         assert_eq!(other.sql("SELECT * FROM mine").await, Err(Code::NotFound));
-        let found = other.fetch(descriptor).await;
-        assert_eq!(
-            found,
-            Err(Code::NotFound),
-            "it means the tables of the other session"
-        );
+        assert_eq!(other.fetch(prepared[0].clone()).await, Err(Code::NotFound));
+        assert_eq!(other.fetch(prepared[1].clone()).await, Ok(1));
     });
 }
 
