@@ -5,15 +5,19 @@
 //! to replace. Views are opened with the rights of their owners, and external tables with those of the process: who may read
 //! one need not be allowed to read what it reads.
 
+pub(crate) mod ownership;
+#[cfg(test)]
+mod rights_tests;
+
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 
+use self::ownership::Ownership;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::grants::{Grant, Object, PUBLIC, Privilege};
 use crate::model::{ModelName, ModelState};
-use crate::ownership::Ownership;
 use crate::sql::with_cause;
 
 /// As whom a session acts.

@@ -17,16 +17,16 @@ use datafusion::sql::parser::CreateExternalTable;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
+use crate::access::ownership::Ownership;
 use crate::data_dir::DataDir;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::external_table::{absolute, open_external};
 use crate::grants::{Object, Privilege};
-use crate::intact::{PresentTable, present};
 use crate::log::{Log, names_in};
 use crate::managed_table::{ManagedFile, ManagedTable, write_files};
+use crate::missing_files::{PresentTable, present};
 use crate::model::DEFAULT_SCHEMA;
-use crate::ownership::Ownership;
 use crate::secrets::check_secrets;
 use crate::session::Session;
 use crate::sql::with_cause;

@@ -14,7 +14,7 @@ use crate::catalog::TableState;
 use crate::csv;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
-use crate::partitioned_table::open_partitioned;
+use crate::partitions::open_partitioned;
 use crate::sql::{Statement, parse};
 use crate::storage::{Kind, Place, is_remote};
 use crate::table_name::unused_name;

@@ -9,13 +9,13 @@ use datafusion::execution::SendableRecordBatchStream;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
+use crate::access::ownership::Ownership;
 use crate::answer::{empty, rows};
 use crate::catalog::TableEntry;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::log::Log;
 use crate::model::ModelName;
-use crate::ownership::Ownership;
 use crate::session::Session;
 use crate::sql::GrantStatement;
 

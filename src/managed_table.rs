@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Insertion, insert};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::intact::Files;
+use crate::missing_files::Files;
 use crate::storage::{NewFile, Place};
 use crate::table_encoding::{SAMPLE_BYTES, SAMPLE_ROWS, properties};
 use crate::temporary::TemporaryTables;

@@ -29,6 +29,7 @@ use crate::answer::{Answer, Effect, answered, changed, empty, later, plan_effect
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::grants;
+use crate::joins::yielding::with_yields;
 use crate::memory::StatementPool;
 use crate::model::{DEFAULT_SCHEMA, commands};
 use crate::origins::with_origins;
@@ -43,7 +44,6 @@ use crate::state::session_state;
 use crate::temporary::{Held, TemporaryTables, is_temporary, take_temporary};
 use crate::train::{self, ProgressListener};
 use crate::view::create_view;
-use crate::yielding::with_yields;
 
 /// One client's view of an engine: its settings and prepared statements.
 #[derive(Clone)]

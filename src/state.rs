@@ -21,20 +21,20 @@ use crate::chance::DrawOnce;
 use crate::checked::CheckedArithmetic;
 use crate::cluster;
 use crate::config::VaticOptions;
+use crate::csv::nested_as_json;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
-use crate::join_filters::NullableFilters;
+use crate::joins::NullableFilters;
+use crate::joins::veil::{keeps_conditions, keeps_limits, keeps_projections};
 use crate::model::DEFAULT_SCHEMA;
-use crate::nested_text::nested_as_json;
 use crate::once::ComputeOnce;
-use crate::partition_nulls::PartitionNulls;
+use crate::partitions::PartitionNulls;
 use crate::predict::PruneOutputs;
 use crate::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::temporary::TemporaryTables;
 use crate::times::analyzer_rules;
 use crate::train::Meetings;
-use crate::veil::{keeps_conditions, keeps_limits, keeps_projections};
 
 /// The state of a new session with these tables of its own.
 pub(crate) fn session_state(

@@ -36,8 +36,8 @@ use super::stages::{is_source, job_config, may_be_cut, travels};
 use super::{Cluster, job_err};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
+use crate::joins::yielding::{with_yields, yielding};
 use crate::train::ProgressListener;
-use crate::yielding::{with_yields, yielding};
 
 /// Status messages that may wait. Ballista drops what does not fit.
 const STATUSES: usize = 64;

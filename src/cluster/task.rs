@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use super::{is_lost_input, task_report, wire_err};
 use crate::error::{Result, SqlState, sql_err};
 use crate::fault;
+use crate::joins::yielding::with_yields;
 use crate::train::TrainExec;
-use crate::yielding::with_yields;
 
 /// The tasks of an executor, to be stopped all together.
 #[derive(Debug, Default)]

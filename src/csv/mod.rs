@@ -14,7 +14,7 @@
 //! * `diagnose`: after a failure, the line and the column that it was about
 //! * `codec`: a scan as bytes for executors
 //!
-//! Files are written by DataFusion.
+//! Files are written by DataFusion; `nested` makes text of nested values before.
 
 mod bytes;
 pub(crate) mod codec;
@@ -22,6 +22,7 @@ mod diagnose;
 mod format;
 mod header;
 mod infer;
+mod nested;
 mod opener;
 mod options;
 mod quotes;
@@ -29,4 +30,5 @@ mod records;
 mod source;
 
 pub(crate) use self::format::{is_in_folder, with_reader};
+pub(crate) use self::nested::{nested_as_json, with_text_in_csv};
 pub(crate) use self::options::Table;

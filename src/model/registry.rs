@@ -7,10 +7,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Manifest, ModelName, ModelRef, Selector};
+use crate::access::ownership::Ownership;
 use crate::data_dir::DataDir;
 use crate::error::{Result, SqlState, sql_err};
 use crate::log::{Log, names_in};
-use crate::ownership::Ownership;
 use crate::sql::with_cause;
 use crate::storage::Place;
 

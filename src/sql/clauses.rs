@@ -3,8 +3,11 @@
 //!
 //! Structures that the planner takes apart with `..` are taken apart here field by field, so that a field of a newer
 //! sqlparser does not compile until somebody has decided about it. Those that the planner takes apart completely are
-//! not here: CREATE TABLE, INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY, PREPARE. `clauses_from` has what stands in
-//! FROM, `clauses_call` calls of functions.
+//! not here: CREATE TABLE, INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY, PREPARE. `from` has what stands in
+//! FROM, `call` calls of functions.
+
+mod call;
+mod from;
 
 use std::ops::ControlFlow;
 
@@ -18,7 +21,6 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions, With,
 };
 
-use super::{clauses_call, clauses_from};
 use crate::error::{Result, SqlState, sql_err};
 
 /// What a check finds: nothing, or the name of a clause.
@@ -73,12 +75,12 @@ impl Visitor for Clauses<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<DataFusionError> {
-        flow(clauses_from::check_factor(factor))
+        flow(from::check_factor(factor))
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<DataFusionError> {
         match expr {
-            Expr::Function(function) => flow(clauses_call::check_call(function, self.state)),
+            Expr::Function(function) => flow(call::check_call(function, self.state)),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -239,7 +241,7 @@ fn check_cte(cte: &Cte) -> Found {
         closing_paren_token: _,
     } = cte;
     refuse(from.is_some(), "FROM behind a WITH query")?;
-    clauses_from::check_alias(alias)
+    from::check_alias(alias)
 }
 
 fn check_pipe(pipe: &PipeOperator) -> Found {
@@ -255,7 +257,7 @@ fn check_pipe(pipe: &PipeOperator) -> Found {
                 refuse(is_sorted, "ASC and DESC of AGGREGATE")
             })
         }
-        PipeOperator::Join(join) => clauses_from::check_join(join),
+        PipeOperator::Join(join) => from::check_join(join),
         // The planner reads the others, or refuses them.
         _ => Ok(()),
     }
@@ -311,7 +313,7 @@ fn check_select(select: &Select) -> Found {
             check_star(options)?;
         }
     }
-    from.iter().try_for_each(clauses_from::check_joins)?;
+    from.iter().try_for_each(from::check_joins)?;
     match group_by {
         GroupByExpr::All(modifiers) => refuse(!modifiers.is_empty(), "a modifier of GROUP BY ALL")?,
         GroupByExpr::Expressions(_, modifiers) => {
@@ -319,7 +321,7 @@ fn check_select(select: &Select) -> Found {
         }
     }
     let mut windows = named_window.iter();
-    windows.try_for_each(|window| clauses_call::check_named_window(&window.1))
+    windows.try_for_each(|window| call::check_named_window(&window.1))
 }
 
 /// The planner reads `EXCLUDE`, `EXCEPT` and `REPLACE`, and refuses `ILIKE` and `RENAME`.

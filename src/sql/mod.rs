@@ -23,20 +23,17 @@
 //! values into it.
 
 mod clauses;
-mod clauses_call;
-mod clauses_from;
 mod limits;
-mod names;
 mod parameters;
 mod parser;
 mod prepare;
 mod rewrite;
 pub(crate) mod script;
+mod selected_names;
 mod statement;
 
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
-pub(crate) use names::check_selected_names;
 pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
 pub(crate) use prepare::{plan_with_names, prepare};
@@ -44,6 +41,7 @@ pub(crate) use rewrite::{
     RELATION_FUNCTIONS, mentions_relation_function, model_argument, prepare_relations,
     relation_function, with_cause, with_inputs_only,
 };
+pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
     AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
     TrainingQuery, quoted,

@@ -6,7 +6,9 @@ use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{Visit, VisitMut};
 
 use super::clauses::check_clauses;
-use super::names::{Reach, check_selected_names, is_name_taken, makes_relation, with_unique_names};
+use super::selected_names::{
+    Reach, check_selected_names, is_name_taken, makes_relation, with_unique_names,
+};
 use crate::chance::check_aliases;
 use crate::error::Result;
 use crate::once::mark_queries;

@@ -29,6 +29,7 @@ use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
 use super::options::train_options;
 use super::progress::{ProgressEvent, ProgressListener};
 use super::route::{KEY_COLUMN, Route, RouteExec};
+use crate::access::ownership::Ownership;
 use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
@@ -37,7 +38,6 @@ use crate::model::{
     MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, NewVersion, Publish, RunSummary, Selector,
     commands, exists_err,
 };
-use crate::ownership::Ownership;
 use crate::session::Session;
 use crate::sql::{TrainModel, with_cause};
 use crate::storage::Place;

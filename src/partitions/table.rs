@@ -34,9 +34,9 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use futures::{StreamExt, TryStreamExt};
 use vatic_ml::signature::type_name;
 
+use super::folders::{Folders, NULL_FOLDER};
 use crate::csv;
 use crate::error::{Result, SqlState, sql_err};
-use crate::partition_folders::{Folders, NULL_FOLDER};
 use crate::storage::{ObjectMeta, ObjectStore};
 
 /// Footers of files that are read at once.

@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use futures::{FutureExt, TryStreamExt};
 
 use crate::access::Access;
+use crate::access::ownership::Ownership;
 use crate::catalog::TableState;
 use crate::engine::Engine;
 use crate::error::{Result, report};
@@ -15,7 +16,6 @@ use crate::fault::here;
 use crate::grants::{Grant, Object, Privilege};
 use crate::log::Log;
 use crate::model::{ModelName, NewVersion, Publish, commands};
-use crate::ownership::Ownership;
 use crate::session::Session;
 
 /// Two users, one of whom has a role, and an administrator.

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArgumentList, FunctionArguments, NamedWindowExpr, ObjectName, WindowSpec, WindowType,
 };
 
-use super::clauses::{Found, refuse};
+use super::{Found, refuse};
 
 /// A call. What is for aggregates the planner does not look at where a scalar function is called.
 pub(super) fn check_call(call: &Function, state: &SessionState) -> Found {

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins,
 };
 
-use super::clauses::{Found, refuse};
+use super::{Found, refuse};
 
 /// A relation. Those that are not here the planner refuses.
 pub(super) fn check_factor(factor: &TableFactor) -> Found {

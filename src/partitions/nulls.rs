@@ -11,7 +11,7 @@ use datafusion::logical_expr::dml::CopyTo;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::partition_folders::NULL_FOLDER;
+use super::folders::NULL_FOLDER;
 
 /// Gives rows without a value a folder of their own.
 #[derive(Debug)]
