@@ -2,7 +2,7 @@
 //!
 //! # The crate
 //!
-//! Modules in the order in which a statement passes them; `docs/architecture.md` has the map.
+//! Modules stand by name; `docs/architecture.md` has them in the order in which a statement passes them.
 
 mod access;
 mod answer;

@@ -79,7 +79,7 @@ impl ExactSum {
         self.additions = 2;
     }
 
-    /// The sum, rounded once.
+    /// The sum, rounded once; a subnormal result perhaps twice.
     pub fn value(&self) -> f64 {
         if let Some(value) = self.not_finite {
             return value;

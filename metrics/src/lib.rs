@@ -1,12 +1,14 @@
 //! How good predictions are, as scikit-learn defines it.
 //!
-//! Each metric is an accumulator: rows are added one at a time, and two accumulators of two parts of the rows merge into
-//! that of all, which does not depend on the order of rows or parts. Training, `evaluate` and the aggregate functions of SQL share them, so they agree.
+//! Each metric is an accumulator: rows are added one at a time, and two accumulators of two parts of the rows merge
+//! into that of all, which does not depend on the order of rows or parts. Training, `evaluate` and the aggregate
+//! functions of SQL share them, so they agree.
 //!
 //! * [`Confusion`] accuracy, precision, recall, f1
 //! * [`LogLoss`] log loss
 //! * [`Ranking`] area under the ROC curve, average precision
 //! * [`Regression`] mean absolute and squared error, R², explained variance
+//! * [`ExactSum`] the sum below them, in which no order shows
 //!
 //! A metric of no rows is `None`.
 

@@ -3,8 +3,10 @@
 //! The contracts are [`model::ModelType`] (something TRAIN can make), [`model::Network`] (a differentiable function)
 //! and [`collective::Collective`] (how the ranks of a training meet). In the order in which data visits them:
 //!
-//! * training: [`signature`], [`shard`], [`prepare`], [`parts`], [`features`], [`labels`], [`fit`], [`artifact`]
-//! * prediction: [`artifact`], [`worker`], [`model::Model`]
+//! * training: [`signature`], [`coerce`] and `lists`, [`shard`], [`prepare`], `split` and `copies`, [`parts`],
+//!   [`features`], [`numbers`], [`labels`], [`fit`], `steps`, [`artifact`]
+//! * prediction: [`artifact`], [`worker`], [`model::Model`], [`features`], [`coerce`] and `lists`, [`parts`],
+//!   [`numbers`], [`labels`]
 
 pub mod artifact;
 pub mod checkpoint;

@@ -34,7 +34,8 @@ impl Ownership {
         }
     }
 
-    /// That of an object which this session, who may, gives another state: it stays its owner's.
+    /// The ownership of an object after this session gives it another state, which the session is allowed to do. The
+    /// owner stays the same; if the session is the owner's, the roles become those that the owner has now.
     pub(crate) fn kept(&self, access: &Access) -> Self {
         let mut kept = self.clone();
         if let Access::User(user) = access

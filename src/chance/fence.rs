@@ -117,7 +117,8 @@ impl ExtensionPlanner for FencePlanner {
     }
 }
 
-/// The same among physical plans, whose rules merge projections and hand filters down as well.
+/// A [`FenceNode`] in a physical plan. Rules for physical plans merge projections and hand filters down as well; this
+/// operator lets them do neither.
 #[derive(Debug)]
 pub(super) struct FenceExec {
     input: Arc<dyn ExecutionPlan>,

@@ -1,4 +1,4 @@
-//! Plans ↔ bytes: our operators by [`EXTENSIONS`], everything else by Ballista.
+//! Plans ↔ bytes: our operators by [`EXTENSIONS`], scans of CSV by [`crate::csv::codec`], everything else by Ballista.
 
 use std::sync::Arc;
 

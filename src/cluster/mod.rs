@@ -13,6 +13,7 @@
 //! | --- | --- | --- |
 //! | statement | not at all: the engine parses, plans and optimises | engine |
 //! | plan | the task's operators, by [`codec`] | executor |
+//! | a plan that would be another there | not at all: [`stages`] finds it, [`rules`] avoids it | engine |
 //! | model | name, version, SHA-256 and directory | executor, from the files |
 //! | rows between stages | shuffle files, over Arrow Flight | executor |
 //! | rows of a result | the same, as fast as they are taken ([`job`]) | engine |

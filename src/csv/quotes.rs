@@ -1,6 +1,6 @@
 //! [`Quotes`]: whether a file may be cut at a place, which between two quotes it may not.
 //!
-//! Each file is read once for it, by whoever comes first, and only its quotes are counted.
+//! The quotes of a file are counted once a scan (on a cluster once a task), by whoever comes first.
 
 use std::collections::HashMap;
 use std::ops::Range;

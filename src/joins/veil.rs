@@ -76,8 +76,9 @@ pub(crate) fn hides_order(rule: Rule, hides: fn(&dyn ExecutionPlan) -> bool) -> 
     })
 }
 
-/// Whether a projection that moves below this join leaves it with columns that are others. Of a join that gives one side, or
-/// a mark, the columns are counted as if both were there.
+/// Whether DataFusion may make this join wrong when it moves a projection below it. If the join has a condition, that
+/// keeps the old numbers of its columns, and so reads others. If the join gives one side only, or a mark, DataFusion
+/// counts its columns as if both sides were there.
 fn renumbers_columns(exec: &dyn ExecutionPlan) -> bool {
     let Some(join) = exec.downcast_ref::<SortMergeJoinExec>() else {
         return false;

@@ -1,5 +1,5 @@
-//! A WITH query that is left to chance and read more than once is computed once a statement, as in PostgreSQL: DataFusion
-//! puts a copy of it wherever it is named, and each copy would draw for itself.
+//! A WITH query that is left to chance and read more than once is computed once a statement, as in PostgreSQL:
+//! DataFusion puts a copy of it wherever it is named, and each copy would draw for itself.
 //!
 //! ```text
 //! WITH s AS (query) … s … s     mark: query ─▶ SELECT * FROM mark((query))
@@ -7,7 +7,8 @@
 //! ```
 //! Until the statement is analysed a marked query is like any other, so that rights are checked and parameters put into
 //! it. Then it becomes a leaf, which no rule looks into: no filter of one reader reaches the rows of the others. It does
-//! not travel: on a cluster such a statement is computed in the engine's process.
+//! not travel: on a cluster its rows are collected in the engine's process, where whatever reads them runs too. The query
+//! itself may run on executors.
 //!
 //! * `mark` which queries of a statement are marked
 //! * `relation` a mark in SQL → [`node::MarkNode`]

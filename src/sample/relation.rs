@@ -99,6 +99,8 @@ fn drawn(
     Ok((percent, seed.map(number).transpose()?))
 }
 
+/// The seed as an integer. A seed may be another number, such as 0.5: its bits stand for it, as they differ for
+/// different numbers, which rounding would make equal.
 fn number(seed: TableSampleSeed) -> Result<u64> {
     let Value::Number(text, _) = &seed.value.value else {
         return Err(not_a_seed(&seed));

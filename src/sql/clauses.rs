@@ -3,8 +3,8 @@
 //!
 //! Structures that the planner takes apart with `..` are taken apart here field by field, so that a field of a newer
 //! sqlparser does not compile until somebody has decided about it. Those that the planner takes apart completely are
-//! not here: CREATE TABLE, INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY, PREPARE. `from` has what stands in
-//! FROM, `call` calls of functions.
+//! not here: CREATE TABLE (but for its columns), INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY, PREPARE. `from` has what
+//! stands in FROM, `call` calls of functions.
 
 mod call;
 mod from;

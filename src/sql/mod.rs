@@ -18,9 +18,15 @@
 //!            | 'SHOW' 'GRANTS'
 //! ```
 //!
-//! A text goes through `script` (cut into statements), `parser` (one statement) and `rewrite` (what DataFusion's
-//! planner must see differently); `prepare` refuses `clauses` that would be dropped and gives `names`. Before all that `limits` refuses what would end the process, and `parameters` puts bound
-//! values into it.
+//! A text goes through, in this order:
+//!
+//! * `script`: cut into statements
+//! * `parameters`: bound values put into it
+//! * `limits`: refused if it would end the process; its tree and its plan are looked at later, when they are there
+//! * `parser`: one `statement`
+//! * `rewrite`: what DataFusion's planner must see differently
+//! * `prepare`: clauses that would be dropped are refused (`clauses`), and columns of
+//!   one name get others (`names`)
 
 mod clauses;
 mod limits;

@@ -1,5 +1,6 @@
-//! Times that come together in one column: branches of CASE, arguments of `coalesce`, rows of VALUES and UNION, and the two
-//! sides of a difference. Constants take the unit of the columns if they lose nothing; `now()` loses digits that no clock has.
+//! Times that come together in one column: branches of CASE, arguments of `coalesce`, rows of VALUES and UNION, and the
+//! two sides of a difference. Constants take the unit of the columns if they lose nothing; `now()` loses the digits
+//! that the columns do not have.
 
 use std::sync::Arc;
 

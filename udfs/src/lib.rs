@@ -3,8 +3,8 @@
 //! * [`vector`] lists of numbers: distances, length, mean, softmax, the largest elements
 //! * [`metric`] aggregates that say how good predictions are
 //! * [`time`] timestamps beyond what nanoseconds hold
-//! * [`checked`] what stands in the place of operators on integers, [`guard`] limits on functions of DataFusion's,
-//!   [`sum`] its sums without overflow
+//! * [`checked`] what stands in the place of operators on integers, [`guard`] limits on functions of DataFusion's
+//! * [`sum`] aggregates in the place of its `sum`, and of its `avg` of durations, that do not wrap around
 //!
 //! Each function carries its documentation; `docs/sql.md` and the shell's help show what stands there. What DataFusion
 //! has already (`cosine_distance`, `inner_product`, `array_add`, `array_scale`) is not here again.
