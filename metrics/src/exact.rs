@@ -56,7 +56,7 @@ impl ExactSum {
         }
     }
 
-    /// Adds the square of a number, exactly.
+    /// Adds the square of a number, exactly as long as that is at least 2⁻⁹⁶⁹; below, its last digits are rounded away.
     pub fn add_square(&mut self, number: f64) {
         let square = number * number;
         self.add(square);

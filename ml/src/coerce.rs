@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::array_value_to_string;
 
 use crate::lists::{Lists, to_large_list, to_list};
-use crate::signature::{Coercion, canonical_type, coercion, type_name};
+use crate::signature::{Coercion, canonical_type, coercion, item_type, type_name};
 use crate::{Error, Result};
 
 /// A value that does not fit is an error.
@@ -97,18 +97,6 @@ fn cause(name: &str, values: &ArrayRef, at: usize, to: &DataType) -> Result<Stri
     Ok(format!(
         "{value} in column \"{name}\" is no {to}, which the model was trained on"
     ))
-}
-
-/// The element type of a list of any flavour.
-fn item_type(data_type: &DataType) -> Option<DataType> {
-    match data_type {
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::ListView(item)
-        | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => Some(item.data_type().clone()),
-        _ => None,
-    }
 }
 
 /// The places of numbers that are none of the type `to`: those that do not come back from it as they were. Floats may

@@ -11,13 +11,15 @@ use crate::collective::Collective;
 use crate::options::{DataSplit, TrainOptions};
 use crate::shard::Placement;
 use crate::signature::Signature;
-use crate::split::RowAt;
 use crate::{Error, Result};
 
 /// Bytes that a rank sends at once; the others keep what is theirs and forget the rest.
 const ROUND_BYTES: usize = 4 << 20;
-/// Rows that are encoded at once.
-const CHUNK_ROWS: usize = 1_024;
+/// Rows that are encoded at once, at most.
+const CHUNK_ROWS_MAX: usize = 1_024;
+
+/// A row by its batch and its place therein.
+pub(crate) type RowAt = (usize, usize);
 
 /// Copies of one row for shards of other ranks.
 #[derive(Debug, PartialEq)]
@@ -27,14 +29,15 @@ pub(crate) struct Copies {
     pub(crate) of_shards: Vec<(usize, usize, usize)>,
 }
 
-/// Sends the copies of these rows of `batches`, and returns what the other ranks sent: batches, and for each row of them
-/// its copies.
+/// Sends the copies of these rows of `batches`, and returns what the other ranks sent to shards that are `ours`: batches,
+/// and for each row of them its copies.
 pub(crate) fn exchange(
     away: &[(RowAt, Copies)],
     batches: &[RecordBatch],
     signature: &Signature,
     options: &TrainOptions,
     collective: &dyn Collective,
+    ours: impl Fn(usize) -> bool,
 ) -> Result<Vec<(RecordBatch, Vec<Copies>)>> {
     let mut received = Vec::new();
     if collective.world_size() == 1 {
@@ -47,11 +50,12 @@ pub(crate) fn exchange(
     let fields = schema.fields().iter();
     let fields = fields.map(|field| SortField::new(field.data_type().clone()));
     let converter = RowConverter::new(fields.collect())?;
+    let chunk_rows = chunk_rows(batches);
     let mut rest = away;
     loop {
         let mut message = vec![0u8];
         while message.len() < ROUND_BYTES && !rest.is_empty() {
-            let (chunk, others) = rest.split_at(rest.len().min(CHUNK_ROWS));
+            let (chunk, others) = rest.split_at(rest.len().min(chunk_rows));
             rest = others;
             write(chunk, batches, &converter, &mut message)?;
         }
@@ -61,13 +65,20 @@ pub(crate) fn exchange(
             let (&has_more, content) = message.split_first().ok_or_else(cut_off)?;
             is_last &= has_more == 0;
             if rank != collective.rank() && !content.is_empty() {
-                received.push(read(content, &schema, &converter)?);
+                received.extend(read(content, &schema, &converter, &ours)?);
             }
         }
         if is_last {
             return Ok(received);
         }
     }
+}
+
+/// As many rows as have about the bytes of a round.
+fn chunk_rows(batches: &[RecordBatch]) -> usize {
+    let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    (ROUND_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, CHUNK_ROWS_MAX)
 }
 
 /// The columns of a rank that has no rows.
@@ -107,11 +118,13 @@ fn write_count(count: usize, message: &mut Vec<u8>) {
     message.extend((count as u64).to_le_bytes());
 }
 
+/// The rows with copies for shards that are `ours`, if there are any.
 fn read(
     mut content: &[u8],
     schema: &SchemaRef,
     converter: &RowConverter,
-) -> Result<(RecordBatch, Vec<Copies>)> {
+    ours: impl Fn(usize) -> bool,
+) -> Result<Option<(RecordBatch, Vec<Copies>)>> {
     let parser = converter.parser();
     let (mut rows, mut copies) = (Vec::new(), Vec::new());
     while !content.is_empty() {
@@ -120,17 +133,25 @@ fn read(
         let mut of_shards = Vec::new();
         for _ in 0..read_count(&mut content)? {
             let mut next = || read_count(&mut content);
-            of_shards.push((next()?, next()?, next()?));
+            let of_shard = (next()?, next()?, next()?);
+            of_shards.extend(ours(of_shard.0).then_some(of_shard));
         }
-        copies.push(Copies {
-            placement: Placement::from_bytes(placement),
-            of_shards,
-        });
         let length = read_count(&mut content)?;
-        rows.push(parser.parse(take(&mut content, length)?));
+        let row = take(&mut content, length)?;
+        if !of_shards.is_empty() {
+            copies.push(Copies {
+                placement: Placement::from_bytes(placement),
+                of_shards,
+            });
+            rows.push(parser.parse(row));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(None);
     }
     let columns = converter.convert_rows(rows)?;
-    Ok((RecordBatch::try_new(Arc::clone(schema), columns)?, copies))
+    let batch = RecordBatch::try_new(Arc::clone(schema), columns)?;
+    Ok(Some((batch, copies)))
 }
 
 fn take<'a>(content: &mut &'a [u8], bytes: usize) -> Result<&'a [u8]> {

@@ -49,7 +49,7 @@ impl Penalty {
         let slope = slope + self.l2 * weight;
         match weight {
             _ if self.l1 == 0.0 => slope,
-            weight if weight == 0.0 => slope - slope.clamp(-self.l1, self.l1),
+            0.0 => slope - slope.clamp(-self.l1, self.l1),
             weight => slope + self.l1 * weight.signum(),
         }
     }

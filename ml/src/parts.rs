@@ -132,6 +132,8 @@ fn calendar_parts(array: &ArrayRef, valid: Option<NullBuffer>, with_hour: bool) 
     // A zoned timestamp is taken in UTC: its parts must not depend on the zone it happens to be shown in.
     let array = match array.data_type() {
         DataType::Timestamp(..) => Arc::clone(array),
+        // A cast to days would round instants before 1970 up.
+        DataType::Date64 => cast(array, &DataType::Timestamp(TimeUnit::Millisecond, None))?,
         _ => cast(array, &DataType::Timestamp(TimeUnit::Second, None))?,
     };
     let per_second = match array.data_type() {

@@ -183,7 +183,8 @@ pub fn is_lossless(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-fn item_type(data_type: &DataType) -> Option<DataType> {
+/// The element type of a list of any flavour.
+pub(crate) fn item_type(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::List(item)
         | DataType::LargeList(item)
@@ -241,16 +242,13 @@ fn decimal_digits(data_type: &DataType) -> Option<(i32, i32)> {
 #[cfg(test)]
 mod tests {
     use DataType::*;
+    use arrow::datatypes::TimeUnit;
 
     use super::*;
 
     #[test]
     fn numbers_are_taken_by_value_and_instants_in_every_unit_and_zone() {
-        let list = |item: DataType| {
-            List(Arc::new(arrow::datatypes::Field::new_list_field(
-                item, true,
-            )))
-        };
+        let list = |item: DataType| List(Arc::new(Field::new_list_field(item, true)));
         let utc = Some("+00:00".into());
         for (from, to, expected) in [
             (Int32, Int64, Some(Coercion::ByType)),
@@ -259,19 +257,15 @@ mod tests {
             (Int64, Float64, Some(Coercion::ByValue)),
             (list(Float64), list(Float32), Some(Coercion::ByValue)),
             (
-                Timestamp(arrow::datatypes::TimeUnit::Nanosecond, utc),
-                Timestamp(arrow::datatypes::TimeUnit::Second, None),
+                Timestamp(TimeUnit::Nanosecond, utc),
+                Timestamp(TimeUnit::Second, None),
                 Some(Coercion::ByType),
             ),
             (Utf8, Int64, None),
             (Int64, Utf8, None),
             (Boolean, Int64, None),
             (Int64, list(Int64), None),
-            (
-                Date32,
-                Timestamp(arrow::datatypes::TimeUnit::Second, None),
-                None,
-            ),
+            (Date32, Timestamp(TimeUnit::Second, None), None),
         ] {
             assert_eq!(coercion(&from, &to), expected, "{from} to {to}");
         }

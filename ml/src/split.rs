@@ -13,7 +13,7 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
 
 use crate::collective::Collective;
-use crate::copies::{Copies, exchange};
+use crate::copies::{Copies, RowAt, exchange};
 use crate::counts::CLASSES_MAX;
 use crate::model::Task;
 use crate::options::{DataSplit, NullHandling, TrainOptions};
@@ -22,9 +22,6 @@ use crate::prepare::{RankRows, RawShard};
 use crate::shard::{Placement, content_hashes, owner};
 use crate::signature::Signature;
 use crate::{Error, Result};
-
-/// A row by its batch and its place therein.
-pub(crate) type RowAt = (usize, usize);
 
 /// The rows of a home shard in hash order, and what is summed over all of them.
 #[derive(Default)]
@@ -40,6 +37,9 @@ struct Sides {
     train: Vec<(Placement, RowAt)>,
     eval: Vec<(Placement, RowAt)>,
 }
+
+/// Rows of a stratum that come before those of a home shard.
+type RowsBefore = HashMap<(usize, Stratum), u64>;
 
 /// Rows of one label are a stratum; without a class all rows are one.
 type Stratum = u128;
@@ -57,8 +57,8 @@ pub(crate) fn split_into_shards(
         .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank());
     let ours: Vec<usize> = ours.collect();
     let homes = homes(signature, options, shard_count, &ours, &rows, collective)?;
-    let sides = Split::new(signature, task, options, &rows)?;
-    let evaluates = sides.eval_counts(&homes, shard_count, collective)?;
+    let split = Split::new(signature, task, options, &rows)?;
+    let evaluates = split.eval_counts(&homes, shard_count, collective)?;
     let mut shards: BTreeMap<usize, Sides> = ours
         .iter()
         .map(|&shard| (shard, Sides::default()))
@@ -70,7 +70,8 @@ pub(crate) fn split_into_shards(
         }
     }
     let mut batches = rows.batches;
-    let received = exchange(&away, &batches, signature, options, collective)?;
+    let is_ours = |shard| ours.contains(&shard);
+    let received = exchange(&away, &batches, signature, options, collective, is_ours)?;
     for (batch, copies) in received {
         for (row, copies) in copies.into_iter().enumerate() {
             let at = (batches.len(), row);
@@ -242,14 +243,19 @@ impl<'a> Split<'a> {
             Self::Share(fraction, strata) => (*fraction, strata),
         };
         let stratum = |(batch, row): RowAt| strata.as_ref().map_or(0, |of| of[batch][row]);
-        let mut seen = rows_before(homes, stratum, shard_count, collective)?;
-        // Of the first `rows` of a stratum.
-        let share = |rows: u64| (fraction * rows as f64 + 0.5).floor() as u64;
+        let (mut seen, totals) = rows_before(homes, stratum, shard_count, collective)?;
+        // Of the first `rows` of a stratum. One row of it trains: what is not learnt cannot be evaluated.
+        let share = |rows: u64, total: u64| {
+            let share = (fraction * rows as f64 + 0.5).floor() as u64;
+            share.min(total.saturating_sub(1))
+        };
         let of_home = |(shard, home): (&usize, &Home)| {
             let mut of_kind = |kind: &[(Placement, RowAt)]| {
-                let before = seen.entry((*shard, stratum(kind[0].1))).or_default();
+                let stratum = stratum(kind[0].1);
+                let total = totals.get(&stratum).copied().unwrap_or(0);
+                let before = seen.entry((*shard, stratum)).or_default();
                 let after = *before + kind.len() as u64;
-                let count = share(after) - share(*before);
+                let count = share(after, total) - share(*before, total);
                 *before = after;
                 count as usize
             };
@@ -259,14 +265,14 @@ impl<'a> Split<'a> {
     }
 }
 
-/// For each home shard and stratum, how many rows the shards before it have of the stratum. So the shares of all shards
-/// add up to that of the whole, rounded once.
+/// For each home shard and stratum, how many rows the shards before it have of the stratum; and how many all have. So the
+/// shares of all shards add up to that of the whole, rounded once.
 fn rows_before(
     homes: &BTreeMap<usize, Home>,
     stratum: impl Fn(RowAt) -> Stratum,
     shard_count: usize,
     collective: &dyn Collective,
-) -> Result<HashMap<(usize, Stratum), u64>> {
+) -> Result<(RowsBefore, HashMap<Stratum, u64>)> {
     let mut message = Vec::new();
     for (shard, home) in homes {
         let mut counts: BTreeMap<Stratum, u64> = BTreeMap::new();
@@ -297,15 +303,16 @@ fn rows_before(
     }
     let strata: std::collections::BTreeSet<Stratum> =
         counts.keys().map(|(stratum, _)| *stratum).collect();
-    let mut before = HashMap::new();
+    let (mut before, mut totals) = (HashMap::new(), HashMap::new());
     for stratum in strata {
         let mut sum = 0;
         for shard in 0..shard_count {
             before.insert((shard, stratum), sum);
             sum += counts.get(&(stratum, shard)).copied().unwrap_or(0);
         }
+        totals.insert(stratum, sum);
     }
-    Ok(before)
+    Ok((before, totals))
 }
 
 /// The rows in the order of their placements, as one batch.

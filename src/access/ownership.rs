@@ -35,12 +35,15 @@ impl Ownership {
     }
 
     /// The ownership of an object after this session gives it another state, which the session is allowed to do. The
-    /// owner stays the same; if the session is the owner's, the roles become those that the owner has now.
+    /// owner stays the same; if the session is the owner's, the roles become those that the owner has now. The owner of an
+    /// object of before is among the privileges only, and is kept from now on: a view must not read as the process.
     pub(crate) fn kept(&self, access: &Access) -> Self {
         let mut kept = self.clone();
+        let is_of_before = self.id.is_none() && self.owner.is_none();
         if let Access::User(user) = access
-            && self.owner.as_ref() == Some(&user.name)
+            && (is_of_before || self.owner.as_ref() == Some(&user.name))
         {
+            kept.owner = Some(user.name.clone());
             kept.roles.clone_from(&user.roles);
         }
         kept

@@ -508,6 +508,13 @@ async fn old_states_and_privileges_hold_until_their_objects_go() {
     run(&ada, "GRANT SELECT ON t TO analyst").await.unwrap();
     run(&ada, "REVOKE SELECT ON t FROM bob").await.unwrap();
     run(&bob, "SELECT * FROM t").await.unwrap();
+    // Who replaces it is its owner from now on, as whom a view would read.
+    run(&ada, "CREATE OR REPLACE TABLE t (a BIGINT)")
+        .await
+        .unwrap();
+    let ownership = engine.catalog().entry("public", "t").unwrap().ownership;
+    assert_eq!(ownership.owner.as_deref(), Some("ada"));
+    run(&bob, "SELECT * FROM t").await.unwrap();
     // A model that moves takes its owner and its privileges along.
     run(&ada, "ALTER MODEL m RENAME TO n").await.unwrap();
     let execute = |session: Session| {

@@ -47,11 +47,14 @@ pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
     changed
 }
 
+/// The operator that comes in the place of one, if it has to be another.
+type Other = fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>;
+
 /// Puts another operator in the place of some.
 #[derive(Debug)]
 struct Instead {
     name: &'static str,
-    other: fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>,
+    other: Other,
 }
 
 /// Folders of files may count as partitions by a key (`preserve_file_partitions`), but not those that the key's hash gives.

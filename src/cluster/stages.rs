@@ -38,6 +38,7 @@ use super::codec::PlanCodec;
 use super::rules::shares_its_first_side;
 use crate::chance::is_drawn_in_each_task;
 use crate::error::{Result, SqlState, report, sql_err};
+use crate::sample::draws_by_place;
 use crate::state::functions_state;
 
 /// Parts of these belong together: they share what they know while they run, or are run many times.
@@ -151,6 +152,10 @@ fn is_of_one_process(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     let repartition = exec.downcast_ref::<RepartitionExec>();
     if repartition.is_some_and(RepartitionExec::preserve_order) {
         return Some("keeps an order that executors do not keep");
+    }
+    // A task counts its partitions from 0, so that all tasks would take the same places.
+    if draws_by_place(exec.as_ref()) && exec.output_partitioning().partition_count() > 1 {
+        return Some("would draw by places that tasks do not know");
     }
     None
 }
@@ -353,6 +358,10 @@ mod tests {
             // The series is read without its column.
             ("SELECT a FROM t CROSS JOIN generate_series(1, 4)", false),
             ("SELECT a FROM t WHERE a NOT IN (SELECT b FROM t)", false),
+            (
+                "SELECT a FROM (SELECT a FROM t UNION ALL SELECT b FROM t) s TABLESAMPLE BERNOULLI (50)",
+                false,
+            ),
             (
                 "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT a FROM t, r WHERE a = i + 1) SELECT * FROM r",
                 false,

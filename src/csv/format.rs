@@ -99,7 +99,9 @@ impl FileFormat for CsvFiles {
             store: Arc::clone(store),
             path: object.location.clone(),
         });
-        let files: Vec<File> = files.filter(|file| is_data(file.name())).collect();
+        let mut files: Vec<File> = files.filter(|file| is_data(file.name())).collect();
+        // The first decides the order of columns, so it must not be the one that the system happens to list first.
+        files.sort_by(|one, other| one.path.cmp(&other.path));
         let schema = infer(&files, &self.read).await?;
         if self.read.table.is_part {
             return Ok(Arc::new(schema));

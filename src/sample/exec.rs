@@ -99,6 +99,10 @@ impl SampleExec {
     pub(super) fn draw(&self) -> Draw {
         self.draw
     }
+
+    pub(super) fn is_by_place(&self) -> bool {
+        matches!(self.draw.by, By::Place { .. })
+    }
 }
 
 impl DisplayAs for SampleExec {

@@ -67,6 +67,12 @@ pub(crate) fn is_drawn_anew(node: &LogicalPlan) -> bool {
     sample.is_some_and(|sample| sample.seed.is_none())
 }
 
+/// Whether an operator draws by where rows are in its partitions, whose numbers must be those of the whole plan.
+pub(crate) fn draws_by_place(exec: &dyn ExecutionPlan) -> bool {
+    let sample = exec.downcast_ref::<exec::SampleExec>();
+    sample.is_some_and(exec::SampleExec::is_by_place)
+}
+
 /// Whether an operator draws.
 pub(crate) fn draws_rows(exec: &dyn ExecutionPlan) -> bool {
     exec.downcast_ref::<exec::SampleExec>().is_some()

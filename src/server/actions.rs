@@ -249,10 +249,11 @@ pub(super) fn options(client: &Client) -> Bytes {
     GetSessionOptionsResult { options }.encode_to_vec().into()
 }
 
-/// Ends the session, and with it its token. Who sends nothing of its own may share it with others of its connection, so it
-/// ends with that.
+/// Ends the session, and with it its token. One of a connection may be shared by others who come by that, whether they send
+/// its cookie or nothing of their own, so it ends with the connection.
 pub(super) fn close_session(server: &Server, identity: &Identity) -> Bytes {
     let status = match identity.tie {
+        Tie::Client if server.sessions.ends_with_connection(identity) => CLOSING,
         Tie::Client => {
             server.sessions.close(identity);
             server.auth.log_out(identity);

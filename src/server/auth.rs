@@ -58,7 +58,8 @@ pub(super) struct Identity {
 /// What a session is tied to.
 #[derive(Debug, Clone)]
 pub(super) enum Tie {
-    /// A login, or a cookie that the client sent: it can end its session, which is nobody else's.
+    /// A login, or a cookie that the client sent: the session outlives its connections, and the client can end it. Not
+    /// while the connection is there that the cookie is from: others may have it too (`Sessions::ends_with_connection`).
     Client,
     /// The connection, of a client that sends nothing of its own. Others may come by it, so the session ends with it, and
     /// not because one of them says so.

@@ -93,13 +93,6 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn add(&mut self, event: ProgressEvent) {
-        let is_notice = matches!(
-            event,
-            ProgressEvent::Training {
-                progress: Progress::Notice(_),
-                ..
-            }
-        );
         let is_epoch = matches!(
             event,
             ProgressEvent::Training {
@@ -107,13 +100,28 @@ impl Seen {
                 ..
             }
         );
-        if is_notice {
-            self.notices.push(event);
+        if let Some(text) = notice(&event) {
+            // A training that begins again on a cluster says the same again.
+            let is_known = self.notices.iter().any(|known| notice(known) == Some(text));
+            if !is_known {
+                self.notices.push(event);
+            }
         } else if is_epoch && self.epochs.len() < EPOCHS_MAX {
             self.epochs.push(event);
         } else {
             self.last = Some(event);
         }
+    }
+}
+
+/// What the user should know, if the event says that.
+fn notice(event: &ProgressEvent) -> Option<&str> {
+    match event {
+        ProgressEvent::Training {
+            progress: Progress::Notice(text),
+            ..
+        } => Some(text),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tonic::Status;
 
 use super::auth::{Auth, Identity, Tie};
+use super::listener::Link;
 use super::output::WireOptions;
 use super::prepared::Prepared;
 use super::results::{Seen, Ticketed};
@@ -31,6 +32,10 @@ pub(super) struct Client {
     pub(super) identity: Identity,
     /// What the session is tied to: a client that found out about cookies is not bound to its first connection.
     tie: Mutex<Tie>,
+    /// The connection whose cookie the session has: clients come by it that send none.
+    connection: Mutex<Weak<Link>>,
+    /// When it was first seen that nobody can come any more.
+    left_at: Mutex<Option<Instant>>,
     /// The user when the session began.
     user: Option<User>,
     pub(super) session: Session,
@@ -192,13 +197,36 @@ impl Client {
         }
     }
 
+    /// How long ago it was first seen that the session is left.
+    fn left_for(&self) -> Option<Duration> {
+        let is_left = self.is_left();
+        let mut left_at = lock(&self.left_at);
+        match is_left {
+            true => Some(left_at.get_or_insert_with(Instant::now).elapsed()),
+            false => {
+                *left_at = None;
+                None
+            }
+        }
+    }
+
+    /// Ties the session to its connection, if that is there still.
+    fn tie_to_connection(&self) -> bool {
+        let connection = Weak::clone(&lock(&self.connection));
+        let is_there = connection.strong_count() > 0;
+        if is_there {
+            *lock(&self.tie) = Tie::Connection(connection);
+        }
+        is_there
+    }
+
     /// Whether nobody will miss the session.
     fn is_over(&self, idle_max: Duration) -> bool {
-        let idle_max = match self.is_left() {
-            true => idle_max.min(AFTER_CONNECTION),
-            false => idle_max,
-        };
-        !self.is_busy() && lock(&self.used).elapsed() >= idle_max
+        let is_idle = lock(&self.used).elapsed() >= idle_max;
+        let is_left = self
+            .left_for()
+            .is_some_and(|left_for| left_for >= AFTER_CONNECTION);
+        !self.is_busy() && (is_idle || is_left)
     }
 
     fn is_busy(&self) -> bool {
@@ -264,8 +292,9 @@ impl Sessions {
         match known {
             Some(client) if client.may_as(user.as_ref()) => {
                 *lock(&client.used) = Instant::now();
-                if let Tie::Client = identity.tie {
-                    *lock(&client.tie) = Tie::Client;
+                match &identity.tie {
+                    Tie::Client => *lock(&client.tie) = Tie::Client,
+                    Tie::Connection(link) => *lock(&client.connection) = Weak::clone(link),
                 }
                 return Ok(client);
             }
@@ -299,9 +328,15 @@ impl Sessions {
             let done = session.sql(&statement).await;
             done.map_err(|error| status(&error))?;
         }
+        let connection = match &identity.tie {
+            Tie::Client => Weak::new(),
+            Tie::Connection(link) => Weak::clone(link),
+        };
         Ok(Client {
             identity: identity.clone(),
             tie: Mutex::new(identity.tie.clone()),
+            connection: Mutex::new(connection),
+            left_at: Mutex::default(),
             user,
             session: session.with_limits(self.limits.clone()),
             used: Mutex::new(Instant::now()),
@@ -311,6 +346,13 @@ impl Sessions {
             all: Arc::downgrade(&self.clients),
             wire: Mutex::default(),
         })
+    }
+
+    /// Whether the session is that of a connection that is there still: others may come by it, so the session ends with it,
+    /// and not because one of them says so.
+    pub(super) fn ends_with_connection(&self, identity: &Identity) -> bool {
+        let client = lock(&self.clients).get(&identity.key).cloned();
+        client.is_some_and(|client| client.tie_to_connection())
     }
 
     /// Ends the session of a client; its next call gets a new one.

@@ -26,7 +26,7 @@
 //! * `parser`: one `statement`
 //! * `rewrite`: what DataFusion's planner must see differently
 //! * `prepare`: clauses that would be dropped are refused (`clauses`), and columns of
-//!   one name get others (`names`)
+//!   one name get others (`selected_names`)
 
 mod clauses;
 mod limits;

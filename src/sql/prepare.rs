@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{Visit, VisitMut};
 
 use super::clauses::check_clauses;
 use super::selected_names::{
-    Reach, check_selected_names, is_name_taken, makes_relation, with_unique_names,
+    Reach, check_selected_names, columns, is_name_taken, makes_relation, with_unique_names, words,
 };
 use crate::chance::check_aliases;
 use crate::error::Result;
@@ -39,15 +39,21 @@ pub(crate) async fn plan_with_names(
     statement: DFStatement,
 ) -> Result<LogicalPlan> {
     let planned = Box::pin(state.statement_to_plan(statement.clone())).await;
-    let Some(taken) = planned.as_ref().err().filter(|error| is_name_taken(error)) else {
+    let Some(error) = planned.as_ref().err().filter(|error| is_name_taken(error)) else {
         return planned;
     };
-    tracing::debug!(error = %taken, "a name is there twice");
-    for reach in [Reach::Written, Reach::BesideStar] {
-        if let Some(renamed) = with_unique_names(statement.clone(), reach)
-            && let Ok(plan) = Box::pin(state.statement_to_plan(renamed)).await
-        {
-            return Ok(plan);
+    tracing::debug!(%error, "a name is there twice");
+    let columns = columns(state, &statement).await;
+    let mut mentioned = words(&statement);
+    mentioned.extend(columns.iter().cloned());
+    // What is mentioned means what it meant before; only if that is nothing, it may be one of the names that are made.
+    for taken in [&mentioned, &columns] {
+        for reach in [Reach::Written, Reach::BesideStar] {
+            if let Some(renamed) = with_unique_names(statement.clone(), reach, taken)
+                && let Ok(plan) = Box::pin(state.statement_to_plan(renamed)).await
+            {
+                return Ok(plan);
+            }
         }
     }
     if makes_relation(&statement) {

@@ -1,15 +1,18 @@
 //! Names of what is selected: DataFusion wants each once, people write `SELECT ts, CAST(ts AS DATE)`. A later column of a
-//! name that an earlier one has gets a number: `ts`, `ts_1`.
+//! name that an earlier one has gets a number: `ts`, `ts_1`. The numbers make no name that something else has.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::execution::SessionState;
 use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, VisitMut,
     VisitorMut,
 };
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{Result, SqlState, sql_err};
 
@@ -34,18 +37,55 @@ pub(crate) enum Reach {
     BesideStar,
 }
 
-/// The statement with names of which each is there once; `None` if none was there twice. What CREATE TABLE and CREATE
-/// VIEW make keeps its names.
-pub(crate) fn with_unique_names(mut statement: DFStatement, reach: Reach) -> Option<DFStatement> {
+/// Every word of a statement, as it names something.
+pub(crate) fn words(statement: &DFStatement) -> HashSet<String> {
+    let (text, mut tokens) = (statement.to_string(), Vec::new());
+    // A text that ends in the middle of a token has words before it.
+    let _ = Tokenizer::new(&GenericDialect {}, &text).tokenize_with_location_into_buf(&mut tokens);
+    let words = tokens.into_iter().filter_map(|token| match token.token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
+        Token::Word(word) => Some(word.value),
+        _ => None,
+    });
+    words.collect()
+}
+
+/// The columns of all tables and views of a statement. Those that cannot be looked at are left out: it will not be planned.
+pub(crate) async fn columns(state: &SessionState, statement: &DFStatement) -> HashSet<String> {
+    let mut columns = HashSet::new();
+    for reference in state
+        .resolve_table_references(statement)
+        .unwrap_or_default()
+    {
+        let name = reference.table().to_owned();
+        let Ok(schema) = state.schema_for_ref(reference) else {
+            continue;
+        };
+        if let Ok(Some(table)) = schema.table(&name).await {
+            let fields = table.schema();
+            columns.extend(fields.fields().iter().map(|field| field.name().clone()));
+        }
+    }
+    columns
+}
+
+/// The statement with names of which each is there once, and none of those that are `taken` is made; `None` if none was
+/// there twice. What CREATE TABLE and CREATE VIEW make keeps its names.
+pub(crate) fn with_unique_names(
+    mut statement: DFStatement,
+    reach: Reach,
+    taken: &HashSet<String>,
+) -> Option<DFStatement> {
     let mut names = Names {
         reach,
+        taken,
         has_changed: false,
     };
     rename(&mut statement, &mut names);
     names.has_changed.then_some(statement)
 }
 
-fn rename(statement: &mut DFStatement, names: &mut Names) {
+fn rename(statement: &mut DFStatement, names: &mut Names<'_>) {
     match statement {
         DFStatement::Statement(statement) => {
             if let Some(query) = created_query(statement) {
@@ -99,7 +139,7 @@ fn take_lists(body: &mut SetExpr) -> Vec<Vec<SelectItem>> {
 fn put_lists(
     body: &mut SetExpr,
     lists: &mut impl Iterator<Item = Vec<SelectItem>>,
-    names: &mut Names,
+    names: &mut Names<'_>,
 ) {
     match body {
         SetExpr::Select(select) => {
@@ -147,12 +187,13 @@ fn named_query(statement: &SqlStatement) -> Option<&Query> {
     }
 }
 
-struct Names {
+struct Names<'a> {
     reach: Reach,
+    taken: &'a HashSet<String>,
     has_changed: bool,
 }
 
-impl VisitorMut for Names {
+impl VisitorMut for Names<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
@@ -171,7 +212,10 @@ impl VisitorMut for Names {
             if used.insert(name.clone()) && !(is_hidden && is_column) {
                 continue;
             }
-            let free = |name: &String| !all.contains(name) && !used.contains(name);
+            let taken = self.taken;
+            let free = |name: &String| {
+                !all.contains(name) && !used.contains(name) && !taken.contains(name)
+            };
             let numbered = (1..).map(|number| format!("{name}_{number}")).find(free);
             let (
                 SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. },
@@ -253,7 +297,21 @@ mod tests {
         let Some(Statement::DataFusion(statement)) = parse(text).unwrap() else {
             panic!("{text}")
         };
-        with_unique_names(*statement, reach).map(|statement| statement.to_string())
+        let taken = HashSet::from(["taken_1".to_owned()]);
+        with_unique_names(*statement, reach, &taken).map(|statement| statement.to_string())
+    }
+
+    #[test]
+    fn the_words_of_a_statement_are_names_as_they_are_written() {
+        let text = "SELECT A, 'text' FROM t AS \"B\" ORDER BY a_1";
+        let Some(Statement::DataFusion(statement)) = parse(text).unwrap() else {
+            panic!("{text}")
+        };
+        let words = words(&statement);
+        for word in ["a", "t", "B", "a_1"] {
+            assert!(words.contains(word), "{word}");
+        }
+        assert!(!words.contains("text") && !words.contains("b"));
     }
 
     #[test]
@@ -270,6 +328,10 @@ mod tests {
             (
                 "SELECT a, A, a_1, a FROM t",
                 "SELECT a, A AS \"a_2\", a_1, a AS \"a_3\" FROM t",
+            ),
+            (
+                "SELECT taken, taken FROM t",
+                "SELECT taken, taken AS \"taken_2\" FROM t",
             ),
             (
                 "SELECT a AS x, b AS x FROM t",

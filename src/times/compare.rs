@@ -57,7 +57,7 @@ pub(super) fn between(between: Between, schema: &DFSchema) -> Transformed<Expr> 
         return Transformed::no(Expr::Between(Between::new(expr, negated, low, high)));
     }
     let (over_expr, low) = over.unwrap_or_else(|| (expr.as_ref().clone(), *low));
-    let (under_expr, high) = under.unwrap_or_else(|| (*expr, *high));
+    let (under_expr, high) = under.unwrap_or((*expr, *high));
     Transformed::yes(match negated {
         false => over_expr.gt_eq(low).and(under_expr.lt_eq(high)),
         true => over_expr.lt(low).or(under_expr.gt(high)),
@@ -148,12 +148,15 @@ fn compared(left: &Expr, right: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)
     if !matches!(kinds.0, Kind::Time(..)) && !matches!(kinds.1, Kind::Time(..)) {
         return None;
     }
+    let values = (constant::value(left), constant::value(right));
     let is_same =
         |a: &Kind, b: &Kind| matches!((a, b), (Kind::Time(a, _), Kind::Time(b, _)) if a == b);
-    if is_same(&kinds.0, &kinds.1) {
+    // Only as text it has all of its digits.
+    let is_beyond = |value: &Option<ScalarValue>| value.as_ref().is_some_and(constant::is_text);
+    if is_same(&kinds.0, &kinds.1) && !is_beyond(&values.0) && !is_beyond(&values.1) {
         return None;
     }
-    match (constant::value(left), constant::value(right)) {
+    match values {
         (Some(value), None) => {
             let (right, left) = beside(right, &kinds.1, &value, schema, &kinds.0)?;
             Some((left, right))
@@ -219,12 +222,11 @@ fn beside_time(
                 },
             )
         }
-        Kind::Text if *unit != TimeUnit::Nanosecond => {
-            let literal = Expr::Literal(value.clone(), None);
-            Some((
-                cast_to(expr.clone(), TimeUnit::Microsecond, zone.clone()),
-                cast_to(literal, TimeUnit::Microsecond, zone.clone()),
-            ))
+        Kind::Text => {
+            let moment = constant::moment(value, zone.as_deref())?;
+            // DataFusion's own way is exact beside what nanoseconds hold.
+            let is_wide = *unit != TimeUnit::Nanosecond || i64::try_from(moment).is_err();
+            is_wide.then(|| (exact_text(expr.clone(), zone), exact_literal(moment)))
         }
         _ => None,
     }
@@ -263,14 +265,12 @@ fn mixed(left: &Expr, left_kind: Kind, right: &Expr, right_kind: Kind) -> Option
             let (time, date) = dated(right, unit, left);
             Some((date, time))
         }
-        (Kind::Time(unit, zone), Kind::Text) if unit != TimeUnit::Nanosecond => Some((
-            cast_to(left.clone(), TimeUnit::Microsecond, zone.clone()),
-            cast_to(right.clone(), TimeUnit::Microsecond, zone),
-        )),
-        (Kind::Text, Kind::Time(unit, zone)) if unit != TimeUnit::Nanosecond => Some((
-            cast_to(left.clone(), TimeUnit::Microsecond, zone.clone()),
-            cast_to(right.clone(), TimeUnit::Microsecond, zone),
-        )),
+        (Kind::Time(unit, zone), Kind::Text) if unit != TimeUnit::Nanosecond => {
+            Some((exact_call(left.clone()), exact_text(right.clone(), &zone)))
+        }
+        (Kind::Text, Kind::Time(unit, zone)) if unit != TimeUnit::Nanosecond => {
+            Some((exact_text(left.clone(), &zone), exact_call(right.clone())))
+        }
         _ => None,
     }
 }
@@ -307,12 +307,22 @@ fn exactly(item: &Expr, zone: &Option<Arc<str>>, schema: &DFSchema) -> Option<Ex
     }
     match Kind::of(item, schema) {
         Kind::Time(unit, own) => Some(exact_call(zoned(item.clone(), unit, &own, zone))),
-        _ => None,
+        Kind::Text => Some(exact_text(item.clone(), zone)),
+        Kind::Date | Kind::Other => None,
     }
 }
 
 fn exact_call(expr: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(exact_time(), vec![expr]))
+}
+
+/// Of a text, which is read in this zone.
+fn exact_text(expr: Expr, zone: &Option<Arc<str>>) -> Expr {
+    let zone = zone
+        .as_deref()
+        .map(|zone| Expr::Literal(ScalarValue::from(zone), None));
+    let args = std::iter::once(expr).chain(zone).collect();
+    Expr::ScalarFunction(ScalarFunction::new_udf(exact_time(), args))
 }
 
 fn exact_literal(moment: i128) -> Expr {

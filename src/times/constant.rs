@@ -4,21 +4,43 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use datafusion::arrow::compute::kernels::cast_utils::string_to_datetime;
-use datafusion::arrow::datatypes::TimeUnit;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 use vatic_udfs::time::nanoseconds;
 
 const DAY: i128 = 86_400_000_000_000;
 
-/// The value of a literal, or of a cast of one.
+/// The value of a literal, or of a cast of one; a text where it is a timestamp that no unit holds with all of its digits.
 pub(super) fn value(expr: &Expr) -> Option<ScalarValue> {
     match expr {
         Expr::Literal(value, _) if !value.is_null() => Some(value.clone()),
         Expr::Alias(alias) => value(&alias.expr),
-        Expr::Cast(cast) => value(&cast.expr)?.cast_to(cast.field.data_type()).ok(),
+        Expr::Cast(cast) => {
+            let inner = value(&cast.expr)?;
+            let data_type = cast.field.data_type();
+            let cast = inner.cast_to(data_type).ok();
+            cast.or_else(|| is_beyond(&inner, data_type).then_some(inner))
+        }
         _ => None,
     }
+}
+
+/// Whether a value is a text that is a local time, but one that the type cannot hold.
+fn is_beyond(value: &ScalarValue, data_type: &DataType) -> bool {
+    if !is_text(value) || *data_type != DataType::Timestamp(TimeUnit::Nanosecond, None) {
+        return false;
+    }
+    // With a distance from UTC in it, it would mean something else beside a column that has a zone.
+    let (time, shifted) = (moment(value, None), moment(value, Some("+01:00")));
+    time != shifted && time.is_some_and(|time| i64::try_from(time).is_err())
+}
+
+pub(super) fn is_text(value: &ScalarValue) -> bool {
+    matches!(
+        value,
+        ScalarValue::Utf8(_) | ScalarValue::Utf8View(_) | ScalarValue::LargeUtf8(_)
+    )
 }
 
 /// The moment that a value means beside a timestamp of this zone; `None` if it is none, or that is not sure.
@@ -77,7 +99,24 @@ pub(super) fn timestamp(
 
 #[cfg(test)]
 mod tests {
+    use datafusion::logical_expr::Cast;
+    use datafusion::prelude::lit;
+
     use super::*;
+
+    #[test]
+    fn a_far_timestamp_with_all_digits_is_its_text() {
+        let of = |text: &str| {
+            let nanoseconds = DataType::Timestamp(TimeUnit::Nanosecond, None);
+            value(&Expr::Cast(Cast::new(Box::new(lit(text)), nanoseconds)))
+        };
+        let far = "9999-12-31 00:00:00.0000001";
+        assert_eq!(of(far), Some(ScalarValue::from(far)));
+        let near = Some(ScalarValue::TimestampNanosecond(Some(1), None));
+        assert_eq!(of("1970-01-01 00:00:00.000000001"), near);
+        assert_eq!(of("9999-12-31 00:00:00.0000001+02:00"), None);
+        assert_eq!(of("soon"), None);
+    }
 
     #[test]
     fn a_moment_keeps_every_digit_and_every_year() {

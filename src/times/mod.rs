@@ -4,7 +4,7 @@
 //! microseconds cannot be compared with anything. [`WideTimes`] runs before its coercion, when every expression still has
 //! the type that its user gave it:
 //!
-//! * a literal beyond nanoseconds is one of microseconds,
+//! * a literal beyond nanoseconds is one of microseconds, if no digit is lost,
 //! * a constant beside a column takes the column's unit if no digit is lost (`align`),
 //! * what is left is compared by exact times, decimals that have digits for every unit (`compare`).
 //!
@@ -24,6 +24,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use vatic_udfs::time::nanoseconds;
 
 /// DataFusion's rules after ours.
 pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
@@ -85,12 +86,13 @@ fn widen(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// A literal of nanoseconds that they cannot hold, as one of microseconds.
+/// A literal of nanoseconds that they cannot hold, as one of microseconds if these have all of its digits.
 fn literal(cast: Cast) -> Transformed<Expr> {
     if let DataType::Timestamp(TimeUnit::Nanosecond, zone) = cast.field.data_type()
         && let Some(moment) =
             constant::value(&cast.expr).and_then(|value| constant::moment(&value, zone.as_deref()))
         && i64::try_from(moment).is_err()
+        && moment % i128::from(nanoseconds(TimeUnit::Microsecond)) == 0
     {
         let data_type = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
         return Transformed::yes(Expr::Cast(Cast::new(cast.expr, data_type)));

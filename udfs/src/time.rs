@@ -1,13 +1,17 @@
 //! Timestamps that nanoseconds since 1970 cannot hold: those before 1677 and after 2262.
 //!
 //! * `exact_time` gives nanoseconds as a decimal, which has the digits for every unit; the engine compares by it where the
-//!   units of two sides differ.
+//!   units of two sides differ, or one is a text.
 //! * `date_trunc` is DataFusion's, which computes in nanoseconds, over a calendar that is the same every 400 years.
+//! * `date_bin`, `range` and `generate_series` are DataFusion's as well; where they would give NULL for a time that
+//!   nanoseconds cannot hold, they fail.
 
 use std::sync::Arc;
 
+use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Int64Array};
 use arrow::compute::cast;
+use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, exec_err};
 use datafusion_expr::sort_properties::{ExprProperties, SortProperties};
@@ -29,10 +33,10 @@ pub fn nanoseconds(unit: TimeUnit) -> i64 {
     }
 }
 
-/// The function that gives exact times.
+/// The function that gives exact times: of a timestamp, or of a text that may be followed by the zone to read it in.
 pub fn exact_time() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(ExactTime {
-        signature: Signature::any(1, Volatility::Immutable),
+        signature: Signature::variadic_any(Volatility::Immutable),
     }))
 }
 
@@ -51,42 +55,75 @@ impl ScalarUDFImpl for ExactTime {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [DataType::Timestamp(..)] => Ok(EXACT),
-            other => exec_err!("exact_time takes a timestamp, found {other:?}"),
+        let is_exact = match types {
+            [time] => matches!(values(time), DataType::Timestamp(..)) || values(time).is_string(),
+            [text, zone] => values(text).is_string() && zone.is_string(),
+            _ => false,
+        };
+        match is_exact {
+            true => Ok(EXACT),
+            false => exec_err!("exact_time takes a timestamp or a text, found {types:?}"),
         }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [argument] = args.args.as_slice() else {
-            return exec_err!("exact_time takes one argument");
+        let (argument, zone) = match args.args.as_slice() {
+            [argument] => (argument, None),
+            [argument, ColumnarValue::Scalar(zone)] => (argument, zone.try_as_str().flatten()),
+            _ => return exec_err!("exact_time takes a value, and perhaps a zone"),
         };
         match argument {
-            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(exact(array)?)),
+            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(exact(array, zone)?)),
             ColumnarValue::Scalar(scalar) => {
-                let exact = exact(&scalar.to_array()?)?;
+                let exact = exact(&scalar.to_array()?, zone)?;
                 ScalarValue::try_from_array(&exact, 0).map(ColumnarValue::Scalar)
             }
         }
     }
 
     fn output_ordering(&self, input: &[ExprProperties]) -> Result<SortProperties> {
-        Ok(input
-            .first()
-            .map_or(SortProperties::Unordered, |input| input.sort_properties))
+        Ok(match input {
+            // Texts have an order of their own.
+            [time] if matches!(time.range.data_type(), DataType::Timestamp(..)) => {
+                time.sort_properties
+            }
+            _ => SortProperties::Unordered,
+        })
     }
 }
 
-fn exact(array: &ArrayRef) -> Result<ArrayRef> {
-    let DataType::Timestamp(unit, _) = array.data_type() else {
-        return exec_err!("exact_time takes a timestamp, found {}", array.data_type());
+/// The type of the values, if they are in a dictionary.
+fn values(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::Dictionary(_, values) => values.as_ref(),
+        other => other,
+    }
+}
+
+fn exact(array: &ArrayRef, zone: Option<&str>) -> Result<ArrayRef> {
+    let array = cast(array, values(array.data_type()))?;
+    let exact: Decimal128Array = match array.data_type() {
+        DataType::Timestamp(unit, _) => {
+            let factor = i128::from(nanoseconds(*unit));
+            let values = cast(&array, &DataType::Int64)?;
+            let values = values.as_primitive::<Int64Type>();
+            values.unary(|value| i128::from(value) * factor)
+        }
+        _ => exact_texts(&array, zone)?,
     };
-    let factor = i128::from(nanoseconds(*unit));
-    let values = cast(array, &DataType::Int64)?;
-    let exact: Decimal128Array = values
-        .as_primitive::<Int64Type>()
-        .unary(|value| i128::from(value) * factor);
     Ok(Arc::new(exact.with_data_type(EXACT)))
+}
+
+fn exact_texts(array: &ArrayRef, zone: Option<&str>) -> Result<Decimal128Array> {
+    let zone: Tz = zone.unwrap_or("+00:00").parse()?;
+    let moment = |text: &str| -> Result<i128> {
+        let time = string_to_datetime(&zone, text)?;
+        let seconds = i128::from(time.timestamp()) * i128::from(nanoseconds(TimeUnit::Second));
+        Ok(seconds + i128::from(time.timestamp_subsec_nanos()))
+    };
+    let texts = cast(array, &DataType::Utf8View)?;
+    let texts = texts.as_string_view().iter();
+    texts.map(|text| text.map(moment).transpose()).collect()
 }
 
 /// After so many seconds the calendar begins again, days of the week too.
@@ -101,9 +138,15 @@ fn is_fixed(zone: &str) -> bool {
 
 /// `function` for all timestamps, if it is one that computes in nanoseconds.
 pub fn wide(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
-    (function.name() == "date_trunc" && !function.inner().is::<Wide>()).then(|| {
+    let far = match function.name() {
+        "date_trunc" => Far::Moved,
+        "date_bin" | "range" | "generate_series" => Far::Refused,
+        _ => return None,
+    };
+    (!function.inner().is::<Wide>()).then(|| {
         Arc::new(ScalarUDF::from(Wide {
             inner: Arc::clone(function),
+            far,
         }))
     })
 }
@@ -111,6 +154,16 @@ pub fn wide(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Wide {
     inner: Arc<ScalarUDF>,
+    far: Far,
+}
+
+/// What is done with a timestamp that nanoseconds cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Far {
+    /// It is moved by whole cycles of the calendar.
+    Moved,
+    /// It is an error.
+    Refused,
 }
 
 impl ScalarUDFImpl for Wide {
@@ -147,6 +200,9 @@ impl ScalarUDFImpl for Wide {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if self.far == Far::Refused {
+            return self.refuse(args);
+        }
         let Some(value) = args.args.get(1) else {
             return self.inner.invoke_with_args(args);
         };
@@ -165,6 +221,30 @@ impl ScalarUDFImpl for Wide {
 }
 
 impl Wide {
+    /// Fails where the function gives NULL for what is not NULL.
+    fn refuse(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let given = args.args.clone();
+        let result = self.inner.invoke_with_args(args)?;
+        let is_lost = match &result {
+            ColumnarValue::Scalar(scalar) => {
+                let mut given = given.iter();
+                let is_known = given
+                    .all(|value| matches!(value, ColumnarValue::Scalar(one) if !one.is_null()));
+                scalar.is_null() && is_known
+            }
+            ColumnarValue::Array(array) => (0..array.len())
+                .filter(|&row| array.is_null(row))
+                .any(|row| given.iter().all(|value| is_valid(value, row))),
+        };
+        if is_lost {
+            return exec_err!(
+                "{} computes in nanoseconds, and one of its arguments is out of range: before 1677 or after 2262",
+                self.name()
+            );
+        }
+        Ok(result)
+    }
+
     /// Moves each timestamp by whole cycles to where nanoseconds hold it, truncates, and moves it back.
     fn truncate(&self, mut args: ScalarFunctionArgs, per_second: i64) -> Result<ColumnarValue> {
         let (values, is_scalar) = match &args.args[1] {
@@ -211,5 +291,42 @@ impl Wide {
             true => ScalarValue::try_from_array(&back, 0).map(ColumnarValue::Scalar),
             false => Ok(ColumnarValue::Array(back)),
         }
+    }
+}
+
+fn is_valid(value: &ColumnarValue, row: usize) -> bool {
+    match value {
+        ColumnarValue::Array(array) => array.is_valid(row),
+        ColumnarValue::Scalar(scalar) => !scalar.is_null(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::StringArray;
+    use arrow::datatypes::Decimal128Type;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_an_exact_time_in_its_zone() {
+        let texts = vec![
+            Some("1970-01-01 00:00:00.000000001"),
+            None,
+            Some("9999-12-31"),
+        ];
+        let texts: ArrayRef = Arc::new(StringArray::from(texts));
+        let utc = exact(&texts, None).unwrap();
+        let days: i128 = 253_402_214_400_000_000_000;
+        let expected = Decimal128Array::from(vec![Some(1), None, Some(days)]);
+        let utc = utc.as_primitive::<Decimal128Type>();
+        assert_eq!(utc, &expected.with_data_type(EXACT));
+        let hour: i128 = 3_600_000_000_000;
+        let shifted = exact(&texts, Some("+01:00")).unwrap();
+        let expected = Decimal128Array::from(vec![Some(1 - hour), None, Some(days - hour)]);
+        let shifted = shifted.as_primitive::<Decimal128Type>();
+        assert_eq!(shifted, &expected.with_data_type(EXACT));
+        let wrong: ArrayRef = Arc::new(StringArray::from(vec!["soon"]));
+        assert!(exact(&wrong, None).is_err());
     }
 }

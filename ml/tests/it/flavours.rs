@@ -38,7 +38,9 @@ struct Draw(Box<dyn FnMut() -> f64>);
 impl Draw {
     fn new(seed: u64) -> Self {
         let mut draw = noise(seed);
-        (0..8).for_each(|_| drop(draw()));
+        for _ in 0..8 {
+            draw();
+        }
         Self(Box::new(draw))
     }
 

@@ -96,7 +96,7 @@ fn logistic_regression_finds_the_penalised_optimum() {
     };
     let trained = train(&batch_of(columns), &hashes(rows as usize), &options, 2).unwrap();
     assert!(
-        (f64::from(trained.weights[0]) - expected).abs() < 1e-4,
+        (trained.weights[0] - expected).abs() < 1e-4,
         "{} {expected}",
         trained.weights[0]
     );

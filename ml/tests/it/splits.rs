@@ -62,6 +62,17 @@ fn the_share_of_each_class_is_exact() {
     }
 }
 
+/// One row of each class trains, whatever share is asked for.
+#[test]
+fn a_class_of_one_row_trains() {
+    for eval_fraction in [0.5, 0.9, 0.99] {
+        let batch = few_kinds(&[40, 1]);
+        let trained = trained(&batch, &options("logistic_reg", 0, eval_fraction), 3);
+        assert!(trained.notices[0].contains("no evaluation row"));
+        assert!(trained.train_rows >= 2 && trained.eval_rows > 0);
+    }
+}
+
 #[test]
 fn xor_is_evaluated_on_all_four_kinds() {
     for seed in 0..4 {

@@ -4,37 +4,34 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
-use arrow::datatypes::{Decimal128Type, UInt64Type};
+use arrow::datatypes::UInt64Type;
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::Accumulator;
 
-use super::total::{STATE_TYPE, Sum, Total, sum_of};
-
-/// A value and how often it is there, with the room that a table keeps free.
-const VALUE_BYTES: usize = 64;
+use super::total::{Sum, Total, Wide, sum_of};
 
 /// The sum of all values.
 #[derive(Debug)]
-pub(super) struct Plain {
+pub(super) struct Plain<N> {
     total: Total,
-    sum: Sum,
+    sum: Sum<N>,
 }
 
-impl Plain {
+impl<N: Wide> Plain<N> {
     pub(super) fn new(total: Total) -> Self {
         let sum = Sum::default();
         Self { total, sum }
     }
 }
 
-impl Accumulator for Plain {
+impl<N: Wide> Accumulator for Plain<N> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let sum = sum_of(&Total::values(&values[0])?)?;
+        let sum = sum_of::<N>(&N::values(&values[0])?)?;
         self.sum.add(sum.total, sum.count)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let sum = sum_of(&Total::values(&values[0])?)?;
+        let sum = sum_of::<N>(&N::values(&values[0])?)?;
         self.sum.subtract(sum.total, sum.count)
     }
 
@@ -43,19 +40,19 @@ impl Accumulator for Plain {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let result = self.total.results(std::iter::once(self.sum))?;
+        let result = N::results(&self.total, std::iter::once(self.sum))?;
         ScalarValue::try_from_array(&result, 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         Ok(vec![
-            ScalarValue::Decimal128(Some(self.sum.total), 38, 0),
+            self.sum.total.scalar(),
             ScalarValue::UInt64(Some(self.sum.count)),
         ])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let totals = states[0].as_primitive::<Decimal128Type>().iter();
+        let totals = states[0].as_primitive::<N::Arrow>().iter();
         let counts = states[1].as_primitive::<UInt64Type>().iter();
         for (total, count) in totals.zip(counts) {
             self.sum
@@ -71,28 +68,28 @@ impl Accumulator for Plain {
 
 /// The sum of different values.
 #[derive(Debug)]
-pub(super) struct Distinct {
+pub(super) struct Distinct<N> {
     total: Total,
-    counts: HashMap<i128, u64>,
+    counts: HashMap<N, u64>,
 }
 
-impl Distinct {
+impl<N: Wide> Distinct<N> {
     pub(super) fn new(total: Total) -> Self {
         let counts = HashMap::new();
         Self { total, counts }
     }
 }
 
-impl Accumulator for Distinct {
+impl<N: Wide> Accumulator for Distinct<N> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in Total::values(&values[0])?.iter().flatten() {
+        for value in N::values(&values[0])?.iter().flatten() {
             *self.counts.entry(value).or_default() += 1;
         }
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in Total::values(&values[0])?.iter().flatten() {
+        for value in N::values(&values[0])?.iter().flatten() {
             if let Some(count) = self.counts.get_mut(&value) {
                 *count -= 1;
                 if *count == 0 {
@@ -112,21 +109,20 @@ impl Accumulator for Distinct {
         for value in self.counts.keys() {
             sum.add(*value, 1)?;
         }
-        let result = self.total.results(std::iter::once(sum))?;
+        let result = N::results(&self.total, std::iter::once(sum))?;
         ScalarValue::try_from_array(&result, 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values = self.counts.keys();
-        let values = values.map(|value| ScalarValue::Decimal128(Some(*value), 38, 0));
+        let values = self.counts.keys().map(|value| value.scalar());
         let values: Vec<ScalarValue> = values.collect();
-        let list = ScalarValue::new_list_nullable(&values, &STATE_TYPE);
+        let list = ScalarValue::new_list_nullable(&values, &N::STATE_TYPE);
         Ok(vec![ScalarValue::List(Arc::clone(&list))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         for values in states[0].as_list::<i32>().iter().flatten() {
-            for value in values.as_primitive::<Decimal128Type>().iter().flatten() {
+            for value in values.as_primitive::<N::Arrow>().iter().flatten() {
                 *self.counts.entry(value).or_default() += 1;
             }
         }
@@ -134,6 +130,7 @@ impl Accumulator for Distinct {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.counts.capacity() * VALUE_BYTES
+        // A table keeps as much room free again.
+        size_of_val(self) + self.counts.capacity() * 2 * size_of::<(N, u64)>()
     }
 }

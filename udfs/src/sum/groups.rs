@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, UInt64Array};
-use arrow::datatypes::{Decimal128Type, UInt64Type};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, UInt64Array};
+use arrow::datatypes::UInt64Type;
 use datafusion_common::Result;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 
-use super::total::{Sum, Total};
+use super::total::{Sum, Total, Wide};
 
 #[derive(Debug)]
-pub(super) struct Groups {
+pub(super) struct Groups<N> {
     total: Total,
-    sums: Vec<Sum>,
+    sums: Vec<Sum<N>>,
 }
 
-impl Groups {
+impl<N: Wide> Groups<N> {
     pub(super) fn new(total: Total) -> Self {
         let sums = Vec::new();
         Self { total, sums }
     }
 }
 
-impl GroupsAccumulator for Groups {
+impl<N: Wide> GroupsAccumulator for Groups<N> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -31,7 +31,7 @@ impl GroupsAccumulator for Groups {
         group_count: usize,
     ) -> Result<()> {
         self.sums.resize(group_count, Sum::default());
-        let values = Total::values(&values[0])?;
+        let values = N::values(&values[0])?;
         if values.null_count() == 0 && filter.is_none() {
             for (group, value) in groups.iter().zip(values.values()) {
                 self.sums[*group].add(*value, 1)?;
@@ -53,7 +53,7 @@ impl GroupsAccumulator for Groups {
         group_count: usize,
     ) -> Result<()> {
         self.sums.resize(group_count, Sum::default());
-        let totals = states[0].as_primitive::<Decimal128Type>().iter();
+        let totals = states[0].as_primitive::<N::Arrow>().iter();
         let counts = states[1].as_primitive::<UInt64Type>().iter();
         for (group, (total, count)) in groups.iter().zip(totals.zip(counts)) {
             self.sums[*group].add(total.unwrap_or_default(), count.unwrap_or_default())?;
@@ -63,7 +63,7 @@ impl GroupsAccumulator for Groups {
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let sums = emit_to.take_needed(&mut self.sums);
-        self.total.results(sums.into_iter())
+        N::results(&self.total, sums.into_iter())
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
@@ -76,7 +76,7 @@ impl GroupsAccumulator for Groups {
         values: &[ArrayRef],
         filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
-        let values = Total::values(&values[0])?;
+        let values = N::values(&values[0])?;
         let rows =
             (0..values.len()).map(|row| match values.is_valid(row) && is_taken(filter, row) {
                 true => Sum {
@@ -89,7 +89,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn size(&self) -> usize {
-        self.sums.capacity() * size_of::<Sum>()
+        self.sums.capacity() * size_of::<Sum<N>>()
     }
 }
 
@@ -97,10 +97,10 @@ fn is_taken(filter: Option<&BooleanArray>, row: usize) -> bool {
     filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
 }
 
-fn states(sums: impl Iterator<Item = Sum>) -> Vec<ArrayRef> {
-    let (totals, counts): (Vec<i128>, Vec<u64>) = sums.map(|sum| (sum.total, sum.count)).unzip();
-    // As wide as the state's type says: Arrow's default.
-    let totals = Decimal128Array::from(totals).with_data_type(super::STATE_TYPE);
+fn states<N: Wide>(sums: impl Iterator<Item = Sum<N>>) -> Vec<ArrayRef> {
+    let (totals, counts): (Vec<N>, Vec<u64>) = sums.map(|sum| (sum.total, sum.count)).unzip();
+    let totals = PrimitiveArray::<N::Arrow>::new(totals.into(), None);
+    let totals = totals.with_data_type(N::STATE_TYPE);
     vec![Arc::new(totals), Arc::new(UInt64Array::from(counts))]
 }
 
@@ -119,7 +119,7 @@ mod tests {
         bits ^ (bits >> 27)
     }
 
-    fn groups() -> Groups {
+    fn groups() -> Groups<i128> {
         Groups::new(Total::of(&DataType::Int64, false).unwrap())
     }
 
@@ -134,11 +134,13 @@ mod tests {
             for _ in 0..1 + random(&mut state) % 4 {
                 let rows = random(&mut state) % 20;
                 let value = |state: &mut u64| {
-                    (random(state) % 5 > 0).then(|| random(state) as i64 >> (63 - bits))
+                    (!random(state).is_multiple_of(5)).then(|| random(state) as i64 >> (63 - bits))
                 };
                 let values: Vec<_> = (0..rows).map(|_| value(&mut state)).collect();
                 let of: Vec<usize> = (0..rows).map(|_| random(&mut state) as usize % 3).collect();
-                let taken: Vec<bool> = (0..rows).map(|_| random(&mut state) % 4 > 0).collect();
+                let taken: Vec<bool> = (0..rows)
+                    .map(|_| !random(&mut state).is_multiple_of(4))
+                    .collect();
                 for ((value, group), taken) in values.iter().zip(&of).zip(&taken) {
                     if let (Some(value), true) = (value, taken) {
                         *expected[*group].get_or_insert(0) += i128::from(*value);

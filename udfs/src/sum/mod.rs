@@ -1,19 +1,21 @@
-//! `sum` that fails on overflow, where DataFusion's wraps around: sums are made in 128 bits, and only what is told must fit.
+//! `sum` that fails on overflow, where DataFusion's wraps around: sums are made in 128 or 256 bits, and only what is told must
+//! fit.
 //! The same for the mean of durations, which is a sum before it is a mean.
 //!
 //! The functions keep DataFusion's names, types and documentation, so that its optimizer knows them.
 //!
-//! * `total` the arithmetic, and which types it is for
+//! * `total` the arithmetic, and which types it is for; `interval` intervals as numbers
 //! * `accumulator` one group, a window, DISTINCT
 //! * `groups` many groups
 
 mod accumulator;
 mod groups;
+mod interval;
 mod total;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef, i256};
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::expr::AggregateFunction;
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -25,7 +27,7 @@ use datafusion_expr::{
 
 use accumulator::{Distinct, Plain};
 use groups::Groups;
-use total::{STATE_TYPE, Total};
+use total::{Total, Wide};
 
 /// The checked function in the place of one of DataFusion's; `None` if that needs none.
 pub fn checked(function: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
@@ -74,8 +76,8 @@ impl AggregateUDFImpl for CheckedSum {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match self.total(args.return_type()) {
-            Some(total) if args.is_distinct => Ok(Box::new(Distinct::new(total))),
-            Some(total) => Ok(Box::new(Plain::new(total))),
+            Some(total) if total.is_wide() => Ok(of_one_group::<i256>(total, args.is_distinct)),
+            Some(total) => Ok(of_one_group::<i128>(total, args.is_distinct)),
             None => self.inner.accumulator(args),
         }
     }
@@ -89,17 +91,18 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        if self.total(args.return_type()).is_none() {
+        let Some(total) = self.total(args.return_type()) else {
             return self.inner.state_fields(args);
-        }
+        };
+        let state_type = total.state_type();
         let name = |what: &str| format_state_name(args.name, what);
         Ok(match args.is_distinct {
             true => {
-                let item = Field::new_list_field(STATE_TYPE, true);
+                let item = Field::new_list_field(state_type, true);
                 vec![Arc::new(Field::new_list(name("values"), item, true))]
             }
             false => vec![
-                Arc::new(Field::new(name("total"), STATE_TYPE, true)),
+                Arc::new(Field::new(name("total"), state_type, true)),
                 Arc::new(Field::new(name("count"), DataType::UInt64, true)),
             ],
         })
@@ -117,7 +120,8 @@ impl AggregateUDFImpl for CheckedSum {
         args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
         match self.total(args.return_type()) {
-            Some(total) => Ok(Box::new(Groups::new(total))),
+            Some(total) if total.is_wide() => Ok(Box::new(Groups::<i256>::new(total))),
+            Some(total) => Ok(Box::new(Groups::<i128>::new(total))),
             None => self.inner.create_groups_accumulator(args),
         }
     }
@@ -167,5 +171,12 @@ impl AggregateUDFImpl for CheckedSum {
 
     fn documentation(&self) -> Option<&Documentation> {
         self.inner.documentation()
+    }
+}
+
+fn of_one_group<N: Wide>(total: Total, is_distinct: bool) -> Box<dyn Accumulator> {
+    match is_distinct {
+        true => Box::new(Distinct::<N>::new(total)),
+        false => Box::new(Plain::<N>::new(total)),
     }
 }

@@ -1,18 +1,22 @@
-//! [`Total`]: sums in 128 bits, which so many rows as there can be do not fill with numbers of 64.
+//! [`Total`]: sums in more bits than so many rows as there can be fill: 128 for numbers of 64, and 256 for those of 128.
 
+use std::fmt::Display;
+use std::hash::Hash;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, PrimitiveArray, PrimitiveBuilder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Decimal256Array, PrimitiveArray, PrimitiveBuilder,
+};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal32Type, Decimal64Type, Decimal128Type,
-    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
-    Int64Type, TimeUnit, UInt64Type,
+    ArrowNativeTypeOp, ArrowPrimitiveType, DataType, Decimal32Type, Decimal64Type, Decimal128Type,
+    Decimal256Type, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
+    DurationSecondType, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit,
+    IntervalYearMonthType, TimeUnit, UInt64Type, i256,
 };
 use arrow::error::ArrowError;
-use datafusion_common::{DataFusionError, Result, exec_err};
+use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err};
 
-/// 128 bits as Arrow has them.
-pub(super) const STATE_TYPE: DataType = DataType::Decimal128(38, 0);
+use super::interval;
 
 /// What is made of a sum.
 #[derive(Debug, Clone)]
@@ -21,22 +25,42 @@ pub(super) struct Total {
     is_mean: bool,
 }
 
+/// A number in which sums are made.
+pub(super) trait Wide: ArrowNativeTypeOp + Display + Eq + Hash + From<i128> {
+    /// As Arrow has it.
+    type Arrow: ArrowPrimitiveType<Native = Self>;
+
+    /// Of totals and values between partial sums.
+    const STATE_TYPE: DataType;
+
+    /// Values as such numbers.
+    fn values(values: &ArrayRef) -> Result<Values<Self>>;
+
+    /// The result of each sum, NULL without values.
+    fn results(total: &Total, sums: impl ExactSizeIterator<Item = Sum<Self>>) -> Result<ArrayRef>;
+
+    /// As a part of a state.
+    fn scalar(self) -> ScalarValue;
+}
+
+pub(super) type Values<N> = PrimitiveArray<<N as Wide>::Arrow>;
+
 /// A sum and how many values are in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Sum {
-    pub(super) total: i128,
+pub(super) struct Sum<N> {
+    pub(super) total: N,
     pub(super) count: u64,
 }
 
-impl Sum {
-    pub(super) fn add(&mut self, total: i128, count: u64) -> Result<()> {
-        self.total = self.total.checked_add(total).ok_or_else(too_large)?;
+impl<N: Wide> Sum<N> {
+    pub(super) fn add(&mut self, total: N, count: u64) -> Result<()> {
+        self.total = self.total.add_checked(total).map_err(|_| too_large())?;
         self.count += count;
         Ok(())
     }
 
-    pub(super) fn subtract(&mut self, total: i128, count: u64) -> Result<()> {
-        self.total = self.total.checked_sub(total).ok_or_else(too_large)?;
+    pub(super) fn subtract(&mut self, total: N, count: u64) -> Result<()> {
+        self.total = self.total.sub_checked(total).map_err(|_| too_large())?;
         self.count -= count;
         Ok(())
     }
@@ -61,59 +85,43 @@ impl Total {
             | DataType::UInt64
             | DataType::Decimal32(..)
             | DataType::Decimal64(..)
-            | DataType::Decimal128(..) => true,
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..)
+            | DataType::Interval(_) => true,
             _ => false,
         };
         let result = result.clone();
         is_exact.then_some(Self { result, is_mean })
     }
 
-    /// Numbers as 128 bits each.
-    pub(super) fn values(values: &ArrayRef) -> Result<Values> {
-        Ok(match values.data_type() {
-            DataType::Int64 => wide::<Int64Type>(values),
-            DataType::UInt64 => wide::<UInt64Type>(values),
-            DataType::Decimal32(..) => wide::<Decimal32Type>(values),
-            DataType::Decimal64(..) => wide::<Decimal64Type>(values),
-            DataType::Decimal128(..) => values.as_primitive::<Decimal128Type>().clone(),
-            DataType::Duration(TimeUnit::Second) => wide::<DurationSecondType>(values),
-            DataType::Duration(TimeUnit::Millisecond) => wide::<DurationMillisecondType>(values),
-            DataType::Duration(TimeUnit::Microsecond) => wide::<DurationMicrosecondType>(values),
-            DataType::Duration(TimeUnit::Nanosecond) => wide::<DurationNanosecondType>(values),
-            other => return exec_err!("a sum of {other} is not exact"),
-        })
+    /// Whether it is made in 256 bits: 128 are full after two decimals of 38 digits.
+    pub(super) fn is_wide(&self) -> bool {
+        matches!(
+            self.result,
+            DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Interval(_)
+        )
     }
 
-    /// The result of each sum, NULL without values.
-    pub(super) fn results(&self, sums: impl ExactSizeIterator<Item = Sum>) -> Result<ArrayRef> {
-        match self.result {
-            DataType::Int64 => self.told::<Int64Type>(sums),
-            DataType::UInt64 => self.told::<UInt64Type>(sums),
-            DataType::Decimal32(..) => self.told::<Decimal32Type>(sums),
-            DataType::Decimal64(..) => self.told::<Decimal64Type>(sums),
-            DataType::Decimal128(..) => self.told::<Decimal128Type>(sums),
-            DataType::Duration(TimeUnit::Second) => self.told::<DurationSecondType>(sums),
-            DataType::Duration(TimeUnit::Millisecond) => self.told::<DurationMillisecondType>(sums),
-            DataType::Duration(TimeUnit::Microsecond) => self.told::<DurationMicrosecondType>(sums),
-            DataType::Duration(TimeUnit::Nanosecond) => self.told::<DurationNanosecondType>(sums),
-            _ => exec_err!("a sum of {} is not exact", self.result),
+    pub(super) fn state_type(&self) -> DataType {
+        match self.is_wide() {
+            true => i256::STATE_TYPE,
+            false => i128::STATE_TYPE,
         }
     }
 
-    fn told<T: ArrowPrimitiveType>(
+    fn told<T: ArrowPrimitiveType, N: Wide>(
         &self,
-        sums: impl ExactSizeIterator<Item = Sum>,
-    ) -> Result<ArrayRef>
-    where
-        T::Native: TryFrom<i128>,
-    {
+        sums: impl ExactSizeIterator<Item = Sum<N>>,
+        narrow: impl Fn(N) -> Option<T::Native>,
+    ) -> Result<ArrayRef> {
         let digits = match self.result {
             DataType::Decimal32(digits, _)
             | DataType::Decimal64(digits, _)
-            | DataType::Decimal128(digits, _) => Some(u32::from(digits)),
+            | DataType::Decimal128(digits, _)
+            | DataType::Decimal256(digits, _) => Some(u32::from(digits)),
             _ => None,
         };
-        let limit = digits.and_then(|digits| 10i128.checked_pow(digits));
+        let limit = digits.and_then(|digits| N::from(10_i128).pow_checked(digits).ok());
         let mut builder = PrimitiveBuilder::<T>::with_capacity(sums.len());
         for sum in sums {
             if sum.count == 0 {
@@ -121,34 +129,129 @@ impl Total {
                 continue;
             }
             let value = match self.is_mean {
-                true => sum.total / i128::from(sum.count),
+                true => sum.total.div_wrapping(N::from(i128::from(sum.count))),
                 false => sum.total,
             };
-            let is_beyond = limit.is_some_and(|limit| value <= -limit || value >= limit);
-            match T::Native::try_from(value) {
-                Ok(value) if !is_beyond => builder.append_value(value),
-                _ => return Err(overflow(&format!("the sum {value}"))),
+            let is_beyond =
+                limit.is_some_and(|limit| value <= limit.neg_wrapping() || value >= limit);
+            match narrow(value) {
+                Some(value) if !is_beyond => builder.append_value(value),
+                _ => return Err(self.beyond(value)),
             }
         }
         let array: PrimitiveArray<T> = builder.finish();
         Ok(Arc::new(array.with_data_type(self.result.clone())))
     }
+
+    fn beyond(&self, value: impl Display) -> DataFusionError {
+        match self.result {
+            // The number of an interval tells nobody anything.
+            DataType::Interval(_) => overflow("a sum of intervals"),
+            _ => overflow(&format!("the sum {value}")),
+        }
+    }
 }
 
-/// Numbers of 128 bits.
-pub(super) type Values = Decimal128Array;
+impl Wide for i128 {
+    type Arrow = Decimal128Type;
 
-fn wide<T: ArrowPrimitiveType>(values: &ArrayRef) -> Values
+    const STATE_TYPE: DataType = DataType::Decimal128(38, 0);
+
+    fn values(values: &ArrayRef) -> Result<Decimal128Array> {
+        Ok(match values.data_type() {
+            DataType::Int64 => widened::<Int64Type, Self>(values),
+            DataType::UInt64 => widened::<UInt64Type, Self>(values),
+            DataType::Decimal32(..) => widened::<Decimal32Type, Self>(values),
+            DataType::Decimal64(..) => widened::<Decimal64Type, Self>(values),
+            DataType::Duration(unit) => match unit {
+                TimeUnit::Second => widened::<DurationSecondType, Self>(values),
+                TimeUnit::Millisecond => widened::<DurationMillisecondType, Self>(values),
+                TimeUnit::Microsecond => widened::<DurationMicrosecondType, Self>(values),
+                TimeUnit::Nanosecond => widened::<DurationNanosecondType, Self>(values),
+            },
+            other => return exec_err!("a sum of {other} is not exact"),
+        })
+    }
+
+    fn results(total: &Total, sums: impl ExactSizeIterator<Item = Sum<Self>>) -> Result<ArrayRef> {
+        match &total.result {
+            DataType::Int64 => total.told::<Int64Type, Self>(sums, narrowed),
+            DataType::UInt64 => total.told::<UInt64Type, Self>(sums, narrowed),
+            DataType::Decimal32(..) => total.told::<Decimal32Type, Self>(sums, narrowed),
+            DataType::Decimal64(..) => total.told::<Decimal64Type, Self>(sums, narrowed),
+            DataType::Duration(unit) => match unit {
+                TimeUnit::Second => total.told::<DurationSecondType, Self>(sums, narrowed),
+                TimeUnit::Millisecond => {
+                    total.told::<DurationMillisecondType, Self>(sums, narrowed)
+                }
+                TimeUnit::Microsecond => {
+                    total.told::<DurationMicrosecondType, Self>(sums, narrowed)
+                }
+                TimeUnit::Nanosecond => total.told::<DurationNanosecondType, Self>(sums, narrowed),
+            },
+            other => exec_err!("a sum of {other} is not exact"),
+        }
+    }
+
+    fn scalar(self) -> ScalarValue {
+        ScalarValue::Decimal128(Some(self), 38, 0)
+    }
+}
+
+impl Wide for i256 {
+    type Arrow = Decimal256Type;
+
+    const STATE_TYPE: DataType = DataType::Decimal256(76, 0);
+
+    fn values(values: &ArrayRef) -> Result<Decimal256Array> {
+        Ok(match values.data_type() {
+            DataType::Decimal128(..) => widened::<Decimal128Type, Self>(values),
+            DataType::Decimal256(..) => values.as_primitive::<Decimal256Type>().clone(),
+            DataType::Interval(unit) => interval::values(values, *unit),
+            other => return exec_err!("a sum of {other} is not exact"),
+        })
+    }
+
+    fn results(total: &Total, sums: impl ExactSizeIterator<Item = Sum<Self>>) -> Result<ArrayRef> {
+        match &total.result {
+            DataType::Decimal128(..) => total.told::<Decimal128Type, Self>(sums, Self::to_i128),
+            DataType::Decimal256(..) => total.told::<Decimal256Type, Self>(sums, Some),
+            DataType::Interval(unit) => match unit {
+                IntervalUnit::YearMonth => {
+                    total.told::<IntervalYearMonthType, Self>(sums, interval::year_month)
+                }
+                IntervalUnit::DayTime => {
+                    total.told::<IntervalDayTimeType, Self>(sums, interval::day_time)
+                }
+                IntervalUnit::MonthDayNano => {
+                    total.told::<IntervalMonthDayNanoType, Self>(sums, interval::month_day_nano)
+                }
+            },
+            other => exec_err!("a sum of {other} is not exact"),
+        }
+    }
+
+    fn scalar(self) -> ScalarValue {
+        ScalarValue::Decimal256(Some(self), 76, 0)
+    }
+}
+
+fn widened<T: ArrowPrimitiveType, N: Wide>(values: &ArrayRef) -> Values<N>
 where
     T::Native: Into<i128>,
 {
-    values
-        .as_primitive::<T>()
-        .unary::<_, Decimal128Type>(Into::into)
+    values.as_primitive::<T>().unary::<_, N::Arrow>(|value| {
+        let value: i128 = value.into();
+        N::from(value)
+    })
+}
+
+fn narrowed<T: TryFrom<i128>>(value: i128) -> Option<T> {
+    T::try_from(value).ok()
 }
 
 /// The sum of numbers, and how many of them there are.
-pub(super) fn sum_of(values: &Values) -> Result<Sum> {
+pub(super) fn sum_of<N: Wide>(values: &Values<N>) -> Result<Sum<N>> {
     let mut sum = Sum::default();
     match values.null_count() {
         0 => {
