@@ -16,7 +16,17 @@ pub(super) fn is_draw(expr: &Expr) -> Result<bool> {
     match expr {
         Expr::ScalarSubquery(query) => draws(&query.subquery),
         Expr::HigherOrderFunction(_) => Ok(expr.is_volatile()),
-        expr => Ok(expr.is_volatile_node()),
+        expr => Ok(is_drawn_call(expr)),
+    }
+}
+
+/// Functions that DataFusion calls volatile so that they stay with their scan, which knows their values.
+const OF_SCANS: [&str; 2] = ["file_row_index", "input_file_name"];
+
+fn is_drawn_call(expr: &Expr) -> bool {
+    match expr {
+        Expr::ScalarFunction(call) if OF_SCANS.contains(&call.name()) => false,
+        expr => expr.is_volatile_node(),
     }
 }
 
@@ -35,7 +45,7 @@ fn draws(plan: &LogicalPlan) -> Result<bool> {
         let mut found = is_drawn_anew(node);
         // Nothing in here fails.
         let _ = node.apply_expressions(|expr| {
-            found |= expr.is_volatile();
+            found |= expr.exists(|expr| Ok(is_drawn_call(expr)))?;
             Ok(TreeNodeRecursion::Continue)
         });
         found
