@@ -26,7 +26,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::extension::EXTENSIONS;
 use crate::joins::NullableFilters;
-use crate::joins::veil::{keeps_conditions, keeps_limits, keeps_projections};
+use crate::joins::veil::{keeps_conditions, keeps_limits, keeps_projections, sorts_again};
 use crate::model::DEFAULT_SCHEMA;
 use crate::once::ComputeOnce;
 use crate::partitions::PartitionNulls;
@@ -94,7 +94,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
         rules.push(match rule.name() {
             "FilterPushdown" => keeps_conditions(rule),
             "ProjectionPushdown" => keeps_projections(rule),
-            "EnsureRequirements" => keeps_limits(rule),
+            "EnsureRequirements" => sorts_again(keeps_limits(rule)),
             _ => rule,
         });
         if hands_conditions {

@@ -67,6 +67,16 @@ pub(crate) fn keeps_conditions(rule: Rule) -> Rule {
     })
 }
 
+/// A rule that sorts the rows of a sort-merge join again where their order is told by a column that is never NULL: of an equal
+/// column that may be NULL it is another one (NULLS LAST), as the check of plans says once the first column is gone.
+pub(crate) fn sorts_again(rule: Rule) -> Rule {
+    hides_order(rule, |exec| {
+        let is_join = exec.downcast_ref::<SortMergeJoinExec>().is_some();
+        let order = exec.properties().output_ordering();
+        is_join && order.is_some_and(|order| order.iter().any(|key| !key.options.nulls_first))
+    })
+}
+
 /// A rule that does not rely on the order of what these operators give.
 pub(crate) fn hides_order(rule: Rule, hides: fn(&dyn ExecutionPlan) -> bool) -> Rule {
     Arc::new(Veiled {
