@@ -1,6 +1,7 @@
 //! Rules of ours around DataFusion's joins (decision 0017), and joins that make way for others.
 //!
-//! * `veil` keeps projections, limits and conditions where a join would make wrong rows of them
+//! * `veil` keeps projections, limits and conditions where a join would make wrong rows of them, and hides orders that do not
+//!   hold
 //! * `nullable_filters` lets the columns of a condition be NULL, as DataFusion tries it on rows without a partner
 //! * `yielding` joins without keys give other tasks their turn
 

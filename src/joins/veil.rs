@@ -67,8 +67,9 @@ pub(crate) fn keeps_conditions(rule: Rule) -> Rule {
     })
 }
 
-/// A rule that sorts the rows of a sort-merge join again where their order is told by a column that is never NULL: of an equal
-/// column that may be NULL it is another one (NULLS LAST), as the check of plans says once the first column is gone.
+/// A rule that does not rely on the order of a sort-merge join that puts NULLs last. Such an order comes from a column that is
+/// never NULL, such as that of a series, where NULLS LAST and NULLS FIRST are the same. The column that is joined with it may
+/// be NULL, and when the first column is pruned, DataFusion's check of plans takes the two orders for different ones.
 pub(crate) fn sorts_again(rule: Rule) -> Rule {
     hides_order(rule, |exec| {
         let is_join = exec.downcast_ref::<SortMergeJoinExec>().is_some();
