@@ -11,6 +11,7 @@ mod catalog_provider;
 mod chance;
 mod checked;
 mod cluster;
+mod conditions;
 mod config;
 mod csv;
 mod data_dir;

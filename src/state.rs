@@ -20,6 +20,7 @@ use crate::catalog_provider::VaticCatalog;
 use crate::chance::DrawOnce;
 use crate::checked::CheckedArithmetic;
 use crate::cluster;
+use crate::conditions;
 use crate::config::VaticOptions;
 use crate::csv::nested_as_json;
 use crate::engine::Engine;
@@ -60,7 +61,7 @@ pub(crate) fn session_state(
     // Nanoseconds would make another date of 9999-12-31, as Spark writes it.
     options.execution.parquet.coerce_int96 = Some("us".into());
     let catalogs: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
-    let mut state = SessionStateBuilder::new()
+    let builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::clone(engine.runtime_env()))
         .with_default_features()
@@ -68,7 +69,11 @@ pub(crate) fn session_state(
         .with_analyzer_rules(analyzer_rules())
         .with_analyzer_rule(Arc::new(PartitionNulls))
         .with_analyzer_rule(Arc::new(CheckedArithmetic))
-        .with_analyzer_rule(Arc::new(DrawOnce))
+        .with_analyzer_rule(Arc::new(DrawOnce));
+    let builder = conditions::analyzer_rules()
+        .into_iter()
+        .fold(builder, SessionStateBuilder::with_analyzer_rule);
+    let mut state = builder
         .with_analyzer_rule(Arc::new(ComputeOnce))
         .with_optimizer_rule(Arc::new(PruneOutputs))
         .with_physical_optimizer_rules(physical_rules(engine.cluster().is_some()))

@@ -12,6 +12,7 @@ mod relation;
 
 use std::sync::Arc;
 
+use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::logical_expr::planner::RelationPlanner;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
@@ -19,6 +20,11 @@ use datafusion::physical_planner::ExtensionPlanner;
 use crate::error::Result;
 use crate::extension::PlanExtension;
 use crate::model::ResolvedModels;
+
+/// Whether this node judges a model by all rows of its input.
+pub(crate) fn is_evaluation(node: &dyn UserDefinedLogicalNode) -> bool {
+    node.as_any().is::<node::EvaluateNode>()
+}
 
 /// `evaluate` and its siblings.
 #[derive(Debug)]

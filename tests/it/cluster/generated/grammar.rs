@@ -3,6 +3,9 @@
 //! Rows come in no order, so nothing in a query depends on one, unless it is sorted by all columns. Numbers are whole, or
 //! quarters, so that sums are exact in any order.
 
+mod expressions;
+mod relations;
+
 use std::fmt::Write;
 
 /// The tables, by the SQL that makes them; each INSERT is a file of its own.
@@ -163,10 +166,7 @@ impl Writer {
             items.push(self.aggregate(&from.columns));
         }
         let filter = self.filter(&from.columns, depth);
-        let having = match self.chance.percent(25) {
-            true => format!(" HAVING count(*) > {}", self.chance.below(4)),
-            false => String::new(),
-        };
+        let having = self.having();
         let keys = keys.join(", ");
         let items_sql = listed(&items);
         (
@@ -184,10 +184,25 @@ impl Writer {
         let count = 1 + self.chance.below(4);
         let items: Vec<Column> = (0..count).map(|_| self.aggregate(&from.columns)).collect();
         let filter = self.filter(&from.columns, depth);
+        let having = self.having();
         (
-            format!("SELECT {} FROM {}{filter}", listed(&items), from.sql),
+            format!(
+                "SELECT {} FROM {}{filter}{having}",
+                listed(&items),
+                from.sql
+            ),
             kinds(&items),
         )
+    }
+
+    /// A condition about groups, or about none of their columns.
+    fn having(&mut self) -> String {
+        let limit = self.chance.below(6);
+        match self.chance.below(12) {
+            0..=2 => format!(" HAVING count(*) > {limit}"),
+            3 => format!(" HAVING (SELECT max(k) FROM c) > {limit} * 2"),
+            _ => String::new(),
+        }
     }
 
     fn grouping_sets(&mut self, depth: usize) -> (String, Vec<Type>) {
@@ -207,11 +222,12 @@ impl Writer {
             _ => format!("GROUPING SETS (({x}, {y}), ({y}))"),
         };
         let filter = self.filter(&from.columns, depth);
+        let having = self.having();
         let items = [one, other, aggregate];
         let items_sql = listed(&items);
         (
             format!(
-                "SELECT {items_sql} FROM {}{filter} GROUP BY {sets}",
+                "SELECT {items_sql} FROM {}{filter} GROUP BY {sets}{having}",
                 from.sql
             ),
             kinds(&items),
@@ -360,352 +376,6 @@ impl Writer {
             }
         }
         text
-    }
-
-    fn from(&mut self, depth: usize) -> From {
-        let mut from = self.relation(depth, true);
-        let joins = match self.chance.below(10) {
-            0..=2 => 0,
-            3..=7 => 1,
-            _ => 2,
-        };
-        for _ in 0..joins {
-            from = self.join(from, depth);
-        }
-        from
-    }
-
-    fn table(&mut self, is_large: bool) -> From {
-        let names: &[&str] = match is_large {
-            true => &["a", "a", "a", "a", "b", "b", "b", "c", "c", "e"],
-            false => &["b", "b", "c", "c", "c", "e"],
-        };
-        let table = *self.chance.one(names);
-        let name = self.name("t");
-        let columns = COLUMNS.iter().map(|(column, kind)| Column {
-            sql: format!("{name}.{column}"),
-            kind: *kind,
-        });
-        From {
-            columns: columns.collect(),
-            sql: format!("{table} AS {name}"),
-        }
-    }
-
-    fn relation(&mut self, depth: usize, is_large: bool) -> From {
-        match self.chance.below(20) {
-            0..=3 if depth > 0 && is_large => {
-                let (sql, kinds) = self.query(depth - 1);
-                let name = self.name("q");
-                let columns = kinds.iter().enumerate().map(|(at, kind)| Column {
-                    sql: format!("{name}.c{at}"),
-                    kind: *kind,
-                });
-                From {
-                    columns: columns.collect(),
-                    sql: format!("({sql}) AS {name}"),
-                }
-            }
-            4 => {
-                let name = self.name("g");
-                let to = 1 + self.chance.below(9);
-                From {
-                    columns: vec![Column {
-                        sql: format!("{name}.i"),
-                        kind: Type::Number,
-                    }],
-                    sql: format!("generate_series(1, {to}) AS {name}(i)"),
-                }
-            }
-            5 => {
-                let name = self.name("v");
-                From {
-                    columns: vec![
-                        Column {
-                            sql: format!("{name}.x"),
-                            kind: Type::Number,
-                        },
-                        Column {
-                            sql: format!("{name}.y"),
-                            kind: Type::Text,
-                        },
-                    ],
-                    sql: format!(
-                        "(VALUES (1, 's1'), (2, 's2'), (NULL, 's3'), (5, NULL)) AS {name}(x, y)"
-                    ),
-                }
-            }
-            6..=7 if is_large => self.predicted(depth),
-            _ => self.table(is_large),
-        }
-    }
-
-    /// What a model says of rows: of a table, or of a join.
-    fn predicted(&mut self, depth: usize) -> From {
-        self.has_model = true;
-        let from = match depth > 0 && self.chance.percent(50) {
-            true => self.from(depth - 1),
-            false => self.table(true),
-        };
-        let (k, n) = (
-            self.column_of(&from.columns, Type::Number),
-            self.column_of(&from.columns, Type::Number),
-        );
-        let text = self.column_of(&from.columns, Type::Text);
-        let name = self.name("p");
-        let column = |column: &str, kind| Column {
-            sql: format!("{name}.{column}"),
-            kind,
-        };
-        From {
-            columns: vec![
-                column("k", Type::Number),
-                column("n", Type::Number),
-                column("s", Type::Text),
-                Column {
-                    sql: format!("CAST(round({name}.predicted_y) AS BIGINT)"),
-                    kind: Type::Number,
-                },
-            ],
-            sql: format!(
-                "predict('m', (SELECT CAST({k} AS BIGINT) AS k, CAST({n} AS BIGINT) AS n, {text} AS s FROM {})) AS {name}",
-                from.sql
-            ),
-        }
-    }
-
-    fn join(&mut self, left: From, depth: usize) -> From {
-        let has_keys = self.chance.percent(80);
-        let right = self.relation(depth, has_keys);
-        if !has_keys && self.chance.percent(30) {
-            return From {
-                sql: format!("{} CROSS JOIN {}", left.sql, right.sql),
-                columns: [left.columns, right.columns].concat(),
-            };
-        }
-        let kind = *self.chance.one(&[
-            "JOIN",
-            "JOIN",
-            "LEFT JOIN",
-            "LEFT JOIN",
-            "RIGHT JOIN",
-            "FULL JOIN",
-            "LEFT SEMI JOIN",
-            "LEFT ANTI JOIN",
-        ]);
-        let condition = self.condition(&left.columns, &right.columns, has_keys);
-        let is_half = kind.ends_with("SEMI JOIN") || kind.ends_with("ANTI JOIN");
-        let sql = format!("{} {kind} {} ON {condition}", left.sql, right.sql);
-        let columns = match is_half {
-            true => left.columns,
-            false => [left.columns, right.columns].concat(),
-        };
-        From { sql, columns }
-    }
-
-    /// Of columns only: DataFusion 55 loses rows of anti joins whose condition is false whatever the rows are.
-    fn condition(&mut self, left: &[Column], right: &[Column], has_keys: bool) -> String {
-        let mut parts = Vec::new();
-        if has_keys {
-            for _ in 0..=usize::from(self.chance.percent(25)) {
-                let kind = *self.chance.one(&[Type::Number, Type::Number, Type::Text]);
-                if let Some((one, other)) = self.pair(left, right, kind) {
-                    parts.push(format!("{one} = {other}"));
-                }
-            }
-        }
-        let is_plain = has_keys && self.chance.percent(55);
-        if let Some((one, other)) = self.pair(left, right, Type::Number).filter(|_| !is_plain) {
-            let operator = self.chance.one(&["<", ">", "<=", "<>"]);
-            parts.push(match self.chance.below(5) {
-                0 => format!("{one} + {other} > {}", self.chance.below(40)),
-                1 => format!(
-                    "({one} {operator} {other} OR {} IS NULL)",
-                    self.column(right).sql
-                ),
-                2 => format!(
-                    "{one} {operator} {other} AND {one} > {}",
-                    self.chance.below(8)
-                ),
-                _ => format!("{one} {operator} {other}"),
-            });
-        }
-        if let Some((one, other)) = self.pair(left, right, Type::Date)
-            && self.chance.percent(10)
-        {
-            parts.push(format!("{one} <= {other}"));
-        }
-        match parts.is_empty() {
-            true => "true".into(),
-            false => parts.join(" AND "),
-        }
-    }
-
-    /// A column of each side, if both have some of this kind.
-    fn pair(&mut self, left: &[Column], right: &[Column], kind: Type) -> Option<(String, String)> {
-        let has = |side: &[Column]| side.iter().any(|column| column.kind == kind);
-        let both = has(left) && has(right);
-        both.then(|| (self.column_of(left, kind), self.column_of(right, kind)))
-    }
-
-    fn filter(&mut self, columns: &[Column], depth: usize) -> String {
-        if self.chance.percent(60) {
-            return String::new();
-        }
-        let one = self.predicate(columns, depth);
-        // DataFusion 55 forgets NULLs in a NOT IN that stands beside an OR.
-        let has_not_in = one.contains("NOT IN");
-        let text = match self.chance.below(5) {
-            0 => format!("{one} AND {}", self.predicate(columns, depth)),
-            1 if !has_not_in => format!("({one} OR {})", self.simple(columns)),
-            _ => one,
-        };
-        format!(" WHERE {text}")
-    }
-
-    fn simple(&mut self, columns: &[Column]) -> String {
-        let number = self.column_of(columns, Type::Number);
-        match self.chance.below(7) {
-            0 => format!("{number} > {}", self.chance.below(30)),
-            1 => format!("{} IS NULL", self.column(columns).sql),
-            2 => format!("{} IS NOT NULL", self.column(columns).sql),
-            3 => format!(
-                "{} = 's{}'",
-                self.column_of(columns, Type::Text),
-                self.chance.below(8)
-            ),
-            4 => format!("{number} IN (1, 3, 5, 7, {})", self.chance.below(60)),
-            5 => format!("{number} BETWEEN {} AND 25", self.chance.below(12)),
-            _ => format!(
-                "{} >= DATE '2024-01-08'",
-                self.column_of(columns, Type::Date)
-            ),
-        }
-    }
-
-    fn predicate(&mut self, columns: &[Column], depth: usize) -> String {
-        if depth == 0 {
-            return self.simple(columns);
-        }
-        let inner = self.table(true);
-        let kind = *self.chance.one(&[Type::Number, Type::Text]);
-        let (outer, found) = (
-            self.column_of(columns, kind),
-            self.column_of(&inner.columns, kind),
-        );
-        let number = self.column_of(columns, Type::Number);
-        let within = self.column_of(&inner.columns, Type::Number);
-        let filter = match self.chance.percent(50) {
-            true => format!(" AND {}", self.simple(&inner.columns)),
-            false => String::new(),
-        };
-        let more = match self.chance.percent(25) {
-            true => format!(" AND {within} < {number}"),
-            false => String::new(),
-        };
-        let from = &inner.sql;
-        // And in one of a value that is no column.
-        let is_column = columns.iter().any(|column| column.kind == kind);
-        match self.chance.below(11) {
-            1 | 2 if !is_column => self.simple(columns),
-            0 => format!("{outer} IN (SELECT {found} FROM {from} WHERE true{filter})"),
-            1 => format!(
-                "{outer} NOT IN (SELECT {found} FROM {from} WHERE {found} IS NOT NULL{filter})"
-            ),
-            2 => format!("{outer} NOT IN (SELECT {found} FROM {from} WHERE true{filter})"),
-            3 => format!("EXISTS (SELECT 1 FROM {from} WHERE {found} = {outer}{more}{filter})"),
-            4 => format!("NOT EXISTS (SELECT 1 FROM {from} WHERE {found} = {outer}{more}{filter})"),
-            5 => format!("{number} > (SELECT avg({within}) FROM {from} WHERE true{filter})"),
-            6 => format!(
-                "{number} >= (SELECT max({within}) FROM {from} WHERE {found} = {outer}{filter})"
-            ),
-            7 => {
-                format!("{number} > (SELECT count(*) FROM {from} WHERE {found} = {outer}{filter})")
-            }
-            _ => self.simple(columns),
-        }
-    }
-
-    fn column(&mut self, columns: &[Column]) -> Column {
-        self.chance.one(columns).clone()
-    }
-
-    /// A column of this kind, or a value.
-    fn column_of(&mut self, columns: &[Column], kind: Type) -> String {
-        let fitting: Vec<&Column> = columns
-            .iter()
-            .filter(|column| column.kind == kind)
-            .collect();
-        if fitting.is_empty() {
-            return match kind {
-                Type::Number => "2",
-                Type::Quarter => "CAST(0.25 AS DOUBLE)",
-                Type::Text => "'s2'",
-                Type::Date => "DATE '2024-01-06'",
-                Type::Flag => "true",
-            }
-            .into();
-        }
-        self.chance.one(&fitting).sql.clone()
-    }
-
-    fn expression(&mut self, columns: &[Column]) -> Column {
-        let number = self.column_of(columns, Type::Number);
-        let text = self.column_of(columns, Type::Text);
-        let (sql, kind) = match self.chance.below(12) {
-            0 => (format!("{number} * 2 + 1"), Type::Number),
-            1 => (
-                format!("{number} + {}", self.column_of(columns, Type::Number)),
-                Type::Number,
-            ),
-            2 => (format!("coalesce({number}, -1)"), Type::Number),
-            3 => (format!("upper({text})"), Type::Text),
-            4 => (format!("coalesce({text}, 'none') || '!'"), Type::Text),
-            5 => (
-                format!(
-                    "CASE WHEN {} THEN {number} ELSE 0 END",
-                    self.simple(columns)
-                ),
-                Type::Number,
-            ),
-            6 => (format!("{number} > 5"), Type::Flag),
-            _ => return self.column(columns),
-        };
-        Column { sql, kind }
-    }
-
-    fn aggregate(&mut self, columns: &[Column]) -> Column {
-        let number = self.column_of(columns, Type::Number);
-        let any = self.column(columns);
-        let (sql, kind) = match self.chance.below(11) {
-            0 | 1 => ("count(*)".to_owned(), Type::Number),
-            2 => (format!("count({})", any.sql), Type::Number),
-            3 => (format!("count(DISTINCT {})", any.sql), Type::Number),
-            4 => (format!("sum({number})"), Type::Number),
-            5 => (format!("sum(DISTINCT {number})"), Type::Number),
-            // Rounded, as it is a key later.
-            6 => (
-                format!("CAST(floor(avg({number}) * 4) AS BIGINT)"),
-                Type::Number,
-            ),
-            7 => (
-                format!("sum({})", self.column_of(columns, Type::Quarter)),
-                Type::Quarter,
-            ),
-            8 => (
-                format!("count(*) FILTER (WHERE {})", self.simple(columns)),
-                Type::Number,
-            ),
-            9 => (
-                format!("min({})", self.column_of(columns, Type::Text)),
-                Type::Text,
-            ),
-            _ => (
-                format!("max({})", self.column_of(columns, Type::Date)),
-                Type::Date,
-            ),
-        };
-        Column { sql, kind }
     }
 }
 

@@ -1,0 +1,27 @@
+//! Conditions that DataFusion 55 plans wrongly, so that a statement has other rows than SQL says and nobody is told. Each
+//! is written in a form that is planned well, or refused. Decision 0029 says when each rule can go.
+//!
+//! All are analyzer rules: they run when types are known, and before any optimizer rule moves a condition.
+//!
+//! * `join_queries` sub-queries in conditions of joins
+//! * `membership` `x IN (query)` where a NULL makes it unknown
+//! * `outer_columns` columns of the query around a sub-query, below what has other rows for each of its values
+//! * `totals` conditions without columns, above what has rows even if its input has none
+
+mod join_queries;
+mod membership;
+mod outer_columns;
+mod totals;
+
+use std::sync::Arc;
+
+use datafusion::optimizer::AnalyzerRule;
+
+pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    vec![
+        Arc::new(join_queries::JoinQueries),
+        Arc::new(membership::Membership),
+        Arc::new(outer_columns::OuterColumns),
+        Arc::new(totals::Totals),
+    ]
+}
