@@ -1,8 +1,8 @@
 //! Tables and views that last: managed Parquet tables, external tables, the texts of views.
 //!
-//! Each is a log of states ([`crate::log`]), so several processes may use one data directory. A managed table is a list
-//! of Parquet files that are never changed; CREATE and INSERT write new ones and publish the longer list. A view is its
-//! text, planned again wherever it is used, so that the models in it are those of that time.
+//! Each is a log of states ([`crate::storage::state_log`]), so several processes may use one data directory. A managed
+//! table is a list of Parquet files that are never changed; CREATE and INSERT write new ones and publish the longer list.
+//! A view is its text, planned again wherever it is used, so that the models in it are those of that time.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -18,18 +18,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
 use crate::access::ownership::Ownership;
-use crate::data_dir::DataDir;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::external_table::{absolute, open_external};
 use crate::grants::{Object, Privilege};
-use crate::log::{Log, names_in};
 use crate::managed_table::{ManagedFile, ManagedTable, write_files};
 use crate::missing_files::{PresentTable, present};
 use crate::model::DEFAULT_SCHEMA;
 use crate::secrets::check_secrets;
 use crate::session::Session;
 use crate::sql::with_cause;
+use crate::storage::data_dir::DataDir;
+use crate::storage::state_log::{Log, names_in};
 use crate::table_name::{NAME_BYTES_MAX, decoded, encoded, table_reference};
 use crate::view::open_view;
 

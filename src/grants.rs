@@ -14,10 +14,10 @@ use crate::answer::{empty, rows};
 use crate::catalog::TableEntry;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
-use crate::log::Log;
 use crate::model::ModelName;
 use crate::session::Session;
 use crate::sql::GrantStatement;
+use crate::storage::state_log::Log;
 
 /// What can be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

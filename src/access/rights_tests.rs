@@ -14,9 +14,9 @@ use crate::engine::Engine;
 use crate::error::{Result, report};
 use crate::fault::here;
 use crate::grants::{Grant, Object, Privilege};
-use crate::log::Log;
 use crate::model::{ModelName, NewVersion, Publish, commands};
 use crate::session::Session;
+use crate::storage::state_log::Log;
 
 /// Two users, one of whom has a role, and an administrator.
 const USERS: [(&str, &[&str]); 3] = [("ada", &[]), ("bob", &["analyst"]), ("root", &[])];

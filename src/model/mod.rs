@@ -1,8 +1,8 @@
 //! Models as catalog objects: names, versions, files. Knows no tensors.
 //!
 //! A version is immutable: a directory of files with a manifest that holds the hash of each. A model is a log of states
-//! ([`crate::log`]); a version exists when a state names it, and the state that first does so is the only point at
-//! which it is published. Files of versions that no state names are removed a day later.
+//! ([`crate::storage::state_log`]); a version exists when a state names it, and the state that first does so is the only
+//! point at which it is published. Files of versions that no state names are removed a day later.
 //!
 //! * `name` what users write: `s.m@3`
 //! * `manifest` what is known of a version

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
-use crate::data_dir::DataDir;
 use crate::error::{Result, SqlState, sql_err};
-use crate::log::{Log, names_in};
 use crate::sql::with_cause;
 use crate::storage::Place;
+use crate::storage::data_dir::DataDir;
+use crate::storage::state_log::{Log, names_in};
 
 /// A model at one time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

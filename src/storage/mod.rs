@@ -3,16 +3,20 @@
 //! ```text
 //! local.rs     files of this machine
 //! remote.rs    files in a store
-//! s3.rs        the stores, for us and for DataFusion; credentials come from the environment of each process
+//! stores.rs    the stores, for us and for DataFusion; credentials come from the environment of each process
 //! new_file.rs  files too large to be written at once
 //! hold.rs      a sign that its process still lives
+//! state_log.rs the states of one object, of which the last counts
+//! data_dir.rs  where tables, models and records of trainings last
 //! ```
 
+pub(crate) mod data_dir;
 mod hold;
 mod local;
 mod new_file;
 mod remote;
-mod s3;
+pub(crate) mod state_log;
+mod stores;
 
 use std::fmt;
 use std::io;
@@ -29,7 +33,7 @@ pub(crate) use object_store::{GetOptions, GetRange, GetResultPayload, ObjectMeta
 pub(crate) use remote::RemotePlace;
 #[doc(hidden)]
 pub use remote::is_remote;
-pub(crate) use s3::Stores;
+pub(crate) use stores::Stores;
 
 use crate::error::Result;
 

@@ -11,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, WriteMultipart};
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
-use super::s3::{io_error, store, wait};
+use super::stores::{io_error, store, wait};
 use crate::error::{Result, SqlState, sql_err};
 
 /// Larger contents are sent in parts.

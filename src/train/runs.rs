@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use vatic_ml::fit::EpochRecord;
 
-use crate::data_dir::DataDir;
 use crate::error::{Result, SqlError, SqlState, io_err};
-use crate::log::names_in;
+use crate::storage::data_dir::DataDir;
+use crate::storage::state_log::names_in;
 use crate::storage::{Hold, Place, is_held};
 
 /// One training.

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::sha256;
 
+use super::Place;
 use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::storage::Place;
 
 /// The log of one object.
 #[derive(Debug, Clone)]
