@@ -12,11 +12,11 @@ use crate::access::ownership::Ownership;
 use crate::catalog::TableState;
 use crate::engine::Engine;
 use crate::error::{Result, report};
-use crate::fault::here;
 use crate::grants::{Grant, Object, Privilege};
 use crate::model::{ModelName, NewVersion, Publish, commands};
 use crate::session::Session;
 use crate::storage::state_log::Log;
+use crate::testing::crash::here;
 
 /// Two users, one of whom has a role, and an administrator.
 const USERS: [(&str, &[&str]); 3] = [("ada", &[]), ("bob", &["analyst"]), ("root", &[])];

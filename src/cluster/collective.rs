@@ -17,7 +17,7 @@ use vatic_ml::collective::{Collective, ShardBuffers};
 use vatic_ml::shard::{branch, owner, tree_sum};
 use vatic_ml::{Error, Result};
 
-use crate::fault;
+use crate::testing::crash;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first bytes of a connection.
@@ -133,7 +133,7 @@ impl TcpCollective {
                     sending.push(scope.spawn(send));
                 }
             }
-            fault::point("reduce");
+            crash::point("reduce");
             for (rank, peer) in self.peers.iter().enumerate() {
                 if let Some(peer) = peer {
                     take(rank, Incoming::announced(peer, *round)?)?;
@@ -391,7 +391,7 @@ impl Collective for TcpCollective {
     }
 
     fn all_reduce_f32(&self, shards: ShardBuffers<f32>) -> Result<Vec<f32>> {
-        fault::point("between-steps");
+        crash::point("between-steps");
         self.all_reduce(shards)
     }
 

@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{is_lost_input, task_report, wire_err};
 use crate::error::{Result, SqlState, sql_err};
-use crate::fault;
 use crate::joins::yielding::with_yields;
+use crate::testing::crash;
 use crate::train::TrainExec;
 
 /// The tasks of an executor, to be stopped all together.
@@ -131,7 +131,7 @@ impl QueryStageExecutor for Task {
     ) -> Result<Vec<ShuffleWritePartition>> {
         let _guard = self.token.clone().drop_guard();
         let result = self.inner.execute_query_stage(task_id, context).await;
-        fault::point("task-done");
+        crash::point("task-done");
         result.map_err(|error| match is_lost_input(&error) {
             // The scheduler computes it again.
             true => error,

@@ -64,7 +64,7 @@ impl Log {
         let next = seen.map_or(0, |number| number + 1);
         match self.directory.join(&file_name(next)).create(&content) {
             Ok(()) => {
-                crate::fault::point("commit");
+                crate::testing::crash::point("commit");
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),

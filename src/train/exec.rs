@@ -31,10 +31,10 @@ use vatic_ml::worker;
 use super::gang::{Meeting, Meetings, Seat};
 use crate::cluster::is_lost_input;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
-use crate::fault;
 use crate::model::RunSummary;
 use crate::model::cache::ModelRuntime;
 use crate::storage::Place;
+use crate::testing::crash;
 
 /// What rank 0 says of a training that succeeded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -301,7 +301,7 @@ impl Rank {
         let staged = self.task.target.stage()?;
         let files = artifact::write(&trained, model_type, staged.path())?;
         self.task.target.take_in(&staged)?;
-        fault::point("files-written");
+        crash::point("files-written");
         collective.barrier()?;
         let run = RunSummary {
             train_rows: trained.train_rows,

@@ -17,8 +17,8 @@ use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, TcpCollective};
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
-use crate::fault;
 use crate::storage::Place;
+use crate::testing::crash;
 use crate::train::{Link, Meeting, Seat, TrainTask};
 
 pub(super) const BEAT: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ impl Meeting for RemoteMeeting {
     fn read(&self, _task: &TrainTask, _rows: u64) {}
 
     async fn join(&self, task: &TrainTask, rank: usize) -> Result<Seat> {
-        fault::point("before-join");
+        crash::point("before-join");
         let stream = self.connect(task).await?;
         let failed = |error: std::io::Error| io_err("the meeting of a training", &error);
         // Whoever reaches the coordinator from here is reached here.
@@ -50,7 +50,7 @@ impl Meeting for RemoteMeeting {
             address,
         };
         wire.send(&join).await.map_err(failed)?;
-        fault::point("after-join");
+        crash::point("after-join");
         tracing::info!(run = %task.run_id, rank, "joined a training");
         let (state, peers) = wait_for_start(&mut wire).await?;
         let (run_id, shards) = (task.run_id.clone(), task.spec.shards);
@@ -160,7 +160,7 @@ impl Checkpoints for CheckpointFile {
 
     fn save(&self, content: &[u8]) -> vatic_ml::Result<()> {
         self.0.replace(content)?;
-        fault::point("checkpoint-kept");
+        crash::point("checkpoint-kept");
         Ok(())
     }
 }
@@ -266,7 +266,7 @@ impl Link for RemoteLink {
                 .is_some_and(|error| is_stopped || is_peer(error)),
             error,
         };
-        fault::point("before-vote");
+        crash::point("before-vote");
         if let Some(sender) = self.sender.take() {
             // The connection may have ended before.
             let _ = sender.send(end);
@@ -274,7 +274,7 @@ impl Link for RemoteLink {
         if let Some(task) = self.task.take() {
             let _ = task.join().await;
         }
-        fault::point("after-vote");
+        crash::point("after-vote");
     }
 }
 
