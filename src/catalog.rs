@@ -17,15 +17,15 @@ use datafusion::sql::parser::CreateExternalTable;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
+use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::Ownership;
+use crate::access::secrets::check_secrets;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::external_table::{absolute, open_external};
-use crate::grants::{Object, Privilege};
 use crate::managed_table::{ManagedFile, ManagedTable, write_files};
 use crate::missing_files::{PresentTable, present};
 use crate::model::DEFAULT_SCHEMA;
-use crate::secrets::check_secrets;
 use crate::session::Session;
 use crate::sql::with_cause;
 use crate::storage::data_dir::DataDir;

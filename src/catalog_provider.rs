@@ -9,10 +9,10 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::logical_expr::TableType;
 
 use crate::access::Access;
+use crate::access::grants::{Object, Privilege};
 use crate::catalog::{CATALOG, ML_SCHEMA, TableEntry};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::grants::{Object, Privilege};
 use crate::model::tables;
 use crate::temporary::TemporaryTables;
 

@@ -14,9 +14,9 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use vatic_ml::labels::Labels;
 
+use crate::access::grants::{Object, Privilege};
 use crate::answer::{Effect, plan_effect};
 use crate::error::{Result, SqlState, sql_err};
-use crate::grants::{Object, Privilege};
 use crate::origins::with_origins;
 use crate::session::Session;
 use crate::sql::script::{Piece, split};

@@ -12,13 +12,13 @@ use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::model::ModelType;
 
 use crate::access::Access;
+use crate::access::files::FileAccess;
+use crate::access::grants::{Grants, Privilege};
 use crate::catalog::Catalog;
 use crate::cluster::Cluster;
 use crate::csv::with_text_in_csv;
 use crate::error::{Result, SqlState, sql_err};
 use crate::extension::EXTENSIONS;
-use crate::file_access::FileAccess;
-use crate::grants::{Grants, Privilege};
 use crate::memory::Memory;
 use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};

@@ -24,18 +24,17 @@ use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
-use crate::access::Access;
+use crate::access::locked_settings::{check_dialect, check_settings};
+use crate::access::secrets::check_copied_secrets;
+use crate::access::{Access, grants};
 use crate::answer::{Answer, Effect, answered, changed, empty, later, plan_effect, rows};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
-use crate::grants;
 use crate::joins::yielding::with_yields;
 use crate::memory::StatementPool;
 use crate::model::{DEFAULT_SCHEMA, commands};
 use crate::origins::with_origins;
 use crate::planning::planned;
-use crate::secrets::check_copied_secrets;
-use crate::settings::{check_dialect, check_settings};
 use crate::sql::{
     Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement,
     check_text, parse,

@@ -8,11 +8,11 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use futures::{FutureExt, TryStreamExt};
 
 use crate::access::Access;
+use crate::access::grants::{Grant, Object, Privilege};
 use crate::access::ownership::Ownership;
 use crate::catalog::TableState;
 use crate::engine::Engine;
 use crate::error::{Result, report};
-use crate::grants::{Grant, Object, Privilege};
 use crate::model::{ModelName, NewVersion, Publish, commands};
 use crate::session::Session;
 use crate::storage::state_log::Log;

@@ -15,11 +15,11 @@ use datafusion::catalog::{MemTable, TableProvider};
 
 use super::{ModelName, ModelState, VersionEntry};
 use crate::access::Access;
+use crate::access::grants::{Object, Privilege};
 use crate::catalog::CATALOG;
 use crate::cluster::{ExecutorView, JobView};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::grants::{Object, Privilege};
 use crate::train::RunRecord;
 
 /// How a table is made. Only those of a cluster ask it.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use datafusion::sql::parser::Statement as DFStatement;
 
+use crate::access::grants::Grant;
 use crate::error::Position;
-use crate::grants::Grant;
 use crate::model::{ModelName, ModelRef};
 
 /// One statement.

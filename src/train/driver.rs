@@ -29,11 +29,11 @@ use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
 use super::options::train_options;
 use super::progress::{ProgressEvent, ProgressListener};
 use super::route::{KEY_COLUMN, Route, RouteExec};
+use crate::access::grants::Privilege;
 use crate::access::ownership::Ownership;
 use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
-use crate::grants::Privilege;
 use crate::model::{
     MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, NewVersion, Publish, RunSummary, Selector,
     commands, exists_err,

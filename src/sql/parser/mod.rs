@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
+use crate::access::grants::{Grant, Object, Privilege};
 use crate::error::{Position, Result, SqlError, SqlState, sql_err};
-use crate::grants::{Grant, Object, Privilege};
 use crate::model::{DEFAULT_SCHEMA, ModelName, ModelRef};
 use crate::sql::rewrite::RELATION_FUNCTIONS;
 use crate::sql::script::{LineStarts, tokenize};

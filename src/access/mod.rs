@@ -4,19 +4,29 @@
 //! whatever its form. What changes an object asks again in the step that publishes the change, of the state that it is about
 //! to replace. Views are opened with the rights of their owners, and external tables with those of the process: who may read
 //! one need not be allowed to read what it reads.
+//!
+//! * `ownership` which object it is, and whose
+//! * `grants` what was granted, where that is kept, and the statements about it
+//! * `files` which files statements may touch
+//! * `secrets` options that no plan may show
+//! * `locked_settings` what SET may change on a server
 
+pub(crate) mod files;
+pub(crate) mod grants;
+pub(crate) mod locked_settings;
 pub(crate) mod ownership;
 #[cfg(test)]
 mod rights_tests;
+pub(crate) mod secrets;
 
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 
+use self::grants::{Grant, Object, PUBLIC, Privilege};
 use self::ownership::Ownership;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
-use crate::grants::{Grant, Object, PUBLIC, Privilege};
 use crate::model::{ModelName, ModelState};
 use crate::sql::with_cause;
 

@@ -8,8 +8,8 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Access;
-use crate::access::ownership::Ownership;
+use super::Access;
+use super::ownership::Ownership;
 use crate::answer::{empty, rows};
 use crate::catalog::TableEntry;
 use crate::engine::Engine;
