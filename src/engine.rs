@@ -16,19 +16,19 @@ use crate::access::files::FileAccess;
 use crate::access::grants::{Grants, Privilege};
 use crate::catalog::Catalog;
 use crate::cluster::Cluster;
-use crate::csv::with_text_in_csv;
 use crate::error::{Result, SqlState, sql_err};
-use crate::extension::EXTENSIONS;
 use crate::memory::Memory;
 use crate::model::cache::ModelRuntime;
 use crate::model::{ModelRegistry, ResolvedModels};
-use crate::once::keep_marks;
+use crate::plan::csv::with_text_in_csv;
+use crate::plan::extension::EXTENSIONS;
+use crate::plan::once::keep_marks;
+use crate::plan::times::wide_times;
 use crate::session::Session;
 use crate::sql::{plan_with_names, prepare, prepare_relations};
 use crate::storage::Stores;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::Log;
-use crate::times::wide_times;
 use crate::train::{Gang, RunLog};
 
 /// Tables, models and workers of one process.

@@ -11,10 +11,10 @@ use vatic_ml::signature;
 
 use crate::access::Access;
 use crate::catalog::TableState;
-use crate::csv;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::partitions::open_partitioned;
+use crate::plan::csv;
 use crate::sql::{Statement, parse};
 use crate::storage::{Kind, Place, is_remote};
 use crate::table_name::unused_name;

@@ -30,10 +30,10 @@ use crate::access::{Access, grants};
 use crate::answer::{Answer, Effect, answered, changed, empty, later, plan_effect, rows};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
-use crate::joins::yielding::with_yields;
 use crate::memory::StatementPool;
 use crate::model::{DEFAULT_SCHEMA, commands};
 use crate::origins::with_origins;
+use crate::plan::joins::yield_exec::with_yields;
 use crate::planning::planned;
 use crate::sql::{
     Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement,

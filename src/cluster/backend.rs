@@ -36,7 +36,7 @@ use super::stages::{is_source, job_config, may_be_cut, travels};
 use super::{Cluster, job_err};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
-use crate::joins::yielding::{with_yields, yielding};
+use crate::plan::joins::yield_exec::{with_yields, yielding};
 use crate::train::ProgressListener;
 
 /// Status messages that may wait. Ballista drops what does not fit.

@@ -1,4 +1,4 @@
-//! Plans ↔ bytes: our operators by [`EXTENSIONS`], scans of CSV by [`crate::csv::codec`], everything else by Ballista.
+//! Plans ↔ bytes: our operators by [`EXTENSIONS`], scans of CSV by [`crate::plan::csv::codec`], everything else by Ballista.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
-use crate::csv::codec as csv;
 use crate::error::{Result, SqlState, sql_err};
-use crate::extension::EXTENSIONS;
+use crate::plan::csv::codec as csv;
+use crate::plan::extension::EXTENSIONS;
 
 /// No protobuf message begins with these: 0xFF would be a field of wire type 7.
 const MARK: &[u8] = b"\xFFML\x01";

@@ -27,7 +27,7 @@ use datafusion::physical_plan::{
 };
 
 use crate::error::Result;
-use crate::joins::veil::{Rule, hides_order};
+use crate::plan::joins::veil::{Rule, hides_order};
 
 /// DataFusion's rules for a cluster.
 pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {

@@ -36,9 +36,9 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 
 use super::codec::PlanCodec;
 use super::rules::shares_its_first_side;
-use crate::chance::is_drawn_in_each_task;
 use crate::error::{Result, SqlState, report, sql_err};
-use crate::sample::draws_by_place;
+use crate::plan::chance::is_drawn_in_each_task;
+use crate::plan::sample::draws_by_place;
 use crate::state::functions_state;
 
 /// Parts of these belong together: they share what they know while they run, or are run many times.

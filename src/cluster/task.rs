@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{is_lost_input, task_report, wire_err};
 use crate::error::{Result, SqlState, sql_err};
-use crate::joins::yielding::with_yields;
+use crate::plan::joins::yield_exec::with_yields;
 use crate::testing::crash;
 use crate::train::TrainExec;
 

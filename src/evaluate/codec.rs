@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::exec::{EvaluateExec, EvaluateSpec};
 use super::node::{Report, report_fields};
 use crate::error::Result;
-use crate::extension::{from_wire, to_wire};
 use crate::model::ModelAddress;
+use crate::plan::extension::{from_wire, to_wire};
 
 #[derive(Serialize, Deserialize)]
 struct Wire {

@@ -34,7 +34,7 @@ use crate::config::VaticOptions;
 use crate::error::{SqlState, ml_err, sql_err};
 use crate::model::ResolvedModel;
 use crate::model::cache::ModelRuntime;
-use crate::relation::feature_batch;
+use crate::plan::table_function::feature_batch;
 
 pub(super) struct EvaluatePlanner;
 

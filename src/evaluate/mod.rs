@@ -18,8 +18,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
 
 use crate::error::Result;
-use crate::extension::PlanExtension;
 use crate::model::ResolvedModels;
+use crate::plan::extension::PlanExtension;
 
 /// Whether this node judges a model by all rows of its input.
 pub(crate) fn is_evaluation(node: &dyn UserDefinedLogicalNode) -> bool {

@@ -14,7 +14,7 @@ use vatic_ml::signature::{canonical_type, is_lossless, is_number, type_name};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
-use crate::relation::{bind_features, find_column};
+use crate::plan::table_function::{bind_features, find_column};
 
 /// What is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

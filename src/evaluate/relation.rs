@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::TableFactor;
 use super::node::{EvaluateNode, Report};
 use crate::error::{SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};
-use crate::relation::{Call, call};
+use crate::plan::table_function::{Call, call};
 
 const FUNCTIONS: &[&str] = &["evaluate", "confusion_matrix", "training_info"];
 

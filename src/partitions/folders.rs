@@ -5,8 +5,8 @@ use std::sync::Arc;
 use datafusion::datasource::listing::ListingTableUrl;
 use futures::TryStreamExt;
 
-use crate::csv;
 use crate::error::{Result, SqlState, sql_err};
+use crate::plan::csv;
 use crate::storage::{ObjectMeta, ObjectStore, shown_path};
 
 /// The folder of rows whose value is NULL, as Hive and Spark write it.

@@ -35,8 +35,8 @@ use futures::{StreamExt, TryStreamExt};
 use vatic_ml::signature::type_name;
 
 use super::folders::{Folders, NULL_FOLDER};
-use crate::csv;
 use crate::error::{Result, SqlState, sql_err};
+use crate::plan::csv;
 use crate::storage::{ObjectMeta, ObjectStore};
 
 /// Footers of files that are read at once.

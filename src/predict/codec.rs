@@ -9,8 +9,8 @@ use super::coalesce::BatchCoalesceExec;
 use super::exec::{PredictExec, PredictSpec};
 use super::node::{Output, PredictOptions};
 use crate::error::Result;
-use crate::extension::{from_wire, to_wire};
 use crate::model::ModelAddress;
+use crate::plan::extension::{from_wire, to_wire};
 
 #[derive(Serialize, Deserialize)]
 enum Wire {

@@ -31,7 +31,7 @@ use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::model::cache::ModelRuntime;
-use crate::relation::feature_batch;
+use crate::plan::table_function::feature_batch;
 
 /// One batch in work, one ahead.
 const BATCHES_IN_FLIGHT: usize = 2;

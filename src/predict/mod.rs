@@ -33,8 +33,8 @@ use datafusion::physical_planner::ExtensionPlanner;
 pub(crate) use prune::PruneOutputs;
 
 use crate::error::Result;
-use crate::extension::PlanExtension;
 use crate::model::ResolvedModels;
+use crate::plan::extension::PlanExtension;
 
 /// `predict`.
 #[derive(Debug)]

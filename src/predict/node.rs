@@ -14,7 +14,7 @@ use vatic_ml::labels::{Labels, probabilities_type};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
-use crate::relation::bind_features;
+use crate::plan::table_function::bind_features;
 
 /// The column that says why a row has no prediction, with `on_error => 'null'`.
 const ERROR_COLUMN: &str = "predict_error";

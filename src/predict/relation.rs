@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::TableFactor;
 use super::node::{PredictNode, PredictOptions};
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModels;
-use crate::relation::{Call, argument_err, call};
+use crate::plan::table_function::{Call, argument_err, call};
 
 /// The named arguments of `predict`.
 const ARGUMENTS: &[&str] = &[

@@ -9,9 +9,9 @@ use super::clauses::check_clauses;
 use super::selected_names::{
     Reach, check_selected_names, columns, is_name_taken, makes_relation, with_unique_names, words,
 };
-use crate::chance::check_aliases;
 use crate::error::Result;
-use crate::once::mark_queries;
+use crate::plan::chance::check_aliases;
+use crate::plan::once::mark_queries;
 
 /// Refuses what the planner would drop or draw twice, and rewrites what it has another form for.
 pub(crate) fn prepare(statement: &mut DFStatement, state: &SessionState) -> Result<()> {

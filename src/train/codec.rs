@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::exec::{TrainExec, TrainTask};
 use super::route::{Route, RouteExec};
 use crate::error::Result;
-use crate::extension::{from_wire, to_wire};
+use crate::plan::extension::{from_wire, to_wire};
 
 #[derive(Serialize, Deserialize)]
 enum Wire {

@@ -39,7 +39,7 @@ pub use progress::{ProgressEvent, ProgressListener};
 pub(crate) use runs::{RunLog, RunRecord};
 
 use crate::error::Result;
-use crate::extension::PlanExtension;
+use crate::plan::extension::PlanExtension;
 
 /// `TRAIN MODEL`. Its operators are put above the query by the driver, so it plans no nodes.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ pub(super) fn check_factor(factor: &TableFactor) -> Found {
             with_ordinality,
             partitions,
             json_path,
-            // Planned by `src/sample`.
+            // Planned by `src/plan/sample`.
             sample: _,
             index_hints,
         } => {

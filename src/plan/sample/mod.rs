@@ -23,8 +23,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
 
 use crate::error::Result;
-use crate::extension::{PlanExtension, from_wire, to_wire};
 use crate::model::ResolvedModels;
+use crate::plan::extension::{PlanExtension, from_wire, to_wire};
 
 /// `TABLESAMPLE`.
 #[derive(Debug)]

@@ -30,8 +30,8 @@ pub(crate) use mark::mark_queries;
 pub(crate) use node::{ComputeOnce, keep_marks};
 
 use crate::error::{Result, SqlState, sql_err};
-use crate::extension::PlanExtension;
 use crate::model::ResolvedModels;
+use crate::plan::extension::PlanExtension;
 
 /// WITH queries that are computed once.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::sample::{draws_rows, is_drawn_anew};
+use crate::plan::sample::{draws_rows, is_drawn_anew};
 
 /// Whether the value of this expression is drawn as a whole: a call of `random()`, a scalar sub-query in which something
 /// is drawn, a function over the elements of a list that draws for each.

@@ -6,7 +6,7 @@ use std::fmt;
 use datafusion::common::{DFSchemaRef, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use crate::chance::without_new_columns;
+use crate::plan::chance::without_new_columns;
 
 /// Takes each row with a probability.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -12,8 +12,8 @@ use datafusion::common::{DFSchemaRef, Result};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::chance::is_left_to_chance;
 use crate::error::{SqlState, sql_err};
+use crate::plan::chance::is_left_to_chance;
 
 /// A WITH query where it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -33,7 +33,7 @@ pub(crate) use fence::without_new_columns;
 pub(crate) use volatile::{is_drawn_in_each_task, is_left_to_chance};
 
 use crate::error::Result;
-use crate::extension::{PlanExtension, to_wire};
+use crate::plan::extension::{PlanExtension, to_wire};
 
 /// The fence above drawn values.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use prost::Message;
 use super::options::ReadOptions;
 use super::source::CsvTableSource;
 use crate::error::{Result, SqlState, sql_err};
-use crate::extension::{from_wire, to_wire};
+use crate::plan::extension::{from_wire, to_wire};
 
 /// What such scans are marked with.
 pub(crate) const NAME: &str = "csv";

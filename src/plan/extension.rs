@@ -9,13 +9,13 @@ use datafusion::physical_planner::ExtensionPlanner;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::chance::Fence;
+use super::chance::Fence;
+use super::once::Once;
+use super::sample::Sample;
 use crate::error::{Result, SqlState, sql_err};
 use crate::evaluate::Evaluate;
 use crate::model::ResolvedModels;
-use crate::once::Once;
 use crate::predict::Predict;
-use crate::sample::Sample;
 use crate::train::Train;
 
 /// Something we add to plans: how SQL becomes its node, its node an operator, and its operator bytes for another

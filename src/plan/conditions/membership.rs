@@ -23,8 +23,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::chance::is_left_to_chance;
 use crate::error::{SqlState, sql_err};
+use crate::plan::chance::is_left_to_chance;
 
 /// The column of a query's values.
 const VALUE: &str = "__in_value";

@@ -1,0 +1,26 @@
+//! What is added to DataFusion's planning: analyzer and optimizer rules, operators, table functions, and scans of CSV files.
+//!
+//! * `extension` the trait of what has operators of its own, and the list of all
+//! * `table_function` what table functions over a model have in common
+//! * `times` timestamps beyond nanoseconds
+//! * `integer_overflow` integer arithmetic that fails on overflow
+//! * `chance`, `once` random values are drawn once; WITH queries that draw are computed once
+//! * `conditions` conditions that DataFusion plans wrongly
+//! * `sample` TABLESAMPLE
+//! * `joins` rules around joins, and joins that let other tasks run
+//! * `scans` rules that correct the statistics and filters of file scans
+//! * `csv` CSV files: format, scan, and how a scan travels
+//!
+//! All of them are installed in one place, `session/install.rs`.
+
+pub(crate) mod chance;
+pub(crate) mod conditions;
+pub(crate) mod csv;
+pub(crate) mod extension;
+pub(crate) mod integer_overflow;
+pub(crate) mod joins;
+pub(crate) mod once;
+pub(crate) mod sample;
+pub(crate) mod scans;
+pub(crate) mod table_function;
+pub(crate) mod times;
