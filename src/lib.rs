@@ -25,6 +25,7 @@ mod partitions;
 mod plan;
 mod planning;
 mod predict;
+mod progress;
 pub mod repl;
 mod run;
 pub mod server;
@@ -47,11 +48,12 @@ pub use error::nearest;
 pub use error::{Position, Result, SQL_STATES, SqlError, SqlState, report};
 #[doc(hidden)]
 pub use memory::machine_bytes;
+pub use progress::{ProgressEvent, ProgressListener};
 pub use session::Session;
 pub use sql::Limits;
 #[doc(hidden)]
 pub use storage::is_remote;
-pub use train::{OPTIONS, ProgressEvent, ProgressListener};
+pub use train::OPTIONS;
 pub use vatic_ml as ml;
 
 /// Seconds of each of so many sums of `elements` f32 over the loopback device; for `benchmarks/bench.py` only.

@@ -35,13 +35,14 @@ use crate::model::{DEFAULT_SCHEMA, commands};
 use crate::origins::with_origins;
 use crate::plan::joins::yield_exec::with_yields;
 use crate::planning::planned;
+use crate::progress::ProgressListener;
 use crate::sql::{
     Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement,
     check_text, parse,
 };
 use crate::state::session_state;
 use crate::temporary::{Held, TemporaryTables, is_temporary, take_temporary};
-use crate::train::{self, ProgressListener};
+use crate::train;
 use crate::view::create_view;
 
 /// One client's view of an engine: its settings and prepared statements.

@@ -21,7 +21,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use super::Cluster;
 use super::job::{Job, Rows};
 use crate::error::{Result, SqlState, sql_err};
-use crate::train::ProgressListener;
+use crate::progress::ProgressListener;
 
 /// How often a query is computed again because rows were lost before they were read.
 const ATTEMPTS_MAX: usize = 3;

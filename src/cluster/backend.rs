@@ -37,7 +37,7 @@ use super::{Cluster, job_err};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::{with_yields, yielding};
-use crate::train::ProgressListener;
+use crate::progress::ProgressListener;
 
 /// Status messages that may wait. Ballista drops what does not fit.
 const STATUSES: usize = 64;

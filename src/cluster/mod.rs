@@ -66,7 +66,7 @@ use crate::error::{
     Result, SqlError, SqlState, arrow_report, error_from_text, error_to_text, ml_err, report,
     sql_err,
 };
-use crate::train::{ProgressEvent, ProgressListener};
+use crate::progress::{ProgressEvent, ProgressListener};
 
 /// Ballista's own recommendation for threads that plan.
 const STACK_BYTES: usize = 32 << 20;

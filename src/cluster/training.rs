@@ -13,7 +13,8 @@ use super::backend::LOOK;
 use super::rendezvous::Outcome;
 use super::stages::travels;
 use crate::error::{Result, SqlState, report};
-use crate::train::{ProgressEvent, ProgressListener, TrainTask};
+use crate::progress::{ProgressEvent, ProgressListener};
+use crate::train::TrainTask;
 
 /// What a rank says before its task ends arrives within this time.
 const LAST_WORDS: Duration = Duration::from_millis(200);

@@ -6,7 +6,7 @@ use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use chrono::{DateTime, Utc};
 
 use super::Cluster;
-use crate::train::ProgressEvent;
+use crate::progress::ProgressEvent;
 
 /// An executor that has joined.
 #[derive(Debug, Clone)]

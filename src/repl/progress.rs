@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vatic_ml::fit::Progress;
 
 use super::settings::When;
-use crate::train::{ProgressEvent, ProgressListener};
+use crate::progress::{ProgressEvent, ProgressListener};
 
 const DRAWS_PER_SECOND: u8 = 10;
 /// How long a statement runs before its line appears.

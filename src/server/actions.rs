@@ -18,8 +18,8 @@ use super::output::{COMPRESSIONS, WireOptions};
 use super::service::Server;
 use super::sessions::{Client, lock};
 use crate::catalog::CATALOG;
+use crate::progress::ProgressEvent;
 use crate::sql::quoted;
-use crate::train::ProgressEvent;
 
 /// Each action, and what it does.
 pub(super) const ACTIONS: &[(&str, &str)] = &[

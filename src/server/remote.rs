@@ -28,7 +28,7 @@ use super::actions::{CLOSE_SESSION, PROGRESS, WATCHED};
 use super::status::from_status;
 use crate::answer::{Answer, Effect, empty, rows};
 use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::train::{ProgressEvent, ProgressListener};
+use crate::progress::{ProgressEvent, ProgressListener};
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);

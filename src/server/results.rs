@@ -21,8 +21,8 @@ use super::sessions::{Client, lock};
 use super::status::status;
 use crate::answer::{Effect, empty};
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
+use crate::progress::ProgressEvent;
 use crate::sql::Limits;
-use crate::train::ProgressEvent;
 
 /// Of a statement, as much as is shown to others.
 const SHOWN_CHARACTERS: usize = 500;

@@ -19,8 +19,8 @@ use super::auth::Identity;
 use super::service::Server;
 use super::sessions::Client;
 use crate::error::{Result, report};
+use crate::progress::ProgressEvent;
 use crate::session::Session;
-use crate::train::ProgressEvent;
 
 /// The parts of the page that are tables: a heading, and a query.
 const TABLES: &[(&str, &str)] = &[

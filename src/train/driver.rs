@@ -27,7 +27,6 @@ use vatic_ml::signature::{Column, FeatureKind, Signature, canonical_type};
 
 use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
 use super::options::train_options;
-use super::progress::{ProgressEvent, ProgressListener};
 use super::route::{KEY_COLUMN, Route, RouteExec};
 use crate::access::grants::Privilege;
 use crate::access::ownership::Ownership;
@@ -38,6 +37,7 @@ use crate::model::{
     MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, NewVersion, Publish, RunSummary, Selector,
     commands, exists_err,
 };
+use crate::progress::{ProgressEvent, ProgressListener};
 use crate::session::Session;
 use crate::sql::{TrainModel, with_cause};
 use crate::storage::Place;

@@ -10,8 +10,8 @@ use vatic_ml::collective::{Collective, LocalCollective};
 use vatic_ml::fit::{Control, Progress};
 
 use super::exec::TrainTask;
-use super::progress::{ProgressEvent, ProgressListener};
 use crate::error::{Result, SqlError, SqlState, sql_err};
+use crate::progress::{ProgressEvent, ProgressListener};
 
 /// How ranks find each other. Each rank reads its rows, then joins or says why it cannot.
 #[async_trait]

@@ -14,7 +14,6 @@
 //! * `exec` one rank
 //! * `gang` where the ranks meet
 //! * `codec` the operators ↔ bytes
-//! * `progress` what a shell may show
 //! * `runs` the record of each training, whatever became of it
 
 mod codec;
@@ -22,7 +21,6 @@ mod driver;
 mod exec;
 mod gang;
 mod options;
-mod progress;
 mod route;
 mod runs;
 
@@ -35,7 +33,6 @@ pub(crate) use exec::{TrainExec, TrainTask};
 pub(crate) use gang::{Gang, Link, Meeting, Meetings, Seat};
 pub use options::OPTIONS;
 pub(crate) use options::option_type;
-pub use progress::{ProgressEvent, ProgressListener};
 pub(crate) use runs::{RunLog, RunRecord};
 
 use crate::error::Result;
