@@ -12,9 +12,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
+use crate::catalog::managed::write_files;
 use crate::catalog::{Creation, Insertion, TableState, check_names, insert};
 use crate::error::{Result, SqlState, sql_err};
-use crate::managed_table::write_files;
 use crate::session::Session;
 use crate::sql::with_cause;
 

@@ -28,6 +28,8 @@ use crate::access::locked_settings::{check_dialect, check_settings};
 use crate::access::secrets::check_copied_secrets;
 use crate::access::{Access, grants};
 use crate::answer::{Answer, Effect, answered, changed, empty, later, plan_effect, rows};
+use crate::catalog::temporary::{Held, TemporaryTables, is_temporary, take_temporary};
+use crate::catalog::view::create_view;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::memory::StatementPool;
@@ -41,9 +43,7 @@ use crate::sql::{
     check_text, parse,
 };
 use crate::state::session_state;
-use crate::temporary::{Held, TemporaryTables, is_temporary, take_temporary};
 use crate::train;
-use crate::view::create_view;
 
 /// One client's view of an engine: its settings and prepared statements.
 #[derive(Clone)]

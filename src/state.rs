@@ -16,13 +16,14 @@ use datafusion::prelude::SessionConfig;
 
 use crate::access::Access;
 use crate::catalog::CATALOG;
-use crate::catalog_provider::VaticCatalog;
+use crate::catalog::partitions::PartitionNulls;
+use crate::catalog::provider::VaticCatalog;
+use crate::catalog::temporary::TemporaryTables;
 use crate::cluster;
 use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::DEFAULT_SCHEMA;
-use crate::partitions::PartitionNulls;
 use crate::plan::chance::DrawOnce;
 use crate::plan::conditions;
 use crate::plan::csv::nested_as_json;
@@ -34,7 +35,6 @@ use crate::plan::once::ComputeOnce;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::plan::times::analyzer_rules;
 use crate::predict::PruneOutputs;
-use crate::temporary::TemporaryTables;
 use crate::train::Meetings;
 
 /// The state of a new session with these tables of its own.

@@ -9,14 +9,12 @@
 //! * `registry` resolve, list, commit, alter, drop
 //! * `cache` the loaded models of this process
 //! * `commands` SHOW, DESCRIBE, ALTER, DROP
-//! * `tables` information_schema.models and its siblings
 
 pub(crate) mod cache;
 pub(crate) mod commands;
 mod manifest;
 mod name;
 mod registry;
-pub(crate) mod tables;
 
 pub(crate) use manifest::{MANIFEST_FILE, MANIFEST_FORMAT, Manifest, RunSummary};
 pub(crate) use name::{DEFAULT_SCHEMA, ModelName, ModelRef, Selector, check_identifier};

@@ -3,6 +3,25 @@
 //! Each is a log of states ([`crate::storage::state_log`]), so several processes may use one data directory. A managed
 //! table is a list of Parquet files that are never changed; CREATE and INSERT write new ones and publish the longer list.
 //! A view is its text, planned again wherever it is used, so that the models in it are those of that time.
+//!
+//! * `provider` the catalog as DataFusion sees it
+//! * `name` names of tables, as statements have them and as names of directories
+//! * `managed`, `encoding`, `missing_files` Parquet files in the data directory, their encoding, whether they are there
+//! * `external`, `partitions` files elsewhere, also in folders whose names are values of columns
+//! * `view` views
+//! * `temporary` the tables of one session
+//! * `system_tables` `information_schema.models` and its siblings, and `ml`
+
+mod encoding;
+mod external;
+pub(crate) mod managed;
+mod missing_files;
+mod name;
+pub(crate) mod partitions;
+pub(crate) mod provider;
+mod system_tables;
+pub(crate) mod temporary;
+pub(crate) mod view;
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -16,22 +35,22 @@ use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::CreateExternalTable;
 use serde::{Deserialize, Serialize};
 
+use self::external::{absolute, open_external};
+use self::managed::{ManagedFile, ManagedTable, write_files};
+use self::missing_files::{PresentTable, present};
+use self::name::{NAME_BYTES_MAX, decoded, encoded, table_reference};
+use self::view::open_view;
 use crate::access::Access;
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::Ownership;
 use crate::access::secrets::check_secrets;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
-use crate::external_table::{absolute, open_external};
-use crate::managed_table::{ManagedFile, ManagedTable, write_files};
-use crate::missing_files::{PresentTable, present};
 use crate::model::DEFAULT_SCHEMA;
 use crate::session::Session;
 use crate::sql::with_cause;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::{Log, names_in};
-use crate::table_name::{NAME_BYTES_MAX, decoded, encoded, table_reference};
-use crate::view::open_view;
 
 /// The name of the one catalog.
 pub(crate) const CATALOG: &str = "vatic";

@@ -23,13 +23,13 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Insertion, insert};
+use super::encoding::{SAMPLE_BYTES, SAMPLE_ROWS, properties};
+use super::missing_files::Files;
+use super::temporary::TemporaryTables;
+use super::{Insertion, insert};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::missing_files::Files;
 use crate::storage::{NewFile, Place};
-use crate::table_encoding::{SAMPLE_BYTES, SAMPLE_ROWS, properties};
-use crate::temporary::TemporaryTables;
 
 const FILE: &str = "data.parquet";
 

@@ -13,13 +13,13 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
 
-use super::{ModelName, ModelState, VersionEntry};
+use super::CATALOG;
 use crate::access::Access;
 use crate::access::grants::{Object, Privilege};
-use crate::catalog::CATALOG;
 use crate::cluster::{ExecutorView, JobView};
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::model::{ModelName, ModelState, VersionEntry};
 use crate::train::RunRecord;
 
 /// How a table is made. Only those of a cluster ask it.
@@ -335,7 +335,7 @@ fn model_versions(engine: &Engine) -> Result<RecordBatch> {
 }
 
 /// Two trainings gave the same weights if these are equal.
-fn weights_sha256(manifest: &Arc<super::Manifest>) -> Option<String> {
+fn weights_sha256(manifest: &Arc<crate::model::Manifest>) -> Option<String> {
     let file = manifest
         .files
         .iter()

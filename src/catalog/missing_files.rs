@@ -17,8 +17,8 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::managed::ManagedFile;
 use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::managed_table::ManagedFile;
 use crate::storage::{Kind, Place, is_remote};
 
 /// The files of a managed table, and where each is.

@@ -10,14 +10,14 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::FutureExt;
 
+use super::name::unused_name;
+use super::temporary::temporary_of;
+use super::{Creation, TableState, check_names};
 use crate::access::Access;
-use crate::catalog::{Creation, TableState, check_names};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
 use crate::sql::{Statement, parse};
-use crate::table_name::unused_name;
-use crate::temporary::temporary_of;
 
 tokio::task_local! {
     /// The views that are being planned, to find one that contains itself.

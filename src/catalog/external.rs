@@ -9,15 +9,15 @@ use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::signature;
 
+use super::TableState;
+use super::name::unused_name;
+use super::partitions::open_partitioned;
 use crate::access::Access;
-use crate::catalog::TableState;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
-use crate::partitions::open_partitioned;
 use crate::plan::csv;
 use crate::sql::{Statement, parse};
 use crate::storage::{Kind, Place, is_remote};
-use crate::table_name::unused_name;
 
 /// Opens the files of an external table, whose state this is.
 pub(crate) async fn open_external(

@@ -18,10 +18,10 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{SetExpr, Statement as SqlStatement};
 use futures::StreamExt;
 
-use crate::catalog::{Creation, TableState, check_unchanged};
+use super::managed::{ManagedFile, ManagedTable, Written};
+use super::{Creation, TableState, check_unchanged};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::managed_table::{ManagedFile, ManagedTable, Written};
 
 /// The temporary tables of a session, by schema and name. They hide others of their name.
 #[derive(Debug, Default)]

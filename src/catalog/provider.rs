@@ -8,13 +8,12 @@ use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSch
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::logical_expr::TableType;
 
+use super::temporary::TemporaryTables;
+use super::{CATALOG, ML_SCHEMA, TableEntry, system_tables};
 use crate::access::Access;
 use crate::access::grants::{Object, Privilege};
-use crate::catalog::{CATALOG, ML_SCHEMA, TableEntry};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::model::tables;
-use crate::temporary::TemporaryTables;
 
 /// The catalog as DataFusion sees it.
 #[derive(Debug)]
@@ -215,12 +214,14 @@ impl SchemaProvider for SystemSchema {
             .unwrap_or_default();
         standard
             .into_iter()
-            .chain(tables::names(self.name).map(str::to_owned))
+            .chain(system_tables::names(self.name).map(str::to_owned))
             .collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = tables::open(&self.engine, &self.access, self.name, name).await? {
+        if let Some(table) =
+            system_tables::open(&self.engine, &self.access, self.name, name).await?
+        {
             return Ok(Some(table));
         }
         match &self.standard {
