@@ -5,28 +5,22 @@
 //! Modules stand by name; `docs/architecture.md` has them in the order in which a statement passes them.
 
 mod access;
-mod answer;
 mod catalog;
 mod cluster;
 mod config;
-mod describe;
 mod engine;
 mod error;
 mod evaluate;
 mod ingest;
 mod memory;
 mod model;
-mod origins;
 mod plan;
-mod planning;
 mod predict;
 mod progress;
 pub mod repl;
-mod run;
 pub mod server;
 mod session;
 mod sql;
-mod state;
 mod storage;
 mod testing;
 mod train;

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Access;
 use super::ownership::Ownership;
-use crate::answer::{empty, rows};
 use crate::catalog::TableEntry;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelName;
 use crate::session::Session;
+use crate::session::answer::{empty, rows};
 use crate::sql::GrantStatement;
 use crate::storage::state_log::Log;
 

@@ -39,7 +39,7 @@ use super::rules::shares_its_first_side;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::plan::chance::is_drawn_in_each_task;
 use crate::plan::sample::draws_by_place;
-use crate::state::functions_state;
+use crate::session::install::functions_state;
 
 /// Parts of these belong together: they share what they know while they run, or are run many times.
 const ONE_PROCESS: [&str; 6] = [

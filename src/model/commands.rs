@@ -12,9 +12,9 @@ use vatic_ml::signature::type_name;
 use super::{ModelName, ModelState, NewVersion, ResolvedModel, check_identifier, exists_err};
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::{Ownership, new_id};
-use crate::answer::{empty, rows};
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
+use crate::session::answer::{empty, rows};
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
 
 /// Runs a statement about models.

@@ -15,8 +15,8 @@ use super::Flow;
 use super::batch::read_file;
 use super::output::Target;
 use super::shell::{Shell, say};
-use crate::answer::rows;
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::session::answer::rows;
 use crate::sql::{quoted, with_cause};
 
 /// A command.

@@ -19,9 +19,9 @@ use super::signals::Signals;
 use super::{Exit, Flow, command};
 use crate::engine::Engine;
 use crate::error::{Position, Result, SqlError, SqlState, report, sql_err};
-use crate::run::{rows_of, run_answer};
 use crate::server::Remote;
 use crate::session::Session;
+use crate::session::task::{rows_of, run_answer};
 use crate::sql::script::{Item, Piece, items};
 
 /// Files that may include each other.

@@ -17,11 +17,12 @@ use tonic::Status;
 
 use super::output::wire_type;
 use super::sessions::Client;
-use super::{sql_info, status::status};
+use super::sql_info;
+use super::status::status;
 use crate::catalog::{CATALOG, ML_SCHEMA};
 use crate::error::{Result, SqlState, sql_err};
-use crate::origins::fact;
 use crate::session::Session;
+use crate::session::column_tables::fact;
 
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";

@@ -208,7 +208,7 @@ mod tests {
     use datafusion::arrow::datatypes::Int32Type;
 
     use super::*;
-    use crate::answer::rows;
+    use crate::session::answer::rows;
 
     #[tokio::test]
     async fn rows_are_compressed_if_a_client_asks_for_it() {

@@ -18,9 +18,9 @@ use super::service::Server;
 use super::sessions::{Client, lock};
 use super::statements::Work;
 use super::status::status;
-use crate::describe::Description;
 use crate::error::{Result, SqlState, sql_err};
 use crate::ingest::STRICT;
+use crate::session::describe::Description;
 use crate::sql::Parameters;
 
 /// Rows of values for one statement.

@@ -26,9 +26,9 @@ use tonic::{Code, Request, Status};
 
 use super::actions::{CLOSE_SESSION, PROGRESS, WATCHED};
 use super::status::from_status;
-use crate::answer::{Answer, Effect, empty, rows};
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
+use crate::session::answer::{Answer, Effect, empty, rows};
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);

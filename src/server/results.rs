@@ -19,9 +19,9 @@ use super::output::result_schema;
 use super::service::Server;
 use super::sessions::{Client, lock};
 use super::status::status;
-use crate::answer::{Effect, empty};
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
 use crate::progress::ProgressEvent;
+use crate::session::answer::{Effect, empty};
 use crate::sql::Limits;
 
 /// Of a statement, as much as is shown to others.

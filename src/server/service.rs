@@ -33,9 +33,9 @@ use super::sessions::{Client, Sessions, lock};
 use super::statements::{Work, start, update};
 use super::status::failed;
 use super::{actions, metadata};
-use crate::answer::Effect;
-use crate::describe::Description;
 use crate::error::SqlState;
+use crate::session::answer::Effect;
+use crate::session::describe::Description;
 
 /// How long a statement waits for others to end.
 const QUEUE_TIME: Duration = Duration::from_secs(10);

@@ -16,12 +16,12 @@ use super::results::{Begun, NOTHING, Seen, Ticketed, collect, within};
 use super::service::Server;
 use super::sessions::{Client, lock};
 use super::status::status;
-use crate::answer::{Answer, Effect};
-use crate::describe::check_script;
 use crate::error::{Result, SqlState, sql_err};
 use crate::memory::StatementPool;
-use crate::run::run_answer;
 use crate::session::Session;
+use crate::session::answer::{Answer, Effect};
+use crate::session::describe::check_script;
+use crate::session::task::run_answer;
 use crate::sql::script::{Piece, split};
 use crate::sql::{Limits, Parameters};
 

@@ -14,7 +14,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::answer::{Answer, Effect};
+use super::answer::{Answer, Effect};
 use crate::error::{Result, SqlState, sql_err};
 
 /// Batches that a statement computes before those before them are taken.

@@ -14,11 +14,11 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use vatic_ml::labels::Labels;
 
+use super::Session;
+use super::answer::{Effect, plan_effect};
+use super::column_tables::with_origins;
 use crate::access::grants::{Object, Privilege};
-use crate::answer::{Effect, plan_effect};
 use crate::error::{Result, SqlState, sql_err};
-use crate::origins::with_origins;
-use crate::session::Session;
 use crate::sql::script::{Piece, split};
 use crate::sql::{
     Parameters, Statement, check_text, mentions_relation_function, parse, with_inputs_only,

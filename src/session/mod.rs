@@ -1,4 +1,18 @@
 //! [`Session`]: SQL text in, record batches out.
+//!
+//! * `answer` what a statement gives
+//! * `describe` what a statement would do, before it runs
+//! * `install` what is installed into DataFusion
+//! * `planner_thread` planning on a thread of its own
+//! * `task` statements among the workers
+//! * `column_tables` which tables the columns of a result are of
+
+pub(crate) mod answer;
+pub(crate) mod column_tables;
+pub(crate) mod describe;
+pub(crate) mod install;
+mod planner_thread;
+pub(crate) mod task;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,25 +38,25 @@ use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
+use self::answer::{Answer, Effect, answered, changed, empty, later, plan_effect, rows};
+use self::column_tables::with_origins;
+use self::install::session_state;
+use self::planner_thread::planned;
 use crate::access::locked_settings::{check_dialect, check_settings};
 use crate::access::secrets::check_copied_secrets;
 use crate::access::{Access, grants};
-use crate::answer::{Answer, Effect, answered, changed, empty, later, plan_effect, rows};
 use crate::catalog::temporary::{Held, TemporaryTables, is_temporary, take_temporary};
 use crate::catalog::view::create_view;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::memory::StatementPool;
 use crate::model::{DEFAULT_SCHEMA, commands};
-use crate::origins::with_origins;
 use crate::plan::joins::yield_exec::with_yields;
-use crate::planning::planned;
 use crate::progress::ProgressListener;
 use crate::sql::{
     Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement,
     check_text, parse,
 };
-use crate::state::session_state;
 use crate::train;
 
 /// One client's view of an engine: its settings and prepared statements.
