@@ -15,8 +15,6 @@ pub(crate) mod files;
 pub(crate) mod grants;
 pub(crate) mod locked_settings;
 pub(crate) mod ownership;
-#[cfg(test)]
-mod rights_tests;
 pub(crate) mod secrets;
 
 use std::sync::Arc;

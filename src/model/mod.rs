@@ -8,10 +8,8 @@
 //! * `manifest` what is known of a version
 //! * `registry` resolve, list, commit, alter, drop
 //! * `cache` the loaded models of this process
-//! * `commands` SHOW, DESCRIBE, ALTER, DROP
 
 pub(crate) mod cache;
-pub(crate) mod commands;
 mod manifest;
 mod name;
 mod registry;

@@ -19,7 +19,7 @@ use super::sessions::Client;
 use super::statements::within_memory;
 use super::status::{failed, status};
 use crate::error::{Result, SqlState, sql_err};
-use crate::ingest::{IfExists, Ingest, ingest};
+use crate::statements::ingest::{IfExists, Ingest, ingest};
 
 /// What one buffer of a message may become when it is decompressed.
 const BUFFER_BYTES_MAX: i64 = 1 << 30;

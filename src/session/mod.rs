@@ -50,13 +50,14 @@ use crate::catalog::view::create_view;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::memory::StatementPool;
-use crate::model::{DEFAULT_SCHEMA, commands};
+use crate::model::DEFAULT_SCHEMA;
 use crate::plan::joins::yield_exec::with_yields;
 use crate::progress::ProgressListener;
 use crate::sql::{
     Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement,
     check_text, parse,
 };
+use crate::statements::model;
 use crate::train;
 
 /// One client's view of an engine: its settings and prepared statements.
@@ -160,7 +161,7 @@ impl Session {
             ))),
             Statement::Model(statement) => {
                 let is_change = statement.is_change();
-                let rows = Box::pin(commands::run(self, statement)).await?;
+                let rows = Box::pin(model::run(self, statement)).await?;
                 Ok(if is_change {
                     changed(rows)
                 } else {

@@ -35,11 +35,12 @@ use crate::config::VaticOptions;
 use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
 use crate::model::{
     MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, NewVersion, Publish, RunSummary, Selector,
-    commands, exists_err,
+    exists_err,
 };
 use crate::progress::{ProgressEvent, ProgressListener};
 use crate::session::Session;
 use crate::sql::{TrainModel, with_cause};
+use crate::statements::model;
 use crate::storage::Place;
 
 /// How often a training is begun when machines are lost.
@@ -183,7 +184,7 @@ fn publish(
         how,
         ownership: Ownership::new(session.access()),
     };
-    let published = commands::publish(session, &statement.name, &new);
+    let published = model::publish(session, &statement.name, &new);
     if let Err(error) = &published
         && report(error).state == SqlState::ModelExists
     {

@@ -9,10 +9,12 @@ use datafusion::execution::SendableRecordBatchStream;
 use vatic_ml::labels::Labels;
 use vatic_ml::signature::type_name;
 
-use super::{ModelName, ModelState, NewVersion, ResolvedModel, check_identifier, exists_err};
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::{Ownership, new_id};
 use crate::error::{Result, SqlState, sql_err};
+use crate::model::{
+    ModelName, ModelState, NewVersion, ResolvedModel, check_identifier, exists_err,
+};
 use crate::session::Session;
 use crate::session::answer::{empty, rows};
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};

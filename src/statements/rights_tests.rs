@@ -7,13 +7,14 @@ use std::panic::AssertUnwindSafe;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use futures::{FutureExt, TryStreamExt};
 
+use super::model;
 use crate::access::Access;
 use crate::access::grants::{Grant, Object, Privilege};
 use crate::access::ownership::Ownership;
 use crate::catalog::TableState;
 use crate::engine::Engine;
 use crate::error::{Result, report};
-use crate::model::{ModelName, NewVersion, Publish, commands};
+use crate::model::{ModelName, NewVersion, Publish};
 use crate::session::Session;
 use crate::storage::state_log::Log;
 use crate::testing::crash::here;
@@ -72,7 +73,7 @@ fn train(session: &Session, name: &ModelName, how: Publish) -> Result<()> {
         how,
         ownership: Ownership::new(session.access()),
     };
-    commands::publish(session, name, &new).map(drop)
+    model::publish(session, name, &new).map(drop)
 }
 
 /// What the model knows of an object.
