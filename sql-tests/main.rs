@@ -21,7 +21,8 @@ use futures::TryStreamExt;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, Runner, default_validator};
 use tokio::sync::oneshot;
-use vatic::server::{Remote, RemoteOptions, ServeOptions};
+use vatic::client::{Remote, RemoteOptions};
+use vatic::server::ServeOptions;
 use vatic::{Engine, Executor, ExecutorOptions, Session, SqlError, report};
 
 const STACK_BYTES: usize = 16 << 20;

@@ -6,6 +6,7 @@
 
 mod access;
 mod catalog;
+pub mod client;
 mod cluster;
 mod config;
 mod engine;

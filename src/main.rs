@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime::Handle;
+use vatic::client::{Remote, RemoteOptions};
 use vatic::repl::{
     Exit, Format, Settings, Source, Start, When, has_color, run_batch, run_interactive,
 };
-use vatic::server::{Remote, RemoteOptions};
 use vatic::{Engine, ExecutorOptions};
 
 #[global_allocator]

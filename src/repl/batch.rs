@@ -9,9 +9,9 @@ use datafusion::common::DataFusionError;
 use super::settings::Settings;
 use super::shell::{Shell, say};
 use super::{Exit, Flow};
+use crate::client::Remote;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
-use crate::server::Remote;
 use crate::sql::script::is_complete;
 
 /// A longer statement is an error: something that is no script was given.

@@ -53,10 +53,10 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
         "the id of a statement, as its request named it: where it is, as JSON",
     ),
 ];
-pub(super) const CLOSE_SESSION: &str = "CloseSession";
-pub(super) const PROGRESS: &str = "VaticProgress";
+pub(crate) const CLOSE_SESSION: &str = "CloseSession";
+pub(crate) const PROGRESS: &str = "VaticProgress";
 /// The header with the id by which a client asks for the progress of what it requests.
-pub(super) const WATCHED: &str = "vatic-statement";
+pub(crate) const WATCHED: &str = "vatic-statement";
 
 /// The kinds of actions, for those who ask.
 pub(super) fn types() -> Vec<Result<ActionType, Status>> {

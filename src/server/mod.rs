@@ -20,11 +20,10 @@
 //! * `output` one adapter for schemas and batches of every reply
 //! * `status` errors as gRPC has them
 //! * `web` a page that shows people what the server does
-//! * `remote` the other side: a session on a server, for our own shell
 //!
 //! SQL itself is not here: every statement goes through [`Session`](crate::Session).
 
-mod actions;
+pub(crate) mod actions;
 mod auth;
 mod listener;
 mod logins;
@@ -32,18 +31,15 @@ mod metadata;
 mod output;
 mod prepared;
 mod put;
-mod remote;
 mod results;
 mod serve;
 mod service;
 mod sessions;
 mod sql_info;
 mod statements;
-mod status;
+pub(crate) mod status;
 mod users;
 mod web;
 
-pub(crate) use remote::RemoteTable;
-pub use remote::{Remote, RemoteOptions};
 pub use serve::{ServeOptions, Tls, serve};
 pub use users::{add_token, add_user};

@@ -78,7 +78,7 @@ fn code(state: SqlState) -> Code {
 }
 
 /// What a server of ours said, or what happened to the connection.
-pub(super) fn from_status(status: &Status) -> DataFusionError {
+pub(crate) fn from_status(status: &Status) -> DataFusionError {
     let detail = status.metadata().get(DETAIL);
     let detail = detail.and_then(|detail| error_from_text(detail.to_str().ok()?));
     if let Some(error) = detail {

@@ -16,9 +16,9 @@ fn sources(directory: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-fn check(directory: &str, allowed: &str, words: &[&str]) {
+fn check(directory: &str, allowed: &[&str], words: &[&str]) {
     for (path, text) in sources(directory) {
-        if !allowed.is_empty() && path.starts_with(allowed) {
+        if allowed.iter().any(|folder| path.starts_with(folder)) {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
@@ -40,30 +40,38 @@ fn check(directory: &str, allowed: &str, words: &[&str]) {
 fn models_and_functions_know_no_query_engine() {
     check(
         "ml/src",
-        "",
+        &[],
         &["datafusion", "ballista", "tokio", "vatic_udfs"],
     );
-    check("udfs/src", "", &["vatic_ml", "candle", "tokio", "ballista"]);
-    check("metrics/src", "", &["arrow", "datafusion", "candle"]);
+    check(
+        "udfs/src",
+        &[],
+        &["vatic_ml", "candle", "tokio", "ballista"],
+    );
+    check("metrics/src", &[], &["arrow", "datafusion", "candle"]);
 }
 
 #[test]
 fn each_outside_world_has_one_folder() {
-    check("src", "src/cluster", &["ballista"]);
-    check("src", "src/server", &["arrow_flight", "tonic"]);
+    check("src", &["src/cluster"], &["ballista"]);
     check(
         "src",
-        "src/storage",
+        &["src/client", "src/server"],
+        &["arrow_flight", "tonic"],
+    );
+    check(
+        "src",
+        &["src/storage"],
         &["object_store::{", "object_store::aws", "AmazonS3"],
     );
-    check("src", "src/repl", &["println!", "print!("]);
-    check("src", "ml", &["candle_core"]);
+    check("src", &["src/repl"], &["println!", "print!("]);
+    check("src", &[], &["candle_core"]);
 }
 
 #[test]
 fn there_is_no_unsafe_outside_of_ml() {
-    check("src", "", &["unsafe {", "unsafe fn", "unsafe impl"]);
-    check("udfs/src", "", &["unsafe {", "unsafe fn", "unsafe impl"]);
+    check("src", &[], &["unsafe {", "unsafe fn", "unsafe impl"]);
+    check("udfs/src", &[], &["unsafe {", "unsafe fn", "unsafe impl"]);
 }
 
 #[test]

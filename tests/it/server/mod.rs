@@ -21,7 +21,7 @@ use arrow_flight::sql::{Any, CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightDescriptor, FlightInfo, Ticket};
 use prost::Message;
 use tonic::transport::Channel;
-use vatic::server::{Remote, RemoteOptions};
+use vatic::client::{Remote, RemoteOptions};
 
 use crate::{first_line, text, vatic};
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use vatic::server::{Remote, RemoteOptions};
+use vatic::client::{Remote, RemoteOptions};
 
 use super::{Server, column, error, outcome, runtime, vatic_server};
 use crate::text;

@@ -24,10 +24,10 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
-use super::actions::{CLOSE_SESSION, PROGRESS, WATCHED};
-use super::status::from_status;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
+use crate::server::actions::{CLOSE_SESSION, PROGRESS, WATCHED};
+use crate::server::status::from_status;
 use crate::session::answer::{Answer, Effect, empty, rows};
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
