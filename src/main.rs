@@ -1,7 +1,6 @@
 //! The command line of `vatic`.
 
-mod config_file;
-mod server_command;
+mod cli;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -152,10 +151,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Answer Flight SQL: JDBC, ADBC, and the shell of other machines.
-    Serve(Box<server_command::Serve>),
+    Serve(Box<cli::serve::Serve>),
     /// Change the file of a server's users.
     #[command(subcommand)]
-    User(server_command::User),
+    User(cli::serve::User),
     /// Work for the engine of another process, started with --cluster.
     Executor(Executor),
     /// For benchmarks/bench.py: prints the seconds of sums of 100 MB of f32 between ranks on this machine.
@@ -225,7 +224,7 @@ fn main() -> ExitCode {
     vatic::ml::worker::single_threaded_kernels();
     let mut command = Arguments::command();
     command.build();
-    let matches = match config_file::arguments(&command, std::env::args_os().collect()) {
+    let matches = match cli::config_file::arguments(&command, std::env::args_os().collect()) {
         Ok(arguments) => command.get_matches_from(arguments),
         Err(problem) => {
             // If nobody reads standard error, the exit code says it.
