@@ -29,16 +29,16 @@ mod backend;
 mod codec;
 mod collective;
 mod executor;
-mod gang;
 mod job;
-mod metrics;
+mod placement;
+mod prometheus;
 mod rendezvous;
 mod rules;
 mod scheduler;
 mod stages;
+mod status;
 mod task;
 mod training;
-mod view;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -55,11 +55,11 @@ use tokio::runtime::{Handle, Runtime};
 pub use executor::{Executor, ExecutorOptions, run_executor};
 
 pub(crate) use rules::for_cluster;
+pub(crate) use status::{ExecutorView, JobView};
 pub(crate) use training::TrainingFailure;
-pub(crate) use view::{ExecutorView, JobView};
 
-use self::gang::GangClusterState;
-use self::metrics::Counters;
+use self::placement::GangClusterState;
+use self::prometheus::Counters;
 use self::rendezvous::Coordinator;
 use self::scheduler::Scheduler;
 use crate::error::{

@@ -14,7 +14,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::net::TcpListener;
 
 use super::codec::PlanCodec;
-use super::gang::GangClusterState;
+use super::placement::GangClusterState;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 

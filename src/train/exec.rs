@@ -28,7 +28,7 @@ use vatic_ml::labels::Labels;
 use vatic_ml::prepare::RankRows;
 use vatic_ml::worker;
 
-use super::gang::{Meeting, Meetings, Seat};
+use super::ranks::{Meeting, Meetings, Seat};
 use crate::cluster::is_lost_input;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::model::RunSummary;

@@ -12,15 +12,15 @@
 //! * `driver` one training from statement to version
 //! * `route` a row's hash and the rank that owns its shard
 //! * `exec` one rank
-//! * `gang` where the ranks meet
+//! * `ranks` where the ranks meet
 //! * `codec` the operators ↔ bytes
 //! * `runs` the record of each training, whatever became of it
 
 mod codec;
 mod driver;
 mod exec;
-mod gang;
 mod options;
+mod ranks;
 mod route;
 mod runs;
 
@@ -30,9 +30,9 @@ use datafusion::physical_plan::ExecutionPlan;
 
 pub(crate) use driver::{explain, result_schema, train};
 pub(crate) use exec::{TrainExec, TrainTask};
-pub(crate) use gang::{Gang, Link, Meeting, Meetings, Seat};
 pub use options::OPTIONS;
 pub(crate) use options::option_type;
+pub(crate) use ranks::{Gang, Link, Meeting, Meetings, Seat};
 pub(crate) use runs::{RunLog, RunRecord};
 
 use crate::error::Result;
