@@ -12,11 +12,11 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::features::Encoder;
-use crate::fit::{FORMAT_VERSION, Trained};
+use crate::data::encode::tabular::Encoder;
+use crate::data::numbers::Precision;
+use crate::data::parts::{ARRAY_LENGTH_MAX, parts};
 use crate::model::{Model, ModelConfig, ModelType};
-use crate::numbers::Precision;
-use crate::parts::{ARRAY_LENGTH_MAX, parts};
+use crate::train::fit::{FORMAT_VERSION, Trained};
 use crate::{Error, Result};
 
 /// The description of a model.
@@ -196,8 +196,9 @@ fn check_config(config: &ModelConfig) -> Result<()> {
         return wrong("the encoders are not those of the features".into());
     }
     for encoder in &config.encoders {
-        let is_usable =
-            |number: &crate::features::Standardiser| number.mean.is_finite() && number.std > 0.0;
+        let is_usable = |number: &crate::data::encode::tabular::Standardiser| {
+            number.mean.is_finite() && number.std > 0.0
+        };
         if encoder.numbers.len() > ARRAY_LENGTH_MAX || !encoder.numbers.iter().all(is_usable) {
             return wrong(format!(
                 "the statistics of \"{}\" are out of range",

@@ -6,12 +6,12 @@ use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::*;
 use crate::collective::LocalCollective;
-use crate::fit::{Control, TrainSpec, fit};
+use crate::data::signature::{Column, Signature};
 use crate::model::Wanted;
 use crate::models::MODEL_TYPES;
-use crate::options::TrainOptions;
-use crate::prepare::RankRows;
-use crate::signature::{Column, Signature};
+use crate::train::fit::{Control, TrainSpec, fit};
+use crate::train::options::TrainOptions;
+use crate::train::prepare::RankRows;
 
 const WANTED: Wanted = Wanted {
     probabilities: true,

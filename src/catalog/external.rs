@@ -7,7 +7,7 @@ use datafusion::catalog::{TableProvider, TableProviderFactory};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
-use vatic_ml::signature;
+use vatic_ml::data::signature;
 
 use super::TableState;
 use super::name::unused_name;

@@ -25,9 +25,9 @@ use datafusion::physical_plan::{
 };
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, TryStreamExt};
-use vatic_ml::labels::Labels;
-use vatic_ml::metrics::{Classified, Metric, classifier, regressor};
+use vatic_ml::data::labels::Labels;
 use vatic_ml::model::Scored;
+use vatic_ml::model::metrics::{Classified, Metric, classifier, regressor};
 
 use super::node::{EvaluateNode, Report};
 use crate::config::VaticOptions;

@@ -9,8 +9,8 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
-use vatic_ml::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS};
-use vatic_ml::signature::{canonical_type, is_lossless, is_number, type_name};
+use vatic_ml::data::signature::{canonical_type, is_lossless, is_number, type_name};
+use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;

@@ -92,7 +92,7 @@ fn stored_metrics(model: &ResolvedModel) -> Result<LogicalPlan> {
 
 /// One row an epoch.
 fn training_info(model: &ResolvedModel) -> Result<LogicalPlan> {
-    let row = |record: &vatic_ml::fit::EpochRecord| {
+    let row = |record: &vatic_ml::train::fit::EpochRecord| {
         vec![
             lit(record.epoch as i64),
             lit(record.train_loss),

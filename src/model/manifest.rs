@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use vatic_ml::artifact::{self, ModelFile};
-use vatic_ml::fit::EpochRecord;
-use vatic_ml::labels::Labels;
-use vatic_ml::metrics::Metric;
-use vatic_ml::options::TrainOptions;
-use vatic_ml::signature::Signature;
+use vatic_ml::artifact;
+use vatic_ml::artifact::ModelFile;
+use vatic_ml::data::labels::Labels;
+use vatic_ml::data::signature::Signature;
+use vatic_ml::model::metrics::Metric;
+use vatic_ml::train::fit::EpochRecord;
+use vatic_ml::train::options::TrainOptions;
 
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::storage::Place;

@@ -15,7 +15,8 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
     TableFunctionArgs,
 };
-use vatic_ml::signature::{self, type_name};
+use vatic_ml::data::signature;
+use vatic_ml::data::signature::type_name;
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};

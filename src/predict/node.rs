@@ -10,7 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
-use vatic_ml::labels::{Labels, probabilities_type};
+use vatic_ml::data::labels::{Labels, probabilities_type};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;

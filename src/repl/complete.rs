@@ -7,7 +7,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ConfigOptions;
 use futures::TryStreamExt;
-use vatic_ml::options::{Activation, Optimizer, Schedule};
+use vatic_ml::train::options::{Activation, Optimizer, Schedule};
 
 use super::command::{COMMANDS, Takes};
 use super::context::{Context, context, tables_in};

@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
-use vatic_ml::labels::Labels;
+use vatic_ml::data::labels::Labels;
 
 use super::Session;
 use super::answer::{Effect, plan_effect};

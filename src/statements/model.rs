@@ -6,8 +6,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use vatic_ml::labels::Labels;
-use vatic_ml::signature::type_name;
+use vatic_ml::data::labels::Labels;
+use vatic_ml::data::signature::type_name;
 
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::{Ownership, new_id};

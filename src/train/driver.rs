@@ -18,12 +18,12 @@ use datafusion::physical_plan::{
 };
 use futures::TryStreamExt;
 use vatic_ml::artifact::sha256;
-use vatic_ml::fit::TrainSpec;
-use vatic_ml::labels::check_label_type;
+use vatic_ml::data::labels::check_label_type;
+use vatic_ml::data::signature::{Column, FeatureKind, Signature, canonical_type};
 use vatic_ml::model::Task;
-use vatic_ml::options::{DataSplit, TrainOptions};
-use vatic_ml::shard::SHARDS_DEFAULT;
-use vatic_ml::signature::{Column, FeatureKind, Signature, canonical_type};
+use vatic_ml::train::fit::TrainSpec;
+use vatic_ml::train::options::{DataSplit, TrainOptions};
+use vatic_ml::train::shard::SHARDS_DEFAULT;
 
 use super::exec::{BlobGuard, RankResult, TrainExec, TrainTask};
 use super::options::train_options;

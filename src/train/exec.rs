@@ -21,11 +21,12 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use vatic_ml::artifact::{self, ModelFile};
+use vatic_ml::artifact;
+use vatic_ml::artifact::ModelFile;
 use vatic_ml::collective::Collective;
-use vatic_ml::fit::{Control, TrainSpec, fit};
-use vatic_ml::labels::Labels;
-use vatic_ml::prepare::RankRows;
+use vatic_ml::data::labels::Labels;
+use vatic_ml::train::fit::{Control, TrainSpec, fit};
+use vatic_ml::train::prepare::RankRows;
 use vatic_ml::worker;
 
 use super::ranks::{Meeting, Meetings, Seat};

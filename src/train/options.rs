@@ -1,6 +1,8 @@
 //! `OPTIONS (key = value, …)` → [`TrainOptions`]: names, types, ranges, the nearest name on a slip.
 
-use vatic_ml::options::{Activation, DataSplit, NullHandling, Optimizer, Schedule, TrainOptions};
+use vatic_ml::train::options::{
+    Activation, DataSplit, NullHandling, Optimizer, Schedule, TrainOptions,
+};
 
 use crate::error::{Result, SqlState, sql_err};
 use datafusion::arrow::datatypes::DataType;

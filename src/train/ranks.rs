@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use vatic_ml::collective::{Collective, LocalCollective};
-use vatic_ml::fit::{Control, Progress};
+use vatic_ml::train::fit::{Control, Progress};
 
 use super::exec::TrainTask;
 use crate::error::{Result, SqlError, SqlState, sql_err};

@@ -21,8 +21,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use futures::StreamExt;
-use vatic_ml::coerce::canonical_array;
-use vatic_ml::shard::{Placement, content_hashes, owner};
+use vatic_ml::data::coerce::canonical_array;
+use vatic_ml::train::shard::{Placement, content_hashes, owner};
 
 use crate::error::{Result, SqlState, ml_err, sql_err};
 use crate::statements::ingest::STRICT;

@@ -1,9 +1,9 @@
 //! `dnn_classifier` and `dnn_regressor`: perceptrons with hidden layers.
 
 use super::Mlp;
-use crate::features::InputShape;
+use crate::data::encode::tabular::InputShape;
 use crate::model::{ModelType, Network, Task};
-use crate::options::{Optimizer, TrainOptions};
+use crate::train::options::{Optimizer, TrainOptions};
 
 /// A network that tells classes apart.
 #[derive(Debug)]

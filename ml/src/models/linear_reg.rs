@@ -1,10 +1,10 @@
 //! `linear_reg`: least squares.
 
 use super::Mlp;
-use crate::features::InputShape;
+use crate::data::encode::tabular::InputShape;
+use crate::data::numbers::Precision;
 use crate::model::{ModelType, Network, Task};
-use crate::numbers::Precision;
-use crate::options::{Optimizer, TrainOptions};
+use crate::train::options::{Optimizer, TrainOptions};
 
 /// Linear regression, solved exactly unless told otherwise.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! `logistic_reg`: the classes' log odds are linear in the features.
 
 use super::Mlp;
-use crate::features::InputShape;
+use crate::data::encode::tabular::InputShape;
 use crate::model::{ModelType, Network, Task};
-use crate::options::{Optimizer, TrainOptions};
+use crate::train::options::{Optimizer, TrainOptions};
 
 /// Logistic regression of two classes, multinomial of more.
 #[derive(Debug)]

@@ -10,10 +10,10 @@
 use candle_core::Tensor;
 use rand_chacha::ChaCha8Rng;
 
-use crate::features::InputShape;
+use crate::data::encode::tabular::InputShape;
 use crate::model::{Init, Input, Network, Parameter};
 use crate::nn::{activate, dropout, embedding_sum, linear};
-use crate::options::{Activation, TrainOptions};
+use crate::train::options::{Activation, TrainOptions};
 use crate::{Error, Result};
 
 /// A multilayer perceptron.

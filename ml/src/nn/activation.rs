@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::options::Activation;
+use crate::train::options::Activation;
 
 /// Applies `activation` to each element.
 pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {

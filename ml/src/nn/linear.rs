@@ -12,8 +12,8 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Storage, Tensor, WithDTy
 
 use super::activate;
 use crate::Result;
-use crate::options::Activation;
 use crate::simd::simd_fn;
+use crate::train::options::Activation;
 
 /// `x` `[rows, inputs]` times `weight` `[inputs, outputs]`, plus `bias` `[outputs]` on each row, through `activation`.
 pub fn linear(

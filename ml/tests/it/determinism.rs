@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, RecordBatch, StringArray, UInt32Array};
-use vatic_ml::options::{Activation, DataSplit, Optimizer, TrainOptions};
+use vatic_ml::train::options::{Activation, DataSplit, Optimizer, TrainOptions};
 
 use crate::{batch_of, noise, train};
 
@@ -78,7 +78,7 @@ fn a_null_in_one_shard_does_not_show_in_the_statistics_of_others() {
     ]);
     let options = TrainOptions {
         data_split: DataSplit::None,
-        null_handling: vatic_ml::options::NullHandling::Impute,
+        null_handling: vatic_ml::train::options::NullHandling::Impute,
         ..options("logistic_reg")
     };
     let alone = train(&batch, &hashes, &options, 1).unwrap();

@@ -11,11 +11,11 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema};
-use vatic_ml::coerce::canonical_array;
-use vatic_ml::fit::Trained;
+use vatic_ml::data::coerce::canonical_array;
 use vatic_ml::model::{Model, Wanted};
-use vatic_ml::options::{DataSplit, NullHandling, TrainOptions};
-use vatic_ml::shard::content_hashes;
+use vatic_ml::train::fit::Trained;
+use vatic_ml::train::options::{DataSplit, NullHandling, TrainOptions};
+use vatic_ml::train::shard::content_hashes;
 
 use crate::{batch_of, model_type, noise, train};
 

@@ -1,13 +1,13 @@
 //! Every layer and every loss against central finite differences in f64.
 
 use candle_core::{DType, Device, Tensor, Var};
-use vatic_ml::features::{Features, InputShape};
-use vatic_ml::loss::Loss;
+use vatic_ml::data::encode::tabular::{Features, InputShape};
+use vatic_ml::data::numbers::Numbers;
 use vatic_ml::model::{Input, Network};
 use vatic_ml::models::Mlp;
 use vatic_ml::nn::{activate, dropout, embedding_sum, linear};
-use vatic_ml::numbers::Numbers;
-use vatic_ml::options::{Activation, TrainOptions};
+use vatic_ml::train::loss::Loss;
+use vatic_ml::train::options::{Activation, TrainOptions};
 use vatic_ml::{Result, random};
 
 use crate::noise;

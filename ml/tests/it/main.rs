@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use vatic_ml::collective::LocalCollective;
-use vatic_ml::fit::{Control, TrainSpec, Trained, fit};
+use vatic_ml::data::signature::{Column, Signature};
 use vatic_ml::model::ModelType;
 use vatic_ml::models::MODEL_TYPES;
-use vatic_ml::options::TrainOptions;
-use vatic_ml::prepare::RankRows;
-use vatic_ml::shard::{Placement, SHARDS_DEFAULT, owner};
-use vatic_ml::signature::{Column, Signature};
+use vatic_ml::train::fit::{Control, TrainSpec, Trained, fit};
+use vatic_ml::train::options::TrainOptions;
+use vatic_ml::train::prepare::RankRows;
+use vatic_ml::train::shard::{Placement, SHARDS_DEFAULT, owner};
 use vatic_ml::{Result, worker};
 
 fn model_type(name: &str) -> &'static dyn ModelType {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use vatic_ml::options::{DataSplit, Optimizer, TrainOptions};
+use vatic_ml::train::options::{DataSplit, Optimizer, TrainOptions};
 
 use crate::{batch_of, noise, train};
 
@@ -49,7 +49,7 @@ fn linear_regression_finds_the_closed_form() {
             ..options("linear_reg")
         };
         let trained = train(&batch, &hashes(400), &options, 2).unwrap();
-        let vatic_ml::labels::Labels::Number { std, .. } = trained.config.labels else {
+        let vatic_ml::data::labels::Labels::Number { std, .. } = trained.config.labels else {
             panic!("a regressor")
         };
         let slopes: Vec<f64> = trained.config.encoders[..3]
@@ -254,7 +254,7 @@ fn every_optimizer_minimises_the_same_penalised_loss() {
                 } else {
                     0.02
                 },
-                lr_schedule: vatic_ml::options::Schedule::Cosine,
+                lr_schedule: vatic_ml::train::options::Schedule::Cosine,
                 early_stop: false,
                 ..options("logistic_reg")
             };

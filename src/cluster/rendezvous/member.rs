@@ -10,8 +10,8 @@ use datafusion::common::runtime::SpawnedTask;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Interval;
-use vatic_ml::checkpoint::Checkpoints;
-use vatic_ml::fit::{Control, Progress};
+use vatic_ml::train::checkpoint::Checkpoints;
+use vatic_ml::train::fit::{Control, Progress};
 
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};

@@ -1,12 +1,14 @@
 //! How the weights of linear models are found: on all rows at once, in f64.
 
+mod lbfgs;
+mod normal_equation;
+
 use std::time::Instant;
 
 use crate::Result;
-use crate::fit::{EpochRecord, Found, Training};
-use crate::flat::{penalised, variables};
-use crate::numbers::Precision;
-use crate::{lbfgs, normal_equation};
+use crate::data::numbers::Precision;
+use crate::model::flat::{penalised, variables};
+use crate::train::fit::{EpochRecord, Found, Training};
 
 const ITERATIONS_DEFAULT: usize = 500;
 

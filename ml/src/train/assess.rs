@@ -2,13 +2,13 @@
 
 use candle_core::Tensor;
 
-use crate::fit::{CHUNK_ROWS, Training};
-use crate::flat::tensors_of;
-use crate::labels::Labels;
-use crate::metrics::{Classified, Metric, classifier, regressor};
+use crate::data::labels::Labels;
+use crate::data::rows::Rows;
+use crate::model::flat::tensors_of;
+use crate::model::metrics::{Classified, Metric, classifier, regressor};
 use crate::model::{forward, probabilities};
-use crate::prepare::Shard;
-use crate::rows::Rows;
+use crate::train::fit::{CHUNK_ROWS, Training};
+use crate::train::prepare::Shard;
 use crate::{Error, Result};
 
 impl Training<'_> {

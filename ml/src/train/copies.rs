@@ -8,9 +8,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 
 use crate::collective::Collective;
-use crate::options::{DataSplit, TrainOptions};
-use crate::shard::Placement;
-use crate::signature::Signature;
+use crate::data::signature::Signature;
+use crate::train::options::{DataSplit, TrainOptions};
+use crate::train::shard::Placement;
 use crate::{Error, Result};
 
 /// Bytes that a rank sends at once; the others keep what is theirs and forget the rest.

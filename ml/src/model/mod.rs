@@ -1,5 +1,8 @@
 //! What can be trained ([`ModelType`], [`Network`]) and what was ([`Model`]).
 
+pub(crate) mod flat;
+pub mod metrics;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -10,14 +13,14 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::features::{ColumnEncoder, Encoder, Features, InputShape};
-use crate::fit::CHUNK_ROWS;
-use crate::flat::tensors_of;
-use crate::labels::{Labels, class_values, numbers};
-use crate::loss::softmax;
-use crate::numbers::Precision;
-use crate::options::{Optimizer, TrainOptions};
-use crate::signature::Signature;
+use crate::data::encode::tabular::{ColumnEncoder, Encoder, Features, InputShape};
+use crate::data::labels::{Labels, class_values, numbers};
+use crate::data::numbers::Precision;
+use crate::data::signature::Signature;
+use crate::model::flat::tensors_of;
+use crate::train::fit::CHUNK_ROWS;
+use crate::train::loss::softmax;
+use crate::train::options::{Optimizer, TrainOptions};
 use crate::{Error, Result, random};
 
 /// What a model says of a row.

@@ -16,22 +16,22 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use crate::checkpoint::Checkpoints;
 use crate::collective::Collective;
-use crate::flat::{add_tensor, penalised, variables};
-use crate::labels::Labels;
-use crate::loss::{Loss, LossSum};
-use crate::metrics::Metric;
+use crate::data::labels::Labels;
+use crate::data::numbers::Precision;
+use crate::data::rows::Rows;
+use crate::data::signature::Signature;
+use crate::model::flat::{add_tensor, penalised, variables};
+use crate::model::metrics::Metric;
 use crate::model::{Input, Model, ModelConfig, ModelType, Network};
-use crate::numbers::Precision;
-use crate::optim::{OptimizerState, Penalty, clip_norm};
-use crate::options::{Optimizer, TrainOptions};
-use crate::prepare::{Prepared, RankRows, Shard, prepare};
 use crate::random;
-use crate::rows::Rows;
-use crate::schedule::factor;
-use crate::signature::Signature;
-use crate::steps::Steps;
+use crate::train::checkpoint::Checkpoints;
+use crate::train::loss::{Loss, LossSum};
+use crate::train::optim::{OptimizerState, Penalty, clip_norm};
+use crate::train::options::{Optimizer, TrainOptions};
+use crate::train::prepare::{Prepared, RankRows, Shard, prepare};
+use crate::train::schedule::factor;
+use crate::train::steps::Steps;
 use crate::{Error, Result};
 
 /// The version of the model files that this build writes.

@@ -16,11 +16,11 @@ use arrow::buffer::NullBuffer;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::coerce::coerced;
-use crate::numbers::{Numbers, Precision, Real};
-use crate::parts::{CategoryPart, Parts, parts};
-use crate::plain::{PlainColumn, PlainValues, encode_plain};
-use crate::signature::Column;
+use crate::data::coerce::coerced;
+use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
+use crate::data::numbers::{Numbers, Precision, Real};
+use crate::data::parts::{CategoryPart, Parts, parts};
+use crate::data::signature::Column;
 
 /// How one feature column becomes numbers and categories, learnt in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

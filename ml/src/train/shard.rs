@@ -12,7 +12,7 @@ use arrow::row::{RowConverter, SortField};
 use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use crate::Result;
-use crate::lists::to_large_list;
+use crate::data::lists::to_large_list;
 
 /// The number of shards unless the user asks for another. It shows in the result, so it must not follow from the
 /// number of workers or cores; more workers than shards would have nothing to do.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::features::Features;
+use crate::data::encode::tabular::Features;
 
 /// Encoded rows.
 #[derive(Debug, Default)]

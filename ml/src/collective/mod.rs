@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use crate::shard::tree_sum;
+use crate::train::shard::tree_sum;
 use crate::{Error, Result};
 
 /// Looks at the round before sleeping, some tens of microseconds.
@@ -214,7 +214,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::shard::owner;
+    use crate::train::shard::owner;
 
     #[test]
     fn a_sum_does_not_depend_on_who_owns_a_shard() {

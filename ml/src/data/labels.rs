@@ -11,9 +11,9 @@ use arrow::compute::{CastOptions, cast, cast_with_options, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Fields, Float64Type, Int64Type};
 use serde::{Deserialize, Serialize};
 
-use crate::loss::Loss;
+use crate::data::signature::{canonical_type, is_number, type_name};
 use crate::model::Task;
-use crate::signature::{canonical_type, is_number, type_name};
+use crate::train::loss::Loss;
 use crate::{Error, Result};
 
 /// A label of a classifier. The order is that of SQL.

@@ -13,14 +13,14 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
 
 use crate::collective::Collective;
-use crate::copies::{Copies, RowAt, exchange};
-use crate::counts::CLASSES_MAX;
+use crate::data::parts::parts;
+use crate::data::signature::Signature;
 use crate::model::Task;
-use crate::options::{DataSplit, NullHandling, TrainOptions};
-use crate::parts::parts;
-use crate::prepare::{RankRows, RawShard};
-use crate::shard::{Placement, content_hashes, owner};
-use crate::signature::Signature;
+use crate::train::copies::{Copies, RowAt, exchange};
+use crate::train::counts::CLASSES_MAX;
+use crate::train::options::{DataSplit, NullHandling, TrainOptions};
+use crate::train::prepare::{RankRows, RawShard};
+use crate::train::shard::{Placement, content_hashes, owner};
 use crate::{Error, Result};
 
 /// The rows of a home shard in hash order, and what is summed over all of them.

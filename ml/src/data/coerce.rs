@@ -9,8 +9,8 @@ use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::array_value_to_string;
 
-use crate::lists::{Lists, to_large_list, to_list};
-use crate::signature::{Coercion, canonical_type, coercion, item_type, type_name};
+use crate::data::lists::{Lists, to_large_list, to_list};
+use crate::data::signature::{Coercion, canonical_type, coercion, item_type, type_name};
 use crate::{Error, Result};
 
 /// A value that does not fit is an error.

@@ -10,17 +10,17 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 
 use crate::collective::{Collective, ShardBuffers};
-use crate::counts::{
+use crate::data::encode::tabular::{ColumnEncoder, Encoder, Standardiser, Vocabulary};
+use crate::data::labels::{Labels, class_values, numbers};
+use crate::data::parts::{CategoryPart, parts};
+use crate::data::rows::Rows;
+use crate::data::signature::{FeatureKind, Signature};
+use crate::model::{ModelType, Task};
+use crate::train::counts::{
     ColumnCounts, ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
 };
-use crate::features::{ColumnEncoder, Encoder, Standardiser, Vocabulary};
-use crate::labels::{Labels, class_values, numbers};
-use crate::model::{ModelType, Task};
-use crate::options::{NullHandling, TrainOptions};
-use crate::parts::{CategoryPart, parts};
-use crate::rows::Rows;
-use crate::signature::{FeatureKind, Signature};
-use crate::split::split_into_shards;
+use crate::train::options::{NullHandling, TrainOptions};
+use crate::train::split::split_into_shards;
 use crate::{Error, Result};
 
 /// The rows that one rank was given: its shards, in any order.
@@ -327,7 +327,7 @@ fn encoders(
 }
 
 fn vocabulary(
-    column: &crate::signature::Column,
+    column: &crate::data::signature::Column,
     position: usize,
     counts: &BTreeMap<String, u64>,
 ) -> Vocabulary {

@@ -8,9 +8,9 @@ use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 
-use crate::coerce::canonical_array;
-use crate::lists::Lists;
-use crate::signature::{FeatureKind, canonical_type};
+use crate::data::coerce::canonical_array;
+use crate::data::lists::Lists;
+use crate::data::signature::{FeatureKind, canonical_type};
 use crate::{Error, Result};
 
 /// The longest array a feature may be.

@@ -3,9 +3,9 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 
-use crate::features::Standardiser;
-use crate::lists::Lists;
-use crate::numbers::Real;
+use crate::data::encode::tabular::Standardiser;
+use crate::data::lists::Lists;
+use crate::data::numbers::Real;
 use crate::simd::simd_fn;
 
 /// Numbers without NULLs as they lie in a column: one a row, or arrays of one length, row-major.

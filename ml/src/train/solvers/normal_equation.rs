@@ -8,9 +8,9 @@
 use candle_core::{Device, Tensor};
 
 use crate::collective::{Collective, ShardBuffers};
-use crate::features::InputShape;
-use crate::prepare::Shard;
-use crate::rows::Rows;
+use crate::data::encode::tabular::InputShape;
+use crate::data::rows::Rows;
+use crate::train::prepare::Shard;
 use crate::{Error, Result};
 
 /// Rows multiplied at once.

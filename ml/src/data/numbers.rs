@@ -5,8 +5,8 @@ use std::ops::Range;
 use candle_core::{DType, Device, Shape, Tensor, WithDType};
 
 use crate::Result;
-use crate::features::{Standardiser, gather_rows};
-use crate::plain::{Place, standardise, standardise_f32};
+use crate::data::encode::plain::{Place, standardise, standardise_f32};
+use crate::data::encode::tabular::{Standardiser, gather_rows};
 
 /// How precisely a model computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use arrow::array::{Array, ArrayRef};
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
-use crate::labels::{ClassValue, class_values, numbers};
+use crate::data::labels::{ClassValue, class_values, numbers};
+use crate::data::parts::{CategoryPart, Parts, parts};
+use crate::data::signature::{FeatureKind, Signature};
 use crate::model::Task;
-use crate::options::{NullHandling, TrainOptions};
-use crate::parts::{CategoryPart, Parts, parts};
-use crate::prepare::RawShard;
-use crate::signature::{FeatureKind, Signature};
+use crate::train::options::{NullHandling, TrainOptions};
+use crate::train::prepare::RawShard;
 use crate::{Error, Result};
 
 /// More values than this in one category column are an error: they would be a weight each.

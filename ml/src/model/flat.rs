@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Storage, Tensor, Var, WithDType};
 
+use crate::data::numbers::Precision;
 use crate::model::Parameter;
-use crate::numbers::Precision;
 use crate::{Error, Result};
 
 /// Which weights are penalised.

@@ -7,9 +7,9 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::fit::{Best, EpochRecord, Training};
-use crate::optim::OptimizerState;
-use crate::options::TrainOptions;
+use crate::train::fit::{Best, EpochRecord, Training};
+use crate::train::optim::OptimizerState;
+use crate::train::options::TrainOptions;
 use crate::{Error, Result};
 
 /// Where checkpoints are kept. Only rank 0 calls it.
