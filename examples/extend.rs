@@ -8,10 +8,10 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use futures::TryStreamExt;
 use vatic::Engine;
-use vatic::ml::features::InputShape;
+use vatic::ml::data::encode::tabular::InputShape;
 use vatic::ml::model::{ModelType, Network, Task};
 use vatic::ml::models::Mlp;
-use vatic::ml::options::{Activation, Optimizer, TrainOptions};
+use vatic::ml::train::options::{Activation, Optimizer, TrainOptions};
 
 /// `tiny_net`: a classifier of one small layer, for data of few rows.
 #[derive(Debug)]
