@@ -4,8 +4,7 @@ use std::any::Any;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 
-use crate::error::{Result, SqlState, sql_err};
-use crate::sql::with_cause;
+use crate::error::{Result, SqlState, sql_err, with_cause};
 
 /// The settings of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,6 @@ use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use serde::{Deserialize, Serialize};
 
-use crate::storage::is_of_files;
-
 /// The result of everything fallible in this crate.
 pub type Result<T, E = DataFusionError> = std::result::Result<T, E>;
 
@@ -419,6 +417,30 @@ fn without_position(text: &str) -> String {
         text.replace_range(..1, &first);
     }
     text
+}
+
+/// Whether an error comes from DataFusion's reading or writing of files, whatever is around it.
+fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<object_store::Error>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// `what` with the nearest of `known`, for an error about a name.
+pub(crate) fn with_cause<'a>(
+    what: String,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
+    match nearest(name, known) {
+        Some(nearest) => format!("{what}; the nearest name is \"{nearest}\""),
+        None => what,
+    }
 }
 
 /// The nearest of `known` to `name`, if it is near enough to be a slip.

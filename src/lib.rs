@@ -12,6 +12,7 @@ mod config;
 mod engine;
 mod error;
 mod evaluate;
+mod extensions;
 mod memory;
 mod model;
 mod plan;

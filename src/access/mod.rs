@@ -24,9 +24,8 @@ use datafusion::common::DataFusionError;
 use self::grants::{Grant, Object, PUBLIC, Privilege};
 use self::ownership::Ownership;
 use crate::engine::Engine;
-use crate::error::{Result, SqlState, sql_err};
+use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::model::{ModelName, ModelState};
-use crate::sql::with_cause;
 
 /// As whom a session acts.
 #[derive(Debug, Clone, Default)]

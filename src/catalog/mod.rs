@@ -45,10 +45,9 @@ use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::Ownership;
 use crate::access::secrets::check_secrets;
 use crate::engine::Engine;
-use crate::error::{Result, SqlState, sql_err};
-use crate::model::DEFAULT_SCHEMA;
+use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::session::Session;
-use crate::sql::with_cause;
+use crate::storage::DEFAULT_SCHEMA;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::{Log, names_in};
 

@@ -1,4 +1,4 @@
-//! Plans ↔ bytes: our operators by [`EXTENSIONS`], scans of CSV by [`crate::plan::csv::codec`], everything else by Ballista.
+//! Plans ↔ bytes: our operators by a list of extensions, scans of CSV by [`crate::plan::csv::codec`], everything else by Ballista.
 
 use std::sync::Arc;
 
@@ -9,14 +9,24 @@ use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConve
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::csv::codec as csv;
-use crate::plan::extension::EXTENSIONS;
+use crate::plan::extension::PlanExtension;
 
 /// No protobuf message begins with these: 0xFF would be a field of wire type 7.
 const MARK: &[u8] = b"\xFFML\x01";
 
 /// `MARK`, the length of the extension's name, the name, what the extension wrote.
-#[derive(Debug, Default)]
-pub(super) struct PlanCodec(BallistaPhysicalExtensionCodec);
+#[derive(Debug)]
+pub(super) struct PlanCodec {
+    extensions: &'static [&'static dyn PlanExtension],
+    others: BallistaPhysicalExtensionCodec,
+}
+
+impl PlanCodec {
+    pub(super) fn new(extensions: &'static [&'static dyn PlanExtension]) -> Self {
+        let others = BallistaPhysicalExtensionCodec::default();
+        Self { extensions, others }
+    }
+}
 
 impl PhysicalExtensionCodec for PlanCodec {
     fn try_decode(
@@ -27,7 +37,7 @@ impl PhysicalExtensionCodec for PlanCodec {
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(ours) = bytes.strip_prefix(MARK) else {
-            return self.0.try_decode(bytes, inputs, context, converter);
+            return self.others.try_decode(bytes, inputs, context, converter);
         };
         let damaged = || sql_err(SqlState::Internal, "an operator of a plan is damaged");
         let (length, rest) = ours.split_first().ok_or_else(damaged)?;
@@ -37,7 +47,8 @@ impl PhysicalExtensionCodec for PlanCodec {
         if name == csv::NAME.as_bytes() {
             return csv::decode(payload, context, self, converter);
         }
-        let extension = EXTENSIONS
+        let extension = self
+            .extensions
             .iter()
             .find(|extension| extension.name().as_bytes() == name)
             .ok_or_else(|| {
@@ -65,7 +76,7 @@ impl PhysicalExtensionCodec for PlanCodec {
             bytes.extend(payload?);
             return Ok(());
         }
-        for extension in EXTENSIONS {
+        for extension in self.extensions {
             if let Some(payload) = extension.encode_exec(exec.as_ref()) {
                 bytes.extend_from_slice(MARK);
                 bytes.push(extension.name().len() as u8);
@@ -74,6 +85,6 @@ impl PhysicalExtensionCodec for PlanCodec {
                 return Ok(());
             }
         }
-        self.0.try_encode(exec, bytes, converter)
+        self.others.try_encode(exec, bytes, converter)
     }
 }

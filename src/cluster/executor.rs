@@ -22,8 +22,9 @@ use super::scheduler::node_config;
 use super::task::{TaskEngine, Tasks};
 use super::{STACK_BYTES, resolve};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
+use crate::extensions::EXTENSIONS;
 use crate::model::cache::ModelRuntime;
-use crate::session::install::functions_state;
+use crate::plan::functions::functions_state;
 use crate::storage::Stores;
 use crate::train::Meetings;
 
@@ -261,7 +262,7 @@ impl Node {
             override_function_registry: Some(Arc::clone(&self.functions)),
             override_config_producer: Some(Arc::new(session)),
             override_runtime_producer: Some(Arc::new(runtime_env)),
-            override_physical_codec: Some(Arc::new(PlanCodec::default())),
+            override_physical_codec: Some(Arc::new(PlanCodec::new(EXTENSIONS))),
             ..Default::default()
         };
         Ok((config, scheduler))

@@ -17,6 +17,7 @@ use super::codec::PlanCodec;
 use super::placement::GangClusterState;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
+use crate::extensions::EXTENSIONS;
 
 pub(super) type Scheduler = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
@@ -73,7 +74,7 @@ pub(super) async fn start(
         scheduler_id: "vatic".into(),
         bind_host: address.ip().to_string(),
         bind_port: address.port(),
-        override_physical_codec: Some(Arc::new(PlanCodec::default())),
+        override_physical_codec: Some(Arc::new(PlanCodec::new(EXTENSIONS))),
         override_session_builder: Some(sessions()),
         override_config_producer: Some(Arc::new(node_config)),
         executor_timeout_seconds: EXECUTOR_TIMEOUT_S,

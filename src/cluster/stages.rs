@@ -37,9 +37,10 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 use super::codec::PlanCodec;
 use super::rules::shares_its_first_side;
 use crate::error::{Result, SqlState, report, sql_err};
+use crate::extensions::EXTENSIONS;
 use crate::plan::chance::is_drawn_in_each_task;
+use crate::plan::functions::functions_state;
 use crate::plan::sample::draws_by_place;
-use crate::session::install::functions_state;
 
 /// Parts of these belong together: they share what they know while they run, or are run many times.
 const ONE_PROCESS: [&str; 6] = [
@@ -110,7 +111,7 @@ fn check(plan: &Arc<dyn ExecutionPlan>, config: &SessionConfig) -> Result<()> {
 fn check_stage(stage: Arc<dyn ShuffleWriter>) -> Result<()> {
     let stage: Arc<dyn ExecutionPlan> = stage;
     each(&stage, &mut is_of_one_task)?;
-    let codec = PlanCodec::default();
+    let codec = PlanCodec::new(EXTENSIONS);
     let sent = PhysicalPlanNode::try_from_physical_plan(Arc::clone(&stage), &codec)?;
     let read = sent.try_into_physical_plan(context()?, &codec)?;
     each(&read, &mut is_of_one_task)?;

@@ -15,7 +15,7 @@ mod name;
 mod registry;
 
 pub(crate) use manifest::{MANIFEST_FILE, MANIFEST_FORMAT, Manifest, RunSummary};
-pub(crate) use name::{DEFAULT_SCHEMA, ModelName, ModelRef, Selector, check_identifier};
+pub(crate) use name::{ModelName, ModelRef, Selector};
 pub(crate) use registry::{
     ModelAddress, ModelRegistry, ModelState, NewVersion, Publish, ResolvedModel, ResolvedModels,
     VersionEntry, exists_err,

@@ -2,13 +2,8 @@
 
 use std::fmt;
 
-use crate::error::{SqlError, SqlState};
-
-/// The schema of a name without one.
-pub(crate) const DEFAULT_SCHEMA: &str = "public";
-
-const NAME_LENGTH_MAX: usize = 63;
-const RESERVED: &[&str] = &["latest", "last", "default", "con", "nul", "prn", "aux"];
+use crate::error::SqlError;
+use crate::storage::{DEFAULT_SCHEMA, check_identifier};
 
 /// `schema.name`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,32 +61,6 @@ impl ModelRef {
             selector,
         })
     }
-}
-
-/// Letters, digits and underscores, since names become file names; folded to lower case, so that two names never
-/// differ by case alone.
-pub(crate) fn check_identifier(kind: &str, name: &str) -> Result<(), SqlError> {
-    let is_start = |c: char| c.is_ascii_alphabetic() || c == '_';
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let is_reserved = RESERVED.contains(&name.to_lowercase().as_str());
-    let is_valid =
-        name.starts_with(is_start) && name.chars().all(is_part) && name.len() <= NAME_LENGTH_MAX;
-    if is_valid && !is_reserved {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(40).flat_map(char::escape_debug).collect();
-    let dots = if name.chars().count() > 40 { "…" } else { "" };
-    let reason = if is_reserved {
-        "it is reserved"
-    } else {
-        "use letters, digits and underscores, at most 63"
-    };
-    let article = if kind.starts_with('a') { "an" } else { "a" };
-    Err(SqlError {
-        state: SqlState::InvalidName,
-        message: format!("\"{shown}{dots}\" cannot be the name of {article} {kind}; {reason}"),
-        position: None,
-    })
 }
 
 impl fmt::Display for ModelName {

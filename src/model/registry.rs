@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
-use crate::error::{Result, SqlState, sql_err};
-use crate::sql::with_cause;
+use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::storage::Place;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::{Log, names_in};

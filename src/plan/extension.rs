@@ -1,4 +1,4 @@
-//! Everything we add to DataFusion's plans.
+//! [`PlanExtension`]: something that we add to DataFusion's plans. All of them are listed in `extensions.rs`.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,14 +9,8 @@ use datafusion::physical_planner::ExtensionPlanner;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::chance::Fence;
-use super::once::Once;
-use super::sample::Sample;
 use crate::error::{Result, SqlState, sql_err};
-use crate::evaluate::Evaluate;
 use crate::model::ResolvedModels;
-use crate::predict::Predict;
-use crate::train::Train;
 
 /// Something we add to plans: how SQL becomes its node, its node an operator, and its operator bytes for another
 /// process. A feature that cannot travel to a cluster does not compile.
@@ -44,10 +38,6 @@ pub(crate) trait PlanExtension: Debug + Send + Sync {
         input: Arc<dyn ExecutionPlan>,
     ) -> Result<Arc<dyn ExecutionPlan>>;
 }
-
-/// All of them.
-pub(crate) const EXTENSIONS: &[&dyn PlanExtension] =
-    &[&Predict, &Evaluate, &Train, &Fence, &Once, &Sample];
 
 /// An operator's description as bytes.
 pub(crate) fn to_wire(description: &impl Serialize) -> Result<Vec<u8>> {

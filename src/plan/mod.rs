@@ -1,6 +1,8 @@
 //! What is added to DataFusion's planning: analyzer and optimizer rules, operators, table functions, and scans of CSV files.
 //!
-//! * `extension` the trait of what has operators of its own, and the list of all
+//! * `extension` the trait of what has operators of its own
+//! * `functions` the functions that plans may call
+//! * `prepare` what is done to a statement before DataFusion's planner sees it
 //! * `table_function` what table functions over a model have in common
 //! * `times` timestamps beyond nanoseconds
 //! * `integer_overflow` integer arithmetic that fails on overflow
@@ -17,9 +19,11 @@ pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod csv;
 pub(crate) mod extension;
+pub(crate) mod functions;
 pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod once;
+pub(crate) mod prepare;
 pub(crate) mod sample;
 pub(crate) mod scans;
 pub(crate) mod table_function;

@@ -18,9 +18,8 @@ use datafusion::sql::sqlparser::ast::{
 use vatic_ml::data::signature;
 use vatic_ml::data::signature::type_name;
 
-use crate::error::{Result, SqlState, sql_err};
+use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::model::{ResolvedModel, ResolvedModels};
-use crate::sql::with_cause;
 
 /// A call of a table function, its arguments told apart.
 pub(crate) struct Call {

@@ -15,9 +15,9 @@ use super::Flow;
 use super::batch::read_file;
 use super::output::Target;
 use super::shell::{Shell, say};
-use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::error::{Result, SqlState, io_err, sql_err, with_cause};
 use crate::session::answer::rows;
-use crate::sql::{quoted, with_cause};
+use crate::sql::quoted;
 
 /// A command.
 #[derive(Debug)]

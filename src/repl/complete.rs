@@ -15,9 +15,9 @@ use super::output::Format;
 use super::settings::PRINT_SETTINGS;
 use crate::catalog::CATALOG;
 use crate::client::{Remote, RemoteTable};
-use crate::model::DEFAULT_SCHEMA;
 use crate::session::Session;
 use crate::sql::RELATION_FUNCTIONS;
+use crate::storage::DEFAULT_SCHEMA;
 use crate::train::OPTIONS;
 
 /// Nothing that Tab asks for may take longer.

@@ -3,8 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use super::output::Format;
-use crate::error::{Result, SqlState, sql_err};
-use crate::sql::with_cause;
+use crate::error::{Result, SqlState, sql_err, with_cause};
 
 /// Rows of a result that a terminal shows.
 const TERMINAL_ROWS_MAX: usize = 40;

@@ -169,7 +169,7 @@ async fn set_option(client: &Client, name: &str, value: Option<Value>) -> Result
             Some(_) => Err(INVALID_VALUE),
         },
         ("schema", text) => {
-            let schema = text.unwrap_or_else(|| crate::model::DEFAULT_SCHEMA.into());
+            let schema = text.unwrap_or_else(|| crate::storage::DEFAULT_SCHEMA.into());
             let catalog = session.context().catalog(CATALOG).ok_or(INVALID_VALUE)?;
             if catalog.schema(&schema).is_none() {
                 return Err(INVALID_VALUE);

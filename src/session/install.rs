@@ -23,11 +23,11 @@ use crate::cluster;
 use crate::config::VaticOptions;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::model::DEFAULT_SCHEMA;
+use crate::evaluate::is_evaluation;
+use crate::extensions::EXTENSIONS;
 use crate::plan::chance::DrawOnce;
 use crate::plan::conditions;
 use crate::plan::csv::nested_as_json;
-use crate::plan::extension::EXTENSIONS;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NullableFilters;
 use crate::plan::joins::veil::{keeps_conditions, keeps_limits, keeps_projections, sorts_again};
@@ -35,6 +35,7 @@ use crate::plan::once::ComputeOnce;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::plan::times::analyzer_rules;
 use crate::predict::PruneOutputs;
+use crate::storage::DEFAULT_SCHEMA;
 use crate::train::Meetings;
 
 /// The state of a new session with these tables of its own.
@@ -70,7 +71,7 @@ pub(crate) fn session_state(
         .with_analyzer_rule(Arc::new(PartitionNulls))
         .with_analyzer_rule(Arc::new(CheckedArithmetic))
         .with_analyzer_rule(Arc::new(DrawOnce));
-    let builder = conditions::analyzer_rules()
+    let builder = conditions::analyzer_rules(is_evaluation)
         .into_iter()
         .fold(builder, SessionStateBuilder::with_analyzer_rule);
     let mut state = builder
@@ -111,14 +112,6 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
         true => cluster::for_cluster(rules),
         false => rules,
     }
-}
-
-/// A state that knows every function, for those who only run plans.
-pub(crate) fn functions_state() -> Result<SessionState> {
-    let mut state = SessionStateBuilder::new().with_default_features().build();
-    vatic_udfs::register(&mut state)?;
-    state.register_udf(Arc::new(nested_as_json()))?;
-    Ok(state)
 }
 
 /// DataFusion's planner with our operators.

@@ -50,7 +50,6 @@ use crate::catalog::view::create_view;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::memory::StatementPool;
-use crate::model::DEFAULT_SCHEMA;
 use crate::plan::joins::yield_exec::with_yields;
 use crate::progress::ProgressListener;
 use crate::sql::{
@@ -58,6 +57,7 @@ use crate::sql::{
     check_text, parse,
 };
 use crate::statements::model;
+use crate::storage::DEFAULT_SCHEMA;
 use crate::train;
 
 /// One client's view of an engine: its settings and prepared statements.

@@ -24,7 +24,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::error::{Result, SqlState, sql_err};
 
 /// What a check finds: nothing, or the name of a clause.
-pub(super) type Found = std::result::Result<(), String>;
+pub(crate) type Found = std::result::Result<(), String>;
 
 /// Refuses clauses that would be dropped, and rewrites those that have another form.
 pub(crate) fn check_clauses(
@@ -41,7 +41,7 @@ pub(crate) fn check_clauses(
 }
 
 /// Refuses a clause that is there.
-pub(super) fn refuse(is_there: bool, clause: &str) -> Found {
+pub(crate) fn refuse(is_there: bool, clause: &str) -> Found {
     match is_there {
         true => Err(format!("{clause} is not supported; leave it out")),
         false => Ok(()),
@@ -401,8 +401,9 @@ fn in_place(expr: Expr, projection: &[SelectItem]) -> Expr {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Statement as Parsed, parse, prepare};
+    use super::super::{Statement as Parsed, parse};
     use super::*;
+    use crate::plan::prepare::prepare;
 
     fn state() -> SessionState {
         let engine = crate::Engine::builder().build().unwrap();

@@ -25,27 +25,25 @@
 //! * `limits`: refused if it would end the process; its tree and its plan are looked at later, when they are there
 //! * `parser`: one `statement`
 //! * `rewrite`: what DataFusion's planner must see differently
-//! * `prepare`: clauses that would be dropped are refused (`clauses`), and columns of
-//!   one name get others (`selected_names`)
+//! * `clauses`: those that would be dropped are refused
+//! * `selected_names`: columns of one name get others
 
-mod clauses;
+pub(crate) mod clauses;
 mod limits;
 mod parameters;
 mod parser;
-mod prepare;
 mod rewrite;
 pub(crate) mod script;
-mod selected_names;
+pub(crate) mod selected_names;
 mod statement;
 
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
-pub(crate) use prepare::{plan_with_names, prepare};
 pub(crate) use rewrite::{
     RELATION_FUNCTIONS, mentions_relation_function, model_argument, prepare_relations,
-    relation_function, with_cause, with_inputs_only,
+    relation_function, with_inputs_only,
 };
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{

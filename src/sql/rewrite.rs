@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::error::{Result, SqlState, nearest, sql_err};
+use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
 
 /// Functions in FROM whose first argument is a model.
@@ -211,18 +211,6 @@ fn whole_table(argument: &Expr) -> Option<Query> {
         .parse_query()
         .ok()
         .map(|query| *query)
-}
-
-/// `what` with the nearest of `known`, for an error about a name.
-pub(crate) fn with_cause<'a>(
-    what: String,
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> String {
-    match nearest(name, known) {
-        Some(nearest) => format!("{what}; the nearest name is \"{nearest}\""),
-        None => what,
-    }
 }
 
 #[cfg(test)]

@@ -14,9 +14,8 @@ use futures::StreamExt;
 
 use crate::catalog::managed::write_files;
 use crate::catalog::{Creation, Insertion, TableState, check_names, insert};
-use crate::error::{Result, SqlState, sql_err};
+use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::session::Session;
-use crate::sql::with_cause;
 
 /// Where rows that come from elsewhere go.
 #[derive(Debug)]

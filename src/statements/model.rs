@@ -12,12 +12,11 @@ use vatic_ml::data::signature::type_name;
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::{Ownership, new_id};
 use crate::error::{Result, SqlState, sql_err};
-use crate::model::{
-    ModelName, ModelState, NewVersion, ResolvedModel, check_identifier, exists_err,
-};
+use crate::model::{ModelName, ModelState, NewVersion, ResolvedModel, exists_err};
 use crate::session::Session;
 use crate::session::answer::{empty, rows};
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
+use crate::storage::check_identifier;
 
 /// Runs a statement about models.
 pub(crate) async fn run(

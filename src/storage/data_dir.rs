@@ -18,11 +18,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::identifier::{DEFAULT_SCHEMA, check_identifier};
 use super::state_log::names_in;
 use super::{Hold, Place, is_held};
-use crate::error::{Result, SqlState, io_err, sql_err};
-use crate::model::{DEFAULT_SCHEMA, check_identifier};
-use crate::sql::with_cause;
+use crate::error::{Result, SqlState, io_err, sql_err, with_cause};
 
 const FORMAT: u32 = 1;
 /// Files that nothing names are kept this long: a statement that still reads or writes them may be running.

@@ -1,17 +1,19 @@
 //! Where files lie: on this machine, or in a store that speaks S3's protocol. A [`Place`] is either, and travels in plans.
 //!
 //! ```text
-//! local.rs     files of this machine
-//! remote.rs    files in a store
-//! stores.rs    the stores, for us and for DataFusion; credentials come from the environment of each process
-//! new_file.rs  files too large to be written at once
-//! hold.rs      a sign that its process still lives
-//! state_log.rs the states of one object, of which the last counts
-//! data_dir.rs  where tables, models and records of trainings last
+//! local.rs      files of this machine
+//! remote.rs     files in a store
+//! stores.rs     the stores, for us and for DataFusion; credentials come from the environment of each process
+//! new_file.rs   files too large to be written at once
+//! identifier.rs names that become names of files
+//! hold.rs       a sign that its process still lives
+//! state_log.rs  the states of one object, of which the last counts
+//! data_dir.rs   where tables, models and records of trainings last
 //! ```
 
 pub(crate) mod data_dir;
 mod hold;
+mod identifier;
 mod local;
 mod new_file;
 mod remote;
@@ -26,6 +28,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use hold::{Hold, is_held};
+pub(crate) use identifier::{DEFAULT_SCHEMA, check_identifier};
 pub(crate) use new_file::NewFile;
 // What DataFusion's formats of files are given.
 pub(crate) use object_store::path::Path as StorePath;
@@ -43,18 +46,6 @@ pub(crate) fn shown_path(store: &dyn ObjectStore, path: &StorePath) -> String {
     let is_local = store.to_string().starts_with("LocalFileSystem");
     let root = if is_local { "/" } else { "" };
     format!("{root}{path}")
-}
-
-/// Whether an error comes from DataFusion's reading or writing of files, whatever is around it.
-pub(crate) fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<object_store::Error>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// What there is at a place.

@@ -32,14 +32,14 @@ use crate::access::grants::Privilege;
 use crate::access::ownership::Ownership;
 use crate::cluster::TrainingFailure;
 use crate::config::VaticOptions;
-use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err};
+use crate::error::{Result, SqlError, SqlState, ml_err, report, sql_err, with_cause};
 use crate::model::{
     MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, NewVersion, Publish, RunSummary, Selector,
     exists_err,
 };
 use crate::progress::{ProgressEvent, ProgressListener};
 use crate::session::Session;
-use crate::sql::{TrainModel, with_cause};
+use crate::sql::TrainModel;
 use crate::statements::model;
 use crate::storage::Place;
 

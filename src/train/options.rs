@@ -4,10 +4,10 @@ use vatic_ml::train::options::{
     Activation, DataSplit, NullHandling, Optimizer, Schedule, TrainOptions,
 };
 
-use crate::error::{Result, SqlState, sql_err};
+use crate::error::{Result, SqlState, sql_err, with_cause};
 use datafusion::arrow::datatypes::DataType;
 
-use crate::sql::{OptionValue, with_cause};
+use crate::sql::OptionValue;
 
 /// Every option: its name, what it takes, its default, what it does.
 pub const OPTIONS: &[(&str, &str, &str, &str)] = &[

@@ -15,13 +15,17 @@ mod totals;
 
 use std::sync::Arc;
 
+use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::optimizer::AnalyzerRule;
 
-pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+/// Whether a node of ours has a row even if its input has none.
+pub(crate) type IsTotal = fn(&dyn UserDefinedLogicalNode) -> bool;
+
+pub(crate) fn analyzer_rules(is_total: IsTotal) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(join_queries::JoinQueries),
         Arc::new(membership::Membership),
         Arc::new(outer_columns::OuterColumns),
-        Arc::new(totals::Totals),
+        Arc::new(totals::Totals { is_total }),
     ]
 }

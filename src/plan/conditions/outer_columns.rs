@@ -10,7 +10,7 @@ use datafusion::common::{Column, JoinType, Result};
 use datafusion::logical_expr::{Distinct, Expr, Limit, LogicalPlan, SkipType};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::totals::has_row_without_input;
+use super::totals::is_total;
 use crate::error::{SqlState, sql_err};
 
 #[derive(Debug)]
@@ -134,7 +134,7 @@ impl Way {
             LogicalPlan::Sort(sort) => sort.fetch.is_some(),
             LogicalPlan::Limit(limit) => !self.may_pass(limit)?,
             LogicalPlan::Join(join) => !keeps_side(join.join_type, side),
-            LogicalPlan::Aggregate(aggregate) if has_row_without_input(node) => {
+            LogicalPlan::Aggregate(aggregate) if is_total(aggregate) => {
                 let is_row = self.of == Use::Row && self.keeps_each;
                 !(is_row && aggregate.group_expr.is_empty())
             }

@@ -22,10 +22,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::evaluate::is_evaluation;
+use super::IsTotal;
 
 #[derive(Debug)]
-pub(super) struct Totals;
+pub(super) struct Totals {
+    pub(super) is_total: IsTotal,
+}
 
 impl AnalyzerRule for Totals {
     fn name(&self) -> &str {
@@ -33,79 +35,89 @@ impl AnalyzerRule for Totals {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(guarded)?.data)
+        Ok(plan
+            .transform_up_with_subqueries(|node| self.guarded(node))?
+            .data)
     }
 }
 
-/// The node with limits below all conditions of it.
-fn guarded(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let node = node.map_expressions(|expr| expr.transform_up(guarded_query))?;
-    node.transform_data(|node| match node {
-        LogicalPlan::Filter(filter) => {
-            let input = limited(filter.input)?;
-            let filter = Filter::try_new(filter.predicate, input)?;
-            Ok(Transformed::yes(LogicalPlan::Filter(filter)))
-        }
-        LogicalPlan::Join(mut join) => {
-            join.left = limited(join.left)?;
-            join.right = limited(join.right)?;
-            Ok(Transformed::yes(LogicalPlan::Join(join)))
-        }
-        node => Ok(Transformed::no(node)),
-    })
-}
+impl Totals {
+    /// The node with limits below all conditions of it.
+    fn guarded(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let node =
+            node.map_expressions(|expr| expr.transform_up(|part| self.guarded_query(part)))?;
+        node.transform_data(|node| match node {
+            LogicalPlan::Filter(filter) => {
+                let input = self.limited(filter.input)?;
+                let filter = Filter::try_new(filter.predicate, input)?;
+                Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+            }
+            LogicalPlan::Join(mut join) => {
+                join.left = self.limited(join.left)?;
+                join.right = self.limited(join.right)?;
+                Ok(Transformed::yes(LogicalPlan::Join(join)))
+            }
+            node => Ok(Transformed::no(node)),
+        })
+    }
 
-/// These sub-queries become sides of joins.
-fn guarded_query(expr: Expr) -> Result<Transformed<Expr>> {
-    let limited = |query: Subquery| -> Result<Subquery> {
-        let plan = limited(Arc::clone(&query.subquery))?;
-        Ok(query.with_plan(plan))
-    };
-    Ok(match expr {
-        Expr::InSubquery(mut membership) => {
-            membership.subquery = limited(membership.subquery)?;
-            Transformed::yes(Expr::InSubquery(membership))
-        }
-        Expr::Exists(mut exists) => {
-            exists.subquery = limited(exists.subquery)?;
-            Transformed::yes(Expr::Exists(exists))
-        }
-        expr => Transformed::no(expr),
-    })
-}
-
-/// The plan with limits above all that has a row without input.
-fn limited(plan: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
-    let plan = Arc::unwrap_or_clone(plan).transform_down(|node| {
-        if matches!(node, LogicalPlan::Limit(_)) {
-            return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
-        }
-        // DataFusion gives a sub-query that names columns of the query around it groups of those.
-        let is_for_each_row = || !node.all_out_ref_exprs().is_empty();
-        if !has_row_without_input(&node) || is_for_each_row() {
-            return Ok(Transformed::no(node));
-        }
-        let rows_max = match &node {
-            LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => 1,
-            _ => i64::MAX,
+    /// These sub-queries become sides of joins.
+    fn guarded_query(&self, expr: Expr) -> Result<Transformed<Expr>> {
+        let limited = |query: Subquery| -> Result<Subquery> {
+            let plan = self.limited(Arc::clone(&query.subquery))?;
+            Ok(query.with_plan(plan))
         };
-        let limit = LogicalPlan::Limit(Limit {
-            skip: None,
-            fetch: Some(Box::new(lit(rows_max))),
-            input: Arc::new(node),
-        });
-        Ok(Transformed::new(limit, true, TreeNodeRecursion::Jump))
-    })?;
-    Ok(Arc::new(plan.data))
+        Ok(match expr {
+            Expr::InSubquery(mut membership) => {
+                membership.subquery = limited(membership.subquery)?;
+                Transformed::yes(Expr::InSubquery(membership))
+            }
+            Expr::Exists(mut exists) => {
+                exists.subquery = limited(exists.subquery)?;
+                Transformed::yes(Expr::Exists(exists))
+            }
+            expr => Transformed::no(expr),
+        })
+    }
+
+    /// The plan with limits above all that has a row without input.
+    fn limited(&self, plan: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+        let plan = Arc::unwrap_or_clone(plan).transform_down(|node| {
+            if matches!(node, LogicalPlan::Limit(_)) {
+                return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
+            }
+            // DataFusion gives a sub-query that names columns of the query around it groups of those.
+            let is_for_each_row = || !node.all_out_ref_exprs().is_empty();
+            if !self.has_row_without_input(&node) || is_for_each_row() {
+                return Ok(Transformed::no(node));
+            }
+            let rows_max = match &node {
+                LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => 1,
+                _ => i64::MAX,
+            };
+            let limit = LogicalPlan::Limit(Limit {
+                skip: None,
+                fetch: Some(Box::new(lit(rows_max))),
+                input: Arc::new(node),
+            });
+            Ok(Transformed::new(limit, true, TreeNodeRecursion::Jump))
+        })?;
+        Ok(Arc::new(plan.data))
+    }
+
+    /// Whether a node has a row even if its input has none.
+    fn has_row_without_input(&self, node: &LogicalPlan) -> bool {
+        match node {
+            LogicalPlan::Aggregate(aggregate) => is_total(aggregate),
+            LogicalPlan::Extension(extension) => (self.is_total)(extension.node.as_ref()),
+            _ => false,
+        }
+    }
 }
 
-/// Whether a node has a row even if its input has none: a total over all rows.
-pub(super) fn has_row_without_input(node: &LogicalPlan) -> bool {
-    match node {
-        LogicalPlan::Aggregate(Aggregate { group_expr, .. }) => group_expr.iter().all(has_total),
-        LogicalPlan::Extension(extension) => is_evaluation(extension.node.as_ref()),
-        _ => false,
-    }
+/// Whether an aggregate has a row for all rows, also if there are none.
+pub(super) fn is_total(aggregate: &Aggregate) -> bool {
+    aggregate.group_expr.iter().all(has_total)
 }
 
 /// Whether one of the groups is that of all rows.

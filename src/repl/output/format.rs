@@ -1,7 +1,6 @@
 //! The formats of rows.
 
-use crate::error::{Result, SqlState, sql_err};
-use crate::sql::with_cause;
+use crate::error::{Result, SqlState, sql_err, with_cause};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -11,13 +11,14 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::access::grants::{Grant, Object, Privilege};
 use crate::error::{Position, Result, SqlError, SqlState, sql_err};
-use crate::model::{DEFAULT_SCHEMA, ModelName, ModelRef};
+use crate::model::{ModelName, ModelRef};
 use crate::sql::rewrite::RELATION_FUNCTIONS;
 use crate::sql::script::{LineStarts, tokenize};
 use crate::sql::statement::{
     AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
     TrainingQuery,
 };
+use crate::storage::DEFAULT_SCHEMA;
 
 /// Parses one statement; `None` if there is nothing but space and comments.
 pub(crate) fn parse(text: &str) -> Result<Option<Statement>> {

@@ -5,13 +5,13 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{Visit, VisitMut};
 
-use super::clauses::check_clauses;
-use super::selected_names::{
+use super::chance::check_aliases;
+use super::once::mark_queries;
+use crate::error::Result;
+use crate::sql::clauses::check_clauses;
+use crate::sql::selected_names::{
     Reach, check_selected_names, columns, is_name_taken, makes_relation, with_unique_names, words,
 };
-use crate::error::Result;
-use crate::plan::chance::check_aliases;
-use crate::plan::once::mark_queries;
 
 /// Refuses what the planner would drop or draw twice, and rewrites what it has another form for.
 pub(crate) fn prepare(statement: &mut DFStatement, state: &SessionState) -> Result<()> {

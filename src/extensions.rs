@@ -1,0 +1,12 @@
+//! [`EXTENSIONS`]: everything that we add to DataFusion's plans.
+
+use crate::evaluate::Evaluate;
+use crate::plan::chance::Fence;
+use crate::plan::extension::PlanExtension;
+use crate::plan::once::Once;
+use crate::plan::sample::Sample;
+use crate::predict::Predict;
+use crate::train::Train;
+
+pub(crate) const EXTENSIONS: &[&dyn PlanExtension] =
+    &[&Predict, &Evaluate, &Train, &Fence, &Once, &Sample];

@@ -1,0 +1,17 @@
+//! The functions that plans may call, for sessions and for those who only run plans.
+
+use std::sync::Arc;
+
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+
+use super::csv::nested_as_json;
+use crate::error::Result;
+
+/// A state that knows every function, for those who only run plans.
+pub(crate) fn functions_state() -> Result<SessionState> {
+    let mut state = SessionStateBuilder::new().with_default_features().build();
+    vatic_udfs::register(&mut state)?;
+    state.register_udf(Arc::new(nested_as_json()))?;
+    Ok(state)
+}
