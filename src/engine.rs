@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::model::ModelType;
 
@@ -295,7 +295,20 @@ impl Engine {
         let planned = Box::pin(plan_with_names(&state, statement)).await;
         let plan = planned.map_err(|error| self.catalog().not_found(self, access, error))?;
         // Before anybody asks for the types of its columns.
-        with_text_in_csv(keep_marks(wide_times(plan)?)?)
+        let plan = with_text_in_csv(keep_marks(wide_times(plan)?)?)?;
+        match plan {
+            // DataFusion would run its optimizer on what no analyzer rule has seen.
+            LogicalPlan::Statement(PlanStatement::Prepare(mut prepare)) => {
+                let input = Arc::unwrap_or_clone(prepare.input);
+                let options = state.config_options();
+                let input = state
+                    .analyzer()
+                    .execute_and_check(input, options, |_, _| {})?;
+                prepare.input = Arc::new(input);
+                Ok(LogicalPlan::Statement(PlanStatement::Prepare(prepare)))
+            }
+            plan => Ok(plan),
+        }
     }
 
     /// In the background: starting must not wait for it, and it has a day's time.

@@ -4,10 +4,13 @@
 //! Structures that the planner takes apart with `..` are taken apart here field by field, so that a field of a newer
 //! sqlparser does not compile until somebody has decided about it. Those that the planner takes apart completely are
 //! not here: CREATE TABLE (but for its columns), INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY, PREPARE. `from` has what
-//! stands in FROM, `call` calls of functions.
+//! stands in FROM, `using` columns that two sides of a join share, `call` calls of functions. `precedence` reads anew what
+//! sqlparser reads wrongly.
 
 mod call;
 mod from;
+mod precedence;
+mod using;
 
 use std::ops::ControlFlow;
 
@@ -314,6 +317,7 @@ fn check_select(select: &Select) -> Found {
         }
     }
     from.iter().try_for_each(from::check_joins)?;
+    using::check_shared_columns(select)?;
     match group_by {
         GroupByExpr::All(modifiers) => refuse(!modifiers.is_empty(), "a modifier of GROUP BY ALL")?,
         GroupByExpr::Expressions(_, modifiers) => {
@@ -377,6 +381,11 @@ impl VisitorMut for Rewritten {
         let sets = std::mem::take(exprs).into_iter().map(selected).collect();
         exprs.push(form(sets));
         modifiers.clear();
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<DataFusionError> {
+        precedence::bind_is(expr);
         ControlFlow::Continue(())
     }
 }

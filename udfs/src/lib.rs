@@ -4,6 +4,7 @@
 //! * [`metric`] aggregates that say how good predictions are
 //! * [`time`] timestamps beyond what nanoseconds hold
 //! * [`checked`] what stands in the place of operators on integers, [`guard`] limits on functions of DataFusion's
+//! * [`nullable`] a value that may be NULL
 //! * [`sum`] aggregates in the place of its `sum`, and of its `avg` of durations, that do not wrap around
 //!
 //! Each function carries its documentation; `docs/sql.md` and the shell's help show what stands there. What DataFusion
@@ -12,6 +13,7 @@
 pub mod checked;
 pub mod guard;
 pub mod metric;
+pub mod nullable;
 pub mod sum;
 pub mod time;
 pub mod vector;
@@ -45,6 +47,7 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
         registry.register_udf(function)?;
     }
     registry.register_udf(time::exact_time())?;
+    registry.register_udf(nullable::nullable())?;
     for name in registry.udfs() {
         if let Some(wide) = time::wide(&registry.udf(&name)?) {
             registry.register_udf(wide)?;

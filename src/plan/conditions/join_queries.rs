@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result};
-use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection};
 use datafusion::optimizer::AnalyzerRule;
@@ -38,7 +38,10 @@ fn has_query(expr: &Expr) -> bool {
     let found = expr.exists(|expr| {
         Ok(matches!(
             expr,
-            Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_)
+            Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::SetComparison(_)
         ))
     });
     found.expect("nothing in here fails")
@@ -80,6 +83,7 @@ fn is_of(condition: &Expr, columns: &DFSchema) -> bool {
             Expr::Column(column) => !columns.has_column(column),
             Expr::InSubquery(InSubquery { subquery, .. })
             | Expr::Exists(Exists { subquery, .. })
+            | Expr::SetComparison(SetComparison { subquery, .. })
             | Expr::ScalarSubquery(subquery) => subquery.outer_ref_columns.iter().any(is_other),
             _ => false,
         })

@@ -12,13 +12,14 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator,
+    BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator,
     binary_expr, col, exists, lit, scalar_subquery, when,
 };
 use datafusion::optimizer::AnalyzerRule;
@@ -37,27 +38,72 @@ impl AnalyzerRule for Membership {
         "membership"
     }
 
+    /// From the top, so that what is asked of a sub-query is asked of it as its user wrote it.
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(rewritten)?.data)
+        let mut names = 0;
+        let plan = plan.transform_down_with_subqueries(|node| rewritten(node, &mut names))?;
+        Ok(plan.data)
     }
 }
 
-fn rewritten(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn rewritten(node: LogicalPlan, names: &mut usize) -> Result<Transformed<LogicalPlan>> {
     match node {
         LogicalPlan::Filter(filter) if has_membership(&filter.predicate) => {
-            let condition = exact(filter.predicate, filter.input.schema(), Wanted::TrueAlone)?;
-            let filter = Filter::try_new(condition, filter.input)?;
-            Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+            Ok(Transformed::yes(filtered(filter, names)?))
         }
-        // What is left of a join's becomes a filter's if the join turns out to be an inner one.
-        LogicalPlan::Join(mut join) if join.filter.as_ref().is_some_and(has_membership) => {
-            let rows = join.left.schema().join(join.right.schema())?;
-            let condition = join.filter.take();
-            let condition = condition.map(|condition| exact(condition, &rows, Wanted::TrueAlone));
-            join.filter = condition.transpose()?;
-            Ok(Transformed::yes(LogicalPlan::Join(join)))
+        LogicalPlan::Join(join) if join.filter.as_ref().is_some_and(has_membership) => {
+            Err(sql_err(
+                SqlState::Unsupported,
+                "IN of a sub-query in the condition of an outer join can be about one of its sides only; compute it in \
+                 a sub-query of that side",
+            ))
         }
         node => Ok(Transformed::no(node)),
+    }
+}
+
+/// The filter over its rows with columns for what is sought, which no column of a sub-query has the name of.
+fn filtered(filter: Filter, names: &mut usize) -> Result<LogicalPlan> {
+    let columns = filter.input.schema().columns();
+    let columns: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
+    let schema = Arc::clone(filter.input.schema());
+    let mut rows = Rows {
+        schema: &schema,
+        sought: Vec::new(),
+        names,
+    };
+    let condition = exact(filter.predicate, &mut rows, Wanted::TrueAlone)?;
+    let sought = rows.sought;
+    if sought.is_empty() {
+        return Ok(LogicalPlan::Filter(Filter::try_new(
+            condition,
+            filter.input,
+        )?));
+    }
+    LogicalPlanBuilder::from(filter.input)
+        .project(columns.iter().cloned().chain(sought))?
+        .filter(condition)?
+        .project(columns)?
+        .build()
+}
+
+/// The rows of a filter, and what is sought for each of them.
+struct Rows<'a> {
+    schema: &'a DFSchema,
+    sought: Vec<Expr>,
+    /// Names given so far, in the whole statement.
+    names: &'a mut usize,
+}
+
+impl Rows<'_> {
+    /// What is sought as a column, and as a sub-query sees it.
+    fn column_for(&mut self, sought: Expr) -> Result<(Column, FieldRef)> {
+        *self.names += 1;
+        let name = format!("__in_{}", self.names);
+        let (_, field) = sought.to_field(self.schema)?;
+        let field = field.as_ref().clone().with_name(&name);
+        self.sought.push(sought.alias(&name));
+        Ok((Column::new_unqualified(name), Arc::new(field)))
     }
 }
 
@@ -94,7 +140,7 @@ impl Wanted {
 }
 
 /// The condition with exact memberships of these rows.
-fn exact(expr: Expr, rows: &DFSchema, wanted: Wanted) -> Result<Expr> {
+fn exact(expr: Expr, rows: &mut Rows<'_>, wanted: Wanted) -> Result<Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right })
             if matches!(op, Operator::And | Operator::Or) =>
@@ -123,34 +169,63 @@ fn exact(expr: Expr, rows: &DFSchema, wanted: Wanted) -> Result<Expr> {
     }
 }
 
-fn membership(of: InSubquery, rows: &DFSchema, wanted: Wanted) -> Result<Expr> {
+fn membership(of: InSubquery, rows: &mut Rows<'_>, wanted: Wanted) -> Result<Expr> {
     let query = of.subquery.subquery.as_ref();
     let refers_outside = !query.all_out_ref_exprs().is_empty();
-    if refers_outside && has_one_row(query) {
+    let decides_alone = matches!(
+        (wanted, of.negated),
+        (Wanted::TrueAlone | Wanted::True, false) | (Wanted::False, true)
+    );
+    let is_scalar = match rows_of(query) {
+        RowCount::One => true,
+        RowCount::OneOrNone => decides_alone,
+        RowCount::Any => false,
+    };
+    if refers_outside && is_scalar {
         let operator = match of.negated {
             true => Operator::NotEq,
             false => Operator::Eq,
         };
-        return Ok(binary_expr(
-            *of.expr,
-            operator,
-            Expr::ScalarSubquery(of.subquery),
+        let value = Expr::ScalarSubquery(of.subquery);
+        return Ok(binary_expr(*of.expr, operator, value));
+    }
+    let sought_is_nullable = of.expr.nullable(rows.schema)?;
+    let values_have_nulls = query.schema().field(0).is_nullable();
+    if wanted == Wanted::TrueAlone {
+        let is_of_columns = !of.expr.column_refs().is_empty() && !of.expr.contains_outer();
+        let has_nulls = sought_is_nullable || values_have_nulls;
+        let is_planned_well = is_of_columns && !(refers_outside && has_nulls);
+        if !of.negated || is_planned_well {
+            return Ok(Expr::InSubquery(of));
+        }
+    }
+    let is_read_again = !decides_alone && (sought_is_nullable || values_have_nulls);
+    if is_read_again && is_left_to_chance(query)? {
+        return Err(sql_err(
+            SqlState::Unsupported,
+            "IN of a sub-query that is left to chance (random values, or a LIMIT) can stand by itself or beside AND only; \
+             elsewhere the sub-query is read more than once; store its rows in a table first",
         ));
     }
-    let is_known = is_known(&of, rows, wanted, refers_outside)?;
-    if is_known {
-        return Ok(Expr::InSubquery(of));
+    let values = Values::of(query)?;
+    let (sought, field) = rows.column_for(*of.expr)?;
+    let found = values.any(Some(
+        col(VALUE).eq(Expr::OuterReferenceColumn(field, sought.clone())),
+    ))?;
+    if decides_alone {
+        return Ok(if of.negated { !found } else { found });
     }
-    let values = Values::of(&of, rows)?;
-    let found = values.equal()?;
-    let unknown = values.nulls()?.into_iter().chain(values.any_for_null()?);
+    let mut unknown = Vec::new();
+    if values_have_nulls {
+        unknown.push(values.any(Some(col(VALUE).is_null()))?);
+    }
+    if sought_is_nullable {
+        unknown.push(Expr::Column(sought).is_null().and(values.any(None)?));
+    }
+    let unknown = unknown.into_iter();
     Ok(match (wanted, of.negated) {
-        (Wanted::TrueAlone | Wanted::True, false) => found,
-        (Wanted::TrueAlone | Wanted::True, true) => {
-            unknown.fold(!found, |all, part| all.and(!part))
-        }
-        (Wanted::False, false) => unknown.fold(found, Expr::or),
-        (Wanted::False, true) => !found,
+        (Wanted::False, _) => unknown.fold(found, Expr::or),
+        (Wanted::TrueAlone | Wanted::True, _) => unknown.fold(!found, |all, part| all.and(!part)),
         (Wanted::Value, negated) => match unknown.reduce(Expr::or) {
             Some(unknown) => when(found, lit(!negated))
                 .when(unknown, lit(ScalarValue::Boolean(None)))
@@ -161,51 +236,34 @@ fn membership(of: InSubquery, rows: &DFSchema, wanted: Wanted) -> Result<Expr> {
     })
 }
 
-/// Whether DataFusion plans this one well.
-fn is_known(
-    of: &InSubquery,
-    rows: &DFSchema,
-    wanted: Wanted,
-    refers_outside: bool,
-) -> Result<bool> {
-    if wanted != Wanted::TrueAlone {
-        return Ok(false);
-    }
-    let is_of_columns = !of.expr.column_refs().is_empty() && !of.expr.contains_outer();
-    let has_nulls = of.expr.nullable(rows)? || of.subquery.subquery.schema().field(0).is_nullable();
-    Ok(!of.negated || (is_of_columns && !(refers_outside && has_nulls)))
+/// How many rows a query has, whatever it reads.
+enum RowCount {
+    One,
+    OneOrNone,
+    Any,
 }
 
-/// Whether a query has exactly one row, whatever it reads.
-fn has_one_row(query: &LogicalPlan) -> bool {
+fn rows_of(query: &LogicalPlan) -> RowCount {
     match query {
-        LogicalPlan::Projection(projection) => has_one_row(&projection.input),
-        LogicalPlan::SubqueryAlias(alias) => has_one_row(&alias.input),
-        LogicalPlan::Aggregate(Aggregate { group_expr, .. }) => group_expr.is_empty(),
-        _ => false,
+        LogicalPlan::Projection(projection) => rows_of(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => rows_of(&alias.input),
+        LogicalPlan::Filter(filter) => match rows_of(&filter.input) {
+            RowCount::One | RowCount::OneOrNone => RowCount::OneOrNone,
+            RowCount::Any => RowCount::Any,
+        },
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => RowCount::One,
+        _ => RowCount::Any,
     }
 }
 
-/// The values of a query, in column [`VALUE`], and what is looked for in them.
-struct Values<'a> {
+/// The values of a query, in column [`VALUE`].
+struct Values {
     query: LogicalPlan,
-    has_nulls: bool,
     refers_outside: bool,
-    sought: &'a Expr,
-    rows: &'a DFSchema,
 }
 
-impl<'a> Values<'a> {
-    fn of(of: &'a InSubquery, rows: &'a DFSchema) -> Result<Self> {
-        let query = of.subquery.subquery.as_ref();
-        let has_nulls = query.schema().field(0).is_nullable();
-        if (has_nulls || of.expr.nullable(rows)?) && is_left_to_chance(query)? {
-            return Err(sql_err(
-                SqlState::Unsupported,
-                "IN of a sub-query that is left to chance (random values, or a LIMIT) can stand by itself or beside AND \
-                 only; elsewhere the sub-query is read more than once; store its rows in a table first",
-            ));
-        }
+impl Values {
+    fn of(query: &LogicalPlan) -> Result<Self> {
         let value = Expr::Column(Column::from(query.schema().qualified_field(0)));
         let query = LogicalPlanBuilder::from(query.clone())
             .project([value.alias(VALUE)])?
@@ -213,39 +271,7 @@ impl<'a> Values<'a> {
         Ok(Self {
             refers_outside: !query.all_out_ref_exprs().is_empty(),
             query,
-            has_nulls,
-            sought: &of.expr,
-            rows,
         })
-    }
-
-    /// Whether a value equals what is sought.
-    fn equal(&self) -> Result<Expr> {
-        let sought = self.sought.clone().transform_up(|expr| {
-            Ok(match expr {
-                Expr::Column(column) => {
-                    let field = self.rows.field_from_column(&column)?;
-                    Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(field), column))
-                }
-                other => Transformed::no(other),
-            })
-        })?;
-        self.any(Some(col(VALUE).eq(sought.data)))
-    }
-
-    /// Whether a value is NULL, if one can be.
-    fn nulls(&self) -> Result<Option<Expr>> {
-        let nulls = self.has_nulls.then(|| self.any(Some(col(VALUE).is_null())));
-        nulls.transpose()
-    }
-
-    /// Whether there are values and what is sought is NULL, if it can be.
-    fn any_for_null(&self) -> Result<Option<Expr>> {
-        if !self.sought.nullable(self.rows)? {
-            return Ok(None);
-        }
-        let any = self.any(None)?;
-        Ok(Some(self.sought.clone().is_null().and(any)))
     }
 
     /// Whether there is a value of which this holds.

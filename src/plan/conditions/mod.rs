@@ -3,14 +3,18 @@
 //!
 //! All are analyzer rules: they run when types are known, and before any optimizer rule moves a condition.
 //!
+//! * `empty_scalars` scalar sub-queries without a row are NULL
 //! * `join_queries` sub-queries in conditions of joins
 //! * `membership` `x IN (query)` where a NULL makes it unknown
+//! * `outer_keys` what a sub-query compares with a column of the query around it, if it has groups
 //! * `outer_columns` columns of the query around a sub-query, below what has other rows for each of its values
 //! * `totals` conditions without columns, above what has rows even if its input has none
 
+mod empty_scalars;
 mod join_queries;
 mod membership;
 mod outer_columns;
+mod outer_keys;
 mod totals;
 
 use std::sync::Arc;
@@ -23,8 +27,10 @@ pub(crate) type IsTotal = fn(&dyn UserDefinedLogicalNode) -> bool;
 
 pub(crate) fn analyzer_rules(is_total: IsTotal) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
+        Arc::new(empty_scalars::EmptyScalars),
         Arc::new(join_queries::JoinQueries),
         Arc::new(membership::Membership),
+        Arc::new(outer_keys::OuterKeys),
         Arc::new(outer_columns::OuterColumns),
         Arc::new(totals::Totals { is_total }),
     ]

@@ -6,8 +6,11 @@
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, JoinType, Result};
-use datafusion::logical_expr::{Distinct, Expr, Limit, LogicalPlan, SkipType};
+use datafusion::common::{Column, DataFusionError, JoinType, Result};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, Expr, Limit, LogicalPlan, Operator, SkipType,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::totals::is_total;
@@ -30,7 +33,7 @@ impl AnalyzerRule for OuterColumns {
             if let LogicalPlan::Join(join) = node {
                 for side in [&join.left, &join.right] {
                     if let Some(query) = lateral(side) {
-                        Way::to(Use::Row).check(query)?;
+                        check(query, Use::Lateral)?;
                     }
                 }
             }
@@ -44,11 +47,20 @@ fn check_expression(expr: &Expr) -> Result<TreeNodeRecursion> {
     let (query, of) = match expr {
         Expr::Exists(exists) => (&exists.subquery, Use::Existence),
         Expr::InSubquery(membership) => (&membership.subquery, Use::Values),
-        Expr::ScalarSubquery(query) => (query, Use::Row),
+        // Becomes EXISTS.
+        Expr::SetComparison(comparison) => (&comparison.subquery, Use::Values),
+        Expr::ScalarSubquery(query) => (query, Use::Scalar),
         _ => return Ok(TreeNodeRecursion::Continue),
     };
-    Way::to(of).check(&query.subquery)?;
+    check(&query.subquery, of)?;
     Ok(TreeNodeRecursion::Continue)
+}
+
+fn check(query: &LogicalPlan, of: Use) -> Result<()> {
+    match query.all_out_ref_exprs().is_empty() {
+        true => Ok(()),
+        false => Way::to(of).check(query),
+    }
 }
 
 /// The query of a LATERAL join's side.
@@ -66,13 +78,15 @@ fn lateral(side: &LogicalPlan) -> Option<&LogicalPlan> {
 enum Use {
     Existence,
     Values,
-    /// A row for each row around it, also if nothing is found: scalar and LATERAL sub-queries.
-    Row,
+    /// One value for each row around it, also if nothing is found.
+    Scalar,
+    /// Rows for each row around it.
+    Lateral,
 }
 
 /// What lies between the top of a sub-query and a node of it.
-#[derive(Debug, Clone, Copy)]
-struct Way {
+#[derive(Debug, Clone)]
+struct Way<'a> {
     of: Use,
     /// What no filter may be brought up through.
     obstacle: Option<&'static str>,
@@ -80,66 +94,114 @@ struct Way {
     keeps_rows: bool,
     /// Nothing that brings rows together.
     keeps_each: bool,
+    condition: Condition,
+    windows: Vec<&'a Expr>,
+    /// Another input of a node on the way, which is looked at before, names columns of the query around it.
+    is_after_outer: bool,
 }
 
-impl Way {
+/// Which filters lie on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Condition {
+    None,
+    /// Filters about columns of the sub-query.
+    Inner,
+    /// One names columns of the query around it.
+    Outer,
+}
+
+impl<'a> Way<'a> {
     fn to(of: Use) -> Self {
         Self {
             of,
             obstacle: None,
             keeps_rows: true,
             keeps_each: true,
+            condition: Condition::None,
+            windows: Vec::new(),
+            is_after_outer: false,
         }
     }
 
-    fn check(self, node: &LogicalPlan) -> Result<()> {
-        if let Some(obstacle) = self.obstacle
-            && let Some(column) = outer_column(node)?
-        {
-            return Err(sql_err(
-                SqlState::Unsupported,
-                format!(
-                    "a sub-query names column \"{}\" of the query around it below {obstacle}, which is not supported; \
-                     join the two instead",
-                    column.name
-                ),
-            ));
+    fn check(self, node: &'a LogicalPlan) -> Result<()> {
+        let outer = outer_column(node)?;
+        if let Some(column) = &outer {
+            let passes_windows = || self.windows.iter().all(|window| is_apart(window, node));
+            match self.obstacle {
+                Some(obstacle) => return Err(refused(column, obstacle)),
+                None if !passes_windows() => return Err(refused(column, WINDOW)),
+                None => {}
+            }
         }
+        self.check_beside(node)?;
         // The columns of a sub-query in here are those of this one.
         if matches!(node, LogicalPlan::Subquery(_)) {
             return Ok(());
         }
         for (side, input) in node.inputs().into_iter().enumerate() {
-            self.through(node, side)?.check(input)?;
+            let way = self.clone().through(node, side, outer.is_some())?;
+            way.check(input)?;
         }
         Ok(())
     }
 
-    fn through(self, node: &LogicalPlan, side: usize) -> Result<Self> {
-        let is_name = matches!(
-            node,
-            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Sort(_)
-        );
-        let brings_together = matches!(node, LogicalPlan::Join(_) | LogicalPlan::Aggregate(_));
-        Ok(Self {
-            obstacle: self.obstacle.or(self.obstacle_at(node, side)?),
-            keeps_rows: self.keeps_rows && is_name,
-            keeps_each: self.keeps_each && !brings_together,
-            ..self
-        })
+    /// What DataFusion changes after it has met a filter that names columns of the query around, wherever that is.
+    fn check_beside(&self, node: &LogicalPlan) -> Result<()> {
+        let problem = match node {
+            _ if !self.is_after_outer => None,
+            LogicalPlan::Limit(_) if self.of == Use::Existence => Some("a LIMIT"),
+            LogicalPlan::Aggregate(aggregate) if self.of == Use::Lateral => {
+                is_total(aggregate).then_some(TOTAL)
+            }
+            _ => None,
+        };
+        match problem {
+            Some(what) => Err(sql_err(
+                SqlState::Unsupported,
+                format!(
+                    "a sub-query that names columns of the query around it cannot be joined with {what} within; join \
+                     the two outside"
+                ),
+            )),
+            None => Ok(()),
+        }
     }
 
-    fn obstacle_at(self, node: &LogicalPlan, side: usize) -> Result<Option<&'static str>> {
+    fn through(mut self, node: &'a LogicalPlan, side: usize, has_outer: bool) -> Result<Self> {
+        if self.obstacle.is_none() {
+            self.obstacle = self.obstacle_at(node, side)?;
+        }
+        let inputs = node.inputs();
+        let has_outer_columns = |input: &&LogicalPlan| !input.all_out_ref_exprs().is_empty();
+        self.is_after_outer |= inputs[..side].iter().any(has_outer_columns);
+        // Whether there is a row does not depend on a window.
+        let is_seen = self.of != Use::Existence || !self.keeps_rows;
+        match node {
+            LogicalPlan::Window(window) if is_seen => self.windows.extend(&window.window_expr),
+            LogicalPlan::Filter(_) if has_outer => self.condition = Condition::Outer,
+            LogicalPlan::Filter(_) => self.condition = self.condition.max(Condition::Inner),
+            _ => {}
+        }
+        self.keeps_rows &= matches!(
+            node,
+            LogicalPlan::Projection(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::Sort(_)
+                | LogicalPlan::Window(_)
+        );
+        self.keeps_each &= !matches!(node, LogicalPlan::Join(_) | LogicalPlan::Aggregate(_));
+        Ok(self)
+    }
+
+    fn obstacle_at(&self, node: &LogicalPlan, side: usize) -> Result<Option<&'static str>> {
         let is_obstacle = match node {
             LogicalPlan::Sort(sort) => sort.fetch.is_some(),
             LogicalPlan::Limit(limit) => !self.may_pass(limit)?,
             LogicalPlan::Join(join) => !keeps_side(join.join_type, side),
             LogicalPlan::Aggregate(aggregate) if is_total(aggregate) => {
-                let is_row = self.of == Use::Row && self.keeps_each;
-                !(is_row && aggregate.group_expr.is_empty())
+                !(aggregate.group_expr.is_empty() && self.has_row())
             }
             LogicalPlan::Distinct(Distinct::On(_))
-            | LogicalPlan::Window(_)
             | LogicalPlan::Union(_)
             | LogicalPlan::Unnest(_)
             | LogicalPlan::RecursiveQuery(_)
@@ -149,11 +211,55 @@ impl Way {
         Ok(is_obstacle.then(|| name(node)))
     }
 
+    /// Whether an aggregate of all rows has its row here also if nothing is found.
+    fn has_row(&self) -> bool {
+        let condition_max = match self.of {
+            Use::Existence | Use::Values => return false,
+            Use::Scalar => Condition::Inner,
+            Use::Lateral => Condition::None,
+        };
+        self.keeps_each && self.condition <= condition_max
+    }
+
     /// Whether there is a row does not depend on a limit.
-    fn may_pass(self, limit: &Limit) -> Result<bool> {
+    fn may_pass(&self, limit: &Limit) -> Result<bool> {
         let skips = !matches!(limit.get_skip_type()?, SkipType::Literal(0));
         Ok(self.of == Use::Existence && self.keeps_rows && !skips)
     }
+}
+
+const WINDOW: &str = "a window function";
+const TOTAL: &str = "an aggregate without GROUP BY";
+
+fn refused(column: &Column, obstacle: &str) -> DataFusionError {
+    sql_err(
+        SqlState::Unsupported,
+        format!(
+            "a sub-query names column \"{}\" of the query around it below {obstacle}, which is not supported; join the \
+             two instead",
+            column.name
+        ),
+    )
+}
+
+/// Whether rows that a filter keeps and rows that it takes away are never in one partition of a window: each condition
+/// about the query around it compares a column by which the window is partitioned.
+fn is_apart(window: &Expr, node: &LogicalPlan) -> bool {
+    let (Expr::WindowFunction(call), LogicalPlan::Filter(filter)) = (window, node) else {
+        return false;
+    };
+    let partitions = &call.params.partition_by;
+    let is_key = |one: &Expr, other: &Expr| {
+        partitions.contains(one) && matches!(one, Expr::Column(_)) && !other.any_column_refs()
+    };
+    let mut parts = split_conjunction(&filter.predicate).into_iter();
+    parts.all(|part| match part {
+        part if !part.contains_outer() => true,
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if *op == Operator::Eq => {
+            is_key(left, right) || is_key(right, left)
+        }
+        _ => false,
+    })
 }
 
 /// Whether a row of this side that a filter takes away would be in no row of the join.
@@ -173,9 +279,8 @@ fn name(node: &LogicalPlan) -> &'static str {
     match node {
         LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => "a LIMIT",
         LogicalPlan::Join(_) => "the optional side of a join",
-        LogicalPlan::Aggregate(_) => "an aggregate without GROUP BY",
+        LogicalPlan::Aggregate(_) => TOTAL,
         LogicalPlan::Distinct(_) => "DISTINCT ON",
-        LogicalPlan::Window(_) => "a window function",
         LogicalPlan::Union(_) => "UNION",
         LogicalPlan::Unnest(_) => "unnest",
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",

@@ -76,6 +76,10 @@ impl Totals {
                 exists.subquery = limited(exists.subquery)?;
                 Transformed::yes(Expr::Exists(exists))
             }
+            Expr::SetComparison(mut comparison) => {
+                comparison.subquery = limited(comparison.subquery)?;
+                Transformed::yes(Expr::SetComparison(comparison))
+            }
             expr => Transformed::no(expr),
         })
     }

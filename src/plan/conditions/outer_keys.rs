@@ -1,0 +1,95 @@
+//! [`OuterKeys`]: `f(x) = outer.y` in a sub-query with groups.
+//!
+//! DataFusion groups the rows of such a sub-query by what is compared with the query around it, and takes `x` where that
+//! is a cast of `x`: two values of `x` that are cast to one are then two rows. What is compared becomes a column.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Subquery,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+#[derive(Debug)]
+pub(super) struct OuterKeys;
+
+impl AnalyzerRule for OuterKeys {
+    fn name(&self) -> &str {
+        "outer_keys"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let mut names = 0;
+        let plan = plan.transform_up_with_subqueries(|node| match node {
+            LogicalPlan::Subquery(query) if has_groups(&query)? => {
+                let plan = Arc::unwrap_or_clone(Arc::clone(&query.subquery));
+                let plan = plan.transform_up(|node| match node {
+                    LogicalPlan::Filter(filter) => with_keys(filter, &mut names),
+                    node => Ok(Transformed::no(node)),
+                })?;
+                let query = query.with_plan(Arc::new(plan.data));
+                Ok(Transformed::yes(LogicalPlan::Subquery(query)))
+            }
+            node => Ok(Transformed::no(node)),
+        })?;
+        Ok(plan.data)
+    }
+}
+
+fn has_groups(query: &Subquery) -> Result<bool> {
+    let has_groups = query.subquery.exists(|node| {
+        Ok(matches!(
+            node,
+            LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_)
+        ))
+    })?;
+    Ok(has_groups && !query.outer_ref_columns.is_empty())
+}
+
+fn with_keys(filter: Filter, names: &mut usize) -> Result<Transformed<LogicalPlan>> {
+    let mut keys = Vec::new();
+    let mut key_for = |expr: Expr| {
+        *names += 1;
+        let name = format!("__key_{names}");
+        keys.push(expr.alias(&name));
+        datafusion::logical_expr::ident(name)
+    };
+    let parts = split_conjunction_owned(filter.predicate.clone());
+    let parts = parts.into_iter().map(|part| match part {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op == Operator::Eq => {
+            let (left, right) = match (is_computed(&left), is_computed(&right)) {
+                (true, false) if is_outer(&right) => (key_for(*left), *right),
+                (false, true) if is_outer(&left) => (*left, key_for(*right)),
+                _ => (*left, *right),
+            };
+            left.eq(right)
+        }
+        part => part,
+    });
+    let condition = conjunction(parts.collect::<Vec<_>>());
+    let Some(condition) = condition.filter(|_| !keys.is_empty()) else {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    };
+    let columns = filter.input.schema().columns();
+    let columns: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
+    let plan = LogicalPlanBuilder::from(filter.input)
+        .project(columns.iter().cloned().chain(keys))?
+        .filter(condition)?
+        .project(columns)?
+        .build()?;
+    Ok(Transformed::yes(plan))
+}
+
+/// Whether this is computed of columns of the sub-query alone.
+fn is_computed(expr: &Expr) -> bool {
+    let is_column = matches!(expr, Expr::Column(_));
+    !is_column && expr.any_column_refs() && !expr.contains_outer()
+}
+
+fn is_outer(expr: &Expr) -> bool {
+    expr.contains_outer() && !expr.any_column_refs()
+}
