@@ -385,7 +385,7 @@ impl VisitorMut for Rewritten {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<DataFusionError> {
-        precedence::bind_is(expr);
+        precedence::bind(expr);
         ControlFlow::Continue(())
     }
 }

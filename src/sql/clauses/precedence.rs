@@ -1,40 +1,53 @@
 //! `a IS DISTINCT FROM b OR c`: sqlparser takes all that follows for what `a` is compared with, so the condition is read as
 //! `a IS DISTINCT FROM (b OR c)`. `IS` binds stronger than `AND` and `OR`.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 
-/// Gives `IS [NOT] DISTINCT FROM` its place in what it swallowed. Parentheses are left as they are.
-pub(super) fn bind_is(expr: &mut Expr) {
-    let other = match expr {
-        Expr::IsDistinctFrom(_, other) | Expr::IsNotDistinctFrom(_, other) => other,
-        _ => return,
-    };
-    if !is_connection(other) {
+/// Gives the operator of an expression its place in a last operand that binds less than it does. To be called from the
+/// innermost expression on; parentheses are left as they are.
+pub(super) fn bind(expr: &mut Expr) {
+    let strength = strength(expr);
+    let Some(operand) = last_operand(expr).filter(|operand| is_weaker(operand, strength)) else {
         return;
-    }
-    let placeholder = Box::new(Expr::value(Value::Null));
-    let mut whole = std::mem::replace(other, placeholder);
-    let mut first = whole.as_mut();
-    while let Expr::BinaryOp { left, .. } = first {
-        let is_last = !is_connection(left);
-        first = left.as_mut();
-        if is_last {
+    };
+    let mut whole = std::mem::replace(operand, Expr::value(Value::Null));
+    let mut first = &mut whole;
+    while is_weaker(first, strength) {
+        let Expr::BinaryOp { left, .. } = first else {
             break;
-        }
+        };
+        first = left;
     }
-    std::mem::swap(first, other.as_mut());
+    std::mem::swap(first, operand);
     std::mem::swap(first, expr);
-    *expr = *whole;
+    *expr = whole;
 }
 
-fn is_connection(expr: &Expr) -> bool {
-    let connects = |op: &BinaryOperator| {
-        matches!(
-            op,
-            BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor
-        )
-    };
-    matches!(expr, Expr::BinaryOp { op, .. } if connects(op))
+fn last_operand(expr: &mut Expr) -> Option<&mut Expr> {
+    match expr {
+        Expr::IsDistinctFrom(_, operand) | Expr::IsNotDistinctFrom(_, operand) => Some(operand),
+        Expr::BinaryOp { op, right, .. } if is_connection(op) => Some(right),
+        Expr::UnaryOp { op, expr } if *op == UnaryOperator::Not => Some(expr),
+        _ => None,
+    }
+}
+
+fn is_weaker(expr: &Expr, than: u8) -> bool {
+    matches!(expr, Expr::BinaryOp { op, .. } if is_connection(op)) && strength(expr) < than
+}
+
+fn is_connection(op: &BinaryOperator) -> bool {
+    matches!(op, BinaryOperator::And | BinaryOperator::Or)
+}
+
+/// How strongly the operator of an expression binds.
+fn strength(expr: &Expr) -> u8 {
+    match expr {
+        Expr::BinaryOp { op, .. } if *op == BinaryOperator::Or => 1,
+        Expr::BinaryOp { op, .. } if *op == BinaryOperator::And => 2,
+        Expr::UnaryOp { op, .. } if *op == UnaryOperator::Not => 3,
+        _ => 4,
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +65,7 @@ mod tests {
         let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
         let mut expr = parser.unwrap().parse_expr().unwrap();
         let _: ControlFlow<()> = visit_expressions_mut(&mut expr, |expr| {
-            bind_is(expr);
+            bind(expr);
             ControlFlow::Continue(())
         });
         shape(&expr)
@@ -67,6 +80,7 @@ mod tests {
             Expr::IsNotDistinctFrom(left, right) => {
                 format!("[{} == {}]", shape(left), shape(right))
             }
+            Expr::UnaryOp { op, expr } => format!("[{op} {}]", shape(expr)),
             Expr::Nested(inner) => shape(inner),
             other => other.to_string(),
         }
@@ -82,7 +96,12 @@ mod tests {
             ),
             (
                 "x OR a IS DISTINCT FROM b OR c IS DISTINCT FROM d AND e",
-                "[[x OR [a <> b]] OR [[c <> d] AND e]]",
+                "[x OR [[a <> b] OR [[c <> d] AND e]]]",
+            ),
+            ("x AND a IS DISTINCT FROM b OR c", "[[x AND [a <> b]] OR c]"),
+            (
+                "x AND NOT a IS DISTINCT FROM b AND c OR d",
+                "[[x AND [[NOT [a <> b]] AND c]] OR d]",
             ),
             ("a IS DISTINCT FROM (b OR c)", "[a <> [b OR c]]"),
             ("a IS DISTINCT FROM b + 1", "[a <> [b + 1]]"),
