@@ -1,36 +1,25 @@
-//! [`Engine`]: what one process owns. It opens sessions.
+//! [`Engine`]: what one process owns.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::ScalarUDF;
-use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
-use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::model::ModelType;
 
-use crate::access::Access;
 use crate::access::files::FileAccess;
-use crate::access::grants::{Grants, Privilege};
+use crate::access::grants::Grants;
 use crate::catalog::Catalog;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterRunner};
 use crate::error::{Result, SqlState, sql_err};
-use crate::extensions::EXTENSIONS;
 use crate::memory::Memory;
+use crate::model::ModelRegistry;
 use crate::model::cache::ModelRuntime;
-use crate::model::{ModelRegistry, ResolvedModels};
-use crate::plan::csv::with_text_in_csv;
-use crate::plan::once::keep_marks;
-use crate::plan::prepare::{plan_with_names, prepare};
-use crate::plan::times::wide_times;
-use crate::session::Session;
-use crate::sql::prepare_relations;
 use crate::storage::Stores;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::Log;
-use crate::train::{Gang, RunLog};
+use crate::train::{Gang, LocalRunner, RunLog, TrainRunner};
 
 /// Tables, models and workers of one process.
 ///
@@ -62,7 +51,7 @@ struct EngineInner {
     functions: Vec<Arc<ScalarUDF>>,
     cluster: Option<Arc<Cluster>>,
     files: FileAccess,
-    grants: Grants,
+    grants: Arc<Grants>,
 }
 
 /// How an engine is made.
@@ -146,7 +135,7 @@ impl EngineBuilder {
             runtime_env: runtime_env(&memory, self.disk_limit)?,
             memory,
             functions: self.functions,
-            grants: Grants::new(Log::new(data.grants())),
+            grants: Arc::new(Grants::new(Log::new(data.grants()))),
             files: match &self.roots {
                 Some(roots) => FileAccess::below(roots, data.root())?,
                 None => FileAccess::All,
@@ -183,19 +172,6 @@ impl Engine {
         EngineBuilder::default()
     }
 
-    /// A session: its settings are its own, tables and models are shared.
-    ///
-    /// # Errors
-    /// If the session cannot be set up.
-    pub fn session(&self) -> Result<Session> {
-        Session::try_new(self.clone(), Access::All)
-    }
-
-    /// A session of a user, who may do what was granted.
-    pub(crate) fn session_as(&self, access: Access) -> Result<Session> {
-        Session::try_new(self.clone(), access)
-    }
-
     /// Where executors find the scheduler, if this engine has one.
     pub fn cluster_address(&self) -> Option<SocketAddr> {
         self.cluster().map(|cluster| cluster.address())
@@ -229,7 +205,7 @@ impl Engine {
         &self.inner.data
     }
 
-    pub(crate) fn grants(&self) -> &Grants {
+    pub(crate) fn grants(&self) -> &Arc<Grants> {
         &self.inner.grants
     }
 
@@ -253,6 +229,14 @@ impl Engine {
         &self.inner.gang
     }
 
+    /// Where the ranks of trainings run.
+    pub(crate) fn runner(&self) -> Arc<dyn TrainRunner> {
+        match self.cluster() {
+            Some(cluster) => Arc::new(ClusterRunner(Arc::clone(cluster))),
+            None => Arc::new(LocalRunner(Arc::clone(self.gang()))),
+        }
+    }
+
     pub(crate) fn runtime(&self) -> &Arc<ModelRuntime> {
         &self.inner.runtime
     }
@@ -267,48 +251,6 @@ impl Engine {
 
     pub(crate) fn functions(&self) -> &[Arc<ScalarUDF>] {
         &self.inner.functions
-    }
-
-    /// Plans a statement of DataFusion's in which our relation functions may stand. Models are resolved here, once.
-    pub(crate) async fn plan(
-        &self,
-        state: &SessionState,
-        access: &Access,
-        mut statement: DFStatement,
-    ) -> Result<LogicalPlan> {
-        let references = prepare_relations(&mut statement)?;
-        let mut models = ResolvedModels::new();
-        for reference in references {
-            let model = access.model(self, Privilege::Execute, &reference.name)?;
-            let model = Arc::new(self.registry().resolve(&reference, &model)?);
-            models.insert(reference, model);
-        }
-        let models = Arc::new(models);
-        let mut state = state.clone();
-        for planner in EXTENSIONS
-            .iter()
-            .filter_map(|extension| extension.relation_planner(&models))
-        {
-            state.register_relation_planner(planner)?;
-        }
-        prepare(&mut statement, &state)?;
-        let planned = Box::pin(plan_with_names(&state, statement)).await;
-        let plan = planned.map_err(|error| self.catalog().not_found(self, access, error))?;
-        // Before anybody asks for the types of its columns.
-        let plan = with_text_in_csv(keep_marks(wide_times(plan)?)?)?;
-        match plan {
-            // DataFusion would run its optimizer on what no analyzer rule has seen.
-            LogicalPlan::Statement(PlanStatement::Prepare(mut prepare)) => {
-                let input = Arc::unwrap_or_clone(prepare.input);
-                let options = state.config_options();
-                let input = state
-                    .analyzer()
-                    .execute_and_check(input, options, |_, _| {})?;
-                prepare.input = Arc::new(input);
-                Ok(LogicalPlan::Statement(PlanStatement::Prepare(prepare)))
-            }
-            plan => Ok(plan),
-        }
     }
 
     /// In the background: starting must not wait for it, and it has a day's time.

@@ -1,12 +1,12 @@
 //! Who may do what. What is not granted looks like what is not there.
 //!
-//! Names are resolved by the catalog of a session and by `Engine::plan`, and both ask here; so every statement is covered,
+//! Names are resolved by the catalog of a session and by whoever plans, and both ask here; so every statement is covered,
 //! whatever its form. What changes an object asks again in the step that publishes the change, of the state that it is about
 //! to replace. Views are opened with the rights of their owners, and external tables with those of the process: who may read
 //! one need not be allowed to read what it reads.
 //!
 //! * `ownership` which object it is, and whose
-//! * `grants` what was granted, where that is kept, and the statements about it
+//! * `grants` what was granted, and where that is kept
 //! * `files` which files statements may touch
 //! * `secrets` options that no plan may show
 //! * `locked_settings` what SET may change on a server
@@ -21,11 +21,9 @@ use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 
-use self::grants::{Grant, Object, PUBLIC, Privilege};
-use self::ownership::Ownership;
-use crate::engine::Engine;
-use crate::error::{Result, SqlState, sql_err, with_cause};
-use crate::model::{ModelName, ModelState};
+use self::grants::{Grant, Grants, Object, PUBLIC, Privilege};
+use self::ownership::{Ownership, new_id};
+use crate::error::{Result, SqlState, sql_err};
 
 /// As whom a session acts.
 #[derive(Debug, Clone, Default)]
@@ -42,12 +40,24 @@ pub(crate) enum Access {
 pub(crate) struct UserAccess {
     pub(crate) name: String,
     pub(crate) roles: Vec<String>,
+    grants: Arc<Grants>,
+}
+
+/// What a session may do by the privileges of one moment.
+#[derive(Debug)]
+pub(crate) enum Rights<'a> {
+    All,
+    User(&'a UserAccess, Arc<Vec<Grant>>),
 }
 
 impl Access {
-    /// As a user of a server.
-    pub(crate) fn user(name: String, roles: Vec<String>) -> Self {
-        Self::User(Arc::new(UserAccess { name, roles }))
+    /// As a user of a server, to whom this was granted.
+    pub(crate) fn user(name: String, roles: Vec<String>, grants: Arc<Grants>) -> Self {
+        Self::User(Arc::new(UserAccess {
+            name,
+            roles,
+            grants,
+        }))
     }
 
     /// The user's name.
@@ -58,97 +68,28 @@ impl Access {
         }
     }
 
+    /// The privileges as they are now.
+    pub(crate) fn rights(&self) -> Result<Rights<'_>> {
+        match self {
+            Self::All => Ok(Rights::All),
+            Self::User(user) => Ok(Rights::User(user, user.grants.all()?)),
+        }
+    }
+
     /// Whether an object that is there is open.
     pub(crate) fn may(
         &self,
-        engine: &Engine,
         privilege: Privilege,
         object: &Object,
         ownership: &Ownership,
     ) -> Result<bool> {
-        let Self::User(user) = self else {
-            return Ok(true);
-        };
-        let grants = engine.grants().all()?;
-        Ok(user.may(&grants, privilege, object, ownership))
-    }
-
-    /// Those of the tables of a schema that are open.
-    pub(crate) fn open(&self, engine: &Engine, schema: &str, names: Vec<String>) -> Vec<String> {
-        let Self::User(user) = self else {
-            return names;
-        };
-        // What cannot be read opens nothing.
-        let grants = engine.grants().all().unwrap_or_default();
-        let is_open = |name: &String| {
-            let entry = engine.catalog().entry(schema, name);
-            entry.is_ok_and(|entry| {
-                let object = Object::table(schema, name);
-                user.may(&grants, Privilege::Select, &object, &entry.ownership)
-            })
-        };
-        let mut names = names;
-        names.retain(is_open);
-        names
-    }
-
-    /// A model as it is now.
-    ///
-    /// # Errors
-    /// The error of a model that does not exist, unless it is open.
-    pub(crate) fn model(
-        &self,
-        engine: &Engine,
-        privilege: Privilege,
-        name: &ModelName,
-    ) -> Result<ModelState> {
-        let Self::User(_) = self else {
-            return engine.registry().get(name);
-        };
-        let state = engine.registry().state(name)?.1;
-        self.check_model(engine, privilege, name, &state)?;
-        Ok(state)
-    }
-
-    /// The error of a model that does not exist, unless it is open in this state.
-    pub(crate) fn check_model(
-        &self,
-        engine: &Engine,
-        privilege: Privilege,
-        name: &ModelName,
-        state: &ModelState,
-    ) -> Result<()> {
-        let Self::User(user) = self else {
-            return Ok(());
-        };
-        let grants = engine.grants().all()?;
-        let may = |privilege, name: &ModelName, state: &ModelState| {
-            let object = Object::model(name);
-            !state.is_dropped && user.may(&grants, privilege, &object, &state.ownership)
-        };
-        if may(privilege, name, state) {
-            return Ok(());
-        }
-        if may(Privilege::Execute, name, state) {
-            return Err(not_yours("model", &name.short()));
-        }
-        let known = engine.registry().list()?.into_iter();
-        let known = known.filter(|(name, state)| may(Privilege::Execute, name, state));
-        let known: Vec<String> = known.map(|(name, _)| name.short()).collect();
-        let what = format!("model \"{}\" does not exist", name.short());
-        let message = with_cause(what, &name.short(), known.iter().map(String::as_str));
-        Err(sql_err(SqlState::NoSuchModel, message))
+        Ok(self.rights()?.may(privilege, object, ownership))
     }
 
     /// Refuses to change a table of others.
-    pub(crate) fn check_table(
-        &self,
-        engine: &Engine,
-        at: &(String, String),
-        ownership: &Ownership,
-    ) -> Result<()> {
+    pub(crate) fn check_table(&self, at: &(String, String), ownership: &Ownership) -> Result<()> {
         let object = Object::table(&at.0, &at.1);
-        match self.may(engine, Privilege::Own, &object, ownership)? {
+        match self.may(Privilege::Own, &object, ownership)? {
             true => Ok(()),
             false => Err(not_yours("table", &at.1)),
         }
@@ -170,24 +111,63 @@ impl UserAccess {
     pub(crate) fn is(&self, to: &str) -> bool {
         to == PUBLIC || to == self.name || self.roles.iter().any(|role| role == to)
     }
+}
 
-    pub(crate) fn may(
-        &self,
-        grants: &[Grant],
-        privilege: Privilege,
-        object: &Object,
-        ownership: &Ownership,
-    ) -> bool {
-        let is_owner = ownership.owner.as_ref() == Some(&self.name);
+impl Rights<'_> {
+    /// Whether an object that is there is open.
+    pub(crate) fn may(&self, privilege: Privilege, object: &Object, ownership: &Ownership) -> bool {
+        let Self::User(user, grants) = self else {
+            return true;
+        };
+        let is_owner = ownership.owner.as_ref() == Some(&user.name);
         is_owner
             || grants.iter().any(|grant| {
                 let is_enough = [privilege, Privilege::Own].contains(&grant.privilege);
-                is_enough && grant.is_on(object, ownership) && self.is(&grant.to)
+                is_enough && grant.is_on(object, ownership) && user.is(&grant.to)
             })
     }
 }
 
-fn not_yours(kind: &str, name: &str) -> DataFusionError {
+impl Ownership {
+    /// That of a new object which this session makes.
+    pub(crate) fn new(access: &Access) -> Self {
+        let (owner, roles) = match access {
+            Access::All => (None, vec![]),
+            Access::User(user) => (Some(user.name.clone()), user.roles.clone()),
+        };
+        Self {
+            id: Some(new_id()),
+            owner,
+            roles,
+        }
+    }
+
+    /// The ownership of an object after this session gives it another state, which the session is allowed to do. The
+    /// owner stays the same; if the session is the owner's, the roles become those that the owner has now. The owner of an
+    /// object of before is among the privileges only, and is kept from now on: a view must not read as the process.
+    pub(crate) fn kept(&self, access: &Access) -> Self {
+        let mut kept = self.clone();
+        let is_of_before = self.id.is_none() && self.owner.is_none();
+        if let Access::User(user) = access
+            && (is_of_before || self.owner.as_ref() == Some(&user.name))
+        {
+            kept.owner = Some(user.name.clone());
+            kept.roles.clone_from(&user.roles);
+        }
+        kept
+    }
+
+    /// As whom a view reads: who may read it need not be allowed to read its tables, but its owner must be.
+    pub(crate) fn access(&self, grants: &Arc<Grants>) -> Access {
+        match &self.owner {
+            None => Access::All,
+            Some(owner) => Access::user(owner.clone(), self.roles.clone(), Arc::clone(grants)),
+        }
+    }
+}
+
+/// The error about an object that may be looked at only.
+pub(crate) fn not_yours(kind: &str, name: &str) -> DataFusionError {
     let message = format!("{kind} \"{name}\" belongs to somebody else");
     sql_err(SqlState::NotAllowed, message)
 }

@@ -9,11 +9,10 @@ use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use vatic_ml::data::signature;
 
-use super::TableState;
 use super::name::unused_name;
 use super::partitions::open_partitioned;
+use super::{OwnerPlanner, TableState};
 use crate::access::Access;
-use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::plan::csv;
 use crate::sql::{Statement, parse};
@@ -21,7 +20,7 @@ use crate::storage::{Kind, Place, is_remote};
 
 /// Opens the files of an external table, whose state this is.
 pub(crate) async fn open_external(
-    engine: &Engine,
+    planner: &dyn OwnerPlanner,
     state: &SessionState,
     table: &TableState,
 ) -> Result<Arc<dyn TableProvider>> {
@@ -46,12 +45,12 @@ pub(crate) async fn open_external(
     };
     // Also of a table that was made before: a link may have come since, or the roots may be others.
     for location in locations {
-        engine.files().check_read(location)?;
+        planner.files().check_read(location)?;
     }
     create.locations.clone_from(locations);
     create.name = unused_name();
     let file_type = create.file_type.to_uppercase();
-    let plan = engine
+    let plan = planner
         .plan(
             state,
             &Access::All,

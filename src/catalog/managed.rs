@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 use super::encoding::{SAMPLE_BYTES, SAMPLE_ROWS, properties};
 use super::missing_files::Files;
 use super::temporary::TemporaryTables;
-use super::{Insertion, insert};
-use crate::engine::Engine;
+use super::{Catalog, Insertion, insert};
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::storage::data_dir::DataDir;
 use crate::storage::{NewFile, Place};
 
 const FILE: &str = "data.parquet";
@@ -47,7 +47,7 @@ pub(crate) struct ManagedFile {
 /// A managed table at one time.
 #[derive(Debug)]
 pub(crate) struct ManagedTable {
-    engine: Engine,
+    catalog: Arc<Catalog>,
     at: (String, String),
     /// Which of those that had its name.
     id: Option<String>,
@@ -59,13 +59,13 @@ pub(crate) struct ManagedTable {
 
 impl ManagedTable {
     pub(crate) fn new(
-        engine: Engine,
+        catalog: Arc<Catalog>,
         at: (String, String),
         schema: SchemaRef,
         files: Vec<ManagedFile>,
     ) -> Self {
         Self {
-            engine,
+            catalog,
             at,
             id: None,
             schema,
@@ -96,7 +96,7 @@ impl ManagedTable {
 
     /// Where a file of the table is.
     fn place(&self, file: &ManagedFile) -> Place {
-        let blobs = self.engine.data().blobs();
+        let blobs = self.catalog.data().blobs();
         blobs.join(&file.directory).join(FILE)
     }
 
@@ -178,7 +178,7 @@ impl TableProvider for ManagedTable {
             }
         };
         let sink = InsertSink {
-            engine: self.engine.clone(),
+            catalog: Arc::clone(&self.catalog),
             at: self.at.clone(),
             id: self.id.clone(),
             schema: Arc::clone(&self.schema),
@@ -194,7 +194,7 @@ impl TableProvider for ManagedTable {
 
 #[derive(Debug)]
 struct InsertSink {
-    engine: Engine,
+    catalog: Arc<Catalog>,
     at: (String, String),
     id: Option<String>,
     schema: SchemaRef,
@@ -220,7 +220,7 @@ impl DataSink for InsertSink {
         _context: &Arc<TaskContext>,
     ) -> Result<u64> {
         let is_temporary = self.temporary.is_some();
-        let written = write_files(&self.engine, &self.schema, rows, is_temporary).await?;
+        let written = write_files(self.catalog.data(), &self.schema, rows, is_temporary).await?;
         let count = written.rows();
         if let Some(tables) = &self.temporary {
             tables.insert(&self.at, &self.schema, written, self.overwrite)?;
@@ -235,7 +235,7 @@ impl DataSink for InsertSink {
             files: &written.files,
             overwrite: self.overwrite,
         };
-        insert(self.engine.catalog(), &insertion)?;
+        insert(&self.catalog, &insertion)?;
         Ok(count)
     }
 }
@@ -270,12 +270,11 @@ impl Drop for Written {
 
 /// Writes rows to a new file and waits for the disk.
 pub(crate) async fn write_files(
-    engine: &Engine,
+    data: &DataDir,
     schema: &SchemaRef,
     rows: SendableRecordBatchStream,
     is_temporary: bool,
 ) -> Result<Written> {
-    let data = engine.data();
     let (name, directory) = match is_temporary {
         true => data.create_temporary_blob()?,
         false => data.create_blob()?,

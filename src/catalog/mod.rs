@@ -8,18 +8,19 @@
 //! * `name` names of tables, as statements have them and as names of directories
 //! * `managed`, `encoding`, `missing_files` Parquet files in the data directory, their encoding, whether they are there
 //! * `external`, `partitions` files elsewhere, also in folders whose names are values of columns
-//! * `view` views
+//! * `view` views; `planner` who plans them in place of their owners
 //! * `temporary` the tables of one session
 //! * `system_tables` `information_schema.models` and its siblings, and `ml`
 
 mod encoding;
-mod external;
+pub(crate) mod external;
 pub(crate) mod managed;
 mod missing_files;
-mod name;
+pub(crate) mod name;
 pub(crate) mod partitions;
+mod planner;
 pub(crate) mod provider;
-mod system_tables;
+pub(crate) mod system_tables;
 pub(crate) mod temporary;
 pub(crate) mod view;
 
@@ -27,26 +28,22 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use datafusion::arrow::datatypes::{Fields, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference};
-use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
-use datafusion::sql::parser::CreateExternalTable;
 use serde::{Deserialize, Serialize};
 
-use self::external::{absolute, open_external};
-use self::managed::{ManagedFile, ManagedTable, write_files};
+use self::external::open_external;
+use self::managed::{ManagedFile, ManagedTable};
 use self::missing_files::{PresentTable, present};
-use self::name::{NAME_BYTES_MAX, decoded, encoded, table_reference};
+use self::name::{NAME_BYTES_MAX, decoded, encoded};
+pub(crate) use self::planner::OwnerPlanner;
 use self::view::open_view;
-use crate::access::Access;
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::Ownership;
-use crate::access::secrets::check_secrets;
-use crate::engine::Engine;
+use crate::access::{Access, Rights};
 use crate::error::{Result, SqlState, sql_err, with_cause};
-use crate::session::Session;
 use crate::storage::DEFAULT_SCHEMA;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::{Log, names_in};
@@ -139,6 +136,11 @@ impl Catalog {
         }
     }
 
+    /// Where the files of tables are.
+    pub(crate) fn data(&self) -> &Arc<DataDir> {
+        &self.data
+    }
+
     fn log(&self, schema: &str, name: &str) -> Log {
         Log::new(self.data.tables(schema).join(&encoded(name)))
     }
@@ -182,7 +184,7 @@ impl Catalog {
     }
 
     /// Publishes the state of a name after the entry that was seen. `false` if another process was first.
-    fn commit(
+    pub(crate) fn commit(
         &self,
         at: &(String, String),
         seen: &TableEntry,
@@ -206,12 +208,7 @@ impl Catalog {
     }
 
     /// The error about a table that DataFusion did not find, with the nearest name.
-    pub(crate) fn not_found(
-        &self,
-        engine: &Engine,
-        access: &Access,
-        error: DataFusionError,
-    ) -> DataFusionError {
+    pub(crate) fn not_found(&self, access: &Access, error: DataFusionError) -> DataFusionError {
         let mut found = crate::error::report(&error);
         let Some(name) = found
             .message
@@ -227,7 +224,7 @@ impl Catalog {
             name
         };
         let known = self.names(schema).unwrap_or_default();
-        let known = access.open(engine, schema, known);
+        let known = self.open_names(access, schema, known);
         let what = format!("table \"{shown}\" does not exist");
         found.message = with_cause(what, table, known.iter().map(String::as_str));
         found.into()
@@ -246,17 +243,38 @@ impl Catalog {
         Ok(names)
     }
 
+    /// Those of the tables of a schema that are open.
+    pub(crate) fn open_names(
+        &self,
+        access: &Access,
+        schema: &str,
+        mut names: Vec<String>,
+    ) -> Vec<String> {
+        // What cannot be read opens nothing.
+        let Ok(rights) = access.rights() else {
+            return Vec::new();
+        };
+        if !matches!(rights, Rights::All) {
+            names.retain(|name| {
+                let object = Object::table(schema, name);
+                let entry = self.entry(schema, name);
+                entry.is_ok_and(|entry| rights.may(Privilege::Select, &object, &entry.ownership))
+            });
+        }
+        names
+    }
+
     /// Where a name of a statement points to.
     pub(crate) fn resolve(
         &self,
-        session: &Session,
+        default_schema: &str,
         name: TableReference,
     ) -> Result<(String, String)> {
         let ResolvedTableReference {
             catalog,
             schema,
             table,
-        } = name.resolve(CATALOG, &session.default_schema());
+        } = name.resolve(CATALOG, default_schema);
         if *catalog != *CATALOG {
             return Err(sql_err(
                 SqlState::NoSuchTable,
@@ -280,12 +298,11 @@ impl Catalog {
     /// Publishes the state of a table that is to be created. `Ok(false)` if it is there and may be.
     pub(crate) fn create(
         &self,
-        session: &Session,
+        access: &Access,
         at: &(String, String),
         state: &TableState,
         how: Creation,
     ) -> Result<bool> {
-        let (engine, access) = (session.engine(), session.access());
         loop {
             let seen = self.entry(&at.0, &at.1)?;
             if !how.admits(&at.1, seen.state.as_ref(), state)? {
@@ -294,7 +311,7 @@ impl Catalog {
             // Whoever replaces an object leaves it to its owner.
             let ownership = match &seen.state {
                 Some(_) => {
-                    access.check_table(engine, at, &seen.ownership)?;
+                    access.check_table(at, &seen.ownership)?;
                     seen.ownership.kept(access)
                 }
                 None => Ownership::new(access),
@@ -305,191 +322,7 @@ impl Catalog {
         }
     }
 
-    /// `CREATE TABLE … AS`, and with columns only.
-    pub(crate) async fn create_table(
-        &self,
-        session: &Session,
-        table: CreateMemoryTable,
-    ) -> Result<()> {
-        if table.constraints.iter().next().is_some() || !table.column_defaults.is_empty() {
-            let message = "constraints and defaults of columns are not supported; leave them out";
-            return Err(sql_err(SqlState::Unsupported, message));
-        }
-        let at = self.resolve(session, table.name)?;
-        let how = Creation {
-            or_replace: table.or_replace,
-            if_not_exists: table.if_not_exists,
-        };
-        let temporary = table.temporary.then(|| session.temporary());
-        let schema = match table.input.as_ref() {
-            // Columns only, which say themselves whether they may be NULL.
-            LogicalPlan::EmptyRelation(empty) => Arc::clone(empty.schema.inner()),
-            // That a query gives no NULLs is no promise about rows that are added later.
-            query => nullable(query.schema().inner()),
-        };
-        check_names(&schema)?;
-        let empty = TableState::Managed {
-            schema: schema.as_ref().clone(),
-            files: vec![],
-        };
-        // Before the query runs, which may take long.
-        let current = match temporary {
-            Some(tables) => tables.state(&at),
-            None => self.state(&at.0, &at.1)?.1,
-        };
-        if !how.admits(&at.1, current.as_ref(), &empty)? {
-            return Ok(());
-        }
-        let stream = session.execute(Arc::unwrap_or_clone(table.input)).await?;
-        let is_temporary = temporary.is_some();
-        let written = write_files(session.engine(), &schema, stream, is_temporary).await?;
-        if let Some(tables) = temporary {
-            tables.create(&at, schema, written, how)?;
-            return Ok(());
-        }
-        let state = TableState::Managed {
-            schema: schema.as_ref().clone(),
-            files: written.files.clone(),
-        };
-        written.keep();
-        self.create(session, &at, &state, how)?;
-        Ok(())
-    }
-
-    /// `CREATE EXTERNAL TABLE`. `text` is the statement as written.
-    pub(crate) async fn create_external(
-        &self,
-        session: &Session,
-        table: CreateExternalTable,
-        text: &str,
-    ) -> Result<()> {
-        if table.unbounded || table.temporary {
-            return Err(sql_err(
-                SqlState::Unsupported,
-                "unbounded and temporary external tables are not supported",
-            ));
-        }
-        check_secrets(table.options.iter().map(|(name, _)| name))?;
-        let how = Creation {
-            or_replace: table.or_replace,
-            if_not_exists: table.if_not_exists,
-        };
-        let name = session
-            .context()
-            .state()
-            .config_options()
-            .sql_parser
-            .enable_ident_normalization;
-        let reference = table_reference(&table.name.to_string(), name);
-        let at = self.resolve(session, reference)?;
-        // Before it is looked for: whether a file is there is nobody's business who may not read it.
-        for location in &table.locations {
-            session.engine().files().check_read(location)?;
-        }
-        let locations = table
-            .locations
-            .iter()
-            .map(|location| absolute(location))
-            .collect::<Result<Vec<_>>>()?;
-        let state = TableState::External {
-            statement: text.to_owned(),
-            locations,
-        };
-        if !how.admits(&at.1, self.state(&at.0, &at.1)?.1.as_ref(), &state)? {
-            return Ok(());
-        }
-        // Opened before it is published, so that a table that cannot be read never comes to be.
-        open_external(session.engine(), &session.context().state(), &state).await?;
-        self.create(session, &at, &state, how)?;
-        Ok(())
-    }
-
-    /// The other statements that change the catalog.
-    pub(crate) fn change(&self, session: &Session, ddl: DdlStatement) -> Result<()> {
-        match ddl {
-            DdlStatement::DropTable(drop) => self.drop(session, drop.name, "table", drop.if_exists),
-            DdlStatement::DropView(drop) => self.drop(session, drop.name, "view", drop.if_exists),
-            DdlStatement::CreateCatalogSchema(create) => {
-                session.access().check_all("CREATE SCHEMA")?;
-                let name = create
-                    .schema_name
-                    .rsplit('.')
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                let exists = self.data.schema_names()?.contains(&name)
-                    || [ML_SCHEMA, INFORMATION_SCHEMA].contains(&name.as_str());
-                match (exists, create.if_not_exists) {
-                    (true, true) => Ok(()),
-                    (true, false) => Err(sql_err(
-                        SqlState::TableExists,
-                        format!("schema \"{name}\" exists"),
-                    )),
-                    (false, _) => self.data.create_schema(&name),
-                }
-            }
-            DdlStatement::DropCatalogSchema(drop) => {
-                let name = drop.name.schema_name().to_owned();
-                session.access().check_all("DROP SCHEMA")?;
-                let temporary = session.temporary();
-                let has_more = !temporary.names(&name).is_empty();
-                let grants = session.engine().grants();
-                let gone = grants.of_schema(&name)?;
-                self.drop_schema(&name, drop.if_exists, drop.cascade, has_more)?;
-                temporary.remove_schema(&name);
-                grants.forget_all(&gone)
-            }
-            other => Err(sql_err(
-                SqlState::Unsupported,
-                format!("{} is not supported", other.name()),
-            )),
-        }
-    }
-
-    fn drop(
-        &self,
-        session: &Session,
-        name: TableReference,
-        kind: &str,
-        if_exists: bool,
-    ) -> Result<()> {
-        let at = self.resolve(session, name)?;
-        match kind {
-            "table" if session.temporary().remove(&at) => return Ok(()),
-            "view" if session.temporary().has(&at) => return Err(is_other(&at.1, "table")),
-            _ => {}
-        }
-        let (engine, access) = (session.engine(), session.access());
-        let object = Object::table(&at.0, &at.1);
-        loop {
-            let seen = self.entry(&at.0, &at.1)?;
-            let is_open = access.may(engine, Privilege::Select, &object, &seen.ownership)?;
-            let state = seen.state.as_ref().filter(|_| is_open);
-            if state.is_some() {
-                access.check_table(engine, &at, &seen.ownership)?;
-            }
-            let (schema, name) = &at;
-            match state {
-                Some(state) if state.kind() == kind => {
-                    if self.commit(&at, &seen, TableState::Dropped, Ownership::default())? {
-                        return engine.grants().forget(&object, &seen.ownership);
-                    }
-                }
-                Some(state) => {
-                    return Err(is_other(name, state.kind()));
-                }
-                None if if_exists => return Ok(()),
-                None => {
-                    let known = access.open(engine, schema, self.names(schema)?);
-                    let what = format!("{kind} \"{name}\" does not exist");
-                    let message = with_cause(what, name, known.iter().map(String::as_str));
-                    return Err(sql_err(SqlState::NoSuchTable, message));
-                }
-            }
-        }
-    }
-
-    fn drop_schema(
+    pub(crate) fn drop_schema(
         &self,
         name: &str,
         if_exists: bool,
@@ -531,8 +364,8 @@ impl Catalog {
 
     /// What is there, in the state that was found.
     pub(crate) async fn open(
-        &self,
-        engine: &Engine,
+        self: &Arc<Self>,
+        planner: &dyn OwnerPlanner,
         at: (String, String),
         entry: TableEntry,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -550,7 +383,7 @@ impl Catalog {
                 files,
             } => {
                 let columns = Arc::new(columns.clone());
-                let table = ManagedTable::new(engine.clone(), at, columns, files.clone());
+                let table = ManagedTable::new(Arc::clone(self), at, columns, files.clone());
                 Ok(Some(Arc::new(table.identified(ownership.id))))
             }
             TableState::External { locations, .. } => {
@@ -563,14 +396,14 @@ impl Catalog {
                 if let Some(table) = known {
                     return Ok(Some(table));
                 }
-                let context = engine.session()?.context().state();
-                let table = open_external(engine, &context, &state).await?;
+                let context = planner.state(&Access::All)?;
+                let table = open_external(planner, &context, &state).await?;
                 let table: Arc<dyn TableProvider> = Arc::new(PresentTable::new(table, places));
                 self.lock_opened().insert(at, (state, Arc::clone(&table)));
                 Ok(Some(table))
             }
             TableState::View { statement } => {
-                let opened = open_view(engine, ownership.access(), at, statement).await;
+                let opened = open_view(planner, planner.owner(&ownership), at, statement).await;
                 opened.map(Some)
             }
             TableState::Dropped => Ok(None),
@@ -580,12 +413,6 @@ impl Catalog {
     fn lock_opened(&self) -> MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// DROP names one kind and finds another.
-fn is_other(name: &str, found: &str) -> DataFusionError {
-    let message = format!("\"{name}\" is a {found}; use DROP {}", found.to_uppercase());
-    sql_err(SqlState::NoSuchTable, message)
 }
 
 /// Refuses columns that nobody could tell apart.
@@ -603,14 +430,6 @@ pub(crate) fn check_names(schema: &Schema) -> Result<()> {
             Err(sql_err(SqlState::DuplicateName, message))
         }
     }
-}
-
-fn nullable(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter();
-    let fields: Fields = fields
-        .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
-        .collect();
-    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// What CREATE does if the name is taken.

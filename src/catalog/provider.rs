@@ -8,17 +8,19 @@ use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSch
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::logical_expr::TableType;
 
+use super::system_tables::{self, SystemTables};
 use super::temporary::TemporaryTables;
-use super::{CATALOG, ML_SCHEMA, TableEntry, system_tables};
+use super::{CATALOG, Catalog, ML_SCHEMA, OwnerPlanner, TableEntry};
 use crate::access::Access;
 use crate::access::grants::{Object, Privilege};
-use crate::engine::Engine;
 use crate::error::Result;
 
 /// The catalog as DataFusion sees it.
 #[derive(Debug)]
 pub(crate) struct VaticCatalog {
-    engine: Engine,
+    catalog: Arc<Catalog>,
+    planner: Arc<dyn OwnerPlanner>,
+    system: Arc<SystemTables>,
     /// As whom its session acts.
     access: Access,
     /// The tables of its session.
@@ -29,9 +31,17 @@ pub(crate) struct VaticCatalog {
 }
 
 impl VaticCatalog {
-    pub(crate) fn new(engine: Engine, access: Access, temporary: Arc<TemporaryTables>) -> Self {
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        planner: Arc<dyn OwnerPlanner>,
+        system: Arc<SystemTables>,
+        access: Access,
+        temporary: Arc<TemporaryTables>,
+    ) -> Self {
         Self {
-            engine,
+            catalog,
+            planner,
+            system,
             access,
             temporary,
             is_lenient: false,
@@ -41,11 +51,7 @@ impl VaticCatalog {
 
 /// The catalogs as `information_schema` lists them.
 #[derive(Debug)]
-struct LenientCatalogs {
-    engine: Engine,
-    access: Access,
-    temporary: Arc<TemporaryTables>,
-}
+struct LenientCatalogs(VaticCatalog);
 
 impl CatalogProviderList for LenientCatalogs {
     fn register_catalog(
@@ -61,57 +67,60 @@ impl CatalogProviderList for LenientCatalogs {
     }
 
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        let catalog = VaticCatalog {
-            engine: self.engine.clone(),
+        (name == CATALOG).then(|| Arc::new(self.0.lenient()) as Arc<dyn CatalogProvider>)
+    }
+}
+
+impl VaticCatalog {
+    fn lenient(&self) -> Self {
+        Self {
+            catalog: Arc::clone(&self.catalog),
+            planner: Arc::clone(&self.planner),
+            system: Arc::clone(&self.system),
             access: self.access.clone(),
             temporary: Arc::clone(&self.temporary),
             is_lenient: true,
-        };
-        (name == CATALOG).then(|| Arc::new(catalog) as Arc<dyn CatalogProvider>)
+        }
+    }
+
+    fn system_schema(
+        &self,
+        name: &'static str,
+        standard: Option<InformationSchemaProvider>,
+    ) -> Arc<dyn SchemaProvider> {
+        Arc::new(SystemSchema {
+            system: Arc::clone(&self.system),
+            access: self.access.clone(),
+            name,
+            standard,
+        })
     }
 }
 
 impl CatalogProvider for VaticCatalog {
     fn schema_names(&self) -> Vec<String> {
         // This trait has no errors; what cannot be listed shows as an error when it is used.
-        let mut names = self.engine.data().schema_names().unwrap_or_default();
+        let mut names = self.catalog.data().schema_names().unwrap_or_default();
         names.extend([INFORMATION_SCHEMA.to_owned(), ML_SCHEMA.to_owned()]);
         names
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        let (engine, access) = (self.engine.clone(), self.access.clone());
         match name {
             INFORMATION_SCHEMA => {
-                let catalogs = Arc::new(LenientCatalogs {
-                    engine: self.engine.clone(),
-                    access: self.access.clone(),
-                    temporary: Arc::clone(&self.temporary),
-                });
+                let catalogs = Arc::new(LenientCatalogs(self.lenient()));
                 let standard = InformationSchemaProvider::new(catalogs);
-                Some(Arc::new(SystemSchema {
-                    engine,
-                    access,
-                    name: INFORMATION_SCHEMA,
-                    standard: Some(standard),
-                }))
+                Some(self.system_schema(INFORMATION_SCHEMA, Some(standard)))
             }
-            ML_SCHEMA => Some(Arc::new(SystemSchema {
-                engine,
-                access,
-                name: ML_SCHEMA,
-                standard: None,
-            })),
+            ML_SCHEMA => Some(self.system_schema(ML_SCHEMA, None)),
             _ => {
-                let is_known = self
-                    .engine
-                    .data()
-                    .schema_names()
-                    .is_ok_and(|names| names.iter().any(|known| known == name));
+                let names = self.catalog.data().schema_names();
+                let is_known = names.is_ok_and(|names| names.iter().any(|known| known == name));
                 is_known.then(|| {
                     Arc::new(UserSchema {
-                        engine,
-                        access,
+                        catalog: Arc::clone(&self.catalog),
+                        planner: Arc::clone(&self.planner),
+                        access: self.access.clone(),
                         temporary: Arc::clone(&self.temporary),
                         name: name.to_owned(),
                         is_lenient: self.is_lenient,
@@ -125,7 +134,8 @@ impl CatalogProvider for VaticCatalog {
 /// Tables and views of users.
 #[derive(Debug)]
 struct UserSchema {
-    engine: Engine,
+    catalog: Arc<Catalog>,
+    planner: Arc<dyn OwnerPlanner>,
     access: Access,
     temporary: Arc<TemporaryTables>,
     name: String,
@@ -135,11 +145,11 @@ struct UserSchema {
 impl UserSchema {
     /// What has a name, if it is open.
     fn entry(&self, name: &str) -> Result<Option<TableEntry>> {
-        let (engine, object) = (&self.engine, Object::table(&self.name, name));
-        let entry = engine.catalog().entry(&self.name, name)?;
+        let object = Object::table(&self.name, name);
+        let entry = self.catalog.entry(&self.name, name)?;
         let may = self
             .access
-            .may(engine, Privilege::Select, &object, &entry.ownership)?;
+            .may(Privilege::Select, &object, &entry.ownership)?;
         Ok((may && entry.state.is_some()).then_some(entry))
     }
 
@@ -151,8 +161,8 @@ impl UserSchema {
 #[async_trait]
 impl SchemaProvider for UserSchema {
     fn table_names(&self) -> Vec<String> {
-        let names = self.engine.catalog().names(&self.name).unwrap_or_default();
-        let open = self.access.open(&self.engine, &self.name, names);
+        let names = self.catalog.names(&self.name).unwrap_or_default();
+        let open = self.catalog.open_names(&self.access, &self.name, names);
         let temporary = self.temporary.names(&self.name);
         let names: BTreeSet<String> = open.into_iter().chain(temporary).collect();
         names.into_iter().collect()
@@ -160,12 +170,12 @@ impl SchemaProvider for UserSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let at = (self.name.clone(), name.to_owned());
-        if let Some(table) = self.temporary.open(&self.engine, &at) {
+        if let Some(table) = self.temporary.open(&self.catalog, &at) {
             return Ok(Some(table));
         }
         let opened = async {
             match self.entry(name)? {
-                Some(entry) => self.engine.catalog().open(&self.engine, at, entry).await,
+                Some(entry) => self.catalog.open(self.planner.as_ref(), at, entry).await,
                 None => Ok(None),
             }
         };
@@ -198,7 +208,7 @@ impl SchemaProvider for UserSchema {
 /// Tables that are made when they are read.
 #[derive(Debug)]
 struct SystemSchema {
-    engine: Engine,
+    system: Arc<SystemTables>,
     access: Access,
     name: &'static str,
     standard: Option<InformationSchemaProvider>,
@@ -219,9 +229,7 @@ impl SchemaProvider for SystemSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) =
-            system_tables::open(&self.engine, &self.access, self.name, name).await?
-        {
+        if let Some(table) = self.system.open(&self.access, self.name, name).await? {
             return Ok(Some(table));
         }
         match &self.standard {

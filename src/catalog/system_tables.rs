@@ -15,31 +15,40 @@ use datafusion::catalog::{MemTable, TableProvider};
 
 use super::CATALOG;
 use crate::access::Access;
-use crate::access::grants::{Object, Privilege};
-use crate::cluster::{ExecutorView, JobView};
-use crate::engine::Engine;
+use crate::access::grants::Privilege;
+use crate::cluster::{Cluster, ExecutorView, JobView};
 use crate::error::Result;
-use crate::model::{ModelName, ModelState, VersionEntry};
-use crate::train::RunRecord;
+use crate::model::cache::ModelRuntime;
+use crate::model::{ModelName, ModelRegistry, ModelState, VersionEntry};
+use crate::train::{RunLog, RunRecord};
+
+/// What the tables tell of.
+#[derive(Debug)]
+pub(crate) struct SystemTables {
+    pub(crate) registry: Arc<ModelRegistry>,
+    pub(crate) runs: Arc<RunLog>,
+    pub(crate) cache: Arc<ModelRuntime>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+}
 
 /// How a table is made. Only those of a cluster ask it.
 enum Make {
-    Engine(fn(&Engine) -> Result<RecordBatch>),
+    Models(fn(&SystemTables) -> Result<RecordBatch>),
     Executors(fn(&[ExecutorView]) -> Result<RecordBatch>),
     Jobs(fn(&[JobView]) -> Result<RecordBatch>),
 }
 
 /// Every table: its schema, its name, and how it is made.
 const TABLES: &[(&str, &str, Make)] = &[
-    ("information_schema", "models", Make::Engine(models)),
+    ("information_schema", "models", Make::Models(models)),
     (
         "information_schema",
         "model_versions",
-        Make::Engine(model_versions),
+        Make::Models(model_versions),
     ),
-    ("ml", "training_runs", Make::Engine(training_runs)),
-    ("ml", "training_metrics", Make::Engine(training_metrics)),
-    ("ml", "model_cache", Make::Engine(model_cache)),
+    ("ml", "training_runs", Make::Models(training_runs)),
+    ("ml", "training_metrics", Make::Models(training_metrics)),
+    ("ml", "model_cache", Make::Models(model_cache)),
     ("ml", "executors", Make::Executors(executors)),
     ("ml", "jobs", Make::Jobs(jobs)),
 ];
@@ -52,72 +61,73 @@ pub(crate) fn names(schema: &str) -> impl Iterator<Item = &'static str> {
         .map(|(_, name, _)| *name)
 }
 
-/// A table as it is now.
-pub(crate) async fn open(
-    engine: &Engine,
-    access: &Access,
-    schema: &str,
-    name: &str,
-) -> Result<Option<Arc<dyn TableProvider>>> {
-    let Some((.., make)) = TABLES
-        .iter()
-        .find(|(of, known, _)| *of == schema && *known == name)
-    else {
-        return Ok(None);
-    };
-    let batch = match (make, engine.cluster()) {
-        (Make::Engine(make), _) => make(engine)?,
-        (Make::Executors(make), Some(cluster)) => make(&cluster.executors().await)?,
-        (Make::Jobs(make), Some(cluster)) => make(&cluster.jobs().await)?,
-        (Make::Executors(make), None) => make(&[])?,
-        (Make::Jobs(make), None) => make(&[])?,
-    };
-    let batch = open_rows(engine, access, batch)?;
-    Ok(Some(Arc::new(MemTable::try_new(
-        batch.schema(),
-        vec![vec![batch]],
-    )?)))
-}
-
-/// The rows about models that are open; those about the cluster are for administrators.
-fn open_rows(engine: &Engine, access: &Access, batch: RecordBatch) -> Result<RecordBatch> {
-    let Access::User(user) = access else {
-        return Ok(batch);
-    };
-    let grants = engine.grants().all()?;
-    let models = engine.registry().list()?.into_iter();
-    let open: HashMap<ModelName, ModelState> = models
-        .filter(|(name, state)| {
-            let object = Object::model(name);
-            user.may(&grants, Privilege::Execute, &object, &state.ownership)
-        })
-        .collect();
-    let runs = match batch.column_by_name("run_id") {
-        Some(_) => engine.runs().list()?,
-        None => vec![],
-    };
-    let runs: HashMap<&str, &RunRecord> =
-        runs.iter().map(|run| (run.run_id.as_str(), run)).collect();
-    let text = |column: &str, row: usize| {
-        let column = batch.column_by_name(column)?.as_string_opt::<i32>()?;
-        Some(column.value(row).to_owned())
-    };
-    let is_open = |row: usize| {
-        let name = text("model_name", row)?;
-        let name = match text("model_schema", row) {
-            Some(schema) => ModelName { schema, name },
-            None => ModelName::parse(&name).ok()?,
+impl SystemTables {
+    /// A table as it is now.
+    pub(crate) async fn open(
+        &self,
+        access: &Access,
+        schema: &str,
+        name: &str,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some((.., make)) = TABLES
+            .iter()
+            .find(|(of, known, _)| *of == schema && *known == name)
+        else {
+            return Ok(None);
         };
-        let model = open.get(&name);
-        match text("run_id", row) {
-            Some(id) => Some(is_run_open(runs.get(id.as_str())?, model, &user.name)),
-            None => Some(model.is_some()),
-        }
-    };
-    let mask: BooleanArray = (0..batch.num_rows())
-        .map(|row| Some(is_open(row).unwrap_or(false)))
-        .collect();
-    Ok(filter_record_batch(&batch, &mask)?)
+        let batch = match (make, &self.cluster) {
+            (Make::Models(make), _) => make(self)?,
+            (Make::Executors(make), Some(cluster)) => make(&cluster.executors().await)?,
+            (Make::Jobs(make), Some(cluster)) => make(&cluster.jobs().await)?,
+            (Make::Executors(make), None) => make(&[])?,
+            (Make::Jobs(make), None) => make(&[])?,
+        };
+        let batch = self.open_rows(access, batch)?;
+        Ok(Some(Arc::new(MemTable::try_new(
+            batch.schema(),
+            vec![vec![batch]],
+        )?)))
+    }
+
+    /// The rows about models that are open; those about the cluster are for administrators.
+    fn open_rows(&self, access: &Access, batch: RecordBatch) -> Result<RecordBatch> {
+        let Access::User(user) = access else {
+            return Ok(batch);
+        };
+        let rights = access.rights()?;
+        let models = self.registry.list()?.into_iter();
+        let open: HashMap<ModelName, ModelState> = models
+            .filter(|(name, state)| {
+                rights.may(Privilege::Execute, &name.object(), &state.ownership)
+            })
+            .collect();
+        let runs = match batch.column_by_name("run_id") {
+            Some(_) => self.runs.list()?,
+            None => vec![],
+        };
+        let runs: HashMap<&str, &RunRecord> =
+            runs.iter().map(|run| (run.run_id.as_str(), run)).collect();
+        let text = |column: &str, row: usize| {
+            let column = batch.column_by_name(column)?.as_string_opt::<i32>()?;
+            Some(column.value(row).to_owned())
+        };
+        let is_open = |row: usize| {
+            let name = text("model_name", row)?;
+            let name = match text("model_schema", row) {
+                Some(schema) => ModelName { schema, name },
+                None => ModelName::parse(&name).ok()?,
+            };
+            let model = open.get(&name);
+            match text("run_id", row) {
+                Some(id) => Some(is_run_open(runs.get(id.as_str())?, model, &user.name)),
+                None => Some(model.is_some()),
+            }
+        };
+        let mask: BooleanArray = (0..batch.num_rows())
+            .map(|row| Some(is_open(row).unwrap_or(false)))
+            .collect();
+        Ok(filter_record_batch(&batch, &mask)?)
+    }
 }
 
 /// Whether a training is told of: to the user whose it is, and with the version that it made. The model that has the name
@@ -158,14 +168,14 @@ fn lists(values: impl Iterator<Item = Vec<String>>) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn models(engine: &Engine) -> Result<RecordBatch> {
-    let models = engine.registry().list()?;
+fn models(of: &SystemTables) -> Result<RecordBatch> {
+    let models = of.registry.list()?;
     let default = |(name, state): &(ModelName, ModelState)| {
         let entry = state
             .versions
             .iter()
             .find(|entry| entry.version == state.default_version)?;
-        engine.registry().open(name, entry).ok()
+        of.registry.open(name, entry).ok()
     };
     let each = || models.iter();
     let types =
@@ -210,8 +220,8 @@ fn models(engine: &Engine) -> Result<RecordBatch> {
     ])?)
 }
 
-fn model_versions(engine: &Engine) -> Result<RecordBatch> {
-    let models = engine.registry().list()?;
+fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
+    let models = of.registry.list()?;
     let versions: Vec<(&ModelName, &ModelState, &VersionEntry)> = models
         .iter()
         .flat_map(|(name, state)| state.versions.iter().map(move |entry| (name, state, entry)))
@@ -220,8 +230,7 @@ fn model_versions(engine: &Engine) -> Result<RecordBatch> {
     let manifests: Vec<_> = versions
         .iter()
         .map(|(name, _, entry)| {
-            engine
-                .registry()
+            of.registry
                 .open(name, entry)
                 .ok()
                 .map(|model| model.manifest)
@@ -343,8 +352,8 @@ fn weights_sha256(manifest: &Arc<crate::model::Manifest>) -> Option<String> {
     Some(file.sha256.clone())
 }
 
-fn training_runs(engine: &Engine) -> Result<RecordBatch> {
-    let runs = engine.runs().list()?;
+fn training_runs(of: &SystemTables) -> Result<RecordBatch> {
+    let runs = of.runs.list()?;
     let each = || runs.iter();
     Ok(RecordBatch::try_from_iter_with_nullable([
         (
@@ -374,8 +383,8 @@ fn training_runs(engine: &Engine) -> Result<RecordBatch> {
     ])?)
 }
 
-fn training_metrics(engine: &Engine) -> Result<RecordBatch> {
-    let runs = engine.runs().list()?;
+fn training_metrics(of: &SystemTables) -> Result<RecordBatch> {
+    let runs = of.runs.list()?;
     let epochs: Vec<_> = runs
         .iter()
         .flat_map(|run| run.history.iter().map(move |epoch| (run, epoch)))
@@ -425,8 +434,8 @@ fn training_metrics(engine: &Engine) -> Result<RecordBatch> {
     ])?)
 }
 
-fn model_cache(engine: &Engine) -> Result<RecordBatch> {
-    let cached = engine.runtime().cached();
+fn model_cache(of: &SystemTables) -> Result<RecordBatch> {
+    let cached = of.cache.cached();
     let each = || cached.iter();
     Ok(RecordBatch::try_from_iter([
         ("model", strings(each().map(|model| model.name.clone()))),

@@ -19,8 +19,7 @@ use datafusion::sql::sqlparser::ast::{SetExpr, Statement as SqlStatement};
 use futures::StreamExt;
 
 use super::managed::{ManagedFile, ManagedTable, Written};
-use super::{Creation, TableState, check_unchanged};
-use crate::engine::Engine;
+use super::{Catalog, Creation, TableState, check_unchanged};
 use crate::error::Result;
 
 /// The temporary tables of a session, by schema and name. They hide others of their name.
@@ -68,13 +67,13 @@ impl TemporaryTables {
     /// The table as it is now.
     pub(crate) fn open(
         self: &Arc<Self>,
-        engine: &Engine,
+        catalog: &Arc<Catalog>,
         at: &(String, String),
     ) -> Option<Arc<dyn TableProvider>> {
         let tables = self.lock();
         let table = tables.get(at)?;
         let schema = Arc::clone(&table.schema);
-        let opened = ManagedTable::new(engine.clone(), at.clone(), schema, table.files());
+        let opened = ManagedTable::new(Arc::clone(catalog), at.clone(), schema, table.files());
         Some(Arc::new(
             opened.temporary(Arc::clone(self), table.written.clone()),
         ))

@@ -1,4 +1,4 @@
-//! Views: made from their text, and planned from it again wherever they are used.
+//! Views: planned from their text wherever they are used.
 
 use std::sync::Arc;
 
@@ -8,15 +8,11 @@ use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
-use futures::FutureExt;
 
+use super::OwnerPlanner;
 use super::name::unused_name;
-use super::temporary::temporary_of;
-use super::{Creation, TableState, check_names};
 use crate::access::Access;
-use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
-use crate::session::Session;
 use crate::sql::{Statement, parse};
 
 tokio::task_local! {
@@ -24,58 +20,16 @@ tokio::task_local! {
     static VIEWS: Vec<(String, String)>;
 }
 
-/// `CREATE VIEW`.
-pub(crate) async fn create_view(session: &Session, statement: DFStatement) -> Result<()> {
-    let catalog = session.engine().catalog();
-    let text = statement.to_string();
-    let plan = session.plan_view(statement.clone()).await?;
-    let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {
-        return Err(sql_err(
-            SqlState::Unsupported,
-            "this form of CREATE VIEW is not supported",
-        ));
-    };
-    if view.temporary {
-        return Err(sql_err(
-            SqlState::Unsupported,
-            "temporary views are not supported",
-        ));
-    }
-    check_names(view.input.schema().as_arrow())?;
-    check_lasts(&view.input)?;
-    let at = catalog.resolve(session, view.name)?;
-    if view.or_replace {
-        // Planned once more as the view it will be, to find a view that contains itself.
-        let state = session.view_state()?;
-        let engine = session.engine().clone();
-        let access = session.access().clone();
-        let scope = vec![at.clone()];
-        let planning = async move {
-            let planning = engine.plan(&state, &access, without_view_name(statement));
-            VIEWS.scope(scope, planning).await
-        };
-        session.planning(planning.boxed()).await?;
-    }
-    let how = Creation {
-        or_replace: view.or_replace,
-        if_not_exists: false,
-    };
-    catalog.create(session, &at, &TableState::View { statement: text }, how)?;
-    Ok(())
+/// Plans as part of a view, to find out whether the view contains itself.
+pub(crate) async fn planned_within<T>(
+    view: (String, String),
+    planning: impl Future<Output = T>,
+) -> T {
+    VIEWS.scope(vec![view], planning).await
 }
 
-/// Refuses a view of a table that ends with the session.
-fn check_lasts(plan: &LogicalPlan) -> Result<()> {
-    let Some(name) = temporary_of(plan)? else {
-        return Ok(());
-    };
-    let message = format!(
-        "\"{name}\" is a temporary table, and a view would outlive it; make it without TEMPORARY"
-    );
-    Err(sql_err(SqlState::Unsupported, message))
-}
-
-fn without_view_name(mut statement: DFStatement) -> DFStatement {
+/// The statement of a view that has no name, which may be planned while there is one of its name.
+pub(crate) fn without_view_name(mut statement: DFStatement) -> DFStatement {
     if let DFStatement::Statement(inner) = &mut statement
         && let SqlStatement::CreateView(view) = inner.as_mut()
     {
@@ -94,7 +48,7 @@ fn in_view(name: &str, error: &DataFusionError) -> DataFusionError {
 
 /// The view of this text, as somebody who has these rights reads it.
 pub(crate) async fn open_view(
-    engine: &Engine,
+    planner: &dyn OwnerPlanner,
     access: Access,
     at: (String, String),
     statement: &str,
@@ -114,11 +68,11 @@ pub(crate) async fn open_view(
     let Some(Statement::DataFusion(parsed)) = parse(statement)? else {
         return Err(broken());
     };
-    let state = engine.session_as(access.clone())?.context().state();
+    let state = planner.state(&access)?;
     let plan = VIEWS
         .scope(
             stack,
-            Box::pin(engine.plan(&state, &access, without_view_name(*parsed))),
+            planner.plan(&state, &access, without_view_name(*parsed)),
         )
         .await
         .map_err(|error| in_view(&at.1, &error))?;

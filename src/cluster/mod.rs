@@ -56,7 +56,7 @@ pub use executor::{Executor, ExecutorOptions, run_executor};
 
 pub(crate) use rules::for_cluster;
 pub(crate) use status::{ExecutorView, JobView};
-pub(crate) use training::TrainingFailure;
+pub(crate) use training::ClusterRunner;
 
 use self::placement::GangClusterState;
 use self::prometheus::Counters;

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use datafusion::common::DataFusionError;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::SessionConfig;
+use async_trait::async_trait;
 
 use super::Cluster;
 use super::backend::LOOK;
@@ -14,25 +12,49 @@ use super::rendezvous::Outcome;
 use super::stages::travels;
 use crate::error::{Result, SqlState, report};
 use crate::progress::{ProgressEvent, ProgressListener};
-use crate::train::TrainTask;
+use crate::train::{Ranks, TrainRunner, TrainTask, TrainingFailure};
 
 /// What a rank says before its task ends arrives within this time.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-impl Cluster {
-    /// Whether the ranks of a training can read their rows on executors.
-    pub(crate) fn takes(&self, plan: &Arc<dyn ExecutionPlan>, config: &SessionConfig) -> bool {
-        travels(plan, config)
+/// Ranks that are tasks of executors.
+#[derive(Debug)]
+pub(crate) struct ClusterRunner(pub(crate) Arc<Cluster>);
+
+#[async_trait]
+impl TrainRunner for ClusterRunner {
+    async fn slots(
+        &self,
+        wait_s: usize,
+        listener: Option<&ProgressListener>,
+    ) -> Result<Option<usize>> {
+        self.0.slots(wait_s, listener).await.map(Some)
     }
 
+    fn port(&self) -> Option<u16> {
+        Some(self.0.meeting_port())
+    }
+
+    fn takes(&self, ranks: &Ranks<'_>) -> bool {
+        travels(&ranks.plan, ranks.context.session_config())
+    }
+
+    async fn run(&self, ranks: Ranks<'_>) -> Result<String, TrainingFailure> {
+        self.0.train(ranks).await
+    }
+}
+
+impl Cluster {
     /// Runs all ranks of a training, and returns what rank 0 said.
-    pub(crate) async fn train(
-        self: &Arc<Self>,
-        plan: Arc<dyn ExecutionPlan>,
-        task: &TrainTask,
-        config: &SessionConfig,
-        listener: Option<ProgressListener>,
-    ) -> Result<String, TrainingFailure> {
+    async fn train(self: &Arc<Self>, ranks: Ranks<'_>) -> Result<String, TrainingFailure> {
+        let Ranks {
+            plan,
+            task,
+            context,
+            listener,
+        } = ranks;
+        let config = context.session_config();
+        let _done = listener.clone().map(Done);
         let model = task.model.clone();
         let watcher = listener.clone().map(|listener| {
             let watch = move |progress| {
@@ -114,16 +136,11 @@ impl Cluster {
     }
 }
 
-/// Why a training on a cluster has no result.
-pub(crate) enum TrainingFailure {
-    /// It would fail again.
-    Error(DataFusionError),
-    /// A machine was lost; it can begin again.
-    Lost(String),
-}
+/// Tells a listener that nothing more will come.
+struct Done(ProgressListener);
 
-impl From<DataFusionError> for TrainingFailure {
-    fn from(error: DataFusionError) -> Self {
-        Self::Error(error)
+impl Drop for Done {
+    fn drop(&mut self) {
+        (self.0)(ProgressEvent::Done);
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod cache;
 mod manifest;
 mod name;
 mod registry;
+mod rights;
 
 pub(crate) use manifest::{MANIFEST_FILE, MANIFEST_FORMAT, Manifest, RunSummary};
 pub(crate) use name::{ModelName, ModelRef, Selector};

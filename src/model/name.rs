@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::access::grants::{Kind, Object};
 use crate::error::SqlError;
 use crate::storage::{DEFAULT_SCHEMA, check_identifier};
 
@@ -31,6 +32,15 @@ pub(crate) enum Selector {
 }
 
 impl ModelName {
+    /// What privileges are about.
+    pub(crate) fn object(&self) -> Object {
+        Object {
+            kind: Kind::Model,
+            schema: self.schema.clone(),
+            name: self.name.clone(),
+        }
+    }
+
     /// Parses `name` or `schema.name`.
     pub(crate) fn parse(text: &str) -> Result<Self, SqlError> {
         let (schema, name) = text.split_once('.').unwrap_or((DEFAULT_SCHEMA, text));

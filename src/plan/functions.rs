@@ -1,7 +1,9 @@
-//! The functions that plans may call, for sessions and for those who only run plans.
+//! The functions that plans may call, for sessions and for those who only run plans; how values are cast.
 
 use std::sync::Arc;
 
+use datafusion::arrow::compute::CastOptions;
+use datafusion::arrow::util::display::FormatOptions;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 
@@ -15,3 +17,9 @@ pub(crate) fn functions_state() -> Result<SessionState> {
     state.register_udf(Arc::new(nested_as_json()))?;
     Ok(state)
 }
+
+/// A cast in which a value that does not fit is an error and not NULL.
+pub(crate) const STRICT: CastOptions<'_> = CastOptions {
+    safe: false,
+    format_options: FormatOptions::new(),
+};

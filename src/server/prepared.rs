@@ -19,9 +19,9 @@ use super::sessions::{Client, lock};
 use super::statements::Work;
 use super::status::status;
 use crate::error::{Result, SqlState, sql_err};
+use crate::plan::functions::STRICT;
 use crate::session::describe::Description;
 use crate::sql::Parameters;
-use crate::statements::ingest::STRICT;
 
 /// Rows of values for one statement.
 const BOUND_ROWS_MAX: usize = 1_000_000;

@@ -237,11 +237,13 @@ impl Client {
 }
 
 /// What a client may do.
-fn access(identity: &Identity, user: Option<&User>) -> Access {
+fn access(engine: &Engine, identity: &Identity, user: Option<&User>) -> Access {
     match (&identity.user, user) {
-        (Some(name), Some(user)) if !user.is_admin => {
-            Access::user(name.clone(), user.roles.clone())
-        }
+        (Some(name), Some(user)) if !user.is_admin => Access::user(
+            name.clone(),
+            user.roles.clone(),
+            Arc::clone(engine.grants()),
+        ),
         // An administrator, or a server that asks nobody who he is.
         _ => Access::All,
     }
@@ -276,7 +278,9 @@ impl Sessions {
     /// A session of its own for somebody who only looks.
     pub(super) fn session_of(&self, auth: &Auth, identity: &Identity) -> Result<Session, Status> {
         let user = auth.user(identity)?;
-        let session = self.engine.session_as(access(identity, user.as_ref()));
+        let session = self
+            .engine
+            .session_as(access(&self.engine, identity, user.as_ref()));
         let session = session.map_err(|error| status(&error))?;
         Ok(session.with_limits(self.limits.clone()))
     }
@@ -321,7 +325,9 @@ impl Sessions {
     }
 
     async fn open(&self, identity: &Identity, user: Option<User>) -> Result<Client, Status> {
-        let session = self.engine.session_as(access(identity, user.as_ref()));
+        let session = self
+            .engine
+            .session_as(access(&self.engine, identity, user.as_ref()));
         let session = session.map_err(|error| status(&error))?;
         for (name, value) in &self.settings {
             let statement = format!("SET {name} = {}", crate::sql::quoted(value));

@@ -17,7 +17,7 @@ use vatic_ml::data::labels::Labels;
 use super::Session;
 use super::answer::{Effect, plan_effect};
 use super::column_tables::with_origins;
-use crate::access::grants::{Object, Privilege};
+use crate::access::grants::Privilege;
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::script::{Piece, split};
 use crate::sql::{
@@ -172,8 +172,8 @@ impl Session {
         };
         // Of a model of others not even the type of its label is told.
         models.retain(|(name, state)| {
-            let object = Object::model(name);
-            let may = access.may(engine, Privilege::Execute, &object, &state.ownership);
+            let object = name.object();
+            let may = access.may(Privilege::Execute, &object, &state.ownership);
             may.unwrap_or(false)
         });
         let label_type = |label: &str| {

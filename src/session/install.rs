@@ -9,7 +9,9 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::ensure_requirements::EnsureRequirements;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_optimizer::output_requirements::OutputRequirements;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -18,6 +20,7 @@ use crate::access::Access;
 use crate::catalog::CATALOG;
 use crate::catalog::partitions::PartitionNulls;
 use crate::catalog::provider::VaticCatalog;
+use crate::catalog::system_tables::SystemTables;
 use crate::catalog::temporary::TemporaryTables;
 use crate::cluster;
 use crate::config::VaticOptions;
@@ -30,7 +33,10 @@ use crate::plan::conditions;
 use crate::plan::csv::nested_as_json;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NullableFilters;
-use crate::plan::joins::veil::{keeps_conditions, keeps_limits, keeps_projections, sorts_again};
+use crate::plan::joins::checked_again::CheckedAgain;
+use crate::plan::joins::veil::{
+    Rule, keeps_conditions, keeps_limits, keeps_projections, sorts_again,
+};
 use crate::plan::once::ComputeOnce;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::plan::times::analyzer_rules;
@@ -85,8 +91,19 @@ pub(crate) fn session_state(
     for function in engine.functions() {
         state.register_udf(Arc::clone(function))?;
     }
-    let (engine, access) = (engine.clone(), access.clone());
-    let catalog = Arc::new(VaticCatalog::new(engine, access, Arc::clone(temporary)));
+    let system = SystemTables {
+        registry: Arc::clone(engine.registry()),
+        runs: Arc::clone(engine.runs()),
+        cache: Arc::clone(engine.runtime()),
+        cluster: engine.cluster().map(Arc::clone),
+    };
+    let catalog = Arc::new(VaticCatalog::new(
+        Arc::clone(engine.catalog()),
+        Arc::new(engine.clone()),
+        Arc::new(system),
+        access.clone(),
+        Arc::clone(temporary),
+    ));
     catalogs.register_catalog(CATALOG.into(), catalog);
     Ok(state)
 }
@@ -100,7 +117,11 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
         rules.push(match rule.name() {
             "FilterPushdown" => keeps_conditions(rule),
             "ProjectionPushdown" => keeps_projections(rule),
-            "EnsureRequirements" => sorts_again(keeps_limits(rule)),
+            "EnsureRequirements" => enforcing(rule),
+            "SanityCheckPlan" => Arc::new(CheckedAgain {
+                check: rule,
+                enforce: enforced_again(is_cluster),
+            }),
             _ => rule,
         });
         if hands_conditions {
@@ -112,6 +133,24 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
         true => cluster::for_cluster(rules),
         false => rules,
     }
+}
+
+fn enforcing(rule: Rule) -> Rule {
+    sorts_again(keeps_limits(rule))
+}
+
+/// The rules that meet the requirements of operators, for a plan that is ready but for those.
+fn enforced_again(is_cluster: bool) -> Vec<Rule> {
+    let enforce = vec![enforcing(Arc::new(EnsureRequirements::new()))];
+    let enforce = match is_cluster {
+        true => cluster::for_cluster(enforce),
+        false => enforce,
+    };
+    let order_of_result: Rule = Arc::new(OutputRequirements::new_add_mode());
+    let mut rules = vec![order_of_result];
+    rules.extend(enforce);
+    rules.push(Arc::new(OutputRequirements::new_remove_mode()));
+    rules
 }
 
 /// DataFusion's planner with our operators.

@@ -1,8 +1,10 @@
-//! [`Session`]: SQL text in, record batches out.
+//! [`Session`]: what one client has: settings, limits, prepared statements, temporary tables. It plans and runs plans; which
+//! statement does what, `statements` says.
 //!
 //! * `answer` what a statement gives
 //! * `describe` what a statement would do, before it runs
 //! * `install` what is installed into DataFusion
+//! * `owner_planner` sessions of an engine, and plans in place of others
 //! * `planner_thread` planning on a thread of its own
 //! * `task` statements among the workers
 //! * `column_tables` which tables the columns of a result are of
@@ -11,6 +13,7 @@ pub(crate) mod answer;
 pub(crate) mod column_tables;
 pub(crate) mod describe;
 pub(crate) mod install;
+mod owner_planner;
 mod planner_thread;
 pub(crate) mod task;
 
@@ -34,31 +37,27 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DFStatement;
-use datafusion::sql::sqlparser::ast::{Ident, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::Ident;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
-use self::answer::{Answer, Effect, answered, changed, empty, later, plan_effect, rows};
+use self::answer::{Answer, Effect, plan_effect, rows};
 use self::column_tables::with_origins;
 use self::install::session_state;
 use self::planner_thread::planned;
+use crate::access::Access;
 use crate::access::locked_settings::{check_dialect, check_settings};
 use crate::access::secrets::check_copied_secrets;
-use crate::access::{Access, grants};
 use crate::catalog::temporary::{Held, TemporaryTables, is_temporary, take_temporary};
-use crate::catalog::view::create_view;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::memory::StatementPool;
 use crate::plan::joins::yield_exec::with_yields;
 use crate::progress::ProgressListener;
 use crate::sql::{
-    Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement,
-    check_text, parse,
+    Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement, parse,
 };
-use crate::statements::model;
 use crate::storage::DEFAULT_SCHEMA;
-use crate::train;
 
 /// One client's view of an engine: its settings and prepared statements.
 #[derive(Clone)]
@@ -131,105 +130,6 @@ impl Session {
         self
     }
 
-    /// Runs one statement. Rows come as they are computed; a training begins when the stream is first polled.
-    ///
-    /// # Errors
-    /// Of syntax and planning; those of execution come through the stream.
-    pub async fn sql(&self, text: &str) -> Result<SendableRecordBatchStream> {
-        Ok(self.answer(text).await?.rows)
-    }
-
-    /// The same, with what the statement is for.
-    pub(crate) async fn answer(&self, text: &str) -> Result<Answer> {
-        check_text(text, &self.limits)?;
-        let Some(statement) = parse(text)? else {
-            return Ok(changed(empty()));
-        };
-        match statement {
-            Statement::DataFusion(statement) => Box::pin(self.run(*statement, text)).await,
-            Statement::Train(statement) => {
-                let session = self.clone();
-                let rows = later(
-                    async move { Box::pin(train::train(&session, &statement)).await },
-                    train::result_schema(),
-                );
-                let effect = Effect::Training;
-                Ok(Answer { effect, rows })
-            }
-            Statement::ExplainTrain(statement) => Ok(answered(rows(
-                Box::pin(train::explain(self, &statement)).await?,
-            ))),
-            Statement::Model(statement) => {
-                let is_change = statement.is_change();
-                let rows = Box::pin(model::run(self, statement)).await?;
-                Ok(if is_change {
-                    changed(rows)
-                } else {
-                    answered(rows)
-                })
-            }
-            Statement::Grant(statement) => {
-                let is_change = statement.is_change();
-                let rows = grants::run(self, statement)?;
-                Ok(if is_change {
-                    changed(rows)
-                } else {
-                    answered(rows)
-                })
-            }
-        }
-    }
-
-    /// Runs a statement of DataFusion's.
-    async fn run(&self, statement: DFStatement, text: &str) -> Result<Answer> {
-        let catalog = self.engine.catalog();
-        match &statement {
-            DFStatement::CreateExternalTable(table) => {
-                catalog.create_external(self, table.clone(), text).await?;
-                return Ok(changed(empty()));
-            }
-            DFStatement::Statement(inner) => match inner.as_ref() {
-                SqlStatement::CreateView(_) => {
-                    create_view(self, statement).await?;
-                    return Ok(changed(empty()));
-                }
-                SqlStatement::Prepare { name, .. } => {
-                    let name = folded(name);
-                    return self.prepare(name, statement).await.map(changed);
-                }
-                SqlStatement::Execute {
-                    name: Some(name), ..
-                } => {
-                    let name = name
-                        .0
-                        .iter()
-                        .filter_map(|part| part.as_ident())
-                        .map(folded)
-                        .collect::<String>();
-                    self.prepare_again(&name).await?;
-                }
-                SqlStatement::Deallocate { name, .. } => {
-                    self.lock_prepared().remove(&folded(name));
-                }
-                _ => {}
-            },
-            _ => {}
-        }
-        let plan = self.plan(statement).await?;
-        self.check_access(&plan)?;
-        match plan {
-            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
-                catalog.create_table(self, table).await?;
-                Ok(changed(empty()))
-            }
-            LogicalPlan::Ddl(ddl) => {
-                catalog.change(self, ddl)?;
-                Ok(changed(empty()))
-            }
-            plan => self.answer_plan(plan).await,
-        }
-    }
-
     /// Plans a statement of DataFusion's, away from tokio's threads.
     pub(crate) async fn plan(&self, mut statement: DFStatement) -> Result<LogicalPlan> {
         let is_temporary = take_temporary(&mut statement);
@@ -291,7 +191,7 @@ impl Session {
     }
 
     /// Refuses what the session may not do.
-    fn check_access(&self, plan: &LogicalPlan) -> Result<()> {
+    pub(crate) fn check_access(&self, plan: &LogicalPlan) -> Result<()> {
         check_dialect(plan)?;
         if self.limits.has_locked_settings {
             check_settings(plan, &self.context.state())?;
@@ -304,10 +204,12 @@ impl Session {
                 let table = source_as_provider(&change.target)?;
                 if !is_temporary(&table) {
                     let name = change.table_name.clone();
-                    let at = self.engine.catalog().resolve(self, name)?;
+                    let at = self
+                        .engine
+                        .catalog()
+                        .resolve(&self.default_schema(), name)?;
                     let entry = self.engine.catalog().entry(&at.0, &at.1)?;
-                    self.access
-                        .check_table(&self.engine, &at, &entry.ownership)?;
+                    self.access.check_table(&at, &entry.ownership)?;
                 }
             }
             Ok(TreeNodeRecursion::Continue)
@@ -319,7 +221,7 @@ impl Session {
         Ok(self.answer_plan(plan).await?.rows)
     }
 
-    async fn answer_plan(&self, plan: LogicalPlan) -> Result<Answer> {
+    pub(crate) async fn answer_plan(&self, plan: LogicalPlan) -> Result<Answer> {
         let is_execute = matches!(plan, LogicalPlan::Statement(LogicalStatement::Execute(_)));
         let planned_effect = plan_effect(&plan);
         let frame = self.context.execute_logical_plan(plan).await?;
@@ -389,7 +291,7 @@ impl Session {
     }
 
     /// A prepared statement is planned again at each execution, so that its models are those of that time.
-    async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         name: String,
         statement: DFStatement,
@@ -406,7 +308,7 @@ impl Session {
         Ok(stream)
     }
 
-    async fn prepare_again(&self, name: &str) -> Result<()> {
+    pub(crate) async fn prepare_again(&self, name: &str) -> Result<()> {
         let Some(statement) = self.lock_prepared().get(name).cloned() else {
             return Ok(());
         };
@@ -418,6 +320,11 @@ impl Session {
         self.context.execute_logical_plan(forget).await?;
         self.context.execute_logical_plan(plan).await?;
         Ok(())
+    }
+
+    /// Forgets a prepared statement.
+    pub(crate) fn forget_prepared(&self, name: &str) {
+        self.lock_prepared().remove(name);
     }
 
     fn lock_prepared(&self) -> std::sync::MutexGuard<'_, HashMap<String, DFStatement>> {
@@ -546,7 +453,7 @@ impl Session {
 }
 
 /// An identifier as DataFusion keeps it.
-fn folded(name: &Ident) -> String {
+pub(crate) fn folded(name: &Ident) -> String {
     if name.quote_style.is_some() {
         name.value.clone()
     } else {

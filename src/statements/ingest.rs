@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::new_null_array;
-use datafusion::arrow::compute::{CastOptions, can_cast_types, cast_with_options};
+use datafusion::arrow::compute::{can_cast_types, cast_with_options};
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::arrow::util::display::FormatOptions;
 use datafusion::common::TableReference;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -15,6 +14,7 @@ use futures::StreamExt;
 use crate::catalog::managed::write_files;
 use crate::catalog::{Creation, Insertion, TableState, check_names, insert};
 use crate::error::{Result, SqlState, sql_err, with_cause};
+use crate::plan::functions::STRICT;
 use crate::session::Session;
 
 /// Where rows that come from elsewhere go.
@@ -43,7 +43,7 @@ pub(crate) async fn ingest(
 ) -> Result<u64> {
     check_names(&rows.schema())?;
     let catalog = session.engine().catalog();
-    let at = catalog.resolve(session, ingest.table)?;
+    let at = catalog.resolve(&session.default_schema(), ingest.table)?;
     let tables = session.temporary();
     // One that is there hides others of its name.
     let appends_there = ingest.if_exists == IfExists::Append && tables.has(&at);
@@ -67,7 +67,7 @@ pub(crate) async fn ingest(
     };
     if is_new {
         let schema = rows.schema();
-        let written = write_files(session.engine(), &schema, rows, temporary.is_some()).await?;
+        let written = write_files(catalog.data(), &schema, rows, temporary.is_some()).await?;
         let count = written.rows();
         let how = Creation {
             or_replace: ingest.if_exists == IfExists::Replace,
@@ -82,7 +82,7 @@ pub(crate) async fn ingest(
             files: written.files.clone(),
         };
         written.keep();
-        catalog.create(session, &at, &state, how)?;
+        catalog.create(session.access(), &at, &state, how)?;
         return Ok(count);
     }
     let Some(TableState::Managed { schema, .. }) = current else {
@@ -94,11 +94,11 @@ pub(crate) async fn ingest(
     };
     if temporary.is_none() {
         let access = session.access();
-        access.check_table(session.engine(), &at, &seen.ownership)?;
+        access.check_table(&at, &seen.ownership)?;
     }
     let schema = Arc::new(schema);
     let rows = matched(rows, &schema, &at.1)?;
-    let written = write_files(session.engine(), &schema, rows, temporary.is_some()).await?;
+    let written = write_files(catalog.data(), &schema, rows, temporary.is_some()).await?;
     if let Some(tables) = temporary {
         let count = written.rows();
         tables.insert(&at, &schema, written, false)?;
@@ -159,9 +159,3 @@ fn matched(
         rows,
     )))
 }
-
-/// A value that does not fit is an error and not NULL.
-pub(crate) const STRICT: CastOptions<'_> = CastOptions {
-    safe: false,
-    format_options: FormatOptions::new(),
-};

@@ -1,9 +1,148 @@
-//! Statements that are not queries, a file a kind.
+//! What each statement does, a file a kind. [`Session::sql`] is the way in: SQL text in, record batches out.
 //!
+//! * `table` CREATE TABLE, CREATE EXTERNAL TABLE, DROP TABLE and DROP VIEW
+//! * `view` CREATE VIEW
+//! * `schema` CREATE SCHEMA and DROP SCHEMA
+//! * `grant` GRANT, REVOKE, SHOW GRANTS
 //! * `model` SHOW, DESCRIBE, ALTER and DROP MODEL
+//! * `train` TRAIN MODEL
 //! * `ingest` rows that a client sends, as a new table or at the end of one
 
+mod grant;
 pub(crate) mod ingest;
 pub(crate) mod model;
+mod schema;
+mod table;
+mod train;
+mod view;
+
 #[cfg(test)]
 mod rights_tests;
+
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::sql::parser::Statement as DFStatement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+
+use self::schema::{create_schema, drop_schema};
+use self::table::{create_external, create_table, drop_table};
+use self::view::create_view;
+use crate::error::{Result, SqlState, sql_err};
+use crate::session::answer::{Answer, Effect, answered, changed, empty, later, rows};
+use crate::session::{Session, folded};
+use crate::sql::{Statement, check_text, parse};
+use crate::train::result_schema;
+
+impl Session {
+    /// Runs one statement. Rows come as they are computed; a training begins when the stream is first polled.
+    ///
+    /// # Errors
+    /// Of syntax and planning; those of execution come through the stream.
+    pub async fn sql(&self, text: &str) -> Result<SendableRecordBatchStream> {
+        Ok(self.answer(text).await?.rows)
+    }
+
+    /// The same, with what the statement is for.
+    pub(crate) async fn answer(&self, text: &str) -> Result<Answer> {
+        check_text(text, self.limits())?;
+        let Some(statement) = parse(text)? else {
+            return Ok(changed(empty()));
+        };
+        match statement {
+            Statement::DataFusion(statement) => Box::pin(self.run(*statement, text)).await,
+            Statement::Train(statement) => {
+                let session = self.clone();
+                let rows = later(
+                    async move { Box::pin(train::train(&session, &statement)).await },
+                    result_schema(),
+                );
+                let effect = Effect::Training;
+                Ok(Answer { effect, rows })
+            }
+            Statement::ExplainTrain(statement) => Ok(answered(rows(
+                Box::pin(train::explain(self, &statement)).await?,
+            ))),
+            Statement::Model(statement) => {
+                let is_change = statement.is_change();
+                let rows = Box::pin(model::run(self, statement)).await?;
+                Ok(if is_change {
+                    changed(rows)
+                } else {
+                    answered(rows)
+                })
+            }
+            Statement::Grant(statement) => {
+                let is_change = statement.is_change();
+                let rows = grant::run(self, statement)?;
+                Ok(if is_change {
+                    changed(rows)
+                } else {
+                    answered(rows)
+                })
+            }
+        }
+    }
+
+    /// Runs a statement of DataFusion's.
+    async fn run(&self, statement: DFStatement, text: &str) -> Result<Answer> {
+        match &statement {
+            DFStatement::CreateExternalTable(table) => {
+                create_external(self, table.clone(), text).await?;
+                return Ok(changed(empty()));
+            }
+            DFStatement::Statement(inner) => match inner.as_ref() {
+                SqlStatement::CreateView(_) => {
+                    create_view(self, statement).await?;
+                    return Ok(changed(empty()));
+                }
+                SqlStatement::Prepare { name, .. } => {
+                    let name = folded(name);
+                    return self.prepare(name, statement).await.map(changed);
+                }
+                SqlStatement::Execute {
+                    name: Some(name), ..
+                } => {
+                    let name = name
+                        .0
+                        .iter()
+                        .filter_map(|part| part.as_ident())
+                        .map(folded)
+                        .collect::<String>();
+                    self.prepare_again(&name).await?;
+                }
+                SqlStatement::Deallocate { name, .. } => {
+                    self.forget_prepared(&folded(name));
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        let plan = self.plan(statement).await?;
+        self.check_access(&plan)?;
+        match plan {
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
+                create_table(self, table).await?;
+                Ok(changed(empty()))
+            }
+            LogicalPlan::Ddl(ddl) => {
+                change(self, ddl)?;
+                Ok(changed(empty()))
+            }
+            plan => self.answer_plan(plan).await,
+        }
+    }
+}
+
+/// Statements that change the catalog and compute nothing.
+fn change(session: &Session, ddl: DdlStatement) -> Result<()> {
+    match ddl {
+        DdlStatement::DropTable(drop) => drop_table(session, drop.name, "table", drop.if_exists),
+        DdlStatement::DropView(drop) => drop_table(session, drop.name, "view", drop.if_exists),
+        DdlStatement::CreateCatalogSchema(create) => create_schema(session, &create),
+        DdlStatement::DropCatalogSchema(drop) => drop_schema(session, &drop),
+        other => Err(sql_err(
+            SqlState::Unsupported,
+            format!("{} is not supported", other.name()),
+        )),
+    }
+}

@@ -9,10 +9,10 @@ use datafusion::execution::SendableRecordBatchStream;
 use vatic_ml::data::labels::Labels;
 use vatic_ml::data::signature::type_name;
 
-use crate::access::grants::{Object, Privilege};
+use crate::access::grants::Privilege;
 use crate::access::ownership::{Ownership, new_id};
 use crate::error::{Result, SqlState, sql_err};
-use crate::model::{ModelName, ModelState, NewVersion, ResolvedModel, exists_err};
+use crate::model::{ModelName, ModelState, ResolvedModel};
 use crate::session::Session;
 use crate::session::answer::{empty, rows};
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
@@ -25,7 +25,7 @@ pub(crate) async fn run(
 ) -> Result<SendableRecordBatchStream> {
     let (engine, access) = (session.engine(), session.access());
     let registry = engine.registry();
-    let open = |name: &ModelName| access.model(engine, Privilege::Execute, name);
+    let open = |name: &ModelName| registry.get_for(access, Privilege::Execute, name);
     match statement {
         ModelStatement::ShowModels { like } => {
             let filter = like.map_or(String::new(), |pattern| {
@@ -56,14 +56,14 @@ pub(crate) async fn run(
             Ok(rows(show_create(&registry.resolve(&reference, &model)?)?))
         }
         ModelStatement::Alter(name, change) => {
-            access.model(engine, Privilege::Own, &name)?;
+            registry.get_for(access, Privilege::Own, &name)?;
             alter(session, &name, &change)?;
             Ok(empty())
         }
         ModelStatement::Drop(drop) => {
             let exists = registry.exists(&drop.name)? && open(&drop.name).is_ok();
             if exists || !drop.if_exists {
-                access.model(engine, Privilege::Own, &drop.name)?;
+                registry.get_for(access, Privilege::Own, &drop.name)?;
                 drop_model(session, &drop)?;
             }
             Ok(empty())
@@ -183,22 +183,12 @@ fn show_create(model: &ResolvedModel) -> Result<RecordBatch> {
     ])?)
 }
 
-/// Publishes what a session trained. Who may not change the model that has the name by now hears what he would have heard
-/// at the beginning.
-pub(crate) fn publish(session: &Session, name: &ModelName, new: &NewVersion) -> Result<u64> {
-    let (engine, access) = (session.engine(), session.access());
-    engine.registry().publish(name, new, |state| {
-        let is_own = access.check_model(engine, Privilege::Own, name, state);
-        is_own.map_err(|_| exists_err(name))
-    })
-}
-
 fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()> {
     let engine = session.engine();
     let registry = engine.registry();
     let check = |state: &ModelState| {
         let access = session.access();
-        access.check_model(engine, Privilege::Own, name, state)
+        registry.check_for(access, Privilege::Own, name, state)
     };
     match change {
         AlterModel::Rename(to) => {
@@ -207,7 +197,7 @@ fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()>
                 claimed(session, name, state)
             };
             let (before, after) = registry.rename(name, to, claimed)?;
-            let (from, to) = (Object::model(name), Object::model(to));
+            let (from, to) = (name.object(), to.object());
             engine.grants().rename((&from, &before), (&to, &after))
         }
         AlterModel::Comment(comment) => registry.alter(name, |state| {
@@ -243,7 +233,7 @@ fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()>
 fn claimed(session: &Session, name: &ModelName, state: &ModelState) -> Result<Ownership> {
     let mut ownership = state.ownership.clone();
     if ownership.id.is_none() {
-        let object = Object::model(name);
+        let object = name.object();
         let grants = session.engine().grants().all()?;
         let mut own = grants.iter().filter(|grant| {
             grant.privilege == Privilege::Own && grant.is_on(&object, &state.ownership)
@@ -280,7 +270,7 @@ fn drop_model(session: &Session, drop: &DropModel) -> Result<()> {
     let dropped = Cell::new(None);
     registry.alter(&drop.name, |state| {
         let access = session.access();
-        access.check_model(engine, Privilege::Own, &drop.name, state)?;
+        registry.check_for(access, Privilege::Own, &drop.name, state)?;
         let Some(version) = drop.version else {
             state.is_dropped = true;
             state.versions.clear();
@@ -308,7 +298,7 @@ fn drop_model(session: &Session, drop: &DropModel) -> Result<()> {
     match dropped.take() {
         Some(ownership) => {
             let grants = engine.grants();
-            grants.forget(&Object::model(&drop.name), &ownership)
+            grants.forget(&drop.name.object(), &ownership)
         }
         None => Ok(()),
     }

@@ -27,11 +27,14 @@ const NAMES: [&str; 2] = ["x", "y"];
 const SEEDS: u64 = 24;
 const STATEMENTS: usize = 40;
 
-fn access(user: &str) -> Access {
+fn access(engine: &Engine, user: &str) -> Access {
     let (name, roles) = USERS.iter().find(|(name, _)| *name == user).unwrap();
     match *name {
         "root" => Access::All,
-        name => Access::user(name.into(), roles.iter().map(ToString::to_string).collect()),
+        name => {
+            let roles = roles.iter().map(ToString::to_string).collect();
+            Access::user(name.into(), roles, Arc::clone(engine.grants()))
+        }
     }
 }
 
@@ -45,7 +48,7 @@ fn engine() -> (tempfile::TempDir, Engine) {
 }
 
 fn session(engine: &Engine, user: &str) -> Session {
-    engine.session_as(access(user)).unwrap()
+    engine.session_as(access(engine, user)).unwrap()
 }
 
 async fn run(session: &Session, sql: &str) -> Result<()> {
@@ -226,7 +229,7 @@ impl World {
     fn differs(&self, engine: &Engine) -> Option<String> {
         for (schema, name) in all_names() {
             for (user, _) in USERS {
-                let access = access(user);
+                let access = access(engine, user);
                 let entry = engine.catalog().entry(schema, name).unwrap();
                 let (_, state) = engine.registry().state(&model_name(schema, name)).unwrap();
                 let table = Object::table(schema, name);
@@ -242,13 +245,9 @@ impl World {
                     (true, Privilege::Own, Privilege::Own),
                     (false, Privilege::Select, Privilege::Execute),
                 ] {
-                    let may = access
-                        .may(engine, of_table, &table, &entry.ownership)
-                        .unwrap();
+                    let may = access.may(of_table, &table, &entry.ownership).unwrap();
                     let may_table = may && entry.state.is_some();
-                    let may = access
-                        .may(engine, of_model, &model, &state.ownership)
-                        .unwrap();
+                    let may = access.may(of_model, &model, &state.ownership).unwrap();
                     let may_model = may && !state.is_dropped;
                     let wanted = (known(&self.tables, owns), known(&self.models, owns));
                     if (may_table, may_model) != wanted {
@@ -520,7 +519,10 @@ async fn old_states_and_privileges_hold_until_their_objects_go() {
     run(&ada, "ALTER MODEL m RENAME TO n").await.unwrap();
     let execute = |session: Session| {
         let (name, privilege) = (model_name("public", "n"), Privilege::Execute);
-        let found = session.access().model(session.engine(), privilege, &name);
+        let found = session
+            .engine()
+            .registry()
+            .get_for(session.access(), privilege, &name);
         found.map(drop)
     };
     execute(bob.clone()).unwrap();

@@ -30,7 +30,6 @@ use vatic_ml::train::prepare::RankRows;
 use vatic_ml::worker;
 
 use super::ranks::{Meeting, Meetings, Seat};
-use crate::cluster::is_lost_input;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::model::RunSummary;
 use crate::model::cache::ModelRuntime;
@@ -39,10 +38,10 @@ use crate::testing::crash;
 
 /// What rank 0 says of a training that succeeded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct RankResult {
-    pub(super) run: RunSummary,
-    pub(super) labels: Labels,
-    pub(super) files: Vec<ModelFile>,
+pub(crate) struct RankResult {
+    pub(crate) run: RunSummary,
+    pub(crate) labels: Labels,
+    pub(crate) files: Vec<ModelFile>,
 }
 
 /// What all ranks of a training know.
@@ -63,10 +62,10 @@ pub(crate) struct TrainTask {
 
 /// A directory of files that is deleted unless it is kept.
 #[derive(Debug)]
-pub(super) struct BlobGuard {
-    pub(super) name: String,
-    pub(super) place: Place,
-    pub(super) is_kept: std::sync::atomic::AtomicBool,
+pub(crate) struct BlobGuard {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) is_kept: std::sync::atomic::AtomicBool,
 }
 
 impl Drop for BlobGuard {
@@ -214,7 +213,7 @@ impl Rank {
             Ok(rows) => rows,
             Err(error) => {
                 // Rows that another machine lost are fetched again, and this rank with them.
-                if !is_lost_input(&error) {
+                if !self.meeting.is_lost_input(&error) {
                     let found = report(&error);
                     self.meeting.refuse(&self.task, self.rank, &found).await;
                 }

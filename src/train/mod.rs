@@ -3,42 +3,58 @@
 //! ```text
 //! TrainExec(N ranks) ◀─ RepartitionExec(Hash(routing key), N) ◀─ RouteExec ◀─ the query's physical plan
 //!    │ each: drain its shards, ml::fit, one row
-//!    └▶ driver: rank 0 wrote the files; publish the version, one result row
+//!    └▶ rank 0 wrote the files; the engine's process publishes the version, one result row
 //! ```
-//! The operators above the query are put there by the driver and not by the planner, whose optimizer would replace the
+//! The operators above the query are put there by `plan` and not by the planner, whose optimizer would replace the
 //! repartitioning by one of its own. In the order of a training:
 //!
 //! * `options` OPTIONS (…) → `TrainOptions`
-//! * `driver` one training from statement to version
+//! * `columns` features, label and split column among the columns of the query
+//! * `policy` how many ranks
+//! * `plan` the operators above the query
 //! * `route` a row's hash and the rank that owns its shard
-//! * `exec` one rank
-//! * `ranks` where the ranks meet
+//! * `runner` where ranks run
+//! * `exec` one rank; `ranks` where ranks meet
+//! * `publish` files → a version
+//! * `result` the row that a training returns
 //! * `codec` the operators ↔ bytes
 //! * `runs` the record of each training, whatever became of it
+//!
+//! Which of them when, `statements/train.rs` says.
 
 mod codec;
-mod driver;
+mod columns;
 mod exec;
 mod options;
+mod plan;
+mod policy;
+mod publish;
 mod ranks;
+mod result;
 mod route;
+mod runner;
 mod runs;
 
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 
-pub(crate) use driver::{explain, result_schema, train};
-pub(crate) use exec::{TrainExec, TrainTask};
+pub(crate) use columns::signature;
+pub(crate) use exec::{BlobGuard, TrainExec, TrainTask};
 pub use options::OPTIONS;
-pub(crate) use options::option_type;
+pub(crate) use options::{option_type, train_options};
+pub(crate) use plan::{Attempt, Training, plan_ranks};
+pub(crate) use policy::workers;
+pub(crate) use publish::publish;
 pub(crate) use ranks::{Gang, Link, Meeting, Meetings, Seat};
+pub(crate) use result::{result_row, result_schema};
+pub(crate) use runner::{LocalRunner, Ranks, TrainRunner, TrainingFailure, run_ranks};
 pub(crate) use runs::{RunLog, RunRecord};
 
 use crate::error::Result;
 use crate::plan::extension::PlanExtension;
 
-/// `TRAIN MODEL`. Its operators are put above the query by the driver, so it plans no nodes.
+/// `TRAIN MODEL`. Its operators are put above the query by `plan`, so it plans no nodes.
 #[derive(Debug)]
 pub(crate) struct Train;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use datafusion::common::DataFusionError;
 use vatic_ml::collective::{Collective, LocalCollective};
 use vatic_ml::train::fit::{Control, Progress};
 
@@ -24,6 +25,11 @@ pub(crate) trait Meeting: fmt::Debug + Send + Sync {
 
     /// Tells the others that this rank will not come.
     async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError);
+
+    /// Whether a machine that had rows of this rank is gone, so that they are fetched again.
+    fn is_lost_input(&self, _error: &DataFusionError) -> bool {
+        false
+    }
 }
 
 /// What a rank needs from the others.

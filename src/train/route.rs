@@ -25,7 +25,7 @@ use vatic_ml::data::coerce::canonical_array;
 use vatic_ml::train::shard::{Placement, content_hashes, owner};
 
 use crate::error::{Result, SqlState, ml_err, sql_err};
-use crate::statements::ingest::STRICT;
+use crate::plan::functions::STRICT;
 
 /// The name of the column with the content hash.
 pub(super) const HASH_COLUMN: &str = "__row_hash";

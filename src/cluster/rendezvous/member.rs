@@ -16,10 +16,12 @@ use vatic_ml::train::fit::{Control, Progress};
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, TcpCollective};
+use crate::cluster::is_lost_input;
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
 use crate::storage::Place;
 use crate::testing::crash;
 use crate::train::{Link, Meeting, Seat, TrainTask};
+use datafusion::common::DataFusionError;
 
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,6 +93,10 @@ impl Meeting for RemoteMeeting {
             let _ = wire.send(&refuse).await;
             let _ = tokio::time::timeout(BEAT, wire.next::<ToRank>()).await;
         }
+    }
+
+    fn is_lost_input(&self, error: &DataFusionError) -> bool {
+        is_lost_input(error)
     }
 }
 

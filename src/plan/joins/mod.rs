@@ -3,8 +3,10 @@
 //! * `veil` keeps projections, limits and conditions where a join would make wrong rows of them, and hides orders that do not
 //!   hold
 //! * `nullable_filters` lets the columns of a condition be NULL, as DataFusion tries it on rows without a partner
+//! * `checked_again` sorts again what DataFusion's check refuses
 //! * `yield_exec` joins without keys give other tasks their turn
 
+pub(crate) mod checked_again;
 mod nullable_filters;
 pub(crate) mod veil;
 pub(crate) mod yield_exec;

@@ -148,7 +148,7 @@ impl Parser<'_> {
         self.skip(1);
         let (privilege, object) = if self.accept("EXECUTE") {
             self.words(&["ON", "MODEL"])?;
-            (Privilege::Execute, Object::model(&self.model_name()?))
+            (Privilege::Execute, self.model_name()?.object())
         } else if self.accept("SELECT") {
             self.words(&["ON"])?;
             self.accept("TABLE");

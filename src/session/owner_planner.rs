@@ -1,0 +1,108 @@
+//! Sessions of an engine, and how statements are planned: for a session, and for the catalog in place of those who own what
+//! it opens.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::sql::parser::Statement as DFStatement;
+
+use super::Session;
+use crate::access::Access;
+use crate::access::files::FileAccess;
+use crate::access::grants::Privilege;
+use crate::access::ownership::Ownership;
+use crate::catalog::OwnerPlanner;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::extensions::EXTENSIONS;
+use crate::model::ResolvedModels;
+use crate::plan::csv::with_text_in_csv;
+use crate::plan::once::keep_marks;
+use crate::plan::prepare::{plan_with_names, prepare};
+use crate::plan::times::wide_times;
+use crate::sql::prepare_relations;
+
+impl Engine {
+    /// A session: its settings are its own, tables and models are shared.
+    ///
+    /// # Errors
+    /// If the session cannot be set up.
+    pub fn session(&self) -> Result<Session> {
+        Session::try_new(self.clone(), Access::All)
+    }
+
+    /// A session of a user, who may do what was granted.
+    pub(crate) fn session_as(&self, access: Access) -> Result<Session> {
+        Session::try_new(self.clone(), access)
+    }
+
+    /// Plans a statement of DataFusion's in which our relation functions may stand. Models are resolved here, once.
+    pub(crate) async fn plan(
+        &self,
+        state: &SessionState,
+        access: &Access,
+        mut statement: DFStatement,
+    ) -> Result<LogicalPlan> {
+        let references = prepare_relations(&mut statement)?;
+        let mut models = ResolvedModels::new();
+        for reference in references {
+            let model = self
+                .registry()
+                .get_for(access, Privilege::Execute, &reference.name)?;
+            let model = Arc::new(self.registry().resolve(&reference, &model)?);
+            models.insert(reference, model);
+        }
+        let models = Arc::new(models);
+        let mut state = state.clone();
+        for planner in EXTENSIONS
+            .iter()
+            .filter_map(|extension| extension.relation_planner(&models))
+        {
+            state.register_relation_planner(planner)?;
+        }
+        prepare(&mut statement, &state)?;
+        let planned = Box::pin(plan_with_names(&state, statement)).await;
+        let plan = planned.map_err(|error| self.catalog().not_found(access, error))?;
+        // Before anybody asks for the types of its columns.
+        let plan = with_text_in_csv(keep_marks(wide_times(plan)?)?)?;
+        match plan {
+            // DataFusion would run its optimizer on what no analyzer rule has seen.
+            LogicalPlan::Statement(PlanStatement::Prepare(mut prepare)) => {
+                let input = Arc::unwrap_or_clone(prepare.input);
+                let options = state.config_options();
+                let input = state
+                    .analyzer()
+                    .execute_and_check(input, options, |_, _| {})?;
+                prepare.input = Arc::new(input);
+                Ok(LogicalPlan::Statement(PlanStatement::Prepare(prepare)))
+            }
+            plan => Ok(plan),
+        }
+    }
+}
+
+#[async_trait]
+impl OwnerPlanner for Engine {
+    fn owner(&self, ownership: &Ownership) -> Access {
+        ownership.access(self.grants())
+    }
+
+    fn state(&self, access: &Access) -> Result<SessionState> {
+        Ok(self.session_as(access.clone())?.context().state())
+    }
+
+    async fn plan(
+        &self,
+        state: &SessionState,
+        access: &Access,
+        statement: DFStatement,
+    ) -> Result<LogicalPlan> {
+        Self::plan(self, state, access, statement).await
+    }
+
+    fn files(&self) -> &FileAccess {
+        Self::files(self)
+    }
+}

@@ -1,0 +1,236 @@
+//! TRAIN MODEL and EXPLAIN TRAIN MODEL: one training from statement to version.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::Utc;
+use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::displayable;
+use vatic_ml::train::options::TrainOptions;
+
+use crate::access::grants::Privilege;
+use crate::config::VaticOptions;
+use crate::error::{Result, SqlState, report, sql_err};
+use crate::model::{MANIFEST_FORMAT, Manifest, ModelRef, RunSummary, Selector, exists_err};
+use crate::session::Session;
+use crate::sql::TrainModel;
+use crate::storage::Place;
+use crate::train::{
+    Attempt, BlobGuard, LocalRunner, Training, TrainingFailure, plan_ranks, publish, result_row,
+    run_ranks, signature, train_options, workers,
+};
+
+/// How often a training is begun when machines are lost.
+const ATTEMPTS_MAX: usize = 4;
+/// Trains, publishes, and says how it went in one row.
+pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
+    let registry = session.engine().registry();
+    let options = train_options(
+        &statement.options,
+        &session.engine().runtime().model_type_names(),
+    )?;
+    session
+        .engine()
+        .data()
+        .check_schema(&statement.name.schema)?;
+    let (engine, access) = (session.engine(), session.access());
+    let state = registry.state(&statement.name)?.1;
+    let exists = !state.is_dropped;
+    if exists && (statement.or_replace || statement.if_not_exists) {
+        let wanted = match statement.or_replace {
+            true => Privilege::Own,
+            false => Privilege::Execute,
+        };
+        let is_open = engine
+            .registry()
+            .check_for(access, wanted, &statement.name, &state);
+        is_open.map_err(|_| exists_err(&statement.name))?;
+    }
+    if exists && !statement.or_replace {
+        if !statement.if_not_exists {
+            return Err(exists_err(&statement.name));
+        }
+        let reference = ModelRef {
+            name: statement.name.clone(),
+            selector: Selector::Default,
+        };
+        let model = registry.resolve(&reference, &state)?;
+        return result_row(
+            statement,
+            model.version,
+            "EXISTS",
+            &model.manifest.run,
+            model.manifest.options.seed,
+        );
+    }
+    let run_id = uuid::Uuid::new_v4().to_string();
+    let (user, sql) = (access.name().map(str::to_owned), statement.to_string());
+    let runs = engine.runs();
+    let record = runs.begin(&run_id, user, &statement.name.short(), &sql)?;
+    match attempt(session, statement, options, &run_id).await {
+        Ok((version, run, seed)) => {
+            record.succeed(version, run.history.clone());
+            let status = if version > 1 { "REPLACED" } else { "CREATED" };
+            result_row(statement, version, status, &run, seed)
+        }
+        Err(error) => {
+            record.fail(&report(&error));
+            Err(error)
+        }
+    }
+}
+
+async fn attempt(
+    session: &Session,
+    statement: &TrainModel,
+    options: TrainOptions,
+    run_id: &str,
+) -> Result<(u64, RunSummary, u64)> {
+    let input = session.plan_training_query(&statement.query).await?;
+    let checkpoint = CheckpointGuard(session.engine().data().checkpoint(run_id)?);
+    let registry = session.engine().registry();
+    let local = LocalRunner(Arc::clone(session.engine().gang()));
+    let runner = session.engine().runner();
+    let mut lost = String::new();
+    for attempt in 1..=ATTEMPTS_MAX {
+        let workers = planned_workers(session, &options, attempt > 1).await?;
+        let (name, place) = session.engine().data().create_blob()?;
+        let target = BlobGuard {
+            name,
+            place,
+            is_kept: false.into(),
+        };
+        // An attempt's id is its fencing token: what is left of an older one is sent away with it.
+        let attempt = Attempt {
+            run_id: &format!("{run_id}.{attempt}"),
+            target: target.place.clone(),
+            checkpoint: checkpoint.0.clone(),
+            workers,
+            port: runner.port(),
+        };
+        let training = training(session, statement, &options, &input)?;
+        let query = session.physical_plan(&input).await?;
+        let ranks = plan_ranks(&training, query, attempt)?;
+        let context = session.task_context();
+        let run = run_ranks(runner.as_ref(), &local, &ranks, context, session.progress());
+        let result = match run.await {
+            Ok(result) => result,
+            Err(TrainingFailure::Error(error)) => return Err(error),
+            Err(TrainingFailure::Lost(what)) => {
+                tracing::warn!(run = run_id, what, "a training begins again");
+                lost = what;
+                continue;
+            }
+        };
+        let manifest = Manifest {
+            format_version: MANIFEST_FORMAT,
+            run_id: run_id.into(),
+            created_at: Utc::now(),
+            engine: env!("CARGO_PKG_VERSION").into(),
+            signature: training.signature,
+            labels: result.labels,
+            training_sql: statement.to_string(),
+            run: result.run,
+            files: result.files,
+            options,
+        };
+        let version = publish(registry, session.access(), statement, &manifest, &target)?;
+        return Ok((version, manifest.run, manifest.options.seed));
+    }
+    let message = format!("the training was given up after {ATTEMPTS_MAX} attempts: {lost}");
+    Err(sql_err(SqlState::NoResources, message))
+}
+
+/// What is to be trained on the columns of a query.
+fn training<'a>(
+    session: &Session,
+    statement: &TrainModel,
+    options: &'a TrainOptions,
+    input: &'a LogicalPlan,
+) -> Result<Training<'a>> {
+    let model_type = session.engine().runtime().model_type(&options.model_type);
+    let model_type = model_type.ok_or_else(|| {
+        let message = format!("model type \"{}\" is not known", options.model_type);
+        sql_err(SqlState::Internal, message)
+    })?;
+    let schema = input.schema();
+    let (signature, columns) = signature(statement, options, model_type.task(), schema)?;
+    Ok(Training {
+        model: statement.name.short(),
+        options,
+        signature,
+        columns,
+        schema,
+    })
+}
+
+async fn planned_workers(
+    session: &Session,
+    options: &TrainOptions,
+    is_again: bool,
+) -> Result<usize> {
+    let settings = session.settings::<VaticOptions>();
+    let (runner, listener) = (session.engine().runner(), session.progress());
+    workers(
+        runner.as_ref(),
+        &settings,
+        options,
+        listener.as_ref(),
+        is_again,
+    )
+    .await
+}
+
+/// A checkpoint that goes with its training.
+struct CheckpointGuard(Place);
+
+impl Drop for CheckpointGuard {
+    fn drop(&mut self) {
+        // Mostly there is none.
+        let _ = self.0.remove_file();
+    }
+}
+
+/// The plan of a training, which is not run.
+pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
+    let options = train_options(
+        &statement.options,
+        &session.engine().runtime().model_type_names(),
+    )?;
+    let input = session.plan_training_query(&statement.query).await?;
+    let optimized = session.optimize(&input)?;
+    let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
+    let nowhere = Place::Local(PathBuf::new());
+    let attempt = Attempt {
+        run_id: "",
+        target: nowhere.clone(),
+        checkpoint: nowhere.clone(),
+        workers: planned_workers(session, &options, false).await?,
+        port: session.engine().runner().port(),
+    };
+    let training = training(session, statement, &options, &input)?;
+    let query = session.physical_plan(&input).await?;
+    let ranks = plan_ranks(&training, query, attempt)?;
+    let features: Vec<&str> = training
+        .signature
+        .features
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    let logical = format!(
+        "Train: model={}, type={}, features=[{}], label={}\n  {logical}",
+        statement.name.short(),
+        options.model_type,
+        features.join(", "),
+        training.signature.target.name
+    );
+    let physical = displayable(ranks.as_ref()).indent(false).to_string();
+    let kinds: ArrayRef = Arc::new(StringArray::from(vec!["logical_plan", "physical_plan"]));
+    let plans: ArrayRef = Arc::new(StringArray::from(vec![logical, physical]));
+    Ok(RecordBatch::try_from_iter([
+        ("plan_type", kinds),
+        ("plan", plans),
+    ])?)
+}

@@ -1,0 +1,123 @@
+//! Features, label and split column among the columns of a training query.
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::DFSchema;
+use vatic_ml::data::labels::check_label_type;
+use vatic_ml::data::signature::{Column, FeatureKind, Signature, canonical_type};
+use vatic_ml::model::Task;
+use vatic_ml::train::options::{DataSplit, TrainOptions};
+
+use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
+use crate::sql::TrainModel;
+
+/// The label if the statement names none.
+const DEFAULT_TARGET: &str = "label";
+
+/// The features and the label among the columns of the query, and the place of each: features, label, split column.
+pub(crate) fn signature(
+    statement: &TrainModel,
+    options: &TrainOptions,
+    task: Task,
+    schema: &DFSchema,
+) -> Result<(Signature, Vec<usize>)> {
+    check_names(schema)?;
+    let target = statement.target.as_deref().unwrap_or(DEFAULT_TARGET);
+    let label = position(schema, target).ok_or_else(|| {
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let hint = if statement.target.is_none() {
+            "; name the label with TARGET"
+        } else {
+            ""
+        };
+        let what = format!("the training query has no column \"{target}\" for the label{hint}");
+        sql_err(SqlState::MissingColumn, with_cause(what, target, names))
+    })?;
+    let split = match &options.data_split {
+        DataSplit::Column { name } => Some(split_position(schema, name)?),
+        DataSplit::Hash { .. } | DataSplit::None => None,
+    };
+    let features: Vec<usize> = (0..schema.fields().len())
+        .filter(|&index| index != label && Some(index) != split)
+        .collect();
+    if features.is_empty() {
+        let message = format!("the training query has no columns beside the label \"{target}\"");
+        return Err(sql_err(SqlState::MissingColumn, message));
+    }
+    let column = |index: usize| {
+        let field = schema.field(index);
+        Column {
+            name: field.name().clone(),
+            data_type: canonical_type(field.data_type()),
+        }
+    };
+    for &index in &features {
+        let Column { name, data_type } = column(index);
+        FeatureKind::of(&name, &data_type).map_err(ml_err)?;
+    }
+    let signature = Signature {
+        features: features.iter().map(|&index| column(index)).collect(),
+        target: column(label),
+    };
+    check_label_type(&signature.target.name, &signature.target.data_type, task).map_err(ml_err)?;
+    Ok((
+        signature,
+        features.into_iter().chain([label]).chain(split).collect(),
+    ))
+}
+
+/// Features are matched by name, so names must tell columns apart, whatever their case.
+fn check_names(schema: &DFSchema) -> Result<()> {
+    let mut seen = std::collections::HashMap::new();
+    for field in schema.fields() {
+        if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
+            let message = format!(
+                "the training query has columns \"{other}\" and \"{}\", which features cannot tell apart; rename one",
+                field.name()
+            );
+            return Err(sql_err(SqlState::DuplicateName, message));
+        }
+    }
+    Ok(())
+}
+
+fn position(schema: &DFSchema, name: &str) -> Option<usize> {
+    let fields = schema.fields();
+    let exact = fields.iter().position(|field| field.name() == name);
+    exact.or_else(|| {
+        fields
+            .iter()
+            .position(|field| field.name().eq_ignore_ascii_case(name))
+    })
+}
+
+fn split_position(schema: &DFSchema, name: &str) -> Result<usize> {
+    let index = position(schema, name).ok_or_else(|| {
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let what = format!("the training query has no column \"{name}\" for data_split_col");
+        sql_err(SqlState::MissingColumn, with_cause(what, name, names))
+    })?;
+    match schema.field(index).data_type() {
+        DataType::Boolean => Ok(index),
+        other => {
+            let message = format!("data_split_col \"{name}\" is {other}, it must be a boolean");
+            Err(sql_err(SqlState::TypeMismatch, message))
+        }
+    }
+}
+
+pub(super) fn route_columns(
+    signature: &Signature,
+    indices: &[usize],
+    schema: &DFSchema,
+) -> Vec<(usize, Field)> {
+    let known = signature.features.iter().chain([&signature.target]);
+    let known = known.map(|column| (column.name.clone(), column.data_type.clone()));
+    let split = indices.get(signature.features.len() + 1).map(|&index| {
+        let field = schema.field(index);
+        (field.name().clone(), field.data_type().clone())
+    });
+    let columns = known.chain(split).zip(indices);
+    columns
+        .map(|((name, data_type), &index)| (index, Field::new(name, data_type, true)))
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! The operators of a training above those of its query.
+
+use std::sync::Arc;
+
+use datafusion::common::DFSchema;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::expressions::Column as ColumnExpr;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
+use vatic_ml::data::signature::Signature;
+use vatic_ml::train::fit::TrainSpec;
+use vatic_ml::train::options::TrainOptions;
+use vatic_ml::train::shard::SHARDS_DEFAULT;
+
+use super::columns::route_columns;
+use super::exec::{TrainExec, TrainTask};
+use super::route::{KEY_COLUMN, Route, RouteExec};
+use crate::error::Result;
+use crate::storage::Place;
+
+/// What is trained on which columns of a query.
+pub(crate) struct Training<'a> {
+    pub(crate) model: String,
+    pub(crate) options: &'a TrainOptions,
+    pub(crate) signature: Signature,
+    /// The place of each column in the query: features, label, split column.
+    pub(crate) columns: Vec<usize>,
+    /// The columns of the query.
+    pub(crate) schema: &'a DFSchema,
+}
+
+/// One run of a training, and where its files go.
+pub(crate) struct Attempt<'a> {
+    pub(crate) run_id: &'a str,
+    pub(crate) target: Place,
+    pub(crate) checkpoint: Place,
+    pub(crate) workers: usize,
+    /// Where the ranks meet on the engine's host, if not in its process.
+    pub(crate) port: Option<u16>,
+}
+
+/// `TrainExec ← RepartitionExec(Hash) ← RouteExec ← query`
+pub(crate) fn plan_ranks(
+    training: &Training<'_>,
+    query: Arc<dyn ExecutionPlan>,
+    attempt: Attempt<'_>,
+) -> Result<Arc<TrainExec>> {
+    let (signature, options) = (&training.signature, training.options);
+    let workers = attempt.workers;
+    let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
+    let columns = route_columns(signature, &training.columns, training.schema);
+    let route = Route::try_new(columns, options.seed, shards, workers)?;
+    let mut plan: Arc<dyn ExecutionPlan> = Arc::new(RouteExec::new(query, route));
+    if workers > 1 {
+        let key = ColumnExpr::new_with_schema(KEY_COLUMN, &plan.schema())?;
+        plan = Arc::new(RepartitionExec::try_new(
+            plan,
+            Partitioning::Hash(vec![Arc::new(key)], workers),
+        )?);
+    } else if plan.output_partitioning().partition_count() > 1 {
+        plan = Arc::new(CoalescePartitionsExec::new(plan));
+    }
+    let task = TrainTask {
+        run_id: attempt.run_id.into(),
+        model: training.model.clone(),
+        spec: TrainSpec {
+            signature: signature.clone(),
+            options: options.clone(),
+            shards,
+        },
+        workers,
+        target: attempt.target,
+        checkpoint: attempt.checkpoint,
+        port: attempt.port,
+    };
+    Ok(Arc::new(TrainExec::new(plan, Arc::new(task))))
+}

@@ -1,0 +1,152 @@
+//! [`TrainRunner`]: where the ranks of a training run: side by side in this process, or on a cluster.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::TryStreamExt;
+
+use super::exec::{RankResult, TrainExec, TrainTask};
+use super::ranks::Gang;
+use crate::error::{Result, SqlError, SqlState, report, sql_err};
+use crate::progress::ProgressListener;
+
+/// The ranks of one attempt.
+pub(crate) struct Ranks<'a> {
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    pub(crate) task: &'a TrainTask,
+    pub(crate) context: Arc<TaskContext>,
+    pub(crate) listener: Option<ProgressListener>,
+}
+
+/// Where ranks run.
+#[async_trait]
+pub(crate) trait TrainRunner: Debug + Send + Sync {
+    /// Ranks that can run at the same time, after waiting so long for the first; `None` if as many as are wanted.
+    async fn slots(
+        &self,
+        wait_s: usize,
+        listener: Option<&ProgressListener>,
+    ) -> Result<Option<usize>>;
+
+    /// Where ranks meet on this host, if not in this process.
+    fn port(&self) -> Option<u16>;
+
+    /// Whether ranks can read their rows there.
+    fn takes(&self, ranks: &Ranks<'_>) -> bool;
+
+    /// Runs all ranks, and returns what rank 0 said.
+    async fn run(&self, ranks: Ranks<'_>) -> Result<String, TrainingFailure>;
+}
+
+/// Why a training has no result.
+pub(crate) enum TrainingFailure {
+    /// It would fail again.
+    Error(DataFusionError),
+    /// A machine was lost; it can begin again.
+    Lost(String),
+}
+
+impl From<DataFusionError> for TrainingFailure {
+    fn from(error: DataFusionError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Ranks that are threads of this process.
+#[derive(Debug)]
+pub(crate) struct LocalRunner(pub(crate) Arc<Gang>);
+
+#[async_trait]
+impl TrainRunner for LocalRunner {
+    async fn slots(
+        &self,
+        _wait_s: usize,
+        _listener: Option<&ProgressListener>,
+    ) -> Result<Option<usize>> {
+        Ok(None)
+    }
+
+    fn port(&self) -> Option<u16> {
+        None
+    }
+
+    fn takes(&self, _ranks: &Ranks<'_>) -> bool {
+        true
+    }
+
+    async fn run(&self, ranks: Ranks<'_>) -> Result<String, TrainingFailure> {
+        Ok(run_here(&self.0, &ranks).await?)
+    }
+}
+
+/// Runs all ranks, where they can read their rows, and returns what rank 0 said.
+pub(crate) async fn run_ranks(
+    runner: &dyn TrainRunner,
+    local: &LocalRunner,
+    exec: &Arc<TrainExec>,
+    context: Arc<TaskContext>,
+    listener: Option<ProgressListener>,
+) -> Result<RankResult, TrainingFailure> {
+    let ranks = Ranks {
+        plan: Arc::clone(exec) as _,
+        task: exec.task(),
+        context,
+        listener,
+    };
+    // Rows that exist in this process only are trained on here; the result is the same.
+    let text = match runner.takes(&ranks) {
+        true => runner.run(ranks).await?,
+        false => local.run(ranks).await?,
+    };
+    serde_json::from_str(&text).map_err(|error| lost_result(&error.to_string()).into())
+}
+
+/// Runs all ranks side by side in this process.
+async fn run_here(gang: &Arc<Gang>, ranks: &Ranks<'_>) -> Result<String> {
+    let (task, plan, context) = (ranks.task, &ranks.plan, &ranks.context);
+    let listener = ranks.listener.clone();
+    let _membership = gang.open(&task.run_id, &task.model, task.workers, listener);
+    let ranks = (0..plan.output_partitioning().partition_count()).map(|rank| {
+        let stream = plan.execute(rank, Arc::clone(context));
+        async move {
+            match stream {
+                Ok(stream) => stream.try_collect::<Vec<RecordBatch>>().await,
+                Err(error) => Err(error),
+            }
+        }
+    });
+    let results = futures::future::join_all(ranks).await;
+    let is_peer = |error: &SqlError| error.message == vatic_ml::Error::Peer.to_string();
+    let failures = results
+        .iter()
+        .filter_map(|result| result.as_ref().err())
+        .map(report);
+    // Of many errors the one that began it all is shown, not those of the ranks that it took along.
+    if let Some(error) = failures
+        .clone()
+        .find(|error| !is_peer(error))
+        .or(failures.into_iter().next())
+    {
+        return Err(error.into());
+    }
+    let mut texts = results.into_iter().flatten().flatten().filter_map(|batch| {
+        let column = batch.column(1).as_string::<i32>().clone();
+        column.iter().flatten().next().map(str::to_owned)
+    });
+    texts
+        .next()
+        .ok_or_else(|| lost_result("no worker gave one"))
+}
+
+fn lost_result(problem: &str) -> DataFusionError {
+    sql_err(
+        SqlState::Internal,
+        format!("result of a training: {problem}"),
+    )
+}
