@@ -19,9 +19,11 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, PartitionMode};
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary,
 };
@@ -37,7 +39,7 @@ pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
             "join_selection" => changed.extend([rule, Arc::new(PARTITIONED) as _]),
             "EnsureRequirements" => {
                 let rule = hides_order(Arc::new(Spread(rule)), is_hash_join);
-                changed.extend([rule, Arc::new(ONE_PROBE) as _]);
+                changed.extend([rule, Arc::new(ONE_PROBE) as _, Arc::new(PLAIN_ORDERS) as _]);
             }
             // The order in which a scan is told to read its files does not travel.
             "PushdownSort" => {}
@@ -66,6 +68,13 @@ const FILES_AS_THEY_COME: Instead = Instead {
 const PARTITIONED: Instead = Instead {
     name: "PartitionedJoins",
     other: partitioned,
+};
+
+/// A sort that takes over the order of a series puts NULLs last, which is the same where there are none. Read on an executor,
+/// where nobody knows that any more, it is not the order that a window asks for.
+const PLAIN_ORDERS: Instead = Instead {
+    name: "PlainOrders",
+    other: with_plain_order,
 };
 
 /// Comes after what the joins require was put below them, as that would take it away again.
@@ -108,6 +117,27 @@ fn without_partitioning(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn 
             let config = builder.with_output_partitioning(None).build();
             DataSourceExec::from_data_source(config) as _
         }))
+}
+
+fn with_plain_order(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(sort) = exec.downcast_ref::<SortExec>() else {
+        return Ok(None);
+    };
+    let schema = sort.input().schema();
+    let mut keys = Vec::new();
+    for key in sort.expr() {
+        let mut key = key.clone();
+        let is_plain = key.options.descending || key.options.nulls_first;
+        key.options.nulls_first |= !is_plain && !key.expr.nullable(&schema)?;
+        keys.push(key);
+    }
+    let order = LexOrdering::new(keys).filter(|order| order != sort.expr());
+    Ok(order.map(|order| {
+        let sort = SortExec::new(order, Arc::clone(sort.input()))
+            .with_preserve_partitioning(sort.preserve_partitioning())
+            .with_fetch(sort.fetch());
+        Arc::new(sort) as _
+    }))
 }
 
 fn is_hash_join(exec: &dyn ExecutionPlan) -> bool {

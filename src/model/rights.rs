@@ -1,6 +1,6 @@
 //! Who may see a model, and change it.
 
-use super::{ModelName, ModelRegistry, ModelState};
+use super::{ModelName, ModelRegistry, ModelState, NewVersion, exists_err};
 use crate::access::grants::Privilege;
 use crate::access::{Access, not_yours};
 use crate::error::{Result, SqlState, sql_err, with_cause};
@@ -22,6 +22,19 @@ impl ModelRegistry {
         let state = self.state(name)?.1;
         self.check_for(access, privilege, name, &state)?;
         Ok(state)
+    }
+
+    /// Publishes a version. Who may not change the model that has the name by now hears what he would have heard before.
+    pub(crate) fn publish_for(
+        &self,
+        access: &Access,
+        name: &ModelName,
+        new: &NewVersion,
+    ) -> Result<u64> {
+        self.publish(name, new, |state| {
+            let is_own = self.check_for(access, Privilege::Own, name, state);
+            is_own.map_err(|_| exists_err(name))
+        })
     }
 
     /// The error of a model that does not exist, unless it is open in this state.

@@ -115,7 +115,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
     for rule in PhysicalOptimizer::default().rules {
         let hands_conditions = rule.name().starts_with("FilterPushdown");
         rules.push(match rule.name() {
-            "FilterPushdown" => keeps_conditions(rule),
+            _ if hands_conditions => keeps_conditions(rule),
             "ProjectionPushdown" => keeps_projections(rule),
             "EnsureRequirements" => enforcing(rule),
             "SanityCheckPlan" => Arc::new(CheckedAgain {

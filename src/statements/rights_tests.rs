@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use futures::{FutureExt, TryStreamExt};
 
-use super::model;
 use crate::access::Access;
 use crate::access::grants::{Grant, Object, Privilege};
 use crate::access::ownership::Ownership;
@@ -76,7 +76,8 @@ fn train(session: &Session, name: &ModelName, how: Publish) -> Result<()> {
         how,
         ownership: Ownership::new(session.access()),
     };
-    model::publish(session, name, &new).map(drop)
+    let registry = session.engine().registry();
+    registry.publish_for(session.access(), name, &new).map(drop)
 }
 
 /// What the model knows of an object.
@@ -233,7 +234,7 @@ impl World {
                 let entry = engine.catalog().entry(schema, name).unwrap();
                 let (_, state) = engine.registry().state(&model_name(schema, name)).unwrap();
                 let table = Object::table(schema, name);
-                let model = Object::model(&model_name(schema, name));
+                let model = model_name(schema, name).object();
                 let known = |objects: &BTreeMap<At, Known>, owns: bool| {
                     let known = objects.get(&(schema, name));
                     known.is_some_and(|known| match owns {

@@ -6,10 +6,9 @@ use vatic_ml::artifact::sha256;
 
 use super::exec::BlobGuard;
 use crate::access::Access;
-use crate::access::grants::Privilege;
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, report};
-use crate::model::{MANIFEST_FILE, Manifest, ModelRegistry, NewVersion, Publish, exists_err};
+use crate::model::{MANIFEST_FILE, Manifest, ModelRegistry, NewVersion, Publish};
 use crate::sql::TrainModel;
 
 /// Makes the files and the manifest last, then lets the registry name them.
@@ -38,12 +37,7 @@ pub(crate) fn publish(
         how,
         ownership: Ownership::new(access),
     };
-    let name = &statement.name;
-    // Who may not change the model that has the name by now hears what he would have heard at the beginning.
-    let published = registry.publish(name, &new, |state| {
-        let is_own = registry.check_for(access, Privilege::Own, name, state);
-        is_own.map_err(|_| exists_err(name))
-    });
+    let published = registry.publish_for(access, &statement.name, &new);
     if let Err(error) = &published
         && report(error).state == SqlState::ModelExists
     {

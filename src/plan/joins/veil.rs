@@ -58,13 +58,25 @@ pub(crate) fn keeps_projections(rule: Rule) -> Rule {
     })
 }
 
-/// A rule that moves no condition below a hash join: it takes columns for each other that have one name on both sides.
+/// A rule that moves no condition of others below a hash join whose sides have a column of one name: it takes the two for
+/// each other. What another join has found of its rows while it runs is such a condition too, and is known to a scan
+/// sooner or later, so that rows are missing now and then.
 pub(crate) fn keeps_conditions(rule: Rule) -> Rule {
     Arc::new(Veiled {
         rule,
-        hides: |exec| exec.downcast_ref::<HashJoinExec>().is_some(),
+        hides: shares_names,
         hides_order: false,
     })
+}
+
+fn shares_names(exec: &dyn ExecutionPlan) -> bool {
+    let Some(join) = exec.downcast_ref::<HashJoinExec>() else {
+        return false;
+    };
+    let right = join.right().schema();
+    let left = join.left().schema();
+    let mut names = left.fields().iter().map(|field| field.name());
+    names.any(|name| right.column_with_name(name).is_some())
 }
 
 /// A rule that does not rely on the order of a sort-merge join that puts NULLs last. Such an order comes from a column that is
