@@ -1,14 +1,14 @@
 //! Neural models: record batches and tensors in, predictions out. No SQL, no query engine.
 //!
 //! The contracts are [`model::ModelType`] (something TRAIN can make), [`model::Network`] (a differentiable function)
-//! and [`collective::Collective`] (how the ranks of a training meet). From top to bottom; no folder imports one above it:
+//! and [`collective::Collective`] (how the ranks of a training meet). From top to bottom:
 //!
 //! * [`artifact`] models ↔ files
 //! * [`train`] a training of one rank; [`models`], [`nn`] what it trains
 //! * [`model`] what predicts
 //! * [`data`] columns ↔ tensors
 //! * [`collective`] how ranks meet
-//! * [`worker`], [`random`] threads that own candle; seeded numbers
+//! * [`worker`], [`random`], `simd`, `error` threads that own candle; seeded numbers; vector instructions; errors
 
 pub mod artifact;
 pub mod collective;

@@ -1,4 +1,4 @@
-//! Joins as the tasks of a cluster can share them.
+//! DataFusion's physical rules as a cluster needs them: joins that tasks can share, orders and partitions that travel.
 //!
 //! In one process the tasks of a join see one table of its first side, and one list of which of its rows have found
 //! another; the last task gives the rest. Tasks on executors have a table and a list each, so:
@@ -127,8 +127,8 @@ fn with_plain_order(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Exec
     let mut keys = Vec::new();
     for key in sort.expr() {
         let mut key = key.clone();
-        let is_plain = key.options.descending || key.options.nulls_first;
-        key.options.nulls_first |= !is_plain && !key.expr.nullable(&schema)?;
+        let puts_nulls_last = !key.options.descending && !key.options.nulls_first;
+        key.options.nulls_first |= puts_nulls_last && !key.expr.nullable(&schema)?;
         keys.push(key);
     }
     let order = LexOrdering::new(keys).filter(|order| order != sort.expr());

@@ -7,6 +7,7 @@
 //! * `name` what users write: `s.m@3`
 //! * `manifest` what is known of a version
 //! * `registry` resolve, list, commit, alter, drop
+//! * `rights` who may see a model, and change it
 //! * `cache` the loaded models of this process
 
 pub(crate) mod cache;

@@ -13,7 +13,8 @@
 //! * `scans` rules that correct the statistics and filters of file scans
 //! * `csv` CSV files: format, scan, and how a scan travels
 //!
-//! All of them are installed in one place, `session/install.rs`.
+//! What every session has is installed in `session/install.rs`; table functions, which need the models of a statement, in
+//! `session/owner_planner.rs`.
 
 pub(crate) mod chance;
 pub(crate) mod conditions;

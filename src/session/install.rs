@@ -1,4 +1,5 @@
-//! [`session_state`]: the only place where anything is installed into DataFusion.
+//! [`session_state`]: what every session has installed into DataFusion. Relation planners, which need the models of a
+//! statement, come in `owner_planner`.
 
 use std::sync::Arc;
 

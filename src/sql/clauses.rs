@@ -219,6 +219,7 @@ fn check_query(query: &Query) -> Found {
     {
         cte_tables.iter().try_for_each(check_cte)?;
     }
+    using::check_shared_columns(query)?;
     let is_select = matches!(body.as_ref(), SetExpr::Select(_));
     if let Some(OrderBy {
         kind: OrderByKind::All(_),
@@ -260,7 +261,10 @@ fn check_pipe(pipe: &PipeOperator) -> Found {
                 refuse(is_sorted, "ASC and DESC of AGGREGATE")
             })
         }
-        PipeOperator::Join(join) => from::check_join(join),
+        PipeOperator::Join(join) => {
+            using::check_join(join)?;
+            from::check_join(join)
+        }
         // The planner reads the others, or refuses them.
         _ => Ok(()),
     }
@@ -317,7 +321,6 @@ fn check_select(select: &Select) -> Found {
         }
     }
     from.iter().try_for_each(from::check_joins)?;
-    using::check_shared_columns(select)?;
     match group_by {
         GroupByExpr::All(modifiers) => refuse(!modifiers.is_empty(), "a modifier of GROUP BY ALL")?,
         GroupByExpr::Expressions(_, modifiers) => {
@@ -385,7 +388,7 @@ impl VisitorMut for Rewritten {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<DataFusionError> {
-        precedence::bind(expr);
+        precedence::regroup(expr);
         ControlFlow::Continue(())
     }
 }

@@ -42,11 +42,11 @@ pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
 pub(crate) use rewrite::{
-    RELATION_FUNCTIONS, mentions_relation_function, model_argument, prepare_relations,
-    relation_function, with_inputs_only,
+    mentions_relation_function, model_argument, prepare_relations, relation_function,
+    with_inputs_only,
 };
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
-    AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
-    TrainingQuery, quoted,
+    AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, RELATION_FUNCTIONS,
+    Statement, TrainModel, TrainingQuery, quoted,
 };

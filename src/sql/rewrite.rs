@@ -10,12 +10,9 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::statement::RELATION_FUNCTIONS;
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
-
-/// Functions in FROM whose first argument is a model.
-pub(crate) const RELATION_FUNCTIONS: &[&str] =
-    &["predict", "evaluate", "confusion_matrix", "training_info"];
 
 /// Whether a text may call one of them.
 pub(crate) fn mentions_relation_function(text: &str) -> bool {

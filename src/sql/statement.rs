@@ -8,6 +8,10 @@ use crate::access::grants::Grant;
 use crate::error::Position;
 use crate::model::{ModelName, ModelRef};
 
+/// Functions in FROM whose first argument is a model.
+pub(crate) const RELATION_FUNCTIONS: &[&str] =
+    &["predict", "evaluate", "confusion_matrix", "training_info"];
+
 /// One statement.
 #[derive(Debug, Clone)]
 pub(crate) enum Statement {

@@ -6,8 +6,9 @@ use datafusion::arrow::datatypes::Field;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
-use super::exec::{TrainExec, TrainTask};
+use super::exec::TrainExec;
 use super::route::{Route, RouteExec};
+use super::task::TrainTask;
 use crate::error::Result;
 use crate::plan::extension::{from_wire, to_wire};
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
@@ -19,63 +18,19 @@ use datafusion::physical_plan::{
     PlanProperties,
 };
 use futures::StreamExt;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use vatic_ml::artifact;
-use vatic_ml::artifact::ModelFile;
 use vatic_ml::collective::Collective;
-use vatic_ml::data::labels::Labels;
-use vatic_ml::train::fit::{Control, TrainSpec, fit};
+use vatic_ml::train::fit::{Control, fit};
 use vatic_ml::train::prepare::RankRows;
 use vatic_ml::worker;
 
 use super::ranks::{Meeting, Meetings, Seat};
+use super::task::{RankResult, TrainTask};
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::model::RunSummary;
 use crate::model::cache::ModelRuntime;
-use crate::storage::Place;
 use crate::testing::crash;
-
-/// What rank 0 says of a training that succeeded.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct RankResult {
-    pub(crate) run: RunSummary,
-    pub(crate) labels: Labels,
-    pub(crate) files: Vec<ModelFile>,
-}
-
-/// What all ranks of a training know.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TrainTask {
-    /// Names this attempt of a training, and no other.
-    pub(crate) run_id: String,
-    pub(crate) model: String,
-    pub(crate) spec: TrainSpec,
-    pub(crate) workers: usize,
-    /// Where rank 0 writes the files. It is of this attempt only, so what a late rank still writes is named by nobody.
-    pub(crate) target: Place,
-    /// Where the ranks keep what another attempt goes on from.
-    pub(crate) checkpoint: Place,
-    /// Where the ranks meet on the engine's host, if not in its process.
-    pub(crate) port: Option<u16>,
-}
-
-/// A directory of files that is deleted unless it is kept.
-#[derive(Debug)]
-pub(crate) struct BlobGuard {
-    pub(crate) name: String,
-    pub(crate) place: Place,
-    pub(crate) is_kept: std::sync::atomic::AtomicBool,
-}
-
-impl Drop for BlobGuard {
-    fn drop(&mut self) {
-        if !self.is_kept.load(Ordering::Relaxed) {
-            // What cannot be removed now is an orphan, and removed a day later.
-            let _ = self.place.remove_directory();
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct TrainExec {

@@ -14,6 +14,7 @@
 //! * `plan` the operators above the query
 //! * `route` a row's hash and the rank that owns its shard
 //! * `runner` where ranks run
+//! * `task` what ranks know and say
 //! * `exec` one rank; `ranks` where ranks meet
 //! * `publish` files → a version
 //! * `result` the row that a training returns
@@ -34,13 +35,14 @@ mod result;
 mod route;
 mod runner;
 mod runs;
+mod task;
 
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 
 pub(crate) use columns::signature;
-pub(crate) use exec::{BlobGuard, TrainExec, TrainTask};
+pub(crate) use exec::TrainExec;
 pub use options::OPTIONS;
 pub(crate) use options::{option_type, train_options};
 pub(crate) use plan::{Attempt, Training, plan_ranks};
@@ -50,6 +52,7 @@ pub(crate) use ranks::{Gang, Link, Meeting, Meetings, Seat};
 pub(crate) use result::{result_row, result_schema};
 pub(crate) use runner::{LocalRunner, Ranks, TrainRunner, TrainingFailure, run_ranks};
 pub(crate) use runs::{RunLog, RunRecord};
+pub(crate) use task::{BlobGuard, TrainTask};
 
 use crate::error::Result;
 use crate::plan::extension::PlanExtension;

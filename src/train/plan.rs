@@ -13,8 +13,9 @@ use vatic_ml::train::options::TrainOptions;
 use vatic_ml::train::shard::SHARDS_DEFAULT;
 
 use super::columns::route_columns;
-use super::exec::{TrainExec, TrainTask};
+use super::exec::TrainExec;
 use super::route::{KEY_COLUMN, Route, RouteExec};
+use super::task::TrainTask;
 use crate::error::Result;
 use crate::storage::Place;
 

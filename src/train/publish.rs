@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use vatic_ml::artifact::sha256;
 
-use super::exec::BlobGuard;
+use super::task::BlobGuard;
 use crate::access::Access;
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, report};

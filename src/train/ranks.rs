@@ -10,7 +10,7 @@ use datafusion::common::DataFusionError;
 use vatic_ml::collective::{Collective, LocalCollective};
 use vatic_ml::train::fit::{Control, Progress};
 
-use super::exec::TrainTask;
+use super::task::TrainTask;
 use crate::error::{Result, SqlError, SqlState, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
 

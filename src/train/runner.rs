@@ -11,8 +11,9 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 
-use super::exec::{RankResult, TrainExec, TrainTask};
+use super::exec::TrainExec;
 use super::ranks::Gang;
+use super::task::{RankResult, TrainTask};
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
 use crate::progress::ProgressListener;
 

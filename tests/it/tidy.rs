@@ -68,6 +68,83 @@ fn each_outside_world_has_one_folder() {
     check("src", &[], &["candle_core"]);
 }
 
+/// The rooms of `src/`, from top to bottom (decision 0030).
+const FLOORS: &[&str] = &[
+    "repl",
+    "client",
+    "server",
+    "statements",
+    "session",
+    "engine",
+    "catalog",
+    "cluster",
+    "extensions",
+    "evaluate",
+    "predict",
+    "train",
+    "plan",
+    "sql",
+    "model",
+    "access",
+    "storage",
+    "memory",
+    "config",
+    "progress",
+    "error",
+    "testing",
+];
+
+/// Files that put the rooms together.
+const ABOVE_ALL: [&str; 3] = ["src/lib.rs", "src/main.rs", "src/cli"];
+
+#[test]
+fn no_room_imports_one_above_it() {
+    let floor = |room: &str| FLOORS.iter().position(|of| *of == room);
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src") {
+        if ABOVE_ALL.iter().any(|file| path.starts_with(file)) {
+            continue;
+        }
+        let room = path.components().nth(1).unwrap().as_os_str();
+        let room = room.to_str().unwrap().trim_end_matches(".rs");
+        let own = floor(room).unwrap_or_else(|| panic!("{room} has no place in FLOORS"));
+        // Tests may use the whole house.
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+        for (number, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            for part in line.split("crate::").skip(1) {
+                // What lib.rs names anew, and lists of rooms, would hide where they lead.
+                let is_room = part.starts_with(|c: char| c.is_ascii_lowercase());
+                assert!(
+                    is_room,
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                );
+                let name = part
+                    .split(|c: char| !c.is_ascii_lowercase() && c != '_')
+                    .next();
+                if floor(name.unwrap_or_default()).is_some_and(|other| other < own) {
+                    wrong.push(format!(
+                        "{}:{}: {}",
+                        path.display(),
+                        number + 1,
+                        line.trim()
+                    ));
+                }
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "imports that go up:\n{}",
+        wrong.join("\n")
+    );
+}
+
 #[test]
 fn there_is_no_unsafe_outside_of_ml() {
     check("src", &[], &["unsafe {", "unsafe fn", "unsafe impl"]);

@@ -4,6 +4,8 @@
 //! * of an inner join to a filter above it,
 //! * of an outer join, if it is about the optional side alone, to a filter of that side,
 //! * else a scalar sub-query, if it has one value for all rows, to a column of the left side.
+//!
+//! Others are refused.
 
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection};
 use datafusion::optimizer::AnalyzerRule;
+
+use crate::error::{SqlState, sql_err};
 
 #[derive(Debug)]
 pub(super) struct JoinQueries;
@@ -115,6 +119,13 @@ fn with_values(mut join: Join) -> Result<LogicalPlan> {
         })
     });
     join.filter = condition.transpose()?.map(|condition| condition.data);
+    if join.filter.as_ref().is_some_and(has_query) {
+        return Err(sql_err(
+            SqlState::Unsupported,
+            "a sub-query in the condition of this join can be about its optional side only; compute it in a sub-query of \
+             the other side, and name that column",
+        ));
+    }
     if values.is_empty() {
         return Ok(LogicalPlan::Join(join));
     }

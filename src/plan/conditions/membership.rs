@@ -51,13 +51,6 @@ fn rewritten(node: LogicalPlan, names: &mut usize) -> Result<Transformed<Logical
         LogicalPlan::Filter(filter) if has_membership(&filter.predicate) => {
             Ok(Transformed::yes(filtered(filter, names)?))
         }
-        LogicalPlan::Join(join) if join.filter.as_ref().is_some_and(has_membership) => {
-            Err(sql_err(
-                SqlState::Unsupported,
-                "IN of a sub-query in the condition of an outer join can be about one of its sides only; compute it in \
-                 a sub-query of that side",
-            ))
-        }
         node => Ok(Transformed::no(node)),
     }
 }

@@ -60,7 +60,11 @@ fn with_keys(filter: Filter, names: &mut usize) -> Result<Transformed<LogicalPla
     };
     let parts = split_conjunction_owned(filter.predicate.clone());
     let parts = parts.into_iter().map(|part| match part {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op == Operator::Eq => {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Eq,
+            right,
+        }) => {
             let (left, right) = match (is_computed(&left), is_computed(&right)) {
                 (true, false) if is_outer(&right) => (key_for(*left), *right),
                 (false, true) if is_outer(&left) => (*left, key_for(*right)),

@@ -20,13 +20,10 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::bytes::File;
 use super::infer::infer;
-use super::options::{ReadOptions, Table};
+use super::options::{ReadOptions, Table, is_data};
 use super::source::CsvTableSource;
 use crate::error::{Result, SqlState, sql_err};
 use crate::storage::{ObjectMeta, ObjectStore};
-
-/// What may follow ".csv" in the name of a file in a folder.
-const SUFFIXES: &[&str] = &["", ".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd"];
 
 /// The state with these ways of reading, for one table.
 pub(crate) fn with_reader(state: &SessionState, table: Table) -> Result<SessionState> {
@@ -164,13 +161,4 @@ impl FileFormat for CsvFiles {
 /// Whether a folder's file of this name is one of its table.
 pub(crate) fn is_in_folder(name: &str) -> bool {
     name.to_lowercase().contains(".csv") && is_data(name)
-}
-
-/// Whether a file of this name has rows: beside those of a table may lie others, such as "a.csv.bak".
-pub(super) fn is_data(name: &str) -> bool {
-    match name.to_lowercase().rsplit_once(".csv") {
-        Some((_, rest)) => SUFFIXES.contains(&rest),
-        // Nobody found it by its name.
-        None => true,
-    }
 }

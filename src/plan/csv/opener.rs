@@ -15,9 +15,8 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::bytes::File;
 use super::diagnose::{Failed, diagnose, unclosed};
-use super::format::is_data;
 use super::header::{columns, first_record};
-use super::options::ReadOptions;
+use super::options::{ReadOptions, is_data};
 use super::quotes::Quotes;
 use crate::error::Result;
 use crate::storage::ObjectStore;

@@ -195,3 +195,15 @@ impl ReadOptions {
         Ok(format)
     }
 }
+
+/// What may follow ".csv" in the name of a file in a folder.
+const SUFFIXES: &[&str] = &["", ".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd"];
+
+/// Whether a file of this name has rows: beside those of a table may lie others, such as "a.csv.bak".
+pub(super) fn is_data(name: &str) -> bool {
+    match name.to_lowercase().rsplit_once(".csv") {
+        Some((_, rest)) => SUFFIXES.contains(&rest),
+        // Nobody found it by its name.
+        None => true,
+    }
+}

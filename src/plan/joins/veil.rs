@@ -11,6 +11,10 @@
 //!
 //! [`keeps_limits`]: it also moves the limit of an ORDER BY below a sort-merge join whose rows come in that order, to both
 //! sides of it, where rows are left out that would have been joined.
+//!
+//! [`keeps_conditions`]: it hands conditions to the wrong side of a hash join whose sides share a name.
+//!
+//! [`sorts_again`]: its check refuses an order that was told by a column that is gone.
 
 use std::fmt;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal, in_list};
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 
-use super::ScanRule;
+use super::rule::ScanRule;
 
 /// Must come after each rule that hands conditions to scans, and before those that look at orders.
 pub(crate) const SCAN_EQUALITIES: ScanRule = ScanRule {

@@ -16,7 +16,7 @@ use datafusion::physical_expr::expressions::{Column, DynamicFilterTracking};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 
-use super::ScanRule;
+use super::rule::ScanRule;
 
 /// Must come before the rules that answer from statistics.
 pub(crate) const FLOAT_STATISTICS: ScanRule = ScanRule {

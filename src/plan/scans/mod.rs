@@ -1,51 +1,12 @@
-//! What scans of files must not say or skip: rules that put other scans in their place.
+//! Optimizer rules that correct the statistics and the filters of scans of files.
+//!
+//! * `rule` a rule that looks at scans only
+//! * `floats` NaN, which the bounds of Parquet leave out
+//! * `equalities` equalities of a filter, which a scan must not tell of
 
 mod equalities;
 mod floats;
-
-use std::sync::Arc;
-
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
+mod rule;
 
 pub(crate) use self::equalities::SCAN_EQUALITIES;
 pub(crate) use self::floats::{FLOAT_PREDICATES, FLOAT_STATISTICS};
-use crate::error::Result;
-
-/// A rule that looks at scans only.
-#[derive(Debug)]
-pub(crate) struct ScanRule {
-    name: &'static str,
-    /// The scan that comes in the place of one, if it has to be another.
-    other: fn(&FileScanConfig) -> Option<FileScanConfig>,
-}
-
-impl PhysicalOptimizerRule for ScanRule {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _options: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let replace = |plan: Arc<dyn ExecutionPlan>| {
-            let scan = plan.downcast_ref::<DataSourceExec>();
-            let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
-            Ok(match config.and_then(self.other) {
-                Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as _),
-                None => Transformed::no(plan),
-            })
-        };
-        Ok(plan.transform_up(replace)?.data)
-    }
-
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins,
 };
 
-use super::{Found, refuse};
+use super::{Found, refuse, using};
 
 /// A relation. Those that are not here the planner refuses.
 pub(super) fn check_factor(factor: &TableFactor) -> Found {
@@ -68,6 +68,10 @@ pub(super) fn check_factor(factor: &TableFactor) -> Found {
             table_with_joins,
             alias,
         } => {
+            table_with_joins
+                .joins
+                .iter()
+                .try_for_each(using::check_join)?;
             check_joins(table_with_joins)?;
             alias.iter().try_for_each(check_alias)
         }

@@ -3,9 +3,10 @@
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 
-/// Gives the operator of an expression its place in a last operand that binds less than it does. To be called from the
-/// innermost expression on; parentheses are left as they are.
-pub(super) fn bind(expr: &mut Expr) {
+/// `a op (b weaker c)` becomes `(a op b) weaker c`, if the last operand of `op` binds less than `op` and is not in
+/// parentheses. To be called for inner expressions first.
+pub(super) fn regroup(expr: &mut Expr) {
+    negate_outside(expr);
     let strength = strength(expr);
     let Some(operand) = last_operand(expr).filter(|operand| is_weaker(operand, strength)) else {
         return;
@@ -21,6 +22,24 @@ pub(super) fn bind(expr: &mut Expr) {
     std::mem::swap(first, operand);
     std::mem::swap(first, expr);
     *expr = whole;
+}
+
+/// `NOT EXISTS (…) IS NULL`: sqlparser keeps the NOT within EXISTS.
+fn negate_outside(expr: &mut Expr) {
+    let negated = match expr {
+        Expr::IsNull(inner) | Expr::IsNotNull(inner) => match inner.as_mut() {
+            Expr::Exists { negated, .. } => std::mem::take(negated),
+            _ => false,
+        },
+        _ => false,
+    };
+    if negated {
+        let inner = std::mem::replace(expr, Expr::value(Value::Null));
+        *expr = Expr::UnaryOp {
+            op: UnaryOperator::Not,
+            expr: Box::new(inner),
+        };
+    }
 }
 
 fn last_operand(expr: &mut Expr) -> Option<&mut Expr> {
@@ -65,7 +84,7 @@ mod tests {
         let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
         let mut expr = parser.unwrap().parse_expr().unwrap();
         let _: ControlFlow<()> = visit_expressions_mut(&mut expr, |expr| {
-            bind(expr);
+            regroup(expr);
             ControlFlow::Continue(())
         });
         shape(&expr)
@@ -102,6 +121,10 @@ mod tests {
             (
                 "x AND NOT a IS DISTINCT FROM b AND c OR d",
                 "[[x AND [[NOT [a <> b]] AND c]] OR d]",
+            ),
+            (
+                "NOT EXISTS (SELECT 1) IS NULL",
+                "[NOT EXISTS (SELECT 1) IS NULL]",
             ),
             ("a IS DISTINCT FROM (b OR c)", "[a <> [b OR c]]"),
             ("a IS DISTINCT FROM b + 1", "[a <> [b + 1]]"),

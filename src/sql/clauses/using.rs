@@ -1,64 +1,119 @@
 //! `RIGHT JOIN … USING (k)` and `FULL JOIN … USING (k)`: the planner takes `k` for that of the left side, which is NULL in
-//! rows of the right side alone, where it has the value of either.
+//! rows of the right side alone, where it has the value of either. So `k` needs the name of a side before it.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, Visit, Visitor,
+    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem,
+    SetExpr, TableWithJoins, Visit, Visitor,
 };
 
-use super::Found;
+use super::{Found, refuse};
 
-/// Refuses columns that two sides share and that have no side.
-pub(super) fn check_shared_columns(select: &Select) -> Found {
-    for join in select.from.iter().flat_map(|from| &from.joins) {
-        let Some((kind, constraint)) = with_rows_of_right(join) else {
-            continue;
-        };
-        match constraint {
-            JoinConstraint::Using(columns) => check_using(select, kind, columns)?,
-            JoinConstraint::Natural => {
-                return Err(format!(
-                    "NATURAL {kind} JOIN is not supported; write its condition with ON"
-                ));
-            }
-            JoinConstraint::On(_) | JoinConstraint::None => {}
+/// Refuses columns that two sides share and that have no side, in a query without its sub-queries.
+pub(super) fn check_shared_columns(query: &Query) -> Found {
+    let mut names = Vec::new();
+    for select in selects(&query.body) {
+        let shared = select.from.iter().map(shared_columns);
+        let shared = shared.collect::<Result<Vec<_>, _>>()?.concat();
+        let is_star = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
+        if let Some(name) = shared.first()
+            && select.projection.iter().any(is_star)
+        {
+            return Err(without_side(name));
         }
+        names.extend(shared);
     }
-    Ok(())
-}
-
-fn with_rows_of_right(join: &Join) -> Option<(&'static str, &JoinConstraint)> {
-    match &join.join_operator {
-        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
-            Some(("RIGHT", constraint))
-        }
-        JoinOperator::FullOuter(constraint) => Some(("FULL", constraint)),
-        _ => None,
+    if names.is_empty() {
+        return Ok(());
     }
-}
-
-fn check_using(select: &Select, kind: &str, columns: &[ObjectName]) -> Found {
-    let names = columns.iter().map(|column| folded(&column.to_string()));
-    let names: Vec<String> = names.collect();
-    let has_star = select
-        .projection
-        .iter()
-        .any(|item| matches!(item, SelectItem::Wildcard(_)));
     let mut bare = Bare {
         names: &names,
         queries: 0,
         found: None,
     };
-    let _ = select.visit(&mut bare);
-    let found = bare.found.or(names.first().filter(|_| has_star).cloned());
-    match found {
-        Some(name) => Err(format!(
-            "\"{name}\" of {kind} JOIN … USING would be that of the left side alone; write ON instead of USING, and \
-             coalesce of both sides' {name}"
-        )),
+    let _ = query.visit(&mut bare);
+    match bare.found {
+        Some(name) => Err(without_side(&name)),
         None => Ok(()),
     }
+}
+
+/// Refuses such a join where columns are handed on without a side.
+pub(super) fn check_join(join: &Join) -> Found {
+    refuse(
+        with_rows_of_right(join).is_some(),
+        "RIGHT or FULL JOIN with USING or NATURAL in brackets or behind |>",
+    )
+}
+
+fn selects(body: &SetExpr) -> Vec<&Select> {
+    match body {
+        SetExpr::Select(select) => vec![select],
+        SetExpr::SetOperation { left, right, .. } => [selects(left), selects(right)].concat(),
+        _ => Vec::new(),
+    }
+}
+
+/// The columns of a relation that mean those of a left side alone.
+fn shared_columns(relations: &TableWithJoins) -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    for join in &relations.joins {
+        let constraint = constraint(join);
+        let is_named = matches!(
+            constraint,
+            Some(JoinConstraint::Using(_) | JoinConstraint::Natural)
+        );
+        refuse(
+            is_named && !names.is_empty(),
+            "USING or NATURAL behind RIGHT or FULL JOIN … USING",
+        )?;
+        match with_rows_of_right(join) {
+            Some(JoinConstraint::Using(columns)) => {
+                names.extend(columns.iter().filter_map(ident).map(folded));
+            }
+            Some(_) => return Err("NATURAL of RIGHT and FULL JOIN is not supported; use ON".into()),
+            None => {}
+        }
+    }
+    Ok(names)
+}
+
+/// USING or NATURAL of a join that has rows of its right side alone.
+fn with_rows_of_right(join: &Join) -> Option<&JoinConstraint> {
+    let is_kept = matches!(
+        join.join_operator,
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
+    );
+    let is_named =
+        |of: &&JoinConstraint| matches!(of, JoinConstraint::Using(_) | JoinConstraint::Natural);
+    constraint(join).filter(|_| is_kept).filter(is_named)
+}
+
+fn constraint(join: &Join) -> Option<&JoinConstraint> {
+    match &join.join_operator {
+        JoinOperator::Join(of)
+        | JoinOperator::Inner(of)
+        | JoinOperator::Left(of)
+        | JoinOperator::LeftOuter(of)
+        | JoinOperator::Right(of)
+        | JoinOperator::RightOuter(of)
+        | JoinOperator::FullOuter(of)
+        | JoinOperator::Semi(of)
+        | JoinOperator::LeftSemi(of)
+        | JoinOperator::RightSemi(of)
+        | JoinOperator::Anti(of)
+        | JoinOperator::LeftAnti(of)
+        | JoinOperator::RightAnti(of) => Some(of),
+        _ => None,
+    }
+}
+
+fn without_side(name: &str) -> String {
+    format!(
+        "\"{name}\" of RIGHT or FULL JOIN … USING would be that of the left side alone; write ON instead of USING, and \
+         coalesce of both sides' {name}"
+    )
 }
 
 /// Looks for these names without a table, outside of sub-queries.
@@ -83,18 +138,22 @@ impl Visitor for Bare<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         if let Expr::Identifier(name) = expr
-            && self.queries == 0
-            && self.names.contains(&folded(&name.to_string()))
+            && self.queries == 1
+            && self.names.contains(&folded(name))
         {
-            self.found.get_or_insert(name.value.clone());
+            self.found.get_or_insert_with(|| name.value.clone());
         }
         ControlFlow::Continue(())
     }
 }
 
-fn folded(name: &str) -> String {
-    match name.starts_with('"') {
-        true => name.trim_matches('"').to_owned(),
-        false => name.to_lowercase(),
+fn ident(name: &ObjectName) -> Option<&Ident> {
+    name.0.last()?.as_ident()
+}
+
+fn folded(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
     }
 }

@@ -12,8 +12,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use crate::access::grants::{Grant, Object, Privilege};
 use crate::error::{Position, Result, SqlError, SqlState, sql_err};
 use crate::model::{ModelName, ModelRef};
-use crate::sql::rewrite::RELATION_FUNCTIONS;
 use crate::sql::script::{LineStarts, tokenize};
+use crate::sql::statement::RELATION_FUNCTIONS;
 use crate::sql::statement::{
     AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
     TrainingQuery,
