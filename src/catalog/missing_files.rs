@@ -11,14 +11,13 @@ use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{Constraints, DataFusionError, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::managed::ManagedFile;
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::plan::scans::file_scan;
 use crate::storage::{Kind, Place, is_remote};
 
 /// The files of a managed table, and where each is.
@@ -74,9 +73,7 @@ impl Files<'_> {
 
 /// The files that a scan reads, by the name of their directory.
 fn files_of(scan: &Arc<dyn ExecutionPlan>) -> HashMap<&str, &PartitionedFile> {
-    let source = scan.downcast_ref::<DataSourceExec>();
-    let config = source.and_then(|source| source.data_source().downcast_ref::<FileScanConfig>());
-    let groups = config.map_or(&[][..], |config| config.file_groups.as_slice());
+    let groups = file_scan(scan.as_ref()).map_or(&[][..], |config| config.file_groups.as_slice());
     let files = groups.iter().flat_map(|group| group.iter());
     let named = files.filter_map(|file| {
         let path: &str = file.object_meta.location.as_ref();

@@ -312,9 +312,9 @@ impl Catalog {
             let ownership = match &seen.state {
                 Some(_) => {
                     access.check_table(at, &seen.ownership)?;
-                    seen.ownership.kept(access)
+                    access.kept_ownership(&seen.ownership)
                 }
-                None => Ownership::new(access),
+                None => access.new_ownership(),
             };
             if self.commit(at, &seen, state.clone(), ownership)? {
                 return Ok(true);

@@ -16,8 +16,7 @@ use std::sync::Arc;
 
 use datafusion::common::JoinType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::physical_plan::FileScanConfigBuilder;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -29,7 +28,9 @@ use datafusion::physical_plan::{
 };
 
 use crate::error::Result;
+use crate::plan::instead::Instead;
 use crate::plan::joins::veil::{Rule, hides_order};
+use crate::plan::scans::file_scan;
 
 /// DataFusion's rules for a cluster.
 pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
@@ -47,16 +48,6 @@ pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
         }
     }
     changed
-}
-
-/// The operator that comes in the place of one, if it has to be another.
-type Other = fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>;
-
-/// Puts another operator in the place of some.
-#[derive(Debug)]
-struct Instead {
-    name: &'static str,
-    other: Other,
 }
 
 /// Folders of files may count as partitions by a key (`preserve_file_partitions`), but not those that the key's hash gives.
@@ -83,34 +74,8 @@ const ONE_PROBE: Instead = Instead {
     other: with_one_probe,
 };
 
-impl PhysicalOptimizerRule for Instead {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _options: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let changed = plan.transform_up(|exec| {
-            Ok(match (self.other)(&exec)? {
-                Some(other) => Transformed::yes(other),
-                None => Transformed::no(exec),
-            })
-        })?;
-        Ok(changed.data)
-    }
-
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
-
 fn without_partitioning(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let scan = exec.downcast_ref::<DataSourceExec>();
-    let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
-    Ok(config
+    Ok(file_scan(exec.as_ref())
         .filter(|config| config.output_partitioning.is_some())
         .map(|config| {
             let builder = FileScanConfigBuilder::from(config.clone());

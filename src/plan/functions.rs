@@ -13,9 +13,15 @@ use crate::error::Result;
 /// A state that knows every function, for those who only run plans.
 pub(crate) fn functions_state() -> Result<SessionState> {
     let mut state = SessionStateBuilder::new().with_default_features().build();
-    vatic_udfs::register(&mut state)?;
-    state.register_udf(Arc::new(nested_as_json()))?;
+    register_functions(&mut state)?;
     Ok(state)
+}
+
+/// Adds our functions to those of DataFusion's.
+pub(crate) fn register_functions(state: &mut SessionState) -> Result<()> {
+    vatic_udfs::register(state)?;
+    state.register_udf(Arc::new(nested_as_json()))?;
+    Ok(())
 }
 
 /// A cast in which a value that does not fit is an error and not NULL.

@@ -10,17 +10,19 @@
 //! * `conditions` conditions that DataFusion plans wrongly
 //! * `sample` TABLESAMPLE
 //! * `joins` rules around joins, and joins that let other tasks run
+//! * `instead` a physical rule that puts another operator in the place of some
 //! * `scans` rules that correct the statistics and filters of file scans
 //! * `csv` CSV files: format, scan, and how a scan travels
 //!
 //! What every session has is installed in `session/install.rs`; table functions, which need the models of a statement, in
-//! `session/owner_planner.rs`.
+//! `session/planner.rs`.
 
 pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod csv;
 pub(crate) mod extension;
 pub(crate) mod functions;
+pub(crate) mod instead;
 pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod once;

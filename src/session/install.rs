@@ -1,5 +1,5 @@
 //! [`session_state`]: what every session has installed into DataFusion. Relation planners, which need the models of a
-//! statement, come in `owner_planner`.
+//! statement, come in `planner`.
 
 use std::sync::Arc;
 
@@ -31,9 +31,9 @@ use crate::evaluate::is_evaluation;
 use crate::extensions::EXTENSIONS;
 use crate::plan::chance::DrawOnce;
 use crate::plan::conditions;
-use crate::plan::csv::nested_as_json;
+use crate::plan::functions::register_functions;
 use crate::plan::integer_overflow::CheckedArithmetic;
-use crate::plan::joins::NullableFilters;
+use crate::plan::joins::NULLABLE_FILTERS;
 use crate::plan::joins::checked_again::CheckedAgain;
 use crate::plan::joins::veil::{
     Rule, keeps_conditions, keeps_limits, keeps_projections, sorts_again,
@@ -87,8 +87,7 @@ pub(crate) fn session_state(
         .with_physical_optimizer_rules(physical_rules(engine.cluster().is_some()))
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();
-    vatic_udfs::register(&mut state)?;
-    state.register_udf(Arc::new(nested_as_json()))?;
+    register_functions(&mut state)?;
     for function in engine.functions() {
         state.register_udf(Arc::clone(function))?;
     }
@@ -112,7 +111,7 @@ pub(crate) fn session_state(
 /// DataFusion's rules between ours.
 fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(FLOAT_STATISTICS), Arc::new(NullableFilters)];
+        vec![Arc::new(FLOAT_STATISTICS), Arc::new(NULLABLE_FILTERS)];
     for rule in PhysicalOptimizer::default().rules {
         let hands_conditions = rule.name().starts_with("FilterPushdown");
         rules.push(match rule.name() {

@@ -4,7 +4,7 @@
 //! * `answer` what a statement gives
 //! * `describe` what a statement would do, before it runs
 //! * `install` what is installed into DataFusion
-//! * `owner_planner` sessions of an engine, and plans in place of others
+//! * `planner` how statements are planned, also in place of others
 //! * `planner_thread` planning on a thread of its own
 //! * `task` statements among the workers
 //! * `column_tables` which tables the columns of a result are of
@@ -13,7 +13,7 @@ pub(crate) mod answer;
 pub(crate) mod column_tables;
 pub(crate) mod describe;
 pub(crate) mod install;
-mod owner_planner;
+mod planner;
 mod planner_thread;
 pub(crate) mod task;
 
@@ -37,7 +37,6 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DFStatement;
-use datafusion::sql::sqlparser::ast::Ident;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
@@ -81,6 +80,21 @@ impl std::fmt::Debug for Session {
         f.debug_struct("Session")
             .field("id", &self.context.session_id())
             .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// A session: its settings are its own, tables and models are shared.
+    ///
+    /// # Errors
+    /// If the session cannot be set up.
+    pub fn session(&self) -> Result<Session> {
+        Session::try_new(self.clone(), Access::All)
+    }
+
+    /// A session of a user, who may do what was granted.
+    pub(crate) fn session_as(&self, access: Access) -> Result<Session> {
+        Session::try_new(self.clone(), access)
     }
 }
 
@@ -449,15 +463,6 @@ impl Session {
             .get::<T>()
             .cloned()
             .unwrap_or_default()
-    }
-}
-
-/// An identifier as DataFusion keeps it.
-pub(crate) fn folded(name: &Ident) -> String {
-    if name.quote_style.is_some() {
-        name.value.clone()
-    } else {
-        name.value.to_lowercase()
     }
 }
 

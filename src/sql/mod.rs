@@ -48,5 +48,5 @@ pub(crate) use rewrite::{
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
     AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, RELATION_FUNCTIONS,
-    Statement, TrainModel, TrainingQuery, quoted,
+    Statement, TrainModel, TrainingQuery, folded, quoted,
 };

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Statement as SqlStatement,
-    TableFactor, Value, VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Statement as SqlStatement, TableFactor,
+    Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::statement::RELATION_FUNCTIONS;
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
+use crate::sql::folded;
 
 /// Whether a text may call one of them.
 pub(crate) fn mentions_relation_function(text: &str) -> bool {
@@ -185,14 +186,6 @@ pub(crate) fn model_argument(function: &str, argument: Option<&FunctionArg>) -> 
         sql_err(SqlState::Syntax, usage)
     })?;
     Ok(ModelRef::parse(&text)?)
-}
-
-fn folded(name: &Ident) -> String {
-    if name.quote_style.is_some() {
-        name.value.clone()
-    } else {
-        name.value.to_lowercase()
-    }
 }
 
 /// `SELECT * FROM t` for an argument that is a table's name.

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{Result, SqlState, sql_err};
+use crate::sql::folded;
 
 /// Whether planning failed for a name that is there twice.
 pub(crate) fn is_name_taken(error: &DataFusionError) -> bool {
@@ -278,13 +279,6 @@ impl VisitorMut for WithoutCasts {
             _ => {}
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn folded(name: &Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
     }
 }
 

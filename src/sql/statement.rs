@@ -3,6 +3,7 @@
 use std::fmt;
 
 use datafusion::sql::parser::Statement as DFStatement;
+use datafusion::sql::sqlparser::ast::Ident;
 
 use crate::access::grants::Grant;
 use crate::error::Position;
@@ -170,6 +171,14 @@ impl fmt::Display for OptionValue {
             Self::List(values) => write!(f, "[{}]", separated(values)),
             Self::Tuple(values) => write!(f, "({})", separated(values)),
         }
+    }
+}
+
+/// An identifier as DataFusion keeps it.
+pub(crate) fn folded(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
     }
 }
 

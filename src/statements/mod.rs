@@ -28,9 +28,9 @@ use self::schema::{create_schema, drop_schema};
 use self::table::{create_external, create_table, drop_table};
 use self::view::create_view;
 use crate::error::{Result, SqlState, sql_err};
+use crate::session::Session;
 use crate::session::answer::{Answer, Effect, answered, changed, empty, later, rows};
-use crate::session::{Session, folded};
-use crate::sql::{Statement, check_text, parse};
+use crate::sql::{Statement, check_text, folded, parse};
 use crate::train::result_schema;
 
 impl Session {
@@ -65,20 +65,12 @@ impl Session {
             Statement::Model(statement) => {
                 let is_change = statement.is_change();
                 let rows = Box::pin(model::run(self, statement)).await?;
-                Ok(if is_change {
-                    changed(rows)
-                } else {
-                    answered(rows)
-                })
+                Ok(told(rows, is_change))
             }
             Statement::Grant(statement) => {
                 let is_change = statement.is_change();
                 let rows = grant::run(self, statement)?;
-                Ok(if is_change {
-                    changed(rows)
-                } else {
-                    answered(rows)
-                })
+                Ok(told(rows, is_change))
             }
         }
     }
@@ -130,6 +122,13 @@ impl Session {
             }
             plan => self.answer_plan(plan).await,
         }
+    }
+}
+
+fn told(rows: SendableRecordBatchStream, is_change: bool) -> Answer {
+    match is_change {
+        true => changed(rows),
+        false => answered(rows),
     }
 }
 

@@ -10,7 +10,6 @@ use futures::{FutureExt, TryStreamExt};
 
 use crate::access::Access;
 use crate::access::grants::{Grant, Object, Privilege};
-use crate::access::ownership::Ownership;
 use crate::catalog::TableState;
 use crate::engine::Engine;
 use crate::error::{Result, report};
@@ -74,7 +73,7 @@ fn train(session: &Session, name: &ModelName, how: Publish) -> Result<()> {
         sha256: "hash".into(),
         comment: None,
         how,
-        ownership: Ownership::new(session.access()),
+        ownership: session.access().new_ownership(),
     };
     let registry = session.engine().registry();
     registry.publish_for(session.access(), name, &new).map(drop)

@@ -8,6 +8,7 @@ use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::displayable;
+use vatic_ml::data::signature::Signature;
 use vatic_ml::train::options::TrainOptions;
 
 use crate::access::grants::Privilege;
@@ -18,24 +19,19 @@ use crate::session::Session;
 use crate::sql::TrainModel;
 use crate::storage::Place;
 use crate::train::{
-    Attempt, BlobGuard, LocalRunner, Training, TrainingFailure, plan_ranks, publish, result_row,
-    run_ranks, signature, train_options, workers,
+    Attempt, BlobGuard, LocalRunner, TrainExec, TrainRunner, Training, TrainingFailure, plan_ranks,
+    publish, result_row, run_ranks, signature, train_options, workers,
 };
 
 /// How often a training is begun when machines are lost.
 const ATTEMPTS_MAX: usize = 4;
+
 /// Trains, publishes, and says how it went in one row.
 pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
-    let registry = session.engine().registry();
-    let options = train_options(
-        &statement.options,
-        &session.engine().runtime().model_type_names(),
-    )?;
-    session
-        .engine()
-        .data()
-        .check_schema(&statement.name.schema)?;
     let (engine, access) = (session.engine(), session.access());
+    let registry = engine.registry();
+    let options = train_options(&statement.options, &engine.runtime().model_type_names())?;
+    engine.data().check_schema(&statement.name.schema)?;
     let state = registry.state(&statement.name)?.1;
     let exists = !state.is_dropped;
     if exists && (statement.or_replace || statement.if_not_exists) {
@@ -43,9 +39,7 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
             true => Privilege::Own,
             false => Privilege::Execute,
         };
-        let is_open = engine
-            .registry()
-            .check_for(access, wanted, &statement.name, &state);
+        let is_open = registry.check_for(access, wanted, &statement.name, &state);
         is_open.map_err(|_| exists_err(&statement.name))?;
     }
     if exists && !statement.or_replace {
@@ -69,7 +63,7 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     let (user, sql) = (access.name().map(str::to_owned), statement.to_string());
     let runs = engine.runs();
     let record = runs.begin(&run_id, user, &statement.name.short(), &sql)?;
-    match attempt(session, statement, options, &run_id).await {
+    match train_until_done(session, statement, options, &run_id).await {
         Ok((version, run, seed)) => {
             record.succeed(version, run.history.clone());
             let status = if version > 1 { "REPLACED" } else { "CREATED" };
@@ -82,21 +76,22 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     }
 }
 
-async fn attempt(
+/// Begins again when a machine is lost.
+async fn train_until_done(
     session: &Session,
     statement: &TrainModel,
     options: TrainOptions,
     run_id: &str,
 ) -> Result<(u64, RunSummary, u64)> {
     let input = session.plan_training_query(&statement.query).await?;
-    let checkpoint = CheckpointGuard(session.engine().data().checkpoint(run_id)?);
-    let registry = session.engine().registry();
-    let local = LocalRunner(Arc::clone(session.engine().gang()));
-    let runner = session.engine().runner();
+    let engine = session.engine();
+    let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
+    let local = LocalRunner(Arc::clone(engine.gang()));
+    let runner = engine.runner();
     let mut lost = String::new();
-    for attempt in 1..=ATTEMPTS_MAX {
-        let workers = planned_workers(session, &options, attempt > 1).await?;
-        let (name, place) = session.engine().data().create_blob()?;
+    for number in 1..=ATTEMPTS_MAX {
+        let workers = planned_workers(session, runner.as_ref(), &options, number > 1).await?;
+        let (name, place) = engine.data().create_blob()?;
         let target = BlobGuard {
             name,
             place,
@@ -104,15 +99,13 @@ async fn attempt(
         };
         // An attempt's id is its fencing token: what is left of an older one is sent away with it.
         let attempt = Attempt {
-            run_id: &format!("{run_id}.{attempt}"),
+            run_id: &format!("{run_id}.{number}"),
             target: target.place.clone(),
             checkpoint: checkpoint.0.clone(),
             workers,
             port: runner.port(),
         };
-        let training = training(session, statement, &options, &input)?;
-        let query = session.physical_plan(&input).await?;
-        let ranks = plan_ranks(&training, query, attempt)?;
+        let (signature, ranks) = planned(session, statement, &options, &input, attempt).await?;
         let context = session.task_context();
         let run = run_ranks(runner.as_ref(), &local, &ranks, context, session.progress());
         let result = match run.await {
@@ -129,27 +122,29 @@ async fn attempt(
             run_id: run_id.into(),
             created_at: Utc::now(),
             engine: env!("CARGO_PKG_VERSION").into(),
-            signature: training.signature,
+            signature,
             labels: result.labels,
             training_sql: statement.to_string(),
             run: result.run,
             files: result.files,
             options,
         };
-        let version = publish(registry, session.access(), statement, &manifest, &target)?;
+        let (registry, access) = (engine.registry(), session.access());
+        let version = publish(registry, access, statement, &manifest, &target)?;
         return Ok((version, manifest.run, manifest.options.seed));
     }
     let message = format!("the training was given up after {ATTEMPTS_MAX} attempts: {lost}");
     Err(sql_err(SqlState::NoResources, message))
 }
 
-/// What is to be trained on the columns of a query.
-fn training<'a>(
+/// The signature of a model, and the operators of its ranks.
+async fn planned(
     session: &Session,
     statement: &TrainModel,
-    options: &'a TrainOptions,
-    input: &'a LogicalPlan,
-) -> Result<Training<'a>> {
+    options: &TrainOptions,
+    input: &LogicalPlan,
+    attempt: Attempt<'_>,
+) -> Result<(Signature, Arc<TrainExec>)> {
     let model_type = session.engine().runtime().model_type(&options.model_type);
     let model_type = model_type.ok_or_else(|| {
         let message = format!("model type \"{}\" is not known", options.model_type);
@@ -157,30 +152,27 @@ fn training<'a>(
     })?;
     let schema = input.schema();
     let (signature, columns) = signature(statement, options, model_type.task(), schema)?;
-    Ok(Training {
+    let training = Training {
         model: statement.name.short(),
         options,
-        signature,
+        signature: &signature,
         columns,
         schema,
-    })
+    };
+    let query = session.physical_plan(input).await?;
+    let ranks = plan_ranks(&training, query, attempt)?;
+    Ok((signature, ranks))
 }
 
 async fn planned_workers(
     session: &Session,
+    runner: &dyn TrainRunner,
     options: &TrainOptions,
     is_again: bool,
 ) -> Result<usize> {
     let settings = session.settings::<VaticOptions>();
-    let (runner, listener) = (session.engine().runner(), session.progress());
-    workers(
-        runner.as_ref(),
-        &settings,
-        options,
-        listener.as_ref(),
-        is_again,
-    )
-    .await
+    let listener = session.progress();
+    workers(runner, &settings, options, listener.as_ref(), is_again).await
 }
 
 /// A checkpoint that goes with its training.
@@ -203,18 +195,16 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
     let optimized = session.optimize(&input)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
     let nowhere = Place::Local(PathBuf::new());
+    let runner = session.engine().runner();
     let attempt = Attempt {
         run_id: "",
         target: nowhere.clone(),
         checkpoint: nowhere.clone(),
-        workers: planned_workers(session, &options, false).await?,
-        port: session.engine().runner().port(),
+        workers: planned_workers(session, runner.as_ref(), &options, false).await?,
+        port: runner.port(),
     };
-    let training = training(session, statement, &options, &input)?;
-    let query = session.physical_plan(&input).await?;
-    let ranks = plan_ranks(&training, query, attempt)?;
-    let features: Vec<&str> = training
-        .signature
+    let (signature, ranks) = planned(session, statement, &options, &input, attempt).await?;
+    let features: Vec<&str> = signature
         .features
         .iter()
         .map(|column| column.name.as_str())
@@ -224,7 +214,7 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         statement.name.short(),
         options.model_type,
         features.join(", "),
-        training.signature.target.name
+        signature.target.name
     );
     let physical = displayable(ranks.as_ref()).indent(false).to_string();
     let kinds: ArrayRef = Arc::new(StringArray::from(vec!["logical_plan", "physical_plan"]));

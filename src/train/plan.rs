@@ -23,7 +23,7 @@ use crate::storage::Place;
 pub(crate) struct Training<'a> {
     pub(crate) model: String,
     pub(crate) options: &'a TrainOptions,
-    pub(crate) signature: Signature,
+    pub(crate) signature: &'a Signature,
     /// The place of each column in the query: features, label, split column.
     pub(crate) columns: Vec<usize>,
     /// The columns of the query.
@@ -46,7 +46,7 @@ pub(crate) fn plan_ranks(
     query: Arc<dyn ExecutionPlan>,
     attempt: Attempt<'_>,
 ) -> Result<Arc<TrainExec>> {
-    let (signature, options) = (&training.signature, training.options);
+    let (signature, options) = (training.signature, training.options);
     let workers = attempt.workers;
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
     let columns = route_columns(signature, &training.columns, training.schema);

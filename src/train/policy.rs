@@ -10,6 +10,7 @@ use crate::progress::ProgressListener;
 
 /// How long an attempt after the first waits for an executor, in seconds: who lost all wants to hear of it.
 const WAIT_AGAIN_S: usize = 20;
+
 /// How many ranks there will be. More than there are slots could never meet; when machines were lost, fewer do: the
 /// result is the same.
 pub(crate) async fn workers(

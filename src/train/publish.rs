@@ -6,7 +6,6 @@ use vatic_ml::artifact::sha256;
 
 use super::task::BlobGuard;
 use crate::access::Access;
-use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, report};
 use crate::model::{MANIFEST_FILE, Manifest, ModelRegistry, NewVersion, Publish};
 use crate::sql::TrainModel;
@@ -35,7 +34,7 @@ pub(crate) fn publish(
         sha256: sha256(&content),
         comment: statement.comment.clone(),
         how,
-        ownership: Ownership::new(access),
+        ownership: access.new_ownership(),
     };
     let published = registry.publish_for(access, &statement.name, &new);
     if let Err(error) = &published

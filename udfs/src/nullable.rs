@@ -64,3 +64,23 @@ impl ScalarUDFImpl for Nullable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_never_null_may_be_null() {
+        let function = nullable();
+        let given = Arc::new(Field::new("x", DataType::Int64, false));
+        let args = ReturnFieldArgs {
+            arg_fields: &[Arc::clone(&given)],
+            scalar_arguments: &[None],
+        };
+        let field = function.return_field_from_args(args).unwrap();
+        assert!(field.is_nullable() && is_nullable(&function));
+        assert_eq!(field.data_type(), given.data_type());
+    }
+}

@@ -1,4 +1,7 @@
 //! What can be trained ([`ModelType`], [`Network`]) and what was ([`Model`]).
+//!
+//! * `flat` all weights as one vector, and as the tensors of layers
+//! * [`metrics`] how good a model is, from what it said of rows
 
 pub(crate) mod flat;
 pub mod metrics;

@@ -24,6 +24,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::computed::filter_computed;
 use crate::error::{SqlState, sql_err};
 use crate::plan::chance::is_left_to_chance;
 
@@ -55,10 +56,8 @@ fn rewritten(node: LogicalPlan, names: &mut usize) -> Result<Transformed<Logical
     }
 }
 
-/// The filter over its rows with columns for what is sought, which no column of a sub-query has the name of.
+/// The filter with exact memberships. What is sought is a column, which no column of a sub-query has the name of.
 fn filtered(filter: Filter, names: &mut usize) -> Result<LogicalPlan> {
-    let columns = filter.input.schema().columns();
-    let columns: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
     let schema = Arc::clone(filter.input.schema());
     let mut rows = Rows {
         schema: &schema,
@@ -66,18 +65,7 @@ fn filtered(filter: Filter, names: &mut usize) -> Result<LogicalPlan> {
         names,
     };
     let condition = exact(filter.predicate, &mut rows, Wanted::TrueAlone)?;
-    let sought = rows.sought;
-    if sought.is_empty() {
-        return Ok(LogicalPlan::Filter(Filter::try_new(
-            condition,
-            filter.input,
-        )?));
-    }
-    LogicalPlanBuilder::from(filter.input)
-        .project(columns.iter().cloned().chain(sought))?
-        .filter(condition)?
-        .project(columns)?
-        .build()
+    filter_computed(filter.input, rows.sought, condition)
 }
 
 /// The rows of a filter, and what is sought for each of them.
@@ -165,60 +153,76 @@ fn exact(expr: Expr, rows: &mut Rows<'_>, wanted: Wanted) -> Result<Expr> {
 fn membership(of: InSubquery, rows: &mut Rows<'_>, wanted: Wanted) -> Result<Expr> {
     let query = of.subquery.subquery.as_ref();
     let refers_outside = !query.all_out_ref_exprs().is_empty();
-    let decides_alone = matches!(
+    // Whether a value equals what is sought is all that is asked; unknown is as good as false.
+    let is_found_enough = matches!(
         (wanted, of.negated),
         (Wanted::TrueAlone | Wanted::True, false) | (Wanted::False, true)
     );
     let is_scalar = match rows_of(query) {
         RowCount::One => true,
-        RowCount::OneOrNone => decides_alone,
+        RowCount::OneOrNone => is_found_enough,
         RowCount::Any => false,
     };
     if refers_outside && is_scalar {
-        let operator = match of.negated {
-            true => Operator::NotEq,
-            false => Operator::Eq,
-        };
-        let value = Expr::ScalarSubquery(of.subquery);
-        return Ok(binary_expr(*of.expr, operator, value));
+        return Ok(compared(of));
     }
     let sought_is_nullable = of.expr.nullable(rows.schema)?;
     let values_have_nulls = query.schema().field(0).is_nullable();
+    let has_nulls = sought_is_nullable || values_have_nulls;
     if wanted == Wanted::TrueAlone {
         let is_of_columns = !of.expr.column_refs().is_empty() && !of.expr.contains_outer();
-        let has_nulls = sought_is_nullable || values_have_nulls;
         let is_planned_well = is_of_columns && !(refers_outside && has_nulls);
         if !of.negated || is_planned_well {
             return Ok(Expr::InSubquery(of));
         }
     }
-    let is_read_again = !decides_alone && (sought_is_nullable || values_have_nulls);
-    if is_read_again && is_left_to_chance(query)? {
-        return Err(sql_err(
-            SqlState::Unsupported,
-            "IN of a sub-query that is left to chance (random values, or a LIMIT) can stand by itself or beside AND only; \
-             elsewhere the sub-query is read more than once; store its rows in a table first",
-        ));
+    if has_nulls && !is_found_enough {
+        check_is_read_again(query)?;
     }
     let values = Values::of(query)?;
     let (sought, field) = rows.column_for(*of.expr)?;
-    let found = values.any(Some(
-        col(VALUE).eq(Expr::OuterReferenceColumn(field, sought.clone())),
-    ))?;
-    if decides_alone {
-        return Ok(if of.negated { !found } else { found });
-    }
+    let is_equal = col(VALUE).eq(Expr::OuterReferenceColumn(field, sought.clone()));
+    let found = values.any(Some(is_equal))?;
     let mut unknown = Vec::new();
-    if values_have_nulls {
+    if values_have_nulls && !is_found_enough {
         unknown.push(values.any(Some(col(VALUE).is_null()))?);
     }
-    if sought_is_nullable {
+    if sought_is_nullable && !is_found_enough {
         unknown.push(Expr::Column(sought).is_null().and(values.any(None)?));
     }
+    put_together(wanted, of.negated, found, unknown)
+}
+
+/// `x IN (query)` for a query of one row.
+fn compared(of: InSubquery) -> Expr {
+    let operator = match of.negated {
+        true => Operator::NotEq,
+        false => Operator::Eq,
+    };
+    binary_expr(*of.expr, operator, Expr::ScalarSubquery(of.subquery))
+}
+
+/// Refuses a query that would have other rows each time.
+fn check_is_read_again(query: &LogicalPlan) -> Result<()> {
+    match is_left_to_chance(query)? {
+        false => Ok(()),
+        true => Err(sql_err(
+            SqlState::Unsupported,
+            "IN of a sub-query that is left to chance (random values, or a LIMIT) can stand by itself or beside AND only; \
+             elsewhere the sub-query is read more than once; store its rows in a table first",
+        )),
+    }
+}
+
+fn put_together(wanted: Wanted, negated: bool, found: Expr, unknown: Vec<Expr>) -> Result<Expr> {
     let unknown = unknown.into_iter();
-    Ok(match (wanted, of.negated) {
-        (Wanted::False, _) => unknown.fold(found, Expr::or),
-        (Wanted::TrueAlone | Wanted::True, _) => unknown.fold(!found, |all, part| all.and(!part)),
+    Ok(match (wanted, negated) {
+        (Wanted::TrueAlone | Wanted::True, false) => found,
+        (Wanted::TrueAlone | Wanted::True, true) => {
+            unknown.fold(!found, |all, part| all.and(!part))
+        }
+        (Wanted::False, false) => unknown.fold(found, Expr::or),
+        (Wanted::False, true) => !found,
         (Wanted::Value, negated) => match unknown.reduce(Expr::or) {
             Some(unknown) => when(found, lit(!negated))
                 .when(unknown, lit(ScalarValue::Boolean(None)))
@@ -229,7 +233,7 @@ fn membership(of: InSubquery, rows: &mut Rows<'_>, wanted: Wanted) -> Result<Exp
     })
 }
 
-/// How many rows a query has, whatever it reads.
+/// How many rows a query with an aggregate at its top has, whatever it reads. Of other queries nothing is known.
 enum RowCount {
     One,
     OneOrNone,

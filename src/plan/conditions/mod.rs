@@ -8,8 +8,11 @@
 //! * `membership` `x IN (query)` where a NULL makes it unknown
 //! * `outer_keys` what a sub-query compares with a column of the query around it, if it has groups
 //! * `outer_columns` columns of the query around a sub-query, below what has other rows for each of its values
-//! * `totals` conditions without columns, above what has rows even if its input has none
+//! * `totals` conditions about constants, above what has rows even if its input has none
+//!
+//! `computed` is a filter over columns that are computed for it.
 
+mod computed;
 mod empty_scalars;
 mod join_queries;
 mod membership;
@@ -23,15 +26,15 @@ use datafusion::logical_expr::UserDefinedLogicalNode;
 use datafusion::optimizer::AnalyzerRule;
 
 /// Whether a node of ours has a row even if its input has none.
-pub(crate) type IsTotal = fn(&dyn UserDefinedLogicalNode) -> bool;
+pub(crate) type HasOwnRow = fn(&dyn UserDefinedLogicalNode) -> bool;
 
-pub(crate) fn analyzer_rules(is_total: IsTotal) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+pub(crate) fn analyzer_rules(has_own_row: HasOwnRow) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(empty_scalars::EmptyScalars),
         Arc::new(join_queries::JoinQueries),
         Arc::new(membership::Membership),
         Arc::new(outer_keys::OuterKeys),
         Arc::new(outer_columns::OuterColumns),
-        Arc::new(totals::Totals { is_total }),
+        Arc::new(totals::Totals { has_own_row }),
     ]
 }

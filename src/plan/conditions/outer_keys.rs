@@ -9,10 +9,10 @@ use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Subquery,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, Subquery, ident};
 use datafusion::optimizer::AnalyzerRule;
+
+use super::computed::filter_computed;
 
 #[derive(Debug)]
 pub(super) struct OuterKeys;
@@ -56,7 +56,7 @@ fn with_keys(filter: Filter, names: &mut usize) -> Result<Transformed<LogicalPla
         *names += 1;
         let name = format!("__key_{names}");
         keys.push(expr.alias(&name));
-        datafusion::logical_expr::ident(name)
+        ident(name)
     };
     let parts = split_conjunction_owned(filter.predicate.clone());
     let parts = parts.into_iter().map(|part| match part {
@@ -78,13 +78,7 @@ fn with_keys(filter: Filter, names: &mut usize) -> Result<Transformed<LogicalPla
     let Some(condition) = condition.filter(|_| !keys.is_empty()) else {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     };
-    let columns = filter.input.schema().columns();
-    let columns: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
-    let plan = LogicalPlanBuilder::from(filter.input)
-        .project(columns.iter().cloned().chain(keys))?
-        .filter(condition)?
-        .project(columns)?
-        .build()?;
+    let plan = filter_computed(filter.input, keys, condition)?;
     Ok(Transformed::yes(plan))
 }
 

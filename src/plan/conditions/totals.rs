@@ -22,11 +22,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::IsTotal;
+use super::HasOwnRow;
 
 #[derive(Debug)]
 pub(super) struct Totals {
-    pub(super) is_total: IsTotal,
+    pub(super) has_own_row: HasOwnRow,
 }
 
 impl AnalyzerRule for Totals {
@@ -113,7 +113,7 @@ impl Totals {
     fn has_row_without_input(&self, node: &LogicalPlan) -> bool {
         match node {
             LogicalPlan::Aggregate(aggregate) => is_total(aggregate),
-            LogicalPlan::Extension(extension) => (self.is_total)(extension.node.as_ref()),
+            LogicalPlan::Extension(extension) => (self.has_own_row)(extension.node.as_ref()),
             _ => false,
         }
     }

@@ -19,6 +19,7 @@ use super::options::ReadOptions;
 use super::source::CsvTableSource;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::extension::{from_wire, to_wire};
+use crate::plan::scans::file_scan;
 
 /// What such scans are marked with.
 pub(crate) const NAME: &str = "csv";
@@ -29,7 +30,7 @@ pub(crate) fn encode(
     codec: &dyn PhysicalExtensionCodec,
     converter: &dyn PhysicalProtoConverterExtension,
 ) -> Option<Result<Vec<u8>>> {
-    let config = config_of(plan.as_ref())?;
+    let config = file_scan(plan.as_ref())?;
     let source = config.file_source.downcast_ref::<CsvTableSource>()?;
     Some(encode_scan(config, source, codec, converter))
 }
@@ -65,7 +66,7 @@ pub(crate) fn decode(
     let node = PhysicalPlanNode::decode(node).map_err(|_| damaged())?;
     let context = PhysicalPlanDecodeContext::new(context, codec);
     let plan = converter.proto_to_execution_plan(&node, &context)?;
-    let config = config_of(plan.as_ref()).ok_or_else(damaged)?;
+    let config = file_scan(plan.as_ref()).ok_or_else(damaged)?;
     let standard = config.file_source.as_ref();
     let source = CsvTableSource::new(Arc::new(options), standard.table_schema().clone());
     Ok(with_source(config, projected(Arc::new(source), standard)?))
@@ -73,11 +74,6 @@ pub(crate) fn decode(
 
 fn damaged() -> DataFusionError {
     sql_err(SqlState::Internal, "a scan of CSV files is damaged")
-}
-
-fn config_of(plan: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
-    let scan = plan.downcast_ref::<DataSourceExec>()?;
-    scan.data_source().downcast_ref::<FileScanConfig>()
 }
 
 fn with_source(config: &FileScanConfig, source: Arc<dyn FileSource>) -> Arc<dyn ExecutionPlan> {

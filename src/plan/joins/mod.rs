@@ -11,4 +11,4 @@ mod nullable_filters;
 pub(crate) mod veil;
 pub(crate) mod yield_exec;
 
-pub(crate) use self::nullable_filters::NullableFilters;
+pub(crate) use self::nullable_filters::NULLABLE_FILTERS;

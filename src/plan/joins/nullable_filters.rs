@@ -1,45 +1,21 @@
-//! [`NullableFilters`]: a sort-merge join tries its condition on rows that have no partner too, whose other side is NULL, and
+//! [`NULLABLE_FILTERS`]: a sort-merge join tries its condition on rows that have no partner too, whose other side is NULL, and
 //! in DataFusion 55 that is refused if a column of that side has no NULL of its own, such as a `count(*)`. Here the columns
 //! of conditions may be NULL.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::SortMergeJoinExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 
 use crate::error::Result;
+use crate::plan::instead::Instead;
 
-#[derive(Debug)]
-pub(crate) struct NullableFilters;
-
-impl PhysicalOptimizerRule for NullableFilters {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _options: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let changed = plan.transform_up(|exec| {
-            Ok(match with_nullable_filter(&exec)? {
-                Some(join) => Transformed::yes(join),
-                None => Transformed::no(exec),
-            })
-        })?;
-        Ok(changed.data)
-    }
-
-    fn name(&self) -> &str {
-        "NullableFilters"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
+pub(crate) const NULLABLE_FILTERS: Instead = Instead {
+    name: "NullableFilters",
+    other: with_nullable_filter,
+};
 
 fn with_nullable_filter(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(join) = exec.downcast_ref::<SortMergeJoinExec>() else {

@@ -10,3 +10,4 @@ mod rule;
 
 pub(crate) use self::equalities::SCAN_EQUALITIES;
 pub(crate) use self::floats::{FLOAT_PREDICATES, FLOAT_STATISTICS};
+pub(crate) use self::rule::file_scan;

@@ -11,6 +11,12 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::Result;
 
+/// What a scan of files reads, and how.
+pub(crate) fn file_scan(exec: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
+    let scan = exec.downcast_ref::<DataSourceExec>()?;
+    scan.data_source().downcast_ref::<FileScanConfig>()
+}
+
 /// A rule that looks at scans only.
 #[derive(Debug)]
 pub(crate) struct ScanRule {
@@ -26,9 +32,7 @@ impl PhysicalOptimizerRule for ScanRule {
         _options: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let replace = |plan: Arc<dyn ExecutionPlan>| {
-            let scan = plan.downcast_ref::<DataSourceExec>();
-            let config = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
-            Ok(match config.and_then(self.other) {
+            Ok(match file_scan(plan.as_ref()).and_then(self.other) {
                 Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as _),
                 None => Transformed::no(plan),
             })

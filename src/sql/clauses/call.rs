@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{Found, refuse};
+use crate::sql::folded;
 
 /// A call. What is for aggregates the planner does not look at where a scalar function is called.
 pub(super) fn check_call(call: &Function, state: &SessionState) -> Found {
@@ -68,11 +69,7 @@ fn is_scalar(name: &ObjectName, state: &SessionState) -> bool {
     let [part] = name.0.as_slice() else {
         return false;
     };
-    let name = part.as_ident().map(|name| match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
-    });
-    name.is_some_and(|name| {
+    part.as_ident().map(folded).is_some_and(|name| {
         state.scalar_functions().contains_key(&name)
             || state.higher_order_functions().contains_key(&name)
     })

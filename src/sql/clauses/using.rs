@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{Found, refuse};
+use crate::sql::folded;
 
 /// Refuses columns that two sides share and that have no side, in a query without its sub-queries.
 pub(super) fn check_shared_columns(query: &Query) -> Found {
@@ -149,11 +150,4 @@ impl Visitor for Bare<'_> {
 
 fn ident(name: &ObjectName) -> Option<&Ident> {
     name.0.last()?.as_ident()
-}
-
-fn folded(name: &Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
-    }
 }

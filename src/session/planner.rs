@@ -1,5 +1,4 @@
-//! Sessions of an engine, and how statements are planned: for a session, and for the catalog in place of those who own what
-//! it opens.
+//! How statements are planned: for a session, and for the catalog in place of those who own what it opens.
 
 use std::sync::Arc;
 
@@ -8,7 +7,6 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::sql::parser::Statement as DFStatement;
 
-use super::Session;
 use crate::access::Access;
 use crate::access::files::FileAccess;
 use crate::access::grants::Privilege;
@@ -25,19 +23,6 @@ use crate::plan::times::wide_times;
 use crate::sql::prepare_relations;
 
 impl Engine {
-    /// A session: its settings are its own, tables and models are shared.
-    ///
-    /// # Errors
-    /// If the session cannot be set up.
-    pub fn session(&self) -> Result<Session> {
-        Session::try_new(self.clone(), Access::All)
-    }
-
-    /// A session of a user, who may do what was granted.
-    pub(crate) fn session_as(&self, access: Access) -> Result<Session> {
-        Session::try_new(self.clone(), access)
-    }
-
     /// Plans a statement of DataFusion's in which our relation functions may stand. Models are resolved here, once.
     pub(crate) async fn plan(
         &self,
@@ -69,14 +54,14 @@ impl Engine {
         let plan = with_text_in_csv(keep_marks(wide_times(plan)?)?)?;
         match plan {
             // DataFusion would run its optimizer on what no analyzer rule has seen.
-            LogicalPlan::Statement(PlanStatement::Prepare(mut prepare)) => {
-                let input = Arc::unwrap_or_clone(prepare.input);
+            LogicalPlan::Statement(PlanStatement::Prepare(mut prepared)) => {
+                let input = Arc::unwrap_or_clone(prepared.input);
                 let options = state.config_options();
                 let input = state
                     .analyzer()
                     .execute_and_check(input, options, |_, _| {})?;
-                prepare.input = Arc::new(input);
-                Ok(LogicalPlan::Statement(PlanStatement::Prepare(prepare)))
+                prepared.input = Arc::new(input);
+                Ok(LogicalPlan::Statement(PlanStatement::Prepare(prepared)))
             }
             plan => Ok(plan),
         }
@@ -86,7 +71,7 @@ impl Engine {
 #[async_trait]
 impl OwnerPlanner for Engine {
     fn owner(&self, ownership: &Ownership) -> Access {
-        ownership.access(self.grants())
+        Access::of_owner(ownership, self.grants())
     }
 
     fn state(&self, access: &Access) -> Result<SessionState> {
