@@ -9,6 +9,7 @@
 //! * `chance`, `once` random values are drawn once; WITH queries that draw are computed once
 //! * `conditions` conditions that DataFusion plans wrongly
 //! * `sample` TABLESAMPLE
+//! * `keys` what determines what in a relation
 //! * `joins` rules around joins, and joins that let other tasks run
 //! * `instead` a physical rule that puts another operator in the place of some
 //! * `scans` rules that correct the statistics and filters of file scans
@@ -25,6 +26,7 @@ pub(crate) mod functions;
 pub(crate) mod instead;
 pub(crate) mod integer_overflow;
 pub(crate) mod joins;
+pub(crate) mod keys;
 pub(crate) mod once;
 pub(crate) mod prepare;
 pub(crate) mod sample;

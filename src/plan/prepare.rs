@@ -6,6 +6,7 @@ use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{Visit, VisitMut};
 
 use super::chance::check_aliases;
+use super::keys::with_frames;
 use super::once::mark_queries;
 use crate::error::Result;
 use crate::sql::clauses::check_clauses;
@@ -29,6 +30,7 @@ pub(crate) fn prepare(statement: &mut DFStatement, state: &SessionState) -> Resu
 fn prepare_part(part: &mut (impl Visit + VisitMut), state: &SessionState) -> Result<()> {
     check_clauses(part, state)?;
     check_aliases(part, state)?;
+    with_frames(part);
     mark_queries(part);
     Ok(())
 }

@@ -38,6 +38,7 @@ use crate::plan::joins::checked_again::CheckedAgain;
 use crate::plan::joins::veil::{
     Rule, keeps_conditions, keeps_limits, keeps_projections, sorts_again,
 };
+use crate::plan::keys::{SoundKeys, optimizer_rules};
 use crate::plan::once::ComputeOnce;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::plan::times::analyzer_rules;
@@ -83,6 +84,8 @@ pub(crate) fn session_state(
         .fold(builder, SessionStateBuilder::with_analyzer_rule);
     let mut state = builder
         .with_analyzer_rule(Arc::new(ComputeOnce))
+        .with_analyzer_rule(Arc::new(SoundKeys))
+        .with_optimizer_rules(optimizer_rules())
         .with_optimizer_rule(Arc::new(PruneOutputs))
         .with_physical_optimizer_rules(physical_rules(engine.cluster().is_some()))
         .with_query_planner(Arc::new(VaticQueryPlanner))

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::extensions::EXTENSIONS;
 use crate::model::ResolvedModels;
 use crate::plan::csv::with_text_in_csv;
+use crate::plan::keys::SoundRelations;
 use crate::plan::once::keep_marks;
 use crate::plan::prepare::{plan_with_names, prepare};
 use crate::plan::times::wide_times;
@@ -47,6 +48,7 @@ impl Engine {
         {
             state.register_relation_planner(planner)?;
         }
+        state.register_relation_planner(Arc::new(SoundRelations::default()))?;
         prepare(&mut statement, &state)?;
         let planned = Box::pin(plan_with_names(&state, statement)).await;
         let plan = planned.map_err(|error| self.catalog().not_found(access, error))?;

@@ -10,18 +10,24 @@ import sys
 import duckdb
 
 
-def answer(connection, query):
-    try:
-        return connection.execute(query).fetchall()
-    except duckdb.Error as error:
-        return f"{type(error).__name__}: {error}"
+def opened(folder):
+    connection = duckdb.connect()
+    for file in pathlib.Path(folder).glob("*.parquet"):
+        connection.execute(f"CREATE TABLE {file.stem} AS SELECT * FROM '{file}'")
+    return connection
 
 
 def main():
-    connection = duckdb.connect()
-    for file in pathlib.Path(sys.argv[1]).glob("*.parquet"):
-        connection.execute(f"CREATE TABLE {file.stem} AS SELECT * FROM '{file}'")
-    answers = [answer(connection, query) for query in json.load(sys.stdin)]
+    connection = opened(sys.argv[1])
+    answers = []
+    for query in json.load(sys.stdin):
+        try:
+            answers.append(connection.execute(query).fetchall())
+        except duckdb.Error as error:
+            answers.append(f"{type(error).__name__}: {error}")
+            # After a fault of its own DuckDB refuses whatever the connection is asked.
+            if isinstance(error, (duckdb.InternalException, duckdb.FatalException)):
+                connection = opened(sys.argv[1])
     # Dates, and what else JSON does not know, as text.
     json.dump(answers, sys.stdout, default=str)
 

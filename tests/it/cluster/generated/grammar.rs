@@ -64,6 +64,8 @@ pub(super) struct Query {
     pub(super) sql: String,
     /// Whether DuckDB can be asked as well: it has no models.
     pub(super) is_for_duckdb: bool,
+    /// Whether the order of its rows is that of all their columns.
+    pub(super) is_ordered: bool,
 }
 
 impl Query {
@@ -76,9 +78,10 @@ impl Query {
             has_model: false,
         };
         let (sql, columns) = writer.query(2);
-        let sql = writer.ordered(sql, &columns);
+        let ordered = writer.ordered(&sql, &columns);
         Self {
-            sql,
+            is_ordered: ordered.is_some(),
+            sql: ordered.unwrap_or(sql),
             is_for_duckdb: !writer.has_model,
         }
     }
@@ -352,30 +355,24 @@ impl Writer {
     }
 
     /// In the order of all columns, and some of the rows; or in none, and all.
-    fn ordered(&mut self, sql: String, found: &[Type]) -> String {
-        if self.chance.percent(70) {
-            return sql;
+    fn ordered(&mut self, sql: &str, found: &[Type]) -> Option<String> {
+        if self.chance.percent(60) {
+            return None;
         }
-        let columns: Vec<Column> = found
-            .iter()
-            .enumerate()
-            .map(|(at, kind)| Column {
-                sql: format!("c{at}"),
-                kind: *kind,
-            })
-            .collect();
+        let columns = (0..found.len()).map(|at| {
+            let direction = if self.chance.percent(30) { " DESC" } else { "" };
+            format!("c{at}{direction} NULLS FIRST")
+        });
+        let columns = columns.collect::<Vec<_>>().join(", ");
         let name = self.name("o");
-        let mut text = format!(
-            "SELECT * FROM ({sql}) AS {name} ORDER BY {}",
-            sorted_by(&columns)
-        );
+        let mut text = format!("SELECT * FROM ({sql}) AS {name} ORDER BY {columns}");
         if self.chance.percent(70) {
             let _ = write!(text, " LIMIT {}", 1 + self.chance.below(30));
             if self.chance.percent(40) {
                 let _ = write!(text, " OFFSET {}", self.chance.below(10));
             }
         }
-        text
+        Some(text)
     }
 }
 

@@ -129,10 +129,10 @@ async fn ask(seed: u64, process: &[Answering], clusters: &[Answering]) -> Found 
     let query = Query::of(seed);
     let turn = 2 * (seed as usize % PARTITIONS.len());
     let others = [&process[turn + 1], &clusters[turn], &clusters[turn + 1]];
-    let expected = answer(&process[turn].session, &query.sql).await;
+    let expected = answer(&process[turn].session, &query).await;
     let mut wrong = Vec::new();
     for other in others {
-        let got = answer(&other.session, &query.sql).await;
+        let got = answer(&other.session, &query).await;
         // Where one process is told that it cannot be planned, a cluster may have another plan.
         if expected.is_ok() && expected != got {
             wrong.push(difference(seed, &query.sql, &other.name, &expected, &got));
@@ -158,12 +158,14 @@ fn difference(seed: u64, sql: &str, who: &str, expected: &Answer, got: &Answer) 
     )
 }
 
-async fn answer(session: &Session, sql: &str) -> Answer {
-    let asked = tokio::time::timeout(PATIENCE, run(session, sql)).await;
+async fn answer(session: &Session, query: &Query) -> Answer {
+    let asked = tokio::time::timeout(PATIENCE, run(session, &query.sql)).await;
     let batches = asked.map_err(|_| "out of time".to_owned())?;
     let batches = batches.map_err(|error| error.to_string())?;
     let mut rows: Vec<String> = batches.iter().flat_map(rows_of).collect();
-    rows.sort();
+    if !query.is_ordered {
+        rows.sort();
+    }
     Ok(rows)
 }
 
@@ -243,7 +245,10 @@ async fn compare_with_duckdb(session: &Session, directory: &Path, found: &[Found
         answers.iter().find(|answer| answer.is_err())
     );
     let compared = asked.into_iter().zip(answers);
-    let wrong = compared.filter_map(|(found, got)| {
+    let wrong = compared.filter_map(|(found, mut got)| {
+        if let (Ok(rows), false) = (&mut got, found.query.is_ordered) {
+            rows.sort();
+        }
         let differs = got.is_ok() && got != found.expected;
         differs.then(|| {
             difference(
@@ -289,11 +294,7 @@ fn ask_duckdb(python: &Path, directory: &Path, queries: &[String]) -> Vec<Answer
     answers
         .into_iter()
         .map(|answer| match answer {
-            serde_json::Value::Array(rows) => {
-                let mut rows: Vec<String> = rows.iter().map(row_of_json).collect();
-                rows.sort();
-                Ok(rows)
-            }
+            serde_json::Value::Array(rows) => Ok(rows.iter().map(row_of_json).collect()),
             other => Err(other.as_str().unwrap_or_default().to_owned()),
         })
         .collect()

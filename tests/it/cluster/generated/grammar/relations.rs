@@ -36,7 +36,12 @@ impl Writer {
     pub(super) fn relation(&mut self, depth: usize, is_large: bool) -> From {
         match self.chance.below(20) {
             0..=3 if depth > 0 && is_large => {
-                let (sql, kinds) = self.query(depth - 1);
+                let (mut sql, mut kinds) = self.query(depth - 1);
+                if self.chance.percent(15) {
+                    let (name, at) = (self.name("u"), kinds.len());
+                    sql = format!("SELECT *, unnest([3, 1, 2]) AS c{at} FROM ({sql}) AS {name}");
+                    kinds.push(Type::Number);
+                }
                 let name = self.name("q");
                 let columns = kinds.iter().enumerate().map(|(at, kind)| Column {
                     sql: format!("{name}.c{at}"),
