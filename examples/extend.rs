@@ -9,9 +9,10 @@ use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use futures::TryStreamExt;
 use vatic::Engine;
 use vatic::ml::data::encode::tabular::InputShape;
-use vatic::ml::model::{ModelType, Network, Task};
+use vatic::ml::model::network::{ModelType, Network, Task};
+use vatic::ml::model::options::{Optimizer, TrainOptions};
 use vatic::ml::models::Mlp;
-use vatic::ml::train::options::{Activation, Optimizer, TrainOptions};
+use vatic::ml::nn::Activation;
 
 /// `tiny_net`: a classifier of one small layer, for data of few rows.
 #[derive(Debug)]

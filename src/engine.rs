@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::ScalarUDF;
-use vatic_ml::model::ModelType;
+use vatic_ml::artifact::Loader;
+use vatic_ml::model::network::ModelType;
 
 use crate::access::files::FileAccess;
 use crate::access::grants::Grants;
@@ -59,6 +60,7 @@ struct EngineInner {
 pub struct EngineBuilder {
     data_dir: Option<PathBuf>,
     model_types: Vec<Arc<dyn ModelType>>,
+    loaders: Vec<Arc<dyn Loader>>,
     functions: Vec<Arc<ScalarUDF>>,
     memory_limit: Option<usize>,
     disk_limit: Option<u64>,
@@ -78,6 +80,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn model_type(mut self, model_type: Arc<dyn ModelType>) -> Self {
         self.model_types.push(model_type);
+        self
+    }
+
+    /// Adds a format of models that can be opened.
+    #[must_use]
+    pub fn loader(mut self, loader: Arc<dyn Loader>) -> Self {
+        self.loaders.push(loader);
         self
     }
 
@@ -131,7 +140,7 @@ impl EngineBuilder {
             catalog: Arc::new(Catalog::new(Arc::clone(&data))),
             runs: Arc::new(RunLog::new(Arc::clone(&data))),
             gang: Arc::default(),
-            runtime: Arc::new(ModelRuntime::new(self.model_types)?),
+            runtime: Arc::new(ModelRuntime::new(self.model_types, self.loaders)),
             runtime_env: runtime_env(&memory, self.disk_limit)?,
             memory,
             functions: self.functions,

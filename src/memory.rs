@@ -3,11 +3,14 @@
 //! Operators tell a pool what they hold: [`StatementPool`] gives each statement its own, within that of the process.
 //! What they do not tell shows in the size of the process only, so [`Memory::relieve`] looks at that as well.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use datafusion::arrow::array::{Array, ArrayData};
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::human_readable_size;
 use datafusion::execution::memory_pool::{
@@ -26,6 +29,37 @@ const GROWTH: f64 = 0.01;
 const IDLE_MAX: f64 = 0.95;
 /// How long a statement may take to end once it is stopped, before another one is.
 const END_TIME: Duration = Duration::from_secs(2);
+
+/// Memory of a batch in bytes. A buffer that several columns share counts once, and whole.
+pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
+    Buffers::default().add(batch)
+}
+
+/// Buffers that are held. Batches that were sliced from one another, or came in one message, share theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    known: HashSet<usize>,
+}
+
+impl Buffers {
+    /// Memory of the buffers of a batch that are not held yet, in bytes.
+    pub(crate) fn add(&mut self, batch: &RecordBatch) -> usize {
+        let columns = batch.columns().iter();
+        columns.map(|column| self.add_data(&column.to_data())).sum()
+    }
+
+    fn add_data(&mut self, data: &ArrayData) -> usize {
+        let nulls = data.nulls().map(|nulls| nulls.buffer());
+        let mut bytes = 0;
+        for buffer in data.buffers().iter().chain(nulls) {
+            if self.known.insert(buffer.data_ptr().as_ptr() as usize) {
+                bytes += buffer.capacity();
+            }
+        }
+        let children = data.child_data().iter();
+        bytes + children.map(|child| self.add_data(child)).sum::<usize>()
+    }
+}
 
 /// The memory of an engine.
 #[derive(Debug)]
@@ -314,6 +348,8 @@ fn kilobytes(path: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::{ArrayRef, Int64Array};
+
     use super::*;
 
     fn consumer(memory: &Arc<StatementPool>, can_spill: bool) -> MemoryReservation {
@@ -321,6 +357,18 @@ mod tests {
         MemoryConsumer::new("sort")
             .with_can_spill(can_spill)
             .register(&pool)
+    }
+
+    #[test]
+    fn a_buffer_that_batches_share_counts_once() {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000));
+        let columns = [("a", Arc::clone(&column)), ("b", column)];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let whole = batch_bytes(&batch);
+        assert!((8_000..9_000).contains(&whole), "{whole}");
+        let mut buffers = Buffers::default();
+        assert_eq!(buffers.add(&batch.slice(0, 500)), whole);
+        assert_eq!(buffers.add(&batch.slice(500, 500)), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use vatic_ml::train::fit::Progress;
+use vatic_ml::train::control::Progress;
 
 /// An event of a training, or of a query on a cluster.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 //! * [`LogLoss`] log loss
 //! * [`Ranking`] area under the ROC curve, average precision
 //! * [`Regression`] mean absolute and squared error, R², explained variance
+//! * [`Median`] the middle of numbers, such as absolute errors
 //! * [`ExactSum`] the sum below them, in which no order shows
 //!
 //! A metric of no rows is `None`.
@@ -15,11 +16,14 @@
 mod confusion;
 mod exact;
 mod log_loss;
+mod median;
 mod ranking;
 mod regression;
+mod rounding;
 
 pub use confusion::{ClassCounts, Confusion, Scores};
 pub use exact::ExactSum;
 pub use log_loss::LogLoss;
+pub use median::Median;
 pub use ranking::Ranking;
 pub use regression::Regression;

@@ -1,18 +1,23 @@
 //! Neural models: record batches and tensors in, predictions out. No SQL, no query engine.
 //!
-//! The contracts are [`model::ModelType`] (something TRAIN can make), [`model::Network`] (a differentiable function)
-//! and [`collective::Collective`] (how the ranks of a training meet). From top to bottom:
+//! The contracts are [`model::Model`] (what predicts), [`artifact::Loader`] (files to a model on a device),
+//! [`model::network::ModelType`] and [`model::network::Network`] (what TRAIN makes) and [`collective::Collective`] (how the ranks of a
+//! training meet). From top to bottom:
 //!
 //! * [`artifact`] models ↔ files
-//! * [`train`] a training of one rank; [`models`], [`nn`] what it trains
-//! * [`model`] what predicts
+//! * [`train`] a training of one rank
+//! * [`models`] what can be trained
+//! * [`model`] what predicts, and what it is made of
+//! * [`nn`] layers
 //! * [`data`] columns ↔ tensors
 //! * [`collective`] how ranks meet
-//! * [`worker`], [`random`], `simd`, `error` threads that own candle; seeded numbers; vector instructions; errors
+//! * [`device`], [`worker`] where models run, and the threads that own candle
+//! * [`random`], `bytes`, `named`, `simd`, `error` seeded numbers; numbers as bytes; enums with names; vector instructions; errors
 
 pub mod artifact;
 pub mod collective;
 pub mod data;
+pub mod device;
 pub mod model;
 pub mod models;
 pub mod nn;
@@ -20,7 +25,9 @@ pub mod random;
 pub mod train;
 pub mod worker;
 
+mod bytes;
 mod error;
+mod named;
 mod simd;
 
 pub use error::{Error, Result};

@@ -22,17 +22,17 @@ pub struct WorkerPool {
 }
 
 impl WorkerPool {
-    /// Starts `workers` threads, each with a rayon pool of one thread: throughput comes from batches side by side, not
+    /// Starts `workers` threads for a device of this name, each with a rayon pool of one thread: throughput comes from batches side by side, not
     /// from threads inside one product.
     ///
     /// # Errors
     /// [`Error::Io`] if the system gives no threads.
-    pub fn start(workers: usize) -> Result<Self> {
+    pub fn start(device: &str, workers: usize) -> Result<Self> {
         let (queue, jobs) = sync_channel::<Job>(workers * QUEUE_PER_WORKER);
         let jobs = Arc::new(Mutex::new(jobs));
         for worker in 0..workers {
             let jobs = Arc::clone(&jobs);
-            spawn(&format!("vatic-model-{worker}"), move || work(&jobs))?;
+            spawn(&format!("vatic-{device}-{worker}"), move || work(&jobs))?;
         }
         Ok(Self { queue, workers })
     }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_worker_outlives_a_panic() {
-        let pool = WorkerPool::start(1).unwrap();
+        let pool = WorkerPool::start("test", 1).unwrap();
         pool.execute(|| panic!("on purpose")).unwrap();
         let (sender, receiver) = channel();
         pool.execute(move || sender.send(7).unwrap()).unwrap();

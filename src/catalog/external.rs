@@ -7,7 +7,7 @@ use datafusion::catalog::{TableProvider, TableProviderFactory};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
-use vatic_ml::data::signature;
+use vatic_ml::data::types;
 
 use super::name::unused_name;
 use super::partitions::open_partitioned;
@@ -160,12 +160,12 @@ fn compare(
         let Some((_, other)) = expected.column_with_name(field.name()) else {
             continue;
         };
-        if !signature::is_lossless(field.data_type(), other.data_type())
-            && !signature::is_lossless(other.data_type(), field.data_type())
+        if !types::is_lossless(field.data_type(), other.data_type())
+            && !types::is_lossless(other.data_type(), field.data_type())
         {
             let (here, there) = (
-                signature::type_name(field.data_type()),
-                signature::type_name(other.data_type()),
+                types::type_name(field.data_type()),
+                types::type_name(other.data_type()),
             );
             let message = format!(
                 "column \"{}\" is {here} in file {name} and {there} in file {first}; make them agree",

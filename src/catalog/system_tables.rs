@@ -19,7 +19,7 @@ use crate::access::grants::Privilege;
 use crate::cluster::{Cluster, ExecutorView, JobView};
 use crate::error::Result;
 use crate::model::cache::ModelRuntime;
-use crate::model::{ModelName, ModelRegistry, ModelState, VersionEntry};
+use crate::model::{Manifest, ModelName, ModelRegistry, ModelState, VersionEntry};
 use crate::train::{RunLog, RunRecord};
 
 /// What the tables tell of.
@@ -179,7 +179,7 @@ fn models(of: &SystemTables) -> Result<RecordBatch> {
     };
     let each = || models.iter();
     let types =
-        each().map(|model| default(model).map(|model| model.manifest.options.model_type.clone()));
+        each().map(|model| default(model).map(|model| model.manifest.model_type().to_owned()));
     Ok(RecordBatch::try_from_iter_with_nullable([
         (
             "model_catalog",
@@ -237,12 +237,17 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
         })
         .collect();
     let each = || versions.iter();
-    let known = || manifests.iter().map(Option::as_ref);
+    let known = || manifests.iter().map(|manifest| manifest.as_deref());
+    let trained = || known().map(|manifest| manifest.and_then(Manifest::trained));
+    let target = |manifest: Option<&Manifest>| {
+        let label = manifest?.signature.label()?;
+        Some(label.target.name.clone())
+    };
     let features = known().map(|manifest| {
         let columns = manifest.map(|manifest| {
             manifest
                 .signature
-                .features
+                .inputs
                 .iter()
                 .map(|c| c.name.clone())
                 .collect()
@@ -250,8 +255,8 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
         columns.unwrap_or_default()
     });
     let metrics = known().map(|manifest| {
-        manifest.map(|manifest| {
-            let present = manifest
+        manifest.and_then(Manifest::trained).map(|trained| {
+            let present = trained
                 .run
                 .metrics
                 .iter()
@@ -293,29 +298,25 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
         ),
         (
             "model_type",
-            strings(known().map(|m| m.map(|m| m.options.model_type.clone()))),
+            strings(known().map(|m| m.map(|m| m.model_type().to_owned()))),
             true,
         ),
         ("features", lists(features), false),
-        (
-            "target",
-            strings(known().map(|m| m.map(|m| m.signature.target.name.clone()))),
-            true,
-        ),
+        ("target", strings(known().map(target)), true),
         (
             "train_rows",
-            integers(known().map(|m| m.map(|m| m.run.train_rows))),
+            integers(trained().map(|t| t.map(|t| t.run.train_rows))),
             true,
         ),
         (
             "eval_rows",
-            integers(known().map(|m| m.map(|m| m.run.eval_rows))),
+            integers(trained().map(|t| t.map(|t| t.run.eval_rows))),
             true,
         ),
         ("metrics", strings(metrics), true),
         (
             "seed",
-            integers(known().map(|m| m.map(|m| m.options.seed))),
+            integers(trained().map(|t| t.map(|t| t.options.seed))),
             true,
         ),
         (
@@ -332,7 +333,7 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
         ),
         (
             "training_sql",
-            strings(known().map(|m| m.map(|m| m.training_sql.clone()))),
+            strings(known().map(|m| m.map(|m| m.statement().to_owned()))),
             true,
         ),
         (
@@ -344,7 +345,7 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
 }
 
 /// Two trainings gave the same weights if these are equal.
-fn weights_sha256(manifest: &Arc<crate::model::Manifest>) -> Option<String> {
+fn weights_sha256(manifest: &Manifest) -> Option<String> {
     let file = manifest
         .files
         .iter()

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 use vatic_ml::collective::{Collective, ShardBuffers};
-use vatic_ml::train::shard::{branch, owner, tree_sum};
+use vatic_ml::collective::{branch, tree_sum};
+use vatic_ml::train::shard::owner;
 use vatic_ml::{Error, Result};
 
 use crate::testing::crash;

@@ -207,7 +207,7 @@ impl Node {
             slots,
             work_dir,
             _temporary: temporary,
-            runtime: Arc::new(ModelRuntime::new(Vec::new())?),
+            runtime: Arc::new(ModelRuntime::new(vec![], vec![])),
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
             tasks: Arc::default(),
         })

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::Schema;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
-use super::exec::{EvaluateExec, EvaluateSpec};
-use super::node::{Report, report_fields};
+use super::exec::{EvaluateExec, EvaluateSpec, Step};
+use super::node::Report;
 use crate::error::Result;
 use crate::model::ModelAddress;
 use crate::plan::extension::{from_wire, to_wire};
@@ -18,6 +17,7 @@ struct Wire {
     report: Report,
     features: Vec<usize>,
     label: usize,
+    step: Step,
     description: String,
 }
 
@@ -28,6 +28,7 @@ pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
         report: spec.report,
         features: spec.features.clone(),
         label: spec.label,
+        step: spec.step,
         description: spec.description.clone(),
     }))
 }
@@ -38,13 +39,13 @@ pub(super) fn decode(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let wire: Wire = from_wire(bytes)?;
     let model = Arc::new(wire.model.open()?);
-    let schema = Arc::new(Schema::new(report_fields(&model, wire.report)));
     let spec = EvaluateSpec {
         model,
         report: wire.report,
         features: wire.features,
         label: wire.label,
+        step: wire.step,
         description: wire.description,
     };
-    Ok(Arc::new(EvaluateExec::new(input, spec, schema)))
+    Ok(Arc::new(EvaluateExec::try_new(input, spec)?))
 }

@@ -1,71 +1,57 @@
-//! [`EvaluateExec`]: one partition of rows → one batch of results. Batches are scored side by side by the workers.
+//! [`EvaluateExec`]: rows → what the model said of a partition → one batch of results.
+//!
+//! ```text
+//! Score   a partition of rows  → its sums as bytes, in pieces that fit into messages between machines
+//! Merge   the sums of all      → one batch of results
+//! ```
+//! Sums are exact and merge in any order, so neither partitions nor machines show.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array};
-use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{AsArray, BinaryArray, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::catalog::Session;
-use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
     Partitioning, PlanProperties,
 };
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, TryStreamExt};
-use vatic_ml::data::labels::Labels;
-use vatic_ml::model::Scored;
-use vatic_ml::model::metrics::{Classified, Metric, classifier, regressor};
+use serde::{Deserialize, Serialize};
+use vatic_ml::device::DeviceName;
+use vatic_ml::model::metrics::Assessment;
+use vatic_ml::model::{Outputs, Wanted};
 
-use super::node::{EvaluateNode, Report};
+use super::node::{Report, report_fields, said};
+use super::report::report;
 use crate::config::VaticOptions;
 use crate::error::{SqlState, ml_err, sql_err};
+use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::cache::ModelRuntime;
 use crate::plan::table_function::feature_batch;
 
-pub(super) struct EvaluatePlanner;
+/// One batch in work, one ahead.
+const BATCHES_IN_FLIGHT: usize = 2;
+/// Bytes of a row of sums, and rows of a batch: messages between machines are limited.
+const PIECE_BYTES: usize = 1 << 20;
+const PIECES: usize = 4;
 
-#[async_trait]
-impl ExtensionPlanner for EvaluatePlanner {
-    async fn plan_extension(
-        &self,
-        _planner: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        _logical_inputs: &[&LogicalPlan],
-        physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _context: &PhysicalPlanningContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(node) = node.as_any().downcast_ref::<EvaluateNode>() else {
-            return Ok(None);
-        };
-        let mut input = Arc::clone(&physical_inputs[0]);
-        if input.output_partitioning().partition_count() > 1 {
-            input = Arc::new(CoalescePartitionsExec::new(input));
-        }
-        let spec = EvaluateSpec {
-            model: Arc::clone(&node.model),
-            report: node.report,
-            features: node.features.clone(),
-            label: node.label,
-            description: node.describe(),
-        };
-        let schema = Arc::clone(UserDefinedLogicalNode::schema(node).inner());
-        Ok(Some(Arc::new(EvaluateExec::new(input, spec, schema))))
-    }
+/// What an operator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    /// Sums up what the model says of the rows of each partition.
+    Score,
+    /// Merges the sums of all partitions.
+    Merge,
 }
 
 #[derive(Debug, Clone)]
@@ -74,33 +60,41 @@ pub(super) struct EvaluateSpec {
     pub(super) report: Report,
     pub(super) features: Vec<usize>,
     pub(super) label: usize,
+    pub(super) step: Step,
     pub(super) description: String,
 }
 
 #[derive(Debug)]
 pub(super) struct EvaluateExec {
     input: Arc<dyn ExecutionPlan>,
-    spec: EvaluateSpec,
+    spec: Arc<EvaluateSpec>,
     properties: Arc<PlanProperties>,
 }
 
 impl EvaluateExec {
-    pub(super) fn new(
-        input: Arc<dyn ExecutionPlan>,
-        spec: EvaluateSpec,
-        schema: SchemaRef,
-    ) -> Self {
+    pub(super) fn try_new(input: Arc<dyn ExecutionPlan>, spec: EvaluateSpec) -> Result<Self> {
+        let (fields, partitions) = match spec.step {
+            Step::Score => {
+                let of = Field::new("of", DataType::Utf8, false);
+                let sums = Field::new("sums", DataType::Binary, false);
+                (
+                    vec![of, sums],
+                    input.output_partitioning().partition_count(),
+                )
+            }
+            Step::Merge => (report_fields(&spec.model, spec.report)?, 1),
+        };
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
+            EquivalenceProperties::new(Arc::new(Schema::new(fields))),
+            Partitioning::UnknownPartitioning(partitions),
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self {
+        Ok(Self {
             input,
-            spec,
+            spec: Arc::new(spec),
             properties: Arc::new(properties),
-        }
+        })
     }
 
     pub(super) fn spec(&self) -> &EvaluateSpec {
@@ -110,9 +104,15 @@ impl EvaluateExec {
 
 impl DisplayAs for EvaluateExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EvaluateExec: {}, device=cpu", self.spec.description)
+        match self.spec.step {
+            Step::Score => write!(f, "EvaluateExec: score, device={}", DEVICE.name()),
+            Step::Merge => write!(f, "EvaluateExec: merge, {}", self.spec.description),
+        }
     }
 }
+
+/// Where models are judged.
+const DEVICE: DeviceName = DeviceName::Cpu;
 
 impl ExecutionPlan for EvaluateExec {
     fn name(&self) -> &str {
@@ -124,7 +124,15 @@ impl ExecutionPlan for EvaluateExec {
     }
 
     fn required_input_distribution(&self) -> Vec<Distribution> {
-        vec![Distribution::SinglePartition]
+        vec![match self.spec.step {
+            Step::Score => Distribution::UnspecifiedDistribution,
+            Step::Merge => Distribution::SinglePartition,
+        }]
+    }
+
+    /// More partitions help, but below the operator that makes batches whole.
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -142,11 +150,8 @@ impl ExecutionPlan for EvaluateExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(
-            children.swap_remove(0),
-            self.spec.clone(),
-            self.schema(),
-        )))
+        let spec = self.spec.as_ref().clone();
+        Ok(Arc::new(Self::try_new(children.swap_remove(0), spec)?))
     }
 
     fn execute(
@@ -154,128 +159,112 @@ impl ExecutionPlan for EvaluateExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let runtime = context.session_config().get_extension::<ModelRuntime>();
+        let config = context.session_config();
+        let runtime = config.get_extension::<ModelRuntime>();
         let runtime =
             runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
-        let cache_bytes = VaticOptions::of(context.session_config().options()).cache_bytes;
+        let cache_bytes = VaticOptions::of(config.options()).cache_bytes;
+        let memory = MemoryConsumer::new("EvaluateExec").register(context.memory_pool());
         let input = self.input.execute(partition, context)?;
-        let (spec, schema) = (self.spec.clone(), self.schema());
-        let work = evaluate(input, runtime, cache_bytes, spec, Arc::clone(&schema));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            schema,
-            futures::stream::once(work),
-        )))
+        let (spec, schema) = (Arc::clone(&self.spec), self.schema());
+        let task = Task {
+            spec,
+            runtime,
+            cache_bytes,
+            memory,
+            schema: Arc::clone(&schema),
+        };
+        let work = async move {
+            let batches = match task.spec.step {
+                Step::Score => task.score(input).await?,
+                Step::Merge => vec![task.merge(input).await?],
+            };
+            Ok::<_, DataFusionError>(futures::stream::iter(batches.into_iter().map(Ok)))
+        };
+        let stream = futures::stream::once(work).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
 }
 
-async fn evaluate(
-    input: SendableRecordBatchStream,
+/// One partition of one query.
+struct Task {
+    spec: Arc<EvaluateSpec>,
     runtime: Arc<ModelRuntime>,
     cache_bytes: usize,
-    spec: EvaluateSpec,
+    /// What batches in work take is reserved in the pool of this.
+    memory: MemoryReservation,
     schema: SchemaRef,
-) -> Result<RecordBatch> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let score = |batch: Result<RecordBatch>| async {
-        let batch = batch?;
-        let features = feature_batch(&spec.model, &spec.features, &batch)?;
-        let label = Arc::clone(batch.column(spec.label));
-        let (model, _) = runtime.load(&spec.model, cache_bytes).await?;
-        runtime.run(move || model.score(&features, &label)).await
-    };
-    let is_empty =
-        |batch: &Result<RecordBatch>| batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
-    let scores: Vec<Scored> = input
-        .filter(|batch| std::future::ready(!is_empty(batch)))
-        .map(score)
-        .buffered(workers + 1)
-        .try_collect()
-        .await?;
-    let all = concat(scores);
-    match spec.report {
-        Report::Metrics => metrics(&spec.model, all, schema),
-        Report::ConfusionMatrix => confusion_matrix(&spec.model, &all, schema),
-    }
 }
 
-fn concat(scores: Vec<Scored>) -> Scored {
-    let mut all = Scored::default();
-    for score in scores {
-        all.classes.extend(score.classes);
-        all.predicted_classes.extend(score.predicted_classes);
-        all.probabilities.extend(score.probabilities);
-        all.numbers.extend(score.numbers);
-        all.predicted_numbers.extend(score.predicted_numbers);
-        all.null_rows += score.null_rows;
-    }
-    all
-}
-
-fn metrics(model: &ResolvedModel, all: Scored, schema: SchemaRef) -> Result<RecordBatch> {
-    let null_rows = all.null_rows as i64;
-    let (metrics, counts) = match &model.manifest.labels {
-        Labels::Number { .. } => (
-            regressor(&all.numbers, &all.predicted_numbers),
-            vec![all.numbers.len() as i64, null_rows],
-        ),
-        Labels::Classes { values } => {
-            let unseen = all.classes.iter().filter(|class| class.is_none()).count() as i64;
-            let counts = vec![all.classes.len() as i64, unseen, null_rows];
-            let rows = Classified {
-                classes: values.len(),
-                labels: all.classes,
-                predicted: all.predicted_classes,
-                probabilities: all.probabilities,
-            };
-            (classifier(&rows), counts)
+impl Task {
+    /// The sums of a partition, in pieces.
+    async fn score(&self, input: SendableRecordBatchStream) -> Result<Vec<RecordBatch>> {
+        let classes = said(&self.spec.model)?.classes;
+        let mut sums = Assessment::new(classes.len());
+        let is_empty =
+            |batch: &Result<RecordBatch>| batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
+        let mut said = input
+            .filter(|batch| std::future::ready(!is_empty(batch)))
+            .map(|batch| self.infer(batch))
+            .buffered(BATCHES_IN_FLIGHT);
+        while let Some(batch) = said.next().await {
+            let (batch, outputs) = batch?;
+            let label = batch.column(self.spec.label);
+            sums.add(label, classes, &outputs).map_err(ml_err)?;
         }
-    };
-    let number = |metric: &Metric| Arc::new(Float64Array::from(vec![metric.value])) as ArrayRef;
-    let count = |count: i64| Arc::new(Int64Array::from(vec![count])) as ArrayRef;
-    let columns = metrics
-        .iter()
-        .map(number)
-        .chain(counts.into_iter().map(count))
-        .collect();
-    Ok(RecordBatch::try_new(schema, columns)?)
-}
-
-/// Every pair of labels with its count; labels that training did not see are one NULL, if there are any.
-fn confusion_matrix(model: &ResolvedModel, all: &Scored, schema: SchemaRef) -> Result<RecordBatch> {
-    let labels = &model.manifest.labels;
-    let classes = labels.class_count();
-    let mut counts = vec![0i64; (classes + 1) * classes];
-    for (expected, &predicted) in all.classes.iter().zip(&all.predicted_classes) {
-        let expected = expected.map_or(classes, |class| class as usize);
-        counts[expected * classes + predicted as usize] += 1;
+        self.pieces(&sums.to_bytes())
     }
-    let has_unseen = counts[classes * classes..].iter().any(|count| *count > 0);
-    counts.truncate(if has_unseen {
-        (classes + 1) * classes
-    } else {
-        classes * classes
-    });
-    let expected: Vec<u32> = (0..counts.len())
-        .map(|pair| (pair / classes % classes) as u32)
-        .collect();
-    let predicted: Vec<u32> = (0..counts.len())
-        .map(|pair| (pair % classes) as u32)
-        .collect();
-    let seen = NullBuffer::from_iter((0..counts.len()).map(|pair| pair / classes < classes));
-    let data_type = &model.manifest.signature.target.data_type;
-    let columns = vec![
-        labels
-            .to_array(&expected, Some(&seen), data_type)
-            .map_err(ml_err)?,
-        labels
-            .to_array(&predicted, None, data_type)
-            .map_err(ml_err)?,
-        Arc::new(Int64Array::from(counts)),
-    ];
-    let columns = columns
-        .into_iter()
-        .zip(schema.fields())
-        .map(|(column, field)| cast(&column, field.data_type()));
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    Ok(RecordBatch::try_new(schema, columns)?)
+
+    async fn infer(&self, batch: Result<RecordBatch>) -> Result<(RecordBatch, Outputs)> {
+        let batch = batch?;
+        let spec = &self.spec;
+        let features = feature_batch(&spec.model, &spec.features, &batch)?;
+        let (model, _) = self
+            .runtime
+            .load(&spec.model, DEVICE, self.cache_bytes)
+            .await?;
+        let held = self.memory.new_empty();
+        held.try_grow(batch_bytes(&batch) + model.working_bytes(batch.num_rows()))?;
+        let wanted = Wanted {
+            scores: true,
+            ..Wanted::default()
+        };
+        let outputs = self.runtime.infer(model, DEVICE, features, wanted).await?;
+        Ok((batch, outputs))
+    }
+
+    fn pieces(&self, bytes: &[u8]) -> Result<Vec<RecordBatch>> {
+        // Partitions have no number that holds on all machines.
+        let of = uuid::Uuid::new_v4().to_string();
+        let pieces: Vec<&[u8]> = bytes.chunks(PIECE_BYTES).collect();
+        let batch = |pieces: &[&[u8]]| {
+            let of = StringArray::from(vec![of.as_str(); pieces.len()]);
+            let sums = BinaryArray::from(pieces.to_vec());
+            let columns = vec![Arc::new(of) as _, Arc::new(sums) as _];
+            Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        };
+        pieces.chunks(PIECES).map(batch).collect()
+    }
+
+    /// The report on what all partitions say.
+    async fn merge(&self, mut input: SendableRecordBatchStream) -> Result<RecordBatch> {
+        // The pieces of a partition come in their order, those of several between each other.
+        let mut parts: HashMap<String, Vec<u8>> = HashMap::new();
+        while let Some(batch) = input.next().await {
+            let batch = batch?;
+            self.memory.try_grow(batch_bytes(&batch))?;
+            let (of, sums) = (batch.column(0), batch.column(1));
+            let pieces = of.as_string::<i32>().iter().zip(sums.as_binary::<i32>());
+            for (of, piece) in pieces {
+                let part = parts.entry(of.unwrap_or_default().into()).or_default();
+                part.extend_from_slice(piece.unwrap_or_default());
+            }
+        }
+        let mut all = Assessment::new(said(&self.spec.model)?.classes.len());
+        for part in parts.values() {
+            all.merge(Assessment::from_bytes(part).map_err(ml_err)?);
+        }
+        let (spec, schema) = (&self.spec, Arc::clone(&self.schema));
+        report(&spec.model, spec.report, &all, schema)
+    }
 }

@@ -1,14 +1,28 @@
 //! `evaluate(model [, input])` and `confusion_matrix(model, input)`, and `training_info(model)`.
 //!
 //! ```text
-//! SQL ─ relation ─▶ EvaluateNode ─ physical ─▶ EvaluateExec(CoalescePartitionsExec(BatchCoalesce…(input)))
+//! SQL ─ relation ─▶ EvaluateNode ─ physical ─▶ EvaluateExec: merge
+//!              │                                 └ CoalescePartitionsExec
+//!              │                                    └ EvaluateExec: score
+//!              │                                       └ BatchCoalesceExec
+//!              │                                          └ input
 //!              └──▶ rows of constants, for what was stored at training
 //! ```
+//! Each partition is scored where its rows are, and hands on sums instead of probabilities.
+//!
+//! * `relation` the table functions in SQL → [`node::EvaluateNode`]
+//! * `node` what is reported
+//! * `physical` the operators for a node
+//! * `exec` rows → sums of a partition → one batch of results
+//! * `report` sums → metrics, or counts of pairs
+//! * `codec` the operators ↔ bytes
 
 mod codec;
 mod exec;
 mod node;
+mod physical;
 mod relation;
+mod report;
 
 use std::sync::Arc;
 
@@ -42,7 +56,7 @@ impl PlanExtension for Evaluate {
     }
 
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
-        Some(Arc::new(exec::EvaluatePlanner))
+        Some(Arc::new(physical::EvaluatePlanner))
     }
 
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {

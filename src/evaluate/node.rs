@@ -9,7 +9,8 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
-use vatic_ml::data::signature::{canonical_type, is_lossless, is_number, type_name};
+use vatic_ml::data::signature::Label;
+use vatic_ml::data::types::{canonical_type, is_lossless, is_number, type_name};
 use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS};
 
 use crate::error::{Result, SqlState, sql_err};
@@ -44,7 +45,8 @@ impl EvaluateNode {
         report: Report,
     ) -> Result<Self> {
         let features = bind_features(&model, input.schema())?;
-        let target = &model.manifest.signature.target;
+        let said = said(&model)?;
+        let target = said.target;
         let label =
             find_column(&target.name, input.schema(), &model.label())?.ok_or_else(|| {
                 let message = format!(
@@ -56,7 +58,7 @@ impl EvaluateNode {
             })?;
         let found = input.schema().field(label).data_type();
         // Of a number any precision can be compared; a class must be of a type that the model's classes have.
-        let is_regressor = model.manifest.labels.class_count() == 0;
+        let is_regressor = said.classes.is_empty();
         let both_integers = found.is_integer() && canonical_type(&target.data_type).is_integer();
         if !(is_lossless(found, &target.data_type)
             || both_integers
@@ -71,7 +73,7 @@ impl EvaluateNode {
             );
             return Err(sql_err(SqlState::TypeMismatch, message));
         }
-        let fields = report_fields(&model, report);
+        let fields = report_fields(&model, report)?;
         let schema = Arc::new(DFSchema::try_from(Schema::new(fields))?);
         Ok(Self {
             model,
@@ -85,11 +87,7 @@ impl EvaluateNode {
 
     pub(super) fn describe(&self) -> String {
         let signature = &self.model.manifest.signature;
-        let features: Vec<&str> = signature
-            .features
-            .iter()
-            .map(|feature| feature.name.as_str())
-            .collect();
+        let inputs = signature.inputs.iter().map(|port| port.name.as_str());
         let report = match self.report {
             Report::Metrics => "metrics",
             Report::ConfusionMatrix => "confusion_matrix",
@@ -98,8 +96,10 @@ impl EvaluateNode {
             "report={report}, model={} ({}), features=[{}], label={}",
             self.model.label(),
             &self.model.sha256[..12],
-            features.join(", "),
-            signature.target.name
+            inputs.collect::<Vec<_>>().join(", "),
+            signature
+                .label()
+                .map_or("", |label| label.target.name.as_str())
         )
     }
 
@@ -108,11 +108,24 @@ impl EvaluateNode {
     }
 }
 
-pub(super) fn report_fields(model: &ResolvedModel, report: Report) -> Vec<Field> {
-    let target = &model.manifest.signature.target;
+/// What the model says of one column, which is what can be judged.
+pub(super) fn said(model: &ResolvedModel) -> Result<Label<'_>> {
+    model.manifest.signature.label().ok_or_else(|| {
+        let message = format!(
+            "model \"{}\" has not one label that could be compared with a column; its outputs are shown by DESCRIBE MODEL",
+            model.label()
+        );
+        sql_err(SqlState::InvalidParameter, message)
+    })
+}
+
+pub(super) fn report_fields(model: &ResolvedModel, report: Report) -> Result<Vec<Field>> {
+    let Label {
+        target, classes, ..
+    } = said(model)?;
     let number = |name: &&str| Field::new(*name, DataType::Float64, true);
     let count = |name: &str| Field::new(name, DataType::Int64, false);
-    match (report, model.manifest.labels.class_count()) {
+    Ok(match (report, classes.len()) {
         (Report::ConfusionMatrix, _) => vec![
             Field::new("expected_label", target.data_type.clone(), true),
             Field::new("predicted_label", target.data_type.clone(), true),
@@ -131,7 +144,7 @@ pub(super) fn report_fields(model: &ResolvedModel, report: Report) -> Vec<Field>
                 .chain(counts)
                 .collect()
         }
-    }
+    })
 }
 
 impl UserDefinedLogicalNodeCore for EvaluateNode {

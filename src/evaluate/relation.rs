@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::TableFactor;
 
 use super::node::{EvaluateNode, Report};
 use crate::error::{SqlState, sql_err};
-use crate::model::{ResolvedModel, ResolvedModels};
+use crate::model::{ResolvedModel, ResolvedModels, Trained};
 use crate::plan::table_function::{Call, call};
 
 const FUNCTIONS: &[&str] = &["evaluate", "confusion_matrix", "training_info"];
@@ -49,8 +49,8 @@ impl RelationPlanner for EvaluateRelation {
 }
 
 fn evaluate(call: &mut Call, report: Report) -> Result<LogicalPlan> {
-    let is_regressor = call.model.manifest.labels.class_count() == 0;
-    if report == Report::ConfusionMatrix && is_regressor {
+    let is_classifier = !call.model.manifest.signature.classes().is_empty();
+    if report == Report::ConfusionMatrix && !is_classifier {
         let message = format!(
             "confusion_matrix needs a classifier, which \"{}\" is not",
             call.model.label()
@@ -66,7 +66,7 @@ fn evaluate(call: &mut Call, report: Report) -> Result<LogicalPlan> {
 
 /// The metrics of training: one row.
 fn stored_metrics(model: &ResolvedModel) -> Result<LogicalPlan> {
-    let run = &model.manifest.run;
+    let run = &training(model)?.run;
     let mut row: Vec<Expr> = run
         .metrics
         .iter()
@@ -90,9 +90,19 @@ fn stored_metrics(model: &ResolvedModel) -> Result<LogicalPlan> {
     )
 }
 
+fn training(model: &ResolvedModel) -> Result<&Trained> {
+    model.manifest.trained().ok_or_else(|| {
+        let message = format!(
+            "model \"{}\" was imported, so nothing is known of its training; evaluate(model, (query)) judges it by rows",
+            model.label()
+        );
+        sql_err(SqlState::InvalidParameter, message)
+    })
+}
+
 /// One row an epoch.
 fn training_info(model: &ResolvedModel) -> Result<LogicalPlan> {
-    let row = |record: &vatic_ml::train::fit::EpochRecord| {
+    let row = |record: &vatic_ml::train::control::EpochRecord| {
         vec![
             lit(record.epoch as i64),
             lit(record.train_loss),
@@ -101,7 +111,7 @@ fn training_info(model: &ResolvedModel) -> Result<LogicalPlan> {
             lit(record.duration_ms as i64),
         ]
     };
-    let rows = model.manifest.run.history.iter().map(row).collect();
+    let rows = training(model)?.run.history.iter().map(row).collect();
     constants(
         rows,
         &[

@@ -1,12 +1,15 @@
-//! The loaded models of this process: a byte budget, one loader a model, and the workers that run them.
+//! The loaded models of this process: a byte budget, one load a model and device, and the workers of each device.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::arrow::record_batch::RecordBatch;
 use tokio::sync::{OnceCell, Semaphore, oneshot};
-use vatic_ml::artifact;
-use vatic_ml::model::{Model, ModelType};
-use vatic_ml::models::MODEL_TYPES;
+use vatic_ml::artifact::{Files, Loader, loaders};
+use vatic_ml::device::DeviceName;
+use vatic_ml::model::network::ModelType;
+use vatic_ml::model::{Model, Outputs, Wanted};
+use vatic_ml::models::ModelTypes;
 use vatic_ml::worker::WorkerPool;
 
 use super::ResolvedModel;
@@ -15,18 +18,32 @@ use crate::error::{Result, SqlState, ml_err, sql_err};
 /// What a process needs to run models. Plans reach it through the session's configuration.
 #[derive(Debug)]
 pub(crate) struct ModelRuntime {
-    model_types: Vec<Arc<dyn ModelType>>,
-    entries: Mutex<HashMap<String, Entry>>,
-    pool: WorkerPool,
-    permits: Semaphore,
+    model_types: Arc<ModelTypes>,
+    loaders: Vec<Arc<dyn Loader>>,
+    entries: Mutex<HashMap<Key, Entry>>,
+    workers: Mutex<HashMap<DeviceName, Arc<DeviceWorkers>>>,
+}
+
+/// A model on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    sha256: String,
+    device: DeviceName,
 }
 
 #[derive(Debug)]
 struct Entry {
     name: String,
-    model: Arc<OnceCell<Arc<Model>>>,
+    model: Arc<OnceCell<Arc<dyn Model>>>,
     last_used: u64,
     hits: u64,
+}
+
+/// The threads that work for a device.
+#[derive(Debug)]
+struct DeviceWorkers {
+    pool: WorkerPool,
+    permits: Semaphore,
 }
 
 /// A model in the cache, for `ml.model_cache`.
@@ -40,47 +57,58 @@ pub(crate) struct CachedModel {
 }
 
 impl ModelRuntime {
-    /// A runtime that knows the built-in model types and these.
-    pub(crate) fn new(model_types: Vec<Arc<dyn ModelType>>) -> Result<Self> {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = WorkerPool::start(workers).map_err(ml_err)?;
-        let permits = Semaphore::new(pool.capacity());
-        Ok(Self {
+    /// A runtime that knows the built-in model types and loaders, and these.
+    pub(crate) fn new(
+        model_types: Vec<Arc<dyn ModelType>>,
+        own_loaders: Vec<Arc<dyn Loader>>,
+    ) -> Self {
+        let model_types = Arc::new(ModelTypes::with(model_types));
+        let mut all = loaders(Arc::clone(&model_types));
+        all.extend(own_loaders);
+        Self {
             model_types,
+            loaders: all,
             entries: Mutex::default(),
-            pool,
-            permits,
-        })
+            workers: Mutex::default(),
+        }
     }
 
-    /// The model type of this name.
-    pub(crate) fn model_type(&self, name: &str) -> Option<&dyn ModelType> {
-        let own = self.model_types.iter().map(AsRef::as_ref);
-        own.chain(MODEL_TYPES.iter().copied())
-            .find(|model_type| model_type.name() == name)
+    /// What can be trained.
+    pub(crate) fn model_types(&self) -> &ModelTypes {
+        &self.model_types
     }
 
-    /// The names of all model types.
-    pub(crate) fn model_type_names(&self) -> Vec<&str> {
-        let own = self.model_types.iter().map(AsRef::as_ref);
-        MODEL_TYPES
-            .iter()
-            .copied()
-            .chain(own)
-            .map(ModelType::name)
-            .collect()
+    /// What opens models.
+    pub(crate) fn loaders(&self) -> &[Arc<dyn Loader>] {
+        &self.loaders
     }
 
-    /// Runs a computation on a worker, never on the runtime's threads. A panic in it becomes an error.
+    /// The workers of a device, which begin with the first job.
+    fn workers(&self, device: DeviceName) -> Result<Arc<DeviceWorkers>> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = workers.get(&device) {
+            return Ok(Arc::clone(known));
+        }
+        let pool = WorkerPool::start(device.name(), device.workers()).map_err(ml_err)?;
+        let permits = Semaphore::new(pool.capacity());
+        let started = Arc::new(DeviceWorkers { pool, permits });
+        workers.insert(device, Arc::clone(&started));
+        Ok(started)
+    }
+
+    /// Runs a computation on a worker of a device, never on the runtime's threads. A panic in it becomes an error.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        device: DeviceName,
         job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
     ) -> Result<T> {
         let closed = || sql_err(SqlState::Internal, "the model workers have ended");
+        let workers = self.workers(device)?;
         // The permits keep `execute` from blocking a thread of the runtime.
-        let _permit = self.permits.acquire().await.map_err(|_| closed())?;
+        let _permit = workers.permits.acquire().await.map_err(|_| closed())?;
         let (sender, receiver) = oneshot::channel();
-        self.pool
+        workers
+            .pool
             .execute(move || {
                 // Nobody waits for the result of a statement that was cancelled.
                 if !sender.is_closed() {
@@ -91,49 +119,82 @@ impl ModelRuntime {
         receiver.await.map_err(|_| closed())?.map_err(ml_err)
     }
 
-    /// The loaded model, from the cache or from its files. Says whether it was in the cache.
+    /// Encodes a batch on the host and runs the model on its device: while one batch runs, the next is encoded.
+    pub(crate) async fn infer(
+        &self,
+        model: Arc<dyn Model>,
+        device: DeviceName,
+        batch: RecordBatch,
+        wanted: Wanted,
+    ) -> Result<Outputs> {
+        let encoder = Arc::clone(&model);
+        let encode = move || encoder.encode(&batch);
+        let inputs = self.run(DeviceName::Cpu, encode).await?;
+        self.run(device, move || model.run(inputs, &wanted)).await
+    }
+
+    /// The model on a device, from the cache or from its files. Says whether it was in the cache.
     pub(crate) async fn load(
         self: &Arc<Self>,
         model: &ResolvedModel,
+        device: DeviceName,
         budget_bytes: usize,
-    ) -> Result<(Arc<Model>, bool)> {
-        let cell = self.cell(model);
+    ) -> Result<(Arc<dyn Model>, bool)> {
+        let key = Key {
+            sha256: model.sha256.clone(),
+            device,
+        };
+        let cell = self.cell(&key, model.label());
         let is_hit = cell.initialized();
-        let loaded = cell.get_or_try_init(|| self.read(model)).await;
+        let loaded = cell.get_or_try_init(|| self.read(model, device)).await;
         match loaded {
             Ok(loaded) => {
                 let loaded = Arc::clone(loaded);
-                self.evict(budget_bytes, &model.sha256);
+                self.evict(budget_bytes, &key);
                 Ok((loaded, is_hit))
             }
             Err(error) => {
-                self.lock().remove(&model.sha256);
+                self.lock().remove(&key);
                 Err(error)
             }
         }
     }
 
-    async fn read(self: &Arc<Self>, model: &ResolvedModel) -> Result<Arc<Model>> {
-        let runtime = Arc::clone(self);
+    async fn read(
+        self: &Arc<Self>,
+        model: &ResolvedModel,
+        device: DeviceName,
+    ) -> Result<Arc<dyn Model>> {
+        let format = &model.manifest.format;
+        let mut loaders = self.loaders.iter();
+        let loader = loaders.find(|loader| loader.format() == format);
+        let loader = loader.map(Arc::clone).ok_or_else(|| {
+            let message = format!(
+                "model \"{}\" is of format \"{format}\", which this build does not know",
+                model.label()
+            );
+            sql_err(SqlState::Unsupported, message)
+        })?;
         let (directory, files) = (model.directory.clone(), model.manifest.files.clone());
         let label = model.label();
         let read = move || {
             let names = files.iter().map(|file| file.name.as_str());
             let local = directory.fetch(names)?;
-            artifact::read(local.path(), &files, |name| runtime.model_type(name)).map(Arc::new)
+            let files = Files::new(local.path(), files.clone());
+            loader.load(&files, &device.open()?, None)
         };
-        self.run(read).await.map_err(|error| {
+        self.run(device, read).await.map_err(|error| {
             let mut found = crate::error::report(&error);
             found.message = format!("model \"{label}\" cannot be loaded: {}", found.message);
             found.into()
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cell(&self, model: &ResolvedModel) -> Arc<OnceCell<Arc<Model>>> {
+    fn cell(&self, key: &Key, name: String) -> Arc<OnceCell<Arc<dyn Model>>> {
         let mut entries = self.lock();
         let now = entries
             .values()
@@ -141,31 +202,29 @@ impl ModelRuntime {
             .max()
             .unwrap_or(0)
             + 1;
-        let entry = entries
-            .entry(model.sha256.clone())
-            .or_insert_with(|| Entry {
-                name: model.label(),
-                model: Arc::default(),
-                last_used: 0,
-                hits: 0,
-            });
+        let entry = entries.entry(key.clone()).or_insert_with(|| Entry {
+            name,
+            model: Arc::default(),
+            last_used: 0,
+            hits: 0,
+        });
         entry.last_used = now;
         entry.hits += u64::from(entry.model.initialized());
         Arc::clone(&entry.model)
     }
 
     /// Forgets the models that were not used for longest, until the rest fits. A statement that still uses one keeps it.
-    fn evict(&self, budget_bytes: usize, keep: &str) {
+    fn evict(&self, budget_bytes: usize, keep: &Key) {
         let mut entries = self.lock();
         let bytes = |entry: &Entry| entry.model.get().map_or(0, |model| model.bytes());
         let mut total: usize = entries.values().map(bytes).sum();
         while total > budget_bytes {
             let candidates = entries
                 .iter()
-                .filter(|(sha256, entry)| *sha256 != keep && entry.model.initialized());
+                .filter(|(key, entry)| *key != keep && entry.model.initialized());
             let Some(oldest) = candidates
                 .min_by_key(|(_, entry)| entry.last_used)
-                .map(|(sha256, _)| sha256.clone())
+                .map(|(key, _)| key.clone())
             else {
                 return;
             };
@@ -178,11 +237,11 @@ impl ModelRuntime {
         let entries = self.lock();
         let mut cached: Vec<CachedModel> = entries
             .iter()
-            .filter_map(|(sha256, entry)| {
+            .filter_map(|(key, entry)| {
                 let model = entry.model.get()?;
                 Some(CachedModel {
                     name: entry.name.clone(),
-                    sha256: sha256.clone(),
+                    sha256: key.sha256.clone(),
                     bytes: model.bytes(),
                     hits: entry.hits,
                     is_in_use: Arc::strong_count(model) > 1,

@@ -4,37 +4,68 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact;
 use vatic_ml::artifact::ModelFile;
-use vatic_ml::data::labels::Labels;
 use vatic_ml::data::signature::Signature;
+use vatic_ml::model::Batching;
 use vatic_ml::model::metrics::Metric;
-use vatic_ml::train::fit::EpochRecord;
-use vatic_ml::train::options::TrainOptions;
+use vatic_ml::model::options::TrainOptions;
+use vatic_ml::train::control::EpochRecord;
 
+use super::manifest_v1::ManifestV1;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::storage::Place;
 
 /// The file of a version's directory that describes the others.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
-/// The version of the manifest that this build writes.
-pub(crate) const MANIFEST_FORMAT: u32 = 1;
+/// The version of the manifest that this build writes. It reads version 1 as well.
+pub(crate) const MANIFEST_FORMAT: u32 = 2;
 
 /// The description of one version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     pub(crate) format_version: u32,
-    /// Which training made it.
-    pub(crate) run_id: String,
     pub(crate) created_at: DateTime<Utc>,
     /// The version of vatic that wrote it.
     pub(crate) engine: String,
+    /// The format of its files: which loader opens them.
+    pub(crate) format: String,
     pub(crate) signature: Signature,
-    pub(crate) labels: Labels,
-    pub(crate) options: TrainOptions,
-    /// The statement that made it.
-    pub(crate) training_sql: String,
-    pub(crate) run: RunSummary,
+    pub(crate) batching: Batching,
+    pub(crate) origin: Origin,
     pub(crate) files: Vec<ModelFile>,
+}
+
+/// Where a version comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Origin {
+    /// TRAIN made it.
+    Trained(Box<Trained>),
+    /// It was made elsewhere.
+    Imported(Imported),
+}
+
+/// The training that made a version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Trained {
+    pub(crate) run_id: String,
+    /// The statement.
+    pub(crate) statement: String,
+    pub(crate) options: TrainOptions,
+    pub(crate) run: RunSummary,
+}
+
+/// Where a version was brought from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Imported {
+    /// The directory or address of its files.
+    pub(crate) source: String,
+    /// Under which terms they may be used, if that is known.
+    pub(crate) licence: Option<String>,
+    /// The statement.
+    pub(crate) statement: String,
 }
 
 /// How a training went.
@@ -76,6 +107,28 @@ impl RunSummary {
 }
 
 impl Manifest {
+    /// The training that made it, if one did.
+    pub(crate) fn trained(&self) -> Option<&Trained> {
+        match &self.origin {
+            Origin::Trained(trained) => Some(trained),
+            Origin::Imported(_) => None,
+        }
+    }
+
+    /// The type of model that was trained, or the format of one that was imported.
+    pub(crate) fn model_type(&self) -> &str {
+        let trained = self.trained();
+        trained.map_or(&self.format, |trained| &trained.options.model_type)
+    }
+
+    /// The statement that made it.
+    pub(crate) fn statement(&self) -> &str {
+        match &self.origin {
+            Origin::Trained(trained) => &trained.statement,
+            Origin::Imported(imported) => &imported.statement,
+        }
+    }
+
     /// Reads the manifest of a version whose hash is known.
     pub(crate) fn read(directory: &Place, sha256: &str, model: &str) -> Result<Self> {
         let corrupt = |problem: String| {
@@ -108,7 +161,14 @@ impl Manifest {
                 "format version {format_version}, this build reads up to {MANIFEST_FORMAT}; upgrade vatic"
             ));
         }
-        let manifest: Self = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+        let unreadable = |error: serde_json::Error| error.to_string();
+        let manifest: Self = match format_version {
+            0 | 1 => serde_json::from_slice::<ManifestV1>(content)
+                .map_err(unreadable)?
+                .try_into()
+                .map_err(|error: vatic_ml::Error| error.to_string())?,
+            _ => serde_json::from_slice(content).map_err(unreadable)?,
+        };
         let is_plain = |name: &str| {
             !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.')
         };
@@ -124,13 +184,32 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
+    use vatic_ml::data::signature::{Port, PortKind};
+
     use super::*;
 
     fn example() -> serde_json::Value {
-        let column = serde_json::json!({"name": "x", "data_type": "Float64"});
+        let port = serde_json::json!({"name": "x", "data_type": "Float64", "kind": "number"});
+        let target = serde_json::json!({"name": "y", "data_type": "Int64"});
+        let label = serde_json::json!({"label": {"target": target, "classes": []}});
+        serde_json::json!({
+            "format_version": 2, "created_at": "2026-01-01T00:00:00Z", "engine": "0.1.0", "format": "trained",
+            "signature": {"inputs": [port], "outputs": [
+                {"name": "predicted_y", "data_type": "Float64", "kind": label}]},
+            "batching": "rows",
+            "origin": {"imported": {"source": "/models/m", "licence": null, "statement": "CREATE"}},
+            "files": [{"name": "model.safetensors", "bytes": 1, "sha256": "00"}],
+        })
+    }
+
+    fn example_v1() -> serde_json::Value {
+        let column = |name: &str| serde_json::json!({"name": name, "data_type": "Float64"});
+        let list = serde_json::json!({"FixedSizeList": [
+            {"name": "item", "data_type": "Float32", "nullable": true, "dict_id": 0, "dict_is_ordered": false,
+             "metadata": {}}, 3]});
         serde_json::json!({
             "format_version": 1, "run_id": "r", "created_at": "2026-01-01T00:00:00Z", "engine": "0.1.0",
-            "signature": {"features": [column.clone()], "target": column},
+            "signature": {"features": [column("x"), {"name": "pixels", "data_type": list}], "target": column("y")},
             "labels": {"number": {"mean": 0.0, "std": 1.0}},
             "options": TrainOptions::default(), "training_sql": "TRAIN",
             "run": {"train_rows": 1, "eval_rows": 0, "skipped_rows": 0, "train_loss": 0.5, "eval_loss": null,
@@ -138,6 +217,27 @@ mod tests {
                 "batch_size": 32, "optimizer": "adamw", "rows_hash": "00"},
             "files": [{"name": "model.safetensors", "bytes": 1, "sha256": "00"}],
         })
+    }
+
+    #[test]
+    fn a_manifest_of_format_1_has_the_ports_of_its_columns() {
+        let manifest = Manifest::from_json(example_v1().to_string().as_bytes()).unwrap();
+        let names = |ports: &[Port]| -> Vec<String> {
+            ports.iter().map(|port| port.name.clone()).collect()
+        };
+        assert_eq!(names(&manifest.signature.inputs), ["x", "pixels"]);
+        let shape = vec![3];
+        assert_eq!(manifest.signature.inputs[1].kind, PortKind::Array { shape });
+        assert_eq!(names(&manifest.signature.outputs), ["predicted_y"]);
+        assert_eq!(manifest.signature.label().unwrap().target.name, "y");
+        assert_eq!(
+            (manifest.statement(), manifest.format.as_str()),
+            ("TRAIN", "trained")
+        );
+        assert_eq!(manifest.trained().unwrap().run_id, "r");
+        // What is written is of format 2, and the same when it is read.
+        let written = serde_json::to_vec(&manifest).unwrap();
+        assert_eq!(Manifest::from_json(&written).unwrap(), manifest);
     }
 
     fn read(edit: impl FnOnce(&mut serde_json::Value)) -> Result<Manifest, String> {
@@ -159,7 +259,7 @@ mod tests {
                 .contains("surprise")
         );
         assert!(
-            read(|value| value["format_version"] = 2.into())
+            read(|value| value["format_version"] = 3.into())
                 .unwrap_err()
                 .contains("upgrade")
         );

@@ -5,18 +5,19 @@
 //! point at which it is published. Files of versions that no state names are removed a day later.
 //!
 //! * `name` what users write: `s.m@3`
-//! * `manifest` what is known of a version
+//! * `manifest` what is known of a version; `manifest_v1` those of before models had ports
 //! * `registry` resolve, list, commit, alter, drop
 //! * `rights` who may see a model, and change it
 //! * `cache` the loaded models of this process
 
 pub(crate) mod cache;
 mod manifest;
+mod manifest_v1;
 mod name;
 mod registry;
 mod rights;
 
-pub(crate) use manifest::{MANIFEST_FILE, MANIFEST_FORMAT, Manifest, RunSummary};
+pub(crate) use manifest::{MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Origin, RunSummary, Trained};
 pub(crate) use name::{ModelName, ModelRef, Selector};
 pub(crate) use registry::{
     ModelAddress, ModelRegistry, ModelState, NewVersion, Publish, ResolvedModel, ResolvedModels,

@@ -15,8 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
     TableFunctionArgs,
 };
-use vatic_ml::data::signature;
-use vatic_ml::data::signature::type_name;
+use vatic_ml::data::types::{coercion, type_name};
 
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::model::{ResolvedModel, ResolvedModels};
@@ -220,9 +219,9 @@ pub(crate) fn argument_err(
 /// The column of the input for each feature of the model, by name. Types must be able to hold the same values.
 pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<Vec<usize>> {
     let label = model.label();
-    let mut indices = Vec::with_capacity(model.manifest.signature.features.len());
+    let mut indices = Vec::with_capacity(model.manifest.signature.inputs.len());
     let mut missing = Vec::new();
-    for feature in &model.manifest.signature.features {
+    for feature in &model.manifest.signature.inputs {
         match find_column(&feature.name, input, &label)? {
             Some(index) => indices.push(index),
             None => missing.push(feature.name.as_str()),
@@ -245,11 +244,11 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
             format!("model \"{label}\" needs columns that the input has not: {missing}"),
         ));
     }
-    let columns = model.manifest.signature.features.iter().zip(&indices);
+    let columns = model.manifest.signature.inputs.iter().zip(&indices);
     let misfits: Vec<String> = columns
         .filter_map(|(feature, &index)| {
             let (field, wanted) = (input.field(index), &feature.data_type);
-            let fits = signature::coercion(field.data_type(), wanted).is_some();
+            let fits = coercion(field.data_type(), wanted).is_some();
             (!fits).then(|| {
                 let (found, expected) = (type_name(field.data_type()), type_name(wanted));
                 let (name, advice) = (field.name(), cast_advice(field.name(), wanted));
@@ -333,7 +332,7 @@ pub(crate) fn feature_batch(
     let signature = &model.manifest.signature;
     let mut fields = Vec::with_capacity(columns.len());
     let mut arrays = Vec::with_capacity(columns.len());
-    for (feature, &index) in signature.features.iter().zip(columns) {
+    for (feature, &index) in signature.inputs.iter().zip(columns) {
         let column = batch.column(index);
         fields.push(Field::new(&feature.name, column.data_type().clone(), true));
         arrays.push(Arc::clone(column));

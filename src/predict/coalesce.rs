@@ -1,16 +1,19 @@
-//! [`BatchCoalesceExec`]: whatever batches arrive become batches of one size.
+//! [`BatchCoalesceExec`]: whatever batches arrive become batches of the size that a model wants.
 //!
 //! Small batches waste a model's time, large ones its memory. Never crosses a partition, holds at most one batch of
 //! rows beyond what arrived.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use datafusion::arrow::compute::BatchCoalescer;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::compute::{BatchCoalescer, cast};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
@@ -18,26 +21,117 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use vatic_ml::model::Batching;
+
+use crate::config::VaticOptions;
+use crate::model::ResolvedModel;
+
+/// The size of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BatchSize {
+    /// Rows at most.
+    pub(crate) rows_max: usize,
+    /// Tokens at most, if those are counted.
+    tokens: Option<Tokens>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Tokens {
+    /// The column of the text.
+    column: usize,
+    max: usize,
+}
+
+/// Bytes of a token of English, in the mean; and tokens that a text has beside its own.
+const BYTES_PER_TOKEN: usize = 4;
+const TOKENS_AROUND: usize = 2;
+
+impl BatchSize {
+    /// The size for a model whose inputs are these columns: what the user says, or else what the model asks for.
+    pub(crate) fn of(
+        model: &ResolvedModel,
+        columns: &[usize],
+        wanted: Option<usize>,
+        session: &dyn Session,
+    ) -> Self {
+        let settings = VaticOptions::of(session.config_options());
+        let rows_max = wanted.unwrap_or(settings.batch_size).max(1);
+        let tokens = match (&model.manifest.batching, wanted) {
+            (Batching::Tokens { input, tokens_max }, None) => {
+                let inputs = model.manifest.signature.inputs.iter();
+                let found = inputs.zip(columns).find(|(port, _)| port.name == *input);
+                found.map(|(_, &column)| Tokens {
+                    column,
+                    max: *tokens_max,
+                })
+            }
+            (Batching::Tokens { .. }, Some(_)) | (Batching::Rows, _) => None,
+        };
+        Self { rows_max, tokens }
+    }
+
+    /// The batch in parts that have no more tokens than they may, or one row.
+    fn cut(&self, batch: RecordBatch) -> Result<VecDeque<RecordBatch>> {
+        let Some(tokens) = self.tokens else {
+            return Ok([batch].into());
+        };
+        let texts = cast(batch.column(tokens.column), &DataType::LargeUtf8)?;
+        let texts = texts.as_string::<i64>();
+        let count = |row: usize| match texts.is_valid(row) {
+            true => texts.value(row).len() / BYTES_PER_TOKEN + TOKENS_AROUND,
+            false => 0,
+        };
+        let mut parts = VecDeque::new();
+        let (mut start, mut sum) = (0, 0);
+        for row in 0..batch.num_rows() {
+            let count = count(row);
+            if sum + count > tokens.max && row > start {
+                parts.push_back(batch.slice(start, row - start));
+                (start, sum) = (row, 0);
+            }
+            sum += count;
+        }
+        parts.push_back(batch.slice(start, batch.num_rows() - start));
+        Ok(parts)
+    }
+}
+
+impl fmt::Display for BatchSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tokens {
+            None => write!(f, "{} rows", self.rows_max),
+            Some(tokens) => write!(f, "{} tokens, {} rows at most", tokens.max, self.rows_max),
+        }
+    }
+}
 
 #[derive(Debug)]
-pub(super) struct BatchCoalesceExec {
+pub(crate) struct BatchCoalesceExec {
     input: Arc<dyn ExecutionPlan>,
-    rows: usize,
+    size: BatchSize,
 }
 
 impl BatchCoalesceExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, rows: usize) -> Self {
-        Self { input, rows }
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, size: BatchSize) -> Self {
+        Self { input, size }
     }
 
-    pub(super) fn rows(&self) -> usize {
-        self.rows
+    pub(super) fn size(&self) -> BatchSize {
+        self.size
     }
 }
 
 impl DisplayAs for BatchCoalesceExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BatchCoalesceExec: rows={}", self.rows)
+        match self.size.tokens {
+            None => write!(f, "BatchCoalesceExec: rows={}", self.size.rows_max),
+            Some(tokens) => write!(
+                f,
+                "BatchCoalesceExec: tokens={}, rows={}",
+                tokens.max, self.size.rows_max
+            ),
+        }
     }
 }
 
@@ -69,7 +163,7 @@ impl ExecutionPlan for BatchCoalesceExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0), self.rows)))
+        Ok(Arc::new(Self::new(children.swap_remove(0), self.size)))
     }
 
     fn execute(
@@ -78,10 +172,12 @@ impl ExecutionPlan for BatchCoalesceExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;
-        let coalescer = BatchCoalescer::new(input.schema(), self.rows);
+        let coalescer = BatchCoalescer::new(input.schema(), self.size.rows_max);
         Ok(Box::pin(CoalesceStream {
             input,
+            size: self.size,
             coalescer,
+            ready: VecDeque::new(),
             is_done: false,
         }))
     }
@@ -97,7 +193,10 @@ impl ExecutionPlan for BatchCoalesceExec {
 
 struct CoalesceStream {
     input: SendableRecordBatchStream,
+    size: BatchSize,
     coalescer: BatchCoalescer,
+    /// Parts of a batch that was whole.
+    ready: VecDeque<RecordBatch>,
     is_done: bool,
 }
 
@@ -106,8 +205,12 @@ impl Stream for CoalesceStream {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(batch) = self.coalescer.next_completed_batch() {
+            if let Some(batch) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(batch)));
+            }
+            if let Some(batch) = self.coalescer.next_completed_batch() {
+                self.ready = self.size.cut(batch)?;
+                continue;
             }
             if self.is_done {
                 return Poll::Ready(None);
@@ -127,5 +230,44 @@ impl Stream for CoalesceStream {
 impl RecordBatchStream for CoalesceStream {
     fn schema(&self) -> SchemaRef {
         self.input.schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::StringArray;
+
+    use super::*;
+
+    #[test]
+    fn batches_are_cut_by_the_tokens_of_a_text() {
+        let texts = [
+            Some(40),
+            Some(4),
+            None,
+            Some(400),
+            Some(1),
+            Some(60),
+            Some(60),
+        ];
+        let texts: StringArray = texts
+            .iter()
+            .map(|bytes| bytes.map(|n| "x".repeat(n)))
+            .collect();
+        let batch = RecordBatch::try_from_iter([("text", Arc::new(texts) as _)]).unwrap();
+        let rows = |tokens| {
+            let size = BatchSize {
+                rows_max: 100,
+                tokens,
+            };
+            let parts = size.cut(batch.clone()).unwrap();
+            parts.iter().map(RecordBatch::num_rows).collect::<Vec<_>>()
+        };
+        let tokens = |max| Some(Tokens { column: 0, max });
+        assert_eq!(rows(None), [7]);
+        // 12, 3 and 0 tokens; 102 are too many for one batch, and stand alone; 2 and 17; 17.
+        assert_eq!(rows(tokens(20)), [3, 1, 2, 1]);
+        assert_eq!(rows(tokens(1)), [1; 7]);
+        assert_eq!(rows(tokens(10_000)), [7]);
     }
 }

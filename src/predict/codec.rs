@@ -5,16 +5,16 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
-use super::coalesce::BatchCoalesceExec;
+use super::coalesce::{BatchCoalesceExec, BatchSize};
 use super::exec::{PredictExec, PredictSpec};
-use super::node::{Output, PredictOptions};
+use super::node::{Appended, PredictOptions};
 use crate::error::Result;
 use crate::model::ModelAddress;
 use crate::plan::extension::{from_wire, to_wire};
 
 #[derive(Serialize, Deserialize)]
 enum Wire {
-    Coalesce { rows: usize },
+    Coalesce(BatchSize),
     Predict(Box<Predict>),
 }
 
@@ -22,24 +22,23 @@ enum Wire {
 struct Predict {
     model: ModelAddress,
     features: Vec<usize>,
-    outputs: Vec<Output>,
+    appended: Appended,
     options: PredictOptions,
-    batch_rows: usize,
+    size: BatchSize,
     description: String,
 }
 
 pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
     if let Some(coalesce) = exec.downcast_ref::<BatchCoalesceExec>() {
-        let rows = coalesce.rows();
-        return Some(to_wire(&Wire::Coalesce { rows }));
+        return Some(to_wire(&Wire::Coalesce(coalesce.size())));
     }
     let spec = exec.downcast_ref::<PredictExec>()?.spec();
     Some(to_wire(&Wire::Predict(Box::new(Predict {
         model: spec.model.address(),
         features: spec.features.clone(),
-        outputs: spec.outputs.clone(),
+        appended: spec.appended.clone(),
         options: spec.options,
-        batch_rows: spec.batch_rows,
+        size: spec.size,
         description: spec.description.clone(),
     }))))
 }
@@ -49,14 +48,14 @@ pub(super) fn decode(
     input: Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     Ok(match from_wire(bytes)? {
-        Wire::Coalesce { rows } => Arc::new(BatchCoalesceExec::new(input, rows)),
+        Wire::Coalesce(size) => Arc::new(BatchCoalesceExec::new(input, size)),
         Wire::Predict(predict) => {
             let spec = PredictSpec {
                 model: Arc::new(predict.model.open()?),
                 features: predict.features,
-                outputs: predict.outputs,
+                appended: predict.appended,
                 options: predict.options,
-                batch_rows: predict.batch_rows,
+                size: predict.size,
                 description: predict.description,
             };
             Arc::new(PredictExec::try_new(input, spec)?)

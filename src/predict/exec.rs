@@ -12,6 +12,7 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -24,11 +25,14 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
-use vatic_ml::model::{Model, Prediction, Wanted};
+use vatic_ml::data::inputs::RowReport;
+use vatic_ml::model::{Model, Outputs, Wanted};
 
-use super::node::{Output, PredictOptions, output_field};
+use super::coalesce::BatchSize;
+use super::node::{Appended, PredictOptions};
 use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
+use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::cache::ModelRuntime;
 use crate::plan::table_function::feature_batch;
@@ -42,9 +46,9 @@ pub(super) struct PredictSpec {
     pub(super) model: Arc<ResolvedModel>,
     /// For each feature its column of the input.
     pub(super) features: Vec<usize>,
-    pub(super) outputs: Vec<Output>,
+    pub(super) appended: Appended,
     pub(super) options: PredictOptions,
-    pub(super) batch_rows: usize,
+    pub(super) size: BatchSize,
     pub(super) description: String,
 }
 
@@ -59,11 +63,7 @@ pub(super) struct PredictExec {
 impl PredictExec {
     pub(super) fn try_new(input: Arc<dyn ExecutionPlan>, spec: PredictSpec) -> Result<Self> {
         let mut fields: Vec<_> = input.schema().fields().iter().cloned().collect();
-        fields.extend(
-            spec.outputs
-                .iter()
-                .map(|output| output_field(&spec.model, *output)),
-        );
+        fields.extend(spec.appended.fields(&spec.model));
         let schema = Arc::new(Schema::new_with_metadata(
             fields,
             input.schema().metadata().clone(),
@@ -94,8 +94,10 @@ impl DisplayAs for PredictExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "PredictExec: {}, device=cpu, batch={} rows",
-            self.spec.description, self.spec.batch_rows
+            "PredictExec: {}, device={}, batch={}",
+            self.spec.description,
+            self.spec.options.device.name(),
+            self.spec.size
         )
     }
 }
@@ -154,6 +156,7 @@ impl ExecutionPlan for PredictExec {
             model: OnceCell::new(),
             schema: self.schema(),
             metrics: Metrics::new(&self.metrics, partition),
+            memory: MemoryConsumer::new("PredictExec").register(context.memory_pool()),
         });
         let input = self.input.execute(partition, context)?;
         let stream = input
@@ -221,9 +224,11 @@ struct Task {
     runtime: Arc<ModelRuntime>,
     cache_bytes: usize,
     /// Loaded with the first batch: an input without rows needs no model.
-    model: OnceCell<Arc<Model>>,
+    model: OnceCell<Arc<dyn Model>>,
     schema: SchemaRef,
     metrics: Metrics,
+    /// What batches in work take is reserved in the pool of this.
+    memory: MemoryReservation,
 }
 
 impl Task {
@@ -232,28 +237,30 @@ impl Task {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
         }
         let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
+        // Until the batch is handed on.
+        let held = self.memory.new_empty();
+        held.try_grow(batch_bytes(&batch) + model.working_bytes(batch.num_rows()))?;
         let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
         let wanted = Wanted {
-            probabilities: self.spec.outputs.contains(&Output::Probabilities),
+            outputs: self.spec.appended.outputs.clone(),
             threshold: self.spec.options.threshold(),
             top_k: self.spec.options.top_k,
+            scores: false,
         };
         let started = Instant::now();
-        let prediction = self
-            .runtime
-            .run(move || model.predict(&features, wanted))
-            .await?;
+        let device = self.spec.options.device;
+        let outputs = self.runtime.infer(model, device, features, wanted).await?;
         self.metrics.compute_time.add_elapsed(started);
-        self.count(&batch, &prediction);
-        self.check(&prediction)?;
-        self.append(batch, prediction)
+        self.count(&batch, &outputs.report);
+        self.check(&outputs.report)?;
+        self.append(batch, outputs)
     }
 
-    async fn load(&self) -> Result<Arc<Model>> {
+    async fn load(&self) -> Result<Arc<dyn Model>> {
         let started = Instant::now();
         let (model, is_hit) = self
             .runtime
-            .load(&self.spec.model, self.cache_bytes)
+            .load(&self.spec.model, self.spec.options.device, self.cache_bytes)
             .await?;
         self.metrics.load_time.add_elapsed(started);
         if is_hit {
@@ -265,47 +272,41 @@ impl Task {
         Ok(model)
     }
 
-    fn count(&self, batch: &RecordBatch, prediction: &Prediction) {
-        let failed = prediction.failures.len();
+    fn count(&self, batch: &RecordBatch, report: &RowReport) {
+        let (failed, null_rows) = (report.failures.len(), report.null_rows());
         self.metrics.batches.add(1);
         self.metrics.input_rows.add(batch.num_rows());
         self.metrics
             .computed_rows
-            .add(batch.num_rows() - prediction.null_rows - failed);
-        self.metrics.null_rows.add(prediction.null_rows);
+            .add(batch.num_rows() - null_rows - failed);
+        self.metrics.null_rows.add(null_rows);
         self.metrics.failed_rows.add(failed);
-        self.metrics.unseen_values.add(prediction.unseen);
+        self.metrics.unseen_values.add(report.unseen);
     }
 
-    fn check(&self, prediction: &Prediction) -> Result<()> {
+    fn check(&self, report: &RowReport) -> Result<()> {
         let label = self.spec.model.label();
         if let (Some((_, cause)), false) =
-            (prediction.failures.first(), self.spec.options.null_on_error)
+            (report.failures.first(), self.spec.options.null_on_error)
         {
             let message = format!(
                 "model \"{label}\" cannot predict a row: {cause}; on_error => 'null' skips such rows"
             );
             return Err(sql_err(SqlState::InvalidParameter, message));
         }
-        if let (Some(column), true) = (&prediction.null_column, self.spec.options.error_on_null) {
+        if let (Some(column), true) = (&report.null_column, self.spec.options.error_on_null) {
             let message = format!("column \"{column}\" is NULL in a row for model \"{label}\"");
             return Err(sql_err(SqlState::Null, message));
         }
         Ok(())
     }
 
-    fn append(&self, batch: RecordBatch, prediction: Prediction) -> Result<RecordBatch> {
+    fn append(&self, batch: RecordBatch, outputs: Outputs) -> Result<RecordBatch> {
         let rows = batch.num_rows();
         let mut columns = batch.columns().to_vec();
-        for output in &self.spec.outputs {
-            columns.push(match output {
-                Output::Label => Arc::clone(&prediction.label),
-                Output::Probabilities => prediction
-                    .probabilities
-                    .clone()
-                    .ok_or_else(|| sql_err(SqlState::Internal, "a model gave no probabilities"))?,
-                Output::Error => Arc::new(causes(rows, &prediction.failures)),
-            });
+        columns.extend(outputs.columns);
+        if self.spec.appended.has_error {
+            columns.push(Arc::new(causes(rows, &outputs.report.failures)));
         }
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }

@@ -30,6 +30,7 @@ use datafusion::logical_expr::planner::RelationPlanner;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
 
+pub(crate) use coalesce::{BatchCoalesceExec, BatchSize};
 pub(crate) use prune::PruneOutputs;
 
 use crate::error::Result;

@@ -10,24 +10,42 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
-use vatic_ml::data::labels::{Labels, probabilities_type};
+use vatic_ml::data::signature::Port;
+use vatic_ml::device::DeviceName;
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::plan::table_function::bind_features;
 
 /// The column that says why a row has no prediction, with `on_error => 'null'`.
-const ERROR_COLUMN: &str = "predict_error";
+pub(super) const ERROR_COLUMN: &str = "predict_error";
 
-/// One column that a model appends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) enum Output {
-    /// `predicted_<label>`
-    Label,
-    /// `predicted_<label>_probs`
-    Probabilities,
-    /// `predict_error`
-    Error,
+/// The columns that a node appends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Appended {
+    /// Outputs of the model, by their place in its signature.
+    pub(crate) outputs: Vec<usize>,
+    /// Whether `predict_error` comes after them.
+    pub(crate) has_error: bool,
+}
+
+impl Appended {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outputs.is_empty() && !self.has_error
+    }
+
+    /// The columns.
+    pub(crate) fn fields(&self, model: &ResolvedModel) -> Vec<FieldRef> {
+        let ports = &model.manifest.signature.outputs;
+        let outputs = self.outputs.iter().map(|output| {
+            let port = &ports[*output];
+            Field::new(&port.name, port.data_type.clone(), true)
+        });
+        let error = self
+            .has_error
+            .then(|| Field::new(ERROR_COLUMN, DataType::Utf8, true));
+        outputs.chain(error).map(Arc::new).collect()
+    }
 }
 
 /// The named arguments of `predict`.
@@ -39,6 +57,7 @@ pub(crate) struct PredictOptions {
     threshold: u64,
     pub(crate) null_on_error: bool,
     pub(crate) error_on_null: bool,
+    pub(crate) device: DeviceName,
 }
 
 impl Default for PredictOptions {
@@ -50,6 +69,7 @@ impl Default for PredictOptions {
             threshold,
             null_on_error: false,
             error_on_null: false,
+            device: DeviceName::default(),
         }
     }
 }
@@ -70,9 +90,9 @@ pub(crate) struct PredictNode {
     pub(super) model: Arc<ResolvedModel>,
     pub(super) input: LogicalPlan,
     pub(super) options: PredictOptions,
-    /// The outputs that somebody reads.
-    pub(super) outputs: Vec<Output>,
-    /// For each feature its column of the input; empty if there are no outputs.
+    /// The columns that somebody reads.
+    pub(super) appended: Appended,
+    /// For each input of the model its column; empty if nothing is appended.
     pub(super) features: Vec<usize>,
     schema: DFSchemaRef,
 }
@@ -84,24 +104,21 @@ impl PredictNode {
         input: LogicalPlan,
         options: PredictOptions,
     ) -> Result<Self> {
-        let mut outputs = vec![Output::Label];
-        if matches!(model.manifest.labels, Labels::Classes { .. }) {
-            outputs.push(Output::Probabilities);
-        }
-        if options.null_on_error {
-            outputs.push(Output::Error);
-        }
-        Self::with_outputs(model, input, options, outputs)
+        let appended = Appended {
+            outputs: (0..model.manifest.signature.outputs.len()).collect(),
+            has_error: options.null_on_error,
+        };
+        Self::with_appended(model, input, options, appended)
     }
 
-    /// A node with these outputs.
-    pub(crate) fn with_outputs(
+    /// A node that appends these columns.
+    pub(crate) fn with_appended(
         model: Arc<ResolvedModel>,
         input: LogicalPlan,
         options: PredictOptions,
-        outputs: Vec<Output>,
+        appended: Appended,
     ) -> Result<Self> {
-        let features = match outputs.is_empty() {
+        let features = match appended.is_empty() {
             true => Vec::new(),
             false => bind_features(&model, input.schema())?,
         };
@@ -110,8 +127,7 @@ impl PredictNode {
             .iter()
             .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
             .collect();
-        for output in &outputs {
-            let field = output_field(&model, *output);
+        for field in appended.fields(&model) {
             if input
                 .schema()
                 .fields()
@@ -136,68 +152,35 @@ impl PredictNode {
             model,
             input,
             options,
-            outputs,
+            appended,
             features,
             schema,
         })
     }
 
-    /// Names of outputs that are not computed.
-    fn skipped(&self) -> Vec<String> {
-        let all = [Output::Label, Output::Probabilities];
-        let has = |output: &Output| {
-            *output == Output::Label || matches!(self.model.manifest.labels, Labels::Classes { .. })
-        };
-        let skipped = all
-            .into_iter()
-            .filter(|output| has(output) && !self.outputs.contains(output));
-        skipped
-            .map(|output| output_field(&self.model, output).name().clone())
-            .collect()
-    }
-
     /// What EXPLAIN shows of the model, its inputs and outputs.
     pub(super) fn describe(&self) -> String {
         let signature = &self.model.manifest.signature;
-        let features = match self.outputs.is_empty() {
+        let inputs: Vec<&str> = match self.appended.is_empty() {
             true => Vec::new(),
-            false => signature
-                .features
-                .iter()
-                .map(|feature| feature.name.as_str())
-                .collect(),
+            false => names(&signature.inputs).collect(),
         };
-        let outputs = self
-            .outputs
-            .iter()
-            .map(|output| output_field(&self.model, *output).name().clone());
+        let fields = self.appended.fields(&self.model);
+        let outputs: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+        let skipped = names(&signature.outputs).filter(|name| !outputs.contains(name));
         format!(
             "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]",
             self.model.label(),
             &self.model.sha256[..12],
-            features.join(", "),
-            outputs.collect::<Vec<_>>().join(", "),
-            self.skipped().join(", "),
+            inputs.join(", "),
+            outputs.join(", "),
+            skipped.collect::<Vec<_>>().join(", "),
         )
     }
 }
 
-/// The field of an output of a model.
-pub(crate) fn output_field(model: &ResolvedModel, output: Output) -> FieldRef {
-    let target = &model.manifest.signature.target;
-    let label = match &model.manifest.labels {
-        Labels::Number { .. } => DataType::Float64,
-        Labels::Classes { .. } => target.data_type.clone(),
-    };
-    Arc::new(match output {
-        Output::Label => Field::new(format!("predicted_{}", target.name), label, true),
-        Output::Probabilities => Field::new(
-            format!("predicted_{}_probs", target.name),
-            probabilities_type(&label),
-            true,
-        ),
-        Output::Error => Field::new(ERROR_COLUMN, DataType::Utf8, true),
-    })
+fn names(ports: &[Port]) -> impl Iterator<Item = &str> {
+    ports.iter().map(|port| port.name.as_str())
 }
 
 impl UserDefinedLogicalNodeCore for PredictNode {
@@ -228,10 +211,8 @@ impl UserDefinedLogicalNodeCore for PredictNode {
                 .map(|field| field.name().clone())
                 .collect();
         }
-        self.outputs
-            .iter()
-            .map(|output| output_field(&self.model, *output).name().clone())
-            .collect()
+        let appended = self.appended.fields(&self.model);
+        appended.iter().map(|field| field.name().clone()).collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -244,11 +225,11 @@ impl UserDefinedLogicalNodeCore for PredictNode {
         mut inputs: Vec<LogicalPlan>,
     ) -> Result<Self> {
         let input = inputs.swap_remove(0);
-        Self::with_outputs(
+        Self::with_appended(
             Arc::clone(&self.model),
             input,
             self.options,
-            self.outputs.clone(),
+            self.appended.clone(),
         )
     }
 
@@ -271,12 +252,12 @@ impl UserDefinedLogicalNodeCore for PredictNode {
 }
 
 impl PredictNode {
-    fn key(&self) -> (&str, &LogicalPlan, &PredictOptions, &[Output]) {
+    fn key(&self) -> (&str, &LogicalPlan, &PredictOptions, &Appended) {
         (
             &self.model.sha256,
             &self.input,
             &self.options,
-            &self.outputs,
+            &self.appended,
         )
     }
 }

@@ -12,10 +12,9 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
-use super::coalesce::BatchCoalesceExec;
+use super::coalesce::{BatchCoalesceExec, BatchSize};
 use super::exec::{PredictExec, PredictSpec};
 use super::node::PredictNode;
-use crate::config::VaticOptions;
 
 pub(super) struct PredictPlanner;
 
@@ -34,24 +33,24 @@ impl ExtensionPlanner for PredictPlanner {
             return Ok(None);
         };
         let input = Arc::clone(&physical_inputs[0]);
-        if node.outputs.is_empty() {
+        if node.appended.is_empty() {
             return Ok(Some(input));
         }
-        let settings = VaticOptions::of(session.config_options());
-        let batch_rows = node
-            .options
-            .batch_size
-            .unwrap_or(settings.batch_size)
-            .max(1);
+        let size = BatchSize::of(
+            &node.model,
+            &node.features,
+            node.options.batch_size,
+            session,
+        );
         let spec = PredictSpec {
             model: Arc::clone(&node.model),
             features: node.features.clone(),
-            outputs: node.outputs.clone(),
+            appended: node.appended.clone(),
             options: node.options,
-            batch_rows,
+            size,
             description: node.describe(),
         };
-        let coalesced = Arc::new(BatchCoalesceExec::new(input, batch_rows));
+        let coalesced = Arc::new(BatchCoalesceExec::new(input, size));
         Ok(Some(Arc::new(PredictExec::try_new(coalesced, spec)?)))
     }
 }

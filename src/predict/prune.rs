@@ -11,7 +11,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::node::{PredictNode, output_field};
+use super::node::{Appended, ERROR_COLUMN, PredictNode};
 use crate::error::Result;
 
 #[derive(Debug, Default)]
@@ -70,17 +70,20 @@ fn prune(plan: LogicalPlan, mut read: HashSet<String>) -> Result<Transformed<Log
             let Some(predict) = node.as_any().downcast_ref::<PredictNode>() else {
                 return Ok(Transformed::no(plan));
             };
-            let is_read = |output: &_| read.contains(output_field(&predict.model, *output).name());
-            let kept: Vec<_> = predict.outputs.iter().copied().filter(is_read).collect();
+            let appended = &predict.appended;
+            let ports = &predict.model.manifest.signature.outputs;
+            let is_read = |output: &usize| read.contains(&ports[*output].name);
+            let kept = Appended {
+                outputs: appended.outputs.iter().copied().filter(is_read).collect(),
+                has_error: appended.has_error && read.contains(ERROR_COLUMN),
+            };
             // With an error on NULL the rows must be looked at, even if no output is.
-            if kept.len() == predict.outputs.len()
-                || (kept.is_empty() && predict.options.error_on_null)
-            {
+            if kept == *appended || (kept.is_empty() && predict.options.error_on_null) {
                 return Ok(Transformed::no(plan));
             }
             let model = Arc::clone(&predict.model);
             let pruned =
-                PredictNode::with_outputs(model, predict.input.clone(), predict.options, kept)?;
+                PredictNode::with_appended(model, predict.input.clone(), predict.options, kept)?;
             Ok(Transformed::yes(LogicalPlan::Extension(Extension {
                 node: Arc::new(pruned),
             })))

@@ -9,6 +9,7 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
+use vatic_ml::device::DeviceName;
 
 use super::node::{PredictNode, PredictOptions};
 use crate::error::{SqlState, sql_err};
@@ -51,7 +52,7 @@ impl RelationPlanner for PredictRelation {
 }
 
 fn options(call: &Call) -> Result<PredictOptions> {
-    let classes = call.model.manifest.labels.class_count();
+    let classes = call.model.manifest.signature.classes().len();
     let mut options = PredictOptions::default();
     call.named(ARGUMENTS, |name, value| {
         match name {
@@ -68,7 +69,10 @@ fn options(call: &Call) -> Result<PredictOptions> {
             }
             // Equal rows of numbers are computed faster than they are found.
             "dedupe" => drop(one_of(name, value, &["auto", "off"])?),
-            _ => drop(one_of(name, value, &["auto", "cpu"])?),
+            _ => {
+                let device = one_of(name, value, DeviceName::CHOICES)?;
+                options.device = DeviceName::named(device).unwrap_or_default();
+            }
         }
         Ok(())
     })?;

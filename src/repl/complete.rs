@@ -7,7 +7,8 @@ use datafusion::arrow::array::AsArray;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ConfigOptions;
 use futures::TryStreamExt;
-use vatic_ml::train::options::{Activation, Optimizer, Schedule};
+use vatic_ml::model::options::{Optimizer, Schedule};
+use vatic_ml::nn::Activation;
 
 use super::command::{COMMANDS, Takes};
 use super::context::{Context, context, tables_in};
@@ -196,7 +197,7 @@ impl Completion {
     fn option_values(&self, name: &str) -> Vec<String> {
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         match name {
-            "model_type" => owned(self.session.engine().runtime().model_type_names()),
+            "model_type" => owned(self.session.engine().runtime().model_types().names()),
             "activation" => owned(Activation::ALL.iter().map(|(name, _)| *name).collect()),
             "optimizer" => owned(Optimizer::ALL.iter().map(|(name, _)| *name).collect()),
             "lr_schedule" => owned(Schedule::ALL.iter().map(|(name, _)| *name).collect()),

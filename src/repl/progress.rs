@@ -11,7 +11,7 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vatic_ml::train::fit::Progress;
+use vatic_ml::train::control::Progress;
 
 use super::settings::When;
 use crate::progress::{ProgressEvent, ProgressListener};

@@ -11,7 +11,7 @@ use datafusion::common::config::ConfigEntry;
 use prost::Message;
 use prost::bytes::Bytes;
 use tonic::Status;
-use vatic_ml::train::fit::Progress;
+use vatic_ml::train::control::Progress;
 
 use super::auth::{Identity, Tie};
 use super::output::{COMPRESSIONS, WireOptions};

@@ -13,7 +13,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use vatic_ml::train::fit::Progress;
+use vatic_ml::train::control::Progress;
 
 use super::output::result_schema;
 use super::service::Server;

@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::{Float64Type, Int64Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
-use vatic_ml::train::fit::Progress;
+use vatic_ml::train::control::Progress;
 
 use super::auth::Identity;
 use super::service::Server;

@@ -12,7 +12,6 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
-use vatic_ml::data::labels::Labels;
 
 use super::Session;
 use super::answer::{Effect, plan_effect};
@@ -180,12 +179,10 @@ impl Session {
             models.iter().find_map(|(name, state)| {
                 let entry = state.versions.last()?;
                 let manifest = registry.open(name, entry).ok()?.manifest;
-                let is_it = manifest.signature.target.name == label;
-                match &manifest.labels {
-                    _ if !is_it => None,
-                    Labels::Number { .. } => Some(DataType::Float64),
-                    Labels::Classes { .. } => Some(manifest.signature.target.data_type.clone()),
-                }
+                let ports = &manifest.signature.outputs;
+                let known = manifest.signature.labels();
+                let found = known.into_iter().find(|known| known.target.name == label)?;
+                Some(ports[found.output].data_type.clone())
             })
         };
         let output = |name: &&str| {

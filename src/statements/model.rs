@@ -6,13 +6,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use vatic_ml::data::labels::Labels;
-use vatic_ml::data::signature::type_name;
+use vatic_ml::data::signature::{Port, PortKind};
+use vatic_ml::data::types::type_name;
 
 use crate::access::grants::Privilege;
 use crate::access::ownership::{Ownership, new_id};
 use crate::error::{Result, SqlState, sql_err};
-use crate::model::{ModelName, ModelState, ResolvedModel};
+use crate::model::{ModelName, ModelState, Origin, ResolvedModel, RunSummary};
 use crate::session::Session;
 use crate::session::answer::{empty, rows};
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
@@ -80,92 +80,57 @@ fn text(values: Vec<String>) -> ArrayRef {
     Arc::new(StringArray::from(values))
 }
 
-/// One row for each feature and output, then what is known of the model.
+/// One row for each input and output, then what is known of the model.
 fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     let manifest = &model.manifest;
-    let target = &manifest.signature.target;
+    let signature = &manifest.signature;
     let mut described: Vec<[String; 4]> = Vec::new();
-    for column in &manifest.signature.features {
-        described.push([
-            "feature".into(),
-            column.name.clone(),
-            type_name(&column.data_type),
-            String::new(),
-        ]);
-    }
-    let label_type = match &manifest.labels {
-        Labels::Number { .. } => "float64".to_owned(),
-        Labels::Classes { .. } => type_name(&target.data_type),
+    let port = |kind: &str, port: &Port| {
+        let data_type = match port.kind {
+            PortKind::Probabilities { .. } => "list(struct(label, prob))".to_owned(),
+            _ => type_name(&port.data_type),
+        };
+        [kind.into(), port.name.clone(), data_type, String::new()]
     };
-    described.push([
-        "output".into(),
-        format!("predicted_{}", target.name),
-        label_type,
-        String::new(),
-    ]);
-    if let Labels::Classes { values } = &manifest.labels {
-        let probabilities = format!("predicted_{}_probs", target.name);
-        described.push([
-            "output".into(),
-            probabilities,
-            "list(struct(label, prob))".into(),
-            String::new(),
-        ]);
-        let classes: Vec<String> = values.iter().map(ToString::to_string).collect();
-        described.push([
-            "property".into(),
-            "classes".into(),
-            String::new(),
-            classes.join(", "),
-        ]);
-        if let [_, positive] = values.as_slice() {
-            described.push([
-                "property".into(),
-                "positive_class".into(),
-                String::new(),
-                positive.to_string(),
-            ]);
+    described.extend(signature.inputs.iter().map(|input| port("feature", input)));
+    described.extend(
+        signature
+            .outputs
+            .iter()
+            .map(|output| port("output", output)),
+    );
+    let mut properties: Vec<(&str, String)> = Vec::new();
+    let classes = signature.classes();
+    if !classes.is_empty() {
+        let names: Vec<String> = classes.iter().map(ToString::to_string).collect();
+        properties.push(("classes", names.join(", ")));
+    }
+    if let [_, positive] = classes {
+        properties.push(("positive_class", positive.to_string()));
+    }
+    properties.push(("model_type", manifest.model_type().to_owned()));
+    properties.push(("version", model.version.to_string()));
+    match &manifest.origin {
+        Origin::Trained(trained) => properties.extend(of_training(&trained.run)),
+        Origin::Imported(imported) => {
+            properties.push(("source", imported.source.clone()));
+            let licence = imported.licence.iter().cloned();
+            properties.extend(licence.map(|licence| ("licence", licence)));
         }
     }
-    let run = &manifest.run;
-    let metrics = run
-        .metrics
-        .iter()
-        .filter_map(|metric| Some(format!("{} {:.4}", metric.name, metric.value?)));
-    let properties = [
-        ("model_type", manifest.options.model_type.clone()),
-        ("version", model.version.to_string()),
-        ("optimizer", run.optimizer.clone()),
-        ("train_rows", run.train_rows.to_string()),
-        ("eval_rows", run.eval_rows.to_string()),
-        (
-            if run.eval_rows > 0 {
-                "eval_metrics"
-            } else {
-                "train_metrics"
-            },
-            metrics.collect::<Vec<_>>().join(", "),
-        ),
-        ("rows_hash", run.rows_hash.clone()),
-        ("sha256", model.sha256.clone()),
-        (
-            "created_at",
-            manifest
-                .created_at
-                .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        ),
-    ];
+    properties.push(("sha256", model.sha256.clone()));
+    let created_at = manifest.created_at;
+    let created_at = created_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    properties.push(("created_at", created_at));
+    if let Some(trained) = manifest.trained() {
+        let notices = trained.run.notices.iter().cloned();
+        properties.extend(notices.map(|notice| ("notice", notice)));
+    }
     described.extend(
-        properties.map(|(name, value)| ["property".into(), name.into(), String::new(), value]),
+        properties
+            .into_iter()
+            .map(|(name, value)| ["property".into(), name.into(), String::new(), value]),
     );
-    described.extend(run.notices.iter().map(|notice| {
-        [
-            "property".into(),
-            "notice".into(),
-            String::new(),
-            notice.clone(),
-        ]
-    }));
     let column = |index: usize| text(described.iter().map(|row| row[index].clone()).collect());
     Ok(RecordBatch::try_from_iter([
         ("kind", column(0)),
@@ -175,8 +140,26 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     ])?)
 }
 
+fn of_training(run: &RunSummary) -> [(&'static str, String); 5] {
+    let metrics = run
+        .metrics
+        .iter()
+        .filter_map(|metric| Some(format!("{} {:.4}", metric.name, metric.value?)));
+    let of_split = match run.eval_rows > 0 {
+        true => "eval_metrics",
+        false => "train_metrics",
+    };
+    [
+        ("optimizer", run.optimizer.clone()),
+        ("train_rows", run.train_rows.to_string()),
+        ("eval_rows", run.eval_rows.to_string()),
+        (of_split, metrics.collect::<Vec<_>>().join(", ")),
+        ("rows_hash", run.rows_hash.clone()),
+    ]
+}
+
 fn show_create(model: &ResolvedModel) -> Result<RecordBatch> {
-    let statement = model.manifest.training_sql.clone();
+    let statement = model.manifest.statement().to_owned();
     Ok(RecordBatch::try_from_iter([
         ("model", text(vec![model.label()])),
         ("statement", text(vec![statement])),

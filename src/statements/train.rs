@@ -8,19 +8,22 @@ use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::displayable;
-use vatic_ml::data::signature::Signature;
-use vatic_ml::train::options::TrainOptions;
+use vatic_ml::artifact::TRAINED;
+use vatic_ml::data::columns::Columns;
+use vatic_ml::model::options::TrainOptions;
 
 use crate::access::grants::Privilege;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, report, sql_err};
-use crate::model::{MANIFEST_FORMAT, Manifest, ModelRef, RunSummary, Selector, exists_err};
+use crate::model::{
+    MANIFEST_FORMAT, Manifest, ModelRef, Origin, RunSummary, Selector, Trained, exists_err,
+};
 use crate::session::Session;
 use crate::sql::TrainModel;
 use crate::storage::Place;
 use crate::train::{
     Attempt, BlobGuard, LocalRunner, TrainExec, TrainRunner, Training, TrainingFailure, plan_ranks,
-    publish, result_row, run_ranks, signature, train_options, workers,
+    publish, result_row, run_ranks, train_options, training_columns, workers,
 };
 
 /// How often a training is begun when machines are lost.
@@ -30,7 +33,7 @@ const ATTEMPTS_MAX: usize = 4;
 pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
     let (engine, access) = (session.engine(), session.access());
     let registry = engine.registry();
-    let options = train_options(&statement.options, &engine.runtime().model_type_names())?;
+    let options = train_options(&statement.options, engine.runtime().model_types())?;
     engine.data().check_schema(&statement.name.schema)?;
     let state = registry.state(&statement.name)?.1;
     let exists = !state.is_dropped;
@@ -51,13 +54,11 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
             selector: Selector::Default,
         };
         let model = registry.resolve(&reference, &state)?;
-        return result_row(
-            statement,
-            model.version,
-            "EXISTS",
-            &model.manifest.run,
-            model.manifest.options.seed,
-        );
+        // What was imported has no training to tell of.
+        let trained = model.manifest.trained();
+        let trained = trained.ok_or_else(|| exists_err(&statement.name))?;
+        let seed = trained.options.seed;
+        return result_row(statement, model.version, "EXISTS", &trained.run, seed);
     }
     let run_id = uuid::Uuid::new_v4().to_string();
     let (user, sql) = (access.name().map(str::to_owned), statement.to_string());
@@ -105,7 +106,7 @@ async fn train_until_done(
             workers,
             port: runner.port(),
         };
-        let (signature, ranks) = planned(session, statement, &options, &input, attempt).await?;
+        let (_, ranks) = planned(session, statement, &options, &input, attempt).await?;
         let context = session.task_context();
         let run = run_ranks(runner.as_ref(), &local, &ranks, context, session.progress());
         let result = match run.await {
@@ -117,51 +118,55 @@ async fn train_until_done(
                 continue;
             }
         };
+        let (run, seed) = (result.run.clone(), options.seed);
         let manifest = Manifest {
             format_version: MANIFEST_FORMAT,
-            run_id: run_id.into(),
             created_at: Utc::now(),
             engine: env!("CARGO_PKG_VERSION").into(),
-            signature,
-            labels: result.labels,
-            training_sql: statement.to_string(),
-            run: result.run,
+            format: TRAINED.into(),
+            signature: result.signature,
+            batching: result.batching,
+            origin: Origin::Trained(Box::new(Trained {
+                run_id: run_id.into(),
+                statement: statement.to_string(),
+                options,
+                run: result.run,
+            })),
             files: result.files,
-            options,
         };
         let (registry, access) = (engine.registry(), session.access());
         let version = publish(registry, access, statement, &manifest, &target)?;
-        return Ok((version, manifest.run, manifest.options.seed));
+        return Ok((version, run, seed));
     }
     let message = format!("the training was given up after {ATTEMPTS_MAX} attempts: {lost}");
     Err(sql_err(SqlState::NoResources, message))
 }
 
-/// The signature of a model, and the operators of its ranks.
+/// The columns of a training, and the operators of its ranks.
 async fn planned(
     session: &Session,
     statement: &TrainModel,
     options: &TrainOptions,
     input: &LogicalPlan,
     attempt: Attempt<'_>,
-) -> Result<(Signature, Arc<TrainExec>)> {
-    let model_type = session.engine().runtime().model_type(&options.model_type);
-    let model_type = model_type.ok_or_else(|| {
+) -> Result<(Columns, Arc<TrainExec>)> {
+    let model_types = session.engine().runtime().model_types();
+    let model_type = model_types.get(&options.model_type).ok_or_else(|| {
         let message = format!("model type \"{}\" is not known", options.model_type);
         sql_err(SqlState::Internal, message)
     })?;
     let schema = input.schema();
-    let (signature, columns) = signature(statement, options, model_type.task(), schema)?;
+    let (columns, places) = training_columns(statement, options, model_type.task(), schema)?;
     let training = Training {
         model: statement.name.short(),
         options,
-        signature: &signature,
-        columns,
+        columns: &columns,
+        places,
         schema,
     };
     let query = session.physical_plan(input).await?;
     let ranks = plan_ranks(&training, query, attempt)?;
-    Ok((signature, ranks))
+    Ok((columns, ranks))
 }
 
 async fn planned_workers(
@@ -187,10 +192,8 @@ impl Drop for CheckpointGuard {
 
 /// The plan of a training, which is not run.
 pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
-    let options = train_options(
-        &statement.options,
-        &session.engine().runtime().model_type_names(),
-    )?;
+    let model_types = session.engine().runtime().model_types();
+    let options = train_options(&statement.options, model_types)?;
     let input = session.plan_training_query(&statement.query).await?;
     let optimized = session.optimize(&input)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
@@ -203,8 +206,8 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         workers: planned_workers(session, runner.as_ref(), &options, false).await?,
         port: runner.port(),
     };
-    let (signature, ranks) = planned(session, statement, &options, &input, attempt).await?;
-    let features: Vec<&str> = signature
+    let (columns, ranks) = planned(session, statement, &options, &input, attempt).await?;
+    let features: Vec<&str> = columns
         .features
         .iter()
         .map(|column| column.name.as_str())
@@ -214,7 +217,7 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         statement.name.short(),
         options.model_type,
         features.join(", "),
-        signature.target.name
+        columns.target.name
     );
     let physical = displayable(ranks.as_ref()).indent(false).to_string();
     let kinds: ArrayRef = Arc::new(StringArray::from(vec!["logical_plan", "physical_plan"]));

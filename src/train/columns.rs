@@ -2,10 +2,11 @@
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::DFSchema;
+use vatic_ml::data::columns::{Column, Columns, FeatureKind};
 use vatic_ml::data::labels::check_label_type;
-use vatic_ml::data::signature::{Column, FeatureKind, Signature, canonical_type};
-use vatic_ml::model::Task;
-use vatic_ml::train::options::{DataSplit, TrainOptions};
+use vatic_ml::data::types::canonical_type;
+use vatic_ml::model::network::Task;
+use vatic_ml::model::options::{DataSplit, TrainOptions};
 
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::TrainModel;
@@ -14,12 +15,12 @@ use crate::sql::TrainModel;
 const DEFAULT_TARGET: &str = "label";
 
 /// The features and the label among the columns of the query, and the place of each: features, label, split column.
-pub(crate) fn signature(
+pub(crate) fn training_columns(
     statement: &TrainModel,
     options: &TrainOptions,
     task: Task,
     schema: &DFSchema,
-) -> Result<(Signature, Vec<usize>)> {
+) -> Result<(Columns, Vec<usize>)> {
     check_names(schema)?;
     let target = statement.target.as_deref().unwrap_or(DEFAULT_TARGET);
     let label = position(schema, target).ok_or_else(|| {
@@ -54,13 +55,13 @@ pub(crate) fn signature(
         let Column { name, data_type } = column(index);
         FeatureKind::of(&name, &data_type).map_err(ml_err)?;
     }
-    let signature = Signature {
+    let columns = Columns {
         features: features.iter().map(|&index| column(index)).collect(),
         target: column(label),
     };
-    check_label_type(&signature.target.name, &signature.target.data_type, task).map_err(ml_err)?;
+    check_label_type(&columns.target.name, &columns.target.data_type, task).map_err(ml_err)?;
     Ok((
-        signature,
+        columns,
         features.into_iter().chain([label]).chain(split).collect(),
     ))
 }
@@ -106,13 +107,13 @@ fn split_position(schema: &DFSchema, name: &str) -> Result<usize> {
 }
 
 pub(super) fn route_columns(
-    signature: &Signature,
+    columns: &Columns,
     indices: &[usize],
     schema: &DFSchema,
 ) -> Vec<(usize, Field)> {
-    let known = signature.features.iter().chain([&signature.target]);
+    let known = columns.features.iter().chain([&columns.target]);
     let known = known.map(|column| (column.name.clone(), column.data_type.clone()));
-    let split = indices.get(signature.features.len() + 1).map(|&index| {
+    let split = indices.get(columns.features.len() + 1).map(|&index| {
         let field = schema.field(index);
         (field.name().clone(), field.data_type().clone())
     });

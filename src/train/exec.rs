@@ -21,13 +21,16 @@ use futures::StreamExt;
 use tokio::sync::oneshot;
 use vatic_ml::artifact;
 use vatic_ml::collective::Collective;
-use vatic_ml::train::fit::{Control, fit};
+use vatic_ml::model::Model;
+use vatic_ml::train::control::Control;
+use vatic_ml::train::fit::fit;
 use vatic_ml::train::prepare::RankRows;
 use vatic_ml::worker;
 
 use super::ranks::{Meeting, Meetings, Seat};
 use super::task::{RankResult, TrainTask};
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
+use crate::memory::Buffers;
 use crate::model::RunSummary;
 use crate::model::cache::ModelRuntime;
 use crate::testing::crash;
@@ -85,12 +88,13 @@ impl DisplayAs for TrainExec {
         let options = &self.task.spec.options;
         write!(
             f,
-            "TrainExec: model={}, type={}, workers={} (barrier), shards={}, seed={}, device=cpu",
+            "TrainExec: model={}, type={}, workers={} (barrier), shards={}, seed={}, device={}",
             self.task.model,
             options.model_type,
             self.task.workers,
             self.task.spec.shards,
-            options.seed
+            options.seed,
+            options.device.name()
         )
     }
 }
@@ -208,12 +212,13 @@ impl Rank {
     /// Takes the rows of this rank's shards.
     async fn drain(&mut self, mut input: SendableRecordBatchStream) -> Result<RankRows> {
         let mut rows = RankRows::default();
+        let mut buffers = Buffers::default();
         while let Some(batch) = input.next().await {
             let batch = batch?;
             if batch.num_rows() == 0 {
                 continue;
             }
-            self.reservation.try_grow(batch.get_array_memory_size())?;
+            self.reservation.try_grow(buffers.add(&batch))?;
             let columns = batch.num_columns() - 2;
             let hashes = batch.column(columns).as_fixed_size_binary();
             let hash = |bytes: &[u8]| bytes.try_into().map(u128::from_le_bytes);
@@ -245,7 +250,8 @@ impl Rank {
         };
         let model_type = self
             .runtime
-            .model_type(&options.model_type)
+            .model_types()
+            .get(&options.model_type)
             .ok_or_else(unknown)?;
         let trained = fit(&self.task.spec, model_type, rows, collective, control)?;
         if self.rank != 0 {
@@ -255,6 +261,8 @@ impl Rank {
         }
         let staged = self.task.target.stage()?;
         let files = artifact::write(&trained, model_type, staged.path())?;
+        let model = trained.model(model_type, &options.device.open()?)?;
+        let (signature, batching) = (model.signature().clone(), model.batching());
         self.task.target.take_in(&staged)?;
         crash::point("files-written");
         collective.barrier()?;
@@ -267,7 +275,7 @@ impl Rank {
             metrics: trained.metrics,
             history: trained.history,
             duration_ms: started.elapsed().as_millis() as u64,
-            device: "cpu".into(),
+            device: options.device.name().into(),
             workers: self.task.workers,
             shards: self.task.spec.shards,
             batch_size: trained.batch_size,
@@ -277,7 +285,8 @@ impl Rank {
         };
         let result = RankResult {
             run,
-            labels: trained.config.labels,
+            signature,
+            batching,
             files,
         };
         let text = serde_json::to_string(&result)

@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 
-pub(crate) use columns::signature;
+pub(crate) use columns::training_columns;
 pub(crate) use exec::TrainExec;
 pub use options::OPTIONS;
 pub(crate) use options::{option_type, train_options};

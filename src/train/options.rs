@@ -1,12 +1,13 @@
 //! `OPTIONS (key = value, …)` → [`TrainOptions`]: names, types, ranges, the nearest name on a slip.
 
-use vatic_ml::train::options::{
-    Activation, DataSplit, NullHandling, Optimizer, Schedule, TrainOptions,
-};
+use datafusion::arrow::datatypes::DataType;
+use vatic_ml::data::precision::Precision;
+use vatic_ml::device::DeviceName;
+use vatic_ml::model::options::{DataSplit, NullHandling, Optimizer, Schedule, TrainOptions};
+use vatic_ml::models::ModelTypes;
+use vatic_ml::nn::Activation;
 
 use crate::error::{Result, SqlState, sql_err, with_cause};
-use datafusion::arrow::datatypes::DataType;
-
 use crate::sql::OptionValue;
 
 /// Every option: its name, what it takes, its default, what it does.
@@ -148,7 +149,12 @@ pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
         "virtual shards; results depend on it, not on workers, of which there are never more",
     ),
     ("device", "auto, cpu", "auto", "where to train"),
-    ("dtype", "f32", "f32", "the type of weights"),
+    (
+        "dtype",
+        "f32, f64",
+        "f32, or f64 for linear_reg",
+        "the type of weights, which is that of the model type",
+    ),
 ];
 
 /// The type of a value that a client binds to an option, `None` if there is no such option.
@@ -171,17 +177,18 @@ const UNITS_MAX: u64 = 65_536;
 /// Reads options. `model_types` are the known ones.
 pub(crate) fn train_options(
     options: &[(String, OptionValue)],
-    model_types: &[&str],
+    model_types: &ModelTypes,
 ) -> Result<TrainOptions> {
+    let names = model_types.names();
     let mut read = Reader {
         options: TrainOptions::default(),
         split: Split::default(),
     };
     for (name, value) in options {
-        read.set(name, value, model_types)?;
+        read.set(name, value, &names)?;
     }
     if read.options.model_type.is_empty() {
-        let known = model_types.join(", ");
+        let known = names.join(", ");
         let message = format!(
             "option \"model_type\" is missing; use OPTIONS (model_type = …) with one of {known}"
         );
@@ -190,7 +197,27 @@ pub(crate) fn train_options(
     read.options.data_split = read.split.finish()?;
     check_together(&read.options)?;
     check_applies(options, &read.options)?;
+    check_precision(&read.options, model_types)?;
     Ok(read.options)
+}
+
+/// Weights have the type in which models of their type compute.
+fn check_precision(options: &TrainOptions, model_types: &ModelTypes) -> Result<()> {
+    let own = model_types
+        .get(&options.model_type)
+        .map(|known| known.precision());
+    match (options.precision, own) {
+        (Some(wanted), Some(own)) if wanted != own => {
+            let message = format!(
+                "dtype = '{}' is not that of {}, which computes in {}; leave it out",
+                wanted.name(),
+                options.model_type,
+                own.name()
+            );
+            Err(sql_err(SqlState::Unsupported, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 struct Reader {
@@ -242,8 +269,16 @@ impl Reader {
             }
             "workers" => options.workers = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
             "shards" => options.shards = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
-            "device" => drop(one_of(name, value, &["auto", "cpu"])?),
-            "dtype" => drop(one_of(name, value, &["f32"])?),
+            "device" => {
+                let device = one_of(name, value, DeviceName::CHOICES)?;
+                options.device = DeviceName::named(device).unwrap_or_default();
+            }
+            "dtype" => {
+                options.precision = Some(match one_of(name, value, &["f32", "f64"])? {
+                    "f64" => Precision::Double,
+                    _ => Precision::Single,
+                });
+            }
             _ if PLANNED.contains(&name) => {
                 return Err(sql_err(
                     SqlState::Unsupported,
@@ -491,15 +526,7 @@ mod tests {
         let Some(Statement::Train(train)) = parse(&text)? else {
             panic!("{text}")
         };
-        train_options(
-            &train.options,
-            &[
-                "linear_reg",
-                "logistic_reg",
-                "dnn_classifier",
-                "dnn_regressor",
-            ],
-        )
+        train_options(&train.options, &ModelTypes::default())
     }
 
     fn error(options: &str) -> String {

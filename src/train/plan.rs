@@ -7,9 +7,9 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::expressions::Column as ColumnExpr;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
-use vatic_ml::data::signature::Signature;
+use vatic_ml::data::columns::Columns;
+use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::fit::TrainSpec;
-use vatic_ml::train::options::TrainOptions;
 use vatic_ml::train::shard::SHARDS_DEFAULT;
 
 use super::columns::route_columns;
@@ -23,9 +23,9 @@ use crate::storage::Place;
 pub(crate) struct Training<'a> {
     pub(crate) model: String,
     pub(crate) options: &'a TrainOptions,
-    pub(crate) signature: &'a Signature,
+    pub(crate) columns: &'a Columns,
     /// The place of each column in the query: features, label, split column.
-    pub(crate) columns: Vec<usize>,
+    pub(crate) places: Vec<usize>,
     /// The columns of the query.
     pub(crate) schema: &'a DFSchema,
 }
@@ -46,10 +46,10 @@ pub(crate) fn plan_ranks(
     query: Arc<dyn ExecutionPlan>,
     attempt: Attempt<'_>,
 ) -> Result<Arc<TrainExec>> {
-    let (signature, options) = (training.signature, training.options);
+    let options = training.options;
     let workers = attempt.workers;
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
-    let columns = route_columns(signature, &training.columns, training.schema);
+    let columns = route_columns(training.columns, &training.places, training.schema);
     let route = Route::try_new(columns, options.seed, shards, workers)?;
     let mut plan: Arc<dyn ExecutionPlan> = Arc::new(RouteExec::new(query, route));
     if workers > 1 {
@@ -65,7 +65,7 @@ pub(crate) fn plan_ranks(
         run_id: attempt.run_id.into(),
         model: training.model.clone(),
         spec: TrainSpec {
-            signature: signature.clone(),
+            columns: training.columns.clone(),
             options: options.clone(),
             shards,
         },

@@ -1,6 +1,6 @@
 //! How many ranks a training has.
 
-use vatic_ml::train::options::TrainOptions;
+use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::shard::SHARDS_DEFAULT;
 
 use super::runner::TrainRunner;

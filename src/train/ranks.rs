@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use datafusion::common::DataFusionError;
 use vatic_ml::collective::{Collective, LocalCollective};
-use vatic_ml::train::fit::{Control, Progress};
+use vatic_ml::train::control::{Control, Progress};
 
 use super::task::TrainTask;
 use crate::error::{Result, SqlError, SqlState, sql_err};

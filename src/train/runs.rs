@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use vatic_ml::train::fit::EpochRecord;
+use vatic_ml::train::control::EpochRecord;
 
 use crate::error::{Result, SqlError, SqlState, io_err};
 use crate::storage::data_dir::DataDir;

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::ModelFile;
-use vatic_ml::data::labels::Labels;
+use vatic_ml::data::signature::Signature;
+use vatic_ml::model::Batching;
 use vatic_ml::train::fit::TrainSpec;
 
 use crate::model::RunSummary;
@@ -14,7 +15,8 @@ use crate::storage::Place;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RankResult {
     pub(crate) run: RunSummary,
-    pub(crate) labels: Labels,
+    pub(crate) signature: Signature,
+    pub(crate) batching: Batching,
     pub(crate) files: Vec<ModelFile>,
 }
 

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::array_value_to_string;
 
 use crate::data::lists::{Lists, to_large_list, to_list};
-use crate::data::signature::{Coercion, canonical_type, coercion, item_type, type_name};
+use crate::data::types::{Coercion, canonical_type, coercion, item_type, type_name};
 use crate::{Error, Result};
 
 /// A value that does not fit is an error.

@@ -11,10 +11,17 @@ use arrow::compute::{CastOptions, cast, cast_with_options, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Fields, Float64Type, Int64Type};
 use serde::{Deserialize, Serialize};
 
-use crate::data::signature::{canonical_type, is_number, type_name};
-use crate::model::Task;
-use crate::train::loss::Loss;
+use crate::data::types::{canonical_type, is_number, type_name};
 use crate::{Error, Result};
+
+/// What a model says of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// One of the labels seen in training.
+    Classification,
+    /// A number.
+    Regression,
+}
 
 /// A label of a classifier. The order is that of SQL.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -153,117 +160,111 @@ impl Labels {
         }
     }
 
-    /// Outputs a row of the network.
-    pub fn outputs(&self) -> usize {
-        self.loss().outputs()
-    }
-
-    /// The loss that fits.
-    pub fn loss(&self) -> Loss {
-        match self.class_count() {
-            0 => Loss::Squared,
-            2 => Loss::Binary,
-            classes => Loss::Classes(classes),
-        }
-    }
-
-    /// The position of a class, `None` if training did not see it.
-    pub fn position(&self, value: &ClassValue) -> Option<u32> {
+    /// The classes, none if it is a number.
+    pub fn classes(&self) -> &[ClassValue] {
         match self {
-            Labels::Number { .. } => None,
-            Labels::Classes { values } => values
-                .binary_search(value)
-                .ok()
-                .map(|position| position as u32),
+            Labels::Number { .. } => &[],
+            Labels::Classes { values } => values,
         }
     }
 
-    /// The predicted class of each row of `probabilities` `[rows, classes]`.
-    pub fn predict(&self, probabilities: &[f64], threshold: f64) -> Vec<u32> {
-        let classes = self.class_count().max(1);
-        let rows = probabilities.chunks_exact(classes);
-        match classes {
-            2 => rows.map(|row| u32::from(row[1] >= threshold)).collect(),
-            _ => rows.map(|row| by_probability(row)[0]).collect(),
+    /// Outputs a row of the network: a number, the logit of the second of two classes, or one of each class.
+    pub fn outputs(&self) -> usize {
+        match self.class_count() {
+            0 | 2 => 1,
+            classes => classes,
         }
     }
+}
 
-    /// The classes at these positions, in the label's own type.
-    pub fn to_array(
-        &self,
-        positions: &[u32],
-        valid: Option<&NullBuffer>,
-        data_type: &DataType,
-    ) -> Result<ArrayRef> {
-        let positions = UInt32Array::new(positions.to_vec().into(), valid.cloned());
-        Ok(take(&self.class_array(data_type)?, &positions, None)?)
+/// The position of a class among all, ascending; `None` if training did not see it.
+pub fn class_position(classes: &[ClassValue], value: &ClassValue) -> Option<u32> {
+    let position = classes.binary_search(value).ok();
+    position.map(|position| position as u32)
+}
+
+/// The predicted class of each row of `probabilities` `[rows, classes]`; with two classes the larger one from this
+/// probability on.
+pub fn predicted_classes(probabilities: &[f64], classes: usize, threshold: f64) -> Vec<u32> {
+    let rows = probabilities.chunks_exact(classes.max(1));
+    match classes {
+        2 => rows.map(|row| u32::from(row[1] >= threshold)).collect(),
+        _ => rows.map(|row| by_probability(row)[0]).collect(),
     }
+}
 
-    fn class_array(&self, data_type: &DataType) -> Result<ArrayRef> {
-        let Labels::Classes { values } = self else {
-            return Err(Error::Internal("a regressor has no classes".into()));
-        };
-        let wrong = || Error::Corrupt("the classes of the model are not of one type".into());
-        macro_rules! array_of {
-            ($array:ty, $variant:path) => {{
-                let values: Option<Vec<_>> = values
-                    .iter()
-                    .map(|value| {
-                        if let $variant(value) = value {
-                            Some(value.clone())
-                        } else {
-                            None
-                        }
-                    })
-                    .collect();
-                Arc::new(<$array>::from(values.ok_or_else(wrong)?)) as ArrayRef
-            }};
+/// The classes at these positions, in the label's own type.
+pub fn class_array(
+    classes: &[ClassValue],
+    positions: &[u32],
+    valid: Option<&NullBuffer>,
+    data_type: &DataType,
+) -> Result<ArrayRef> {
+    let positions = UInt32Array::new(positions.to_vec().into(), valid.cloned());
+    Ok(take(&all_classes(classes, data_type)?, &positions, None)?)
+}
+
+fn all_classes(values: &[ClassValue], data_type: &DataType) -> Result<ArrayRef> {
+    let wrong = || Error::Corrupt("the classes of the model are not of one type".into());
+    macro_rules! array_of {
+        ($array:ty, $variant:path) => {{
+            let values: Option<Vec<_>> = values
+                .iter()
+                .map(|value| {
+                    if let $variant(value) = value {
+                        Some(value.clone())
+                    } else {
+                        None
+                    }
+                })
+                .collect();
+            Arc::new(<$array>::from(values.ok_or_else(wrong)?)) as ArrayRef
+        }};
+    }
+    let array = match values.first() {
+        Some(ClassValue::Boolean(_)) => array_of!(BooleanArray, ClassValue::Boolean),
+        Some(ClassValue::Integer(_)) => array_of!(Int64Array, ClassValue::Integer),
+        Some(ClassValue::Date(_)) => array_of!(Date32Array, ClassValue::Date),
+        Some(ClassValue::Text(_)) => array_of!(StringArray, ClassValue::Text),
+        None => return Err(wrong()),
+    };
+    Ok(cast(&array, data_type)?)
+}
+
+/// For each row a list of (label, probability), the most probable first.
+pub fn probability_lists(
+    classes: &[ClassValue],
+    probabilities: &[f64],
+    valid: Option<&NullBuffer>,
+    top_k: Option<usize>,
+    data_type: &DataType,
+) -> Result<ArrayRef> {
+    let count = classes.len();
+    let kept = top_k.unwrap_or(count).min(count);
+    let rows = probabilities.len() / count.max(1);
+    let mut positions = Vec::with_capacity(rows * kept);
+    let mut values = Vec::with_capacity(rows * kept);
+    for row in probabilities.chunks_exact(count.max(1)) {
+        for &class in &by_probability(row)[..kept] {
+            positions.push(class);
+            values.push(row[class as usize]);
         }
-        let array = match values.first() {
-            Some(ClassValue::Boolean(_)) => array_of!(BooleanArray, ClassValue::Boolean),
-            Some(ClassValue::Integer(_)) => array_of!(Int64Array, ClassValue::Integer),
-            Some(ClassValue::Date(_)) => array_of!(Date32Array, ClassValue::Date),
-            Some(ClassValue::Text(_)) => array_of!(StringArray, ClassValue::Text),
-            None => return Err(wrong()),
-        };
-        Ok(cast(&array, data_type)?)
     }
-
-    /// For each row a list of (label, probability), the most probable first.
-    pub fn probability_lists(
-        &self,
-        probabilities: &[f64],
-        valid: Option<&NullBuffer>,
-        top_k: Option<usize>,
-        data_type: &DataType,
-    ) -> Result<ArrayRef> {
-        let classes = self.class_count();
-        let kept = top_k.unwrap_or(classes).min(classes);
-        let rows = probabilities.len() / classes.max(1);
-        let mut positions = Vec::with_capacity(rows * kept);
-        let mut values = Vec::with_capacity(rows * kept);
-        for row in probabilities.chunks_exact(classes.max(1)) {
-            for &class in &by_probability(row)[..kept] {
-                positions.push(class);
-                values.push(row[class as usize]);
-            }
-        }
-        let fields = probability_fields(data_type);
-        let labels = self.to_array(&positions, None, data_type)?;
-        let entries = StructArray::new(
-            fields.clone(),
-            vec![labels, Arc::new(Float64Array::from(values))],
-            None,
-        );
-        let item = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
-        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(kept, rows));
-        Ok(Arc::new(ListArray::new(
-            item,
-            offsets,
-            Arc::new(entries),
-            valid.cloned(),
-        )))
-    }
+    let fields = probability_fields(data_type);
+    let labels = class_array(classes, &positions, None, data_type)?;
+    let entries = StructArray::new(
+        fields.clone(),
+        vec![labels, Arc::new(Float64Array::from(values))],
+        None,
+    );
+    let item = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
+    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(kept, rows));
+    Ok(Arc::new(ListArray::new(
+        item,
+        offsets,
+        Arc::new(entries),
+        valid.cloned(),
+    )))
 }
 
 /// The positions of a row's classes, most probable first, ties by label.

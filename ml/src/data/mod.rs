@@ -1,19 +1,24 @@
-//! Rows as a query gives them → what a network takes, and what it gives → labels. In the order of a batch:
+//! Rows as a query gives them → what a model takes, and what it gives → labels. In the order of a batch:
 //!
-//! * `signature` the columns that a model takes and gives, and their SQL types
+//! * `signature` what a model takes and gives
+//! * `columns` the columns of a training; `types` SQL types, and which hold the same values
 //! * `coerce`, `lists` columns of other types and encodings that hold the same values
-//! * `parts` a column taken apart into numbers and categories, dates into their parts
-//! * `encode` numbers standardised, categories as ids
-//! * `numbers` single or double precision
-//! * `rows` encoded features beside labels and weights
+//! * `parts` a column taken apart into numbers and categories
+//! * `encode` numbers standardised, categories as ids, dates in their parts
+//! * `precision` single or double
+//! * `inputs` encoded rows, as tensors by name
+//! * `rows` encoded rows beside labels and weights
 //! * `labels` a column → what a loss takes; outputs → the label's type
 
 pub mod coerce;
+pub mod columns;
 pub mod encode;
+pub mod inputs;
 pub mod labels;
-pub mod numbers;
 pub mod parts;
+pub mod precision;
 pub mod rows;
 pub mod signature;
+pub mod types;
 
 pub(crate) mod lists;

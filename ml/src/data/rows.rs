@@ -1,14 +1,15 @@
-//! [`Rows`]: encoded features with their labels and weights, whole or so many at a time.
+//! [`Rows`]: encoded rows with their labels and weights, whole or so many at a time.
 
 use std::ops::Range;
 
-use crate::data::encode::tabular::Features;
+use crate::Result;
+use crate::data::inputs::Inputs;
 
 /// Encoded rows.
 #[derive(Debug, Default)]
 pub struct Rows {
     /// The features.
-    pub features: Features,
+    pub inputs: Inputs,
     /// Standardised numbers, or positions of classes.
     pub labels: Vec<f64>,
     /// What each row counts.
@@ -17,33 +18,28 @@ pub struct Rows {
 
 impl Rows {
     /// The rows at these positions, in this order.
-    pub(crate) fn gather(&self, order: &[u32]) -> Self {
+    pub(crate) fn select(&self, order: &[u32]) -> Result<Self> {
         let pick = |values: &[f64]| order.iter().map(|&row| values[row as usize]).collect();
-        Self {
-            features: self.features.gather(order),
+        Ok(Self {
+            inputs: self.inputs.select(order)?,
             labels: pick(&self.labels),
             weights: pick(&self.weights),
-        }
+        })
     }
 
-    /// All rows in order, so many at a time: which ones, and their features.
-    pub(crate) fn chunks(
-        &self,
-        rows_max: usize,
-    ) -> impl Iterator<Item = (Range<usize>, Features)> + '_ {
-        let rows = self.labels.len();
-        (0..rows).step_by(rows_max).map(move |start| {
-            let range = start..rows.min(start + rows_max);
-            (range.clone(), self.features.slice(range))
+    /// The rows in this range.
+    pub(crate) fn narrow(&self, range: Range<usize>) -> Result<Self> {
+        Ok(Self {
+            inputs: self.inputs.narrow(range.clone())?,
+            labels: self.labels[range.clone()].to_vec(),
+            weights: self.weights[range].to_vec(),
         })
     }
 
     /// All rows in order, so many at a time.
-    pub(crate) fn batches(&self, rows_max: usize) -> impl Iterator<Item = Rows> + '_ {
-        self.chunks(rows_max).map(|(range, features)| Rows {
-            features,
-            labels: self.labels[range.clone()].to_vec(),
-            weights: self.weights[range].to_vec(),
-        })
+    pub(crate) fn ranges(&self, rows_max: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let rows = self.labels.len();
+        let starts = (0..rows).step_by(rows_max);
+        starts.map(move |start| start..rows.min(start + rows_max))
     }
 }

@@ -2,8 +2,9 @@
 
 use candle_core::{Device, Storage, Tensor, Var, WithDType};
 
-use crate::data::numbers::Precision;
-use crate::model::Parameter;
+use crate::data::precision::Precision;
+use crate::device::HOST;
+use crate::model::network::Parameter;
 use crate::{Error, Result};
 
 /// Which weights are penalised.
@@ -19,10 +20,12 @@ pub(crate) fn add_tensor<T: WithDType + std::ops::AddAssign>(
     sum: &mut [T],
     tensor: &Tensor,
 ) -> Result<()> {
-    let tensor = tensor.contiguous()?;
+    let tensor = tensor.contiguous()?.to_device(&HOST)?;
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
-        return Err(Error::Internal("a gradient on another device".into()));
+        return Err(Error::Internal(
+            "a tensor of the host is on another device".into(),
+        ));
     };
     let values = &storage.as_slice::<T>()?[layout.start_offset()..][..sum.len()];
     let pairs = sum.iter_mut().zip(values);
@@ -35,33 +38,38 @@ pub(crate) fn tensors_of(
     specs: &[Parameter],
     weights: &[f64],
     precision: Precision,
+    device: &Device,
 ) -> Result<Vec<Tensor>> {
     match precision {
         Precision::Single => {
             let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
-            tensors(specs, &weights)
+            tensors(specs, &weights, device)
         }
-        Precision::Double => tensors(specs, weights),
+        Precision::Double => tensors(specs, weights, device),
     }
 }
 
-pub(crate) fn tensors<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Tensor>> {
+pub(crate) fn tensors<T: WithDType>(
+    specs: &[Parameter],
+    weights: &[T],
+    device: &Device,
+) -> Result<Vec<Tensor>> {
     let mut rest = weights;
     let mut tensors = Vec::with_capacity(specs.len());
     for spec in specs {
         let (values, tail) = rest.split_at(spec.len());
         rest = tail;
-        tensors.push(Tensor::from_slice(
-            values,
-            spec.shape.as_slice(),
-            &Device::Cpu,
-        )?);
+        tensors.push(Tensor::from_slice(values, spec.shape.as_slice(), device)?);
     }
     Ok(tensors)
 }
 
-pub(crate) fn variables<T: WithDType>(specs: &[Parameter], weights: &[T]) -> Result<Vec<Var>> {
-    tensors(specs, weights)?
+pub(crate) fn variables<T: WithDType>(
+    specs: &[Parameter],
+    weights: &[T],
+    device: &Device,
+) -> Result<Vec<Var>> {
+    tensors(specs, weights, device)?
         .iter()
         .map(|tensor| Ok(Var::from_tensor(tensor)?))
         .collect()

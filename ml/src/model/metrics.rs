@@ -1,7 +1,19 @@
 //! The metrics of a model: which ones, and from what a model said of rows. What each is, `vatic-metrics` says.
+//!
+//! An [`Assessment`] takes rows one at a time, and merges with those of other rows: of other batches, partitions and ranks, in any
+//! order. Its memory is bounded: from [`SCORES_MAX`] scores on they are rounded before they are ranked.
 
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::buffer::NullBuffer;
 use serde::{Deserialize, Serialize};
-use vatic_metrics::{Confusion, LogLoss, Ranking, Regression};
+use vatic_metrics::{ClassCounts, Confusion, ExactSum, LogLoss, Median, Ranking, Regression};
+
+use crate::bytes::{Reader, Writer};
+use crate::data::labels::{ClassValue, class_position, class_values, numbers, predicted_classes};
+use crate::model::Outputs;
+use crate::{Error, Result};
 
 /// A metric's name and value; `None` where it is not defined, as accuracy of no rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,33 +43,441 @@ pub const REGRESSOR_METRICS: &[&str] = &[
     "explained_variance",
 ];
 
-/// What a classifier said of rows whose label is known.
-#[derive(Debug, Clone, Default)]
-pub struct Classified {
-    /// Number of classes.
-    pub classes: usize,
-    /// The class of each row; `None` if the model does not know the label.
-    pub labels: Vec<Option<u32>>,
-    /// The predicted class of each row.
-    pub predicted: Vec<u32>,
-    /// Row-major `[rows, classes]`.
-    pub probabilities: Vec<f64>,
+/// Scores, or errors, that are kept as they are. With more, an area under a curve and a median are those of rounded numbers.
+pub const SCORES_MAX: usize = 1 << 22;
+/// Bits that rounded scores of one ranking have. With more rankings they have fewer, so that all together take the same memory.
+const SCORE_BITS: u32 = 14;
+const SCORE_BITS_MIN: u32 = 3;
+/// Scores that are gathered before they are rounded once more.
+const UNROUNDED_MAX: usize = 1 << 16;
+
+/// How good a model is on some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assessment {
+    /// Rows left out for a NULL in a feature or the label.
+    pub null_rows: u64,
+    /// What the model said of the others.
+    pub said: Said,
 }
 
-/// The metrics of a classifier in the order of [`CLASSIFIER_METRICS`]. Precision, recall and f1 are means over the
-/// classes that occur. An unseen label counts as wrong, and is left out of log loss and ROC AUC.
-pub fn classifier(rows: &Classified) -> Vec<Metric> {
-    let mut values = [None; 6];
-    if !rows.labels.is_empty() {
-        let confusion = confusion(rows);
-        values[0] = confusion.accuracy();
-        if let Some(scores) = confusion.macro_scores() {
-            values[1..4].copy_from_slice(&[scores.precision, scores.recall, scores.f1].map(Some));
+/// What a model said of rows whose label is known.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// A classifier.
+    Classes(Classified),
+    /// A regressor.
+    Numbers(Regressed),
+}
+
+/// What a classifier said of rows whose label is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classified {
+    classes: usize,
+    /// Rows by (label, `None` if the model does not know it; predicted class).
+    counts: BTreeMap<(Option<u32>, u32), u64>,
+    log_loss: LogLoss,
+    /// Of two classes that of the larger one, of more one a class.
+    rankings: Vec<Ranking>,
+    /// Whether scores are rounded.
+    is_rounded: bool,
+}
+
+/// What a regressor said of rows whose label is known.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Regressed {
+    sums: Regression,
+    errors: Median,
+    is_rounded: bool,
+}
+
+impl Assessment {
+    /// Of no rows yet; for a model of so many classes, or of none.
+    pub fn new(classes: usize) -> Self {
+        Self {
+            null_rows: 0,
+            said: match classes {
+                0 => Said::Numbers(Regressed::default()),
+                _ => Said::Classes(Classified::new(classes)),
+            },
         }
-        values[4] = log_loss(rows);
-        values[5] = roc_auc(rows);
     }
-    named(CLASSIFIER_METRICS, &values)
+
+    /// Counts the rows of a batch: what a model of these classes says, with its scores, beside the label of each.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the model says nothing of a row, or a label can be none of its.
+    pub fn add(
+        &mut self,
+        label: &ArrayRef,
+        classes: &[ClassValue],
+        outputs: &Outputs,
+    ) -> Result<()> {
+        if let Some((_, cause)) = outputs.report.failures.first() {
+            return Err(Error::Invalid(cause.clone()));
+        }
+        let nulls = label.logical_nulls();
+        let valid = NullBuffer::union(outputs.report.valid.as_ref(), nulls.as_ref());
+        let is_valid = |row: &usize| valid.as_ref().is_none_or(|valid| valid.is_valid(*row));
+        let rows: Vec<usize> = (0..label.len()).filter(is_valid).collect();
+        self.null_rows += (label.len() - rows.len()) as u64;
+        match &mut self.said {
+            Said::Numbers(regressed) => {
+                let labels = numbers(label)?;
+                let labels = rows.iter().map(|&row| labels.value(row));
+                let predicted: Vec<f64> = rows.iter().map(|&row| outputs.scores[row]).collect();
+                regressed.add(labels, &predicted);
+            }
+            Said::Classes(classified) => {
+                let labels = class_values(label)?;
+                let position = |row: &usize| {
+                    let label = labels[*row].as_ref();
+                    label.and_then(|label| class_position(classes, label))
+                };
+                let positions: Vec<Option<u32>> = rows.iter().map(position).collect();
+                let width = classes.len();
+                let scores = rows
+                    .iter()
+                    .map(|row| &outputs.scores[row * width..][..width]);
+                classified.add(&positions, &scores.collect::<Vec<_>>().concat());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of another one of the same model.
+    pub fn merge(&mut self, other: Self) {
+        self.null_rows += other.null_rows;
+        match (&mut self.said, other.said) {
+            (Said::Classes(ours), Said::Classes(theirs)) => ours.merge(theirs),
+            (Said::Numbers(ours), Said::Numbers(theirs)) => ours.merge(theirs),
+            // Of two models.
+            _ => {}
+        }
+    }
+
+    /// The metrics, in the order of [`CLASSIFIER_METRICS`] or [`REGRESSOR_METRICS`].
+    pub fn metrics(&self) -> Vec<Metric> {
+        match &self.said {
+            Said::Classes(classified) => classified.metrics(),
+            Said::Numbers(regressed) => regressed.metrics(),
+        }
+    }
+
+    /// The number of rows that are counted.
+    pub fn rows(&self) -> u64 {
+        match &self.said {
+            Said::Classes(classified) => classified.rows(),
+            Said::Numbers(regressed) => regressed.sums.rows,
+        }
+    }
+
+    /// All of it as bytes, for another process.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Writer::default();
+        bytes.count(self.null_rows);
+        match &self.said {
+            Said::Classes(classified) => {
+                bytes.count(classified.classes as u64);
+                classified.write(&mut bytes);
+            }
+            Said::Numbers(regressed) => {
+                bytes.count(0);
+                regressed.write(&mut bytes);
+            }
+        }
+        bytes.0
+    }
+
+    /// What [`Assessment::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it is something else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut bytes = Reader(bytes);
+        let null_rows = bytes.count()?;
+        let said = match bytes.count()? as usize {
+            0 => Said::Numbers(Regressed::read(&mut bytes)?),
+            classes => Said::Classes(Classified::read(&mut bytes, classes)?),
+        };
+        Ok(Self { null_rows, said })
+    }
+}
+
+impl Classified {
+    fn new(classes: usize) -> Self {
+        Self {
+            classes,
+            counts: BTreeMap::new(),
+            log_loss: LogLoss::default(),
+            rankings: vec![Ranking::default(); if classes == 2 { 1 } else { classes }],
+            is_rounded: false,
+        }
+    }
+
+    /// Counts rows: the class of each, `None` if the model does not know it, and the probabilities of all classes, row-major
+    /// `[rows, classes]`. An unseen label counts as wrong, and is left out of log loss and ROC AUC.
+    pub fn add(&mut self, labels: &[Option<u32>], probabilities: &[f64]) {
+        let predicted = predicted_classes(probabilities, self.classes, 0.5);
+        let rows = probabilities.chunks_exact(self.classes);
+        for ((&label, predicted), row) in labels.iter().zip(predicted).zip(rows) {
+            *self.counts.entry((label, predicted)).or_default() += 1;
+            let Some(label) = label.map(|label| label as usize) else {
+                continue;
+            };
+            self.log_loss.add(row[label]);
+            let scores = if self.classes == 2 { &row[1..] } else { row };
+            let first = self.classes - scores.len();
+            for (class, (ranking, &score)) in self.rankings.iter_mut().zip(scores).enumerate() {
+                ranking.add(score, first + class == label);
+            }
+        }
+        self.bound();
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (pair, count) in other.counts {
+            *self.counts.entry(pair).or_default() += count;
+        }
+        self.log_loss.merge(&other.log_loss);
+        let rankings = self.rankings.iter_mut().zip(other.rankings);
+        rankings.for_each(|(ours, theirs)| ours.merge(theirs));
+        self.is_rounded |= other.is_rounded;
+        self.bound();
+    }
+
+    /// Rounds scores where there are too many. Whether that is done follows from how many rows there are in the end.
+    fn bound(&mut self) {
+        let exact: usize = self.rankings.iter().map(Ranking::exact_rows).sum();
+        let limit = if self.is_rounded {
+            UNROUNDED_MAX
+        } else {
+            SCORES_MAX
+        };
+        if exact > limit {
+            self.round();
+        }
+    }
+
+    fn round(&mut self) {
+        self.is_rounded = true;
+        let bits = score_bits(self.rankings.len());
+        self.rankings
+            .iter_mut()
+            .for_each(|ranking| ranking.round(bits));
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// The rows whose label the model does not know.
+    pub fn unseen(&self) -> u64 {
+        let unseen = self.counts.iter().filter(|((label, _), _)| label.is_none());
+        unseen.map(|(_, count)| count).sum()
+    }
+
+    /// The rows of each pair of label, `None` if the model does not know it, and predicted class; without pairs of no rows.
+    pub fn counts(&self) -> impl Iterator<Item = (Option<u32>, u32, u64)> {
+        let counts = self.counts.iter();
+        counts.map(|(&(label, predicted), &count)| (label, predicted, count))
+    }
+
+    /// Precision, recall and f1 are means over the classes that occur.
+    fn metrics(&self) -> Vec<Metric> {
+        let mut values = [None; 6];
+        if self.rows() > 0 {
+            let confusion = self.confusion();
+            values[0] = confusion.accuracy();
+            if let Some(scores) = confusion.macro_scores() {
+                values[1..4]
+                    .copy_from_slice(&[scores.precision, scores.recall, scores.f1].map(Some));
+            }
+            values[4] = self.log_loss.value();
+            values[5] = self.roc_auc();
+        }
+        named(CLASSIFIER_METRICS, &values)
+    }
+
+    fn confusion(&self) -> Confusion<u32> {
+        let mut classes: BTreeMap<u32, ClassCounts> = BTreeMap::new();
+        for (label, predicted, count) in self.counts() {
+            if let Some(label) = label {
+                classes.entry(label).or_default().labelled += count;
+            }
+            let class = classes.entry(predicted).or_default();
+            class.predicted += count;
+            class.hits += if label == Some(predicted) { count } else { 0 };
+        }
+        Confusion::from_counts(self.rows(), classes)
+    }
+
+    /// Of two classes that of the larger one, of more the mean of one class against the rest.
+    fn roc_auc(&self) -> Option<f64> {
+        let areas = |rankings: &[Ranking]| -> Vec<f64> {
+            rankings.iter().filter_map(Ranking::roc_auc).collect()
+        };
+        let areas = match self.is_rounded {
+            true => {
+                let mut rounded = self.clone();
+                rounded.round();
+                areas(&rounded.rankings)
+            }
+            false => areas(&self.rankings),
+        };
+        (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
+    }
+
+    fn write(&self, bytes: &mut Writer) {
+        bytes.count(u64::from(self.is_rounded));
+        bytes.count(self.counts.len() as u64);
+        for (label, predicted, count) in self.counts() {
+            bytes.count(label.map_or(u64::MAX, u64::from));
+            bytes.count(u64::from(predicted));
+            bytes.count(count);
+        }
+        bytes.count(self.log_loss.rows);
+        bytes.block(&self.log_loss.sum.to_bytes());
+        for ranking in &self.rankings {
+            let (scores, positives) = ranking.rows();
+            bytes.count(scores.len() as u64);
+            scores.iter().for_each(|score| bytes.number(*score));
+            bytes.0.extend(positives.iter().copied().map(u8::from));
+            bytes.count(ranking.counts().len() as u64);
+            for (score, [negatives, positives]) in ranking.counts() {
+                bytes.number(score);
+                bytes.count(negatives);
+                bytes.count(positives);
+            }
+        }
+    }
+
+    fn read(bytes: &mut Reader<'_>, classes: usize) -> Result<Self> {
+        let mut read = Self::new(classes);
+        read.is_rounded = bytes.count()? != 0;
+        for _ in 0..bytes.count()? {
+            let label = u32::try_from(bytes.count()?).ok();
+            let predicted = bytes.count()? as u32;
+            read.counts.insert((label, predicted), bytes.count()?);
+        }
+        read.log_loss.rows = bytes.count()?;
+        read.log_loss.sum = exact_sum(bytes)?;
+        for ranking in &mut read.rankings {
+            let count = bytes.count()?;
+            let scores = (0..count)
+                .map(|_| bytes.number())
+                .collect::<Result<Vec<_>>>()?;
+            let positives = bytes.bytes(scores.len())?;
+            let rows = scores.into_iter().zip(positives);
+            rows.for_each(|(score, is_positive)| ranking.add(score, *is_positive != 0));
+            for _ in 0..bytes.count()? {
+                let score = bytes.number()?;
+                let negatives = bytes.count()?;
+                ranking.add_rounded(score, [negatives, bytes.count()?]);
+            }
+        }
+        Ok(read)
+    }
+}
+
+impl Regressed {
+    /// Counts rows.
+    pub fn add(&mut self, labels: impl IntoIterator<Item = f64>, predicted: &[f64]) {
+        for (label, &predicted) in labels.into_iter().zip(predicted) {
+            self.sums.add(label, predicted);
+            self.errors.add((label - predicted).abs());
+        }
+        self.bound();
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.sums.merge(&other.sums);
+        self.errors.merge(other.errors);
+        self.is_rounded |= other.is_rounded;
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        let limit = if self.is_rounded {
+            UNROUNDED_MAX
+        } else {
+            SCORES_MAX
+        };
+        if self.errors.exact().len() > limit {
+            self.is_rounded = true;
+            self.errors.round(SCORE_BITS);
+        }
+    }
+
+    fn median(&self) -> Option<f64> {
+        let mut errors = self.errors.clone();
+        if self.is_rounded {
+            errors.round(SCORE_BITS);
+        }
+        errors.value()
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let sums = &self.sums;
+        let values = match sums.rows {
+            0 => [None; 6],
+            _ => [
+                sums.mae(),
+                sums.mse(),
+                sums.rmse(),
+                sums.r2(),
+                self.median(),
+                sums.explained_variance(),
+            ],
+        };
+        named(REGRESSOR_METRICS, &values)
+    }
+
+    fn write(&self, bytes: &mut Writer) {
+        bytes.count(u64::from(self.is_rounded));
+        bytes.count(self.sums.rows);
+        let sums = self.sums.sums();
+        sums.iter().for_each(|sum| bytes.block(&sum.to_bytes()));
+        bytes.count(self.errors.exact().len() as u64);
+        let exact = self.errors.exact().iter();
+        exact.for_each(|error| bytes.number(*error));
+        bytes.count(self.errors.counts().len() as u64);
+        for (error, count) in self.errors.counts() {
+            bytes.number(error);
+            bytes.count(count);
+        }
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Result<Self> {
+        let mut read = Self {
+            is_rounded: bytes.count()? != 0,
+            ..Self::default()
+        };
+        read.sums.rows = bytes.count()?;
+        for sum in read.sums.sums_mut() {
+            *sum = exact_sum(bytes)?;
+        }
+        for _ in 0..bytes.count()? {
+            read.errors.add(bytes.number()?);
+        }
+        for _ in 0..bytes.count()? {
+            let error = bytes.number()?;
+            read.errors.add_rounded(error, bytes.count()?);
+        }
+        Ok(read)
+    }
+}
+
+fn exact_sum(bytes: &mut Reader<'_>) -> Result<ExactSum> {
+    let wrong = || Error::Internal("message of a worker: a sum cannot be read".into());
+    ExactSum::from_bytes(bytes.block()?).ok_or_else(wrong)
+}
+
+/// How many bits the scores of so many rankings are rounded to.
+fn score_bits(rankings: usize) -> u32 {
+    SCORE_BITS
+        .saturating_sub(rankings.ilog2())
+        .max(SCORE_BITS_MIN)
 }
 
 fn named(names: &[&str], values: &[Option<f64>]) -> Vec<Metric> {
@@ -70,79 +490,6 @@ fn named(names: &[&str], values: &[Option<f64>]) -> Vec<Metric> {
             value: finite(value),
         })
         .collect()
-}
-
-fn confusion(rows: &Classified) -> Confusion<u32> {
-    let mut confusion = Confusion::default();
-    for (label, &predicted) in rows.labels.iter().zip(&rows.predicted) {
-        confusion.add(*label, predicted);
-    }
-    confusion
-}
-
-fn log_loss(rows: &Classified) -> Option<f64> {
-    let mut loss = LogLoss::default();
-    for (row, label) in rows.labels.iter().enumerate() {
-        if let Some(label) = label {
-            loss.add(rows.probabilities[row * rows.classes + *label as usize]);
-        }
-    }
-    loss.value()
-}
-
-/// Of two classes that of the larger one, of more the mean of one class against the rest.
-fn roc_auc(rows: &Classified) -> Option<f64> {
-    let classes = if rows.classes == 2 {
-        1..2
-    } else {
-        0..rows.classes
-    };
-    let mut areas = Vec::new();
-    for class in classes {
-        let mut ranking = Ranking::default();
-        for (row, label) in rows.labels.iter().enumerate() {
-            if let Some(label) = label {
-                let score = rows.probabilities[row * rows.classes + class];
-                ranking.add(score, *label as usize == class);
-            }
-        }
-        areas.extend(ranking.roc_auc());
-    }
-    (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
-}
-
-/// The metrics of a regressor in the order of [`REGRESSOR_METRICS`].
-pub fn regressor(labels: &[f64], predicted: &[f64]) -> Vec<Metric> {
-    if labels.is_empty() {
-        return named(REGRESSOR_METRICS, &[None; 6]);
-    }
-    let mut sums = Regression::default();
-    for (&label, &predicted) in labels.iter().zip(predicted) {
-        sums.add(label, predicted);
-    }
-    let mut absolute: Vec<f64> = labels
-        .iter()
-        .zip(predicted)
-        .map(|(label, predicted)| (label - predicted).abs())
-        .collect();
-    absolute.sort_by(f64::total_cmp);
-    let middle = absolute.len() / 2;
-    let median = if absolute.len() % 2 == 1 {
-        absolute[middle]
-    } else {
-        (absolute[middle - 1] + absolute[middle]) / 2.0
-    };
-    named(
-        REGRESSOR_METRICS,
-        &[
-            sums.mae(),
-            sums.mse(),
-            sums.rmse(),
-            sums.r2(),
-            Some(median),
-            sums.explained_variance(),
-        ],
-    )
 }
 
 #[cfg(test)]
@@ -160,16 +507,10 @@ mod tests {
     /// Expected values: scikit-learn 1.7, `zero_division=0`.
     #[test]
     fn classifier_metrics_agree_with_scikit_learn() {
-        let rows = Classified {
-            classes: 2,
-            labels: [0, 0, 1, 1, 1].map(Some).to_vec(),
-            predicted: vec![0, 1, 1, 1, 0],
-            probabilities: [0.1, 0.6, 0.8, 0.6, 0.4]
-                .iter()
-                .flat_map(|p| [1.0 - p, *p])
-                .collect(),
-        };
-        let metrics = classifier(&rows);
+        let probabilities = [0.1, 0.6, 0.8, 0.6, 0.4].map(|p| [1.0 - p, p]);
+        let mut rows = Classified::new(2);
+        rows.add(&[0, 0, 1, 1, 1].map(Some), probabilities.as_flattened());
+        let metrics = rows.metrics();
         assert!((value(&metrics, "accuracy") - 0.6).abs() < 1e-12);
         assert!((value(&metrics, "precision") - 7.0 / 12.0).abs() < 1e-12);
         assert!((value(&metrics, "recall") - 7.0 / 12.0).abs() < 1e-12);
@@ -180,7 +521,9 @@ mod tests {
 
     #[test]
     fn regressor_metrics_agree_with_their_definitions() {
-        let metrics = regressor(&[3.0, -0.5, 2.0, 7.0], &[2.5, 0.0, 2.0, 8.0]);
+        let mut rows = Regressed::default();
+        rows.add([3.0, -0.5, 2.0, 7.0], &[2.5, 0.0, 2.0, 8.0]);
+        let metrics = rows.metrics();
         assert!((value(&metrics, "mae") - 0.5).abs() < 1e-12);
         assert!((value(&metrics, "mse") - 0.375).abs() < 1e-12);
         assert!((value(&metrics, "r2") - 0.948_608_137_044_967_9).abs() < 1e-12);
@@ -190,18 +533,59 @@ mod tests {
 
     #[test]
     fn no_rows_have_no_metrics() {
-        assert!(
-            regressor(&[], &[])
-                .iter()
-                .all(|metric| metric.value.is_none())
-        );
-        assert!(
-            classifier(&Classified {
-                classes: 3,
-                ..Default::default()
-            })
-            .iter()
-            .all(|m| m.value.is_none())
-        );
+        for classes in [0, 3] {
+            let metrics = Assessment::new(classes).metrics();
+            assert!(metrics.iter().all(|metric| metric.value.is_none()));
+        }
+    }
+
+    fn of(said: Said) -> Assessment {
+        Assessment { null_rows: 3, said }
+    }
+
+    /// Rows of three classes, of which the model does not know some.
+    fn classified(rows: std::ops::Range<u32>) -> Classified {
+        let mut classified = Classified::new(3);
+        for row in rows {
+            let label = (row % 7 != 0).then_some(row % 3);
+            let first = f64::from(row * 37 % 101) / 101.0;
+            let second = (1.0 - first) * f64::from(row * 53 % 89) / 89.0;
+            classified.add(&[label], &[first, second, 1.0 - first - second]);
+        }
+        classified
+    }
+
+    #[test]
+    fn parts_merge_to_the_whole_and_survive_as_bytes() {
+        let whole = classified(0..500);
+        let mut merged = of(Said::Classes(classified(300..500)));
+        merged.merge(of(Said::Classes(classified(0..300))));
+        assert_eq!(merged.metrics(), whole.metrics());
+        assert_eq!((merged.rows(), whole.unseen()), (500, 72));
+        let read = Assessment::from_bytes(&merged.to_bytes()).unwrap();
+        assert_eq!(read, merged);
+
+        let mut regressed = Regressed::default();
+        regressed.add((0..99).map(|n| f64::from(n) * 0.7), &[20.0; 99]);
+        let regressed = of(Said::Numbers(regressed));
+        let bytes = regressed.to_bytes();
+        assert_eq!(Assessment::from_bytes(&bytes).unwrap(), regressed);
+        assert!(Assessment::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn many_scores_are_rounded_however_they_come() {
+        let mut parts = classified(0..400);
+        parts.round();
+        let mut whole = classified(0..700);
+        let exact = whole.metrics();
+        parts.merge(classified(400..700));
+        whole.round();
+        let written = of(Said::Classes(parts.clone()));
+        let read = Assessment::from_bytes(&written.to_bytes()).unwrap();
+        assert_eq!(read, written);
+        assert_eq!(parts.metrics(), whole.metrics());
+        let error = value(&exact, "roc_auc") - value(&whole.metrics(), "roc_auc");
+        assert!(error.abs() < 1e-3, "{error}");
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Mlp;
 use crate::data::encode::tabular::InputShape;
-use crate::model::{ModelType, Network, Task};
-use crate::train::options::{Optimizer, TrainOptions};
+use crate::model::network::{ModelType, Network, Task};
+use crate::model::options::{Optimizer, TrainOptions};
 
 /// A network that tells classes apart.
 #[derive(Debug)]

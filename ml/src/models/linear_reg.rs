@@ -2,9 +2,9 @@
 
 use super::Mlp;
 use crate::data::encode::tabular::InputShape;
-use crate::data::numbers::Precision;
-use crate::model::{ModelType, Network, Task};
-use crate::train::options::{Optimizer, TrainOptions};
+use crate::data::precision::Precision;
+use crate::model::network::{ModelType, Network, Task};
+use crate::model::options::{Optimizer, TrainOptions};
 
 /// Linear regression, solved exactly unless told otherwise.
 #[derive(Debug)]

@@ -8,12 +8,12 @@
 //! The categories' weights are those of a one-hot encoding, so without hidden layers this is a linear model.
 
 use candle_core::Tensor;
-use rand_chacha::ChaCha8Rng;
 
-use crate::data::encode::tabular::InputShape;
-use crate::model::{Init, Input, Network, Parameter};
-use crate::nn::{activate, dropout, embedding_sum, linear};
-use crate::train::options::{Activation, TrainOptions};
+use crate::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
+use crate::data::inputs::Inputs;
+use crate::model::network::{Init, Mode, Network, Parameter};
+use crate::model::options::TrainOptions;
+use crate::nn::{Activation, activate, dropout, embedding_sum, linear};
 use crate::{Error, Result};
 
 /// A multilayer perceptron.
@@ -80,12 +80,12 @@ impl Mlp {
     fn first_layer<'a>(
         &self,
         parameters: &mut impl Iterator<Item = &'a Tensor>,
-        input: &Input,
+        inputs: &Inputs,
     ) -> Result<Tensor> {
         let mut next = || parameters.next().ok_or_else(too_few);
         let activation = (self.layers > 1).then_some(self.activation);
-        let numbers = input.numbers.as_ref().filter(|_| self.has_numbers);
-        let categories = input.categories.as_ref().filter(|_| self.has_categories);
+        let numbers = inputs.get(NUMBERS).filter(|_| self.has_numbers);
+        let categories = inputs.get(CATEGORIES).filter(|_| self.has_categories);
         let Some(ids) = categories else {
             let numbers =
                 numbers.ok_or_else(|| Error::Internal("a network without inputs".into()))?;
@@ -95,7 +95,7 @@ impl Mlp {
             Some(numbers) => Some(numbers.matmul(next()?)?),
             None => None,
         };
-        let mut sum = embedding_sum(ids, next()?, input.rows)?;
+        let mut sum = embedding_sum(&ids.flatten_all()?, next()?, inputs.rows())?;
         if let Some(of_numbers) = of_numbers {
             sum = (of_numbers + sum)?;
         }
@@ -121,13 +121,13 @@ impl Network for Mlp {
     fn forward(
         &self,
         parameters: &[Tensor],
-        input: &Input,
-        mut random: Option<&mut ChaCha8Rng>,
-    ) -> Result<Tensor> {
+        inputs: &Inputs,
+        mut mode: Mode<'_>,
+    ) -> Result<Vec<Tensor>> {
         let mut parameters = parameters.iter();
-        let mut x = self.first_layer(&mut parameters, input)?;
+        let mut x = self.first_layer(&mut parameters, inputs)?;
         for layer in 1..self.layers {
-            if let (Some(random), true) = (random.as_deref_mut(), self.dropout_rate > 0.0) {
+            if let (Mode::Training { random }, true) = (&mut mode, self.dropout_rate > 0.0) {
                 x = dropout(&x, self.dropout_rate, random)?;
             }
             let activation = (layer + 1 < self.layers).then_some(self.activation);
@@ -135,6 +135,6 @@ impl Network for Mlp {
             let bias = parameters.next().ok_or_else(too_few)?;
             x = linear(&x, weight, bias, activation)?;
         }
-        Ok(x)
+        Ok(vec![x])
     }
 }

@@ -3,7 +3,23 @@
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::train::options::Activation;
+use crate::named::named_enum;
+
+named_enum! {
+    /// The function between layers.
+    Activation {
+        /// max(0, x)
+        Relu = "relu",
+        /// x Φ(x), with the exact Gaussian distribution function.
+        Gelu = "gelu",
+        /// x / (1 + exp(-x))
+        Silu = "silu",
+        /// The hyperbolic tangent.
+        Tanh = "tanh",
+        /// 1 / (1 + exp(-x))
+        Sigmoid = "sigmoid",
+    }
+}
 
 /// Applies `activation` to each element.
 pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {

@@ -10,10 +10,9 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Storage, Tensor, WithDType};
 
-use super::activate;
+use super::{Activation, activate};
 use crate::Result;
 use crate::simd::simd_fn;
-use crate::train::options::Activation;
 
 /// `x` `[rows, inputs]` times `weight` `[inputs, outputs]`, plus `bias` `[outputs]` on each row, through `activation`.
 pub fn linear(

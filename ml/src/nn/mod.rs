@@ -7,8 +7,10 @@ mod activation;
 mod dropout;
 mod embedding;
 mod linear;
+mod softmax;
 
-pub use activation::activate;
+pub use activation::{Activation, activate};
 pub use dropout::dropout;
 pub use embedding::embedding_sum;
 pub use linear::linear;
+pub use softmax::softmax;

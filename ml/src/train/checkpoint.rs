@@ -7,9 +7,11 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::train::fit::{Best, EpochRecord, Training};
+use crate::model::options::TrainOptions;
+use crate::train::control::EpochRecord;
+use crate::train::descend::Best;
 use crate::train::optim::OptimizerState;
-use crate::train::options::TrainOptions;
+use crate::train::training::Training;
 use crate::{Error, Result};
 
 /// Where checkpoints are kept. Only rank 0 calls it.

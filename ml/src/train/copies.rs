@@ -8,8 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 
 use crate::collective::Collective;
-use crate::data::signature::Signature;
-use crate::train::options::{DataSplit, TrainOptions};
+use crate::data::columns::Columns;
+use crate::model::options::{DataSplit, TrainOptions};
 use crate::train::shard::Placement;
 use crate::{Error, Result};
 
@@ -34,7 +34,7 @@ pub(crate) struct Copies {
 pub(crate) fn exchange(
     away: &[(RowAt, Copies)],
     batches: &[RecordBatch],
-    signature: &Signature,
+    columns: &Columns,
     options: &TrainOptions,
     collective: &dyn Collective,
     ours: impl Fn(usize) -> bool,
@@ -45,7 +45,7 @@ pub(crate) fn exchange(
     }
     let schema = match batches.first() {
         Some(batch) => batch.schema(),
-        None => schema(signature, options),
+        None => schema(columns, options),
     };
     let fields = schema.fields().iter();
     let fields = fields.map(|field| SortField::new(field.data_type().clone()));
@@ -82,8 +82,8 @@ fn chunk_rows(batches: &[RecordBatch]) -> usize {
 }
 
 /// The columns of a rank that has no rows.
-fn schema(signature: &Signature, options: &TrainOptions) -> SchemaRef {
-    let mut fields = signature.schema().fields().to_vec();
+fn schema(columns: &Columns, options: &TrainOptions) -> SchemaRef {
+    let mut fields = columns.schema().fields().to_vec();
     if let DataSplit::Column { name } = &options.data_split {
         fields.push(Arc::new(Field::new(name, DataType::Boolean, true)));
     }

@@ -6,11 +6,11 @@ use arrow::array::{Array, ArrayRef};
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
+use crate::data::columns::{Columns, FeatureKind};
+use crate::data::labels::Task;
 use crate::data::labels::{ClassValue, class_values, numbers};
 use crate::data::parts::{CategoryPart, Parts, parts};
-use crate::data::signature::{FeatureKind, Signature};
-use crate::model::Task;
-use crate::train::options::{NullHandling, TrainOptions};
+use crate::model::options::{NullHandling, TrainOptions};
 use crate::train::prepare::RawShard;
 use crate::{Error, Result};
 
@@ -44,13 +44,13 @@ pub(crate) struct ColumnCounts {
 
 pub(crate) fn gather_counts(
     raw: &[RawShard],
-    signature: &Signature,
+    columns: &Columns,
     task: Task,
     collective: &dyn Collective,
 ) -> Result<Vec<ShardCounts>> {
     let ours = raw
         .iter()
-        .map(|shard| count_shard(shard, signature, task))
+        .map(|shard| count_shard(shard, columns, task))
         .collect::<Result<Vec<_>>>()?;
     let message = serde_json::to_vec(&ours).map_err(unreadable)?;
     let mut all = Vec::new();
@@ -65,9 +65,9 @@ pub(crate) fn unreadable(error: serde_json::Error) -> Error {
     Error::Internal(format!("message of a worker: {error}"))
 }
 
-fn count_shard(shard: &RawShard, signature: &Signature, task: Task) -> Result<ShardCounts> {
-    let mut columns = Vec::with_capacity(signature.features.len());
-    for (index, column) in signature.features.iter().enumerate() {
+fn count_shard(shard: &RawShard, columns: &Columns, task: Task) -> Result<ShardCounts> {
+    let mut counted = Vec::with_capacity(columns.features.len());
+    for (index, column) in columns.features.iter().enumerate() {
         let eval = parts(&column.name, shard.eval.column(index), None)?;
         let train = parts(&column.name, shard.train.column(index), None)?;
         let mut counts = ColumnCounts {
@@ -92,7 +92,7 @@ fn count_shard(shard: &RawShard, signature: &Signature, task: Task) -> Result<Sh
             .iter()
             .map(|part| count_values(part, &train))
             .collect();
-        columns.push(counts);
+        counted.push(counts);
     }
     let mut counts = ShardCounts {
         number: shard.number,
@@ -100,12 +100,12 @@ fn count_shard(shard: &RawShard, signature: &Signature, task: Task) -> Result<Sh
         eval_rows: shard.eval.num_rows() as u64,
         skipped: shard.skipped,
         rows_hash: ((shard.rows_hash >> 64) as u64, shard.rows_hash as u64),
-        columns,
+        columns: counted,
         classes: vec![],
         label_nulls: 0,
         label_not_finite: 0,
     };
-    count_labels(shard, signature, task, &mut counts)?;
+    count_labels(shard, columns, task, &mut counts)?;
     Ok(counts)
 }
 
@@ -161,11 +161,11 @@ fn count_values(part: &CategoryPart, parts: &Parts) -> BTreeMap<String, u64> {
 
 fn count_labels(
     shard: &RawShard,
-    signature: &Signature,
+    columns: &Columns,
     task: Task,
     counts: &mut ShardCounts,
 ) -> Result<()> {
-    let index = signature.features.len();
+    let index = columns.features.len();
     let mut classes: BTreeMap<ClassValue, (u64, u64)> = BTreeMap::new();
     for (batch, is_train) in [(&shard.train, true), (&shard.eval, false)] {
         let labels: &ArrayRef = batch.column(index);
@@ -199,7 +199,7 @@ pub(crate) fn class_counts(counts: &[ShardCounts]) -> BTreeMap<ClassValue, (u64,
 
 pub(crate) fn check_counts(
     counts: &[ShardCounts],
-    signature: &Signature,
+    columns: &Columns,
     task: Task,
     options: &TrainOptions,
 ) -> Result<()> {
@@ -213,21 +213,17 @@ pub(crate) fn check_counts(
         return Err(Error::Invalid("the training query returned no rows".into()));
     }
     let by_column = |label: u64, count: &dyn Fn(&ColumnCounts) -> u64| {
-        let features = signature
-            .features
-            .iter()
-            .enumerate()
-            .map(|(index, column)| {
-                (
-                    column.name.as_str(),
-                    counts
-                        .iter()
-                        .map(|shard| count(&shard.columns[index]))
-                        .sum::<u64>(),
-                )
-            });
+        let features = columns.features.iter().enumerate().map(|(index, column)| {
+            (
+                column.name.as_str(),
+                counts
+                    .iter()
+                    .map(|shard| count(&shard.columns[index]))
+                    .sum::<u64>(),
+            )
+        });
         let all = features
-            .chain([(signature.target.name.as_str(), label)])
+            .chain([(columns.target.name.as_str(), label)])
             .filter(|(_, count)| *count > 0);
         all.map(|(name, count)| format!("\"{name}\" {count}"))
             .collect::<Vec<_>>()
@@ -262,15 +258,15 @@ pub(crate) fn check_counts(
         )));
     }
     if task == Task::Classification {
-        check_classes(counts, signature)
+        check_classes(counts, columns)
     } else {
         Ok(())
     }
 }
 
-fn check_classes(counts: &[ShardCounts], signature: &Signature) -> Result<()> {
+fn check_classes(counts: &[ShardCounts], columns: &Columns) -> Result<()> {
     let classes = class_counts(counts);
-    let name = &signature.target.name;
+    let name = &columns.target.name;
     if classes.len() > CLASSES_MAX {
         return Err(Error::Invalid(format!(
             "label \"{name}\" has {} distinct values, a classifier takes at most {CLASSES_MAX}; use a regressor, or \
@@ -298,13 +294,13 @@ fn check_classes(counts: &[ShardCounts], signature: &Signature) -> Result<()> {
 }
 
 /// What the user should know of rows that can be trained on: classes that one side of the split lacks.
-pub(crate) fn notices(counts: &[ShardCounts], signature: &Signature, task: Task) -> Vec<String> {
+pub(crate) fn notices(counts: &[ShardCounts], columns: &Columns, task: Task) -> Vec<String> {
     let eval_rows: u64 = counts.iter().map(|shard| shard.eval_rows).sum();
     if task != Task::Classification || eval_rows == 0 {
         return vec![];
     }
     let classes = class_counts(counts);
-    let name = &signature.target.name;
+    let name = &columns.target.name;
     let list = |lacks: &dyn Fn(&(u64, u64)) -> bool| {
         let lacking = classes.iter().filter(|(_, counts)| lacks(counts));
         let lacking: Vec<String> = lacking
@@ -340,14 +336,11 @@ const NAMED_MAX: usize = 5;
 
 pub(crate) fn merge_columns(
     counts: &[ShardCounts],
-    signature: &Signature,
+    columns: &Columns,
 ) -> Result<Vec<ColumnCounts>> {
-    let mut merged: Vec<ColumnCounts> = vec![ColumnCounts::default(); signature.features.len()];
+    let mut merged: Vec<ColumnCounts> = vec![ColumnCounts::default(); columns.features.len()];
     for shard in counts {
-        for ((ours, theirs), column) in merged
-            .iter_mut()
-            .zip(&shard.columns)
-            .zip(&signature.features)
+        for ((ours, theirs), column) in merged.iter_mut().zip(&shard.columns).zip(&columns.features)
         {
             ours.nulls += theirs.nulls;
             ours.valid += theirs.valid;
@@ -378,7 +371,7 @@ pub(crate) fn merge_columns(
             }
         }
     }
-    for (counts, column) in merged.iter().zip(&signature.features) {
+    for (counts, column) in merged.iter().zip(&columns.features) {
         if counts.width.is_none()
             && FeatureKind::of(&column.name, &column.data_type)? == FeatureKind::Array
         {

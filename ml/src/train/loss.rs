@@ -3,6 +3,8 @@
 //! They are computed here in f64 from the outputs and handed back to autograd as a constant: candle's binary
 //! cross-entropy overflows for confident predictions, and its derivative of `relu` and `abs` at 0 is not the loss's.
 
+use crate::data::labels::Labels;
+use crate::nn::softmax;
 use crate::{Error, Result};
 
 /// What a network is trained to make small.
@@ -28,6 +30,15 @@ pub struct LossSum {
 }
 
 impl Loss {
+    /// The loss that fits these labels.
+    pub fn of(labels: &Labels) -> Self {
+        match labels.class_count() {
+            0 => Loss::Squared,
+            2 => Loss::Binary,
+            classes => Loss::Classes(classes),
+        }
+    }
+
     /// Outputs a row.
     pub fn outputs(self) -> usize {
         match self {
@@ -104,16 +115,4 @@ pub fn sigmoid(x: f64) -> f64 {
         let e = x.exp();
         e / (1.0 + e)
     }
-}
-
-/// Replaces logits by probabilities and returns the logarithm of the sum of their exponentials.
-pub fn softmax(logits: &mut [f64]) -> f64 {
-    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut sum = 0.0;
-    for logit in logits.iter_mut() {
-        *logit = (*logit - max).exp();
-        sum += *logit;
-    }
-    logits.iter_mut().for_each(|logit| *logit /= sum);
-    max + sum.ln()
 }

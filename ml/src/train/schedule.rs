@@ -1,6 +1,6 @@
 //! The learning rate over the course of a training.
 
-use crate::train::options::Schedule;
+use crate::model::options::Schedule;
 
 /// The factor on the learning rate at `progress`, the share of all steps done, in `[0, 1)`.
 pub fn factor(schedule: Schedule, progress: f64) -> f64 {

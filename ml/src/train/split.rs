@@ -13,12 +13,12 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
 
 use crate::collective::Collective;
+use crate::data::columns::Columns;
+use crate::data::labels::Task;
 use crate::data::parts::parts;
-use crate::data::signature::Signature;
-use crate::model::Task;
+use crate::model::options::{DataSplit, NullHandling, TrainOptions};
 use crate::train::copies::{Copies, RowAt, exchange};
 use crate::train::counts::CLASSES_MAX;
-use crate::train::options::{DataSplit, NullHandling, TrainOptions};
 use crate::train::prepare::{RankRows, RawShard};
 use crate::train::shard::{Placement, content_hashes, owner};
 use crate::{Error, Result};
@@ -46,7 +46,7 @@ type Stratum = u128;
 
 /// Splits the rows of all ranks; returns the shards of this one.
 pub(crate) fn split_into_shards(
-    signature: &Signature,
+    columns: &Columns,
     task: Task,
     options: &TrainOptions,
     shard_count: usize,
@@ -56,8 +56,8 @@ pub(crate) fn split_into_shards(
     let ours = (0..shard_count)
         .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank());
     let ours: Vec<usize> = ours.collect();
-    let homes = homes(signature, options, shard_count, &ours, &rows, collective)?;
-    let split = Split::new(signature, task, options, &rows)?;
+    let homes = homes(columns, options, shard_count, &ours, &rows, collective)?;
+    let split = Split::new(columns, task, options, &rows)?;
     let evaluates = split.eval_counts(&homes, shard_count, collective)?;
     let mut shards: BTreeMap<usize, Sides> = ours
         .iter()
@@ -71,7 +71,7 @@ pub(crate) fn split_into_shards(
     }
     let mut batches = rows.batches;
     let is_ours = |shard| ours.contains(&shard);
-    let received = exchange(&away, &batches, signature, options, collective, is_ours)?;
+    let received = exchange(&away, &batches, columns, options, collective, is_ours)?;
     for (batch, copies) in received {
         for (row, copies) in copies.into_iter().enumerate() {
             let at = (batches.len(), row);
@@ -89,8 +89,8 @@ pub(crate) fn split_into_shards(
         let home = &homes[&number];
         Ok(RawShard {
             number,
-            train: in_order(sides.train, &batches, signature)?,
-            eval: in_order(sides.eval, &batches, signature)?,
+            train: in_order(sides.train, &batches, columns)?,
+            eval: in_order(sides.eval, &batches, columns)?,
             skipped: home.skipped,
             rows_hash: home.rows_hash,
         })
@@ -100,7 +100,7 @@ pub(crate) fn split_into_shards(
 
 /// The rows by home shard, in hash order, without those that are left out.
 fn homes(
-    signature: &Signature,
+    columns: &Columns,
     options: &TrainOptions,
     shard_count: usize,
     ours: &[usize],
@@ -111,7 +111,7 @@ fn homes(
         ours.iter().map(|&shard| (shard, Home::default())).collect();
     for (batch, hashes) in rows.hashes.iter().enumerate() {
         let complete = match options.null_handling {
-            NullHandling::Skip => Some(complete_rows(&rows.batches[batch], signature)?),
+            NullHandling::Skip => Some(complete_rows(&rows.batches[batch], columns)?),
             NullHandling::Error | NullHandling::Impute => None,
         };
         for (row, &hash) in hashes.iter().enumerate() {
@@ -193,12 +193,12 @@ enum Split<'a> {
 
 impl<'a> Split<'a> {
     fn new(
-        signature: &Signature,
+        columns: &Columns,
         task: Task,
         options: &TrainOptions,
         rows: &'a RankRows,
     ) -> Result<Self> {
-        let label = signature.features.len();
+        let label = columns.features.len();
         match &options.data_split {
             DataSplit::None => Ok(Self::None),
             DataSplit::Column { name } => {
@@ -319,7 +319,7 @@ fn rows_before(
 fn in_order(
     mut rows: Vec<(Placement, RowAt)>,
     batches: &[RecordBatch],
-    signature: &Signature,
+    columns: &Columns,
 ) -> Result<RecordBatch> {
     rows.sort_by_key(|(placement, _)| *placement);
     let indices: Vec<RowAt> = rows.into_iter().map(|(_, at)| at).collect();
@@ -329,7 +329,7 @@ fn in_order(
             Ok(interleave_record_batch(&batches, &indices)?)
         }
         Some(batch) => Ok(RecordBatch::new_empty(batch.schema())),
-        None => Ok(RecordBatch::new_empty(signature.schema().into())),
+        None => Ok(RecordBatch::new_empty(columns.schema().into())),
     }
 }
 
@@ -344,10 +344,10 @@ fn split_column<'a>(batch: &'a RecordBatch, index: usize, name: &str) -> Result<
 }
 
 /// Which rows have neither a NULL feature nor a NULL label.
-fn complete_rows(batch: &RecordBatch, signature: &Signature) -> Result<Vec<bool>> {
+fn complete_rows(batch: &RecordBatch, columns: &Columns) -> Result<Vec<bool>> {
     let mut complete = vec![true; batch.num_rows()];
-    let label = signature.features.len();
-    for (index, column) in signature.features.iter().enumerate() {
+    let label = columns.features.len();
+    for (index, column) in columns.features.iter().enumerate() {
         let parts = parts(&column.name, batch.column(index), None)?;
         complete
             .iter_mut()

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, RecordBatch, StringArray, UInt32Array};
-use vatic_ml::train::options::{Activation, DataSplit, Optimizer, TrainOptions};
+use vatic_ml::model::options::{DataSplit, Optimizer, TrainOptions};
+use vatic_ml::nn::Activation;
 
 use crate::{batch_of, noise, train};
 
@@ -78,7 +79,7 @@ fn a_null_in_one_shard_does_not_show_in_the_statistics_of_others() {
     ]);
     let options = TrainOptions {
         data_split: DataSplit::None,
-        null_handling: vatic_ml::train::options::NullHandling::Impute,
+        null_handling: vatic_ml::model::options::NullHandling::Impute,
         ..options("logistic_reg")
     };
     let alone = train(&batch, &hashes, &options, 1).unwrap();

@@ -12,12 +12,12 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema};
 use vatic_ml::data::coerce::canonical_array;
-use vatic_ml::model::{Model, Wanted};
+use vatic_ml::model::options::{DataSplit, NullHandling, TrainOptions};
+use vatic_ml::model::trained::TrainedModel;
 use vatic_ml::train::fit::Trained;
-use vatic_ml::train::options::{DataSplit, NullHandling, TrainOptions};
 use vatic_ml::train::shard::content_hashes;
 
-use crate::{batch_of, model_type, noise, train};
+use crate::{batch_of, model, noise, predict, train};
 
 const CASES: u64 = 2_000;
 /// Of so many cases one trains.
@@ -245,20 +245,11 @@ fn trained(batch: &RecordBatch, rows: &[Row], options: &TrainOptions) -> Trained
     train(&batch_of(columns), &hashes, options, 2).unwrap()
 }
 
-const WANTED: Wanted = Wanted {
-    probabilities: false,
-    threshold: 0.5,
-    top_k: None,
-};
-
-fn predicted(model: &Model, batch: &RecordBatch) -> Vec<Option<f64>> {
-    let prediction = model.predict(batch, WANTED).unwrap();
-    assert_eq!(prediction.failures, []);
-    prediction
-        .label
-        .as_primitive::<Float64Type>()
-        .iter()
-        .collect()
+fn predicted(model: &TrainedModel, batch: &RecordBatch) -> Vec<Option<f64>> {
+    let outputs = predict(model, batch);
+    assert_eq!(outputs.report.failures, []);
+    let labels = outputs.columns[0].as_primitive::<Float64Type>();
+    labels.iter().collect()
 }
 
 fn assert_close(found: &[Option<f64>], expected: &[Option<f64>], case: u64) {
@@ -280,7 +271,7 @@ fn predictions_scores_and_trainings_do_not_depend_on_how_rows_come() {
     let (known, options) = training();
     let plain = batch(columns(&known, [4, 0, 0, 2]));
     let base = trained(&plain, &known, &options);
-    let model = base.model(model_type("linear_reg")).unwrap();
+    let model = model(&base);
     for case in 0..CASES {
         let mut draw = Draw::new(case);
         let count = 1 + draw.below(30);
@@ -295,13 +286,10 @@ fn predictions_scores_and_trainings_do_not_depend_on_how_rows_come() {
         let parts = parts.iter().filter(|part| part.num_rows() > 0);
         let apart: Vec<_> = parts.flat_map(|part| predicted(&model, part)).collect();
         assert_close(&apart, &expected, case);
-        let labels: ArrayRef = Arc::new(Float64Array::from_iter_values(
-            rows.iter().map(|row| row.label),
-        ));
-        let scored = model.score(&whole, &labels).unwrap();
-        let found: Vec<_> = scored.predicted_numbers.into_iter().map(Some).collect();
-        let of_whole: Vec<_> = expected.iter().copied().filter(Option::is_some).collect();
-        assert_close(&found, &of_whole, case);
+        // What metrics follow from is what is predicted.
+        let scores = predict(&model, &whole).scores.into_iter();
+        let scores = scores.zip(&expected).map(|(score, row)| row.map(|_| score));
+        assert_close(&scores.collect::<Vec<_>>(), &expected, case);
         if case % TRAINS == 0 {
             // Numbers keep their type in training; their encodings and the flavours of lists do not matter.
             let lists = [0, 2, 4, 6, 8][draw.below(5)];
@@ -317,7 +305,7 @@ fn predictions_scores_and_trainings_do_not_depend_on_how_rows_come() {
 fn what_does_not_fit_is_a_failure_of_its_row() {
     let (known, options) = training();
     let base = trained(&batch(columns(&known, [4, 0, 0, 2])), &known, &options);
-    let model = base.model(model_type("linear_reg")).unwrap();
+    let model = model(&base);
     let rows: Vec<Row> = known[..4].to_vec();
     let mut columns = columns(&rows, [4, 0, 0, 2]);
     columns[1].1 = Arc::new(Float64Array::from(vec![
@@ -332,14 +320,15 @@ fn what_does_not_fit_is_a_failure_of_its_row() {
         Some(vec![Some(1.0); 3]),
         Some(vec![Some(1.0); 2]),
     ]));
-    let prediction = model.predict(&batch(columns), WANTED).unwrap();
-    let failing: Vec<usize> = prediction.failures.iter().map(|(row, _)| *row).collect();
-    assert_eq!(failing, [1, 3], "{:?}", prediction.failures);
-    assert!(prediction.failures[0].1.contains("2.5 in column \"whole\""));
-    assert!(prediction.failures[1].1.contains("length 2"));
-    let valid: Vec<bool> = (0..4).map(|row| prediction.label.is_valid(row)).collect();
+    let outputs = predict(&model, &batch(columns));
+    let report = &outputs.report;
+    let failing: Vec<usize> = report.failures.iter().map(|(row, _)| *row).collect();
+    assert_eq!(failing, [1, 3], "{:?}", report.failures);
+    assert!(report.failures[0].1.contains("2.5 in column \"whole\""));
+    assert!(report.failures[1].1.contains("length 2"));
+    let valid: Vec<bool> = (0..4).map(|row| outputs.columns[0].is_valid(row)).collect();
     assert_eq!(
-        (valid, prediction.null_rows),
+        (valid, report.null_rows()),
         (vec![true, false, false, false], 1)
     );
 }

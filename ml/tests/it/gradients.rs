@@ -1,13 +1,13 @@
 //! Every layer and every loss against central finite differences in f64.
 
 use candle_core::{DType, Device, Tensor, Var};
-use vatic_ml::data::encode::tabular::{Features, InputShape};
-use vatic_ml::data::numbers::Numbers;
-use vatic_ml::model::{Input, Network};
+use vatic_ml::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
+use vatic_ml::data::inputs::Inputs;
+use vatic_ml::model::network::{Mode, Network};
+use vatic_ml::model::options::TrainOptions;
 use vatic_ml::models::Mlp;
-use vatic_ml::nn::{activate, dropout, embedding_sum, linear};
+use vatic_ml::nn::{Activation, activate, dropout, embedding_sum, linear};
 use vatic_ml::train::loss::Loss;
-use vatic_ml::train::options::{Activation, TrainOptions};
 use vatic_ml::{Result, random};
 
 use crate::noise;
@@ -177,12 +177,10 @@ fn perceptron_of_numbers_and_categories() {
         category_ids: 5,
         unseen_ids: vec![0, 3],
     };
-    let features = Features {
-        rows: 3,
-        numbers: Numbers::F32(vec![0.1, -0.5, 0.7, 0.2, -0.3, 0.9]),
-        categories: vec![1, 4, 2, 4, 0, 3],
-        ..Default::default()
-    };
+    let numbers = Tensor::new(&[[0.1f64, -0.5], [0.7, 0.2], [-0.3, 0.9]], &Device::Cpu).unwrap();
+    let categories = Tensor::new(&[[1u32, 4], [2, 4], [0, 3]], &Device::Cpu).unwrap();
+    let inputs = Inputs::new(3).with(NUMBERS, numbers).unwrap();
+    let inputs = inputs.with(CATEGORIES, categories).unwrap();
     let options = TrainOptions {
         activation: Activation::Gelu,
         ..Default::default()
@@ -193,8 +191,10 @@ fn perceptron_of_numbers_and_categories() {
         .iter()
         .map(|spec| spec.shape.as_slice())
         .collect();
-    let input = Input::new(&features, DType::F64, &Device::Cpu).unwrap();
-    check("mlp", &shapes, |v| network.forward(v, &input, None));
+    check("mlp", &shapes, |v| {
+        let outputs = network.forward(v, &inputs, Mode::Inference);
+        outputs.map(|mut outputs| outputs.remove(0))
+    });
 }
 
 #[test]

@@ -12,11 +12,15 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use vatic_ml::collective::LocalCollective;
-use vatic_ml::data::signature::{Column, Signature};
-use vatic_ml::model::ModelType;
+use vatic_ml::data::columns::{Column, Columns};
+use vatic_ml::device::DeviceName;
+use vatic_ml::model::network::ModelType;
+use vatic_ml::model::options::TrainOptions;
+use vatic_ml::model::trained::TrainedModel;
+use vatic_ml::model::{Model, Outputs, Wanted};
 use vatic_ml::models::MODEL_TYPES;
-use vatic_ml::train::fit::{Control, TrainSpec, Trained, fit};
-use vatic_ml::train::options::TrainOptions;
+use vatic_ml::train::control::Control;
+use vatic_ml::train::fit::{TrainSpec, Trained, fit};
 use vatic_ml::train::prepare::RankRows;
 use vatic_ml::train::shard::{Placement, SHARDS_DEFAULT, owner};
 use vatic_ml::{Result, worker};
@@ -46,7 +50,7 @@ fn train(
     let target = columns.pop().unwrap();
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
     let spec = TrainSpec {
-        signature: Signature {
+        columns: Columns {
             features: columns,
             target,
         },
@@ -93,6 +97,23 @@ fn train(
         );
     }
     Ok(first.unwrap())
+}
+
+/// The model, ready to predict on this machine.
+fn model(trained: &Trained) -> TrainedModel {
+    let device = DeviceName::Cpu.open().unwrap();
+    let model_type = model_type(&trained.config.options.model_type);
+    trained.model(model_type, &device).unwrap()
+}
+
+/// What the model says of the rows: its label, and the numbers or probabilities behind it.
+fn predict(model: &TrainedModel, batch: &RecordBatch) -> Outputs {
+    let wanted = Wanted {
+        outputs: vec![0],
+        scores: true,
+        ..Wanted::default()
+    };
+    model.run(model.encode(batch).unwrap(), &wanted).unwrap()
 }
 
 fn batch_of(columns: Vec<(&str, Arc<dyn arrow::array::Array>)>) -> RecordBatch {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use vatic_ml::train::options::{DataSplit, Optimizer, TrainOptions};
+use vatic_ml::model::options::{DataSplit, Optimizer, TrainOptions};
 
 use crate::{batch_of, noise, train};
 
@@ -216,11 +216,9 @@ fn exact_data_are_found_exactly() {
         ("label", Arc::new(Float64Array::from(label.clone()))),
     ]);
     let trained = train(&batch, &hashes(200), &options("linear_reg"), 2).unwrap();
-    let model = trained.model(crate::model_type("linear_reg")).unwrap();
     let features = batch.project(&[0, 1, 2]).unwrap();
-    let labels: ArrayRef = Arc::new(Float64Array::from(label.clone()));
-    let scored = model.score(&features, &labels).unwrap();
-    for (predicted, label) in scored.predicted_numbers.iter().zip(&label) {
+    let outputs = crate::predict(&crate::model(&trained), &features);
+    for (predicted, label) in outputs.scores.iter().zip(&label) {
         let error = (predicted - label).abs();
         assert!(
             error < 1e-9 * label.abs().max(1.0),
@@ -254,7 +252,7 @@ fn every_optimizer_minimises_the_same_penalised_loss() {
                 } else {
                     0.02
                 },
-                lr_schedule: vatic_ml::train::options::Schedule::Cosine,
+                lr_schedule: vatic_ml::model::options::Schedule::Cosine,
                 early_stop: false,
                 ..options("logistic_reg")
             };

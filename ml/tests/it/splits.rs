@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array};
+use vatic_ml::model::options::{DataSplit, TrainOptions};
 use vatic_ml::train::fit::Trained;
-use vatic_ml::train::options::{DataSplit, TrainOptions};
 use vatic_ml::train::shard::content_hashes;
 
 use crate::{batch_of, noise, train};

@@ -32,7 +32,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use futures::{StreamExt, TryStreamExt};
-use vatic_ml::data::signature::type_name;
+use vatic_ml::data::types::type_name;
 
 use super::folders::{Folders, NULL_FOLDER};
 use crate::error::{Result, SqlState, sql_err};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use vatic_ml::train::fit::Progress;
+use vatic_ml::train::control::Progress;
 
 use super::epoch::{Actions, Connection, Epoch, Event, Outcome};
 use super::message::{FromRank, ToRank, Wire};

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Interval;
 use vatic_ml::train::checkpoint::Checkpoints;
-use vatic_ml::train::fit::{Control, Progress};
+use vatic_ml::train::control::{Control, Progress};
 
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};

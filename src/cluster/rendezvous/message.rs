@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
-use vatic_ml::train::fit::Progress;
+use vatic_ml::train::control::Progress;
 
 use crate::error::SqlError;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::DataFusionError;
 use futures::TryStreamExt;
-use vatic_ml::data::signature::type_name;
+use vatic_ml::data::types::type_name;
 
 use super::bytes::File;
 use super::infer::{not_text, unequal};

@@ -6,7 +6,7 @@ use arrow::csv::reader::Format;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DataFusionError;
 use futures::TryStreamExt;
-use vatic_ml::data::signature::type_name;
+use vatic_ml::data::types::type_name;
 
 use super::bytes::File;
 use super::header::{self, check_length, unique};

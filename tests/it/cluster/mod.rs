@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use vatic::ml::train::fit::Progress;
+use vatic::ml::train::control::Progress;
 use vatic::{Engine, ProgressEvent, Session, SqlError, SqlState, report};
 
 const WAIT: Duration = Duration::from_secs(60);

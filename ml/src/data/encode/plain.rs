@@ -3,10 +3,8 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 
-use crate::data::encode::tabular::Standardiser;
+use crate::data::encode::standardise::{Place, Real, Standardiser, standardise};
 use crate::data::lists::Lists;
-use crate::data::numbers::Real;
-use crate::simd::simd_fn;
 
 /// Numbers without NULLs as they lie in a column: one a row, or arrays of one length, row-major.
 pub(crate) enum PlainValues<'a> {
@@ -95,50 +93,6 @@ pub(crate) fn encode_plain<T: Real>(columns: &[PlainColumn], stride: usize, numb
                     });
                 }
             }
-        }
-    }
-}
-
-/// Where the numbers of a column go in row-major rows.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    stride: usize,
-    offset: usize,
-}
-
-simd_fn! {
-    pub(crate) fn standardise_f32<'a>(
-        values: &'a [f32],
-        standardisers: &'a [Standardiser],
-        numbers: &'a mut [f32],
-        to: Place,
-    ) {
-        standardise(values, standardisers, numbers, to, f64::from);
-    }
-}
-
-#[inline(always)]
-pub(crate) fn standardise<T: Copy, N: Real>(
-    values: &[T],
-    standardisers: &[Standardiser],
-    numbers: &mut [N],
-    to: Place,
-    to_f64: impl Fn(T) -> f64,
-) {
-    if let [Standardiser { mean, std }] = *standardisers {
-        let scale = 1.0 / std;
-        let places = numbers[to.offset..].iter_mut().step_by(to.stride);
-        for (number, &value) in places.zip(values) {
-            *number = N::of((to_f64(value) - mean) * scale);
-        }
-        return;
-    }
-    let rows = numbers.chunks_exact_mut(to.stride);
-    for (row, values) in rows.zip(values.chunks_exact(standardisers.len().max(1))) {
-        let places = row[to.offset..].iter_mut();
-        for ((number, &value), Standardiser { mean, std }) in places.zip(values).zip(standardisers)
-        {
-            *number = N::of((to_f64(value) - mean) * (1.0 / std));
         }
     }
 }

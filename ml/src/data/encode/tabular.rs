@@ -9,18 +9,26 @@
 //! The first id of each vocabulary stands for values that training did not see; its weight stays zero.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::NullBuffer;
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::data::coerce::coerced;
+use crate::data::columns::Column;
 use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
-use crate::data::numbers::{Numbers, Precision, Real};
+use crate::data::encode::standardise::{Real, Standardiser};
+use crate::data::inputs::{Inputs, RowReport};
 use crate::data::parts::{CategoryPart, Parts, parts};
-use crate::data::signature::Column;
+use crate::data::precision::Precision;
+use crate::device::HOST;
+
+/// Standardised numbers, row-major `[rows, numbers]`.
+pub const NUMBERS: &str = "numbers";
+/// Category ids, row-major `[rows, categories]`.
+pub const CATEGORIES: &str = "categories";
 
 /// How one feature column becomes numbers and categories, learnt in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,15 +41,6 @@ pub struct ColumnEncoder {
     pub vocabularies: Vec<Vocabulary>,
 }
 
-/// `(x - mean) / std`, computed in f64.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Standardiser {
-    /// The mean of the training rows; also what NULL is imputed with.
-    pub mean: f64,
-    /// The standard deviation of the training rows, 1 where they do not vary.
-    pub std: f64,
-}
-
 /// The values of a category seen in training, in ascending order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vocabulary {
@@ -51,26 +50,7 @@ pub struct Vocabulary {
     pub values: Vec<String>,
 }
 
-/// Rows as a model takes them.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Features {
-    /// Number of rows.
-    pub rows: usize,
-    /// Standardised numbers, row-major `[rows, numbers]`.
-    pub numbers: Numbers,
-    /// Category ids, row-major `[rows, categories]`.
-    pub categories: Vec<u32>,
-    /// Which rows have neither a NULL nor a failure; `None` if all.
-    pub valid: Option<NullBuffer>,
-    /// Values that training did not see.
-    pub unseen: usize,
-    /// Rows that cannot be encoded, ascending, with the cause.
-    pub failures: Vec<(usize, String)>,
-    /// The first column with a NULL.
-    pub null_column: Option<String>,
-}
-
-/// The widths of [`Features`].
+/// The widths of the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InputShape {
     /// Numbers a row.
@@ -137,20 +117,34 @@ impl Encoder {
         &self.columns
     }
 
+    /// Memory of so many encoded rows in bytes.
+    pub fn bytes(&self, rows: usize) -> usize {
+        let number = self.precision.dtype().size_in_bytes();
+        rows * (self.shape.numbers * number + self.shape.categories * size_of::<u32>())
+    }
+
     /// Encodes the columns of `batch`, which are the features in the order of the signature, in its types or in others
-    /// that hold the same values.
+    /// that hold the same values: [`NUMBERS`] and [`CATEGORIES`], as far as there are any.
     ///
     /// A NULL becomes the mean or, of categories, the value at `frequent[column][category]`, the unseen one without.
     ///
     /// A value that is none of the type of training, and an array of another length, are failures of their rows.
-    pub fn encode(&self, batch: &RecordBatch, frequent: Option<&[Vec<u32>]>) -> Result<Features> {
+    pub fn encode(&self, batch: &RecordBatch, frequent: Option<&[Vec<u32>]>) -> Result<Inputs> {
+        match self.precision {
+            Precision::Single => self.encode_as::<f32>(batch, frequent),
+            Precision::Double => self.encode_as::<f64>(batch, frequent),
+        }
+    }
+
+    fn encode_as<T: Real>(
+        &self,
+        batch: &RecordBatch,
+        frequent: Option<&[Vec<u32>]>,
+    ) -> Result<Inputs> {
         let rows = batch.num_rows();
-        let mut features = Features {
-            rows,
-            numbers: Numbers::zeros(self.precision, rows * self.shape.numbers),
-            categories: vec![0; rows * self.shape.categories],
-            ..Features::default()
-        };
+        let mut numbers = vec![T::zero(); rows * self.shape.numbers];
+        let mut categories = vec![0; rows * self.shape.categories];
+        let mut report = RowReport::default();
         let columns = self
             .columns
             .iter()
@@ -173,28 +167,33 @@ impl Encoder {
             }
             let parts = parts(&encoder.column.name, array, Some(width))?;
             let parts = parts.failing(failures, rows);
-            match &mut features.numbers {
-                Numbers::F32(numbers) => self.encode_numbers(encoder, &parts, number, numbers),
-                Numbers::F64(numbers) => self.encode_numbers(encoder, &parts, number, numbers),
-            }
+            self.encode_numbers(encoder, &parts, number, &mut numbers);
             let frequent = frequent.map(|frequent| frequent[index].as_slice());
-            self.encode_categories(index, &parts, frequent, category, &mut features);
-            features.valid = NullBuffer::union(features.valid.as_ref(), parts.valid.as_ref());
+            report.unseen +=
+                self.encode_categories(index, &parts, frequent, category, &mut categories);
+            report.valid = NullBuffer::union(report.valid.as_ref(), parts.valid.as_ref());
             let nulls = parts.valid.as_ref().map_or(0, NullBuffer::null_count);
-            if nulls > parts.failures.len() && features.null_column.is_none() {
-                features.null_column = Some(encoder.column.name.clone());
+            if nulls > parts.failures.len() && report.null_column.is_none() {
+                report.null_column = Some(encoder.column.name.clone());
             }
-            features.failures.extend(parts.failures);
+            report.failures.extend(parts.failures);
             number += width;
             category += encoder.vocabularies.len();
         }
-        match &mut features.numbers {
-            Numbers::F32(numbers) => encode_plain(&plain, self.shape.numbers, numbers),
-            Numbers::F64(numbers) => encode_plain(&plain, self.shape.numbers, numbers),
+        encode_plain(&plain, self.shape.numbers, &mut numbers);
+        report.failures.sort();
+        report.failures.dedup_by_key(|(row, _)| *row);
+        let mut inputs = Inputs::new(rows);
+        if self.shape.numbers > 0 {
+            let shape = (rows, self.shape.numbers);
+            inputs = inputs.with(NUMBERS, Tensor::from_vec(numbers, shape, &HOST)?)?;
         }
-        features.failures.sort();
-        features.failures.dedup_by_key(|(row, _)| *row);
-        Ok(features)
+        if self.shape.categories > 0 {
+            let shape = (rows, self.shape.categories);
+            inputs = inputs.with(CATEGORIES, Tensor::from_vec(categories, shape, &HOST)?)?;
+        }
+        inputs.report = report;
+        Ok(inputs)
     }
 
     fn encode_numbers<T: Real>(
@@ -222,15 +221,17 @@ impl Encoder {
         }
     }
 
+    /// Writes the category ids of a column, and counts the values that training did not see.
     fn encode_categories(
         &self,
         column: usize,
         parts: &Parts,
         frequent: Option<&[u32]>,
         offset: usize,
-        features: &mut Features,
-    ) {
+        categories: &mut [u32],
+    ) -> usize {
         let stride = self.shape.categories;
+        let mut unseen = 0;
         for (position, (part, lookup)) in parts
             .categories
             .iter()
@@ -249,52 +250,18 @@ impl Encoder {
                     .collect(),
                 CategoryPart::Text(_) => Vec::new(),
             };
-            for row in 0..features.rows {
+            for (row, ids) in categories.chunks_exact_mut(stride).enumerate() {
                 let found = match part {
                     _ if !parts.is_valid(row) => imputed,
                     CategoryPart::Coded(codes, ..) => known[codes[row] as usize],
                     CategoryPart::Text(values) => lookup.positions.get(values.value(row)).copied(),
                 };
-                features.unseen += usize::from(found.is_none() && parts.is_valid(row));
-                features.categories[row * stride + offset + position] =
-                    lookup.first + found.map_or(0, |position| position + 1);
+                unseen += usize::from(found.is_none() && parts.is_valid(row));
+                ids[offset + position] = lookup.first + found.map_or(0, |position| position + 1);
             }
         }
+        unseen
     }
-}
-
-impl Features {
-    /// The rows in this range.
-    pub fn slice(&self, range: Range<usize>) -> Self {
-        let width = |values: usize| values / self.rows.max(1);
-        let of = |width: usize| range.start * width..range.end * width;
-        Self {
-            rows: range.len(),
-            numbers: self.numbers.slice(of(width(self.numbers.len()))),
-            categories: self.categories[of(width(self.categories.len()))].to_vec(),
-            ..Self::default()
-        }
-    }
-
-    /// The rows at these positions, in this order.
-    pub fn gather(&self, order: &[u32]) -> Self {
-        let width = |values: usize| values / self.rows.max(1);
-        Self {
-            rows: order.len(),
-            numbers: self.numbers.gather(width(self.numbers.len()), order),
-            categories: gather_rows(&self.categories, width(self.categories.len()), order),
-            ..Self::default()
-        }
-    }
-}
-
-/// The rows at these positions of a row-major matrix.
-pub(crate) fn gather_rows<T: Copy>(values: &[T], width: usize, order: &[u32]) -> Vec<T> {
-    let mut picked = Vec::with_capacity(order.len() * width);
-    for &row in order {
-        picked.extend_from_slice(&values[row as usize * width..][..width]);
-    }
-    picked
 }
 
 #[cfg(test)]
@@ -305,6 +272,16 @@ mod tests {
     use arrow::datatypes::{DataType, Field};
 
     use super::*;
+
+    fn encoded_numbers(inputs: &Inputs) -> Vec<f32> {
+        let numbers = inputs.get(NUMBERS).unwrap().flatten_all().unwrap();
+        numbers.to_vec1().unwrap()
+    }
+
+    fn categories(inputs: &Inputs) -> Vec<u32> {
+        let categories = inputs.get(CATEGORIES).unwrap().flatten_all().unwrap();
+        categories.to_vec1().unwrap()
+    }
 
     #[test]
     fn an_unseen_value_gets_the_reserved_id() {
@@ -336,9 +313,9 @@ mod tests {
                 None,
             )
             .unwrap();
-        assert_eq!(features.categories, [2, 0, 0, 1]);
-        assert_eq!(features.unseen, 1);
-        assert_eq!(features.valid.unwrap().null_count(), 1);
+        assert_eq!(categories(&features), [2, 0, 0, 1]);
+        assert_eq!(features.report.unseen, 1);
+        assert_eq!(features.report.valid.unwrap().null_count(), 1);
     }
 
     #[test]
@@ -366,7 +343,7 @@ mod tests {
         let features = encoder
             .encode(&RecordBatch::try_from_iter([("id", ids)]).unwrap(), None)
             .unwrap();
-        assert_eq!(features.numbers, Numbers::F32(vec![-1.0, 1.0]));
+        assert_eq!(encoded_numbers(&features), [-1.0, 1.0]);
     }
 
     #[test]
@@ -382,7 +359,7 @@ mod tests {
         };
         let count = 700;
         let values: Vec<f32> = (0..count * 3).map(|n| n as f32 / 7.0 - 90.0).collect();
-        let numbers = arrow::array::Float32Array::from(values[..count].to_vec());
+        let one = arrow::array::Float32Array::from(values[..count].to_vec());
         let item = Arc::new(Field::new_list_field(DataType::Float32, true));
         let flat: ArrayRef = Arc::new(arrow::array::Float32Array::from(values));
         let lists = arrow::array::FixedSizeListArray::new(item, 3, flat, None);
@@ -399,7 +376,7 @@ mod tests {
             Precision::Single,
         );
         let integers = Int64Array::from_iter_values(0..count as i64);
-        let plain: [ArrayRef; 3] = [Arc::new(lists), Arc::new(numbers), Arc::new(integers)];
+        let plain: [ArrayRef; 3] = [Arc::new(lists), Arc::new(one), Arc::new(integers)];
         let apart: [ArrayRef; 3] = plain.each_ref().map(|array| with_null(array.as_ref()));
         let encode = |[lists, numbers, integers]: [ArrayRef; 3]| {
             let columns = [
@@ -414,7 +391,10 @@ mod tests {
                 .encode(&batch.unwrap().slice(5, count - 5), None)
                 .unwrap()
         };
-        assert_eq!(encode(plain).numbers, encode(apart).numbers);
+        assert_eq!(
+            encoded_numbers(&encode(plain)),
+            encoded_numbers(&encode(apart))
+        );
     }
 
     #[test]
@@ -450,7 +430,7 @@ mod tests {
         let features = encoder
             .encode(&RecordBatch::try_from_iter([("d", days)]).unwrap(), None)
             .unwrap();
-        assert_eq!(features.categories, [1, 4, 2, 4, 0, 4, 1, 3]);
-        assert_eq!(features.unseen, 2);
+        assert_eq!(categories(&features), [1, 4, 2, 4, 0, 4, 1, 3]);
+        assert_eq!(features.report.unseen, 2);
     }
 }

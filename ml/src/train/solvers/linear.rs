@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use super::{lbfgs, normal_equation};
 use crate::Result;
-use crate::data::numbers::Precision;
+use crate::data::precision::Precision;
 use crate::model::flat::{penalised, variables};
-use crate::train::fit::{EpochRecord, Found, Training};
+use crate::model::network::Mode;
+use crate::train::control::EpochRecord;
+use crate::train::training::{Found, Training};
 
 const ITERATIONS_DEFAULT: usize = 500;
 
@@ -67,14 +69,15 @@ impl Training<'_> {
     }
 
     fn full_gradient(&self, weights: &[f64]) -> Result<(f64, Vec<f64>)> {
-        let variables = variables(self.network.parameters(), weights)?;
+        let variables = variables(self.network.parameters(), weights, &self.device)?;
         let mut buffers = Vec::with_capacity(self.prepared.shards.len());
         for shard in &self.prepared.shards {
             let mut sum = vec![0.0f64; weights.len()];
             let (mut loss, mut weight) = (0.0, 0.0);
-            for chunk in shard.train.batches(BATCH_ROWS) {
+            for range in shard.train.ranges(BATCH_ROWS) {
                 self.control.check()?;
-                let at = self.gradient(&variables, &chunk, None, &mut sum)?;
+                let chunk = shard.train.narrow(range)?;
+                let at = self.gradient(&variables, &chunk, Mode::Inference, &mut sum)?;
                 loss += at.loss;
                 weight += at.weight;
             }

@@ -5,11 +5,12 @@
 //! condition of X; what that costs in digits, steps of iterative refinement with the residuals of the rows give back
 //! (Björck, "Iterative refinement of linear least squares solutions", 1967).
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::collective::{Collective, ShardBuffers};
-use crate::data::encode::tabular::InputShape;
+use crate::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
 use crate::data::rows::Rows;
+use crate::device::HOST;
 use crate::train::prepare::Shard;
 use crate::{Error, Result};
 
@@ -82,19 +83,26 @@ impl Design {
     fn new(rows: &Rows, start: usize, shape: &InputShape) -> Result<Self> {
         let width = 1 + shape.numbers + shape.category_ids;
         let end = (start + CHUNK_ROWS).min(rows.labels.len());
-        let features = rows.features.slice(start..end);
-        let numbers = features.numbers.to_f64();
+        let inputs = rows.inputs.narrow(start..end)?;
+        let numbers: Vec<f64> = match inputs.get(NUMBERS) {
+            Some(numbers) => numbers.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,
+            None => vec![],
+        };
+        let categories: Vec<u32> = match inputs.get(CATEGORIES) {
+            Some(categories) => categories.flatten_all()?.to_vec1()?,
+            None => vec![],
+        };
         let mut columns = vec![0.0f64; (end - start) * width];
         for (row, design) in columns.chunks_exact_mut(width).enumerate() {
             design[0] = 1.0;
             let numbers = &numbers[row * shape.numbers..][..shape.numbers];
             design[1..][..shape.numbers].copy_from_slice(numbers);
-            for &id in &features.categories[row * shape.categories..][..shape.categories] {
+            for &id in &categories[row * shape.categories..][..shape.categories] {
                 design[1 + shape.numbers + id as usize] = 1.0;
             }
         }
         Ok(Self {
-            columns: Tensor::from_vec(columns, (end - start, width), &Device::Cpu)?,
+            columns: Tensor::from_vec(columns, (end - start, width), &HOST)?,
             labels: rows.labels[start..end].to_vec(),
         })
     }
@@ -125,7 +133,7 @@ impl Design {
     }
 
     fn times(&self, matrix: &Tensor, vector: &[f64]) -> Result<Vec<f64>> {
-        let vector = Tensor::from_slice(vector, (vector.len(), 1), &Device::Cpu)?;
+        let vector = Tensor::from_slice(vector, (vector.len(), 1), &HOST)?;
         Ok(matrix.matmul(&vector)?.flatten_all()?.to_vec1()?)
     }
 }

@@ -1,29 +1,31 @@
 //! Damaged model files: an error that names the file, never a panic, never a wrong model.
 
+use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::*;
+use crate::artifact::sha256;
 use crate::collective::LocalCollective;
-use crate::data::signature::{Column, Signature};
-use crate::model::Wanted;
-use crate::models::MODEL_TYPES;
-use crate::train::fit::{Control, TrainSpec, fit};
-use crate::train::options::TrainOptions;
+use crate::data::columns::{Column, Columns};
+use crate::model::options::TrainOptions;
+use crate::model::{Outputs, Wanted};
+use crate::train::control::Control;
+use crate::train::fit::{TrainSpec, fit};
 use crate::train::prepare::RankRows;
 
-const WANTED: Wanted = Wanted {
-    probabilities: true,
-    threshold: 0.5,
-    top_k: None,
-};
+fn predict(model: &dyn Model, batch: &RecordBatch) -> Outputs {
+    let wanted = Wanted {
+        outputs: vec![0, 1],
+        ..Wanted::default()
+    };
+    model.run(model.encode(batch).unwrap(), &wanted).unwrap()
+}
 
-fn known(name: &str) -> Option<&'static dyn ModelType> {
-    MODEL_TYPES
-        .iter()
-        .copied()
-        .find(|model_type| model_type.name() == name)
+fn read(directory: &Path, files: &[ModelFile]) -> Result<Arc<dyn Model>> {
+    let files = Files::new(directory, files.to_vec());
+    TrainedLoader::new(Arc::default()).load(&files, &HOST, None)
 }
 
 fn rows() -> RecordBatch {
@@ -55,7 +57,7 @@ fn trained() -> Trained {
         ..Default::default()
     };
     let spec = TrainSpec {
-        signature: Signature { features, target },
+        columns: Columns { features, target },
         options,
         shards: 1,
     };
@@ -66,7 +68,7 @@ fn trained() -> Trained {
     let collective = LocalCollective::group(1).remove(0);
     fit(
         &spec,
-        known("dnn_classifier").unwrap(),
+        ModelTypes::default().get("dnn_classifier").unwrap(),
         rows,
         &collective,
         &Control::default(),
@@ -78,7 +80,7 @@ fn written() -> (tempfile::TempDir, Vec<ModelFile>) {
     let directory = tempfile::tempdir().unwrap();
     let files = write(
         &trained(),
-        known("dnn_classifier").unwrap(),
+        ModelTypes::default().get("dnn_classifier").unwrap(),
         directory.path(),
     )
     .unwrap();
@@ -100,24 +102,30 @@ fn read_damaged(name: &str, forged: bool, damage: impl FnOnce(&mut Vec<u8>)) -> 
             sha256: sha256(&content),
         };
     }
-    read(directory.path(), &files, known)
-        .unwrap_err()
-        .to_string()
+    read(directory.path(), &files).unwrap_err().to_string()
 }
 
 #[test]
 fn what_was_written_predicts_the_same() {
     let (directory, files) = written();
-    let model = read(directory.path(), &files, known).unwrap();
+    let model = read(directory.path(), &files).unwrap();
     let batch = rows().project(&[0, 1]).unwrap();
-    let before = trained()
-        .model(known("dnn_classifier").unwrap())
-        .unwrap()
-        .predict(&batch, WANTED)
-        .unwrap();
-    let after = model.predict(&batch, WANTED).unwrap();
-    assert_eq!(&after.label, &before.label);
-    assert_eq!(after.probabilities, before.probabilities);
+    let types = ModelTypes::default();
+    let model_type = types.get("dnn_classifier").unwrap();
+    let before = trained().model(model_type, &HOST).unwrap();
+    assert_eq!(before.signature(), model.signature());
+    let (before, after) = (predict(&before, &batch), predict(model.as_ref(), &batch));
+    assert_eq!(after.columns, before.columns);
+}
+
+#[test]
+fn weights_of_another_type_are_refused() {
+    let (directory, files) = written();
+    let files = Files::new(directory.path(), files);
+    let loader = TrainedLoader::new(Arc::default());
+    assert!(loader.load(&files, &HOST, Some(DType::F32)).is_ok());
+    let error = loader.load(&files, &HOST, Some(DType::F16)).unwrap_err();
+    assert!(error.to_string().contains("not f16"), "{error}");
 }
 
 #[test]
@@ -130,19 +138,15 @@ fn every_flipped_bit_and_every_truncation_is_found() {
             let mut flipped = content.clone();
             flipped[position] ^= 1 << (position % 8);
             fs::write(&path, &flipped).unwrap();
-            let error = read(directory.path(), &files, known)
-                .unwrap_err()
-                .to_string();
+            let error = read(directory.path(), &files).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("SHA-256"), "{error}");
             fs::write(&path, &content[..position]).unwrap();
-            let error = read(directory.path(), &files, known)
-                .unwrap_err()
-                .to_string();
+            let error = read(directory.path(), &files).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("bytes"), "{error}");
         }
         fs::write(&path, &content).unwrap();
     }
-    assert!(read(directory.path(), &files, known).is_ok());
+    assert!(read(directory.path(), &files).is_ok());
 }
 
 #[test]
@@ -241,7 +245,7 @@ fn a_missing_file_and_a_link_are_refused() {
     let moved = directory.path().join("elsewhere");
     fs::rename(&path, &moved).unwrap();
     assert!(
-        read(directory.path(), &files, known)
+        read(directory.path(), &files)
             .unwrap_err()
             .to_string()
             .contains("missing")
@@ -250,7 +254,7 @@ fn a_missing_file_and_a_link_are_refused() {
     {
         std::os::unix::fs::symlink(&moved, &path).unwrap();
         assert!(
-            read(directory.path(), &files, known)
+            read(directory.path(), &files)
                 .unwrap_err()
                 .to_string()
                 .contains("regular")

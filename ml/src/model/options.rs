@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::precision::Precision;
+use crate::device::DeviceName;
+use crate::named::named_enum;
+use crate::nn::Activation;
+
 /// All that a training can be told. Ranges are checked where the text is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainOptions {
@@ -54,6 +59,12 @@ pub struct TrainOptions {
     pub workers: Option<usize>,
     /// Number of virtual shards.
     pub shards: Option<usize>,
+    /// Where it is trained.
+    #[serde(default)]
+    pub device: DeviceName,
+    /// The precision of the weights; that of the model type if `None`.
+    #[serde(default)]
+    pub precision: Option<Precision>,
 }
 
 impl Default for TrainOptions {
@@ -83,43 +94,9 @@ impl Default for TrainOptions {
             checkpoint_every: None,
             workers: None,
             shards: None,
+            device: DeviceName::default(),
+            precision: None,
         }
-    }
-}
-
-/// An enum whose variants have one name each, in SQL and in files.
-macro_rules! named_enum {
-    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$outer])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$inner])* $variant),+ }
-
-        impl $name {
-            /// Every variant with its name in SQL.
-            pub const ALL: &[(&str, $name)] = &[$(($text, $name::$variant)),+];
-
-            /// The name in SQL.
-            pub fn name(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-        }
-    };
-}
-
-named_enum! {
-    /// The function between layers.
-    Activation {
-        /// max(0, x)
-        Relu = "relu",
-        /// x Φ(x), with the exact Gaussian distribution function.
-        Gelu = "gelu",
-        /// x / (1 + exp(-x))
-        Silu = "silu",
-        /// The hyperbolic tangent.
-        Tanh = "tanh",
-        /// 1 / (1 + exp(-x))
-        Sigmoid = "sigmoid",
     }
 }
 

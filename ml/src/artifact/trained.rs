@@ -1,24 +1,27 @@
-//! Model directories: `config.json` and `model.safetensors`, read without trust.
-//!
-//! Files are read whole into memory and compared with the hashes of the manifest before anything else looks at them;
-//! a file that is mapped could change, or end the process, while in use.
+//! What TRAIN makes: `config.json`, and the weights in `model.safetensors`.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
+use candle_core::{DType, Device};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::{Files, Loader, ModelFile, corrupt, write_file};
+use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
-use crate::data::numbers::Precision;
 use crate::data::parts::{ARRAY_LENGTH_MAX, parts};
-use crate::model::{Model, ModelConfig, ModelType};
+use crate::data::precision::Precision;
+use crate::device::HOST;
+use crate::model::Model;
+use crate::model::network::ModelType;
+use crate::model::trained::{ModelConfig, TrainedModel};
+use crate::models::ModelTypes;
 use crate::train::fit::{FORMAT_VERSION, Trained};
 use crate::{Error, Result};
 
+/// The format of these files.
+pub const TRAINED: &str = "trained";
 /// The description of a model.
 pub const CONFIG_FILE: &str = "config.json";
 /// The weights of a model.
@@ -31,24 +34,13 @@ const HIDDEN_UNITS_MAX: usize = 1 << 20;
 /// Weights beyond this are refused before memory is asked for.
 const WEIGHTS_MAX: usize = 1 << 32;
 
-/// One file of a model, as the manifest names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelFile {
-    /// Its name in the directory.
-    pub name: String,
-    /// Its length.
-    pub bytes: u64,
-    /// The SHA-256 of its content, in hexadecimal.
-    pub sha256: String,
-}
-
 /// Writes a trained model into `directory`, which exists, and syncs it to disk.
 pub fn write(
     trained: &Trained,
     model_type: &dyn ModelType,
     directory: &Path,
 ) -> Result<Vec<ModelFile>> {
-    let model = trained.model(model_type)?;
+    let model = trained.model(model_type, &HOST)?;
     let config = serde_json::to_vec_pretty(&trained.config)
         .map_err(|error| Error::Internal(error.to_string()))?;
     let precision = model_type.precision();
@@ -87,84 +79,53 @@ pub fn write(
     ])
 }
 
-fn write_file(directory: &Path, name: &str, content: &[u8]) -> Result<ModelFile> {
-    let mut file = File::create_new(directory.join(name))?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    Ok(ModelFile {
-        name: name.into(),
-        bytes: content.len() as u64,
-        sha256: sha256(content),
-    })
+/// Opens what TRAIN made.
+#[derive(Debug)]
+pub struct TrainedLoader {
+    model_types: Arc<ModelTypes>,
 }
 
-/// The SHA-256 of `content` in hexadecimal.
-pub fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+impl TrainedLoader {
+    /// A loader of models of these types.
+    pub fn new(model_types: Arc<ModelTypes>) -> Self {
+        Self { model_types }
+    }
 }
 
-/// Reads the model in `directory`, whose files must be `files`.
-///
-/// # Errors
-/// [`Error::Corrupt`] naming the file and what is wrong with it.
-pub fn read<'a>(
-    directory: &Path,
-    files: &[ModelFile],
-    model_type: impl Fn(&str) -> Option<&'a dyn ModelType>,
-) -> Result<Model> {
-    let config = read_file(directory, files, CONFIG_FILE, CONFIG_BYTES_MAX)?;
-    let config: ModelConfig =
-        serde_json::from_slice(&config).map_err(|error| corrupt(CONFIG_FILE, error))?;
-    check_config(&config)?;
-    let name = &config.options.model_type;
-    let model_type = model_type(name).ok_or_else(|| {
-        Error::Unsupported(format!("model type \"{name}\" is not known to this build"))
-    })?;
-    let expected = expected_tensors(&config, model_type)?;
-    let content = read_file(directory, files, WEIGHTS_FILE, u64::MAX)?;
-    let weights = read_weights(&content, &expected)?;
-    Model::new(config, model_type, &weights)
-}
+impl Loader for TrainedLoader {
+    fn format(&self) -> &str {
+        TRAINED
+    }
 
-fn corrupt(file: &str, problem: impl std::fmt::Display) -> Error {
-    Error::Corrupt(format!("{file}: {problem}"))
-}
+    /// Never: what TRAIN made has a manifest.
+    fn takes(&self, _files: &Files) -> bool {
+        false
+    }
 
-fn read_file(directory: &Path, files: &[ModelFile], name: &str, bytes_max: u64) -> Result<Vec<u8>> {
-    let known = files
-        .iter()
-        .find(|file| file.name == name)
-        .ok_or_else(|| corrupt(name, "the manifest does not name this file"))?;
-    let path = directory.join(name);
-    let is_regular = fs::symlink_metadata(&path)
-        .map(|metadata| metadata.is_file())
-        .unwrap_or(false);
-    if !is_regular {
-        return Err(corrupt(name, "missing, or not a regular file"));
+    fn load(&self, files: &Files, device: &Device, dtype: Option<DType>) -> Result<Arc<dyn Model>> {
+        let config = files.read(CONFIG_FILE, CONFIG_BYTES_MAX)?;
+        let config: ModelConfig =
+            serde_json::from_slice(&config).map_err(|error| corrupt(CONFIG_FILE, error))?;
+        check_config(&config)?;
+        let name = &config.options.model_type;
+        let model_type = self.model_types.get(name).ok_or_else(|| {
+            Error::Unsupported(format!("model type \"{name}\" is not known to this build"))
+        })?;
+        let own = model_type.precision().dtype();
+        if let Some(other) = dtype.filter(|dtype| *dtype != own) {
+            return Err(Error::Unsupported(format!(
+                "models of type {name} have weights of type {}, not {}",
+                own.as_str(),
+                other.as_str()
+            )));
+        }
+        let expected = expected_tensors(&config, model_type)?;
+        let content = files.read(WEIGHTS_FILE, u64::MAX)?;
+        let weights = read_weights(&content, &expected)?;
+        Ok(Arc::new(TrainedModel::new(
+            config, model_type, &weights, device,
+        )?))
     }
-    let mut file = File::open(&path)?;
-    let bytes = file.metadata()?.len();
-    if bytes != known.bytes {
-        return Err(corrupt(
-            name,
-            format!("{bytes} bytes, the manifest says {}", known.bytes),
-        ));
-    }
-    if bytes > bytes_max {
-        return Err(corrupt(
-            name,
-            format!("{bytes} bytes, at most {bytes_max} are read"),
-        ));
-    }
-    let mut content = Vec::with_capacity(bytes as usize);
-    file.read_to_end(&mut content)?;
-    if sha256(&content) != known.sha256 {
-        return Err(corrupt(name, "its SHA-256 is not that of the manifest"));
-    }
-    Ok(content)
 }
 
 /// Refuses sizes that would be allocated before the weights could contradict them.
@@ -192,13 +153,11 @@ fn check_config(config: &ModelConfig) -> Result<()> {
         .iter()
         .map(|encoder| &encoder.column)
         .collect();
-    if columns != config.signature.features.iter().collect::<Vec<_>>() {
+    if columns != config.columns.features.iter().collect::<Vec<_>>() {
         return wrong("the encoders are not those of the features".into());
     }
     for encoder in &config.encoders {
-        let is_usable = |number: &crate::data::encode::tabular::Standardiser| {
-            number.mean.is_finite() && number.std > 0.0
-        };
+        let is_usable = |number: &Standardiser| number.mean.is_finite() && number.std > 0.0;
         if encoder.numbers.len() > ARRAY_LENGTH_MAX || !encoder.numbers.iter().all(is_usable) {
             return wrong(format!(
                 "the statistics of \"{}\" are out of range",
@@ -316,5 +275,5 @@ fn read_weights(content: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec
 }
 
 #[cfg(test)]
-#[path = "artifact_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

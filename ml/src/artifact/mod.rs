@@ -1,0 +1,149 @@
+//! Models ↔ files, read without trust.
+//!
+//! * [`Files`] the files of a version, as its manifest names them
+//! * [`Loader`] what makes a [`Model`] of them; [`loaders`] lists all
+//! * `trained` what TRAIN makes: `config.json` and `model.safetensors`
+//!
+//! Files are read whole into memory and compared with the hashes of the manifest before anything else looks at them; a file
+//! that is mapped could change, or end the process, while in use.
+
+mod trained;
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::model::Model;
+use crate::models::ModelTypes;
+use crate::{Error, Result};
+
+pub use trained::{CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
+
+/// Opens models of one format of files.
+pub trait Loader: Debug + Send + Sync {
+    /// The name of the format, as manifests have it.
+    fn format(&self) -> &str;
+
+    /// Whether this is the loader for a directory with these files, of which no manifest says the format yet.
+    fn takes(&self, files: &Files) -> bool;
+
+    /// The model on a device, with weights of this type; of the type that its files have if `None`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the file and what is wrong with it; [`Error::Unsupported`] for a type or a model that this
+    /// build does not know.
+    fn load(&self, files: &Files, device: &Device, dtype: Option<DType>) -> Result<Arc<dyn Model>>;
+}
+
+/// Every loader, of models of these types.
+pub fn loaders(model_types: Arc<ModelTypes>) -> Vec<Arc<dyn Loader>> {
+    vec![Arc::new(TrainedLoader::new(model_types))]
+}
+
+/// One file of a model, as the manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Its name in the directory.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The files of a version in a directory of this machine.
+#[derive(Debug, Clone)]
+pub struct Files {
+    directory: PathBuf,
+    known: Vec<ModelFile>,
+}
+
+impl Files {
+    /// The files in `directory` that a manifest names.
+    pub fn new(directory: impl Into<PathBuf>, known: Vec<ModelFile>) -> Self {
+        Self {
+            directory: directory.into(),
+            known,
+        }
+    }
+
+    /// What the manifest says of each.
+    pub fn known(&self) -> &[ModelFile] {
+        &self.known
+    }
+
+    /// The content of a file of at most so many bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not the one that the manifest names.
+    pub fn read(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>> {
+        read_file(&self.directory, &self.known, name, bytes_max)
+    }
+}
+
+/// Writes a new file, and syncs it to disk.
+///
+/// # Errors
+/// [`Error::Io`], also if there is one of this name.
+pub fn write_file(directory: &Path, name: &str, content: &[u8]) -> Result<ModelFile> {
+    let mut file = File::create_new(directory.join(name))?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    Ok(ModelFile {
+        name: name.into(),
+        bytes: content.len() as u64,
+        sha256: sha256(content),
+    })
+}
+
+/// The SHA-256 of `content` in hexadecimal.
+pub fn sha256(content: &[u8]) -> String {
+    Sha256::digest(content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+pub(crate) fn corrupt(file: &str, problem: impl std::fmt::Display) -> Error {
+    Error::Corrupt(format!("{file}: {problem}"))
+}
+
+fn read_file(directory: &Path, files: &[ModelFile], name: &str, bytes_max: u64) -> Result<Vec<u8>> {
+    let known = files
+        .iter()
+        .find(|file| file.name == name)
+        .ok_or_else(|| corrupt(name, "the manifest does not name this file"))?;
+    let path = directory.join(name);
+    let is_regular = fs::symlink_metadata(&path)
+        .map(|metadata| metadata.is_file())
+        .unwrap_or(false);
+    if !is_regular {
+        return Err(corrupt(name, "missing, or not a regular file"));
+    }
+    let mut file = File::open(&path)?;
+    let bytes = file.metadata()?.len();
+    if bytes != known.bytes {
+        return Err(corrupt(
+            name,
+            format!("{bytes} bytes, the manifest says {}", known.bytes),
+        ));
+    }
+    if bytes > bytes_max {
+        return Err(corrupt(
+            name,
+            format!("{bytes} bytes, at most {bytes_max} are read"),
+        ));
+    }
+    let mut content = Vec::with_capacity(bytes as usize);
+    file.read_to_end(&mut content)?;
+    if sha256(&content) != known.sha256 {
+        return Err(corrupt(name, "its SHA-256 is not that of the manifest"));
+    }
+    Ok(content)
+}

@@ -1,0 +1,54 @@
+//! Numbers as little-endian bytes, for other ranks and processes.
+
+use crate::{Error, Result};
+
+/// Bytes that grow.
+#[derive(Debug, Default)]
+pub(crate) struct Writer(pub(crate) Vec<u8>);
+
+impl Writer {
+    pub(crate) fn count(&mut self, count: u64) {
+        self.0.extend(count.to_le_bytes());
+    }
+
+    pub(crate) fn number(&mut self, number: f64) {
+        self.0.extend(number.to_le_bytes());
+    }
+
+    /// A count, and so many bytes.
+    pub(crate) fn block(&mut self, bytes: &[u8]) {
+        self.count(bytes.len() as u64);
+        self.0.extend(bytes);
+    }
+}
+
+/// What is left of bytes that are read.
+#[derive(Debug)]
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// So many bytes.
+    pub(crate) fn bytes(&mut self, bytes: usize) -> Result<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(bytes).ok_or_else(cut_off)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    pub(crate) fn count(&mut self) -> Result<u64> {
+        let bytes = self.bytes(8)?.try_into().map_err(|_| cut_off())?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub(crate) fn number(&mut self) -> Result<f64> {
+        Ok(f64::from_bits(self.count()?))
+    }
+
+    pub(crate) fn block(&mut self) -> Result<&'a [u8]> {
+        let bytes = self.count()? as usize;
+        self.bytes(bytes)
+    }
+}
+
+fn cut_off() -> Error {
+    Error::Internal("message of a worker: it is cut off".into())
+}

@@ -1,0 +1,53 @@
+//! Sums over shards in a fixed tree, whoever adds them.
+
+use std::ops::Range;
+
+/// Sums buffers of equal length pairwise: (0+1)+(2+3) …, the same tree for every number of ranks.
+pub fn tree_sum<T: Copy + std::ops::Add<Output = T>>(shards: &[&[T]]) -> Vec<T> {
+    let add = |left: &[T], right: &[T]| {
+        let pairs = left.iter().zip(right);
+        pairs.map(|(&left, &right)| left + right).collect()
+    };
+    match shards {
+        [] => Vec::new(),
+        [only] => only.to_vec(),
+        [left, right] => add(left, right),
+        _ => {
+            let (left, right) = branch(0..shards.len());
+            add(&tree_sum(&shards[left]), &tree_sum(&shards[right]))
+        }
+    }
+}
+
+/// The two branches that [`tree_sum`] adds to the sum of at least two shards.
+pub fn branch(shards: Range<usize>) -> (Range<usize>, Range<usize>) {
+    // The largest power of two below the length: that is where pairing up neighbours comes to in the end.
+    let middle = shards.start + shards.len().next_power_of_two() / 2;
+    (shards.start..middle, middle..shards.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tree_sum_adds_every_shard_once() {
+        for count in 1..=9usize {
+            let shards: Vec<Vec<u64>> = (0..count)
+                .map(|shard| vec![1u64 << shard, shard as u64])
+                .collect();
+            let shards: Vec<&[u64]> = shards.iter().map(Vec::as_slice).collect();
+            let expected = vec![(1u64 << count) - 1, (0..count as u64).sum()];
+            assert_eq!(tree_sum(&shards), expected, "{count} shards");
+        }
+    }
+
+    #[test]
+    fn tree_sum_pairs_up_neighbours() {
+        // Each term is lost in a sum with 1e8 but not in one with its like.
+        let shards: Vec<[f32; 1]> = [[3.0], [3.0], [1e8], [0.0], [3.0], [3.0]].into();
+        let shards: Vec<&[f32]> = shards.iter().map(|shard| &shard[..]).collect();
+        let expected = (((3.0f32 + 3.0) + (1e8 + 0.0)) + (3.0 + 3.0)).to_bits();
+        assert_eq!(tree_sum(&shards)[0].to_bits(), expected);
+    }
+}

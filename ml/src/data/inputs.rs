@@ -1,0 +1,163 @@
+//! [`Inputs`]: encoded rows as a model takes them, tensors by name; and [`RowReport`], what there is to say of the rows.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::buffer::NullBuffer;
+use candle_core::{DType, Device, Tensor};
+
+use crate::device::HOST;
+use crate::{Error, Result};
+
+/// Encoded rows.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    rows: usize,
+    tensors: Vec<Named>,
+    /// What there is to say of the rows.
+    pub report: RowReport,
+}
+
+/// A tensor `[rows, …]`, and of how many elements of its second dimension each row consists, if rows differ in that.
+#[derive(Debug, Clone)]
+struct Named {
+    name: Arc<str>,
+    values: Tensor,
+    lengths: Option<Tensor>,
+}
+
+/// What there is to say of the rows of a batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RowReport {
+    /// Which rows have neither a NULL nor a failure; `None` if all.
+    pub valid: Option<NullBuffer>,
+    /// Rows that have no output, ascending, with the cause.
+    pub failures: Vec<(usize, String)>,
+    /// Values that training did not see.
+    pub unseen: usize,
+    /// The first column with a NULL.
+    pub null_column: Option<String>,
+}
+
+impl RowReport {
+    /// Rows with a NULL.
+    pub fn null_rows(&self) -> usize {
+        let invalid = self.valid.as_ref().map_or(0, NullBuffer::null_count);
+        invalid - self.failures.len()
+    }
+}
+
+impl Inputs {
+    /// So many rows, without tensors yet.
+    pub fn new(rows: usize) -> Self {
+        Self {
+            rows,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a tensor `[rows, …]`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it has another number of rows.
+    pub fn with(self, name: &str, values: Tensor) -> Result<Self> {
+        self.add(name, values, None)
+    }
+
+    /// Adds a tensor `[rows, length_max, …]`, whose rows have the `lengths` `[rows]` (u32); what is beyond them is padding.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if one of them has another number of rows.
+    pub fn with_lengths(self, name: &str, values: Tensor, lengths: Tensor) -> Result<Self> {
+        self.add(name, values, Some(lengths))
+    }
+
+    fn add(mut self, name: &str, values: Tensor, lengths: Option<Tensor>) -> Result<Self> {
+        for tensor in [Some(&values), lengths.as_ref()].into_iter().flatten() {
+            let rows = tensor.dims().first().copied().unwrap_or(0);
+            if rows != self.rows {
+                return Err(Error::Internal(format!(
+                    "input \"{name}\" has {rows} rows of {}",
+                    self.rows
+                )));
+            }
+        }
+        let name = name.into();
+        self.tensors.push(Named {
+            name,
+            values,
+            lengths,
+        });
+        Ok(self)
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.named(name).map(|tensor| &tensor.values)
+    }
+
+    /// The lengths of the rows of the tensor of this name, if they differ.
+    pub fn lengths(&self, name: &str) -> Option<&Tensor> {
+        self.named(name)?.lengths.as_ref()
+    }
+
+    fn named(&self, name: &str) -> Option<&Named> {
+        self.tensors.iter().find(|tensor| *tensor.name == *name)
+    }
+
+    /// Memory of the tensors in bytes.
+    pub fn bytes(&self) -> usize {
+        let of_tensor =
+            |tensor: &Named| tensor.values.elem_count() * tensor.values.dtype().size_in_bytes();
+        self.tensors.iter().map(of_tensor).sum()
+    }
+
+    /// The rows in this range, without a copy; their report stays behind.
+    pub fn narrow(&self, range: Range<usize>) -> Result<Self> {
+        self.map(range.len(), |tensor| {
+            Ok(tensor.narrow(0, range.start, range.len())?)
+        })
+    }
+
+    /// The rows at these positions, in this order; their report stays behind.
+    pub fn select(&self, order: &[u32]) -> Result<Self> {
+        if order.is_empty() {
+            return Ok(Self::default());
+        }
+        let order = Tensor::from_slice(order, order.len(), &HOST)?;
+        self.map(order.elem_count(), |tensor| {
+            Ok(tensor.index_select(&order, 0)?)
+        })
+    }
+
+    /// The same on this device, its numbers in this type; the report stays behind.
+    pub fn to(&self, device: &Device, dtype: DType) -> Result<Self> {
+        self.map(self.rows, |tensor| {
+            let tensor = match tensor.dtype().is_float() {
+                true => tensor.to_dtype(dtype)?,
+                false => tensor.clone(),
+            };
+            Ok(tensor.to_device(device)?)
+        })
+    }
+
+    fn map(&self, rows: usize, of: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        let tensors = self.tensors.iter().map(|tensor| {
+            Ok(Named {
+                name: Arc::clone(&tensor.name),
+                values: of(&tensor.values)?,
+                lengths: tensor.lengths.as_ref().map(&of).transpose()?,
+            })
+        });
+        Ok(Self {
+            rows,
+            tensors: tensors.collect::<Result<_>>()?,
+            report: RowReport::default(),
+        })
+    }
+}

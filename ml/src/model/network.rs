@@ -1,0 +1,128 @@
+//! What can be trained: [`ModelType`], and the [`Network`] that it makes.
+
+use std::fmt::Debug;
+
+use candle_core::Tensor;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::encode::tabular::InputShape;
+use crate::data::inputs::Inputs;
+use crate::data::precision::Precision;
+use crate::model::options::{Optimizer, TrainOptions};
+use crate::{Result, random};
+
+pub use crate::data::labels::Task;
+
+/// Something that TRAIN MODEL can make. To add one: implement it and append it to
+/// [`crate::models::MODEL_TYPES`], or hand it to the engine.
+pub trait ModelType: Debug + Send + Sync {
+    /// The value of the option `model_type`.
+    fn name(&self) -> &str;
+    /// What its models say.
+    fn task(&self) -> Task;
+    /// Whether outputs are linear in the features, which admits exact solvers.
+    fn is_linear(&self) -> bool {
+        false
+    }
+    /// How precisely its models are stored and compute.
+    fn precision(&self) -> Precision {
+        Precision::Single
+    }
+    /// The weight of half the sum of squared weights if the user gives none.
+    fn default_l2(&self, _train_rows: u64) -> f64 {
+        0.0
+    }
+    /// The optimiser if the user names none.
+    fn default_optimizer(&self, shape: &InputShape, options: &TrainOptions) -> Optimizer;
+    /// The network for this input; `outputs` is one, or the number of classes if more than two.
+    fn network(
+        &self,
+        shape: &InputShape,
+        outputs: usize,
+        options: &TrainOptions,
+    ) -> Box<dyn Network>;
+}
+
+/// A differentiable function of features and parameters.
+pub trait Network: Send + Sync {
+    /// The parameters, in the order in which [`Network::forward`] takes them.
+    fn parameters(&self) -> &[Parameter];
+    /// The outputs of each head, `[rows, outputs]`, from the values of the parameters.
+    fn forward(
+        &self,
+        parameters: &[Tensor],
+        inputs: &Inputs,
+        mode: Mode<'_>,
+    ) -> Result<Vec<Tensor>>;
+}
+
+/// What a forward pass is for.
+#[derive(Debug)]
+pub enum Mode<'a> {
+    /// To predict.
+    Inference,
+    /// To train.
+    Training {
+        /// Draws what is random in a step, such as the masks of dropout.
+        random: &'a mut ChaCha8Rng,
+    },
+}
+
+/// A named tensor of weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// The name in the model file.
+    pub name: String,
+    /// The dimensions.
+    pub shape: Vec<usize>,
+    /// What it is before training.
+    pub init: Init,
+    /// Whether penalties apply; they do to weights, not to biases.
+    pub penalised: bool,
+}
+
+impl Parameter {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values before training.
+    pub fn initial_values(&self, seed: u64) -> Vec<f32> {
+        let mut random = random::stream(seed, &self.name, &[]);
+        let (Init::Uniform { bound } | Init::Categories { bound, .. }) = self.init;
+        let mut values: Vec<f32> = (0..self.len())
+            .map(|_| (random.random::<f32>() * 2.0 - 1.0) * bound)
+            .collect();
+        if let Init::Categories { unseen_ids, .. } = &self.init {
+            let width = self.shape[1];
+            unseen_ids
+                .iter()
+                .for_each(|id| values[id * width..][..width].fill(0.0));
+        }
+        values
+    }
+}
+
+/// What a parameter is before training.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Init {
+    /// Uniform in ±bound.
+    Uniform {
+        /// Half the width of the interval.
+        bound: f32,
+    },
+    /// As `Uniform`, but the rows of unseen categories are zero.
+    Categories {
+        /// Half the width of the interval.
+        bound: f32,
+        /// Those rows.
+        unseen_ids: Vec<usize>,
+    },
+}

@@ -1,0 +1,303 @@
+//! [`TrainedModel`]: a network with the weights that training found.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use arrow::buffer::NullBuffer;
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::data::columns::{Columns, FeatureKind};
+use crate::data::encode::tabular::{ColumnEncoder, Encoder};
+use crate::data::inputs::Inputs;
+use crate::data::labels::{
+    Labels, class_array, predicted_classes, probabilities_type, probability_lists,
+};
+use crate::data::precision::Precision;
+use crate::data::signature::{Port, PortKind, Signature};
+use crate::model::flat::tensors_of;
+use crate::model::network::{Mode, ModelType, Network, Parameter};
+use crate::model::options::TrainOptions;
+use crate::model::{Batching, Model, Outputs, Wanted};
+use crate::nn::softmax;
+use crate::{Error, Result};
+
+/// Rows of one forward pass outside of training steps: what lies between the layers stays in the cache of a core.
+pub(crate) const CHUNK_ROWS: usize = 256;
+
+/// Everything about a trained model but its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// The version of this description.
+    pub format_version: u32,
+    /// Features and label.
+    #[serde(rename = "signature")]
+    pub columns: Columns,
+    /// How features become tensors.
+    pub encoders: Vec<ColumnEncoder>,
+    /// How outputs become labels.
+    pub labels: Labels,
+    /// How it was trained.
+    pub options: TrainOptions,
+}
+
+impl ModelConfig {
+    /// What the model takes and gives: the features; `predicted_<label>` and, of a classifier, `predicted_<label>_probs`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a type that cannot be a feature.
+    pub fn signature(&self) -> Result<Signature> {
+        let widths = self.encoders.iter().map(|encoder| encoder.numbers.len());
+        signature(&self.columns, widths, &self.labels)
+    }
+}
+
+/// The signature of a model of these columns, of which each gives so many numbers.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a type that cannot be a feature.
+pub fn signature(
+    columns: &Columns,
+    widths: impl IntoIterator<Item = usize>,
+    labels: &Labels,
+) -> Result<Signature> {
+    let inputs = columns.features.iter().zip(widths);
+    let inputs = inputs.map(|(column, width)| {
+        let kind = FeatureKind::of(&column.name, &column.data_type)?;
+        Ok(Port {
+            name: column.name.clone(),
+            data_type: column.data_type.clone(),
+            kind: kind.port(width),
+        })
+    });
+    let target = &columns.target;
+    let classes = labels.classes();
+    let label_type = match labels {
+        Labels::Number { .. } => arrow::datatypes::DataType::Float64,
+        Labels::Classes { .. } => target.data_type.clone(),
+    };
+    let name = format!("predicted_{}", target.name);
+    let mut outputs = vec![];
+    let probabilities = Port {
+        name: format!("{name}_probs"),
+        data_type: probabilities_type(&label_type),
+        kind: PortKind::Probabilities {
+            target: target.name.clone(),
+        },
+    };
+    outputs.push(Port {
+        name,
+        data_type: label_type,
+        kind: PortKind::Label {
+            target: target.clone(),
+            classes: classes.to_vec(),
+        },
+    });
+    if !classes.is_empty() {
+        outputs.push(probabilities);
+    }
+    Ok(Signature {
+        inputs: inputs.collect::<Result<_>>()?,
+        outputs,
+    })
+}
+
+/// A trained model on a device.
+pub struct TrainedModel {
+    config: ModelConfig,
+    signature: Signature,
+    encoder: Encoder,
+    network: Box<dyn Network>,
+    parameters: Vec<Tensor>,
+    precision: Precision,
+    device: Device,
+}
+
+impl Debug for TrainedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrainedModel")
+            .field("model_type", &self.config.options.model_type)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TrainedModel {
+    /// A model from its description and its weights, flat in the order of the network's parameters.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the number of weights is not the network's.
+    pub fn new(
+        config: ModelConfig,
+        model_type: &dyn ModelType,
+        weights: &[f64],
+        device: &Device,
+    ) -> Result<Self> {
+        let precision = model_type.precision();
+        let encoder = Encoder::new(config.encoders.clone(), precision);
+        let network = model_type.network(encoder.shape(), config.labels.outputs(), &config.options);
+        let expected: usize = network.parameters().iter().map(Parameter::len).sum();
+        if expected != weights.len() {
+            return Err(Error::Corrupt(format!(
+                "{} weights where the model has {expected}",
+                weights.len()
+            )));
+        }
+        Ok(Self {
+            parameters: tensors_of(network.parameters(), weights, precision, device)?,
+            signature: config.signature()?,
+            config,
+            encoder,
+            network,
+            precision,
+            device: device.clone(),
+        })
+    }
+
+    /// The description.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The network.
+    pub fn network(&self) -> &dyn Network {
+        self.network.as_ref()
+    }
+
+    /// The network's outputs, row-major; computed some rows at a time, so that what lies between the layers stays in the
+    /// cache of a core.
+    fn outputs(&self, inputs: &Inputs) -> Result<Vec<f64>> {
+        let rows = inputs.rows();
+        let mut outputs = Vec::with_capacity(rows * self.config.labels.outputs());
+        for start in (0..rows).step_by(CHUNK_ROWS) {
+            let chunk = inputs.narrow(start..rows.min(start + CHUNK_ROWS))?;
+            let chunk = chunk.to(&self.device, self.precision.dtype())?;
+            outputs.extend(forward(self.network.as_ref(), &self.parameters, &chunk)?);
+        }
+        Ok(outputs)
+    }
+
+    fn classes(&self, outputs: &[f64], wanted: &Wanted, inputs: Inputs) -> Result<Outputs> {
+        let classes = self.config.labels.classes();
+        let data_type = &self.config.columns.target.data_type;
+        let probabilities = probabilities(outputs, classes.len());
+        // Of NaN no class is the most probable; to name one would be a guess.
+        let is_known = |row: &[f64]| row.iter().all(|probability| !probability.is_nan());
+        let known: NullBuffer = probabilities.chunks(classes.len()).map(is_known).collect();
+        let known = Some(&known).filter(|known| known.null_count() > 0);
+        let valid = NullBuffer::union(inputs.report.valid.as_ref(), known);
+        let valid = valid.as_ref();
+        let column = |port: &usize| match &self.signature.outputs[*port].kind {
+            PortKind::Probabilities { .. } => {
+                probability_lists(classes, &probabilities, valid, wanted.top_k, data_type)
+            }
+            _ => {
+                let predicted = predicted_classes(&probabilities, classes.len(), wanted.threshold);
+                class_array(classes, &predicted, valid, data_type)
+            }
+        };
+        Ok(Outputs {
+            columns: wanted.outputs.iter().map(column).collect::<Result<_>>()?,
+            scores: if wanted.scores { probabilities } else { vec![] },
+            report: inputs.report,
+        })
+    }
+}
+
+impl Model for TrainedModel {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn batching(&self) -> Batching {
+        Batching::Rows
+    }
+
+    fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
+        self.encoder.encode(batch, None)
+    }
+
+    fn run(&self, inputs: Inputs, wanted: &Wanted) -> Result<Outputs> {
+        let outputs = self.outputs(&inputs)?;
+        match &self.config.labels {
+            Labels::Number { mean, std } => Ok(numbers(&outputs, (*mean, *std), wanted, inputs)),
+            Labels::Classes { .. } => self.classes(&outputs, wanted, inputs),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let of_tensor = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        self.parameters.iter().map(of_tensor).sum()
+    }
+
+    fn working_bytes(&self, rows: usize) -> usize {
+        let number = self.precision.dtype().size_in_bytes();
+        // Each layer has a width of its own, and its outputs are there beside those of the layer before.
+        let widths = self.network.parameters().iter();
+        let widths: usize = widths.filter_map(|parameter| parameter.shape.last()).sum();
+        let between = rows.min(CHUNK_ROWS) * widths * number;
+        // A probability is a number, a label and its place in a list.
+        let outputs = self.config.labels.class_count().max(1) * 4 * size_of::<f64>();
+        self.encoder.bytes(rows) + between + rows * outputs
+    }
+}
+
+/// What a regressor says: its outputs in the label's units.
+fn numbers(outputs: &[f64], (mean, std): (f64, f64), wanted: &Wanted, inputs: Inputs) -> Outputs {
+    let numbers = outputs.iter().map(|&output| output * std + mean);
+    let valid = inputs.report.valid.clone();
+    let column = Float64Array::new(numbers.collect(), valid);
+    let scores = match wanted.scores {
+        true => column.values().to_vec(),
+        false => vec![],
+    };
+    Outputs {
+        columns: vec![Arc::new(column) as ArrayRef; wanted.outputs.len()],
+        scores,
+        report: inputs.report,
+    }
+}
+
+/// The outputs of a network outside of training, row-major.
+pub(crate) fn forward(
+    network: &dyn Network,
+    parameters: &[Tensor],
+    inputs: &Inputs,
+) -> Result<Vec<f64>> {
+    let outputs = network.forward(parameters, inputs, Mode::Inference)?;
+    let outputs = one_head(outputs)?;
+    Ok(outputs.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+/// The outputs of a network that has one head.
+pub(crate) fn one_head(mut outputs: Vec<Tensor>) -> Result<Tensor> {
+    match (outputs.pop(), outputs.len()) {
+        (Some(output), 0) => Ok(output),
+        (_, others) => Err(Error::Internal(format!(
+            "a network of {} heads; training knows one",
+            others + 1
+        ))),
+    }
+}
+
+/// Logits to probabilities, row-major `[rows, classes]`; one logit a row if there are two classes.
+pub fn probabilities(logits: &[f64], classes: usize) -> Vec<f64> {
+    let mut values = Vec::with_capacity(logits.len() * 2);
+    if classes == 2 {
+        for &logit in logits {
+            // Both from one exponential, which cannot overflow.
+            let smaller = (-logit.abs()).exp();
+            let (likely, unlikely) = (1.0 / (1.0 + smaller), smaller / (1.0 + smaller));
+            values.extend(match logit < 0.0 {
+                true => [likely, unlikely],
+                false => [unlikely, likely],
+            });
+        }
+        return values;
+    }
+    values.extend(logits);
+    values.chunks_exact_mut(classes.max(1)).for_each(|row| {
+        softmax(row);
+    });
+    values
+}

@@ -1,0 +1,143 @@
+//! Mean and deviation of the training rows, summed over shards in a fixed tree.
+
+use crate::collective::{Collective, ShardBuffers};
+use crate::data::columns::{Columns, FeatureKind};
+use crate::data::encode::standardise::Standardiser;
+use crate::data::labels::{Task, numbers};
+use crate::data::parts::parts;
+use crate::train::prepare::RawShard;
+use crate::{Error, Result};
+
+/// Mean and standard deviation of each number of each column, and of the label of a regressor last.
+pub(crate) fn standardise(
+    raw: &[RawShard],
+    columns: &Columns,
+    task: Task,
+    counts: &[f64],
+    widths: &[usize],
+    collective: &dyn Collective,
+) -> Result<Vec<Standardiser>> {
+    let sums = sum_shards(raw, columns, task, widths, |_, value| value, collective)?;
+    let mut means: Vec<f64> = sums
+        .iter()
+        .zip(counts)
+        .map(|(sum, count)| sum / count)
+        .collect();
+    // A plain sum of many rows is off by enough to make a constant column vary; what is left over corrects it.
+    let rest = |index: usize, value: f64| value - means[index];
+    let rests = sum_shards(raw, columns, task, widths, rest, collective)?;
+    means
+        .iter_mut()
+        .zip(rests.iter().zip(counts))
+        .for_each(|(mean, (rest, count))| *mean += rest / count);
+    let square = |index: usize, value: f64| (value - means[index]).powi(2);
+    let squares = sum_shards(raw, columns, task, widths, square, collective)?;
+    let mut variances: Vec<f64> = squares
+        .iter()
+        .zip(counts)
+        .map(|(sum, count)| sum / count)
+        .collect();
+    pool_arrays(&mut variances, columns, widths)?;
+    let mut standardisers = Vec::with_capacity(means.len());
+    for (index, &mean) in means.iter().enumerate() {
+        let std = variances[index].sqrt();
+        if !std.is_finite() {
+            return Err(Error::Invalid(format!(
+                "the values of column \"{}\" are too large to standardise; scale them in the query",
+                column_of(index, columns, widths)
+            )));
+        }
+        // Rounding can leave a constant column a deviation of a few ulps, which would blow noise up to 1.
+        let varies = std > mean.abs() * 1e-12;
+        standardisers.push(Standardiser {
+            mean,
+            std: if varies { std } else { 1.0 },
+        });
+    }
+    Ok(standardisers)
+}
+
+/// Gives all elements of an array their mean variance. An array is one tensor: on its own an element that hardly ever
+/// varies, such as a pixel in a corner, would be blown up where it does.
+fn pool_arrays(variances: &mut [f64], columns: &Columns, widths: &[usize]) -> Result<()> {
+    let mut first = 0;
+    for (column, &width) in columns.features.iter().zip(widths) {
+        if FeatureKind::of(&column.name, &column.data_type)? == FeatureKind::Array {
+            let elements = &mut variances[first..first + width];
+            let mean = elements.iter().sum::<f64>() / width as f64;
+            elements.fill(mean);
+        }
+        first += width;
+    }
+    Ok(())
+}
+
+fn column_of<'a>(mut number: usize, columns: &'a Columns, widths: &[usize]) -> &'a str {
+    for (column, &width) in columns.features.iter().zip(widths) {
+        if number < width {
+            return &column.name;
+        }
+        number -= width;
+    }
+    &columns.target.name
+}
+
+/// Sums `of(number, value)` over the training rows: the numbers of all columns, then the label of a regressor.
+fn sum_shards(
+    raw: &[RawShard],
+    columns: &Columns,
+    task: Task,
+    widths: &[usize],
+    of: impl Fn(usize, f64) -> f64,
+    collective: &dyn Collective,
+) -> Result<Vec<f64>> {
+    let label = widths.iter().sum::<usize>();
+    let mut buffers: ShardBuffers<f64> = Vec::with_capacity(raw.len());
+    for shard in raw {
+        let mut sums = vec![0.0; label + 1];
+        let mut first = 0;
+        for (index, (column, &width)) in columns.features.iter().zip(widths).enumerate() {
+            let parts = parts(&column.name, shard.train.column(index), None)?;
+            let rows = if parts.width == width {
+                shard.train.num_rows()
+            } else {
+                0
+            };
+            let sums = &mut sums[first..first + width];
+            // A bitmap without a NULL is none: whether there is one depends on which shards share a worker.
+            let nulls = parts.valid.as_ref().filter(|valid| valid.null_count() > 0);
+            match (sums.len(), nulls) {
+                (0, _) => {}
+                (1, None) => sums[0] = lane_sum(&parts.numbers, |value| of(first, value)),
+                _ => {
+                    for row in (0..rows).filter(|&row| parts.is_valid(row)) {
+                        let values = &parts.numbers[row * width..][..width];
+                        for (position, (sum, &value)) in sums.iter_mut().zip(values).enumerate() {
+                            *sum += of(first + position, value);
+                        }
+                    }
+                }
+            }
+            first += width;
+        }
+        if task == Task::Regression {
+            let labels = numbers(shard.train.column(columns.features.len()))?;
+            sums[label] = lane_sum(labels.values(), |value| of(label, value));
+        }
+        buffers.push((shard.number, sums));
+    }
+    collective.all_reduce_f64(buffers)
+}
+
+/// A sum in a fixed order that does not wait for one addition before the next.
+fn lane_sum(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
+    let (lanes, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for lane in lanes {
+        sums.iter_mut()
+            .zip(lane)
+            .for_each(|(sum, &value)| *sum += of(value));
+    }
+    let rest: f64 = rest.iter().map(|&value| of(value)).sum();
+    sums.iter().sum::<f64>() + rest
+}

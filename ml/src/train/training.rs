@@ -1,0 +1,110 @@
+//! [`Training`]: what all ways of finding weights share.
+
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor, Var, WithDType};
+
+use crate::collective::Collective;
+use crate::data::labels::Labels;
+use crate::data::precision::Precision;
+use crate::data::rows::Rows;
+use crate::model::flat::add_tensor;
+use crate::model::network::{Mode, Network};
+use crate::model::options::TrainOptions;
+use crate::model::trained::one_head;
+use crate::train::control::{Control, EpochRecord, Progress};
+use crate::train::loss::{Loss, LossSum};
+use crate::train::prepare::Prepared;
+use crate::{Error, Result};
+
+/// A training whose rows are prepared.
+pub(crate) struct Training<'a> {
+    pub(crate) network: &'a dyn Network,
+    pub(crate) loss: Loss,
+    pub(crate) precision: Precision,
+    pub(crate) device: Device,
+    pub(crate) batch_size: usize,
+    pub(crate) l2: f64,
+    pub(crate) prepared: &'a Prepared,
+    pub(crate) options: &'a TrainOptions,
+    pub(crate) collective: &'a dyn Collective,
+    pub(crate) control: &'a Control,
+    pub(crate) started: Instant,
+}
+
+pub(crate) type Found = (Vec<f64>, Vec<EpochRecord>);
+
+impl Training<'_> {
+    /// Adds the gradient of the summed loss of `rows` to `sum`.
+    pub(crate) fn gradient<T: WithDType + std::ops::AddAssign>(
+        &self,
+        variables: &[Var],
+        rows: &Rows,
+        mode: Mode<'_>,
+        sum: &mut [T],
+    ) -> Result<LossSum> {
+        let parameters: Vec<Tensor> = variables
+            .iter()
+            .map(|variable| variable.as_tensor().clone())
+            .collect();
+        let inputs = rows.inputs.to(&self.device, T::DTYPE)?;
+        let outputs = self.network.forward(&parameters, &inputs, mode)?;
+        let outputs = one_head(outputs)?;
+        let values = outputs.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+        let loss = self.loss.evaluate(&values, &rows.labels, &rows.weights)?;
+        let slope = Tensor::from_slice(&loss.gradient, outputs.shape(), &self.device)?
+            .to_dtype(T::DTYPE)?;
+        let gradients = (outputs * slope)?.sum_all()?.backward()?;
+        let mut rest = sum;
+        for (variable, spec) in variables.iter().zip(self.network.parameters()) {
+            let (ours, tail) = rest.split_at_mut(spec.len());
+            rest = tail;
+            let gradient = gradients.get(variable).ok_or_else(|| {
+                Error::Internal(format!(
+                    "parameter \"{}\" received no gradient; the network cuts it",
+                    spec.name
+                ))
+            })?;
+            add_tensor(ours, gradient)?;
+        }
+        Ok(loss)
+    }
+
+    /// What a mean loss is multiplied with to be one that people know: the mean squared error in the label's units.
+    pub(crate) fn loss_unit(&self) -> f64 {
+        match &self.prepared.labels {
+            Labels::Number { std, .. } => 2.0 * std * std,
+            Labels::Classes { .. } => 1.0,
+        }
+    }
+
+    pub(crate) fn is_out_of_time(&self) -> Result<bool> {
+        let Some(seconds) = self.options.max_runtime_s else {
+            return Ok(false);
+        };
+        // Clocks differ, so one rank's decision must be everybody's.
+        let is_over = self.started.elapsed().as_secs_f64() > seconds;
+        let all = self.collective.all_gather(vec![u8::from(is_over)])?;
+        Ok(all.iter().any(|vote| vote.first() == Some(&1)))
+    }
+
+    pub(crate) fn report_epoch(&self, record: &EpochRecord) {
+        if self.collective.rank() == 0 {
+            let unit = self.loss_unit();
+            self.control.report(|| {
+                Progress::Epoch(EpochRecord {
+                    train_loss: record.train_loss * unit,
+                    eval_loss: record.eval_loss.map(|loss| loss * unit),
+                    ..record.clone()
+                })
+            });
+        }
+    }
+
+    pub(crate) fn diverged(&self, epoch: usize) -> Error {
+        Error::Invalid(format!(
+            "the loss is not finite in epoch {epoch}; lower learn_rate (now {}), or set clip_norm",
+            self.options.learn_rate
+        ))
+    }
+}
