@@ -3,10 +3,12 @@
 use crate::evaluate::Evaluate;
 use crate::plan::chance::Fence;
 use crate::plan::extension::PlanExtension;
+use crate::plan::joins::join_order::JoinOrder;
 use crate::plan::once::Once;
 use crate::plan::sample::Sample;
 use crate::predict::Predict;
 use crate::train::Train;
 
-pub(crate) const EXTENSIONS: &[&dyn PlanExtension] =
-    &[&Predict, &Evaluate, &Train, &Fence, &Once, &Sample];
+pub(crate) const EXTENSIONS: &[&dyn PlanExtension] = &[
+    &Predict, &Evaluate, &Train, &Fence, &Once, &Sample, &JoinOrder,
+];

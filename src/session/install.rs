@@ -35,6 +35,7 @@ use crate::plan::functions::register_functions;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NULLABLE_FILTERS;
 use crate::plan::joins::checked_again::CheckedAgain;
+use crate::plan::joins::join_order::sound_orders;
 use crate::plan::joins::veil::{
     Rule, keeps_conditions, keeps_limits, keeps_projections, sorts_again,
 };
@@ -139,7 +140,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
 }
 
 fn enforcing(rule: Rule) -> Rule {
-    sorts_again(keeps_limits(rule))
+    sound_orders(sorts_again(keeps_limits(rule)))
 }
 
 /// The rules that meet the requirements of operators, for a plan that is ready but for those.
