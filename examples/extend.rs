@@ -1,18 +1,36 @@
-//! An own SQL function and an own model type.
+//! An own SQL function, an own model type, and an own format of models.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Float64Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use futures::TryStreamExt;
 use vatic::Engine;
+use vatic::ml::artifact::{Files, Loader};
+use vatic::ml::candle::{DType, Device, Tensor};
+use vatic::ml::data::columns::Column;
 use vatic::ml::data::encode::tabular::InputShape;
+use vatic::ml::data::inputs::Inputs;
+use vatic::ml::data::labels::ClassValue;
+use vatic::ml::data::signature::{Port, PortKind, Signature};
 use vatic::ml::model::network::{ModelType, Network, Task};
 use vatic::ml::model::options::{Optimizer, TrainOptions};
+use vatic::ml::model::{Batching, Model, Outputs, Wanted};
 use vatic::ml::models::Mlp;
 use vatic::ml::nn::Activation;
+use vatic::ml::{Error, Result};
+
+/// `celsius(fahrenheit DOUBLE) -> DOUBLE`
+fn celsius(arguments: &[ColumnarValue]) -> vatic::Result<ColumnarValue> {
+    let arrays = ColumnarValue::values_to_arrays(arguments)?;
+    let degrees = arrays[0].as_primitive::<Float64Type>();
+    let converted: Float64Array = degrees.unary(|fahrenheit| (fahrenheit - 32.0) / 1.8);
+    Ok(ColumnarValue::Array(Arc::new(converted) as ArrayRef))
+}
 
 /// `tiny_net`: a classifier of one small layer, for data of few rows.
 #[derive(Debug)]
@@ -45,12 +63,150 @@ impl ModelType for TinyNet {
     }
 }
 
-/// `celsius(fahrenheit DOUBLE) -> DOUBLE`
-fn celsius(arguments: &[ColumnarValue]) -> vatic::Result<ColumnarValue> {
-    let arrays = ColumnarValue::values_to_arrays(arguments)?;
-    let degrees = arrays[0].as_primitive::<Float64Type>();
-    let converted: Float64Array = degrees.unary(|fahrenheit| (fahrenheit - 32.0) / 1.8);
-    Ok(ColumnarValue::Array(Arc::new(converted) as ArrayRef))
+/// Opens `centroids.csv`: a class and a point in each line. What is nearest to a point is of its class.
+#[derive(Debug)]
+struct Centroids;
+
+const FILE: &str = "centroids.csv";
+
+impl Loader for Centroids {
+    fn format(&self) -> &str {
+        "centroids"
+    }
+
+    fn takes(&self, files: &Files) -> bool {
+        files.known().iter().any(|file| file.name == FILE)
+    }
+
+    fn load(
+        &self,
+        files: &Files,
+        device: &Device,
+        _dtype: Option<DType>,
+    ) -> Result<Arc<dyn Model>> {
+        let corrupt = |problem: &str| Error::Corrupt(format!("{FILE}: {problem}"));
+        let content = files.read(FILE, 1 << 20)?;
+        let text = String::from_utf8(content).map_err(|_| corrupt("not UTF-8"))?;
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let header = lines.next().filter(|header| header.len() > 1);
+        let header = header.ok_or_else(|| corrupt("no header of a class and columns"))?;
+        let (mut classes, mut points) = (Vec::new(), Vec::new());
+        for line in lines {
+            if line.len() != header.len() {
+                return Err(corrupt("lines of different lengths"));
+            }
+            classes.push(line[0].to_owned());
+            for number in &line[1..] {
+                let number = number.trim().parse::<f64>();
+                points.push(number.map_err(|_| corrupt("a point is no number"))?);
+            }
+        }
+        let shape = (classes.len(), header.len() - 1);
+        Ok(Arc::new(NearestCentroid {
+            signature: signature(&header, &classes),
+            points: Tensor::from_vec(points, shape, device)?,
+            classes,
+        }))
+    }
+}
+
+/// The columns of the header but the first go in; the class comes out, and how far its point is.
+fn signature(header: &[&str], classes: &[String]) -> Signature {
+    let port = |name: String, data_type, kind| Port {
+        name,
+        data_type,
+        kind,
+    };
+    let number = |name: &&str| port((*name).into(), DataType::Float64, PortKind::Number);
+    let mut known: Vec<ClassValue> = classes.iter().cloned().map(ClassValue::Text).collect();
+    known.sort();
+    let target = Column {
+        name: header[0].into(),
+        data_type: DataType::Utf8,
+    };
+    let label = PortKind::Label {
+        target,
+        classes: known,
+    };
+    let name = format!("predicted_{}", header[0]);
+    Signature {
+        inputs: header[1..].iter().map(number).collect(),
+        outputs: vec![
+            port(name, DataType::Utf8, label),
+            port("distance".into(), DataType::Float64, PortKind::Number),
+        ],
+    }
+}
+
+#[derive(Debug)]
+struct NearestCentroid {
+    signature: Signature,
+    classes: Vec<String>,
+    /// `[classes, inputs]`
+    points: Tensor,
+}
+
+impl Model for NearestCentroid {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn batching(&self) -> Batching {
+        Batching::Rows
+    }
+
+    fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
+        let mut inputs = Inputs::new(batch.num_rows());
+        let mut valid = None;
+        for (port, column) in self.signature.inputs.iter().zip(batch.columns()) {
+            let column = cast(column, &DataType::Float64)?;
+            valid = NullBuffer::union(valid.as_ref(), column.logical_nulls().as_ref());
+            let numbers = column.as_primitive::<Float64Type>().values().to_vec();
+            let rows = numbers.len();
+            inputs = inputs.with(&port.name, Tensor::from_vec(numbers, rows, &Device::Cpu)?)?;
+        }
+        inputs.report.valid = valid;
+        Ok(inputs)
+    }
+
+    fn run(&self, inputs: Inputs, wanted: &Wanted) -> Result<Outputs> {
+        let rows = inputs.rows();
+        let mut squares =
+            Tensor::zeros((rows, self.classes.len()), DType::F64, self.points.device())?;
+        for (index, port) in self.signature.inputs.iter().enumerate() {
+            let missing = || Error::Internal(format!("input \"{}\" is missing", port.name));
+            let numbers = inputs.get(&port.name).ok_or_else(missing)?;
+            let numbers = numbers.to_device(self.points.device())?.unsqueeze(1)?;
+            let points = self.points.narrow(1, index, 1)?.t()?;
+            squares = (squares + numbers.broadcast_sub(&points)?.sqr()?)?;
+        }
+        let nearest = squares.argmin(1)?.to_vec1::<u32>()?;
+        let distances = squares.min(1)?.sqrt()?.to_vec1::<f64>()?;
+        let valid = inputs.report.valid.as_ref();
+        let is_valid = |row: usize| valid.is_none_or(|valid| valid.is_valid(row));
+        let column = |output: &usize| -> ArrayRef {
+            match output {
+                0 => Arc::new(StringArray::from_iter(nearest.iter().enumerate().map(
+                    |(row, &class)| is_valid(row).then(|| &self.classes[class as usize]),
+                ))),
+                _ => Arc::new(Float64Array::new(distances.clone().into(), valid.cloned())),
+            }
+        };
+        Ok(Outputs {
+            columns: wanted.outputs.iter().map(column).collect(),
+            scores: vec![],
+            report: inputs.report,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.points.elem_count() * size_of::<f64>()
+    }
+
+    fn working_bytes(&self, rows: usize) -> usize {
+        let widths = self.signature.inputs.len() + 2 * self.classes.len();
+        rows * widths * size_of::<f64>()
+    }
 }
 
 #[tokio::main]
@@ -64,18 +220,26 @@ async fn main() -> vatic::Result<()> {
         Arc::new(celsius),
     );
     let engine = Engine::builder()
-        .model_type(Arc::new(TinyNet))
         .function(function)
+        .model_type(Arc::new(TinyNet))
+        .loader(Arc::new(Centroids))
         .build()?;
     let session = engine.session()?;
-    let statements = "
+    let seasons = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/seasons");
+    let statements = format!(
+        "
         CREATE TABLE days AS SELECT value AS id, celsius(value) AS temperature, value > 70 AS is_warm
         FROM generate_series(1, 140);
         TRAIN MODEL warm TARGET is_warm OPTIONS (model_type = 'tiny_net', learn_rate = 0.05)
         AS SELECT temperature, is_warm FROM days;
         SELECT predicted_is_warm FROM predict(warm, (SELECT celsius(100) AS temperature));
-    ";
-    for statement in vatic::statements(statements) {
+
+        CREATE MODEL season FROM '{seasons}' OPTIONS (licence = 'CC0');
+        SELECT temperature, predicted_season, round(distance, 1) AS distance
+        FROM predict(season, (SELECT * FROM (VALUES (18.0, 200.0), (2.0, NULL), (3.0, 70.0)) AS days(temperature, sunshine)));
+    "
+    );
+    for statement in vatic::statements(&statements) {
         let batches: Vec<_> = session.sql(statement).await?.try_collect().await?;
         let table = pretty_format_batches(&batches)?.to_string();
         use std::io::Write;

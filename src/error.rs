@@ -76,6 +76,8 @@ pub enum SqlState {
     StillNeeded,
     /// 0A000
     Unsupported,
+    /// XX000: a rank of a training ended because another one did, whose error is the one to show.
+    Peer,
     /// XX000
     Internal,
 }
@@ -164,6 +166,7 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
         "58030",
         "a file that is missing, damaged or not what its manifest says",
     ),
+    (SqlState::Peer, "XX000", "a bug"),
     (SqlState::Internal, "XX000", "a bug"),
 ];
 
@@ -256,7 +259,8 @@ pub(crate) fn ml_err(error: vatic_ml::Error) -> DataFusionError {
         Error::Unsupported(_) => SqlState::Unsupported,
         Error::Corrupt(_) | Error::Io(_) => SqlState::Io,
         Error::Cancelled => SqlState::Cancelled,
-        Error::Peer | Error::Internal(_) => SqlState::Internal,
+        Error::Peer => SqlState::Peer,
+        Error::Internal(_) => SqlState::Internal,
     };
     sql_err(state, error.to_string())
 }

@@ -30,6 +30,8 @@ mod error;
 mod named;
 mod simd;
 
+/// The tensors of this crate, for models of others.
+pub use candle_core as candle;
 pub use error::{Error, Result};
 
 // gemm is a dependency only to switch on the AVX-512 kernels of candle's products.

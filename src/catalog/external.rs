@@ -11,7 +11,8 @@ use vatic_ml::data::types;
 
 use super::name::unused_name;
 use super::partitions::open_partitioned;
-use super::{OwnerPlanner, TableState};
+use super::planner::OwnerPlanner;
+use super::state::TableState;
 use crate::access::Access;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::plan::csv;

@@ -15,7 +15,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::managed::ManagedFile;
+use super::files::ManagedFile;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::plan::scans::file_scan;
 use crate::storage::{Kind, Place, is_remote};

@@ -3,6 +3,11 @@
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
+/// The name of the one catalog.
+pub(crate) const CATALOG: &str = "vatic";
+/// The schema of what is known of trainings.
+pub(crate) const ML_SCHEMA: &str = "ml";
+
 /// Of a table's name, written as the name of a directory.
 pub(crate) const NAME_BYTES_MAX: usize = 200;
 

@@ -170,7 +170,7 @@ impl SchemaProvider for UserSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let at = (self.name.clone(), name.to_owned());
-        if let Some(table) = self.temporary.open(&self.catalog, &at) {
+        if let Some(table) = self.temporary.open(self.catalog.data(), &at) {
             return Ok(Some(table));
         }
         let opened = async {

@@ -13,7 +13,7 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
 
-use super::CATALOG;
+use super::name::CATALOG;
 use crate::access::Access;
 use crate::access::grants::Privilege;
 use crate::cluster::{Cluster, ExecutorView, JobView};

@@ -18,9 +18,11 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{SetExpr, Statement as SqlStatement};
 use futures::StreamExt;
 
-use super::managed::{ManagedFile, ManagedTable, Written};
-use super::{Catalog, Creation, TableState, check_unchanged};
+use super::files::{ManagedFile, TableFiles, Written};
+use super::managed::ManagedTable;
+use super::state::{Creation, TableState, check_unchanged};
 use crate::error::Result;
+use crate::storage::data_dir::DataDir;
 
 /// The temporary tables of a session, by schema and name. They hide others of their name.
 #[derive(Debug, Default)]
@@ -67,16 +69,20 @@ impl TemporaryTables {
     /// The table as it is now.
     pub(crate) fn open(
         self: &Arc<Self>,
-        catalog: &Arc<Catalog>,
+        data: &Arc<DataDir>,
         at: &(String, String),
     ) -> Option<Arc<dyn TableProvider>> {
         let tables = self.lock();
         let table = tables.get(at)?;
         let schema = Arc::clone(&table.schema);
-        let opened = ManagedTable::new(Arc::clone(catalog), at.clone(), schema, table.files());
-        Some(Arc::new(
-            opened.temporary(Arc::clone(self), table.written.clone()),
-        ))
+        let list = Arc::new(SessionFiles {
+            tables: Arc::clone(self),
+            at: at.clone(),
+            _written: table.written.clone(),
+        });
+        let (data, files) = (Arc::clone(data), table.files());
+        let opened = ManagedTable::new(data, at.clone(), schema, files, list);
+        Some(Arc::new(opened))
     }
 
     /// Adds a table. `Ok(false)` if it is there and may be.
@@ -149,6 +155,25 @@ impl TemporaryTables {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), TemporaryTable>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The list of files of a temporary table.
+#[derive(Debug)]
+struct SessionFiles {
+    tables: Arc<TemporaryTables>,
+    at: (String, String),
+    /// What keeps the files that a plan reads.
+    _written: Vec<Arc<Written>>,
+}
+
+impl TableFiles for SessionFiles {
+    fn is_temporary(&self) -> bool {
+        true
+    }
+
+    fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()> {
+        self.tables.insert(&self.at, schema, written, overwrite)
     }
 }
 

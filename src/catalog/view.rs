@@ -9,8 +9,8 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
-use super::OwnerPlanner;
 use super::name::unused_name;
+use super::planner::OwnerPlanner;
 use crate::access::Access;
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::{Statement, parse};

@@ -28,7 +28,8 @@ use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
 use crate::server::actions::{CLOSE_SESSION, PROGRESS, WATCHED};
 use crate::server::status::from_status;
-use crate::session::answer::{Answer, Effect, empty, rows};
+use crate::session::answer::{Answer, empty, rows};
+use crate::sql::Effect;
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);

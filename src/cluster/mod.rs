@@ -300,14 +300,19 @@ fn wire_err(error: &SqlError) -> DataFusionError {
     DataFusionError::Execution(error_to_text(error))
 }
 
+/// What Ballista says of a job that was cancelled, and of one without executors. It tells of a job that failed in a text, and
+/// in nothing else.
+const CANCELLED: &str = "Cancelled";
+const WITHOUT_EXECUTORS: &str = "all executors were lost";
+
 /// The error in the text of a job that failed.
 fn job_err(text: &str) -> DataFusionError {
     match error_from_text(text) {
         Some(error) => error.into(),
-        None if text.contains("Cancelled") => {
+        None if text.contains(CANCELLED) => {
             sql_err(SqlState::Cancelled, "the statement was cancelled")
         }
-        None if text.contains("all executors were lost") => {
+        None if text.contains(WITHOUT_EXECUTORS) => {
             let message =
                 "the cluster lost every executor, and none joined since; start some, and try again";
             sql_err(SqlState::NoResources, message)

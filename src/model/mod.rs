@@ -5,7 +5,7 @@
 //! point at which it is published. Files of versions that no state names are removed a day later.
 //!
 //! * `name` what users write: `s.m@3`
-//! * `manifest` what is known of a version; `manifest_v1` those of before models had ports
+//! * `manifest` what is known of a version; `read_manifest` from its file; `manifest_v1` those of before models had ports
 //! * `registry` resolve, list, commit, alter, drop
 //! * `rights` who may see a model, and change it
 //! * `cache` the loaded models of this process
@@ -14,10 +14,13 @@ pub(crate) mod cache;
 mod manifest;
 mod manifest_v1;
 mod name;
+mod read_manifest;
 mod registry;
 mod rights;
 
-pub(crate) use manifest::{MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Origin, RunSummary, Trained};
+pub(crate) use manifest::{
+    Imported, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, Origin, RunSummary, Trained,
+};
 pub(crate) use name::{ModelName, ModelRef, Selector};
 pub(crate) use registry::{
     ModelAddress, ModelRegistry, ModelState, NewVersion, Publish, ResolvedModel, ResolvedModels,

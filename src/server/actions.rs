@@ -14,9 +14,10 @@ use tonic::Status;
 use vatic_ml::train::control::Progress;
 
 use super::auth::{Identity, Tie};
+use super::lock::lock;
 use super::output::{COMPRESSIONS, WireOptions};
 use super::service::Server;
-use super::sessions::{Client, lock};
+use super::sessions::Client;
 use crate::catalog::CATALOG;
 use crate::progress::ProgressEvent;
 use crate::sql::quoted;

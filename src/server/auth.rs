@@ -18,8 +18,8 @@ use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
 use super::listener::{Link, link};
+use super::lock::lock;
 use super::logins::{Login, Logins};
-use super::sessions::lock;
 use super::status::failed;
 use super::users::{User, UsersFile, hash, new_token};
 use crate::error::SqlState;

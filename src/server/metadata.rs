@@ -15,10 +15,10 @@ use datafusion::catalog::{CatalogProvider, SchemaProvider};
 use datafusion::logical_expr::TableType;
 use tonic::Status;
 
-use super::output::wire_type;
 use super::sessions::Client;
 use super::sql_info;
 use super::status::status;
+use super::wire::{type_facts, wire_type};
 use crate::catalog::{CATALOG, ML_SCHEMA};
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
@@ -176,48 +176,6 @@ fn described(field: &Field, schema: &str, table: &str) -> Field {
         .chain(type_facts(&data_type));
     let facts = facts.collect();
     Field::new(field.name(), data_type, field.is_nullable()).with_metadata(facts)
-}
-
-/// What JDBC shows of the type of a column.
-pub(super) fn type_facts(data_type: &DataType) -> impl Iterator<Item = (String, String)> {
-    let (name, precision, scale) = sql_type(data_type);
-    let precision = precision.map(|precision| fact("PRECISION", precision));
-    let scale = scale.map(|scale| fact("SCALE", scale));
-    let name = fact("TYPE_NAME", name);
-    std::iter::once(name).chain(precision).chain(scale)
-}
-
-/// The name of a type in SQL, its precision and its scale.
-fn sql_type(data_type: &DataType) -> (String, Option<i32>, Option<i32>) {
-    let (name, precision) = match data_type {
-        DataType::Boolean => ("BOOLEAN", Some(1)),
-        DataType::Int8 => ("TINYINT", Some(3)),
-        DataType::Int16 => ("SMALLINT", Some(5)),
-        DataType::Int32 => ("INT", Some(10)),
-        DataType::Int64 => ("BIGINT", Some(19)),
-        DataType::UInt8 => ("TINYINT UNSIGNED", Some(3)),
-        DataType::UInt16 => ("SMALLINT UNSIGNED", Some(5)),
-        DataType::UInt32 => ("INT UNSIGNED", Some(10)),
-        DataType::UInt64 => ("BIGINT UNSIGNED", Some(20)),
-        DataType::Float32 => ("REAL", Some(24)),
-        DataType::Float64 => ("DOUBLE", Some(53)),
-        DataType::Utf8 | DataType::LargeUtf8 => ("VARCHAR", None),
-        DataType::Binary | DataType::LargeBinary => ("BYTEA", None),
-        DataType::Date32 | DataType::Date64 => ("DATE", None),
-        DataType::Time32(_) | DataType::Time64(_) => ("TIME", None),
-        DataType::Timestamp(_, None) => ("TIMESTAMP", None),
-        DataType::Timestamp(_, Some(_)) => ("TIMESTAMP WITH TIME ZONE", None),
-        DataType::Interval(_) => ("INTERVAL", None),
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-            return (
-                "DECIMAL".into(),
-                Some((*precision).into()),
-                Some((*scale).into()),
-            );
-        }
-        other => return (other.to_string(), None, None),
-    };
-    (name.to_owned(), precision, None)
 }
 
 static PRIMARY_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {

@@ -17,7 +17,8 @@
 //! * `put` what clients upload, and the rows of tables among it
 //! * `metadata`, `sql_info` catalogs, schemas, tables, types, and what the server can do
 //! * `actions` the calls that are no part of Flight's own: options of a session, cancelling
-//! * `output` one adapter for schemas and batches of every reply
+//! * `wire` schemas and batches in types that every client can read; `output` the messages of every reply
+//! * `lock` the one way in which all of this locks
 //! * `status` errors as gRPC has them
 //! * `web` a page that shows people what the server does
 //!
@@ -26,6 +27,7 @@
 pub(crate) mod actions;
 mod auth;
 mod listener;
+mod lock;
 mod logins;
 mod metadata;
 mod output;
@@ -40,6 +42,7 @@ mod statements;
 pub(crate) mod status;
 mod users;
 mod web;
+mod wire;
 
 pub use serve::{ServeOptions, Tls, serve};
 pub use users::{add_token, add_user};

@@ -12,12 +12,13 @@ use datafusion::common::{DataFusionError, ScalarValue};
 use futures::StreamExt;
 use tonic::Status;
 
-use super::output::wire_type;
+use super::lock::lock;
 use super::put::{Upload, from_flight};
 use super::service::Server;
-use super::sessions::{Client, lock};
+use super::sessions::Client;
 use super::statements::Work;
 use super::status::status;
+use super::wire::wire_type;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::functions::STRICT;
 use crate::session::describe::Description;

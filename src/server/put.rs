@@ -13,11 +13,11 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tonic::{Status, Streaming};
 
-use super::output::{wire_batch, wire_schema};
 use super::service::Server;
 use super::sessions::Client;
 use super::statements::within_memory;
 use super::status::{failed, status};
+use super::wire::{wire_batch, wire_schema};
 use crate::error::{Result, SqlState, sql_err};
 use crate::statements::ingest::{IfExists, Ingest, ingest};
 

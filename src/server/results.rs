@@ -15,13 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use vatic_ml::train::control::Progress;
 
-use super::output::result_schema;
+use super::lock::lock;
 use super::service::Server;
-use super::sessions::{Client, lock};
+use super::sessions::Client;
 use super::status::status;
+use super::wire::result_schema;
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
 use crate::progress::ProgressEvent;
-use crate::session::answer::{Effect, empty};
+use crate::session::answer::empty;
+use crate::sql::Effect;
 use crate::sql::Limits;
 
 /// Of a statement, as much as is shown to others.
@@ -148,14 +150,14 @@ impl Ticketed {
         } = begun;
         let (schema, content) = match effect {
             Effect::Rows => (result_schema(&rows.schema()), Content::Query(Some(rows))),
-            Effect::Training => (result_schema(&rows.schema()), Content::Training(rows)),
+            Effect::Model => (result_schema(&rows.schema()), Content::Training(rows)),
             Effect::Change => (Arc::new(Schema::empty()), Content::Kept(vec![])),
         };
         Self {
             shown: shown.chars().take(SHOWN_CHARACTERS).collect(),
             schema,
             count,
-            is_done: AtomicBool::new(effect != Effect::Training),
+            is_done: AtomicBool::new(effect != Effect::Model),
             content: tokio::sync::Mutex::new(content),
             seen,
             stop: CancellationToken::new(),

@@ -25,17 +25,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::auth::{Auth, Identity};
-use super::output::{WireOptions, encoded, one_batch, result_schema, schema_bytes};
+use super::lock::lock;
+use super::output::{WireOptions, encoded, one_batch, schema_bytes};
 use super::prepared::{Prepared, parameter_schema, values, work};
 use super::put::{Upload, ingest_upload};
 use super::results::{Ticketed, fetch};
-use super::sessions::{Client, Sessions, lock};
+use super::sessions::{Client, Sessions};
 use super::statements::{Work, start, update};
 use super::status::failed;
+use super::wire::result_schema;
 use super::{actions, metadata};
 use crate::error::SqlState;
-use crate::session::answer::Effect;
 use crate::session::describe::Description;
+use crate::sql::Effect;
 
 /// How long a statement waits for others to end.
 const QUEUE_TIME: Duration = Duration::from_secs(10);

@@ -1,13 +1,14 @@
 //! What is kept for a client between calls: its session, its prepared statements, and results that it has not fetched.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tonic::Status;
 
 use super::auth::{Auth, Identity, Tie};
 use super::listener::Link;
+use super::lock::lock;
 use super::output::WireOptions;
 use super::prepared::Prepared;
 use super::results::{Seen, Ticketed};
@@ -51,11 +52,6 @@ pub(super) struct Client {
 
 /// The clients of a server by the keys of their sessions.
 type Clients = Mutex<HashMap<String, Arc<Client>>>;
-
-/// What a panic left behind is as good as before: nothing here is changed in several steps.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn unknown(what: &str) -> Status {
     Status::not_found(format!(

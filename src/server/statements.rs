@@ -12,16 +12,18 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tonic::Status;
 
+use super::lock::lock;
 use super::results::{Begun, NOTHING, Seen, Ticketed, collect, within};
 use super::service::Server;
-use super::sessions::{Client, lock};
+use super::sessions::Client;
 use super::status::status;
 use crate::error::{Result, SqlState, sql_err};
 use crate::memory::StatementPool;
 use crate::session::Session;
-use crate::session::answer::{Answer, Effect};
+use crate::session::answer::Answer;
 use crate::session::describe::check_script;
 use crate::session::task::run_answer;
+use crate::sql::Effect;
 use crate::sql::script::{Piece, split};
 use crate::sql::{Limits, Parameters};
 
@@ -105,7 +107,7 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
         let Answer { effect, mut rows } = answer.await?;
         let count = match effect {
             Effect::Change => Some(count(&collect(&mut rows).await?)),
-            Effect::Rows | Effect::Training => None,
+            Effect::Rows | Effect::Model => None,
         };
         Ok::<_, DataFusionError>((effect, rows, count))
     };

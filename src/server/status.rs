@@ -73,7 +73,7 @@ fn code(state: SqlState) -> Code {
         SqlState::Unsupported => Code::Unimplemented,
         SqlState::NotAuthenticated => Code::Unauthenticated,
         SqlState::NotAllowed => Code::PermissionDenied,
-        SqlState::Internal => Code::Internal,
+        SqlState::Peer | SqlState::Internal => Code::Internal,
     }
 }
 

@@ -14,13 +14,13 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use super::Session;
-use super::answer::{Effect, plan_effect};
 use super::column_tables::with_origins;
 use crate::access::grants::Privilege;
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::script::{Piece, split};
 use crate::sql::{
-    Parameters, Statement, check_text, mentions_relation_function, parse, with_inputs_only,
+    Effect, Parameters, Statement, acts_when_planned, check_text, mentions_relation_function,
+    parse, with_inputs_only,
 };
 use crate::train;
 
@@ -65,48 +65,54 @@ impl Session {
                 _ => return Err(error),
             },
         };
+        let effect = statement.effect();
         match statement {
-            Statement::DataFusion(statement) if is_change_without_plan(&statement) => {
+            Statement::DataFusion(statement) if acts_when_planned(&statement) => {
                 Ok(Description::change(unknown))
             }
-            Statement::DataFusion(_) => self.describe_plan(&text, parameters).await,
+            Statement::DataFusion(_) => self.describe_plan(&text, effect, parameters).await,
             Statement::Train(_) => Ok(Description {
-                effect: Effect::Training,
+                effect,
                 schema: train::result_schema(),
                 parameters: self.training_types(parameters).await,
             }),
-            Statement::Model(statement) if statement.is_change() => {
-                Ok(Description::change(unknown))
-            }
-            Statement::Grant(statement) if statement.is_change() => {
-                Ok(Description::change(unknown))
-            }
-            // These read only, and little.
+            Statement::Import(_) => Ok(Description {
+                effect,
+                schema: self.answer(parameters.text()).await?.rows.schema(),
+                parameters: unknown,
+            }),
             Statement::Model(_) | Statement::Grant(_) | Statement::ExplainTrain(_) => {
+                if effect == Effect::Change {
+                    return Ok(Description::change(unknown));
+                }
+                // These read only, and little.
+                let schema = self.answer(parameters.text()).await?.rows.schema();
                 Ok(Description {
-                    effect: Effect::Rows,
-                    schema: self.answer(parameters.text()).await?.rows.schema(),
+                    effect,
+                    schema,
                     parameters: unknown,
                 })
             }
         }
     }
 
-    async fn describe_plan(&self, text: &str, parameters: &Parameters) -> Result<Description> {
+    async fn describe_plan(
+        &self,
+        text: &str,
+        effect: Effect,
+        parameters: &Parameters,
+    ) -> Result<Description> {
         let count = parameters.names().len();
         let plan = match self.plan_query(text).await {
             Ok(plan) => plan,
             // Which model it is, or which threshold, shows with the values only; so do its columns.
             Err(_) if count > 0 && mentions_relation_function(text) => {
                 let field = Field::new("result", DataType::Utf8, true);
-                let (effect, types) = self
-                    .input_types(text)
-                    .await
-                    .unwrap_or((Effect::Rows, HashMap::new()));
+                let types = self.input_types(text).await.unwrap_or_default();
                 let parameters = by_name(parameters, &types);
                 return Ok(match effect {
                     Effect::Change => Description::change(parameters),
-                    effect => Description {
+                    Effect::Rows | Effect::Model => Description {
                         effect,
                         schema: Arc::new(Schema::new(vec![field])),
                         parameters,
@@ -124,9 +130,9 @@ impl Session {
             Err(error) => return Err(error),
         };
         let parameters = by_name(parameters, &parameter_types(&plan)?);
-        Ok(match plan_effect(&plan) {
+        Ok(match effect {
             Effect::Change => Description::change(parameters),
-            effect => Description {
+            Effect::Rows | Effect::Model => Description {
                 effect,
                 schema: with_origins(plan.schema().as_arrow(), &plan, &self.default_schema())?,
                 parameters,
@@ -135,23 +141,15 @@ impl Session {
     }
 
     /// The types of parameters in the inputs of models that are parameters themselves.
-    async fn input_types(&self, text: &str) -> Result<(Effect, HashMap<String, DataType>)> {
+    async fn input_types(&self, text: &str) -> Result<HashMap<String, DataType>> {
         let Some(Statement::DataFusion(mut statement)) = parse(text)? else {
-            return Ok((Effect::Rows, HashMap::new()));
-        };
-        let is_change = matches!(statement.as_ref(), DFStatement::Statement(inner)
-            if matches!(inner.as_ref(), SqlStatement::Insert(_) | SqlStatement::CreateTable(_)));
-        let effect = if is_change {
-            Effect::Change
-        } else {
-            Effect::Rows
+            return Ok(HashMap::new());
         };
         with_inputs_only(&mut statement, &self.outputs_named_in(text));
-        let types = match self.plan(*statement).await {
-            Ok(plan) => parameter_types(&plan)?,
-            Err(_) => HashMap::new(),
-        };
-        Ok((effect, types))
+        match self.plan(*statement).await {
+            Ok(plan) => parameter_types(&plan),
+            Err(_) => Ok(HashMap::new()),
+        }
     }
 
     /// The outputs of models that a text uses, each with an expression of its type: a column `predicted_x` is of the type
@@ -255,35 +253,17 @@ fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
 /// Refuses a script whose queries nobody would see the rows of.
 pub(crate) fn check_script(pieces: &[Piece<'_>]) -> Result<()> {
     for piece in pieces {
-        let is_query = match parse(piece.text)? {
-            Some(Statement::DataFusion(statement)) => match statement.as_ref() {
-                DFStatement::Statement(inner) => matches!(inner.as_ref(), SqlStatement::Query(_)),
-                DFStatement::Explain(_) => true,
-                _ => false,
-            },
-            Some(Statement::Model(statement)) => !statement.is_change(),
-            Some(Statement::Grant(statement)) => !statement.is_change(),
-            Some(Statement::ExplainTrain(_)) => true,
-            Some(Statement::Train(_)) | None => false,
-        };
+        let statement = parse(piece.text)?;
+        // What was prepared need not be a query.
+        let is_execute = matches!(&statement, Some(Statement::DataFusion(statement))
+            if matches!(statement.as_ref(), DFStatement::Statement(inner)
+                if matches!(inner.as_ref(), SqlStatement::Execute { .. })));
+        let has_rows = statement.is_some_and(|statement| statement.effect() == Effect::Rows);
+        let is_query = has_rows && !is_execute;
         if is_query {
             let message = "a script of several statements has no rows; send its queries one by one";
             return Err(sql_err(SqlState::Syntax, message));
         }
     }
     Ok(())
-}
-
-/// Statements whose planning would already do something.
-fn is_change_without_plan(statement: &DFStatement) -> bool {
-    match statement {
-        DFStatement::CreateExternalTable(_) => true,
-        DFStatement::Statement(inner) => matches!(
-            inner.as_ref(),
-            SqlStatement::CreateView(_)
-                | SqlStatement::Prepare { .. }
-                | SqlStatement::Deallocate { .. }
-        ),
-        _ => false,
-    }
 }

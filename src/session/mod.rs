@@ -40,7 +40,7 @@ use datafusion::sql::parser::Statement as DFStatement;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
-use self::answer::{Answer, Effect, plan_effect, rows};
+use self::answer::{Answer, rows};
 use self::column_tables::with_origins;
 use self::install::session_state;
 use self::planner_thread::planned;
@@ -54,7 +54,8 @@ use crate::memory::StatementPool;
 use crate::plan::joins::yield_exec::with_yields;
 use crate::progress::ProgressListener;
 use crate::sql::{
-    Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement, parse,
+    Effect, Limits, Statement, TrainingQuery, check_plan, check_selected_names, check_statement,
+    parse,
 };
 use crate::storage::DEFAULT_SCHEMA;
 
@@ -232,17 +233,17 @@ impl Session {
     }
 
     pub(crate) async fn execute(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
-        Ok(self.answer_plan(plan).await?.rows)
+        Ok(self.answer_plan(plan, Effect::Rows).await?.rows)
     }
 
-    pub(crate) async fn answer_plan(&self, plan: LogicalPlan) -> Result<Answer> {
+    /// Runs the plan of a statement that is for this.
+    pub(crate) async fn answer_plan(&self, plan: LogicalPlan, effect: Effect) -> Result<Answer> {
         let is_execute = matches!(plan, LogicalPlan::Statement(LogicalStatement::Execute(_)));
-        let planned_effect = plan_effect(&plan);
         let frame = self.context.execute_logical_plan(plan).await?;
         let (state, logical) = frame.into_parts();
         let effect = match is_execute {
-            true => plan_effect(&logical),
-            false => planned_effect,
+            true => Effect::of_prepared(&logical),
+            false => effect,
         };
         let told = (self.tells_origins && effect == Effect::Rows).then(|| logical.clone());
         let held = Held::of(&logical)?;

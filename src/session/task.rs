@@ -14,8 +14,9 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::answer::{Answer, Effect};
+use super::answer::Answer;
 use crate::error::{Result, SqlState, sql_err};
+use crate::sql::Effect;
 
 /// Batches that a statement computes before those before them are taken.
 const BATCHES_AHEAD: usize = 2;
@@ -41,7 +42,7 @@ pub(crate) fn run_answer(
         let Answer { effect, mut rows } = answer.await?;
         // Nobody waits for the rows of a statement that was cancelled.
         let _ = schema_sender.send((effect, rows.schema()));
-        if effect == Effect::Training {
+        if effect == Effect::Model {
             // Rows may be computed ahead of who wants them; a model may not be made.
             is_wanted.notified().await;
         }

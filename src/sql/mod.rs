@@ -5,6 +5,8 @@
 //! ```ebnf
 //! train    ::= ('TRAIN' | 'CREATE') ['OR' 'REPLACE'] 'MODEL' ['IF' 'NOT' 'EXISTS'] name clause* 'AS' query
 //! clause   ::= 'TARGET' column | 'OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string
+//! import   ::= 'CREATE' ['OR' 'REPLACE'] 'MODEL' ['IF' 'NOT' 'EXISTS'] name 'FROM' string
+//!              ['OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string]*
 //! relation ::= fn '(' model_ref [',' input] {',' name '=>' literal} ')'       -- in FROM
 //! fn       ::= predict | evaluate | confusion_matrix | training_info
 //! model_ref::= identifier | string                                            -- m, 'm@3', 'm@champion'
@@ -23,12 +25,13 @@
 //! * `script`: cut into statements
 //! * `parameters`: bound values put into it
 //! * `limits`: refused if it would end the process; its tree and its plan are looked at later, when they are there
-//! * `parser`: one `statement`
+//! * `parser`: one `statement`; `effect`: what it is for
 //! * `rewrite`: what DataFusion's planner must see differently
 //! * `clauses`: those that would be dropped are refused
 //! * `selected_names`: columns of one name get others
 
 pub(crate) mod clauses;
+mod effect;
 mod limits;
 mod parameters;
 mod parser;
@@ -37,6 +40,7 @@ pub(crate) mod script;
 pub(crate) mod selected_names;
 mod statement;
 
+pub(crate) use effect::{Effect, acts_when_planned};
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use parameters::Parameters;
@@ -47,6 +51,6 @@ pub(crate) use rewrite::{
 };
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
-    AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, RELATION_FUNCTIONS,
-    Statement, TrainModel, TrainingQuery, folded, quoted,
+    AlterModel, DropModel, GrantStatement, ImportModel, ModelStatement, OptionValue,
+    RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, folded, quoted,
 };

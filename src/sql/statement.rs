@@ -20,6 +20,8 @@ pub(crate) enum Statement {
     DataFusion(Box<DFStatement>),
     /// `TRAIN MODEL …`
     Train(Box<TrainModel>),
+    /// `CREATE MODEL … FROM …`
+    Import(Box<ImportModel>),
     /// `EXPLAIN TRAIN MODEL …`
     ExplainTrain(Box<TrainModel>),
     /// About models that exist.
@@ -37,29 +39,6 @@ pub(crate) enum GrantStatement {
     Revoke(Grant),
     /// `SHOW GRANTS`
     Show,
-}
-
-impl GrantStatement {
-    /// Whether it is for what it changes, and not for its rows.
-    pub(crate) fn is_change(&self) -> bool {
-        match self {
-            Self::Grant(_) | Self::Revoke(_) => true,
-            Self::Show => false,
-        }
-    }
-}
-
-impl ModelStatement {
-    /// Whether it is for what it changes, and not for its rows.
-    pub(crate) fn is_change(&self) -> bool {
-        match self {
-            Self::Alter(..) | Self::Drop(_) => true,
-            Self::ShowModels { .. }
-            | Self::ShowVersions(_)
-            | Self::Describe(_)
-            | Self::ShowCreate(_) => false,
-        }
-    }
 }
 
 /// A statement about models that exist.
@@ -111,6 +90,18 @@ pub(crate) struct TrainModel {
     pub(crate) options: Vec<(String, OptionValue)>,
     pub(crate) comment: Option<String>,
     pub(crate) query: TrainingQuery,
+}
+
+/// `CREATE MODEL … FROM …`
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ImportModel {
+    pub(crate) name: ModelName,
+    pub(crate) or_replace: bool,
+    pub(crate) if_not_exists: bool,
+    /// A directory, or one file.
+    pub(crate) source: String,
+    pub(crate) options: Vec<(String, OptionValue)>,
+    pub(crate) comment: Option<String>,
 }
 
 /// The query of a training as written.
@@ -199,30 +190,56 @@ fn quoted_identifier(name: &str) -> String {
     }
 }
 
-/// Parses back to the same statement.
-impl fmt::Display for TrainModel {
+/// `OR REPLACE MODEL name`, `MODEL IF NOT EXISTS name`
+struct Head<'a>(&'a ModelName, bool, bool);
+
+impl fmt::Display for Head<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or_replace = if self.or_replace { "OR REPLACE " } else { "" };
-        let if_not_exists = if self.if_not_exists {
-            "IF NOT EXISTS "
-        } else {
-            ""
-        };
-        write!(f, "TRAIN {or_replace}MODEL {if_not_exists}{}", self.name)?;
-        if let Some(target) = &self.target {
-            write!(f, "\nTARGET {}", quoted_identifier(target))?;
-        }
-        if !self.options.is_empty() {
-            let options: Vec<String> = self
-                .options
+        let Self(name, or_replace, if_not_exists) = self;
+        let or_replace = if *or_replace { "OR REPLACE " } else { "" };
+        let if_not_exists = if *if_not_exists { "IF NOT EXISTS " } else { "" };
+        write!(f, "{or_replace}MODEL {if_not_exists}{name}")
+    }
+}
+
+/// ` OPTIONS (…) COMMENT …` on lines of their own, as far as there are any.
+struct Clauses<'a>(&'a [(String, OptionValue)], Option<&'a str>);
+
+impl fmt::Display for Clauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(options, comment) = self;
+        if !options.is_empty() {
+            let options: Vec<String> = options
                 .iter()
                 .map(|(key, value)| format!("{key} = {value}"))
                 .collect();
             write!(f, "\nOPTIONS ({})", options.join(", "))?;
         }
-        if let Some(comment) = &self.comment {
-            write!(f, "\nCOMMENT {}", quoted(comment))?;
+        match comment {
+            Some(comment) => write!(f, "\nCOMMENT {}", quoted(comment)),
+            None => Ok(()),
         }
-        write!(f, "\nAS {}", self.query.text)
+    }
+}
+
+/// Parses back to the same statement.
+impl fmt::Display for TrainModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = Head(&self.name, self.or_replace, self.if_not_exists);
+        write!(f, "TRAIN {head}")?;
+        if let Some(target) = &self.target {
+            write!(f, "\nTARGET {}", quoted_identifier(target))?;
+        }
+        let clauses = Clauses(&self.options, self.comment.as_deref());
+        write!(f, "{clauses}\nAS {}", self.query.text)
+    }
+}
+
+/// Parses back to the same statement.
+impl fmt::Display for ImportModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = Head(&self.name, self.or_replace, self.if_not_exists);
+        let clauses = Clauses(&self.options, self.comment.as_deref());
+        write!(f, "CREATE {head}\nFROM {}{clauses}", quoted(&self.source))
     }
 }

@@ -11,7 +11,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
-use crate::catalog::managed::write_files;
+use crate::catalog::write::write_files;
 use crate::catalog::{Creation, Insertion, TableState, check_names, insert};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::plan::functions::STRICT;

@@ -6,9 +6,11 @@
 //! * `grant` GRANT, REVOKE, SHOW GRANTS
 //! * `model` SHOW, DESCRIBE, ALTER and DROP MODEL
 //! * `train` TRAIN MODEL
+//! * `import` CREATE MODEL … FROM
 //! * `ingest` rows that a client sends, as a new table or at the end of one
 
 mod grant;
+mod import;
 pub(crate) mod ingest;
 pub(crate) mod model;
 mod schema;
@@ -29,8 +31,8 @@ use self::table::{create_external, create_table, drop_table};
 use self::view::create_view;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
-use crate::session::answer::{Answer, Effect, answered, changed, empty, later, rows};
-use crate::sql::{Statement, check_text, folded, parse};
+use crate::session::answer::{Answer, empty, later, rows};
+use crate::sql::{Effect, Statement, check_text, folded, parse};
 use crate::train::result_schema;
 
 impl Session {
@@ -46,50 +48,49 @@ impl Session {
     pub(crate) async fn answer(&self, text: &str) -> Result<Answer> {
         check_text(text, self.limits())?;
         let Some(statement) = parse(text)? else {
-            return Ok(changed(empty()));
+            let (effect, rows) = (Effect::Change, empty());
+            return Ok(Answer { effect, rows });
         };
-        match statement {
-            Statement::DataFusion(statement) => Box::pin(self.run(*statement, text)).await,
+        let effect = statement.effect();
+        let rows = match statement {
+            Statement::DataFusion(statement) => {
+                return Box::pin(self.run(*statement, effect, text)).await;
+            }
             Statement::Train(statement) => {
                 let session = self.clone();
-                let rows = later(
-                    async move { Box::pin(train::train(&session, &statement)).await },
-                    result_schema(),
-                );
-                let effect = Effect::Training;
-                Ok(Answer { effect, rows })
+                let train = async move { Box::pin(train::train(&session, &statement)).await };
+                later(train, result_schema())
             }
-            Statement::ExplainTrain(statement) => Ok(answered(rows(
-                Box::pin(train::explain(self, &statement)).await?,
-            ))),
-            Statement::Model(statement) => {
-                let is_change = statement.is_change();
-                let rows = Box::pin(model::run(self, statement)).await?;
-                Ok(told(rows, is_change))
+            Statement::Import(statement) => {
+                let session = self.clone();
+                let import = async move { Box::pin(import::import(&session, &statement)).await };
+                later(import, import::result_schema())
             }
-            Statement::Grant(statement) => {
-                let is_change = statement.is_change();
-                let rows = grant::run(self, statement)?;
-                Ok(told(rows, is_change))
+            Statement::ExplainTrain(statement) => {
+                rows(Box::pin(train::explain(self, &statement)).await?)
             }
-        }
+            Statement::Model(statement) => Box::pin(model::run(self, statement)).await?,
+            Statement::Grant(statement) => grant::run(self, statement)?,
+        };
+        Ok(Answer { effect, rows })
     }
 
     /// Runs a statement of DataFusion's.
-    async fn run(&self, statement: DFStatement, text: &str) -> Result<Answer> {
+    async fn run(&self, statement: DFStatement, effect: Effect, text: &str) -> Result<Answer> {
+        let done = |rows| Ok(Answer { effect, rows });
         match &statement {
             DFStatement::CreateExternalTable(table) => {
                 create_external(self, table.clone(), text).await?;
-                return Ok(changed(empty()));
+                return done(empty());
             }
             DFStatement::Statement(inner) => match inner.as_ref() {
                 SqlStatement::CreateView(_) => {
                     create_view(self, statement).await?;
-                    return Ok(changed(empty()));
+                    return done(empty());
                 }
                 SqlStatement::Prepare { name, .. } => {
                     let name = folded(name);
-                    return self.prepare(name, statement).await.map(changed);
+                    return done(self.prepare(name, statement).await?);
                 }
                 SqlStatement::Execute {
                     name: Some(name), ..
@@ -114,21 +115,14 @@ impl Session {
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
                 create_table(self, table).await?;
-                Ok(changed(empty()))
+                done(empty())
             }
             LogicalPlan::Ddl(ddl) => {
                 change(self, ddl)?;
-                Ok(changed(empty()))
+                done(empty())
             }
-            plan => self.answer_plan(plan).await,
+            plan => self.answer_plan(plan, effect).await,
         }
-    }
-}
-
-fn told(rows: SendableRecordBatchStream, is_change: bool) -> Answer {
-    match is_change {
-        true => changed(rows),
-        false => answered(rows),
     }
 }
 

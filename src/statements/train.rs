@@ -12,7 +12,6 @@ use vatic_ml::artifact::TRAINED;
 use vatic_ml::data::columns::Columns;
 use vatic_ml::model::options::TrainOptions;
 
-use crate::access::grants::Privilege;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::model::{
@@ -22,8 +21,8 @@ use crate::session::Session;
 use crate::sql::TrainModel;
 use crate::storage::Place;
 use crate::train::{
-    Attempt, BlobGuard, LocalRunner, TrainExec, TrainRunner, Training, TrainingFailure, plan_ranks,
-    publish, result_row, run_ranks, train_options, training_columns, workers,
+    Attempt, BlobGuard, LocalRunner, Making, TrainExec, TrainRunner, Training, TrainingFailure,
+    plan_ranks, publish, result_row, run_ranks, train_options, training_columns, workers,
 };
 
 /// How often a training is begun when machines are lost.
@@ -35,20 +34,7 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     let registry = engine.registry();
     let options = train_options(&statement.options, engine.runtime().model_types())?;
     engine.data().check_schema(&statement.name.schema)?;
-    let state = registry.state(&statement.name)?.1;
-    let exists = !state.is_dropped;
-    if exists && (statement.or_replace || statement.if_not_exists) {
-        let wanted = match statement.or_replace {
-            true => Privilege::Own,
-            false => Privilege::Execute,
-        };
-        let is_open = registry.check_for(access, wanted, &statement.name, &state);
-        is_open.map_err(|_| exists_err(&statement.name))?;
-    }
-    if exists && !statement.or_replace {
-        if !statement.if_not_exists {
-            return Err(exists_err(&statement.name));
-        }
+    if let Some(state) = making(statement).existing(registry, access)? {
         let reference = ModelRef {
             name: statement.name.clone(),
             selector: Selector::Default,
@@ -74,6 +60,15 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
             record.fail(&report(&error));
             Err(error)
         }
+    }
+}
+
+fn making(statement: &TrainModel) -> Making<'_> {
+    Making {
+        name: &statement.name,
+        or_replace: statement.or_replace,
+        if_not_exists: statement.if_not_exists,
+        comment: statement.comment.as_deref(),
     }
 }
 
@@ -135,7 +130,7 @@ async fn train_until_done(
             files: result.files,
         };
         let (registry, access) = (engine.registry(), session.access());
-        let version = publish(registry, access, statement, &manifest, &target)?;
+        let version = publish(registry, access, &making(statement), &manifest, &target)?;
         return Ok((version, run, seed));
     }
     let message = format!("the training was given up after {ATTEMPTS_MAX} attempts: {lost}");

@@ -182,6 +182,19 @@ impl Place {
         }
     }
 
+    /// The directory of a file, and its name in it.
+    pub(crate) fn split(&self) -> Option<(Self, String)> {
+        match self {
+            Self::Local(path) => {
+                let name = path.file_name()?.to_str()?.to_owned();
+                Some((Self::Local(path.parent()?.to_owned()), name))
+            }
+            Self::Remote(place) => place
+                .split()
+                .map(|(place, name)| (Self::Remote(place), name)),
+        }
+    }
+
     /// A directory of this machine to write files into, for [`Place::take_in`].
     pub(crate) fn stage(&self) -> io::Result<LocalFiles> {
         match self {

@@ -65,6 +65,16 @@ impl RemotePlace {
         Ok(Self { bucket, key })
     }
 
+    /// The directory of a key, and its last part.
+    pub(crate) fn split(&self) -> Option<(Self, String)> {
+        let (directory, name) = self.key.rsplit_once('/').unwrap_or(("", &self.key));
+        let directory = Self {
+            bucket: self.bucket.clone(),
+            key: directory.into(),
+        };
+        (!name.is_empty()).then(|| (directory, name.into()))
+    }
+
     /// Whether this is `other`, or below it.
     pub(crate) fn is_below(&self, other: &Self) -> bool {
         let rest = self.key.strip_prefix(&other.key);

@@ -24,7 +24,7 @@ use vatic_ml::collective::Collective;
 use vatic_ml::model::Model;
 use vatic_ml::train::control::Control;
 use vatic_ml::train::fit::fit;
-use vatic_ml::train::prepare::RankRows;
+use vatic_ml::train::raw::RankRows;
 use vatic_ml::worker;
 
 use super::ranks::{Meeting, Meetings, Seat};

@@ -1,4 +1,4 @@
-//! What a training made becomes a version. Ranks only write files.
+//! What a statement made becomes a version. Ranks of a training only write files.
 
 use std::sync::atomic::Ordering;
 
@@ -6,15 +6,53 @@ use vatic_ml::artifact::sha256;
 
 use super::task::BlobGuard;
 use crate::access::Access;
+use crate::access::grants::Privilege;
 use crate::error::{Result, SqlState, report};
-use crate::model::{MANIFEST_FILE, Manifest, ModelRegistry, NewVersion, Publish};
-use crate::sql::TrainModel;
+use crate::model::{
+    MANIFEST_FILE, Manifest, ModelName, ModelRegistry, ModelState, NewVersion, Publish, exists_err,
+};
+
+/// The model that a statement makes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Making<'a> {
+    pub(crate) name: &'a ModelName,
+    pub(crate) or_replace: bool,
+    pub(crate) if_not_exists: bool,
+    pub(crate) comment: Option<&'a str>,
+}
+
+impl Making<'_> {
+    /// The model of this name, if that is to stay; an error if it is in the way.
+    pub(crate) fn existing(
+        &self,
+        registry: &ModelRegistry,
+        access: &Access,
+    ) -> Result<Option<ModelState>> {
+        let state = registry.state(self.name)?.1;
+        if state.is_dropped {
+            return Ok(None);
+        }
+        if self.or_replace || self.if_not_exists {
+            let wanted = match self.or_replace {
+                true => Privilege::Own,
+                false => Privilege::Execute,
+            };
+            let is_open = registry.check_for(access, wanted, self.name, &state);
+            is_open.map_err(|_| exists_err(self.name))?;
+        }
+        match (self.or_replace, self.if_not_exists) {
+            (true, _) => Ok(None),
+            (false, true) => Ok(Some(state)),
+            (false, false) => Err(exists_err(self.name)),
+        }
+    }
+}
 
 /// Makes the files and the manifest last, then lets the registry name them.
 pub(crate) fn publish(
     registry: &ModelRegistry,
     access: &Access,
-    statement: &TrainModel,
+    making: &Making<'_>,
     manifest: &Manifest,
     target: &BlobGuard,
 ) -> Result<u64> {
@@ -22,7 +60,7 @@ pub(crate) fn publish(
     let content = serde_json::to_vec_pretty(manifest).map_err(|error| failed(error.into()))?;
     let place = target.place.join(MANIFEST_FILE);
     place.create(&content).map_err(failed)?;
-    let how = if statement.or_replace {
+    let how = if making.or_replace {
         Publish::Replace
     } else {
         Publish::New
@@ -32,11 +70,11 @@ pub(crate) fn publish(
     let new = NewVersion {
         directory: target.name.clone(),
         sha256: sha256(&content),
-        comment: statement.comment.clone(),
+        comment: making.comment.map(str::to_owned),
         how,
         ownership: access.new_ownership(),
     };
-    let published = registry.publish_for(access, &statement.name, &new);
+    let published = registry.publish_for(access, making.name, &new);
     if let Err(error) = &published
         && report(error).state == SqlState::ModelExists
     {

@@ -123,7 +123,7 @@ async fn run_here(gang: &Arc<Gang>, ranks: &Ranks<'_>) -> Result<String> {
         }
     });
     let results = futures::future::join_all(ranks).await;
-    let is_peer = |error: &SqlError| error.message == vatic_ml::Error::Peer.to_string();
+    let is_peer = |error: &SqlError| error.state == SqlState::Peer;
     let failures = results
         .iter()
         .filter_map(|result| result.as_ref().err())

@@ -34,4 +34,10 @@ fn extend() {
         "extend",
         "| predicted_is_warm |\n+-------------------+\n| true              |",
     );
+    check(
+        "extend",
+        "| 18.0        | summer           | 20.0     |\n\
+         | 2.0         |                  |          |\n\
+         | 3.0         | winter           | 10.1     |",
+    );
 }

@@ -87,6 +87,34 @@ impl Files {
     }
 }
 
+/// What a manifest says of a file in `directory`.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read.
+pub fn describe_file(directory: &Path, name: &str) -> Result<ModelFile> {
+    let mut file = File::open(directory.join(name))?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    let mut bytes = 0;
+    loop {
+        let count = file.read(&mut piece)?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&piece[..count]);
+        bytes += count as u64;
+    }
+    Ok(ModelFile {
+        name: name.into(),
+        bytes,
+        sha256: hexadecimal(&hash.finalize()),
+    })
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Writes a new file, and syncs it to disk.
 ///
 /// # Errors
@@ -104,10 +132,7 @@ pub fn write_file(directory: &Path, name: &str, content: &[u8]) -> Result<ModelF
 
 /// The SHA-256 of `content` in hexadecimal.
 pub fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hexadecimal(&Sha256::digest(content))
 }
 
 pub(crate) fn corrupt(file: &str, problem: impl std::fmt::Display) -> Error {

@@ -13,7 +13,7 @@ use crate::model::options::TrainOptions;
 use crate::model::{Outputs, Wanted};
 use crate::train::control::Control;
 use crate::train::fit::{TrainSpec, fit};
-use crate::train::prepare::RankRows;
+use crate::train::raw::RankRows;
 
 fn predict(model: &dyn Model, batch: &RecordBatch) -> Outputs {
     let wanted = Wanted {

@@ -8,9 +8,9 @@ use candle_core::{DType, Device};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{Files, Loader, ModelFile, corrupt, write_file};
+use crate::data::apart::{ARRAY_LENGTH_MAX, parts};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
-use crate::data::parts::{ARRAY_LENGTH_MAX, parts};
 use crate::data::precision::Precision;
 use crate::device::HOST;
 use crate::model::Model;

@@ -3,7 +3,6 @@
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::data::signature::PortKind;
 use crate::data::types::{canonical_type, is_number, type_name};
 use crate::{Error, Result};
 
@@ -82,20 +81,6 @@ impl FeatureKind {
                  date or list of numbers",
                 type_name(&other)
             ))),
-        }
-    }
-}
-
-impl FeatureKind {
-    /// The kind of the port that takes such a feature, which gives so many numbers a row.
-    pub fn port(self, width: usize) -> PortKind {
-        match self {
-            Self::Number => PortKind::Number,
-            Self::Category => PortKind::Category,
-            Self::Date => PortKind::Date,
-            Self::Timestamp => PortKind::Timestamp,
-            Self::Array if width == 0 => PortKind::Array { shape: vec![] },
-            Self::Array => PortKind::Array { shape: vec![width] },
         }
     }
 }

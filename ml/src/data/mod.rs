@@ -3,13 +3,14 @@
 //! * `signature` what a model takes and gives
 //! * `columns` the columns of a training; `types` SQL types, and which hold the same values
 //! * `coerce`, `lists` columns of other types and encodings that hold the same values
-//! * `parts` a column taken apart into numbers and categories
+//! * `apart` a column taken apart into `parts`: numbers and categories
 //! * `encode` numbers standardised, categories as ids, dates in their parts
 //! * `precision` single or double
 //! * `inputs` encoded rows, as tensors by name
 //! * `rows` encoded rows beside labels and weights
 //! * `labels` a column → what a loss takes; outputs → the label's type
 
+pub mod apart;
 pub mod coerce;
 pub mod columns;
 pub mod encode;

@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
-use crate::data::columns::Column;
+use crate::data::columns::{Column, FeatureKind};
 use crate::data::labels::ClassValue;
 
 /// The inputs and outputs of a model.
@@ -64,6 +64,20 @@ pub enum PortKind {
         /// Its length.
         width: usize,
     },
+}
+
+impl PortKind {
+    /// The kind of the port that takes such a feature, which gives so many numbers a row.
+    pub fn of_feature(kind: FeatureKind, width: usize) -> Self {
+        match kind {
+            FeatureKind::Number => Self::Number,
+            FeatureKind::Category => Self::Category,
+            FeatureKind::Date => Self::Date,
+            FeatureKind::Timestamp => Self::Timestamp,
+            FeatureKind::Array if width == 0 => Self::Array { shape: vec![] },
+            FeatureKind::Array => Self::Array { shape: vec![width] },
+        }
+    }
 }
 
 /// What a model says of a column.

@@ -68,7 +68,7 @@ pub fn signature(
         Ok(Port {
             name: column.name.clone(),
             data_type: column.data_type.clone(),
-            kind: kind.port(width),
+            kind: PortKind::of_feature(kind, width),
         })
     });
     let target = &columns.target;

@@ -8,23 +8,11 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::model::options::TrainOptions;
+use crate::train::best::Best;
 use crate::train::control::EpochRecord;
-use crate::train::descend::Best;
 use crate::train::optim::OptimizerState;
 use crate::train::training::Training;
 use crate::{Error, Result};
-
-/// Where checkpoints are kept. Only rank 0 calls it.
-pub trait Checkpoints: Send + Sync {
-    /// The last one, if there is one that can be read.
-    fn load(&self) -> Option<Vec<u8>>;
-
-    /// Replaces the last one by another, as a whole.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    fn save(&self, content: &[u8]) -> Result<()>;
-}
 
 const POSITION: &str = "position";
 /// Between two checkpoints if the options name no number of epochs.

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::train::checkpoint::Checkpoints;
 use crate::{Error, Result};
 
 /// How a training is watched and stopped.
@@ -78,4 +77,16 @@ pub struct EpochRecord {
     pub learn_rate: Option<f64>,
     /// Wall time of the epoch.
     pub duration_ms: u64,
+}
+
+/// Where checkpoints are kept. Only rank 0 calls it.
+pub trait Checkpoints: Send + Sync {
+    /// The last one, if there is one that can be read.
+    fn load(&self) -> Option<Vec<u8>>;
+
+    /// Replaces the last one by another, as a whole.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn save(&self, content: &[u8]) -> Result<()>;
 }

@@ -6,12 +6,13 @@ use arrow::array::{Array, ArrayRef};
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
+use crate::data::apart::parts;
 use crate::data::columns::{Columns, FeatureKind};
 use crate::data::labels::Task;
 use crate::data::labels::{ClassValue, class_values, numbers};
-use crate::data::parts::{CategoryPart, Parts, parts};
+use crate::data::parts::{CategoryPart, Parts};
 use crate::model::options::{NullHandling, TrainOptions};
-use crate::train::prepare::RawShard;
+use crate::train::raw::RawShard;
 use crate::{Error, Result};
 
 /// More values than this in one category column are an error: they would be a weight each.

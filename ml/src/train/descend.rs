@@ -8,6 +8,7 @@ use tracing::info;
 use crate::model::flat::{penalised, variables};
 use crate::model::network::Mode;
 use crate::model::options::Optimizer;
+use crate::train::best::{Best, PATIENCE};
 use crate::train::control::{EpochRecord, Progress};
 use crate::train::optim::{OptimizerState, Penalty, clip_norm};
 use crate::train::prepare::Shard;
@@ -17,8 +18,6 @@ use crate::train::training::{Found, Training};
 use crate::{Result, random};
 
 const EPOCHS_DEFAULT: usize = 50;
-/// Epochs without progress before early stopping.
-const PATIENCE: usize = 5;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 impl Training<'_> {
@@ -178,38 +177,4 @@ impl Training<'_> {
 
 fn widened(weights: &[f32]) -> Vec<f64> {
     weights.iter().copied().map(f64::from).collect()
-}
-
-/// The weights of the best epoch, and how long ago it was.
-pub(crate) struct Best {
-    pub(crate) weights: Vec<f32>,
-    pub(crate) loss: f64,
-    /// The loss that the last progress was measured from.
-    pub(crate) mark: f64,
-    pub(crate) epochs_since: usize,
-}
-
-impl Best {
-    fn new(weights: Vec<f32>) -> Self {
-        Self {
-            weights,
-            loss: f64::INFINITY,
-            mark: f64::INFINITY,
-            epochs_since: 0,
-        }
-    }
-
-    fn has_stalled(&mut self, loss: f64, weights: &[f32], min_rel_progress: f64) -> bool {
-        if loss < self.loss {
-            self.loss = loss;
-            self.weights.copy_from_slice(weights);
-        }
-        if loss < self.mark * (1.0 - min_rel_progress) || self.mark.is_infinite() {
-            self.mark = loss;
-            self.epochs_since = 0;
-        } else {
-            self.epochs_since += 1;
-        }
-        self.epochs_since >= PATIENCE
-    }
 }

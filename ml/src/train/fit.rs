@@ -21,7 +21,8 @@ use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::Loss;
-use crate::train::prepare::{RankRows, prepare};
+use crate::train::prepare::prepare;
+use crate::train::raw::RankRows;
 use crate::train::training::Training;
 
 /// The version of the model files that this build writes.

@@ -18,19 +18,11 @@ use crate::model::options::{NullHandling, TrainOptions};
 use crate::train::counts::{
     ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
 };
+use crate::train::raw::RankRows;
 use crate::train::split::split_into_shards;
 use crate::train::statistics::standardise;
 use crate::train::vocabularies::encoders;
 use crate::{Error, Result};
-
-/// The rows that one rank was given: its shards, in any order.
-#[derive(Debug, Default)]
-pub struct RankRows {
-    /// Features in the order of the signature, then the label, then the split column if there is one.
-    pub batches: Vec<RecordBatch>,
-    /// For each batch a content hash of each row.
-    pub hashes: Vec<Vec<u128>>,
-}
 
 /// One shard of this rank.
 #[derive(Debug)]
@@ -69,15 +61,6 @@ impl Prepared {
     pub fn train_rows(&self) -> u64 {
         self.train_rows_by_shard.iter().sum()
     }
-}
-
-/// A shard before encoding.
-pub(crate) struct RawShard {
-    pub(crate) number: usize,
-    pub(crate) train: RecordBatch,
-    pub(crate) eval: RecordBatch,
-    pub(crate) skipped: u64,
-    pub(crate) rows_hash: u128,
 }
 
 /// Learns encoders and labels with all ranks, and encodes the rows of this one. `check` is asked between the steps.

@@ -13,13 +13,13 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::interleave_record_batch;
 
 use crate::collective::Collective;
+use crate::data::apart::parts;
 use crate::data::columns::Columns;
 use crate::data::labels::Task;
-use crate::data::parts::parts;
 use crate::model::options::{DataSplit, NullHandling, TrainOptions};
 use crate::train::copies::{Copies, RowAt, exchange};
 use crate::train::counts::CLASSES_MAX;
-use crate::train::prepare::{RankRows, RawShard};
+use crate::train::raw::{RankRows, RawShard};
 use crate::train::shard::{Placement, content_hashes, owner};
 use crate::{Error, Result};
 

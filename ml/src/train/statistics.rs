@@ -1,11 +1,11 @@
 //! Mean and deviation of the training rows, summed over shards in a fixed tree.
 
 use crate::collective::{Collective, ShardBuffers};
+use crate::data::apart::parts;
 use crate::data::columns::{Columns, FeatureKind};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::labels::{Task, numbers};
-use crate::data::parts::parts;
-use crate::train::prepare::RawShard;
+use crate::train::raw::RawShard;
 use crate::{Error, Result};
 
 /// Mean and standard deviation of each number of each column, and of the label of a regressor last.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::data::apart::parts;
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::{ColumnEncoder, Vocabulary};
-use crate::data::parts::{CategoryPart, parts};
+use crate::data::parts::CategoryPart;
 use crate::train::counts::ColumnCounts;
 
 pub(crate) fn encoders(

@@ -21,7 +21,7 @@ use vatic_ml::model::{Model, Outputs, Wanted};
 use vatic_ml::models::MODEL_TYPES;
 use vatic_ml::train::control::Control;
 use vatic_ml::train::fit::{TrainSpec, Trained, fit};
-use vatic_ml::train::prepare::RankRows;
+use vatic_ml::train::raw::RankRows;
 use vatic_ml::train::shard::{Placement, SHARDS_DEFAULT, owner};
 use vatic_ml::{Result, worker};
 

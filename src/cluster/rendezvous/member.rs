@@ -10,8 +10,7 @@ use datafusion::common::runtime::SpawnedTask;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Interval;
-use vatic_ml::train::checkpoint::Checkpoints;
-use vatic_ml::train::control::{Control, Progress};
+use vatic_ml::train::control::{Checkpoints, Control, Progress};
 
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
@@ -263,8 +262,7 @@ impl Link for RemoteLink {
             }
             error
         });
-        let is_peer =
-            |error: &SqlError| error.message.ends_with(&vatic_ml::Error::Peer.to_string());
+        let is_peer = |error: &SqlError| error.state == SqlState::Peer;
         let end = FromRank::End {
             result: result.ok().flatten().map(str::to_owned),
             is_consequence: error

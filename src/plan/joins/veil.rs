@@ -23,7 +23,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::{
@@ -83,15 +83,27 @@ fn shares_names(exec: &dyn ExecutionPlan) -> bool {
     names.any(|name| right.column_with_name(name).is_some())
 }
 
-/// A rule that does not rely on the order of a sort-merge join that puts NULLs last. Such an order comes from a column that is
-/// never NULL, such as that of a series, where NULLS LAST and NULLS FIRST are the same. The column that is joined with it may
-/// be NULL, and when the first column is pruned, DataFusion's check of plans takes the two orders for different ones.
+/// A rule that does not rely on the order of a sort-merge join whose columns may be NULL or not, though they are equal: such as
+/// that of a series, which is never NULL, and one that is joined with it. Of the one, NULLS LAST and NULLS FIRST are the same
+/// order. When it is pruned, DataFusion's check of plans takes the two orders of the other for different ones.
 pub(crate) fn sorts_again(rule: Rule) -> Rule {
     hides_order(rule, |exec| {
         let is_join = exec.downcast_ref::<SortMergeJoinExec>().is_some();
         let order = exec.properties().output_ordering();
-        is_join && order.is_some_and(|order| order.iter().any(|key| !key.options.nulls_first))
+        is_join && order.is_some_and(|order| order.iter().any(|key| is_unsure(exec, key)))
     })
+}
+
+fn is_unsure(exec: &dyn ExecutionPlan, key: &PhysicalSortExpr) -> bool {
+    let schema = exec.schema();
+    let known = exec.properties().equivalence_properties();
+    let equal = known.eq_group().get_equivalence_class(&key.expr);
+    let is_nullable = |expr: &Arc<dyn PhysicalExpr>| expr.nullable(&schema).unwrap_or(true);
+    let mixes = equal.is_some_and(|equal| {
+        let nullable = equal.iter().filter(|expr| is_nullable(expr)).count();
+        nullable > 0 && nullable < equal.len()
+    });
+    mixes || !key.options.nulls_first
 }
 
 /// A rule that does not rely on the order of what these operators give.

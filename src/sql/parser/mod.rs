@@ -15,8 +15,8 @@ use crate::model::{ModelName, ModelRef};
 use crate::sql::script::{LineStarts, tokenize};
 use crate::sql::statement::RELATION_FUNCTIONS;
 use crate::sql::statement::{
-    AlterModel, DropModel, GrantStatement, ModelStatement, OptionValue, Statement, TrainModel,
-    TrainingQuery,
+    AlterModel, DropModel, GrantStatement, ImportModel, ModelStatement, OptionValue, Statement,
+    TrainModel, TrainingQuery,
 };
 use crate::storage::DEFAULT_SCHEMA;
 
@@ -87,6 +87,13 @@ fn is_relation_function(word: &Word) -> bool {
     RELATION_FUNCTIONS.contains(&name.as_str())
 }
 
+/// How a statement that makes a model begins.
+struct Head {
+    name: ModelName,
+    or_replace: bool,
+    if_not_exists: bool,
+}
+
 struct Parser<'a> {
     inner: DFParser<'a>,
     text: &'a str,
@@ -98,7 +105,7 @@ impl Parser<'_> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
             ["TRAIN", ..] | ["CREATE", "MODEL", ..] | ["CREATE", "OR", "REPLACE", "MODEL", ..] => {
-                Ok(Statement::Train(Box::new(self.train()?)))
+                self.make_model()
             }
             ["EXPLAIN", rest @ ..] if is_train_after_explain(rest) => self.explain_train(),
             ["SHOW", "MODELS", ..] => self.show_models(),
@@ -180,10 +187,21 @@ impl Parser<'_> {
             ));
         }
         self.accept("VERBOSE");
-        Ok(Statement::ExplainTrain(Box::new(self.train()?)))
+        let head = self.head()?;
+        Ok(Statement::ExplainTrain(Box::new(self.train(head)?)))
     }
 
-    fn train(&mut self) -> Result<TrainModel> {
+    fn make_model(&mut self) -> Result<Statement> {
+        let is_create = self.word(0) == "CREATE";
+        let head = self.head()?;
+        match is_create && self.word(0) == "FROM" {
+            true => Ok(Statement::Import(Box::new(self.import(head)?))),
+            false => Ok(Statement::Train(Box::new(self.train(head)?))),
+        }
+    }
+
+    /// `TRAIN MODEL name`, and what may stand between.
+    fn head(&mut self) -> Result<Head> {
         self.skip(1);
         let or_replace = self.accept("OR");
         if or_replace {
@@ -198,7 +216,14 @@ impl Parser<'_> {
             return Err(self
                 .error_here("OR REPLACE and IF NOT EXISTS exclude each other; keep one of them"));
         }
-        let name = self.model_name()?;
+        Ok(Head {
+            name: self.model_name()?,
+            or_replace,
+            if_not_exists,
+        })
+    }
+
+    fn train(&mut self, head: Head) -> Result<TrainModel> {
         let (mut target, mut options, mut comment) = (None, None, None);
         loop {
             match self.word(0).as_str() {
@@ -206,8 +231,8 @@ impl Parser<'_> {
                 "OPTIONS" => self.clause("OPTIONS", &mut options, Self::options)?,
                 "COMMENT" => self.clause("COMMENT", &mut comment, Self::string)?,
                 "TRANSFORM" => return Err(unsupported("TRANSFORM")),
-                "INPUT" | "OUTPUT" | "FROM" => {
-                    return Err(unsupported("CREATE MODEL … FROM (import)"));
+                clause @ ("INPUT" | "OUTPUT") => {
+                    return Err(unsupported(&format!("{clause} of an imported model")));
                 }
                 "AS" => break,
                 _ => return Err(self.expected("TARGET, OPTIONS, COMMENT or AS and a query")),
@@ -216,13 +241,34 @@ impl Parser<'_> {
         self.words(&["AS"])?;
         let query = self.query_text()?;
         Ok(TrainModel {
-            name,
-            or_replace,
-            if_not_exists,
+            name: head.name,
+            or_replace: head.or_replace,
+            if_not_exists: head.if_not_exists,
             target,
             options: options.unwrap_or_default(),
             comment,
             query,
+        })
+    }
+
+    fn import(&mut self, head: Head) -> Result<ImportModel> {
+        self.words(&["FROM"])?;
+        let source = self.string()?;
+        let (mut options, mut comment) = (None, None);
+        loop {
+            match self.word(0).as_str() {
+                "OPTIONS" => self.clause("OPTIONS", &mut options, Self::options)?,
+                "COMMENT" => self.clause("COMMENT", &mut comment, Self::string)?,
+                _ => break,
+            }
+        }
+        Ok(ImportModel {
+            name: head.name,
+            or_replace: head.or_replace,
+            if_not_exists: head.if_not_exists,
+            source,
+            options: options.unwrap_or_default(),
+            comment,
         })
     }
 
@@ -499,6 +545,23 @@ mod tests {
         let text = "SELECT a, table FROM predict(m, TABLE t) JOIN Evaluate (m, table s.t) ON true";
         let expected = "SELECT a, table FROM predict(m, t) JOIN Evaluate(m, s.t) ON true";
         assert_eq!(parsed(text), expected);
+    }
+
+    #[test]
+    fn an_import_parses_back_to_itself() {
+        let import = |text: &str| match parse(text).unwrap().unwrap() {
+            Statement::Import(import) => *import,
+            other => panic!("{other:?}"),
+        };
+        let parsed = import(
+            "create or replace model S.m from '/it''s' COMMENT 'x' OPTIONS (format = 'a', licence = 'MIT')",
+        );
+        assert_eq!(parsed.source, "/it's");
+        assert_eq!(import(&parsed.to_string()), parsed);
+        let error = parse("TRAIN MODEL m FROM '/models'")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("expected TARGET"), "{error}");
     }
 
     #[test]

@@ -114,7 +114,7 @@ mod tests {
     use arrow::array::Date32Array;
 
     use super::*;
-    use crate::data::parts::parts;
+    use crate::data::apart::parts;
 
     #[test]
     fn calendar_parts_follow_the_gregorian_calendar() {

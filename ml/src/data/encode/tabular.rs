@@ -16,12 +16,13 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::data::apart::parts;
 use crate::data::coerce::coerced;
 use crate::data::columns::Column;
 use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
 use crate::data::encode::standardise::{Real, Standardiser};
 use crate::data::inputs::{Inputs, RowReport};
-use crate::data::parts::{CategoryPart, Parts, parts};
+use crate::data::parts::{CategoryPart, Parts};
 use crate::data::precision::Precision;
 use crate::device::HOST;
 

@@ -1,0 +1,84 @@
+//! Rows → a new file of a managed table.
+
+use std::sync::Arc;
+
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::parquet::arrow::AsyncArrowWriter;
+use futures::StreamExt;
+
+use super::encoding::{SAMPLE_BYTES, SAMPLE_ROWS, properties};
+use super::files::{FILE, ManagedFile, Written};
+use crate::error::{Result, io_err};
+use crate::storage::NewFile;
+use crate::storage::data_dir::DataDir;
+
+/// Writes rows to a new file and waits for the disk.
+pub(crate) async fn write_files(
+    data: &DataDir,
+    schema: &SchemaRef,
+    rows: SendableRecordBatchStream,
+    is_temporary: bool,
+) -> Result<Written> {
+    let (name, directory) = match is_temporary {
+        true => data.create_temporary_blob()?,
+        false => data.create_blob()?,
+    };
+    let mut written = Written {
+        files: vec![],
+        directory: directory.clone(),
+        is_kept: false.into(),
+    };
+    let place = directory.join(FILE);
+    let failed = |error: std::io::Error| io_err(&place, &error);
+    let (file, writer) = NewFile::create(&place).await.map_err(failed)?;
+    let mut rows = rows.map(|batch| typed(&batch?, schema));
+    let (mut first, mut count, mut bytes) = (Vec::new(), 0, 0);
+    while count < SAMPLE_ROWS
+        && bytes < SAMPLE_BYTES
+        && let Some(batch) = rows.next().await.transpose()?
+    {
+        count += batch.num_rows();
+        for column in batch.columns() {
+            // Not of the memory that it was cut from.
+            bytes += column.to_data().get_slice_memory_size()?;
+        }
+        first.push(batch);
+    }
+    let properties = properties(schema, &place, &first)?;
+    let mut writer = AsyncArrowWriter::try_new(writer, Arc::clone(schema), Some(properties))?;
+    for batch in first {
+        writer.write(&batch).await?;
+    }
+    while let Some(batch) = rows.next().await.transpose()? {
+        count += batch.num_rows();
+        writer.write(&batch).await?;
+    }
+    writer.finish().await?;
+    let bytes = writer.bytes_written() as u64;
+    file.finish().await.map_err(failed)?;
+    written.files.push(ManagedFile {
+        directory: name,
+        rows: count as u64,
+        bytes: Some(bytes),
+    });
+    Ok(written)
+}
+
+/// A batch with the types of the table.
+fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    // The query's plan may give strings in another layout than it promised.
+    let options = CastOptions {
+        // What does not fit is an error and not NULL.
+        safe: false,
+        ..CastOptions::default()
+    };
+    let columns =
+        columns.map(|(column, field)| cast_with_options(column, field.data_type(), &options));
+    let columns = columns.collect::<Result<_, _>>()?;
+    // It may allow NULLs where the table does not; this refuses those that are there.
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}

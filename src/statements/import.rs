@@ -1,0 +1,253 @@
+//! CREATE MODEL … FROM: a model that was made elsewhere becomes a version.
+//!
+//! ```text
+//! directory or file ─ copy ─▶ files of a version ─ loader ─▶ signature ─▶ manifest ─▶ registry
+//! ```
+//! The copy is what is hashed and opened, so that a source that changes meanwhile cannot become another model than the one
+//! that was looked at.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chrono::Utc;
+use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use vatic_ml::artifact::{Files, Loader, ModelFile, describe_file};
+use vatic_ml::device::DeviceName;
+use vatic_ml::model::Model;
+
+use crate::error::{Result, SqlState, io_err, ml_err, sql_err, with_cause};
+use crate::model::{
+    Imported, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, Origin, Selector,
+};
+use crate::session::Session;
+use crate::sql::{ImportModel, OptionValue};
+use crate::storage::{Kind, Place};
+use crate::train::{BlobGuard, Making, publish};
+
+/// Files that a model may have.
+const FILES_MAX: usize = 1_000;
+/// The options of the statement.
+const OPTIONS: [&str; 2] = ["format", "licence"];
+
+/// The columns of the row that an import returns.
+pub(super) fn result_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    let count = |name: &str| Field::new(name, DataType::Int64, false);
+    Arc::new(Schema::new(vec![
+        text("model"),
+        count("version"),
+        text("status"),
+        text("format"),
+        count("files"),
+        count("bytes"),
+    ]))
+}
+
+/// Copies, opens and publishes a model, and says so in one row.
+pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result<RecordBatch> {
+    let (engine, access) = (session.engine(), session.access());
+    let registry = engine.registry();
+    let options = Options::of(&statement.options)?;
+    engine.data().check_schema(&statement.name.schema)?;
+    let making = Making {
+        name: &statement.name,
+        or_replace: statement.or_replace,
+        if_not_exists: statement.if_not_exists,
+        comment: statement.comment.as_deref(),
+    };
+    if let Some(state) = making.existing(registry, access)? {
+        let reference = ModelRef {
+            name: statement.name.clone(),
+            selector: Selector::Default,
+        };
+        let model = registry.resolve(&reference, &state)?;
+        return result_row(statement, model.version, "EXISTS", &model.manifest);
+    }
+    engine.files().check_read(&statement.source)?;
+    let (name, place) = engine.data().create_blob()?;
+    let target = BlobGuard {
+        name,
+        place,
+        is_kept: false.into(),
+    };
+    let (source, into) = (statement.source.clone(), target.place.clone());
+    let loaders = engine.runtime().loaders().to_vec();
+    let format = options.format.clone();
+    let work = move || open_copy(&source, &into, &loaders, format.as_deref());
+    let opened = engine
+        .runtime()
+        .run(DeviceName::Cpu, move || Ok(work()))
+        .await??;
+    let manifest = Manifest {
+        format_version: MANIFEST_FORMAT,
+        created_at: Utc::now(),
+        engine: env!("CARGO_PKG_VERSION").into(),
+        format: opened.format,
+        signature: opened.model.signature().clone(),
+        batching: opened.model.batching(),
+        origin: Origin::Imported(Imported {
+            source: statement.source.clone(),
+            licence: options.licence,
+            statement: statement.to_string(),
+        }),
+        files: opened.files,
+    };
+    let version = publish(registry, access, &making, &manifest, &target)?;
+    let status = if version > 1 { "REPLACED" } else { "CREATED" };
+    result_row(statement, version, status, &manifest)
+}
+
+/// What the user says of a model.
+#[derive(Debug, Default)]
+struct Options {
+    format: Option<String>,
+    licence: Option<String>,
+}
+
+impl Options {
+    fn of(given: &[(String, OptionValue)]) -> Result<Self> {
+        let mut options = Self::default();
+        for (name, value) in given {
+            let place = match name.as_str() {
+                "format" => &mut options.format,
+                "licence" => &mut options.licence,
+                _ => {
+                    let what = format!("there is no option \"{name}\" of an import");
+                    let message = with_cause(what, name, OPTIONS);
+                    return Err(sql_err(SqlState::InvalidParameter, message));
+                }
+            };
+            let OptionValue::Text(text) = value else {
+                let message = format!("option \"{name}\" is {value}; expected a string");
+                return Err(sql_err(SqlState::InvalidParameter, message));
+            };
+            *place = Some(text.clone());
+        }
+        Ok(options)
+    }
+}
+
+/// A model whose files are those of a version to be.
+struct Opened {
+    format: String,
+    model: Arc<dyn Model>,
+    files: Vec<ModelFile>,
+}
+
+/// Copies the source, and opens the copy. Runs on a worker.
+fn open_copy(
+    source: &str,
+    into: &Place,
+    loaders: &[Arc<dyn Loader>],
+    format: Option<&str>,
+) -> Result<Opened> {
+    let failed = |error: std::io::Error| io_err(source, &error);
+    let staged = into.stage().map_err(failed)?;
+    let names = copy(&Place::parse(source.as_ref())?, staged.path()).map_err(failed)?;
+    if names.is_empty() || names.len() > FILES_MAX {
+        let message = format!(
+            "{source} holds {} files; a model has 1 to {FILES_MAX}",
+            names.len()
+        );
+        return Err(sql_err(SqlState::InvalidParameter, message));
+    }
+    let known = names.iter().map(|name| describe_file(staged.path(), name));
+    let known = known
+        .collect::<vatic_ml::Result<Vec<_>>>()
+        .map_err(ml_err)?;
+    let files = Files::new(staged.path(), known);
+    let loader = loader_of(source, &files, loaders, format)?;
+    let device = DeviceName::Cpu.open().map_err(ml_err)?;
+    let model = loader.load(&files, &device, None).map_err(|error| {
+        let mut found = crate::error::report(&ml_err(error));
+        found.message = format!("{source}: {}", found.message);
+        found
+    })?;
+    into.take_in(&staged).map_err(failed)?;
+    Ok(Opened {
+        format: loader.format().into(),
+        model,
+        files: files.known().to_vec(),
+    })
+}
+
+/// Copies the files of a directory, or one file. Links and directories within are left out.
+fn copy(source: &Place, into: &Path) -> std::io::Result<Vec<String>> {
+    let (directory, mut names) = match source.kind()? {
+        Some(Kind::Directory) => {
+            let entries = source.entries()?.into_iter();
+            let files = entries.filter(|(name, kind)| {
+                *kind == Kind::File && !name.starts_with('.') && name != MANIFEST_FILE
+            });
+            (source.clone(), files.map(|(name, _)| name).collect())
+        }
+        Some(Kind::File) => {
+            let (directory, name) = source.split().ok_or(std::io::ErrorKind::InvalidInput)?;
+            (directory, vec![name])
+        }
+        Some(Kind::Other) => return Err(std::io::ErrorKind::InvalidInput.into()),
+        None => {
+            let what = "no such file or directory";
+            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, what));
+        }
+    };
+    names.sort();
+    if names.len() <= FILES_MAX {
+        let local = directory.fetch(names.iter().map(String::as_str))?;
+        for name in &names {
+            std::fs::copy(local.path().join(name), into.join(name))?;
+            std::fs::File::open(into.join(name))?.sync_all()?;
+        }
+    }
+    Ok(names)
+}
+
+fn loader_of<'a>(
+    source: &str,
+    files: &Files,
+    loaders: &'a [Arc<dyn Loader>],
+    format: Option<&str>,
+) -> Result<&'a dyn Loader> {
+    let found = loaders.iter().find(|loader| match format {
+        Some(format) => loader.format() == format,
+        None => loader.takes(files),
+    });
+    found.map(AsRef::as_ref).ok_or_else(|| {
+        let formats: Vec<&str> = loaders.iter().map(|loader| loader.format()).collect();
+        let what = match format {
+            Some(format) => format!("there is no format \"{format}\" of models"),
+            None => {
+                let names = files.known().iter().map(|file| file.name.as_str());
+                let names: Vec<&str> = names.take(10).collect();
+                format!(
+                    "no loader knows the files of {source}: {}",
+                    names.join(", ")
+                )
+            }
+        };
+        let message = format!("{what}; this build opens {}", formats.join(", "));
+        sql_err(SqlState::Unsupported, message)
+    })
+}
+
+fn result_row(
+    statement: &ImportModel,
+    version: u64,
+    status: &str,
+    manifest: &Manifest,
+) -> Result<RecordBatch> {
+    let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+    let count = |count: u64| Arc::new(Int64Array::from(vec![count as i64])) as ArrayRef;
+    let bytes = manifest.files.iter().map(|file| file.bytes).sum();
+    let columns = vec![
+        text(&statement.name.short()),
+        count(version),
+        text(status),
+        text(&manifest.format),
+        count(manifest.files.len() as u64),
+        count(bytes),
+    ];
+    Ok(RecordBatch::try_new(result_schema(), columns)?)
+}
