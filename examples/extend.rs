@@ -146,6 +146,21 @@ struct NearestCentroid {
     points: Tensor,
 }
 
+impl NearestCentroid {
+    /// Of each row the probabilities of all classes in the order of the port: the nearest one has all.
+    fn probabilities(&self, nearest: &[u32]) -> Vec<f64> {
+        let mut known = self.classes.clone();
+        known.sort();
+        let is_nearest = |class: &u32| {
+            let class = &self.classes[*class as usize];
+            known
+                .iter()
+                .map(move |known| f64::from(u8::from(known == class)))
+        };
+        nearest.iter().flat_map(is_nearest).collect()
+    }
+}
+
 impl Model for NearestCentroid {
     fn signature(&self) -> &Signature {
         &self.signature
@@ -192,9 +207,14 @@ impl Model for NearestCentroid {
                 _ => Arc::new(Float64Array::new(distances.clone().into(), valid.cloned())),
             }
         };
+        let columns = wanted.outputs.iter().map(column).collect();
+        let scores = match wanted.scores {
+            true => self.probabilities(&nearest),
+            false => vec![],
+        };
         Ok(Outputs {
-            columns: wanted.outputs.iter().map(column).collect(),
-            scores: vec![],
+            columns,
+            scores,
             report: inputs.report,
         })
     }
@@ -237,6 +257,9 @@ async fn main() -> vatic::Result<()> {
         CREATE MODEL season FROM '{seasons}' OPTIONS (licence = 'CC0');
         SELECT temperature, predicted_season, round(distance, 1) AS distance
         FROM predict(season, (SELECT * FROM (VALUES (18.0, 200.0), (2.0, NULL), (3.0, 70.0)) AS days(temperature, sunshine)));
+        SELECT accuracy, rows FROM evaluate(season, (SELECT * FROM (VALUES
+            (18.0, 200.0, 'summer'), (3.0, 70.0, 'winter'), (3.0, 70.0, 'spring'), (9.0, 160.0, 'spring')
+        ) AS days(temperature, sunshine, season)));
     "
     );
     for statement in vatic::statements(&statements) {

@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, ClusterRunner};
 use crate::error::{Result, SqlState, sql_err};
 use crate::memory::Memory;
 use crate::model::ModelRegistry;
-use crate::model::cache::ModelRuntime;
+use crate::model::runtime::ModelRuntime;
 use crate::storage::Stores;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::Log;

@@ -3,12 +3,18 @@
 use crate::evaluate::Evaluate;
 use crate::plan::chance::Fence;
 use crate::plan::extension::PlanExtension;
-use crate::plan::joins::join_order::JoinOrder;
 use crate::plan::once::Once;
+use crate::plan::orders::known_order::KnownOrder;
 use crate::plan::sample::Sample;
 use crate::predict::Predict;
 use crate::train::Train;
 
 pub(crate) const EXTENSIONS: &[&dyn PlanExtension] = &[
-    &Predict, &Evaluate, &Train, &Fence, &Once, &Sample, &JoinOrder,
+    &Predict,
+    &Evaluate,
+    &Train,
+    &Fence,
+    &Once,
+    &Sample,
+    &KnownOrder,
 ];

@@ -50,5 +50,5 @@ impl<'a> Reader<'a> {
 }
 
 fn cut_off() -> Error {
-    Error::Internal("message of a worker: it is cut off".into())
+    Error::Internal("a message of a worker is cut off".into())
 }

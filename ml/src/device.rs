@@ -18,13 +18,8 @@ pub enum DeviceName {
 }
 
 impl DeviceName {
-    /// What users may write.
-    pub const CHOICES: &[&str] = &["auto", "cpu"];
-
-    /// The device that users call so, `auto` being the best one there is; `None` if there is none.
-    pub fn named(name: &str) -> Option<Self> {
-        matches!(name, "auto" | "cpu").then_some(Self::Cpu)
-    }
+    /// What users may write, and the device that they get; `auto` is the best one there is.
+    pub const CHOICES: &[(&str, Self)] = &[("auto", Self::Cpu), ("cpu", Self::Cpu)];
 
     /// The name.
     pub fn name(self) -> &'static str {

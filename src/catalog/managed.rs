@@ -19,7 +19,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
 use super::files::{FILE, ManagedFile, TableFiles};
 use super::missing_files::Files;
-use super::write::write_files;
+use super::write::write_rows;
 use crate::error::{Result, SqlState, sql_err};
 use crate::storage::Place;
 use crate::storage::data_dir::DataDir;
@@ -177,7 +177,7 @@ impl DataSink for InsertSink {
         _context: &Arc<TaskContext>,
     ) -> Result<u64> {
         let is_temporary = self.list.is_temporary();
-        let written = write_files(&self.data, &self.schema, rows, is_temporary).await?;
+        let written = write_rows(&self.data, &self.schema, rows, is_temporary).await?;
         let count = written.rows();
         self.list.append(&self.schema, written, self.overwrite)?;
         Ok(count)

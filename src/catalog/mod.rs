@@ -32,5 +32,5 @@ pub(crate) mod write;
 
 pub(crate) use name::{CATALOG, ML_SCHEMA};
 pub(crate) use planner::OwnerPlanner;
-pub(crate) use state::{Creation, TableEntry, TableState, check_names};
+pub(crate) use state::{Creation, TableEntry, TableState, check_column_names};
 pub(crate) use tables::{Catalog, Insertion, insert};

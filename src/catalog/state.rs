@@ -63,7 +63,7 @@ pub(super) enum Stored {
 }
 
 /// Refuses columns that nobody could tell apart.
-pub(crate) fn check_names(schema: &Schema) -> Result<()> {
+pub(crate) fn check_column_names(schema: &Schema) -> Result<()> {
     let mut names = HashSet::new();
     match schema
         .fields()
@@ -189,7 +189,7 @@ mod tests {
         let stored: Stored = serde_json::from_str(&bare).unwrap();
         assert!(matches!(stored, Stored::Bare(state) if state == table(&["a"])));
         assert!(
-            check_names(&Schema::new(vec![
+            check_column_names(&Schema::new(vec![
                 Field::new("a", DataType::Int64, true),
                 Field::new("a", DataType::Utf8, true),
             ]))

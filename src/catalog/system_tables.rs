@@ -18,7 +18,7 @@ use crate::access::Access;
 use crate::access::grants::Privilege;
 use crate::cluster::{Cluster, ExecutorView, JobView};
 use crate::error::Result;
-use crate::model::cache::ModelRuntime;
+use crate::model::runtime::ModelRuntime;
 use crate::model::{Manifest, ModelName, ModelRegistry, ModelState, VersionEntry};
 use crate::train::{RunLog, RunRecord};
 

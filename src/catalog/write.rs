@@ -16,7 +16,7 @@ use crate::storage::NewFile;
 use crate::storage::data_dir::DataDir;
 
 /// Writes rows to a new file and waits for the disk.
-pub(crate) async fn write_files(
+pub(crate) async fn write_rows(
     data: &DataDir,
     schema: &SchemaRef,
     rows: SendableRecordBatchStream,

@@ -23,7 +23,7 @@ use super::task::{TaskEngine, Tasks};
 use super::{STACK_BYTES, resolve};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::extensions::EXTENSIONS;
-use crate::model::cache::ModelRuntime;
+use crate::model::runtime::ModelRuntime;
 use crate::plan::functions::functions_state;
 use crate::storage::Stores;
 use crate::train::Meetings;

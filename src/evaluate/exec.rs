@@ -30,15 +30,17 @@ use vatic_ml::device::DeviceName;
 use vatic_ml::model::metrics::Assessment;
 use vatic_ml::model::{Outputs, Wanted};
 
-use super::node::{Report, report_fields, said};
+use super::node::{Report, judged_label, report_fields};
 use super::report::report;
 use crate::config::VaticOptions;
 use crate::error::{SqlState, ml_err, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
-use crate::model::cache::ModelRuntime;
+use crate::model::runtime::ModelRuntime;
 use crate::plan::table_function::feature_batch;
 
+/// The device that evaluates: `evaluate` has no option for another.
+const DEVICE: DeviceName = DeviceName::Cpu;
 /// One batch in work, one ahead.
 const BATCHES_IN_FLIGHT: usize = 2;
 /// Bytes of a row of sums, and rows of a batch: messages between machines are limited.
@@ -110,9 +112,6 @@ impl DisplayAs for EvaluateExec {
         }
     }
 }
-
-/// Where models are judged.
-const DEVICE: DeviceName = DeviceName::Cpu;
 
 impl ExecutionPlan for EvaluateExec {
     fn name(&self) -> &str {
@@ -199,15 +198,15 @@ struct Task {
 impl Task {
     /// The sums of a partition, in pieces.
     async fn score(&self, input: SendableRecordBatchStream) -> Result<Vec<RecordBatch>> {
-        let classes = said(&self.spec.model)?.classes;
+        let classes = judged_label(&self.spec.model)?.classes;
         let mut sums = Assessment::new(classes.len());
         let is_empty =
             |batch: &Result<RecordBatch>| batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
-        let mut said = input
+        let mut answers = input
             .filter(|batch| std::future::ready(!is_empty(batch)))
             .map(|batch| self.infer(batch))
             .buffered(BATCHES_IN_FLIGHT);
-        while let Some(batch) = said.next().await {
+        while let Some(batch) = answers.next().await {
             let (batch, outputs) = batch?;
             let label = batch.column(self.spec.label);
             sums.add(label, classes, &outputs).map_err(ml_err)?;
@@ -260,9 +259,10 @@ impl Task {
                 part.extend_from_slice(piece.unwrap_or_default());
             }
         }
-        let mut all = Assessment::new(said(&self.spec.model)?.classes.len());
+        let mut all = Assessment::new(judged_label(&self.spec.model)?.classes.len());
         for part in parts.values() {
-            all.merge(Assessment::from_bytes(part).map_err(ml_err)?);
+            let part = Assessment::from_bytes(part);
+            part.and_then(|part| all.merge(part)).map_err(ml_err)?;
         }
         let (spec, schema) = (&self.spec, Arc::clone(&self.schema));
         report(&spec.model, spec.report, &all, schema)

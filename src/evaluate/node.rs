@@ -45,8 +45,8 @@ impl EvaluateNode {
         report: Report,
     ) -> Result<Self> {
         let features = bind_features(&model, input.schema())?;
-        let said = said(&model)?;
-        let target = said.target;
+        let judged = judged_label(&model)?;
+        let target = judged.target;
         let label =
             find_column(&target.name, input.schema(), &model.label())?.ok_or_else(|| {
                 let message = format!(
@@ -58,7 +58,7 @@ impl EvaluateNode {
             })?;
         let found = input.schema().field(label).data_type();
         // Of a number any precision can be compared; a class must be of a type that the model's classes have.
-        let is_regressor = said.classes.is_empty();
+        let is_regressor = judged.classes.is_empty();
         let both_integers = found.is_integer() && canonical_type(&target.data_type).is_integer();
         if !(is_lossless(found, &target.data_type)
             || both_integers
@@ -109,7 +109,7 @@ impl EvaluateNode {
 }
 
 /// What the model says of one column, which is what can be judged.
-pub(super) fn said(model: &ResolvedModel) -> Result<Label<'_>> {
+pub(super) fn judged_label(model: &ResolvedModel) -> Result<Label<'_>> {
     model.manifest.signature.label().ok_or_else(|| {
         let message = format!(
             "model \"{}\" has not one label that could be compared with a column; its outputs are shown by DESCRIBE MODEL",
@@ -122,7 +122,7 @@ pub(super) fn said(model: &ResolvedModel) -> Result<Label<'_>> {
 pub(super) fn report_fields(model: &ResolvedModel, report: Report) -> Result<Vec<Field>> {
     let Label {
         target, classes, ..
-    } = said(model)?;
+    } = judged_label(model)?;
     let number = |name: &&str| Field::new(*name, DataType::Float64, true);
     let count = |name: &str| Field::new(name, DataType::Int64, false);
     Ok(match (report, classes.len()) {

@@ -10,7 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use vatic_ml::data::labels::class_array;
 use vatic_ml::model::metrics::{Assessment, Metric, Said};
 
-use super::node::{Report, said};
+use super::node::{Report, judged_label};
 use crate::error::{Result, ml_err};
 use crate::model::ResolvedModel;
 
@@ -46,7 +46,7 @@ fn confusion_matrix(
     all: &Assessment,
     schema: SchemaRef,
 ) -> Result<RecordBatch> {
-    let label = said(model)?;
+    let label = judged_label(model)?;
     let classes = label.classes.len();
     let mut counts = vec![0i64; (classes + 1) * classes];
     if let Said::Classes(classified) = &all.said {

@@ -21,7 +21,8 @@ pub(super) struct ManifestV1 {
     run_id: String,
     created_at: DateTime<Utc>,
     engine: String,
-    signature: Columns,
+    #[serde(rename = "signature")]
+    columns: Columns,
     labels: Labels,
     options: TrainOptions,
     training_sql: String,
@@ -33,13 +34,13 @@ impl TryFrom<ManifestV1> for Manifest {
     type Error = vatic_ml::Error;
 
     fn try_from(old: ManifestV1) -> vatic_ml::Result<Self> {
-        let widths = old.signature.features.iter().map(width);
+        let widths = old.columns.features.iter().map(width);
         Ok(Self {
             format_version: MANIFEST_FORMAT,
             created_at: old.created_at,
             engine: old.engine,
             format: TRAINED.into(),
-            signature: signature(&old.signature, widths, &old.labels)?,
+            signature: signature(&old.columns, widths, &old.labels)?,
             batching: Batching::Rows,
             origin: Origin::Trained(Box::new(Trained {
                 run_id: old.run_id,

@@ -8,6 +8,11 @@ use super::manifest_v1::ManifestV1;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::storage::Place;
 
+/// Whether a file of a model may have this name, which no path hides in.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.')
+}
+
 impl Manifest {
     /// Reads the manifest of a version whose hash is known.
     pub(crate) fn read(directory: &Place, sha256: &str, model: &str) -> Result<Self> {
@@ -25,8 +30,7 @@ impl Manifest {
                     .into(),
             ));
         }
-        let manifest = Self::from_json(&content).map_err(corrupt)?;
-        Ok(manifest)
+        Self::from_json(&content).map_err(corrupt)
     }
 
     fn from_json(content: &[u8]) -> Result<Self, String> {
@@ -49,10 +53,11 @@ impl Manifest {
                 .map_err(|error: vatic_ml::Error| error.to_string())?,
             _ => serde_json::from_slice(content).map_err(unreadable)?,
         };
-        let is_plain = |name: &str| {
-            !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.')
-        };
-        if let Some(file) = manifest.files.iter().find(|file| !is_plain(&file.name)) {
+        if let Some(file) = manifest
+            .files
+            .iter()
+            .find(|file| !is_plain_name(&file.name))
+        {
             return Err(format!(
                 "\"{}\" is not the name of a file",
                 file.name.escape_debug()

@@ -126,6 +126,21 @@ pub(crate) struct NewVersion {
     pub(crate) ownership: Ownership,
 }
 
+/// A version that has come to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Published {
+    pub(crate) version: u64,
+    /// Whether there was no model of the name.
+    pub(crate) is_new: bool,
+}
+
+impl Published {
+    /// What a statement says that it did.
+    pub(crate) fn status(self) -> &'static str {
+        if self.is_new { "CREATED" } else { "REPLACED" }
+    }
+}
+
 /// All models of a data directory.
 #[derive(Debug)]
 pub(crate) struct ModelRegistry {
@@ -258,13 +273,17 @@ impl ModelRegistry {
         name: &ModelName,
         new: &NewVersion,
         check: impl Fn(&ModelState) -> Result<()>,
-    ) -> Result<u64> {
+    ) -> Result<Published> {
         self.data.check_schema(&name.schema)?;
-        let mut published = 0;
+        let mut published = Published {
+            version: 0,
+            is_new: false,
+        };
         self.update(name, |state| {
             if !state.is_dropped && new.how == Publish::New {
                 return Err(exists_err(name));
             }
+            published.is_new = state.is_dropped;
             if state.is_dropped {
                 let last_version = state.last_version;
                 *state = ModelState {
@@ -277,12 +296,12 @@ impl ModelRegistry {
                 check(state)?;
             }
             state.last_version += 1;
-            published = state.last_version;
-            state.default_version = published;
+            published.version = state.last_version;
+            state.default_version = published.version;
             state.comment = new.comment.clone().or(state.comment.take());
             let (directory, sha256) = (new.directory.clone(), new.sha256.clone());
             state.versions.push(VersionEntry {
-                version: published,
+                version: published.version,
                 directory,
                 sha256,
                 aliases: vec![],
@@ -400,7 +419,7 @@ fn busy_err(name: &ModelName) -> datafusion::common::DataFusionError {
 /// A model of this name is there already.
 pub(crate) fn exists_err(name: &ModelName) -> datafusion::common::DataFusionError {
     let message = format!(
-        "model \"{}\" exists; use TRAIN OR REPLACE MODEL for a new version, or IF NOT EXISTS to keep it",
+        "model \"{}\" exists; use OR REPLACE for a new version, or IF NOT EXISTS to keep it",
         name.short()
     );
     sql_err(SqlState::ModelExists, message)

@@ -1,6 +1,6 @@
 //! Who may see a model, and change it.
 
-use super::{ModelName, ModelRegistry, ModelState, NewVersion, exists_err};
+use super::{ModelName, ModelRegistry, ModelState, NewVersion, Published, exists_err};
 use crate::access::grants::Privilege;
 use crate::access::{Access, not_yours};
 use crate::error::{Result, SqlState, sql_err, with_cause};
@@ -30,7 +30,7 @@ impl ModelRegistry {
         access: &Access,
         name: &ModelName,
         new: &NewVersion,
-    ) -> Result<u64> {
+    ) -> Result<Published> {
         self.publish(name, new, |state| {
             let is_own = self.check_for(access, Privilege::Own, name, state);
             is_own.map_err(|_| exists_err(name))

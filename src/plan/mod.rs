@@ -11,6 +11,7 @@
 //! * `sample` TABLESAMPLE
 //! * `keys` what determines what in a relation
 //! * `joins` rules around joins, and joins that let other tasks run
+//! * `orders` what is known of the order of rows
 //! * `instead` a physical rule that puts another operator in the place of some
 //! * `scans` rules that correct the statistics and filters of file scans
 //! * `csv` CSV files: format, scan, and how a scan travels
@@ -28,6 +29,7 @@ pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod keys;
 pub(crate) mod once;
+pub(crate) mod orders;
 pub(crate) mod prepare;
 pub(crate) mod sample;
 pub(crate) mod scans;

@@ -34,7 +34,7 @@ use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
-use crate::model::cache::ModelRuntime;
+use crate::model::runtime::ModelRuntime;
 use crate::plan::table_function::feature_batch;
 
 /// One batch in work, one ahead.

@@ -70,8 +70,10 @@ fn options(call: &Call) -> Result<PredictOptions> {
             // Equal rows of numbers are computed faster than they are found.
             "dedupe" => drop(one_of(name, value, &["auto", "off"])?),
             _ => {
-                let device = one_of(name, value, DeviceName::CHOICES)?;
-                options.device = DeviceName::named(device).unwrap_or_default();
+                let names: Vec<&str> = DeviceName::CHOICES.iter().map(|(name, _)| *name).collect();
+                let chosen = one_of(name, value, &names)?;
+                let known = DeviceName::CHOICES.iter().find(|(name, _)| *name == chosen);
+                options.device = known.map_or(options.device, |(_, device)| *device);
             }
         }
         Ok(())

@@ -254,12 +254,18 @@ fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
 pub(crate) fn check_script(pieces: &[Piece<'_>]) -> Result<()> {
     for piece in pieces {
         let statement = parse(piece.text)?;
-        // What was prepared need not be a query.
-        let is_execute = matches!(&statement, Some(Statement::DataFusion(statement))
-            if matches!(statement.as_ref(), DFStatement::Statement(inner)
-                if matches!(inner.as_ref(), SqlStatement::Execute { .. })));
-        let has_rows = statement.is_some_and(|statement| statement.effect() == Effect::Rows);
-        let is_query = has_rows && !is_execute;
+        let has_rows = |statement: &Statement| statement.effect() == Effect::Rows;
+        // What SHOW and EXECUTE give, a script may do without.
+        let is_query = statement.is_some_and(|statement| match &statement {
+            Statement::DataFusion(inner) => match inner.as_ref() {
+                DFStatement::Statement(inner) => {
+                    matches!(inner.as_ref(), SqlStatement::Query(_)) && has_rows(&statement)
+                }
+                DFStatement::Explain(_) => true,
+                _ => false,
+            },
+            _ => has_rows(&statement),
+        });
         if is_query {
             let message = "a script of several statements has no rows; send its queries one by one";
             return Err(sql_err(SqlState::Syntax, message));

@@ -10,9 +10,7 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::ensure_requirements::EnsureRequirements;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::physical_optimizer::output_requirements::OutputRequirements;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -34,13 +32,11 @@ use crate::plan::conditions;
 use crate::plan::functions::register_functions;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NULLABLE_FILTERS;
-use crate::plan::joins::checked_again::CheckedAgain;
-use crate::plan::joins::join_order::sound_orders;
-use crate::plan::joins::veil::{
-    Rule, keeps_conditions, keeps_limits, keeps_projections, sorts_again,
-};
+use crate::plan::joins::veil::{keeps_conditions, keeps_limits, keeps_projections, sorts_again};
 use crate::plan::keys::{SoundKeys, optimizer_rules};
 use crate::plan::once::ComputeOnce;
+use crate::plan::orders::checked_again::CheckedAgain;
+use crate::plan::orders::known_order::sound_orders;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::plan::times::analyzer_rules;
 use crate::predict::PruneOutputs;
@@ -121,11 +117,8 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
         rules.push(match rule.name() {
             _ if hands_conditions => keeps_conditions(rule),
             "ProjectionPushdown" => keeps_projections(rule),
-            "EnsureRequirements" => enforcing(rule),
-            "SanityCheckPlan" => Arc::new(CheckedAgain {
-                check: rule,
-                enforce: enforced_again(is_cluster),
-            }),
+            "EnsureRequirements" => sound_orders(sorts_again(keeps_limits(rule))),
+            "SanityCheckPlan" => Arc::new(CheckedAgain(rule)),
             _ => rule,
         });
         if hands_conditions {
@@ -137,24 +130,6 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
         true => cluster::for_cluster(rules),
         false => rules,
     }
-}
-
-fn enforcing(rule: Rule) -> Rule {
-    sound_orders(sorts_again(keeps_limits(rule)))
-}
-
-/// The rules that meet the requirements of operators, for a plan that is ready but for those.
-fn enforced_again(is_cluster: bool) -> Vec<Rule> {
-    let enforce = vec![enforcing(Arc::new(EnsureRequirements::new()))];
-    let enforce = match is_cluster {
-        true => cluster::for_cluster(enforce),
-        false => enforce,
-    };
-    let order_of_result: Rule = Arc::new(OutputRequirements::new_add_mode());
-    let mut rules = vec![order_of_result];
-    rules.extend(enforce);
-    rules.push(Arc::new(OutputRequirements::new_remove_mode()));
-    rules
 }
 
 /// DataFusion's planner with our operators.

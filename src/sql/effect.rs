@@ -1,8 +1,8 @@
-//! [`Effect`]: what a statement is for, decided by its text, once.
+//! [`Effect`]: what a statement is for, decided by its text.
 
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::sql::parser::Statement as DFStatement;
-use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{SetExpr, Statement as SqlStatement};
 
 use super::statement::{GrantStatement, ModelStatement, Statement};
 
@@ -30,7 +30,7 @@ impl Effect {
 }
 
 impl Statement {
-    /// What it is for; of EXECUTE its rows, until it is known what was prepared.
+    /// What the statement is for. EXECUTE counts as rows; [`Effect::of_prepared`] corrects this once the prepared plan is known.
     pub(crate) fn effect(&self) -> Effect {
         match self {
             Self::DataFusion(statement) => effect(statement),
@@ -73,8 +73,11 @@ fn effect(statement: &DFStatement) -> Effect {
         }
     };
     match inner {
-        SqlStatement::Query(_)
-        | SqlStatement::Execute { .. }
+        SqlStatement::Query(query) => match query.body.as_ref() {
+            SetExpr::Select(select) if select.into.is_some() => Effect::Change,
+            _ => Effect::Rows,
+        },
+        SqlStatement::Execute { .. }
         | SqlStatement::Explain { .. }
         | SqlStatement::ExplainTable { .. }
         | SqlStatement::ShowVariable { .. }

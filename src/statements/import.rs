@@ -19,12 +19,12 @@ use vatic_ml::model::Model;
 
 use crate::error::{Result, SqlState, io_err, ml_err, sql_err, with_cause};
 use crate::model::{
-    Imported, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, Origin, Selector,
+    Imported, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, Origin, Selector, is_plain_name,
 };
 use crate::session::Session;
 use crate::sql::{ImportModel, OptionValue};
 use crate::storage::{Kind, Place};
-use crate::train::{BlobGuard, Making, publish};
+use crate::train::{BlobGuard, NewModel, publish};
 
 /// Files that a model may have.
 const FILES_MAX: usize = 1_000;
@@ -51,13 +51,13 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
     let registry = engine.registry();
     let options = Options::of(&statement.options)?;
     engine.data().check_schema(&statement.name.schema)?;
-    let making = Making {
+    let new_model = NewModel {
         name: &statement.name,
         or_replace: statement.or_replace,
         if_not_exists: statement.if_not_exists,
         comment: statement.comment.as_deref(),
     };
-    if let Some(state) = making.existing(registry, access)? {
+    if let Some(state) = new_model.existing(registry, access)? {
         let reference = ModelRef {
             name: statement.name.clone(),
             selector: Selector::Default,
@@ -94,9 +94,8 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
         }),
         files: opened.files,
     };
-    let version = publish(registry, access, &making, &manifest, &target)?;
-    let status = if version > 1 { "REPLACED" } else { "CREATED" };
-    result_row(statement, version, status, &manifest)
+    let published = publish(registry, access, &new_model, &manifest, &target)?;
+    result_row(statement, published.version, published.status(), &manifest)
 }
 
 /// What the user says of a model.
@@ -175,24 +174,33 @@ fn open_copy(
 
 /// Copies the files of a directory, or one file. Links and directories within are left out.
 fn copy(source: &Place, into: &Path) -> std::io::Result<Vec<String>> {
+    let refused = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
     let (directory, mut names) = match source.kind()? {
         Some(Kind::Directory) => {
             let entries = source.entries()?.into_iter();
             let files = entries.filter(|(name, kind)| {
-                *kind == Kind::File && !name.starts_with('.') && name != MANIFEST_FILE
+                *kind == Kind::File && name != MANIFEST_FILE && !is_link(source, name)
             });
             (source.clone(), files.map(|(name, _)| name).collect())
         }
         Some(Kind::File) => {
-            let (directory, name) = source.split().ok_or(std::io::ErrorKind::InvalidInput)?;
+            let (directory, name) = source.split().ok_or_else(|| refused("no name of a file"))?;
             (directory, vec![name])
         }
-        Some(Kind::Other) => return Err(std::io::ErrorKind::InvalidInput.into()),
+        Some(Kind::Other) => return Err(refused("neither a file nor a directory")),
         None => {
             let what = "no such file or directory";
             return Err(std::io::Error::new(std::io::ErrorKind::NotFound, what));
         }
     };
+    // Files such as `.gitattributes` are no part of a model.
+    names.retain(|name: &String| !name.starts_with('.'));
+    if let Some(name) = names.iter().find(|name| !is_plain_name(name)) {
+        return Err(refused(&format!(
+            "\"{}\" is no name for a file of a model",
+            name.escape_debug()
+        )));
+    }
     names.sort();
     if names.len() <= FILES_MAX {
         let local = directory.fetch(names.iter().map(String::as_str))?;
@@ -202,6 +210,11 @@ fn copy(source: &Place, into: &Path) -> std::io::Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+fn is_link(directory: &Place, name: &str) -> bool {
+    let path = directory.as_local().map(|path| path.join(name));
+    path.is_some_and(|path| path.is_symlink())
 }
 
 fn loader_of<'a>(

@@ -11,8 +11,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
-use crate::catalog::write::write_files;
-use crate::catalog::{Creation, Insertion, TableState, check_names, insert};
+use crate::catalog::write::write_rows;
+use crate::catalog::{Creation, Insertion, TableState, check_column_names, insert};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::plan::functions::STRICT;
 use crate::session::Session;
@@ -41,7 +41,7 @@ pub(crate) async fn ingest(
     ingest: Ingest,
     rows: SendableRecordBatchStream,
 ) -> Result<u64> {
-    check_names(&rows.schema())?;
+    check_column_names(&rows.schema())?;
     let catalog = session.engine().catalog();
     let at = catalog.resolve(&session.default_schema(), ingest.table)?;
     let tables = session.temporary();
@@ -67,7 +67,7 @@ pub(crate) async fn ingest(
     };
     if is_new {
         let schema = rows.schema();
-        let written = write_files(catalog.data(), &schema, rows, temporary.is_some()).await?;
+        let written = write_rows(catalog.data(), &schema, rows, temporary.is_some()).await?;
         let count = written.rows();
         let how = Creation {
             or_replace: ingest.if_exists == IfExists::Replace,
@@ -98,7 +98,7 @@ pub(crate) async fn ingest(
     }
     let schema = Arc::new(schema);
     let rows = matched(rows, &schema, &at.1)?;
-    let written = write_files(catalog.data(), &schema, rows, temporary.is_some()).await?;
+    let written = write_rows(catalog.data(), &schema, rows, temporary.is_some()).await?;
     if let Some(tables) = temporary {
         let count = written.rows();
         tables.insert(&at, &schema, written, false)?;

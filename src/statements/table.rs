@@ -12,8 +12,8 @@ use crate::access::ownership::Ownership;
 use crate::access::secrets::check_secrets;
 use crate::catalog::external::{absolute, open_external};
 use crate::catalog::name::table_reference;
-use crate::catalog::write::write_files;
-use crate::catalog::{Creation, TableState, check_names};
+use crate::catalog::write::write_rows;
+use crate::catalog::{Creation, TableState, check_column_names};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::session::Session;
 
@@ -36,7 +36,7 @@ pub(super) async fn create_table(session: &Session, table: CreateMemoryTable) ->
         // That a query gives no NULLs is no promise about rows that are added later.
         query => nullable(query.schema().inner()),
     };
-    check_names(&schema)?;
+    check_column_names(&schema)?;
     let empty = TableState::Managed {
         schema: schema.as_ref().clone(),
         files: vec![],
@@ -51,7 +51,7 @@ pub(super) async fn create_table(session: &Session, table: CreateMemoryTable) ->
     }
     let stream = session.execute(Arc::unwrap_or_clone(table.input)).await?;
     let is_temporary = temporary.is_some();
-    let written = write_files(catalog.data(), &schema, stream, is_temporary).await?;
+    let written = write_rows(catalog.data(), &schema, stream, is_temporary).await?;
     if let Some(tables) = temporary {
         tables.create(&at, schema, written, how)?;
         return Ok(());

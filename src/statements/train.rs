@@ -15,13 +15,13 @@ use vatic_ml::model::options::TrainOptions;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::model::{
-    MANIFEST_FORMAT, Manifest, ModelRef, Origin, RunSummary, Selector, Trained, exists_err,
+    MANIFEST_FORMAT, Manifest, ModelRef, Origin, Published, RunSummary, Selector, Trained,
 };
 use crate::session::Session;
 use crate::sql::TrainModel;
 use crate::storage::Place;
 use crate::train::{
-    Attempt, BlobGuard, LocalRunner, Making, TrainExec, TrainRunner, Training, TrainingFailure,
+    Attempt, BlobGuard, LocalRunner, NewModel, TrainExec, TrainRunner, Training, TrainingFailure,
     plan_ranks, publish, result_row, run_ranks, train_options, training_columns, workers,
 };
 
@@ -34,15 +34,19 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     let registry = engine.registry();
     let options = train_options(&statement.options, engine.runtime().model_types())?;
     engine.data().check_schema(&statement.name.schema)?;
-    if let Some(state) = making(statement).existing(registry, access)? {
+    if let Some(state) = new_model(statement).existing(registry, access)? {
         let reference = ModelRef {
             name: statement.name.clone(),
             selector: Selector::Default,
         };
         let model = registry.resolve(&reference, &state)?;
-        // What was imported has no training to tell of.
-        let trained = model.manifest.trained();
-        let trained = trained.ok_or_else(|| exists_err(&statement.name))?;
+        let trained = model.manifest.trained().ok_or_else(|| {
+            let message = format!(
+                "model \"{}\" exists and was imported, so there is no training to tell of; choose another name, or use OR REPLACE",
+                statement.name.short()
+            );
+            sql_err(SqlState::ModelExists, message)
+        })?;
         let seed = trained.options.seed;
         return result_row(statement, model.version, "EXISTS", &trained.run, seed);
     }
@@ -51,10 +55,9 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     let runs = engine.runs();
     let record = runs.begin(&run_id, user, &statement.name.short(), &sql)?;
     match train_until_done(session, statement, options, &run_id).await {
-        Ok((version, run, seed)) => {
-            record.succeed(version, run.history.clone());
-            let status = if version > 1 { "REPLACED" } else { "CREATED" };
-            result_row(statement, version, status, &run, seed)
+        Ok((published, run, seed)) => {
+            record.succeed(published.version, run.history.clone());
+            result_row(statement, published.version, published.status(), &run, seed)
         }
         Err(error) => {
             record.fail(&report(&error));
@@ -63,8 +66,8 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     }
 }
 
-fn making(statement: &TrainModel) -> Making<'_> {
-    Making {
+fn new_model(statement: &TrainModel) -> NewModel<'_> {
+    NewModel {
         name: &statement.name,
         or_replace: statement.or_replace,
         if_not_exists: statement.if_not_exists,
@@ -78,7 +81,7 @@ async fn train_until_done(
     statement: &TrainModel,
     options: TrainOptions,
     run_id: &str,
-) -> Result<(u64, RunSummary, u64)> {
+) -> Result<(Published, RunSummary, u64)> {
     let input = session.plan_training_query(&statement.query).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
@@ -130,8 +133,8 @@ async fn train_until_done(
             files: result.files,
         };
         let (registry, access) = (engine.registry(), session.access());
-        let version = publish(registry, access, &making(statement), &manifest, &target)?;
-        return Ok((version, run, seed));
+        let published = publish(registry, access, &new_model(statement), &manifest, &target)?;
+        return Ok((published, run, seed));
     }
     let message = format!("the training was given up after {ATTEMPTS_MAX} attempts: {lost}");
     Err(sql_err(SqlState::NoResources, message))

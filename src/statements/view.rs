@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use crate::catalog::temporary::temporary_of;
 use crate::catalog::view::{planned_within, without_view_name};
-use crate::catalog::{Creation, TableState, check_names};
+use crate::catalog::{Creation, TableState, check_column_names};
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
 
@@ -27,7 +27,7 @@ pub(super) async fn create_view(session: &Session, statement: DFStatement) -> Re
             "temporary views are not supported",
         ));
     }
-    check_names(view.input.schema().as_arrow())?;
+    check_column_names(view.input.schema().as_arrow())?;
     check_lasts(&view.input)?;
     let at = catalog.resolve(&session.default_schema(), view.name)?;
     if view.or_replace {

@@ -32,7 +32,7 @@ use super::task::{RankResult, TrainTask};
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
 use crate::model::RunSummary;
-use crate::model::cache::ModelRuntime;
+use crate::model::runtime::ModelRuntime;
 use crate::testing::crash;
 
 #[derive(Debug)]
@@ -218,7 +218,6 @@ impl Rank {
             if batch.num_rows() == 0 {
                 continue;
             }
-            self.reservation.try_grow(buffers.add(&batch))?;
             let columns = batch.num_columns() - 2;
             let hashes = batch.column(columns).as_fixed_size_binary();
             let hash = |bytes: &[u8]| bytes.try_into().map(u128::from_le_bytes);
@@ -226,8 +225,10 @@ impl Rank {
             rows.hashes.push(
                 hashes.map_err(|_| sql_err(SqlState::Internal, "a row hash of another length"))?,
             );
-            rows.batches
-                .push(batch.project(&(0..columns).collect::<Vec<_>>())?);
+            // Of what is kept: the memory of the rest may soon be that of another batch.
+            let kept = batch.project(&(0..columns).collect::<Vec<_>>())?;
+            self.reservation.try_grow(buffers.add(&kept))?;
+            rows.batches.push(kept);
             self.meeting.read(&self.task, batch.num_rows() as u64);
         }
         Ok(rows)

@@ -47,7 +47,7 @@ pub use options::OPTIONS;
 pub(crate) use options::{option_type, train_options};
 pub(crate) use plan::{Attempt, Training, plan_ranks};
 pub(crate) use policy::workers;
-pub(crate) use publish::{Making, publish};
+pub(crate) use publish::{NewModel, publish};
 pub(crate) use ranks::{Gang, Link, Meeting, Meetings, Seat};
 pub(crate) use result::{result_row, result_schema};
 pub(crate) use runner::{LocalRunner, Ranks, TrainRunner, TrainingFailure, run_ranks};

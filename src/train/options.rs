@@ -269,10 +269,7 @@ impl Reader {
             }
             "workers" => options.workers = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
             "shards" => options.shards = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
-            "device" => {
-                let device = one_of(name, value, DeviceName::CHOICES)?;
-                options.device = DeviceName::named(device).unwrap_or_default();
-            }
+            "device" => options.device = named(name, value, DeviceName::CHOICES)?,
             "dtype" => {
                 options.precision = Some(match one_of(name, value, &["f32", "f64"])? {
                     "f64" => Precision::Double,

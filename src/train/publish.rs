@@ -9,19 +9,20 @@ use crate::access::Access;
 use crate::access::grants::Privilege;
 use crate::error::{Result, SqlState, report};
 use crate::model::{
-    MANIFEST_FILE, Manifest, ModelName, ModelRegistry, ModelState, NewVersion, Publish, exists_err,
+    MANIFEST_FILE, Manifest, ModelName, ModelRegistry, ModelState, NewVersion, Publish, Published,
+    exists_err,
 };
 
 /// The model that a statement makes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Making<'a> {
+pub(crate) struct NewModel<'a> {
     pub(crate) name: &'a ModelName,
     pub(crate) or_replace: bool,
     pub(crate) if_not_exists: bool,
     pub(crate) comment: Option<&'a str>,
 }
 
-impl Making<'_> {
+impl NewModel<'_> {
     /// The model of this name, if that is to stay; an error if it is in the way.
     pub(crate) fn existing(
         &self,
@@ -48,19 +49,19 @@ impl Making<'_> {
     }
 }
 
-/// Makes the files and the manifest last, then lets the registry name them.
+/// Writes the manifest, the last file of a version, and lets the registry name it.
 pub(crate) fn publish(
     registry: &ModelRegistry,
     access: &Access,
-    making: &Making<'_>,
+    new_model: &NewModel<'_>,
     manifest: &Manifest,
     target: &BlobGuard,
-) -> Result<u64> {
+) -> Result<Published> {
     let failed = |error: std::io::Error| crate::error::io_err(&target.place, &error);
     let content = serde_json::to_vec_pretty(manifest).map_err(|error| failed(error.into()))?;
     let place = target.place.join(MANIFEST_FILE);
     place.create(&content).map_err(failed)?;
-    let how = if making.or_replace {
+    let how = if new_model.or_replace {
         Publish::Replace
     } else {
         Publish::New
@@ -70,11 +71,11 @@ pub(crate) fn publish(
     let new = NewVersion {
         directory: target.name.clone(),
         sha256: sha256(&content),
-        comment: making.comment.map(str::to_owned),
+        comment: new_model.comment.map(str::to_owned),
         how,
         ownership: access.new_ownership(),
     };
-    let published = registry.publish_for(access, making.name, &new);
+    let published = registry.publish_for(access, new_model.name, &new);
     if let Err(error) = &published
         && report(error).state == SqlState::ModelExists
     {

@@ -40,4 +40,5 @@ fn extend() {
          | 2.0         |                  |          |\n\
          | 3.0         | winter           | 10.1     |",
     );
+    check("extend", "| 0.75     | 4    |");
 }

@@ -94,48 +94,41 @@ const FLOORS: &[&str] = &[
     "testing",
 ];
 
+/// The rooms of `ml/src/`, from top to bottom.
+const ML_FLOORS: &[&str] = &[
+    "artifact",
+    "train",
+    "models",
+    "model",
+    "nn",
+    "data",
+    "collective",
+    "worker",
+    "device",
+    "random",
+    "bytes",
+    "named",
+    "simd",
+    "error",
+];
+
 /// Files that put the rooms together.
-const ABOVE_ALL: [&str; 3] = ["src/lib.rs", "src/main.rs", "src/cli"];
+const ABOVE_ALL: [&str; 4] = ["src/lib.rs", "src/main.rs", "src/cli", "ml/src/lib.rs"];
 
 #[test]
 fn no_room_imports_one_above_it() {
-    let floor = |room: &str| FLOORS.iter().position(|of| *of == room);
     let mut wrong = Vec::new();
-    for (path, text) in sources("src") {
-        if ABOVE_ALL.iter().any(|file| path.starts_with(file)) {
-            continue;
-        }
-        let room = path.components().nth(1).unwrap().as_os_str();
-        let room = room.to_str().unwrap().trim_end_matches(".rs");
-        let own = floor(room).unwrap_or_else(|| panic!("{room} has no place in FLOORS"));
-        // Tests may use the whole house.
-        let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
-        for (number, line) in text.lines().enumerate() {
-            if line.trim_start().starts_with("//") {
+    for (house, floors) in [("src", FLOORS), ("ml/src", ML_FLOORS)] {
+        for (path, text) in sources(house) {
+            if ABOVE_ALL.iter().any(|file| path.starts_with(file)) {
                 continue;
             }
-            for part in line.split("crate::").skip(1) {
-                // What lib.rs names anew, and lists of rooms, would hide where they lead.
-                let is_room = part.starts_with(|c: char| c.is_ascii_lowercase());
-                assert!(
-                    is_room,
-                    "{}:{}: {}",
-                    path.display(),
-                    number + 1,
-                    line.trim()
-                );
-                let name = part
-                    .split(|c: char| !c.is_ascii_lowercase() && c != '_')
-                    .next();
-                if floor(name.unwrap_or_default()).is_some_and(|other| other < own) {
-                    wrong.push(format!(
-                        "{}:{}: {}",
-                        path.display(),
-                        number + 1,
-                        line.trim()
-                    ));
-                }
-            }
+            let room = path.strip_prefix(house).unwrap().components().next();
+            let room = room.unwrap().as_os_str().to_str().unwrap();
+            wrong.extend(
+                imports_above(room.trim_end_matches(".rs"), floors, &text)
+                    .map(|(number, line)| format!("{}:{number}: {line}", path.display())),
+            );
         }
     }
     assert!(
@@ -143,6 +136,43 @@ fn no_room_imports_one_above_it() {
         "imports that go up:\n{}",
         wrong.join("\n")
     );
+}
+
+/// Lines of a file of this room that name a room above it, and lines that hide which one they name.
+fn imports_above<'a>(
+    room: &str,
+    floors: &'a [&str],
+    text: &'a str,
+) -> impl Iterator<Item = (usize, &'a str)> {
+    let floor = |room: &str| floors.iter().position(|of| *of == room);
+    let own = floor(room).unwrap_or_else(|| panic!("{room} has no place among the floors"));
+    // Tests may use the whole house.
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let is_wrong = move |line: &str| {
+        line.split("crate::").skip(1).any(|part| {
+            let list = part
+                .strip_prefix('{')
+                .map(|list| list.split('}').next().unwrap());
+            let mut names = list.unwrap_or(part).split(", ").map(|name| {
+                name.split(|c: char| !c.is_ascii_alphabetic() && c != '_')
+                    .next()
+                    .unwrap()
+            });
+            let goes_up = |name: &str| match floor(name) {
+                Some(other) => other < own,
+                // What lib.rs names anew would hide where it leads; errors and their results lead down.
+                None => !matches!(name, "Error" | "Result"),
+            };
+            match list {
+                Some(_) => names.any(goes_up),
+                None => names.next().is_some_and(goes_up),
+            }
+        })
+    };
+    let lines = text.lines().enumerate();
+    let code = lines.filter(|(_, line)| !line.trim_start().starts_with("//"));
+    code.filter(move |(_, line)| is_wrong(line))
+        .map(|(number, line)| (number + 1, line.trim()))
 }
 
 #[test]

@@ -275,5 +275,5 @@ fn read_weights(content: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+#[path = "trained_tests.rs"]
 mod tests;

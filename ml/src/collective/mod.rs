@@ -18,7 +18,7 @@ pub type ShardBuffers<T> = Vec<(usize, Vec<T>)>;
 
 /// The ranks of one training. Every rank makes the same calls in the same order.
 ///
-/// When a rank fails it drops its collective, and every call of the others returns [`Error::Peer`].
+/// When a rank fails it drops its collective, and every call of the others returns [`Peer`](crate::Error::Peer).
 pub trait Collective: Send + Sync {
     /// This rank, in `0..world_size`.
     fn rank(&self) -> usize;

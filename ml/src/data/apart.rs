@@ -1,14 +1,14 @@
-//! A column taken apart into numbers and categories, before anything learnt is applied: dates into their parts, arrays
-//! into their elements.
+//! [`parts`]: takes a column apart into numbers and categories, before anything learnt is applied: dates into their parts,
+//! arrays into their elements.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
+use crate::data::calendar::calendar_parts;
 use crate::data::coerce::canonical_array;
 use crate::data::columns::FeatureKind;
-use crate::data::encode::calendar::calendar_parts;
 use crate::data::lists::Lists;
 use crate::data::parts::{CategoryPart, Parts};
 use crate::data::types::canonical_type;

@@ -31,7 +31,7 @@ struct Named {
 pub struct RowReport {
     /// Which rows have neither a NULL nor a failure; `None` if all.
     pub valid: Option<NullBuffer>,
-    /// Rows that have no output, ascending, with the cause.
+    /// Rows that have no output, ascending, each once, with the cause; they are not valid.
     pub failures: Vec<(usize, String)>,
     /// Values that training did not see.
     pub unseen: usize,
@@ -43,7 +43,7 @@ impl RowReport {
     /// Rows with a NULL.
     pub fn null_rows(&self) -> usize {
         let invalid = self.valid.as_ref().map_or(0, NullBuffer::null_count);
-        invalid - self.failures.len()
+        invalid.saturating_sub(self.failures.len())
     }
 }
 

@@ -3,8 +3,8 @@
 //! * `signature` what a model takes and gives
 //! * `columns` the columns of a training; `types` SQL types, and which hold the same values
 //! * `coerce`, `lists` columns of other types and encodings that hold the same values
-//! * `apart` a column taken apart into `parts`: numbers and categories
-//! * `encode` numbers standardised, categories as ids, dates in their parts
+//! * `apart` a column taken apart into `parts`, numbers and categories; `calendar` dates and times
+//! * `encode` numbers standardised, categories as ids
 //! * `precision` single or double
 //! * `inputs` encoded rows, as tensors by name
 //! * `rows` encoded rows beside labels and weights
@@ -22,4 +22,5 @@ pub mod rows;
 pub mod signature;
 pub mod types;
 
+pub(crate) mod calendar;
 pub(crate) mod lists;

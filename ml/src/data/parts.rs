@@ -1,4 +1,4 @@
-//! [`Parts`]: a column taken apart into numbers and categories, before anything learnt is applied.
+//! [`Parts`]: what a column is taken apart into.
 
 use arrow::array::StringArray;
 use arrow::buffer::{NullBuffer, ScalarBuffer};

@@ -105,7 +105,8 @@ impl Assessment {
     /// Counts the rows of a batch: what a model of these classes says, with its scores, beside the label of each.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the model says nothing of a row, or a label can be none of its.
+    /// [`Error::Invalid`] if the model says nothing of a row, or a label can be none of its; [`Error::Unsupported`] if it
+    /// gives no scores.
     pub fn add(
         &mut self,
         label: &ArrayRef,
@@ -114,6 +115,14 @@ impl Assessment {
     ) -> Result<()> {
         if let Some((_, cause)) = outputs.report.failures.first() {
             return Err(Error::Invalid(cause.clone()));
+        }
+        let width = classes.len().max(1);
+        if outputs.scores.len() != label.len() * width {
+            return Err(Error::Unsupported(format!(
+                "the model gives no scores, which metrics follow from: {} for {} rows",
+                outputs.scores.len(),
+                label.len()
+            )));
         }
         let nulls = label.logical_nulls();
         let valid = NullBuffer::union(outputs.report.valid.as_ref(), nulls.as_ref());
@@ -134,7 +143,6 @@ impl Assessment {
                     label.and_then(|label| class_position(classes, label))
                 };
                 let positions: Vec<Option<u32>> = rows.iter().map(position).collect();
-                let width = classes.len();
                 let scores = rows
                     .iter()
                     .map(|row| &outputs.scores[row * width..][..width]);
@@ -145,14 +153,23 @@ impl Assessment {
     }
 
     /// Adds the rows of another one of the same model.
-    pub fn merge(&mut self, other: Self) {
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it is of another model.
+    pub fn merge(&mut self, other: Self) -> Result<()> {
         self.null_rows += other.null_rows;
         match (&mut self.said, other.said) {
-            (Said::Classes(ours), Said::Classes(theirs)) => ours.merge(theirs),
+            (Said::Classes(ours), Said::Classes(theirs)) if ours.classes == theirs.classes => {
+                ours.merge(theirs);
+            }
             (Said::Numbers(ours), Said::Numbers(theirs)) => ours.merge(theirs),
-            // Of two models.
-            _ => {}
+            (Said::Classes(_), Said::Numbers(_) | Said::Classes(_))
+            | (Said::Numbers(_), Said::Classes(_)) => {
+                let message = "assessments of two models are merged";
+                return Err(Error::Internal(message.into()));
+            }
         }
+        Ok(())
     }
 
     /// The metrics, in the order of [`CLASSIFIER_METRICS`] or [`REGRESSOR_METRICS`].
@@ -469,7 +486,7 @@ impl Regressed {
 }
 
 fn exact_sum(bytes: &mut Reader<'_>) -> Result<ExactSum> {
-    let wrong = || Error::Internal("message of a worker: a sum cannot be read".into());
+    let wrong = || Error::Internal("a sum in a message of a worker cannot be read".into());
     ExactSum::from_bytes(bytes.block()?).ok_or_else(wrong)
 }
 
@@ -559,7 +576,8 @@ mod tests {
     fn parts_merge_to_the_whole_and_survive_as_bytes() {
         let whole = classified(0..500);
         let mut merged = of(Said::Classes(classified(300..500)));
-        merged.merge(of(Said::Classes(classified(0..300))));
+        merged.merge(of(Said::Classes(classified(0..300)))).unwrap();
+        assert!(merged.clone().merge(Assessment::new(0)).is_err());
         assert_eq!(merged.metrics(), whole.metrics());
         assert_eq!((merged.rows(), whole.unseen()), (500, 72));
         let read = Assessment::from_bytes(&merged.to_bytes()).unwrap();

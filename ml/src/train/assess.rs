@@ -2,7 +2,6 @@
 
 use candle_core::Tensor;
 
-use crate::Result;
 use crate::data::labels::Labels;
 use crate::data::rows::Rows;
 use crate::model::flat::tensors_of;
@@ -10,6 +9,7 @@ use crate::model::metrics::{Assessment, Said};
 use crate::model::trained::{CHUNK_ROWS, forward, probabilities};
 use crate::train::prepare::Shard;
 use crate::train::training::Training;
+use crate::{Error, Result};
 
 /// How a network does on one side of the split.
 #[derive(Default)]
@@ -54,7 +54,7 @@ impl Training<'_> {
                 loss += sum.loss;
                 weight += sum.weight;
                 if with_quality {
-                    self.add(&mut ours, labels, &values);
+                    self.add(&mut ours, labels, &values)?;
                 }
             }
             buffers.push((shard.number, vec![loss, weight]));
@@ -70,7 +70,7 @@ impl Training<'_> {
     }
 
     /// Counts rows whose outputs are known.
-    fn add(&self, to: &mut Assessment, labels: &[f64], outputs: &[f64]) {
+    fn add(&self, to: &mut Assessment, labels: &[f64], outputs: &[f64]) -> Result<()> {
         match (&mut to.said, &self.prepared.labels) {
             (Said::Numbers(regressed), Labels::Number { mean, std }) => {
                 let predicted: Vec<f64> =
@@ -81,15 +81,19 @@ impl Training<'_> {
                 let labels: Vec<_> = labels.iter().map(|label| Some(*label as u32)).collect();
                 classified.add(&labels, &probabilities(outputs, values.len()));
             }
-            // An assessment is made for the labels.
-            _ => {}
+            (Said::Numbers(_), Labels::Classes { .. })
+            | (Said::Classes(_), Labels::Number { .. }) => {
+                let message = "an assessment is of other labels than its training";
+                return Err(Error::Internal(message.into()));
+            }
         }
+        Ok(())
     }
 
     fn of_all_ranks(&self, ours: &Assessment) -> Result<Assessment> {
         let mut all = Assessment::new(self.prepared.labels.class_count());
         for message in self.collective.all_gather(ours.to_bytes())? {
-            all.merge(Assessment::from_bytes(&message)?);
+            all.merge(Assessment::from_bytes(&message)?)?;
         }
         Ok(all)
     }

@@ -22,12 +22,8 @@ impl Best {
         }
     }
 
-    pub(crate) fn has_stalled(
-        &mut self,
-        loss: f64,
-        weights: &[f32],
-        min_rel_progress: f64,
-    ) -> bool {
+    /// Takes the loss of an epoch, keeps its weights if they are the best, and says whether progress has stalled.
+    pub(crate) fn record(&mut self, loss: f64, weights: &[f32], min_rel_progress: f64) -> bool {
         if loss < self.loss {
             self.loss = loss;
             self.weights.copy_from_slice(weights);

@@ -104,7 +104,7 @@ impl Training<'_> {
             if !watched.is_finite() {
                 return Err(self.diverged(epoch + 1));
             }
-            let has_stalled = best.has_stalled(watched, &weights, self.options.min_rel_progress);
+            let has_stalled = best.record(watched, &weights, self.options.min_rel_progress);
             self.keep(&mut saved, &weights, &state, &history, &best)?;
             is_over = (self.options.early_stop && has_stalled) || self.is_out_of_time()?;
         }

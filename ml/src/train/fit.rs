@@ -73,8 +73,8 @@ pub struct Trained {
 /// Trains on the rows of this rank together with all other ranks.
 ///
 /// # Errors
-/// What [`prepare`] refuses; [`Error::Invalid`] if the loss is not finite; [`Error::Cancelled`]; [`Error::Peer`] if
-/// another rank failed.
+/// What [`prepare`] refuses; [`Invalid`](crate::Error::Invalid) if the loss is not finite;
+/// [`Cancelled`](crate::Error::Cancelled); [`Peer`](crate::Error::Peer) if another rank failed.
 pub fn fit(
     spec: &TrainSpec,
     model_type: &dyn ModelType,

@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 /// The rows that one rank was given: its shards, in any order.
 #[derive(Debug, Default)]
 pub struct RankRows {
-    /// Features in the order of the signature, then the label, then the split column if there is one.
+    /// The features in their order, then the label, then the split column if there is one.
     pub batches: Vec<RecordBatch>,
     /// For each batch a content hash of each row.
     pub hashes: Vec<Vec<u128>>,

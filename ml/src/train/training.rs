@@ -32,6 +32,7 @@ pub(crate) struct Training<'a> {
     pub(crate) started: Instant,
 }
 
+/// The weights, flat, and one record an epoch.
 pub(crate) type Found = (Vec<f64>, Vec<EpochRecord>);
 
 impl Training<'_> {

@@ -218,6 +218,7 @@ fn exact_data_are_found_exactly() {
     let trained = train(&batch, &hashes(200), &options("linear_reg"), 2).unwrap();
     let features = batch.project(&[0, 1, 2]).unwrap();
     let outputs = crate::predict(&crate::model(&trained), &features);
+    assert_eq!(outputs.scores.len(), label.len());
     for (predicted, label) in outputs.scores.iter().zip(&label) {
         let error = (predicted - label).abs();
         assert!(

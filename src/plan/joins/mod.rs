@@ -2,13 +2,9 @@
 //!
 //! * `veil` keeps projections, limits and conditions where a join would make wrong rows of them, and hides orders that do not
 //!   hold
-//! * `join_order` the order in which a join gives its rows, as far as it holds
 //! * `nullable_filters` lets the columns of a condition be NULL, as DataFusion tries it on rows without a partner
-//! * `checked_again` sorts again what DataFusion's check refuses
 //! * `yield_exec` joins without keys give other tasks their turn
 
-pub(crate) mod checked_again;
-pub(crate) mod join_order;
 mod nullable_filters;
 pub(crate) mod veil;
 pub(crate) mod yield_exec;

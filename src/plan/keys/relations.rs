@@ -1,5 +1,5 @@
 //! [`SoundRelations`]: what DataFusion's planner sees of a relation in FROM. While it plans a SELECT it reads dependencies
-//! to add columns to GROUP BY; what it has added cannot be told from what was written afterwards.
+//! to add columns to GROUP BY; afterwards nobody can tell added columns from written ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

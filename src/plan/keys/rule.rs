@@ -1,5 +1,5 @@
-//! [`SoundKeys`] as a rule: before the end of the analysis, and before each rule of DataFusion's that reads dependencies.
-//! Rules that rebuild a node bring the wrong ones back.
+//! [`SoundKeys`]: the rule that makes dependencies sound, at the end of the analysis and before each rule of DataFusion's that
+//! reads them. Rules that rebuild a node bring the wrong ones back.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const READERS: [&str; 4] = [
     "optimize_projections",
 ];
 
-/// DataFusion's rules between ours.
+/// DataFusion's optimizer rules, with [`SoundKeys`] before each that reads dependencies.
 pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Vec::new();
     for rule in Optimizer::new().rules {

@@ -130,6 +130,13 @@ impl Writer {
         format!("{prefix}{}", self.names)
     }
 
+    fn nulls(&mut self) -> &'static str {
+        match self.chance.percent(50) {
+            true => "NULLS FIRST",
+            false => "NULLS LAST",
+        }
+    }
+
     /// A query, and the kinds of its columns `c0`, `c1`, ….
     fn query(&mut self, depth: usize) -> (String, Vec<Type>) {
         match self.chance.below(if depth > 0 { 12 } else { 8 }) {
@@ -243,14 +250,14 @@ impl Writer {
             .map(|_| self.column(&from.columns))
             .collect();
         // Equal rows may stand in any order, so they must be equal in all that is seen.
-        let all = sorted_by(&from.columns);
+        let all = sorted_by(&from.columns, self.nulls());
         for _ in 0..=self.chance.below(2) {
             let partition = match self.chance.percent(60) {
                 true => format!("PARTITION BY {} ", self.column(&from.columns).sql),
                 false => String::new(),
             };
             let some = [self.column(&from.columns)];
-            let by = sorted_by(&some);
+            let by = sorted_by(&some, self.nulls());
             let number = self.column_of(&from.columns, Type::Number);
             let (sql, kind) = match self.chance.below(8) {
                 0 => (
@@ -361,7 +368,7 @@ impl Writer {
         }
         let columns = (0..found.len()).map(|at| {
             let direction = if self.chance.percent(30) { " DESC" } else { "" };
-            format!("c{at}{direction} NULLS FIRST")
+            format!("c{at}{direction} {}", self.nulls())
         });
         let columns = columns.collect::<Vec<_>>().join(", ");
         let name = self.name("o");
@@ -388,10 +395,9 @@ fn kinds(items: &[Column]) -> Vec<Type> {
     items.iter().map(|item| item.kind).collect()
 }
 
-fn sorted_by(columns: &[Column]) -> String {
-    let columns: Vec<String> = columns
+fn sorted_by(columns: &[Column], nulls: &str) -> String {
+    let columns = columns
         .iter()
-        .map(|column| format!("{} NULLS FIRST", column.sql))
-        .collect();
-    columns.join(", ")
+        .map(|column| format!("{} {nulls}", column.sql));
+    columns.collect::<Vec<_>>().join(", ")
 }

@@ -82,7 +82,41 @@ impl Writer {
                 }
             }
             6..=7 if is_large => self.predicted(depth),
+            8..=10 => self.in_order(),
             _ => self.table(is_large),
+        }
+    }
+
+    /// Rows of which a planner knows an order, an equality or a constant, and may rely on it too far above.
+    fn in_order(&mut self) -> From {
+        let table = *self.chance.one(&["a", "b", "b", "c", "c", "e"]);
+        let nulls = self.nulls();
+        // DuckDB loses the rows of a FULL JOIN beside a side that it knows to be empty, so a number that all tables have.
+        let number = self.chance.below(3);
+        let sql = match self.chance.below(8) {
+            0 => {
+                format!("SELECT k, n, row_number() OVER (ORDER BY n {nulls}, id) AS w FROM {table}")
+            }
+            1 => format!("SELECT k, n, sum(k) OVER (ORDER BY n {nulls}) AS w FROM {table}"),
+            2 => format!(
+                "SELECT k, n, sum(n) OVER (PARTITION BY k ORDER BY id {nulls}) AS w FROM {table}"
+            ),
+            3 => format!("SELECT k, n, {number} AS w FROM {table}"),
+            4 => format!("SELECT k, n, id AS w FROM {table} WHERE n = {number}"),
+            5 => format!("SELECT k, max(n) AS n, count(*) AS w FROM {table} GROUP BY k"),
+            6 => format!("SELECT DISTINCT k, n, k AS w FROM {table}"),
+            _ => format!(
+                "SELECT i AS k, i % 2 AS n, {number} AS w FROM generate_series(0, 4) AS g(i)"
+            ),
+        };
+        let name = self.name("s");
+        let columns = ["k", "n", "w"].map(|column| Column {
+            sql: format!("{name}.{column}"),
+            kind: Type::Number,
+        });
+        From {
+            columns: columns.to_vec(),
+            sql: format!("({sql}) AS {name}"),
         }
     }
 

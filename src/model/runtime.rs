@@ -1,4 +1,4 @@
-//! The loaded models of this process: a byte budget, one load a model and device, and the workers of each device.
+//! [`ModelRuntime`]: runs models on the workers of each device, and keeps loaded ones within a byte budget.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
