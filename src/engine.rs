@@ -20,7 +20,7 @@ use crate::model::runtime::ModelRuntime;
 use crate::storage::Stores;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::Log;
-use crate::train::{Gang, LocalRunner, RunLog, TrainRunner};
+use crate::train::{LocalRendezvous, LocalRunner, RunLog, TrainRunner};
 
 /// Tables, models and workers of one process.
 ///
@@ -45,7 +45,7 @@ struct EngineInner {
     registry: Arc<ModelRegistry>,
     catalog: Arc<Catalog>,
     runs: Arc<RunLog>,
-    gang: Arc<Gang>,
+    rendezvous: Arc<LocalRendezvous>,
     runtime: Arc<ModelRuntime>,
     runtime_env: Arc<RuntimeEnv>,
     memory: Memory,
@@ -139,7 +139,7 @@ impl EngineBuilder {
             registry: Arc::new(ModelRegistry::new(Arc::clone(&data))),
             catalog: Arc::new(Catalog::new(Arc::clone(&data))),
             runs: Arc::new(RunLog::new(Arc::clone(&data))),
-            gang: Arc::default(),
+            rendezvous: Arc::default(),
             runtime: Arc::new(ModelRuntime::new(self.model_types, self.loaders)),
             runtime_env: runtime_env(&memory, self.disk_limit)?,
             memory,
@@ -234,15 +234,15 @@ impl Engine {
         &self.inner.runs
     }
 
-    pub(crate) fn gang(&self) -> &Arc<Gang> {
-        &self.inner.gang
+    pub(crate) fn rendezvous(&self) -> &Arc<LocalRendezvous> {
+        &self.inner.rendezvous
     }
 
     /// Where the ranks of trainings run.
     pub(crate) fn runner(&self) -> Arc<dyn TrainRunner> {
         match self.cluster() {
             Some(cluster) => Arc::new(ClusterRunner(Arc::clone(cluster))),
-            None => Arc::new(LocalRunner(Arc::clone(self.gang()))),
+            None => Arc::new(LocalRunner(Arc::clone(self.rendezvous()))),
         }
     }
 

@@ -49,7 +49,7 @@ pub use vatic_ml as ml;
 /// If the ranks cannot connect.
 #[doc(hidden)]
 pub fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> Result<Vec<f64>> {
-    cluster::time_all_reduce(ranks, elements, rounds)
+    cluster::time_all_reduce(ranks, elements, rounds).map_err(error::ml_err)
 }
 
 /// The statements of a script, cut at semicolons that are not in strings or comments.

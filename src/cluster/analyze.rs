@@ -13,8 +13,8 @@ use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
 
-use super::Cluster;
 use super::backend::DistributedExec;
+use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 
 impl Cluster {

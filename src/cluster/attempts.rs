@@ -18,8 +18,8 @@ use datafusion::prelude::SessionConfig;
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::Cluster;
 use super::job::{Job, Rows};
+use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 use crate::progress::ProgressListener;
 

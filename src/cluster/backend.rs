@@ -31,9 +31,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::{Jobs, rows_of};
+use super::errors::job_err;
 use super::job::Job;
+use super::services::Cluster;
 use super::stages::{is_source, job_config, may_be_cut, travels};
-use super::{Cluster, job_err};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::{with_yields, yielding};
@@ -232,10 +233,14 @@ impl DistributedExec {
         config: SessionConfig,
         listener: Option<ProgressListener>,
     ) -> Self {
-        let partitions = plan.output_partitioning().partition_count();
+        // What is above it may rely on partitions by hash, as an InterleaveExec does.
+        let partitioning = match plan.output_partitioning() {
+            hash @ Partitioning::Hash(..) => hash.clone(),
+            other => Partitioning::UnknownPartitioning(other.partition_count()),
+        };
         let properties = PlanProperties::new(
             plan.equivalence_properties().clone(),
-            Partitioning::UnknownPartitioning(partitions),
+            partitioning,
             plan.pipeline_behavior(),
             plan.boundedness(),
         );
@@ -258,7 +263,7 @@ impl DisplayAs for DistributedExec {
         write!(
             f,
             "DistributedExec: scheduler={}",
-            self.jobs.cluster.address
+            self.jobs.cluster.address()
         )
     }
 }

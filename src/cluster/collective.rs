@@ -409,7 +409,7 @@ impl Drop for TcpCollective {
 }
 
 /// Sums of so many `f32` in as many ranks over the loopback device: seconds of each, after one that is not counted.
-pub(super) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> Result<Vec<f64>> {
+pub(crate) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> Result<Vec<f64>> {
     let listeners = (0..ranks).map(|_| TcpListener::bind("127.0.0.1:0"));
     let listeners: Vec<TcpListener> = listeners.collect::<std::io::Result<_>>()?;
     let addresses = listeners

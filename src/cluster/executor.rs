@@ -16,17 +16,18 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::address::resolve;
 use super::codec::PlanCodec;
-use super::rendezvous::{RemoteMeeting, tell_models};
+use super::rendezvous::{RemoteRendezvous, tell_models};
 use super::scheduler::node_config;
+use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
-use super::{STACK_BYTES, resolve};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::extensions::EXTENSIONS;
 use crate::model::runtime::ModelRuntime;
 use crate::plan::functions::functions_state;
 use crate::storage::Stores;
-use crate::train::Meetings;
+use crate::train::RendezvousExtension;
 
 const HEARTBEAT_S: u64 = 2;
 /// One try to reach the scheduler; there are any number.
@@ -228,14 +229,14 @@ impl Node {
         std::fs::create_dir_all(&work_dir).map_err(|error| io_err("work directory", &error))?;
         let (port, grpc_port) = self.ports()?;
         let ip = self.listen.ip();
-        let meetings = Arc::new(Meetings(Arc::new(RemoteMeeting {
+        let rendezvous = Arc::new(RendezvousExtension(Arc::new(RemoteRendezvous {
             host: scheduler.ip().to_string(),
         })));
         let runtime = Arc::clone(&self.runtime);
         let session = move || -> SessionConfig {
             node_config()
                 .with_extension(Arc::clone(&runtime))
-                .with_extension(Arc::clone(&meetings))
+                .with_extension(Arc::clone(&rendezvous))
         };
         let spills = work_dir.clone();
         let runtime_env = move |_: &SessionConfig| {

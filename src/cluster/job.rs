@@ -20,7 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::DropGuard;
 
-use super::Cluster;
+use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 
 /// Rows that may be on their way while nobody takes them.

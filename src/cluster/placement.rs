@@ -1,4 +1,4 @@
-//! [`GangClusterState`]: which task runs where. All ranks of a training are placed at once, or none.
+//! [`BarrierClusterState`]: which task runs where. All ranks of a training are placed at once, or none.
 //!
 //! First come, first served over all jobs: a training that does not fit yet holds back what came after it, so that a
 //! stream of small queries cannot starve it. Free slots are counted from the tasks that run, never kept as a sum, so
@@ -31,14 +31,14 @@ use crate::train::TrainExec;
 /// Free slots by executor.
 type Free = BTreeMap<String, u32>;
 
-pub(super) struct GangClusterState {
+pub(super) struct BarrierClusterState {
     inner: InMemoryClusterState,
     /// All slots by executor. Its lock makes binding one step.
     slots: Mutex<Free>,
     coordinator: Arc<Coordinator>,
 }
 
-impl GangClusterState {
+impl BarrierClusterState {
     pub(super) fn new(coordinator: Arc<Coordinator>) -> Self {
         Self {
             inner: InMemoryClusterState::default(),
@@ -85,7 +85,7 @@ impl GangClusterState {
                 };
                 let fits = match training(&task.stage.plan) {
                     Some(run_id) => {
-                        task.bind_gang(free, &mut bound, || self.coordinator.is_joining(&run_id))
+                        task.bind_barrier(free, &mut bound, || self.coordinator.is_joining(&run_id))
                     }
                     None => {
                         task.bind_slices(free, &mut bound);
@@ -156,15 +156,15 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// All ranks or none; of a gang that lost one before it started only that one. Whether it fits, or need not.
-    fn bind_gang(
+    /// All ranks or none; of a training that lost one before it started only that one. Whether it fits, or need not.
+    fn bind_barrier(
         &mut self,
         free: &mut Free,
         bound: &mut Vec<BoundTask>,
         is_joining: impl FnOnce() -> bool,
     ) -> bool {
         let needed = self.stage.pending.remaining();
-        // A gang that has started lost a rank: its driver is about to begin again.
+        // A training that has started lost a rank: its driver is about to begin again.
         if needed < self.stage.pending.total_partitions() && !is_joining() {
             return true;
         }
@@ -255,7 +255,7 @@ fn take_running(graph: &ExecutionGraphBox, free: &mut Free) {
 }
 
 #[async_trait]
-impl ClusterState for GangClusterState {
+impl ClusterState for BarrierClusterState {
     async fn init(&self) -> Result<()> {
         self.inner.init().await
     }

@@ -12,17 +12,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use super::{Cluster, failed_at, resolve};
+use super::address::{failed_at, resolve};
+use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
-
-/// What happened since the engine began.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) jobs_succeeded: AtomicU64,
-    pub(super) jobs_failed: AtomicU64,
-    pub(super) jobs_cancelled: AtomicU64,
-    pub(super) attempts_lost: AtomicU64,
-}
 
 impl Cluster {
     /// Answers at this address, `host:port`, for as long as the engine lives.

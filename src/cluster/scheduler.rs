@@ -14,7 +14,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::net::TcpListener;
 
 use super::codec::PlanCodec;
-use super::placement::GangClusterState;
+use super::placement::BarrierClusterState;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::extensions::EXTENSIONS;
@@ -58,7 +58,7 @@ fn sessions() -> SessionBuilder {
 /// A scheduler, and what serves it behind a listener.
 pub(super) async fn start(
     listener: TcpListener,
-    state: Arc<GangClusterState>,
+    state: Arc<BarrierClusterState>,
     jobs: Arc<dyn JobState>,
 ) -> Result<(Scheduler, impl Future<Output = ()> + Send + 'static)> {
     let failed = |error: &dyn std::fmt::Display| {

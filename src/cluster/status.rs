@@ -5,7 +5,7 @@ use ballista_core::serde::protobuf::task_status;
 use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use chrono::{DateTime, Utc};
 
-use super::Cluster;
+use super::services::Cluster;
 use crate::progress::ProgressEvent;
 
 /// An executor that has joined.
@@ -38,7 +38,7 @@ impl Cluster {
         // The state is in memory, so there is nothing to fail.
         let known = manager.get_executors_state().await.unwrap_or_default();
         let jobs = self.scheduler.state.task_manager.get_running_job_cache();
-        let slots = self.gang.free(&jobs).await;
+        let slots = self.placement.free(&jobs).await;
         let mut executors: Vec<ExecutorView> = known
             .into_iter()
             .map(|(executor, last_seen, _)| {

@@ -26,7 +26,7 @@ use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{is_lost_input, task_report, wire_err};
+use super::errors::{is_lost_input, task_report, wire_err};
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::with_yields;
 use crate::testing::crash;

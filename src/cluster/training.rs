@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Cluster;
 use super::backend::LOOK;
 use super::rendezvous::Outcome;
+use super::services::Cluster;
 use super::stages::travels;
 use crate::error::{Result, SqlState, report};
 use crate::progress::{ProgressEvent, ProgressListener};
@@ -32,7 +32,7 @@ impl TrainRunner for ClusterRunner {
     }
 
     fn port(&self) -> Option<u16> {
-        Some(self.0.meeting_port())
+        Some(self.0.rendezvous_port())
     }
 
     fn takes(&self, ranks: &Ranks<'_>) -> bool {
@@ -115,7 +115,7 @@ impl Cluster {
             if !self.coordinator.is_joining(&task.run_id) {
                 continue;
             }
-            if self.gang.slots().await < task.workers {
+            if self.placement.slots().await < task.workers {
                 return;
             }
             let executors = self.executors().await;

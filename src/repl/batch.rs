@@ -1,21 +1,15 @@
 //! Statements from arguments, files and standard input.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Read};
+use std::path::PathBuf;
 
 use datafusion::common::DataFusionError;
 
-use super::settings::Settings;
-use super::shell::{Shell, say};
-use super::{Exit, Flow};
-use crate::client::Remote;
+use super::exit::{Exit, Flow};
+use super::read::{Lines, open, read_file};
+use super::shell::{Shell, Start, say};
 use crate::engine::Engine;
-use crate::error::{Result, SqlState, io_err, report, sql_err};
-use crate::sql::script::is_complete;
-
-/// A longer statement is an error: something that is no script was given.
-const STATEMENT_BYTES_MAX: u64 = 64 << 20;
+use crate::error::{Result, SqlState, report};
 
 /// Where statements come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,23 +20,6 @@ pub enum Source {
     File(PathBuf),
     /// Standard input.
     Stdin,
-}
-
-/// What the shell is started with.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// Where statements run.
-    pub workers: tokio::runtime::Handle,
-    /// The server that statements run on; this process if `None`.
-    pub remote: Option<Remote>,
-    /// How it shows things.
-    pub settings: Settings,
-    /// What is run before anything else, if a person types.
-    pub start_up: Vec<PathBuf>,
-    /// Where results go; standard output if `None`.
-    pub output: Option<PathBuf>,
-    /// Settings of the session.
-    pub set: Vec<(String, String)>,
 }
 
 /// Runs all sources in one session, in order, and stops at the first error.
@@ -121,95 +98,6 @@ async fn stream(shell: &mut Shell, input: BufReader<impl Read + Send + 'static>)
             Err(error) => return Flow::Exit(refuse(&error)),
         }
     }
-}
-
-/// Cuts a stream of bytes into texts that end with a complete statement.
-#[derive(Debug, Default)]
-struct Lines {
-    /// Lines and bytes that were given out.
-    lines: u64,
-    bytes: u64,
-}
-
-impl Lines {
-    /// The next statements, and the line on which they begin, from 0.
-    fn next(&mut self, input: &mut impl BufRead) -> Result<Option<(String, u64)>> {
-        let mut text = String::new();
-        let mut lines = 0;
-        loop {
-            let mut line = Vec::new();
-            let left = STATEMENT_BYTES_MAX.saturating_sub(text.len() as u64);
-            let read = input
-                .take(left + 1)
-                .read_until(b'\n', &mut line)
-                .map_err(|error| io_err("the script", &error))?;
-            if read as u64 > left {
-                let message = format!(
-                    "a statement is longer than {} MiB, from line {} on",
-                    STATEMENT_BYTES_MAX >> 20,
-                    self.lines + 1
-                );
-                return Err(sql_err(SqlState::Syntax, message));
-            }
-            let line = self.text_of(line, lines, text.len())?;
-            text.push_str(&line);
-            lines += u64::from(line.ends_with('\n'));
-            let may_end =
-                line.contains(';') || line.contains('\\') || line.trim_start().starts_with('.');
-            if read == 0 || (may_end && is_complete(&text)) {
-                break;
-            }
-        }
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let begins = self.lines;
-        self.lines += lines;
-        self.bytes += text.len() as u64;
-        Ok(Some((text, begins)))
-    }
-
-    fn text_of(&self, mut line: Vec<u8>, lines: u64, bytes: usize) -> Result<String> {
-        // A byte order mark says nothing that UTF-8 would not.
-        if self.bytes == 0 && bytes == 0 && line.starts_with(&[0xef, 0xbb, 0xbf]) {
-            line.drain(..3);
-        }
-        String::from_utf8(line).map_err(|error| {
-            let at = self.bytes + bytes as u64 + error.utf8_error().valid_up_to() as u64;
-            let message = format!(
-                "the script is not UTF-8: byte {at}, in line {}",
-                self.lines + lines + 1
-            );
-            sql_err(SqlState::Syntax, message)
-        })
-    }
-}
-
-fn open(path: &Path) -> Result<File> {
-    let failed = |error: std::io::Error| io_err(path.display(), &error);
-    if fs::metadata(path).map_err(failed)?.is_dir() {
-        let message = format!("{}: it is a directory", path.display());
-        return Err(sql_err(SqlState::Io, message));
-    }
-    File::open(path).map_err(failed)
-}
-
-/// The text of a file of statements.
-pub(super) fn read_file(path: &Path) -> Result<String> {
-    let mut content = Vec::new();
-    let read = open(path)?
-        .take(STATEMENT_BYTES_MAX + 1)
-        .read_to_end(&mut content)
-        .map_err(|error| io_err(path.display(), &error))?;
-    if read as u64 > STATEMENT_BYTES_MAX {
-        let message = format!(
-            "{}: a file of more than {} MiB is no script",
-            path.display(),
-            STATEMENT_BYTES_MAX >> 20
-        );
-        return Err(sql_err(SqlState::Syntax, message));
-    }
-    Lines::default().text_of(content, 0, 0)
 }
 
 /// Says why nothing can be run.

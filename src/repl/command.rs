@@ -11,9 +11,10 @@ use std::time::Duration;
 use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 
-use super::Flow;
-use super::batch::read_file;
+use super::exit::Flow;
+use super::format::Format;
 use super::output::Target;
+use super::read::read_file;
 use super::shell::{Shell, say};
 use crate::error::{Result, SqlState, io_err, sql_err, with_cause};
 use crate::session::answer::rows;
@@ -142,8 +143,28 @@ SHOW TABLES, DESCRIBE table, EXPLAIN [ANALYZE] statement, SET setting = value, S
 docs/sql.md has all of them with examples.
 ";
 
+/// Files that may include each other.
+const INCLUDES_MAX: usize = 50;
+
+/// What a command has done.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// All that it does.
+    Flow(Flow),
+    /// It has read a script, which is to be run in its place.
+    Included(String),
+    /// The user has written a script, which is to be run.
+    Edited(String),
+}
+
+impl From<Flow> for Done {
+    fn from(flow: Flow) -> Self {
+        Self::Flow(flow)
+    }
+}
+
 /// Runs the command `text`, which may end the statement `pending`.
-pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) -> Result<Flow> {
+pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) -> Result<Done> {
     let text = text.trim_end().trim_end_matches(';');
     let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let rest = rest.trim().trim_end_matches(';').trim_end();
@@ -167,7 +188,7 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
     let needs = |what: &str| sql_err(SqlState::Syntax, format!("{name} takes {what}"));
     match command.action {
         Action::Help => help(shell, first)?,
-        Action::Quit => return Ok(Flow::Quit),
+        Action::Quit => return Ok(Flow::Quit.into()),
         Action::Describe => describe(shell, Some(rest).filter(|name| !name.is_empty())).await?,
         Action::Tables => shell.query(TABLES).await?,
         Action::Models => shell.query("SHOW MODELS").await?,
@@ -176,7 +197,7 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
         Action::FunctionHelp => function_help(shell, first)?,
         Action::Include => {
             let path = first.ok_or_else(|| needs("a file"))?;
-            return include(shell, path).await;
+            return included(shell, path).map(Done::Included);
         }
         Action::Output => {
             shell.target = match first {
@@ -194,18 +215,19 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
         },
         Action::Run | Action::RunExpanded => {
             let is_expanded = command.action == Action::RunExpanded;
-            return run_statement(shell, pending, first, is_expanded).await;
+            let flow = run_statement(shell, pending, first, is_expanded).await?;
+            return Ok(flow.into());
         }
-        Action::Watch => return watch(shell, pending, &arguments).await,
+        Action::Watch => return Ok(watch(shell, pending, &arguments).await?.into()),
         Action::Explain => {
             let query = match (pending, rest) {
                 (Some(query), _) => query.to_owned(),
                 (None, "") => shell.last()?,
                 (None, query) => query.to_owned(),
             };
-            return Ok(shell.statement(&format!("EXPLAIN {query}")).await);
+            return Ok(shell.statement(&format!("EXPLAIN {query}")).await.into());
         }
-        Action::Edit => return edit(shell).await,
+        Action::Edit => return edit(shell).map(Done::Edited),
         Action::History => {
             let history = shell.history.lock().map(|history| history.join("\n"));
             shell.print(&history.unwrap_or_default())?;
@@ -219,11 +241,11 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
                 _ => return Err(needs("a setting and a value")),
             };
             let statement = format!("SET {setting} = {}", quoted(value));
-            return Ok(shell.statement(&statement).await);
+            return Ok(shell.statement(&statement).await.into());
         }
         Action::Show => {
             let statement = format!("SHOW {}", first.unwrap_or("ALL"));
-            return Ok(shell.statement(&statement).await);
+            return Ok(shell.statement(&statement).await.into());
         }
         Action::Info => {
             let info = shell.info();
@@ -249,7 +271,7 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
         Action::Program => program(shell, rest)?,
         Action::Echo => shell.print(&arguments.join(" "))?,
     }
-    Ok(Flow::Next)
+    Ok(Flow::Next.into())
 }
 
 fn find(name: &str) -> Result<&'static Command> {
@@ -309,7 +331,7 @@ fn help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
     }
     if name.is_none() {
         text.push_str("\nFormats: ");
-        text.push_str(&super::output::Format::names().join(", "));
+        text.push_str(&Format::names().join(", "));
         text.push_str("\n\\h lists statements.");
     }
     shell.print(text.trim_end())
@@ -417,23 +439,13 @@ fn function_help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
     shell.print(text.trim_end())
 }
 
-async fn include(shell: &mut Shell, path: &str) -> Result<Flow> {
-    if shell.depth >= super::shell::INCLUDES_MAX {
-        let message = format!(
-            "{path}: files include each other more than {} deep",
-            super::shell::INCLUDES_MAX
-        );
+/// The script of a file that this one includes.
+fn included(shell: &Shell, path: &str) -> Result<String> {
+    if shell.depth >= INCLUDES_MAX {
+        let message = format!("{path}: files include each other more than {INCLUDES_MAX} deep");
         return Err(sql_err(SqlState::Io, message));
     }
-    let script = read_file(Path::new(path))?;
-    shell.depth += 1;
-    let flow = Box::pin(shell.script(&script)).await;
-    shell.depth -= 1;
-    Ok(match flow {
-        // The end of a file is not that of the session.
-        Flow::Quit => Flow::Next,
-        flow => flow,
-    })
+    read_file(Path::new(path))
 }
 
 async fn print_settings(shell: &mut Shell) -> Result<()> {
@@ -499,7 +511,8 @@ async fn watch(shell: &mut Shell, pending: Option<&str>, arguments: &[String]) -
     }
 }
 
-async fn edit(shell: &mut Shell) -> Result<Flow> {
+/// The script that the user makes of the last statement in an editor.
+fn edit(shell: &mut Shell) -> Result<String> {
     refuse_if_safe(shell, "\\e")?;
     let failed = |error: std::io::Error| io_err("editor", &error);
     let file = tempfile::Builder::new()
@@ -527,7 +540,7 @@ async fn edit(shell: &mut Shell) -> Result<Flow> {
     // A Ctrl-C while the editor was open was meant for it.
     shell.signals.forget();
     say(&format!("{}\n", script.trim_end()));
-    Ok(Box::pin(shell.script(&script)).await)
+    Ok(script)
 }
 
 fn program(shell: &Shell, command: &str) -> Result<()> {

@@ -12,7 +12,7 @@ use vatic_ml::nn::Activation;
 
 use super::command::{COMMANDS, Takes};
 use super::context::{Context, context, tables_in};
-use super::output::Format;
+use super::format::Format;
 use super::settings::PRINT_SETTINGS;
 use crate::catalog::CATALOG;
 use crate::client::{Remote, RemoteTable};

@@ -13,11 +13,12 @@ use rustyline::history::{FileHistory, History, SearchDirection};
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Helper};
 
-use super::batch::{Start, prepare, read_file, refuse};
+use super::batch::{prepare, refuse};
 use super::complete::Completion;
+use super::exit::{Exit, Flow};
 use super::highlight::highlight;
-use super::shell::{Shell, say};
-use super::{Exit, Flow};
+use super::read::read_file;
+use super::shell::{Shell, Start, say};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::script::is_complete;

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use super::output::Format;
+use super::format::Format;
 use crate::error::{Result, SqlState, sql_err, with_cause};
 
 /// Rows of a result that a terminal shows.

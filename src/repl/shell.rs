@@ -1,6 +1,7 @@
-//! [`Shell`]: one session of the shell. It runs scripts: statements and commands, from wherever they come.
+//! [`Shell`]: one session of the shell. It runs statements, writes their results and says their errors.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,25 +11,38 @@ use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::batch::Start;
+use super::exit::{Exit, Flow};
 use super::highlight::{ERROR, RESET};
 use super::output::{BROKEN_PIPE, Target, Written, write};
 use super::progress::ProgressLine;
 use super::settings::Settings;
 use super::signals::Signals;
-use super::{Exit, Flow, command};
 use crate::client::Remote;
 use crate::engine::Engine;
 use crate::error::{Position, Result, SqlError, SqlState, report, sql_err};
 use crate::session::Session;
 use crate::session::task::{rows_of, run_answer};
-use crate::sql::script::{Item, Piece, items};
-
-/// Files that may include each other.
-pub(super) const INCLUDES_MAX: usize = 50;
+use crate::sql::script::Piece;
 
 /// What is given to a statement to let go of what it holds.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// What the shell is started with.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Where statements run.
+    pub workers: Handle,
+    /// The server that statements run on; this process if `None`.
+    pub remote: Option<Remote>,
+    /// How it shows things.
+    pub settings: Settings,
+    /// What is run before anything else, if a person types.
+    pub start_up: Vec<PathBuf>,
+    /// Where results go; standard output if `None`.
+    pub output: Option<PathBuf>,
+    /// Settings of the session.
+    pub set: Vec<(String, String)>,
+}
 
 /// One session of the shell.
 #[derive(Debug)]
@@ -103,52 +117,8 @@ impl Shell {
         self.last.clone().ok_or_else(missing)
     }
 
-    /// Runs a script.
-    pub(super) async fn script(&mut self, script: &str) -> Flow {
-        self.script_from(script, 0).await
-    }
-
-    /// Runs the part of a script that begins on this line, from 0.
-    pub(super) async fn script_from(&mut self, script: &str, first_line: u64) -> Flow {
-        // As a comment the line keeps its number.
-        let executable = script.strip_prefix("#!").map(|rest| format!("--{rest}"));
-        let script = executable.as_deref().unwrap_or(script);
-        let mut pending: Option<Piece<'_>> = None;
-        for item in items(script) {
-            let flow = match item {
-                Item::Statement(mut piece) => {
-                    piece.line += first_line;
-                    if !piece.is_complete {
-                        pending = Some(piece);
-                        continue;
-                    }
-                    self.piece(&piece).await
-                }
-                Item::Command { text, line } => {
-                    let line = line + first_line;
-                    let pending = pending.take();
-                    let pending = pending.as_ref().map(|piece| piece.text);
-                    let done = Box::pin(command::run(self, text, pending)).await;
-                    done.unwrap_or_else(|error| self.command_failed(&error, text, line))
-                }
-            };
-            match flow {
-                Flow::Next => {}
-                Flow::Failed if self.settings.continues_on_error || self.is_interactive => {}
-                flow => return flow,
-            }
-        }
-        match pending {
-            // What is left at the end needs no semicolon.
-            Some(piece) => match self.piece(&piece).await {
-                Flow::Failed if self.settings.continues_on_error => Flow::Next,
-                flow => flow,
-            },
-            None => Flow::Next,
-        }
-    }
-
-    async fn piece(&mut self, piece: &Piece<'_>) -> Flow {
+    /// Runs a statement of a script.
+    pub(super) async fn piece(&mut self, piece: &Piece<'_>) -> Flow {
         if ["exit", "quit"]
             .iter()
             .any(|word| piece.text.eq_ignore_ascii_case(word))
@@ -281,7 +251,13 @@ impl Shell {
         say(&format!("{text}\n"));
     }
 
-    fn command_failed(&mut self, error: &DataFusionError, text: &str, line: u64) -> Flow {
+    /// Says why a command failed.
+    pub(super) fn command_failed(
+        &mut self,
+        error: &DataFusionError,
+        text: &str,
+        line: u64,
+    ) -> Flow {
         let piece = Piece {
             text,
             line,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use datafusion::common::runtime::SpawnedTask;
 use tokio::sync::watch;
 
-use super::{Exit, Flow};
+use super::exit::{Exit, Flow};
 
 /// A second Ctrl-C for one statement within this time ends the program at once.
 const TWICE: Duration = Duration::from_secs(2);

@@ -3,18 +3,18 @@
 //! ```text
 //! TCP ─ listener ─ tonic ─ service ─┬ metadata, sql_info        what there is
 //!        limits,    auth,           ├ statements ─ Session      queries, updates, prepared statements, tickets
-//!        deadlines  sessions        ├ put ─ ingest              rows that clients send
+//!        deadlines  sessions        ├ upload ─ ingest           rows that clients send
 //!                                   └ actions                   sessions' options, cancelling, progress
 //!                                        └─ output ─▶ batches as every client can read them
 //! ```
 //! * `serve` starts and ends a server; `listener` its connections
 //! * `auth` who a client is; `users` the file of users
-//! * `sessions` what is kept for a client between calls
+//! * `state` what all calls share; `sessions` what is kept for a client between calls
 //! * `service` one short method for each call of the protocol
-//! * `statements` statements from text to ticket; each runs once
+//! * `statements` statements from text to ticket, and from ticket to rows; each runs once; `work` what is to be run
 //! * `prepared` prepared statements and the values that are bound to them
 //! * `results` what waits to be fetched, and is
-//! * `put` what clients upload, and the rows of tables among it
+//! * `upload` what clients upload; `ingest` its rows become rows of a table
 //! * `metadata`, `sql_info` catalogs, schemas, tables, types, and what the server can do
 //! * `actions` the calls that are no part of Flight's own: options of a session, cancelling
 //! * `wire` schemas and batches in types that every client can read; `output` the messages of every reply
@@ -26,23 +26,26 @@
 
 pub(crate) mod actions;
 mod auth;
+mod ingest;
 mod listener;
 mod lock;
 mod logins;
 mod metadata;
 mod output;
 mod prepared;
-mod put;
 mod results;
 mod serve;
 mod service;
 mod sessions;
 mod sql_info;
+mod state;
 mod statements;
 pub(crate) mod status;
+mod upload;
 mod users;
 mod web;
 mod wire;
+mod work;
 
 pub use serve::{ServeOptions, Tls, serve};
 pub use users::{add_token, add_user};

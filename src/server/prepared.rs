@@ -1,4 +1,4 @@
-//! Prepared statements: planned without being run, and given values by uploads.
+//! [`Prepared`]: a statement that was planned without being run, and is given values by uploads.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,18 +7,15 @@ use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::compute::{can_cast_types, cast_with_options, concat_batches};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, ScalarValue};
 use futures::StreamExt;
 use tonic::Status;
 
 use super::lock::lock;
-use super::put::{Upload, from_flight};
-use super::service::Server;
-use super::sessions::Client;
-use super::statements::Work;
 use super::status::status;
+use super::upload::{Upload, from_flight};
 use super::wire::wire_type;
+use super::work::Work;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::functions::STRICT;
 use crate::session::describe::Description;
@@ -37,26 +34,13 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Plans a statement without running it.
-    pub(super) async fn new(server: &Server, client: &Client, text: &str) -> Result<Self, Status> {
-        let parameters = Parameters::find(text).map_err(|error| status(&error))?;
-        let session = client.session.clone();
-        let found = parameters.clone();
-        let mut task = JoinSet::new();
-        task.spawn_on(
-            async move { session.describe(&found).await },
-            &server.workers,
-        );
-        let described = task.join_next().await;
-        let panicked = || sql_err(SqlState::Internal, "planning ended in a panic, a bug");
-        let described = described
-            .and_then(Result::ok)
-            .unwrap_or_else(|| Err(panicked()));
-        Ok(Self {
+    /// A statement, and what planning it found.
+    pub(super) fn new(parameters: Parameters, description: Description) -> Self {
+        Self {
             parameters,
-            description: described.map_err(|error| status(&error))?,
+            description,
             bound: Mutex::default(),
-        })
+        }
     }
 
     pub(super) fn bind(&self, values: RecordBatch) {

@@ -16,13 +16,10 @@ use tonic::Status;
 use vatic_ml::train::control::Progress;
 
 use super::lock::lock;
-use super::service::Server;
-use super::sessions::Client;
 use super::status::status;
 use super::wire::result_schema;
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
 use crate::progress::ProgressEvent;
-use crate::session::answer::empty;
 use crate::sql::Effect;
 use crate::sql::Limits;
 
@@ -337,19 +334,12 @@ fn timed_out(limit: Duration) -> DataFusionError {
     sql_err(SqlState::TimedOut, message)
 }
 
-/// The rows behind a ticket.
-pub(super) async fn fetch(
-    server: &Arc<Server>,
-    client: &Arc<Client>,
-    handle: &[u8],
-) -> Result<(SchemaRef, SendableRecordBatchStream), Status> {
-    if handle == NOTHING.as_bytes() {
-        return Ok((Arc::new(Schema::empty()), empty()));
-    }
-    let ticketed = client.ticketed(handle)?;
-    let slot = server.slot().await?;
-    let schema = Arc::clone(&ticketed.schema);
-    let limits = client.session.limits();
+/// The rows of a result. What `hold` gives is let go of with the rows of a query, which are gone once they are fetched.
+pub(super) fn fetch<H: Send + 'static>(
+    ticketed: Arc<Ticketed>,
+    limits: &Limits,
+    hold: impl FnOnce() -> H,
+) -> Result<SendableRecordBatchStream, Status> {
     let taken = match ticketed.content.try_lock() {
         Ok(mut content) => match &mut *content {
             Content::Query(rows) => Some(rows.take()),
@@ -358,56 +348,40 @@ pub(super) async fn fetch(
         // A training is being computed.
         Err(_) => None,
     };
-    let rows = match taken {
+    match taken {
         Some(Some(rows)) => {
-            let fetching = Fetching {
-                _slot: slot,
-                ticketed: Arc::clone(&ticketed),
-                client: Arc::clone(client),
-                handle: handle.to_vec(),
-            };
             ticketed.is_fetched.store(true, Ordering::Relaxed);
-            fetched(rows, fetching, limits.statement, limits.result_rows)
+            Ok(fetched(
+                rows,
+                (ticketed, hold()),
+                limits.statement,
+                limits.result_rows,
+            ))
         }
-        Some(None) => return Err(Status::not_found("the result was fetched already")),
-        None => settled(ticketed, limits.training),
-    };
-    Ok((schema, rows))
-}
-
-/// A result that is being fetched; afterwards it is gone.
-struct Fetching {
-    _slot: tokio::sync::OwnedSemaphorePermit,
-    ticketed: Arc<Ticketed>,
-    client: Arc<Client>,
-    handle: Vec<u8>,
-}
-
-impl Drop for Fetching {
-    fn drop(&mut self) {
-        self.client.drop_ticket(&self.handle);
+        Some(None) => Err(Status::not_found("the result was fetched already")),
+        None => Ok(settled(ticketed, limits.training)),
     }
 }
 
-fn fetched(
+fn fetched<H: Send + 'static>(
     rows: SendableRecordBatchStream,
-    fetching: Fetching,
+    (ticketed, held): (Arc<Ticketed>, H),
     limit: Option<Duration>,
     rows_max: Option<u64>,
 ) -> SendableRecordBatchStream {
     let schema = rows.schema();
-    let spent = fetching.ticketed.spent;
-    let state = (Some(rows), fetching, spent, 0);
+    let spent = ticketed.spent;
+    let state = (Some(rows), (ticketed, held), spent, 0);
     let rows = futures::stream::unfold(
         state,
-        move |(rows, fetching, mut used, mut count)| async move {
+        move |(rows, (ticketed, held), mut used, mut count)| async move {
             let mut rows = rows?;
-            fetching.ticketed.touch();
+            ticketed.touch();
             let waiting_since = Instant::now();
             let left = limit.map(|limit| limit.saturating_sub(used));
             let next = tokio::select! {
                 biased;
-                error = fetching.ticketed.stopped() => Some(Err(error)),
+                error = ticketed.stopped() => Some(Err(error)),
                 () = async { tokio::time::sleep(left.unwrap_or_default()).await }, if left.is_some() => {
                     Some(Err(timed_out(limit.unwrap_or_default())))
                 }
@@ -426,7 +400,7 @@ fn fetched(
             }
             // After an error there is nothing.
             let rows = next.is_ok().then_some(rows);
-            Some((next, (rows, fetching, used, count)))
+            Some((next, (rows, (ticketed, held), used, count)))
         },
     );
     Box::pin(RecordBatchStreamAdapter::new(schema, rows))

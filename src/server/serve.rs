@@ -15,8 +15,9 @@ use tonic::transport::{Certificate, Identity, Server as Transport, ServerTlsConf
 use super::auth::{Auth, Gate};
 use super::listener::{Connections, incoming};
 use super::logins::Logins;
-use super::service::{Server, Service};
+use super::service::Service;
 use super::sessions::Sessions;
+use super::state::Server;
 use super::users::UsersFile;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, sql_err};

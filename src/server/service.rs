@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightService;
@@ -20,89 +19,28 @@ use datafusion::arrow::datatypes::Schema;
 use futures::{Stream, StreamExt};
 use prost::Message;
 use prost::bytes::Bytes;
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::auth::{Auth, Identity};
+use super::auth::Identity;
+use super::ingest::ingest_upload;
 use super::lock::lock;
 use super::output::{WireOptions, encoded, one_batch, schema_bytes};
 use super::prepared::{Prepared, parameter_schema, values, work};
-use super::put::{Upload, ingest_upload};
-use super::results::{Ticketed, fetch};
-use super::sessions::{Client, Sessions};
-use super::statements::{Work, start, update};
+use super::results::Ticketed;
+use super::sessions::Client;
+use super::state::Server;
+use super::statements::{fetch, prepare, start, update};
 use super::status::failed;
+use super::upload::Upload;
 use super::wire::result_schema;
+use super::work::Work;
 use super::{actions, metadata};
 use crate::error::SqlState;
 use crate::session::describe::Description;
 use crate::sql::Effect;
 
-/// How long a statement waits for others to end.
-const QUEUE_TIME: Duration = Duration::from_secs(10);
 /// How long a poll waits for news.
 const POLL_TIME: Duration = Duration::from_millis(500);
-
-/// What all calls share.
-#[derive(Debug)]
-pub(super) struct Server {
-    pub(super) auth: Arc<Auth>,
-    pub(super) sessions: Sessions,
-    /// Where statements compute: never among the threads that answer clients.
-    pub(super) workers: Handle,
-    pub(super) slots: Arc<Semaphore>,
-    pub(super) queued: AtomicUsize,
-    pub(super) queue_max: usize,
-    /// How large the process may be.
-    pub(super) process_bytes_max: Option<u64>,
-    pub(super) is_draining: AtomicBool,
-}
-
-impl Server {
-    /// A place among the statements that run.
-    pub(super) async fn slot(&self) -> Result<OwnedSemaphorePermit, Status> {
-        if self.is_draining.load(Ordering::Relaxed) {
-            let message = "the server is about to end; connect again in a while";
-            return Err(failed(SqlState::ShuttingDown, message));
-        }
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let busy = || {
-            let message = "the server runs as many statements as it may; try again in a while";
-            failed(SqlState::TooMany, message)
-        };
-        let queued = Queued::join(&self.queued);
-        if queued.place > self.queue_max {
-            return Err(busy());
-        }
-        let waiting = Arc::clone(&self.slots).acquire_owned();
-        match tokio::time::timeout(QUEUE_TIME, waiting).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(busy()),
-        }
-    }
-}
-
-/// A place in the queue, which is left however the waiting ends.
-struct Queued<'a> {
-    queued: &'a AtomicUsize,
-    place: usize,
-}
-
-impl<'a> Queued<'a> {
-    fn join(queued: &'a AtomicUsize) -> Self {
-        let place = queued.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { queued, place }
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.queued.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The service of arrow-flight.
 #[derive(Debug, Clone)]
@@ -238,7 +176,7 @@ impl Service {
             "CreatePreparedStatement" => {
                 let request: ActionCreatePreparedStatementRequest = unpacked(body)?;
                 no_transaction(request.transaction_id.as_ref())?;
-                let prepared = Prepared::new(&self.0, client, &request.query).await?;
+                let prepared = prepare(&self.0, client, &request.query).await?;
                 prepared_result(client, prepared)?
             }
             "ClosePreparedStatement" => {
@@ -459,7 +397,7 @@ impl FlightService for Service {
         let command = command(&request.get_ref().cmd)?;
         let schema = match command {
             Command::CommandStatementQuery(query) => {
-                let prepared = Prepared::new(&self.0, &client, &query.query).await?;
+                let prepared = prepare(&self.0, &client, &query.query).await?;
                 result_schema(&prepared.description.schema)
             }
             Command::CommandPreparedStatementQuery(query) => {

@@ -1,43 +1,58 @@
-//! Statements from text to ticket. Each runs once, when the client asks for it: what changes something and a training to
+//! Statements from text to ticket, and from ticket to rows. Each runs once, when the client asks for it: what changes something and a training to
 //! their end, a query as far as its first rows.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::{Int64Type, UInt64Type};
+use datafusion::arrow::datatypes::{Int64Type, Schema, SchemaRef, UInt64Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
+use datafusion::common::runtime::JoinSet;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::lock::lock;
-use super::results::{Begun, NOTHING, Seen, Ticketed, collect, within};
-use super::service::Server;
+use super::prepared::Prepared;
+use super::results::{self, Begun, NOTHING, Seen, Ticketed, collect, within};
 use super::sessions::Client;
+use super::state::Server;
 use super::status::status;
+use super::work::Work;
 use crate::error::{Result, SqlState, sql_err};
 use crate::memory::StatementPool;
 use crate::session::Session;
-use crate::session::answer::Answer;
+use crate::session::answer::{Answer, empty};
 use crate::session::describe::check_script;
 use crate::session::task::run_answer;
 use crate::sql::Effect;
 use crate::sql::script::{Piece, split};
 use crate::sql::{Limits, Parameters};
 
-/// What is to be run.
-pub(super) enum Work {
-    /// One statement.
-    Text(String),
-    /// A prepared statement with its values, or several rows of them: their results follow each other.
-    Bound(Vec<String>),
-    /// A statement over rows that are bound to it.
-    Rows {
-        parameters: Parameters,
-        rows: RecordBatch,
-    },
+/// Plans a statement without running it.
+pub(super) async fn prepare(
+    server: &Server,
+    client: &Client,
+    text: &str,
+) -> Result<Prepared, Status> {
+    let parameters = Parameters::find(text).map_err(|error| status(&error))?;
+    let session = client.session.clone();
+    let found = parameters.clone();
+    let mut task = JoinSet::new();
+    task.spawn_on(
+        async move { session.describe(&found).await },
+        &server.workers,
+    );
+    let described = task.join_next().await;
+    let panicked = || sql_err(SqlState::Internal, "planning ended in a panic, a bug");
+    let described = described
+        .and_then(Result::ok)
+        .unwrap_or_else(|| Err(panicked()));
+    let description = described.map_err(|error| status(&error))?;
+    Ok(Prepared::new(parameters, description))
 }
 
 /// Begins a statement and keeps it for its client.
@@ -199,4 +214,38 @@ fn count(batches: &[RecordBatch]) -> Option<u64> {
         *total.get_or_insert(0) += counted;
     }
     total
+}
+
+/// The schema and the rows of a result that was begun.
+pub(super) async fn fetch(
+    server: &Server,
+    client: &Arc<Client>,
+    handle: &[u8],
+) -> Result<(SchemaRef, SendableRecordBatchStream), Status> {
+    if handle == NOTHING.as_bytes() {
+        return Ok((Arc::new(Schema::empty()), empty()));
+    }
+    let ticketed = client.ticketed(handle)?;
+    let slot = server.slot().await?;
+    let schema = Arc::clone(&ticketed.schema);
+    let hold = || Fetching {
+        _slot: slot,
+        client: Arc::clone(client),
+        handle: handle.to_vec(),
+    };
+    let rows = results::fetch(ticketed, client.session.limits(), hold)?;
+    Ok((schema, rows))
+}
+
+/// A result that is being fetched; afterwards it is gone.
+struct Fetching {
+    _slot: OwnedSemaphorePermit,
+    client: Arc<Client>,
+    handle: Vec<u8>,
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.client.drop_ticket(&self.handle);
+    }
 }

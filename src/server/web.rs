@@ -16,8 +16,8 @@ use futures::TryStreamExt;
 use vatic_ml::train::control::Progress;
 
 use super::auth::Identity;
-use super::service::Server;
 use super::sessions::Client;
+use super::state::Server;
 use crate::error::{Result, report};
 use crate::progress::ProgressEvent;
 use crate::session::Session;

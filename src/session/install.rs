@@ -41,7 +41,7 @@ use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::plan::times::analyzer_rules;
 use crate::predict::PruneOutputs;
 use crate::storage::DEFAULT_SCHEMA;
-use crate::train::Meetings;
+use crate::train::RendezvousExtension;
 
 /// The state of a new session with these tables of its own.
 pub(crate) fn session_state(
@@ -59,7 +59,9 @@ pub(crate) fn session_state(
         // Ours extends DataFusion's, which would hide it.
         .with_information_schema(false)
         .with_extension(Arc::clone(engine.runtime()))
-        .with_extension(Arc::new(Meetings(Arc::clone(engine.gang()) as _)));
+        .with_extension(Arc::new(RendezvousExtension(
+            Arc::clone(engine.rendezvous()) as _,
+        )));
     let options = config.options_mut();
     options.extensions.insert(VaticOptions::default());
     // Errors point at the place in the statement.

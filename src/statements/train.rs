@@ -85,7 +85,7 @@ async fn train_until_done(
     let input = session.plan_training_query(&statement.query).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
-    let local = LocalRunner(Arc::clone(engine.gang()));
+    let local = LocalRunner(Arc::clone(engine.rendezvous()));
     let runner = engine.runner();
     let mut lost = String::new();
     for number in 1..=ATTEMPTS_MAX {

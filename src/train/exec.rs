@@ -27,7 +27,7 @@ use vatic_ml::train::fit::fit;
 use vatic_ml::train::raw::RankRows;
 use vatic_ml::worker;
 
-use super::ranks::{Meeting, Meetings, Seat};
+use super::rendezvous::{Joined, Rendezvous, RendezvousExtension};
 use super::task::{RankResult, TrainTask};
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
@@ -136,7 +136,9 @@ impl ExecutionPlan for TrainExec {
     ) -> Result<SendableRecordBatchStream> {
         let config = context.session_config();
         let missing = || sql_err(SqlState::Internal, "this process cannot train models");
-        let meetings = config.get_extension::<Meetings>().ok_or_else(missing)?;
+        let rendezvous = config
+            .get_extension::<RendezvousExtension>()
+            .ok_or_else(missing)?;
         let runtime = config.get_extension::<ModelRuntime>().ok_or_else(missing)?;
         let rank = match &self.ranks {
             Some(ranks) => *ranks.get(partition).ok_or_else(missing)?,
@@ -147,7 +149,7 @@ impl ExecutionPlan for TrainExec {
         let rank = Rank {
             task: Arc::clone(&self.task),
             rank,
-            meeting: Arc::clone(&meetings.0),
+            rendezvous: Arc::clone(&rendezvous.0),
             runtime,
             reservation,
         };
@@ -160,7 +162,7 @@ impl ExecutionPlan for TrainExec {
 struct Rank {
     task: Arc<TrainTask>,
     rank: usize,
-    meeting: Arc<dyn Meeting>,
+    rendezvous: Arc<dyn Rendezvous>,
     runtime: Arc<ModelRuntime>,
     reservation: MemoryReservation,
 }
@@ -172,9 +174,9 @@ impl Rank {
             Ok(rows) => rows,
             Err(error) => {
                 // Rows that another machine lost are fetched again, and this rank with them.
-                if !self.meeting.is_lost_input(&error) {
+                if !self.rendezvous.is_lost_input(&error) {
                     let found = report(&error);
-                    self.meeting.refuse(&self.task, self.rank, &found).await;
+                    self.rendezvous.refuse(&self.task, self.rank, &found).await;
                 }
                 return Err(error);
             }
@@ -182,11 +184,11 @@ impl Rank {
         let rank = self.rank;
         let duration_ms = started.elapsed().as_millis() as u64;
         tracing::info!(rank, duration_ms, "read the rows of a training");
-        let Seat {
+        let Joined {
             collective,
             control,
-            link,
-        } = self.meeting.join(&self.task, rank).await?;
+            exit,
+        } = self.rendezvous.join(&self.task, rank).await?;
         let (sender, receiver) = oneshot::channel();
         worker::spawn(&format!("vatic-train-{rank}"), move || {
             // Nobody waits for a training that was cancelled.
@@ -201,7 +203,7 @@ impl Rank {
         let result = receiver.await.map_err(|_| ended());
         let result = result.and_then(|result| result.map_err(ml_err));
         let told = result.as_ref().map(Option::as_deref).map_err(report);
-        link.end(told.as_ref().map(|text| *text)).await;
+        exit.end(told.as_ref().map(|text| *text)).await;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(vec![rank as i64])),
             Arc::new(StringArray::from(vec![result?])),
@@ -229,7 +231,7 @@ impl Rank {
             let kept = batch.project(&(0..columns).collect::<Vec<_>>())?;
             self.reservation.try_grow(buffers.add(&kept))?;
             rows.batches.push(kept);
-            self.meeting.read(&self.task, batch.num_rows() as u64);
+            self.rendezvous.read(&self.task, batch.num_rows() as u64);
         }
         Ok(rows)
     }

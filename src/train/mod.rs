@@ -15,7 +15,7 @@
 //! * `route` a row's hash and the rank that owns its shard
 //! * `runner` where ranks run
 //! * `task` what ranks know and say
-//! * `exec` one rank; `ranks` where ranks meet
+//! * `exec` one rank; `rendezvous` where ranks meet
 //! * `publish` files → a version
 //! * `result` the row that a training returns
 //! * `codec` the operators ↔ bytes
@@ -30,7 +30,7 @@ mod options;
 mod plan;
 mod policy;
 mod publish;
-mod ranks;
+mod rendezvous;
 mod result;
 mod route;
 mod runner;
@@ -48,7 +48,7 @@ pub(crate) use options::{option_type, train_options};
 pub(crate) use plan::{Attempt, Training, plan_ranks};
 pub(crate) use policy::workers;
 pub(crate) use publish::{NewModel, publish};
-pub(crate) use ranks::{Gang, Link, Meeting, Meetings, Seat};
+pub(crate) use rendezvous::{Joined, LocalRendezvous, RankExit, Rendezvous, RendezvousExtension};
 pub(crate) use result::{result_row, result_schema};
 pub(crate) use runner::{LocalRunner, Ranks, TrainRunner, TrainingFailure, run_ranks};
 pub(crate) use runs::{RunLog, RunRecord};

@@ -12,7 +12,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 
 use super::exec::TrainExec;
-use super::ranks::Gang;
+use super::rendezvous::LocalRendezvous;
 use super::task::{RankResult, TrainTask};
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
 use crate::progress::ProgressListener;
@@ -61,7 +61,7 @@ impl From<DataFusionError> for TrainingFailure {
 
 /// Ranks that are threads of this process.
 #[derive(Debug)]
-pub(crate) struct LocalRunner(pub(crate) Arc<Gang>);
+pub(crate) struct LocalRunner(pub(crate) Arc<LocalRendezvous>);
 
 #[async_trait]
 impl TrainRunner for LocalRunner {
@@ -109,10 +109,10 @@ pub(crate) async fn run_ranks(
 }
 
 /// Runs all ranks side by side in this process.
-async fn run_here(gang: &Arc<Gang>, ranks: &Ranks<'_>) -> Result<String> {
+async fn run_here(rendezvous: &Arc<LocalRendezvous>, ranks: &Ranks<'_>) -> Result<String> {
     let (task, plan, context) = (ranks.task, &ranks.plan, &ranks.context);
     let listener = ranks.listener.clone();
-    let _membership = gang.open(&task.run_id, &task.model, task.workers, listener);
+    let _open = rendezvous.open(&task.run_id, &task.model, task.workers, listener);
     let ranks = (0..plan.output_partitioning().partition_count()).map(|rank| {
         let stream = plan.execute(rank, Arc::clone(context));
         async move {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-fn sources(directory: &str) -> Vec<(PathBuf, String)> {
+pub(super) fn sources(directory: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -1,4 +1,4 @@
-//! The epochs of an engine, and their connections.
+//! The attempts of an engine, and their connections.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use vatic_ml::train::control::Progress;
 
-use super::epoch::{Actions, Connection, Epoch, Event, Outcome};
+use super::attempt::{Actions, Attempt, Connection, Event, Outcome};
 use super::message::{FromRank, ToRank, Wire};
 use super::models::LoadedModels;
 
@@ -30,7 +30,7 @@ pub(in crate::cluster) struct Coordinator {
 }
 
 struct Run {
-    epoch: Epoch,
+    attempt: Attempt,
     connections: HashMap<Connection, mpsc::UnboundedSender<Order>>,
     outcome: watch::Sender<Option<Outcome>>,
     watcher: Option<Watcher>,
@@ -62,7 +62,7 @@ impl Coordinator {
     pub(in crate::cluster) fn is_joining(&self, run_id: &str) -> bool {
         self.lock()
             .get(run_id)
-            .is_some_and(|run| run.epoch.is_joining())
+            .is_some_and(|run| run.attempt.is_joining())
     }
 
     /// Opens an attempt. Dropping what is returned cancels it and sends late comers away.
@@ -74,7 +74,7 @@ impl Coordinator {
     ) -> Opened {
         let (sender, outcome) = watch::channel(None);
         let run = Run {
-            epoch: Epoch::new(world_size),
+            attempt: Attempt::new(world_size),
             connections: HashMap::new(),
             outcome: sender,
             watcher,
@@ -116,7 +116,7 @@ impl Coordinator {
     fn tick(&self) {
         let now = self.started.elapsed();
         for run in self.lock().values_mut() {
-            let actions = run.epoch.tick(now);
+            let actions = run.attempt.tick(now);
             run.apply(actions);
         }
     }
@@ -206,14 +206,18 @@ impl Coordinator {
             return false;
         };
         run.connections.insert(connection, sender);
-        let actions = run.epoch.handle(self.started.elapsed(), connection, event);
+        let actions = run
+            .attempt
+            .handle(self.started.elapsed(), connection, event);
         run.apply(actions);
         true
     }
 
     fn handle(&self, run_id: &str, connection: Connection, event: Event) {
         if let Some(run) = self.lock().get_mut(run_id) {
-            let actions = run.epoch.handle(self.started.elapsed(), connection, event);
+            let actions = run
+                .attempt
+                .handle(self.started.elapsed(), connection, event);
             run.apply(actions);
         }
     }
@@ -237,7 +241,7 @@ impl Run {
         for connection in actions.close {
             self.order(connection, Order::Close);
         }
-        if let Some(outcome) = self.epoch.outcome()
+        if let Some(outcome) = self.attempt.outcome()
             && self.outcome.borrow().is_none()
         {
             self.outcome.send_replace(Some(outcome.clone()));
@@ -279,7 +283,7 @@ impl Opened {
             self.coordinator
                 .lock()
                 .get(&self.run_id)
-                .is_none_or(|run| run.epoch.is_empty())
+                .is_none_or(|run| run.attempt.is_empty())
         };
         while !is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -288,7 +292,7 @@ impl Opened {
 
     pub(in crate::cluster) fn cancel(&self) {
         if let Some(run) = self.coordinator.lock().get_mut(&self.run_id) {
-            let actions = run.epoch.cancel();
+            let actions = run.attempt.cancel();
             run.apply(actions);
         }
     }

@@ -9,22 +9,22 @@
 //! A run id names one attempt and no other, so it is the fencing token: whoever comes with an old one is sent away.
 //!
 //! * `message` what is said
-//! * `epoch` one attempt as the coordinator sees it, without I/O
+//! * `attempt` one attempt as the coordinator sees it, without I/O
 //! * `rank` a rank as it sees itself, without I/O
-//! * `coordinator` the epochs of an engine and their connections
+//! * `coordinator` the attempts of an engine and their connections
 //! * `member` a rank's side
 //! * `models` what executors say of themselves, whether they train or not
 
+mod attempt;
 mod coordinator;
-mod epoch;
-mod member;
 mod message;
 mod models;
 mod rank;
+mod remote_rank;
 #[cfg(test)]
 mod schedules;
 
+pub(super) use attempt::Outcome;
 pub(super) use coordinator::Coordinator;
-pub(super) use epoch::Outcome;
-pub(super) use member::RemoteMeeting;
 pub(super) use models::tell_models;
+pub(super) use remote_rank::RemoteRendezvous;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::member::{BEAT, CONNECT_TIMEOUT};
 use super::message::{FromRank, Heard, Wire};
+use super::remote_rank::{BEAT, CONNECT_TIMEOUT};
 
 /// An engine that cannot be reached for so long has ended, or counts this executor among the lost.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(25);

@@ -1,8 +1,8 @@
-//! A rank as it sees itself. No I/O and no clock, like [`super::epoch`].
+//! A rank as it sees itself. No I/O and no clock, like [`super::attempt`].
 
 use std::time::Duration;
 
-use super::epoch::LEASE;
+use super::attempt::LEASE;
 use super::message::ToRank;
 
 /// What a rank does next.

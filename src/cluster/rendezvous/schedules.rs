@@ -1,10 +1,10 @@
-//! Seeded schedules of an epoch and its ranks: messages that are late, doubled or out of order, ranks that crash, freeze
+//! Seeded schedules of an attempt and its ranks: messages that are late, doubled or out of order, ranks that crash, freeze
 //! and thaw, fail and come again. What must hold is checked after each step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::epoch::{Actions, Connection, Epoch, Event, LEASE, Outcome};
+use super::attempt::{Actions, Attempt, Connection, Event, LEASE, Outcome};
 use super::message::ToRank;
 use super::rank::{Next, RankState};
 use crate::error::{SqlError, SqlState};
@@ -51,7 +51,7 @@ enum Packet {
 struct World {
     random: Random,
     now: Duration,
-    epoch: Epoch,
+    attempt: Attempt,
     ranks: BTreeMap<Connection, Rank>,
     /// By the time of arrival, in the order in which they were sent.
     network: BTreeMap<(Duration, u64), Packet>,
@@ -72,7 +72,7 @@ impl World {
         Self {
             random,
             now: Duration::ZERO,
-            epoch: Epoch::new(world_size),
+            attempt: Attempt::new(world_size),
             ranks: BTreeMap::new(),
             network: BTreeMap::new(),
             sent: 0,
@@ -142,7 +142,7 @@ impl World {
             self.post(Packet::ToRank(connection, message));
         }
         // The outcome never changes once it is there.
-        match (self.epoch.outcome(), self.outcome_at) {
+        match (self.attempt.outcome(), self.outcome_at) {
             (Some(outcome), None) => {
                 self.outcome_at = Some(self.now);
                 if matches!(outcome, Outcome::Done(_)) {
@@ -166,7 +166,7 @@ impl World {
                 {
                     self.done.insert(connection);
                 }
-                let actions = self.epoch.handle(self.now, connection, event);
+                let actions = self.attempt.handle(self.now, connection, event);
                 self.apply(actions);
             }
             Packet::ToRank(connection, message) => {
@@ -218,7 +218,7 @@ impl World {
                     if self.random.one_in(2) {
                         self.post(Packet::ToCoordinator(connection, Event::Closed));
                     }
-                    if self.epoch.is_joining() {
+                    if self.attempt.is_joining() {
                         self.arrive(number);
                     }
                 }
@@ -276,7 +276,7 @@ impl World {
             let packet = entry.remove();
             self.deliver(packet);
         }
-        let actions = self.epoch.tick(self.now);
+        let actions = self.attempt.tick(self.now);
         self.apply(actions);
         let connections: Vec<Connection> = self.ranks.keys().copied().collect();
         for connection in connections {
@@ -300,7 +300,7 @@ impl World {
         while self.now < END {
             self.step();
             if cancels_at.is_some_and(|at| self.now >= at && self.now < at + STEP) {
-                let actions = self.epoch.cancel();
+                let actions = self.attempt.cancel();
                 self.apply(actions);
             }
             self.check_stopped();
@@ -328,13 +328,16 @@ fn every_schedule_ends_the_same_for_all() {
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
         world.run();
-        let outcome = world.epoch.outcome().cloned();
+        let outcome = world.attempt.outcome().cloned();
         let name = match &outcome {
             Some(Outcome::Done(_)) => "done",
             Some(Outcome::Failed(_)) => "failed",
             Some(Outcome::Lost(_)) => "lost",
             Some(Outcome::Cancelled) => "cancelled",
-            None => panic!("seed {seed}: no outcome within {END:?}: {:?}", world.epoch),
+            None => panic!(
+                "seed {seed}: no outcome within {END:?}: {:?}",
+                world.attempt
+            ),
         };
         if !world.had_fault {
             assert_eq!(name, "done", "seed {seed} had no fault");

@@ -1,13 +1,11 @@
 //! Rows as text, batch by batch.
 //!
-//! * `format` the list of formats
 //! * `cell` one value as text
 //! * `table` tables with lines around them, cut to the terminal
 //! * `stream` formats that are written as rows come: CSV, JSON, records, Markdown
 //! * `target` where text goes: standard output, a file, a pager
 
 mod cell;
-mod format;
 mod stream;
 mod table;
 mod target;
@@ -17,9 +15,9 @@ use std::time::Instant;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-pub use format::Format;
 pub(super) use target::{BROKEN_PIPE, Target};
 
+use super::format::Format;
 use super::settings::Settings;
 use crate::error::Result;
 

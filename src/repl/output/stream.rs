@@ -11,10 +11,10 @@ use datafusion::arrow::record_batch::RecordBatch;
 use std::sync::Arc;
 use unicode_width::UnicodeWidthStr;
 
-use super::Format;
 use super::cell::{CellOptions, Cells, escaped};
 use super::target::Out;
 use crate::error::Result;
+use crate::repl::format::Format;
 use crate::repl::settings::Settings;
 
 /// Writes one result.

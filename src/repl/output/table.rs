@@ -9,10 +9,11 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use unicode_width::UnicodeWidthStr;
 
+use super::Written;
 use super::cell::{CellOptions, Cells, escaped};
 use super::target::Out;
-use super::{Format, Written};
 use crate::error::Result;
+use crate::repl::format::Format;
 use crate::repl::settings::Settings;
 
 /// A value is not cut below this width while columns remain to be left out.

@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::Format;
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::repl::format::Format;
 use crate::repl::settings::{Settings, terminal_size};
 
 /// The message of the error that ends the process without a word.

@@ -1,25 +1,20 @@
-//! What clients upload, and the rows of tables among it.
+//! [`Upload`]: what a client uploads, checked before it is read.
 
 use std::sync::Arc;
 
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
-use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use arrow_flight::{FlightData, FlightDescriptor};
 use datafusion::arrow::ipc::{BodyCompressionMethod, root_as_message};
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tonic::{Status, Streaming};
 
-use super::service::Server;
-use super::sessions::Client;
-use super::statements::within_memory;
-use super::status::{failed, status};
+use super::status::failed;
 use super::wire::{wire_batch, wire_schema};
 use crate::error::{Result, SqlState, sql_err};
-use crate::statements::ingest::{IfExists, Ingest, ingest};
 
 /// What one buffer of a message may become when it is decompressed.
 const BUFFER_BYTES_MAX: i64 = 1 << 30;
@@ -124,51 +119,4 @@ fn check(message: &FlightData) -> Result<(), Status> {
         true => Err(broken()),
         false => Ok(()),
     }
-}
-
-/// Writes the rows of an upload to a table.
-pub(super) async fn ingest_upload(
-    server: &Server,
-    client: &Client,
-    command: CommandStatementIngest,
-    upload: Upload,
-) -> Result<u64, Status> {
-    let _slot = server.slot().await?;
-    let options = command.table_definition_options.unwrap_or_default();
-    let creates = match options.if_not_exist() {
-        TableNotExistOption::Fail => false,
-        TableNotExistOption::Create | TableNotExistOption::Unspecified => true,
-    };
-    let if_exists = match options.if_exists() {
-        TableExistsOption::Append => IfExists::Append,
-        TableExistsOption::Replace => IfExists::Replace,
-        TableExistsOption::Fail | TableExistsOption::Unspecified => IfExists::Fail,
-    };
-    let schema = command
-        .schema
-        .unwrap_or_else(|| client.session.default_schema());
-    let table = match command.catalog {
-        Some(catalog) => TableReference::full(catalog, schema, command.table),
-        None => TableReference::partial(schema, command.table),
-    };
-    let rows = upload.rows().await?;
-    let rows = rows.ok_or_else(|| {
-        let message = "the upload has no schema, so its table would have no columns; to send no rows, send their schema";
-        failed(SqlState::InvalidParameter, message)
-    })?;
-    let ingesting = Ingest {
-        table,
-        creates,
-        if_exists,
-        is_temporary: command.temporary,
-    };
-    let ingesting = async {
-        let (session, memory) = within_memory(server, client)?;
-        tokio::select! {
-            biased;
-            error = memory.stopped() => Err(error),
-            written = ingest(&session, ingesting, rows) => written,
-        }
-    };
-    ingesting.await.map_err(|error| status(&error))
 }

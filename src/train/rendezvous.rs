@@ -16,12 +16,12 @@ use crate::progress::{ProgressEvent, ProgressListener};
 
 /// How ranks find each other. Each rank reads its rows, then joins or says why it cannot.
 #[async_trait]
-pub(crate) trait Meeting: fmt::Debug + Send + Sync {
+pub(crate) trait Rendezvous: fmt::Debug + Send + Sync {
     /// So many more rows were read by some rank.
     fn read(&self, task: &TrainTask, rows: u64);
 
-    /// Takes a rank's seat; returns when all ranks have, or at their first call of the collective.
-    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Seat>;
+    /// Takes a rank's place; returns when all ranks have, or at their first call of the collective.
+    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Joined>;
 
     /// Tells the others that this rank will not come.
     async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError);
@@ -33,28 +33,28 @@ pub(crate) trait Meeting: fmt::Debug + Send + Sync {
 }
 
 /// What a rank needs from the others.
-pub(crate) struct Seat {
+pub(crate) struct Joined {
     pub(crate) collective: Box<dyn Collective>,
     pub(crate) control: Control,
     /// Tells how it ended. Dropping it stops this rank.
-    pub(crate) link: Box<dyn Link>,
+    pub(crate) exit: Box<dyn RankExit>,
 }
 
-/// A rank's tie to the others while it trains.
+/// How a rank tells the others that it has ended.
 #[async_trait]
-pub(crate) trait Link: Send {
+pub(crate) trait RankExit: Send {
     /// The rank has ended; rank 0 has a result. An error of its own takes the others along; of many errors the first is
     /// the one that counts.
     async fn end(self: Box<Self>, result: Result<Option<&str>, &SqlError>);
 }
 
-/// The meeting of this process, in the configuration of a session.
+/// The rendezvous of this process, in the configuration of a session.
 #[derive(Debug)]
-pub(crate) struct Meetings(pub(crate) Arc<dyn Meeting>);
+pub(crate) struct RendezvousExtension(pub(crate) Arc<dyn Rendezvous>);
 
 /// Ranks that are threads of this process, by run.
 #[derive(Debug, Default)]
-pub(crate) struct Gang {
+pub(crate) struct LocalRendezvous {
     runs: Mutex<HashMap<String, Arc<Run>>>,
 }
 
@@ -91,15 +91,15 @@ fn control(model: &str, listener: Option<ProgressListener>) -> Control {
     control
 }
 
-impl Gang {
-    /// Opens a run for so many ranks. Dropping the membership stops them.
+impl LocalRendezvous {
+    /// Opens a run for so many ranks. Dropping it stops them.
     pub(super) fn open(
         self: &Arc<Self>,
         run_id: &str,
         model: &str,
         workers: usize,
         listener: Option<ProgressListener>,
-    ) -> Membership {
+    ) -> OpenRun {
         let places = LocalCollective::group(workers);
         let run = Arc::new(Run {
             places: Mutex::new(places.into_iter().map(Some).collect()),
@@ -109,8 +109,8 @@ impl Gang {
             rows: AtomicU64::new(0),
         });
         self.lock().insert(run_id.into(), Arc::clone(&run));
-        Membership {
-            gang: Arc::clone(self),
+        OpenRun {
+            rendezvous: Arc::clone(self),
             run_id: run_id.into(),
             run,
         }
@@ -130,7 +130,7 @@ impl Gang {
 }
 
 #[async_trait]
-impl Meeting for Gang {
+impl Rendezvous for LocalRendezvous {
     fn read(&self, task: &TrainTask, rows: u64) {
         let Some(run) = self.lock().get(&task.run_id).cloned() else {
             return;
@@ -142,15 +142,15 @@ impl Meeting for Gang {
         }
     }
 
-    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Seat> {
+    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Joined> {
         let (run, collective) = self.take(&task.run_id, rank).ok_or_else(|| {
             let message = format!("training {} has no place for worker {rank}", task.run_id);
             sql_err(SqlState::Internal, message)
         })?;
-        Ok(Seat {
+        Ok(Joined {
             collective: Box::new(collective),
             control: run.control.clone(),
-            link: Box::new(LocalLink),
+            exit: Box::new(LocalExit),
         })
     }
 
@@ -161,25 +161,25 @@ impl Meeting for Gang {
 }
 
 /// Nothing to tell: the others notice by the collective, and the driver has the results of all.
-struct LocalLink;
+struct LocalExit;
 
 #[async_trait]
-impl Link for LocalLink {
+impl RankExit for LocalExit {
     async fn end(self: Box<Self>, _result: Result<Option<&str>, &SqlError>) {}
 }
 
 /// Keeps a run open.
 #[derive(Debug)]
-pub(super) struct Membership {
-    gang: Arc<Gang>,
+pub(super) struct OpenRun {
+    rendezvous: Arc<LocalRendezvous>,
     run_id: String,
     run: Arc<Run>,
 }
 
-impl Drop for Membership {
+impl Drop for OpenRun {
     fn drop(&mut self) {
         self.run.control.cancelled.store(true, Ordering::Relaxed);
-        self.gang.lock().remove(&self.run_id);
+        self.rendezvous.lock().remove(&self.run_id);
         // Places that no rank took would let the others wait.
         self.run
             .places

@@ -77,7 +77,7 @@ pub(super) struct Actions {
 }
 
 #[derive(Debug)]
-pub(super) struct Epoch {
+pub(super) struct Attempt {
     world_size: usize,
     phase: Phase,
     members: BTreeMap<usize, Member>,
@@ -88,7 +88,7 @@ pub(super) struct Epoch {
     result: Option<String>,
 }
 
-impl Epoch {
+impl Attempt {
     pub(super) fn new(world_size: usize) -> Self {
         Self {
             world_size,
@@ -299,7 +299,7 @@ impl Epoch {
             Phase::Joining | Phase::Over(_) => {
                 self.members.remove(&rank);
             }
-            // It said how it ended; its seat counts until all have.
+            // It said how it ended; its place counts until all have.
             Phase::Running if is_done => {}
             Phase::Running => {
                 self.members.remove(&rank);

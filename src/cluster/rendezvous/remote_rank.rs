@@ -15,31 +15,31 @@ use vatic_ml::train::control::{Checkpoints, Control, Progress};
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, TcpCollective};
-use crate::cluster::is_lost_input;
+use crate::cluster::errors::is_lost_input;
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
 use crate::storage::Place;
 use crate::testing::crash;
-use crate::train::{Link, Meeting, Seat, TrainTask};
+use crate::train::{Joined, RankExit, Rendezvous, TrainTask};
 use datafusion::common::DataFusionError;
 
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The meeting of ranks on several machines, whose coordinator is beside the scheduler.
+/// The rendezvous of ranks on several machines, whose coordinator is beside the scheduler.
 #[derive(Debug)]
-pub(in crate::cluster) struct RemoteMeeting {
+pub(in crate::cluster) struct RemoteRendezvous {
     /// The host of the scheduler, as this machine reaches it.
     pub(in crate::cluster) host: String,
 }
 
 #[async_trait]
-impl Meeting for RemoteMeeting {
+impl Rendezvous for RemoteRendezvous {
     fn read(&self, _task: &TrainTask, _rows: u64) {}
 
-    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Seat> {
+    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Joined> {
         crash::point("before-join");
         let stream = self.connect(task).await?;
-        let failed = |error: std::io::Error| io_err("the meeting of a training", &error);
+        let failed = |error: std::io::Error| io_err("the rendezvous of a training", &error);
         // Whoever reaches the coordinator from here is reached here.
         let here: IpAddr = stream.local_addr().map_err(failed)?.ip();
         let listener = StdListener::bind((here, 0)).map_err(failed)?;
@@ -75,9 +75,9 @@ impl Meeting for RemoteMeeting {
             }
         };
         tracing::info!(run = %task.run_id, rank, "started a training");
-        let mut seat = seat(wire, state, rank, collective);
-        seat.control.checkpoints = Some(Arc::new(CheckpointFile(task.checkpoint.clone())));
-        Ok(seat)
+        let mut joined = joined(wire, state, rank, collective);
+        joined.control.checkpoints = Some(Arc::new(CheckpointFile(task.checkpoint.clone())));
+        Ok(joined)
     }
 
     async fn refuse(&self, task: &TrainTask, _rank: usize, error: &SqlError) {
@@ -99,11 +99,11 @@ impl Meeting for RemoteMeeting {
     }
 }
 
-impl RemoteMeeting {
+impl RemoteRendezvous {
     async fn connect(&self, task: &TrainTask) -> Result<TcpStream> {
         let port = task
             .port
-            .ok_or_else(|| sql_err(SqlState::Internal, "a training without a meeting"))?;
+            .ok_or_else(|| sql_err(SqlState::Internal, "a training without a rendezvous"))?;
         let unreachable = |problem: String| {
             let message = format!(
                 "the engine at {}:{port} cannot be reached: {problem}",
@@ -170,7 +170,7 @@ impl Checkpoints for CheckpointFile {
     }
 }
 
-fn seat(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) -> Seat {
+fn joined(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) -> Joined {
     let (sender, outgoing) = mpsc::unbounded_channel();
     let stop = Stop {
         cancelled: Arc::default(),
@@ -188,10 +188,10 @@ fn seat(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) ->
         }));
     }
     let task = SpawnedTask::spawn(tend(wire, state, outgoing, stop.clone()));
-    Seat {
+    Joined {
         collective: Box::new(collective),
         control,
-        link: Box::new(RemoteLink {
+        exit: Box::new(RemoteExit {
             rank,
             sender: Some(sender),
             task: Some(task),
@@ -244,7 +244,7 @@ async fn tend(
     }
 }
 
-struct RemoteLink {
+struct RemoteExit {
     rank: usize,
     sender: Option<mpsc::UnboundedSender<FromRank>>,
     task: Option<SpawnedTask<()>>,
@@ -252,7 +252,7 @@ struct RemoteLink {
 }
 
 #[async_trait]
-impl Link for RemoteLink {
+impl RankExit for RemoteExit {
     async fn end(mut self: Box<Self>, result: Result<Option<&str>, &SqlError>) {
         let is_stopped = self.stop.cancelled.load(Ordering::Relaxed);
         let error = result.err().cloned().map(|mut error| {
@@ -282,7 +282,7 @@ impl Link for RemoteLink {
     }
 }
 
-impl Drop for RemoteLink {
+impl Drop for RemoteExit {
     fn drop(&mut self) {
         // Without an end: the task was cancelled.
         if self.sender.is_some() {

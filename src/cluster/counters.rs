@@ -1,0 +1,12 @@
+//! [`Counters`]: what is counted of jobs and trainings.
+
+use std::sync::atomic::AtomicU64;
+
+/// What happened since the engine began.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) jobs_succeeded: AtomicU64,
+    pub(super) jobs_failed: AtomicU64,
+    pub(super) jobs_cancelled: AtomicU64,
+    pub(super) attempts_lost: AtomicU64,
+}

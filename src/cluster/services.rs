@@ -1,0 +1,191 @@
+//! [`Cluster`]: the scheduler in the engine's process, and what runs beside it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ballista_scheduler::cluster::JobState;
+use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
+
+use super::address::{failed_at, resolve};
+use super::counters::Counters;
+use super::placement::BarrierClusterState;
+use super::rendezvous::Coordinator;
+use super::scheduler::{self, Scheduler};
+use super::settings::STACK_BYTES;
+use crate::error::{Result, SqlState, sql_err};
+use crate::progress::{ProgressEvent, ProgressListener};
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// The scheduler in the engine's process, and what belongs to it.
+pub(crate) struct Cluster {
+    pub(super) scheduler: Scheduler,
+    pub(super) job_state: Arc<dyn JobState>,
+    pub(super) placement: Arc<BarrierClusterState>,
+    pub(super) coordinator: Arc<Coordinator>,
+    address: SocketAddr,
+    rendezvous_port: u16,
+    pub(super) counters: Counters,
+    runtime: Option<Runtime>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Starts a scheduler that executors reach at `address`, `host:port`; port 0 picks one.
+    pub(crate) fn start(address: &str) -> Result<Self> {
+        let socket = resolve(address)?;
+        if socket.ip().is_unspecified() {
+            let message = format!(
+                "--cluster {address}: executors report to this address; name the one by which they reach this machine"
+            );
+            return Err(sql_err(SqlState::InvalidParameter, message));
+        }
+        let failed = |error: std::io::Error| {
+            sql_err(SqlState::Io, format!("scheduler at {address}: {error}"))
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("vatic-cluster")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        // Not block_on: the caller may be a task of another runtime.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let handle = runtime.handle().clone();
+        runtime.spawn(async move {
+            // The receiver waits below.
+            let _ = sender.send(start_services(socket, &handle).await);
+        });
+        let ended = |_| sql_err(SqlState::Internal, "the scheduler did not start");
+        let services = receiver.recv().map_err(ended)??;
+        let Services {
+            scheduler,
+            job_state,
+            placement,
+            coordinator,
+            address,
+            rendezvous_port,
+        } = services;
+        Ok(Self {
+            scheduler,
+            job_state,
+            placement,
+            coordinator,
+            address,
+            rendezvous_port,
+            counters: Counters::default(),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Where executors find the scheduler.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where ranks find the coordinator, on the scheduler's host.
+    pub(crate) fn rendezvous_port(&self) -> u16 {
+        self.rendezvous_port
+    }
+
+    /// The slots of all executors that are there now.
+    pub(crate) async fn slots_now(&self) -> usize {
+        self.placement.slots().await
+    }
+
+    /// The slots of all executors; waits for the first one so many seconds, and says so.
+    pub(crate) async fn slots(
+        &self,
+        wait_s: usize,
+        listener: Option<&ProgressListener>,
+    ) -> Result<usize> {
+        let wait = Duration::from_secs(wait_s as u64);
+        let began = Instant::now();
+        loop {
+            let slots = self.placement.slots().await;
+            if slots > 0 {
+                return Ok(slots);
+            }
+            if began.elapsed() >= wait {
+                let message = format!(
+                    "no executor joined within {} s; start one: vatic executor --scheduler {}",
+                    wait.as_secs(),
+                    self.address
+                );
+                return Err(sql_err(SqlState::NoResources, message));
+            }
+            if let Some(listener) = listener {
+                let what = format!("an executor: vatic executor --scheduler {}", self.address);
+                listener(ProgressEvent::Waiting { what });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Where the scheduler runs; `None` once it has ended.
+    pub(super) fn handle(&self) -> Option<&Handle> {
+        self.runtime.as_ref().map(Runtime::handle)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Dropping it would wait, which a thread of another runtime must not.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What runs beside the engine.
+struct Services {
+    scheduler: Scheduler,
+    job_state: Arc<dyn JobState>,
+    placement: Arc<BarrierClusterState>,
+    coordinator: Arc<Coordinator>,
+    address: SocketAddr,
+    rendezvous_port: u16,
+}
+
+async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Services> {
+    let listener = TcpListener::bind(socket).await.map_err(failed_at(socket))?;
+    let address = listener.local_addr().map_err(failed_at(socket))?;
+    let ranks = rendezvous_listener(address).await?;
+    let rendezvous_port = ranks.local_addr().map_err(failed_at(address))?.port();
+    let coordinator = Arc::new(Coordinator::new());
+    let placement = Arc::new(BarrierClusterState::new(Arc::clone(&coordinator)));
+    let job_state = scheduler::job_state();
+    let started = scheduler::start(listener, Arc::clone(&placement), Arc::clone(&job_state));
+    let (scheduler, serving) = started.await?;
+    handle.spawn(serving);
+    handle.spawn(Arc::clone(&coordinator).serve(ranks));
+    Ok(Services {
+        scheduler,
+        job_state,
+        placement,
+        coordinator,
+        address,
+        rendezvous_port,
+    })
+}
+
+/// The coordinator's listener: the port after the scheduler's, so that firewalls can be told, else any.
+async fn rendezvous_listener(scheduler: SocketAddr) -> Result<TcpListener> {
+    let mut next = scheduler;
+    next.set_port(scheduler.port().checked_add(1).unwrap_or(0));
+    if let Ok(listener) = TcpListener::bind(next).await {
+        return Ok(listener);
+    }
+    next.set_port(0);
+    TcpListener::bind(next).await.map_err(failed_at(next))
+}
