@@ -38,9 +38,9 @@ TASKS = 2_000
 def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vatic", type=Path, required=True, help="the release binary")
-    parser.add_argument("--work", type=Path, required=True, help="where data and results go")
+    parser.add_argument("--work", type=Path, required=True, help="the directory of data and results")
     parser.add_argument("--rows", type=int, default=4_000_000)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each side is run, in turn")
+    parser.add_argument("--rounds", type=int, default=3, help="the number of runs of each side, in turn")
     parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=BENCHMARKS)
     parser.add_argument("--no-peers", action="store_true", help="only vatic, while tuning it")
     return parser.parse_args()
@@ -63,7 +63,7 @@ def make_rows(rows, seed, first_id):
 
 
 def make_data(work, rows):
-    """Four files of rows, and one of rows that no side trains on."""
+    """Writes four files of rows, and one of evaluation rows that no side trains on."""
     directory = work / f"data-{rows}"
     if not (directory / "done").exists():
         shutil.rmtree(directory, ignore_errors=True)
@@ -81,7 +81,7 @@ def make_data(work, rows):
 
 
 class PeakMemory(threading.Thread):
-    """The largest memory of a process and its descendants, pages that they share counted once."""
+    """The peak memory of a process and its descendants; shared pages count once."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
@@ -144,14 +144,14 @@ class Vatic:
 
 def peer_environment():
     environment = os.environ | {"PYTHONPATH": str(HERE / "peers"), "PYSPARK_PYTHON": sys.executable}
-    # Set on some machines for old builds of OpenBLAS; they slow a current one.
+    # Some machines set these for old builds of OpenBLAS; they slow a current build.
     for name in ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"]:
         environment.pop(name, None)
     return environment
 
 
 def peer(script, options):
-    """Runs a Python program; returns what it marked, and its peak memory."""
+    """Runs a Python program; returns the times that it marked, and its peak memory."""
     program = [sys.executable, str(HERE / "peers" / script), json.dumps(options)]
     out, _, seconds, memory = run(program, env=peer_environment())
     marks = {}
@@ -166,8 +166,8 @@ def peer(script, options):
 
 
 def machine_peaks(data):
-    """What the cores can do at best: products of large matrices, and decoding of these Parquet files."""
-    # Of two libraries the faster one: neither is the best on every processor.
+    """The peak rates of the cores: products of large matrices, and decoding of these Parquet files."""
+    # The faster of two libraries counts, as neither is the best on every processor.
     code = (
         "import json, sys, time, numpy, torch, pyarrow.parquet as pq, pathlib\n"
         "cores, data = json.loads(sys.argv[1])\n"
@@ -215,7 +215,7 @@ COLUMNS = ", ".join(FEATURES)
 
 
 def prepare_model(vatic, data, rows):
-    """A model to predict with, trained on a part of the rows; its directory is what the peers load."""
+    """Trains a model on a part of the rows for the predict benchmarks; the peers load its directory."""
     vatic.sql(
         external("rows", data / "rows/"),
         external("evaluation", data / "evaluation.parquet"),
@@ -232,7 +232,7 @@ def bench_predict(context):
     results = {"vatic": [], "spark": []}
     cold = {"vatic": [], "spark": []}
     memory = {"vatic": 0, "spark": 0}
-    # COPY adds files to a folder, so each run has its own.
+    # COPY adds files to a folder, so each run has its own folder.
     statements = [
         f"COPY (SELECT id, predicted_label FROM predict(bench, (SELECT id, {COLUMNS} FROM rows))) "
         f"TO '{ours}/{attempt}/' STORED AS PARQUET"
@@ -294,7 +294,7 @@ def agreement(ours, theirs):
 
 
 def stages(vatic, statement, output):
-    """Where the time goes, as the operators themselves count it, over all cores."""
+    """The time of each operator over all cores, as EXPLAIN ANALYZE reports it."""
     shutil.rmtree(output, ignore_errors=True)
     out, *_ = vatic.sql(f"EXPLAIN ANALYZE {statement}", form="nd-json")
     plan = json.loads(out.splitlines()[0])["plan"]
@@ -350,7 +350,7 @@ def bench_train(context):
     share = context["rows"] * 3 * FLOPS_FORWARD / statistics.median(epochs["vatic"]) / context["peaks"]["gemm"]
     notes = [
         f"train, one epoch: products alone take {share:.0%} of the time at the machine's own peak",
-        f"accuracy on rows that nobody trained on: {accuracy}",
+        f"accuracy on rows that no side trained on: {accuracy}",
     ]
     if context["peers"] and abs(accuracy["vatic"] - accuracy["spark"]) >= 0.003:
         notes.append("MISSED: the accuracies differ by 0.3 points or more")
@@ -358,7 +358,7 @@ def bench_train(context):
 
 
 def bench_memory(context):
-    """Peak memory of the same predict over ten times the rows: the same files under ten names."""
+    """Peak memory of the same predict over ten times the rows: each file under ten names."""
     directory = context["work"] / "ten-times"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
@@ -399,7 +399,7 @@ def bench_small(context):
 
 
 def bench_cluster(context):
-    """Two executors of one core each beside one process with two workers."""
+    """Two executors of one core each against one process with two workers."""
     data, work = context["data"], context["work"]
     binary = context["vatic"].binary
     many = make_tasks(work)
@@ -467,7 +467,7 @@ def bench_cluster(context):
 
 
 def all_reduce(binary):
-    """Sums of 100 MB of f32 between ranks of this machine, beside one stream of iperf3 over the loopback device."""
+    """All-reduces of 100 MB of f32 between ranks on this machine, against one stream of iperf3 over loopback."""
     try:
         server = subprocess.Popen(
             ["iperf3", "-s", "-1", "-p", "52017", "-B", "127.0.0.1"], stdout=subprocess.DEVNULL
@@ -482,7 +482,7 @@ def all_reduce(binary):
     for ranks in [2, 4, 8]:
         out, *_ = run([binary, "all-reduce", str(ranks)])
         seconds = statistics.median(map(float, out.split()))
-        # Each rank sends each other one its part twice: to be summed, and summed.
+        # Each rank sends every other rank a part twice: once to be summed, and once the sum.
         ours = 2 * 100e6 * (ranks - 1) / seconds
         notes.append(
             f"cluster: all-reduce of 100 MB of f32, {ranks} ranks: {seconds * 1000:.0f} ms, {ours / 1e9:.2f} GB/s moved, "
@@ -551,7 +551,7 @@ def table(lines):
 
 
 def bars(lines):
-    """The seconds of both sides as an SVG, each pair to its own scale."""
+    """An SVG of the seconds of both sides, each pair with its own scale."""
     pairs = [entry for entry in lines if entry["peer_s"]]
     height = 30 + 66 * len(pairs)
     parts = [

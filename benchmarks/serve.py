@@ -1,4 +1,4 @@
-"""What a server costs: rows fetched by ADBC beside a server that only sends the same batches, and load on it.
+"""The cost of a server: rows fetched by ADBC, compared with a server that only sends the same batches; and load.
 
 Needs release builds of vatic and vatic-load, and the Python environment of the clients:
 
@@ -24,7 +24,7 @@ FETCHED = "SELECT * FROM fetched"
 
 
 def start(command):
-    """A process, and the address in the first line that it prints."""
+    """Starts a process and returns it with the address from its first line of output."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return process, process.stdout.readline().split()[-1]
 
@@ -39,7 +39,7 @@ def fetch(uri):
 
 
 def fetch_alone(uri):
-    """In a process of its own, as the two drivers would share threads."""
+    """Fetches in a separate process, as the two drivers would share threads."""
     seconds = subprocess.run([sys.executable, __file__, "--fetch", uri], check=True, capture_output=True, text=True)
     return float(seconds.stdout)
 
@@ -61,7 +61,7 @@ def fetching(uri, load, directory):
         for _ in range(ROUNDS):
             theirs.append(fetch_alone(bare))
             ours.append(fetch_alone(uri))
-        # Once more, beside each other: the same rows.
+        # Fetch once more from both and compare the rows.
         assert fetch(uri)[1].sort_by("i").equals(fetch(bare)[1].sort_by("i"))
     finally:
         process.kill()

@@ -6,11 +6,11 @@ TRAIN MODEL digits TARGET digit OPTIONS (model_type = 'dnn_classifier') AS SELEC
 
 SELECT round(accuracy, 3) AS accuracy, rows FROM evaluate(digits);
 
--- How the loss fell.
+-- The loss by epoch.
 SELECT epoch, round(train_loss, 4) AS train_loss, round(eval_loss, 4) AS eval_loss
 FROM training_info(digits) ORDER BY epoch LIMIT 5;
 
--- Which digits are mistaken for which?
+-- Which digits does the model confuse?
 SELECT digit, predicted_digit, count(*) AS images
 FROM predict(digits, digits) WHERE digit <> predicted_digit
 GROUP BY digit, predicted_digit ORDER BY images DESC, digit, predicted_digit LIMIT 5;

@@ -1,4 +1,4 @@
-//! An own SQL function, an own model type, and an own format of models.
+//! Adds an SQL function, a model type and a model format to the engine.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn celsius(arguments: &[ColumnarValue]) -> vatic::Result<ColumnarValue> {
     Ok(ColumnarValue::Array(Arc::new(converted) as ArrayRef))
 }
 
-/// `tiny_net`: a classifier of one small layer, for data of few rows.
+/// `tiny_net`: a classifier with one small hidden layer, for tables of few rows.
 #[derive(Debug)]
 struct TinyNet;
 
@@ -63,7 +63,7 @@ impl ModelType for TinyNet {
     }
 }
 
-/// Opens `centroids.csv`: a class and a point in each line. What is nearest to a point is of its class.
+/// Loads `centroids.csv`, which has a class and its centroid in each line. A row gets the class of the nearest centroid.
 #[derive(Debug)]
 struct Centroids;
 
@@ -89,16 +89,16 @@ impl Loader for Centroids {
         let text = String::from_utf8(content).map_err(|_| corrupt("not UTF-8"))?;
         let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let header = lines.next().filter(|header| header.len() > 1);
-        let header = header.ok_or_else(|| corrupt("no header of a class and columns"))?;
+        let header = header.ok_or_else(|| corrupt("the header needs a class and an input"))?;
         let (mut classes, mut points) = (Vec::new(), Vec::new());
         for line in lines {
             if line.len() != header.len() {
-                return Err(corrupt("lines of different lengths"));
+                return Err(corrupt("lines have different numbers of fields"));
             }
             classes.push(line[0].to_owned());
             for number in &line[1..] {
                 let number = number.trim().parse::<f64>();
-                points.push(number.map_err(|_| corrupt("a point is no number"))?);
+                points.push(number.map_err(|_| corrupt("a value is not a number"))?);
             }
         }
         let shape = (classes.len(), header.len() - 1);
@@ -110,7 +110,7 @@ impl Loader for Centroids {
     }
 }
 
-/// The columns of the header but the first go in; the class comes out, and how far its point is.
+/// The inputs are the columns of the header after the first; the outputs are the class and the distance to its centroid.
 fn signature(header: &[&str], classes: &[String]) -> Signature {
     let port = |name: String, data_type, kind| Port {
         name,
@@ -147,7 +147,7 @@ struct NearestCentroid {
 }
 
 impl NearestCentroid {
-    /// Of each row the probabilities of all classes in the order of the port: the nearest one has all.
+    /// The class probabilities of each row, in the order of the port: 1 for the nearest class, 0 for all others.
     fn probabilities(&self, nearest: &[u32]) -> Vec<f64> {
         let mut known = self.classes.clone();
         known.sort();

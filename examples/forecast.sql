@@ -1,11 +1,11 @@
--- How many flights leave New York tomorrow? Yesterday, last week and the calendar tell.
+-- How many flights leave New York tomorrow? The features are yesterday, last week and the calendar.
 
 CREATE EXTERNAL TABLE flights STORED AS PARQUET LOCATION 'examples/data/flights.parquet';
 
 CREATE VIEW days AS
 SELECT CAST(date_trunc('day', time_hour) AS DATE) AS day, count(*) AS departures FROM flights GROUP BY 1;
 
--- Lags by window functions. December is held out: a random split would let the model see the future.
+-- Window functions compute the lags. December is held out: a random split would let the model see the future.
 CREATE VIEW history AS
 SELECT
   day,

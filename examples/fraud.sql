@@ -1,5 +1,5 @@
--- One payment in twenty-five is fraud: a model that always says no is right 96 times in 100, and useless.
--- Class weights make it look for the rare class.
+-- One payment in twenty-five is fraud: a model that always predicts no fraud is right 96 times in 100, and useless.
+-- Class weights make the model look for the rare class.
 
 CREATE TABLE payments AS
 SELECT
@@ -18,5 +18,5 @@ AS SELECT amount, hour, channel, is_fraud FROM payments;
 
 SELECT round(recall, 2) AS recall, round(roc_auc, 3) AS roc_auc FROM evaluate(fraud);
 
--- What is missed, and what is accused wrongly.
+-- The frauds that the model misses, and its false alarms.
 SELECT expected_label, predicted_label, rows FROM confusion_matrix(fraud, payments) ORDER BY 1, 2;

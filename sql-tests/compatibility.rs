@@ -1,15 +1,15 @@
-//! DataFusion's own `.slt` files: each statement on plain DataFusion, on vatic in one process, as a client of a server, and on
-//! a cluster: of the cluster a sixth of the files, always the same, and all with `VATIC_CLUSTER_FILES=all`.
+//! Runs DataFusion's own `.slt` files: each statement on plain DataFusion, on vatic in one process, through a server, and
+//! on a cluster. The cluster runs a sixth of the files, always the same ones; with `VATIC_CLUSTER_FILES=all` it runs all.
 //!
-//! Rows and types of columns must be the same, and so must failing; plans, texts of errors and the order of rows are not
-//! compared. Statements over files that DataFusion's package does not carry, and those that choose a dialect, are left out.
-//! What vatic answers otherwise is listed in `datafusion.txt`, each line with its reason. A difference that is not listed
-//! fails, and so does a line that is no difference any more.
+//! Rows, column types and failures must be the same; plans, texts of errors and the order of rows are not compared.
+//! Statements over files that DataFusion's package does not contain, and statements that set a dialect, are left out.
+//! `datafusion.txt` lists the answers of vatic that differ, each line with its reason. A difference that is not listed
+//! fails, and so does a listed difference that no longer exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use datafusion_sqllogictest::{DFColumnType, DataFusion, TestContext};
@@ -18,22 +18,22 @@ use libtest_mimic::{Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, Record};
 use tempfile::TempDir;
 
-use crate::{Database, Variant, runtime};
+use crate::{Clusters, Database, Variant, runtime};
 
-/// Whole files that are left out (`file: reason`), and differences: `file:line engine, engine: reason`.
+/// Lists the files that are left out (`file: reason`), and the differences (`file:line engine, engine: reason`).
 const LIST: &str = "sql-tests/datafusion.txt";
-/// Statements write below it, and each engine has its own.
+/// The folder that statements write to; replaced by a folder of each engine.
 const SCRATCH: &str = "test_files/scratch";
 const ENGINES: [(&str, Variant); 3] = [
     ("cluster", Variant::Cluster),
     ("embedded", Variant::Embedded),
     ("flight", Variant::Flight),
 ];
-/// One file in so many runs on a cluster, unless all are asked for.
+/// One in this many files runs on a cluster, chosen by the hash of its name.
 const CLUSTER_SHARE: u64 = 6;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why, by the error that vatic gives or by the statement; the first that fits.
+/// Reasons of differences, by a part of vatic's answer or of the statement; the first match counts.
 const REASONS: &[(&str, &str)] = &[
     (
         "cannot be changed by clients of a server",
@@ -173,7 +173,7 @@ const REASONS: &[(&str, &str)] = &[
 ];
 
 /// A trial for each of DataFusion's files.
-pub(crate) fn trials() -> Vec<Trial> {
+pub(crate) fn trials(clusters: &Arc<Clusters>) -> Vec<Trial> {
     let Some(root) = corpus() else {
         let missing =
             || Err("DataFusion's files are not among the sources that cargo fetched".into());
@@ -182,14 +182,15 @@ pub(crate) fn trials() -> Vec<Trial> {
     let list = std::fs::read_to_string(LIST).unwrap_or_default();
     let files = names(&root).into_iter().map(|name| {
         let is_left_out = left_out(&list, &name);
-        let (root, list) = (root.clone(), list.clone());
+        let (root, list, clusters) = (root.clone(), list.clone(), Arc::clone(clusters));
         let trial = Trial::test(format!("datafusion::{name}"), move || {
             let run = || {
                 let engines = engines(&name);
-                let found = runtime()?.block_on(differences(&root, &name, &engines))?;
+                let found = differences(&root, &name, &engines, &clusters);
+                let found = runtime()?.block_on(found)?;
                 compare_with(&list, &name, &engines, found)
             };
-            // A machine that is busy may run into a deadline of the server once.
+            // On a busy machine a statement may exceed a time limit, so a failed file runs a second time.
             run().or_else(|_| run())
         });
         trial.with_ignored_flag(is_left_out)
@@ -197,7 +198,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     files.collect()
 }
 
-/// Lists what differs now.
+/// Writes the current differences into the list.
 pub(crate) fn complete() {
     let root = corpus().unwrap();
     let list = std::fs::read_to_string(LIST).unwrap_or_default();
@@ -208,12 +209,13 @@ pub(crate) fn complete() {
         .into_iter()
         .filter(|name| !left_out(&list, name))
         .collect();
+    let clusters = Clusters::default();
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
         let runtime = runtime().unwrap();
         while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
             let differences = runtime
-                .block_on(differences(&root, name, &ENGINES))
+                .block_on(differences(&root, name, &ENGINES, &clusters))
                 .unwrap();
             found.lock().unwrap().insert(name, differences);
         }
@@ -235,7 +237,7 @@ pub(crate) fn complete() {
     std::fs::write(LIST, all.join("\n") + "\n").unwrap();
 }
 
-/// The folder of DataFusion's files among the sources that cargo fetched, of the version in Cargo.lock.
+/// The folder of DataFusion's test files in the sources that cargo fetched, for the version in Cargo.lock.
 fn corpus() -> Option<PathBuf> {
     let lock = std::fs::read_to_string("Cargo.lock").ok()?;
     let (_, rest) = lock.split_once("name = \"datafusion-sqllogictest\"\nversion = \"")?;
@@ -255,7 +257,7 @@ fn names(root: &Path) -> Vec<String> {
     names.collect()
 }
 
-/// The file and the line that a line of the list is about.
+/// The test file that a line of the list names, and the line number if there is one.
 fn place(line: &str) -> Option<(&str, Option<&str>)> {
     let (file, rest) = line.split_once(".slt:")?;
     let number = rest.split_once(' ')?.0;
@@ -285,7 +287,7 @@ type Differences = BTreeMap<u32, BTreeMap<&'static str, String>>;
 
 type Engines = [(&'static str, Variant)];
 
-/// Who answers a file.
+/// The engines that run a file.
 fn engines(name: &str) -> Vec<(&'static str, Variant)> {
     let is_asked_for = std::env::var("VATIC_CLUSTER_FILES").is_ok_and(|files| files == "all");
     let is_on_cluster = is_asked_for || hash(name).is_multiple_of(CLUSTER_SHARE);
@@ -294,22 +296,22 @@ fn engines(name: &str) -> Vec<(&'static str, Variant)> {
     engines.collect()
 }
 
-/// FNV-1a: the same whenever and wherever this runs.
+/// FNV-1a, which is the same in every run and on every machine.
 fn hash(name: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// What the list has of a statement before its reason, and what vatic answers.
+/// A line of the list without its reason, and vatic's answer, which determines the reason.
 fn listed_as(name: &str, line: u32, found: BTreeMap<&str, String>) -> (String, String) {
     let engines: Vec<&str> = found.keys().copied().collect();
     let what = format!("{name}:{line} {}", engines.join(", "));
-    // One process has the fewest reasons of its own.
+    // An embedded engine has no differences that come from a server or a cluster.
     let answer = found.get("embedded").or_else(|| found.values().next());
     (what, answer.cloned().unwrap_or_default())
 }
 
-/// A statement and who answers it otherwise, of the engines that were asked.
+/// Fails if the differences that were found are not those that the list has for the engines `asked`.
 fn compare_with(list: &str, name: &str, asked: &Engines, found: Differences) -> Result<(), Failed> {
     let is_asked = |engine: &str| asked.iter().any(|(label, _)| *label == engine);
     let listed = list.lines().filter_map(|line| {
@@ -335,7 +337,7 @@ fn compare_with(list: &str, name: &str, asked: &Engines, found: Differences) -> 
     let new =
         new.map(|((line, engine), why)| format!("not in {LIST}: {name}:{line} {engine}: {why}"));
     let gone = listed.iter().filter(|place| !differs.contains_key(place));
-    let gone = gone.map(|(line, engine)| format!("no difference any more: {name}:{line} {engine}"));
+    let gone = gone.map(|(line, engine)| format!("no longer a difference: {name}:{line} {engine}"));
     let wrong: Vec<String> = new.chain(gone).collect();
     match wrong.is_empty() {
         true => Ok(()),
@@ -350,8 +352,13 @@ enum Answer {
     Error(String),
 }
 
-/// What is answered otherwise: line, engine, and what it answers.
-async fn differences(root: &Path, name: &str, asked: &Engines) -> Result<Differences, Failed> {
+/// The differences of a file: line, engine, and the engine's answer.
+async fn differences(
+    root: &Path,
+    name: &str,
+    asked: &Engines,
+    clusters: &Clusters,
+) -> Result<Differences, Failed> {
     let records = sqllogictest::parse_file::<DFColumnType>(root.join(name));
     let records = records.map_err(|error| error.to_string())?;
     let Some(context) = TestContext::try_new_for_test_file(Path::new(name)).await else {
@@ -362,7 +369,7 @@ async fn differences(root: &Path, name: &str, asked: &Engines) -> Result<Differe
     let plain_scratch = tempfile::tempdir()?;
     let mut engines = Vec::new();
     for &(label, variant) in asked {
-        let mut engine = Database::open(variant).await?;
+        let mut engine = Database::open(variant, clusters).await?;
         let partitions = "SET datafusion.execution.target_partitions = 4";
         engine.run(partitions).await?;
         engines.push((label, engine, tempfile::tempdir()?));
@@ -398,12 +405,12 @@ fn is_plan(sql: &str) -> bool {
     word.is_some_and(|word| word.eq_ignore_ascii_case("explain"))
 }
 
-/// There is one dialect.
+/// Vatic supports only one dialect.
 fn sets_dialect(sql: &str) -> bool {
     sql.to_lowercase().contains("datafusion.sql_parser.dialect")
 }
 
-/// Whether a statement is over files that are not there.
+/// Whether a statement reads files that do not exist.
 fn lacks_files(sql: &str) -> bool {
     let lower = sql.to_lowercase();
     let Some(at) = lower.find("location") else {

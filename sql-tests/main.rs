@@ -1,14 +1,15 @@
-//! Runs every `.slt` file, every example and every SQL block of the documentation, each on an engine of its own.
+//! Runs every `.slt` file, every example and every SQL block of the documentation, each on its own engine.
 //!
-//! A file runs as each of [`Variant`], and its answers must be the same. `cargo slt FILTER -- --complete` writes the
-//! answers into files instead of comparing them. Beside a store (`tests/clients/run store cargo slt store::`) a file also
-//! runs with its data directory there.
+//! A file runs in every [`Variant`] with the same answers; `FlightCluster` runs a sample of the files. `cargo slt FILTER
+//! -- --complete` writes the answers into the files instead of comparing them. If there is an object store
+//! (`tests/clients/run store cargo slt store::`), a file also runs with its data directory in the store.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod compatibility;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +21,7 @@ use datafusion_sqllogictest::{DFColumnType, convert_batches, convert_schema_to_t
 use futures::TryStreamExt;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, Runner, default_validator};
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 use vatic::client::{Remote, RemoteOptions};
 use vatic::server::ServeOptions;
 use vatic::{Engine, Executor, ExecutorOptions, Session, SqlError, report};
@@ -29,7 +30,7 @@ const STACK_BYTES: usize = 16 << 20;
 const EXECUTORS: usize = 2;
 const SLOTS: usize = 4;
 const WIDTH: &str = " ";
-/// One of so many files runs over a server with executors, unless that is asked for: `cargo slt flight_cluster::`.
+/// Every tenth file runs as flight_cluster, unless the filter asks for all: `cargo slt flight_cluster::`.
 const SAMPLED: usize = 10;
 
 fn main() {
@@ -46,9 +47,10 @@ fn main() {
     if !complete.is_empty() {
         return complete_files(&files, arguments.filter.as_deref());
     }
+    let clusters = Arc::new(Clusters::default());
     let mut trials = Vec::new();
     for (number, file) in files.iter().enumerate() {
-        // A server with executors differs from both in little; each other way runs all.
+        // FlightCluster differs little from Cluster and Flight, which run all files.
         let is_asked_for = filter.is_some_and(|filter| filter.starts_with("flight_cluster"));
         let is_sample = is_asked_for || number % SAMPLED == 0;
         for variant in Variant::ALL
@@ -57,8 +59,10 @@ fn main() {
             .filter(|variant| is_sample || *variant != Variant::FlightCluster)
         {
             let name = format!("{}::{}", variant.name(), file.display());
-            let file = file.clone();
-            trials.push(Trial::test(name, move || run_file(&file, variant)));
+            let (file, clusters) = (file.clone(), Arc::clone(&clusters));
+            trials.push(Trial::test(name, move || {
+                run_file(&file, variant, &clusters)
+            }));
         }
     }
     for file in files_below(Path::new("examples"), "sql") {
@@ -78,14 +82,17 @@ fn main() {
             run_script(&sql_blocks(&std::fs::read_to_string(&file)?))
         }));
     }
-    // They take minutes, so only who asks for them gets them.
+    // DataFusion's files take minutes, so they run only if the filter asks for them.
     if is_compatibility {
-        trials.extend(compatibility::trials());
+        trials.extend(compatibility::trials(&clusters));
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // `exit` runs no destructors, and those of the executors remove their directories.
+    drop(clusters);
+    conclusion.exit();
 }
 
-/// Files with this extension, sorted. Those that begin with an underscore are included by others.
+/// Files with this extension, sorted, without those whose names begin with an underscore: other files include these.
 fn files_below(directory: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -113,7 +120,7 @@ enum Variant {
     Flight,
     /// As a client of a server with two executors.
     FlightCluster,
-    /// With tables and models in a store.
+    /// With tables and models in an object store.
     Store,
 }
 
@@ -138,7 +145,7 @@ impl Variant {
         }
     }
 
-    /// Whether this machine has what it needs.
+    /// Whether the variant can run: `Store` needs an object store.
     fn is_possible(self) -> bool {
         self != Self::Store || store().is_some()
     }
@@ -151,7 +158,7 @@ impl Variant {
         matches!(self, Self::Flight | Self::FlightCluster)
     }
 
-    /// What files may ask for: `skipif flight`.
+    /// The labels for conditions in files, such as `skipif flight`.
     fn labels(self) -> Vec<&'static str> {
         let kinds = [(self.is_cluster(), "cluster"), (self.is_flight(), "flight")];
         let kinds = kinds.iter().filter(|(is, _)| *is).map(|(_, kind)| *kind);
@@ -172,7 +179,7 @@ impl Variant {
     }
 }
 
-/// Where a store is, if this runs beside one.
+/// The URL of the object store for tests, if there is one.
 fn store() -> Option<String> {
     std::env::var("VATIC_TEST_STORE").ok()
 }
@@ -185,8 +192,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-fn run_file(file: &Path, variant: Variant) -> Result<(), Failed> {
-    let mut runner = Runner::new(move || async move { Database::open(variant).await });
+fn run_file(file: &Path, variant: Variant, clusters: &Arc<Clusters>) -> Result<(), Failed> {
+    let mut runner = Runner::new(|| async { Database::open(variant, clusters).await });
     for label in variant.labels() {
         runner.add_label(label);
     }
@@ -199,7 +206,8 @@ fn complete_files(files: &[PathBuf], filter: Option<&str>) {
     let is_wanted =
         |file: &&PathBuf| filter.is_none_or(|filter| file.to_string_lossy().contains(filter));
     for file in files.iter().filter(is_wanted) {
-        let mut runner = Runner::new(|| async { Database::open(Variant::Embedded).await });
+        let clusters = Clusters::default();
+        let mut runner = Runner::new(|| Database::open(Variant::Embedded, &clusters));
         runner.add_label(Variant::Embedded.name());
         let normalizer: sqllogictest::Normalizer = |text| text.clone();
         let columns: sqllogictest::ColumnTypeValidator<DFColumnType> = |_, _| true;
@@ -208,27 +216,75 @@ fn complete_files(files: &[PathBuf], filter: Option<&str>) {
     }
 }
 
+/// The clusters of the variants that have one. All files of a variant share its executors, but no tables and models.
+#[derive(Default)]
+struct Clusters {
+    cluster: OnceCell<Cluster>,
+    flight_cluster: OnceCell<Cluster>,
+}
+
+struct Cluster {
+    /// The engine with the executors' scheduler.
+    engine: Engine,
+    _executors: Vec<Executor>,
+}
+
+impl Clusters {
+    /// The cluster of a variant; the first file starts it.
+    async fn of(&self, variant: Variant) -> Result<Option<&Cluster>, Shown> {
+        let cell = match variant {
+            Variant::Cluster => &self.cluster,
+            Variant::FlightCluster => &self.flight_cluster,
+            Variant::Embedded | Variant::Repartitioned | Variant::Flight | Variant::Store => {
+                return Ok(None);
+            }
+        };
+        cell.get_or_try_init(Cluster::start).await.map(Some)
+    }
+}
+
+impl Cluster {
+    async fn start() -> Result<Self, Shown> {
+        let builder = Engine::builder().cluster("127.0.0.1:0");
+        let engine = builder.build().map_err(shown)?;
+        let options = ExecutorOptions {
+            scheduler: engine.cluster_address().unwrap().to_string(),
+            slots: Some(SLOTS),
+            listen: "127.0.0.1:0".into(),
+            work_dir: None,
+        };
+        let executors: Result<_, _> = (0..EXECUTORS).map(|_| Executor::start(&options)).collect();
+        let executors = executors.map_err(shown)?;
+        while engine.cluster_slots().await < EXECUTORS * SLOTS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(Self {
+            engine,
+            _executors: executors,
+        })
+    }
+}
+
 struct Database {
     session: Client,
-    _executors: Vec<Executor>,
-    /// A server ends with the file.
+    /// The server stops at the end of the file.
     _server: Option<SpawnedTask<vatic::Result<()>>>,
 }
 
-/// Who runs the statements.
+/// Runs the statements.
 enum Client {
     Local(Session),
     Remote(Remote),
 }
 
 impl Database {
-    async fn open(variant: Variant) -> Result<Self, Shown> {
+    async fn open(variant: Variant, clusters: &Clusters) -> Result<Self, Shown> {
         let mut builder = Engine::builder();
-        if variant.is_cluster() {
-            builder = builder.cluster("127.0.0.1:0");
+        if let Some(cluster) = clusters.of(variant).await? {
+            builder = builder.cluster_of(&cluster.engine);
         }
         if variant.is_flight() {
-            // Only what is below them is open to clients; tests read and write nowhere else.
+            // Clients may access only files below the roots; tests use no other files.
             builder = builder.roots(roots());
         }
         if variant == Variant::Store {
@@ -236,21 +292,6 @@ impl Database {
             builder = builder.data_dir(format!("{store}/{name}"));
         }
         let engine = builder.build().map_err(shown)?;
-        let mut executors = Vec::new();
-        if let Some(address) = engine.cluster_address() {
-            let options = ExecutorOptions {
-                scheduler: address.to_string(),
-                slots: Some(SLOTS),
-                listen: "127.0.0.1:0".into(),
-                work_dir: None,
-            };
-            for _ in 0..EXECUTORS {
-                executors.push(Executor::start(&options).map_err(shown)?);
-            }
-            while engine.cluster_slots().await < EXECUTORS * SLOTS {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
         let (session, server) = match variant.is_flight() {
             true => serve(&engine).await?,
             false => (Client::Local(engine.session().map_err(shown)?), None),
@@ -260,7 +301,6 @@ impl Database {
         }
         Ok(Self {
             session,
-            _executors: executors,
             _server: server,
         })
     }
@@ -270,7 +310,7 @@ fn roots() -> Vec<PathBuf> {
     vec![PathBuf::from("."), std::env::temp_dir()]
 }
 
-/// A server of this engine with its usual limits, and a client of it.
+/// Starts a server of this engine with the default limits, and connects a client.
 async fn serve(engine: &Engine) -> Result<(Client, Option<SpawnedTask<vatic::Result<()>>>), Shown> {
     let (sender, url) = oneshot::channel();
     let engine = engine.clone();
@@ -351,7 +391,7 @@ impl AsyncDB for Database {
 /// Runs the statements of a script; each must succeed.
 fn run_script(script: &str) -> Result<(), Failed> {
     runtime()?.block_on(async {
-        let database = Database::open(Variant::Embedded).await?;
+        let database = Database::open(Variant::Embedded, &Clusters::default()).await?;
         for statement in vatic::statements(script) {
             collect(&database.session, statement)
                 .await

@@ -1,4 +1,4 @@
-//! The settings `vatic.*`, set by `SET vatic.batch_size = 1000`.
+//! [`VaticOptions`]: the settings `vatic.*`, set by `SET vatic.batch_size = 1000`.
 
 use std::any::Any;
 
@@ -9,11 +9,11 @@ use crate::error::{Result, SqlState, sql_err, with_cause};
 /// The settings of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaticOptions {
-    /// Rows that a model predicts at once.
+    /// Rows per call of a model.
     pub batch_size: usize,
     /// Memory for the weights of loaded models, in bytes.
     pub cache_bytes: usize,
-    /// Workers of a training; 0 means one for each core, or each slot of a cluster.
+    /// The number of workers of a training; 0 means one for each core, or each slot of a cluster.
     pub workers: usize,
     /// How long a statement waits for the first executor of a cluster, in seconds.
     pub executor_wait_s: usize,
@@ -36,7 +36,7 @@ impl ConfigExtension for VaticOptions {
     const PREFIX: &'static str = "vatic";
 }
 
-// By hand and not by DataFusion's macro, whose entries lack the prefix: SHOW would not find them.
+// Implemented by hand, because the entries of DataFusion's macro lack the prefix and SHOW would not find them.
 impl ExtensionOptions for VaticOptions {
     fn as_any(&self) -> &dyn Any {
         self

@@ -1,4 +1,4 @@
-//! [`Engine`]: what one process owns.
+//! [`Engine`]: the tables, models, caches and workers of one process.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ struct EngineInner {
     grants: Arc<Grants>,
 }
 
-/// How an engine is made.
+/// The options of an engine.
 #[derive(Debug, Default)]
 pub struct EngineBuilder {
     data_dir: Option<PathBuf>,
@@ -64,26 +64,35 @@ pub struct EngineBuilder {
     functions: Vec<Arc<ScalarUDF>>,
     memory_limit: Option<usize>,
     disk_limit: Option<u64>,
-    cluster: Option<String>,
+    cluster: Option<ClusterChoice>,
     roots: Option<Vec<PathBuf>>,
 }
 
+/// The cluster of an engine.
+#[derive(Debug)]
+enum ClusterChoice {
+    /// A cluster of its own, whose scheduler listens at this address.
+    Own(String),
+    /// The cluster of another engine.
+    Shared(Arc<Cluster>),
+}
+
 impl EngineBuilder {
-    /// Where tables and models last, a directory or `s3://bucket/prefix`; without it they end with the engine.
+    /// The data directory, a path or `s3://bucket/prefix`; without it, tables and models are deleted with the engine.
     #[must_use]
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
         self
     }
 
-    /// Adds something that TRAIN MODEL can make.
+    /// Adds a model type for TRAIN MODEL.
     #[must_use]
     pub fn model_type(mut self, model_type: Arc<dyn ModelType>) -> Self {
         self.model_types.push(model_type);
         self
     }
 
-    /// Adds a format of models that can be opened.
+    /// Adds a loader of a model format.
     #[must_use]
     pub fn loader(mut self, loader: Arc<dyn Loader>) -> Self {
         self.loaders.push(loader);
@@ -97,28 +106,36 @@ impl EngineBuilder {
         self
     }
 
-    /// Memory in bytes that queries and trainings may take; what can spills to disk, the rest is an error.
+    /// The memory limit of queries and trainings, in bytes; operators that can spill do so, others fail.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = Some(bytes);
         self
     }
 
-    /// Disk in bytes for what does not fit in memory.
+    /// The disk limit for data that does not fit in memory, in bytes.
     #[must_use]
     pub fn disk_limit(mut self, bytes: u64) -> Self {
         self.disk_limit = Some(bytes);
         self
     }
 
-    /// Leaves the work to executors, which find their scheduler at this address, `host:port`.
+    /// Runs statements on executors, which find the scheduler at this address, `host:port`.
     #[must_use]
     pub fn cluster(mut self, address: impl Into<String>) -> Self {
-        self.cluster = Some(address.into());
+        self.cluster = Some(ClusterChoice::Own(address.into()));
         self
     }
 
-    /// Lets statements touch files below these only, each a directory or `s3://bucket/prefix`.
+    /// Runs statements on the executors of another engine in this process. Tables and models are not shared.
+    /// No effect if `engine` has no cluster.
+    #[must_use]
+    pub fn cluster_of(mut self, engine: &Engine) -> Self {
+        self.cluster = engine.cluster().cloned().map(ClusterChoice::Shared);
+        self
+    }
+
+    /// Restricts statements to files below these directories or `s3://bucket/prefix` locations.
     #[must_use]
     pub fn roots(mut self, roots: impl Into<Vec<PathBuf>>) -> Self {
         self.roots = Some(roots.into());
@@ -149,8 +166,9 @@ impl EngineBuilder {
                 Some(roots) => FileAccess::below(roots, data.root())?,
                 None => FileAccess::All,
             },
-            cluster: match &self.cluster {
-                Some(address) => Some(Arc::new(Cluster::start(address)?)),
+            cluster: match self.cluster {
+                Some(ClusterChoice::Own(address)) => Some(Arc::new(Cluster::start(&address)?)),
+                Some(ClusterChoice::Shared(cluster)) => Some(cluster),
                 None => None,
             },
             data,
@@ -164,7 +182,7 @@ impl EngineBuilder {
 }
 
 fn runtime_env(memory: &Memory, disk: Option<u64>) -> Result<Arc<RuntimeEnv>> {
-    // A list of files that is kept would hide those that come later.
+    // A cached listing would hide new files.
     let mut builder = RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(Stores::default()))
         .with_object_list_cache_limit(0)
@@ -176,17 +194,17 @@ fn runtime_env(memory: &Memory, disk: Option<u64>) -> Result<Arc<RuntimeEnv>> {
 }
 
 impl Engine {
-    /// How an engine is made.
+    /// The options of a new engine.
     pub fn builder() -> EngineBuilder {
         EngineBuilder::default()
     }
 
-    /// Where executors find the scheduler, if this engine has one.
+    /// The address of the scheduler, if this engine has a cluster of its own or shares one.
     pub fn cluster_address(&self) -> Option<SocketAddr> {
         self.cluster().map(|cluster| cluster.address())
     }
 
-    /// The slots of all executors that are there now; 0 without a cluster.
+    /// The slots of all connected executors; 0 without a cluster.
     pub async fn cluster_slots(&self) -> usize {
         match self.cluster() {
             Some(cluster) => cluster.slots_now().await,
@@ -194,13 +212,13 @@ impl Engine {
         }
     }
 
-    /// Answers Prometheus at this address, `host:port`, and returns it; port 0 picks one.
+    /// Serves Prometheus metrics at this address, `host:port`, and returns it; port 0 picks a free port.
     ///
     /// # Errors
     /// If there is no cluster, or the address is taken.
     pub fn serve_metrics(&self, address: &str) -> Result<SocketAddr> {
         let none = || {
-            let message = "metrics are those of a cluster; start one with --cluster";
+            let message = "metrics need a cluster; start one with --cluster";
             sql_err(SqlState::InvalidParameter, message)
         };
         self.cluster().ok_or_else(none)?.serve_metrics(address)
@@ -238,7 +256,7 @@ impl Engine {
         &self.inner.rendezvous
     }
 
-    /// Where the ranks of trainings run.
+    /// The runner of trainings: in this process, or on the cluster.
     pub(crate) fn runner(&self) -> Arc<dyn TrainRunner> {
         match self.cluster() {
             Some(cluster) => Arc::new(ClusterRunner(Arc::clone(cluster))),
@@ -262,11 +280,11 @@ impl Engine {
         &self.inner.functions
     }
 
-    /// In the background: starting must not wait for it, and it has a day's time.
+    /// Runs in the background, so that the start does not wait for it; orphans may wait for a day anyway.
     fn remove_orphans(&self) {
         let engine = self.clone();
         let clean = move || {
-            // The files of a training come at its end, which may be more than a day after their directory.
+            // A training writes its files at its end, which may be more than a day after it created their directory.
             if engine
                 .runs()
                 .list()?
@@ -283,11 +301,11 @@ impl Engine {
             .name("vatic-orphans".into())
             .spawn(move || match clean() {
                 Ok(0) => {}
-                Ok(removed) => tracing::info!(removed, "removed files that nothing names"),
-                Err(error) => tracing::warn!(%error, "files that nothing names cannot be removed"),
+                Ok(removed) => tracing::info!(removed, "removed orphaned files"),
+                Err(error) => tracing::warn!(%error, "orphaned files cannot be removed"),
             });
         if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread to remove files that nothing names");
+            tracing::warn!(%error, "no thread to remove orphaned files");
         }
     }
 }

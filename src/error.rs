@@ -1,7 +1,7 @@
-//! Errors as users see them: one sentence and a SQLSTATE, and where in the statement.
+//! Errors as users see them: one sentence, a SQLSTATE, and the position in the statement.
 //!
-//! An error of ours is a [`SqlError`] inside of `DataFusionError::External`; DataFusion's own errors get the code of
-//! their kind. [`report`] makes one out of the other for whoever talks to a person.
+//! Vatic's own error is a [`SqlError`] inside `DataFusionError::External`; DataFusion's own errors get the code of
+//! their kind. [`report`] converts any `DataFusionError` to a [`SqlError`] for a user.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use serde::{Deserialize, Serialize};
 
-/// The result of everything fallible in this crate.
+/// The result of all fallible functions in this crate.
 pub type Result<T, E = DataFusionError> = std::result::Result<T, E>;
 
-/// The codes of errors, after the SQL standard and PostgreSQL.
+/// The error codes, following the SQL standard and PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SqlState {
     /// 42601
@@ -76,13 +76,13 @@ pub enum SqlState {
     StillNeeded,
     /// 0A000
     Unsupported,
-    /// XX000: a rank of a training ended because another one did, whose error is the one to show.
+    /// XX000: a rank of a training ended because another rank failed, whose error is the one to report.
     Peer,
     /// XX000
     Internal,
 }
 
-/// Every code with what it means, for the documentation.
+/// Every code with its meaning, for the documentation.
 pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::WrongParameters,
@@ -159,7 +159,7 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::ShuttingDown,
         "57P01",
-        "the server is about to end",
+        "the server is shutting down",
     ),
     (
         SqlState::Io,
@@ -171,7 +171,7 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
 ];
 
 impl SqlState {
-    /// The five characters.
+    /// The five characters of the code.
     pub fn code(self) -> &'static str {
         SQL_STATES
             .iter()
@@ -180,23 +180,23 @@ impl SqlState {
     }
 }
 
-/// Where in the text of a statement.
+/// A position in the text of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// From 1.
+    /// The line, from 1.
     pub line: u64,
-    /// In characters, from 1.
+    /// The column in characters, from 1.
     pub column: u64,
 }
 
-/// An error of ours.
+/// An error of Vatic.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SqlError {
     /// Its code.
     pub state: SqlState,
-    /// What was wrong, where, and what helps.
+    /// One sentence: the problem, the object, and what helps.
     pub message: String,
-    /// Where in the statement, if that is known.
+    /// The position in the statement, if it is known.
     pub position: Option<Position>,
 }
 
@@ -208,7 +208,7 @@ impl fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {}
 
-/// An error with this code and message.
+/// Creates an error with this code and message.
 pub(crate) fn sql_err(state: SqlState, message: impl Into<String>) -> DataFusionError {
     SqlError {
         state,
@@ -218,7 +218,7 @@ pub(crate) fn sql_err(state: SqlState, message: impl Into<String>) -> DataFusion
     .into()
 }
 
-/// A failed access to a file.
+/// Creates the error of a failed file operation.
 pub(crate) fn io_err(what: impl fmt::Display, error: &std::io::Error) -> DataFusionError {
     sql_err(SqlState::Io, format!("{what}: {error}"))
 }
@@ -229,18 +229,18 @@ impl From<SqlError> for DataFusionError {
     }
 }
 
-/// Around an error in a text that others quote and wrap, who would change anything but digits and letters.
+/// Delimiters of an encoded error. The encoding uses only letters and digits, as others quote and wrap the text.
 const TEXT_BEGIN: &str = "vatic-error-";
 const TEXT_END: &str = "-end";
 
-/// An error as text, for those who carry errors as nothing else.
+/// Encodes an error as text, for transports that carry only text.
 pub(crate) fn error_to_text(error: &SqlError) -> String {
     let json = serde_json::to_string(error).unwrap_or_default();
     let hex: String = json.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("{TEXT_BEGIN}{hex}{TEXT_END}")
 }
 
-/// The first such error in a text.
+/// Decodes the first encoded error in a text.
 pub(crate) fn error_from_text(text: &str) -> Option<SqlError> {
     let (_, text) = text.split_once(TEXT_BEGIN)?;
     let (hex, _) = text.split_once(TEXT_END)?;
@@ -249,7 +249,7 @@ pub(crate) fn error_from_text(text: &str) -> Option<SqlError> {
     serde_json::from_slice(&json?).ok()
 }
 
-/// An error of the models, for the user.
+/// Converts an error of `vatic_ml`.
 pub(crate) fn ml_err(error: vatic_ml::Error) -> DataFusionError {
     use vatic_ml::Error;
     let state = match &error {
@@ -265,7 +265,7 @@ pub(crate) fn ml_err(error: vatic_ml::Error) -> DataFusionError {
     sql_err(state, error.to_string())
 }
 
-/// What to tell a person of any error.
+/// Converts any error for a user.
 pub fn report(error: &DataFusionError) -> SqlError {
     let position = position(error);
     let mut found = match error.find_root() {
@@ -292,7 +292,7 @@ fn from_external(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Sql
     }
 }
 
-/// The same of an error of Arrow.
+/// Converts an error of Arrow.
 pub(crate) fn arrow_report(error: &ArrowError) -> SqlError {
     let (state, message) = match error {
         ArrowError::DivideByZero => (SqlState::DivisionByZero, "division by zero".to_owned()),
@@ -311,10 +311,10 @@ pub(crate) fn arrow_report(error: &ArrowError) -> SqlError {
     }
 }
 
-/// What DataFusion says of a timestamp in a unit that cannot hold it.
+/// DataFusion's message for a timestamp that its unit cannot hold.
 const BEYOND_UNIT: &str = "exceeds the representable i64 range";
 
-/// The type that has room for a date beyond nanoseconds.
+/// Adds the hint to use a type with a wider range of dates.
 fn with_wider_type(text: &str) -> String {
     match text.contains("represented as nanoseconds") || text.contains(BEYOND_UNIT) {
         true => format!("{text}; TIMESTAMP(6) has microseconds and room for it"),
@@ -337,7 +337,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
         DataFusionError::NotImplemented(_) => SqlState::Unsupported,
         DataFusionError::ResourcesExhausted(_) => SqlState::OutOfMemory,
         DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => SqlState::Io,
-        // A file that went while it was read.
+        // The file was removed while it was read.
         DataFusionError::ParquetError(inner) if is_of_files(inner.as_ref()) => SqlState::Io,
         DataFusionError::Plan(text) if text.contains("not found") && text.contains("table") => {
             SqlState::NoSuchTable
@@ -364,7 +364,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
     }
 }
 
-/// Drops what is meant for developers: backtraces, and advice to report bugs of ours elsewhere.
+/// Drops text for developers: backtraces, and the advice to report a bug to DataFusion.
 fn plain(message: &str) -> String {
     let end = message
         .find("\n\nbacktrace:")
@@ -379,7 +379,7 @@ fn plain(message: &str) -> String {
         .to_owned()
 }
 
-/// What a function says of its arguments stands between what DataFusion says of the call.
+/// A function's message about its arguments, without DataFusion's surrounding message about the call.
 fn without_wrapping(text: &str) -> &str {
     const BEFORE: &str = "user-defined coercion failed with: Error during planning: ";
     const AFTER: &str = " No function matches the given name and argument types";
@@ -423,7 +423,7 @@ fn without_position(text: &str) -> String {
     text
 }
 
-/// Whether an error comes from DataFusion's reading or writing of files, whatever is around it.
+/// Whether an error, or one of its causes, comes from reading or writing files.
 fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -435,7 +435,7 @@ fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// `what` with the nearest of `known`, for an error about a name.
+/// Adds the nearest name of `known` to an error message about a name.
 pub(crate) fn with_cause<'a>(
     what: String,
     name: &str,
@@ -447,7 +447,7 @@ pub(crate) fn with_cause<'a>(
     }
 }
 
-/// The nearest of `known` to `name`, if it is near enough to be a slip.
+/// The name of `known` that is nearest to `name`, if it is near enough to be a typo.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |candidate: &str| {
         strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())

@@ -1,4 +1,4 @@
-//! [`EXTENSIONS`]: everything that we add to DataFusion's plans.
+//! [`EXTENSIONS`]: all of Vatic's own operators in DataFusion's plans.
 
 use crate::evaluate::Evaluate;
 use crate::plan::chance::Fence;

@@ -2,7 +2,7 @@
 //!
 //! # The crate
 //!
-//! Modules stand by name; `docs/architecture.md` has them in the order in which a statement passes them.
+//! Modules are listed by name; `docs/architecture.md` lists them in the order in which a statement passes them.
 
 mod access;
 mod catalog;
@@ -40,10 +40,10 @@ pub use session::Session;
 pub use sql::Limits;
 #[doc(hidden)]
 pub use storage::is_remote;
-pub use train::OPTIONS;
+pub use train::{OPTIONS, TrainOption};
 pub use vatic_ml as ml;
 
-/// Seconds of each of so many sums of `elements` f32 over the loopback device; for `benchmarks/bench.py` only.
+/// The seconds of each of `rounds` all-reduces of `elements` f32 over the loopback device, for `benchmarks/bench.py`.
 ///
 /// # Errors
 /// If the ranks cannot connect.

@@ -1,7 +1,7 @@
-//! What statements may take of memory: each, and all together.
+//! Memory limits of statements: of each one, and of all together.
 //!
-//! Operators tell a pool what they hold: [`StatementPool`] gives each statement its own, within that of the process.
-//! What they do not tell shows in the size of the process only, so [`Memory::relieve`] looks at that as well.
+//! Operators reserve memory in a pool: [`StatementPool`] gives each statement its own pool within the process's pool.
+//! Unreserved memory shows only in the size of the process, so [`Memory::relieve`] checks that size too.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,29 +20,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// Shares of what the process may have from which on no statement begins, and the largest is stopped.
+/// Shares of the process's limit at which new statements are refused, and at which the largest statement is stopped.
 const REFUSED_FROM: f64 = 0.8;
 const STOPPED_FROM: f64 = 0.9;
-/// By more than this share must the process have grown for statements to be the cause, beyond what is idle, of which up to
-/// this share is no cause.
+/// Running statements count as the cause if the process is larger than its idle bytes by more than this share of the
+/// limit; idle bytes count up to `IDLE_MAX` of the limit.
 const GROWTH: f64 = 0.01;
 const IDLE_MAX: f64 = 0.95;
-/// How long a statement may take to end once it is stopped, before another one is.
+/// How long a stopped statement may take to end before another one is stopped.
 const END_TIME: Duration = Duration::from_secs(2);
 
-/// Memory of a batch in bytes. A buffer that several columns share counts once, and whole.
+/// The memory of a batch in bytes. A buffer that several columns share counts once, with its whole capacity.
 pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
     Buffers::default().add(batch)
 }
 
-/// Buffers that are held. Batches that were sliced from one another, or came in one message, share theirs.
+/// A set of held buffers. Batches that are slices of one another or came in one message share buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     known: HashSet<usize>,
 }
 
 impl Buffers {
-    /// Memory of the buffers of a batch that are not held yet, in bytes.
+    /// The bytes of the batch's buffers that are not in the set yet.
     pub(crate) fn add(&mut self, batch: &RecordBatch) -> usize {
         let columns = batch.columns().iter();
         columns.map(|column| self.add_data(&column.to_data())).sum()
@@ -71,24 +71,24 @@ pub(crate) struct Memory {
 #[derive(Debug, Default)]
 struct Statements {
     running: Vec<(Weak<StatementPool>, Arc<Trace>)>,
-    /// The one that was stopped last, until it has ended.
+    /// The statement that was stopped last, until it has ended.
     stopped: Option<(Weak<StatementPool>, Instant)>,
-    /// What of the process no statement that runs is to blame for: caches, and what the allocator keeps of those that ended.
+    /// Process memory that no running statement caused: caches, and memory that the allocator kept of ended statements.
     idle_bytes: u64,
 }
 
-/// What is remembered of a statement.
+/// The memory statistics of a statement.
 #[derive(Debug)]
 struct Trace {
-    /// Of the process when it began, and what was idle of that.
+    /// The size of the process at the start of the statement, and the idle bytes at that time.
     size: u64,
     idle_bytes: u64,
-    /// The most that its operators told of.
+    /// The maximum of the operators' reservations.
     peak: AtomicUsize,
 }
 
 impl Statements {
-    /// Forgets statements that ended, and finds out what they left in a process of this size.
+    /// Forgets ended statements, and estimates how much memory they left in a process of this size.
     fn sweep(&mut self, size: u64) {
         let (running, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running)
             .into_iter()
@@ -110,23 +110,23 @@ impl Statements {
         };
     }
 
-    /// Whether the process has this share of what it may have, and the statements that run are the cause.
+    /// Whether the process has reached this share of its limit, and the running statements are the cause.
     fn are_too_large(&self, size: u64, bytes: u64, share: f64) -> bool {
         let idle = self.idle_bytes.min((bytes as f64 * IDLE_MAX) as u64);
         size as f64 >= bytes as f64 * share && has_grown(idle, size, bytes)
     }
 }
 
-/// Whether a process that may have `bytes` has grown by more than what comes and goes.
+/// Whether a process with the limit `bytes` has grown by more than normal fluctuation.
 fn has_grown(before: u64, size: u64, bytes: u64) -> bool {
     size as f64 > before as f64 + bytes as f64 * GROWTH
 }
 
 impl Memory {
-    /// So many bytes for all operators, or any number.
+    /// A pool of this many bytes for all operators, or an unbounded pool.
     pub(crate) fn new(bytes: Option<usize>) -> Self {
         let pool: Arc<dyn MemoryPool> = match bytes {
-            // Each operator gets its share, so that one cannot starve the others.
+            // Each operator gets a share, so that none can starve the others.
             Some(bytes) => Arc::new(FairSpillPool::new(bytes)),
             None => Arc::new(UnboundedMemoryPool::default()),
         };
@@ -140,7 +140,7 @@ impl Memory {
         Arc::clone(&self.pool)
     }
 
-    /// The pool of a statement that begins, and may hold so many bytes, in a process of this size, if that has a limit.
+    /// Creates the pool of a new statement with this limit; `size` is the size of the process, if that is limited.
     pub(crate) fn statement(&self, bytes: usize, size: Option<u64>) -> Arc<StatementPool> {
         let mut statements = self.lock();
         let trace = Arc::new(Trace {
@@ -163,8 +163,8 @@ impl Memory {
         pool
     }
 
-    /// Refuses a statement while others have made the process almost as large as `bytes`, which it may be at most. Gives its
-    /// size.
+    /// Refuses a new statement if other statements have made the process almost as large as its limit `bytes`. Returns
+    /// the size of the process.
     pub(crate) fn check(&self, bytes: Option<u64>) -> Result<Option<u64>> {
         let (Some(bytes), Some(size)) = (bytes, process_bytes()) else {
             return Ok(None);
@@ -187,8 +187,8 @@ impl Memory {
         Err(sql_err(SqlState::OutOfMemory, message))
     }
 
-    /// Stops the statement that holds most, if statements are about to make the process larger than `bytes`. Of those
-    /// that tell nothing it is the latest. To be called often.
+    /// Stops the statement with the largest reservation, if statements have brought the process near its limit `bytes`.
+    /// If none has a reservation, stops the latest statement. Must be called often.
     pub(crate) fn relieve(&self, bytes: u64) {
         if let Some(size) = process_bytes() {
             self.relieve_size(size, bytes);
@@ -227,7 +227,7 @@ impl Memory {
     }
 }
 
-/// The pool of one statement, within that of the process.
+/// The memory pool of one statement, within the pool of the process.
 #[derive(Debug)]
 pub(crate) struct StatementPool {
     shared: Arc<dyn MemoryPool>,
@@ -248,7 +248,7 @@ impl StatementPool {
     pub(crate) async fn stopped(&self) -> DataFusionError {
         self.stop.cancelled().await;
         let message =
-            "the statement was stopped: the server was short of memory, and no other one held more";
+            "the statement was stopped because the server is short of memory; try again later";
         sql_err(SqlState::OutOfMemory, message)
     }
 }
@@ -286,9 +286,9 @@ impl MemoryPool for StatementPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        // Its own first: what is refused here takes nothing from other statements, not even for a moment.
+        // The own pool first: a refused request takes nothing from other statements, not even for a moment.
         self.own.try_grow(reservation, additional).map_err(|_| {
-            // Of this kind, or the operator would not spill.
+            // The operator spills only on an error of this kind.
             DataFusionError::ResourcesExhausted(format!(
                 "{} needs {} more and has {}; the statement may have {} in all",
                 reservation.consumer().name(),
@@ -317,11 +317,11 @@ impl MemoryPool for StatementPool {
     }
 }
 
-/// The memory of this machine, or of the control group in which the process may live, where that is easy to find out.
+/// The memory limit of this machine or of the process's control group, on Linux.
 #[must_use]
 pub fn machine_bytes() -> Option<u64> {
     let total = kilobytes("/proc/meminfo", "MemTotal:")?;
-    // Of version 2 and 1. What stands there without a limit is no number, or larger than any machine.
+    // For cgroup versions 2 and 1. Without a limit, the file holds no number, or one larger than any machine's memory.
     let groups = [
         "/sys/fs/cgroup/memory.max",
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -333,12 +333,12 @@ pub fn machine_bytes() -> Option<u64> {
     limits.chain([total]).min()
 }
 
-/// The memory that this process occupies.
+/// The resident memory of this process.
 fn process_bytes() -> Option<u64> {
     kilobytes("/proc/self/status", "VmRSS:")
 }
 
-/// The bytes in a line of a file of Linux's, which counts in kilobytes.
+/// The bytes in a line of a Linux status file, which counts in kilobytes.
 fn kilobytes(path: &str, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -379,7 +379,7 @@ mod tests {
         held.try_grow(600).unwrap();
         let error = held.try_grow(1).unwrap_err().to_string();
         assert!(error.contains("may have 600.0 B in all"), "{error}");
-        // What was refused is not counted.
+        // A refused request is not counted.
         assert_eq!((one.reserved(), memory.pool.reserved()), (600, 600));
         second.try_grow(400).unwrap();
         assert!(second.try_grow(1).is_err());
@@ -428,7 +428,7 @@ mod tests {
         assert!(is_stopped(&second) && !is_stopped(&first));
         assert!(memory.check_size(920, 1_000).is_err());
         drop(second);
-        // The allocator keeps all of it: the other statement goes on and new ones begin, until they want more.
+        // The allocator keeps all of it: the other statement continues and new ones start, until memory grows again.
         memory.relieve_size(930, 1_000);
         memory.relieve_size(940, 1_000);
         assert!(!is_stopped(&first) && memory.check_size(940, 1_000).is_ok());
@@ -437,7 +437,7 @@ mod tests {
         drop(first);
         memory.relieve_size(990, 1_000);
         assert!(memory.check_size(990, 1_000).is_ok(), "nothing runs");
-        // Near the end of all memory only who began before can be the cause, but no other one begins.
+        // Near the limit, only statements that were running before count as the cause, but no new statement starts.
         let third = begin(990);
         memory.relieve_size(1_000, 1_000);
         assert!(!is_stopped(&third));
@@ -458,10 +458,10 @@ mod tests {
         assert!(memory.check_size(850, 1_000).is_err());
         drop((told, big));
         memory.relieve_size(850, 1_000);
-        // 700 of them: 150 may be of the other.
+        // The statement left 700; the other statement may hold 150.
         assert!(memory.check_size(810, 1_000).is_ok());
         assert!(memory.check_size(811, 1_000).is_err());
-        // One that told nothing leaves nothing, so that many small ones do not hide a large one.
+        // A statement without reservations leaves nothing, so that many small statements do not hide a large one.
         drop(begin());
         memory.relieve_size(900, 1_000);
         assert!(long.stop.is_cancelled());

@@ -1,4 +1,4 @@
-//! What a statement tells whoever watches it.
+//! [`ProgressEvent`]: the progress of a statement, for its listener.
 
 use std::sync::Arc;
 
@@ -8,37 +8,37 @@ use vatic_ml::train::control::Progress;
 /// An event of a training, or of a query on a cluster.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ProgressEvent {
-    /// The query runs; so many rows have come.
+    /// The training's query runs.
     Reading {
         /// The model.
         model: String,
-        /// Rows so far.
+        /// The number of rows so far.
         rows: u64,
     },
-    /// The ranks compute.
+    /// The ranks of a training compute.
     Training {
         /// The model.
         model: String,
-        /// Where they are.
+        /// The progress of the ranks.
         progress: Progress,
     },
-    /// The statement waits, for this.
+    /// The statement waits.
     Waiting {
         /// What it waits for.
         what: String,
     },
     /// A query runs on a cluster.
     Stages {
-        /// Stages in all.
+        /// The number of all stages.
         stages: usize,
-        /// Stages that are done.
+        /// The number of finished stages.
         stages_done: usize,
-        /// Partitions of the stages that run.
+        /// The number of tasks of the running stages.
         tasks: usize,
-        /// Of them done.
+        /// The number of finished tasks of the running stages.
         tasks_done: usize,
     },
-    /// Nothing more will come.
+    /// The last event.
     Done,
 }
 

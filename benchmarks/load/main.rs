@@ -1,9 +1,9 @@
-//! What `benchmarks/serve.py` drives: a server that does nothing but send, and load on a server of vatic.
+//! The programs of `benchmarks/serve.py`: a server that only sends batches, and load on a vatic server.
 //!
 //! ```text
 //! bare FILE               answers any statement with the batches of an Arrow IPC file
 //! small URL               64 clients, 200 small statements each
-//! probe URL               one client beside 1,000 that come at once and stay, and 1,000 silent and half-open connections
+//! probe URL               one client beside 1,000 that connect at once and stay, and 1,000 silent or half-open ones
 //! readers URL PID         50 clients that take a batch a second of ten million rows
 //! ```
 
@@ -54,7 +54,7 @@ async fn main() {
     }
 }
 
-/// Sends the same batches to whoever asks for anything.
+/// A server that answers every statement with the same batches.
 struct Bare {
     schema: SchemaRef,
     batches: Arc<Vec<RecordBatch>>,
@@ -131,7 +131,7 @@ async fn query(client: &mut Client, sql: &str) -> Result<Rows, String> {
     Ok(Box::pin(stream.map_err(|error| error.to_string())))
 }
 
-/// One statement with its rows, timed.
+/// Runs one statement, fetches its rows, and measures the time.
 async fn timed(client: &mut Client, number: usize) -> Result<Duration, String> {
     let began = Instant::now();
     let rows = query(client, &format!("SELECT {number} + 1 AS a")).await?;
@@ -154,7 +154,7 @@ async fn small(url: &str) {
     );
 }
 
-/// Times of statements, errors, and the clients, which are connected still.
+/// The times of statements, the errors, and the clients, which stay connected.
 async fn clients(
     url: &str,
     clients: usize,
@@ -185,7 +185,7 @@ async fn clients(
     (times, errors, clients)
 }
 
-/// A client that asks all the time, while many come at once, and many say nothing.
+/// A client that sends statements all the time, while many others connect at once and many send nothing.
 async fn probe(url: &str) {
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let mut client = connect(url).await.unwrap();

@@ -1,4 +1,4 @@
-"""What the peers share: the network in torch, with the weights of a vatic model or fresh ones."""
+"""Code shared by the peers: the network in torch, with the weights of a vatic model or with fresh weights."""
 
 import json
 import struct
@@ -12,7 +12,7 @@ FEATURES = [f"f{index}" for index in range(32)]
 
 
 def mark(name, started):
-    """Tells the benchmark how long something took."""
+    """Reports the time of a step to the benchmark."""
     print(f"MARK {name} {time.perf_counter() - started:.6f}", flush=True)
 
 
@@ -30,7 +30,7 @@ def read_safetensors(path):
 
 
 def vatic_model(directory):
-    """The model in a vatic directory as a torch module: standardised numbers, layers, one logit."""
+    """The model of a vatic directory as a torch module: standardised numbers, layers, one logit."""
     import torch
 
     config = json.loads((Path(directory) / "config.json").read_text())

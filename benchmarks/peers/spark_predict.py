@@ -1,4 +1,4 @@
-"""Spark's predict_batch_udf with torch: the rows of Parquet files to (id, predicted) in Parquet files, several times."""
+"""Spark's predict_batch_udf with torch: rows of Parquet files to (id, predicted) in Parquet files, several times."""
 
 import shutil
 import sys
@@ -34,7 +34,7 @@ def main():
         import torch
         from common import vatic_model
 
-        # A Python worker for each core: more threads would only get in each other's way.
+        # One torch thread per Python worker: there is a worker for each core, so more threads would slow each other down.
         torch.set_num_threads(1)
         model = vatic_model(model_directory)
 

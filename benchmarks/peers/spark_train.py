@@ -1,4 +1,4 @@
-"""Spark's TorchDistributor: the same network on the same rows, one process a core, gradients over gloo."""
+"""Spark's TorchDistributor: the same network on the same rows, one process per core, gradients over gloo."""
 
 import time
 
@@ -11,7 +11,7 @@ from common import FEATURES, arguments, mark  # noqa: E402
 
 
 def train(options):
-    """Runs in each process: reads its share of the files, trains with the others, returns what rank 0 knows."""
+    """Runs in each process: reads its share of the files, trains with the others, returns the results of rank 0."""
     import os
     import time
     from pathlib import Path

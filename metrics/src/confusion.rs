@@ -1,4 +1,4 @@
-//! What follows from which class was predicted for which.
+//! [`Confusion`]: counts of labels and predictions per class, and accuracy, precision, recall and F1 from them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Confusion<K> {
 /// The rows of one class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClassCounts {
-    /// Rows that were predicted right.
+    /// Rows of the class that were predicted correctly.
     pub hits: u64,
     /// Rows whose label is the class.
     pub labelled: u64,
@@ -24,9 +24,9 @@ pub struct ClassCounts {
 /// Precision, recall and their harmonic mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scores {
-    /// The share of what was predicted that is right.
+    /// The share of the predicted rows whose label is the class.
     pub precision: f64,
-    /// The share of what is there that was predicted.
+    /// The share of the labelled rows that were predicted.
     pub recall: f64,
     /// 2 · precision · recall / (precision + recall).
     pub f1: f64,
@@ -43,7 +43,7 @@ impl<K> Default for Confusion<K> {
 }
 
 impl<K: Ord> Confusion<K> {
-    /// Counts that were kept elsewhere.
+    /// Builds the counts from counts that were accumulated elsewhere.
     pub fn from_counts(rows: u64, classes: impl IntoIterator<Item = (K, ClassCounts)>) -> Self {
         let classes: BTreeMap<K, ClassCounts> = classes.into_iter().collect();
         Self {
@@ -53,7 +53,7 @@ impl<K: Ord> Confusion<K> {
         }
     }
 
-    /// Counts a row. A label that is none of the classes is `None` and counts as wrong.
+    /// Counts a row. `None` is a label outside the classes and counts as wrong.
     pub fn add(&mut self, label: Option<K>, predicted: K) {
         let is_hit = label.as_ref() == Some(&predicted);
         self.rows += 1;
@@ -88,13 +88,13 @@ impl<K: Ord> Confusion<K> {
         self.classes.iter()
     }
 
-    /// The share of rows that were predicted right.
+    /// The share of rows that were predicted correctly.
     pub fn accuracy(&self) -> Option<f64> {
         (self.rows > 0).then(|| ratio(self.hits, self.rows))
     }
 
-    /// The mean scores of the classes that occur, each of the same weight (scikit-learn's `average='macro'`). Where
-    /// nothing could be right a score is 0 (`zero_division=0`).
+    /// The unweighted mean of the scores of the classes that occur (scikit-learn's `average='macro'`). A score with a
+    /// zero denominator is 0 (`zero_division=0`).
     pub fn macro_scores(&self) -> Option<Scores> {
         if self.classes.is_empty() {
             return None;

@@ -1,27 +1,27 @@
-//! [`ExactSum`]: a sum of doubles without rounding, so that neither the order of its terms nor how they were put together
-//! shows.
+//! [`ExactSum`]: a sum of doubles without rounding, so the result does not depend on the order or the grouping of the
+//! terms.
 //!
-//! The sum is an integer in units of 2⁻¹⁰⁸⁸, which divide every double, kept in digits of 32 bits: a superaccumulator as
-//! in Neal, "Fast exact summation using small and large superaccumulators", 2015. Of the 67 digits that doubles can reach,
-//! only those between the least and the greatest that terms have touched are there: three to six, mostly.
+//! The sum is an integer in units of 2⁻¹⁰⁸⁸, which divide every double, in digits of 32 bits: a superaccumulator as
+//! in Neal, "Fast exact summation using small and large superaccumulators", 2015. Doubles can reach 67 digits; the sum
+//! stores only the digits between the lowest and the highest that a term has touched: usually three to six.
 
 /// Bits of a digit.
 const DIGIT: u32 = 32;
 const DIGIT_MASK: i64 = (1 << DIGIT) - 1;
 /// The exponent of the unit.
 const UNIT: i32 = -1088;
-/// Additions after which digits are brought back below 2³².
+/// Additions after which the digits are normalised to below 2³².
 const ADDITIONS_MAX: u32 = 1 << 29;
 
 /// An exact sum of doubles.
 #[derive(Debug, Clone, Default)]
 pub struct ExactSum {
-    /// The place of the first digit.
+    /// The position of the first (lowest) digit.
     first: i32,
-    /// Each counts its unit, which is 2³² of that before it; of any sign and size until they are normalised.
+    /// Each digit weighs 2³² times the digit before it. Sign and size are arbitrary until normalisation.
     digits: Vec<i64>,
     additions: u32,
-    /// The sum of the terms that are no finite numbers, which is one of NaN and the infinities.
+    /// The sum of the terms that are not finite: NaN or an infinity.
     not_finite: Option<f64>,
 }
 
@@ -34,7 +34,7 @@ impl ExactSum {
         }
         let bits = term.to_bits();
         let (exponent, fraction) = ((bits >> 52) as i32 & 0x7ff, bits & ((1 << 52) - 1));
-        // Subnormal numbers have the exponent of the least normal ones, and no leading one.
+        // Subnormal numbers have the exponent of the smallest normal numbers and no implicit leading bit.
         let (mantissa, exponent) = match exponent {
             0 => (fraction, 1),
             _ => (fraction | (1 << 52), exponent),
@@ -56,7 +56,7 @@ impl ExactSum {
         }
     }
 
-    /// Adds the square of a number, exactly as long as that is at least 2⁻⁹⁶⁹; below, its last digits are rounded away.
+    /// Adds the square of a number. The square is exact if it is at least 2⁻⁹⁶⁹; a smaller square loses its last digits.
     pub fn add_square(&mut self, number: f64) {
         let square = number * number;
         self.add(square);
@@ -79,7 +79,7 @@ impl ExactSum {
         self.additions = 2;
     }
 
-    /// The sum, rounded once; a subnormal result perhaps twice.
+    /// The sum, rounded once; a subnormal result may be rounded twice.
     pub fn value(&self) -> f64 {
         if let Some(value) = self.not_finite {
             return value;
@@ -94,7 +94,7 @@ impl ExactSum {
             false => 0,
         };
         let leading = (u128::from(top) << 64) | (digit(1) << 32) | digit(2);
-        // What is cut off decides between two doubles that are equally far.
+        // The digits that are cut off break the tie between two equally distant doubles.
         let has_rest = digits[..count.saturating_sub(3)]
             .iter()
             .any(|digit| *digit > 0);
@@ -168,7 +168,7 @@ impl ExactSum {
         bytes
     }
 
-    /// The sum of these bytes; `None` if they are none.
+    /// Reads the bytes of [`Self::to_bytes`]; `None` if their length is wrong.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (&has_value, rest) = bytes.split_first()?;
         let (value, rest) = rest.split_first_chunk::<8>()?;
@@ -187,7 +187,7 @@ impl ExactSum {
         })
     }
 
-    /// Memory beside the structure itself, in bytes.
+    /// Heap memory in bytes.
     pub fn bytes(&self) -> usize {
         self.digits.capacity() * size_of::<i64>()
     }
@@ -196,7 +196,7 @@ impl ExactSum {
         self.not_finite = Some(self.not_finite.unwrap_or(0.0) + term);
     }
 
-    /// Makes room for so many digits from this place on; returns where they begin.
+    /// Makes room for `count` digits from position `place` on and returns the index of the first of them.
     fn reach(&mut self, place: i32, count: usize) -> usize {
         if self.digits.is_empty() {
             self.first = place;
@@ -213,7 +213,7 @@ impl ExactSum {
         at
     }
 
-    /// Brings all digits but the last, which has the sign, into 0..2³².
+    /// Brings all digits into 0..2³² except the last, which carries the sign.
     fn normalise(&mut self) {
         let mut carry = 0;
         let Some((last, digits)) = self.digits.split_last_mut() else {
@@ -235,7 +235,7 @@ impl ExactSum {
         self.additions = 1;
     }
 
-    /// Whether the sum is negative, the place of its first digit, and its digits, of which the last is not zero.
+    /// Whether the sum is negative, the position of its first digit, and its digits. The last digit is not zero.
     fn magnitude(&self) -> (bool, i32, Vec<u32>) {
         let mut sum = self.clone();
         sum.normalise();
@@ -257,7 +257,7 @@ impl ExactSum {
     }
 }
 
-/// Sums are equal if their values are, however they are kept.
+/// Sums are equal if their values are equal, whatever their digits.
 impl PartialEq for ExactSum {
     fn eq(&self, other: &Self) -> bool {
         self.not_finite.map(f64::to_bits) == other.not_finite.map(f64::to_bits)
@@ -275,7 +275,7 @@ mod tests {
         sum
     }
 
-    /// A stream of numbers that is the same each time.
+    /// Reproducible pseudo-random numbers.
     fn numbers(count: usize) -> Vec<f64> {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         let mut next = || {

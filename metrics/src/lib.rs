@@ -1,17 +1,17 @@
-//! How good predictions are, as scikit-learn defines it.
+//! Prediction metrics with scikit-learn's definitions.
 //!
-//! Each metric is an accumulator: rows are added one at a time, and two accumulators of two parts of the rows merge
-//! into that of all, which does not depend on the order of rows or parts. Training, `evaluate` and the aggregate
-//! functions of SQL share them, so they agree.
+//! Each metric is an accumulator: rows are added one at a time, and the accumulators of two parts of the rows merge.
+//! The result does not depend on the order of rows or parts. Training, `evaluate` and the aggregate functions of SQL
+//! share the accumulators, so their results agree.
 //!
-//! * [`Confusion`] accuracy, precision, recall, f1
-//! * [`LogLoss`] log loss
-//! * [`Ranking`] area under the ROC curve, average precision
-//! * [`Regression`] mean absolute and squared error, R², explained variance
-//! * [`Median`] the middle of numbers, such as absolute errors
-//! * [`ExactSum`] the sum below them, in which no order shows
+//! * `confusion`: [`Confusion`] accuracy, precision, recall, f1
+//! * `log_loss`: [`LogLoss`]
+//! * `ranking`: [`Ranking`] area under the ROC curve, average precision
+//! * `regression`: [`Regression`] mean absolute and squared error, R², explained variance
+//! * `median`: [`Median`] the median of numbers, such as absolute errors
+//! * `exact`: [`ExactSum`] the order-independent sum that log loss and regression use; `rounding` of doubles to few bits
 //!
-//! A metric of no rows is `None`.
+//! A metric over no rows is `None`.
 
 mod confusion;
 mod exact;

@@ -1,4 +1,4 @@
-//! The mean negative logarithm of what was thought of the truth.
+//! Log loss: the mean negative logarithm of the predicted probability of the true class.
 
 use crate::exact::ExactSum;
 
@@ -12,8 +12,8 @@ pub struct LogLoss {
 }
 
 impl LogLoss {
-    /// Counts a row, of whose true class the model thought this probability. Certainty of a wrong class costs 36 and not
-    /// infinity: probabilities are kept off 0 and 1 by the precision of a double, as scikit-learn does.
+    /// Counts a row by the predicted probability of its true class. Probabilities are clamped away from 0 and 1 by the
+    /// precision of a double, as in scikit-learn: certainty of a wrong class costs 36, not infinity.
     pub fn add(&mut self, probability: f64) {
         let probability = probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         self.sum.add(-probability.ln());

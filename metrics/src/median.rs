@@ -1,15 +1,15 @@
-//! The middle of numbers.
+//! The median of numbers, exact or rounded.
 
 use std::collections::BTreeMap;
 
 use crate::rounding::{key, number, rounded};
 
-/// Numbers, of which the middle one is asked for. It keeps 8 bytes a number; where that is too much, [`Median::round`] makes
-/// counts of them.
+/// An accumulator of the median. It keeps 8 bytes per number; where that is too much, [`Median::round`] replaces the
+/// numbers by counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Median {
     numbers: Vec<f64>,
-    /// Of rounded numbers, by their [`key`], how many there are.
+    /// The count of each rounded number, by the number's [`key`].
     counts: BTreeMap<u64, u64>,
 }
 
@@ -27,7 +27,7 @@ impl Median {
         }
     }
 
-    /// Cuts numbers off after so many bits, and keeps how many there are of each: the middle one is off by at most that.
+    /// Truncates the mantissas to `bits` bits and keeps only counts: the median is off by at most the truncation.
     pub fn round(&mut self, bits: u32) {
         for number in std::mem::take(&mut self.numbers) {
             *self.counts.entry(key(rounded(number, bits))).or_default() += 1;
@@ -39,19 +39,19 @@ impl Median {
         &self.numbers
     }
 
-    /// The rounded numbers, with how many there are of each.
+    /// The rounded numbers with their counts.
     pub fn counts(&self) -> impl ExactSizeIterator<Item = (f64, u64)> {
         self.counts
             .iter()
             .map(|(&key, &count)| (number(key), count))
     }
 
-    /// Adds so many of a rounded number.
+    /// Adds `count` occurrences of a rounded number.
     pub fn add_rounded(&mut self, number: f64, count: u64) {
         *self.counts.entry(key(number)).or_default() += count;
     }
 
-    /// The middle number, or the mean of the two in the middle; `None` if there are none.
+    /// The middle number, or the mean of the two in the middle; `None` without numbers.
     pub fn value(&self) -> Option<f64> {
         let exact = self.numbers.iter().map(|&number| (number, 1));
         let mut all: Vec<(f64, u64)> = exact.chain(self.counts()).collect();

@@ -1,16 +1,16 @@
-//! How well scores put positive rows before negative ones.
+//! Ranking metrics of scores and binary labels: area under the ROC curve and average precision.
 
 use std::collections::BTreeMap;
 
 use crate::rounding::{key, number, rounded};
 
-/// Scores with whether the row is positive. It keeps 9 bytes a row: a rank is known only once all are there. Where that is too
-/// much, [`Ranking::round`] makes counts of them.
+/// An accumulator of scores and binary labels. It keeps 9 bytes per row, because a rank depends on all rows. Where that
+/// is too much, [`Ranking::round`] replaces the rows by counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ranking {
     scores: Vec<f64>,
     positives: Vec<bool>,
-    /// Of rounded scores, by their [`key`], how many rows are negative and positive.
+    /// The numbers of negative and positive rows of each rounded score, by the score's [`key`].
     counts: BTreeMap<u64, [u64; 2]>,
 }
 
@@ -42,8 +42,8 @@ impl Ranking {
         counts[1] += positives;
     }
 
-    /// Rounds scores, which lie between 0 and 1, to so many bits of their distance from the nearer end, and keeps how many rows
-    /// have each. What follows from ranks is off by at most half of the pairs of rows that become ties.
+    /// Rounds scores, which lie between 0 and 1, to `bits` bits of their distance from the nearer end, and keeps only the
+    /// number of rows of each score. A metric is off by at most half of the pairs of rows that become ties.
     pub fn round(&mut self, bits: u32) {
         let scores = std::mem::take(&mut self.scores);
         let positives = std::mem::take(&mut self.positives);
@@ -59,24 +59,24 @@ impl Ranking {
         }
     }
 
-    /// The rows whose scores are not rounded.
+    /// The number of rows whose scores are not rounded.
     pub fn exact_rows(&self) -> usize {
         self.scores.len()
     }
 
-    /// The rounded scores, with how many rows are negative and positive.
+    /// The rounded scores, each with its numbers of negative and positive rows.
     pub fn counts(&self) -> impl ExactSizeIterator<Item = (f64, [u64; 2])> {
         self.counts
             .iter()
             .map(|(&key, &counts)| (number(key), counts))
     }
 
-    /// Adds rows of a rounded score.
+    /// Adds rows of a rounded score: the numbers of negative and positive rows.
     pub fn add_rounded(&mut self, score: f64, counts: [u64; 2]) {
         self.add_counts(key(score), counts);
     }
 
-    /// The scores that are not rounded, and beside each whether its row is positive.
+    /// The scores that are not rounded, and for each whether its row is positive.
     pub fn rows(&self) -> (&[f64], &[bool]) {
         (&self.scores, &self.positives)
     }
@@ -88,7 +88,7 @@ impl Ranking {
     }
 
     /// The area under the ROC curve: the probability that a positive row scores above a negative one, where a tie counts
-    /// half (Mann-Whitney U). `None` unless there are rows of both kinds; NaN if a score is.
+    /// half (Mann-Whitney U). `None` unless there are rows of both kinds; NaN if a score is NaN.
     pub fn roc_auc(&self) -> Option<f64> {
         let tied = self.tied()?;
         let positives: f64 = tied.iter().map(|tied| tied.positives).sum();
@@ -105,7 +105,7 @@ impl Ranking {
     }
 
     /// The area under the curve of precision over recall, in steps (scikit-learn's `average_precision_score`). `None`
-    /// without a positive row; NaN if a score is.
+    /// without a positive row; NaN if a score is NaN.
     pub fn average_precision(&self) -> Option<f64> {
         let tied = self.tied()?;
         let positives: f64 = tied.iter().map(|tied| tied.positives).sum();
@@ -163,7 +163,7 @@ impl Ranking {
 mod tests {
     use super::*;
 
-    /// Scores that tell positive rows apart, but not always.
+    /// Scores that separate positive rows from negative rows imperfectly.
     fn ranking(rows: u64) -> Ranking {
         let mut ranking = Ranking::default();
         let mut state = 7u64;

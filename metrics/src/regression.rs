@@ -1,9 +1,9 @@
-//! How far predicted numbers are from the true ones.
+//! Regression metrics: mean absolute and squared error, R² and explained variance.
 
 use crate::exact::ExactSum;
 
-/// Exact sums over rows of label and prediction, so that nothing is lost where labels are large beside their spread, and the
-/// order of rows does not show.
+/// Exact sums over labels and predictions. They lose no precision where labels are large compared with their spread,
+/// and do not depend on the order of rows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Regression {
     /// The number of rows.
@@ -16,7 +16,7 @@ pub struct Regression {
     pub squared: ExactSum,
     /// The sum of labels.
     pub label: ExactSum,
-    /// The sum of their squares.
+    /// The sum of label².
     pub label_squared: ExactSum,
 }
 
@@ -40,7 +40,7 @@ impl Regression {
         }
     }
 
-    /// The sums, in an order that stays.
+    /// The sums, in a fixed order.
     pub fn sums(&self) -> [&ExactSum; 5] {
         [
             &self.absolute,
@@ -51,7 +51,7 @@ impl Regression {
         ]
     }
 
-    /// The same, to be set.
+    /// The sums, mutable, in the same order.
     pub fn sums_mut(&mut self) -> [&mut ExactSum; 5] {
         [
             &mut self.absolute,
@@ -83,7 +83,7 @@ impl Regression {
         self.explained(self.squared.value())
     }
 
-    /// As R², but a constant error does no harm.
+    /// R² after the mean error is subtracted, so a constant error does not count.
     pub fn explained_variance(&self) -> Option<f64> {
         self.explained(self.around_mean(&self.error, &self.squared))
     }
@@ -97,7 +97,7 @@ impl Regression {
         (labels > 0.0).then(|| 1.0 - rest / labels)
     }
 
-    /// The sum of squares around the mean, (n Σx² - (Σx)²) / n, of which only the result is rounded.
+    /// The sum of squares around the mean, (n Σx² - (Σx)²) / n; the numerator is exact before it is rounded.
     fn around_mean(&self, sum: &ExactSum, squares: &ExactSum) -> f64 {
         let mut rows = ExactSum::default();
         rows.add(self.rows as f64);

@@ -1,6 +1,6 @@
-//! Numbers of few bits, so that many become one, and their order as integers.
+//! Truncation of doubles to few bits, so that many doubles become equal, and integer keys in the order of doubles.
 
-/// The number with so many bits of its mantissa, the rest cut off.
+/// The number with its mantissa truncated to `bits` bits.
 pub(crate) fn rounded(number: f64, bits: u32) -> f64 {
     let cut = 52 - bits.min(52);
     f64::from_bits(number.to_bits() >> cut << cut)

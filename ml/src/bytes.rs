@@ -1,8 +1,8 @@
-//! Numbers as little-endian bytes, for other ranks and processes.
+//! Encoding of numbers as little-endian bytes, for messages to other ranks and processes.
 
 use crate::{Error, Result};
 
-/// Bytes that grow.
+/// A growing byte buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Writer(pub(crate) Vec<u8>);
 
@@ -15,19 +15,19 @@ impl Writer {
         self.0.extend(number.to_le_bytes());
     }
 
-    /// A count, and so many bytes.
+    /// The number of bytes, then the bytes.
     pub(crate) fn block(&mut self, bytes: &[u8]) {
         self.count(bytes.len() as u64);
         self.0.extend(bytes);
     }
 }
 
-/// What is left of bytes that are read.
+/// The bytes that are not read yet.
 #[derive(Debug)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// So many bytes.
+    /// The next `bytes` bytes.
     pub(crate) fn bytes(&mut self, bytes: usize) -> Result<&'a [u8]> {
         let (head, tail) = self.0.split_at_checked(bytes).ok_or_else(cut_off)?;
         self.0 = tail;

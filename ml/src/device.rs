@@ -1,11 +1,11 @@
-//! [`DeviceName`]: where models run. Devices have names in options and plans, and are opened where a model is loaded or trained.
+//! [`DeviceName`]: the device of a model. Options and plans hold its name; loading and training open the device.
 
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// Where rows are encoded and numbers are read, whatever device a model runs on.
+/// The device on which rows are encoded and numbers are read, whatever device a model runs on.
 pub(crate) const HOST: Device = Device::Cpu;
 
 /// A device by name.
@@ -18,7 +18,7 @@ pub enum DeviceName {
 }
 
 impl DeviceName {
-    /// What users may write, and the device that they get; `auto` is the best one there is.
+    /// The names that users may write, each with its device; `auto` is the best available device.
     pub const CHOICES: &[(&str, Self)] = &[("auto", Self::Cpu), ("cpu", Self::Cpu)];
 
     /// The name.
@@ -28,7 +28,7 @@ impl DeviceName {
         }
     }
 
-    /// How many threads work for the device side by side: of the processor one a core.
+    /// The number of threads that work for the device in parallel: one per core for the processor.
     pub fn workers(self) -> usize {
         match self {
             Self::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
@@ -38,7 +38,7 @@ impl DeviceName {
     /// The device itself.
     ///
     /// # Errors
-    /// If it cannot be had.
+    /// If the device is not available.
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(HOST),

@@ -1,6 +1,6 @@
-//! What can go wrong in this crate, by what the caller can do about it.
+//! The errors of this crate, by what the caller can do about them.
 
-/// The errors of this crate. Messages are one lower-case sentence that names what was wrong and what helps.
+/// The errors of this crate. A message is one lower-case sentence that names the problem and the remedy.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A NULL where none is allowed.
@@ -12,10 +12,10 @@ pub enum Error {
     /// A column of a type that does not fit.
     #[error("{0}")]
     Type(String),
-    /// Something that this build does not do.
+    /// Something that this build does not support.
     #[error("{0}")]
     Unsupported(String),
-    /// A model file that is damaged, or that is not what its manifest says.
+    /// A model file that is damaged, or that differs from its manifest.
     #[error("{0}")]
     Corrupt(String),
     /// The caller asked to stop.
@@ -24,10 +24,10 @@ pub enum Error {
     /// Another rank of this training failed first; its own error is the one to show.
     #[error("another worker of this training failed")]
     Peer,
-    /// The operating system refused.
+    /// An error of the operating system.
     #[error("{0}")]
     Io(String),
-    /// A bug of ours, or of a library below us.
+    /// A bug in Vatic, or in a library that it uses.
     #[error("{0}")]
     Internal(String),
 }

@@ -1,17 +1,17 @@
 //! Neural models: record batches and tensors in, predictions out. No SQL, no query engine.
 //!
-//! The contracts are [`model::Model`] (what predicts), [`artifact::Loader`] (files to a model on a device),
-//! [`model::network::ModelType`] and [`model::network::Network`] (what TRAIN makes) and [`collective::Collective`] (how the ranks of a
-//! training meet). From top to bottom:
+//! The main traits are [`model::Model`] (predicts), [`artifact::Loader`] (opens the files of a model on a device),
+//! [`model::network::ModelType`] and [`model::network::Network`] (what TRAIN trains) and [`collective::Collective`]
+//! (communication of the ranks of a training). From top to bottom:
 //!
 //! * [`artifact`] models ↔ files
-//! * [`train`] a training of one rank
-//! * [`models`] what can be trained
-//! * [`model`] what predicts, and what it is made of
+//! * [`train`] the training of one rank
+//! * [`models`] the model types that can be trained
+//! * [`model`] models that predict, and their parts
 //! * [`nn`] layers
 //! * [`data`] columns ↔ tensors
-//! * [`collective`] how ranks meet
-//! * [`device`], [`worker`] where models run, and the threads that own candle
+//! * [`collective`] communication of ranks
+//! * [`device`], [`worker`] the devices of models, and the threads that own candle
 //! * [`random`], `bytes`, `named`, `simd`, `error` seeded numbers; numbers as bytes; enums with names; vector instructions; errors
 
 pub mod artifact;
@@ -30,9 +30,9 @@ mod error;
 mod named;
 mod simd;
 
-/// The tensors of this crate, for models of others.
+/// The tensor library of this crate, for models of other crates.
 pub use candle_core as candle;
 pub use error::{Error, Result};
 
-// gemm is a dependency only to switch on the AVX-512 kernels of candle's products.
+// gemm is a dependency only to switch on the AVX-512 kernels of candle's matrix products.
 use gemm as _;

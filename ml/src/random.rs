@@ -1,14 +1,14 @@
 //! Seeded random numbers: one independent stream for each purpose.
 //!
 //! candle cannot seed its CPU generator, so everything random (initial weights, dropout, the order of rows) is drawn
-//! here. A stream is ChaCha8 keyed by the SHA-256 of what it is for, so no stream depends on what was drawn elsewhere.
+//! here. A stream is ChaCha8 keyed by the SHA-256 of its purpose, so no stream depends on draws elsewhere.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// The stream for `purpose`, further told apart by `counters` (epoch, shard, layer …).
+/// The stream for `purpose`, further distinguished by `counters` (epoch, shard, layer …).
 pub fn stream(seed: u64, purpose: &str, counters: &[u64]) -> ChaCha8Rng {
     let mut hasher = Sha256::new();
     hasher.update(seed.to_le_bytes());

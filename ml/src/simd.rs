@@ -1,10 +1,10 @@
-//! Loops compiled for the widest vectors of the processor, chosen at run time.
+//! [`simd_fn`]: loops compiled for the widest vector instructions of the processor, chosen at run time.
 //!
-//! Rust compiles for the oldest processor of an architecture; of x86-64 that one adds four floats at once where today's
-//! add sixteen. Only elementwise loops stand here, so the width cannot show in a result.
+//! Rust compiles for the oldest processor of an architecture. The oldest x86-64 processor adds four floats at once,
+//! current ones add sixteen. Only elementwise loops use the macro, so the vector width does not change a result.
 
-/// Defines a function whose body is compiled once for each generation of vector instructions. It returns nothing: what
-/// it computes it writes to its arguments.
+/// Defines a function whose body is compiled once for each generation of vector instructions. The function returns
+/// nothing and writes its results to its arguments.
 macro_rules! simd_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$meta])*

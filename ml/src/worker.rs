@@ -14,7 +14,7 @@ const QUEUE_PER_WORKER: usize = 2;
 /// candle's backward pass and the drop of its graph recurse once for each operation.
 const STACK_BYTES: usize = 64 << 20;
 
-/// A fixed set of workers and a bounded queue before them.
+/// A fixed set of workers with a bounded queue.
 #[derive(Debug)]
 pub struct WorkerPool {
     queue: SyncSender<Job>,
@@ -22,11 +22,11 @@ pub struct WorkerPool {
 }
 
 impl WorkerPool {
-    /// Starts `workers` threads for a device of this name, each with a rayon pool of one thread: throughput comes from batches side by side, not
-    /// from threads inside one product.
+    /// Starts `workers` threads for a device of this name, each with a rayon pool of one thread: throughput comes from
+    /// parallel batches, not from threads inside one product.
     ///
     /// # Errors
-    /// [`Error::Io`] if the system gives no threads.
+    /// [`Error::Io`] if the system cannot start a thread.
     pub fn start(device: &str, workers: usize) -> Result<Self> {
         let (queue, jobs) = sync_channel::<Job>(workers * QUEUE_PER_WORKER);
         let jobs = Arc::new(Mutex::new(jobs));
@@ -37,13 +37,13 @@ impl WorkerPool {
         Ok(Self { queue, workers })
     }
 
-    /// Jobs that [`WorkerPool::execute`] takes without blocking, if that many callers wait for theirs at most.
+    /// The number of unfinished jobs up to which [`WorkerPool::execute`] does not block.
     pub fn capacity(&self) -> usize {
         self.workers * QUEUE_PER_WORKER
     }
 
-    /// Hands a job to the next free worker; blocks while the queue is full. A job that panics ends alone: whatever it
-    /// would have sent its result through is dropped.
+    /// Queues a job for the next free worker; blocks while the queue is full. A panic ends only its own job: the channel
+    /// of the job's result is dropped.
     ///
     /// # Errors
     /// [`Error::Internal`] if the workers are gone.
@@ -57,7 +57,7 @@ impl WorkerPool {
 /// Starts a thread for one long job, such as a rank of a training.
 ///
 /// # Errors
-/// [`Error::Io`] if the system gives no thread.
+/// [`Error::Io`] if the system cannot start the thread.
 pub fn spawn(name: &str, job: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
     let run = move || {
         // Without a pool of its own, candle's kernels would share one global pool among all workers.
@@ -99,10 +99,10 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
     }
 }
 
-/// Makes candle's kernels single-threaded unless the user chose otherwise. To be called first in `main`.
+/// Makes candle's kernels single-threaded unless the user chose otherwise. `main` must call this function first.
 ///
-/// Unset, candle reads `/proc/cpuinfo` before each product, and its elementwise kernels of all threads queue for one
-/// lock.
+/// Without these variables, candle reads `/proc/cpuinfo` before each product, and the elementwise kernels of all
+/// threads wait for one lock.
 pub fn single_threaded_kernels() {
     for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
         if std::env::var_os(name).is_none() {

@@ -1,7 +1,7 @@
-//! Which files statements may touch: all, or those below some directories.
+//! [`FileAccess`]: the files that statements may access, either all or only those below given roots.
 //!
-//! One's own process reads what its user may read. A server's clients get nothing but what lies below its roots, after
-//! links are resolved, and never the data directory itself.
+//! A local process may access every file that its operating-system user may. A server's clients may access only files
+//! below its roots, after links are resolved, and never the data directory.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,24 +11,24 @@ use datafusion::logical_expr::LogicalPlan;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::storage::{Kind, Place, RemotePlace, is_remote};
 
-/// Entries of a directory that are looked at for links that lead out.
+/// The maximum number of directory entries checked for links that lead outside.
 const ENTRIES_MAX: usize = 100_000;
 
-/// Which files statements may touch.
+/// The files that statements may access.
 #[derive(Debug, Default)]
 pub(crate) enum FileAccess {
-    /// Any that the process may.
+    /// Any file that the process may access.
     #[default]
     All,
-    /// Those below these places, except for those below the data directory.
+    /// Files below the roots, except for the data directory.
     Below { roots: Vec<Place>, data: Place },
 }
 
 impl FileAccess {
-    /// Access to what is below `roots`; `data` is without links.
+    /// Access to files below `roots`; `data` must have its links resolved.
     ///
     /// # Errors
-    /// If one of them is no directory.
+    /// If a root is not a directory.
     pub(crate) fn below(roots: &[PathBuf], data: &Place) -> Result<Self> {
         let resolve = |path: &PathBuf| {
             let path = match Place::parse(path)? {
@@ -48,7 +48,7 @@ impl FileAccess {
         })
     }
 
-    /// Refuses to read a file, a directory or a pattern that is not open.
+    /// Checks that a file, a directory or a pattern may be read.
     pub(crate) fn check_read(&self, location: &str) -> Result<()> {
         if matches!(self, Self::All) {
             return Ok(());
@@ -66,7 +66,7 @@ impl FileAccess {
         self.check_entries(&resolved, location, &mut left)
     }
 
-    /// Refuses to write where it is not open, or where there is a file already.
+    /// Checks that a location may be written and no file exists there.
     pub(crate) fn check_write(&self, location: &str) -> Result<()> {
         if matches!(self, Self::All) {
             return Ok(());
@@ -92,7 +92,7 @@ impl FileAccess {
         Ok(())
     }
 
-    /// Refuses a plan that writes where it may not.
+    /// Checks the output locations of COPY statements in a plan.
     pub(crate) fn check_plan(&self, plan: &LogicalPlan) -> Result<()> {
         if matches!(self, Self::All) {
             return Ok(());
@@ -106,7 +106,7 @@ impl FileAccess {
         Ok(())
     }
 
-    /// The place in a store, if it is one below a root.
+    /// The place in a store, if it is below a root.
     fn remote(&self, location: &str) -> Result<Place> {
         let place = RemotePlace::parse(location).map_err(|_| self.refused(location))?;
         let is_below =
@@ -119,7 +119,7 @@ impl FileAccess {
         }
     }
 
-    /// The path without dots, if it is one below a root as it is written.
+    /// The path without `.` and `..`, if it is lexically below a root.
     fn local(&self, location: &str) -> Result<PathBuf> {
         let path = plain_path(location).ok_or_else(|| self.refused(location))?;
         let absolute = std::path::absolute(path).map_err(|_| self.refused(location))?;
@@ -139,7 +139,7 @@ impl FileAccess {
         }
     }
 
-    /// The path after links. What is not there is said only of paths below a root.
+    /// The path with links resolved. Only for a path below a root does an error reveal that a file is missing.
     fn resolved(&self, path: &Path, location: &str) -> Result<PathBuf> {
         let resolved = path
             .canonicalize()
@@ -150,7 +150,7 @@ impl FileAccess {
         }
     }
 
-    /// Links below a directory must not lead out either.
+    /// Checks that links below a directory do not lead outside.
     fn check_entries(&self, path: &Path, location: &str, left: &mut usize) -> Result<()> {
         if !path.is_dir() {
             return Ok(());
@@ -190,14 +190,14 @@ impl FileAccess {
 
     fn refused(&self, location: &str) -> datafusion::common::DataFusionError {
         let message = format!(
-            "{location} is not open to SQL on this server; it is started with --root for each directory that is"
+            "{location} is not open to SQL on this server; start the server with --root for its directory"
         );
         sql_err(SqlState::NotAllowed, message)
     }
 }
 
-/// The path that a location is. What DataFusion would read as a URL is none, however it is disguised: its parser drops
-/// spaces around it and tabs in it, takes `file:` without slashes, and decodes percent signs, dots among them.
+/// The path of a location. A location that DataFusion would read as a URL is not a path: DataFusion's parser drops spaces
+/// around it and tabs in it, accepts `file:` without slashes, and decodes percent signs, including encoded dots.
 fn plain_path(location: &str) -> Option<&str> {
     let path = match location.strip_prefix("file://") {
         Some(path) => {

@@ -1,4 +1,4 @@
-//! Privileges: what was granted, and where that is kept.
+//! Privileges and the log of grants.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,15 +9,15 @@ use super::ownership::Ownership;
 use crate::error::Result;
 use crate::storage::state_log::Log;
 
-/// What can be granted.
+/// A privilege that can be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Privilege {
-    /// Everything; belongs to whoever made the object.
+    /// Everything; the creator of an object has this privilege.
     Own,
-    /// To read a table or a view.
+    /// Read a table or a view.
     Select,
-    /// To predict with a model, and to look at it.
+    /// Predict with a model, and inspect the model.
     Execute,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Privilege {
     }
 }
 
-/// The kind of an object. A table and a view cannot have one name.
+/// The kind of an object. Tables and views share a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
@@ -39,7 +39,7 @@ pub(crate) enum Kind {
     Model,
 }
 
-/// What a privilege is about.
+/// The object of a privilege.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Object {
     pub(crate) kind: Kind,
@@ -57,22 +57,22 @@ impl Object {
     }
 }
 
-/// That somebody may do something.
+/// A privilege on an object, granted to a user or a role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grant {
     pub(crate) privilege: Privilege,
-    /// As it was named then.
+    /// The object's name at the time of the grant.
     pub(crate) object: Object,
-    /// Which object it is. One that was dropped leaves nothing to the next of its name, even if nobody was left to take its
-    /// privileges away.
+    /// The object's id. A dropped object's grants do not apply to the next object of its name, even if they were not
+    /// removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
-    /// A user or a role; `public` is everybody.
+    /// A user or a role; `public` means everybody.
     pub(crate) to: String,
 }
 
 impl Grant {
-    /// Whether it is about this object: old ones are told by their names.
+    /// Whether the grant applies to this object. Objects without an id are compared by name.
     pub(crate) fn is_on(&self, object: &Object, ownership: &Ownership) -> bool {
         match (&self.id, &ownership.id) {
             (Some(id), Some(of)) => id == of && self.object.kind == object.kind,
@@ -81,7 +81,7 @@ impl Grant {
         }
     }
 
-    /// Whether it says the same, whatever the object was called.
+    /// Whether two grants are equal, regardless of the object's name at the time.
     fn is_same(&self, other: &Self) -> bool {
         let is_same_object = match (&self.id, &other.id) {
             (Some(id), Some(of)) => id == of && self.object.kind == other.object.kind,
@@ -95,11 +95,11 @@ impl Grant {
 /// Everybody.
 pub(crate) const PUBLIC: &str = "public";
 
-/// Everything that was granted.
+/// All grants.
 #[derive(Debug)]
 pub(crate) struct Grants {
     log: Log,
-    /// The last state that was read, with its number: names are looked up far more often than privileges change.
+    /// The last state read, with its number: names are looked up far more often than privileges change.
     known: Mutex<Option<Known>>,
 }
 
@@ -129,7 +129,7 @@ impl Grants {
         Ok(grants)
     }
 
-    /// Changes them, again if another process was first.
+    /// Applies a change to the grants, and retries if another process was first.
     fn change(&self, change: impl Fn(&mut Vec<Grant>)) -> Result<()> {
         loop {
             let (number, before) = match self.log.latest::<Vec<Grant>>()? {
@@ -156,24 +156,24 @@ impl Grants {
         self.change(|grants| grants.retain(|known| !known.is_same(grant)))
     }
 
-    /// Forgets what was about an object that is gone, which holds for no other one anyway.
+    /// Removes the grants on a dropped object, which apply to no other object.
     pub(crate) fn forget(&self, object: &Object, ownership: &Ownership) -> Result<()> {
         self.change(|grants| grants.retain(|known| !known.is_on(object, ownership)))
     }
 
-    /// Forgets these.
+    /// Removes these grants.
     pub(crate) fn forget_all(&self, gone: &[Grant]) -> Result<()> {
         self.change(|grants| grants.retain(|known| !gone.contains(known)))
     }
 
-    /// Those about objects of a schema.
+    /// The grants on objects of a schema.
     pub(crate) fn of_schema(&self, schema: &str) -> Result<Vec<Grant>> {
         let all = self.all()?;
         let found = all.iter().filter(|grant| grant.object.schema == schema);
         Ok(found.cloned().collect())
     }
 
-    /// Lets what was about an object be about what it has become.
+    /// Moves the grants on an object to the renamed object.
     pub(crate) fn rename(
         &self,
         from: (&Object, &Ownership),
@@ -187,7 +187,7 @@ impl Grants {
                 grant.object = to.0.clone();
                 grant.id = to.1.id.clone();
             }
-            // Whose it is stands with the object.
+            // The object's own state stores the owner.
             let is_own = |grant: &Grant| grant.privilege == Privilege::Own;
             grants.retain(|grant| !(is_own(grant) && grant.is_on(to.0, to.1)));
         })

@@ -1,11 +1,11 @@
-//! What SET may change on a server: nothing that protects the process or the other sessions.
+//! Settings that SET may change on a server: none that protects the process or other sessions.
 
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, Statement};
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// Settings, or groups of them, that sessions of a server may change, and the largest number that they may hold.
+/// Settings, or prefixes of settings, that a server's sessions may change, with their maximum.
 const OPEN: &[(&str, Option<u64>)] = &[
     ("datafusion.execution.batch_size", Some(65_536)),
     ("datafusion.execution.target_partitions", Some(256)),
@@ -40,13 +40,13 @@ const OPEN: &[(&str, Option<u64>)] = &[
     ("vatic.", Some(1 << 40)),
 ];
 
-/// Settings that are numbers of something without which nothing is done.
+/// Numeric settings whose value 0 would make no progress.
 const NOT_ZERO: [&str; 2] = [
     "datafusion.execution.batch_size",
     "datafusion.execution.target_partitions",
 ];
 
-/// Refuses another dialect, which would not be heeded: statements are told apart before they have a session.
+/// Refuses another SQL dialect, which would have no effect: statements are parsed before they have a session.
 pub(crate) fn check_dialect(plan: &LogicalPlan) -> Result<()> {
     let LogicalPlan::Statement(Statement::SetVariable(set)) = plan else {
         return Ok(());
@@ -61,7 +61,7 @@ pub(crate) fn check_dialect(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// Refuses SET and RESET of what a server keeps.
+/// Refuses SET and RESET of settings that a server's clients may not change.
 pub(crate) fn check_settings(plan: &LogicalPlan, state: &SessionState) -> Result<()> {
     let (name, value) = match plan {
         LogicalPlan::Statement(Statement::SetVariable(set)) => (&set.variable, set.value.as_str()),
@@ -76,7 +76,7 @@ pub(crate) fn check_settings(plan: &LogicalPlan, state: &SessionState) -> Result
     let entries = state.config_options().entries();
     let is_known = entries.iter().any(|entry| entry.key == name);
     if !is_known && !name.starts_with("datafusion.runtime.") {
-        // Which is said of it when it is set.
+        // SET itself reports the unknown setting.
         return Ok(());
     }
     let is_of = |open: &str| name == open || (open.ends_with('.') && name.starts_with(open));
@@ -91,7 +91,7 @@ pub(crate) fn check_settings(plan: &LogicalPlan, state: &SessionState) -> Result
             Err(sql_err(SqlState::NotAllowed, message))
         }
         (Some(0.0), Some(_)) if NOT_ZERO.contains(&name) => {
-            let message = format!("\"{name}\" is 1 or more");
+            let message = format!("\"{name}\" must be 1 or more");
             Err(sql_err(SqlState::InvalidParameter, message))
         }
         _ => Ok(()),

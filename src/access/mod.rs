@@ -1,16 +1,17 @@
-//! Who may do what. What is not granted looks like what is not there.
+//! Access control. An object without a grant looks like a missing object.
 //!
-//! Names are resolved by the catalog of a session and by whoever plans, and both ask here; so every statement is covered,
-//! whatever its form. What changes an object asks again in the step that publishes the change, of the state that it is about
-//! to replace. Views are opened with the rights of their owners, and external tables with those of the process: who may read
-//! one need not be allowed to read what it reads.
+//! Access is checked where a name becomes an object, so every form of statement is covered: tables that are read in
+//! `catalog/provider.rs`, models in `session/planner.rs`, changes of rows and settings in `session/run.rs`, other changes in
+//! `statements/`. A change to an object checks access again when it is published (`catalog/tables.rs`, `model/rights.rs`),
+//! against the state that it replaces. Views are planned with their owner's rights and external tables with the process's rights, so a reader needs
+//! no access to the underlying tables or files.
 //!
-//! * `user` as whom a session acts, and what it may do
-//! * `ownership` which object it is, and whose
-//! * `grants` what was granted, and where that is kept
-//! * `files` which files statements may touch
-//! * `secrets` options that no plan may show
-//! * `locked_settings` what SET may change on a server
+//! * `user` the user of a session and the user's rights
+//! * `ownership` the id and the owner of an object
+//! * `grants` the log of granted privileges
+//! * `files` the files that statements may access
+//! * `secrets` checks for options with secrets, which plans would show
+//! * `locked_settings` the settings that SET may change on a server
 
 pub(crate) mod files;
 pub(crate) mod grants;

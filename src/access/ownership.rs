@@ -1,19 +1,19 @@
-//! [`Ownership`]: which object it is, and whose. Part of an object's own state, so both come, change and go with it in one
-//! step, whenever a process ends.
+//! [`Ownership`]: the id and the owner of an object. Both are part of the object's state, so they change atomically with
+//! the object.
 
 use serde::{Deserialize, Serialize};
 
-/// Which object it is, and whose.
+/// The id and the owner of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ownership {
-    /// Tells the object from all others that had or will have its name: privileges are about this one. Objects that were
-    /// made before it was kept have none.
+    /// Distinguishes the object from all others with its name, before or after; privileges refer to the id. Objects that
+    /// older versions created have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
-    /// The user who made it; nobody, if that was an administrator, or a process that asks nobody who he is.
+    /// The user who created the object; `None` if that was an administrator, or a process without users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<String>,
-    /// The roles that the owner had then.
+    /// The owner's roles at the time of the last change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) roles: Vec<String>,
 }

@@ -1,11 +1,11 @@
-//! Options that hold secrets, which every plan would show.
+//! Checks that refuse options with secrets, because every plan would show them.
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// Words in the names of options that hold what nobody else may read.
+/// Words that occur in the names of options with secrets.
 const SECRETS: &[&str] = &[
     "secret",
     "password",
@@ -15,7 +15,7 @@ const SECRETS: &[&str] = &[
     "private_key",
 ];
 
-/// Refuses options with secrets: stores take theirs from the environment.
+/// Refuses options with secrets: stores take credentials from the environment.
 pub(crate) fn check_secrets<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
     for name in names {
         let lower = name.to_lowercase();
@@ -30,7 +30,7 @@ pub(crate) fn check_secrets<'a>(names: impl Iterator<Item = &'a String>) -> Resu
     Ok(())
 }
 
-/// Refuses COPY with secrets, also where it is only explained.
+/// Refuses COPY with secrets, also inside EXPLAIN.
 pub(crate) fn check_copied_secrets(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Copy(copy) = node {

@@ -1,4 +1,4 @@
-//! How the files of managed tables are encoded: so that they are read in the least time.
+//! The Parquet encoding of managed tables, chosen for fast reads.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties}
 use crate::error::Result;
 use crate::storage::Place;
 
-/// So many rows show which columns repeat their values, or fewer if they are so large.
+/// The sample that shows which columns repeat their values: this many rows, or fewer if the rows are large.
 pub(crate) const SAMPLE_ROWS: usize = 32_768;
 pub(crate) const SAMPLE_BYTES: usize = 64 << 20;
-/// Rows that are read, and written, at once: on a disk few enough to stay near the processor and to let several readers
-/// share a file, in a store enough for a request to be worth its way.
+/// Rows of a row group. On a disk, few enough rows for the processor's caches and for several readers per file; in a
+/// store, enough rows to be worth a request.
 const LOCAL_GROUP_ROWS: usize = 128 << 10;
 const REMOTE_GROUP_ROWS: usize = 1 << 20;
-/// And bytes: a group is in memory until all of it is written.
+/// The maximum bytes of a row group, which stays in memory until it is written.
 const GROUP_BYTES: usize = 256 << 20;
 
-/// The properties of a file at `place` that begins with the rows of `sample`.
+/// The writer properties of a file at `place` that begins with the rows of `sample`.
 pub(crate) fn properties(
     schema: &SchemaRef,
     place: &Place,
     sample: &[RecordBatch],
 ) -> Result<WriterProperties> {
     let (compression, group_rows) = match place {
-        // A disk is faster than zstd, a network is not.
+        // A disk is faster than zstd, a network is slower.
         Place::Local(_) => (Compression::LZ4_RAW, LOCAL_GROUP_ROWS),
         Place::Remote(_) => (Compression::ZSTD(ZstdLevel::try_new(3)?), REMOTE_GROUP_ROWS),
     };
@@ -44,10 +44,10 @@ pub(crate) fn properties(
     for (index, column) in parquet.columns().iter().enumerate() {
         let path = column.path().clone();
         if repeating.get(index) == Some(&false) {
-            // It would be read for nothing.
+            // A dictionary without repeated values would only cost reads.
             properties = properties.set_column_dictionary_enabled(path.clone(), false);
         }
-        // For what has none, or does not fit in it: smaller than plain values, and less to uncompress.
+        // For columns without a dictionary, or with a full one: smaller than plain values, so less to decompress.
         properties = match column.physical_type() {
             Type::INT32 | Type::INT64 => {
                 properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
@@ -55,7 +55,7 @@ pub(crate) fn properties(
             Type::BYTE_ARRAY => {
                 properties.set_column_encoding(path, Encoding::DELTA_LENGTH_BYTE_ARRAY)
             }
-            // Bounds leave NaN out, so a filter would skip pages that have some.
+            // Bounds ignore NaN, so a filter would skip pages with NaN values.
             Type::FLOAT | Type::DOUBLE | Type::FIXED_LEN_BYTE_ARRAY => {
                 properties.set_column_statistics_enabled(path, EnabledStatistics::None)
             }
@@ -65,8 +65,8 @@ pub(crate) fn properties(
     Ok(properties.build())
 }
 
-/// For each of the file's columns, which are the leaves of the schema from left to right, whether the values of the
-/// sample stand there twice or more often, taken over all of them.
+/// For each leaf column of the file, from left to right, whether each distinct value of the sample occurs at least
+/// twice on average.
 fn repeating(sample: &[RecordBatch]) -> Vec<bool> {
     let leaves_of = |batch: &RecordBatch| batch.columns().iter().flat_map(leaves).collect();
     let parts: Vec<Vec<ArrayRef>> = sample.iter().map(leaves_of).collect();
@@ -83,7 +83,7 @@ fn repeats<'a>(parts: impl Iterator<Item = &'a ArrayRef>) -> bool {
         let part = part.slice(0, part.len().min(SAMPLE_ROWS));
         let mut hashes = vec![0; part.len()];
         if create_hashes([&part], &state, &mut hashes).is_err() {
-            // Of a type that cannot be compared nothing is known.
+            // The type cannot be hashed, so nothing is known about its values.
             return false;
         }
         count += part.len() - part.null_count();
@@ -93,7 +93,7 @@ fn repeats<'a>(parts: impl Iterator<Item = &'a ArrayRef>) -> bool {
     distinct.len() * 2 <= count
 }
 
-/// The arrays without a structure that an array is made of, from left to right.
+/// The leaf arrays of an array, from left to right.
 fn leaves(array: &ArrayRef) -> Vec<ArrayRef> {
     match array.data_type() {
         DataType::Struct(_) => array
@@ -122,7 +122,7 @@ fn leaves(array: &ArrayRef) -> Vec<ArrayRef> {
     }
 }
 
-/// The items of the lists, and none of what they were cut from.
+/// The items of the lists, without the items outside of a slice.
 fn items<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> ArrayRef {
     let offsets = lists.offsets();
     let (first, last) = (offsets[0].as_usize(), offsets[lists.len()].as_usize());

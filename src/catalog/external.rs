@@ -1,4 +1,4 @@
-//! External tables: files that are not ours. Opened from the statement that declared them, wherever the process is.
+//! External tables: files outside the data directory, opened from the declaring statement in any process.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::plan::csv;
 use crate::sql::{Statement, parse};
 use crate::storage::{Kind, Place, is_remote};
 
-/// Opens the files of an external table, whose state this is.
+/// Opens the files of an external table from its state.
 pub(crate) async fn open_external(
     planner: &dyn OwnerPlanner,
     state: &SessionState,
@@ -44,7 +44,7 @@ pub(crate) async fn open_external(
     let DFStatement::CreateExternalTable(mut create) = *parsed else {
         return Err(broken());
     };
-    // Also of a table that was made before: a link may have come since, or the roots may be others.
+    // Existing tables are checked too: a link may be new, or the server's roots may have changed.
     for location in locations {
         planner.files().check_read(location)?;
     }
@@ -65,7 +65,7 @@ pub(crate) async fn open_external(
         let mut known: Vec<&str> = state.table_factories().keys().map(String::as_str).collect();
         known.sort_unstable();
         let what = format!(
-            "there are no tables STORED AS {file_type}; there are {}",
+            "STORED AS {file_type} is not supported; use one of {}",
             known.join(", ")
         );
         sql_err(SqlState::Unsupported, what)
@@ -82,7 +82,7 @@ pub(crate) async fn open_external(
         }
         _ => None,
     };
-    // Of CSV files DataFusion would only notice when it reads them, and not say in which.
+    // For CSV files, DataFusion would report a mismatch only when it reads the rows, and without the file's name.
     let is_checked_first = is_csv;
     if let (Some(directory), true) = (&directory, is_checked_first) {
         let state = csv::with_reader(state, csv::Table::of(&create).part())?;
@@ -97,7 +97,7 @@ pub(crate) async fn open_external(
             let opened = opened?;
             if opened.schema().fields().is_empty() {
                 let message = format!(
-                    "{} has no columns: what is there is empty",
+                    "{} has no columns: the file or directory is empty",
                     create.locations.join(", ")
                 );
                 return Err(sql_err(SqlState::Data, message));
@@ -107,7 +107,7 @@ pub(crate) async fn open_external(
     }
 }
 
-/// Finds the file of a directory that cannot be read, or does not fit the first one.
+/// Finds a file of a directory that cannot be read, or whose columns do not fit the first file's.
 async fn check_files(
     factory: &dyn TableProviderFactory,
     state: &SessionState,
@@ -178,18 +178,18 @@ fn compare(
     Ok(())
 }
 
-/// A path that means the same from every directory. Only files and directories: a device or a pipe has no end.
+/// The absolute path of a location. Only files and directories are allowed: a device or a pipe has no end.
 pub(crate) fn absolute(location: &str) -> Result<String> {
     let is_url = location
         .split_once("://")
         .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric()));
     let has_glob = location.contains(['*', '?', '[']);
-    // Of a file as a URL the same holds as of a file.
+    // A file URL is checked like a path.
     if let Some(path) = location.strip_prefix("file://") {
         return absolute(path);
     }
     if is_remote(location) {
-        // DataFusion would take a pattern for a name; this refuses it.
+        // DataFusion would treat a pattern as a name; `parse` refuses it.
         let place = Place::parse(location.as_ref())?;
         let kind = place.kind().map_err(|error| io_err(location, &error))?;
         return match kind {

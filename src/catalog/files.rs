@@ -1,4 +1,4 @@
-//! The files of a managed table: which they are, and how a table gets more.
+//! [`ManagedFile`]: a file of a managed table; [`TableFiles`]: the list of a table's files.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::storage::Place;
 
-/// The file in each directory.
+/// The name of the file in each directory.
 pub(super) const FILE: &str = "data.parquet";
 
 /// One file of a managed table.
@@ -18,24 +18,24 @@ pub(crate) struct ManagedFile {
     /// The directory of the file below `blobs`.
     pub(crate) directory: String,
     pub(crate) rows: u64,
-    /// Of files that were written before sizes were kept, none is known.
+    /// The size in bytes; `None` for files that older versions wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<u64>,
 }
 
-/// Where the list of a table's files is kept: in the log of a table that lasts, or in a session.
-pub(super) trait TableFiles: Debug + Send + Sync {
-    /// Whether the files go with a session.
+/// The list of a table's files: in the log of a managed table, or in a session.
+pub(crate) trait TableFiles: Debug + Send + Sync {
+    /// Whether the files belong to a session.
     fn is_temporary(&self) -> bool;
 
-    /// Appends files that were written for this schema, or replaces those there are by them.
+    /// Appends files that were written for this schema, or replaces the current files by them.
     ///
     /// # Errors
-    /// If the table has become another one, or is gone.
+    /// If the table was replaced or dropped.
     fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()>;
 }
 
-/// Files that are deleted again unless they are kept.
+/// Written files, which are deleted on drop unless they are kept.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) files: Vec<ManagedFile>,
@@ -48,7 +48,7 @@ impl Written {
         self.files.iter().map(|file| file.rows).sum()
     }
 
-    /// The catalog names the files now.
+    /// Keeps the files, because the catalog now names them.
     pub(crate) fn keep(&self) {
         self.is_kept.store(true, Ordering::Relaxed);
     }
@@ -57,7 +57,7 @@ impl Written {
 impl Drop for Written {
     fn drop(&mut self) {
         if !self.is_kept.load(Ordering::Relaxed) {
-            // What cannot be removed now is an orphan, and removed a day later.
+            // If the removal fails, the files are orphans and are removed a day later.
             let _ = self.directory.remove_directory();
         }
     }

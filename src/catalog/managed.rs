@@ -1,4 +1,4 @@
-//! [`ManagedTable`]: Parquet files in the data directory, written whole and then named by the catalog.
+//! [`ManagedTable`]: Parquet files in the data directory, which are written whole and then named by the catalog.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::storage::Place;
 use crate::storage::data_dir::DataDir;
 
-/// A managed table at one time.
+/// A managed table in one state.
 #[derive(Debug)]
 pub(crate) struct ManagedTable {
     data: Arc<DataDir>,
-    /// The schema and name.
+    /// The schema and the name of the table.
     at: (String, String),
     schema: SchemaRef,
     files: Vec<ManagedFile>,
-    /// Where its list of files is kept.
+    /// The list that new files are appended to.
     list: Arc<dyn TableFiles>,
 }
 
@@ -57,7 +57,7 @@ impl ManagedTable {
         self.list.is_temporary()
     }
 
-    /// Where a file of the table is.
+    /// The place of a file of the table.
     fn place(&self, file: &ManagedFile) -> Place {
         self.data.blobs().join(&file.directory).join(FILE)
     }
@@ -109,7 +109,7 @@ impl TableProvider for ManagedTable {
             .scan(state, projection, filters, limit)
             .await
             .map_err(|error| files.explained(error))?;
-        // DataFusion stops looking for files when it has enough rows, if nothing is to filter them.
+        // Without filters, DataFusion stops listing files once it has enough rows.
         let limit = limit.filter(|_| filters.is_empty());
         files.check_scan(&scan, limit)?;
         Ok(scan)
@@ -119,7 +119,7 @@ impl TableProvider for ManagedTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        // Parquet skips row groups and pages; the rows that are left are filtered above.
+        // Parquet skips row groups and pages; a filter above the scan removes the remaining rows.
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 

@@ -1,5 +1,5 @@
-//! Whether the files that a table names are there, as they were written. A listing takes a file that is gone for no rows, so
-//! every scan looks here.
+//! Checks that a table's files exist as they were written. DataFusion's listing treats a missing file as no rows, so
+//! every scan runs these checks.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,15 +20,15 @@ use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::plan::scans::file_scan;
 use crate::storage::{Kind, Place, is_remote};
 
-/// The files of a managed table, and where each is.
+/// The files of a managed table, with their places.
 pub(crate) struct Files<'a> {
     pub(crate) files: &'a [ManagedFile],
     pub(crate) place: &'a (dyn Fn(&ManagedFile) -> Place + Sync),
 }
 
 impl Files<'_> {
-    /// Refuses a scan that found other files than it was to read. `limit` is how many rows it was to find: files beyond
-    /// those are not looked for.
+    /// Checks that a scan found the files of the table. With a `limit` of rows, the scan stops listing files once it
+    /// has enough rows, and the other files are not checked.
     pub(crate) fn check_scan(
         &self,
         scan: &Arc<dyn ExecutionPlan>,
@@ -55,7 +55,7 @@ impl Files<'_> {
         }
     }
 
-    /// The error of the first file that is not as it was written, if a scan failed because of that.
+    /// If a scan failed because a file changed, the error of the first such file; otherwise the scan's error.
     pub(crate) fn explained(&self, error: DataFusionError) -> DataFusionError {
         let check = |file: &ManagedFile| {
             let place = (self.place)(file);
@@ -71,7 +71,7 @@ impl Files<'_> {
     }
 }
 
-/// The files that a scan reads, by the name of their directory.
+/// The files that a scan reads, by the names of their directories.
 fn files_of(scan: &Arc<dyn ExecutionPlan>) -> HashMap<&str, &PartitionedFile> {
     let groups = file_scan(scan.as_ref()).map_or(&[][..], |config| config.file_groups.as_slice());
     let files = groups.iter().flat_map(|group| group.iter());
@@ -99,7 +99,7 @@ fn check_bytes(place: &Place, file: &ManagedFile, bytes: u64) -> Result<()> {
     }
 }
 
-/// The end of the file says how many rows it has, and was read already.
+/// Compares the number of rows with the file's footer, which the scan has already read.
 fn check_rows(place: &Place, file: &ManagedFile, found: &PartitionedFile) -> Result<()> {
     let statistics = found.statistics.as_ref();
     match statistics.map(|statistics| &statistics.num_rows) {
@@ -112,7 +112,7 @@ fn check_rows(place: &Place, file: &ManagedFile, found: &PartitionedFile) -> Res
 }
 
 fn missing_err(place: &Place) -> DataFusionError {
-    let message = format!("{place} is missing, and the table has rows in it; restore the file");
+    let message = format!("{place} is missing, but the table has rows in it; restore the file");
     sql_err(SqlState::Io, message)
 }
 
@@ -121,7 +121,7 @@ fn changed_err(place: &Place, how: &str) -> DataFusionError {
     sql_err(SqlState::Io, message)
 }
 
-/// An external table whose locations are looked at before each scan.
+/// An external table whose locations are checked before each scan.
 #[derive(Debug)]
 pub(crate) struct PresentTable {
     table: Arc<dyn TableProvider>,
@@ -138,11 +138,11 @@ impl PresentTable {
     }
 }
 
-/// What is to be at the locations of an external table, which are absolute. Patterns may find nothing, and what is neither
-/// on this machine nor in a store is not ours to look at.
+/// The expected kinds of entries at an external table's locations, which must be absolute. Patterns may match nothing,
+/// and locations that are neither on this machine nor in a store are not checked.
 ///
 /// # Errors
-/// If one is gone.
+/// If a location does not exist.
 pub(crate) fn present(locations: &[String]) -> Result<Vec<(Place, Kind)>> {
     let mut places = Vec::new();
     for location in locations {
@@ -170,7 +170,7 @@ fn check_places(places: &[(Place, Kind)]) -> Result<()> {
         let found = place.kind().map_err(|error| io_err(place, &error))?;
         if found != Some(*kind) {
             let message = format!(
-                "{place} of an external table is no {what} any more; restore it, or make the table again"
+                "{place} of an external table is not a {what} any more; restore it, or recreate the table"
             );
             return Err(sql_err(SqlState::Io, message));
         }

@@ -1,18 +1,18 @@
-//! Tables and views that last: managed Parquet tables, external tables, the texts of views.
+//! Persistent tables and views: managed Parquet tables, external tables, the texts of views.
 //!
-//! Each is a log of states ([`crate::storage::state_log`]), so several processes may use one data directory. A managed
-//! table is a list of Parquet files that are never changed; CREATE and INSERT write new ones and publish the longer list.
-//! A view is its text, planned again wherever it is used, so that the models in it are those of that time.
+//! Each object is a log of states ([`crate::storage::state_log`]), so several processes may use one data directory. A
+//! managed table is a list of immutable Parquet files; CREATE and INSERT write new files and publish the longer list. A
+//! view is its text, planned again at each use, so that it uses the current versions of models.
 //!
-//! * `provider` the catalog as DataFusion sees it
-//! * `name` names of tables, as statements have them and as names of directories
-//! * `tables` all of them; `state` one at one time
-//! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` how they are written; `missing_files` whether they
-//!   are there
-//! * `external`, `partitions` files elsewhere, also in folders whose names are values of columns
-//! * `view` views; `planner` who plans them in place of their owners
-//! * `temporary` the tables of one session
-//! * `system_tables` `information_schema.models` and its siblings, and `ml`
+//! * `provider` the catalog provider and schema providers for DataFusion
+//! * `name` names of tables in statements and as directories
+//! * `tables` all tables and views; `state` the state of one
+//! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` write them; `missing_files` checks that
+//!   they exist; `store` where new tables go: into the data directory or a session
+//! * `external`, `partitions` files elsewhere, also in folders whose names are column values
+//! * `view` views; `planner` plans views and external tables with the right access
+//! * `temporary` the temporary tables of one session
+//! * `system_tables` `information_schema.models` and its siblings, and the schema `ml`
 
 mod encoding;
 pub(crate) mod external;
@@ -24,6 +24,7 @@ pub(crate) mod partitions;
 mod planner;
 pub(crate) mod provider;
 mod state;
+mod store;
 pub(crate) mod system_tables;
 mod tables;
 pub(crate) mod temporary;
@@ -32,5 +33,6 @@ pub(crate) mod write;
 
 pub(crate) use name::{CATALOG, ML_SCHEMA};
 pub(crate) use planner::OwnerPlanner;
-pub(crate) use state::{Creation, TableEntry, TableState, check_column_names};
-pub(crate) use tables::{Catalog, Insertion, insert};
+pub(crate) use state::{TableEntry, TableState, check_column_names, should_create};
+pub(crate) use store::{ManagedTables, TableStore};
+pub(crate) use tables::Catalog;

@@ -1,17 +1,17 @@
-//! Names of tables: as statements have them, and as names of directories.
+//! Names of tables, in statements and as directories.
 
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
-/// The name of the one catalog.
+/// The name of the only catalog.
 pub(crate) const CATALOG: &str = "vatic";
-/// The schema of what is known of trainings.
+/// The schema of the system tables about trainings and the cluster.
 pub(crate) const ML_SCHEMA: &str = "ml";
 
-/// Of a table's name, written as the name of a directory.
+/// The maximum length of a table's name, encoded as a directory name.
 pub(crate) const NAME_BYTES_MAX: usize = 200;
 
-/// A name as it stands in a statement; with `normalize` the case of what is not quoted is folded.
+/// Parses a name from a statement; `normalize` folds the case of unquoted parts.
 pub(crate) fn table_reference(name: &str, normalize: bool) -> TableReference {
     if normalize {
         TableReference::from(name)
@@ -20,7 +20,7 @@ pub(crate) fn table_reference(name: &str, normalize: bool) -> TableReference {
     }
 }
 
-/// Table names are free, file names are not: bytes other than lower-case letters, digits and underscores are escaped.
+/// Encodes a table name as a file name: escapes bytes other than lower-case letters, digits and underscores.
 pub(crate) fn encoded(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -46,8 +46,8 @@ pub(crate) fn decoded(encoded: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// DataFusion looks up the name of what a statement creates. While the object itself is being opened, that would not
-/// end; under this name it finds nothing.
+/// A name for the object of a statement that is planned in order to open that object. DataFusion looks the name up, so
+/// the object's own name would recurse without end; this name does not exist.
 pub(crate) fn unused_name() -> ObjectName {
     ObjectName::from(vec![Ident::with_quote('"', "being opened")])
 }

@@ -1,5 +1,5 @@
-//! [`OwnerPlanner`]: who plans what the catalog opens. A view is planned with the rights of its owner, an external table with
-//! those of the process.
+//! [`OwnerPlanner`]: plans the statements of views with their owners' rights, and of external tables with the process's
+//! rights.
 
 use std::fmt::Debug;
 
@@ -13,16 +13,16 @@ use crate::access::files::FileAccess;
 use crate::access::ownership::Ownership;
 use crate::error::Result;
 
-/// Plans in place of others.
+/// Plans statements for the catalog.
 #[async_trait]
 pub(crate) trait OwnerPlanner: Debug + Send + Sync {
-    /// As whom what belongs to this owner is read.
+    /// The access of an object's owner.
     fn owner(&self, ownership: &Ownership) -> Access;
 
-    /// The state of a new session of somebody.
+    /// The state of a new session with this access.
     fn state(&self, access: &Access) -> Result<SessionState>;
 
-    /// Plans a statement as somebody who has these rights.
+    /// Plans a statement with this access.
     async fn plan(
         &self,
         state: &SessionState,
@@ -30,6 +30,6 @@ pub(crate) trait OwnerPlanner: Debug + Send + Sync {
         statement: DFStatement,
     ) -> Result<LogicalPlan>;
 
-    /// Which files statements may touch.
+    /// The files that statements may access.
     fn files(&self) -> &FileAccess;
 }

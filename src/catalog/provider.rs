@@ -1,4 +1,4 @@
-//! The catalog as DataFusion sees it: schemas of users, `information_schema` with ours added, and `ml`.
+//! The catalog provider for DataFusion: user schemas, `information_schema` with Vatic's tables, and `ml`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use crate::access::Access;
 use crate::access::grants::{Object, Privilege};
 use crate::error::Result;
 
-/// The catalog as DataFusion sees it.
+/// The catalog provider for DataFusion.
 #[derive(Debug)]
 pub(crate) struct VaticCatalog {
     catalog: Arc<Catalog>,
     planner: Arc<dyn OwnerPlanner>,
     system: Arc<SystemTables>,
-    /// As whom its session acts.
+    /// The access of the session.
     access: Access,
-    /// The tables of its session.
+    /// The temporary tables of the session.
     temporary: Arc<TemporaryTables>,
-    /// Whether a table that cannot be opened is left out and not an error: one broken view must not hide all others
-    /// from `information_schema`.
+    /// Whether to leave out a table that cannot be opened instead of failing: a single broken view must not hide the
+    /// others from `information_schema`.
     is_lenient: bool,
 }
 
@@ -49,7 +49,7 @@ impl VaticCatalog {
     }
 }
 
-/// The catalogs as `information_schema` lists them.
+/// The catalog list for `information_schema`, which leaves out tables that cannot be opened.
 #[derive(Debug)]
 struct LenientCatalogs(VaticCatalog);
 
@@ -99,7 +99,7 @@ impl VaticCatalog {
 
 impl CatalogProvider for VaticCatalog {
     fn schema_names(&self) -> Vec<String> {
-        // This trait has no errors; what cannot be listed shows as an error when it is used.
+        // This method cannot return errors; an error shows up when an object is used.
         let mut names = self.catalog.data().schema_names().unwrap_or_default();
         names.extend([INFORMATION_SCHEMA.to_owned(), ML_SCHEMA.to_owned()]);
         names
@@ -143,7 +143,7 @@ struct UserSchema {
 }
 
 impl UserSchema {
-    /// What has a name, if it is open.
+    /// The entry of a name, if the session may read it.
     fn entry(&self, name: &str) -> Result<Option<TableEntry>> {
         let object = Object::table(&self.name, name);
         let entry = self.catalog.entry(&self.name, name)?;
@@ -200,12 +200,12 @@ impl SchemaProvider for UserSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        // What cannot be looked up is closed.
+        // An entry that cannot be read counts as missing.
         self.has_temporary(name) || self.entry(name).is_ok_and(|entry| entry.is_some())
     }
 }
 
-/// Tables that are made when they are read.
+/// A schema of tables that are computed when they are read.
 #[derive(Debug)]
 struct SystemSchema {
     system: Arc<SystemTables>,

@@ -1,4 +1,4 @@
-//! [`TableState`]: a table or view at one time, and what may become of it.
+//! [`TableState`]: the state of a table or view, and checks of its changes.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::files::ManagedFile;
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, sql_err};
+use crate::storage::IfTaken;
 
-/// A table or view at one time.
+/// The state of a table or view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TableState {
@@ -19,14 +20,14 @@ pub(crate) enum TableState {
         schema: Schema,
         files: Vec<ManagedFile>,
     },
-    /// Files elsewhere: the statement, and where they are whatever the current directory is.
+    /// Files elsewhere: the declaring statement, and the absolute locations.
     External {
         statement: String,
         locations: Vec<String>,
     },
-    /// A query under a name.
+    /// A named query.
     View { statement: String },
-    /// There was one.
+    /// The object was dropped.
     Dropped,
 }
 
@@ -40,16 +41,16 @@ impl TableState {
     }
 }
 
-/// A name at one time: what is there, and whose it is.
+/// The latest state of a name, and its ownership.
 #[derive(Debug, Clone)]
 pub(crate) struct TableEntry {
-    /// Of the state in its log.
+    /// The number of the state in its log.
     pub(crate) number: Option<u64>,
     pub(crate) state: Option<TableState>,
     pub(crate) ownership: Ownership,
 }
 
-/// What a log holds.
+/// The content of a log's file.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Stored {
@@ -58,11 +59,11 @@ pub(super) enum Stored {
         #[serde(flatten)]
         ownership: Ownership,
     },
-    /// As states were before they said whose they are.
+    /// The content that versions without ownership wrote.
     Bare(TableState),
 }
 
-/// Refuses columns that nobody could tell apart.
+/// Refuses duplicate column names.
 pub(crate) fn check_column_names(schema: &Schema) -> Result<()> {
     let mut names = HashSet::new();
     match schema
@@ -79,38 +80,25 @@ pub(crate) fn check_column_names(schema: &Schema) -> Result<()> {
     }
 }
 
-/// What CREATE does if the name is taken.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Creation {
-    pub(crate) or_replace: bool,
-    pub(crate) if_not_exists: bool,
-}
-
-impl Creation {
-    /// Whether to go on; an error if the name is taken by something that must stay.
-    pub(crate) fn admits(
-        self,
-        name: &str,
-        current: Option<&TableState>,
-        new: &TableState,
-    ) -> Result<bool> {
-        match current {
-            None => Ok(true),
-            Some(_) if self.or_replace && self.if_not_exists => Err(sql_err(
-                SqlState::Syntax,
-                "OR REPLACE and IF NOT EXISTS exclude each other; keep one of them",
-            )),
-            Some(_) if self.if_not_exists => Ok(false),
-            Some(current) if self.or_replace && current.kind() == new.kind() => Ok(true),
-            Some(current) => {
-                let message = format!("{} \"{name}\" exists", current.kind());
-                Err(sql_err(SqlState::TableExists, message))
-            }
+/// Whether CREATE creates the object; an error if the name is taken and the object must not be replaced.
+pub(crate) fn should_create(
+    if_taken: IfTaken,
+    name: &str,
+    current: Option<&TableState>,
+    new: &TableState,
+) -> Result<bool> {
+    match (current, if_taken) {
+        (None, _) => Ok(true),
+        (Some(_), IfTaken::Keep) => Ok(false),
+        (Some(current), IfTaken::Replace) if current.kind() == new.kind() => Ok(true),
+        (Some(current), IfTaken::Fail | IfTaken::Replace) => {
+            let message = format!("{} \"{name}\" exists", current.kind());
+            Err(sql_err(SqlState::TableExists, message))
         }
     }
 }
 
-/// The schema of a table whose rows were computed for this one.
+/// The current schema of a table, if it equals the schema that rows were computed for.
 pub(crate) fn check_unchanged<S: Borrow<Schema>>(
     name: &str,
     current: Option<S>,
@@ -147,26 +135,16 @@ mod tests {
             statement: String::new(),
         };
         let (old, new) = (table(&["a"]), table(&["b"]));
-        let admits = |or_replace, if_not_exists, current: Option<&TableState>| {
-            let how = Creation {
-                or_replace,
-                if_not_exists,
-            };
-            how.admits("t", current, &new)
+        let create = |if_taken, current: Option<&TableState>| {
+            let code = |error| crate::error::report(&error).state;
+            should_create(if_taken, "t", current, &new).map_err(code)
         };
-        assert!(admits(false, false, None).unwrap());
-        assert!(admits(true, false, Some(&old)).unwrap());
-        assert!(!admits(false, true, Some(&old)).unwrap());
-        let code = |result: Result<bool>| crate::error::report(&result.unwrap_err()).state;
-        assert_eq!(
-            code(admits(false, false, Some(&old))),
-            SqlState::TableExists
-        );
-        assert_eq!(
-            code(admits(true, false, Some(&view))),
-            SqlState::TableExists
-        );
-        assert_eq!(code(admits(true, true, Some(&old))), SqlState::Syntax);
+        let taken = Err(SqlState::TableExists);
+        assert_eq!(create(IfTaken::Fail, None), Ok(true));
+        assert_eq!(create(IfTaken::Fail, Some(&old)), taken);
+        assert_eq!(create(IfTaken::Keep, Some(&old)), Ok(false));
+        assert_eq!(create(IfTaken::Replace, Some(&old)), Ok(true));
+        assert_eq!(create(IfTaken::Replace, Some(&view)), taken);
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! `information_schema.models` and `.model_versions`, `ml.training_runs`, `.training_metrics`, `.model_cache`, `.executors`
-//! and `.jobs`.
-//! They are made anew whenever they are read.
+//! The system tables `information_schema.models` and `.model_versions`, `ml.training_runs`, `.training_metrics`,
+//! `.model_cache`, `.executors` and `.jobs`, computed at each read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::model::runtime::ModelRuntime;
 use crate::model::{Manifest, ModelName, ModelRegistry, ModelState, VersionEntry};
 use crate::train::{RunLog, RunRecord};
 
-/// What the tables tell of.
+/// The sources of the tables.
 #[derive(Debug)]
 pub(crate) struct SystemTables {
     pub(crate) registry: Arc<ModelRegistry>,
@@ -31,14 +30,14 @@ pub(crate) struct SystemTables {
     pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
-/// How a table is made. Only those of a cluster ask it.
+/// The function that computes a table; `Executors` and `Jobs` take the cluster's answer.
 enum Make {
     Models(fn(&SystemTables) -> Result<RecordBatch>),
     Executors(fn(&[ExecutorView]) -> Result<RecordBatch>),
     Jobs(fn(&[JobView]) -> Result<RecordBatch>),
 }
 
-/// Every table: its schema, its name, and how it is made.
+/// All system tables: schema, name, and function.
 const TABLES: &[(&str, &str, Make)] = &[
     ("information_schema", "models", Make::Models(models)),
     (
@@ -53,7 +52,7 @@ const TABLES: &[(&str, &str, Make)] = &[
     ("ml", "jobs", Make::Jobs(jobs)),
 ];
 
-/// The names of the tables of a schema.
+/// The names of a schema's tables.
 pub(crate) fn names(schema: &str) -> impl Iterator<Item = &'static str> {
     TABLES
         .iter()
@@ -62,7 +61,7 @@ pub(crate) fn names(schema: &str) -> impl Iterator<Item = &'static str> {
 }
 
 impl SystemTables {
-    /// A table as it is now.
+    /// Computes a table.
     pub(crate) async fn open(
         &self,
         access: &Access,
@@ -89,7 +88,7 @@ impl SystemTables {
         )?)))
     }
 
-    /// The rows about models that are open; those about the cluster are for administrators.
+    /// The rows about models that the session may read; rows about the cluster are for administrators only.
     fn open_rows(&self, access: &Access, batch: RecordBatch) -> Result<RecordBatch> {
         let Access::User(user) = access else {
             return Ok(batch);
@@ -130,8 +129,8 @@ impl SystemTables {
     }
 }
 
-/// Whether a training is told of: to the user whose it is, and with the version that it made. The model that has the name
-/// now may be another one.
+/// Whether a user may see a training: the training is the user's own, or made a version of a model that the user sees.
+/// The model that now has the name may be a different one, so owner and version are compared.
 fn is_run_open(run: &RunRecord, model: Option<&ModelState>, user: &str) -> bool {
     let is_of = |model: &ModelState| {
         let is_owners = run.user.is_none() || run.user == model.ownership.owner;
@@ -226,7 +225,7 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
         .iter()
         .flat_map(|(name, state)| state.versions.iter().map(move |entry| (name, state, entry)))
         .collect();
-    // A version with a damaged manifest is still listed, so that it can be dropped.
+    // A version with a damaged manifest is listed too, so that it can be dropped.
     let manifests: Vec<_> = versions
         .iter()
         .map(|(name, _, entry)| {
@@ -344,7 +343,7 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
     ])?)
 }
 
-/// Two trainings gave the same weights if these are equal.
+/// The hash of the weights; it is equal for trainings with the same weights.
 fn weights_sha256(manifest: &Manifest) -> Option<String> {
     let file = manifest
         .files

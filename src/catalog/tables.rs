@@ -1,4 +1,4 @@
-//! [`Catalog`]: all tables and views of a data directory.
+//! [`Catalog`]: the tables and views of a data directory.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,25 +14,25 @@ use super::managed::ManagedTable;
 use super::missing_files::{PresentTable, present};
 use super::name::{CATALOG, ML_SCHEMA, NAME_BYTES_MAX, decoded, encoded};
 use super::planner::OwnerPlanner;
-use super::state::{Creation, Stored, TableEntry, TableState, check_unchanged};
+use super::state::{Stored, TableEntry, TableState, check_unchanged, should_create};
 use super::view::open_view;
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::Ownership;
 use crate::access::{Access, Rights};
 use crate::error::{Result, SqlState, sql_err, with_cause};
-use crate::storage::DEFAULT_SCHEMA;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::{Log, names_in};
+use crate::storage::{DEFAULT_SCHEMA, IfTaken};
 
-/// All tables and views of a data directory.
+/// The tables and views of a data directory.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     data: Arc<DataDir>,
-    /// External tables whose files were looked at already.
+    /// External tables that were opened.
     opened: Mutex<Opened>,
 }
 
-/// External tables by schema and name, with the state that they were opened for.
+/// Opened external tables by schema and name, with the state that they were opened for.
 type Opened = HashMap<(String, String), (TableState, Arc<dyn TableProvider>)>;
 
 impl Catalog {
@@ -43,7 +43,7 @@ impl Catalog {
         }
     }
 
-    /// Where the files of tables are.
+    /// The data directory.
     pub(crate) fn data(&self) -> &Arc<DataDir> {
         &self.data
     }
@@ -52,14 +52,14 @@ impl Catalog {
         Log::new(self.data.tables(schema).join(&encoded(name)))
     }
 
-    /// What has a name now.
+    /// The latest entry of a name.
     pub(crate) fn entry(&self, schema: &str, name: &str) -> Result<TableEntry> {
         let empty = |number| TableEntry {
             number,
             state: None,
             ownership: Ownership::default(),
         };
-        // No file system has such a name, so there is no such table.
+        // No file system allows such a long name, so the table does not exist.
         if encoded(name).len() > NAME_BYTES_MAX {
             return Ok(empty(None));
         }
@@ -80,7 +80,7 @@ impl Catalog {
         })
     }
 
-    /// The last state of a table, unless it was dropped.
+    /// The latest state of a table, `None` if it was dropped.
     pub(crate) fn state(
         &self,
         schema: &str,
@@ -90,7 +90,7 @@ impl Catalog {
         Ok((entry.number, entry.state))
     }
 
-    /// Publishes the state of a name after the entry that was seen. `false` if another process was first.
+    /// Publishes the state that follows the entry `seen`. `false` if another process was first.
     pub(crate) fn commit(
         &self,
         at: &(String, String),
@@ -102,7 +102,7 @@ impl Catalog {
         self.log(&at.0, &at.1).commit(seen.number, &stored)
     }
 
-    /// Every table and view, and whose it is.
+    /// All tables and views with their ownership.
     pub(crate) fn owned(&self) -> Result<Vec<(Object, Ownership)>> {
         let mut owned = Vec::new();
         for schema in self.data.schema_names()? {
@@ -114,13 +114,13 @@ impl Catalog {
         Ok(owned)
     }
 
-    /// The error about a table that DataFusion did not find, with the nearest name.
+    /// Rewrites DataFusion's error about a missing table and adds the nearest name.
     pub(crate) fn not_found(&self, access: &Access, error: DataFusionError) -> DataFusionError {
         let mut found = crate::error::report(&error);
         if found.state != SqlState::NoSuchTable {
             return error;
         }
-        // DataFusion's error has the name in its text, and nowhere else.
+        // Only the text of DataFusion's error contains the name.
         let Some(name) = found
             .message
             .strip_prefix("table 'vatic.")
@@ -154,14 +154,14 @@ impl Catalog {
         Ok(names)
     }
 
-    /// Those of the tables of a schema that are open.
+    /// The names of a schema's tables that the session may read.
     pub(crate) fn open_names(
         &self,
         access: &Access,
         schema: &str,
         mut names: Vec<String>,
     ) -> Vec<String> {
-        // What cannot be read opens nothing.
+        // If the grants cannot be read, no table is visible.
         let Ok(rights) = access.rights() else {
             return Vec::new();
         };
@@ -175,7 +175,7 @@ impl Catalog {
         names
     }
 
-    /// Where a name of a statement points to.
+    /// Resolves a name from a statement to schema and table.
     pub(crate) fn resolve(
         &self,
         default_schema: &str,
@@ -200,26 +200,26 @@ impl Catalog {
         }
         self.data.check_schema(&schema)?;
         if encoded(&table).len() > NAME_BYTES_MAX {
-            let message = format!("the name of a table has up to {NAME_BYTES_MAX} bytes");
+            let message = format!("the name of a table may have up to {NAME_BYTES_MAX} bytes");
             return Err(sql_err(SqlState::InvalidName, message));
         }
         Ok((schema.to_string(), table.to_string()))
     }
 
-    /// Publishes the state of a table that is to be created. `Ok(false)` if it is there and may be.
+    /// Publishes the state of a new table. `Ok(false)` if the table exists and IF NOT EXISTS allows that.
     pub(crate) fn create(
         &self,
         access: &Access,
         at: &(String, String),
         state: &TableState,
-        how: Creation,
+        if_taken: IfTaken,
     ) -> Result<bool> {
         loop {
             let seen = self.entry(&at.0, &at.1)?;
-            if !how.admits(&at.1, seen.state.as_ref(), state)? {
+            if !should_create(if_taken, &at.1, seen.state.as_ref(), state)? {
                 return Ok(false);
             }
-            // Whoever replaces an object leaves it to its owner.
+            // A replaced object keeps its owner.
             let ownership = match &seen.state {
                 Some(_) => {
                     access.check_table(at, &seen.ownership)?;
@@ -260,7 +260,7 @@ impl Catalog {
         self.data.drop_schema(name)
     }
 
-    /// Directories of files that some table names.
+    /// The directories of files that some table names.
     pub(crate) fn used_directories(&self) -> Result<HashSet<String>> {
         let mut used = HashSet::new();
         for schema in self.data.schema_names()? {
@@ -273,7 +273,7 @@ impl Catalog {
         Ok(used)
     }
 
-    /// What is there, in the state that was found.
+    /// Opens a table or view in the state of its entry.
     pub(crate) async fn open(
         self: &Arc<Self>,
         planner: &dyn OwnerPlanner,
@@ -293,11 +293,7 @@ impl Catalog {
                 schema: columns,
                 files,
             } => {
-                let list = Arc::new(LoggedFiles {
-                    catalog: Arc::clone(self),
-                    at: at.clone(),
-                    id: ownership.id,
-                });
+                let list = self.files(at.clone(), ownership.id);
                 let (data, columns) = (Arc::clone(&self.data), Arc::new(columns.clone()));
                 let table = ManagedTable::new(data, at, columns, files.clone(), list);
                 Ok(Some(Arc::new(table)))
@@ -326,6 +322,19 @@ impl Catalog {
         }
     }
 
+    /// The list of files of the managed table with this id.
+    pub(super) fn files(
+        self: &Arc<Self>,
+        at: (String, String),
+        id: Option<String>,
+    ) -> Arc<dyn TableFiles> {
+        Arc::new(LoggedFiles {
+            catalog: Arc::clone(self),
+            at,
+            id,
+        })
+    }
+
     fn lock_opened(&self) -> MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -336,7 +345,7 @@ impl Catalog {
 struct LoggedFiles {
     catalog: Arc<Catalog>,
     at: (String, String),
-    /// Which of the tables that had its name.
+    /// The id of the table, which distinguishes it from others with its name.
     id: Option<String>,
 }
 
@@ -346,7 +355,7 @@ impl TableFiles for LoggedFiles {
     }
 
     fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()> {
-        // A failure to publish may come after the publishing, so the files must stay; if not, they are orphans.
+        // An error of the commit may come after the commit, so the files must stay; unpublished files become orphans.
         written.keep();
         let insertion = Insertion {
             at: &self.at,
@@ -359,24 +368,24 @@ impl TableFiles for LoggedFiles {
     }
 }
 
-/// Rows that were computed for a table.
+/// Written files to be inserted into a table.
 #[derive(Debug)]
-pub(crate) struct Insertion<'a> {
-    pub(crate) at: &'a (String, String),
-    /// Which table of that name it was.
-    pub(crate) id: Option<&'a str>,
-    pub(crate) schema: &'a SchemaRef,
-    pub(crate) files: &'a [ManagedFile],
-    /// Whether they are all that is left.
-    pub(crate) overwrite: bool,
+struct Insertion<'a> {
+    at: &'a (String, String),
+    /// The id of the table that the rows were computed for.
+    id: Option<&'a str>,
+    schema: &'a SchemaRef,
+    files: &'a [ManagedFile],
+    /// Whether the files replace the current files.
+    overwrite: bool,
 }
 
 /// Appends files to a table, or replaces its files by them.
-pub(crate) fn insert(catalog: &Catalog, rows: &Insertion<'_>) -> Result<()> {
+fn insert(catalog: &Catalog, rows: &Insertion<'_>) -> Result<()> {
     let (schema_name, name) = rows.at;
     loop {
         let seen = catalog.entry(schema_name, name)?;
-        // Another table of that name may be somebody else's.
+        // Another table with the name may have another owner.
         let is_same = seen.ownership.id.as_deref() == rows.id;
         let (current, files) = match &seen.state {
             Some(TableState::Managed { schema, files }) if is_same => (Some(schema), files.clone()),
@@ -391,5 +400,140 @@ pub(crate) fn insert(catalog: &Catalog, rows: &Insertion<'_>) -> Result<()> {
         if catalog.commit(rows.at, &seen, state, seen.ownership.clone())? {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::error::report;
+
+    fn catalog() -> Catalog {
+        Catalog::new(Arc::new(DataDir::temporary().unwrap()))
+    }
+
+    fn at(name: &str) -> (String, String) {
+        (DEFAULT_SCHEMA.to_owned(), name.to_owned())
+    }
+
+    fn columns(name: &str) -> Schema {
+        Schema::new(vec![Field::new(name, DataType::Int64, true)])
+    }
+
+    fn table(column: &str) -> TableState {
+        TableState::Managed {
+            schema: columns(column),
+            files: vec![],
+        }
+    }
+
+    fn view() -> TableState {
+        TableState::View {
+            statement: "CREATE VIEW v AS SELECT 1".into(),
+        }
+    }
+
+    fn create(catalog: &Catalog, state: &TableState, if_taken: IfTaken) -> Result<bool, SqlState> {
+        let created = catalog.create(&Access::All, &at("t"), state, if_taken);
+        created.map_err(|error| report(&error).state)
+    }
+
+    fn id(catalog: &Catalog) -> Option<String> {
+        catalog.entry(DEFAULT_SCHEMA, "t").unwrap().ownership.id
+    }
+
+    fn file(name: &str) -> ManagedFile {
+        serde_json::from_value(serde_json::json!({"directory": name, "rows": 1, "bytes": 1}))
+            .unwrap()
+    }
+
+    fn insert_file(
+        catalog: &Catalog,
+        id: Option<&str>,
+        column: &str,
+        overwrite: bool,
+    ) -> Result<(), SqlState> {
+        let insertion = Insertion {
+            at: &at("t"),
+            id,
+            schema: &Arc::new(columns(column)),
+            files: &[file("new")],
+            overwrite,
+        };
+        insert(catalog, &insertion).map_err(|error| report(&error).state)
+    }
+
+    #[test]
+    fn a_name_has_one_object_whose_kind_or_replace_does_not_change() {
+        let catalog = catalog();
+        assert_eq!(create(&catalog, &table("a"), IfTaken::Fail), Ok(true));
+        let (first, taken) = (id(&catalog), Err(SqlState::TableExists));
+        assert_eq!(create(&catalog, &table("b"), IfTaken::Fail), taken);
+        assert_eq!(create(&catalog, &table("b"), IfTaken::Keep), Ok(false));
+        assert_eq!(create(&catalog, &view(), IfTaken::Replace), taken);
+        assert_eq!(create(&catalog, &table("b"), IfTaken::Replace), Ok(true));
+        assert_eq!(
+            catalog.state(DEFAULT_SCHEMA, "t").unwrap().1,
+            Some(table("b"))
+        );
+        // A replaced table is the same object to grants.
+        assert_eq!(id(&catalog), first);
+        assert_eq!(catalog.names(DEFAULT_SCHEMA).unwrap(), ["t"]);
+    }
+
+    #[test]
+    fn rows_go_into_the_table_that_they_were_computed_for() {
+        let catalog = catalog();
+        create(&catalog, &table("a"), IfTaken::Fail).unwrap();
+        let of = id(&catalog);
+        let files = || match catalog.state(DEFAULT_SCHEMA, "t").unwrap().1 {
+            Some(TableState::Managed { files, .. }) => files.len(),
+            state => panic!("{state:?}"),
+        };
+        insert_file(&catalog, of.as_deref(), "a", false).unwrap();
+        insert_file(&catalog, of.as_deref(), "a", false).unwrap();
+        assert_eq!(files(), 2);
+        insert_file(&catalog, of.as_deref(), "a", true).unwrap();
+        assert_eq!(files(), 1);
+        let lost = Err(SqlState::LostRace);
+        assert_eq!(insert_file(&catalog, of.as_deref(), "b", false), lost);
+        // A table of the same name and columns that came after is another one.
+        let seen = catalog.entry(DEFAULT_SCHEMA, "t").unwrap();
+        let dropped = catalog.commit(&at("t"), &seen, TableState::Dropped, Ownership::default());
+        assert!(dropped.unwrap());
+        assert_eq!(insert_file(&catalog, of.as_deref(), "a", false), lost);
+        create(&catalog, &table("a"), IfTaken::Fail).unwrap();
+        assert_eq!(insert_file(&catalog, of.as_deref(), "a", false), lost);
+    }
+
+    #[test]
+    fn of_two_changes_to_one_state_the_second_is_refused() {
+        let catalog = catalog();
+        let seen = catalog.entry(DEFAULT_SCHEMA, "t").unwrap();
+        let commit = |state| catalog.commit(&at("t"), &seen, state, Ownership::default());
+        assert!(commit(table("a")).unwrap());
+        assert!(!commit(view()).unwrap());
+        assert_eq!(
+            catalog.state(DEFAULT_SCHEMA, "t").unwrap().1,
+            Some(table("a"))
+        );
+    }
+
+    #[test]
+    fn names_are_those_of_this_catalog_and_of_schemas_that_can_change() {
+        let catalog = catalog();
+        for schema in ["s", "x"] {
+            catalog.data().create_schema(schema).unwrap();
+        }
+        let resolve = |name: &str| {
+            let resolved = catalog.resolve("s", TableReference::from(name));
+            resolved.map_err(|error| report(&error).state)
+        };
+        assert_eq!(resolve("t"), Ok(("s".into(), "t".into())));
+        assert_eq!(resolve("vatic.x.t"), Ok(("x".into(), "t".into())));
+        assert_eq!(resolve("other.x.t"), Err(SqlState::NoSuchTable));
+        assert_eq!(resolve("ml.models"), Err(SqlState::Unsupported));
     }
 }

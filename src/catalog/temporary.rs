@@ -1,7 +1,7 @@
-//! Temporary tables: those of one session, which no other sees, and which end with it.
+//! Temporary tables of a session, which other sessions do not see and which are dropped with the session.
 //!
-//! Their files lie beside those of managed tables, so that they may be larger than memory and a cluster's executors read
-//! them as well.
+//! Their files lie beside the files of managed tables, so that temporary tables may be larger than memory and executors
+//! can read them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,16 +20,17 @@ use futures::StreamExt;
 
 use super::files::{ManagedFile, TableFiles, Written};
 use super::managed::ManagedTable;
-use super::state::{Creation, TableState, check_unchanged};
+use super::state::{TableState, check_unchanged, should_create};
 use crate::error::Result;
+use crate::storage::IfTaken;
 use crate::storage::data_dir::DataDir;
 
-/// The temporary tables of a session, by schema and name. They hide others of their name.
+/// The temporary tables of a session, by schema and name. They hide persistent tables of the same name.
 #[derive(Debug, Default)]
 pub(crate) struct TemporaryTables(Mutex<BTreeMap<(String, String), TemporaryTable>>);
 
-/// A temporary table at one time. Its files are removed when nobody has them any more: neither this, nor a plan that reads
-/// them, nor the rows of one.
+/// A temporary table in one state. Its files are removed when neither the session, nor a plan that reads them, nor the
+/// plan's rows hold them.
 #[derive(Debug)]
 struct TemporaryTable {
     schema: SchemaRef,
@@ -51,7 +52,7 @@ impl TemporaryTable {
 }
 
 impl TemporaryTables {
-    /// Those of a schema.
+    /// The names of a schema's temporary tables.
     pub(crate) fn names(&self, schema: &str) -> Vec<String> {
         let tables = self.lock();
         let names = tables.keys().filter(|(of, _)| of == schema);
@@ -66,7 +67,7 @@ impl TemporaryTables {
         self.lock().get(at).map(TemporaryTable::state)
     }
 
-    /// The table as it is now.
+    /// Opens a table in its current state.
     pub(crate) fn open(
         self: &Arc<Self>,
         data: &Arc<DataDir>,
@@ -85,27 +86,36 @@ impl TemporaryTables {
         Some(Arc::new(opened))
     }
 
-    /// Adds a table. `Ok(false)` if it is there and may be.
+    /// The list of files of a table, to append to.
+    pub(super) fn session_files(self: &Arc<Self>, at: &(String, String)) -> Arc<dyn TableFiles> {
+        Arc::new(SessionFiles {
+            tables: Arc::clone(self),
+            at: at.clone(),
+            _written: vec![],
+        })
+    }
+
+    /// Adds a table. `Ok(false)` if the table exists and IF NOT EXISTS allows that.
     pub(crate) fn create(
         &self,
         at: &(String, String),
         schema: SchemaRef,
         written: Written,
-        how: Creation,
+        if_taken: IfTaken,
     ) -> Result<bool> {
         let written = vec![Arc::new(written)];
         let table = TemporaryTable { schema, written };
         let mut tables = self.lock();
         let current = tables.get(at).map(TemporaryTable::state);
-        let admits = how.admits(&at.1, current.as_ref(), &table.state());
-        // What it replaces may have files to remove, which nobody is to wait for.
-        let before = match admits {
+        let creates = should_create(if_taken, &at.1, current.as_ref(), &table.state());
+        // The lock is released before the replaced table removes its files.
+        let before = match creates {
             Ok(true) => tables.insert(at.clone(), table),
             _ => Some(table),
         };
         drop(tables);
         drop(before);
-        admits
+        creates
     }
 
     /// Appends files to a table, or replaces its files by them.
@@ -133,13 +143,13 @@ impl TemporaryTables {
         unchanged
     }
 
-    /// Whether there was such a table.
+    /// Removes a table; `false` if it does not exist.
     pub(crate) fn remove(&self, at: &(String, String)) -> bool {
         let removed = self.lock().remove(at);
         removed.is_some()
     }
 
-    /// Removes those of a schema.
+    /// Removes a schema's tables.
     pub(crate) fn remove_schema(&self, schema: &str) {
         let mut tables = self.lock();
         let removed: Vec<_> = tables.extract_if(.., |(of, _), _| of == schema).collect();
@@ -147,7 +157,7 @@ impl TemporaryTables {
         drop(removed);
     }
 
-    /// Removes all.
+    /// Removes all tables.
     pub(crate) fn clear(&self) {
         let removed = std::mem::take(&mut *self.lock());
         drop(removed);
@@ -163,7 +173,7 @@ impl TemporaryTables {
 struct SessionFiles {
     tables: Arc<TemporaryTables>,
     at: (String, String),
-    /// What keeps the files that a plan reads.
+    /// Keeps the files that a plan reads.
     _written: Vec<Arc<Written>>,
 }
 
@@ -197,13 +207,13 @@ pub(crate) fn is_temporary(table: &Arc<dyn TableProvider>) -> bool {
     table.is_some_and(ManagedTable::is_temporary)
 }
 
-/// The name of a temporary table that a plan reads.
+/// The name of the first temporary table that a plan reads.
 pub(crate) fn temporary_of(plan: &LogicalPlan) -> Result<Option<String>> {
     let found = temporaries(plan)?.into_iter().next();
     Ok(found.map(|(name, _)| name.table().to_owned()))
 }
 
-/// What keeps the files of the temporary tables that a plan reads, for its rows.
+/// Keeps the files of the temporary tables that a plan reads, while its rows are read.
 pub(crate) struct Held(Vec<(TableReference, Arc<dyn TableProvider>)>);
 
 impl Held {
@@ -211,7 +221,7 @@ impl Held {
         temporaries(plan).map(Self)
     }
 
-    /// The same rows, for which the files stay until all were read, whatever happens to the tables.
+    /// Returns the rows with the files kept until the stream is dropped, even if the tables are dropped before.
     pub(crate) fn by(self, rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
         if self.0.is_empty() {
             return rows;
@@ -224,7 +234,7 @@ impl Held {
     }
 }
 
-/// Whether a statement makes a temporary table; it does not say so any more, as DataFusion plans none.
+/// Whether a statement creates a temporary table; removes TEMPORARY from the statement, as DataFusion cannot plan it.
 pub(crate) fn take_temporary(statement: &mut DFStatement) -> bool {
     let DFStatement::Statement(inner) = statement else {
         return false;

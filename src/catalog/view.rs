@@ -1,4 +1,4 @@
-//! Views: planned from their text wherever they are used.
+//! Views: planned from their text at each use.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::sql::{Statement, parse};
 
 tokio::task_local! {
-    /// The views that are being planned, to find one that contains itself.
+    /// The views being planned, to detect a view that contains itself.
     static VIEWS: Vec<(String, String)>;
 }
 
-/// Plans as part of a view, to find out whether the view contains itself.
+/// Plans the definition of a view, to detect whether the view contains itself.
 pub(crate) async fn planned_within<T>(
     view: (String, String),
     planning: impl Future<Output = T>,
@@ -28,7 +28,7 @@ pub(crate) async fn planned_within<T>(
     VIEWS.scope(vec![view], planning).await
 }
 
-/// The statement of a view that has no name, which may be planned while there is one of its name.
+/// The statement of a view without its name, which can be planned while a view of that name exists.
 pub(crate) fn without_view_name(mut statement: DFStatement) -> DFStatement {
     if let DFStatement::Statement(inner) = &mut statement
         && let SqlStatement::CreateView(view) = inner.as_mut()
@@ -38,7 +38,7 @@ pub(crate) fn without_view_name(mut statement: DFStatement) -> DFStatement {
     statement
 }
 
-/// An error in the text of a view, which has no place in the statement that uses the view.
+/// An error in the text of a view. Its position is dropped, as it refers to the view's text.
 fn in_view(name: &str, error: &DataFusionError) -> DataFusionError {
     let mut found = crate::error::report(error);
     found.message = format!("in view \"{name}\": {}", found.message);
@@ -46,7 +46,7 @@ fn in_view(name: &str, error: &DataFusionError) -> DataFusionError {
     DataFusionError::External(Box::new(found))
 }
 
-/// The view of this text, as somebody who has these rights reads it.
+/// Opens the view with this text, read with this access.
 pub(crate) async fn open_view(
     planner: &dyn OwnerPlanner,
     access: Access,

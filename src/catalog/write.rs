@@ -1,4 +1,4 @@
-//! Rows → a new file of a managed table.
+//! Writes rows to a new file of a managed table.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::error::{Result, io_err};
 use crate::storage::NewFile;
 use crate::storage::data_dir::DataDir;
 
-/// Writes rows to a new file and waits for the disk.
+/// Writes rows to a new file and waits until it is durable.
 pub(crate) async fn write_rows(
     data: &DataDir,
     schema: &SchemaRef,
@@ -42,7 +42,7 @@ pub(crate) async fn write_rows(
     {
         count += batch.num_rows();
         for column in batch.columns() {
-            // Not of the memory that it was cut from.
+            // The size of the slice, not of the underlying buffers.
             bytes += column.to_data().get_slice_memory_size()?;
         }
         first.push(batch);
@@ -67,18 +67,18 @@ pub(crate) async fn write_rows(
     Ok(written)
 }
 
-/// A batch with the types of the table.
+/// Casts a batch to the types of the table.
 fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().zip(schema.fields());
-    // The query's plan may give strings in another layout than it promised.
+    // The query's plan may return strings in another layout than its schema says.
     let options = CastOptions {
-        // What does not fit is an error and not NULL.
+        // A value that does not fit is an error and not NULL.
         safe: false,
         ..CastOptions::default()
     };
     let columns =
         columns.map(|(column, field)| cast_with_options(column, field.data_type(), &options));
     let columns = columns.collect::<Result<_, _>>()?;
-    // It may allow NULLs where the table does not; this refuses those that are there.
+    // The batch may allow NULLs where the table does not; this fails if there are any.
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

@@ -1,4 +1,4 @@
-//! The configuration file: flags of the command line that hold unless they are given there.
+//! The configuration file: values of flags that are not given on the command line.
 //!
 //! ```toml
 //! data-dir = "/shared/vatic"
@@ -13,22 +13,22 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, Command};
 use toml::{Table, Value};
 
-/// What to run belongs to the one who runs it.
+/// Flags that choose the statements to run are not allowed in the file.
 const NOT_HERE: &[&str] = &["command", "file", "config", "output", "help", "version"];
 
-/// The arguments with those of the configuration file before them. A file that is named must be there; the user's own,
-/// which is the shell's, need not.
+/// The command line with the flags of the configuration file inserted. A file named by `--config` must exist; the user's
+/// default file need not exist and holds only for the shell.
 pub(crate) fn arguments(command: &Command, given: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let role = given.get(1).and_then(|first| first.to_str());
     match role.and_then(|name| command.find_subcommand(name)) {
         Some(role) if named(&given)?.is_some() => with_flags(role, given, 2),
-        // What only the shell knows must not keep a process of another role from starting.
+        // Flags of the shell in the default file must not keep another sub-command from starting.
         Some(_) => Ok(given),
         None => with_flags(command, given, 1),
     }
 }
 
-/// The arguments with the flags of the file after the first `words` of them, which name what is run.
+/// Inserts the flags of the file after the first `words` arguments, which are the program and its sub-command.
 fn with_flags(
     command: &Command,
     given: Vec<OsString>,
@@ -43,7 +43,7 @@ fn with_flags(
     };
     let text = std::fs::read_to_string(&path)
         .map_err(|error| format!("configuration file {}: {error}", path.display()))?;
-    // What is wrong with the arguments is said when they are read again.
+    // A second parse of the arguments reports their errors.
     let Ok(matches) = command.clone().try_get_matches_from(&given[words - 1..]) else {
         return Ok(given);
     };
@@ -63,7 +63,7 @@ fn with_flags(
     Ok([program, configured.collect(), given.collect()].concat())
 }
 
-/// The file after `--config`.
+/// The path given with `--config`.
 fn named(given: &[OsString]) -> Result<Option<PathBuf>, String> {
     let mut arguments = given.iter().skip(1);
     while let Some(argument) = arguments.next() {
@@ -81,7 +81,7 @@ fn named(given: &[OsString]) -> Result<Option<PathBuf>, String> {
     Ok(None)
 }
 
-/// The flags that a configuration means, each with its argument.
+/// The command line flags of a configuration, each with its clap argument.
 fn flags<'a>(
     command: &'a Command,
     path: &Path,
@@ -134,7 +134,7 @@ fn flags<'a>(
             }
         }
     }
-    // Checked here, where the file can be named.
+    // Invalid values are found here, where the message can name the file.
     let arguments =
         std::iter::once("vatic".to_owned()).chain(flags.iter().map(|(_, flag)| flag.clone()));
     match command.clone().try_get_matches_from(arguments) {

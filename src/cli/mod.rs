@@ -1,4 +1,20 @@
-//! The command line: a file a sub-command, and flags in a file.
+//! The command line.
+//!
+//! * `arguments` all arguments and sub-commands
+//! * `config_file` arguments from the configuration file
+//! * `values` the values of arguments
+//! * `shell` the shell and its scripts
+//! * `serve` `vatic serve`
+//! * `users` `vatic user`
+//! * `executor` `vatic executor`
 
-pub(crate) mod config_file;
-pub(crate) mod serve;
+pub(crate) mod arguments;
+mod config_file;
+pub(crate) mod executor;
+mod serve;
+pub(crate) mod shell;
+mod users;
+mod values;
+
+/// The stack of threads that plan: planning recurses as deep as the statement is nested.
+const STACK_BYTES: usize = 16 << 20;

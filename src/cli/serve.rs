@@ -1,92 +1,93 @@
-//! `vatic serve` and `vatic user` on the command line.
+//! The sub-command `vatic serve`.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use vatic::repl::Exit;
-use vatic::server::{ServeOptions, Tls, add_token, add_user, serve};
+use vatic::server::{ServeOptions, Tls, serve};
 use vatic::{Engine, Limits, machine_bytes};
 
-use crate::{STACK_BYTES, bytes, setting};
+use super::STACK_BYTES;
+use super::values::{bytes, data_dir, setting};
 
-/// Threads that answer clients; statements have their own.
+/// Threads that answer clients; statements run on other threads.
 const ANSWER_THREADS: usize = 2;
-/// Of the machine's memory all statements may take one in so many, and of that one statement as well.
+/// The default limit of all statements is the machine's memory divided by this; a statement's limit divides that again.
 const MEMORY_SHARE: u64 = 2;
 const STATEMENT_SHARE: u64 = 2;
 
 /// The arguments of `vatic serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where clients connect. Port 0 picks one.
+    /// The address that clients connect to. Port 0 picks a free port.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:31337")]
     listen: String,
-    /// Show people here what the server does, in a browser.
+    /// Show a web page of the server's activity at this address.
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
-    /// Who may log in, made by vatic user add. Without it anybody on this machine is welcome.
+    /// The file of users who may log in, created by vatic user add. Without it, anybody on this machine may connect.
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
     /// The certificate of the server, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Its private key, in PEM.
+    /// The private key of the server, in PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Who signs the certificates that clients then need, in PEM.
+    /// The CA of client certificates, in PEM; clients then need a certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
-    /// Listen to other machines without users and encryption.
+    /// Allow other machines to connect without users and encryption.
     #[arg(long)]
     insecure: bool,
     /// A directory, or s3://bucket/prefix, whose files SQL may read and write; may be repeated. [default: none]
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
-    /// Where tables and models last, a directory or s3://bucket/prefix; :memory: for nowhere. [default: the user's data folder]
+    /// The directory, or s3://bucket/prefix, of tables and models; :memory: for none. [default: the user's data folder]
     #[arg(long, value_name = "DIR", env = "VATIC_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Leave the work to executors, which find their scheduler here.
+    /// Run statements on executors, which find the scheduler at this address.
     #[arg(long, value_name = "HOST:PORT")]
     cluster: Option<String>,
-    /// Answer Prometheus here, about the cluster.
+    /// Serve Prometheus metrics of the cluster at this address.
     #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
     metrics: Option<String>,
-    /// Memory that all statements may take, such as 500M or 8G. [default: half of the machine's]
+    /// Memory limit of all statements, such as 500M or 8G. [default: half of the machine's memory]
     #[arg(short, long, value_name = "SIZE", value_parser = bytes)]
     memory_limit: Option<u64>,
-    /// Memory that one statement may take. [default: half of what all may]
+    /// Memory limit of one statement. [default: half of the limit of all statements]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     statement_memory: Option<u64>,
-    /// Size of the process: close to it statements are refused, then the largest is stopped. [default: the machine's memory]
+    /// Memory limit of the process; near it, statements are refused, then stopped. [default: the machine's memory]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     process_memory: Option<u64>,
-    /// Disk that statements may take for what does not fit in memory. [default: 10G]
+    /// Disk limit of all statements, for data that does not fit in memory. [default: 10G]
     #[arg(short, long, value_name = "SIZE", value_parser = bytes)]
     disk_limit: Option<u64>,
-    /// Seconds that a statement may compute.
+    /// Time limit of a statement, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u64).range(1..))]
     statement_timeout: u64,
-    /// Seconds that a training may take.
+    /// Time limit of a training, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = clap::value_parser!(u64).range(1..))]
     training_timeout: u64,
-    /// Statements that run at once; more wait for 10 s.
+    /// Maximum number of running statements; further ones wait for up to 10 s.
     #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]
     statements: u16,
-    /// Connections at once.
+    /// Maximum number of connections.
     #[arg(long, value_name = "N", default_value = "2048", value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
-    /// Rows of a result; more are an error. [default: no limit]
+    /// Maximum number of rows of a result; a larger result is an error. [default: no limit]
     #[arg(long, value_name = "N")]
     result_rows: Option<u64>,
-    /// Seconds after which a token or a session that nobody uses ends.
+    /// Seconds after which an unused token or session ends.
     #[arg(long, value_name = "SECONDS", default_value = "43200", value_parser = clap::value_parser!(u64).range(1..))]
     token_idle: u64,
-    /// A setting that sessions begin with; may be repeated.
+    /// A setting for all sessions; may be repeated.
     #[arg(long, value_name = "SETTING=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
-    /// Flags that hold unless they are given here.
+    /// Configuration file with flags that are not given here.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -108,7 +109,7 @@ impl Serve {
         let listening = |url: &str, page: Option<&str>| self.greet(&engine, url, page);
         let serving = serve(&engine, self.options(), workers.handle().clone(), listening);
         let served = answering.block_on(serving);
-        // A thread that still computes must not keep the process.
+        // A thread that still computes must not keep the process from ending.
         answering.shutdown_background();
         workers.shutdown_background();
         served?;
@@ -117,7 +118,7 @@ impl Serve {
 
     fn engine(&self) -> anyhow::Result<Engine> {
         let mut builder = Engine::builder().roots(self.root.clone());
-        if let Some(path) = crate::data_dir(self.data_dir.as_ref())? {
+        if let Some(path) = data_dir(self.data_dir.as_ref())? {
             builder = builder.data_dir(path);
         }
         if let Some(bytes) = self.memory() {
@@ -130,7 +131,7 @@ impl Serve {
         Ok(builder.build()?)
     }
 
-    /// What all statements may take.
+    /// The memory limit of all statements.
     fn memory(&self) -> Option<u64> {
         let share = || Some(machine_bytes()? / MEMORY_SHARE);
         self.memory_limit.or_else(share)
@@ -166,11 +167,11 @@ impl Serve {
         }
     }
 
-    /// Says where the server is, and to whom it is open.
+    /// Prints the server's addresses, and a warning if no login is needed.
     fn greet(&self, engine: &Engine, url: &str, page: Option<&str>) {
         let mut out = std::io::stdout().lock();
         let version = env!("CARGO_PKG_VERSION");
-        // Whoever does not read it knows the address.
+        // An error is ignored: the server works without a reader of standard output.
         let _ = writeln!(out, "vatic {version} listens at {url}");
         let _ = out.flush();
         let mut err = std::io::stderr().lock();
@@ -184,7 +185,7 @@ impl Serve {
         if self.users.is_none() {
             let _ = writeln!(
                 err,
-                "there is no file of users (--users): whoever reaches the port is welcome"
+                "there is no users file (--users): anybody who reaches the port may run SQL"
             );
         }
         if let Some(address) = engine.cluster_address() {
@@ -194,59 +195,4 @@ impl Serve {
             );
         }
     }
-}
-
-/// What `vatic user` does.
-#[derive(Debug, Subcommand)]
-pub(crate) enum User {
-    /// Add a user, or give one another password, which is read from standard input.
-    Add {
-        /// The file of users; made if it is not there.
-        #[arg(long, value_name = "FILE")]
-        users: PathBuf,
-        /// The user.
-        name: String,
-        /// Everything is open to an administrator.
-        #[arg(long)]
-        admin: bool,
-    },
-    /// Print a new token, which stands for the user until it is removed from the file.
-    Token {
-        /// The file of users.
-        #[arg(long, value_name = "FILE")]
-        users: PathBuf,
-        /// The user.
-        name: String,
-    },
-}
-
-impl User {
-    pub(crate) fn run(&self) -> anyhow::Result<Exit> {
-        match self {
-            Self::Add { users, name, admin } => {
-                add_user(users, name, &password()?, *admin)?;
-            }
-            Self::Token { users, name } => {
-                let token = add_token(users, name)?;
-                writeln!(std::io::stdout(), "{token}")?;
-            }
-        }
-        Ok(Exit::Success)
-    }
-}
-
-/// A line of standard input; from a person it is asked for twice, without echo.
-fn password() -> anyhow::Result<String> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        let mut line = String::new();
-        stdin.lock().read_line(&mut line)?;
-        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    let first = rpassword::prompt_password("Password: ")?;
-    let second = rpassword::prompt_password("Once more: ")?;
-    if first != second {
-        anyhow::bail!("the two are not the same; nothing was changed");
-    }
-    Ok(first)
 }

@@ -1,4 +1,4 @@
-//! The shell's side of a server: a session that is somewhere else.
+//! Client of a Vatic server, for the shell: `remote`.
 
 mod remote;
 

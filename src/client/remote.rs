@@ -1,4 +1,4 @@
-//! [`Remote`]: a session on a server, for the shell. SQL text in, record batches out, as with a session of this process.
+//! [`Remote`]: a session on a server, for the shell. SQL text in, record batches out, as with a local session.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,7 +37,7 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
-/// Where a server is, and who connects.
+/// The address of a server and the client's credentials.
 #[derive(Debug, Clone, Default)]
 pub struct RemoteOptions {
     /// `grpc://host:port`, or `grpc+tls://host:port`.
@@ -46,9 +46,9 @@ pub struct RemoteOptions {
     pub user: Option<(String, String)>,
     /// A token instead of a user.
     pub token: Option<String>,
-    /// Who signed the server's certificate, in PEM; those that this machine trusts if `None`.
+    /// The CA of the server's certificate, in PEM; the CAs that this machine trusts if `None`.
     pub ca: Option<std::path::PathBuf>,
-    /// A certificate and its key, in PEM, where the server wants one.
+    /// The client certificate and its key, in PEM, for a server that requires one.
     pub certificate: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
@@ -73,7 +73,7 @@ impl Remote {
     /// Connects and logs in.
     ///
     /// # Errors
-    /// If the server cannot be reached within 5 s, or lets nobody in with these credentials.
+    /// If the server cannot be reached within 5 s, or rejects the credentials.
     pub async fn connect(options: RemoteOptions) -> Result<Self> {
         let channel = endpoint(&options)?.connect().await.map_err(|error| {
             let mut text = format!("{} cannot be reached: {error}", options.url);
@@ -97,14 +97,14 @@ impl Remote {
         Ok(remote)
     }
 
-    /// Tells `listener` of the progress of statements.
+    /// Reports the progress of statements to `listener`.
     #[must_use]
     pub fn with_progress(mut self, listener: ProgressListener) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// Where the server is.
+    /// The URL of the server.
     pub fn url(&self) -> &str {
         &self.options.url
     }
@@ -124,7 +124,7 @@ impl Remote {
             let value = value.map_err(|_| {
                 sql_err(
                     SqlState::NotAuthenticated,
-                    "the token is no text of a header",
+                    "the token is not a valid header value",
                 )
             })?;
             request.metadata_mut().insert("authorization", value);
@@ -152,7 +152,7 @@ impl Remote {
     /// Runs one statement. Dropping the rows, or the future, cancels it.
     ///
     /// # Errors
-    /// Those of the statement, as the server has them, and those of the connection.
+    /// The statement's error from the server, or a connection error.
     pub async fn sql(&self, text: &str) -> Result<SendableRecordBatchStream> {
         Ok(self.answer(text).await?.rows)
     }
@@ -182,7 +182,7 @@ impl Remote {
         let rows = self.fetch(schema, ticket.ok_or_else(missing)?).await?;
         let schema = rows.schema();
         let rows = rows.inspect(move |_| {
-            // It ends with the rows.
+            // The task that asks for progress ends with the rows.
             let _progress = &progress;
         });
         let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
@@ -190,7 +190,7 @@ impl Remote {
         Ok(Answer { effect, rows })
     }
 
-    /// Asks for a statement; a token that is not known any more, as after a restart of the server, is replaced once.
+    /// Requests a statement. Logs in again once if the token is invalid, for instance after a restart of the server.
     async fn info(&self, command: Vec<u8>, id: Option<&str>) -> Result<FlightInfo> {
         let descriptor = FlightDescriptor::new_cmd(command);
         let ask = || async {
@@ -228,7 +228,7 @@ impl Remote {
         )))
     }
 
-    /// Asks how far a statement is, again and again.
+    /// Polls the progress of a statement.
     async fn tell(&self, id: String, listener: ProgressListener) {
         let mut told = String::new();
         loop {
@@ -255,8 +255,8 @@ impl Remote {
             .unwrap_or_default())
     }
 
-    /// Ends the session and what is its own, unless others may have the same token. A server that is not there any more
-    /// ends it by itself.
+    /// Ends the session, unless other clients may use the same token. If the server cannot be reached, the session
+    /// expires there.
     pub async fn close(self) {
         if self.options.token.is_none() {
             let closing = self.act(CLOSE_SESSION, vec![]);
@@ -264,7 +264,7 @@ impl Remote {
         }
     }
 
-    /// Schema and name of each table, and the columns of those of this name.
+    /// The schema and name of each table; if `columns_of` is given, only the tables with this name and their columns.
     pub(crate) async fn tables(&self, columns_of: Option<&str>) -> Result<Vec<RemoteTable>> {
         let command = CommandGetTables {
             catalog: None,
@@ -305,7 +305,7 @@ impl Remote {
     }
 }
 
-/// A table of a server.
+/// A table on a server.
 #[derive(Debug)]
 pub(crate) struct RemoteTable {
     pub(crate) schema: String,
@@ -340,7 +340,7 @@ fn from_flight(error: &FlightError) -> DataFusionError {
     }
 }
 
-/// A statement without rows, as a session of this process answers it: a count, or nothing.
+/// The answer of a statement without rows, as from a local session: a count, or nothing.
 fn changed(count: i64) -> Result<Answer> {
     let effect = Effect::Change;
     let Ok(count) = u64::try_from(count) else {
@@ -356,7 +356,7 @@ fn changed(count: i64) -> Result<Answer> {
 fn endpoint(options: &RemoteOptions) -> Result<Endpoint> {
     let wrong = |problem: String| {
         let message = format!(
-            "{}: {problem}; a server is named like grpc://localhost:31337, or grpc+tls://host:31337",
+            "{}: {problem}; use a URL such as grpc://localhost:31337, or grpc+tls://host:31337",
             options.url
         );
         sql_err(SqlState::InvalidParameter, message)
@@ -368,7 +368,7 @@ fn endpoint(options: &RemoteOptions) -> Result<Endpoint> {
     let is_encrypted = match scheme {
         "grpc" | "grpc+tcp" => false,
         "grpc+tls" => true,
-        other => return Err(wrong(format!("{other} is no scheme of a server"))),
+        other => return Err(wrong(format!("{other} is not a supported scheme"))),
     };
     let address = address.trim_end_matches('/');
     let scheme = if is_encrypted { "https" } else { "http" };

@@ -1,4 +1,4 @@
-//! Addresses that users write, and listeners at them.
+//! Resolution of addresses that users write, and errors of listeners.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -18,7 +18,7 @@ pub(super) fn resolve(address: &str) -> Result<SocketAddr> {
     found.next().ok_or_else(|| wrong("it has no address"))
 }
 
-/// Why a listener did not come about.
+/// The error of a listener that cannot start.
 pub(super) fn failed_at(address: SocketAddr) -> impl Fn(std::io::Error) -> DataFusionError {
     move |error| sql_err(SqlState::Io, format!("listening at {address}: {error}"))
 }

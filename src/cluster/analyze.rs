@@ -1,4 +1,4 @@
-//! EXPLAIN ANALYZE on a cluster: the plan of this process, and each stage with what its tasks counted.
+//! EXPLAIN ANALYZE on a cluster: the plan of this process, and each stage with the metrics of its tasks.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -18,7 +18,7 @@ use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 
 impl Cluster {
-    /// Runs a plan and describes how that went: (what, plan with metrics). `None` if nothing of it is distributed.
+    /// Runs a plan and returns pairs of a title and a plan with metrics; `None` if no part of the plan is distributed.
     pub(crate) async fn analyze(
         &self,
         plan: Arc<dyn ExecutionPlan>,
@@ -49,12 +49,12 @@ impl Cluster {
 
     async fn stages(&self, id: &JobId) -> Result<Vec<(String, String)>> {
         let unknown = |problem: String| {
-            let message = format!("the metrics of job {id} are not known: {problem}");
+            let message = format!("the metrics of job {id} are unknown: {problem}");
             sql_err(SqlState::Internal, message)
         };
         let graph = self.job_state.get_execution_graph(id).await;
         let graph = graph.map_err(|error| unknown(error.to_string()))?;
-        let graph = graph.ok_or_else(|| unknown("it is gone".into()))?;
+        let graph = graph.ok_or_else(|| unknown("the job is gone".into()))?;
         let mut stages: Vec<_> = graph.stages().iter().collect();
         stages.sort_by_key(|(number, _)| **number);
         let described = stages
@@ -82,7 +82,7 @@ fn distributed(plan: &Arc<dyn ExecutionPlan>, found: &mut Vec<Arc<dyn ExecutionP
     }
 }
 
-/// On how many machines tasks ended well.
+/// The number of executors on which tasks succeeded.
 fn executors(tasks: &[TaskInfo]) -> usize {
     let ids = tasks.iter().filter_map(|task| match &task.task_status {
         task_status::Status::Successful(task) => Some(task.executor_id.as_str()),
@@ -91,8 +91,8 @@ fn executors(tasks: &[TaskInfo]) -> usize {
     ids.collect::<HashSet<_>>().len()
 }
 
-/// A stage's plan, each operator with what all its tasks counted. Metrics are there for operators that have any, from top
-/// to bottom.
+/// The plan of a stage, each operator with the metrics of all its tasks. `metrics` has an entry for each operator that
+/// has metrics, from top to bottom.
 fn with_metrics(plan: &Arc<dyn ExecutionPlan>, metrics: &[MetricsSet]) -> String {
     let mut text = String::new();
     describe(plan, 0, &mut metrics.iter(), &mut text);

@@ -1,9 +1,9 @@
-//! The attempts to compute a query: its rows, whole although executors are lost while they are read.
+//! The attempts to compute a query: its rows stay complete if executors are lost while rows are read.
 //!
-//! A small partition is read before a row of it leaves. Of a larger one rows have left when its executor is lost; then it is
-//! computed again, and what has left already is left out. That is right if those rows come as they did before, which they
-//! do unless the last stage reads what others give it in any order; a digest tells. And rows of one partition go beside those
-//! of another that was computed before, unless the plan may choose other rows each time.
+//! A small partition is read completely before its first row is returned. A larger partition may lose its executor after
+//! some rows were returned; then it is computed again, and the returned rows are skipped. This is correct if these rows
+//! come in the same order again, which they do unless the last stage reads its inputs in any order; a digest checks this.
+//! Partitions of different attempts are mixed, unless the plan may choose other rows each time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,14 +23,14 @@ use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 use crate::progress::ProgressListener;
 
-/// How often a query is computed again because rows were lost before they were read.
+/// The most attempts to compute a query whose rows are lost before they are read.
 const ATTEMPTS_MAX: usize = 3;
 
 /// A job that all partitions wait for.
 type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
 
-/// Whether a plan has the same rows in each partition whenever it is computed. Which rows a limit takes, and in which order
-/// a window sees equals, is left to chance, as is what random functions give.
+/// Whether a plan has the same rows in each partition each time it is computed. The rows that a limit takes, the order
+/// in which a window sees equal rows, and the results of random functions may differ each time.
 fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let mut is_stable = true;
     plan.apply(|node| {
@@ -45,16 +45,16 @@ fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     Ok(is_stable)
 }
 
-/// The job of a plan, and the one after it when its rows were lost.
+/// The job of a plan, and the next job when rows of the job were lost.
 #[derive(Clone)]
 pub(super) struct Jobs {
     pub(super) cluster: Arc<Cluster>,
     pub(super) plan: Arc<dyn ExecutionPlan>,
     pub(super) config: SessionConfig,
     pub(super) listener: Option<ProgressListener>,
-    /// The number of the attempt, from 1.
+    /// The number of the attempt, from 1, and its job.
     current: Arc<Mutex<(usize, Option<Running>)>>,
-    /// The first attempt whose rows have left; 0 for none.
+    /// The first attempt whose rows were returned; 0 for none.
     given: Arc<AtomicUsize>,
 }
 
@@ -81,7 +81,7 @@ impl Jobs {
         running.await.map_err(DataFusionError::Shared)
     }
 
-    /// The job of the first attempt that is not known to have lost rows.
+    /// The first attempt that is not known to have lost rows, and its job. Attempts up to `lost` have lost rows.
     fn running(&self, lost: usize) -> (usize, Running) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let (attempt, running) = &mut *current;
@@ -101,7 +101,7 @@ impl Jobs {
         (*attempt, running.get_or_insert_with(start).clone())
     }
 
-    /// The attempt whose rows leave, if this one is the first to have some.
+    /// The first attempt whose rows are returned: this attempt if there was none before.
     fn given(&self, attempt: usize) -> usize {
         let (new, order) = (attempt, Ordering::Relaxed);
         match self.given.compare_exchange(0, new, order, order) {
@@ -110,12 +110,12 @@ impl Jobs {
         }
     }
 
-    /// Whether rows of an attempt have left.
+    /// Whether an attempt is the first whose rows were returned.
     fn has_given(&self, attempt: usize) -> bool {
         self.given.load(Ordering::Relaxed) == attempt
     }
 
-    /// Whether the plan has the same rows in each partition however often it is computed.
+    /// Whether the plan has the same rows in each partition each time it is computed.
     fn is_stable(&self) -> bool {
         is_stable(&self.plan).unwrap_or(false)
     }
@@ -127,13 +127,13 @@ struct Reading {
     partition: usize,
     /// The number of the last attempt that lost rows.
     lost: usize,
-    /// What comes now, and the number of its attempt.
+    /// The number of the current attempt, and its rows.
     current: Option<(usize, Rows)>,
-    /// What has left.
+    /// The rows that were returned.
     left: Digest,
-    /// What came again of it, until all of it has.
+    /// The returned rows that came again; `None` once all of them have.
     again: Option<Digest>,
-    /// Whether some has left, or that there is nothing is known to who reads it.
+    /// Whether the reader has received a batch or the end of the rows.
     has_begun: bool,
 }
 
@@ -180,7 +180,7 @@ impl Reading {
         }
     }
 
-    /// The rows of the first attempt that is not known to have lost any.
+    /// The rows of the first attempt that is not known to have lost rows.
     async fn current(&mut self) -> Result<&mut (usize, Rows)> {
         while self.current.is_none() {
             let (attempt, running) = self.jobs.running(self.lost);
@@ -197,7 +197,7 @@ impl Reading {
         self.current.as_mut().ok_or_else(none)
     }
 
-    /// Whether rows of this attempt may leave, beside those of other partitions; if not, they come from another one.
+    /// Whether rows of this attempt may be mixed with other partitions; if not, the rows come from another attempt.
     fn may_leave(&mut self, attempt: usize) -> Result<bool> {
         if self.has_begun {
             return Ok(true);
@@ -215,7 +215,7 @@ impl Reading {
         Ok(true)
     }
 
-    /// What is not among the rows that have left, if there is any.
+    /// The rows of `batch` that were not returned before, if there are any.
     fn without_left(&mut self, batch: RecordBatch) -> Result<Option<RecordBatch>> {
         let Some(again) = &mut self.again else {
             return Ok(Some(batch));
@@ -232,7 +232,7 @@ impl Reading {
         Ok((rest > 0).then(|| batch.slice(count, rest)))
     }
 
-    /// Gives an attempt up, and lets there be another one.
+    /// Gives an attempt up, so that another attempt follows.
     fn lose(&mut self, attempt: usize, error: &DataFusionError) -> Result<()> {
         if attempt >= ATTEMPTS_MAX {
             let message = format!("an executor was lost before its rows were read: {error}");
@@ -244,7 +244,7 @@ impl Reading {
         tracing::warn!(
             partition = self.partition,
             %error,
-            "rows of a query were lost; it is computed again"
+            "rows of a query were lost; the query is computed again"
         );
         self.lost = attempt;
         self.current = None;
@@ -253,17 +253,17 @@ impl Reading {
 }
 
 fn differs() -> DataFusionError {
-    let message = "an executor was lost while its rows were read, and others may come when they are computed again; run the \
+    let message = "an executor was lost while its rows were read, and a new computation may give other rows; run the \
                    statement again";
     sql_err(SqlState::NoResources, message)
 }
 
-/// Tells rows in their order from others.
+/// A digest of rows in their order.
 #[derive(Debug, Default)]
 struct Digest {
     rows: usize,
     hash: u64,
-    /// Of a type that cannot be hashed nothing is known.
+    /// Whether a column has a type that cannot be hashed.
     is_unknown: bool,
 }
 
@@ -275,7 +275,7 @@ impl Digest {
             self.is_unknown |= create_hashes(batch.columns(), &state, &mut hashes).is_err();
         }
         for hash in hashes {
-            // Odd, so that nothing is lost; the multiplier of Knuth's linear congruential generator MMIX.
+            // The multiplier is odd, so that no bits are lost: that of Knuth's linear congruential generator MMIX.
             self.hash = (self.hash ^ hash).wrapping_mul(6_364_136_223_846_793_005);
             self.hash = self.hash.rotate_left(29);
         }

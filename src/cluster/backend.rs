@@ -1,8 +1,8 @@
-//! Plans to the scheduler, rows back.
+//! [`DistributedExec`]: runs a plan on the executors and returns its rows.
 //!
 //! ```text
-//! DataSinkExec, SortPreservingMergeExec, …   in the engine's process: what brings all partitions together, and writes
-//!   DistributedExec                          its partitions are those of the job
+//! DataSinkExec, SortPreservingMergeExec, …   in the engine's process: operators that merge all partitions, or write
+//!   DistributedExec                          has the partitions of the job
 //!     ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─
 //!     everything that reads and computes     on the executors
 //! ```
@@ -40,16 +40,16 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::{with_yields, yielding};
 use crate::progress::ProgressListener;
 
-/// Status messages that may wait. Ballista drops what does not fit.
+/// The most status messages in the queue. Ballista drops messages that do not fit.
 const STATUSES: usize = 64;
-/// How often a job, or a training that waits, is looked at.
-pub(super) const LOOK: Duration = Duration::from_millis(500);
-/// And whether it has begun.
+/// The interval between checks of a job, or of a training that waits.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// The interval between checks whether a job has started.
 const SUBMISSION: Duration = Duration::from_millis(20);
 
 impl Cluster {
-    /// The same plan with the part that reads files on the executors. What reads none stays here, and so does an operator
-    /// that would not be the same there.
+    /// The same plan with the parts that read files on the executors. Parts that read no files stay in this process, and
+    /// so do operators that would not be the same on executors.
     pub(crate) fn distribute(
         self: &Arc<Self>,
         plan: Arc<dyn ExecutionPlan>,
@@ -107,7 +107,7 @@ impl Cluster {
         Job::try_new(Arc::clone(self), id, done, schema, partitions, guard)
     }
 
-    /// Submits a plan and follows it to its end. Runs among the scheduler's tasks, so that it outlives the statement.
+    /// Submits a plan and follows its job to the end. Runs on the scheduler's runtime, so that it outlives the statement.
     async fn submit(
         self: Arc<Self>,
         submission: Submission,
@@ -122,7 +122,7 @@ impl Cluster {
         } = submission;
         let (sender, mut statuses) = mpsc::channel(STATUSES);
         let submitted = async {
-            // The executors keep what they know of files by session, so all share one.
+            // Executors cache information about files by session, so all jobs share one session.
             let sessions = &self.scheduler.state.session_manager;
             let context = sessions.create_or_update_session("vatic", &config).await?;
             let scheduler = &self.scheduler;
@@ -134,19 +134,19 @@ impl Cluster {
             Ok(id) => id,
             Err(error) => {
                 let message = format!("the scheduler refused a plan: {error}");
-                // Nobody waits for a statement that was cancelled.
+                // A cancelled statement has no receiver.
                 let _ = result.send(Err(sql_err(SqlState::Internal, message)));
                 return;
             }
         };
         tracing::info!(job = %id, "submitted");
         let mut is_running = false;
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval(CHECK_INTERVAL);
         let done = loop {
             let status: Option<JobStatus> = tokio::select! {
                 status = statuses.recv() => status,
                 () = tokio::time::sleep(SUBMISSION), if !is_running => {
-                    // The scheduler says that a job runs only when the first of its tasks is done.
+                    // The scheduler reports a job as running only when the job's first task is done.
                     is_running = self.is_running(&id);
                     continue;
                 }
@@ -158,11 +158,11 @@ impl Cluster {
                     }
                     continue;
                 }
-                // A job that is not running yet would not hear it.
+                // The scheduler would ignore the cancellation of a job that is not running yet.
                 () = cancelled.cancelled(), if is_running => {
                     tracing::info!(job = %id, "cancelling");
                     if let Err(error) = self.scheduler.cancel_job(id.clone()).await {
-                        tracing::warn!(job = %id, %error, "a job cannot be cancelled");
+                        tracing::warn!(job = %id, %error, "cannot cancel a job");
                     }
                     self.counters.jobs_cancelled.fetch_add(1, Ordering::Relaxed);
                     break Err(sql_err(SqlState::Cancelled, "the statement was cancelled"));
@@ -190,7 +190,7 @@ impl Cluster {
     }
 }
 
-/// What the scheduler is given.
+/// A job for the scheduler.
 struct Submission {
     name: String,
     plan: Arc<dyn ExecutionPlan>,
@@ -199,20 +199,20 @@ struct Submission {
     listener: Option<ProgressListener>,
 }
 
-/// Whether rows come from files, of which there may be many.
+/// Whether rows come from files, so that there may be many rows.
 fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     is_source::<FileScanConfig>(plan) || plan.children().into_iter().any(reads_files)
 }
 
-/// Whether an operator's place is in the engine's process, with its input on the executors: it writes, or brings
-/// together what the reader of the result reads one after the other anyway.
+/// Whether an operator stays in the engine's process, with its input on the executors: it writes, or it merges
+/// partitions, which the reader of the result reads one after the other anyway.
 fn stays(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<DataSinkExec>().is_some()
         || plan.downcast_ref::<CoalescePartitionsExec>().is_some()
         || plan.downcast_ref::<SortPreservingMergeExec>().is_some()
 }
 
-/// A plan on the executors. Its partitions are those of the plan's last stage.
+/// A plan on the executors, with the partitions of the plan's last stage.
 pub(super) struct DistributedExec {
     jobs: Jobs,
     properties: Arc<PlanProperties>,
@@ -233,7 +233,7 @@ impl DistributedExec {
         config: SessionConfig,
         listener: Option<ProgressListener>,
     ) -> Self {
-        // What is above it may rely on partitions by hash, as an InterleaveExec does.
+        // Operators above may rely on hash partitioning, as an InterleaveExec does.
         let partitioning = match plan.output_partitioning() {
             hash @ Partitioning::Hash(..) => hash.clone(),
             other => Partitioning::UnknownPartitioning(other.partition_count()),
@@ -252,7 +252,7 @@ impl DistributedExec {
 }
 
 impl DistributedExec {
-    /// The job that its rows came from.
+    /// The job that computed the rows.
     pub(super) async fn job_id(&self) -> Result<JobId> {
         Ok(self.jobs.job().await?.id.clone())
     }
@@ -277,7 +277,7 @@ impl ExecutionPlan for DistributedExec {
         &self.properties
     }
 
-    /// For those who show plans. It is not executed here.
+    /// The plan, for display. This process does not execute it.
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         vec![&self.jobs.plan]
     }

@@ -1,4 +1,4 @@
-//! Plans ↔ bytes: our operators by a list of extensions, scans of CSV by [`crate::plan::csv::codec`], everything else by Ballista.
+//! Wire codec of plans: extensions encode our operators, [`crate::plan::csv::codec`] CSV scans, Ballista everything else.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::plan::csv::codec as csv;
 use crate::plan::extension::PlanExtension;
 
-/// No protobuf message begins with these: 0xFF would be a field of wire type 7.
+/// The prefix of our operators. No protobuf message begins with these bytes: 0xFF would be a field of wire type 7.
 const MARK: &[u8] = b"\xFFML\x01";
 
-/// `MARK`, the length of the extension's name, the name, what the extension wrote.
+/// Writes `MARK`, the length of the extension's name, the name, and the bytes of the extension.
 #[derive(Debug)]
 pub(super) struct PlanCodec {
     extensions: &'static [&'static dyn PlanExtension],
@@ -54,7 +54,7 @@ impl PhysicalExtensionCodec for PlanCodec {
             .ok_or_else(|| {
                 let name = String::from_utf8_lossy(name);
                 let message =
-                    format!("this build knows no operator of \"{name}\"; do all nodes run one?");
+                    format!("this build has no operator \"{name}\"; do all nodes run one build?");
                 sql_err(SqlState::Internal, message)
             })?;
         let [input] = inputs else {

@@ -1,9 +1,9 @@
-//! [`TcpCollective`]: the ranks of a training on several machines.
+//! [`TcpCollective`]: a collective of ranks on several machines.
 //!
-//! Each rank is connected with each other. A sum is reduced and scattered, then gathered: of the elements each rank
-//! sums one part over all shards, in the tree of [`tree_sum`], and sends it to all. What a rank sends of its own shards
-//! are whole branches of that tree, summed already; so the bits are those of one process, and with a power of two of
-//! ranks each sends as many elements as the sum has.
+//! Each rank is connected to each other rank. An all-reduce is a reduce-scatter, then an all-gather: each rank sums one
+//! part of the elements over all shards, in the tree of [`tree_sum`], and sends the sum to all ranks. A rank sends its
+//! own shards as whole branches of that tree, already summed. So the bits equal those of one process, and if the number
+//! of ranks is a power of two, each rank sends as many elements as the sum has.
 
 use std::collections::BTreeMap;
 use std::io::{IoSlice, Read, Write};
@@ -24,8 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first bytes of a connection.
 const GREETING: &[u8; 8] = b"vaticrk1";
 const RUN_ID_BYTES: usize = 64;
-/// More than this is sent by a thread of its own: two ranks that send each other more than the system buffers, before
-/// either reads, would wait for ever.
+/// Longer messages are sent by a separate thread: two ranks that send each other more than the system buffers, before
+/// either reads, would wait forever.
 const INLINE_BYTES: usize = 16 << 10;
 
 /// One rank's connections to the others.
@@ -34,7 +34,7 @@ pub(super) struct TcpCollective {
     rank: usize,
     world_size: usize,
     shards: usize,
-    /// By rank; `None` at its own.
+    /// The connections by rank; `None` for this rank.
     peers: Vec<Option<Arc<TcpStream>>>,
     /// The number of exchanges so far.
     round: Mutex<u64>,
@@ -47,15 +47,15 @@ pub(super) struct Breaker(Vec<Arc<TcpStream>>);
 impl Breaker {
     pub(super) fn disconnect(&self) {
         for peer in &self.0 {
-            // It may be disconnected already.
+            // The peer may be disconnected already.
             let _ = peer.shutdown(Shutdown::Both);
         }
     }
 }
 
 impl TcpCollective {
-    /// Connects with the ranks at these addresses; `listener` is at this rank's own. Both sides of a connection say
-    /// which run they are of, so that a rank of an older attempt reaches nobody.
+    /// Connects to the ranks at these addresses; `listener` listens at the address of this rank. The connecting side
+    /// sends its run id, so that a rank of an older attempt is not accepted.
     pub(super) fn connect(
         run_id: &str,
         rank: usize,
@@ -109,7 +109,7 @@ impl TcpCollective {
         Breaker(self.peers.iter().flatten().map(Arc::clone).collect())
     }
 
-    /// Sends each other rank its message, a list of slices, while `take` reads theirs, in the order of ranks.
+    /// Sends a message, as a list of slices, to each other rank, while `take` reads their messages in the order of ranks.
     fn exchange<'a>(
         &self,
         message_for: impl Fn(usize) -> Vec<&'a [u8]>,
@@ -145,7 +145,7 @@ impl TcpCollective {
             }
             Ok(())
         });
-        // What is wrong with a connection is that the other side is gone; the coordinator knows why.
+        // A connection fails because the other side is gone; the coordinator knows the reason.
         exchanged.map_err(|error: Error| match error {
             Error::Io(_) => Error::Peer,
             other => other,
@@ -211,7 +211,7 @@ impl TcpCollective {
         Ok(total)
     }
 
-    /// The branches of the tree whose shards are all of this rank, the largest ones.
+    /// The largest branches of the tree whose shards all belong to this rank.
     fn branches_of(&self, rank: usize) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         let mut open: Vec<Range<usize>> = std::iter::once(0..self.shards).collect();
@@ -233,7 +233,7 @@ impl TcpCollective {
     }
 }
 
-/// Sums the branches that are known to the one over `range`.
+/// Sums the known branches to the branch over `range`.
 fn grow<T: Copy + Add<Output = T>>(
     range: Range<usize>,
     known: &mut BTreeMap<usize, (usize, Vec<T>)>,
@@ -259,7 +259,7 @@ fn out_of_step() -> Error {
     Error::Internal("the workers of a training are out of step".into())
 }
 
-/// Before each message.
+/// The header of each message.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 struct Header {
@@ -278,7 +278,7 @@ fn greeting(run_id: &str, rank: usize) -> Vec<u8> {
     greeting
 }
 
-/// Which rank a connection is of; `None` if it is not one of this run, or did not say in time.
+/// The rank of a connection; `None` if the connection is of another run, or sent no greeting in time.
 fn greeted(
     mut stream: TcpStream,
     run_id: &str,
@@ -310,7 +310,7 @@ fn send(mut peer: &TcpStream, header: &Header, message: &[&[u8]]) -> Result<()> 
             0 => return Err(Error::Peer),
             written => IoSlice::advance_slices(&mut left, written),
         }
-        // An empty slice at the end would look like a peer that takes nothing.
+        // A write of empty slices returns 0, which would look like a closed connection.
         while left.first().is_some_and(|slice| slice.is_empty()) {
             left = &mut left[1..];
         }
@@ -347,7 +347,7 @@ impl<'a> Incoming<'a> {
 
     fn read_all(self) -> Result<Vec<u8>> {
         let mut message = Vec::new();
-        // The length is what another process says: memory is taken as it comes.
+        // Another process sent the length, so memory grows only with the bytes that arrive.
         let read = self.peer.take(self.left).read_to_end(&mut message)?;
         match read as u64 == self.left {
             true => Ok(message),
@@ -355,7 +355,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Nothing may be left.
+    /// Checks that the message was read to its end.
     fn end(self) -> Result<()> {
         match self.left {
             0 => Ok(()),
@@ -403,12 +403,12 @@ impl Collective for TcpCollective {
 
 impl Drop for TcpCollective {
     fn drop(&mut self) {
-        // The others must not wait for a rank that is gone, whoever else holds its connections.
+        // Other ranks must not wait for a rank that is gone, even if its connections are still held elsewhere.
         self.breaker().disconnect();
     }
 }
 
-/// Sums of so many `f32` in as many ranks over the loopback device: seconds of each, after one that is not counted.
+/// Times all-reduces of `elements` `f32` over the loopback device: the seconds of each round, after an uncounted one.
 pub(crate) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> Result<Vec<f64>> {
     let listeners = (0..ranks).map(|_| TcpListener::bind("127.0.0.1:0"));
     let listeners: Vec<TcpListener> = listeners.collect::<std::io::Result<_>>()?;

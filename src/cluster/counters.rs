@@ -1,8 +1,8 @@
-//! [`Counters`]: what is counted of jobs and trainings.
+//! [`Counters`]: the counters of jobs and trainings.
 
 use std::sync::atomic::AtomicU64;
 
-/// What happened since the engine began.
+/// The numbers of events since the engine started.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) jobs_succeeded: AtomicU64,

@@ -1,4 +1,4 @@
-//! Errors on their way between tasks, scheduler and engine.
+//! Conversion of errors between tasks, scheduler and engine.
 
 use ballista_core::error::BallistaError;
 use datafusion::common::DataFusionError;
@@ -7,7 +7,7 @@ use crate::error::{
     SqlError, SqlState, arrow_report, error_from_text, error_to_text, report, sql_err,
 };
 
-/// Whether rows of an earlier stage are gone with their machine; then they are computed again, and nothing is reported.
+/// Whether rows of an earlier stage were lost with their machine. The scheduler then computes them again, unreported.
 pub(super) fn is_lost_input(error: &DataFusionError) -> bool {
     let DataFusionError::External(inner) = error.find_root() else {
         return false;
@@ -19,7 +19,7 @@ pub(super) fn is_lost_input(error: &DataFusionError) -> bool {
     }
 }
 
-/// What to tell of an error of a task, whatever Ballista wrapped around it.
+/// The error of a task as users see it, without the wrappers of Ballista.
 pub(super) fn task_report(error: &DataFusionError) -> SqlError {
     if let DataFusionError::External(inner) = error.find_root() {
         match inner.downcast_ref() {
@@ -31,13 +31,13 @@ pub(super) fn task_report(error: &DataFusionError) -> SqlError {
     report(error)
 }
 
-/// An error of a task, as the scheduler carries it: text, which is not tried again.
+/// The error of a task as the scheduler carries it: text, after which the scheduler does not retry the task.
 pub(super) fn wire_err(error: &SqlError) -> DataFusionError {
     DataFusionError::Execution(error_to_text(error))
 }
 
-/// What Ballista says of a job that was cancelled, and of one without executors. It tells of a job that failed in a text, and
-/// in nothing else.
+/// The texts of Ballista for a job that was cancelled, and for a job without executors. Ballista reports a failed job
+/// as text only.
 const CANCELLED: &str = "Cancelled";
 const WITHOUT_EXECUTORS: &str = "all executors were lost";
 
@@ -50,7 +50,7 @@ pub(super) fn job_err(text: &str) -> DataFusionError {
         }
         None if text.contains(WITHOUT_EXECUTORS) => {
             let message =
-                "the cluster lost every executor, and none joined since; start some, and try again";
+                "the cluster lost all executors, and none has joined since; start one, then retry";
             sql_err(SqlState::NoResources, message)
         }
         None => {

@@ -1,4 +1,4 @@
-//! An executor: `vatic executor --scheduler H:P`. It may start before its scheduler, and joins again when that restarts.
+//! The executor, `vatic executor --scheduler H:P`. It may start before its scheduler, and rejoins a restarted scheduler.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -12,13 +12,14 @@ use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_
 use ballista_executor::executor_server::TERMINATING;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::address::resolve;
 use super::codec::PlanCodec;
-use super::rendezvous::{RemoteRendezvous, tell_models};
+use super::rendezvous::{RemoteRendezvous, report_models};
 use super::scheduler::node_config;
 use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
@@ -30,49 +31,57 @@ use crate::storage::Stores;
 use crate::train::RendezvousExtension;
 
 const HEARTBEAT_S: u64 = 2;
-/// One try to reach the scheduler; there are any number.
+/// The time of one attempt to reach the scheduler; the number of attempts is not limited.
 const CONNECT_S: u16 = 5;
 const RETRY: Duration = Duration::from_secs(1);
-/// How long tasks may go on after a signal.
+/// How long tasks may run after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// How an executor is started.
+/// The options of an executor.
 #[derive(Debug, Clone)]
 pub struct ExecutorOptions {
     /// `host:port` of the scheduler.
     pub scheduler: String,
-    /// Tasks at once; one for each core if `None`.
+    /// The number of parallel tasks; one per core if `None`.
     pub slots: Option<usize>,
-    /// Where others fetch rows, `host:port`; the port after it is for the scheduler. Port 0 picks both.
+    /// The `host:port` where others fetch rows; the next port is for the scheduler. Port 0 picks both ports.
     pub listen: String,
-    /// Where rows between stages are written; a temporary directory if `None`.
+    /// The directory for rows between stages; a temporary directory if `None`.
     pub work_dir: Option<PathBuf>,
 }
 
-/// Runs an executor until the process is told to end.
+/// Runs an executor until a signal ends the process.
 ///
 /// # Errors
-/// If an address or the directory cannot be used. A scheduler that is not there is waited for.
+/// If an address or the directory cannot be used. An executor waits for a scheduler that is not running.
 pub fn run_executor(options: &ExecutorOptions) -> Result<()> {
     Executor::start(options)?.wait();
     Ok(())
 }
 
-/// An executor in this process. Dropping it ends it at once, as the end of its process would.
+/// An executor in this process. Dropping the executor ends it at once, as the end of its process would.
 #[derive(Debug)]
 pub struct Executor {
     runtime: Option<Runtime>,
     serving: Option<JoinHandle<()>>,
     is_told_to_end: Arc<AtomicBool>,
+    _temporary: Option<TempDir>,
 }
 
 impl Executor {
     /// Starts an executor.
     ///
     /// # Errors
-    /// If an address or the directory cannot be used. A scheduler that is not there is waited for.
+    /// If an address or the directory cannot be used. An executor waits for a scheduler that is not running.
     pub fn start(options: &ExecutorOptions) -> Result<Self> {
-        let node = Node::try_new(options)?;
+        let has_port = |(_, port): (&str, &str)| port.parse::<u16>().is_ok();
+        if !options.scheduler.rsplit_once(':').is_some_and(has_port) {
+            let message = format!("--scheduler {} is not host:port", options.scheduler);
+            return Err(sql_err(SqlState::InvalidParameter, message));
+        }
+        let listen = resolve(&options.listen)?;
+        let (work_dir, temporary) = work_dir(options)?;
+        let node = Node::try_new(options, listen, work_dir)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(node.slots.max(2))
             .thread_name("vatic-executor")
@@ -86,20 +95,21 @@ impl Executor {
             runtime: Some(runtime),
             serving: Some(serving),
             is_told_to_end,
+            _temporary: temporary,
         })
     }
 
-    /// Waits for a signal, then for the executor to tell its scheduler and to finish its tasks, if they are short.
+    /// Waits for a signal, then up to [`DRAIN`] for the executor to inform its scheduler and to finish its tasks.
     fn wait(mut self) {
         let (Some(runtime), Some(serving)) = (&self.runtime, self.serving.take()) else {
             return;
         };
         runtime.block_on(async {
-            told_to_end().await;
+            shutdown_signal().await;
             self.is_told_to_end.store(true, Ordering::Relaxed);
-            tracing::info!("told to end");
+            tracing::info!("received a signal to end");
             if tokio::time::timeout(DRAIN, serving).await.is_err() {
-                tracing::warn!("tasks are left behind");
+                tracing::warn!("tasks did not finish in time");
             }
         });
     }
@@ -113,8 +123,8 @@ impl Drop for Executor {
     }
 }
 
-/// Serves one connection to the scheduler after the other. A connection ends when the scheduler is lost, or gave the
-/// executor up; both may pass.
+/// Serves one connection to the scheduler after the other. A connection ends when the scheduler is lost, or has given
+/// the executor up; a later connection may succeed.
 async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) {
     let scheduler = &node.scheduler;
     let slots = node.slots;
@@ -124,11 +134,11 @@ async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) {
             Ok((config, scheduler)) => {
                 let id = config.executor_id.clone();
                 tokio::select! {
-                    // It hears the signals too, and ends by itself.
+                    // Ballista's process handles the signals too, and ends by itself.
                     ended = start_executor_process(Arc::new(config)) => {
                         ended.map_err(|error| error.to_string())
                     }
-                    never = tell_models(scheduler, &id, || node.models(), || node.tasks.stop()) => {
+                    never = report_models(scheduler, &id, || node.models(), || node.tasks.stop()) => {
                         match never {}
                     }
                 }
@@ -146,15 +156,15 @@ async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) {
     }
 }
 
-/// Returns when the process is told to end.
-async fn told_to_end() {
+/// Returns on SIGINT or SIGTERM.
+async fn shutdown_signal() {
     let wait = |kind: SignalKind| async move {
         match signal(kind) {
             Ok(mut signal) => {
                 signal.recv().await;
             }
             Err(error) => {
-                tracing::warn!(%error, "a signal cannot be heard");
+                tracing::warn!(%error, "cannot listen for a signal");
                 std::future::pending::<()>().await;
             }
         }
@@ -165,63 +175,54 @@ async fn told_to_end() {
     }
 }
 
-/// What an executor keeps over its connections to the scheduler.
+/// The directory for rows between stages. A temporary directory is removed when it is dropped.
+fn work_dir(options: &ExecutorOptions) -> Result<(PathBuf, Option<TempDir>)> {
+    let failed = |error: std::io::Error| io_err("work directory", &error);
+    if let Some(path) = &options.work_dir {
+        std::fs::create_dir_all(path).map_err(failed)?;
+        return Ok((path.clone(), None));
+    }
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("vatic-executor-");
+    let temporary = builder.tempdir().map_err(failed)?;
+    Ok((temporary.path().to_owned(), Some(temporary)))
+}
+
+/// The state that an executor keeps across its connections to the scheduler.
 struct Node {
-    /// A name may mean another machine later, so it is looked up again for each connection.
+    /// Resolved again for each connection, because a name may refer to another machine later.
     scheduler: String,
     listen: SocketAddr,
     slots: usize,
     work_dir: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
     runtime: Arc<ModelRuntime>,
     functions: Arc<BallistaFunctionRegistry>,
     tasks: Arc<Tasks>,
 }
 
 impl Node {
-    fn try_new(options: &ExecutorOptions) -> Result<Self> {
-        let has_port = |(_, port): (&str, &str)| port.parse::<u16>().is_ok();
-        if !options.scheduler.rsplit_once(':').is_some_and(has_port) {
-            let message = format!("--scheduler {} is not host:port", options.scheduler);
-            return Err(sql_err(SqlState::InvalidParameter, message));
-        }
+    fn try_new(options: &ExecutorOptions, listen: SocketAddr, work_dir: PathBuf) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let slots = options.slots.unwrap_or(cores).max(1);
-        let failed = |error: std::io::Error| io_err("work directory", &error);
-        let (work_dir, temporary) = match &options.work_dir {
-            Some(path) => {
-                std::fs::create_dir_all(path).map_err(failed)?;
-                (path.clone(), None)
-            }
-            None => {
-                let mut builder = tempfile::Builder::new();
-                let temporary = builder
-                    .prefix("vatic-executor-")
-                    .tempdir()
-                    .map_err(failed)?;
-                (temporary.path().to_owned(), Some(temporary))
-            }
-        };
         Ok(Self {
             scheduler: options.scheduler.clone(),
-            listen: resolve(&options.listen)?,
+            listen,
             slots,
             work_dir,
-            _temporary: temporary,
             runtime: Arc::new(ModelRuntime::new(vec![], vec![])),
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
             tasks: Arc::default(),
         })
     }
 
-    /// What is loaded, by name.
+    /// The names of the loaded models.
     fn models(&self) -> Vec<String> {
         let cached = self.runtime.cached().into_iter();
         cached.map(|model| model.name).collect()
     }
 
-    /// A connection's configuration, and the address of the scheduler. Its id and directory are new: the scheduler may
-    /// still know the last one.
+    /// The configuration of a connection, and the address of the scheduler. Each connection has a new executor id and
+    /// directory: the scheduler may still know the last id.
     fn config(&self) -> Result<(ExecutorProcessConfig, SocketAddr)> {
         let scheduler = resolve(&self.scheduler)?;
         let id = format!("executor-{}", uuid::Uuid::new_v4());
@@ -248,7 +249,7 @@ impl Node {
         let config = ExecutorProcessConfig {
             executor_id: id,
             bind_host: ip.to_string(),
-            // Unless it is told, the scheduler takes the address that it sees.
+            // Without an external host, the scheduler takes the address that it sees.
             external_host: Some(ip.to_string()).filter(|_| !ip.is_unspecified()),
             port,
             grpc_port,
@@ -273,7 +274,7 @@ impl Node {
         let port = self.listen.port();
         if port != 0 {
             let next = port.checked_add(1).ok_or_else(|| {
-                let message = "--listen needs a port below 65535: the one after it is used too";
+                let message = "--listen needs a port below 65535: the next port is used too";
                 sql_err(SqlState::InvalidParameter, message)
             })?;
             return Ok((port, next));
@@ -282,7 +283,7 @@ impl Node {
     }
 }
 
-/// Two ports that nobody has now. Ballista binds them itself, so another process may still be faster.
+/// Two ports that are free now. Ballista binds them itself, so another process may still take them first.
 fn free_ports(ip: IpAddr) -> Result<(u16, u16)> {
     let failed = |error: std::io::Error| io_err(format!("listening at {ip}"), &error);
     let (one, other) = (

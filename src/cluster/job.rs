@@ -1,4 +1,4 @@
-//! [`Job`]: a query that is done, and its rows, which wait on the executors until they are taken.
+//! [`Job`]: a finished query, and its rows, which wait on the executors until they are read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,24 +23,24 @@ use tokio_util::sync::DropGuard;
 use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 
-/// Rows that may be on their way while nobody takes them.
+/// The most bytes of rows in transit that nobody reads.
 const WINDOW_BYTES: u32 = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A machine that is not there any more is found by these.
+/// Pings find a machine that is gone.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_WAIT_MS: u64 = 200;
-/// Partitions are read as a whole before a row of them leaves as long as they have less than this together.
+/// Partitions are read completely before a row of them is returned, as long as together they have less than this.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 
-/// A job that is done, and whose rows wait on the executors.
+/// A finished job, whose rows wait on the executors.
 pub(super) struct Job {
     cluster: Arc<Cluster>,
     pub(super) id: JobId,
     schema: SchemaRef,
-    /// For each partition where its rows are.
+    /// The locations of the rows of each partition.
     locations: Vec<Vec<PartitionLocation>>,
-    /// Bytes of partitions that are read as a whole and have not left.
+    /// Bytes of completely read partitions that are not returned yet.
     whole: Arc<AtomicU64>,
     _guard: DropGuard,
 }
@@ -58,7 +58,7 @@ impl Job {
         for location in done.partition_location {
             let location: PartitionLocation = location
                 .try_into()
-                .map_err(|error| sql_err(SqlState::Internal, format!("where rows are: {error}")))?;
+                .map_err(|error| sql_err(SqlState::Internal, format!("row locations: {error}")))?;
             let partition = location.partition_id.partition_id;
             found.entry(partition).or_default().push(location);
         }
@@ -79,7 +79,7 @@ impl Job {
         })
     }
 
-    /// The rows of a partition: all of them at once, so that none is lost any more, unless there are many.
+    /// The rows of a partition. Unless there are many, all are read at once, so that none can be lost any more.
     pub(super) async fn read(self: Arc<Self>, partition: usize) -> Result<Rows> {
         let locations = self.locations.get(partition).into_iter().flatten();
         let bytes: u64 = locations
@@ -88,7 +88,7 @@ impl Job {
         let rows = self.partition(partition);
         let Some(share) = Share::take(&self.whole, bytes) else {
             let schema = rows.schema();
-            // The job's files go when nobody reads them any more.
+            // The stream keeps the job: the job's files are removed when nobody reads them any more.
             let rows = rows.inspect(move |_| {
                 let _ = &self;
             });
@@ -108,7 +108,7 @@ impl Job {
         })
     }
 
-    /// The rows as they come. Ballista's own reader would have all of them in memory before it gave one.
+    /// The rows as a stream. Ballista's own reader would load all rows into memory before it returned the first.
     fn partition(&self, partition: usize) -> SendableRecordBatchStream {
         let locations = self.locations.get(partition).cloned().unwrap_or_default();
         let rows = futures::stream::iter(locations).then(fetch).try_flatten();
@@ -119,7 +119,7 @@ impl Job {
     }
 }
 
-/// A part of what may be read as a whole, until it is dropped.
+/// A part of [`WHOLE_BYTES_MAX`], taken until it is dropped.
 struct Share {
     of: Arc<AtomicU64>,
     bytes: u64,
@@ -140,7 +140,7 @@ impl Drop for Share {
     }
 }
 
-/// Rows from where they are, as fast as they are taken.
+/// Streams rows from their location, as fast as they are read.
 async fn fetch(location: PartitionLocation) -> Result<SendableRecordBatchStream> {
     let endpoint: EndpointOverrideFn = Arc::new(|endpoint| {
         let endpoint = endpoint
@@ -199,9 +199,9 @@ impl Drop for Job {
     }
 }
 
-/// Rows of a partition on their way.
+/// A stream of the rows of a partition.
 pub(super) struct Rows {
     pub(super) stream: SendableRecordBatchStream,
-    /// Whether all are in this process already.
+    /// Whether all rows are in this process already.
     pub(super) are_safe: bool,
 }

@@ -1,4 +1,4 @@
-//! Many machines. The only folder that names Ballista.
+//! Execution on many machines. Only this folder names Ballista.
 //!
 //! ```text
 //! the engine's process                            an executor, one a machine
@@ -9,19 +9,29 @@
 //! │ ◀────────────────────────────────┼── rows ────│                             │
 //! └──────────────────────────────────┘            └─────────────────────────────┘
 //! ```
-//! | what | travels as | where it becomes what |
+//! | what | travels as | used by |
 //! | --- | --- | --- |
 //! | statement | not at all: the engine parses, plans and optimises | engine |
 //! | plan | the task's operators, by [`codec`] | executor |
-//! | a plan that would be another there | not at all: [`stages`] finds it, [`rules`] avoids it | engine |
+//! | a plan that executors would run differently | not at all: [`stages`] finds it, [`rules`] avoids it | engine |
 //! | model | name, version, SHA-256 and directory | executor, from the files |
 //! | rows between stages | shuffle files, over Arrow Flight | executor |
-//! | rows of a result | the same, as fast as they are taken ([`job`]) | engine |
+//! | rows of a result | the same, as fast as they are read ([`job`]) | engine |
 //! | gradients | floats, from rank to rank ([`collective`]) | executor |
 //! | settings | key and value with each task | executor |
 //! | errors | text with our code in it ([`errors`]) | engine |
 //!
-//! Catalog, registry and results stay in the engine's process: what writes tables, files or versions runs there.
+//! In the order of a query, then of a training:
+//!
+//! * `services` the scheduler and what runs beside it; `scheduler`, `placement` (slots; all ranks of a training at once),
+//!   `settings`, `address`
+//! * `backend` decides what goes to executors; `stages` finds what would run differently there; `rules` plans for a cluster
+//! * `attempts` repeats queries whose rows were lost; `job` reads the rows of a result
+//! * `executor`, `task` the other side; `codec` plans as bytes; `errors` errors as text
+//! * `analyze`, `status`, `counters`, `prometheus` what users see of it
+//! * `training` one attempt of a training; `rendezvous` where its ranks meet; `collective` their sums
+//!
+//! Catalog, registry and results stay in the engine's process: all code that writes tables, files or versions runs there.
 
 mod address;
 mod analyze;

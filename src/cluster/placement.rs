@@ -1,8 +1,8 @@
-//! [`BarrierClusterState`]: which task runs where. All ranks of a training are placed at once, or none.
+//! [`BarrierClusterState`]: placement of tasks on executors. All ranks of a training are placed at once, or none.
 //!
-//! First come, first served over all jobs: a training that does not fit yet holds back what came after it, so that a
-//! stream of small queries cannot starve it. Free slots are counted from the tasks that run, never kept as a sum, so
-//! that none can leak. Binding is one critical section: no training holds slots while it waits for others.
+//! Jobs are served first come, first served: a training that does not fit yet holds back later jobs, so that a stream
+//! of small queries cannot starve it. Free slots are counted from the running tasks, never kept as a sum, so that no
+//! slot can leak. Binding is one critical section: no training holds slots while it waits for others.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ type Free = BTreeMap<String, u32>;
 
 pub(super) struct BarrierClusterState {
     inner: InMemoryClusterState,
-    /// All slots by executor. Its lock makes binding one step.
+    /// All slots by executor. The lock makes binding one critical section.
     slots: Mutex<Free>,
     coordinator: Arc<Coordinator>,
 }
@@ -52,7 +52,7 @@ impl BarrierClusterState {
         self.slots.lock().await.values().sum::<u32>() as usize
     }
 
-    /// For each executor its slots, and how many of them are free.
+    /// The slots and the free slots of each executor.
     pub(super) async fn free(
         &self,
         jobs: &HashMap<JobId, JobInfoCache>,
@@ -69,7 +69,7 @@ impl BarrierClusterState {
         both.collect()
     }
 
-    /// Binds what fits, job by job in the order in which they came.
+    /// Binds the tasks that fit, job by job in the order of their start.
     async fn bind(&self, free: &mut Free, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
         let mut bound = Vec::new();
         for (id, info) in in_order(jobs).await {
@@ -101,7 +101,7 @@ impl BarrierClusterState {
     }
 }
 
-/// The jobs that run, the oldest first.
+/// The running jobs, the oldest first.
 async fn in_order(jobs: &HashMap<JobId, JobInfoCache>) -> Vec<(&JobId, &JobInfoCache)> {
     let mut ordered = Vec::new();
     for (id, info) in jobs {
@@ -117,7 +117,7 @@ async fn in_order(jobs: &HashMap<JobId, JobInfoCache>) -> Vec<(&JobId, &JobInfoC
         .collect()
 }
 
-/// The run of a training, if this stage is one.
+/// The run id of the training in this stage, if there is one.
 fn training(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     match plan.downcast_ref::<TrainExec>() {
         Some(train) => Some(train.task().run_id.clone()),
@@ -125,7 +125,7 @@ fn training(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     }
 }
 
-/// Whether an operator of this stage brings all partitions into one, so that a single task must do all of it.
+/// Whether an operator of this stage merges all partitions into one, so that a single task must run the whole stage.
 fn collapses(stage: &Arc<dyn ExecutionPlan>) -> bool {
     let mut exec = stage;
     while let [input] = exec.children().as_slice() {
@@ -143,7 +143,7 @@ fn collapses(stage: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// The executor with the most free slots.
-fn freest(free: &Free) -> Option<(String, u32)> {
+fn most_free(free: &Free) -> Option<(String, u32)> {
     let most = free.iter().max_by_key(|(_, slots)| **slots)?;
     (*most.1 > 0).then(|| (most.0.clone(), *most.1))
 }
@@ -156,7 +156,7 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// All ranks or none; of a training that lost one before it started only that one. Whether it fits, or need not.
+    /// Binds all ranks or none; of a training that lost ranks before its start, only these. `false` if they do not fit.
     fn bind_barrier(
         &mut self,
         free: &mut Free,
@@ -164,7 +164,7 @@ impl Binder<'_> {
         is_joining: impl FnOnce() -> bool,
     ) -> bool {
         let needed = self.stage.pending.remaining();
-        // A training that has started lost a rank: its driver is about to begin again.
+        // A training that has started lost a rank: its driver is about to start a new attempt.
         if needed < self.stage.pending.total_partitions() && !is_joining() {
             return true;
         }
@@ -172,7 +172,7 @@ impl Binder<'_> {
             return false;
         }
         for _ in 0..needed {
-            let Some((executor, _)) = freest(free) else {
+            let Some((executor, _)) = most_free(free) else {
                 return false;
             };
             self.bind_one(executor, 1, None, free, bound);
@@ -187,7 +187,7 @@ impl Binder<'_> {
             0 => usize::MAX,
             limit => limit,
         };
-        while let Some((executor, slots)) = freest(free) {
+        while let Some((executor, slots)) = most_free(free) {
             let is_bound = match collapses {
                 true => self.bind_one(executor, usize::MAX, Some(1), free, bound),
                 false => self.bind_one(executor, limit.min(slots as usize), None, free, bound),
@@ -198,7 +198,7 @@ impl Binder<'_> {
         }
     }
 
-    /// A task of at most so many partitions. `false` if none wait.
+    /// Binds a task of at most `partitions_max` partitions; `false` if no partitions wait.
     fn bind_one(
         &mut self,
         executor: String,
@@ -244,7 +244,7 @@ impl Binder<'_> {
     }
 }
 
-/// Takes away the slots of tasks that run.
+/// Subtracts the slots of running tasks.
 fn take_running(graph: &ExecutionGraphBox, free: &mut Free) {
     for task in graph.running_tasks() {
         if let Some(left) = free.get_mut(&task.executor_id) {

@@ -1,4 +1,4 @@
-//! What Prometheus asks for: `GET /metrics`, in its text format 0.0.4.
+//! Metrics for Prometheus: `GET /metrics`, in the text format 0.0.4.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 
 impl Cluster {
-    /// Answers at this address, `host:port`, for as long as the engine lives.
+    /// Serves metrics at this address, `host:port`, as long as the engine lives.
     pub(crate) fn serve_metrics(self: &Arc<Self>, address: &str) -> Result<SocketAddr> {
         let socket = resolve(address)?;
         let failed = failed_at(socket);
         let listener = std::net::TcpListener::bind(socket).map_err(&failed)?;
         listener.set_nonblocking(true).map_err(&failed)?;
         let bound = listener.local_addr().map_err(&failed)?;
-        // The engine must not live for its metrics.
+        // The metrics endpoint must not keep the engine alive.
         let cluster = Arc::downgrade(self);
         let routes = Router::new()
             .route("/metrics", get(answer))
@@ -73,10 +73,10 @@ impl Cluster {
         metric(
             "jobs_running",
             "gauge",
-            "Queries and trainings that run.",
+            "Running queries and trainings.",
             &[("", jobs.len() as u64)],
         );
-        metric("tasks_running", "gauge", "Tasks that run.", &[("", tasks)]);
+        metric("tasks_running", "gauge", "Running tasks.", &[("", tasks)]);
         metric(
             "jobs_total",
             "counter",

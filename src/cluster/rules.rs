@@ -1,16 +1,16 @@
-//! DataFusion's physical rules as a cluster needs them: joins that tasks can share, orders and partitions that travel.
+//! DataFusion's physical optimizer rules, changed for a cluster: joins, orders and partitions stay correct on executors.
 //!
-//! In one process the tasks of a join see one table of its first side, and one list of which of its rows have found
-//! another; the last task gives the rest. Tasks on executors have a table and a list each, so:
+//! In one process the tasks of a join share one table of its first side, and one list of the matched rows of that side;
+//! the last task returns the unmatched rows. Each task on an executor has its own table and list, so:
 //!
 //! | join | becomes |
 //! | --- | --- |
 //! | hash join that collects its first side | both sides are partitioned by the keys |
-//! | nested loops that give rows of the first side by whether they were found | the second side in one partition: one task |
-//! | `NOT IN`, which must know of a NULL anywhere | runs in the engine's process ([`super::stages`]) |
+//! | nested loop join that tracks the matched rows of its first side | the second side has one partition: one task |
+//! | `NOT IN`, which depends on a NULL in any partition | runs in the engine's process ([`super::stages`]) |
 //!
-//! And the scheduler swaps the sides of a hash join when it knows how large they are; so nothing relies on the order in which
-//! such a join gives its rows. See `docs/decisions/0017-joins-on-a-cluster.md`.
+//! The scheduler swaps the sides of a hash join once it knows their sizes. So no operator relies on the order of the rows
+//! of such a join. See `docs/decisions/0017-joins-on-a-cluster.md`.
 
 use std::sync::Arc;
 
@@ -28,21 +28,25 @@ use datafusion::physical_plan::{
 };
 
 use crate::error::Result;
-use crate::plan::instead::Instead;
-use crate::plan::joins::veil::{Rule, hides_order};
+use crate::plan::joins::hidden_join::{Rule, hides_order};
+use crate::plan::replace_rule::ReplaceRule;
 use crate::plan::scans::file_scan;
 
-/// DataFusion's rules for a cluster.
+/// DataFusion's rules, changed for a cluster.
 pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
-    let mut changed: Vec<Rule> = vec![Arc::new(FILES_AS_THEY_COME)];
+    let mut changed: Vec<Rule> = vec![Arc::new(NO_FOLDER_PARTITIONS)];
     for rule in rules {
         match rule.name() {
             "join_selection" => changed.extend([rule, Arc::new(PARTITIONED) as _]),
             "EnsureRequirements" => {
-                let rule = hides_order(Arc::new(Spread(rule)), is_hash_join);
-                changed.extend([rule, Arc::new(ONE_PROBE) as _, Arc::new(PLAIN_ORDERS) as _]);
+                let rule = hides_order(Arc::new(WithoutRoundRobin(rule)), is_hash_join);
+                changed.extend([
+                    rule,
+                    Arc::new(SINGLE_PROBE_PARTITION) as _,
+                    Arc::new(PLAIN_ORDERS) as _,
+                ]);
             }
-            // The order in which a scan is told to read its files does not travel.
+            // The order in which this rule lets a scan read its files does not travel.
             "PushdownSort" => {}
             _ => changed.push(rule),
         }
@@ -50,26 +54,26 @@ pub(crate) fn for_cluster(rules: Vec<Rule>) -> Vec<Rule> {
     changed
 }
 
-/// Folders of files may count as partitions by a key (`preserve_file_partitions`), but not those that the key's hash gives.
-const FILES_AS_THEY_COME: Instead = Instead {
+/// Removes the partitioning by folders of files (`preserve_file_partitions`), which differs from partitions by hash.
+const NO_FOLDER_PARTITIONS: ReplaceRule = ReplaceRule {
     name: "FilesAsTheyCome",
     other: without_partitioning,
 };
 
-const PARTITIONED: Instead = Instead {
+const PARTITIONED: ReplaceRule = ReplaceRule {
     name: "PartitionedJoins",
     other: partitioned,
 };
 
-/// A sort that takes over the order of a series puts NULLs last, which is the same where there are none. Read on an executor,
-/// where nobody knows that any more, it is not the order that a window asks for.
-const PLAIN_ORDERS: Instead = Instead {
+/// A sort that takes over the order of a series puts NULLs last, which equals NULLs first where there are no NULLs. An
+/// executor does not know that, so the order would not satisfy the window above.
+const PLAIN_ORDERS: ReplaceRule = ReplaceRule {
     name: "PlainOrders",
     other: with_plain_order,
 };
 
-/// Comes after what the joins require was put below them, as that would take it away again.
-const ONE_PROBE: Instead = Instead {
+/// Runs after `EnsureRequirements`, which would remove the change again.
+const SINGLE_PROBE_PARTITION: ReplaceRule = ReplaceRule {
     name: "OneProbe",
     other: with_one_probe,
 };
@@ -137,7 +141,7 @@ fn with_one_probe(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execut
     replace_children_if_necessary(Arc::clone(exec), inputs).map(Some)
 }
 
-/// Whether several tasks would have to know together which rows of the first side have found another.
+/// Whether several tasks would have to share the list of the matched rows of the first side.
 pub(super) fn shares_its_first_side(exec: &Arc<dyn ExecutionPlan>) -> bool {
     let Some(join) = exec.downcast_ref::<NestedLoopJoinExec>() else {
         return false;
@@ -157,11 +161,11 @@ pub(super) fn shares_its_first_side(exec: &Arc<dyn ExecutionPlan>) -> bool {
     tells_what_was_found && join.right().output_partitioning().partition_count() > 1
 }
 
-/// A rule that deals no rows out in turn: the scheduler takes that out of plans, whatever a session sets.
+/// A rule without round-robin repartitioning: the scheduler removes it from plans, whatever a session sets.
 #[derive(Debug)]
-struct Spread(Rule);
+struct WithoutRoundRobin(Rule);
 
-impl PhysicalOptimizerRule for Spread {
+impl PhysicalOptimizerRule for WithoutRoundRobin {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,

@@ -21,12 +21,12 @@ use crate::extensions::EXTENSIONS;
 
 pub(super) type Scheduler = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
-/// How long an executor may be silent. Longer than a machine stalls: an executor that was given up ends itself. That a
-/// rank of a training is gone is noticed sooner, by its lease.
+/// How long an executor may be silent: longer than a machine stalls, because an executor that was given up ends itself.
+/// The loss of a training's rank is noticed sooner, by its lease.
 const EXECUTOR_TIMEOUT_S: u64 = 20;
 /// How long jobs wait for another executor when the last one is gone.
 const GRACE_S: u64 = 25;
-/// The shuffle files of a job go after this long, if its reader has not said so before.
+/// The shuffle files of a job are removed after this long, unless the reader of the job removes them before.
 const CLEAN_UP_S: u64 = 300;
 
 /// The settings of a session on a node.
@@ -39,7 +39,7 @@ pub(super) fn node_config() -> SessionConfig {
     config
 }
 
-/// What is known of jobs: in memory, for as long as this process lives.
+/// The state of jobs: in memory, as long as this process lives.
 pub(super) fn job_state() -> Arc<dyn JobState> {
     Arc::new(InMemoryJobState::new(
         "vatic",
@@ -55,7 +55,7 @@ fn sessions() -> SessionBuilder {
     })
 }
 
-/// A scheduler, and what serves it behind a listener.
+/// A scheduler, and the future that serves it at a listener.
 pub(super) async fn start(
     listener: TcpListener,
     state: Arc<BarrierClusterState>,
@@ -69,7 +69,7 @@ pub(super) async fn start(
     };
     let address = listener.local_addr().map_err(|error| failed(&error))?;
     let config = SchedulerConfig {
-        // Executors report to this address, so it must be the one that they see.
+        // Executors report to this address, so they must be able to reach it.
         external_host: address.ip().to_string(),
         scheduler_id: "vatic".into(),
         bind_host: address.ip().to_string(),

@@ -1,4 +1,4 @@
-//! [`Cluster`]: the scheduler in the engine's process, and what runs beside it.
+//! [`Cluster`]: the scheduler in the engine's process, and the services beside it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::progress::{ProgressEvent, ProgressListener};
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// The scheduler in the engine's process, and what belongs to it.
+/// The scheduler in the engine's process, and the services beside it.
 pub(crate) struct Cluster {
     pub(super) scheduler: Scheduler,
     pub(super) job_state: Arc<dyn JobState>,
@@ -40,12 +40,12 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts a scheduler that executors reach at `address`, `host:port`; port 0 picks one.
+    /// Starts a scheduler that executors reach at `address`, `host:port`; port 0 picks a free port.
     pub(crate) fn start(address: &str) -> Result<Self> {
         let socket = resolve(address)?;
         if socket.ip().is_unspecified() {
             let message = format!(
-                "--cluster {address}: executors report to this address; name the one by which they reach this machine"
+                "--cluster {address}: executors report to this address; name an address by which they reach this machine"
             );
             return Err(sql_err(SqlState::InvalidParameter, message));
         }
@@ -88,22 +88,22 @@ impl Cluster {
         })
     }
 
-    /// Where executors find the scheduler.
+    /// The address of the scheduler.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where ranks find the coordinator, on the scheduler's host.
+    /// The port of the coordinator, on the scheduler's host.
     pub(crate) fn rendezvous_port(&self) -> u16 {
         self.rendezvous_port
     }
 
-    /// The slots of all executors that are there now.
+    /// The current slots of all executors.
     pub(crate) async fn slots_now(&self) -> usize {
         self.placement.slots().await
     }
 
-    /// The slots of all executors; waits for the first one so many seconds, and says so.
+    /// The slots of all executors. Waits up to `wait_s` seconds for the first executor, and informs the listener.
     pub(crate) async fn slots(
         &self,
         wait_s: usize,
@@ -132,7 +132,7 @@ impl Cluster {
         }
     }
 
-    /// Where the scheduler runs; `None` once it has ended.
+    /// The runtime of the scheduler; `None` once it has ended.
     pub(super) fn handle(&self) -> Option<&Handle> {
         self.runtime.as_ref().map(Runtime::handle)
     }
@@ -141,13 +141,13 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Dropping it would wait, which a thread of another runtime must not.
+            // Dropping a runtime blocks, which a thread of another runtime must not do.
             runtime.shutdown_background();
         }
     }
 }
 
-/// What runs beside the engine.
+/// The services beside the engine.
 struct Services {
     scheduler: Scheduler,
     job_state: Arc<dyn JobState>,
@@ -179,7 +179,7 @@ async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Services>
     })
 }
 
-/// The coordinator's listener: the port after the scheduler's, so that firewalls can be told, else any.
+/// The coordinator's listener: at the port after the scheduler's, so that firewalls can allow it, else at any port.
 async fn rendezvous_listener(scheduler: SocketAddr) -> Result<TcpListener> {
     let mut next = scheduler;
     next.set_port(scheduler.port().checked_add(1).unwrap_or(0));

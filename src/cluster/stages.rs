@@ -1,7 +1,7 @@
-//! What the scheduler makes of a plan, and what executors read of it, looked at before any of it is given away.
+//! Checks whether a plan stays the same as stages on executors, before any part of it is sent.
 //!
-//! The scheduler cuts a plan into stages, sends each as bytes and gives each task its partitions of the leaves. A plan that
-//! does not come out of that as it went in stays in the engine's process; its inputs are tried one by one.
+//! The scheduler cuts a plan into stages, sends each stage as bytes and gives each task its partitions of the leaves. A
+//! plan that this changes stays in the engine's process; its inputs are checked one by one.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -42,7 +42,7 @@ use crate::plan::chance::is_drawn_in_each_task;
 use crate::plan::functions::functions_state;
 use crate::plan::sample::draws_by_place;
 
-/// Parts of these belong together: they share what they know while they run, or are run many times.
+/// Operators whose parts must run in one process: the parts share state while they run, or run many times.
 const ONE_PROCESS: [&str; 6] = [
     "AnalyzeExec",
     "ExplainExec",
@@ -52,11 +52,11 @@ const ONE_PROCESS: [&str; 6] = [
     "WorkTableExec",
 ];
 
-/// The settings of a job: those of the session, without what would let the scheduler plan joins and partitions anew.
+/// The settings of a job: the session's settings, without those that let the scheduler replan joins and partitions.
 pub(super) fn job_config(config: &SessionConfig) -> Result<SessionConfig> {
     let mut config = config.clone();
     let options = config.options_mut();
-    // When a partition is computed again it must have the same rows, and none of its neighbour's.
+    // A partition that is computed again must have the same rows, and no rows of other partitions.
     options.execution.enable_file_stream_work_stealing = false;
     options.optimizer.enable_round_robin_repartition = false;
     options.set(BALLISTA_BROADCAST_JOIN_THRESHOLD_BYTES, "0")?;
@@ -64,7 +64,7 @@ pub(super) fn job_config(config: &SessionConfig) -> Result<SessionConfig> {
     Ok(config)
 }
 
-/// Whether a plan gives on executors what it gives here.
+/// Whether a plan returns the same rows on executors as in this process.
 pub(super) fn travels(plan: &Arc<dyn ExecutionPlan>, config: &SessionConfig) -> bool {
     match check(plan, config) {
         Ok(()) => true,
@@ -80,7 +80,7 @@ pub(super) fn travels(plan: &Arc<dyn ExecutionPlan>, config: &SessionConfig) -> 
     }
 }
 
-/// Whether the inputs of an operator may run elsewhere than itself.
+/// Whether the inputs of an operator may run in another process than the operator.
 pub(super) fn may_be_cut(exec: &Arc<dyn ExecutionPlan>) -> bool {
     !matches!(
         exec.name(),
@@ -91,7 +91,7 @@ pub(super) fn may_be_cut(exec: &Arc<dyn ExecutionPlan>) -> bool {
 fn check(plan: &Arc<dyn ExecutionPlan>, config: &SessionConfig) -> Result<()> {
     each(plan, &mut is_of_one_process)?;
     if is_drawn_in_each_task(plan) {
-        return Err(obstacle("its tasks would draw values of their own".into()));
+        return Err(obstacle("each task would draw its own values".into()));
     }
     let config = job_config(config)?;
     let mut planner = DefaultDistributedPlanner::new();
@@ -118,7 +118,7 @@ fn check_stage(stage: Arc<dyn ShuffleWriter>) -> Result<()> {
     compare(&stage, &read)
 }
 
-/// What executors know, when they read a plan.
+/// The context in which executors decode a plan.
 fn context() -> Result<&'static TaskContext> {
     static CONTEXT: LazyLock<Result<TaskContext, String>> = LazyLock::new(|| {
         let state = functions_state().map_err(|error| error.to_string())?;
@@ -143,7 +143,7 @@ fn each(
 
 fn is_of_one_process(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     if ONE_PROCESS.contains(&exec.name()) {
-        return Some("has parts that belong together");
+        return Some("has parts that must run in one process");
     }
     let join = exec.downcast_ref::<HashJoinExec>();
     let is_collected = |join: &HashJoinExec| *join.partition_mode() != PartitionMode::Partitioned;
@@ -154,7 +154,7 @@ fn is_of_one_process(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     if repartition.is_some_and(RepartitionExec::preserve_order) {
         return Some("keeps an order that executors do not keep");
     }
-    // A task counts its partitions from 0, so that all tasks would take the same places.
+    // A task counts its partitions from 0, so all tasks would draw the same places.
     if draws_by_place(exec.as_ref()) && exec.output_partitioning().partition_count() > 1 {
         return Some("would draw by places that tasks do not know");
     }
@@ -166,19 +166,19 @@ fn is_of_one_task(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     if let Some(repartition) = exec.downcast_ref::<RepartitionExec>()
         && !is_empty(repartition.input())
     {
-        return Some("would have the rows of one task");
+        return Some("would repartition only the rows of one task");
     }
-    // Cutting a plan may take the one partition away that such a join was given.
+    // Cutting a plan may remove the single partition that such a join needs.
     if shares_its_first_side(exec) {
         return Some("has one side for all of its tasks");
     }
-    // A task of a union has no partition of most branches.
+    // A task of a union has no partitions of most branches.
     if exec.downcast_ref::<UnionExec>().is_some() {
-        // The scheduler swaps the sides of a join, and then takes the partitions of the one that all tasks read.
+        // The scheduler swaps the sides of a join, and then takes the partitions of the side that all tasks read.
         if has(exec, is_join_without_keys) {
             return Some("has joins that all of its tasks would run");
         }
-        // Sorts take that, but debug builds assert that they have some.
+        // Sorts accept that, but debug builds assert that they have partitions.
         if cfg!(debug_assertions) && has(exec, is_sort) {
             return Some("has sorts that may have no partitions");
         }
@@ -186,7 +186,7 @@ fn is_of_one_task(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     if !has_its_order(exec) {
         return Some("relies on an order that is lost between stages");
     }
-    // Of a leaf that it does not know the scheduler would give all partitions to every task.
+    // The scheduler would give all partitions of an unknown leaf to every task.
     let is_known = !exec.children().is_empty()
         || exec.output_partitioning().partition_count() == 1
         || is_empty(exec)
@@ -196,7 +196,7 @@ fn is_of_one_task(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     if !is_known {
         return Some("would be read by every task");
     }
-    leaves_columns_out(exec).then_some("leaves columns out, which its bytes do not say")
+    leaves_columns_out(exec).then_some("leaves columns out, which its bytes do not record")
 }
 
 fn has(plan: &Arc<dyn ExecutionPlan>, is: fn(&dyn ExecutionPlan) -> bool) -> bool {
@@ -213,8 +213,8 @@ fn is_join_without_keys(exec: &dyn ExecutionPlan) -> bool {
     has_condition || exec.downcast_ref::<CrossJoinExec>().is_some()
 }
 
-/// Whether the inputs of an operator are known to have the order that it requires. What another stage has written comes in the
-/// order in which it was written, which is what is merged.
+/// Whether the inputs of an operator are known to have the order that it requires. A merge always has it: rows of another
+/// stage come in the order in which that stage wrote them.
 fn has_its_order(exec: &Arc<dyn ExecutionPlan>) -> bool {
     if exec.downcast_ref::<SortPreservingMergeExec>().is_some() {
         return true;
@@ -230,7 +230,7 @@ fn has_its_order(exec: &Arc<dyn ExecutionPlan>) -> bool {
     })
 }
 
-/// Whether a table function makes columns that its operator does not give.
+/// Whether a table function generates columns that its operator does not return.
 fn leaves_columns_out(exec: &Arc<dyn ExecutionPlan>) -> bool {
     let Some(made) = exec.downcast_ref::<LazyMemoryExec>() else {
         return false;
@@ -248,7 +248,7 @@ pub(super) fn is_source<T: std::any::Any>(plan: &Arc<dyn ExecutionPlan>) -> bool
         .is_some_and(|exec| (exec.data_source().as_ref() as &dyn std::any::Any).is::<T>())
 }
 
-/// Whether what is read says and gives the same as what was sent.
+/// Checks that the decoded plan has the same descriptions, schemas and partitions as the sent plan.
 fn compare(sent: &Arc<dyn ExecutionPlan>, read: &Arc<dyn ExecutionPlan>) -> Result<()> {
     let same_partitions = sent.output_partitioning().partition_count()
         == read.output_partitioning().partition_count();
@@ -273,18 +273,18 @@ fn compare(sent: &Arc<dyn ExecutionPlan>, read: &Arc<dyn ExecutionPlan>) -> Resu
         .try_for_each(|(sent, read)| compare(sent, read))
 }
 
-/// What the descriptions of operators do not tell of their window functions: FILTER, IGNORE NULLS, DISTINCT, whether they run
-/// backwards.
+/// The properties of window functions that the descriptions of operators do not show: FILTER, IGNORE NULLS, DISTINCT, and
+/// whether the functions run backwards.
 fn windows(exec: &Arc<dyn ExecutionPlan>) -> Vec<String> {
     let bounded = exec.downcast_ref::<BoundedWindowAggExec>();
     let other = exec.downcast_ref::<WindowAggExec>();
     let windows = bounded.map(BoundedWindowAggExec::window_expr);
     let windows = windows.or_else(|| other.map(WindowAggExec::window_expr));
     let windows = windows.unwrap_or_default().iter();
-    windows.map(untold).collect()
+    windows.map(hidden_properties).collect()
 }
 
-fn untold(window: &Arc<dyn WindowExpr>) -> String {
+fn hidden_properties(window: &Arc<dyn WindowExpr>) -> String {
     let any = window.as_any();
     if let Some(function) = any.downcast_ref::<StandardWindowExpr>() {
         return format!("{:?}", function.get_standard_func_expr());
@@ -295,7 +295,7 @@ fn untold(window: &Arc<dyn WindowExpr>) -> String {
     let aggregate =
         aggregate.or_else(|| sliding.map(SlidingAggregateWindowExpr::get_aggregate_expr));
     let options = aggregate.map(|function| (function.ignore_nulls(), function.is_distinct()));
-    // The filter is told nowhere else; it is the last that stands in this.
+    // Only the debug text shows the filter, as its last part.
     let text = format!("{window:?}");
     let filter = text.rsplit_once(", filter: ").map(|(_, filter)| filter);
     format!("{options:?} {filter:?}")
@@ -337,7 +337,7 @@ mod tests {
             ),
             ("SELECT a FROM t UNION ALL SELECT a + 1 FROM t", true),
             ("SELECT a FROM t ORDER BY b, a", true),
-            // Its value is read as a column.
+            // The literal is decoded as a column.
             ("SELECT a FROM t UNION ALL SELECT 1", false),
             (
                 "SELECT a, s.value FROM t CROSS JOIN generate_series(1, 4) s",
@@ -347,7 +347,7 @@ mod tests {
                 "SELECT a, sum(a) OVER (PARTITION BY b ORDER BY a), lag(a) OVER (ORDER BY a) FROM t",
                 true,
             ),
-            // These come without their NULLS and FILTER.
+            // These lose IGNORE NULLS and FILTER.
             (
                 "SELECT first_value(b) IGNORE NULLS OVER (ORDER BY a) FROM t",
                 false,
@@ -356,7 +356,7 @@ mod tests {
                 "SELECT sum(a) FILTER (WHERE b = 1) OVER (ORDER BY a) FROM t",
                 false,
             ),
-            // The series is read without its column.
+            // The series is decoded without its column.
             ("SELECT a FROM t CROSS JOIN generate_series(1, 4)", false),
             ("SELECT a FROM t WHERE a NOT IN (SELECT b FROM t)", false),
             (

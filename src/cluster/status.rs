@@ -1,4 +1,4 @@
-//! What a person sees of a cluster: its executors, its jobs, and how far a job is.
+//! The status of a cluster for users: its executors, its jobs, and the progress of a job.
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status;
@@ -16,11 +16,11 @@ pub(crate) struct ExecutorView {
     pub(crate) slots: u64,
     pub(crate) free_slots: u64,
     pub(crate) last_seen: Option<DateTime<Utc>>,
-    /// What it has loaded, if it told.
+    /// The models that the executor has loaded, if it has reported them.
     pub(crate) models: Option<Vec<String>>,
 }
 
-/// A job that runs.
+/// A running job.
 #[derive(Debug, Clone)]
 pub(crate) struct JobView {
     pub(crate) id: String,
@@ -35,7 +35,7 @@ impl Cluster {
     /// Every executor, by id.
     pub(crate) async fn executors(&self) -> Vec<ExecutorView> {
         let manager = &self.scheduler.state.executor_manager;
-        // The state is in memory, so there is nothing to fail.
+        // The state is in memory, so the call cannot fail.
         let known = manager.get_executors_state().await.unwrap_or_default();
         let jobs = self.scheduler.state.task_manager.get_running_job_cache();
         let slots = self.placement.free(&jobs).await;
@@ -58,7 +58,7 @@ impl Cluster {
         executors
     }
 
-    /// Every job that runs, the oldest first.
+    /// Every running job, the oldest first.
     pub(crate) async fn jobs(&self) -> Vec<JobView> {
         let mut jobs = Vec::new();
         let running = self.scheduler.state.task_manager.get_running_job_cache();
@@ -77,13 +77,13 @@ impl Cluster {
         jobs
     }
 
-    /// Whether a job has begun, and is not over.
+    /// Whether a job has started and is not over.
     pub(super) fn is_running(&self, id: &JobId) -> bool {
         let jobs = self.scheduler.state.task_manager.get_running_job_cache();
         jobs.contains_key(id)
     }
 
-    /// How far a job is, if it runs.
+    /// The progress of a job, if the job runs.
     pub(super) async fn progress(&self, id: &JobId) -> Option<ProgressEvent> {
         let jobs = self.scheduler.state.task_manager.get_running_job_cache();
         let graph = jobs.get(id)?.execution_graph.read().await;

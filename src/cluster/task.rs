@@ -1,7 +1,7 @@
-//! What a task gets on an executor: its ranks, and a way to be stopped.
+//! [`TaskEngine`]: runs tasks on an executor, with their ranks, so that they can be stopped.
 //!
-//! Ballista stops a task by dropping a future whose work runs elsewhere, so alone it stops nothing. Here each task has
-//! a token that its end cancels, however it ends, and an operator on top of its plan that the token stops.
+//! Ballista stops a task by dropping a future whose work runs elsewhere, which alone stops nothing. So each task has a
+//! token, which any end of the task cancels, and an operator on top of its plan, which the token stops.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +14,8 @@ use ballista_core::serde::protobuf::{
 use ballista_executor::execution_engine::{
     DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor,
 };
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -29,15 +28,16 @@ use tokio_util::sync::CancellationToken;
 use super::errors::{is_lost_input, task_report, wire_err};
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::with_yields;
+use crate::plan::one_input::one_input;
 use crate::testing::crash;
 use crate::train::TrainExec;
 
-/// The tasks of an executor, to be stopped all together.
+/// The tasks of an executor, which can all be stopped together.
 #[derive(Debug, Default)]
 pub(super) struct Tasks(Mutex<CancellationToken>);
 
 impl Tasks {
-    /// Stops the tasks that there are. Those to come are others.
+    /// Stops the current tasks, not those that come later.
     pub(super) fn stop(&self) {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *current).cancel();
@@ -83,7 +83,7 @@ impl ExecutionEngine for TaskEngine {
         };
         let plan = with_yields(plan.transform_up(with_ranks)?.data)?;
         let has_union = plan.exists(|exec| Ok(exec.name() == "UnionExec"))?;
-        // The root writes what its input gives.
+        // The root writes the rows of its input.
         let inputs = plan.children().into_iter().map(|input| {
             Arc::new(StopExec {
                 input: Arc::clone(input),
@@ -133,15 +133,15 @@ impl QueryStageExecutor for Task {
         let result = self.inner.execute_query_stage(task_id, context).await;
         crash::point("task-done");
         result.map_err(|error| match is_lost_input(&error) {
-            // The scheduler computes it again.
+            // The scheduler computes the lost input again.
             true => error,
             // An error travels as text.
             false => wire_err(&task_report(&error)),
         })
     }
 
-    /// The scheduler takes a list of another length than its own plan's for an error, and then loses the task's result.
-    /// Of a union a task has only some branches.
+    /// The scheduler treats a list whose length differs from its own plan's as an error, and then loses the result of the
+    /// task. A task of a union has only some of the branches.
     fn collect_plan_metrics(&self) -> Vec<MetricsSet> {
         match self.has_union {
             true => Vec::new(),
@@ -162,7 +162,7 @@ impl QueryStageExecutor for Task {
     }
 }
 
-/// Ends its input when the task is cancelled. It has no metrics, so that it does not show in the count of them.
+/// An operator that ends its input when the task is cancelled. It has no metrics, so the length of the list stays right.
 #[derive(Debug)]
 struct StopExec {
     input: Arc<dyn ExecutionPlan>,
@@ -188,16 +188,7 @@ impl ExecutionPlan for StopExec {
         vec![true]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -222,7 +213,7 @@ impl ExecutionPlan for StopExec {
             cancelled.await;
             Err(sql_err(SqlState::Cancelled, message))
         });
-        // Whichever comes first; the input is dropped with the stream as soon as an error came out of it.
+        // The input or the cancellation, whichever comes first. After an error the input is dropped with the stream.
         let input = input.map(Some).chain(futures::stream::iter([None]));
         let either = futures::stream::select(input, end.map(Some));
         let stream = either.scan(false, |is_over, item| {

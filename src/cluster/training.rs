@@ -1,4 +1,4 @@
-//! One attempt of a training on the executors: its job, its ranks, and which of the two says how it ended.
+//! [`ClusterRunner`]: one attempt of a training on executors; its outcome comes from the ranks, else from the job.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::backend::LOOK;
+use super::backend::CHECK_INTERVAL;
 use super::rendezvous::Outcome;
 use super::services::Cluster;
 use super::stages::travels;
@@ -14,10 +14,10 @@ use crate::error::{Result, SqlState, report};
 use crate::progress::{ProgressEvent, ProgressListener};
 use crate::train::{Ranks, TrainRunner, TrainTask, TrainingFailure};
 
-/// What a rank says before its task ends arrives within this time.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// The last message of a rank before the end of its task arrives within this time.
+const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Ranks that are tasks of executors.
+/// Runs ranks as tasks of executors.
 #[derive(Debug)]
 pub(crate) struct ClusterRunner(pub(crate) Arc<Cluster>);
 
@@ -45,7 +45,7 @@ impl TrainRunner for ClusterRunner {
 }
 
 impl Cluster {
-    /// Runs all ranks of a training, and returns what rank 0 said.
+    /// Runs all ranks of a training, and returns the result of rank 0.
     async fn train(self: &Arc<Self>, ranks: Ranks<'_>) -> Result<String, TrainingFailure> {
         let Ranks {
             plan,
@@ -53,10 +53,9 @@ impl Cluster {
             context,
             listener,
         } = ranks;
-        let config = context.session_config();
         let _done = listener.clone().map(Done);
-        let model = task.model.clone();
         let watcher = listener.clone().map(|listener| {
+            let model = task.model.clone();
             let watch = move |progress| {
                 let model = model.clone();
                 listener(ProgressEvent::Training { model, progress });
@@ -64,54 +63,51 @@ impl Cluster {
             Arc::new(watch) as _
         });
         let mut opened = self.coordinator.open(&task.run_id, task.workers, watcher);
-        let mut config = config.clone();
+        let mut config = context.session_config().clone();
         let options = config.options_mut();
-        // One rank a task.
+        // One rank per task.
         options.set("ballista.scheduler.max_partitions_per_task", "1")?;
         let name = format!("train {}", task.model);
         let running = self.run(plan, &config, &name, listener.as_ref());
         tokio::pin!(running);
         let finished = tokio::select! {
             result = &mut running => Some(result.map(|_| ())),
-            // Waiting for slots that are gone would last for ever.
-            () = self.shrunk(task, &name, listener.as_ref()) => return Err(TrainingFailure::Lost("executors left".into())),
-            // Ballista may hear of it later, or never.
+            // The training would wait forever for slots that are gone.
+            () = self.wait_until_shrunk(task, &name, listener.as_ref()) => {
+                self.counters.attempts_lost.fetch_add(1, Ordering::Relaxed);
+                return Err(TrainingFailure::Lost("executors left".into()));
+            }
+            // Ballista may learn of the outcome later, or never.
             _ = opened.outcome() => None,
         };
-        // What the ranks said counts for more than what became of the job, and may be on its way.
+        // The outcome of the ranks takes precedence over the result of the job, and may still be in transit.
         if finished.is_some() {
-            let _ = tokio::time::timeout(LAST_WORDS, opened.outcome()).await;
+            let _ = tokio::time::timeout(LAST_MESSAGE_TIMEOUT, opened.outcome()).await;
         }
-        match (opened.outcome_now(), finished) {
-            (Some(Outcome::Done(result)), finished) => {
-                if finished.is_none() {
-                    // Its last tasks report that they are done; a job that is dropped now would be cancelled.
-                    let _ = tokio::time::timeout(LOOK, &mut running).await;
-                }
-                Ok(result)
+        let outcome = opened.outcome_now();
+        match outcome {
+            // The last tasks still report that they are done; dropping the job now would cancel it.
+            Some(Outcome::Done(_)) if finished.is_none() => {
+                let _ = tokio::time::timeout(CHECK_INTERVAL, &mut running).await;
             }
-            (Some(Outcome::Failed(error)), _) => Err(TrainingFailure::Error(error.into())),
-            (Some(Outcome::Lost(what)), _) => {
+            Some(Outcome::Lost(_)) => {
                 self.counters.attempts_lost.fetch_add(1, Ordering::Relaxed);
                 opened.emptied().await;
-                Err(TrainingFailure::Lost(what))
             }
-            (Some(Outcome::Cancelled) | None, Some(Err(error))) => match report(&error).state {
-                // The cluster's own error: the job failed before its ranks met.
-                SqlState::Internal => Err(TrainingFailure::Lost(report(&error).message)),
-                _ => Err(TrainingFailure::Error(error)),
-            },
-            (Some(Outcome::Cancelled) | None, _) => {
-                let message = "the ranks of a training ended without a word";
-                Err(TrainingFailure::Lost(message.into()))
-            }
+            _ => {}
         }
+        result_of(outcome, finished)
     }
 
-    /// Tells of a training that waits for slots; returns when it needs more than there are.
-    async fn shrunk(&self, task: &TrainTask, name: &str, listener: Option<&ProgressListener>) {
+    /// Reports a training that waits for slots; returns when the training needs more slots than the cluster has.
+    async fn wait_until_shrunk(
+        &self,
+        task: &TrainTask,
+        name: &str,
+        listener: Option<&ProgressListener>,
+    ) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             if !self.coordinator.is_joining(&task.run_id) {
                 continue;
             }
@@ -121,7 +117,7 @@ impl Cluster {
             let executors = self.executors().await;
             let free: u64 = executors.iter().map(|executor| executor.free_slots).sum();
             let jobs = self.jobs().await;
-            // While its query runs, that is what is shown.
+            // While the query of the training runs, the progress of the query is shown.
             let is_idle = jobs
                 .iter()
                 .all(|job| job.name != name || job.tasks_running == 0);
@@ -129,18 +125,77 @@ impl Cluster {
                 && is_idle
                 && (free as usize) < task.workers
             {
-                let what = format!("{} free slots, {free} are", task.workers);
+                let what = format!("{} free slots; {free} are free", task.workers);
                 listener(ProgressEvent::Waiting { what });
             }
         }
     }
 }
 
-/// Tells a listener that nothing more will come.
+/// The result of an attempt: what the ranks reported counts for more than how their job ended, which is `None` if the job
+/// still ran when the ranks had ended.
+fn result_of(outcome: Option<Outcome>, job: Option<Result<()>>) -> Result<String, TrainingFailure> {
+    match (outcome, job) {
+        (Some(Outcome::Done(result)), _) => Ok(result),
+        (Some(Outcome::Failed(error)), _) => Err(TrainingFailure::Error(error.into())),
+        (Some(Outcome::Lost(what)), _) => Err(TrainingFailure::Lost(what)),
+        (Some(Outcome::Cancelled) | None, Some(Err(error))) => match report(&error).state {
+            // The cluster's own error: the job failed before its ranks met.
+            SqlState::Internal => Err(TrainingFailure::Lost(report(&error).message)),
+            _ => Err(TrainingFailure::Error(error)),
+        },
+        (Some(Outcome::Cancelled) | None, _) => {
+            let message = "the ranks of a training ended without a result";
+            Err(TrainingFailure::Lost(message.into()))
+        }
+    }
+}
+
+/// Sends the last event to a listener.
 struct Done(ProgressListener);
 
 impl Drop for Done {
     fn drop(&mut self) {
         (self.0)(ProgressEvent::Done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{SqlError, sql_err};
+
+    fn error(state: SqlState) -> SqlError {
+        report(&sql_err(state, "x"))
+    }
+
+    /// `Ok` with the result, or whether the attempt is repeated.
+    fn ended(outcome: Option<Outcome>, job: Option<Result<()>>) -> Result<String, bool> {
+        result_of(outcome, job).map_err(|failure| matches!(failure, TrainingFailure::Lost(_)))
+    }
+
+    #[test]
+    fn what_the_ranks_report_counts_for_more_than_how_the_job_ended() {
+        let done = || Some(Outcome::Done("result".into()));
+        let broken = || Some(Err(sql_err(SqlState::Io, "the job is gone")));
+        assert_eq!(ended(done(), broken()), Ok("result".into()));
+        assert_eq!(ended(done(), None), Ok("result".into()));
+        let failed = Outcome::Failed(error(SqlState::InvalidParameter));
+        assert_eq!(ended(Some(failed), Some(Ok(()))), Err(false));
+        let lost = Outcome::Lost("executor 1".into());
+        assert_eq!(ended(Some(lost), broken()), Err(true));
+    }
+
+    #[test]
+    fn a_job_that_fails_before_its_ranks_meet_is_repeated_only_after_an_error_of_the_cluster() {
+        let job = |state| Some(Err(sql_err(state, "x")));
+        assert_eq!(ended(None, job(SqlState::Syntax)), Err(false));
+        assert_eq!(ended(None, job(SqlState::Internal)), Err(true));
+        assert_eq!(
+            ended(Some(Outcome::Cancelled), job(SqlState::Syntax)),
+            Err(false)
+        );
+        assert_eq!(ended(None, Some(Ok(()))), Err(true));
+        assert_eq!(ended(None, None), Err(true));
     }
 }

@@ -1,4 +1,4 @@
-//! The operator of `evaluate` ↔ bytes.
+//! Wire codec of the operator of `evaluate`.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! [`EvaluateExec`]: rows → what the model said of a partition → one batch of results.
+//! [`EvaluateExec`]: physical operator that scores the rows of a partition, or merges the sums of all partitions.
 //!
 //! ```text
 //! Score   a partition of rows  → its sums as bytes, in pieces that fit into messages between machines
-//! Merge   the sums of all      → one batch of results
+//! Merge   sums of partitions   → one batch of results
 //! ```
-//! Sums are exact and merge in any order, so neither partitions nor machines show.
+//! Sums are exact and merge in any order, so the result does not depend on partitions or machines.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,11 +13,10 @@ use std::sync::Arc;
 use datafusion::arrow::array::{AsArray, BinaryArray, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -30,27 +29,28 @@ use vatic_ml::device::DeviceName;
 use vatic_ml::model::metrics::Assessment;
 use vatic_ml::model::{Outputs, Wanted};
 
-use super::node::{Report, judged_label, report_fields};
+use super::node::{Report, report_fields, single_label};
 use super::report::report;
 use crate::config::VaticOptions;
 use crate::error::{SqlState, ml_err, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::runtime::ModelRuntime;
+use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
 
-/// The device that evaluates: `evaluate` has no option for another.
+/// The device of every evaluation: `evaluate` has no option for the device.
 const DEVICE: DeviceName = DeviceName::Cpu;
-/// One batch in work, one ahead.
+/// One batch that is computed, and one that is prepared.
 const BATCHES_IN_FLIGHT: usize = 2;
-/// Bytes of a row of sums, and rows of a batch: messages between machines are limited.
+/// The maximum bytes of a row of sums and rows of a batch: messages between machines have a size limit.
 const PIECE_BYTES: usize = 1 << 20;
 const PIECES: usize = 4;
 
-/// What an operator does.
+/// The step that an operator performs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
-    /// Sums up what the model says of the rows of each partition.
+    /// Computes the sums of each partition from the outputs of the model.
     Score,
     /// Merges the sums of all partitions.
     Merge,
@@ -129,21 +129,12 @@ impl ExecutionPlan for EvaluateExec {
         }]
     }
 
-    /// More partitions help, but below the operator that makes batches whole.
+    /// A RepartitionExec helps below the BatchCoalesceExec, not directly below this operator.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -185,12 +176,12 @@ impl ExecutionPlan for EvaluateExec {
     }
 }
 
-/// One partition of one query.
+/// The state of one partition of a query.
 struct Task {
     spec: Arc<EvaluateSpec>,
     runtime: Arc<ModelRuntime>,
     cache_bytes: usize,
-    /// What batches in work take is reserved in the pool of this.
+    /// The memory of merged sums. Each batch in flight gets its own reservation in the same memory pool.
     memory: MemoryReservation,
     schema: SchemaRef,
 }
@@ -198,7 +189,7 @@ struct Task {
 impl Task {
     /// The sums of a partition, in pieces.
     async fn score(&self, input: SendableRecordBatchStream) -> Result<Vec<RecordBatch>> {
-        let classes = judged_label(&self.spec.model)?.classes;
+        let classes = single_label(&self.spec.model)?.classes;
         let mut sums = Assessment::new(classes.len());
         let is_empty =
             |batch: &Result<RecordBatch>| batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
@@ -233,7 +224,7 @@ impl Task {
     }
 
     fn pieces(&self, bytes: &[u8]) -> Result<Vec<RecordBatch>> {
-        // Partitions have no number that holds on all machines.
+        // A random id, because partitions have no number that is unique across machines.
         let of = uuid::Uuid::new_v4().to_string();
         let pieces: Vec<&[u8]> = bytes.chunks(PIECE_BYTES).collect();
         let batch = |pieces: &[&[u8]]| {
@@ -245,9 +236,9 @@ impl Task {
         pieces.chunks(PIECES).map(batch).collect()
     }
 
-    /// The report on what all partitions say.
+    /// Merges the sums of all partitions into the report.
     async fn merge(&self, mut input: SendableRecordBatchStream) -> Result<RecordBatch> {
-        // The pieces of a partition come in their order, those of several between each other.
+        // The pieces of a partition arrive in order, interleaved with the pieces of other partitions.
         let mut parts: HashMap<String, Vec<u8>> = HashMap::new();
         while let Some(batch) = input.next().await {
             let batch = batch?;
@@ -259,7 +250,7 @@ impl Task {
                 part.extend_from_slice(piece.unwrap_or_default());
             }
         }
-        let mut all = Assessment::new(judged_label(&self.spec.model)?.classes.len());
+        let mut all = Assessment::new(single_label(&self.spec.model)?.classes.len());
         for part in parts.values() {
             let part = Assessment::from_bytes(part);
             part.and_then(|part| all.merge(part)).map_err(ml_err)?;

@@ -1,4 +1,4 @@
-//! `evaluate(model [, input])` and `confusion_matrix(model, input)`, and `training_info(model)`.
+//! The table functions `evaluate(model [, input])`, `confusion_matrix(model, input)` and `training_info(model)`.
 //!
 //! ```text
 //! SQL ─ relation ─▶ EvaluateNode ─ physical ─▶ EvaluateExec: merge
@@ -6,16 +6,16 @@
 //!              │                                    └ EvaluateExec: score
 //!              │                                       └ BatchCoalesceExec
 //!              │                                          └ input
-//!              └──▶ rows of constants, for what was stored at training
+//!              └──▶ constant rows, for results that were stored at training
 //! ```
-//! Each partition is scored where its rows are, and hands on sums instead of probabilities.
+//! Each partition is scored where its rows are, and returns sums instead of probabilities.
 //!
 //! * `relation` the table functions in SQL → [`node::EvaluateNode`]
-//! * `node` what is reported
-//! * `physical` the operators for a node
+//! * `node` the logical node and its kind of report
+//! * `physical` plans the operators of a node
 //! * `exec` rows → sums of a partition → one batch of results
-//! * `report` sums → metrics, or counts of pairs
-//! * `codec` the operators ↔ bytes
+//! * `report` sums → metrics, or a confusion matrix
+//! * `codec` wire codec of the operator
 
 mod codec;
 mod exec;
@@ -35,12 +35,12 @@ use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::PlanExtension;
 
-/// Whether this node judges a model by all rows of its input.
+/// Whether this node evaluates a model on all rows of its input, and so returns rows even for an empty input.
 pub(crate) fn is_evaluation(node: &dyn UserDefinedLogicalNode) -> bool {
     node.as_any().is::<node::EvaluateNode>()
 }
 
-/// `evaluate` and its siblings.
+/// The plan extension of `evaluate`, `confusion_matrix` and `training_info`.
 #[derive(Debug)]
 pub(crate) struct Evaluate;
 

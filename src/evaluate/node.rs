@@ -1,4 +1,4 @@
-//! [`EvaluateNode`]: rows with a known label → metrics, or counts of (expected, predicted).
+//! [`EvaluateNode`]: logical node that turns rows with a known label into metrics or a confusion matrix.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::plan::table_function::{bind_features, find_column};
 
-/// What is reported.
+/// The kind of report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Report {
     /// One row of metrics.
@@ -31,9 +31,9 @@ pub(super) struct EvaluateNode {
     pub(super) model: Arc<ResolvedModel>,
     pub(super) input: LogicalPlan,
     pub(super) report: Report,
-    /// For each feature its column of the input.
+    /// The input column of each feature.
     pub(super) features: Vec<usize>,
-    /// The column of the label.
+    /// The input column of the label.
     pub(super) label: usize,
     schema: DFSchemaRef,
 }
@@ -45,7 +45,7 @@ impl EvaluateNode {
         report: Report,
     ) -> Result<Self> {
         let features = bind_features(&model, input.schema())?;
-        let judged = judged_label(&model)?;
+        let judged = single_label(&model)?;
         let target = judged.target;
         let label =
             find_column(&target.name, input.schema(), &model.label())?.ok_or_else(|| {
@@ -57,7 +57,7 @@ impl EvaluateNode {
                 sql_err(SqlState::MissingColumn, message)
             })?;
         let found = input.schema().field(label).data_type();
-        // Of a number any precision can be compared; a class must be of a type that the model's classes have.
+        // A regressor can be compared with numbers of any type; a class must have the type of the model's classes.
         let is_regressor = judged.classes.is_empty();
         let both_integers = found.is_integer() && canonical_type(&target.data_type).is_integer();
         if !(is_lossless(found, &target.data_type)
@@ -108,11 +108,11 @@ impl EvaluateNode {
     }
 }
 
-/// What the model says of one column, which is what can be judged.
-pub(super) fn judged_label(model: &ResolvedModel) -> Result<Label<'_>> {
+/// The label that the model predicts. A model without a single label cannot be evaluated.
+pub(super) fn single_label(model: &ResolvedModel) -> Result<Label<'_>> {
     model.manifest.signature.label().ok_or_else(|| {
         let message = format!(
-            "model \"{}\" has not one label that could be compared with a column; its outputs are shown by DESCRIBE MODEL",
+            "model \"{}\" has no single label to compare with a column; DESCRIBE MODEL shows its outputs",
             model.label()
         );
         sql_err(SqlState::InvalidParameter, message)
@@ -122,7 +122,7 @@ pub(super) fn judged_label(model: &ResolvedModel) -> Result<Label<'_>> {
 pub(super) fn report_fields(model: &ResolvedModel, report: Report) -> Result<Vec<Field>> {
     let Label {
         target, classes, ..
-    } = judged_label(model)?;
+    } = single_label(model)?;
     let number = |name: &&str| Field::new(*name, DataType::Float64, true);
     let count = |name: &str| Field::new(name, DataType::Int64, false);
     Ok(match (report, classes.len()) {

@@ -1,4 +1,4 @@
-//! [`EvaluateNode`] → operators that score each partition, and one that merges what they say.
+//! Extension planner: [`EvaluateNode`] → an operator that scores each partition, and one that merges the sums.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The table functions in SQL → [`EvaluateNode`], or constants.
+//! Relation planner of the table functions: plans an [`EvaluateNode`], or constant rows for stored results.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ fn evaluate(call: &mut Call, report: Report) -> Result<LogicalPlan> {
     }))
 }
 
-/// The metrics of training: one row.
+/// The metrics that were stored at training, as one row.
 fn stored_metrics(model: &ResolvedModel) -> Result<LogicalPlan> {
     let run = &training(model)?.run;
     let mut row: Vec<Expr> = run
@@ -93,14 +93,14 @@ fn stored_metrics(model: &ResolvedModel) -> Result<LogicalPlan> {
 fn training(model: &ResolvedModel) -> Result<&Trained> {
     model.manifest.trained().ok_or_else(|| {
         let message = format!(
-            "model \"{}\" was imported, so nothing is known of its training; evaluate(model, (query)) judges it by rows",
+            "model \"{}\" was imported, so its training is unknown; evaluate(model, (query)) evaluates it on rows",
             model.label()
         );
         sql_err(SqlState::InvalidParameter, message)
     })
 }
 
-/// One row an epoch.
+/// The epochs of the training, one row per epoch.
 fn training_info(model: &ResolvedModel) -> Result<LogicalPlan> {
     let row = |record: &vatic_ml::train::control::EpochRecord| {
         vec![

@@ -1,4 +1,4 @@
-//! What a model said of all rows → the batch of results.
+//! The merged sums of all rows → the batch of results: metrics or a confusion matrix.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use vatic_ml::data::labels::class_array;
-use vatic_ml::model::metrics::{Assessment, Metric, Said};
+use vatic_ml::model::metrics::{Assessment, Metric, Predictions};
 
-use super::node::{Report, judged_label};
+use super::node::{Report, single_label};
 use crate::error::{Result, ml_err};
 use crate::model::ResolvedModel;
 
-/// The report on `all` rows.
+/// The batch of results for all rows.
 pub(super) fn report(
     model: &ResolvedModel,
     report: Report,
@@ -29,7 +29,7 @@ pub(super) fn report(
 
 fn metrics(all: &Assessment, schema: SchemaRef) -> Result<RecordBatch> {
     let mut counts = vec![all.rows()];
-    if let Said::Classes(classified) = &all.said {
+    if let Predictions::Classes(classified) = &all.said {
         counts.push(classified.unseen());
     }
     counts.push(all.null_rows);
@@ -40,16 +40,16 @@ fn metrics(all: &Assessment, schema: SchemaRef) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-/// Every pair of labels with its count; labels that training did not see are one NULL, if there are any.
+/// The count of each pair of labels. If there are labels that training did not see, they form one NULL label.
 fn confusion_matrix(
     model: &ResolvedModel,
     all: &Assessment,
     schema: SchemaRef,
 ) -> Result<RecordBatch> {
-    let label = judged_label(model)?;
+    let label = single_label(model)?;
     let classes = label.classes.len();
     let mut counts = vec![0i64; (classes + 1) * classes];
-    if let Said::Classes(classified) = &all.said {
+    if let Predictions::Classes(classified) = &all.said {
         for (expected, predicted, count) in classified.counts() {
             let expected = expected.map_or(classes, |class| class as usize);
             counts[expected * classes + predicted as usize] = count as i64;

@@ -1,4 +1,4 @@
-//! What is known of a version of a model: everything but its weights.
+//! [`Manifest`]: the description of a model version, everything except the weights.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,9 +9,9 @@ use vatic_ml::model::metrics::Metric;
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::control::EpochRecord;
 
-/// The file of a version's directory that describes the others.
+/// The file in a version's directory that describes the other files.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
-/// The version of the manifest that this build writes. It reads version 1 as well.
+/// The manifest format that this build writes. The build also reads format 1.
 pub(crate) const MANIFEST_FORMAT: u32 = 2;
 
 /// The description of one version.
@@ -20,9 +20,9 @@ pub(crate) const MANIFEST_FORMAT: u32 = 2;
 pub(crate) struct Manifest {
     pub(crate) format_version: u32,
     pub(crate) created_at: DateTime<Utc>,
-    /// The version of vatic that wrote it.
+    /// The Vatic version that wrote the manifest.
     pub(crate) engine: String,
-    /// The format of its files: which loader opens them.
+    /// The format of the model's files, which selects the loader.
     pub(crate) format: String,
     pub(crate) signature: Signature,
     pub(crate) batching: Batching,
@@ -30,13 +30,13 @@ pub(crate) struct Manifest {
     pub(crate) files: Vec<ModelFile>,
 }
 
-/// Where a version comes from.
+/// The origin of a version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Origin {
-    /// TRAIN made it.
+    /// Created by TRAIN.
     Trained(Box<Trained>),
-    /// It was made elsewhere.
+    /// Imported from files.
     Imported(Imported),
 }
 
@@ -45,25 +45,25 @@ pub(crate) enum Origin {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trained {
     pub(crate) run_id: String,
-    /// The statement.
+    /// The TRAIN statement.
     pub(crate) statement: String,
     pub(crate) options: TrainOptions,
     pub(crate) run: RunSummary,
 }
 
-/// Where a version was brought from.
+/// The source of an imported version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Imported {
-    /// The directory or address of its files.
+    /// The directory or URL of its files.
     pub(crate) source: String,
-    /// Under which terms they may be used, if that is known.
+    /// The licence of the files, if it is known.
     pub(crate) licence: Option<String>,
-    /// The statement.
+    /// The CREATE MODEL statement.
     pub(crate) statement: String,
 }
 
-/// How a training went.
+/// The statistics of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunSummary {
@@ -72,7 +72,7 @@ pub(crate) struct RunSummary {
     pub(crate) skipped_rows: u64,
     pub(crate) train_loss: f64,
     pub(crate) eval_loss: Option<f64>,
-    /// Of the evaluation rows, or of the training rows if there are none.
+    /// Metrics of the evaluation rows, or of the training rows if there are no evaluation rows.
     pub(crate) metrics: Vec<Metric>,
     pub(crate) history: Vec<EpochRecord>,
     pub(crate) duration_ms: u64,
@@ -83,26 +83,26 @@ pub(crate) struct RunSummary {
     pub(crate) optimizer: String,
     /// A hash of the rows as a multiset.
     pub(crate) rows_hash: String,
-    /// What the user should know of the rows.
+    /// Notices about the rows.
     #[serde(default)]
     pub(crate) notices: Vec<String>,
 }
 
 impl RunSummary {
-    /// The metric that stands for all: accuracy or r2.
+    /// The main metric: accuracy or r2.
     pub(crate) fn main_metric(&self) -> Option<&Metric> {
         let is_main = |metric: &&Metric| matches!(metric.name.as_str(), "accuracy" | "r2");
         self.metrics.iter().find(is_main)
     }
 
-    /// Which rows the metrics are of.
+    /// The rows that the metrics were computed on.
     pub(crate) fn split(&self) -> &'static str {
         if self.eval_rows > 0 { "eval" } else { "train" }
     }
 }
 
 impl Manifest {
-    /// The training that made it, if one did.
+    /// The training of the version, if the version was trained.
     pub(crate) fn trained(&self) -> Option<&Trained> {
         match &self.origin {
             Origin::Trained(trained) => Some(trained),
@@ -110,13 +110,13 @@ impl Manifest {
         }
     }
 
-    /// The type of model that was trained, or the format of one that was imported.
+    /// The model type of a trained model, or the format of an imported one.
     pub(crate) fn model_type(&self) -> &str {
         let trained = self.trained();
         trained.map_or(&self.format, |trained| &trained.options.model_type)
     }
 
-    /// The statement that made it.
+    /// The statement that created the version.
     pub(crate) fn statement(&self) -> &str {
         match &self.origin {
             Origin::Trained(trained) => &trained.statement,

@@ -1,4 +1,4 @@
-//! [`ManifestV1`]: manifests that were written before models had ports. All of them are of trainings.
+//! [`ManifestV1`]: the manifest format from before models had ports. All such manifests describe trainings.
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::DataType;
@@ -53,7 +53,7 @@ impl TryFrom<ManifestV1> for Manifest {
     }
 }
 
-/// How many numbers a row of the column has, if its type says so.
+/// The number of values per row of the column, if its type determines it.
 fn width(column: &Column) -> usize {
     match column.data_type {
         DataType::FixedSizeList(_, width) => width as usize,

@@ -1,4 +1,4 @@
-//! Names of models as users write them.
+//! Names of models in statements.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ pub(crate) struct ModelName {
     pub(crate) name: String,
 }
 
-/// A model and which of its versions.
+/// A model and a selector of its version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ModelRef {
     pub(crate) name: ModelName,
     pub(crate) selector: Selector,
 }
 
-/// Which version of a model.
+/// The selector of a model's version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Selector {
     /// `m`
@@ -32,7 +32,7 @@ pub(crate) enum Selector {
 }
 
 impl ModelName {
-    /// What privileges are about.
+    /// The object of privileges on the model.
     pub(crate) fn object(&self) -> Object {
         Object {
             kind: Kind::Model,
@@ -80,7 +80,7 @@ impl fmt::Display for ModelName {
 }
 
 impl ModelName {
-    /// The name as users see it: without the default schema.
+    /// The displayed name, which omits the default schema.
     pub(crate) fn short(&self) -> String {
         if self.schema == DEFAULT_SCHEMA {
             self.name.clone()

@@ -1,4 +1,4 @@
-//! A manifest from its file: the one that was published, of any format.
+//! Reads a published manifest of any format from its file.
 
 use serde::Deserialize;
 use vatic_ml::artifact;
@@ -8,13 +8,13 @@ use super::manifest_v1::ManifestV1;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::storage::Place;
 
-/// Whether a file of a model may have this name, which no path hides in.
+/// Whether a model's file may have this name; a name that contains a path is refused.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.')
 }
 
 impl Manifest {
-    /// Reads the manifest of a version whose hash is known.
+    /// Reads the manifest of a version and checks its hash.
     pub(crate) fn read(directory: &Place, sha256: &str, model: &str) -> Result<Self> {
         let corrupt = |problem: String| {
             sql_err(
@@ -122,7 +122,7 @@ mod tests {
             ("TRAIN", "trained")
         );
         assert_eq!(manifest.trained().unwrap().run_id, "r");
-        // What is written is of format 2, and the same when it is read.
+        // A manifest is written in format 2, and reads back equal.
         let written = serde_json::to_vec(&manifest).unwrap();
         assert_eq!(Manifest::from_json(&written).unwrap(), manifest);
     }

@@ -1,4 +1,4 @@
-//! The models of a data directory: resolve, list, commit, alter, drop.
+//! [`ModelRegistry`]: resolves, lists, commits, alters and drops the models of a data directory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, sql_err, with_cause};
-use crate::storage::Place;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::{Log, names_in};
+use crate::storage::{IfTaken, Place};
 
-/// A model at one time.
+/// The state of a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ModelState {
-    /// Whether it was dropped; the numbers of its versions stay used.
+    /// Whether the model was dropped; the numbers of its versions stay used.
     pub(crate) is_dropped: bool,
     pub(crate) comment: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) default_version: u64,
-    /// The highest version ever given.
+    /// The highest version number given so far.
     pub(crate) last_version: u64,
     pub(crate) versions: Vec<VersionEntry>,
     #[serde(default)]
@@ -39,7 +39,7 @@ pub(crate) struct VersionEntry {
     pub(crate) aliases: Vec<String>,
 }
 
-/// A model reference resolved to one version, for the length of a statement.
+/// A model reference resolved to one version, for the duration of a statement.
 #[derive(Debug, Clone)]
 pub(crate) struct ResolvedModel {
     pub(crate) name: ModelName,
@@ -56,7 +56,7 @@ impl ResolvedModel {
     }
 }
 
-/// A version of a model in a plan that travels to another process: which one, and where its files are.
+/// The address of a model version in a plan that travels to another process: the version, and the place of its files.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ModelAddress {
     schema: String,
@@ -79,7 +79,7 @@ impl ResolvedModel {
 }
 
 impl ModelAddress {
-    /// The version, if its manifest still has the hash that it was resolved with.
+    /// Opens the version, if its manifest still has the hash that the reference was resolved to.
     pub(crate) fn open(self) -> Result<ResolvedModel> {
         let Self {
             schema,
@@ -101,47 +101,39 @@ impl ModelAddress {
     }
 }
 
-/// The models of one statement.
+/// The resolved models of one statement.
 pub(crate) type ResolvedModels = HashMap<ModelRef, Arc<ResolvedModel>>;
 
-/// How a new version enters a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Publish {
-    /// As version 1 of a new name.
-    New,
-    /// As the next version and the default.
-    Replace,
-}
-
-/// A version that is to come to be.
+/// A version to be published.
 #[derive(Debug)]
 pub(crate) struct NewVersion {
     /// The name of the directory of its files.
     pub(crate) directory: String,
-    /// Of its manifest.
+    /// The SHA-256 of its manifest.
     pub(crate) sha256: String,
     pub(crate) comment: Option<String>,
-    pub(crate) how: Publish,
-    /// Whose the model is, if there is none yet.
+    /// `Replace` publishes the next version of an existing model, which becomes the default.
+    pub(crate) if_taken: IfTaken,
+    /// The ownership of the model, if the model is new.
     pub(crate) ownership: Ownership,
 }
 
-/// A version that has come to be.
+/// A published version.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Published {
     pub(crate) version: u64,
-    /// Whether there was no model of the name.
+    /// Whether the model is new.
     pub(crate) is_new: bool,
 }
 
 impl Published {
-    /// What a statement says that it did.
+    /// The status in the statement's result.
     pub(crate) fn status(self) -> &'static str {
         if self.is_new { "CREATED" } else { "REPLACED" }
     }
 }
 
-/// All models of a data directory.
+/// The models of a data directory.
 #[derive(Debug)]
 pub(crate) struct ModelRegistry {
     data: Arc<DataDir>,
@@ -156,7 +148,7 @@ impl ModelRegistry {
         Log::new(self.data.models(&name.schema).join(&name.name))
     }
 
-    /// The last state of a name, which is dropped if there never was a model.
+    /// The latest state of a name; a dropped state if the model never existed.
     pub(crate) fn state(&self, name: &ModelName) -> Result<(Option<u64>, ModelState)> {
         match self.log(name).latest::<ModelState>()? {
             Some((number, state)) => Ok((Some(number), state)),
@@ -170,7 +162,7 @@ impl ModelRegistry {
         }
     }
 
-    /// Whether there is a model of this name.
+    /// Whether a model of this name exists.
     pub(crate) fn exists(&self, name: &ModelName) -> Result<bool> {
         Ok(!self.state(name)?.1.is_dropped)
     }
@@ -211,7 +203,7 @@ impl ModelRegistry {
         Ok(models)
     }
 
-    /// The version that a reference means in a state of its model.
+    /// The version that a reference selects in a state of its model.
     pub(crate) fn resolve(
         &self,
         reference: &ModelRef,
@@ -254,7 +246,7 @@ impl ModelRegistry {
         self.open(&reference.name, entry)
     }
 
-    /// A version with its manifest.
+    /// Opens a version with its manifest.
     pub(crate) fn open(&self, name: &ModelName, entry: &VersionEntry) -> Result<ResolvedModel> {
         let address = ModelAddress {
             schema: name.schema.clone(),
@@ -266,9 +258,9 @@ impl ModelRegistry {
         address.open()
     }
 
-    /// Publishes a version, the only way for one to come to be. Whether the model may be changed is asked in the state that
-    /// gets the version: it may have become another one while the training ran.
-    pub(crate) fn publish(
+    /// Publishes a version; versions are published in no other way. `check` decides whether the model may be changed,
+    /// in the state that gets the version: the model may have been replaced during the training.
+    pub(super) fn publish_version(
         &self,
         name: &ModelName,
         new: &NewVersion,
@@ -280,7 +272,7 @@ impl ModelRegistry {
             is_new: false,
         };
         self.update(name, |state| {
-            if !state.is_dropped && new.how == Publish::New {
+            if !state.is_dropped && new.if_taken != IfTaken::Replace {
                 return Err(exists_err(name));
             }
             published.is_new = state.is_dropped;
@@ -311,7 +303,7 @@ impl ModelRegistry {
         Ok(published)
     }
 
-    /// Changes a model that exists.
+    /// Changes an existing model.
     pub(crate) fn alter(
         &self,
         name: &ModelName,
@@ -325,8 +317,8 @@ impl ModelRegistry {
         })
     }
 
-    /// Gives a model another name, and returns whose it was and is. Its versions, default and aliases go with it.
-    /// `claimed` is whose it is from now on, in the state that moves.
+    /// Renames a model with its versions, default and aliases, and returns its ownership before and after. `claimed`
+    /// gives the new ownership for the state that is renamed.
     pub(crate) fn rename(
         &self,
         name: &ModelName,
@@ -366,7 +358,7 @@ impl ModelRegistry {
             if self.log(name).commit(number, &gone)? {
                 return Ok((before, after));
             }
-            // A version was published meanwhile, which the copy lacks: take the copy back and begin again.
+            // Another process published a version in between, which the copy lacks: remove the copy and try again.
             self.alter(to, |state| {
                 if state.ownership.id == after.id {
                     state.is_dropped = true;
@@ -378,7 +370,7 @@ impl ModelRegistry {
         Err(busy_err(name))
     }
 
-    /// Applies a change to the last state until no other process was faster.
+    /// Applies a change to the latest state, and tries again if another process was first.
     fn update(
         &self,
         name: &ModelName,
@@ -416,11 +408,119 @@ fn busy_err(name: &ModelName) -> datafusion::common::DataFusionError {
     sql_err(SqlState::LostRace, message)
 }
 
-/// A model of this name is there already.
+/// The error for a model name that is taken.
 pub(crate) fn exists_err(name: &ModelName) -> datafusion::common::DataFusionError {
     let message = format!(
         "model \"{}\" exists; use OR REPLACE for a new version, or IF NOT EXISTS to keep it",
         name.short()
     );
     sql_err(SqlState::ModelExists, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::report;
+
+    fn registry() -> ModelRegistry {
+        let data = Arc::new(DataDir::temporary().unwrap());
+        data.create_schema("s").unwrap();
+        ModelRegistry::new(data)
+    }
+
+    fn name(name: &str) -> ModelName {
+        let (schema, name) = ("s".into(), name.into());
+        ModelName { schema, name }
+    }
+
+    fn publish(registry: &ModelRegistry, model: &str, if_taken: IfTaken) -> Result<Published> {
+        let new = NewVersion {
+            directory: format!("files of {model}"),
+            sha256: "hash".into(),
+            comment: None,
+            if_taken,
+            ownership: Ownership::default(),
+        };
+        registry.publish_version(&name(model), &new, |_| Ok(()))
+    }
+
+    fn code<T: std::fmt::Debug>(result: Result<T>) -> SqlState {
+        report(&result.unwrap_err()).state
+    }
+
+    fn versions(registry: &ModelRegistry, model: &str) -> Vec<u64> {
+        let state = registry.get(&name(model)).unwrap();
+        state.versions.iter().map(|entry| entry.version).collect()
+    }
+
+    #[test]
+    fn a_version_s_number_is_never_given_twice_even_after_a_drop() {
+        let registry = registry();
+        assert!(publish(&registry, "m", IfTaken::Fail).unwrap().is_new);
+        let taken = publish(&registry, "m", IfTaken::Fail);
+        assert_eq!(code(taken), SqlState::ModelExists);
+        let second = publish(&registry, "m", IfTaken::Replace).unwrap();
+        assert_eq!((second.version, second.status()), (2, "REPLACED"));
+        registry
+            .alter(&name("m"), |state| {
+                state.is_dropped = true;
+                state.versions.clear();
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(code(registry.get(&name("m"))), SqlState::NoSuchModel);
+        let third = publish(&registry, "m", IfTaken::Fail).unwrap();
+        assert_eq!((third.version, third.status()), (3, "CREATED"));
+        assert_eq!(versions(&registry, "m"), [3]);
+        let used = registry.used_directories().unwrap();
+        assert_eq!(used.into_iter().collect::<Vec<_>>(), ["files of m"]);
+    }
+
+    #[test]
+    fn a_model_that_is_renamed_keeps_its_versions_and_leaves_its_name() {
+        let registry = registry();
+        publish(&registry, "old", IfTaken::Fail).unwrap();
+        publish(&registry, "old", IfTaken::Replace).unwrap();
+        publish(&registry, "taken", IfTaken::Fail).unwrap();
+        let rename = |from: &str, to: &str| {
+            let claimed = |state: &ModelState| Ok(state.ownership.clone());
+            registry.rename(&name(from), &name(to), claimed)
+        };
+        assert_eq!(code(rename("old", "taken")), SqlState::ModelExists);
+        assert_eq!(code(rename("nobody", "new")), SqlState::NoSuchModel);
+        rename("old", "new").unwrap();
+        assert!(!registry.exists(&name("old")).unwrap());
+        assert_eq!(versions(&registry, "new"), [1, 2]);
+        assert_eq!(registry.get(&name("new")).unwrap().default_version, 2);
+        // The numbers of both names stay used.
+        assert_eq!(publish(&registry, "old", IfTaken::Fail).unwrap().version, 3);
+        assert_eq!(
+            publish(&registry, "new", IfTaken::Replace).unwrap().version,
+            3
+        );
+    }
+
+    #[test]
+    fn writers_at_the_same_time_publish_a_version_each() {
+        let registry = registry();
+        publish(&registry, "m", IfTaken::Fail).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        publish(&registry, "m", IfTaken::Replace).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(versions(&registry, "m"), (1..=21).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_right_is_suggested() {
+        let registry = registry();
+        publish(&registry, "churn", IfTaken::Fail).unwrap();
+        let error = report(&registry.get(&name("chrun")).unwrap_err());
+        assert!(error.message.contains("\"s.churn\""), "{}", error.message);
+    }
 }

@@ -1,4 +1,4 @@
-//! Who may see a model, and change it.
+//! Access checks for models.
 
 use super::{ModelName, ModelRegistry, ModelState, NewVersion, Published, exists_err};
 use crate::access::grants::Privilege;
@@ -6,10 +6,10 @@ use crate::access::{Access, not_yours};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 
 impl ModelRegistry {
-    /// A model as it is now.
+    /// The latest state of a model, if the session has the privilege.
     ///
     /// # Errors
-    /// The error of a model that does not exist, unless it is open.
+    /// The same error as for a missing model, if the session may not see the model.
     pub(crate) fn get_for(
         &self,
         access: &Access,
@@ -24,20 +24,20 @@ impl ModelRegistry {
         Ok(state)
     }
 
-    /// Publishes a version. Who may not change the model that has the name by now hears what he would have heard before.
+    /// Publishes a version. If the user may not change the model of this name, the error only says that the model exists.
     pub(crate) fn publish_for(
         &self,
         access: &Access,
         name: &ModelName,
         new: &NewVersion,
     ) -> Result<Published> {
-        self.publish(name, new, |state| {
+        self.publish_version(name, new, |state| {
             let is_own = self.check_for(access, Privilege::Own, name, state);
             is_own.map_err(|_| exists_err(name))
         })
     }
 
-    /// The error of a model that does not exist, unless it is open in this state.
+    /// Checks the privilege in this state. A model that the session may not see gives the error of a missing model.
     pub(crate) fn check_for(
         &self,
         access: &Access,

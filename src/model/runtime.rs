@@ -1,4 +1,4 @@
-//! [`ModelRuntime`]: runs models on the workers of each device, and keeps loaded ones within a byte budget.
+//! [`ModelRuntime`]: runs models on the workers of each device, and caches loaded models within a byte budget.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use vatic_ml::worker::WorkerPool;
 use super::ResolvedModel;
 use crate::error::{Result, SqlState, ml_err, sql_err};
 
-/// What a process needs to run models. Plans reach it through the session's configuration.
+/// The model cache and the device workers of a process. Plans reach it through the session's configuration.
 #[derive(Debug)]
 pub(crate) struct ModelRuntime {
     model_types: Arc<ModelTypes>,
@@ -39,7 +39,7 @@ struct Entry {
     hits: u64,
 }
 
-/// The threads that work for a device.
+/// The worker threads of a device.
 #[derive(Debug)]
 struct DeviceWorkers {
     pool: WorkerPool,
@@ -57,7 +57,7 @@ pub(crate) struct CachedModel {
 }
 
 impl ModelRuntime {
-    /// A runtime that knows the built-in model types and loaders, and these.
+    /// A runtime with the built-in model types and loaders, and with these.
     pub(crate) fn new(
         model_types: Vec<Arc<dyn ModelType>>,
         own_loaders: Vec<Arc<dyn Loader>>,
@@ -73,17 +73,17 @@ impl ModelRuntime {
         }
     }
 
-    /// What can be trained.
+    /// The model types that can be trained.
     pub(crate) fn model_types(&self) -> &ModelTypes {
         &self.model_types
     }
 
-    /// What opens models.
+    /// The loaders of model formats.
     pub(crate) fn loaders(&self) -> &[Arc<dyn Loader>] {
         &self.loaders
     }
 
-    /// The workers of a device, which begin with the first job.
+    /// The workers of a device, which start with the first job.
     fn workers(&self, device: DeviceName) -> Result<Arc<DeviceWorkers>> {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = workers.get(&device) {
@@ -96,7 +96,7 @@ impl ModelRuntime {
         Ok(started)
     }
 
-    /// Runs a computation on a worker of a device, never on the runtime's threads. A panic in it becomes an error.
+    /// Runs a computation on a worker of a device, never on the async runtime's threads. A panic becomes an error.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         device: DeviceName,
@@ -104,13 +104,13 @@ impl ModelRuntime {
     ) -> Result<T> {
         let closed = || sql_err(SqlState::Internal, "the model workers have ended");
         let workers = self.workers(device)?;
-        // The permits keep `execute` from blocking a thread of the runtime.
+        // The permits keep `execute` from blocking a thread of the async runtime.
         let _permit = workers.permits.acquire().await.map_err(|_| closed())?;
         let (sender, receiver) = oneshot::channel();
         workers
             .pool
             .execute(move || {
-                // Nobody waits for the result of a statement that was cancelled.
+                // The result of a cancelled statement is not needed.
                 if !sender.is_closed() {
                     let _ = sender.send(vatic_ml::worker::catch(job));
                 }
@@ -133,7 +133,7 @@ impl ModelRuntime {
         self.run(device, move || model.run(inputs, &wanted)).await
     }
 
-    /// The model on a device, from the cache or from its files. Says whether it was in the cache.
+    /// The model on a device, from the cache or from its files, and whether it was in the cache.
     pub(crate) async fn load(
         self: &Arc<Self>,
         model: &ResolvedModel,
@@ -213,7 +213,7 @@ impl ModelRuntime {
         Arc::clone(&entry.model)
     }
 
-    /// Forgets the models that were not used for longest, until the rest fits. A statement that still uses one keeps it.
+    /// Evicts the least recently used models until the rest fits. A statement that still uses a model keeps it alive.
     fn evict(&self, budget_bytes: usize, keep: &Key) {
         let mut entries = self.lock();
         let bytes = |entry: &Entry| entry.model.get().map_or(0, |model| model.bytes());
@@ -232,7 +232,7 @@ impl ModelRuntime {
         }
     }
 
-    /// What is loaded, by name.
+    /// The cached models, by name.
     pub(crate) fn cached(&self) -> Vec<CachedModel> {
         let entries = self.lock();
         let mut cached: Vec<CachedModel> = entries

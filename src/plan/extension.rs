@@ -1,4 +1,4 @@
-//! [`PlanExtension`]: something that we add to DataFusion's plans. All of them are listed in `extensions.rs`.
+//! [`PlanExtension`]: the trait of our additions to DataFusion's plans. `extensions.rs` lists all of them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use serde::de::DeserializeOwned;
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModels;
 
-/// Something we add to plans: how SQL becomes its node, its node an operator, and its operator bytes for another
-/// process. A feature that cannot travel to a cluster does not compile.
+/// An addition to plans: planners from SQL to its node and from its node to its operator, and the codec of its operator
+/// for other processes. A feature without a codec does not compile.
 pub(crate) trait PlanExtension: Debug + Send + Sync {
-    /// What its operators are marked with on the wire.
+    /// The name of its operators on the wire.
     fn name(&self) -> &'static str;
 
-    /// Plans its table functions, given the models that the statement uses.
+    /// The planner of its table functions, which gets the models that the statement uses.
     fn relation_planner(&self, _models: &Arc<ResolvedModels>) -> Option<Arc<dyn RelationPlanner>> {
         None
     }
 
-    /// Plans its nodes; `None` if it has none of its own.
+    /// The planner of its nodes; `None` if it has no nodes of its own.
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
         None
     }
 
-    /// An operator without its input; `None` if it is not one of its own.
+    /// Encodes an operator without its input; `None` if the operator belongs to another extension.
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>>;
 
-    /// The operator of these bytes over its input.
+    /// Decodes an operator and puts it over its input.
     fn decode_exec(
         &self,
         bytes: &[u8],
@@ -39,18 +39,18 @@ pub(crate) trait PlanExtension: Debug + Send + Sync {
     ) -> Result<Arc<dyn ExecutionPlan>>;
 }
 
-/// An operator's description as bytes.
+/// Encodes the description of an operator.
 pub(crate) fn to_wire(description: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(description).map_err(|error| {
-        let message = format!("an operator cannot be written: {error}");
+        let message = format!("cannot encode an operator: {error}");
         sql_err(SqlState::Internal, message)
     })
 }
 
-/// The description in these bytes.
+/// Decodes the description of an operator.
 pub(crate) fn from_wire<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let message = format!("an operator cannot be read; do all nodes run one build? ({error})");
+        let message = format!("cannot decode an operator; do all nodes run one build? ({error})");
         sql_err(SqlState::Internal, message)
     })
 }

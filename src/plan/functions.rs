@@ -1,4 +1,4 @@
-//! The functions that plans may call, for sessions and for those who only run plans; how values are cast.
+//! The functions that plans may call, for sessions and for processes that only run plans; and the options of casts.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use super::csv::nested_as_json;
 use crate::error::Result;
 
-/// A state that knows every function, for those who only run plans.
+/// A session state with every function, for processes that only run plans.
 pub(crate) fn functions_state() -> Result<SessionState> {
     let mut state = SessionStateBuilder::new().with_default_features().build();
     register_functions(&mut state)?;
     Ok(state)
 }
 
-/// Adds our functions to those of DataFusion's.
+/// Adds our functions to those of DataFusion.
 pub(crate) fn register_functions(state: &mut SessionState) -> Result<()> {
     vatic_udfs::register(state)?;
     state.register_udf(Arc::new(nested_as_json()))?;
     Ok(())
 }
 
-/// A cast in which a value that does not fit is an error and not NULL.
+/// Cast options that make a value that does not fit an error instead of NULL.
 pub(crate) const STRICT: CastOptions<'_> = CastOptions {
     safe: false,
     format_options: FormatOptions::new(),

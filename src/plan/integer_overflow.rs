@@ -1,6 +1,6 @@
-//! Arithmetic on integers that fails on overflow, as SQL has it; DataFusion's wraps around.
+//! The analyzer rule for integer arithmetic that fails on overflow, as in SQL; DataFusion's arithmetic wraps around.
 //!
-//! Done to logical plans, so that it holds wherever a plan runs, and after types are known.
+//! The rule changes logical plans, so that it holds wherever a plan runs, and runs after types are known.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use datafusion::optimizer::AnalyzerRule;
 use vatic_udfs::checked;
 
-/// Puts checked functions in the place of operators on integers.
+/// Replaces operators on integers by checked functions.
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic;
 
@@ -51,7 +51,7 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             let types = (type_of(&left, schema), type_of(&right, schema));
             let are_integers =
                 matches!(&types, (Some(left), Some(right)) if left == right && left.is_integer());
-            // NULL cannot overflow, and what folds constants knows it as an operand of operators only.
+            // NULL cannot overflow, and constant folding handles NULL as an operand of operators only.
             let may_overflow = are_integers && !is_null(&left) && !is_null(&right);
             match checked::function(op).filter(|_| may_overflow) {
                 Some(function) => call(function, *left, *right),
@@ -84,8 +84,8 @@ fn call(function: Arc<ScalarUDF>, left: Expr, right: Expr) -> Transformed<Expr> 
     Transformed::yes(Expr::ScalarFunction(call))
 }
 
-/// The type of an operand. That of a checked operation is that of its right side, so that a long row of them need not be
-/// gone through again for each.
+/// The type of an operand. A checked operation has the type of its right side, so that a long chain of operations need not
+/// be traversed again for each of them.
 fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     match expr {
         Expr::ScalarFunction(call) if checked::is_checked(&call.func) => {

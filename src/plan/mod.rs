@@ -1,36 +1,38 @@
-//! What is added to DataFusion's planning: analyzer and optimizer rules, operators, table functions, and scans of CSV files.
+//! Additions to DataFusion's planning: analyzer and optimizer rules, operators, table functions, and scans of CSV files.
 //!
-//! * `extension` the trait of what has operators of its own
+//! * `extension` the trait of additions with operators of their own
 //! * `functions` the functions that plans may call
-//! * `prepare` what is done to a statement before DataFusion's planner sees it
-//! * `table_function` what table functions over a model have in common
+//! * `prepare` checks and rewrites of a statement before DataFusion's planner
+//! * `table_function` the shared code of table functions over a model
 //! * `times` timestamps beyond nanoseconds
 //! * `integer_overflow` integer arithmetic that fails on overflow
 //! * `chance`, `once` random values are drawn once; WITH queries that draw are computed once
 //! * `conditions` conditions that DataFusion plans wrongly
 //! * `sample` TABLESAMPLE
-//! * `keys` what determines what in a relation
+//! * `keys` functional dependencies between the columns of a relation
 //! * `joins` rules around joins, and joins that let other tasks run
-//! * `orders` what is known of the order of rows
-//! * `instead` a physical rule that puts another operator in the place of some
+//! * `orders` orders of rows that DataFusion derives wrongly
+//! * `one_input` the methods that operators with one input share
+//! * `replace_rule` a physical optimizer rule that replaces some operators
 //! * `scans` rules that correct the statistics and filters of file scans
-//! * `csv` CSV files: format, scan, and how a scan travels
+//! * `csv` CSV files: format, scan, and the codec of a scan
 //!
-//! What every session has is installed in `session/install.rs`; table functions, which need the models of a statement, in
-//! `session/planner.rs`.
+//! `session/install.rs` installs the additions of every session. `session/planner.rs` adds the table functions, which need
+//! the models of a statement.
 
 pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod csv;
 pub(crate) mod extension;
 pub(crate) mod functions;
-pub(crate) mod instead;
 pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod keys;
 pub(crate) mod once;
+pub(crate) mod one_input;
 pub(crate) mod orders;
 pub(crate) mod prepare;
+pub(crate) mod replace_rule;
 pub(crate) mod sample;
 pub(crate) mod scans;
 pub(crate) mod table_function;

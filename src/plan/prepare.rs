@@ -1,4 +1,4 @@
-//! What is done to a statement between its text and DataFusion's planner, and to the names of what it selects.
+//! Checks and rewrites of a parsed statement before DataFusion's planner, and unique names for selected columns.
 
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -14,7 +14,7 @@ use crate::sql::selected_names::{
     Reach, check_selected_names, columns, is_name_taken, makes_relation, with_unique_names, words,
 };
 
-/// Refuses what the planner would drop or draw twice, and rewrites what it has another form for.
+/// Refuses clauses that the planner would drop or draw twice, adds window frames and marks WITH queries.
 pub(crate) fn prepare(statement: &mut DFStatement, state: &SessionState) -> Result<()> {
     match statement {
         DFStatement::Statement(statement) => prepare_part(statement.as_mut(), state),
@@ -35,7 +35,7 @@ fn prepare_part(part: &mut (impl Visit + VisitMut), state: &SessionState) -> Res
     Ok(())
 }
 
-/// Plans a statement; if a list selects two columns of one name, with names of which each is there once.
+/// Plans a statement. If a list selects two columns of one name, the columns get unique names.
 pub(crate) async fn plan_with_names(
     state: &SessionState,
     statement: DFStatement,
@@ -44,11 +44,11 @@ pub(crate) async fn plan_with_names(
     let Some(error) = planned.as_ref().err().filter(|error| is_name_taken(error)) else {
         return planned;
     };
-    tracing::debug!(%error, "a name is there twice");
+    tracing::debug!(%error, "a column name is not unique");
     let columns = columns(state, &statement).await;
     let mut mentioned = words(&statement);
     mentioned.extend(columns.iter().cloned());
-    // What is mentioned means what it meant before; only if that is nothing, it may be one of the names that are made.
+    // Generated names avoid all words of the statement, which keep their meaning; if that fails, only its columns.
     for taken in [&mentioned, &columns] {
         for reach in [Reach::Written, Reach::BesideStar] {
             if let Some(renamed) = with_unique_names(statement.clone(), reach, taken)

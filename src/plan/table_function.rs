@@ -1,4 +1,4 @@
-//! What the table functions over a model have in common: their arguments, and how features find their columns.
+//! The shared code of table functions over a model: their arguments, and the binding of features to columns.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use vatic_ml::data::types::{coercion, type_name};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::model::{ResolvedModel, ResolvedModels};
 
-/// A call of a table function, its arguments told apart.
+/// A call of a table function with its parsed arguments.
 pub(crate) struct Call {
     pub(crate) function: &'static str,
     pub(crate) model: Arc<ResolvedModel>,
@@ -29,7 +29,7 @@ pub(crate) struct Call {
     named: Vec<(String, ScalarValue)>,
 }
 
-/// Takes a table factor apart, if it is a call of one of `functions`.
+/// Parses a table factor if it is a call of one of `functions`.
 pub(crate) fn call(
     factor: &TableFactor,
     functions: &[&'static str],
@@ -69,8 +69,8 @@ pub(crate) fn call(
 }
 
 impl Call {
-    /// The relation under the alias of the call, or its function's name: under the names of the tables in the input its
-    /// columns would be taken for theirs. An input with two columns of one name keeps the qualifiers that it needs.
+    /// The relation, named by the alias of the call or by the function. With the names of the input's tables, its columns would
+    /// be confused with theirs. An input with two columns of one name keeps the qualifiers that it needs.
     pub(crate) fn planned(self, plan: LogicalPlan) -> Result<RelationPlanning> {
         let mut names = HashSet::new();
         let is_unique = plan
@@ -163,7 +163,7 @@ impl Call {
         sql_err(SqlState::Syntax, message)
     }
 
-    /// The input.
+    /// Takes the input; a call without one is an error.
     pub(crate) fn required_input(&mut self) -> Result<LogicalPlan> {
         let function = self.function;
         self.input.take().ok_or_else(|| {
@@ -176,7 +176,7 @@ impl Call {
         })
     }
 
-    /// Hands each named argument to `take`, which says whether it knows it.
+    /// Passes each named argument to `take`; a name that is not in `known` is an error.
     pub(crate) fn named(
         &self,
         known: &[&str],
@@ -204,7 +204,7 @@ impl Call {
     }
 }
 
-/// An argument with a wrong value.
+/// The error for an argument with a wrong value.
 pub(crate) fn argument_err(
     name: &str,
     expected: &str,
@@ -216,7 +216,7 @@ pub(crate) fn argument_err(
     )
 }
 
-/// The column of the input for each feature of the model, by name. Types must be able to hold the same values.
+/// The input column of each feature of the model, by name. The types of the columns must be convertible to those of the model.
 pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<Vec<usize>> {
     let label = model.label();
     let mut indices = Vec::with_capacity(model.manifest.signature.inputs.len());
@@ -241,7 +241,7 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
         let missing = missing.iter().map(describe).collect::<Vec<_>>().join(", ");
         return Err(sql_err(
             SqlState::MissingColumn,
-            format!("model \"{label}\" needs columns that the input has not: {missing}"),
+            format!("model \"{label}\" needs columns that the input does not have: {missing}"),
         ));
     }
     let columns = model.manifest.signature.inputs.iter().zip(&indices);
@@ -264,7 +264,7 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
     }
 }
 
-/// The one column of this name: as written, else whatever its case.
+/// The one column of this name: an exact match, else a match that ignores case.
 pub(crate) fn find_column(name: &str, input: &DFSchema, model: &str) -> Result<Option<usize>> {
     let find = |is_match: &dyn Fn(&str) -> bool| -> Vec<usize> {
         let fields = input.fields().iter().enumerate();
@@ -302,7 +302,7 @@ fn qualified(schema: &DFSchema, index: usize) -> String {
     Column::from(schema.qualified_field(index)).flat_name()
 }
 
-/// An expression that makes the column of this type. SQL has no names for all of them.
+/// An expression that casts the column to this type. SQL has no names for some types.
 fn cast_advice(name: &str, data_type: &DataType) -> String {
     let sql_type = match data_type {
         DataType::Int8 => "TINYINT",
@@ -323,7 +323,7 @@ fn cast_advice(name: &str, data_type: &DataType) -> String {
     format!("CAST({name} AS {sql_type})")
 }
 
-/// The features of a batch in the order of the signature, in the types that they have; `columns` holds the column of each.
+/// The features of a batch in the order of the signature, not yet converted; `columns` holds the column of each feature.
 pub(crate) fn feature_batch(
     model: &ResolvedModel,
     columns: &[usize],
@@ -340,4 +340,72 @@ pub(crate) fn feature_batch(
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let schema = Arc::new(Schema::new(fields));
     Ok(RecordBatch::try_new_with_options(schema, arrays, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::TimeUnit;
+
+    use super::*;
+    use crate::error::report;
+    use crate::model::example_model;
+
+    /// The columns that the features of a model bind to.
+    fn bound(
+        features: &[(&str, DataType)],
+        columns: &[(Option<&str>, &str, DataType)],
+    ) -> Result<Vec<usize>, (SqlState, String)> {
+        let model = example_model(features);
+        let field = |(table, name, data_type): &(Option<&str>, &str, DataType)| {
+            let field = Arc::new(Field::new(*name, data_type.clone(), true));
+            (table.map(Into::into), field)
+        };
+        let fields = columns.iter().map(field).collect();
+        let schema = DFSchema::new_with_metadata(fields, Default::default()).unwrap();
+        bind_features(&model, &schema).map_err(|error| {
+            let error = report(&error);
+            (error.state, error.message)
+        })
+    }
+
+    #[test]
+    fn features_bind_by_name_an_exact_one_before_one_in_another_case() {
+        let number = DataType::Float64;
+        let features = [("a", number.clone()), ("B", number.clone())];
+        let columns = ["id", "b", "A", "a"].map(|name| (None, name, number.clone()));
+        assert_eq!(bound(&features, &columns), Ok(vec![3, 1]));
+    }
+
+    #[test]
+    fn a_feature_that_two_tables_have_is_not_guessed() {
+        let number = DataType::Float64;
+        let columns = ["t", "u"].map(|table| (Some(table), "a", number.clone()));
+        let (state, message) = bound(&[("a", number)], &columns).unwrap_err();
+        assert_eq!(state, SqlState::DuplicateName);
+        assert!(message.contains("\"t.a\" or \"u.a\""), "{message}");
+    }
+
+    #[test]
+    fn every_missing_feature_is_named_with_the_nearest_column() {
+        let number = DataType::Float64;
+        let features = [("tenure", number.clone()), ("zzz", number.clone())];
+        let columns = [(None, "tenur", number)];
+        let (state, message) = bound(&features, &columns).unwrap_err();
+        assert_eq!(state, SqlState::MissingColumn);
+        let expected = "\"tenure\" (nearest column \"tenur\"), \"zzz\"";
+        assert!(message.ends_with(expected), "{message}");
+    }
+
+    #[test]
+    fn a_column_of_another_type_gets_the_cast_that_makes_it_fit() {
+        let columns = [(None, "a", DataType::Utf8)];
+        let (_, message) = bound(&[("a", DataType::Float64)], &columns).unwrap_err();
+        assert!(message.ends_with("use CAST(a AS DOUBLE)"), "{message}");
+        // Without loss an integer becomes a larger one.
+        let columns = [(None, "a", DataType::Int32)];
+        assert_eq!(bound(&[("a", DataType::Int64)], &columns), Ok(vec![0]));
+        let duration = DataType::Duration(TimeUnit::Second);
+        let advice = cast_advice("a", &duration);
+        assert_eq!(advice, format!("arrow_cast(a, '{duration}')"));
+    }
 }

@@ -1,7 +1,7 @@
-//! [`BatchCoalesceExec`]: whatever batches arrive become batches of the size that a model wants.
+//! [`BatchCoalesceExec`]: physical operator that regroups rows into batches of the size that a model wants.
 //!
-//! Small batches waste a model's time, large ones its memory. Never crosses a partition, holds at most one batch of
-//! rows beyond what arrived.
+//! Small batches waste a model's time, large ones its memory. The operator never crosses a partition, and holds at most
+//! one batch of rows besides the batch that arrived.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,9 +15,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
@@ -26,13 +24,14 @@ use vatic_ml::model::Batching;
 
 use crate::config::VaticOptions;
 use crate::model::ResolvedModel;
+use crate::plan::one_input::one_input;
 
-/// The size of a batch.
+/// The maximum size of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BatchSize {
-    /// Rows at most.
+    /// The maximum number of rows.
     pub(crate) rows_max: usize,
-    /// Tokens at most, if those are counted.
+    /// The maximum number of tokens, for a model that counts tokens.
     tokens: Option<Tokens>,
 }
 
@@ -43,12 +42,12 @@ struct Tokens {
     max: usize,
 }
 
-/// Bytes of a token of English, in the mean; and tokens that a text has beside its own.
+/// The mean number of bytes of an English token, and the number of special tokens around a text.
 const BYTES_PER_TOKEN: usize = 4;
 const TOKENS_AROUND: usize = 2;
 
 impl BatchSize {
-    /// The size for a model whose inputs are these columns: what the user says, or else what the model asks for.
+    /// The batch size for a model with these input columns: the user's choice, else the setting and the model's limit.
     pub(crate) fn of(
         model: &ResolvedModel,
         columns: &[usize],
@@ -71,7 +70,7 @@ impl BatchSize {
         Self { rows_max, tokens }
     }
 
-    /// The batch in parts that have no more tokens than they may, or one row.
+    /// Splits the batch into parts that have at most the maximum number of tokens, or one row.
     fn cut(&self, batch: RecordBatch) -> Result<VecDeque<RecordBatch>> {
         let Some(tokens) = self.tokens else {
             return Ok([batch].into());
@@ -148,16 +147,7 @@ impl ExecutionPlan for BatchCoalesceExec {
         vec![true]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -195,7 +185,7 @@ struct CoalesceStream {
     input: SendableRecordBatchStream,
     size: BatchSize,
     coalescer: BatchCoalescer,
-    /// Parts of a batch that was whole.
+    /// Parts of a completed batch.
     ready: VecDeque<RecordBatch>,
     is_done: bool,
 }
@@ -265,7 +255,7 @@ mod tests {
         };
         let tokens = |max| Some(Tokens { column: 0, max });
         assert_eq!(rows(None), [7]);
-        // 12, 3 and 0 tokens; 102 are too many for one batch, and stand alone; 2 and 17; 17.
+        // 12, 3 and 0 tokens; 102 tokens, which exceed the maximum, in their own batch; 2 and 17; 17.
         assert_eq!(rows(tokens(20)), [3, 1, 2, 1]);
         assert_eq!(rows(tokens(1)), [1; 7]);
         assert_eq!(rows(tokens(10_000)), [7]);

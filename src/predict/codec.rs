@@ -1,4 +1,4 @@
-//! The operators of `predict` ↔ bytes. A model travels as its address, never as weights.
+//! Wire codec of the operators of `predict`. A model is sent as its address, never as weights.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! [`PredictExec`]: record batches ↔ model workers.
+//! [`PredictExec`]: physical operator that sends batches to the model workers and appends the outputs.
 //!
-//! One batch is computed while the next one is prepared; rows leave in the order in which they came. A stream that is
-//! dropped starts no further batch.
+//! The operator computes one batch while it prepares the next one, and keeps the order of rows. A dropped stream starts
+//! no further batch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,9 @@ use datafusion::arrow::array::StringArray;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::metrics::{
     Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
@@ -35,16 +34,17 @@ use crate::error::{SqlState, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::runtime::ModelRuntime;
+use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
 
-/// One batch in work, one ahead.
+/// One batch that is computed, and one that is prepared.
 const BATCHES_IN_FLIGHT: usize = 2;
 
-/// What to compute, decided at planning.
+/// What to compute, as decided at planning.
 #[derive(Debug, Clone)]
 pub(super) struct PredictSpec {
     pub(super) model: Arc<ResolvedModel>,
-    /// For each feature its column of the input.
+    /// The input column of each feature.
     pub(super) features: Vec<usize>,
     pub(super) appended: Appended,
     pub(super) options: PredictOptions,
@@ -68,7 +68,7 @@ impl PredictExec {
             fields,
             input.schema().metadata().clone(),
         ));
-        // The input's columns stay where they are, so what is known of their order and equality holds.
+        // The input columns keep their positions, so their known orderings and equalities still hold.
         let known = input.equivalence_properties().clone();
         let equivalences = EquivalenceProperties::new(schema).extend(known)?;
         let properties = PlanProperties::new(
@@ -115,21 +115,12 @@ impl ExecutionPlan for PredictExec {
         vec![true]
     }
 
-    /// More partitions help, but below the operator that makes batches whole.
+    /// A RepartitionExec helps below the BatchCoalesceExec, not directly below this operator.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -218,7 +209,7 @@ impl Metrics {
     }
 }
 
-/// One partition of one query.
+/// The state of one partition of a query.
 struct Task {
     spec: Arc<PredictSpec>,
     runtime: Arc<ModelRuntime>,
@@ -227,7 +218,7 @@ struct Task {
     model: OnceCell<Arc<dyn Model>>,
     schema: SchemaRef,
     metrics: Metrics,
-    /// What batches in work take is reserved in the pool of this.
+    /// Each batch in flight gets its own reservation in the memory pool of this one.
     memory: MemoryReservation,
 }
 
@@ -237,7 +228,7 @@ impl Task {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
         }
         let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
-        // Until the batch is handed on.
+        // Held until the batch is returned.
         let held = self.memory.new_empty();
         held.try_grow(batch_bytes(&batch) + model.working_bytes(batch.num_rows()))?;
         let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
@@ -290,7 +281,7 @@ impl Task {
             (report.failures.first(), self.spec.options.null_on_error)
         {
             let message = format!(
-                "model \"{label}\" cannot predict a row: {cause}; on_error => 'null' skips such rows"
+                "model \"{label}\" cannot predict a row: {cause}; on_error => 'null' predicts NULL for such rows"
             );
             return Err(sql_err(SqlState::InvalidParameter, message));
         }

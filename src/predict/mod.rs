@@ -1,20 +1,20 @@
-//! `SELECT … FROM predict(model, input)`: the input's rows with the model's outputs appended.
+//! The table function `predict(model, input)`, which appends the model's outputs to the rows of the input.
 //!
 //! ```text
 //! SQL ─ relation ─▶ PredictNode ─ DataFusion's optimizer, prune ─▶ PredictNode ─ physical ─▶ PredictExec
 //!                                                                                              └ BatchCoalesceExec
 //!                                                                                                 └ input
 //! ```
-//! Filters on input columns and limits go below the node, columns nobody reads are pruned; `prune` drops outputs that
-//! nobody reads. In order of a query:
+//! Filters on input columns and limits move below the node, and unread input columns are pruned; `prune` removes unread
+//! outputs. The files, in the order of a query:
 //!
 //! * `relation` the table function in SQL → [`node::PredictNode`]
-//! * `node` output schema, what may pass through
-//! * `prune` outputs that nobody reads
-//! * `physical` the operators for a node
-//! * `coalesce` whatever batches arrive → batches of the size that the model wants
-//! * `exec` record batches ↔ model workers
-//! * `codec` the operators ↔ bytes
+//! * `node` the logical node: output schema, push-down of filters and limits
+//! * `prune` optimizer rule that removes unread outputs
+//! * `physical` plans the operators of a node
+//! * `coalesce` operator that regroups rows into batches of the size that the model wants
+//! * `exec` operator that sends batches to the model workers
+//! * `codec` wire codec of the operators
 
 mod coalesce;
 mod codec;
@@ -37,7 +37,7 @@ use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::PlanExtension;
 
-/// `predict`.
+/// The plan extension of `predict`.
 #[derive(Debug)]
 pub(crate) struct Predict;
 

@@ -1,4 +1,4 @@
-//! [`PredictNode`]: the input's columns, then the model's outputs.
+//! [`PredictNode`]: logical node of `predict`. Its columns are those of the input, then the model's outputs.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -17,15 +17,15 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::plan::table_function::bind_features;
 
-/// The column that says why a row has no prediction, with `on_error => 'null'`.
+/// The column that `on_error => 'null'` adds: the reason why a row has no prediction.
 pub(super) const ERROR_COLUMN: &str = "predict_error";
 
 /// The columns that a node appends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Appended {
-    /// Outputs of the model, by their place in its signature.
+    /// Outputs of the model, as indices into its signature.
     pub(crate) outputs: Vec<usize>,
-    /// Whether `predict_error` comes after them.
+    /// Whether the column `predict_error` follows the outputs.
     pub(crate) has_error: bool,
 }
 
@@ -34,7 +34,7 @@ impl Appended {
         self.outputs.is_empty() && !self.has_error
     }
 
-    /// The columns.
+    /// The fields of the columns.
     pub(crate) fn fields(&self, model: &ResolvedModel) -> Vec<FieldRef> {
         let ports = &model.manifest.signature.outputs;
         let outputs = self.outputs.iter().map(|output| {
@@ -53,7 +53,7 @@ impl Appended {
 pub(crate) struct PredictOptions {
     pub(crate) batch_size: Option<usize>,
     pub(crate) top_k: Option<usize>,
-    /// The bits of the threshold, so that options can be compared.
+    /// The bits of the threshold, because `f64` has neither `Eq` nor `Hash`.
     threshold: u64,
     pub(crate) null_on_error: bool,
     pub(crate) error_on_null: bool,
@@ -90,9 +90,9 @@ pub(crate) struct PredictNode {
     pub(super) model: Arc<ResolvedModel>,
     pub(super) input: LogicalPlan,
     pub(super) options: PredictOptions,
-    /// The columns that somebody reads.
+    /// The appended columns, without those that were pruned.
     pub(super) appended: Appended,
-    /// For each input of the model its column; empty if nothing is appended.
+    /// The input column of each feature; empty if nothing is appended.
     pub(super) features: Vec<usize>,
     schema: DFSchemaRef,
 }
@@ -158,7 +158,7 @@ impl PredictNode {
         })
     }
 
-    /// What EXPLAIN shows of the model, its inputs and outputs.
+    /// The model, its inputs and outputs, as EXPLAIN shows them.
     pub(super) fn describe(&self) -> String {
         let signature = &self.model.manifest.signature;
         let inputs: Vec<&str> = match self.appended.is_empty() {
@@ -200,9 +200,9 @@ impl UserDefinedLogicalNodeCore for PredictNode {
         Vec::new()
     }
 
-    /// A filter on the input's columns may go below; one on an output stays above.
+    /// A filter on input columns may move below the node; a filter on an output stays above.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        // With an error on NULL, which rows are seen decides whether the statement fails.
+        // With `on_null => 'error'`, a filter below could remove the NULL for which the statement must fail.
         if self.options.error_on_null {
             return self
                 .schema
@@ -233,7 +233,7 @@ impl UserDefinedLogicalNodeCore for PredictNode {
         )
     }
 
-    /// Of the input are needed the columns that are read above, and the features.
+    /// The needed input columns are those read above the node, and the features.
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let width = self.input.schema().fields().len();
         let read = output_columns
@@ -279,5 +279,87 @@ impl PartialOrd for PredictNode {
 impl Hash for PredictNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key().hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::Schema;
+    use datafusion::logical_expr::EmptyRelation;
+
+    use super::*;
+    use crate::error::report;
+    use crate::model::example_model;
+
+    fn input(columns: &[&str]) -> LogicalPlan {
+        let field = |name: &&str| Field::new(*name, DataType::Float64, true);
+        let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+        LogicalPlan::EmptyRelation(EmptyRelation {
+            produce_one_row: false,
+            schema: Arc::new(DFSchema::try_from(schema).unwrap()),
+        })
+    }
+
+    fn node(columns: &[&str], options: PredictOptions) -> Result<PredictNode> {
+        let model = Arc::new(example_model(&[("x", DataType::Float64)]));
+        PredictNode::try_new(model, input(columns), options)
+    }
+
+    #[test]
+    fn the_input_needs_the_columns_that_are_read_above_and_the_features() {
+        let node = node(&["id", "x", "other"], PredictOptions::default()).unwrap();
+        // Columns 3 and 4 are the outputs.
+        assert_eq!(node.schema().fields().len(), 5);
+        assert_eq!(node.necessary_children_exprs(&[3]), Some(vec![vec![1]]));
+        assert_eq!(
+            node.necessary_children_exprs(&[0, 4]),
+            Some(vec![vec![0, 1]])
+        );
+        let none = Appended {
+            outputs: vec![],
+            has_error: false,
+        };
+        let model = Arc::clone(&node.model);
+        let pruned = PredictNode::with_appended(model, node.input, node.options, none).unwrap();
+        assert_eq!(pruned.necessary_children_exprs(&[2]), Some(vec![vec![2]]));
+    }
+
+    #[test]
+    fn a_filter_on_an_output_stays_above_and_with_errors_on_null_every_filter_does() {
+        let kept = |options| {
+            let node = node(&["id", "x"], options).unwrap();
+            let mut kept: Vec<_> = node
+                .prevent_predicate_push_down_columns()
+                .into_iter()
+                .collect();
+            kept.sort_unstable();
+            kept
+        };
+        let outputs = ["predicted_y", "predicted_y_probs"];
+        assert_eq!(kept(PredictOptions::default()), outputs);
+        let strict = PredictOptions {
+            error_on_null: true,
+            ..PredictOptions::default()
+        };
+        assert_eq!(kept(strict), [&["id"], &outputs[..], &["x"]].concat());
+    }
+
+    #[test]
+    fn an_input_with_a_column_of_an_output_s_name_is_refused() {
+        let error = node(&["x", "predicted_y"], PredictOptions::default()).unwrap_err();
+        assert_eq!(report(&error).state, SqlState::DuplicateName);
+    }
+
+    #[test]
+    fn nodes_are_equal_only_if_model_input_options_and_outputs_are() {
+        let one = node(&["id", "x"], PredictOptions::default()).unwrap();
+        assert_eq!(one, node(&["id", "x"], PredictOptions::default()).unwrap());
+        assert_ne!(
+            one,
+            node(&["other", "x"], PredictOptions::default()).unwrap()
+        );
+        let mut other = PredictOptions::default();
+        other.set_threshold(0.25);
+        assert_ne!(one, node(&["id", "x"], other).unwrap());
     }
 }

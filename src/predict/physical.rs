@@ -1,6 +1,6 @@
-//! [`PredictNode`] → `PredictExec(BatchCoalesceExec(input))`.
+//! Extension planner: [`PredictNode`] → `PredictExec(BatchCoalesceExec(input))`.
 //!
-//! Done here and not in a rule of the physical optimizer: a cluster's adaptive planning replaces those rules.
+//! A physical optimizer rule could not add BatchCoalesceExec: a cluster's adaptive planning replaces those rules.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! Drops outputs of a model that nobody reads, so that they are not computed.
+//! [`PruneOutputs`]: optimizer rule that removes unread outputs of a model, so that they are not computed.
 //!
-//! DataFusion prunes the input of an extension node, not its own columns. Where the columns read are known (below a
-//! projection or an aggregate, through filters, sorts, limits and aliases), this rule takes unread outputs out of the
-//! node.
+//! DataFusion prunes the input of an extension node, but not the node's own columns. Below a projection or an aggregate,
+//! through filters, sorts, limits and aliases, the read columns are known, so this rule removes unread outputs from the
+//! node there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ fn add_columns(expressions: &[Expr], read: &mut HashSet<String>) {
     }
 }
 
-/// Takes out of the node below the outputs that are not in `read`. Names are compared without qualifiers, which can
-/// only keep too much.
+/// Removes the outputs that are not in `read` from the node below. Names are compared without qualifiers, which can
+/// only keep too many outputs.
 fn prune(plan: LogicalPlan, mut read: HashSet<String>) -> Result<Transformed<LogicalPlan>> {
     match &plan {
         LogicalPlan::Filter(_)
@@ -77,7 +77,7 @@ fn prune(plan: LogicalPlan, mut read: HashSet<String>) -> Result<Transformed<Log
                 outputs: appended.outputs.iter().copied().filter(is_read).collect(),
                 has_error: appended.has_error && read.contains(ERROR_COLUMN),
             };
-            // With an error on NULL the rows must be looked at, even if no output is.
+            // With `on_null => 'error'`, the rows must be checked even if no output is read.
             if kept == *appended || (kept.is_empty() && predict.options.error_on_null) {
                 return Ok(Transformed::no(plan));
             }
@@ -89,5 +89,99 @@ fn prune(plan: LogicalPlan, mut read: HashSet<String>) -> Result<Transformed<Log
             })))
         }
         _ => Ok(Transformed::no(plan)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::common::DFSchema;
+    use datafusion::common::tree_node::TreeNodeRecursion;
+    use datafusion::logical_expr::{EmptyRelation, LogicalPlanBuilder, col, lit};
+    use datafusion::optimizer::OptimizerContext;
+
+    use super::super::node::PredictOptions;
+    use super::*;
+    use crate::model::example_model;
+
+    fn predict(options: PredictOptions) -> LogicalPlanBuilder {
+        let fields = ["id", "x"].map(|name| Field::new(name, DataType::Float64, true));
+        let schema = DFSchema::try_from(Schema::new(fields.to_vec())).unwrap();
+        let input = LogicalPlan::EmptyRelation(EmptyRelation {
+            produce_one_row: false,
+            schema: Arc::new(schema),
+        });
+        let model = Arc::new(example_model(&[("x", DataType::Float64)]));
+        let node = PredictNode::try_new(model, input, options).unwrap();
+        LogicalPlanBuilder::from(LogicalPlan::Extension(Extension {
+            node: Arc::new(node),
+        }))
+    }
+
+    /// The columns that the node below still appends.
+    fn appended(plan: LogicalPlanBuilder) -> Vec<String> {
+        let context = OptimizerContext::new();
+        let plan = plan.build().unwrap();
+        let pruned = PruneOutputs.rewrite(plan, &context).unwrap().data;
+        let mut found = None;
+        pruned
+            .apply(|plan| {
+                if let LogicalPlan::Extension(extension) = plan {
+                    let node = extension.node.as_any().downcast_ref::<PredictNode>();
+                    let node = node.unwrap();
+                    let fields = node.appended.fields(&node.model);
+                    found = Some(fields.iter().map(|field| field.name().clone()).collect());
+                    assert_eq!(node.features.is_empty(), node.appended.is_empty());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+            .unwrap();
+        found.unwrap()
+    }
+
+    #[test]
+    fn outputs_that_nobody_reads_are_not_computed() {
+        let node = || predict(PredictOptions::default());
+        let all = ["predicted_y", "predicted_y_probs"];
+        assert_eq!(appended(node().project(vec![col("id")]).unwrap()), [""; 0]);
+        assert_eq!(appended(node().project(all.map(col)).unwrap()), all);
+        let one = node().project(vec![col("predicted_y"), col("id")]).unwrap();
+        assert_eq!(appended(one), ["predicted_y"]);
+        // Without a projection every column is read.
+        assert_eq!(appended(node().limit(0, Some(1)).unwrap()), all);
+    }
+
+    #[test]
+    fn an_output_that_a_filter_or_a_sort_below_the_projection_reads_is_computed() {
+        let filtered = predict(PredictOptions::default())
+            .filter(col("predicted_y").eq(lit(1_i64)))
+            .unwrap()
+            .project(vec![col("id")])
+            .unwrap();
+        assert_eq!(appended(filtered), ["predicted_y"]);
+        let sorted = predict(PredictOptions::default())
+            .sort(vec![col("predicted_y_probs").sort(true, true)])
+            .unwrap()
+            .project(vec![col("id")])
+            .unwrap();
+        assert_eq!(appended(sorted), ["predicted_y_probs"]);
+    }
+
+    #[test]
+    fn the_column_of_errors_is_an_output_too() {
+        let mut options = PredictOptions::default();
+        options.null_on_error = true;
+        let error = predict(options).project(vec![col(ERROR_COLUMN)]).unwrap();
+        assert_eq!(appended(error), [ERROR_COLUMN]);
+        let label = predict(options).project(vec![col("predicted_y")]).unwrap();
+        assert_eq!(appended(label), ["predicted_y"]);
+    }
+
+    #[test]
+    fn rows_that_may_fail_are_looked_at_even_if_no_output_is_read() {
+        let mut options = PredictOptions::default();
+        options.error_on_null = true;
+        let plan = predict(options).project(vec![col("id")]).unwrap();
+        assert_eq!(appended(plan), ["predicted_y", "predicted_y_probs"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `predict(model, input, …)` in SQL → [`PredictNode`].
+//! Relation planner of `predict(model, input, …)`: plans a [`PredictNode`].
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ fn options(call: &Call) -> Result<PredictOptions> {
             "on_null" => {
                 options.error_on_null = one_of(name, value, &["null", "error"])? == "error"
             }
-            // Equal rows of numbers are computed faster than they are found.
+            // No effect: computing equal rows of numbers is faster than finding them.
             "dedupe" => drop(one_of(name, value, &["auto", "off"])?),
             _ => {
                 let names: Vec<&str> = DeviceName::CHOICES.iter().map(|(name, _)| *name).collect();

@@ -1,4 +1,4 @@
-//! Statements from arguments, files and standard input.
+//! Runs statements from arguments, files and standard input.
 
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::shell::{Shell, Start, say};
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, report};
 
-/// Where statements come from.
+/// A source of statements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The argument of `-c`.
@@ -58,7 +58,7 @@ pub async fn run_batch(engine: &Engine, sources: Vec<Source>, start: Start) -> E
     shell.exit()
 }
 
-/// Applies what was asked for on the command line.
+/// Applies the settings and the output of the command line.
 pub(super) async fn prepare(shell: &mut Shell, start: &Start) -> Result<()> {
     for (name, value) in &start.set {
         let statement = format!("SET {name} = {}", crate::sql::quoted(value));
@@ -71,11 +71,11 @@ pub(super) async fn prepare(shell: &mut Shell, start: &Start) -> Result<()> {
     Ok(())
 }
 
-/// Runs statements as they come: what feeds a pipe may wait for the answer to the last one.
+/// Runs statements as they arrive: a program that feeds the pipe may wait for the last answer before it sends more.
 async fn stream(shell: &mut Shell, input: BufReader<impl Read + Send + 'static>) -> Flow {
     let mut reader = (Lines::default(), input);
     loop {
-        // Reading blocks, which must not keep the shell from hearing Ctrl-C.
+        // Reading blocks, so a blocking thread reads; otherwise the shell would not notice Ctrl-C.
         let reading = tokio::task::spawn_blocking(move || {
             let (mut lines, mut input) = reader;
             let next = lines.next(&mut input);
@@ -100,7 +100,7 @@ async fn stream(shell: &mut Shell, input: BufReader<impl Read + Send + 'static>)
     }
 }
 
-/// Says why nothing can be run.
+/// Reports why nothing can be run.
 pub(super) fn refuse(error: &DataFusionError) -> Exit {
     let error = report(error);
     say(&format!(
@@ -108,7 +108,7 @@ pub(super) fn refuse(error: &DataFusionError) -> Exit {
         error.state.code(),
         error.message
     ));
-    // Text that is no text is an error of the statement; a file that is not there is one of the call.
+    // Input that is not UTF-8 is an error of the statement; a missing file is an error of the call.
     if error.state == SqlState::Syntax {
         Exit::Failure
     } else {

@@ -1,7 +1,7 @@
 //! The commands of the shell: one list, from which help and completion derive.
 //!
-//! A command is a line that begins with a backslash, in a terminal as in scripts; the names with a dot are those that
-//! users of sqlite3 and duckdb know. Some end a statement in place of its semicolon.
+//! A command is a line that begins with a backslash, in a terminal and in scripts. Names with a dot are those of sqlite3
+//! and duckdb. Some commands end a statement in place of its semicolon.
 
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
@@ -23,17 +23,17 @@ use crate::sql::quoted;
 /// A command.
 #[derive(Debug)]
 pub(super) struct Command {
-    /// What it is called, the name that help shows first.
+    /// The names of the command; help shows the first name first.
     pub(super) names: &'static [&'static str],
-    /// What it takes, for help.
+    /// The arguments, for help.
     pub(super) usage: &'static str,
     pub(super) help: &'static str,
-    /// What it takes, for completion.
+    /// The kind of argument, for completion.
     pub(super) takes: Takes,
     action: Action,
 }
 
-/// What a command takes.
+/// The kind of argument that a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
     Nothing,
@@ -46,7 +46,7 @@ pub(super) enum Takes {
     PrintSetting,
     Setting,
     Command,
-    /// The statement before it.
+    /// The statement before the command.
     Statement,
 }
 
@@ -62,7 +62,7 @@ enum Action {
     FunctionHelp,
     Include,
     Output,
-    /// A print setting of this name.
+    /// Changes the print setting of this name.
     Print(&'static str),
     PrintSetting,
     Run,
@@ -98,39 +98,39 @@ const fn command(
 /// Every command.
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = &[
-    command(&["\\?", ".help"], ("[command]", "this list"), Takes::Command, Action::Help),
+    command(&["\\?", ".help"], ("[command]", "list the commands"), Takes::Command, Action::Help),
     command(&["\\q", ".quit", ".exit"], ("", "leave"), Takes::Nothing, Action::Quit),
     command(&["\\d", ".schema"], ("[name]", "tables and models, or the columns of one"), Takes::Table, Action::Describe),
     command(&["\\dt", ".tables"], ("", "tables and views"), Takes::Nothing, Action::Tables),
     command(&["\\dm", ".models"], ("", "models"), Takes::Nothing, Action::Models),
     command(&["\\dn"], ("", "schemas"), Takes::Nothing, Action::Schemas),
     command(&["\\df"], ("[part of name]", "functions"), Takes::Function, Action::Functions),
-    command(&["\\h"], ("[function]", "what a function does, or what statements there are"), Takes::Function, Action::FunctionHelp),
+    command(&["\\h"], ("[function]", "describe a function, or list the statements"), Takes::Function, Action::FunctionHelp),
     command(&["\\i", ".read"], ("file", "run the statements of a file"), Takes::Path, Action::Include),
     command(&["\\o", ".output"], ("[file]", "write results to a file, or to the screen again"), Takes::Path, Action::Output),
-    command(&["\\g"], ("[file]", "end and run a statement, or the last one again; its result to a file"), Takes::Statement, Action::Run),
+    command(&["\\g"], ("[file]", "run the statement before it, or the last one; result to a file"), Takes::Statement, Action::Run),
     command(&["\\gx", "\\G"], ("[file]", "as \\g, each row as a record"), Takes::Statement, Action::RunExpanded),
-    command(&["\\watch"], ("[seconds [times]]", "run a statement again and again"), Takes::Statement, Action::Watch),
+    command(&["\\watch"], ("[seconds [times]]", "run a statement repeatedly"), Takes::Statement, Action::Watch),
     command(&["\\explain"], ("[query]", "the plan of a query, or of the last one"), Takes::Statement, Action::Explain),
     command(&["\\e", ".edit"], ("", "edit the last statement in $VISUAL or $EDITOR and run it"), Takes::Nothing, Action::Edit),
-    command(&["\\s"], ("", "the statements so far"), Takes::Nothing, Action::History),
+    command(&["\\s"], ("", "list the history of statements"), Takes::Nothing, Action::History),
     command(&["\\x"], ("[on|off]", "show each row as a record"), Takes::Switch, Action::Print("expanded")),
-    command(&["\\pset"], ("[setting [value]]", "how results are shown"), Takes::PrintSetting, Action::PrintSetting),
+    command(&["\\pset"], ("[setting [value]]", "print settings"), Takes::PrintSetting, Action::PrintSetting),
     command(&[".mode"], ("format", "the format of results"), Takes::Format, Action::Print("format")),
     command(&[".nullvalue"], ("text", "the text for NULL"), Takes::Text, Action::Print("null")),
-    command(&[".headers"], ("on|off", "whether columns are named"), Takes::Switch, Action::Print("header")),
-    command(&[".maxrows"], ("number|inf", "rows shown of a table"), Takes::Text, Action::Print("maxrows")),
-    command(&["\\timing", ".timer"], ("[on|off]", "say how long statements take"), Takes::Switch, Action::Print("timing")),
-    command(&["\\quiet"], ("[on|off]", "say nothing but results and errors"), Takes::Switch, Action::Quiet),
+    command(&[".headers"], ("on|off", "show column names"), Takes::Switch, Action::Print("header")),
+    command(&[".maxrows"], ("number|inf", "maximum number of table rows"), Takes::Text, Action::Print("maxrows")),
+    command(&["\\timing", ".timer"], ("[on|off]", "show the time of statements"), Takes::Switch, Action::Print("timing")),
+    command(&["\\quiet"], ("[on|off]", "show only results and errors"), Takes::Switch, Action::Quiet),
     command(&["\\set"], ("setting value", "change a setting of the session"), Takes::Setting, Action::Set),
     command(&["\\show"], ("[setting]", "settings of the session"), Takes::Setting, Action::Show),
     command(&["\\conninfo"], ("", "version, data directory, cores"), Takes::Nothing, Action::Info),
     command(&["\\echo", ".print"], ("text", "write a text"), Takes::Text, Action::Echo),
-    command(&["\\cd", ".cd"], ("[directory]", "change the directory that paths begin at"), Takes::Path, Action::Directory),
+    command(&["\\cd", ".cd"], ("[directory]", "change the working directory"), Takes::Path, Action::Directory),
     command(&["\\!", ".shell"], ("command", "run a program"), Takes::Text, Action::Program),
 ];
 
-/// What the statements are, for `\h`.
+/// The statements, for `\h`.
 const STATEMENTS: &str = "\
 TRAIN [OR REPLACE] MODEL name TARGET column OPTIONS (model_type = '…', …) AS query
 CREATE [OR REPLACE] MODEL name FROM 'directory or file' OPTIONS (format = '…', licence = '…')
@@ -143,17 +143,17 @@ SHOW TABLES, DESCRIBE table, EXPLAIN [ANALYZE] statement, SET setting = value, S
 docs/sql.md has all of them with examples.
 ";
 
-/// Files that may include each other.
+/// The maximum depth of files that include each other.
 const INCLUDES_MAX: usize = 50;
 
-/// What a command has done.
+/// The outcome of a command.
 #[derive(Debug)]
 pub(super) enum Done {
-    /// All that it does.
+    /// The command is complete.
     Flow(Flow),
-    /// It has read a script, which is to be run in its place.
+    /// The command has read a script, which runs in its place.
     Included(String),
-    /// The user has written a script, which is to be run.
+    /// The user has edited a script, which runs next.
     Edited(String),
 }
 
@@ -180,7 +180,7 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
         return Err(sql_err(SqlState::Syntax, message));
     }
     let arguments = match command.action {
-        // What these take is no list of words.
+        // The rest of the line is a single argument.
         Action::Explain | Action::Program => Vec::new(),
         _ => arguments(rest)?,
     };
@@ -282,11 +282,14 @@ fn find(name: &str) -> Result<&'static Command> {
     found.ok_or_else(|| {
         let what = format!("there is no command {name}");
         let message = with_cause(what, name, names().copied());
-        sql_err(SqlState::Syntax, format!("{message}; \\? lists all"))
+        sql_err(
+            SqlState::Syntax,
+            format!("{message}; \\? lists all commands"),
+        )
     })
 }
 
-/// Words, of which one with blanks stands in quotes.
+/// Splits arguments into words; quotes enclose a word with blanks.
 fn arguments(text: &str) -> Result<Vec<String>> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
@@ -342,7 +345,7 @@ async fn describe(shell: &mut Shell, name: Option<&str>) -> Result<()> {
         shell.query(TABLES).await?;
         return shell.query("SHOW MODELS").await;
     };
-    // A model may have the name that no table has.
+    // If no table has the name, it may be a model's.
     match shell.query(&format!("DESCRIBE {name}")).await {
         Err(error) => {
             let of_model = shell.query(&format!("DESCRIBE MODEL {name}")).await;
@@ -375,7 +378,11 @@ async fn functions(shell: &mut Shell, part: &str) -> Result<()> {
         known.push((name.clone(), "window", docs.unwrap_or_default()));
     }
     for name in crate::sql::RELATION_FUNCTIONS {
-        known.push(((*name).to_owned(), "relation", "stands in FROM".to_owned()));
+        known.push((
+            (*name).to_owned(),
+            "relation",
+            "a table function, used in FROM".to_owned(),
+        ));
     }
     known.retain(|(name, ..)| name.contains(&part.to_lowercase()));
     known.sort();
@@ -412,7 +419,9 @@ fn function_help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
         .get(&name)
         .map(|f| f.documentation().cloned());
     if crate::sql::RELATION_FUNCTIONS.contains(&name.as_str()) {
-        return shell.print(STATEMENTS.lines().nth(1).unwrap_or_default());
+        let mut lines = STATEMENTS.lines();
+        let call = format!("{name}(");
+        return shell.print(lines.find(|line| line.contains(&call)).unwrap_or_default());
     }
     let Some(found) = scalar.or(aggregate).or(window) else {
         let names = state
@@ -439,7 +448,7 @@ fn function_help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
     shell.print(text.trim_end())
 }
 
-/// The script of a file that this one includes.
+/// Reads the script of an included file.
 fn included(shell: &Shell, path: &str) -> Result<String> {
     if shell.depth >= INCLUDES_MAX {
         let message = format!("{path}: files include each other more than {INCLUDES_MAX} deep");
@@ -511,7 +520,7 @@ async fn watch(shell: &mut Shell, pending: Option<&str>, arguments: &[String]) -
     }
 }
 
-/// The script that the user makes of the last statement in an editor.
+/// Opens the last statement in an editor and returns the edited script.
 fn edit(shell: &mut Shell) -> Result<String> {
     refuse_if_safe(shell, "\\e")?;
     let failed = |error: std::io::Error| io_err("editor", &error);
@@ -537,7 +546,7 @@ fn edit(shell: &mut Shell) -> Result<String> {
         ));
     }
     let script = read_file(file.path())?;
-    // A Ctrl-C while the editor was open was meant for it.
+    // A Ctrl-C during editing was meant for the editor.
     shell.signals.forget();
     say(&format!("{}\n", script.trim_end()));
     Ok(script)

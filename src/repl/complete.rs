@@ -1,4 +1,4 @@
-//! What Tab offers: the names that may stand at the cursor, here or on a server.
+//! Completion with Tab: the names that may follow at the cursor, from this process or from a server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,11 +21,11 @@ use crate::sql::RELATION_FUNCTIONS;
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::OPTIONS;
 
-/// Nothing that Tab asks for may take longer.
+/// The maximum time of a completion's query.
 const PATIENCE: Duration = Duration::from_millis(100);
 const CANDIDATES_MAX: usize = 500;
 
-/// Words that begin or join the parts of a statement. SQL has hundreds more, which would only hide these.
+/// Keywords that begin or join the parts of a statement. The hundreds of other SQL keywords would only hide these.
 #[rustfmt::skip]
 const KEYWORDS: &[&str] = &[
     "ALTER MODEL", "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "COMMENT", "COPY", "CREATE EXTERNAL TABLE", "CREATE MODEL",
@@ -39,7 +39,7 @@ const KEYWORDS: &[&str] = &[
     "UNION ALL", "USING", "VALUES", "WHEN", "WHERE", "WITH",
 ];
 
-/// The names that a session knows.
+/// Completion with the names of a session.
 #[derive(Debug)]
 pub(super) struct Completion {
     session: Session,
@@ -60,7 +60,7 @@ impl Completion {
         }
     }
 
-    /// What the server knows of its tables, if it says so soon enough.
+    /// The server's tables, if the server answers in time.
     fn remote_tables(&self, columns_of: Option<&str>) -> Option<Vec<RemoteTable>> {
         let remote = self.remote.as_ref()?;
         let asking = remote.tables(columns_of);
@@ -71,7 +71,7 @@ impl Completion {
         })
     }
 
-    /// The first column of a query on the server, if it answers soon enough.
+    /// The first column of a query on the server, if the server answers in time.
     fn remote_texts(&self, query: &str) -> Option<Vec<String>> {
         let remote = self.remote.as_ref()?;
         let asking = async {
@@ -89,8 +89,8 @@ impl Completion {
         Some(texts.collect())
     }
 
-    /// The length of the word before the cursor that is completed, and what it may become. `before` is what was typed of
-    /// the statement up to the cursor, `after` what follows it.
+    /// The length of the word before the cursor, and its completions. `before` is the statement up to the cursor, `after`
+    /// the rest of the statement.
     pub(super) fn candidates(&self, before: &str, after: &str) -> (usize, Vec<String>) {
         let (context, word) = context(before);
         let statement = format!("{before} {after}");
@@ -104,7 +104,7 @@ impl Completion {
             .into_iter()
             .map(|candidate| match candidate {
                 Candidate::Name(name) => name,
-                // In the case in which the word was begun; nothing typed means upper case.
+                // A keyword follows the case of the typed prefix; an empty prefix gives upper case.
                 Candidate::Keyword(word) if is_lower && !word_part.is_empty() => {
                     word.to_lowercase()
                 }
@@ -129,7 +129,7 @@ impl Completion {
             Context::Path => names(paths(word)),
             Context::OptionName => {
                 let all = OPTIONS.iter();
-                names(all.map(|(name, ..)| format!("{name} = ")).collect())
+                names(all.map(|option| format!("{} = ", option.name)).collect())
             }
             Context::OptionValue(name) => names(self.option_values(name)),
             Context::Setting => names(self.settings()),
@@ -143,7 +143,7 @@ impl Completion {
                 let of_alias = tables_in(statement);
                 let table = of_alias.iter().find(|(alias, _)| alias == qualifier);
                 let table = table.map_or(qualifier, |(_, table)| table);
-                // It may also be a schema, whose tables are meant.
+                // The qualifier may also be a schema; its tables complete then.
                 let tables = self.tables().into_iter();
                 let prefix = format!("{qualifier}.");
                 let mut known: Vec<String> = tables
@@ -161,7 +161,7 @@ impl Completion {
                 known.extend(functions.map(|name| Candidate::Name(format!("{name}("))));
                 let named = tables_in(statement);
                 if named.is_empty() && !word.is_empty() {
-                    // Columns come before FROM is typed.
+                    // Before FROM is typed, columns of all tables are offered.
                     let columns = self.columns_of_all(&self.tables());
                     known.extend(columns.into_iter().map(Candidate::Name));
                 }
@@ -260,7 +260,7 @@ impl Completion {
         tables
     }
 
-    /// The columns of as many tables of the user as open soon enough.
+    /// The columns of the user's tables, as many as open in time.
     fn columns_of_all(&self, tables: &[String]) -> Vec<String> {
         let began = Instant::now();
         let own = tables.iter().filter(|table| !table.contains('.'));
@@ -269,7 +269,7 @@ impl Completion {
             .collect()
     }
 
-    /// The columns of a table, if it opens soon enough.
+    /// The columns of a table, if it opens in time.
     fn columns(&self, table: &str) -> Vec<String> {
         let (schema, table) = table.rsplit_once('.').unwrap_or((DEFAULT_SCHEMA, table));
         if let Some(tables) = self.remote_tables(Some(table.trim_matches('"'))) {
@@ -303,7 +303,7 @@ enum Candidate {
     Keyword(&'static str),
 }
 
-/// A table as it must be typed.
+/// A table's name as SQL needs it, with its schema if that is not the default.
 fn qualified(schema: &str, table: &str) -> String {
     match schema == DEFAULT_SCHEMA {
         true => typed(table),
@@ -311,7 +311,7 @@ fn qualified(schema: &str, table: &str) -> String {
     }
 }
 
-/// A name as it must be typed: in quotes unless it is of lower case letters, digits and underscores.
+/// An identifier as SQL needs it: in quotes unless it consists of lower case letters, digits and underscores.
 fn typed(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let starts_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
@@ -321,7 +321,7 @@ fn typed(name: &str) -> String {
     }
 }
 
-/// Whether a candidate begins with a word, which need not have its quote.
+/// Whether a candidate begins with a word; the word may lack the opening quote.
 fn starts_with(candidate: &str, word: &str) -> bool {
     let candidate = match word.starts_with('"') {
         true => candidate,
@@ -332,7 +332,7 @@ fn starts_with(candidate: &str, word: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
-/// Files and folders whose path begins so.
+/// Files and folders whose path begins with `begun`.
 fn paths(begun: &str) -> Vec<String> {
     let (folder, _) = begun
         .rsplit_once('/')

@@ -1,4 +1,4 @@
-//! What may stand at the cursor. The statement up to it is read without a parser, which would only know complete ones.
+//! The syntactic context at the cursor, found from tokens, since a parser accepts only complete statements.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -7,20 +7,20 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use super::command::{COMMANDS, Takes};
 use crate::sql::RELATION_FUNCTIONS;
 
-/// What may stand at the cursor.
+/// The kind of text that may follow at the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Context {
     /// A command of the shell.
     Command,
-    /// What a command takes.
+    /// An argument of a command.
     Argument(Takes),
     /// A path in quotes.
     Path,
-    /// A name in OPTIONS of a training.
+    /// The name of a training option.
     OptionName,
-    /// A value of that option, in quotes.
+    /// A value of this option, in quotes.
     OptionValue(String),
-    /// A name after SET or SHOW.
+    /// A setting, after SET or SHOW.
     Setting,
     Table,
     Model,
@@ -30,7 +30,7 @@ pub(super) enum Context {
     Any,
 }
 
-/// The words of a statement: identifiers and keywords as typed, signs, and strings with their quote.
+/// The words of a statement: identifiers and keywords as typed, signs, and strings with their quotes.
 fn words(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let _ = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
@@ -39,7 +39,7 @@ fn words(text: &str) -> Vec<String> {
     words.map(ToString::to_string).collect()
 }
 
-/// What may stand after `text`, and the word that is begun there.
+/// The context at the end of `text`, and the unfinished word there.
 pub(super) fn context(text: &str) -> (Context, String) {
     let trimmed = text.trim_start();
     if trimmed.starts_with('\\') || trimmed.starts_with('.') {
@@ -116,7 +116,7 @@ fn command_context(text: &str) -> (Context, String) {
     (Context::Argument(takes), argument.to_owned())
 }
 
-/// Where a single quote is that nobody has closed.
+/// The position of an unclosed single quote.
 fn open_quote(text: &str) -> Option<usize> {
     let mut open = None;
     for (at, c) in text.char_indices().filter(|(_, c)| *c == '\'') {
@@ -138,7 +138,7 @@ fn quoted_context(before: &str, begun: &str) -> (Context, String) {
     (Context::OptionValue(name), begun.to_owned())
 }
 
-/// Whether the last open parenthesis is that of a training's OPTIONS.
+/// Whether the last open parenthesis belongs to the OPTIONS of a training.
 fn is_in_options(before: &[String]) -> bool {
     let is_training = before.iter().any(|word| word.eq_ignore_ascii_case("MODEL"));
     let mut depth = 0;
@@ -156,7 +156,7 @@ fn is_in_options(before: &[String]) -> bool {
     false
 }
 
-/// The tables that a statement names after FROM and JOIN, and what they are called there.
+/// The tables in FROM and JOIN, with their aliases.
 pub(super) fn tables_in(statement: &str) -> Vec<(String, String)> {
     let words = words(statement);
     let mut tables = Vec::new();

@@ -1,6 +1,6 @@
-//! How scripts and the program end.
+//! Exit codes of the program, and control flow of scripts.
 
-/// How a process of the shell ends.
+/// How the process of a shell ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Everything worked.
@@ -28,21 +28,21 @@ impl Exit {
     }
 }
 
-/// How a script goes on after a statement or a command.
+/// What a script does after a statement or a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// With the next one.
+    /// Continue with the next statement.
     Next,
-    /// It failed, which was said.
+    /// The statement failed, and the error was reported.
     Failed,
     /// The user wants to leave.
     Quit,
-    /// The program is to end.
+    /// End the program.
     Exit(Exit),
 }
 
 impl Flow {
-    /// The exit that a script ends with which does not go on.
+    /// The exit of a script that ends with this flow.
     pub(super) fn exit(self) -> Exit {
         match self {
             Self::Next | Self::Quit => Exit::Success,

@@ -1,30 +1,30 @@
-//! The formats of rows.
+//! The output formats of rows.
 
 use crate::error::{Result, SqlState, sql_err, with_cause};
 
-/// How rows are written.
+/// An output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// A table with lines of ASCII.
+    /// A table with ASCII lines.
     Table,
     /// A table with drawn lines, and types below the names.
     Box,
     /// Comma-separated values (RFC 4180) with a header line.
     Csv,
-    /// As CSV, with tabs.
+    /// Tab-separated values, otherwise as CSV.
     Tsv,
     /// One JSON array of objects.
     Json,
-    /// A JSON object a line.
+    /// A JSON object per line.
     #[value(name = "nd-json", aliases = ["ndjson", "jsonl", "jsonlines"])]
     NdJson,
-    /// A table as GitHub reads it.
+    /// A GitHub Markdown table.
     #[value(alias = "md")]
     Markdown,
     /// A line for each column of each row.
     #[value(aliases = ["expanded", "line"])]
     Vertical,
-    /// Nothing: statements run, rows are counted.
+    /// No output: statements run and rows are counted.
     #[value(alias = "trash")]
     None,
 }
@@ -51,10 +51,10 @@ impl Format {
         }
     }
 
-    /// The format of this name.
+    /// The format with this name.
     ///
     /// # Errors
-    /// With all names.
+    /// If no format has the name; the message lists all names.
     pub(crate) fn parse(name: &str) -> Result<Self> {
         <Self as clap::ValueEnum>::from_str(name, true).map_err(|_| {
             let names = Self::names();

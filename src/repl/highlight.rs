@@ -1,4 +1,4 @@
-//! Colours for what is typed, and for errors.
+//! Syntax highlighting of typed statements, and the colours of errors.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -14,10 +14,10 @@ const COMMAND: &str = "\x1b[35m";
 pub(super) const ERROR: &str = "\x1b[1;31m";
 pub(super) const RESET: &str = "\x1b[0m";
 
-/// Words that begin our statements and are no keywords elsewhere.
+/// Keywords of Vatic's own statements that are no keywords elsewhere.
 const OWN_KEYWORDS: &[&str] = &["MODEL", "MODELS", "TARGET", "TRAIN", "VERSIONS"];
 
-/// The last line of a statement in colours; `before` holds the lines above it.
+/// Colours the last line of a statement; `before` holds the lines above it.
 pub(super) fn highlight(before: &str, line: &str) -> String {
     let is_command = before.trim().is_empty()
         && (line.trim_start().starts_with('\\') || is_dot_command(line.trim_start()));
@@ -42,7 +42,7 @@ pub(super) fn highlight(before: &str, line: &str) -> String {
         coloured.push_str(&format!("{colour}{}{RESET}", &text[start..end]));
         at = end;
     }
-    // What does not tokenise is mostly a string that is not closed yet.
+    // A tokenizer error mostly means a string that is not closed yet.
     let known = match tokenized {
         Ok(()) => text.len(),
         Err(_) => tokens

@@ -1,4 +1,4 @@
-//! Statements typed in a terminal.
+//! The interactive shell: reads statements from a terminal.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -26,12 +26,12 @@ use crate::sql::script::is_complete;
 const PROMPT: &str = "vatic> ";
 const CONTINUATION: &str = "    -> ";
 const HISTORY_ENTRIES: usize = 10_000;
-/// A larger file is no history of ours.
+/// A larger history file is ignored.
 const HISTORY_BYTES_MAX: u64 = 32 << 20;
-/// Statements with one of these words are not kept.
+/// Statements with one of these words are not added to the history.
 const SECRETS: &[&str] = &["PASSWORD", "SECRET", "TOKEN", "CREDENTIAL", "ACCESS_KEY"];
 
-/// Reads statements from the terminal until the user leaves.
+/// Runs statements from the terminal until the user leaves.
 pub async fn run_interactive(engine: &Engine, start: Start) -> Exit {
     match interact(engine, start).await {
         Ok(exit) => exit,
@@ -49,7 +49,7 @@ async fn interact(engine: &Engine, start: Start) -> Result<Exit> {
         ));
     }
     for path in &start.start_up {
-        // A broken start-up file must not keep anyone from the shell that mends it.
+        // An error in a start-up file must not keep the user from the shell.
         match read_file(path) {
             Ok(script) => {
                 if let Flow::Exit(exit) = shell.script(&script).await {
@@ -96,7 +96,7 @@ async fn interact(engine: &Engine, start: Start) -> Result<Exit> {
                 shell.signals.forget();
                 let text = std::mem::take(&mut typed);
                 match shell.script(&text).await {
-                    // An error was shown; the session goes on.
+                    // An error was reported; the session continues.
                     Flow::Next | Flow::Failed => {}
                     Flow::Quit => return Ok(Exit::Success),
                     Flow::Exit(Exit::Success) => {}
@@ -118,7 +118,7 @@ enum Line {
 
 type Inner = rustyline::Editor<Assistant, FileHistory>;
 
-/// The line editor, which blocks and so has a thread of its own while it reads.
+/// The line editor. Its reads block, so each read runs on a blocking thread.
 struct Editor {
     inner: Option<Inner>,
     history_file: Option<PathBuf>,
@@ -156,11 +156,11 @@ impl Editor {
             match std::fs::metadata(path) {
                 Ok(file) if file.len() > HISTORY_BYTES_MAX => {
                     say(&format!(
-                        "{} is too large for a history and ignored\n",
+                        "the history file {} is too large and is ignored\n",
                         path.display()
                     ));
                 }
-                // There is none at the first start, and one that cannot be read is not worth an error.
+                // The file is missing at the first start; an unreadable file is not worth an error.
                 _ => drop(inner.load_history(path)),
             }
             if let Ok(mut entries) = history.lock() {
@@ -179,7 +179,7 @@ impl Editor {
         })
     }
 
-    /// Reads a line of a statement, of which `before` was typed already.
+    /// Reads a line of a statement; `before` holds the lines above it.
     async fn read(&mut self, prompt: &'static str, before: &str) -> Result<Line> {
         let lost = || sql_err(SqlState::Internal, "the line editor is lost");
         let mut inner = self.inner.take().ok_or_else(lost)?;
@@ -196,7 +196,7 @@ impl Editor {
             Ok(line) => Ok(Line::Text(line)),
             Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
             Err(ReadlineError::Eof) => {
-                // The prompt of whatever comes next begins on a line of its own.
+                // The next prompt begins on a new line.
                 let _ = std::io::stderr().write_all(b"\n");
                 Ok(Line::End)
             }
@@ -211,7 +211,7 @@ impl Editor {
             return;
         }
         let statement = statement.trim();
-        // A history that cannot be written must not stand in the way of the statement.
+        // A failure to write the history must not prevent the statement.
         let _ = inner.add_history_entry(statement);
         if let Some(path) = &self.history_file {
             let _ = inner.append_history(path);
@@ -222,7 +222,7 @@ impl Editor {
     }
 }
 
-/// `$VATIC_HISTORY`, or a file in the user's state folder.
+/// The history file: `$VATIC_HISTORY`, or a file in the user's state folder.
 fn history_file() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("VATIC_HISTORY") {
         return (!path.is_empty()).then(|| path.into());
@@ -234,7 +234,7 @@ fn history_file() -> Option<PathBuf> {
     Some(directory.join("history"))
 }
 
-/// Completes and colours what is typed.
+/// Completes and colours typed text.
 struct Assistant {
     completion: Completion,
     with_color: bool,

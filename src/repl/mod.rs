@@ -5,15 +5,15 @@
 //!                   ├─ Shell: script ─ statement ─ output ─▶ screen, pager, file
 //! -c, -f, pipe ─ batch ┘         └─ command
 //! ```
-//! * `format` the list of formats; `settings` how the shell shows things; `exit` how scripts and the program end
-//! * `batch` where statements come from without a terminal; `read` the text of files and pipes
-//! * `input` where they come from in a terminal; `context` what may stand at the cursor, `complete` what Tab offers there, `highlight` colours
+//! * `format` the output formats; `settings` display settings; `exit` exit codes and control flow of scripts
+//! * `batch` statements from arguments, files and pipes; `read` reads files and pipes
+//! * `input` statements from a terminal; `context` the context at the cursor, `complete` completion, `highlight` colours
 //! * `script` the loop over the statements and commands of a script
 //! * `command` the list of commands
 //! * `shell` one session: statements, results, errors
 //! * `signals` Ctrl-C, SIGTERM, SIGHUP
 //! * `output` rows as text
-//! * `progress` the line that is shown while something runs
+//! * `progress` the progress line of a running statement
 
 mod batch;
 mod command;

@@ -1,5 +1,5 @@
-//! The line that is shown while something runs: of a training epoch, losses, rows a second and time left, of a query how
-//! long it runs and what it gave. It appears only after a while, so that short statements do not flicker.
+//! The progress line: epoch, losses, rows a second and remaining time of a training; elapsed time and rows of a query.
+//! The line appears after a delay, so that it does not flicker for short statements.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -17,24 +17,24 @@ use super::settings::When;
 use crate::progress::{ProgressEvent, ProgressListener};
 
 const DRAWS_PER_SECOND: u8 = 10;
-/// How long a statement runs before its line appears.
+/// How long a statement runs before the line appears.
 const DELAY: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(200);
 
-/// A line on standard error, if that is a terminal.
+/// The progress line on standard error, if that is a terminal.
 #[derive(Clone)]
 pub(super) struct ProgressLine {
     bar: Arc<Mutex<Option<ProgressBar>>>,
     last_loss: Arc<Mutex<String>>,
-    /// Where a query on a cluster is.
+    /// The stage of a query on a cluster.
     stage: Arc<Mutex<String>>,
-    /// When the statement began; a line before its time would flicker.
+    /// The start of the statement, for the delay of the line.
     began: Arc<Mutex<Instant>>,
-    /// Rows that the query gave so far.
+    /// The number of rows of the query so far.
     rows: Arc<AtomicUsize>,
-    /// Whether all rows are there, or go to the screen as they come.
+    /// Whether all rows have arrived or rows are written to the screen as they arrive.
     is_done: Arc<AtomicBool>,
-    /// What was said of the statement already.
+    /// Notices of the statement that were shown.
     notices: Arc<Mutex<Vec<String>>>,
     has_notices: bool,
     is_shown: bool,
@@ -67,7 +67,7 @@ impl ProgressLine {
         }
     }
 
-    /// Shows how long a statement runs, until the task that it gives is dropped.
+    /// Shows the elapsed time of a statement until the returned task is dropped.
     pub(super) fn waiting(&self) -> Option<SpawnedTask<()>> {
         *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.rows.store(0, Ordering::Relaxed);
@@ -117,19 +117,19 @@ impl ProgressLine {
         began.elapsed()
     }
 
-    /// What a session is to call.
+    /// The listener that a session calls with events.
     pub(super) fn listener(&self) -> ProgressListener {
         let line = self.clone();
         Arc::new(move |event| line.show(&event))
     }
 
-    /// Says something of the statement, once.
+    /// Writes a notice of the statement, once.
     fn notice(&self, text: &str) {
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         if self.has_notices && !notices.iter().any(|said| said == text) {
             notices.push(text.to_owned());
             self.clear();
-            // Whoever closed standard error does not want to hear it.
+            // If standard error is closed, nobody can read the notice.
             let _ = writeln!(io::stderr(), "notice: {text}");
         }
     }
@@ -250,7 +250,7 @@ impl ProgressLine {
         bar.set_message(message);
     }
 
-    /// Takes the line away, so that what follows begins on a clean one.
+    /// Removes the line, so that the following output begins on a clean line.
     pub(super) fn clear(&self) {
         if let Some(bar) = self
             .bar
@@ -267,7 +267,7 @@ impl ProgressLine {
             .clear();
     }
 
-    /// The stream, whose rows are counted. Once they are all there, or `are_shown` as they come, the line is taken away.
+    /// Counts the rows of a stream. Removes the line at the end of the stream, or at its first rows if `are_shown`.
     pub(super) fn watch(
         &self,
         rows: SendableRecordBatchStream,
@@ -284,7 +284,7 @@ impl ProgressLine {
                 line.end();
             }
         });
-        // A stream that ends with nothing but the removal of the line.
+        // An empty stream that removes the line when it is polled.
         let end = futures::stream::once(async move { at_end.end() });
         let rows = rows.chain(end.filter_map(|()| std::future::ready(None)));
         Box::pin(RecordBatchStreamAdapter::new(schema, rows))

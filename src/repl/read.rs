@@ -1,4 +1,4 @@
-//! The text of scripts: of a file at once, of a pipe statement by statement.
+//! Reading of scripts: files as a whole, pipes statement by statement.
 
 use std::fs::{self, File};
 use std::io::{BufRead, Read};
@@ -7,19 +7,19 @@ use std::path::Path;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::sql::script::is_complete;
 
-/// A longer statement is an error: something that is no script was given.
+/// A longer statement is an error: the input is probably not a script.
 const STATEMENT_BYTES_MAX: u64 = 64 << 20;
 
 /// Cuts a stream of bytes into texts that end with a complete statement.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// Lines and bytes that were given out.
+    /// Lines and bytes returned so far.
     lines: u64,
     bytes: u64,
 }
 
 impl Lines {
-    /// The next statements, and the line on which they begin, from 0.
+    /// The next statements, and the line that they begin on, from 0.
     pub(super) fn next(&mut self, input: &mut impl BufRead) -> Result<Option<(String, u64)>> {
         let mut text = String::new();
         let mut lines = 0;
@@ -57,7 +57,7 @@ impl Lines {
     }
 
     fn text_of(&self, mut line: Vec<u8>, lines: u64, bytes: usize) -> Result<String> {
-        // A byte order mark says nothing that UTF-8 would not.
+        // A byte order mark is redundant in UTF-8.
         if self.bytes == 0 && bytes == 0 && line.starts_with(&[0xef, 0xbb, 0xbf]) {
             line.drain(..3);
         }
@@ -72,7 +72,7 @@ impl Lines {
     }
 }
 
-/// Opens a file of statements.
+/// Opens a script.
 pub(super) fn open(path: &Path) -> Result<File> {
     let failed = |error: std::io::Error| io_err(path.display(), &error);
     if fs::metadata(path).map_err(failed)?.is_dir() {
@@ -82,7 +82,7 @@ pub(super) fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(failed)
 }
 
-/// The text of a file of statements.
+/// Reads a script.
 pub(super) fn read_file(path: &Path) -> Result<String> {
     let mut content = Vec::new();
     let read = open(path)?
@@ -91,7 +91,7 @@ pub(super) fn read_file(path: &Path) -> Result<String> {
         .map_err(|error| io_err(path.display(), &error))?;
     if read as u64 > STATEMENT_BYTES_MAX {
         let message = format!(
-            "{}: a file of more than {} MiB is no script",
+            "{}: the file is larger than {} MiB, too large for a script",
             path.display(),
             STATEMENT_BYTES_MAX >> 20
         );

@@ -13,7 +13,7 @@ impl Shell {
 
     /// Runs the part of a script that begins on this line, from 0.
     pub(super) async fn script_from(&mut self, script: &str, first_line: u64) -> Flow {
-        // As a comment the line keeps its number.
+        // As a comment, the `#!` line keeps its line number.
         let executable = script.strip_prefix("#!").map(|rest| format!("--{rest}"));
         let script = executable.as_deref().unwrap_or(script);
         let mut pending: Option<Piece<'_>> = None;
@@ -46,7 +46,7 @@ impl Shell {
             }
         }
         match pending {
-            // What is left at the end needs no semicolon.
+            // The last statement needs no semicolon.
             Some(piece) => match self.piece(&piece).await {
                 Flow::Failed if self.settings.continues_on_error => Flow::Next,
                 flow => flow,
@@ -61,7 +61,7 @@ impl Shell {
         let flow = Box::pin(self.script(script)).await;
         self.depth -= 1;
         match flow {
-            // The end of a file is not that of the session.
+            // `\q` in an included file ends the file and not the session.
             Flow::Quit => Flow::Next,
             flow => flow,
         }

@@ -1,25 +1,25 @@
-//! [`Settings`]: how the shell shows things; set by flags and by `\pset`.
+//! [`Settings`]: display settings of the shell, set by flags and by `\pset`.
 
 use std::io::{self, IsTerminal};
 
 use super::format::Format;
 use crate::error::{Result, SqlState, sql_err, with_cause};
 
-/// Rows of a result that a terminal shows.
+/// The maximum number of rows of a result in a terminal.
 const TERMINAL_ROWS_MAX: usize = 40;
 
-/// How the shell shows things.
+/// Display settings of the shell.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How rows are written.
+    /// The output format of rows.
     pub format: Format,
-    /// What a NULL is written as; by default `NULL`, or nothing in CSV.
+    /// The text for NULL; `None` means `NULL`, or nothing in CSV.
     pub null: Option<String>,
-    /// Rows of a table that are shown, the first and the last ones; all if `None`.
+    /// The maximum number of rows of a table, half from its beginning and half from its end; no limit if `None`.
     pub rows_max: Option<usize>,
-    /// Columns of the terminal that a table may take; any number if `None`.
+    /// The maximum width of a table in terminal columns; no limit if `None`.
     pub width_max: Option<usize>,
-    /// Whether columns are named.
+    /// Whether to show column names.
     pub with_header: bool,
     /// Whether a box shows the types of its columns.
     pub with_types: bool,
@@ -27,37 +27,37 @@ pub struct Settings {
     pub with_full_vectors: bool,
     /// Whether each row is shown as a record.
     pub is_expanded: bool,
-    /// Whether to say how long a statement took.
+    /// Whether to show how long a statement took.
     pub with_timing: bool,
-    /// Whether to say how many rows there were.
+    /// Whether to show the number of rows.
     pub with_footer: bool,
     /// Whether long results go through a pager.
     pub with_pager: bool,
-    /// Whether there may be colours.
+    /// Whether to use colours.
     pub with_color: bool,
-    /// Whether a script goes on after an error.
+    /// Whether a script continues after an error.
     pub continues_on_error: bool,
-    /// Whether the shell must not start programs.
+    /// Whether starting programs is forbidden.
     pub is_safe: bool,
-    /// Whether errors show what they were made of.
+    /// Whether errors show their internal details.
     pub is_verbose: bool,
-    /// When a progress line is shown.
+    /// When to show the progress line.
     pub progress: When,
 }
 
-/// When something is done that is not always wanted.
+/// When to use a feature of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum When {
-    /// If a person is watching.
+    /// In a terminal.
     Auto,
-    /// In any case.
+    /// Always.
     Always,
     /// Never.
     Never,
 }
 
 impl Settings {
-    /// What people expect in a terminal, and programs of a pipe.
+    /// The defaults: for a person in a terminal, or for programs in a pipe.
     pub fn new(is_interactive: bool) -> Self {
         let is_terminal = io::stdout().is_terminal();
         Self {
@@ -84,7 +84,7 @@ impl Settings {
         }
     }
 
-    /// The format in which rows are written now.
+    /// The current output format.
     pub(super) fn effective_format(&self) -> Format {
         match self.is_expanded {
             true => Format::Vertical,
@@ -92,21 +92,21 @@ impl Settings {
         }
     }
 
-    /// The width that a table may have: what was set, or that of the terminal.
+    /// The maximum width of a table: the setting, or the terminal's width.
     pub(super) fn width(&self) -> Option<usize> {
         let of_terminal = || {
             let is_terminal = io::stdout().is_terminal();
             let size = is_terminal.then(terminal_size).flatten();
-            // Some report a width of 0, which is none.
+            // Some terminals report a width of 0, which means unknown.
             size.map(|(width, _)| width).filter(|width| *width > 0)
         };
         self.width_max.or_else(of_terminal)
     }
 
-    /// Changes what `\pset` names.
+    /// Changes a print setting.
     ///
     /// # Errors
-    /// With the nearest name, or with what the setting takes.
+    /// The message names the nearest setting, or the values that the setting takes.
     pub(super) fn set(&mut self, name: &str, value: Option<&str>) -> Result<()> {
         let setting = PRINT_SETTINGS
             .iter()
@@ -158,7 +158,7 @@ impl Settings {
         Ok(())
     }
 
-    /// All that `\pset` can set, with its value and what it takes.
+    /// All print settings with value and allowed values.
     pub(super) fn describe(&self) -> Vec<(&'static str, String, &'static str)> {
         let on = |is_on: bool| if is_on { "on" } else { "off" }.to_owned();
         let limit =
@@ -188,7 +188,7 @@ impl Settings {
     }
 }
 
-/// What `\pset` sets: name, and what it takes.
+/// The print settings: name, and allowed values.
 pub(super) const PRINT_SETTINGS: &[(&str, &str)] = &[
     ("format", "a format"),
     ("null", "the text for NULL"),
@@ -203,7 +203,7 @@ pub(super) const PRINT_SETTINGS: &[(&str, &str)] = &[
     ("pager", "on or off"),
 ];
 
-/// Whether to write colours, after the conventions of NO_COLOR and CLICOLOR_FORCE.
+/// Whether to write colours, following the conventions NO_COLOR and CLICOLOR_FORCE.
 pub fn has_color(when: When) -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");

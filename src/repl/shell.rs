@@ -1,4 +1,4 @@
-//! [`Shell`]: one session of the shell. It runs statements, writes their results and says their errors.
+//! [`Shell`]: one session of the shell, which runs statements, writes their results and reports their errors.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -24,23 +24,23 @@ use crate::session::Session;
 use crate::session::task::{rows_of, run_answer};
 use crate::sql::script::Piece;
 
-/// What is given to a statement to let go of what it holds.
+/// How long a cancelled statement may take to release its resources.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What the shell is started with.
+/// The start options of a shell.
 #[derive(Debug, Clone)]
 pub struct Start {
-    /// Where statements run.
+    /// The runtime that statements run on.
     pub workers: Handle,
     /// The server that statements run on; this process if `None`.
     pub remote: Option<Remote>,
-    /// How it shows things.
+    /// Display settings.
     pub settings: Settings,
-    /// What is run before anything else, if a person types.
+    /// Start-up files, run first in an interactive shell.
     pub start_up: Vec<PathBuf>,
-    /// Where results go; standard output if `None`.
+    /// The output file; standard output if `None`.
     pub output: Option<PathBuf>,
-    /// Settings of the session.
+    /// Initial settings of the session.
     pub set: Vec<(String, String)>,
 }
 
@@ -48,20 +48,20 @@ pub struct Start {
 #[derive(Debug)]
 pub(super) struct Shell {
     session: Session,
-    /// The session on a server, if statements run there; that of this process then only knows the functions.
+    /// The session on a server, if statements run there; the local session then only lists functions.
     remote: Option<Remote>,
-    /// Where statements run. The shell itself runs elsewhere: an operator that computes for seconds must not keep it from
-    /// hearing Ctrl-C.
+    /// The runtime that statements run on. The shell itself runs on another thread: an operator that computes for seconds
+    /// must not keep the shell from noticing Ctrl-C.
     workers: Handle,
     pub(super) settings: Settings,
     pub(super) target: Target,
     pub(super) signals: Signals,
     progress: ProgressLine,
     pub(super) is_interactive: bool,
-    /// The statements so far.
+    /// The history of statements.
     pub(super) history: Arc<Mutex<Vec<String>>>,
     last: Option<String>,
-    /// Files that include the one that is run.
+    /// The number of files that include the running script.
     pub(super) depth: usize,
     has_failed: bool,
 }
@@ -97,7 +97,7 @@ impl Shell {
         &self.session
     }
 
-    /// How the program ends after all scripts.
+    /// The exit of the program after all scripts.
     pub(super) fn exit(&self) -> Exit {
         if self.has_failed && !self.is_interactive {
             Exit::Failure
@@ -106,14 +106,14 @@ impl Shell {
         }
     }
 
-    /// Whether something failed since this was last asked.
+    /// Whether a statement failed since the last call of this function.
     pub(super) fn take_failure(&mut self) -> bool {
         std::mem::take(&mut self.has_failed)
     }
 
-    /// The statement that was run last.
+    /// The last statement.
     pub(super) fn last(&self) -> Result<String> {
-        let missing = || sql_err(SqlState::Syntax, "there is no statement before it");
+        let missing = || sql_err(SqlState::Syntax, "there is no previous statement");
         self.last.clone().ok_or_else(missing)
     }
 
@@ -129,7 +129,7 @@ impl Shell {
         self.run(piece).await
     }
 
-    /// Runs a statement that stands in no script.
+    /// Runs a statement that is not part of a script.
     pub(super) async fn statement(&mut self, text: &str) -> Flow {
         self.run(&Piece {
             text,
@@ -162,7 +162,7 @@ impl Shell {
             }
             Ok(Err(error)) => self.failed(&error, piece),
             Err(stop) => {
-                // Its files and records are cleaned up as it is dropped; the program must not end before.
+                // Dropping the statement cleans up its files and records; the program must not end before that.
                 let _ = tokio::time::timeout(GRACE, gone).await;
                 self.has_failed = true;
                 self.complain("error[57014]: cancelled\n");
@@ -171,8 +171,8 @@ impl Shell {
         }
     }
 
-    /// Runs a statement among the workers and gives its rows. Dropping them, or the future, cancels it; once it has let
-    /// go of all that it held, the receiver hears of it.
+    /// Runs a statement on the workers and returns its rows. Dropping the rows or the future cancels the statement; the
+    /// receiver resolves once the statement has released its resources.
     pub(super) fn rows(
         &self,
         text: &str,
@@ -192,7 +192,7 @@ impl Shell {
         (rows_of(answer), gone)
     }
 
-    /// Writes the rows of a query that a command makes.
+    /// Runs the query of a command and writes its rows.
     pub(super) async fn query(&mut self, text: &str) -> Result<()> {
         let rows = tokio::select! {
             rows = self.rows(text).0 => rows?,
@@ -211,23 +211,23 @@ impl Shell {
         Ok(())
     }
 
-    /// Writes a text to where results go.
+    /// Writes a text to the current output.
     pub(super) fn print(&mut self, text: &str) -> Result<()> {
         self.target.print(&self.settings, text)
     }
 
-    /// What the session works with.
+    /// The version, the server or data directory, and the number of cores.
     pub(super) fn info(&self) -> String {
         if let Some(remote) = &self.remote {
             let version = env!("CARGO_PKG_VERSION");
             return format!(
-                "vatic {version}, all work on the server at {}",
+                "vatic {version}, statements run on the server at {}",
                 remote.url()
             );
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         format!(
-            "vatic {}, all work in this process; data directory {}; {cores} cores",
+            "vatic {}, statements run in this process; data directory {}; {cores} cores",
             env!("CARGO_PKG_VERSION"),
             self.session.engine().data().root()
         )
@@ -251,7 +251,7 @@ impl Shell {
         say(&format!("{text}\n"));
     }
 
-    /// Says why a command failed.
+    /// Reports the failure of a command.
     pub(super) fn command_failed(
         &mut self,
         error: &DataFusionError,
@@ -263,7 +263,7 @@ impl Shell {
             line,
             is_complete: true,
         };
-        // Where in the statement that a command makes something is wrong says nothing of the command.
+        // The error position refers to the command's generated statement and not to the command's text.
         let mut found = report(error);
         found.position = Some(Position { line: 1, column: 1 });
         self.failed(&found.into(), &piece)
@@ -272,7 +272,7 @@ impl Shell {
     fn failed(&mut self, error: &DataFusionError, piece: &Piece<'_>) -> Flow {
         let found = report(error);
         if found.message.ends_with(BROKEN_PIPE) {
-            // As other programs do when `head` has seen enough.
+            // Other programs also exit quietly when `head` closes the pipe.
             return Flow::Exit(Exit::Success);
         }
         self.has_failed = true;
@@ -284,7 +284,7 @@ impl Shell {
         Flow::Failed
     }
 
-    /// Says an error.
+    /// Writes an error to standard error.
     pub(super) fn complain(&self, text: &str) {
         match text.split_once("]: ").filter(|_| self.settings.with_color) {
             Some((code, rest)) => say(&format!("{ERROR}{code}]:{RESET} {rest}")),
@@ -297,7 +297,7 @@ fn cancelled() -> DataFusionError {
     sql_err(SqlState::Cancelled, "cancelled")
 }
 
-/// The error with its code, and the line it is about with a caret below.
+/// The error with its code, and the offending line with a caret below.
 fn describe(error: &SqlError, piece: &Piece<'_>) -> String {
     let mut text = format!("error[{}]: {}\n", error.state.code(), error.message);
     if let Some(Position { line, column }) = error.position
@@ -324,7 +324,7 @@ fn describe(error: &SqlError, piece: &Piece<'_>) -> String {
     text
 }
 
-/// Of a long line what stands around a column, and where the column is in that.
+/// The part of a long line around a column, and the column within that part.
 fn excerpt(line: &str, column: usize) -> (String, usize) {
     const AROUND: usize = 60;
     if line.chars().count() <= 2 * AROUND {
@@ -338,7 +338,7 @@ fn excerpt(line: &str, column: usize) -> (String, usize) {
     }
 }
 
-/// Writes to standard error; if nobody reads it there is nobody to tell.
+/// Writes to standard error; write errors are ignored because they could not be reported.
 pub(super) fn say(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

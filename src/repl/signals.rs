@@ -1,4 +1,4 @@
-//! Ctrl-C and requests to end: they stop the statement that runs, and leave the terminal as it was.
+//! Handling of Ctrl-C, SIGTERM and SIGHUP: cancels the running statement and restores the terminal.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,22 +9,22 @@ use tokio::sync::watch;
 
 use super::exit::{Exit, Flow};
 
-/// A second Ctrl-C for one statement within this time ends the program at once.
+/// A second Ctrl-C during a statement within this time ends the program at once.
 const TWICE: Duration = Duration::from_secs(2);
-/// What is given to a statement to stop before the program ends without it.
+/// How long a statement may take to stop before the program ends.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Why a statement is to stop.
+/// The reason for stopping a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
     /// Ctrl-C.
     Interrupted,
-    /// The program is to end, with this signal.
+    /// The program was told to end by this signal.
     Terminated(u8),
 }
 
 impl Stop {
-    /// What follows: Ctrl-C ends a script, but only the statement of a person.
+    /// The control flow after the stop: Ctrl-C ends a script, but in an interactive shell only the statement.
     pub(super) fn flow(self, is_interactive: bool) -> Flow {
         match self {
             Self::Interrupted if is_interactive => Flow::Failed,
@@ -39,7 +39,7 @@ impl Stop {
 pub(super) struct Signals {
     stop: watch::Receiver<Option<Stop>>,
     is_at_prompt: Arc<AtomicBool>,
-    /// When Ctrl-C was pressed for the statement that runs.
+    /// The time of the last Ctrl-C during the current statement.
     last: Arc<Mutex<Option<Instant>>>,
     _watching: SpawnedTask<()>,
     _terminal: Arc<Terminal>,
@@ -54,7 +54,7 @@ impl Signals {
         let at_prompt = Arc::clone(&is_at_prompt);
         let last = Arc::new(Mutex::new(None::<Instant>));
         let pressed = Arc::clone(&last);
-        // From here on, and not from when the task runs first, a signal does not end the process.
+        // Handlers are installed here and not at the task's first run, so that no signal ends the process in between.
         let mut received = Received::new();
         let watching = SpawnedTask::spawn(async move {
             loop {
@@ -73,7 +73,7 @@ impl Signals {
                     signal => {
                         sender.send_replace(Some(Stop::Terminated(signal)));
                         if !at_prompt.load(Ordering::Relaxed) {
-                            // The statement is dropped, and what it left half done with it.
+                            // The statement is dropped, which cleans up its partial results.
                             tokio::time::sleep(GRACE).await;
                         }
                         of_watcher.restore();
@@ -91,22 +91,22 @@ impl Signals {
         }
     }
 
-    /// Forgets a Ctrl-C that came before; a person meant what ran then.
+    /// Forgets an earlier Ctrl-C, which was meant for an earlier statement.
     pub(super) fn forget(&mut self) {
         self.stop.borrow_and_update();
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether the program waits for a line: then there is no statement to wait for.
+    /// Sets whether the program is at the prompt, where no statement needs time to stop.
     pub(super) fn at_prompt(&self, is_at_prompt: bool) {
         self.is_at_prompt.store(is_at_prompt, Ordering::Relaxed);
     }
 
-    /// Returns once something is to stop.
+    /// Waits for a request to stop.
     pub(super) async fn stopped(&mut self) -> Stop {
         loop {
             if self.stop.changed().await.is_err() {
-                // Nobody watches any more.
+                // The watching task has ended.
                 std::future::pending::<()>().await;
             }
             if let Some(stop) = *self.stop.borrow() {
@@ -118,7 +118,7 @@ impl Signals {
 
 const INTERRUPT: u8 = 2;
 
-/// SIGINT, SIGTERM and SIGHUP, by their numbers.
+/// Streams of SIGINT, SIGTERM and SIGHUP with their numbers.
 #[cfg(unix)]
 struct Received(Vec<(u8, tokio::signal::unix::Signal)>);
 
@@ -147,7 +147,7 @@ impl Received {
             })
         });
         match waiting.collect::<Vec<_>>() {
-            // Where the system gives no signals there is nothing to wait for.
+            // No signal handler could be installed.
             waiting if waiting.is_empty() => std::future::pending().await,
             waiting => futures::future::select_all(waiting).await.0,
         }
@@ -172,7 +172,7 @@ impl Received {
     }
 }
 
-/// The mode in which the terminal was; it is so again once this is dropped.
+/// The terminal's original mode, restored on drop.
 #[derive(Debug)]
 struct Terminal {
     #[cfg(unix)]
@@ -190,7 +190,7 @@ impl Terminal {
             mode: tcgetattr(std::io::stdin()).ok().map(|mode| {
                 let mut quiet = mode.clone();
                 quiet.local_flags.remove(LocalFlags::ECHOCTL);
-                // It is only about looks.
+                // A failure only affects the looks.
                 let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &quiet);
                 Mutex::new(mode)
             }),

@@ -1,5 +1,5 @@
-//! Calls beside Flight's own: options of a session, cancelling, progress. Their messages are plain protobuf; those about
-//! sessions are in the specification and not in arrow-flight, so they stand here.
+//! Flight actions: session options, cancellation, progress. Their messages are plain protobuf; the specification has
+//! messages about sessions that arrow-flight lacks, so they are defined here.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ use crate::catalog::CATALOG;
 use crate::progress::ProgressEvent;
 use crate::sql::quoted;
 
-/// Each action, and what it does.
+/// The name and description of each action.
 pub(super) const ACTIONS: &[(&str, &str)] = &[
     (
         "CreatePreparedStatement",
@@ -38,7 +38,7 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
     ),
     (
         "CancelQuery",
-        "ActionCancelQueryRequest: stops a statement, as older clients ask for it",
+        "ActionCancelQueryRequest: stops a statement, for older clients",
     ),
     (
         "SetSessionOptions",
@@ -51,15 +51,15 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
     (CLOSE_SESSION, "CloseSessionRequest: ends the session"),
     (
         PROGRESS,
-        "the id of a statement, as its request named it: where it is, as JSON",
+        "the id of a statement, from its vatic-statement header: its progress, as JSON",
     ),
 ];
 pub(crate) const CLOSE_SESSION: &str = "CloseSession";
 pub(crate) const PROGRESS: &str = "VaticProgress";
-/// The header with the id by which a client asks for the progress of what it requests.
+/// The header with a statement's id, by which the client can ask for its progress.
 pub(crate) const WATCHED: &str = "vatic-statement";
 
-/// The kinds of actions, for those who ask.
+/// The supported actions, for clients that list them.
 pub(super) fn types() -> Vec<Result<ActionType, Status>> {
     let types = ACTIONS.iter().map(|(name, description)| {
         Ok(ActionType {
@@ -112,7 +112,7 @@ struct OptionError {
     value: i32,
 }
 
-/// The specification's numbers of what can be wrong with an option.
+/// Codes of the specification for a wrong option.
 const INVALID_NAME: i32 = 1;
 const INVALID_VALUE: i32 = 2;
 
@@ -134,15 +134,17 @@ struct CloseSessionResult {
     status: i32,
 }
 
-/// The specification's numbers of what became of a session.
+/// Codes of the specification for the result of closing a session.
 const CLOSED: i32 = 1;
 const CLOSING: i32 = 2;
 
 fn decoded<M: Message + Default>(body: &[u8]) -> Result<M, Status> {
-    M::decode(body).map_err(|error| Status::invalid_argument(format!("the action's body: {error}")))
+    M::decode(body).map_err(|error| {
+        Status::invalid_argument(format!("the action's body cannot be decoded: {error}"))
+    })
 }
 
-/// Changes options of the session; each that cannot be is in the answer, and the others hold.
+/// Changes options of the session; the reply lists the options that could not be changed.
 pub(super) async fn set_options(client: &Client, body: &[u8]) -> Result<Bytes, Status> {
     let request: SetSessionOptionsRequest = decoded(body)?;
     let mut errors = HashMap::new();
@@ -195,7 +197,7 @@ async fn set_option(client: &Client, name: &str, value: Option<Value>) -> Result
         (name, _) if !is_setting(client, name) => Err(INVALID_NAME),
         (name, Some(text)) => run(client, &format!("SET {name} = {}", quoted(&text))).await,
         (name, None) => {
-            // RESET knows the settings of DataFusion only.
+            // RESET supports only the settings of DataFusion.
             let fresh = client
                 .session
                 .engine()
@@ -250,8 +252,8 @@ pub(super) fn options(client: &Client) -> Bytes {
     GetSessionOptionsResult { options }.encode_to_vec().into()
 }
 
-/// Ends the session, and with it its token. One of a connection may be shared by others who come by that, whether they send
-/// its cookie or nothing of their own, so it ends with the connection.
+/// Ends the session and its token. Several clients of a connection may share the connection's session, whether they send
+/// its cookie or not, so such a session ends with the connection.
 pub(super) fn close_session(server: &Server, identity: &Identity) -> Bytes {
     let status = match identity.tie {
         Tie::Client if server.sessions.ends_with_connection(identity) => CLOSING,
@@ -265,7 +267,7 @@ pub(super) fn close_session(server: &Server, identity: &Identity) -> Bytes {
     CloseSessionResult { status }.encode_to_vec().into()
 }
 
-/// Stops what a FlightInfo stands for.
+/// Cancels the statement of a FlightInfo.
 pub(super) fn cancel(client: &Client, body: &[u8]) -> Result<Bytes, Status> {
     let request: CancelFlightInfoRequest = decoded(body)?;
     let info = request.info.unwrap_or_default();
@@ -277,7 +279,7 @@ pub(super) fn cancel(client: &Client, body: &[u8]) -> Result<Bytes, Status> {
     Ok(CancelFlightInfoResult::new(status).encode_to_vec().into())
 }
 
-/// Stops the statements of these tickets.
+/// Cancels the statements of these tickets.
 pub(super) fn cancel_tickets<'a>(
     client: &Client,
     tickets: impl Iterator<Item = &'a Ticket>,
@@ -301,7 +303,7 @@ fn handle(ticket: &[u8]) -> Option<Bytes> {
     }
 }
 
-/// Where a statement is: its notices, its last epoch, and what it said last, as a JSON list.
+/// The progress of a statement as a JSON list: its notices, its last epoch, and its last other event.
 pub(super) fn progress(client: &Client, body: &[u8]) -> Bytes {
     let seen = std::str::from_utf8(body)
         .ok()
@@ -317,7 +319,7 @@ pub(super) fn progress(client: &Client, body: &[u8]) -> Bytes {
     serde_json::to_vec(&events).unwrap_or_default().into()
 }
 
-/// How much of a statement is done, from 0 to 1.
+/// The completed fraction of a statement, from 0 to 1.
 pub(super) fn fraction(event: &ProgressEvent) -> Option<f64> {
     match event {
         ProgressEvent::Training {

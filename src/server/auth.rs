@@ -1,5 +1,5 @@
-//! Who a client is. Every call passes the gate here, which knows two exceptions: the handshake, and whether the server is
-//! well, which those who start and stop servers ask without being able to log in.
+//! Authentication. Every call passes [`Gate`], except for the handshake and the health check, which supervisors call
+//! without a login.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -24,51 +24,53 @@ use super::status::failed;
 use super::users::{User, UsersFile, hash, new_token};
 use crate::error::SqlState;
 
-/// Some clients leave the padding away.
+/// Some clients omit the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 const HANDSHAKE: &str = "/arrow.flight.protocol.FlightService/Handshake";
 const HEALTH: &str = "/grpc.health.v1.Health/";
-/// The session of those who do not say who they are, where nobody has to.
+/// The session of clients without credentials, on a server without users.
 const ANONYMOUS: &str = "anonymous";
 const COOKIE: &str = "arrow_flight_session_id";
-/// A longer header is no token.
+/// A longer header cannot hold a token.
 const HEADER_BYTES_MAX: usize = 8_192;
-/// Passwords that are checked at once: each takes a core and 19 MiB.
+/// Concurrent password checks: each takes a core and 19 MiB.
 const CHECKS: usize = 2;
-/// After so many wrong passwords of a user the next one has to wait.
+/// Wrong passwords of a user that do not delay the next attempt.
 const FAILURES_FREE: u32 = 5;
+/// A minute without a wrong password resets the count.
+const FAILURES_KEPT: Duration = Duration::from_secs(60);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 const TOKENS_MAX: usize = 10_000;
 
-/// A client that may call.
+/// An authenticated client.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
-    /// Of its session; a hash if it stands for a token.
+    /// The key of the session; a hash if it stands for a token.
     pub(super) key: String,
-    /// `None` where anybody is welcome.
+    /// `None` on a server without users.
     pub(super) user: Option<String>,
-    /// What all clients have in common that say the same of themselves: a token, or nothing.
+    /// Shared by all clients with the same token, or by all without one.
     pub(super) group: String,
     pub(super) tie: Tie,
 }
 
-/// What a session is tied to.
+/// What ends a session.
 #[derive(Debug, Clone)]
 pub(super) enum Tie {
-    /// A login, or a cookie that the client sent: the session outlives its connections, and the client can end it. Not
-    /// while the connection is there that the cookie is from: others may have it too (`Sessions::ends_with_connection`).
+    /// A login, or a cookie that the client sent: the session outlives its connections, and the client can end it. While
+    /// the connection that issued the cookie is open, others may share it (`Sessions::ends_with_connection`).
     Client,
-    /// The connection, of a client that sends nothing of its own. Others may come by it, so the session ends with it, and
-    /// not because one of them says so.
+    /// The connection, for a client that sends no cookie. Other clients may share the connection, so the session ends
+    /// with the connection and not when one of them closes it.
     Connection(Weak<Link>),
 }
 
 impl Identity {
-    /// One of several with the same token or none: a cookie tells it from the others, and if it keeps none its connection.
-    /// The first answer brings the cookie of the connection, so a client that keeps cookies stays in its first session.
+    /// The identity of one of several clients with the same token, or without one: its cookie or else its connection
+    /// distinguishes it. The first reply sets the connection's cookie, so a client that keeps cookies keeps its session.
     fn shared(
         key: String,
         user: Option<String>,
@@ -102,15 +104,15 @@ impl Identity {
     }
 }
 
-/// Who may call.
+/// Authentication state of a server.
 #[derive(Debug)]
 pub(super) struct Auth {
-    /// `None`: anybody.
+    /// `None` if no login is needed.
     users: Option<UsersFile>,
-    /// By the hash of a token of a handshake.
+    /// The tokens of logins, by hash.
     tokens: Mutex<HashMap<String, Token>>,
     logins: Logins,
-    /// Held while a file of a login is written or removed.
+    /// Held while a login's file is written or removed.
     writing: Mutex<()>,
     checks: Semaphore,
     failures: Mutex<HashMap<String, (u32, Instant)>>,
@@ -122,7 +124,7 @@ struct Token {
     /// See [`Login::proof`].
     proof: String,
     used: Instant,
-    /// When a use was last written down.
+    /// When the last use was stored.
     kept: Instant,
 }
 
@@ -134,7 +136,7 @@ impl Auth {
         };
         let tokens = tokens.into_iter().map(|(key, login)| {
             let now = Instant::now();
-            // A machine that was started after the last use knows no such time.
+            // A machine that started after the last use cannot represent that instant.
             let used = now.checked_sub(login.age()).unwrap_or(now);
             let kept = used;
             let Login { user, proof, .. } = login;
@@ -156,10 +158,10 @@ impl Auth {
         }
     }
 
-    /// The user as the file has it now; `None` where anybody is welcome.
+    /// The user as currently in the users file; `None` on a server without users.
     ///
     /// # Errors
-    /// If the user is not in the file any more.
+    /// If the user is no longer in the file.
     pub(super) fn user(&self, identity: &Identity) -> Result<Option<User>, Status> {
         match (&self.users, &identity.user) {
             (None, _) => Ok(None),
@@ -168,10 +170,10 @@ impl Auth {
         }
     }
 
-    /// Logs a client in and gives it a token.
+    /// Logs a client in and returns a token.
     ///
     /// # Errors
-    /// UNAUTHENTICATED, after a while if there were many.
+    /// UNAUTHENTICATED, after a delay if there were many wrong passwords.
     pub(super) async fn log_in(self: &Arc<Self>, headers: &HeaderMap) -> Result<String, Status> {
         match authorization(headers)? {
             Some(("basic", credentials)) => {
@@ -179,7 +181,7 @@ impl Auth {
                 let proof = self.check_password(&user, password).await?;
                 Ok(self.issue(user, proof).await)
             }
-            // A token that is known already stays what it is.
+            // A valid token stays valid.
             Some(("bearer", token)) => {
                 self.identify(headers, None)?;
                 Ok(token.to_owned())
@@ -189,7 +191,7 @@ impl Auth {
         }
     }
 
-    /// The proof of a login with the right password.
+    /// Checks the password and returns the proof of the login.
     async fn check_password(
         self: &Arc<Self>,
         user: &str,
@@ -214,20 +216,20 @@ impl Auth {
         }
         tracing::warn!(user, "a login was refused");
         if failures.len() > TOKENS_MAX {
-            failures.retain(|_, (_, at)| at.elapsed() < Duration::from_secs(60));
+            failures.retain(|_, (_, at)| at.elapsed() < FAILURES_KEPT);
         }
-        let entry = failures
-            .entry(user.to_owned())
-            .or_insert((0, Instant::now()));
-        *entry = (entry.0.saturating_add(1), Instant::now());
+        let before = failures.get(user);
+        let before = before.filter(|(_, at)| at.elapsed() < FAILURES_KEPT);
+        let count = before.map_or(0, |(count, _)| *count);
+        failures.insert(user.to_owned(), (count.saturating_add(1), Instant::now()));
         Err(denied())
     }
 
-    /// How long a login has to wait, which grows with every wrong password and is forgotten after a minute.
+    /// The delay of a login, which grows with every wrong password beyond the free ones, until a minute passes without one.
     fn wait(&self, user: &str) -> Duration {
         let failures = lock(&self.failures);
         match failures.get(user) {
-            Some((count, at)) if at.elapsed() < Duration::from_secs(60) => {
+            Some((count, at)) if at.elapsed() < FAILURES_KEPT => {
                 let more = count.saturating_sub(FAILURES_FREE).min(16);
                 match more {
                     0 => Duration::ZERO,
@@ -241,14 +243,14 @@ impl Auth {
     async fn issue(self: &Arc<Self>, user: String, proof: String) -> String {
         let token = new_token();
         let key = hash(&token);
-        // To its end, whether the client waits for it or not; a panic was logged where it happened.
+        // Stores the login even if the client stops waiting; a panic was logged where it happened.
         let _ = self
             .with_logins(move |auth| auth.add(key, user, proof))
             .await;
         token
     }
 
-    /// Adds a token. It is written down before anybody has it, so that it holds whatever happens to the server.
+    /// Adds a token. Its file is written before the client receives the token, so the token survives a server crash.
     fn add(&self, key: String, user: String, proof: String) {
         if self.users.is_some() {
             let login = Login::now(user.clone(), proof.clone());
@@ -279,7 +281,7 @@ impl Auth {
         }
     }
 
-    /// Works on the files of logins, one after the other, and not on a thread that answers.
+    /// Runs work on the files of logins on a blocking thread, one job at a time.
     fn with_logins(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) -> JoinHandle<()> {
         let auth = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
@@ -288,15 +290,15 @@ impl Auth {
         })
     }
 
-    /// Removes the file of a token that is not known any more.
+    /// Removes the file of an invalid token.
     fn forget(self: &Arc<Self>, key: String) {
         self.with_logins(move |auth| auth.logins.forget(&key));
     }
 
-    /// Who calls.
+    /// Identifies the caller.
     ///
     /// # Errors
-    /// UNAUTHENTICATED, which never says why.
+    /// UNAUTHENTICATED, without a reason.
     pub(super) fn identify(
         self: &Arc<Self>,
         headers: &HeaderMap,
@@ -317,7 +319,7 @@ impl Auth {
             return Err(denied());
         };
         let is_same = |user: User| user.proof() == found.proof;
-        // Who was removed from the file or has another password is out, whatever tokens there are.
+        // A removed user or a changed password invalidates the user's tokens.
         if !users.named(&found.user).is_some_and(is_same) {
             tokens.remove(&key);
             self.forget(key);
@@ -334,7 +336,7 @@ impl Auth {
             let login = Login::now(found.user.clone(), found.proof.clone());
             let key = key.clone();
             self.with_logins(move |auth| {
-                // Unless it was forgotten meanwhile.
+                // Unless the token was forgotten in the meantime.
                 if lock(&auth.tokens).contains_key(&key) {
                     auth.logins.keep(&key, &login);
                 }
@@ -343,7 +345,7 @@ impl Auth {
         Ok(Identity::of_login(key, Some(found.user.clone())))
     }
 
-    /// Who looks at the page: a browser sends name and password again and again, as programs send a token.
+    /// Identifies a viewer of the web page: a browser sends name and password with each request, a program sends a token.
     ///
     /// # Errors
     /// UNAUTHENTICATED.
@@ -361,7 +363,7 @@ impl Auth {
         }
     }
 
-    /// Where anybody may call, a token only tells sessions apart; without one a cookie or the connection does.
+    /// Without users, a token only distinguishes sessions; without a token, a cookie or the connection does.
     fn welcome(&self, headers: &HeaderMap, link: Option<&Arc<Link>>) -> Identity {
         match authorization(headers) {
             Ok(Some((_, credentials))) => {
@@ -375,7 +377,7 @@ impl Auth {
         }
     }
 
-    /// Forgets a token.
+    /// Invalidates a token.
     pub(super) fn log_out(self: &Arc<Self>, identity: &Identity) {
         if lock(&self.tokens).remove(&identity.key).is_some() {
             self.forget(identity.key.clone());
@@ -386,11 +388,11 @@ impl Auth {
 fn denied() -> Status {
     failed(
         SqlState::NotAuthenticated,
-        "user or password is wrong, or the token is not known any more; log in again",
+        "user or password is wrong, or the token is not valid any more; log in again",
     )
 }
 
-/// The scheme in lower case, and what follows it.
+/// The scheme in lower case, and the credentials.
 fn authorization(headers: &HeaderMap) -> Result<Option<(&'static str, &str)>, Status> {
     let mut values = headers.get_all("authorization").iter();
     let Some(value) = values.next() else {
@@ -411,7 +413,7 @@ fn authorization(headers: &HeaderMap) -> Result<Option<(&'static str, &str)>, St
     }
 }
 
-/// The cookie of this server.
+/// The value of this server's cookie.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let all = headers.get_all("cookie").iter();
     let texts = all.filter_map(|value| value.to_str().ok());
@@ -419,7 +421,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// The user up to the first colon, and the password, which may hold more of them.
+/// The user (up to the first colon) and the password (which may contain colons).
 fn basic(credentials: &str) -> Result<(String, String), Status> {
     let bytes = BASE64.decode(credentials).map_err(|_| denied())?;
     let text = String::from_utf8(bytes).map_err(|_| denied())?;
@@ -427,7 +429,7 @@ fn basic(credentials: &str) -> Result<(String, String), Status> {
     Ok((user.to_owned(), password.to_owned()))
 }
 
-/// Lets calls through with the identity of who calls; all others end here, whatever they are.
+/// Middleware that adds the caller's identity to authenticated calls and rejects all others.
 #[derive(Debug, Clone)]
 pub(super) struct Gate<S> {
     pub(super) inner: S,
@@ -465,7 +467,7 @@ where
         let answering = self.inner.call(request);
         Box::pin(async move {
             let mut response = answering.await?;
-            // Those who keep it have their session also by another connection.
+            // A client that keeps the cookie finds its session by another connection too.
             if let Some(cookie) = cookie {
                 response.headers_mut().insert("set-cookie", cookie);
             }
@@ -496,7 +498,7 @@ mod tests {
     #[tokio::test]
     async fn a_login_gives_a_token_with_or_without_padding() {
         let (_directory, auth) = with_user();
-        // ada:p:w, with and without its padding.
+        // Base64 of ada:p:w, with and without its padding.
         for credentials in ["YWRhOnA6dw==", "YWRhOnA6dw"] {
             let token = auth
                 .log_in(&headers(&format!("Basic {credentials}")))

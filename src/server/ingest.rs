@@ -1,4 +1,4 @@
-//! Bulk ingest: the rows of an upload become rows of a table.
+//! Bulk ingest: writes the rows of an upload to a table.
 
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use datafusion::common::TableReference;
@@ -39,7 +39,7 @@ pub(super) async fn ingest_upload(
     };
     let rows = upload.rows().await?;
     let rows = rows.ok_or_else(|| {
-        let message = "the upload has no schema, so its table would have no columns; to send no rows, send their schema";
+        let message = "the upload has no schema, so its table would have no columns; to send no rows, send a schema";
         failed(SqlState::InvalidParameter, message)
     })?;
     let ingesting = Ingest {

@@ -1,7 +1,7 @@
-//! Connections: how many there may be, and how long one may stay silent.
+//! TCP connections: their maximum number, and timeouts for silent ones.
 //!
-//! HTTP/2 finds out by pings who is gone, but only after a connection has begun; who never begins, or stops in the middle
-//! of it, is found here.
+//! HTTP/2 pings find a dead peer only after the HTTP/2 connection is established; the timeouts here also end a connection
+//! that never starts or stops during its start.
 
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};
@@ -20,16 +20,16 @@ use tonic::transport::server::Connected;
 
 use super::users::new_token;
 
-/// By then the first bytes of HTTP/2, or of TLS, are there.
+/// The deadline for the first bytes of HTTP/2 or TLS.
 const BEGIN_TIME: Duration = Duration::from_secs(10);
-/// The preface of HTTP/2 and the head of the frame after it; a TLS client says more than that at once.
+/// The size of the HTTP/2 preface and the next frame's header; a TLS client sends more than that at once.
 const BEGIN_BYTES: usize = 24 + 9;
-/// Pings go out every 20 s and are answered, so who says nothing for so long is gone.
+/// A client answers a ping every 20 s, so a connection that is silent for this long is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How long the end of a connection waits for that of its client.
+/// How long a shutdown waits for the client to close its side.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// How many connections there are, in all and by address.
+/// The number of open connections, in total and by address.
 #[derive(Debug)]
 pub(super) struct Connections {
     max: usize,
@@ -44,7 +44,7 @@ impl Connections {
         })
     }
 
-    /// A place for a connection. One address gets a quarter of all, so that others get some; this machine gets all.
+    /// Reserves a place for a connection. One address gets at most a quarter of all places, loopback addresses get all.
     fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut open = self.lock();
         let all: usize = open.values().sum();
@@ -86,7 +86,7 @@ impl Drop for Place {
     }
 }
 
-/// The connections that come and are admitted.
+/// A stream of the admitted connections.
 pub(super) fn incoming(
     listener: TcpListener,
     connections: Arc<Connections>,
@@ -100,7 +100,7 @@ pub(super) fn incoming(
         loop {
             let (stream, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
-                // One connection that failed, or too many open files: neither may end the server.
+                // A failed connection or too many open files must not end the server.
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -109,7 +109,7 @@ pub(super) fn incoming(
             };
             match connections.admit(address.ip()) {
                 Some(place) => {
-                    // Small answers must not wait for more to send.
+                    // Small replies must not wait for more data (Nagle's algorithm).
                     let _ = stream.set_nodelay(true);
                     let connection = Connection::new(stream, place);
                     return Some((Ok(connection), (listener, connections, warned_at)));
@@ -124,14 +124,14 @@ pub(super) fn incoming(
     })
 }
 
-/// What calls know of the connection that they come by. It ends with the last of them.
+/// The data of a connection that its calls can read. It is dropped with the connection's last call.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// Tells its clients from those of other connections, if they keep no cookies.
+    /// Distinguishes clients of this connection from those of others, if they keep no cookies.
     pub(super) cookie: String,
 }
 
-/// The connection of a call, encrypted or not.
+/// The connection of a call, with or without TLS.
 pub(super) fn link(extensions: &Extensions) -> Option<&Arc<Link>> {
     extensions.get::<Arc<Link>>()
 }
@@ -174,14 +174,17 @@ impl AsyncRead for Connection {
             this.read_bytes = this
                 .read_bytes
                 .saturating_add(buffer.filled().len() - before);
-            // Drop by drop does not count as a beginning.
+            // Bytes that trickle in do not extend the deadline until the start is complete.
             if this.read_bytes >= BEGIN_BYTES {
                 this.deadline.as_mut().reset(Instant::now() + SILENCE_MAX);
             }
             return read;
         }
         match this.deadline.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "silent"))),
+            Poll::Ready(()) => Poll::Ready(Err(Error::new(
+                ErrorKind::TimedOut,
+                "the client sent nothing in time",
+            ))),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -212,8 +215,8 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Says the end, then waits for that of the client: closing a socket with bytes that nobody read resets the connection,
-    /// and what is still on its way to the client would be lost.
+    /// Closes the sending side, then waits for the client to close its own: closing a socket with unread bytes resets the
+    /// connection, and data still on its way to the client would be lost.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
         if !this.is_shut {

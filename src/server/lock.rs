@@ -1,8 +1,8 @@
-//! [`lock`]: the one way in which the server locks.
+//! [`lock`]: locks a mutex and ignores poisoning.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a panic left behind is as good as before: nothing here is changed in several steps.
+/// Ignores poisoning: no data in the server is changed in several steps, so a panic leaves the data valid.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

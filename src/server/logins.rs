@@ -1,7 +1,7 @@
-//! Logins that outlive the server: of each token its hash, its user, a proof of the password and when it was used, in a file of
-//! the data directory.
+//! Storage of logins that outlive the server: one file per token in the data directory, with the user, a proof of the
+//! password and the time of last use; the file's name is the token's hash.
 //!
-//! Drivers log in once and never again, so that a server that forgets its tokens ends every connection of a pool.
+//! A driver logs in only when it connects; if a restarted server had no tokens, every connection of a pool would break.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,25 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::Place;
 
-/// A use is written down if the last one that was is so long ago, as a share of the time that a token lives without use.
+/// A use is stored when the last stored use is older than the idle limit divided by this number.
 const WRITES: u32 = 24;
 
-/// Where logins are kept; nowhere for a data directory that is not on this machine.
+/// The directory of logins; none if the data directory is not on this machine.
 #[derive(Debug)]
 pub(super) struct Logins {
     directory: Option<Place>,
     idle_max: Duration,
 }
 
-/// Digits of the hash of a token, which names its file.
+/// The length of a token's hash, which names the token's file.
 const KEY_DIGITS: usize = 64;
 
-/// A login as its file has it.
+/// The content of a login's file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Login {
     pub(super) user: String,
-    /// Of what the users file had for the user then: with another password, or for another user of this name, the login
-    /// does not hold.
+    /// A proof of the user's password at the time of the login: the login is invalid after a change of password, or for
+    /// another user of the same name.
     pub(super) proof: String,
     pub(super) used: SystemTime,
 }
@@ -40,25 +40,25 @@ impl Logins {
         }
     }
 
-    /// How long a token lives without use.
+    /// How long a token stays valid without use.
     pub(super) fn idle_max(&self) -> Duration {
         self.idle_max
     }
 
-    /// Every login that still holds, with the hash of its token. The files of the others are removed.
+    /// Every valid login, with the hash of its token. Files of other logins are removed.
     pub(super) fn all(&self) -> Vec<(String, Login)> {
         let Some(directory) = &self.directory else {
             return vec![];
         };
         let entries = directory.entries().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the logins of before cannot be read");
+            tracing::warn!(%error, "the stored logins cannot be read");
             vec![]
         });
         let entries = entries.into_iter().filter_map(|(key, _)| {
             let is_key =
                 key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !is_key {
-                // It may be a file that another server is about to write.
+                // Another server may be writing this file.
                 return None;
             }
             let login = Login::read(directory, &key);
@@ -71,29 +71,29 @@ impl Logins {
         entries.collect()
     }
 
-    /// Whether a use at this age of the last one that was written down is to be written.
+    /// Whether a use must be stored if the last stored use has this age.
     pub(super) fn is_due(&self, age: Duration) -> bool {
         self.directory.is_some() && age >= self.idle_max / WRITES
     }
 
-    /// Writes down a token that was used. A login that cannot be kept ends with the server, and no sooner.
+    /// Stores the use of a token. A login that cannot be stored stays valid until the server stops.
     pub(super) fn keep(&self, key: &str, login: &Login) {
         let Some(directory) = &self.directory else {
             return;
         };
         if let Err(error) = login.write(directory, key) {
-            tracing::warn!(%error, "a login ends with the server, as it cannot be kept");
+            tracing::warn!(%error, "a login cannot be stored and ends with the server");
         }
     }
 
     pub(super) fn forget(&self, key: &str) {
         if let Some(directory) = &self.directory {
-            // It may never have been kept.
+            // The login may never have been stored.
             let _ = directory.join(key).remove_file();
         }
     }
 
-    /// Forgets a login that was not used here for too long, unless it was at another server on the same data directory.
+    /// Forgets a login that was idle here for too long, unless another server on the same data directory used it later.
     pub(super) fn forget_idle(&self, key: &str) {
         let Some(directory) = &self.directory else {
             return;
@@ -106,7 +106,7 @@ impl Logins {
 }
 
 impl Login {
-    /// One that is used now.
+    /// A login that is used now.
     pub(super) fn now(user: String, proof: String) -> Self {
         let used = SystemTime::now();
         Self { user, proof, used }
@@ -122,7 +122,7 @@ impl Login {
         directory.join(key).replace(&serde_json::to_vec(self)?)
     }
 
-    /// Since it was used. A clock that went back makes it young, and no older than it is.
+    /// The time since the last use; zero if the clock went back.
     pub(super) fn age(&self) -> Duration {
         self.used.elapsed().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What there is: catalogs, schemas, tables with their columns, keys (none), types.
+//! Replies to metadata calls: catalogs, schemas, tables with their columns, keys (always none), types.
 
 use std::sync::{Arc, LazyLock};
 
@@ -22,14 +22,14 @@ use super::wire::{type_facts, wire_type};
 use crate::catalog::{CATALOG, ML_SCHEMA};
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
-use crate::session::column_tables::fact;
+use crate::session::column_tables::column_metadata;
 
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";
 const LOCAL_TEMPORARY: &str = "LOCAL TEMPORARY";
 const SYSTEM_TABLE: &str = "SYSTEM TABLE";
 
-/// The schema of the answer to a command, `None` if it is about something else.
+/// The schema of the reply to a metadata command; `None` for other commands.
 pub(super) fn schema(command: &Command) -> Option<SchemaRef> {
     Some(match command {
         Command::CommandGetCatalogs(_) => GetCatalogsBuilder::new().schema(),
@@ -46,7 +46,7 @@ pub(super) fn schema(command: &Command) -> Option<SchemaRef> {
     })
 }
 
-/// The answer to a command, `None` if it is about something else.
+/// The reply to a metadata command; `None` for other commands.
 pub(super) async fn answer(
     client: &Client,
     command: Command,
@@ -95,7 +95,7 @@ fn catalog(session: &Session) -> Result<Arc<dyn CatalogProvider>> {
 async fn tables(session: &Session, command: CommandGetTables) -> Result<RecordBatch, Status> {
     let catalog = catalog(session).map_err(|error| status(&error))?;
     let is_exactly = |pattern: &Option<String>, name: &str| {
-        // Without wildcards nothing but one name matches, and only that is opened.
+        // A pattern without wildcards matches a single name, so only that schema or table is opened.
         pattern
             .as_deref()
             .is_none_or(|pattern| pattern.contains(['%', '_', '\\']) || pattern == name)
@@ -129,7 +129,7 @@ async fn tables(session: &Session, command: CommandGetTables) -> Result<RecordBa
     Ok(builder.build()?)
 }
 
-/// The kind of a table, and its columns if they are wanted.
+/// The kind of a table, and its columns if `with_columns`.
 async fn table(
     schema: &dyn SchemaProvider,
     schema_name: &str,
@@ -158,7 +158,7 @@ async fn table(
     Ok(Some((kind, Schema::new(fields.collect::<Vec<_>>()))))
 }
 
-/// A column with what JDBC shows of it.
+/// A column with the metadata that JDBC shows.
 fn described(field: &Field, schema: &str, table: &str) -> Field {
     let data_type = wire_type(field.data_type());
     let facts = [
@@ -172,7 +172,7 @@ fn described(field: &Field, schema: &str, table: &str) -> Field {
     ];
     let facts = facts
         .into_iter()
-        .map(|(key, value)| fact(key, value))
+        .map(|(key, value)| column_metadata(key, value))
         .chain(type_facts(&data_type));
     let facts = facts.collect();
     Field::new(field.name(), data_type, field.is_nullable()).with_metadata(facts)
@@ -207,7 +207,7 @@ static FOREIGN_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// Every type that a column may have, as ODBC and JDBC describe them.
+/// The types of columns, in the terms of ODBC and JDBC.
 static TYPES: LazyLock<XdbcTypeInfoData> = LazyLock::new(|| {
     let mut builder = XdbcTypeInfoDataBuilder::new();
     let number = |name: &str, data_type, digits: i32| XdbcTypeInfo {

@@ -1,28 +1,28 @@
-//! Flight SQL: the engine for JDBC, ADBC and every other client of that protocol.
+//! The Flight SQL server: the engine for JDBC, ADBC and every other client of that protocol.
 //!
 //! ```text
-//! TCP ─ listener ─ tonic ─ service ─┬ metadata, sql_info        what there is
+//! TCP ─ listener ─ tonic ─ service ─┬ metadata, sql_info        catalogs, tables, types, capabilities
 //!        limits,    auth,           ├ statements ─ Session      queries, updates, prepared statements, tickets
 //!        deadlines  sessions        ├ upload ─ ingest           rows that clients send
-//!                                   └ actions                   sessions' options, cancelling, progress
-//!                                        └─ output ─▶ batches as every client can read them
+//!                                   └ actions                   session options, cancellation, progress
+//!                                        └─ output ─▶ batches in types that every client can read
 //! ```
-//! * `serve` starts and ends a server; `listener` its connections
-//! * `auth` who a client is; `users` the file of users
-//! * `state` what all calls share; `sessions` what is kept for a client between calls
+//! * `serve` starts and stops a server; `listener` accepts and limits its connections
+//! * `auth` identifies clients; `users` reads and writes the users file; `logins` stores the tokens of logins
+//! * `state` shared state of all calls; `sessions` state of a client between calls
 //! * `service` one short method for each call of the protocol
-//! * `statements` statements from text to ticket, and from ticket to rows; each runs once; `work` what is to be run
-//! * `prepared` prepared statements and the values that are bound to them
-//! * `results` what waits to be fetched, and is
-//! * `upload` what clients upload; `ingest` its rows become rows of a table
-//! * `metadata`, `sql_info` catalogs, schemas, tables, types, and what the server can do
-//! * `actions` the calls that are no part of Flight's own: options of a session, cancelling
+//! * `statements` starts statements, then returns the rows for their tickets; `work` the statements and values to run
+//! * `prepared` prepared statements and their bound values
+//! * `results` results that wait to be fetched or are being fetched
+//! * `upload` checks and reads uploads; `ingest` writes uploaded rows to a table
+//! * `metadata`, `sql_info` catalogs, schemas, tables, types, and the server's capabilities
+//! * `actions` Flight actions: session options, cancellation, progress
 //! * `wire` schemas and batches in types that every client can read; `output` the messages of every reply
-//! * `lock` the one way in which all of this locks
-//! * `status` errors as gRPC has them
-//! * `web` a page that shows people what the server does
+//! * `lock` the server's mutex helper
+//! * `status` conversion between errors and gRPC statuses
+//! * `web` an HTML page that shows the server's activity
 //!
-//! SQL itself is not here: every statement goes through [`Session`](crate::Session).
+//! Every SQL statement goes through [`Session`](crate::Session); no SQL is parsed or run in this folder.
 
 pub(crate) mod actions;
 mod auth;

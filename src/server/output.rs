@@ -1,4 +1,4 @@
-//! The messages of every reply: batches, schemas, their size and compression.
+//! The encoding of replies as Flight messages: batches and schemas, message size, compression.
 
 use std::sync::Arc;
 
@@ -18,37 +18,37 @@ use super::status::{failed, status};
 use super::wire::wire_batch;
 use crate::error::SqlState;
 
-/// Rows go out in messages of about this size; those of one row can be larger.
+/// The target size of a message; a message with a single row can be larger.
 const MESSAGE_BYTES: usize = 2 << 20;
-/// What clients of Go, Python among them, take unless they are told otherwise.
+/// The default message limit of Go clients and of the Python clients built on them.
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// How the rows of results go out.
+/// The options for sending the rows of results.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WireOptions {
     pub(super) message_bytes_max: usize,
-    /// Nothing unless a client asks for it: JDBC cannot read it.
+    /// No compression unless a client asks for it: JDBC cannot read compressed batches.
     pub(super) compression: Option<CompressionType>,
 }
 
 impl Default for WireOptions {
     fn default() -> Self {
         Self {
-            // Clients count what is around the rows as well.
+            // A client's limit also counts the bytes around the rows.
             message_bytes_max: MESSAGE_BYTES_MAX - (64 << 10),
             compression: None,
         }
     }
 }
 
-/// What a compression is called in session options.
+/// The names of compressions in session options.
 pub(super) const COMPRESSIONS: [(&str, Option<CompressionType>); 3] = [
     ("none", None),
     ("lz4", Some(CompressionType::LZ4_FRAME)),
     ("zstd", Some(CompressionType::ZSTD)),
 ];
 
-/// Batches as messages; the schema comes first, also if there are no rows.
+/// Encodes batches as messages; the schema comes first, also when there are no rows.
 pub(super) fn encoded(
     schema: SchemaRef,
     rows: SendableRecordBatchStream,
@@ -84,14 +84,14 @@ pub(super) fn encoded(
 
 fn too_large(bytes: usize, max: usize) -> Status {
     let message = format!(
-        "a row of the result has {bytes} bytes, {max} are sent; select less of it, or raise the session option \
-         max_message_bytes together with the limit of the client, which for ADBC is \
+        "a row of the result has {bytes} bytes, more than the limit of {max}; select fewer or shorter columns, or raise \
+         the session option max_message_bytes together with the limit of the client, which for ADBC is \
          adbc.flight.sql.client_option.with_max_msg_size"
     );
     failed(SqlState::OutOfMemory, message)
 }
 
-/// One batch as messages.
+/// Encodes one batch as messages.
 pub(super) fn one_batch(
     batch: RecordBatch,
 ) -> impl Stream<Item = Result<FlightData, Status>> + Send {
@@ -101,7 +101,7 @@ pub(super) fn one_batch(
         .map_err(Status::from)
 }
 
-/// A schema as the bytes in which messages hold it.
+/// Encodes a schema as an IPC message.
 pub(super) fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
     let options = IpcWriteOptions::default();
     let message: Result<IpcMessage, _> = SchemaAsIpc::new(schema, &options).try_into();

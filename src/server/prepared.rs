@@ -1,4 +1,4 @@
-//! [`Prepared`]: a statement that was planned without being run, and is given values by uploads.
+//! [`Prepared`]: a planned statement whose parameter values come from uploads.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ use crate::plan::functions::STRICT;
 use crate::session::describe::Description;
 use crate::sql::Parameters;
 
-/// Rows of values for one statement.
+/// The maximum number of bound rows of one statement.
 const BOUND_ROWS_MAX: usize = 1_000_000;
 
 /// A prepared statement.
@@ -29,12 +29,12 @@ const BOUND_ROWS_MAX: usize = 1_000_000;
 pub(super) struct Prepared {
     pub(super) parameters: Parameters,
     pub(super) description: Description,
-    /// The rows of values that were bound last.
+    /// The latest bound rows of values.
     bound: Mutex<Option<RecordBatch>>,
 }
 
 impl Prepared {
-    /// A statement, and what planning it found.
+    /// Creates a prepared statement from its text and the result of its planning.
     pub(super) fn new(parameters: Parameters, description: Description) -> Self {
         Self {
             parameters,
@@ -52,8 +52,8 @@ impl Prepared {
     }
 }
 
-/// The types that a prepared statement asks its client for. JDBC sends times in milliseconds whatever is asked for, and
-/// cannot send a value without a type.
+/// The schema of the parameters as reported to clients. JDBC sends times in milliseconds regardless of the requested
+/// type, and cannot send a value without a type.
 pub(super) fn parameter_schema(prepared: &Prepared) -> Schema {
     let types = prepared.description.parameters.iter();
     let fields = types.zip(prepared.parameters.names()).map(|(known, name)| {
@@ -70,7 +70,7 @@ pub(super) fn parameter_schema(prepared: &Prepared) -> Schema {
     Schema::new(fields.collect::<Vec<_>>())
 }
 
-/// The values of all rows of an upload: a column for each parameter, of its type if that is known.
+/// The values of all rows of an upload: one column per parameter, of the parameter's type if that is known.
 pub(super) async fn values(prepared: &Prepared, upload: Upload) -> Result<RecordBatch, Status> {
     let read = async {
         let Some(mut rows) = upload
@@ -84,7 +84,7 @@ pub(super) async fn values(prepared: &Prepared, upload: Upload) -> Result<Record
         while let Some(batch) = rows.next().await.transpose()? {
             count += batch.num_rows();
             if count > BOUND_ROWS_MAX {
-                let message = format!("over {BOUND_ROWS_MAX} rows of values; use bulk ingest");
+                let message = format!("over {BOUND_ROWS_MAX} rows of parameters; use bulk ingest");
                 return Err(sql_err(SqlState::TooMany, message));
             }
             batches.push(batch);
@@ -108,7 +108,7 @@ fn typed(prepared: &Prepared, given: &RecordBatch) -> Result<RecordBatch> {
         .zip(&prepared.description.parameters)
         .enumerate()
     {
-        // Numbered ones by position: clients name their columns as they like.
+        // Numbered parameters are matched by position: clients choose their own column names.
         let by_name = given
             .column_by_name(name.trim_start_matches('$'))
             .filter(|_| !name[1..].starts_with(|c: char| c.is_ascii_digit()));
@@ -133,7 +133,7 @@ fn convert(column: &ArrayRef, data_type: &DataType, name: &str) -> Result<ArrayR
             "parameter {name} is {data_type}, and {} was bound: {error}",
             column.data_type()
         );
-        // A value, or all of them.
+        // A single value cannot be cast, or no value of the type can.
         let state = match can_cast_types(column.data_type(), data_type) {
             true => SqlState::InvalidCast,
             false => SqlState::TypeMismatch,
@@ -142,7 +142,7 @@ fn convert(column: &ArrayRef, data_type: &DataType, name: &str) -> Result<ArrayR
     })
 }
 
-/// The statement, or the statements, that a prepared one and its values make.
+/// The work of a prepared statement with its values.
 pub(super) fn work(prepared: &Prepared, values: Option<RecordBatch>) -> Result<Work, Status> {
     let bound = |parameters: &Parameters, rows: &RecordBatch| {
         (0..rows.num_rows())
@@ -158,7 +158,7 @@ pub(super) fn work(prepared: &Prepared, values: Option<RecordBatch>) -> Result<W
     let parameters = &prepared.parameters;
     let work = match values {
         Some(rows) if rows.num_columns() > 0 => {
-            // Of many rows one write is made and not one each.
+            // Several rows become a single write instead of one write each.
             if rows.num_rows() > 1 && parameters.insert_select("t").is_some() {
                 let parameters = parameters.clone();
                 return Ok(Work::Rows { parameters, rows });

@@ -1,4 +1,4 @@
-//! Results between their statement and their client: what waits to be fetched, is fetched, was cancelled or forgotten.
+//! Results of started statements: waiting to be fetched, being fetched, cancelled or forgotten.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,70 +23,70 @@ use crate::progress::ProgressEvent;
 use crate::sql::Effect;
 use crate::sql::Limits;
 
-/// Of a statement, as much as is shown to others.
+/// The length of a statement's beginning that the web page shows.
 const SHOWN_CHARACTERS: usize = 500;
 /// The handle of every result without rows.
 pub(super) const NOTHING: &str = "nothing";
-/// Epochs of a training that are remembered.
+/// The maximum number of epochs kept for a training.
 const EPOCHS_MAX: usize = 10_000;
-/// A result that nobody comes for holds memory.
+/// How long a result waits to be fetched, since it holds memory.
 const AGE_MAX: Duration = Duration::from_secs(300);
-/// Who stops fetching for so long will not go on.
+/// A client that stops fetching for this long will not continue.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
-/// And who stops asking for a training that is polled.
+/// A client that stops polling a training for this long will not continue.
 const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// A statement that was begun, and whose result waits for its client.
-pub(super) struct Ticketed {
-    /// The beginning of the statement, for those who look.
+/// A started statement whose result waits for the client.
+pub(super) struct PendingResult {
+    /// The beginning of the statement, for the web page.
     pub(super) shown: String,
-    /// Of the rows as clients get them; without columns if there are none.
+    /// The schema of the rows on the wire; empty if the statement has no rows.
     pub(super) schema: SchemaRef,
-    /// Rows that were changed.
+    /// The number of changed rows.
     pub(super) count: Option<u64>,
     content: tokio::sync::Mutex<Content>,
     seen: Arc<Mutex<Seen>>,
     stop: CancellationToken,
-    /// Whether its rows are being fetched.
+    /// Whether the client is fetching the rows.
     is_fetched: AtomicBool,
-    /// Whether somebody waits for the training to end.
+    /// Whether a call waits for the training to end.
     is_awaited: AtomicBool,
     is_done: AtomicBool,
     fetched_at: Mutex<Instant>,
     began_at: Instant,
-    /// Of the time that a statement may compute.
+    /// Computing time used so far, which counts towards the statement's time limit.
     spent: Duration,
-    /// Computes for a client that polls.
+    /// The task that computes for a client that polls.
     background: Mutex<JoinSet<()>>,
 }
 
-/// A statement that was begun, before its result is kept.
+/// A started statement, before its result is kept.
 pub(super) struct Begun {
     pub(super) shown: String,
     pub(super) effect: Effect,
     pub(super) rows: SendableRecordBatchStream,
     pub(super) count: Option<u64>,
     pub(super) seen: Arc<Mutex<Seen>>,
-    /// How long it took so far.
+    /// Computing time used so far.
     pub(super) spent: Duration,
 }
 
-impl std::fmt::Debug for Ticketed {
+impl std::fmt::Debug for PendingResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticketed")
+        f.debug_struct("PendingResult")
             .field("statement", &self.shown)
             .finish_non_exhaustive()
     }
 }
 
-/// What a statement said of itself.
+/// The progress events of a statement.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
-    /// Ends of epochs.
+    /// Events at the end of an epoch.
     pub(super) epochs: Vec<ProgressEvent>,
-    /// What the user should know of a training's rows.
+    /// Notices about a training's rows.
     pub(super) notices: Vec<ProgressEvent>,
-    /// What came last.
+    /// The last other event.
     pub(super) last: Option<ProgressEvent>,
 }
 
@@ -100,7 +100,7 @@ impl Seen {
             }
         );
         if let Some(text) = notice(&event) {
-            // A training that begins again on a cluster says the same again.
+            // A training that restarts on a cluster repeats its notices.
             let is_known = self.notices.iter().any(|known| notice(known) == Some(text));
             if !is_known {
                 self.notices.push(event);
@@ -113,7 +113,7 @@ impl Seen {
     }
 }
 
-/// What the user should know, if the event says that.
+/// The text of a notice event.
 fn notice(event: &ProgressEvent) -> Option<&str> {
     match event {
         ProgressEvent::Training {
@@ -125,17 +125,17 @@ fn notice(event: &ProgressEvent) -> Option<&str> {
 }
 
 enum Content {
-    /// Rows of a query, which are gone once they are fetched.
+    /// The rows of a query, gone once they are fetched.
     Query(Option<SendableRecordBatchStream>),
-    /// What becomes the row of a training.
+    /// The stream that trains and then yields the row of the result.
     Training(SendableRecordBatchStream),
     /// A small result that may be fetched again.
     Kept(Vec<RecordBatch>),
     Failed(SqlError),
 }
 
-impl Ticketed {
-    /// What was begun just now.
+impl PendingResult {
+    /// The result of a statement that has just started.
     pub(super) fn new(begun: Begun) -> Self {
         let Begun {
             shown,
@@ -167,12 +167,12 @@ impl Ticketed {
         }
     }
 
-    /// Computes to the end for nothing but what it changes.
+    /// Runs the statement to its end and discards its rows.
     pub(super) async fn finish(&self, limits: &Limits) -> Result<(), Status> {
         self.settle(limits.training).await;
         match &mut *self.content.lock().await {
             Content::Failed(error) => Err(status(&error.clone().into())),
-            // Nobody wants the rows of a query that is run as an update; that it works is an answer.
+            // The rows of a query that runs as an update are discarded; only its success or error matters.
             Content::Query(Some(rows)) => {
                 let discarding = async {
                     while rows.next().await.transpose()?.is_some() {}
@@ -185,7 +185,7 @@ impl Ticketed {
         }
     }
 
-    /// Returns when its client wants no more of it.
+    /// Returns when the client cancels or drops the result.
     async fn stopped(&self) -> DataFusionError {
         self.stop.cancelled().await;
         cancelled()
@@ -196,7 +196,7 @@ impl Ticketed {
         lock(&self.background).abort_all();
     }
 
-    /// Whether it computes for a client, or the client fetches or asks for it still.
+    /// Whether the statement computes for a client, or the client is still fetching or polling.
     pub(super) fn is_busy(&self) -> bool {
         self.is_awaited.load(Ordering::Relaxed)
             || (self.is_polled() && self.age() < POLL_SILENCE_MAX)
@@ -207,7 +207,7 @@ impl Ticketed {
         !self.is_ready() && !lock(&self.background).is_empty()
     }
 
-    /// Whether its client has forgotten it.
+    /// Whether the client has stopped asking for the result.
     pub(super) fn is_stale(&self) -> bool {
         let age_max = match self.is_polled() {
             true => POLL_SILENCE_MAX,
@@ -216,12 +216,12 @@ impl Ticketed {
         !self.is_busy() && self.age() >= age_max
     }
 
-    /// Whether nothing is left to compute before the result can be fetched.
+    /// Whether the result can be fetched without further computing.
     pub(super) fn is_ready(&self) -> bool {
         self.is_done.load(Ordering::Relaxed)
     }
 
-    /// Since its client last took something of it.
+    /// The time since the client last fetched or polled.
     pub(super) fn age(&self) -> Duration {
         lock(&self.fetched_at).elapsed()
     }
@@ -234,7 +234,7 @@ impl Ticketed {
         lock(&self.seen).clone()
     }
 
-    /// What is seen of the statement, also when that has ended.
+    /// The progress of the statement, shared so that it can be read after the end of the statement.
     pub(super) fn sight(&self) -> Arc<Mutex<Seen>> {
         Arc::clone(&self.seen)
     }
@@ -243,11 +243,11 @@ impl Ticketed {
         *lock(&self.fetched_at) = Instant::now();
     }
 
-    /// The row of a training, computed now if nobody did before.
+    /// Runs a training if it has not run yet, and keeps its row.
     async fn settle(&self, limit: Option<Duration>) {
         let mut content = self.content.lock().await;
         if matches!(*content, Content::Training(_)) {
-            // Whoever stops waiting drops the rows with it, and so cancels the training.
+            // If the caller stops waiting, the rows are dropped, which cancels the training.
             let abandoned = Content::Failed(report(&cancelled()));
             let Content::Training(mut rows) = std::mem::replace(&mut *content, abandoned) else {
                 return;
@@ -264,7 +264,7 @@ impl Ticketed {
         self.is_done.store(true, Ordering::Relaxed);
     }
 
-    /// Trains, if that is what the statement does; of other statements nothing is done.
+    /// Runs the statement if it is a training; does nothing for other statements.
     pub(super) async fn train(&self, limit: Option<Duration>) -> Result<(), Status> {
         if matches!(*self.content.lock().await, Content::Training(_)) {
             let _awaited = Awaited::by(self);
@@ -276,23 +276,23 @@ impl Ticketed {
         }
     }
 
-    /// Computes without anybody who fetches, as long as this is kept.
+    /// Computes in the background, as long as this result is kept.
     pub(super) fn begin(self: &Arc<Self>, limit: Option<Duration>) {
         let mut background = lock(&self.background);
         if !background.is_empty() || self.is_ready() {
             return;
         }
-        // Whoever forgets a result cancels it, so it is not computed on for nobody.
+        // Dropping the result aborts this task, so it does not compute for an abandoned result.
         let ticketed = Arc::clone(self);
         background.spawn(async move { ticketed.settle(limit).await });
     }
 }
 
-/// Somebody who waits for a training, until this is dropped.
+/// Marks a training as awaited until this is dropped.
 struct Awaited<'a>(&'a AtomicBool);
 
 impl<'a> Awaited<'a> {
-    fn by(ticketed: &'a Ticketed) -> Self {
+    fn by(ticketed: &'a PendingResult) -> Self {
         ticketed.is_awaited.store(true, Ordering::Relaxed);
         Self(&ticketed.is_awaited)
     }
@@ -316,7 +316,7 @@ fn cancelled() -> DataFusionError {
     sql_err(SqlState::Cancelled, "cancelled")
 }
 
-/// What comes within the limit, some of which is spent already.
+/// Runs `work` within the limit, of which `spent` is already used.
 pub(super) async fn within<T>(
     limit: Option<Duration>,
     spent: Duration,
@@ -334,9 +334,9 @@ fn timed_out(limit: Duration) -> DataFusionError {
     sql_err(SqlState::TimedOut, message)
 }
 
-/// The rows of a result. What `hold` gives is let go of with the rows of a query, which are gone once they are fetched.
+/// The rows of a result. The value of `hold` is dropped with the rows of a query, which are gone once they are fetched.
 pub(super) fn fetch<H: Send + 'static>(
-    ticketed: Arc<Ticketed>,
+    ticketed: Arc<PendingResult>,
     limits: &Limits,
     hold: impl FnOnce() -> H,
 ) -> Result<SendableRecordBatchStream, Status> {
@@ -345,7 +345,7 @@ pub(super) fn fetch<H: Send + 'static>(
             Content::Query(rows) => Some(rows.take()),
             Content::Training(_) | Content::Kept(_) | Content::Failed(_) => None,
         },
-        // A training is being computed.
+        // A training is running.
         Err(_) => None,
     };
     match taken {
@@ -365,7 +365,7 @@ pub(super) fn fetch<H: Send + 'static>(
 
 fn fetched<H: Send + 'static>(
     rows: SendableRecordBatchStream,
-    (ticketed, held): (Arc<Ticketed>, H),
+    (ticketed, held): (Arc<PendingResult>, H),
     limit: Option<Duration>,
     rows_max: Option<u64>,
 ) -> SendableRecordBatchStream {
@@ -393,12 +393,12 @@ fn fetched<H: Send + 'static>(
                 count += batch.num_rows() as u64;
                 if count > max {
                     let message = format!(
-                        "the result has over {max} rows, which this server does not send; use LIMIT"
+                        "the result has over {max} rows, the limit of this server; use LIMIT"
                     );
                     next = Err(sql_err(SqlState::OutOfMemory, message));
                 }
             }
-            // After an error there is nothing.
+            // The stream ends after an error.
             let rows = next.is_ok().then_some(rows);
             Some((next, (rows, (ticketed, held), used, count)))
         },
@@ -406,8 +406,8 @@ fn fetched<H: Send + 'static>(
     Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
 
-/// The small result of what runs once; it may be fetched again.
-fn settled(ticketed: Arc<Ticketed>, limit: Option<Duration>) -> SendableRecordBatchStream {
+/// The result of a training or a change; it may be fetched again.
+fn settled(ticketed: Arc<PendingResult>, limit: Option<Duration>) -> SendableRecordBatchStream {
     let schema = Arc::clone(&ticketed.schema);
     let rows = futures::stream::once(async move {
         ticketed.touch();

@@ -1,4 +1,4 @@
-//! Starts a server, and ends it when the process is told to.
+//! [`serve`]: starts a server, and stops it when the process receives a signal.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -23,52 +23,52 @@ use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::sql::Limits;
 
-/// A message of a client.
+/// The maximum size of a client's message.
 const UPLOAD_MESSAGE_BYTES_MAX: usize = 256 << 20;
 const HEADER_BYTES_MAX: u32 = 64 << 10;
-/// Calls at once on a connection.
+/// Concurrent calls on a connection.
 const STREAMS_MAX: u32 = 1_024;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const TLS_TIME: Duration = Duration::from_secs(10);
-/// What is on its way to a client that does not read: of one result, and of all on its connection.
+/// Unacknowledged bytes to a client that does not read: for one result, and for all on its connection.
 const WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// Statements that wait for others to end.
+/// Statements waiting in the queue.
 const QUEUE_MAX: usize = 1_024;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const RELIEF_INTERVAL: Duration = Duration::from_millis(50);
-/// What is left to statements that run when the server is to end.
+/// How long running statements may continue after the server is told to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
-/// How a server is set up.
+/// The options of a server.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Where it listens, `host:port`; port 0 picks one.
+    /// The address to listen on, `host:port`; port 0 picks a free port.
     pub listen: String,
-    /// Where it shows people what it does, `host:port`; nowhere if `None`.
+    /// The address of the web page, `host:port`; no page if `None`.
     pub http: Option<String>,
-    /// Who may log in; anybody if `None`.
+    /// The users file; no login is needed if `None`.
     pub users: Option<PathBuf>,
-    /// Encryption; none if `None`.
+    /// The TLS files; no encryption if `None`.
     pub tls: Option<Tls>,
-    /// Whether it may listen beyond this machine without users and encryption.
+    /// Whether other machines may connect without users and encryption.
     pub is_insecure: bool,
-    /// How long a token or a session lives without being used.
+    /// How long a token or a session lives without use.
     pub idle_max: Duration,
-    /// Connections at once.
+    /// The maximum number of connections.
     pub connections_max: usize,
-    /// Statements at once.
+    /// The maximum number of running statements.
     pub statements_max: usize,
-    /// How large the process may be, in bytes: when it is about to be larger, statements are refused and stopped.
+    /// The memory limit of the process, in bytes: near the limit, statements are refused and stopped.
     pub process_bytes_max: Option<u64>,
-    /// What a statement may cost.
+    /// The limits of a statement.
     pub limits: Limits,
-    /// Settings that sessions begin with.
+    /// The initial settings of sessions.
     pub settings: Vec<(String, String)>,
 }
 
-/// For whoever is on this machine, on a port that is picked.
+/// A server for this machine only, on a free port.
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
@@ -87,21 +87,21 @@ impl Default for ServeOptions {
     }
 }
 
-/// The files of encryption, in PEM.
+/// The TLS files, in PEM.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The certificate of the server, and of those who signed it.
+    /// The certificate chain of the server.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The private key of the server.
     pub key: PathBuf,
-    /// Who signs the certificates of clients, which they need then.
+    /// The CA of client certificates; clients need one if this is set.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Serves until the process is told to end. Statements run on `workers`; `listening` hears of its address, and of that of its page.
+/// Serves until the process is told to stop. Statements run on `workers`; `listening` gets the URLs of server and page.
 ///
 /// # Errors
-/// If a file cannot be read, the address is taken, or it is open to others without protection.
+/// If a file cannot be read, the address is taken, or it is open to other machines without protection.
 pub async fn serve(
     engine: &Engine,
     options: ServeOptions,
@@ -198,16 +198,16 @@ pub async fn serve(
         }
     };
     let ended = async {
-        told_to_end().await;
+        shutdown_signal().await;
         server.is_draining.store(true, Ordering::Relaxed);
         health_reporter
             .set_not_serving::<FlightServiceServer<Service>>()
             .await;
-        tracing::info!("the server ends when its statements have, or in 30 s");
+        tracing::info!("the server stops when its statements have ended, or after 30 s");
         ending.notify_one();
         tokio::select! {
             () = tokio::time::sleep(DRAIN_TIME) => {}
-            () = told_to_end() => {}
+            () = shutdown_signal() => {}
         }
     };
     tokio::select! {
@@ -219,7 +219,7 @@ pub async fn serve(
     }
 }
 
-/// An error and what it comes from, in a line.
+/// An error and its causes, in one line.
 fn plain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -240,26 +240,26 @@ async fn listen(text: &str) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Passwords and what the page shows are not encrypted, so it is for this machine; others come through a proxy that does.
+/// The page and its passwords are not encrypted, so other machines should use a proxy that adds TLS.
 async fn listen_http(text: &str, is_insecure: bool) -> Result<(TcpListener, SocketAddr)> {
     let (listener, address) = listen(text).await?;
     if address.ip().is_loopback() || is_insecure {
         return Ok((listener, address));
     }
     let message = format!(
-        "the page at {address} is open to other machines without encryption; --insecure does it anyway"
+        "the page at {address} is open to other machines without encryption; --insecure allows it"
     );
     Err(sql_err(SqlState::InvalidParameter, message))
 }
 
-/// Whoever reaches the port of a server without users runs SQL; without encryption passwords can be read on the way.
+/// Without users, anybody who reaches the port runs SQL; without encryption, passwords can be read on the network.
 fn check_protection(options: &ServeOptions, address: SocketAddr) -> Result<()> {
     let is_protected = options.users.is_some() && options.tls.is_some();
     if address.ip().is_loopback() || is_protected || options.is_insecure {
         return Ok(());
     }
     let message = format!(
-        "{address} is open to other machines, which takes --users, --tls-cert and --tls-key; --insecure does without"
+        "{address} is open to other machines, which needs --users, --tls-cert and --tls-key; --insecure allows it without"
     );
     Err(sql_err(SqlState::InvalidParameter, message))
 }
@@ -275,7 +275,7 @@ fn tls_config(tls: &Tls) -> Result<ServerTlsConfig> {
 }
 
 #[cfg(unix)]
-async fn told_to_end() {
+async fn shutdown_signal() {
     use tokio::signal::unix::{SignalKind, signal};
 
     let (Ok(mut terminate), Ok(mut interrupt)) = (
@@ -291,7 +291,7 @@ async fn told_to_end() {
 }
 
 #[cfg(not(unix))]
-async fn told_to_end() {
-    // Without a handler nothing can be waited for.
+async fn shutdown_signal() {
+    // An error means that no handler could be installed; it is treated like the signal.
     let _ = tokio::signal::ctrl_c().await;
 }

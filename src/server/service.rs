@@ -1,4 +1,4 @@
-//! One short method for each call of the protocol.
+//! The Flight SQL service: one short method for each call of the protocol.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::ingest::ingest_upload;
 use super::lock::lock;
 use super::output::{WireOptions, encoded, one_batch, schema_bytes};
 use super::prepared::{Prepared, parameter_schema, values, work};
-use super::results::Ticketed;
+use super::results::PendingResult;
 use super::sessions::Client;
 use super::state::Server;
 use super::statements::{fetch, prepare, start, update};
@@ -42,7 +42,7 @@ use crate::sql::Effect;
 /// How long a poll waits for news.
 const POLL_TIME: Duration = Duration::from_millis(500);
 
-/// The service of arrow-flight.
+/// The implementation of arrow-flight's service trait.
 #[derive(Debug, Clone)]
 pub(super) struct Service(pub(super) Arc<Server>);
 
@@ -64,14 +64,14 @@ fn command(bytes: &[u8]) -> Result<Command, Status> {
 }
 
 fn unpacked<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
-    let wrong = || Status::invalid_argument("the action's body is not what the action takes");
+    let wrong = || Status::invalid_argument("the body does not fit the action");
     let any = Any::decode(body).map_err(|_| wrong())?;
     any.unpack().map_err(|_| wrong())?.ok_or_else(wrong)
 }
 
 fn unsupported(command: &Command) -> Status {
     let name = command.type_url().rsplit('.').next().unwrap_or_default();
-    let message = format!("{name} is not supported; transactions and Substrait plans are not");
+    let message = format!("{name} is not supported, nor are transactions and Substrait plans");
     failed(SqlState::Unsupported, message)
 }
 
@@ -85,7 +85,7 @@ fn no_transaction(transaction: Option<&Bytes>) -> Result<(), Status> {
     }
 }
 
-/// Who calls. The gate let nothing through without it.
+/// The identity of the caller, which [`Gate`](super::auth::Gate) has added.
 fn identity<T>(request: &Request<T>) -> Result<&Identity, Status> {
     let identity = request.extensions().get::<Identity>();
     identity.ok_or_else(|| Status::unauthenticated("log in first"))
@@ -97,7 +97,7 @@ impl Service {
         self.0.sessions.client(&self.0.auth, identity).await
     }
 
-    /// Begins what a descriptor asks for.
+    /// Starts the statement or metadata request of a descriptor.
     async fn begin(
         &self,
         client: &Arc<Client>,
@@ -113,7 +113,7 @@ impl Service {
                 let work = work(&prepared, prepared.bound())?;
                 start(&self.0, client, work).await?
             }
-            // A statement that was begun before, by a client that polls.
+            // A statement that a polling client started before.
             Command::TicketStatementQuery(ticket) => {
                 let handle = String::from_utf8_lossy(&ticket.statement_handle).into_owned();
                 let ticketed = client.ticketed(&ticket.statement_handle)?;
@@ -150,7 +150,7 @@ impl Service {
                 let handle = command.prepared_statement_handle;
                 let prepared = client.prepared(&handle)?;
                 prepared.bind(values(&prepared, upload).await?);
-                // The same handle: clients close only the last one that they know.
+                // The same handle: clients close only the last handle that they received.
                 DoPutPreparedStatementResult {
                     prepared_statement_handle: Some(handle),
                 }
@@ -209,15 +209,15 @@ impl Service {
     }
 }
 
-/// Whether the driver is one of Java's.
+/// Whether the client is a Java driver.
 fn is_java<T>(request: &Request<T>) -> bool {
     let agent = request.metadata().get("user-agent");
     agent.is_some_and(|agent| agent.as_bytes().starts_with(b"grpc-java"))
 }
 
-/// What was begun for a descriptor.
+/// The started work of a descriptor.
 enum Begun {
-    Statement(String, Arc<Ticketed>),
+    Statement(String, Arc<PendingResult>),
     Metadata(FlightInfo),
 }
 
@@ -233,7 +233,7 @@ fn info(
     schema: &Schema,
     ticket: Ticket,
 ) -> Result<FlightInfo, Status> {
-    // No location: clients come back the way they came. One endpoint: some would mix the rows of several.
+    // No location: clients reuse their connection. One endpoint: some clients would mix the rows of several.
     let endpoint = FlightEndpoint::new().with_ticket(ticket);
     let mut info = FlightInfo::new()
         .with_endpoint(endpoint)
@@ -246,7 +246,7 @@ fn info(
 fn statement_info(
     descriptor: &FlightDescriptor,
     handle: &str,
-    ticketed: &Ticketed,
+    ticketed: &PendingResult,
 ) -> Result<FlightInfo, Status> {
     let count = ticketed
         .count
@@ -254,7 +254,7 @@ fn statement_info(
     Ok(info(descriptor, &ticketed.schema, statement_ticket(handle))?.with_total_records(count))
 }
 
-/// What arrow-flight's message lacks: whether the statement is an update.
+/// The reply with a field that arrow-flight's message lacks: whether the statement is an update.
 #[derive(Clone, PartialEq, Message)]
 struct PreparedResult {
     #[prost(bytes = "bytes", tag = "1")]
@@ -272,7 +272,7 @@ fn prepared_result(client: &Client, prepared: Prepared) -> Result<Bytes, Status>
     let is_update = *effect == Effect::Change;
     let parameters = parameter_schema(&prepared);
     let result = PreparedResult {
-        // JDBC takes a statement with a schema for a query, whatever the rest says.
+        // JDBC treats a statement with a schema as a query, whatever the other fields contain.
         dataset_schema: match is_update {
             true => Bytes::new(),
             false => schema_bytes(&result_schema(schema))?,
@@ -314,7 +314,7 @@ impl FlightService for Service {
             payload: token.clone().into(),
         })]);
         let value = format!("Bearer {token}").parse();
-        let value = value.map_err(|_| Status::internal("a token that is no header"))?;
+        let value = value.map_err(|_| Status::internal("the token is not a valid header value"))?;
         response.metadata_mut().insert("authorization", value);
         Ok(response)
     }
@@ -341,8 +341,8 @@ impl FlightService for Service {
         if let Some(id) = watched {
             client.watch(id, &ticketed);
         }
-        // Who asks for a training gets it, whether its row is fetched or not; who hangs up cancels it. JDBC cannot hang up
-        // on this call, but on that for the row, which it makes at once.
+        // The training runs even if its row is never fetched; closing the call cancels it. JDBC cannot close this call,
+        // only the call for the row, which follows at once.
         let limit = client.session.limits().training;
         if is_java(&request) {
             return Ok(Response::new(statement_info(
@@ -374,7 +374,7 @@ impl FlightService for Service {
         }
         ticketed.touch();
         if ticketed.is_ready() {
-            // Done already, so this only says how it ended.
+            // The training is done, so this call only returns its error.
             ticketed.train(None).await?;
         }
         let info = statement_info(descriptor, &handle, &ticketed)?;
@@ -419,7 +419,7 @@ impl FlightService for Service {
         if let Command::TicketStatementQuery(ticket) = command {
             let (schema, rows) = fetch(&self.0, &client, &ticket.statement_handle).await?;
             let options = match is_java(&request) {
-                // It has no limit.
+                // Java drivers have no limit.
                 true => WireOptions {
                     message_bytes_max: usize::MAX,
                     compression: None,

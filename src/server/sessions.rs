@@ -1,4 +1,4 @@
-//! What is kept for a client between calls: its session, its prepared statements, and results that it has not fetched.
+//! The state of a client between calls: its session, its prepared statements, and results not yet fetched.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
@@ -11,7 +11,7 @@ use super::listener::Link;
 use super::lock::lock;
 use super::output::WireOptions;
 use super::prepared::Prepared;
-use super::results::{Seen, Ticketed};
+use super::results::{PendingResult, Seen};
 use super::status::{failed, status};
 use super::users::User;
 use crate::access::Access;
@@ -24,38 +24,38 @@ const SESSIONS_MAX: usize = 10_000;
 const PREPARED_MAX: usize = 1_024;
 const TICKETS_MAX: usize = 1_024;
 const WATCHED_MAX: usize = 64;
-/// How long what a connection leaves behind waits for its client, who may come back by another one and fetch a result.
+/// How long a session outlives its connection, so that the client can come back by another one and fetch a result.
 const AFTER_CONNECTION: Duration = Duration::from_secs(60);
 
-/// A client between its calls.
+/// A client's state between its calls.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) identity: Identity,
-    /// What the session is tied to: a client that found out about cookies is not bound to its first connection.
+    /// The tie of the session. A client that starts to send cookies is no longer tied to its first connection.
     tie: Mutex<Tie>,
-    /// The connection whose cookie the session has: clients come by it that send none.
+    /// The connection whose cookie identifies the session; clients of this connection without cookies share the session.
     connection: Mutex<Weak<Link>>,
-    /// When it was first seen that nobody can come any more.
+    /// When the session was first found without its connection.
     left_at: Mutex<Option<Instant>>,
-    /// The user when the session began.
+    /// The user as of the start of the session.
     user: Option<User>,
     pub(super) session: Session,
     used: Mutex<Instant>,
     prepared: Mutex<HashMap<String, Arc<Prepared>>>,
-    tickets: Mutex<HashMap<String, Arc<Ticketed>>>,
-    /// What clients that want to know are told of their statements, the latest last.
+    tickets: Mutex<HashMap<String, Arc<PendingResult>>>,
+    /// The progress of statements that clients asked to watch, the latest last.
     watched: Mutex<VecDeque<(String, Arc<Mutex<Seen>>)>>,
     /// All clients of the server.
     all: Weak<Clients>,
     pub(super) wire: Mutex<WireOptions>,
 }
 
-/// The clients of a server by the keys of their sessions.
+/// The clients of a server by session key.
 type Clients = Mutex<HashMap<String, Arc<Client>>>;
 
 fn unknown(what: &str) -> Status {
     Status::not_found(format!(
-        "{what} is not known, or not any more; run the statement again"
+        "{what} does not exist or has expired; run the statement again"
     ))
 }
 
@@ -80,15 +80,15 @@ impl Client {
         found.ok_or_else(|| unknown("the prepared statement"))
     }
 
-    /// Forgets a prepared statement, if it is there.
+    /// Forgets a prepared statement, if it exists.
     pub(super) fn close_prepared(&self, handle: &[u8]) {
         self.find(handle, |client, handle| {
             lock(&client.prepared).remove(handle)
         });
     }
 
-    /// Looks for what has a handle: in this session first, then in those of the others who say the same of themselves,
-    /// since a client without a cookie may come by another connection. Who knows a handle got it from its owner.
+    /// Looks a handle up in this session first, then in the other sessions of the same identity group, since a client
+    /// without a cookie may use another connection. A client that knows a handle got it from its owner.
     fn find<T>(&self, handle: &[u8], look: impl Fn(&Self, &str) -> Option<T>) -> Option<T> {
         let handle = std::str::from_utf8(handle).ok()?;
         if let Some(found) = look(self, handle) {
@@ -104,7 +104,10 @@ impl Client {
     }
 
     /// Keeps a result until it is fetched.
-    pub(super) fn keep(&self, ticketed: Ticketed) -> Result<(String, Arc<Ticketed>), Status> {
+    pub(super) fn keep(
+        &self,
+        ticketed: PendingResult,
+    ) -> Result<(String, Arc<PendingResult>), Status> {
         let mut all = lock(&self.tickets);
         if all.len() >= TICKETS_MAX {
             let idle = all.iter().filter(|(_, ticketed)| !ticketed.is_busy());
@@ -123,21 +126,21 @@ impl Client {
         Ok((handle, ticketed))
     }
 
-    pub(super) fn ticketed(&self, handle: &[u8]) -> Result<Arc<Ticketed>, Status> {
+    pub(super) fn ticketed(&self, handle: &[u8]) -> Result<Arc<PendingResult>, Status> {
         let found = self.find(handle, |client, handle| {
             lock(&client.tickets).get(handle).cloned()
         });
         found.ok_or_else(|| unknown("the result"))
     }
 
-    pub(super) fn drop_ticket(&self, handle: &[u8]) -> Option<Arc<Ticketed>> {
+    pub(super) fn drop_ticket(&self, handle: &[u8]) -> Option<Arc<PendingResult>> {
         self.find(handle, |client, handle| {
             lock(&client.tickets).remove(handle)
         })
     }
 
-    /// Lets the client ask for the progress of a statement by this id.
-    pub(super) fn watch(&self, id: String, ticketed: &Ticketed) {
+    /// Keeps the progress of a statement under this id, so that the client can ask for it.
+    pub(super) fn watch(&self, id: String, ticketed: &PendingResult) {
         let mut watched = lock(&self.watched);
         watched.push_back((id, ticketed.sight()));
         if watched.len() > WATCHED_MAX {
@@ -151,13 +154,13 @@ impl Client {
         Some(lock(seen).clone())
     }
 
-    /// What runs for the client, and what waits to be fetched, is stopped.
+    /// Cancels the client's running statements and unfetched results.
     fn end(&self) {
         for (_, ticketed) in lock(&self.tickets).drain() {
             ticketed.cancel();
         }
         lock(&self.prepared).clear();
-        // In a store that may take a while.
+        // In a store, removing the temporary tables may take a while.
         let temporary = Arc::clone(self.session.temporary());
         tokio::task::spawn_blocking(move || temporary.clear());
     }
@@ -172,20 +175,20 @@ impl Client {
         });
     }
 
-    /// Statements that compute, or whose rows are being fetched.
-    pub(super) fn running(&self) -> Vec<Arc<Ticketed>> {
+    /// Results that are being computed or fetched.
+    pub(super) fn running(&self) -> Vec<Arc<PendingResult>> {
         let tickets = lock(&self.tickets);
         let running = tickets.values().filter(|ticketed| ticketed.is_busy());
         running.cloned().collect()
     }
 
-    /// Whether this is the session of a user with these rights. That there is another way to log in changes nothing.
+    /// Whether the session's user had these rights at its start. A change of password or tokens does not matter.
     fn may_as(&self, user: Option<&User>) -> bool {
         let rights = |user: &User| (user.is_admin, user.roles.clone());
         self.user.as_ref().map(rights) == user.map(rights)
     }
 
-    /// Whether the connection that the session is tied to is gone.
+    /// Whether the session is tied to a connection that is closed.
     fn is_left(&self) -> bool {
         match &*lock(&self.tie) {
             Tie::Client => false,
@@ -193,7 +196,7 @@ impl Client {
         }
     }
 
-    /// How long ago it was first seen that the session is left.
+    /// The time since the session was first found left.
     fn left_for(&self) -> Option<Duration> {
         let is_left = self.is_left();
         let mut left_at = lock(&self.left_at);
@@ -206,7 +209,7 @@ impl Client {
         }
     }
 
-    /// Ties the session to its connection, if that is there still.
+    /// Ties the session to its connection, if that is still open.
     fn tie_to_connection(&self) -> bool {
         let connection = Weak::clone(&lock(&self.connection));
         let is_there = connection.strong_count() > 0;
@@ -216,7 +219,7 @@ impl Client {
         is_there
     }
 
-    /// Whether nobody will miss the session.
+    /// Whether the session can end: not busy, and idle or left for too long.
     fn is_over(&self, idle_max: Duration) -> bool {
         let is_idle = lock(&self.used).elapsed() >= idle_max;
         let is_left = self
@@ -232,7 +235,7 @@ impl Client {
     }
 }
 
-/// What a client may do.
+/// The access rights of a client.
 fn access(engine: &Engine, identity: &Identity, user: Option<&User>) -> Access {
     match (&identity.user, user) {
         (Some(name), Some(user)) if !user.is_admin => Access::user(
@@ -240,7 +243,7 @@ fn access(engine: &Engine, identity: &Identity, user: Option<&User>) -> Access {
             user.roles.clone(),
             Arc::clone(engine.grants()),
         ),
-        // An administrator, or a server that asks nobody who he is.
+        // An administrator, or a server without users.
         _ => Access::All,
     }
 }
@@ -271,7 +274,7 @@ impl Sessions {
         }
     }
 
-    /// A session of its own for somebody who only looks.
+    /// A new session for the web page, which is not kept.
     pub(super) fn session_of(&self, auth: &Auth, identity: &Identity) -> Result<Session, Status> {
         let user = auth.user(identity)?;
         let session = self
@@ -281,7 +284,7 @@ impl Sessions {
         Ok(session.with_limits(self.limits.clone()))
     }
 
-    /// The client, which gets a session if it has none.
+    /// The client of an identity, with a new session if it has none.
     pub(super) async fn client(
         &self,
         auth: &Auth,
@@ -298,7 +301,7 @@ impl Sessions {
                 }
                 return Ok(client);
             }
-            // Other roles, another session.
+            // The user's rights changed, so the user gets a new session.
             Some(_) => {
                 self.close(identity);
             }
@@ -315,7 +318,7 @@ impl Sessions {
                 "the server has too many sessions",
             ));
         }
-        // Two first calls may come at once.
+        // Two first calls may arrive at the same time.
         let client = clients.entry(identity.key.clone()).or_insert(client);
         Ok(Arc::clone(client))
     }
@@ -350,14 +353,14 @@ impl Sessions {
         })
     }
 
-    /// Whether the session is that of a connection that is there still: others may come by it, so the session ends with it,
-    /// and not because one of them says so.
+    /// Whether the session belongs to a connection that is still open. Other clients on the connection may share the
+    /// session, so it ends with the connection and not when one of them closes it.
     pub(super) fn ends_with_connection(&self, identity: &Identity) -> bool {
         let client = lock(&self.clients).get(&identity.key).cloned();
         client.is_some_and(|client| client.tie_to_connection())
     }
 
-    /// Ends the session of a client; its next call gets a new one.
+    /// Ends a client's session; the client's next call gets a new one.
     pub(super) fn close(&self, identity: &Identity) -> bool {
         let client = lock(&self.clients).remove(&identity.key);
         if let Some(client) = &client {
@@ -366,7 +369,7 @@ impl Sessions {
         client.is_some()
     }
 
-    /// Ends what nobody has used for long.
+    /// Ends idle and left sessions, and drops stale results.
     pub(super) fn sweep(&self) {
         self.end_those(|client| {
             client.sweep();

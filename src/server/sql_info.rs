@@ -1,4 +1,4 @@
-//! What the server can do, as drivers ask for it: a value of the type that the specification gives each.
+//! The server's capabilities for `GetSqlInfo`: each value has the type that the specification gives it.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use tonic::Status;
 
 use crate::session::Session;
 
-/// Words that Vatic reserves beside those of SQL.
+/// Keywords of Vatic beyond those of SQL.
 const KEYWORDS: &[&str] = &[
     "ALIAS", "COPY", "DESCRIBE", "EVALUATE", "EXPLAIN", "EXTERNAL", "MODEL", "MODELS", "OPTIONS",
     "PREDICT", "REPLACE", "SHOW", "STORED", "TARGET", "TRAIN", "VERSION", "VERSIONS",
 ];
-/// Identifiers without quotes are folded to lower case; quoted ones are kept.
+/// Unquoted identifiers are folded to lower case; quoted ones are kept.
 const CASE_LOWER: i32 = 3;
 const CASE_SENSITIVE: i32 = 0;
-/// Bits of a bitmask, the lowest first.
+/// Bitmasks with the lowest bits set.
 const BOTH: i32 = 0b11;
 const ALL_THREE: i32 = 0b111;
 const ALL_FOUR: i32 = 0b1111;
 
-/// The numbers of the facts that are lists.
+/// The codes of the facts with list values.
 const LISTS: std::ops::RangeInclusive<u32> =
     SqlInfo::SqlKeywords as u32..=SqlInfo::SqlSupportsConvert as u32;
 
@@ -33,13 +33,13 @@ pub(super) fn schema() -> SchemaRef {
     Arc::new(SqlInfoDataBuilder::schema().clone())
 }
 
-/// The facts that are asked for, or all of them.
+/// The requested facts, or all of them.
 pub(super) fn answer(
     session: &Session,
     command: &CommandGetSqlInfo,
 ) -> Result<RecordBatch, Status> {
     let facts = facts(session, &command.info)?;
-    // What is not known is left out, and is no error.
+    // An unknown fact is left out without an error.
     Ok(command.clone().into_builder(&facts).build()?)
 }
 
@@ -111,7 +111,7 @@ fn booleans(facts: &mut SqlInfoDataBuilder) {
 }
 
 fn numbers(facts: &mut SqlInfoDataBuilder) {
-    // 0 is no limit, or one that is not known.
+    // 0 means no limit, or an unknown one.
     for fact in [
         SqlInfo::SqlMaxBinaryLiteralLength,
         SqlInfo::SqlMaxCharLiteralLength,
@@ -143,7 +143,7 @@ fn numbers(facts: &mut SqlInfoDataBuilder) {
         (SqlInfo::FlightSqlServerTransactionTimeout, 0),
         (SqlInfo::SqlIdentifierCase, CASE_LOWER),
         (SqlInfo::SqlQuotedIdentifierCase, CASE_SENSITIVE),
-        // NULLs come last in ascending order: as the highest value.
+        // NULLs sort as the highest value: last in ascending order.
         (SqlInfo::SqlNullOrdering, 0),
         (SqlInfo::SqlSupportedGroupBy, BOTH),
         (SqlInfo::SqlSupportedGrammar, ALL_THREE),
@@ -154,7 +154,7 @@ fn numbers(facts: &mut SqlInfoDataBuilder) {
         (SqlInfo::SqlSupportedPositionedCommands, 0),
         (SqlInfo::SqlSupportedSubqueries, ALL_FOUR),
         (SqlInfo::SqlSupportedUnions, BOTH),
-        // None, the lowest bit.
+        // Only the lowest bit: no transactions.
         (SqlInfo::SqlSupportedTransactionsIsolationLevels, 0b1),
         // Forward only.
         (SqlInfo::SqlSupportedResultSetTypes, 0b10),
@@ -180,7 +180,7 @@ fn numbers(facts: &mut SqlInfoDataBuilder) {
 fn lists(facts: &mut SqlInfoDataBuilder, session: &Session) {
     let words = KEYWORDS.iter().map(|word| (*word).to_owned());
     facts.append(SqlInfo::SqlKeywords, words.collect::<Vec<_>>());
-    // Every type can be cast to every other that it makes sense for; the numbers are those of the specification.
+    // Every type can be cast to every other compatible type; the numbers are codes of the specification.
     let types: Vec<i32> = (0..20).collect();
     let conversions = types.iter().map(|from| (*from, types.clone()));
     facts.append(
@@ -194,7 +194,7 @@ fn lists(facts: &mut SqlInfoDataBuilder, session: &Session) {
     facts.append(SqlInfo::SqlSystemFunctions, functions.other);
 }
 
-/// The names of all functions, which is what editors complete.
+/// The names of all functions, which editors complete.
 #[derive(Default)]
 struct Functions {
     numeric: Vec<String>,

@@ -1,4 +1,4 @@
-//! [`Server`]: what all calls share, and the queue of statements.
+//! [`Server`]: the shared state of all calls, and the queue of statements.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,36 +13,37 @@ use super::sessions::Sessions;
 use super::status::failed;
 use crate::error::SqlState;
 
-/// How long a statement waits for others to end.
+/// How long a statement waits in the queue.
 const QUEUE_TIME: Duration = Duration::from_secs(10);
 
-/// What all calls share.
+/// The shared state of all calls.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) auth: Arc<Auth>,
     pub(super) sessions: Sessions,
-    /// Where statements compute: never among the threads that answer clients.
+    /// The runtime that statements run on, apart from the threads that answer clients.
     pub(super) workers: Handle,
     pub(super) slots: Arc<Semaphore>,
     pub(super) queued: AtomicUsize,
     pub(super) queue_max: usize,
-    /// How large the process may be.
+    /// The memory limit of the process, in bytes.
     pub(super) process_bytes_max: Option<u64>,
     pub(super) is_draining: AtomicBool,
 }
 
 impl Server {
-    /// A place among the statements that run.
+    /// Waits for a slot to run a statement.
     pub(super) async fn slot(&self) -> Result<OwnedSemaphorePermit, Status> {
         if self.is_draining.load(Ordering::Relaxed) {
-            let message = "the server is about to end; connect again in a while";
+            let message = "the server is shutting down; connect again later";
             return Err(failed(SqlState::ShuttingDown, message));
         }
         if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
             return Ok(permit);
         }
         let busy = || {
-            let message = "the server runs as many statements as it may; try again in a while";
+            let message =
+                "the server already runs its maximum number of statements; try again later";
             failed(SqlState::TooMany, message)
         };
         let queued = Queued::join(&self.queued);
@@ -57,7 +58,7 @@ impl Server {
     }
 }
 
-/// A place in the queue, which is left however the waiting ends.
+/// A place in the queue, given back on drop however the wait ends.
 struct Queued<'a> {
     queued: &'a AtomicUsize,
     place: usize,

@@ -1,5 +1,5 @@
-//! Statements from text to ticket, and from ticket to rows. Each runs once, when the client asks for it: what changes something and a training to
-//! their end, a query as far as its first rows.
+//! Runs statements and issues their tickets, then returns the rows for a ticket. Each statement runs once, when the
+//! client requests it: a change or a training to its end, a query up to its first rows.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::lock::lock;
 use super::prepared::Prepared;
-use super::results::{self, Begun, NOTHING, Seen, Ticketed, collect, within};
+use super::results::{self, Begun, NOTHING, PendingResult, Seen, collect, within};
 use super::sessions::Client;
 use super::state::Server;
 use super::status::status;
@@ -47,7 +47,12 @@ pub(super) async fn prepare(
         &server.workers,
     );
     let described = task.join_next().await;
-    let panicked = || sql_err(SqlState::Internal, "planning ended in a panic, a bug");
+    let panicked = || {
+        sql_err(
+            SqlState::Internal,
+            "planning ended in a panic, which is a bug",
+        )
+    };
     let described = described
         .and_then(Result::ok)
         .unwrap_or_else(|| Err(panicked()));
@@ -55,24 +60,24 @@ pub(super) async fn prepare(
     Ok(Prepared::new(parameters, description))
 }
 
-/// Begins a statement and keeps it for its client.
+/// Starts a statement and keeps its result for the client.
 pub(super) async fn start(
     server: &Server,
     client: &Client,
     work: Work,
-) -> Result<(String, Arc<Ticketed>), Status> {
+) -> Result<(String, Arc<PendingResult>), Status> {
     let _slot = server.slot().await?;
     let ticketed = begin(server, client, work)
         .await
         .map_err(|error| status(&error))?;
     if ticketed.schema.fields().is_empty() {
-        // It has happened; there is nothing to come back for.
+        // The statement has finished and has no rows to fetch.
         return Ok((NOTHING.to_owned(), Arc::new(ticketed)));
     }
     client.keep(ticketed)
 }
 
-/// Runs a statement for what it changes.
+/// Runs a statement and returns the number of changed rows.
 pub(super) async fn update(server: &Server, client: &Client, work: Work) -> Result<u64, Status> {
     let _slot = server.slot().await?;
     if let Work::Text(script) = &work
@@ -103,13 +108,15 @@ async fn update_one(server: &Server, client: &Client, work: Work) -> Result<u64,
     Ok(ticketed.count.unwrap_or(0))
 }
 
-async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed> {
+async fn begin(server: &Server, client: &Client, work: Work) -> Result<PendingResult> {
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let sees = Arc::clone(&seen);
     let listener = move |event| lock(&sees).add(event);
     let (session, memory) = within_memory(server, client)?;
     let limit = session.limits().statement;
-    let session = session.with_progress(Arc::new(listener)).with_origins();
+    let session = session
+        .with_progress(Arc::new(listener))
+        .with_column_tables();
     let shown = match &work {
         Work::Text(text) => text.clone(),
         Work::Bound(texts) => texts.first().cloned().unwrap_or_default(),
@@ -128,7 +135,7 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
     };
     let began_at = Instant::now();
     let (effect, rows, count) = within(limit, Duration::ZERO, answering).await?;
-    Ok(Ticketed::new(Begun {
+    Ok(PendingResult::new(Begun {
         shown,
         effect,
         rows,
@@ -138,8 +145,8 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<Ticketed>
     }))
 }
 
-/// The session of a statement with a limit of memory of its own, if the process has memory for one more. The statement must
-/// end when its pool is stopped.
+/// The session of a statement with its own memory pool, if the process has memory for another statement. The statement
+/// must end when its pool is stopped.
 pub(super) fn within_memory(
     server: &Server,
     client: &Client,
@@ -156,7 +163,7 @@ async fn answer(session: Session, work: Work) -> Result<Answer> {
     match work {
         Work::Text(text) => session.answer(&text).await,
         Work::Bound(texts) => {
-            // The statement was checked when it was prepared; its values may be as large as they like.
+            // The statement was checked when it was prepared; its values may have any size.
             let limits = Limits {
                 statement_bytes: usize::MAX,
                 ..session.limits().clone()
@@ -166,7 +173,12 @@ async fn answer(session: Session, work: Work) -> Result<Answer> {
         Work::Rows { parameters, rows } => {
             let table = session.add_rows(rows)?;
             let text = parameters.insert_select(&table.to_quoted_string());
-            let text = text.ok_or_else(|| sql_err(SqlState::Internal, "no INSERT of one row"))?;
+            let text = text.ok_or_else(|| {
+                sql_err(
+                    SqlState::Internal,
+                    "the statement is not an INSERT of one row",
+                )
+            })?;
             let answer = session.answer(&text).await;
             // The plan holds the rows.
             session.remove_rows(table);
@@ -175,12 +187,12 @@ async fn answer(session: Session, work: Work) -> Result<Answer> {
     }
 }
 
-/// The answers to several statements of the same kind, one after the other.
+/// Runs several statements of the same kind one after the other and chains their rows.
 async fn answer_all(session: Session, mut texts: Vec<String>) -> Result<Answer> {
     if texts.is_empty() {
         return Err(sql_err(
             SqlState::WrongParameters,
-            "no row of values was bound",
+            "no row of parameter values was bound",
         ));
     }
     let rest = texts.split_off(1);
@@ -199,7 +211,7 @@ async fn answer_all(session: Session, mut texts: Vec<String>) -> Result<Answer> 
     Ok(Answer { effect, rows })
 }
 
-/// The sum of the counts, if the statement counts.
+/// The sum of the counts, if the statement returns counts.
 fn count(batches: &[RecordBatch]) -> Option<u64> {
     let mut total = None;
     for batch in batches {
@@ -216,7 +228,7 @@ fn count(batches: &[RecordBatch]) -> Option<u64> {
     total
 }
 
-/// The schema and the rows of a result that was begun.
+/// The schema and the rows of a started statement.
 pub(super) async fn fetch(
     server: &Server,
     client: &Arc<Client>,
@@ -237,7 +249,7 @@ pub(super) async fn fetch(
     Ok((schema, rows))
 }
 
-/// A result that is being fetched; afterwards it is gone.
+/// A result that is being fetched; its ticket is dropped afterwards.
 struct Fetching {
     _slot: OwnedSemaphorePermit,
     client: Arc<Client>,

@@ -1,4 +1,4 @@
-//! Errors as gRPC has them, and back.
+//! Conversion of errors to gRPC statuses and back.
 
 use datafusion::common::DataFusionError;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -6,19 +6,19 @@ use tonic::{Code, Status};
 
 use crate::error::{Position, SqlError, SqlState, error_from_text, error_to_text, report, sql_err};
 
-/// A message travels in a header, and clients have limits for these.
+/// A message travels in a header, whose size clients limit.
 const MESSAGE_BYTES_MAX: usize = 4_000;
-/// Of the message that is sent once more, for our own shell.
+/// The maximum size of the message in the detail header for the Vatic shell.
 const DETAIL_BYTES_MAX: usize = 1_500;
-/// The header of an error as our own shell reads it.
+/// The header that carries an error to the Vatic shell.
 const DETAIL: &str = "vatic-error";
 
-/// An error for a client.
+/// The status of an error.
 pub(super) fn status(error: &DataFusionError) -> Status {
     of(report(error))
 }
 
-/// An error of this kind for a client.
+/// The status of an error of this kind.
 pub(super) fn failed(state: SqlState, message: impl Into<String>) -> Status {
     status(&sql_err(state, message))
 }
@@ -32,7 +32,7 @@ fn of(mut error: SqlError) -> Status {
     let message = format!("{message}{place} [{}]", error.state.code());
     error.message = cut(&error.message, DETAIL_BYTES_MAX).to_owned();
     let mut details = MetadataMap::new();
-    // The detail is letters and digits, which any header may hold.
+    // The encoded error consists of letters and digits, which any header may hold.
     if let Ok(detail) = MetadataValue::try_from(error_to_text(&error)) {
         details.insert(DETAIL, detail);
     }
@@ -77,7 +77,7 @@ fn code(state: SqlState) -> Code {
     }
 }
 
-/// What a server of ours said, or what happened to the connection.
+/// The error of a Vatic server, or of the connection.
 pub(crate) fn from_status(status: &Status) -> DataFusionError {
     let detail = status.metadata().get(DETAIL);
     let detail = detail.and_then(|detail| error_from_text(detail.to_str().ok()?));

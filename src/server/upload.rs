@@ -1,4 +1,4 @@
-//! [`Upload`]: what a client uploads, checked before it is read.
+//! [`Upload`]: a client's upload; each message is checked before it is decoded.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use super::status::failed;
 use super::wire::{wire_batch, wire_schema};
 use crate::error::{Result, SqlState, sql_err};
 
-/// What one buffer of a message may become when it is decompressed.
+/// The maximum size of a decompressed buffer of a message.
 const BUFFER_BYTES_MAX: i64 = 1 << 30;
 
-/// An upload whose first message was looked at.
+/// An upload whose first message has arrived.
 pub(super) struct Upload {
     pub(super) descriptor: FlightDescriptor,
     first: FlightData,
@@ -27,12 +27,12 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Waits for the first message, which says what the upload is for.
+    /// Waits for the first message, which holds the descriptor.
     pub(super) async fn begin(mut stream: Streaming<FlightData>) -> Result<Self, Status> {
         let first = stream.message().await?;
-        // ADBC's driver sends nothing at all for rows without a batch, not even which table they are for.
+        // For rows without a batch, ADBC's driver sends no message at all, so not even the table is known.
         let first = first.ok_or_else(|| {
-            let message = "the upload has no messages, not even one that names a table; to send no rows, send a batch \
+            let message = "the upload has no messages, so it names no table; to send no rows, send a batch \
                            without rows";
             failed(SqlState::InvalidParameter, message)
         })?;
@@ -47,8 +47,8 @@ impl Upload {
         })
     }
 
-    /// The batches, with the types that clients get as well. Some clients send no schema if they have no rows, and some
-    /// send the descriptor by itself.
+    /// The batches, in the types of the wire. Some clients send no schema if they have no rows, and some send the
+    /// descriptor in a message of its own.
     pub(super) async fn rows(self) -> Result<Option<SendableRecordBatchStream>, Status> {
         let (mut first, mut rest) = (self.first, self.rest);
         while first.data_header.is_empty() {
@@ -86,7 +86,7 @@ pub(super) fn from_flight(error: &FlightError) -> DataFusionError {
     }
 }
 
-/// Refuses a message that would ask for more memory than there is: the decoder believes the lengths that stand in it.
+/// Refuses a message whose lengths exceed its data or the memory: the decoder trusts the lengths in the message.
 fn check(message: &FlightData) -> Result<(), Status> {
     let broken = || Status::invalid_argument("a message of the upload cannot be read");
     if message.data_header.is_empty() {

@@ -1,5 +1,5 @@
-//! The file of users: TOML, with argon2 hashes of passwords and SHA-256 hashes of tokens; nothing in it can be used to log
-//! in.
+//! The users file: TOML, with argon2 hashes of passwords and SHA-256 hashes of tokens. Nothing in the file can be used to
+//! log in.
 //!
 //! ```toml
 //! [users.ada]
@@ -26,7 +26,7 @@ use crate::error::{Result, SqlState, io_err, sql_err};
 
 const NAME_BYTES_MAX: usize = 128;
 const PASSWORD_BYTES_MAX: usize = 4096;
-/// How old what is known of the file may be.
+/// How long the file's content is used before the file is checked for changes.
 const AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The users of a server.
@@ -37,26 +37,26 @@ pub(super) struct Users {
     users: BTreeMap<String, User>,
 }
 
-/// One of them.
+/// A user of the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct User {
-    /// Argon2id, in the PHC format.
+    /// The Argon2id hash, in PHC format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password: Option<String>,
-    /// SHA-256 of each, in hexadecimal digits.
+    /// The SHA-256 hash of each token, in hexadecimal digits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tokens: Vec<String>,
-    /// Whether everything is open to the user.
+    /// Whether the user may do everything.
     #[serde(default)]
     pub(super) is_admin: bool,
-    /// To whom privileges are granted, beside the user's own name.
+    /// Names that privileges are granted to, beside the user's own name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) roles: Vec<String>,
 }
 
 impl User {
-    /// Tells the password from others, and from those of users of this name before or after, without revealing it.
+    /// A hash of the password's hash: it identifies this password of this user without revealing it.
     pub(super) fn proof(&self) -> String {
         hash(self.password.as_deref().unwrap_or_default())
     }
@@ -66,13 +66,13 @@ impl Users {
     fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(|error| io_err(path.display(), &error))?;
         toml::from_str(&text).map_err(|error| {
-            // The line with the mistake may hold a hash, so it is not shown.
+            // The line with the mistake may contain a hash, so the message leaves it out.
             let message = format!("{}: {}", path.display(), error.message());
             sql_err(SqlState::InvalidParameter, message)
         })
     }
 
-    /// The user with this password. It takes as long to find that there is no such user.
+    /// The user with this password. The check takes the same time if the user does not exist.
     fn with_password(&self, name: &str, password: &str) -> Option<User> {
         const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$\
             AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -86,7 +86,7 @@ impl Users {
     }
 }
 
-/// The file, read again when it changes: who is added can log in, and who is removed cannot go on.
+/// The users file, read again when it changes: added users can log in, and removed users are logged out.
 #[derive(Debug)]
 pub(super) struct UsersFile {
     path: PathBuf,
@@ -104,7 +104,7 @@ impl UsersFile {
     /// Reads the file.
     ///
     /// # Errors
-    /// If it cannot be read, or is not such a file.
+    /// If the file cannot be read or is invalid.
     pub(super) fn open(path: &Path) -> Result<Self> {
         warn_if_open(path);
         let known = Known {
@@ -131,7 +131,9 @@ impl UsersFile {
                     known.users = Arc::new(users);
                     known.modified = modified;
                 }
-                Err(error) => tracing::warn!(%error, "the users are those of before"),
+                Err(error) => {
+                    tracing::warn!(%error, "the users file cannot be read; its last content stays in use")
+                }
             }
         }
         Arc::clone(&known.users)
@@ -141,7 +143,7 @@ impl UsersFile {
         self.users().with_password(name, password)
     }
 
-    /// The user that a static token stands for.
+    /// The user of a static token.
     pub(super) fn with_token(&self, token: &str) -> Option<(String, User)> {
         let hash = hash(token);
         let users = self.users();
@@ -152,7 +154,7 @@ impl UsersFile {
         found.map(|(name, user)| (name.clone(), user.clone()))
     }
 
-    /// The user as the file has it now.
+    /// The user as currently in the file.
     pub(super) fn named(&self, name: &str) -> Option<User> {
         self.users().users.get(name).cloned()
     }
@@ -162,7 +164,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|found| found.modified()).ok()
 }
 
-/// SHA-256 of a token, in hexadecimal digits. A token has 256 random bits, so nothing slower is needed.
+/// The SHA-256 of a token, in hexadecimal digits. A token has 256 random bits, so a fast hash is safe.
 pub(super) fn hash(token: &str) -> String {
     sha256(token.as_bytes())
 }
@@ -176,14 +178,14 @@ pub(super) fn new_token() -> String {
     )
 }
 
-/// Adds a user to the file, or gives one another password. The file is made if it is not there.
+/// Adds a user to the file, or changes the password of one. Creates the file if it does not exist.
 ///
 /// # Errors
-/// If the name or the password cannot be one, or the file cannot be read or written.
+/// If the name or the password is invalid, or the file cannot be read or written.
 pub fn add_user(path: &Path, name: &str, password: &str, is_admin: bool) -> Result<()> {
     check_name(name)?;
     if password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
-        let message = format!("a password has 1 to {PASSWORD_BYTES_MAX} bytes");
+        let message = format!("a password must have 1 to {PASSWORD_BYTES_MAX} bytes");
         return Err(sql_err(SqlState::InvalidParameter, message));
     }
     let hash = Argon2::default().hash_password(password.as_bytes());
@@ -196,15 +198,15 @@ pub fn add_user(path: &Path, name: &str, password: &str, is_admin: bool) -> Resu
     })
 }
 
-/// Adds a token of a user to the file and returns it; the file keeps its hash only.
+/// Adds a token of a user to the file and returns it; the file keeps only its hash.
 ///
 /// # Errors
-/// If there is no such user, or the file cannot be read or written.
+/// If the user does not exist, or the file cannot be read or written.
 pub fn add_token(path: &Path, name: &str) -> Result<String> {
     let token = new_token();
     change(path, |users| {
         let missing = || {
-            let message = format!("user \"{name}\" does not exist; vatic user add makes it");
+            let message = format!("user \"{name}\" does not exist; create it with vatic user add");
             sql_err(SqlState::InvalidParameter, message)
         };
         let user = users.users.get_mut(name).ok_or_else(missing)?;
@@ -222,12 +224,12 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "\"{name}\" cannot be the name of a user: it has letters, digits, and _ - . @, and up to {NAME_BYTES_MAX} bytes"
+        "\"{name}\" is not a valid user name: use letters, digits, and _ - . @, and up to {NAME_BYTES_MAX} bytes"
     );
     Err(sql_err(SqlState::InvalidName, message))
 }
 
-/// Writes a new file beside the old one and moves it there, so that a server never reads half of it.
+/// Writes a new file beside the old one and renames it, so that a server never reads a partial file.
 fn change(path: &Path, change: impl FnOnce(&mut Users) -> Result<()>) -> Result<()> {
     let mut users = match path.exists() {
         true => Users::read(path)?,
@@ -241,7 +243,7 @@ fn change(path: &Path, change: impl FnOnce(&mut Users) -> Result<()>) -> Result<
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // Such a file is open to its owner only.
+    // Only the owner can read a temporary file.
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
@@ -256,7 +258,7 @@ fn warn_if_open(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
 
     if fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0) {
-        tracing::warn!(path = %path.display(), "others than its owner can read the file of users; chmod 600 it");
+        tracing::warn!(path = %path.display(), "others than its owner can read the users file; run chmod 600");
     }
 }
 

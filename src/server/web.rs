@@ -1,6 +1,6 @@
-//! A page that shows what the server does, for people: read-only HTML with the same logins as everything else.
+//! A read-only HTML page of the server's activity, with the same logins as the other calls.
 //!
-//! Each part is a query, run as the user who looks, so it shows what that user may see.
+//! Each part is a query that runs as the viewing user, so it shows what that user may see.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::error::{Result, report};
 use crate::progress::ProgressEvent;
 use crate::session::Session;
 
-/// The parts of the page that are tables: a heading, and a query.
+/// The tables of the page: a heading, and a query.
 const TABLES: &[(&str, &str)] = &[
     (
         "Trainings",
@@ -45,7 +45,7 @@ const STYLE: &str = "body{font:14px/1.4 system-ui,sans-serif;margin:2em auto;max
     figure{display:inline-block;margin:0 1.5em 1em 0}figcaption{color:#666}code{white-space:pre-wrap}.none{color:#888}\
     @media(prefers-color-scheme:dark){body{color:#ddd;background:#161616}th,td{border-color:#333}}";
 
-/// Answers at `/`, and nowhere else.
+/// Serves the page at `/` only.
 pub(super) fn router(server: Arc<Server>) -> axum::Router {
     axum::Router::new()
         .route("/", axum::routing::get(page))
@@ -99,7 +99,7 @@ async fn rows(session: &Session, query: &str) -> Result<Vec<RecordBatch>> {
     session.sql(query).await?.try_collect().await
 }
 
-/// What runs now: one's own statements, and for an administrator those of all.
+/// The running statements: one's own, and for an administrator everybody's.
 fn statements(server: &Server, identity: &Identity, session: &Session) -> String {
     let sees_all = matches!(session.access(), crate::access::Access::All);
     let is_seen = |client: &Arc<Client>| sees_all || client.identity.user == identity.user;
@@ -128,7 +128,7 @@ fn statements(server: &Server, identity: &Identity, session: &Session) -> String
         }
     }
     match lines.is_empty() {
-        true => none(&mut html, "nothing runs"),
+        true => none(&mut html, "no statement is running"),
         false => {
             html.push_str("<table><tr><th>user<th>for<th>statement");
             html.push_str(&lines);
@@ -179,7 +179,7 @@ fn none(html: &mut String, text: &str) {
     html.push_str(&format!("<p class=\"none\">{}</p>", escaped(text)));
 }
 
-/// A curve for each run of rows of `CURVES`.
+/// A curve for each run in the rows of `CURVES`.
 fn past_curves(batches: &[RecordBatch]) -> String {
     let mut runs: Vec<(String, String, Vec<f64>)> = Vec::new();
     for batch in batches {
@@ -204,7 +204,7 @@ fn past_curves(batches: &[RecordBatch]) -> String {
     drawn.map(|(name, _, losses)| curve(name, losses)).collect()
 }
 
-/// The training loss by epoch, as a picture.
+/// The training loss by epoch, as an SVG figure.
 fn curve(name: &str, losses: &[f64]) -> String {
     const WIDTH: f64 = 260.0;
     const HEIGHT: f64 = 80.0;
@@ -237,7 +237,7 @@ fn curve(name: &str, losses: &[f64]) -> String {
     )
 }
 
-/// Text as HTML.
+/// Escapes text for HTML.
 fn escaped(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,9 +1,9 @@
-//! Schemas and batches in the types that every client can read, and what JDBC shows of a type.
+//! Conversion of schemas and batches to types that every client can read, and JDBC's metadata of types.
 //!
-//! Views, dictionaries and run ends become plain arrays, half floats become floats, large lists lists, intervals those of
-//! months, days and nanoseconds, small decimals Decimal128: JDBC, or JavaScript, has no reader for them. All columns may be
-//! NULL: what an optimizer finds out about NULLs must not make the schema of a stream another one than the schema that was
-//! promised.
+//! Views, dictionaries and run-end-encoded arrays become plain arrays, half floats become floats, large lists become
+//! lists, intervals become MonthDayNano, small decimals become Decimal128: JDBC or JavaScript cannot read the originals.
+//! All columns are nullable: an optimizer's findings about NULLs must not make a stream's schema differ from the schema
+//! announced before.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::common::DataFusionError;
 
-use crate::session::column_tables::fact;
+use crate::session::column_tables::column_metadata;
 
-/// A schema as clients get it.
+/// A schema in the types of the wire.
 pub(super) fn wire_schema(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter();
     let fields: Fields = fields
@@ -30,7 +30,7 @@ pub(super) fn wire_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// The schema of a result, with what JDBC shows of its types.
+/// The schema of a result, with JDBC's metadata of its types.
 pub(super) fn result_schema(schema: &Schema) -> SchemaRef {
     let wire = wire_schema(schema);
     let fields = wire.fields().iter().map(|field| {
@@ -42,7 +42,7 @@ pub(super) fn result_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, wire.metadata().clone()))
 }
 
-/// A type as clients get it.
+/// A type as clients receive it.
 pub(super) fn wire_type(data_type: &DataType) -> DataType {
     let inner = |field: &FieldRef| -> FieldRef {
         Arc::new(
@@ -61,7 +61,7 @@ pub(super) fn wire_type(data_type: &DataType) -> DataType {
         }
         DataType::Dictionary(_, value) => wire_type(value),
         DataType::RunEndEncoded(_, values) => wire_type(values.data_type()),
-        // arrow-flight's encoder makes lists of large ones.
+        // arrow-flight's encoder converts large lists to lists.
         DataType::List(field)
         | DataType::ListView(field)
         | DataType::LargeList(field)
@@ -74,7 +74,7 @@ pub(super) fn wire_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// A batch with the columns of `schema`, which is the wire's of the batch's.
+/// Casts a batch to `schema`, the [`wire_schema`] of the batch's schema.
 pub(super) fn wire_batch(
     batch: &RecordBatch,
     schema: &SchemaRef,
@@ -94,16 +94,16 @@ pub(super) fn wire_batch(
     )?)
 }
 
-/// What JDBC shows of the type of a column.
+/// The JDBC metadata of a column's type.
 pub(super) fn type_facts(data_type: &DataType) -> impl Iterator<Item = (String, String)> {
     let (name, precision, scale) = sql_type(data_type);
-    let precision = precision.map(|precision| fact("PRECISION", precision));
-    let scale = scale.map(|scale| fact("SCALE", scale));
-    let name = fact("TYPE_NAME", name);
+    let precision = precision.map(|precision| column_metadata("PRECISION", precision));
+    let scale = scale.map(|scale| column_metadata("SCALE", scale));
+    let name = column_metadata("TYPE_NAME", name);
     std::iter::once(name).chain(precision).chain(scale)
 }
 
-/// The name of a type in SQL, its precision and its scale.
+/// The SQL name of a type, its precision and its scale.
 fn sql_type(data_type: &DataType) -> (String, Option<i32>, Option<i32>) {
     let (name, precision) = match data_type {
         DataType::Boolean => ("BOOLEAN", Some(1)),

@@ -1,16 +1,16 @@
-//! [`Work`]: what a client asks to be run.
+//! [`Work`]: the statement or statements that a client wants to run.
 
 use datafusion::arrow::record_batch::RecordBatch;
 
 use crate::sql::Parameters;
 
-/// What is to be run.
+/// The statement or statements to run.
 pub(super) enum Work {
     /// One statement.
     Text(String),
-    /// A prepared statement with its values, or several rows of them: their results follow each other.
+    /// A prepared statement with each row of its values inserted; the results follow each other.
     Bound(Vec<String>),
-    /// A statement over rows that are bound to it.
+    /// An INSERT statement over several bound rows, run as one write.
     Rows {
         parameters: Parameters,
         rows: RecordBatch,

@@ -1,4 +1,4 @@
-//! [`Answer`]: what a statement gives, and the small streams that answers are made of.
+//! [`Answer`]: the effect and rows of a statement, and small streams for results.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use crate::error::Result;
 use crate::sql::Effect;
 
-/// What a statement gives.
+/// The effect and the rows of a statement.
 pub(crate) struct Answer {
     pub(crate) effect: Effect,
     pub(crate) rows: SendableRecordBatchStream,
 }
 
-/// No columns and no rows.
+/// A stream without columns and rows.
 pub(crate) fn empty() -> SendableRecordBatchStream {
     rows(RecordBatch::new_empty(Arc::new(Schema::empty())))
 }
 
-/// One batch.
+/// A stream of one batch.
 pub(crate) fn rows(batch: RecordBatch) -> SendableRecordBatchStream {
     let schema = batch.schema();
     Box::pin(RecordBatchStreamAdapter::new(
@@ -30,7 +30,7 @@ pub(crate) fn rows(batch: RecordBatch) -> SendableRecordBatchStream {
     ))
 }
 
-/// One batch that is computed when it is asked for.
+/// A stream of one batch, computed on demand.
 pub(crate) fn later(
     work: impl Future<Output = Result<RecordBatch>> + Send + 'static,
     schema: Arc<Schema>,

@@ -1,4 +1,4 @@
-//! Which table the columns of a result come from, as JDBC shows it.
+//! The tables that the columns of a result come from, for JDBC's `ResultSetMetaData.getTableName`.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,9 @@ use datafusion::logical_expr::LogicalPlan;
 
 use crate::catalog::CATALOG;
 
-/// The schema of the rows of `plan`, with the table of each column that is one of a table and nothing else, in the
-/// metadata of its field that Flight SQL has for it (FlightSql.proto, "CommandGetTables"). Columns of views have none.
-pub(crate) fn with_origins(
+/// Adds Flight SQL's table metadata (FlightSql.proto, "CommandGetTables") to each column that comes unchanged from one
+/// table. Columns of views get none.
+pub(crate) fn with_column_tables(
     schema: &Schema,
     plan: &LogicalPlan,
     default_schema: &str,
@@ -30,7 +30,7 @@ pub(crate) fn with_origins(
             ("SCHEMA_NAME", table.schema),
             ("TABLE_NAME", table.table),
         ] {
-            metadata.extend([fact(key, value)]);
+            metadata.extend([column_metadata(key, value)]);
         }
         Field::clone(field).with_metadata(metadata)
     });
@@ -38,12 +38,12 @@ pub(crate) fn with_origins(
     Ok(Schema::new_with_metadata(fields, schema.metadata().clone()).into())
 }
 
-/// A fact about a column, as Flight SQL has it in the metadata of a field.
-pub(crate) fn fact(key: &str, value: impl ToString) -> (String, String) {
+/// An entry of the metadata that Flight SQL defines for the field of a column.
+pub(crate) fn column_metadata(key: &str, value: impl ToString) -> (String, String) {
     (format!("ARROW:FLIGHT:SQL:{key}"), value.to_string())
 }
 
-/// The tables that a plan reads, by the names that its columns have them under.
+/// The tables that a plan reads, by the qualifiers of its columns.
 fn tables(plan: &LogicalPlan) -> Result<HashMap<TableReference, TableReference>> {
     let mut tables = HashMap::new();
     plan.apply(|node| {
@@ -55,7 +55,7 @@ fn tables(plan: &LogicalPlan) -> Result<HashMap<TableReference, TableReference>>
                 if let LogicalPlan::TableScan(scan) = named.input.as_ref() {
                     tables.insert(named.alias.clone(), scan.table_name.clone());
                 }
-                // Names below it are not those of its columns.
+                // Qualifiers below an alias are not those of the plan's columns.
                 return Ok(TreeNodeRecursion::Jump);
             }
             _ => {}

@@ -1,7 +1,7 @@
-//! What a statement would do, found out without doing it: whether it has rows, their columns, the types of its parameters.
+//! Describes a statement without running it: its effect, columns and parameter types.
 //!
-//! Most of that is in its plan. Where a plan needs values that are not there yet (which model, an option), it is found out
-//! from what can be planned without them.
+//! Most of the description comes from the plan. If the plan needs unbound values (a model, an option), the description
+//! comes from the parts that can be planned.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use super::Session;
-use super::column_tables::with_origins;
+use super::column_tables::with_column_tables;
 use crate::access::grants::Privilege;
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::script::{Piece, split};
 use crate::sql::{
-    Effect, Parameters, Statement, acts_when_planned, check_text, mentions_relation_function,
-    parse, with_inputs_only,
+    Effect, Handling, Parameters, Statement, check_text, mentions_relation_function, parse,
+    with_inputs_only,
 };
 use crate::train;
 
-/// A statement before it has values and is run.
+/// The description of a statement whose parameters have no values yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Description {
     pub(crate) effect: Effect,
-    /// Of the rows, as far as it is known before the values are.
+    /// The schema of the rows, as far as known without parameter values.
     pub(crate) schema: Arc<Schema>,
-    /// The types of the parameters; `None` where any would do.
+    /// The types of the parameters; `None` if any type fits.
     pub(crate) parameters: Vec<Option<DataType>>,
 }
 
@@ -45,12 +45,12 @@ impl Description {
 }
 
 impl Session {
-    /// What a statement would do, which is not done.
+    /// Describes a statement without running it.
     pub(crate) async fn describe(&self, parameters: &Parameters) -> Result<Description> {
         let text = parameters.numbered();
         check_text(&text, self.limits())?;
         let unknown = vec![None; parameters.names().len()];
-        // A script is run for what it changes.
+        // Scripts return no rows.
         let pieces = split(parameters.text());
         if unknown.is_empty() && pieces.len() > 1 {
             check_script(&pieces)?;
@@ -67,7 +67,7 @@ impl Session {
         };
         let effect = statement.effect();
         match statement {
-            Statement::DataFusion(statement) if acts_when_planned(&statement) => {
+            Statement::DataFusion(statement) if Handling::of(&statement).acts_when_planned() => {
                 Ok(Description::change(unknown))
             }
             Statement::DataFusion(_) => self.describe_plan(&text, effect, parameters).await,
@@ -85,7 +85,7 @@ impl Session {
                 if effect == Effect::Change {
                     return Ok(Description::change(unknown));
                 }
-                // These read only, and little.
+                // These statements only read, and little, so they run.
                 let schema = self.answer(parameters.text()).await?.rows.schema();
                 Ok(Description {
                     effect,
@@ -105,7 +105,7 @@ impl Session {
         let count = parameters.names().len();
         let plan = match self.plan_query(text).await {
             Ok(plan) => plan,
-            // Which model it is, or which threshold, shows with the values only; so do its columns.
+            // The model or threshold is known only with the values, and so are the columns.
             Err(_) if count > 0 && mentions_relation_function(text) => {
                 let field = Field::new("result", DataType::Utf8, true);
                 let types = self.input_types(text).await.unwrap_or_default();
@@ -119,7 +119,7 @@ impl Session {
                     },
                 });
             }
-            // A function in FROM wants to know its arguments; NULL is one of any type.
+            // A table function needs its arguments when it is planned; NULL fits every type.
             Err(error) if count > 0 => {
                 let nulls = vec![ScalarValue::Null; count];
                 match self.plan_query(&parameters.bind(&nulls)?).await {
@@ -134,13 +134,17 @@ impl Session {
             Effect::Change => Description::change(parameters),
             Effect::Rows | Effect::Model => Description {
                 effect,
-                schema: with_origins(plan.schema().as_arrow(), &plan, &self.default_schema())?,
+                schema: with_column_tables(
+                    plan.schema().as_arrow(),
+                    &plan,
+                    &self.default_schema(),
+                )?,
                 parameters,
             },
         })
     }
 
-    /// The types of parameters in the inputs of models that are parameters themselves.
+    /// The types of the parameters in the input queries of models that are parameters too.
     async fn input_types(&self, text: &str) -> Result<HashMap<String, DataType>> {
         let Some(Statement::DataFusion(mut statement)) = parse(text)? else {
             return Ok(HashMap::new());
@@ -152,8 +156,8 @@ impl Session {
         }
     }
 
-    /// The outputs of models that a text uses, each with an expression of its type: a column `predicted_x` is of the type
-    /// of the label x of some model, or a number.
+    /// The model outputs that a text names, each with an expression of its type: a column `predicted_x` has the type of
+    /// the label x of some model, or is a number.
     fn outputs_named_in(&self, text: &str) -> Vec<(String, String)> {
         let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
         let mut names: Vec<&str> = words
@@ -167,7 +171,7 @@ impl Session {
             true => vec![],
             false => registry.list().unwrap_or_default(),
         };
-        // Of a model of others not even the type of its label is told.
+        // The label types of models without a grant are not revealed.
         models.retain(|(name, state)| {
             let object = name.object();
             let may = access.may(Privilege::Execute, &object, &state.ownership);
@@ -191,7 +195,7 @@ impl Session {
         names.iter().map(output).collect()
     }
 
-    /// The types of the parameters of a training: in its options, and in its query if that can be planned.
+    /// The types of the parameters in a training's options, and in its query if the query can be planned.
     async fn training_types(&self, parameters: &Parameters) -> Vec<Option<DataType>> {
         let statement = parse(&parameters.numbered_without_options());
         let plan = match statement {
@@ -218,8 +222,8 @@ fn by_name(parameters: &Parameters, types: &HashMap<String, DataType>) -> Vec<Op
     names.map(|name| types.get(name).cloned()).collect()
 }
 
-/// The types of parameters, as far as their places tell them. One that stands in places of different types has the first,
-/// and is cast in the others.
+/// The types of parameters, as far as their uses determine them. A parameter used with several types gets the first and
+/// is cast elsewhere.
 fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
     let mut types = HashMap::new();
     let mut add = |expr: &Expr, known: Option<&DataType>| {
@@ -250,12 +254,12 @@ fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
     Ok(types)
 }
 
-/// Refuses a script whose queries nobody would see the rows of.
+/// Refuses a script that contains a query, because a script returns no rows.
 pub(crate) fn check_script(pieces: &[Piece<'_>]) -> Result<()> {
     for piece in pieces {
         let statement = parse(piece.text)?;
         let has_rows = |statement: &Statement| statement.effect() == Effect::Rows;
-        // What SHOW and EXECUTE give, a script may do without.
+        // The rows of SHOW and EXECUTE may be discarded.
         let is_query = statement.is_some_and(|statement| match &statement {
             Statement::DataFusion(inner) => match inner.as_ref() {
                 DFStatement::Statement(inner) => {

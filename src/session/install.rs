@@ -1,5 +1,5 @@
-//! [`session_state`]: what every session has installed into DataFusion. Relation planners, which need the models of a
-//! statement, come in `planner`.
+//! [`session_state`]: DataFusion's session state with Vatic's catalog, functions and rules. `planner` adds the relation
+//! planners, which need the models of a statement.
 
 use std::sync::Arc;
 
@@ -32,18 +32,20 @@ use crate::plan::conditions;
 use crate::plan::functions::register_functions;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NULLABLE_FILTERS;
-use crate::plan::joins::veil::{keeps_conditions, keeps_limits, keeps_projections, sorts_again};
+use crate::plan::joins::hidden_join::{
+    keeps_conditions, keeps_limits, keeps_projections, sorts_again,
+};
 use crate::plan::keys::{SoundKeys, optimizer_rules};
 use crate::plan::once::ComputeOnce;
-use crate::plan::orders::checked_again::CheckedAgain;
 use crate::plan::orders::known_order::sound_orders;
+use crate::plan::orders::missing_sorts::AddMissingSorts;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES};
 use crate::plan::times::analyzer_rules;
 use crate::predict::PruneOutputs;
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::RendezvousExtension;
 
-/// The state of a new session with these tables of its own.
+/// The state of a new session with these temporary tables.
 pub(crate) fn session_state(
     engine: &Engine,
     access: &Access,
@@ -56,7 +58,7 @@ pub(crate) fn session_state(
     let mut config = config
         .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
         .with_create_default_catalog_and_schema(false)
-        // Ours extends DataFusion's, which would hide it.
+        // DataFusion's information_schema would hide ours, which extends it.
         .with_information_schema(false)
         .with_extension(Arc::clone(engine.runtime()))
         .with_extension(Arc::new(RendezvousExtension(
@@ -64,9 +66,9 @@ pub(crate) fn session_state(
         )));
     let options = config.options_mut();
     options.extensions.insert(VaticOptions::default());
-    // Errors point at the place in the statement.
+    // Errors show their position in the statement.
     options.sql_parser.collect_spans = true;
-    // Nanoseconds would make another date of 9999-12-31, as Spark writes it.
+    // As nanoseconds, 9999-12-31 (INT96, from Spark) would become another date.
     options.execution.parquet.coerce_int96 = Some("us".into());
     let catalogs: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
     let builder = SessionStateBuilder::new()
@@ -110,7 +112,7 @@ pub(crate) fn session_state(
     Ok(state)
 }
 
-/// DataFusion's rules between ours.
+/// DataFusion's physical optimizer rules, some wrapped by ours, with our rules added.
 fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(FLOAT_STATISTICS), Arc::new(NULLABLE_FILTERS)];
@@ -120,7 +122,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
             _ if hands_conditions => keeps_conditions(rule),
             "ProjectionPushdown" => keeps_projections(rule),
             "EnsureRequirements" => sound_orders(sorts_again(keeps_limits(rule))),
-            "SanityCheckPlan" => Arc::new(CheckedAgain(rule)),
+            "SanityCheckPlan" => Arc::new(AddMissingSorts(rule)),
             _ => rule,
         });
         if hands_conditions {
@@ -134,7 +136,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
     }
 }
 
-/// DataFusion's planner with our operators.
+/// DataFusion's planner with the operators of [`EXTENSIONS`].
 #[derive(Debug)]
 struct VaticQueryPlanner;
 

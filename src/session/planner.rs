@@ -1,4 +1,4 @@
-//! How statements are planned: for a session, and for the catalog in place of those who own what it opens.
+//! Plans statements for a session, and for the catalog with the rights of an object's owner.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::plan::times::wide_times;
 use crate::sql::prepare_relations;
 
 impl Engine {
-    /// Plans a statement of DataFusion's in which our relation functions may stand. Models are resolved here, once.
+    /// Plans a DataFusion statement, which may call our relation functions. Resolves each model once.
     pub(crate) async fn plan(
         &self,
         state: &SessionState,
@@ -52,10 +52,10 @@ impl Engine {
         prepare(&mut statement, &state)?;
         let planned = Box::pin(plan_with_names(&state, statement)).await;
         let plan = planned.map_err(|error| self.catalog().not_found(access, error))?;
-        // Before anybody asks for the types of its columns.
+        // Comes before any other code reads the types of the plan's columns.
         let plan = with_text_in_csv(keep_marks(wide_times(plan)?)?)?;
         match plan {
-            // DataFusion would run its optimizer on what no analyzer rule has seen.
+            // DataFusion would optimize a PREPARE that no analyzer rule has seen.
             LogicalPlan::Statement(PlanStatement::Prepare(mut prepared)) => {
                 let input = Arc::unwrap_or_clone(prepared.input);
                 let options = state.config_options();

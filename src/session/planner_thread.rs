@@ -1,4 +1,4 @@
-//! Planning away from tokio's threads: it recurses with the depth of a statement, and takes as long as it likes.
+//! Threads with a deep stack for planning, which recurses with the depth of a statement and must not block tokio's threads.
 
 use std::time::Duration;
 
@@ -7,21 +7,22 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// What the deepest statement that the limits allow needs in a build without optimisation, twice.
+/// Twice the stack that the deepest statement within the limits needs in a build without optimisation.
 const STACK_BYTES: usize = 64 << 20;
-/// Statements planned at once. One that is planned beyond its time keeps its place until it ends.
+/// Permits for the statements planned at once. A statement that outlasts its deadline keeps its permit until its thread
+/// ends.
 static PLANNERS: Semaphore = Semaphore::const_new(8);
 
-/// Runs `work` on a thread of its own, for at most this long.
+/// Runs `work` on its own thread, for at most `time_max`.
 ///
 /// # Errors
-/// Those of the work; if it takes longer, or panics.
-pub(crate) async fn planned<T: Send + 'static>(
+/// The errors of `work`; if `work` takes longer, or panics.
+pub(crate) async fn on_planner_thread<T: Send + 'static>(
     time_max: Option<Duration>,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     match time_max {
-        Some(time) => match tokio::time::timeout(time, on_thread(work)).await {
+        Some(time) => match tokio::time::timeout(time, spawn_planner(work)).await {
             Ok(result) => result,
             Err(_) => Err(sql_err(
                 SqlState::TooComplex,
@@ -31,11 +32,11 @@ pub(crate) async fn planned<T: Send + 'static>(
                 ),
             )),
         },
-        None => on_thread(work).await,
+        None => spawn_planner(work).await,
     }
 }
 
-async fn on_thread<T: Send + 'static>(
+async fn spawn_planner<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     let failed = |what: &str| sql_err(SqlState::Internal, what);
@@ -50,10 +51,10 @@ async fn on_thread<T: Send + 'static>(
         .stack_size(STACK_BYTES)
         .spawn(move || {
             let _permit = permit;
-            // Nobody waits for the plan of a statement that was cancelled.
+            // The receiver of a cancelled statement is gone.
             let _ = sender.send(runtime.block_on(work));
         })
-        .map_err(|error| failed(&format!("no thread to plan on: {error}")))?;
+        .map_err(|error| failed(&format!("cannot start a thread for planning: {error}")))?;
     result.await.unwrap_or_else(|_| {
         Err(failed(
             "planning the statement ended in a panic, which is a bug",

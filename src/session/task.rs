@@ -1,4 +1,4 @@
-//! A statement that runs among the workers, while whoever wants its rows stays able to do something else.
+//! Runs a statement on the worker runtime and streams its rows to another runtime.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::answer::Answer;
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::Effect;
 
-/// Batches that a statement computes before those before them are taken.
+/// Batches computed ahead of the reader.
 const BATCHES_AHEAD: usize = 2;
 
-/// Works on an answer on `workers` and gives its rows. Dropping them, or the future, cancels it, and `stop` ends it with an
-/// error whether anybody waits for its rows or not; once it has let go of all that it held, the receiver hears of it.
+/// Runs `answer` on `workers`. Dropping the future or the rows cancels it; `stop` ends it with an error, even if no one
+/// reads the rows. The receiver resolves when all resources are released.
 pub(crate) fn run_answer(
     answer: BoxFuture<'static, Result<Answer>>,
     workers: &Handle,
@@ -40,10 +40,10 @@ pub(crate) fn run_answer(
     let work = async move {
         let _alive = alive;
         let Answer { effect, mut rows } = answer.await?;
-        // Nobody waits for the rows of a statement that was cancelled.
+        // The receiver of a cancelled statement is gone.
         let _ = schema_sender.send((effect, rows.schema()));
         if effect == Effect::Model {
-            // Rows may be computed ahead of who wants them; a model may not be made.
+            // Queries may compute ahead of the reader; a training must wait until its row is requested.
             is_wanted.notified().await;
         }
         while let Some(batch) = rows.next().await.transpose()? {
@@ -60,7 +60,7 @@ pub(crate) fn run_answer(
             result = work => result,
         }
     };
-    // A panic is a bug, but it costs one statement and not the session.
+    // A panic is a bug; it ends the statement, not the session.
     let work = AssertUnwindSafe(work).catch_unwind();
     let work = async { work.await.unwrap_or_else(|_| Err(panicked())) };
     task.spawn_on(work, workers);
@@ -79,14 +79,14 @@ pub(crate) fn run_answer(
     (answer, gone)
 }
 
-/// The rows of an answer, whatever its effect.
+/// The rows of an answer, without its effect.
 pub(crate) async fn rows_of(
     answer: impl Future<Output = Result<Answer>>,
 ) -> Result<SendableRecordBatchStream> {
     Ok(answer.await?.rows)
 }
 
-/// The batches that come, and after the last one the error of the task that sends them, if it has one.
+/// The batches, then the task's error, if any.
 fn until_the_end(
     poll: impl FnMut(&mut Context<'_>) -> Poll<Option<RecordBatch>> + Send,
     task: JoinSet<Result<()>>,
@@ -109,6 +109,6 @@ async fn outcome(task: &mut JoinSet<Result<()>>) -> Result<()> {
 fn panicked() -> DataFusionError {
     sql_err(
         SqlState::Internal,
-        "the statement ended in a panic, which is a bug; the session goes on",
+        "the statement ended in a panic, which is a bug; the session continues",
     )
 }

@@ -1,11 +1,11 @@
-//! [`check_clauses`]: what sqlparser reads and DataFusion's planner drops is refused, as its answer would be that of
-//! another statement.
+//! [`check_clauses`]: refuses clauses that sqlparser reads and DataFusion's planner ignores, because the answer would be
+//! that of another statement.
 //!
-//! Structures that the planner takes apart with `..` are taken apart here field by field, so that a field of a newer
-//! sqlparser does not compile until somebody has decided about it. Those that the planner takes apart completely are
-//! not here: CREATE TABLE (but for its columns), INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY, PREPARE. `from` has what
-//! stands in FROM, `using` columns that two sides of a join share, `call` calls of functions. `precedence` reads anew what
-//! sqlparser reads wrongly.
+//! Where the planner matches a structure with `..`, the checks here match it field by field, so that a new field in
+//! sqlparser does not compile until somebody decides about it. Structures that the planner matches completely are not
+//! here: CREATE TABLE (but for its columns), INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY, PREPARE. `from` checks FROM,
+//! `using` the columns that two sides of a join share, and `call` function calls. `precedence` regroups expressions that
+//! sqlparser groups wrongly.
 
 mod call;
 mod from;
@@ -26,10 +26,10 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// What a check finds: nothing, or the name of a clause.
+/// The result of a check; the error names the clause.
 pub(crate) type Found = std::result::Result<(), String>;
 
-/// Refuses clauses that would be dropped, and rewrites those that have another form.
+/// Refuses clauses that the planner would ignore, and rewrites clauses that the planner supports in another form.
 pub(crate) fn check_clauses(
     part: &mut (impl Visit + VisitMut),
     state: &SessionState,
@@ -43,7 +43,7 @@ pub(crate) fn check_clauses(
     }
 }
 
-/// Refuses a clause that is there.
+/// Refuses a clause if the statement contains it.
 pub(crate) fn refuse(is_there: bool, clause: &str) -> Found {
     match is_there {
         true => Err(format!("{clause} is not supported; leave it out")),
@@ -99,7 +99,7 @@ fn check_statement(statement: &Statement) -> Found {
             object_type,
             if_exists: _,
             names: _,
-            // Nothing hangs on a table: views find out when they are read.
+            // CASCADE changes nothing: no object depends on a table, because views find their tables when they are read.
             cascade,
             restrict: _,
             purge,
@@ -189,7 +189,7 @@ fn check_column(column: &ColumnDef) -> Found {
         let ColumnOptionDef { name: _, option } = option;
         match option {
             ColumnOption::Null | ColumnOption::NotNull => Ok(()),
-            // Refused where the table is made, with a remedy.
+            // The statement refuses these later, with a remedy.
             ColumnOption::Default(_) | ColumnOption::PrimaryKey(_) | ColumnOption::Unique(_) => {
                 Ok(())
             }
@@ -240,7 +240,7 @@ fn check_cte(cte: &Cte) -> Found {
         alias,
         query: _,
         from,
-        // How it is computed, not what.
+        // A hint about how the query is computed; the result is the same.
         materialized: _,
         closing_paren_token: _,
     } = cte;
@@ -265,7 +265,7 @@ fn check_pipe(pipe: &PipeOperator) -> Found {
             using::check_join(join)?;
             from::check_join(join)
         }
-        // The planner reads the others, or refuses them.
+        // The planner supports the other operators, or refuses them.
         _ => Ok(()),
     }
 }
@@ -331,7 +331,7 @@ fn check_select(select: &Select) -> Found {
     windows.try_for_each(|window| call::check_named_window(&window.1))
 }
 
-/// The planner reads `EXCLUDE`, `EXCEPT` and `REPLACE`, and refuses `ILIKE` and `RENAME`.
+/// The planner supports `EXCLUDE`, `EXCEPT` and `REPLACE`, and refuses `ILIKE` and `RENAME`.
 fn check_star(options: &WildcardAdditionalOptions) -> Found {
     let WildcardAdditionalOptions {
         wildcard_token: _,
@@ -345,7 +345,7 @@ fn check_star(options: &WildcardAdditionalOptions) -> Found {
     refuse(opt_alias.is_some(), "an alias of *")
 }
 
-/// `GROUP BY a, b WITH ROLLUP` becomes `GROUP BY ROLLUP (a, b)`, and `FROM t` alone `SELECT * FROM t`.
+/// Rewrites `GROUP BY a, b WITH ROLLUP` as `GROUP BY ROLLUP (a, b)`, and `FROM t` alone as `SELECT * FROM t`.
 struct Rewritten;
 
 impl VisitorMut for Rewritten {
@@ -393,7 +393,7 @@ impl VisitorMut for Rewritten {
     }
 }
 
-/// What a number in GROUP BY stands for, which is not seen in ROLLUP.
+/// The expression that a number in GROUP BY refers to; the planner does not replace numbers in ROLLUP.
 fn in_place(expr: Expr, projection: &[SelectItem]) -> Expr {
     let Expr::Value(value) = &expr else {
         return expr;
@@ -430,7 +430,7 @@ mod tests {
         Ok(statement.to_string())
     }
 
-    /// Each clause that the planner would drop, and how the error names it.
+    /// Clauses that the planner would ignore, with their names in the error.
     const REFUSED: &[(&str, &str)] = &[
         ("SELECT * FROM t WITH (NOLOCK)", "a hint of a table"),
         ("SELECT * FROM t PARTITION (p)", "PARTITION of a table"),
@@ -476,20 +476,29 @@ mod tests {
             "SELECT quantile(0.5)(a) FROM t",
             "a second list of arguments",
         ),
-        ("SELECT abs(DISTINCT a) FROM t", "DISTINCT of abs"),
-        ("SELECT ABS(a) FILTER (WHERE b) FROM t", "FILTER of ABS"),
+        (
+            "SELECT abs(DISTINCT a) FROM t",
+            "DISTINCT of the scalar function abs",
+        ),
+        (
+            "SELECT ABS(a) FILTER (WHERE b) FROM t",
+            "FILTER of the scalar function ABS",
+        ),
         (
             "SELECT abs(a) IGNORE NULLS FROM t",
-            "IGNORE or RESPECT NULLS of abs",
+            "IGNORE or RESPECT NULLS of the scalar function abs",
         ),
-        ("SELECT abs(a) OVER () FROM t", "OVER of abs"),
+        (
+            "SELECT abs(a) OVER () FROM t",
+            "OVER of the scalar function abs",
+        ),
         (
             "SELECT abs(a) WITHIN GROUP (ORDER BY a) FROM t",
-            "WITHIN GROUP of abs",
+            "WITHIN GROUP of the scalar function abs",
         ),
         (
             "SELECT abs(a ORDER BY a) FROM t",
-            "a clause among the arguments of abs",
+            "a clause among the arguments of the scalar function abs",
         ),
         (
             "SELECT array_agg(a ORDER BY b) OVER () FROM t",
@@ -514,7 +523,7 @@ mod tests {
         ("DROP TEMPORARY TABLE t", "TEMPORARY of DROP"),
     ];
 
-    /// What the planner reads, refuses itself, or what says only how a statement is computed.
+    /// Clauses that the planner supports or refuses itself, and clauses that do not change the result.
     const ALLOWED: &[&str] = &[
         "WITH c AS (SELECT 1 AS a) SELECT DISTINCT ON (a) a FROM c AS d (a) ORDER BY a NULLS LAST LIMIT 1 OFFSET 2",
         "SELECT sum(DISTINCT a) FILTER (WHERE a > 1), first_value(a ORDER BY b), sum(a) OVER w FROM t \

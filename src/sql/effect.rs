@@ -1,24 +1,24 @@
-//! [`Effect`]: what a statement is for, decided by its text.
+//! [`Effect`] and [`Handling`]: the effect of a statement and the way it runs, both determined from its text.
 
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
-use datafusion::sql::parser::Statement as DFStatement;
+use datafusion::sql::parser::{CreateExternalTable, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{SetExpr, Statement as SqlStatement};
 
-use super::statement::{GrantStatement, ModelStatement, Statement};
+use super::statement::{GrantStatement, ModelStatement, Statement, folded};
 
-/// What a statement is for.
+/// The kind of effect of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Its rows.
     Rows,
-    /// A model. The row about it comes once it is made, which happens once, however often the row is fetched.
+    /// A model. Its row comes after the model is made; the model is made once, however often the row is fetched.
     Model,
-    /// What it changes. Its rows, if it has any, hold a count.
+    /// A change. The rows of the statement, if any, hold a count.
     Change,
 }
 
 impl Effect {
-    /// What a prepared statement was for, which its EXECUTE does not say.
+    /// The effect of a prepared statement, which the text of its EXECUTE does not show.
     pub(crate) fn of_prepared(plan: &LogicalPlan) -> Self {
         match plan {
             LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => Self::Change,
@@ -30,7 +30,7 @@ impl Effect {
 }
 
 impl Statement {
-    /// What the statement is for. EXECUTE counts as rows; [`Effect::of_prepared`] corrects this once the prepared plan is known.
+    /// The effect of the statement. EXECUTE counts as rows until [`Effect::of_prepared`] corrects this with the prepared plan.
     pub(crate) fn effect(&self) -> Effect {
         match self {
             Self::DataFusion(statement) => effect(statement),
@@ -63,7 +63,7 @@ impl GrantStatement {
     }
 }
 
-/// What a statement of DataFusion's is for.
+/// The effect of a statement of DataFusion.
 fn effect(statement: &DFStatement) -> Effect {
     let inner = match statement {
         DFStatement::Statement(inner) => inner.as_ref(),
@@ -93,16 +93,57 @@ fn effect(statement: &DFStatement) -> Effect {
     }
 }
 
-/// Whether planning a statement of DataFusion's would already do something.
-pub(crate) fn acts_when_planned(statement: &DFStatement) -> bool {
-    match statement {
-        DFStatement::CreateExternalTable(_) => true,
-        DFStatement::Statement(inner) => matches!(
-            inner.as_ref(),
-            SqlStatement::CreateView(_)
-                | SqlStatement::Prepare { .. }
-                | SqlStatement::Deallocate { .. }
-        ),
-        DFStatement::CopyTo(_) | DFStatement::Explain(_) | DFStatement::Reset(_) => false,
+/// How a statement of DataFusion runs.
+#[derive(Debug)]
+pub(crate) enum Handling {
+    /// CREATE EXTERNAL TABLE: its text is stored.
+    CreateExternalTable(Box<CreateExternalTable>),
+    /// CREATE VIEW: its text is stored.
+    CreateView,
+    /// PREPARE of this name.
+    Prepare(String),
+    /// EXECUTE of this name, whose statement is planned anew.
+    Execute(String),
+    /// DEALLOCATE of this name.
+    Deallocate(String),
+    /// By its plan.
+    Plan,
+}
+
+impl Handling {
+    /// How the statement runs.
+    pub(crate) fn of(statement: &DFStatement) -> Self {
+        let inner = match statement {
+            DFStatement::Statement(inner) => inner.as_ref(),
+            DFStatement::CreateExternalTable(table) => {
+                return Self::CreateExternalTable(Box::new(table.clone()));
+            }
+            DFStatement::CopyTo(_) | DFStatement::Explain(_) | DFStatement::Reset(_) => {
+                return Self::Plan;
+            }
+        };
+        match inner {
+            SqlStatement::CreateView(_) => Self::CreateView,
+            SqlStatement::Prepare { name, .. } => Self::Prepare(folded(name)),
+            SqlStatement::Execute {
+                name: Some(name), ..
+            } => {
+                let parts = name.0.iter().filter_map(|part| part.as_ident());
+                Self::Execute(parts.map(folded).collect())
+            }
+            SqlStatement::Deallocate { name, .. } => Self::Deallocate(folded(name)),
+            _ => Self::Plan,
+        }
+    }
+
+    /// Whether DataFusion acts already when it plans the statement, which a description must not do.
+    pub(crate) fn acts_when_planned(&self) -> bool {
+        match self {
+            Self::CreateExternalTable(_)
+            | Self::CreateView
+            | Self::Prepare(_)
+            | Self::Deallocate(_) => true,
+            Self::Execute(_) | Self::Plan => false,
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! What a statement may cost before it is planned: its size, and how deep its tree would be.
+//! Limits on the cost of a statement, checked before it is planned: its size, and the depth of its tree.
 //!
-//! The parser bounds nesting by brackets; rows of operators, of joins and of UNIONs it does not, and planning recurses
-//! along them. They are counted by tokens here, before there is a tree.
+//! The parser limits the nesting of brackets, but not chains of operators, joins or UNIONs, and planning recurses along
+//! them. The check counts the tokens of chains before the statement is parsed.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -18,30 +18,30 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::script::tokenize;
 use crate::error::{Result, SqlState, sql_err};
 
-/// What statements of a session may cost.
+/// The limits on the statements of a session.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of a statement.
+    /// The largest size of a statement, in bytes.
     pub statement_bytes: usize,
-    /// Operators, joins or set operations in a row.
+    /// The largest number of operators, joins or set operations in a chain.
     pub terms: usize,
-    /// Nodes of a logical plan, with views and common table expressions as often as they are used.
+    /// The largest number of nodes of a logical plan; views and common table expressions count once per use.
     pub plan_nodes: usize,
-    /// How long planning may take.
+    /// The longest time for planning.
     pub planning: Option<Duration>,
-    /// How long a statement may compute; a client that takes its time to fetch costs nothing of it.
+    /// The longest time that a statement may compute; the time that a client takes to fetch rows does not count.
     pub statement: Option<Duration>,
-    /// The same for TRAIN MODEL.
+    /// The same limit for TRAIN MODEL.
     pub training: Option<Duration>,
-    /// Bytes of memory that a statement may hold in the engine's process; `None` for as many as all may.
+    /// The largest memory of a statement in the engine's process, in bytes; `None` for the limit of all statements together.
     pub memory: Option<usize>,
-    /// Rows of a result.
+    /// The largest number of rows of a result.
     pub result_rows: Option<u64>,
-    /// Whether settings that protect the process are closed to SET.
+    /// Whether SET refuses the settings that protect the process.
     pub has_locked_settings: bool,
 }
 
-/// Those of one's own process: only what would end it is refused.
+/// The limits of an embedded session, which refuse only statements that would crash the process.
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Those of a server.
+    /// The limits of a server.
     pub fn server() -> Self {
         Self {
             statement_bytes: 1 << 20,
@@ -88,12 +88,12 @@ pub(crate) fn check_text(text: &str, limits: &Limits) -> Result<()> {
             limits.statement_bytes
         )));
     }
-    // Fewer bytes cannot hold as many terms.
+    // A shorter text cannot hold that many terms.
     if text.len() < 2 * limits.terms {
         return Ok(());
     }
     let mut levels = vec![Level::default()];
-    // What does not tokenise is an error of the parser's.
+    // The parser reports a text that cannot be tokenised.
     for token in tokenize(text).unwrap_or_default() {
         let Some(level) = levels.last_mut() else {
             return Ok(());
@@ -110,7 +110,7 @@ pub(crate) fn check_text(text: &str, limits: &Limits) -> Result<()> {
                 level.relations += usize::from(level.is_from);
             }
             Counted::Open => {
-                // An index or a call in a row of them, such as a[1][1].
+                // A chain may consist of indices or calls, such as a[1][1].
                 level.terms += 1;
                 levels.push(Level::default());
             }
@@ -133,20 +133,20 @@ pub(crate) fn check_text(text: &str, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// What stands between the same brackets.
+/// The counts between one pair of brackets.
 #[derive(Debug, Default)]
 struct Level {
-    /// Since the last comma or clause.
+    /// The number of terms since the last comma or clause.
     terms: usize,
     relations: usize,
-    /// Whether a comma joins.
+    /// Whether a comma is a join here.
     is_from: bool,
 }
 
 enum Counted {
     Term,
     Relation,
-    /// A word that begins a clause, and whether that is FROM.
+    /// A word that begins a clause, and whether it begins or continues a list of relations.
     Clause(bool),
     Comma,
     Open,
@@ -183,7 +183,7 @@ fn count(token: &Token) -> Counted {
             | Keyword::THEN
             | Keyword::ELSE
             | Keyword::VALUES => Counted::Clause(false),
-            // A condition ends, and the row of relations goes on.
+            // The condition of a join begins; the chain of relations goes on.
             Keyword::ON => Counted::Clause(true),
             _ => Counted::Nothing,
         },
@@ -202,7 +202,7 @@ fn count(token: &Token) -> Counted {
     }
 }
 
-/// Refuses a statement whose WITH queries use each other so often that planning it would not end: each use is a copy.
+/// Refuses a statement whose WITH queries refer to each other so often that planning would not end: each use is a copy.
 pub(crate) fn check_statement(statement: &DFStatement, limits: &Limits) -> Result<()> {
     let mut uses = Uses {
         open: vec![],
@@ -223,16 +223,16 @@ pub(crate) fn check_statement(statement: &DFStatement, limits: &Limits) -> Resul
     }
 }
 
-/// Counts the relations of a statement, those of WITH queries as often as they are used.
+/// Counts the relations of a statement; a WITH query counts once per use.
 struct Uses {
     open: Vec<OpenQuery>,
     max: usize,
 }
 
-/// A query that is being gone through.
+/// A query that is being visited.
 struct OpenQuery {
     relations: usize,
-    /// Its WITH queries: where they are, their names, and their relations once they are known.
+    /// Its WITH queries: their addresses, their names, and the numbers of their relations once they are counted.
     with: Vec<(*const Query, String, Option<usize>)>,
 }
 
@@ -283,7 +283,7 @@ impl Visitor for Uses {
     }
 }
 
-/// Refuses a plan that has too many nodes, before the optimizer goes over each of them many times.
+/// Refuses a plan with too many nodes before the optimizer, which visits each node many times.
 pub(crate) fn check_plan(plan: &LogicalPlan, limits: &Limits) -> Result<()> {
     let mut nodes = 0;
     count_nodes(plan, limits.plan_nodes, &mut nodes)?;
@@ -295,8 +295,8 @@ pub(crate) fn check_plan(plan: &LogicalPlan, limits: &Limits) -> Result<()> {
 
 fn too_many_nodes(limits: &Limits) -> DataFusionError {
     too_complex(format!(
-        "the plan of the statement has over {} nodes, with views and WITH queries as often as they are used; keep a part \
-         of it with CREATE TABLE AS",
+        "the plan of the statement has over {} nodes, where views and WITH queries count once per use; store a part of it \
+         with CREATE TABLE AS",
         limits.plan_nodes
     ))
 }

@@ -1,6 +1,6 @@
-//! The language: text to [`Statement`]. Knows the grammar, executes nothing.
+//! The SQL language: from text to [`Statement`]. This folder knows the grammar and executes nothing.
 //!
-//! Beside DataFusion's SQL there are:
+//! The additions to DataFusion's SQL:
 //!
 //! ```ebnf
 //! train    ::= ('TRAIN' | 'CREATE') ['OR' 'REPLACE'] 'MODEL' ['IF' 'NOT' 'EXISTS'] name clause* 'AS' query
@@ -20,15 +20,15 @@
 //!            | 'SHOW' 'GRANTS'
 //! ```
 //!
-//! A text goes through, in this order:
+//! The steps, in the order in which a text goes through them:
 //!
-//! * `script`: cut into statements
-//! * `parameters`: bound values put into it
-//! * `limits`: refused if it would end the process; its tree and its plan are looked at later, when they are there
-//! * `parser`: one `statement`; `effect`: what it is for
-//! * `rewrite`: what DataFusion's planner must see differently
-//! * `clauses`: those that would be dropped are refused
-//! * `selected_names`: columns of one name get others
+//! * `script`: cuts the text into statements
+//! * `parameters`: replaces parameters by bound values
+//! * `limits`: refuses a text that would crash the process; later, also a tree or a plan
+//! * `parser`: parses one `statement`; `effect`: the kind of its effect
+//! * `rewrite`: rewrites table functions for DataFusion's planner
+//! * `clauses`: refuses clauses that the planner would ignore
+//! * `selected_names`: renames selected columns of one name
 
 pub(crate) mod clauses;
 mod effect;
@@ -40,7 +40,7 @@ pub(crate) mod script;
 pub(crate) mod selected_names;
 mod statement;
 
-pub(crate) use effect::{Effect, acts_when_planned};
+pub(crate) use effect::{Effect, Handling};
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use parameters::Parameters;

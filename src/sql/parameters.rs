@@ -1,6 +1,6 @@
-//! Parameters of a statement: found by tokens, and replaced by literals before it is parsed.
+//! Parameters of a statement: found in its tokens, and replaced by literals before the statement is parsed.
 //!
-//! So a value may stand wherever a literal may: in OPTIONS, in the arguments of `predict`, in LIMIT. A value is always
+//! So a parameter may be wherever a literal may be: in OPTIONS, in the arguments of `predict`, in LIMIT. A value becomes
 //! one literal or one call of `arrow_cast`, so it can never become another part of the statement.
 
 use std::ops::Range;
@@ -15,12 +15,12 @@ use super::quoted;
 use super::script::{LineStarts, tokenize};
 use crate::error::{Result, SqlState, sql_err};
 
-/// Where parameters stand in a text.
+/// The parameters of a text and their places.
 #[derive(Debug, Clone)]
 pub(crate) struct Parameters {
     text: String,
     places: Vec<Place>,
-    /// Each parameter once, as it is written with a dollar sign: `$1`, `$2`, or `$name`.
+    /// The name of each parameter, with a dollar sign: `$1`, `$2`, or `$name`.
     names: Vec<String>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Parameters {
 struct Place {
     bytes: Range<usize>,
     parameter: usize,
-    /// The option whose value it is.
+    /// The key of the option, if the parameter is the value of an option.
     option: Option<String>,
 }
 
@@ -36,8 +36,8 @@ impl Parameters {
     /// Finds `?`, `$1` and `$name`.
     ///
     /// # Errors
-    /// If they are mixed, or numbers are left out. A text that does not tokenise has none: its error shows when it is
-    /// parsed.
+    /// If the kinds are mixed, or numbers are left out. A text that cannot be tokenised has no parameters: the parser reports
+    /// its error.
     pub(crate) fn find(text: &str) -> Result<Self> {
         let mut found = Self {
             text: text.to_owned(),
@@ -79,7 +79,7 @@ impl Parameters {
         Ok(found)
     }
 
-    /// Numbered parameters are in the order of their numbers, named ones in that of the text.
+    /// Sorts numbered parameters by their numbers; named parameters keep the order of the text.
     fn number(&mut self) -> Result<()> {
         let number = |name: &String| name[1..].parse::<usize>().ok();
         let numbers: Vec<usize> = self.names.iter().filter_map(number).collect();
@@ -99,7 +99,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Where a parameter is the value of an option: `OPTIONS (key = ?)`.
+    /// For each parameter that is the value of an option, `OPTIONS (key = ?)`, the key of the option.
     pub(crate) fn option_keys(&self) -> Vec<Option<String>> {
         let mut keys = vec![None; self.names.len()];
         for place in &self.places {
@@ -110,7 +110,7 @@ impl Parameters {
         keys
     }
 
-    /// The statement with `$1` for the first `?`, and something that may be the value of an option where one is.
+    /// The statement with `$1` for the first `?`, and with the number 1 for each parameter that is the value of an option.
     pub(crate) fn numbered_without_options(&self) -> String {
         let keys = self.option_keys();
         self.replaced(|parameter| match &keys[parameter] {
@@ -119,7 +119,7 @@ impl Parameters {
         })
     }
 
-    /// Each parameter once: `$1`, `$2`, or `$name`.
+    /// The name of each parameter: `$1`, `$2`, or `$name`.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
@@ -129,15 +129,15 @@ impl Parameters {
         &self.text
     }
 
-    /// The statement with `$1` for the first `?`, as DataFusion wants it.
+    /// The statement with `$1` for the first `?`, as DataFusion requires it.
     pub(crate) fn numbered(&self) -> String {
         self.replaced(|parameter| self.names[parameter].clone())
     }
 
-    /// The statement with values.
+    /// The statement with values in place of parameters.
     ///
     /// # Errors
-    /// If there are too few or too many, or one of a type that SQL cannot write.
+    /// If there are too few or too many values, or a value of a type that SQL cannot write.
     pub(crate) fn bind(&self, values: &[ScalarValue]) -> Result<String> {
         self.check_count(values.len())?;
         let literals = values.iter().map(literal).collect::<Result<Vec<_>>>()?;
@@ -155,8 +155,8 @@ impl Parameters {
         Err(sql_err(SqlState::WrongParameters, message))
     }
 
-    /// An `INSERT … VALUES` of one row, as a query over the rows of a table that has a column for each parameter, named
-    /// like it; `None` for any other statement.
+    /// An `INSERT … VALUES` of one row, as a query over a table with a column for each parameter, of the same name; `None` for
+    /// any other statement.
     pub(crate) fn insert_select(&self, table: &str) -> Option<String> {
         let tokens = tokenize(&self.text).ok()?;
         let lines = LineStarts::new(&self.text);
@@ -180,7 +180,7 @@ impl Parameters {
                 Token::RParen => depth -= 1,
                 _ => {}
             }
-            // A second row, or something after the first one.
+            // There is a second row, or text after the first row.
             if depth == 0 && at != close {
                 return None;
             }
@@ -225,17 +225,17 @@ impl Parameters {
     }
 }
 
-/// Follows the tokens of a statement through `OPTIONS (key = value, …)`.
+/// Tracks the tokens of a statement through `OPTIONS (key = value, …)`.
 #[derive(Debug, Default)]
 struct OptionKeys {
-    /// Open brackets since OPTIONS, if it came.
+    /// The number of open brackets since OPTIONS; `None` before OPTIONS.
     depth: Option<usize>,
-    /// The last words and signs.
+    /// The last two tokens.
     before: [Option<Token>; 2],
 }
 
 impl OptionKeys {
-    /// The key whose value would come now.
+    /// The key of the option whose value comes next.
     fn key(&self) -> Option<String> {
         match &self.before {
             [Some(Token::Word(key)), Some(Token::Eq)]
@@ -265,7 +265,7 @@ impl OptionKeys {
     }
 }
 
-/// A value as SQL that gives the same value of the same type.
+/// SQL that gives the same value of the same type.
 fn literal(value: &ScalarValue) -> Result<String> {
     let data_type = value.data_type();
     let cast = |text: String| format!("arrow_cast({text}, {})", quoted(&data_type.to_string()));
@@ -278,7 +278,7 @@ fn literal(value: &ScalarValue) -> Result<String> {
     Ok(match value {
         ScalarValue::Boolean(Some(value)) => value.to_string(),
         ScalarValue::Int64(Some(value)) if *value != i64::MIN => value.to_string(),
-        // Of a narrower type there is no literal, and an operator would compute in Int64 as with one.
+        // SQL has no literals of narrower types, and an operator would compute in Int64 as with an Int64 literal.
         ScalarValue::Int8(Some(value)) => value.to_string(),
         ScalarValue::Int16(Some(value)) => value.to_string(),
         ScalarValue::Int32(Some(value)) => value.to_string(),
@@ -325,7 +325,7 @@ fn list(items: &ArrayRef, data_type: &DataType) -> Result<String> {
     ))
 }
 
-/// Times are exact as the number that they are.
+/// The number that stands for a time exactly; `None` for other types.
 fn whole_number(value: &ScalarValue) -> Result<Option<String>> {
     let data_type = match value.data_type() {
         DataType::Timestamp(..)

@@ -1,4 +1,4 @@
-//! What DataFusion's planner must see differently: the arguments of our relation functions.
+//! Rewrites of the arguments of our relation functions for DataFusion's planner.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
 use crate::sql::folded;
 
-/// Whether a text may call one of them.
+/// Whether a text may call a relation function.
 pub(crate) fn mentions_relation_function(text: &str) -> bool {
     let text = text.to_lowercase();
     RELATION_FUNCTIONS.iter().any(|name| text.contains(name))
@@ -44,8 +44,8 @@ pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<Model
     }
 }
 
-/// The statement with the input of `predict(?, (query))` in its place, and these columns, each a name and an expression,
-/// added to it: what the other parameters are can be found out before it is known which model it is.
+/// The statement with each `predict(?, (query))` replaced by its query, to which `outputs` are added, each a name and an
+/// expression: so the types of the other parameters can be determined before the model is known.
 pub(crate) fn with_inputs_only(statement: &mut DFStatement, outputs: &[(String, String)]) {
     if let DFStatement::Statement(statement) = statement {
         let _ = statement.visit(&mut Inputs { outputs });
@@ -151,7 +151,7 @@ impl VisitorMut for Relations {
     }
 }
 
-/// The function of ours that a name names.
+/// The relation function of this name.
 pub(crate) fn relation_function(name: &ObjectName) -> Option<&'static str> {
     let [part] = name.0.as_slice() else {
         return None;
@@ -188,7 +188,7 @@ pub(crate) fn model_argument(function: &str, argument: Option<&FunctionArg>) -> 
     Ok(ModelRef::parse(&text)?)
 }
 
-/// `SELECT * FROM t` for an argument that is a table's name.
+/// `SELECT * FROM t`, if the argument is the name of a table.
 fn whole_table(argument: &Expr) -> Option<Query> {
     let is_name = matches!(argument, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
     if !is_name {

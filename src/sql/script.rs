@@ -1,4 +1,4 @@
-//! Cuts a script into statements at semicolons that are tokens, not at those in strings and comments.
+//! Cuts a script into statements at semicolons, but not at semicolons in strings and comments.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{
@@ -16,28 +16,28 @@ pub(crate) struct Piece<'a> {
     pub(crate) is_complete: bool,
 }
 
-/// The tokens of a text with their places.
+/// The tokens of a text with their positions.
 pub(crate) fn tokenize(text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
     Tokenizer::new(&GenericDialect {}, text).tokenize_with_location()
 }
 
-/// What a script is made of.
+/// A part of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Item<'a> {
     /// A statement.
     Statement(Piece<'a>),
-    /// A command of the shell: a line that begins with a backslash, or with a dot and a letter; or what follows a
-    /// statement from a backslash on to the end of its line.
+    /// A command of the shell: a line that begins with a backslash, or with a dot and a letter; or the rest of a line after
+    /// a statement, from a backslash on.
     Command {
-        /// The command as it stands, from its backslash or dot on.
+        /// The command as written, with its backslash or dot.
         text: &'a str,
         /// Its line in the script, from 0.
         line: u64,
     },
 }
 
-/// The statements of a script, without empty ones. A rest that does not tokenise is one piece: its error shows when it
-/// is parsed.
+/// The statements of a script, without empty ones. A rest that cannot be tokenised is one piece; the parser reports its
+/// error.
 pub(crate) fn split(script: &str) -> Vec<Piece<'_>> {
     let lines = LineStarts::new(script);
     let mut pieces = Vec::new();
@@ -74,7 +74,7 @@ pub(crate) fn items(script: &str) -> Vec<Item<'_>> {
     items
 }
 
-/// Where the first command of a text begins. What a command holds need not tokenise, so the text is read up to it only.
+/// The offset of the first command. The text of a command may not tokenise, so only the tokens before it are used.
 fn first_command(text: &str) -> Option<usize> {
     let lines = LineStarts::new(text);
     let mut tokens = Vec::new();
@@ -96,7 +96,7 @@ fn first_command(text: &str) -> Option<usize> {
             _ => is_start = false,
         }
     }
-    // An odd quote in a command at the very beginning leaves no tokens at all.
+    // An odd quote in a command at the beginning of the text leaves no tokens at all.
     let trimmed = text.trim_start();
     let is_first = trimmed.starts_with('\\') && tokens.is_empty();
     is_first.then(|| text.len() - trimmed.len())
@@ -132,7 +132,7 @@ fn cut<'a>(
     }
 }
 
-/// Whether a text typed so far ends with a semicolon or a command, or cannot be helped by typing on.
+/// Whether a typed text ends with a semicolon or a command, or has an error that more text cannot correct.
 pub(crate) fn is_complete(text: &str) -> bool {
     if matches!(items(text).last(), Some(Item::Command { .. })) {
         return true;
@@ -147,18 +147,18 @@ pub(crate) fn is_complete(text: &str) -> bool {
                 .find(is_significant)
                 .is_none_or(|token| token.token == Token::SemiColon)
         }
-        // An open string or comment may still be closed.
+        // More text may close an open string or comment.
         Err(error) => {
             !error.message.contains("Unterminated") && !error.message.contains("Unexpected EOF")
         }
     }
 }
 
-/// Offsets of the semicolons. Those before an error count, so that what stands before it is still run.
+/// Offsets of the semicolons. Semicolons before an error count, so that the statements before it still run.
 fn semicolons(script: &str) -> Vec<usize> {
     let lines = LineStarts::new(script);
     let mut tokens = Vec::new();
-    // On an error the buffer holds what was read before it; the error itself shows when its statement is parsed.
+    // On an error the buffer holds the tokens before it; the parser reports the error of the statement.
     let _ = Tokenizer::new(&GenericDialect {}, script).tokenize_with_location_into_buf(&mut tokens);
     let semicolons = tokens
         .iter()

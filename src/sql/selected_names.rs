@@ -1,5 +1,5 @@
-//! Names of what is selected: DataFusion wants each once, people write `SELECT ts, CAST(ts AS DATE)`. A later column of a
-//! name that an earlier one has gets a number: `ts`, `ts_1`. The numbers make no name that something else has.
+//! Unique names of selected columns: DataFusion requires them, but people write `SELECT ts, CAST(ts AS DATE)`. A later column
+//! of the same name gets a number: `ts`, `ts_1`. A generated name is never a name that something else has.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::folded;
 
-/// Whether planning failed for a name that is there twice.
+/// Whether planning failed because a name is not unique.
 pub(crate) fn is_name_taken(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::SchemaError(error, _) => {
@@ -29,19 +29,19 @@ pub(crate) fn is_name_taken(error: &DataFusionError) -> bool {
     }
 }
 
-/// How far names are changed.
+/// Which columns are renamed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Reach {
-    /// Columns that are written twice.
+    /// Columns whose name is written twice.
     Written,
-    /// And those that are written beside a `*`, which may have them as well.
+    /// Also columns that are written beside a `*`, which may contain the same name.
     BesideStar,
 }
 
-/// Every word of a statement, as it names something.
+/// All words of a statement, in the case in which they name something.
 pub(crate) fn words(statement: &DFStatement) -> HashSet<String> {
     let (text, mut tokens) = (statement.to_string(), Vec::new());
-    // A text that ends in the middle of a token has words before it.
+    // If the text ends in the middle of a token, the words before it still count.
     let _ = Tokenizer::new(&GenericDialect {}, &text).tokenize_with_location_into_buf(&mut tokens);
     let words = tokens.into_iter().filter_map(|token| match token.token {
         Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
@@ -51,7 +51,7 @@ pub(crate) fn words(statement: &DFStatement) -> HashSet<String> {
     words.collect()
 }
 
-/// The columns of all tables and views of a statement. Those that cannot be looked at are left out: it will not be planned.
+/// The columns of all tables and views of a statement. Missing ones are left out, because planning will fail for them.
 pub(crate) async fn columns(state: &SessionState, statement: &DFStatement) -> HashSet<String> {
     let mut columns = HashSet::new();
     for reference in state
@@ -70,8 +70,8 @@ pub(crate) async fn columns(state: &SessionState, statement: &DFStatement) -> Ha
     columns
 }
 
-/// The statement with names of which each is there once, and none of those that are `taken` is made; `None` if none was
-/// there twice. What CREATE TABLE and CREATE VIEW make keeps its names.
+/// The statement with unique names, of which no generated one is in `taken`; `None` if all names were unique. The columns of
+/// a new table or view keep their names.
 pub(crate) fn with_unique_names(
     mut statement: DFStatement,
     reach: Reach,
@@ -107,7 +107,7 @@ fn rename(statement: &mut DFStatement, names: &mut Names<'_>) {
     }
 }
 
-/// Whether a statement makes a table or view of a query.
+/// Whether a statement makes a table or view from a query.
 pub(crate) fn makes_relation(statement: &DFStatement) -> bool {
     match statement {
         DFStatement::Statement(inner) => created_query(&mut inner.as_ref().clone()).is_some(),
@@ -115,7 +115,7 @@ pub(crate) fn makes_relation(statement: &DFStatement) -> bool {
     }
 }
 
-/// The query whose columns are those of a table or view to be made.
+/// The query of a statement that makes a table or view.
 fn created_query(statement: &mut SqlStatement) -> Option<&mut Query> {
     match statement {
         SqlStatement::CreateTable(table) => table.query.as_deref_mut(),
@@ -157,7 +157,7 @@ fn put_lists(
     }
 }
 
-/// Refuses a query that gives two columns one name, where names are what is kept.
+/// Refuses a query with two columns of one name, where the statement keeps the names.
 pub(crate) fn check_selected_names(statement: &DFStatement) -> Result<()> {
     let DFStatement::Statement(statement) = statement else {
         return Ok(());
@@ -177,7 +177,7 @@ pub(crate) fn check_selected_names(statement: &DFStatement) -> Result<()> {
     }
 }
 
-/// The query whose names are kept, if the statement is one that keeps them.
+/// The query of a statement that keeps the names of the query's columns.
 fn named_query(statement: &SqlStatement) -> Option<&Query> {
     match statement {
         SqlStatement::Query(query) => Some(query),
@@ -236,7 +236,7 @@ impl VisitorMut for Names<'_> {
     }
 }
 
-/// The name of a column; `None` for those of a `*`.
+/// The name of a selected column; `None` for a `*`.
 fn name_of(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::UnnamedExpr(expr) => Some(shown(expr)),
@@ -247,7 +247,7 @@ fn name_of(item: &SelectItem) -> Option<String> {
     }
 }
 
-/// DataFusion names a column by its expression without casts.
+/// The name that DataFusion gives to a column: its expression without casts.
 fn shown(expr: &Expr) -> String {
     let mut bare = expr.clone();
     let _ = bare.visit(&mut WithoutCasts);
@@ -268,7 +268,7 @@ impl VisitorMut for WithoutCasts {
                 let inner = inner.as_ref().clone();
                 *expr = inner;
             }
-            // Queries have no names of their own.
+            // The name of a sub-query in DataFusion does not contain its text.
             Expr::Subquery(_) => *expr = Expr::Identifier(Ident::new("subquery")),
             Expr::Exists { .. } => *expr = Expr::Identifier(Ident::new("exists")),
             Expr::CompoundIdentifier(parts) => {

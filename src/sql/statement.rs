@@ -1,4 +1,4 @@
-//! Statements after parsing.
+//! [`Statement`] and its parts: the result of parsing.
 
 use std::fmt;
 
@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::Ident;
 use crate::access::grants::Grant;
 use crate::error::Position;
 use crate::model::{ModelName, ModelRef};
+use crate::storage::IfTaken;
 
 /// Functions in FROM whose first argument is a model.
 pub(crate) const RELATION_FUNCTIONS: &[&str] =
@@ -16,7 +17,7 @@ pub(crate) const RELATION_FUNCTIONS: &[&str] =
 /// One statement.
 #[derive(Debug, Clone)]
 pub(crate) enum Statement {
-    /// DataFusion's.
+    /// A statement of DataFusion's own SQL.
     DataFusion(Box<DFStatement>),
     /// `TRAIN MODEL …`
     Train(Box<TrainModel>),
@@ -24,13 +25,13 @@ pub(crate) enum Statement {
     Import(Box<ImportModel>),
     /// `EXPLAIN TRAIN MODEL …`
     ExplainTrain(Box<TrainModel>),
-    /// About models that exist.
+    /// A statement about existing models.
     Model(ModelStatement),
-    /// About who may use what.
+    /// A statement about grants.
     Grant(GrantStatement),
 }
 
-/// A statement about who may use what.
+/// A statement about grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GrantStatement {
     /// `GRANT … ON … TO role`
@@ -41,7 +42,7 @@ pub(crate) enum GrantStatement {
     Show,
 }
 
-/// A statement about models that exist.
+/// A statement about existing models.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ModelStatement {
     /// `SHOW MODELS [LIKE pattern]`
@@ -58,7 +59,7 @@ pub(crate) enum ModelStatement {
     Drop(DropModel),
 }
 
-/// What `ALTER MODEL` changes.
+/// A change by `ALTER MODEL`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AlterModel {
     /// `SET DEFAULT_VERSION = n`
@@ -83,9 +84,8 @@ pub(crate) struct DropModel {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TrainModel {
     pub(crate) name: ModelName,
-    pub(crate) or_replace: bool,
-    pub(crate) if_not_exists: bool,
-    /// The label; the column `label` if `None`.
+    pub(crate) if_taken: IfTaken,
+    /// The column of the label; `label` if `None`.
     pub(crate) target: Option<String>,
     pub(crate) options: Vec<(String, OptionValue)>,
     pub(crate) comment: Option<String>,
@@ -96,23 +96,22 @@ pub(crate) struct TrainModel {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ImportModel {
     pub(crate) name: ModelName,
-    pub(crate) or_replace: bool,
-    pub(crate) if_not_exists: bool,
-    /// A directory, or one file.
+    pub(crate) if_taken: IfTaken,
+    /// The path of a directory or of one file.
     pub(crate) source: String,
     pub(crate) options: Vec<(String, OptionValue)>,
     pub(crate) comment: Option<String>,
 }
 
-/// The query of a training as written.
+/// The text of the training query, as written.
 #[derive(Debug, Clone)]
 pub(crate) struct TrainingQuery {
     pub(crate) text: String,
-    /// Where it begins in the statement.
+    /// The position of the query in the statement.
     pub(crate) at: Position,
 }
 
-/// Where a query stands makes it no other.
+/// Queries are equal if their texts are, at any position.
 impl PartialEq for TrainingQuery {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -120,7 +119,7 @@ impl PartialEq for TrainingQuery {
 }
 
 impl TrainingQuery {
-    /// A position in the query as one in the statement.
+    /// Converts a position in the query to a position in the statement.
     pub(crate) fn position_of(&self, Position { line, column }: Position) -> Position {
         let column = if line == 1 {
             column + self.at.column - 1
@@ -138,7 +137,7 @@ impl TrainingQuery {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum OptionValue {
     Boolean(bool),
-    /// As written, so that nothing is lost before the option is known.
+    /// The number as written, so that no digit is lost before the type of the option is known.
     Number(String),
     Text(String),
     List(Vec<OptionValue>),
@@ -165,7 +164,7 @@ impl fmt::Display for OptionValue {
     }
 }
 
-/// An identifier as DataFusion keeps it.
+/// The name of an identifier in DataFusion: in lower case if it is not quoted.
 pub(crate) fn folded(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),
@@ -173,7 +172,7 @@ pub(crate) fn folded(name: &Ident) -> String {
     }
 }
 
-/// The text as a SQL string.
+/// The text as a SQL string literal.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -191,18 +190,20 @@ fn quoted_identifier(name: &str) -> String {
 }
 
 /// `OR REPLACE MODEL name`, `MODEL IF NOT EXISTS name`
-struct Head<'a>(&'a ModelName, bool, bool);
+struct Head<'a>(&'a ModelName, IfTaken);
 
 impl fmt::Display for Head<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(name, or_replace, if_not_exists) = self;
-        let or_replace = if *or_replace { "OR REPLACE " } else { "" };
-        let if_not_exists = if *if_not_exists { "IF NOT EXISTS " } else { "" };
-        write!(f, "{or_replace}MODEL {if_not_exists}{name}")
+        let Self(name, if_taken) = self;
+        match if_taken {
+            IfTaken::Fail => write!(f, "MODEL {name}"),
+            IfTaken::Keep => write!(f, "MODEL IF NOT EXISTS {name}"),
+            IfTaken::Replace => write!(f, "OR REPLACE MODEL {name}"),
+        }
     }
 }
 
-/// ` OPTIONS (…) COMMENT …` on lines of their own, as far as there are any.
+/// `OPTIONS (…)` and `COMMENT …`, each on its own line, if there are any.
 struct Clauses<'a>(&'a [(String, OptionValue)], Option<&'a str>);
 
 impl fmt::Display for Clauses<'_> {
@@ -225,7 +226,7 @@ impl fmt::Display for Clauses<'_> {
 /// Parses back to the same statement.
 impl fmt::Display for TrainModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = Head(&self.name, self.or_replace, self.if_not_exists);
+        let head = Head(&self.name, self.if_taken);
         write!(f, "TRAIN {head}")?;
         if let Some(target) = &self.target {
             write!(f, "\nTARGET {}", quoted_identifier(target))?;
@@ -238,7 +239,7 @@ impl fmt::Display for TrainModel {
 /// Parses back to the same statement.
 impl fmt::Display for ImportModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = Head(&self.name, self.or_replace, self.if_not_exists);
+        let head = Head(&self.name, self.if_taken);
         let clauses = Clauses(&self.options, self.comment.as_deref());
         write!(f, "CREATE {head}\nFROM {}{clauses}", quoted(&self.source))
     }

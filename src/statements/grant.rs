@@ -31,7 +31,7 @@ pub(crate) fn run(
     Ok(empty())
 }
 
-/// Only who owns an object says who else may use it. The privilege is that on the object which is there now.
+/// Checks that the session owns the object, and adds the object's id: the grant applies to no later object of the name.
 fn checked(session: &Session, grant: Grant) -> Result<Grant> {
     let (engine, access) = (session.engine(), session.access());
     let Object { kind, schema, name } = &grant.object;
@@ -64,7 +64,7 @@ fn checked(session: &Session, grant: Grant) -> Result<Grant> {
     Ok(Grant { id, ..grant })
 }
 
-/// What there is of each object, under the name that it has now: its owner, and what was granted.
+/// The owner and the grants of each existing object, under its current name.
 fn in_force(engine: &Engine) -> Result<Vec<Grant>> {
     let models = engine.registry().list()?.into_iter();
     let models = models.map(|(name, state)| (name.object(), state.ownership));
@@ -86,7 +86,7 @@ fn in_force(engine: &Engine) -> Result<Vec<Grant>> {
     Ok(found)
 }
 
-/// What was granted, as far as it is about this user.
+/// The grants to the user and those on the user's own objects; with full access, all grants.
 fn shown(engine: &Engine, access: &Access) -> Result<RecordBatch> {
     let all = in_force(engine)?;
     let shown: Vec<&Grant> = match access {

@@ -1,10 +1,10 @@
-//! CREATE MODEL … FROM: a model that was made elsewhere becomes a version.
+//! CREATE MODEL … FROM: imports the files of a model as a version.
 //!
 //! ```text
 //! directory or file ─ copy ─▶ files of a version ─ loader ─▶ signature ─▶ manifest ─▶ registry
 //! ```
-//! The copy is what is hashed and opened, so that a source that changes meanwhile cannot become another model than the one
-//! that was looked at.
+//! The import hashes and opens the copy, so a source that changes in the meantime cannot become another model than the
+//! one that was checked.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use vatic_ml::model::Model;
 
 use crate::error::{Result, SqlState, io_err, ml_err, sql_err, with_cause};
 use crate::model::{
-    Imported, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, Origin, Selector, is_plain_name,
+    Imported, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, NewModel, Origin, Selector,
+    VersionFiles, is_plain_name, publish,
 };
 use crate::session::Session;
 use crate::sql::{ImportModel, OptionValue};
 use crate::storage::{Kind, Place};
-use crate::train::{BlobGuard, NewModel, publish};
 
-/// Files that a model may have.
+/// The maximum number of files of a model.
 const FILES_MAX: usize = 1_000;
-/// The options of the statement.
+/// The names of the statement's options.
 const OPTIONS: [&str; 2] = ["format", "licence"];
 
 /// The columns of the row that an import returns.
@@ -45,7 +45,7 @@ pub(super) fn result_schema() -> SchemaRef {
     ]))
 }
 
-/// Copies, opens and publishes a model, and says so in one row.
+/// Copies, opens and publishes a model, and returns one row with the result.
 pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result<RecordBatch> {
     let (engine, access) = (session.engine(), session.access());
     let registry = engine.registry();
@@ -53,8 +53,7 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
     engine.data().check_schema(&statement.name.schema)?;
     let new_model = NewModel {
         name: &statement.name,
-        or_replace: statement.or_replace,
-        if_not_exists: statement.if_not_exists,
+        if_taken: statement.if_taken,
         comment: statement.comment.as_deref(),
     };
     if let Some(state) = new_model.existing(registry, access)? {
@@ -66,13 +65,8 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
         return result_row(statement, model.version, "EXISTS", &model.manifest);
     }
     engine.files().check_read(&statement.source)?;
-    let (name, place) = engine.data().create_blob()?;
-    let target = BlobGuard {
-        name,
-        place,
-        is_kept: false.into(),
-    };
-    let (source, into) = (statement.source.clone(), target.place.clone());
+    let files = VersionFiles::create(engine.data())?;
+    let (source, into) = (statement.source.clone(), files.place().clone());
     let loaders = engine.runtime().loaders().to_vec();
     let format = options.format.clone();
     let work = move || open_copy(&source, &into, &loaders, format.as_deref());
@@ -94,11 +88,11 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
         }),
         files: opened.files,
     };
-    let published = publish(registry, access, &new_model, &manifest, &target)?;
+    let published = publish(registry, access, &new_model, &manifest, &files)?;
     result_row(statement, published.version, published.status(), &manifest)
 }
 
-/// What the user says of a model.
+/// The values of the statement's options.
 #[derive(Debug, Default)]
 struct Options {
     format: Option<String>,
@@ -113,7 +107,7 @@ impl Options {
                 "format" => &mut options.format,
                 "licence" => &mut options.licence,
                 _ => {
-                    let what = format!("there is no option \"{name}\" of an import");
+                    let what = format!("CREATE MODEL has no option \"{name}\"");
                     let message = with_cause(what, name, OPTIONS);
                     return Err(sql_err(SqlState::InvalidParameter, message));
                 }
@@ -128,7 +122,7 @@ impl Options {
     }
 }
 
-/// A model whose files are those of a version to be.
+/// A model, opened from the files of the version to publish.
 struct Opened {
     format: String,
     model: Arc<dyn Model>,
@@ -172,7 +166,7 @@ fn open_copy(
     })
 }
 
-/// Copies the files of a directory, or one file. Links and directories within are left out.
+/// Copies one file, or the files of a directory without its links and subdirectories.
 fn copy(source: &Place, into: &Path) -> std::io::Result<Vec<String>> {
     let refused = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
     let (directory, mut names) = match source.kind()? {
@@ -184,7 +178,9 @@ fn copy(source: &Place, into: &Path) -> std::io::Result<Vec<String>> {
             (source.clone(), files.map(|(name, _)| name).collect())
         }
         Some(Kind::File) => {
-            let (directory, name) = source.split().ok_or_else(|| refused("no name of a file"))?;
+            let (directory, name) = source
+                .split()
+                .ok_or_else(|| refused("the path has no file name"))?;
             (directory, vec![name])
         }
         Some(Kind::Other) => return Err(refused("neither a file nor a directory")),
@@ -193,11 +189,11 @@ fn copy(source: &Place, into: &Path) -> std::io::Result<Vec<String>> {
             return Err(std::io::Error::new(std::io::ErrorKind::NotFound, what));
         }
     };
-    // Files such as `.gitattributes` are no part of a model.
+    // Files such as `.gitattributes` do not belong to a model.
     names.retain(|name: &String| !name.starts_with('.'));
     if let Some(name) = names.iter().find(|name| !is_plain_name(name)) {
         return Err(refused(&format!(
-            "\"{}\" is no name for a file of a model",
+            "\"{}\" is not a valid name for a file of a model",
             name.escape_debug()
         )));
     }
@@ -230,7 +226,7 @@ fn loader_of<'a>(
     found.map(AsRef::as_ref).ok_or_else(|| {
         let formats: Vec<&str> = loaders.iter().map(|loader| loader.format()).collect();
         let what = match format {
-            Some(format) => format!("there is no format \"{format}\" of models"),
+            Some(format) => format!("model format \"{format}\" is not supported"),
             None => {
                 let names = files.known().iter().map(|file| file.name.as_str());
                 let names: Vec<&str> = names.take(10).collect();

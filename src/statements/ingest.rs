@@ -1,4 +1,4 @@
-//! Rows that a client sends, as a new table or at the end of one.
+//! Ingest: writes the rows that a client uploads into a new or an existing table.
 
 use std::sync::Arc;
 
@@ -12,22 +12,23 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 use crate::catalog::write::write_rows;
-use crate::catalog::{Creation, Insertion, TableState, check_column_names, insert};
+use crate::catalog::{TableState, check_column_names};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::plan::functions::STRICT;
 use crate::session::Session;
+use crate::storage::IfTaken;
 
-/// Where rows that come from elsewhere go.
+/// The target of an ingest.
 #[derive(Debug)]
 pub(crate) struct Ingest {
     pub(crate) table: TableReference,
-    /// Whether a table is made if there is none.
+    /// Whether to create the table if it does not exist.
     pub(crate) creates: bool,
     pub(crate) if_exists: IfExists,
     pub(crate) is_temporary: bool,
 }
 
-/// What becomes of a table that is there.
+/// What to do with an existing table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfExists {
     Fail,
@@ -35,7 +36,7 @@ pub(crate) enum IfExists {
     Replace,
 }
 
-/// Writes rows that come from elsewhere than a query, all or none, and returns how many they were.
+/// Writes all uploaded rows or none, and returns their number.
 pub(crate) async fn ingest(
     session: &Session,
     ingest: Ingest,
@@ -44,15 +45,10 @@ pub(crate) async fn ingest(
     check_column_names(&rows.schema())?;
     let catalog = session.engine().catalog();
     let at = catalog.resolve(&session.default_schema(), ingest.table)?;
-    let tables = session.temporary();
-    // One that is there hides others of its name.
-    let appends_there = ingest.if_exists == IfExists::Append && tables.has(&at);
-    let temporary = (ingest.is_temporary || appends_there).then_some(tables);
-    let seen = catalog.entry(&at.0, &at.1)?;
-    let current = match temporary {
-        Some(tables) => tables.state(&at),
-        None => seen.state,
-    };
+    // An existing temporary table hides a persistent table of the same name.
+    let appends_there = ingest.if_exists == IfExists::Append && session.temporary().has(&at);
+    let tables = session.table_store(ingest.is_temporary || appends_there);
+    let current = tables.state(&at)?;
     let is_new = match (&current, ingest.if_exists, ingest.creates) {
         (Some(current), IfExists::Fail, _) => {
             let message = format!("{} \"{}\" exists", current.kind(), at.1);
@@ -67,56 +63,32 @@ pub(crate) async fn ingest(
     };
     if is_new {
         let schema = rows.schema();
-        let written = write_rows(catalog.data(), &schema, rows, temporary.is_some()).await?;
+        let written = write_rows(catalog.data(), &schema, rows, tables.is_temporary()).await?;
         let count = written.rows();
-        let how = Creation {
-            or_replace: ingest.if_exists == IfExists::Replace,
-            if_not_exists: false,
+        let if_taken = match ingest.if_exists {
+            IfExists::Replace => IfTaken::Replace,
+            IfExists::Fail | IfExists::Append => IfTaken::Fail,
         };
-        if let Some(tables) = temporary {
-            tables.create(&at, schema, written, how)?;
-            return Ok(count);
-        }
-        let state = TableState::Managed {
-            schema: schema.as_ref().clone(),
-            files: written.files.clone(),
-        };
-        written.keep();
-        catalog.create(session.access(), &at, &state, how)?;
+        tables.create(&at, schema, written, if_taken)?;
         return Ok(count);
     }
     let Some(TableState::Managed { schema, .. }) = current else {
         let message = format!(
-            "\"{}\" is no managed table; rows cannot be added to it",
+            "\"{}\" is not a managed table; rows cannot be added to it",
             at.1
         );
         return Err(sql_err(SqlState::Unsupported, message));
     };
-    if temporary.is_none() {
-        let access = session.access();
-        access.check_table(&at, &seen.ownership)?;
-    }
+    let files = tables.files(&at)?;
     let schema = Arc::new(schema);
     let rows = matched(rows, &schema, &at.1)?;
-    let written = write_rows(catalog.data(), &schema, rows, temporary.is_some()).await?;
-    if let Some(tables) = temporary {
-        let count = written.rows();
-        tables.insert(&at, &schema, written, false)?;
-        return Ok(count);
-    }
-    written.keep();
-    let insertion = Insertion {
-        at: &at,
-        id: seen.ownership.id.as_deref(),
-        schema: &schema,
-        files: &written.files,
-        overwrite: false,
-    };
-    insert(catalog, &insertion)?;
-    Ok(written.rows())
+    let written = write_rows(catalog.data(), &schema, rows, tables.is_temporary()).await?;
+    let count = written.rows();
+    files.append(&schema, written, false)?;
+    Ok(count)
 }
 
-/// Rows with the columns of a table, found by name; columns that are not there are NULL.
+/// The rows with the columns of the table, matched by name and cast; missing columns are NULL.
 fn matched(
     rows: SendableRecordBatchStream,
     table: &SchemaRef,

@@ -1,4 +1,4 @@
-//! What each statement does, a file a kind. [`Session::sql`] is the way in: SQL text in, record batches out.
+//! Execution of statements, one file per kind. [`Session::sql`] is the entry point: SQL text in, record batches out.
 //!
 //! * `table` CREATE TABLE, CREATE EXTERNAL TABLE, DROP TABLE and DROP VIEW
 //! * `view` CREATE VIEW
@@ -7,7 +7,7 @@
 //! * `model` SHOW, DESCRIBE, ALTER and DROP MODEL
 //! * `train` TRAIN MODEL
 //! * `import` CREATE MODEL … FROM
-//! * `ingest` rows that a client sends, as a new table or at the end of one
+//! * `ingest` rows that a client uploads into a new or an existing table
 
 mod grant;
 mod import;
@@ -24,7 +24,6 @@ mod rights_tests;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
-use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use self::schema::{create_schema, drop_schema};
 use self::table::{create_external, create_table, drop_table};
@@ -32,19 +31,19 @@ use self::view::create_view;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
 use crate::session::answer::{Answer, empty, later, rows};
-use crate::sql::{Effect, Statement, check_text, folded, parse};
+use crate::sql::{Effect, Handling, Statement, check_text, parse};
 use crate::train::result_schema;
 
 impl Session {
-    /// Runs one statement. Rows come as they are computed; a training begins when the stream is first polled.
+    /// Runs one statement. Rows arrive as they are computed; a training begins when the stream is first polled.
     ///
     /// # Errors
-    /// Of syntax and planning; those of execution come through the stream.
+    /// Errors of syntax and planning. Errors of execution come through the stream.
     pub async fn sql(&self, text: &str) -> Result<SendableRecordBatchStream> {
         Ok(self.answer(text).await?.rows)
     }
 
-    /// The same, with what the statement is for.
+    /// Like [`Session::sql`], and returns the effect of the statement too.
     pub(crate) async fn answer(&self, text: &str) -> Result<Answer> {
         check_text(text, self.limits())?;
         let Some(statement) = parse(text)? else {
@@ -75,40 +74,22 @@ impl Session {
         Ok(Answer { effect, rows })
     }
 
-    /// Runs a statement of DataFusion's.
+    /// Runs one of DataFusion's statements.
     async fn run(&self, statement: DFStatement, effect: Effect, text: &str) -> Result<Answer> {
         let done = |rows| Ok(Answer { effect, rows });
-        match &statement {
-            DFStatement::CreateExternalTable(table) => {
-                create_external(self, table.clone(), text).await?;
+        match Handling::of(&statement) {
+            Handling::CreateExternalTable(table) => {
+                create_external(self, *table, text).await?;
                 return done(empty());
             }
-            DFStatement::Statement(inner) => match inner.as_ref() {
-                SqlStatement::CreateView(_) => {
-                    create_view(self, statement).await?;
-                    return done(empty());
-                }
-                SqlStatement::Prepare { name, .. } => {
-                    let name = folded(name);
-                    return done(self.prepare(name, statement).await?);
-                }
-                SqlStatement::Execute {
-                    name: Some(name), ..
-                } => {
-                    let name = name
-                        .0
-                        .iter()
-                        .filter_map(|part| part.as_ident())
-                        .map(folded)
-                        .collect::<String>();
-                    self.prepare_again(&name).await?;
-                }
-                SqlStatement::Deallocate { name, .. } => {
-                    self.forget_prepared(&folded(name));
-                }
-                _ => {}
-            },
-            _ => {}
+            Handling::CreateView => {
+                create_view(self, statement).await?;
+                return done(empty());
+            }
+            Handling::Prepare(name) => return done(self.prepare(name, statement).await?),
+            Handling::Execute(name) => self.prepare_again(&name).await?,
+            Handling::Deallocate(name) => self.forget_prepared(&name),
+            Handling::Plan => {}
         }
         let plan = self.plan(statement).await?;
         self.check_access(&plan)?;
@@ -126,7 +107,7 @@ impl Session {
     }
 }
 
-/// Statements that change the catalog and compute nothing.
+/// Runs a statement that changes the catalog and computes no rows.
 fn change(session: &Session, ddl: DdlStatement) -> Result<()> {
     match ddl {
         DdlStatement::DropTable(drop) => drop_table(session, drop.name, "table", drop.if_exists),

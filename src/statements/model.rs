@@ -80,7 +80,7 @@ fn text(values: Vec<String>) -> ArrayRef {
     Arc::new(StringArray::from(values))
 }
 
-/// One row for each input and output, then what is known of the model.
+/// One row for each input and output, then one row for each property of the model.
 fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     let manifest = &model.manifest;
     let signature = &manifest.signature;
@@ -212,7 +212,7 @@ fn alter(session: &Session, name: &ModelName, change: &AlterModel) -> Result<()>
     }
 }
 
-/// Whose a model is when it moves. One that was made before models said so would lose its owner with its name.
+/// The ownership of a model that is renamed. Older states have no owner: it comes from the grants on the old name.
 fn claimed(session: &Session, name: &ModelName, state: &ModelState) -> Result<Ownership> {
     let mut ownership = state.ownership.clone();
     if ownership.id.is_none() {

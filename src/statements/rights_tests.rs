@@ -1,5 +1,5 @@
-//! Tests of who may do what: random statements of several users, with crashes between the steps in which they publish,
-//! compared with a model of it; and the races that no statement alone shows.
+//! Tests of access control: random statements of several users, with crashes between the steps of publishing, compared
+//! with a reference model ([`World`]); and races between statements.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -13,8 +13,9 @@ use crate::access::grants::{Grant, Object, Privilege};
 use crate::catalog::TableState;
 use crate::engine::Engine;
 use crate::error::{Result, report};
-use crate::model::{ModelName, NewVersion, Publish};
+use crate::model::{ModelName, NewVersion};
 use crate::session::Session;
+use crate::storage::IfTaken;
 use crate::storage::state_log::Log;
 use crate::testing::crash::here;
 
@@ -66,20 +67,20 @@ fn model_name(schema: &str, name: &str) -> ModelName {
     ModelName { schema, name }
 }
 
-/// What a training does at its end.
-fn train(session: &Session, name: &ModelName, how: Publish) -> Result<()> {
+/// Publishes a version, as a training does at its end.
+fn train(session: &Session, name: &ModelName, if_taken: IfTaken) -> Result<()> {
     let new = NewVersion {
         directory: "files".into(),
         sha256: "hash".into(),
         comment: None,
-        how,
+        if_taken,
         ownership: session.access().new_ownership(),
     };
     let registry = session.engine().registry();
     registry.publish_for(session.access(), name, &new).map(drop)
 }
 
-/// What the model knows of an object.
+/// An object in the reference model.
 #[derive(Debug, Clone, PartialEq)]
 struct Known {
     what: &'static str,
@@ -89,7 +90,7 @@ struct Known {
 
 type At = (&'static str, &'static str);
 
-/// Everything that there is, as the model has it.
+/// The reference model: all objects that should exist.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct World {
     has_schema: bool,
@@ -139,7 +140,7 @@ impl Known {
 }
 
 impl World {
-    /// The world after a statement, or nothing if it is refused.
+    /// The world after a statement; `None` if the statement is refused.
     fn after(&self, user: &'static str, at: At, statement: Statement) -> Option<Self> {
         let mut world = self.clone();
         let has_schema = |at: At| at.0 == "public" || self.has_schema;
@@ -225,7 +226,7 @@ impl World {
         Some(world)
     }
 
-    /// Refuses an engine in which anybody may do anything else.
+    /// The first difference between the privileges in the engine and those in this world.
     fn differs(&self, engine: &Engine) -> Option<String> {
         for (schema, name) in all_names() {
             for (user, _) in USERS {
@@ -269,7 +270,7 @@ fn all_names() -> impl Iterator<Item = At> {
         .flat_map(|schema| NAMES.map(|name| (schema, name)))
 }
 
-/// Numbers that a seed decides.
+/// Pseudo-random numbers from a seed.
 struct Random(u64);
 
 impl Random {
@@ -328,8 +329,8 @@ async fn execute(session: &Session, at: At, statement: Statement) -> Result<()> 
         Statement::DropTable => format!("DROP TABLE {at}"),
         Statement::GrantSelect(to) => format!("GRANT SELECT ON {at} TO {to}"),
         Statement::RevokeSelect(to) => format!("REVOKE SELECT ON {at} FROM {to}"),
-        Statement::Train => return train(session, &model_name(schema, name), Publish::New),
-        Statement::Retrain => return train(session, &model_name(schema, name), Publish::Replace),
+        Statement::Train => return train(session, &model_name(schema, name), IfTaken::Fail),
+        Statement::Retrain => return train(session, &model_name(schema, name), IfTaken::Replace),
         Statement::Comment => format!("ALTER MODEL {at} SET COMMENT = 'c'"),
         Statement::Rename((schema, name)) => format!("ALTER MODEL {at} RENAME TO {schema}.{name}"),
         Statement::DropModel => format!("DROP MODEL {at}"),
@@ -341,7 +342,7 @@ async fn execute(session: &Session, at: At, statement: Statement) -> Result<()> 
     run(session, &sql).await
 }
 
-/// The worlds that a crash may leave: nothing was done, or all, or a model has its new name and its old one still.
+/// The worlds that a crash may leave: all or nothing was done, or a renamed model exists under both names.
 fn left_by_crash(before: &World, after: &World, at: At, statement: Statement) -> Vec<World> {
     let mut left = vec![after.clone(), before.clone()];
     if let (Statement::Rename(to), Some(known)) = (statement, before.models.get(&at)) {
@@ -402,14 +403,14 @@ async fn a_training_does_not_replace_what_became_the_model_of_another() {
     let (_directory, engine) = engine();
     let (ada, bob) = (session(&engine, "ada"), session(&engine, "bob"));
     let name = model_name("public", "m");
-    train(&ada, &name, Publish::New).unwrap();
-    // While ada trains it again, it goes, and bob makes one of its name.
+    train(&ada, &name, IfTaken::Fail).unwrap();
+    // While ada trains the model again, it is dropped, and bob creates a model of the same name.
     run(&ada, "DROP MODEL m").await.unwrap();
-    train(&bob, &name, Publish::New).unwrap();
-    let error = train(&ada, &name, Publish::Replace).unwrap_err();
+    train(&bob, &name, IfTaken::Fail).unwrap();
+    let error = train(&ada, &name, IfTaken::Replace).unwrap_err();
     assert_eq!(report(&error).state.code(), "42710");
     assert_eq!(code(&ada, "DROP MODEL m").await, "42704");
-    // Bob's is version 2, and his all the same.
+    // Bob's model is version 2, and bob is its owner.
     run(&bob, "ALTER MODEL m SET COMMENT = 'mine'")
         .await
         .unwrap();
@@ -448,7 +449,7 @@ async fn a_privilege_that_comes_late_is_not_on_the_next_object_of_the_name() {
     assert_eq!(code(&bob, "SELECT * FROM t").await, "42P01");
 }
 
-/// What an owner may not read any more, the view does not tell either.
+/// A view does not return rows that its owner may no longer read.
 #[tokio::test]
 async fn a_view_reads_with_the_rights_of_its_owner() {
     let (_directory, engine) = engine();
@@ -464,7 +465,7 @@ async fn a_view_reads_with_the_rights_of_its_owner() {
     run(&bob, "SELECT * FROM v").await.unwrap();
 }
 
-/// A data directory of before: bare states, and owners among the privileges.
+/// A data directory of an older version: states without ownership, and owners stored as privileges.
 #[tokio::test]
 async fn old_states_and_privileges_hold_until_their_objects_go() {
     let (directory, engine) = engine();
@@ -508,14 +509,14 @@ async fn old_states_and_privileges_hold_until_their_objects_go() {
     run(&ada, "GRANT SELECT ON t TO analyst").await.unwrap();
     run(&ada, "REVOKE SELECT ON t FROM bob").await.unwrap();
     run(&bob, "SELECT * FROM t").await.unwrap();
-    // Who replaces it is its owner from now on, as whom a view would read.
+    // The user who replaces the object becomes its owner, with whose rights a view would read.
     run(&ada, "CREATE OR REPLACE TABLE t (a BIGINT)")
         .await
         .unwrap();
     let ownership = engine.catalog().entry("public", "t").unwrap().ownership;
     assert_eq!(ownership.owner.as_deref(), Some("ada"));
     run(&bob, "SELECT * FROM t").await.unwrap();
-    // A model that moves takes its owner and its privileges along.
+    // A renamed model keeps its owner and its privileges.
     run(&ada, "ALTER MODEL m RENAME TO n").await.unwrap();
     let execute = |session: Session| {
         let (name, privilege) = (model_name("public", "n"), Privilege::Execute);
@@ -529,7 +530,7 @@ async fn old_states_and_privileges_hold_until_their_objects_go() {
     run(&ada, "ALTER MODEL n SET COMMENT = 'mine'")
         .await
         .unwrap();
-    // A process ends after it dropped the table, and before it took the privileges away.
+    // The process ends after it dropped the table, and before it removed the privileges.
     here::arm("commit", 1);
     let dropping = AssertUnwindSafe(run(&ada, "DROP TABLE t")).catch_unwind();
     assert!(dropping.await.is_err());

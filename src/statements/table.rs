@@ -13,11 +13,12 @@ use crate::access::secrets::check_secrets;
 use crate::catalog::external::{absolute, open_external};
 use crate::catalog::name::table_reference;
 use crate::catalog::write::write_rows;
-use crate::catalog::{Creation, TableState, check_column_names};
+use crate::catalog::{TableState, check_column_names, should_create};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::session::Session;
+use crate::storage::IfTaken;
 
-/// `CREATE TABLE … AS`, and with columns only.
+/// `CREATE TABLE`, with a query or with columns only.
 pub(super) async fn create_table(session: &Session, table: CreateMemoryTable) -> Result<()> {
     if table.constraints.iter().next().is_some() || !table.column_defaults.is_empty() {
         let message = "constraints and defaults of columns are not supported; leave them out";
@@ -25,15 +26,12 @@ pub(super) async fn create_table(session: &Session, table: CreateMemoryTable) ->
     }
     let catalog = session.engine().catalog();
     let at = catalog.resolve(&session.default_schema(), table.name)?;
-    let how = Creation {
-        or_replace: table.or_replace,
-        if_not_exists: table.if_not_exists,
-    };
-    let temporary = table.temporary.then(|| session.temporary());
+    let if_taken = IfTaken::from_clauses(table.or_replace, table.if_not_exists)?;
+    let tables = session.table_store(table.temporary);
     let schema = match table.input.as_ref() {
-        // Columns only, which say themselves whether they may be NULL.
+        // Columns only: each column declares whether it may be NULL.
         LogicalPlan::EmptyRelation(empty) => Arc::clone(empty.schema.inner()),
-        // That a query gives no NULLs is no promise about rows that are added later.
+        // A query without NULLs does not promise that rows added later have no NULLs.
         query => nullable(query.schema().inner()),
     };
     check_column_names(&schema)?;
@@ -41,27 +39,14 @@ pub(super) async fn create_table(session: &Session, table: CreateMemoryTable) ->
         schema: schema.as_ref().clone(),
         files: vec![],
     };
-    // Before the query runs, which may take long.
-    let current = match temporary {
-        Some(tables) => tables.state(&at),
-        None => catalog.state(&at.0, &at.1)?.1,
-    };
-    if !how.admits(&at.1, current.as_ref(), &empty)? {
+    // Check for an existing table before the query runs, which may take long.
+    let current = tables.state(&at)?;
+    if !should_create(if_taken, &at.1, current.as_ref(), &empty)? {
         return Ok(());
     }
     let stream = session.execute(Arc::unwrap_or_clone(table.input)).await?;
-    let is_temporary = temporary.is_some();
-    let written = write_rows(catalog.data(), &schema, stream, is_temporary).await?;
-    if let Some(tables) = temporary {
-        tables.create(&at, schema, written, how)?;
-        return Ok(());
-    }
-    let state = TableState::Managed {
-        schema: schema.as_ref().clone(),
-        files: written.files.clone(),
-    };
-    written.keep();
-    catalog.create(session.access(), &at, &state, how)?;
+    let written = write_rows(catalog.data(), &schema, stream, tables.is_temporary()).await?;
+    tables.create(&at, schema, written, if_taken)?;
     Ok(())
 }
 
@@ -78,10 +63,7 @@ pub(super) async fn create_external(
         ));
     }
     check_secrets(table.options.iter().map(|(name, _)| name))?;
-    let how = Creation {
-        or_replace: table.or_replace,
-        if_not_exists: table.if_not_exists,
-    };
+    let if_taken = IfTaken::from_clauses(table.or_replace, table.if_not_exists)?;
     let name = session
         .context()
         .state()
@@ -91,7 +73,7 @@ pub(super) async fn create_external(
     let reference = table_reference(&table.name.to_string(), name);
     let catalog = session.engine().catalog();
     let at = catalog.resolve(&session.default_schema(), reference)?;
-    // Before it is looked for: whether a file is there is nobody's business who may not read it.
+    // Check access before looking for the file: without access, a user must not learn whether the file exists.
     for location in &table.locations {
         session.engine().files().check_read(location)?;
     }
@@ -104,12 +86,13 @@ pub(super) async fn create_external(
         statement: text.to_owned(),
         locations,
     };
-    if !how.admits(&at.1, catalog.state(&at.0, &at.1)?.1.as_ref(), &state)? {
+    let current = catalog.state(&at.0, &at.1)?.1;
+    if !should_create(if_taken, &at.1, current.as_ref(), &state)? {
         return Ok(());
     }
-    // Opened before it is published, so that a table that cannot be read never comes to be.
+    // Open the table before publishing it, so that no unreadable table is created.
     open_external(session.engine(), &session.context().state(), &state).await?;
-    catalog.create(session.access(), &at, &state, how)?;
+    catalog.create(session.access(), &at, &state, if_taken)?;
     Ok(())
 }
 
@@ -157,7 +140,7 @@ pub(super) fn drop_table(
     }
 }
 
-/// DROP names one kind and finds another.
+/// The error for a DROP that names another kind than the object has.
 fn is_other(name: &str, found: &str) -> DataFusionError {
     let message = format!("\"{name}\" is a {found}; use DROP {}", found.to_uppercase());
     sql_err(SqlState::NoSuchTable, message)

@@ -10,29 +10,31 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::displayable;
 use vatic_ml::artifact::TRAINED;
 use vatic_ml::data::columns::Columns;
+use vatic_ml::model::network::Task;
 use vatic_ml::model::options::TrainOptions;
 
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::model::{
-    MANIFEST_FORMAT, Manifest, ModelRef, Origin, Published, RunSummary, Selector, Trained,
+    MANIFEST_FORMAT, Manifest, ModelRef, NewModel, Origin, Published, RunSummary, Selector,
+    Trained, VersionFiles, publish,
 };
 use crate::session::Session;
 use crate::sql::TrainModel;
 use crate::storage::Place;
 use crate::train::{
-    Attempt, BlobGuard, LocalRunner, NewModel, TrainExec, TrainRunner, Training, TrainingFailure,
-    plan_ranks, publish, result_row, run_ranks, train_options, training_columns, workers,
+    Attempt, LocalRunner, RankResult, TrainExec, TrainRunner, Training, TrainingFailure,
+    plan_ranks, result_row, run_ranks, train_options, training_columns, workers,
 };
 
-/// How often a training is begun when machines are lost.
+/// The maximum number of attempts of a training when machines are lost.
 const ATTEMPTS_MAX: usize = 4;
 
-/// Trains, publishes, and says how it went in one row.
+/// Trains and publishes a model, and returns one row with the result.
 pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
     let (engine, access) = (session.engine(), session.access());
     let registry = engine.registry();
-    let options = train_options(&statement.options, engine.runtime().model_types())?;
+    let (options, model_type) = train_options(&statement.options, engine.runtime().model_types())?;
     engine.data().check_schema(&statement.name.schema)?;
     if let Some(state) = new_model(statement).existing(registry, access)? {
         let reference = ModelRef {
@@ -42,7 +44,7 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
         let model = registry.resolve(&reference, &state)?;
         let trained = model.manifest.trained().ok_or_else(|| {
             let message = format!(
-                "model \"{}\" exists and was imported, so there is no training to tell of; choose another name, or use OR REPLACE",
+                "model \"{}\" exists and was imported, so it has no training result; choose another name, or use OR REPLACE",
                 statement.name.short()
             );
             sql_err(SqlState::ModelExists, message)
@@ -54,7 +56,7 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     let (user, sql) = (access.name().map(str::to_owned), statement.to_string());
     let runs = engine.runs();
     let record = runs.begin(&run_id, user, &statement.name.short(), &sql)?;
-    match train_until_done(session, statement, options, &run_id).await {
+    match train_until_done(session, statement, options, model_type.task(), &run_id).await {
         Ok((published, run, seed)) => {
             record.succeed(published.version, run.history.clone());
             result_row(statement, published.version, published.status(), &run, seed)
@@ -69,20 +71,20 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
 fn new_model(statement: &TrainModel) -> NewModel<'_> {
     NewModel {
         name: &statement.name,
-        or_replace: statement.or_replace,
-        if_not_exists: statement.if_not_exists,
+        if_taken: statement.if_taken,
         comment: statement.comment.as_deref(),
     }
 }
 
-/// Begins again when a machine is lost.
+/// Trains, and starts another attempt when a machine is lost.
 async fn train_until_done(
     session: &Session,
     statement: &TrainModel,
     options: TrainOptions,
+    task: Task,
     run_id: &str,
 ) -> Result<(Published, RunSummary, u64)> {
-    let input = session.plan_training_query(&statement.query).await?;
+    let query = plan_query(session, statement, &options, task).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
     let local = LocalRunner(Arc::clone(engine.rendezvous()));
@@ -90,110 +92,131 @@ async fn train_until_done(
     let mut lost = String::new();
     for number in 1..=ATTEMPTS_MAX {
         let workers = planned_workers(session, runner.as_ref(), &options, number > 1).await?;
-        let (name, place) = engine.data().create_blob()?;
-        let target = BlobGuard {
-            name,
-            place,
-            is_kept: false.into(),
-        };
-        // An attempt's id is its fencing token: what is left of an older one is sent away with it.
+        let files = VersionFiles::create(engine.data())?;
+        // The id of an attempt is its fencing token: ranks of an older attempt are refused by their id.
         let attempt = Attempt {
             run_id: &format!("{run_id}.{number}"),
-            target: target.place.clone(),
+            target: files.place().clone(),
             checkpoint: checkpoint.0.clone(),
             workers,
             port: runner.port(),
         };
-        let (_, ranks) = planned(session, statement, &options, &input, attempt).await?;
+        let ranks = ranks(session, statement, &options, &query, attempt).await?;
         let context = session.task_context();
         let run = run_ranks(runner.as_ref(), &local, &ranks, context, session.progress());
         let result = match run.await {
             Ok(result) => result,
             Err(TrainingFailure::Error(error)) => return Err(error),
             Err(TrainingFailure::Lost(what)) => {
-                tracing::warn!(run = run_id, what, "a training begins again");
+                tracing::warn!(run = run_id, what, "restarting a training");
                 lost = what;
                 continue;
             }
         };
         let (run, seed) = (result.run.clone(), options.seed);
-        let manifest = Manifest {
-            format_version: MANIFEST_FORMAT,
-            created_at: Utc::now(),
-            engine: env!("CARGO_PKG_VERSION").into(),
-            format: TRAINED.into(),
-            signature: result.signature,
-            batching: result.batching,
-            origin: Origin::Trained(Box::new(Trained {
-                run_id: run_id.into(),
-                statement: statement.to_string(),
-                options,
-                run: result.run,
-            })),
-            files: result.files,
-        };
+        let manifest = manifest(result, statement, options, run_id);
         let (registry, access) = (engine.registry(), session.access());
-        let published = publish(registry, access, &new_model(statement), &manifest, &target)?;
+        let published = publish(registry, access, &new_model(statement), &manifest, &files)?;
         return Ok((published, run, seed));
     }
     let message = format!("the training was given up after {ATTEMPTS_MAX} attempts: {lost}");
     Err(sql_err(SqlState::NoResources, message))
 }
 
-/// The columns of a training, and the operators of its ranks.
-async fn planned(
+/// The manifest of a version that a training created.
+fn manifest(
+    result: RankResult,
+    statement: &TrainModel,
+    options: TrainOptions,
+    run_id: &str,
+) -> Manifest {
+    Manifest {
+        format_version: MANIFEST_FORMAT,
+        created_at: Utc::now(),
+        engine: env!("CARGO_PKG_VERSION").into(),
+        format: TRAINED.into(),
+        signature: result.signature,
+        batching: result.batching,
+        origin: Origin::Trained(Box::new(Trained {
+            run_id: run_id.into(),
+            statement: statement.to_string(),
+            options,
+            run: result.run,
+        })),
+        files: result.files,
+    }
+}
+
+/// The planned query of a training.
+struct PlannedQuery {
+    plan: LogicalPlan,
+    /// The features and the label.
+    columns: Columns,
+    /// The position of each column in the query.
+    indices: Vec<usize>,
+}
+
+async fn plan_query(
     session: &Session,
     statement: &TrainModel,
     options: &TrainOptions,
-    input: &LogicalPlan,
+    task: Task,
+) -> Result<PlannedQuery> {
+    let plan = session.plan_training_query(&statement.query).await?;
+    let (columns, indices) = training_columns(statement, options, task, plan.schema())?;
+    Ok(PlannedQuery {
+        plan,
+        columns,
+        indices,
+    })
+}
+
+/// The operators of the ranks of an attempt.
+async fn ranks(
+    session: &Session,
+    statement: &TrainModel,
+    options: &TrainOptions,
+    query: &PlannedQuery,
     attempt: Attempt<'_>,
-) -> Result<(Columns, Arc<TrainExec>)> {
-    let model_types = session.engine().runtime().model_types();
-    let model_type = model_types.get(&options.model_type).ok_or_else(|| {
-        let message = format!("model type \"{}\" is not known", options.model_type);
-        sql_err(SqlState::Internal, message)
-    })?;
-    let schema = input.schema();
-    let (columns, places) = training_columns(statement, options, model_type.task(), schema)?;
+) -> Result<Arc<TrainExec>> {
     let training = Training {
         model: statement.name.short(),
         options,
-        columns: &columns,
-        places,
-        schema,
+        columns: &query.columns,
+        column_indices: query.indices.clone(),
+        schema: query.plan.schema(),
     };
-    let query = session.physical_plan(input).await?;
-    let ranks = plan_ranks(&training, query, attempt)?;
-    Ok((columns, ranks))
+    let rows = session.physical_plan(&query.plan).await?;
+    plan_ranks(&training, rows, attempt)
 }
 
 async fn planned_workers(
     session: &Session,
     runner: &dyn TrainRunner,
     options: &TrainOptions,
-    is_again: bool,
+    is_retry: bool,
 ) -> Result<usize> {
     let settings = session.settings::<VaticOptions>();
     let listener = session.progress();
-    workers(runner, &settings, options, listener.as_ref(), is_again).await
+    workers(runner, &settings, options, listener.as_ref(), is_retry).await
 }
 
-/// A checkpoint that goes with its training.
+/// The checkpoint of a training, deleted on drop.
 struct CheckpointGuard(Place);
 
 impl Drop for CheckpointGuard {
     fn drop(&mut self) {
-        // Mostly there is none.
+        // The error is ignored, because most trainings have no checkpoint.
         let _ = self.0.remove_file();
     }
 }
 
-/// The plan of a training, which is not run.
+/// The plan of a training, without running it.
 pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
     let model_types = session.engine().runtime().model_types();
-    let options = train_options(&statement.options, model_types)?;
-    let input = session.plan_training_query(&statement.query).await?;
-    let optimized = session.optimize(&input)?;
+    let (options, model_type) = train_options(&statement.options, model_types)?;
+    let query = plan_query(session, statement, &options, model_type.task()).await?;
+    let optimized = session.optimize(&query.plan)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
     let nowhere = Place::Local(PathBuf::new());
     let runner = session.engine().runner();
@@ -204,8 +227,9 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         workers: planned_workers(session, runner.as_ref(), &options, false).await?,
         port: runner.port(),
     };
-    let (columns, ranks) = planned(session, statement, &options, &input, attempt).await?;
-    let features: Vec<&str> = columns
+    let ranks = ranks(session, statement, &options, &query, attempt).await?;
+    let features: Vec<&str> = query
+        .columns
         .features
         .iter()
         .map(|column| column.name.as_str())
@@ -215,7 +239,7 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         statement.name.short(),
         options.model_type,
         features.join(", "),
-        columns.target.name
+        query.columns.target.name
     );
     let physical = displayable(ranks.as_ref()).indent(false).to_string();
     let kinds: ArrayRef = Arc::new(StringArray::from(vec!["logical_plan", "physical_plan"]));

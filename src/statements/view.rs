@@ -6,9 +6,10 @@ use futures::FutureExt;
 
 use crate::catalog::temporary::temporary_of;
 use crate::catalog::view::{planned_within, without_view_name};
-use crate::catalog::{Creation, TableState, check_column_names};
+use crate::catalog::{TableState, check_column_names};
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
+use crate::storage::IfTaken;
 
 /// `CREATE VIEW`.
 pub(super) async fn create_view(session: &Session, statement: DFStatement) -> Result<()> {
@@ -31,7 +32,7 @@ pub(super) async fn create_view(session: &Session, statement: DFStatement) -> Re
     check_lasts(&view.input)?;
     let at = catalog.resolve(&session.default_schema(), view.name)?;
     if view.or_replace {
-        // Planned once more as the view it will be, to find a view that contains itself.
+        // Plan the query again as part of this view, to detect a view that contains itself.
         let state = session.view_state()?;
         let engine = session.engine().clone();
         let access = session.access().clone();
@@ -40,28 +41,25 @@ pub(super) async fn create_view(session: &Session, statement: DFStatement) -> Re
             let planning = engine.plan(&state, &access, without_view_name(statement));
             planned_within(view, planning).await
         };
-        session.planning(planning.boxed()).await?;
+        session.plan_within_limits(planning.boxed()).await?;
     }
-    let how = Creation {
-        or_replace: view.or_replace,
-        if_not_exists: false,
-    };
+    let if_taken = IfTaken::from_clauses(view.or_replace, false)?;
     catalog.create(
         session.access(),
         &at,
         &TableState::View { statement: text },
-        how,
+        if_taken,
     )?;
     Ok(())
 }
 
-/// Refuses a view of a table that ends with the session.
+/// Refuses a view that reads a temporary table, which ends with the session.
 fn check_lasts(plan: &LogicalPlan) -> Result<()> {
     let Some(name) = temporary_of(plan)? else {
         return Ok(());
     };
     let message = format!(
-        "\"{name}\" is a temporary table, and a view would outlive it; make it without TEMPORARY"
+        "\"{name}\" is a temporary table, and a view would outlive it; create the table without TEMPORARY"
     );
     Err(sql_err(SqlState::Unsupported, message))
 }

@@ -1,12 +1,12 @@
-//! The data directory: where tables, models and the records of trainings last.
+//! [`DataDir`]: the data directory, which stores tables, models and the records of trainings.
 //!
 //! ```text
 //! format.json                              the version of this layout
 //! catalog/<schema>/tables/<name>/<n>.json  the log of a table or view
 //! catalog/<schema>/models/<name>/<n>.json  the log of a model
 //! blobs/<uuid>/                            files of one version of a model, or of one write to a table; immutable
-//! blobs/<process>.<uuid>/                  those of one write to a temporary table; <process>.alive is held as long as it
-//!                                          lives
+//! blobs/<process>.<uuid>/                  files of one write to a temporary table; the process holds <process>.alive
+//!                                          while it lives
 //! runs/<uuid>.json                         one training
 //! ```
 
@@ -24,7 +24,7 @@ use super::{Hold, Place, is_held};
 use crate::error::{Result, SqlState, io_err, sql_err, with_cause};
 
 const FORMAT: u32 = 1;
-/// Files that nothing names are kept this long: a statement that still reads or writes them may be running.
+/// Orphaned files are kept this long: a statement that still reads or writes them may be running.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Serialize, Deserialize)]
@@ -36,14 +36,14 @@ struct Format {
 #[derive(Debug)]
 pub(crate) struct DataDir {
     root: Place,
-    /// The name and sign of this process, if it has files for itself.
+    /// The name of this process and its sign of life, if it has temporary files.
     alive: Mutex<Option<(String, Hold)>>,
-    /// Held to delete the directory at the end, if it is for this process only.
+    /// Deletes the directory on drop, if it is temporary.
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl DataDir {
-    /// Opens a directory, and creates it if it is not there: a path, or `s3://bucket/prefix`.
+    /// Opens a directory, a path or `s3://bucket/prefix`, and creates it if it does not exist.
     pub(crate) fn open(root: &Path) -> Result<Self> {
         let root = match Place::parse(root)? {
             Place::Local(path) => Place::Local(local_root(path)?),
@@ -58,7 +58,7 @@ impl DataDir {
                     format_version: FORMAT
                 });
                 match format.create(content.to_string().as_bytes()) {
-                    // Another process was first.
+                    // Another process created the file first.
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                     result => result.map_err(failed)?,
                 }
@@ -72,7 +72,7 @@ impl DataDir {
         })
     }
 
-    /// A directory that ends with the process.
+    /// Creates a directory that is deleted when the process ends.
     pub(crate) fn temporary() -> Result<Self> {
         let failed = |error: std::io::Error| io_err("temporary data directory", &error);
         let temporary = tempfile::Builder::new()
@@ -98,7 +98,7 @@ impl DataDir {
         self.root.join("runs")
     }
 
-    /// Where the checkpoint of a training is, beside its record.
+    /// The checkpoint of a training, beside its record.
     pub(crate) fn checkpoint(&self, run_id: &str) -> Result<Place> {
         let runs = self.runs();
         create_directory(&runs)?;
@@ -113,17 +113,17 @@ impl DataDir {
         self.root.join("catalog").join(schema).join("tables")
     }
 
-    /// What was granted.
+    /// The log of grants.
     pub(crate) fn grants(&self) -> Place {
         self.root.join("grants")
     }
 
-    /// The logins of a server, if the directory is on this machine.
+    /// The directory of a server's logins, if the data directory is on this machine.
     pub(crate) fn logins(&self) -> Option<Place> {
         self.root.as_local().map(|_| self.root.join("logins"))
     }
 
-    /// A new directory for files, and its name.
+    /// Creates a directory for new files, and returns its name and place.
     pub(crate) fn create_blob(&self) -> Result<(String, Place)> {
         let name = uuid::Uuid::new_v4().to_string();
         let place = self.blobs().join(&name);
@@ -131,7 +131,7 @@ impl DataDir {
         Ok((name, place))
     }
 
-    /// One for files that end with the process, and which only that knows to be in use.
+    /// Creates a directory for temporary files, which only this process uses.
     pub(crate) fn create_temporary_blob(&self) -> Result<(String, Place)> {
         let blobs = self.blobs();
         create_directory(&blobs)?;
@@ -152,7 +152,7 @@ impl DataDir {
         Ok((name, place))
     }
 
-    /// Every schema.
+    /// The names of all schemas.
     pub(crate) fn schema_names(&self) -> Result<Vec<String>> {
         let mut names = names_in(&self.root.join("catalog"))?;
         names.retain(|name| check_identifier("schema", name).is_ok());
@@ -163,7 +163,7 @@ impl DataDir {
         Ok(names)
     }
 
-    /// Makes sure that a schema is there.
+    /// Checks that a schema exists.
     pub(crate) fn check_schema(&self, schema: &str) -> Result<()> {
         let known = self.schema_names()?;
         if known.iter().any(|name| name == schema) {
@@ -188,12 +188,12 @@ impl DataDir {
         removed.map_err(|error| io_err(&place, &error))
     }
 
-    /// Removes files that nothing has named for a day, such as those of a training that was killed, or of a version
-    /// that was dropped. The day begins when they are first found unnamed: a statement may have pinned them until then.
+    /// Removes files that no state has named for a day, such as the files of a killed training or of a dropped version.
+    /// The day begins when the files are first found unnamed: a statement may have pinned them until then.
     pub(crate) fn remove_orphans(&self, used: &HashSet<String>) -> Result<usize> {
         let names: HashSet<String> = names_in(&self.blobs())?.into_iter().collect();
         let mut removed = 0;
-        // What begins with a dot was to become a mark.
+        // A name that begins with a dot is a temporary file of a mark.
         let is_blob = |name: &&String| {
             !name.ends_with(MARK) && !name.ends_with(ALIVE) && !name.starts_with('.')
         };
@@ -209,7 +209,7 @@ impl DataDir {
             let mark_name = format!("{name}{MARK}");
             let mark = self.blobs().join(&mark_name);
             let is_marked = names.contains(&mark_name);
-            // A mark that cannot be written or removed only delays what it is for.
+            // If a mark cannot be written or removed, the removal of the files is only delayed.
             if used.contains(name) || lives(name) {
                 if is_marked {
                     let _ = mark.remove_file();
@@ -221,13 +221,13 @@ impl DataDir {
                 removed += 1;
             }
         }
-        // Of processes that were killed.
+        // Signs of life of killed processes.
         for sign in gone.into_iter().map(sign) {
             if is_old(&sign) {
                 let _ = sign.remove_file();
             }
         }
-        // Whoever made a directory may have removed it after it was marked.
+        // A directory may have been removed by its creator after it was marked.
         for mark in names.iter().filter(|name| name.ends_with(MARK)) {
             let marked = self.blobs().join(mark.trim_end_matches(MARK));
             if marked.kind().is_ok_and(|kind| kind.is_none()) {
@@ -238,9 +238,9 @@ impl DataDir {
     }
 }
 
-/// What the name of a mark ends with: it says since when a directory has not been named.
+/// The suffix of a mark, whose time of creation is when the directory was first found orphaned.
 const MARK: &str = ".orphan";
-/// And that of a sign of the process which has files for itself, in directories whose names begin with the same.
+/// The suffix of a process's sign of life; the process's temporary directories start with the same name.
 const ALIVE: &str = ".alive";
 
 fn is_old(mark: &Place) -> bool {
@@ -251,7 +251,7 @@ fn is_old(mark: &Place) -> bool {
     })
 }
 
-/// A directory of this machine, which is created if it is not there, after links.
+/// Resolves the links of a local directory, which is created if it does not exist.
 fn local_root(path: PathBuf) -> Result<PathBuf> {
     if path.exists() && !path.is_dir() {
         let message = format!(
@@ -294,7 +294,7 @@ mod tests {
 
     use super::*;
 
-    /// Makes a file among the blobs older than orphans become.
+    /// Sets the time of a file in `blobs` beyond the age of orphans.
     fn age(root: &Path, file: &str) {
         let file = File::options()
             .write(true)
@@ -317,7 +317,7 @@ mod tests {
         age(&mark);
         assert_eq!(sweep(), 0);
         assert!(place.kind().unwrap().is_some() && other.kind().unwrap().is_some());
-        // It is killed, which leaves its sign.
+        // A killed process leaves its sign of life behind.
         let owner = name.split_once('.').unwrap().0;
         drop(data);
         std::fs::write(root.path().join(format!("blobs/{owner}{ALIVE}")), "").unwrap();

@@ -1,4 +1,4 @@
-//! A sign that its process still lives: a lock on a file, or a file in a store that is written again and again.
+//! [`Hold`]: a process's sign of life, either a lock on a local file or a file in a store that is rewritten regularly.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use super::Place;
 
-/// How often a sign in a store is renewed.
+/// The interval at which a sign in a store is renewed.
 const BEAT: Duration = Duration::from_secs(20);
-/// A sign in a store that is older is of a process that ended. The clocks of machines and stores may differ by seconds.
+/// An older sign in a store belongs to an ended process. The clocks of machines and stores may differ by seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
-/// A sign that goes with this, or with the process.
+/// A sign of life, which ends when this is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Hold {
     place: Place,
@@ -21,14 +21,14 @@ pub(crate) struct Hold {
 
 #[derive(Debug)]
 enum Kind {
-    /// Closing the file ends the lock.
+    /// Closing the file releases the lock.
     Lock { _file: File },
     /// Dropping the channel ends the thread that renews the sign.
     Beat { _stop: mpsc::Sender<()> },
 }
 
 impl Hold {
-    /// Gives the sign at a new place.
+    /// Creates the sign at a new place.
     pub(crate) fn begin(place: Place) -> io::Result<Self> {
         let kind = match &place {
             Place::Local(path) => {
@@ -51,12 +51,12 @@ fn renew(place: Place) -> io::Result<mpsc::Sender<()>> {
     let (stop, stopped) = mpsc::channel();
     let beats = move || {
         while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-            // One that is lost is made good by the next.
+            // If a beat fails, the next one renews the sign.
             if let Err(error) = place.replace(&[]) {
                 tracing::warn!(%place, %error, "a sign of life cannot be written");
             }
         }
-        // Again: a beat may have come after the sign was taken back.
+        // The last beat may have written the file again after the drop removed it.
         let _ = place.remove_file();
     };
     std::thread::Builder::new()
@@ -67,12 +67,12 @@ fn renew(place: Place) -> io::Result<mpsc::Sender<()>> {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // A sign that stays is harmless: it is not locked, or grows old.
+        // A file that stays is harmless: it is not locked, or its age exceeds the limit.
         let _ = self.place.remove_file();
     }
 }
 
-/// Whether a process holds the sign at a place.
+/// Whether a live process holds the sign at a place.
 pub(crate) fn is_held(place: &Place) -> bool {
     match place {
         Place::Local(path) => match File::open(path) {
@@ -80,11 +80,11 @@ pub(crate) fn is_held(place: &Place) -> bool {
             Err(_) => false,
         },
         Place::Remote(_) => match place.modified() {
-            // A sign from the future is of a store whose clock is fast.
+            // A time in the future means that the store's clock is fast.
             Ok(at) => SystemTime::now()
                 .duration_since(at)
                 .map_or(true, |age| age < SILENCE_MAX),
-            // Of one that cannot be looked at nothing is known.
+            // If the sign cannot be read, the process may still live.
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         },
     }

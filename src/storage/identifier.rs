@@ -1,15 +1,15 @@
-//! Names that become names of files: of schemas, tables, models and aliases.
+//! Checks of names that become file names: schemas, tables, models and aliases.
 
 use crate::error::{SqlError, SqlState};
 
-/// The schema of a name without one.
+/// The schema of an unqualified name.
 pub(crate) const DEFAULT_SCHEMA: &str = "public";
 
 const NAME_LENGTH_MAX: usize = 63;
 const RESERVED: &[&str] = &["latest", "last", "default", "con", "nul", "prn", "aux"];
 
-/// Letters, digits and underscores, since names become file names; folded to lower case, so that two names never
-/// differ by case alone.
+/// Checks that a name has only letters, digits and underscores, since names become file names. Names are folded to lower
+/// case, so that no two names differ only by case.
 pub(crate) fn check_identifier(kind: &str, name: &str) -> Result<(), SqlError> {
     let is_start = |c: char| c.is_ascii_alphabetic() || c == '_';
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -1,4 +1,4 @@
-//! Files of this machine that last: what is done is on the disk.
+//! Durable operations on local files: each waits until its change is on the disk.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use super::Kind;
 
-/// Links a finished and synced file to its name, which fails if there is one.
+/// Links a finished and synced file to its name; fails if the name exists.
 pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = parent(path)?;
     create_directory(directory)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
     let linked = write_synced(&temporary, content).and_then(|()| fs::hard_link(&temporary, path));
-    // The link is what counts; nothing looks at a temporary file that stays.
+    // Only the link matters; a leftover temporary file is never read.
     let _ = fs::remove_file(&temporary);
     linked?;
     sync_directory(directory)
@@ -42,7 +42,7 @@ pub(super) fn entries(directory: &Path) -> io::Result<Vec<(String, Kind)>> {
     Ok(all)
 }
 
-/// What is there; links count as what they lead to.
+/// The kind of an entry; links are followed.
 pub(super) fn kind(path: &Path) -> Kind {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Kind::Directory,
@@ -76,7 +76,7 @@ fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Waits until the names in a directory are on the disk.
+/// Waits until the directory's entries are on the disk.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

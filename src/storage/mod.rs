@@ -1,19 +1,21 @@
-//! Where files lie: on this machine, or in a store that speaks S3's protocol. A [`Place`] is either, and travels in plans.
+//! Storage of files, on this machine or in an S3-compatible store. A [`Place`] names either kind and travels in plans.
 //!
 //! ```text
 //! local.rs      files of this machine
 //! remote.rs     files in a store
-//! stores.rs     the stores, for us and for DataFusion; credentials come from the environment of each process
+//! stores.rs     the stores, for Vatic and for DataFusion; credentials come from each process's environment
 //! new_file.rs   files too large to be written at once
-//! identifier.rs names that become names of files
-//! hold.rs       a sign that its process still lives
-//! state_log.rs  the states of one object, of which the last counts
-//! data_dir.rs   where tables, models and records of trainings last
+//! identifier.rs checks of names that become file names
+//! if_taken.rs   what CREATE does if the name is taken
+//! hold.rs       a process's sign of life
+//! state_log.rs  the log of an object's states; the last state is the current one
+//! data_dir.rs   the data directory: tables, models and records of trainings
 //! ```
 
 pub(crate) mod data_dir;
 mod hold;
 mod identifier;
+mod if_taken;
 mod local;
 mod new_file;
 mod remote;
@@ -29,8 +31,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use hold::{Hold, is_held};
 pub(crate) use identifier::{DEFAULT_SCHEMA, check_identifier};
+pub(crate) use if_taken::{EXCLUSIVE_CLAUSES, IfTaken};
 pub(crate) use new_file::NewFile;
-// What DataFusion's formats of files are given.
+// The types that DataFusion passes to file formats.
 pub(crate) use object_store::path::Path as StorePath;
 pub(crate) use object_store::{GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore};
 pub(crate) use remote::RemotePlace;
@@ -40,20 +43,20 @@ pub(crate) use stores::Stores;
 
 use crate::error::Result;
 
-/// The path of a file that DataFusion lists, as its user knows it.
+/// The path of a file listed by DataFusion, in the form that the user knows.
 pub(crate) fn shown_path(store: &dyn ObjectStore, path: &StorePath) -> String {
-    // It leaves out what all paths of a machine begin with.
+    // object_store omits the leading slash of local paths.
     let is_local = store.to_string().starts_with("LocalFileSystem");
     let root = if is_local { "/" } else { "" };
     format!("{root}{path}")
 }
 
-/// What there is at a place.
+/// The kind of an entry at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     File,
     Directory,
-    /// A device, a pipe, or a link to nothing.
+    /// A device, a pipe, or a broken link.
     Other,
 }
 
@@ -74,7 +77,7 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// The place that a user means: a path, or `s3://bucket/prefix`.
+    /// Parses a user's location: a path, or `s3://bucket/prefix`.
     pub(crate) fn parse(location: &Path) -> Result<Self> {
         match location.to_str().filter(|text| is_remote(text)) {
             Some(url) => Ok(Self::Remote(RemotePlace::parse(url)?)),
@@ -103,10 +106,10 @@ impl Place {
         }
     }
 
-    /// Writes a new file, which others see whole or not at all, and waits until it lasts.
+    /// Writes a new file atomically, and waits until it is durable.
     ///
     /// # Errors
-    /// `AlreadyExists` if there is one: of several writers one succeeds.
+    /// `AlreadyExists` if the file exists: of several writers, one succeeds.
     pub(crate) fn create(&self, content: &[u8]) -> io::Result<()> {
         match self {
             Self::Local(path) => local::create(path, content),
@@ -114,7 +117,7 @@ impl Place {
         }
     }
 
-    /// Writes a file, which others see as it was or as it is now.
+    /// Replaces a file atomically: readers see the old content or the new content.
     pub(crate) fn replace(&self, content: &[u8]) -> io::Result<()> {
         match self {
             Self::Local(path) => local::replace(path, content),
@@ -122,7 +125,7 @@ impl Place {
         }
     }
 
-    /// What is in a directory, by name; nothing if it does not exist.
+    /// The entries of a directory, sorted by name; empty if the directory does not exist.
     pub(crate) fn entries(&self) -> io::Result<Vec<(String, Kind)>> {
         let mut entries = match self {
             Self::Local(path) => local::entries(path)?,
@@ -132,7 +135,7 @@ impl Place {
         Ok(entries)
     }
 
-    /// What is there, if anything.
+    /// The kind of the entry, if it exists.
     pub(crate) fn kind(&self) -> io::Result<Option<Kind>> {
         match self {
             Self::Local(path) => match path.try_exists()? {
@@ -143,7 +146,7 @@ impl Place {
         }
     }
 
-    /// When a file was last written.
+    /// The time of the last write to a file.
     pub(crate) fn modified(&self) -> io::Result<SystemTime> {
         match self {
             Self::Local(path) => std::fs::metadata(path)?.modified(),
@@ -151,7 +154,7 @@ impl Place {
         }
     }
 
-    /// How large a file is.
+    /// The size of a file in bytes.
     pub(crate) fn bytes(&self) -> io::Result<u64> {
         match self {
             Self::Local(path) => Ok(std::fs::metadata(path)?.len()),
@@ -159,7 +162,7 @@ impl Place {
         }
     }
 
-    /// Creates a directory and its parents for this user only.
+    /// Creates a directory and its parents, accessible to this user only.
     pub(crate) fn create_directory(&self) -> io::Result<()> {
         match self {
             Self::Local(path) => local::create_directory(path),
@@ -174,7 +177,7 @@ impl Place {
         }
     }
 
-    /// Removes a directory with all that is in it.
+    /// Removes a directory with its content.
     pub(crate) fn remove_directory(&self) -> io::Result<()> {
         match self {
             Self::Local(path) => std::fs::remove_dir_all(path),
@@ -182,7 +185,7 @@ impl Place {
         }
     }
 
-    /// The directory of a file, and its name in it.
+    /// The directory of a file, and the file's name.
     pub(crate) fn split(&self) -> Option<(Self, String)> {
         match self {
             Self::Local(path) => {
@@ -195,7 +198,7 @@ impl Place {
         }
     }
 
-    /// A directory of this machine to write files into, for [`Place::take_in`].
+    /// A local directory to write files into, for [`Place::take_in`].
     pub(crate) fn stage(&self) -> io::Result<LocalFiles> {
         match self {
             Self::Local(path) => Ok(LocalFiles::Own(path.clone())),
@@ -203,7 +206,7 @@ impl Place {
         }
     }
 
-    /// Takes the files of a [`Place::stage`] in. They may be seen one by one; what names them comes later.
+    /// Uploads the files of a [`Place::stage`]. They appear one by one; a state names them later.
     pub(crate) fn take_in(&self, staged: &LocalFiles) -> io::Result<()> {
         let Self::Remote(place) = self else {
             return Ok(());
@@ -215,7 +218,7 @@ impl Place {
         Ok(())
     }
 
-    /// Files of a directory, where this machine can read them.
+    /// Makes files of a directory readable on this machine.
     pub(crate) fn fetch<'a>(&self, names: impl Iterator<Item = &'a str>) -> io::Result<LocalFiles> {
         let Self::Remote(place) = self else {
             return self.stage();
@@ -228,7 +231,7 @@ impl Place {
     }
 }
 
-/// A directory of this machine: the place itself, or a copy that goes with this.
+/// A local directory: the place itself, or a copy that is deleted on drop.
 #[derive(Debug)]
 pub(crate) enum LocalFiles {
     Own(PathBuf),

@@ -1,4 +1,4 @@
-//! A file that is too large to be written at once.
+//! [`NewFile`]: a file that is too large to be written at once.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,16 +9,16 @@ use tokio::io::AsyncWrite;
 
 use super::{Place, local};
 
-/// A new file. Nobody may look at it before it is finished.
+/// A new file, which must not be read before it is finished.
 #[derive(Debug)]
 pub(crate) enum NewFile {
     Local(File, PathBuf),
-    /// A store that took all of a file keeps it.
+    /// A file in a store is durable once the upload is complete.
     Remote,
 }
 
 impl NewFile {
-    /// The file, and where its content goes. The writer must be shut down.
+    /// Creates the file and returns a writer of its content, which must be shut down.
     pub(crate) async fn create(
         place: &Place,
     ) -> io::Result<(Self, Box<dyn AsyncWrite + Send + Unpin>)> {
@@ -35,7 +35,7 @@ impl NewFile {
         }
     }
 
-    /// Waits until what was written lasts.
+    /// Waits until the content is durable.
     pub(crate) async fn finish(self) -> io::Result<()> {
         let Self::Local(file, path) = self else {
             return Ok(());

@@ -14,10 +14,10 @@ use super::Kind;
 use super::stores::{io_error, store, wait};
 use crate::error::{Result, SqlState, sql_err};
 
-/// Larger contents are sent in parts.
+/// Larger contents are uploaded in parts.
 const PART_BYTES: usize = 8 << 20;
 const PARTS_AT_ONCE: usize = 4;
-/// A store has no directories, so an empty one is a file of this name.
+/// A store has no directories, so an empty directory is represented by a file of this name.
 const DIRECTORY: &str = ".directory";
 
 /// Whether a location is in a store.
@@ -29,7 +29,7 @@ pub fn is_remote(location: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RemotePlace {
     bucket: String,
-    /// Without a slash at either end.
+    /// The key, without a slash at either end.
     key: String,
 }
 
@@ -40,11 +40,11 @@ impl fmt::Display for RemotePlace {
 }
 
 impl RemotePlace {
-    /// The place of a URL, if it is a plain one: nothing in it may be read in another way by somebody else.
+    /// Parses a URL. Characters that another parser could read in a different way are refused.
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let wrong = || {
             let message =
-                format!("{url} is not s3://bucket/key, or its key has more than plain characters");
+                format!("{url} is not s3://bucket/key, or its key has special characters");
             sql_err(SqlState::InvalidParameter, message)
         };
         let (_, rest) = url.split_once("://").ok_or_else(wrong)?;
@@ -75,7 +75,7 @@ impl RemotePlace {
         (!name.is_empty()).then(|| (directory, name.into()))
     }
 
-    /// Whether this is `other`, or below it.
+    /// Whether this place is `other` or inside `other`.
     pub(crate) fn is_below(&self, other: &Self) -> bool {
         let rest = self.key.strip_prefix(&other.key);
         let is_part = |rest: &str| rest.is_empty() || other.key.is_empty() || rest.starts_with('/');
@@ -91,7 +91,7 @@ impl RemotePlace {
         Self { bucket, key }
     }
 
-    /// The store, and where in it.
+    /// The store, and the path in it.
     pub(crate) fn open(&self) -> io::Result<(Arc<dyn ObjectStore>, Path)> {
         let path = Path::parse(&self.key)
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
@@ -111,11 +111,11 @@ impl RemotePlace {
             store.put_opts(&path, payload, PutMode::Create.into()).await
         });
         match created {
-            // The answer to a first try may have been lost, and the second one found what the first had written.
+            // The reply to a first try may have been lost, and the retry found the file that the first try had written.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.read() {
                 Ok(found) if found == content => Ok(()),
                 Ok(_) => Err(error),
-                // Whether it is ours cannot be told, and to go on as if it were not could do a change twice.
+                // The file may be ours; to report AlreadyExists could make the caller apply a change twice.
                 Err(unknown) => Err(io::Error::other(unknown)),
             },
             created => created.map(drop),
@@ -142,7 +142,7 @@ impl RemotePlace {
         let (store, path) = self.open()?;
         let folder = path.clone();
         let listed = wait(async move { store.list_with_delimiter(Some(&path)).await })?;
-        // Some tools make an empty object for a folder, which is no file in it.
+        // Some tools create an empty object for a folder; it is not a file in the folder.
         let files = listed.objects.into_iter().map(|object| object.location);
         let files = files.filter(|path| *path != folder);
         let files = files.map(|path| (path, Kind::File));

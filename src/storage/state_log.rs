@@ -1,7 +1,7 @@
-//! The states of one object of the catalog (a table, a view, a model) as a log of files, of which the last counts.
+//! [`Log`]: the states of one catalog object (a table, a view, a model) as a log of files; the last state is current.
 //!
-//! A state is published by creating the file of the next number, whole, which fails if another process was first. So a reader sees a state whole or not at all, a crash leaves the last one, and processes need no lock.
-//! Numbers are never reused.
+//! A state is published by atomically creating the file with the next number, which fails if another process was first.
+//! So readers see whole states only, a crash keeps the last state, and no lock is needed. Numbers are never reused.
 
 use std::io::ErrorKind;
 
@@ -20,7 +20,7 @@ pub(crate) struct Log {
 
 #[derive(Serialize, Deserialize)]
 struct Envelope {
-    /// The state as JSON text, so that its hash is that of exactly these bytes.
+    /// The state as JSON text, so that the hash covers exactly these bytes.
     payload: String,
     sha256: String,
 }
@@ -49,7 +49,7 @@ impl Log {
         Ok(Some((number, state)))
     }
 
-    /// Publishes the state after number `seen`. `false` if another process published one first.
+    /// Publishes the state that follows number `seen`. `false` if another process published a state first.
     pub(crate) fn commit<T: Serialize>(&self, seen: Option<u64>, state: &T) -> Result<bool> {
         let payload = serde_json::to_string(state).map_err(|error| {
             sql_err(SqlState::Internal, format!("state of the catalog: {error}"))
@@ -79,7 +79,7 @@ impl Log {
     }
 }
 
-/// Numbers have twenty digits, so that names sort as numbers do.
+/// Numbers have twenty digits, so that names sort in numeric order.
 fn file_name(number: u64) -> String {
     format!("{number:020}.json")
 }
@@ -90,7 +90,7 @@ fn number_of(name: &str) -> Option<u64> {
         .then(|| digits.parse().ok())?
 }
 
-/// The names in a directory, sorted; none if it does not exist.
+/// The names in a directory, sorted; empty if the directory does not exist.
 pub(crate) fn names_in(directory: &Place) -> Result<Vec<String>> {
     let entries = directory.entries();
     let entries = entries.map_err(|error| io_err(directory, &error))?;

@@ -1,8 +1,8 @@
-//! The stores that speak S3's protocol, of Amazon or of anybody else: opened once a process, for us and for DataFusion.
+//! S3-compatible stores, opened once per process and shared by Vatic and DataFusion.
 //!
 //! Credentials and the address come from the environment of the process that reads or writes, under the names that
-//! Amazon's tools use: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` and the like. So they
-//! are in no statement, no plan and no log.
+//! the AWS tools use: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` and others. So no
+//! statement, plan or log contains them.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,15 +19,15 @@ use url::Url;
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// Threads that wait for stores, so that no computation keeps them from it.
+/// Threads that wait for stores, so that computations do not block requests.
 const THREADS: usize = 2;
 const CONNECT: &str = "5s";
-/// A request, with all that it sends or fetches.
+/// The timeout of a request, including its transfer.
 const REQUEST: &str = "300s";
 const RETRIES_MAX: usize = 5;
 const RETRY: Duration = Duration::from_secs(30);
 
-/// DataFusion's stores: files of this machine, and those that speak S3's protocol, each opened when it is first named.
+/// The object stores of DataFusion: local files and S3-compatible stores; a store is opened at its first use.
 #[derive(Debug, Default)]
 pub(crate) struct Stores(DefaultObjectStoreRegistry);
 
@@ -50,7 +50,7 @@ impl ObjectStoreRegistry for Stores {
             ("file", _) => self.0.get_store(url),
             (scheme, _) => self.0.get_store(url).map_err(|_| {
                 let message = format!(
-                    "there is no way to read {scheme}://; there are files of the machine, and s3://bucket/key"
+                    "{scheme}:// is not supported; use a file of this machine, or s3://bucket/key"
                 );
                 sql_err(SqlState::Unsupported, message)
             }),
@@ -58,7 +58,7 @@ impl ObjectStoreRegistry for Stores {
     }
 }
 
-/// The store of a bucket. There is one a process, so that connections are shared.
+/// The store of a bucket, one per process, so that connections are shared.
 pub(super) fn store(bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
     static OPEN: LazyLock<Mutex<HashMap<String, Arc<AmazonS3>>>> = LazyLock::new(Mutex::default);
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +78,7 @@ pub(super) fn store(bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> 
     let mut builder = builder
         .with_config(client(ClientConfigKey::ConnectTimeout), CONNECT)
         .with_config(client(ClientConfigKey::Timeout), REQUEST);
-    // Whoever gives an address without encryption means it.
+    // An address with http:// is a deliberate choice to go without encryption.
     let addresses = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
     let is_plain =
         |name: &&str| std::env::var(name).is_ok_and(|address| address.starts_with("http://"));
@@ -106,13 +106,13 @@ fn runtime() -> object_store::Result<&'static Runtime> {
         })
 }
 
-/// Waits for a store, from whatever thread.
+/// Waits for a store operation, from any thread.
 pub(super) fn wait<T: Send + 'static>(
     work: impl Future<Output = object_store::Result<T>> + Send + 'static,
 ) -> io::Result<T> {
     let (sender, receiver) = mpsc::sync_channel(1);
     runtime().map_err(io_error)?.spawn(async move {
-        // Whoever waits does so until there is an answer.
+        // The receiver waits until this answer arrives.
         let _ = sender.send(work.await);
     });
     let answer = receiver.recv();

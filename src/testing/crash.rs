@@ -1,8 +1,8 @@
-//! Crashes on purpose, so that tests can end a process at one point of a protocol. Not in release builds.
+//! Fault injection: ends a process at one point of a protocol, for tests. Release builds do nothing here.
 //!
-//! `VATIC_FAULT=point:count:file` ends the process when it passes the point for the count-th time, unless the file is
-//! there, which it makes first: of many processes one ends, and the file proves that it did. With `panic-` before the
-//! point only the thread panics.
+//! `VATIC_FAULT=point:count:file` ends the process when it passes the point for the count-th time, unless the file
+//! exists. The process creates the file first, so only one of many processes ends, and the file proves it. With `panic-`
+//! before the point, only the thread panics.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
     })
 });
 
-/// Ends the process here, if it was told to.
+/// Ends the process here, if `VATIC_FAULT` names this point.
 pub(crate) fn point(name: &str) {
     if !cfg!(debug_assertions) {
         return;
@@ -47,7 +47,7 @@ pub(crate) fn point(name: &str) {
     }
 }
 
-/// Panics on purpose of one thread, for tests within a process.
+/// Fault injection for one thread, for tests within a process.
 #[cfg(test)]
 pub(crate) mod here {
     use std::cell::Cell;
@@ -56,12 +56,12 @@ pub(crate) mod here {
         static ARMED: Cell<Option<(&'static str, u32)>> = const { Cell::new(None) };
     }
 
-    /// Lets the thread panic when it passes the point for the count-th time.
+    /// Makes the thread panic when it passes the point for the count-th time.
     pub(crate) fn arm(point: &'static str, count: u32) {
         ARMED.set(Some((point, count)));
     }
 
-    /// Whether it did not come to that; it will not any more.
+    /// Disarms the point, and returns whether it was still armed.
     pub(crate) fn disarm() -> bool {
         ARMED.take().is_some()
     }

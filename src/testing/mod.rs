@@ -1,5 +1,5 @@
-//! Help for tests inside of the engine. Nothing here does anything in a release build.
+//! Test support inside the engine. Release builds do nothing here.
 //!
-//! * `crash` ends the process, or the thread, at one point of a protocol
+//! * `crash` ends the process or the thread at one point of a protocol
 
 pub(crate) mod crash;

@@ -1,4 +1,4 @@
-//! The operators of a training ↔ bytes.
+//! Wire codec of the operators of a training.
 
 use std::sync::Arc;
 

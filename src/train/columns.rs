@@ -1,20 +1,20 @@
-//! Features, label and split column among the columns of a training query.
+//! Selection of features, label and split column among the columns of a training query.
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::DFSchema;
 use vatic_ml::data::columns::{Column, Columns, FeatureKind};
 use vatic_ml::data::labels::check_label_type;
-use vatic_ml::data::types::canonical_type;
+use vatic_ml::data::types::{canonical_type, type_name};
 use vatic_ml::model::network::Task;
 use vatic_ml::model::options::{DataSplit, TrainOptions};
 
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::TrainModel;
 
-/// The label if the statement names none.
+/// The label column if the statement has no TARGET.
 const DEFAULT_TARGET: &str = "label";
 
-/// The features and the label among the columns of the query, and the place of each: features, label, split column.
+/// The features and the label of the query, and the column indices of features, label and split column, in this order.
 pub(crate) fn training_columns(
     statement: &TrainModel,
     options: &TrainOptions,
@@ -41,7 +41,7 @@ pub(crate) fn training_columns(
         .filter(|&index| index != label && Some(index) != split)
         .collect();
     if features.is_empty() {
-        let message = format!("the training query has no columns beside the label \"{target}\"");
+        let message = format!("the training query has no columns besides the label \"{target}\"");
         return Err(sql_err(SqlState::MissingColumn, message));
     }
     let column = |index: usize| {
@@ -66,13 +66,13 @@ pub(crate) fn training_columns(
     ))
 }
 
-/// Features are matched by name, so names must tell columns apart, whatever their case.
+/// Refuses columns whose names differ only in case: features are matched by name, without regard to case.
 fn check_names(schema: &DFSchema) -> Result<()> {
     let mut seen = std::collections::HashMap::new();
     for field in schema.fields() {
         if let Some(other) = seen.insert(field.name().to_lowercase(), field.name()) {
             let message = format!(
-                "the training query has columns \"{other}\" and \"{}\", which features cannot tell apart; rename one",
+                "the training query has columns \"{other}\" and \"{}\", but feature names must differ in more than case; rename one",
                 field.name()
             );
             return Err(sql_err(SqlState::DuplicateName, message));
@@ -100,7 +100,10 @@ fn split_position(schema: &DFSchema, name: &str) -> Result<usize> {
     match schema.field(index).data_type() {
         DataType::Boolean => Ok(index),
         other => {
-            let message = format!("data_split_col \"{name}\" is {other}, it must be a boolean");
+            let message = format!(
+                "data_split_col \"{name}\" is {}; expected a boolean",
+                type_name(other)
+            );
             Err(sql_err(SqlState::TypeMismatch, message))
         }
     }

@@ -1,4 +1,4 @@
-//! [`TrainExec`]: one partition is one rank. It drains its shards, trains with the other ranks, and returns one row.
+//! [`TrainExec`]: physical operator whose partitions are ranks. Each reads its rows, trains, and returns one row.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,9 @@ use std::time::Instant;
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -33,13 +32,14 @@ use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
 use crate::model::RunSummary;
 use crate::model::runtime::ModelRuntime;
+use crate::plan::one_input::one_input;
 use crate::testing::crash;
 
 #[derive(Debug)]
 pub(crate) struct TrainExec {
     input: Arc<dyn ExecutionPlan>,
     task: Arc<TrainTask>,
-    /// The ranks of the partitions, where a process runs some of them only.
+    /// The rank of each partition, if this process runs only some of the ranks.
     ranks: Option<Arc<Vec<usize>>>,
     properties: Arc<PlanProperties>,
 }
@@ -48,7 +48,7 @@ impl TrainExec {
     pub(super) fn new(input: Arc<dyn ExecutionPlan>, task: Arc<TrainTask>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema()),
-            // A task of a cluster has some of the ranks only.
+            // A task on a cluster runs only some of the ranks.
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
             EmissionType::Final,
             Boundedness::Bounded,
@@ -61,7 +61,7 @@ impl TrainExec {
         }
     }
 
-    /// The same operator in a process that runs these ranks, one a partition.
+    /// The same operator for a process that runs these ranks, one per partition.
     pub(crate) fn with_ranks(&self, ranks: Vec<usize>) -> Self {
         Self {
             ranks: Some(Arc::new(ranks)),
@@ -74,7 +74,7 @@ impl TrainExec {
     }
 }
 
-/// (rank, result as JSON; only rank 0 has one)
+/// The columns (rank, result as JSON). Only rank 0 returns a result.
 fn schema() -> SchemaRef {
     let rank = Field::new("rank", DataType::Int64, false);
     Arc::new(Schema::new(vec![
@@ -108,16 +108,7 @@ impl ExecutionPlan for TrainExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -158,7 +149,7 @@ impl ExecutionPlan for TrainExec {
     }
 }
 
-/// One rank at work.
+/// The state of one running rank.
 struct Rank {
     task: Arc<TrainTask>,
     rank: usize,
@@ -173,7 +164,7 @@ impl Rank {
         let rows = match self.drain(input).await {
             Ok(rows) => rows,
             Err(error) => {
-                // Rows that another machine lost are fetched again, and this rank with them.
+                // If another machine lost the rows, the cluster repeats them and this rank: the others keep waiting.
                 if !self.rendezvous.is_lost_input(&error) {
                     let found = report(&error);
                     self.rendezvous.refuse(&self.task, self.rank, &found).await;
@@ -191,7 +182,7 @@ impl Rank {
         } = self.rendezvous.join(&self.task, rank).await?;
         let (sender, receiver) = oneshot::channel();
         worker::spawn(&format!("vatic-train-{rank}"), move || {
-            // Nobody waits for a training that was cancelled.
+            // Sending fails only after a cancel, which drops the receiver.
             let train = || self.train(rows, collective.as_ref(), &control, started);
             let _ = sender.send(worker::catch(train));
         })
@@ -211,7 +202,7 @@ impl Rank {
         Ok(RecordBatch::try_new(schema(), columns)?)
     }
 
-    /// Takes the rows of this rank's shards.
+    /// Reads the rows of this rank's shards.
     async fn drain(&mut self, mut input: SendableRecordBatchStream) -> Result<RankRows> {
         let mut rows = RankRows::default();
         let mut buffers = Buffers::default();
@@ -225,9 +216,10 @@ impl Rank {
             let hash = |bytes: &[u8]| bytes.try_into().map(u128::from_le_bytes);
             let hashes: Result<Vec<u128>, _> = hashes.iter().flatten().map(hash).collect();
             rows.hashes.push(
-                hashes.map_err(|_| sql_err(SqlState::Internal, "a row hash of another length"))?,
+                hashes
+                    .map_err(|_| sql_err(SqlState::Internal, "a row hash is not 16 bytes long"))?,
             );
-            // Of what is kept: the memory of the rest may soon be that of another batch.
+            // Count only kept buffers: the memory of the others is freed, and another batch may reuse it.
             let kept = batch.project(&(0..columns).collect::<Vec<_>>())?;
             self.reservation.try_grow(buffers.add(&kept))?;
             rows.batches.push(kept);
@@ -236,7 +228,7 @@ impl Rank {
         Ok(rows)
     }
 
-    /// Runs on a thread of its own.
+    /// Trains and, on rank 0, writes the model files. Runs on its own thread.
     fn train(
         self,
         rows: RankRows,
@@ -258,7 +250,7 @@ impl Rank {
             .ok_or_else(unknown)?;
         let trained = fit(&self.task.spec, model_type, rows, collective, control)?;
         if self.rank != 0 {
-            // Nobody leaves before rank 0 has written: a rank that leaves early would look like one that failed.
+            // All ranks wait until rank 0 has written the files: a rank that leaves early looks like a failed one.
             collective.barrier()?;
             return Ok(None);
         }

@@ -1,27 +1,26 @@
-//! `TRAIN MODEL … AS query`.
+//! The training pipeline of `TRAIN MODEL … AS query`: options, operators, ranks and results.
 //!
 //! ```text
 //! TrainExec(N ranks) ◀─ RepartitionExec(Hash(routing key), N) ◀─ RouteExec ◀─ the query's physical plan
-//!    │ each: drain its shards, ml::fit, one row
-//!    └▶ rank 0 wrote the files; the engine's process publishes the version, one result row
+//!    │ each rank reads the rows of its shards, runs ml::fit, and returns one row
+//!    └▶ rank 0 writes the files; the engine's process publishes the version and returns one result row
 //! ```
-//! The operators above the query are put there by `plan` and not by the planner, whose optimizer would replace the
-//! repartitioning by one of its own. In the order of a training:
+//! `plan` adds the operators above the query's physical plan after planning, because DataFusion's optimizer would
+//! replace the RepartitionExec by one of its own. The files, in the order of a training:
 //!
 //! * `options` OPTIONS (…) → `TrainOptions`
 //! * `columns` features, label and split column among the columns of the query
-//! * `policy` how many ranks
+//! * `policy` the number of ranks
 //! * `plan` the operators above the query
 //! * `route` a row's hash and the rank that owns its shard
-//! * `runner` where ranks run
-//! * `task` what ranks know and say
-//! * `exec` one rank; `rendezvous` where ranks meet
-//! * `publish` files → a version
+//! * `runner` runs the ranks, in this process or on a cluster
+//! * `task` the data that ranks receive and return
+//! * `exec` the operator of a rank; `rendezvous` how ranks join a training
 //! * `result` the row that a training returns
-//! * `codec` the operators ↔ bytes
-//! * `runs` the record of each training, whatever became of it
+//! * `codec` wire codec of the operators
+//! * `runs` the record of each training, successful or not
 //!
-//! Which of them when, `statements/train.rs` says.
+//! `statements/train.rs` calls these parts in order.
 
 mod codec;
 mod columns;
@@ -29,7 +28,6 @@ mod exec;
 mod options;
 mod plan;
 mod policy;
-mod publish;
 mod rendezvous;
 mod result;
 mod route;
@@ -43,21 +41,20 @@ use datafusion::physical_plan::ExecutionPlan;
 
 pub(crate) use columns::training_columns;
 pub(crate) use exec::TrainExec;
-pub use options::OPTIONS;
+pub use options::{OPTIONS, TrainOption};
 pub(crate) use options::{option_type, train_options};
 pub(crate) use plan::{Attempt, Training, plan_ranks};
 pub(crate) use policy::workers;
-pub(crate) use publish::{NewModel, publish};
 pub(crate) use rendezvous::{Joined, LocalRendezvous, RankExit, Rendezvous, RendezvousExtension};
 pub(crate) use result::{result_row, result_schema};
 pub(crate) use runner::{LocalRunner, Ranks, TrainRunner, TrainingFailure, run_ranks};
 pub(crate) use runs::{RunLog, RunRecord};
-pub(crate) use task::{BlobGuard, TrainTask};
+pub(crate) use task::{RankResult, TrainTask};
 
 use crate::error::Result;
 use crate::plan::extension::PlanExtension;
 
-/// `TRAIN MODEL`. Its operators are put above the query by `plan`, so it plans no nodes.
+/// The plan extension of `TRAIN MODEL`. `plan` creates its operators, so it plans no logical nodes.
 #[derive(Debug)]
 pub(crate) struct Train;
 

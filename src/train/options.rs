@@ -1,8 +1,9 @@
-//! `OPTIONS (key = value, …)` → [`TrainOptions`]: names, types, ranges, the nearest name on a slip.
+//! `OPTIONS (key = value, …)` → [`TrainOptions`]: checks names, types and ranges, and suggests the nearest name.
 
 use datafusion::arrow::datatypes::DataType;
 use vatic_ml::data::precision::Precision;
 use vatic_ml::device::DeviceName;
+use vatic_ml::model::network::{ModelType, Task};
 use vatic_ml::model::options::{DataSplit, NullHandling, Optimizer, Schedule, TrainOptions};
 use vatic_ml::models::ModelTypes;
 use vatic_ml::nn::Activation;
@@ -10,175 +11,238 @@ use vatic_ml::nn::Activation;
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::sql::OptionValue;
 
-/// Every option: its name, what it takes, its default, what it does.
-pub const OPTIONS: &[(&str, &str, &str, &str)] = &[
-    ("model_type", "name", "required", "what to train"),
-    (
-        "hidden_units",
-        "list of whole numbers",
-        "[128, 128]",
-        "widths of the hidden layers of a dnn",
-    ),
-    (
-        "activation",
-        "relu, gelu, silu, tanh, sigmoid",
-        "relu",
-        "the function between layers",
-    ),
-    (
-        "dropout",
-        "number from 0 to below 1",
-        "0",
-        "share of hidden units left out at each step",
-    ),
-    (
-        "batch_size",
-        "whole number",
-        "rows / 64, from 32 to 1024",
-        "rows of one whole step, over all workers",
-    ),
-    (
-        "epochs",
-        "whole number",
-        "50, or 500 iterations of lbfgs",
-        "passes over the rows, at most",
-    ),
-    ("learn_rate", "number above 0", "0.001", "step size"),
-    (
-        "optimizer",
-        "adamw, sgd, lbfgs, normal_equation",
-        "by model type",
-        "how weights are found",
-    ),
-    (
-        "lr_schedule",
-        "constant, cosine, linear, step",
-        "constant",
-        "how the learning rate falls",
-    ),
-    (
-        "l1_reg",
-        "number from 0",
-        "0",
-        "weight of the sum of absolute weights beside the mean loss",
-    ),
-    (
-        "l2_reg",
-        "number from 0",
-        "0, or 1 / rows for logistic_reg",
-        "weight of half the sum of squared weights beside the mean loss",
-    ),
-    (
-        "weight_decay",
-        "number from 0",
-        "0",
-        "share of learn_rate by which adamw shrinks weights at each step, apart from the gradient",
-    ),
-    ("clip_norm", "number above 0", "none", "longest gradient"),
-    (
-        "early_stop",
-        "boolean",
-        "true",
-        "stop when the evaluation loss stalls, keep the best epoch's weights",
-    ),
-    (
-        "min_rel_progress",
-        "number from 0 to below 1",
-        "0.001",
-        "relative fall of the loss that counts as progress",
-    ),
-    (
-        "max_runtime_s",
-        "number above 0",
-        "none",
-        "no epoch begins after so many seconds",
-    ),
-    (
-        "class_weights",
-        "list of ('label', weight)",
-        "all 1",
-        "what rows of a class count",
-    ),
-    (
-        "auto_class_weights",
-        "boolean",
-        "false",
-        "weigh classes inversely to their frequency",
-    ),
-    (
-        "data_split_method",
-        "hash, column, none",
-        "hash",
-        "how evaluation rows are set apart",
-    ),
-    (
-        "data_split_eval_fraction",
-        "number from 0 to below 1",
-        "0.2",
-        "share of evaluation rows of hash",
-    ),
-    (
-        "data_split_col",
-        "column name",
-        "none",
-        "boolean column of column: true is an evaluation row",
-    ),
-    ("seed", "whole number", "0", "seeds everything random"),
-    (
-        "null_handling",
-        "error, skip, impute",
-        "error",
-        "what becomes of rows with a NULL",
-    ),
-    (
-        "checkpoint_every",
-        "whole number",
-        "60 seconds",
-        "epochs between two states that a network on a cluster goes on from when a machine is lost",
-    ),
-    (
-        "workers",
-        "whole number",
-        "one for each core",
-        "ranks that train together",
-    ),
-    (
-        "shards",
-        "whole number",
-        "8",
-        "virtual shards; results depend on it, not on workers, of which there are never more",
-    ),
-    ("device", "auto, cpu", "auto", "where to train"),
-    (
-        "dtype",
-        "f32, f64",
-        "f32, or f64 for linear_reg",
-        "the type of weights, which is that of the model type",
-    ),
-];
-
-/// The type of a value that a client binds to an option, `None` if there is no such option.
-pub(crate) fn option_type(name: &str) -> Option<DataType> {
-    let (_, takes, ..) = OPTIONS.iter().find(|(known, ..)| *known == name)?;
-    Some(match *takes {
-        takes if takes.starts_with("whole number") => DataType::Int64,
-        takes if takes.starts_with("number") => DataType::Float64,
-        takes if takes.starts_with("boolean") => DataType::Boolean,
-        _ => DataType::Utf8,
-    })
+/// An option of TRAIN.
+#[derive(Debug, Clone)]
+pub struct TrainOption {
+    /// The name.
+    pub name: &'static str,
+    /// The accepted values.
+    pub takes: &'static str,
+    /// The default.
+    pub default: &'static str,
+    /// The description.
+    pub description: &'static str,
+    /// The type of a value that a client binds to the option.
+    pub data_type: DataType,
 }
 
-/// Options of the language that this build does not have yet.
+/// All options.
+pub const OPTIONS: &[TrainOption] = &[
+    TrainOption {
+        name: "model_type",
+        takes: "name",
+        default: "required",
+        description: "what to train",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "hidden_units",
+        takes: "list of whole numbers",
+        default: "[128, 128]",
+        description: "widths of the hidden layers of a dnn model",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "activation",
+        takes: "relu, gelu, silu, tanh, sigmoid",
+        default: "relu",
+        description: "activation function between layers",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "dropout",
+        takes: "number from 0 to below 1",
+        default: "0",
+        description: "fraction of hidden units left out at each step",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "batch_size",
+        takes: "whole number",
+        default: "rows / 64, from 32 to 1024",
+        description: "rows of one step, over all workers",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "epochs",
+        takes: "whole number",
+        default: "50, or 500 iterations of lbfgs",
+        description: "maximum number of passes over the rows",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "learn_rate",
+        takes: "number above 0",
+        default: "0.001",
+        description: "step size",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "optimizer",
+        takes: "adamw, sgd, lbfgs, normal_equation",
+        default: "by model type",
+        description: "algorithm that finds the weights",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "lr_schedule",
+        takes: "constant, cosine, linear, step",
+        default: "constant",
+        description: "how the learning rate decreases",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "l1_reg",
+        takes: "number from 0",
+        default: "0",
+        description: "factor of the sum of absolute weights that is added to the mean loss",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "l2_reg",
+        takes: "number from 0",
+        default: "0, or 1 / rows for logistic_reg",
+        description: "factor of half the sum of squared weights that is added to the mean loss",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "weight_decay",
+        takes: "number from 0",
+        default: "0",
+        description: "fraction of learn_rate by which adamw shrinks weights at each step, independent of the gradient",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "clip_norm",
+        takes: "number above 0",
+        default: "none",
+        description: "maximum norm of the gradient",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "early_stop",
+        takes: "boolean",
+        default: "true",
+        description: "stop when the evaluation loss stalls, and keep the weights of the best epoch",
+        data_type: DataType::Boolean,
+    },
+    TrainOption {
+        name: "min_rel_progress",
+        takes: "number from 0 to below 1",
+        default: "0.001",
+        description: "relative decrease of the loss that counts as progress",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "max_runtime_s",
+        takes: "number above 0",
+        default: "none",
+        description: "number of seconds after which no new epoch begins",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "class_weights",
+        takes: "list of ('label', weight)",
+        default: "all 1",
+        description: "weights of the rows of each class",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "auto_class_weights",
+        takes: "boolean",
+        default: "false",
+        description: "weigh classes inversely to their frequency",
+        data_type: DataType::Boolean,
+    },
+    TrainOption {
+        name: "data_split_method",
+        takes: "hash, column, none",
+        default: "hash",
+        description: "how evaluation rows are chosen",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "data_split_eval_fraction",
+        takes: "number from 0 to below 1",
+        default: "0.2",
+        description: "fraction of evaluation rows with method hash",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "data_split_col",
+        takes: "column name",
+        default: "none",
+        description: "boolean column for method column: true marks an evaluation row",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "seed",
+        takes: "whole number",
+        default: "0",
+        description: "seeds everything random",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "null_handling",
+        takes: "error, skip, impute",
+        default: "error",
+        description: "treatment of rows with a NULL",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "checkpoint_every",
+        takes: "whole number",
+        default: "60 seconds",
+        description: "epochs between two checkpoints, from which a network on a cluster resumes when a machine is lost",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "workers",
+        takes: "whole number",
+        default: "one for each core",
+        description: "ranks that train together",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "shards",
+        takes: "whole number",
+        default: "8",
+        description: "virtual shards; results depend on this number, not on workers, which never exceeds it",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "device",
+        takes: "auto, cpu",
+        default: "auto",
+        description: "where to train",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "dtype",
+        takes: "f32, f64",
+        default: "f32, or f64 for linear_reg",
+        description: "type of the weights; must be the type that the model type uses",
+        data_type: DataType::Utf8,
+    },
+];
+
+/// The type of a value that a client binds to an option; `None` for an unknown option.
+pub(crate) fn option_type(name: &str) -> Option<DataType> {
+    let option = OPTIONS.iter().find(|option| option.name == name)?;
+    Some(option.data_type.clone())
+}
+
+/// Options that the language reserves and this version does not support yet.
 const PLANNED: &[&str] = &["base_model", "freeze", "layers"];
 
 const WORKERS_MAX: u64 = 1_024;
 const UNITS_MAX: u64 = 65_536;
 
-/// Reads options. `model_types` are the known ones.
-pub(crate) fn train_options(
+/// Parses and checks the options of a statement, and looks up the model type.
+pub(crate) fn train_options<'a>(
     options: &[(String, OptionValue)],
-    model_types: &ModelTypes,
-) -> Result<TrainOptions> {
+    model_types: &'a ModelTypes,
+) -> Result<(TrainOptions, &'a dyn ModelType)> {
     let names = model_types.names();
     let mut read = Reader {
         options: TrainOptions::default(),
@@ -187,29 +251,27 @@ pub(crate) fn train_options(
     for (name, value) in options {
         read.set(name, value, &names)?;
     }
-    if read.options.model_type.is_empty() {
+    let Some(model_type) = model_types.get(&read.options.model_type) else {
         let known = names.join(", ");
         let message = format!(
             "option \"model_type\" is missing; use OPTIONS (model_type = …) with one of {known}"
         );
         return Err(sql_err(SqlState::InvalidParameter, message));
-    }
+    };
     read.options.data_split = read.split.finish()?;
-    check_together(&read.options)?;
-    check_applies(options, &read.options)?;
-    check_precision(&read.options, model_types)?;
-    Ok(read.options)
+    check_together(&read.options, model_type)?;
+    check_applies(options, &read.options, model_type)?;
+    check_precision(&read.options, model_type)?;
+    Ok((read.options, model_type))
 }
 
-/// Weights have the type in which models of their type compute.
-fn check_precision(options: &TrainOptions, model_types: &ModelTypes) -> Result<()> {
-    let own = model_types
-        .get(&options.model_type)
-        .map(|known| known.precision());
-    match (options.precision, own) {
-        (Some(wanted), Some(own)) if wanted != own => {
+/// Checks that `dtype`, if given, is the type in which the model type computes.
+fn check_precision(options: &TrainOptions, model_type: &dyn ModelType) -> Result<()> {
+    let own = model_type.precision();
+    match options.precision {
+        Some(wanted) if wanted != own => {
             let message = format!(
-                "dtype = '{}' is not that of {}, which computes in {}; leave it out",
+                "dtype = '{}' does not match {}, which computes in {}; leave it out",
                 wanted.name(),
                 options.model_type,
                 own.name()
@@ -283,7 +345,7 @@ impl Reader {
                 ));
             }
             _ => {
-                let known = OPTIONS.iter().map(|(known, ..)| *known);
+                let known = OPTIONS.iter().map(|option| option.name);
                 let message = with_cause(format!("there is no option \"{name}\""), name, known);
                 return Err(sql_err(SqlState::InvalidParameter, message));
             }
@@ -302,24 +364,25 @@ impl Split {
             (Some("none"), None, None) => Ok(DataSplit::None),
             (Some("column") | None, None, Some(name)) => Ok(DataSplit::Column { name }),
             (Some("column"), _, None) => wrong("data_split_method = 'column' needs data_split_col"),
-            (_, _, Some(_)) => wrong("data_split_col goes with data_split_method = 'column' alone"),
-            _ => wrong("data_split_eval_fraction goes with data_split_method = 'hash' alone"),
+            (_, _, Some(_)) => wrong("data_split_col works only with data_split_method = 'column'"),
+            _ => wrong("data_split_eval_fraction works only with data_split_method = 'hash'"),
         }
     }
 }
 
-fn check_together(options: &TrainOptions) -> Result<()> {
+fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<()> {
     let wrong = |message: String| Err(sql_err(SqlState::InvalidParameter, message));
-    let is_linear = matches!(options.model_type.as_str(), "linear_reg" | "logistic_reg");
+    let is_linear = model_type.is_linear();
+    let has_normal_equation = is_linear && model_type.task() == Task::Regression;
     match options.optimizer {
-        Some(Optimizer::NormalEquation) if options.model_type != "linear_reg" => {
-            return wrong("optimizer normal_equation is for linear_reg alone".into());
+        Some(Optimizer::NormalEquation) if !has_normal_equation => {
+            return wrong("optimizer normal_equation works only for linear_reg".into());
         }
         Some(Optimizer::NormalEquation) if options.l1_reg > 0.0 => {
-            return wrong("optimizer normal_equation cannot take l1_reg; use lbfgs".into());
+            return wrong("optimizer normal_equation does not support l1_reg; use lbfgs".into());
         }
         Some(Optimizer::Lbfgs) if !is_linear => {
-            return wrong("optimizer lbfgs is for linear_reg and logistic_reg alone".into());
+            return wrong("optimizer lbfgs works only for linear_reg and logistic_reg".into());
         }
         _ => {}
     }
@@ -338,13 +401,17 @@ fn check_together(options: &TrainOptions) -> Result<()> {
     Ok(())
 }
 
-/// Refuses options that the model type would leave unread.
-fn check_applies(given: &[(String, OptionValue)], options: &TrainOptions) -> Result<()> {
-    let kind = options.model_type.as_str();
-    let is_linear = matches!(kind, "linear_reg" | "logistic_reg");
+/// Refuses options that have no effect on the model type or its optimizer.
+fn check_applies(
+    given: &[(String, OptionValue)],
+    options: &TrainOptions,
+    model_type: &dyn ModelType,
+) -> Result<()> {
+    let kind = model_type.name();
+    let is_linear = model_type.is_linear();
     let is_solved =
         is_linear && !matches!(options.optimizer, Some(Optimizer::Adamw | Optimizer::Sgd));
-    let is_regressor = matches!(kind, "linear_reg" | "dnn_regressor");
+    let is_regressor = model_type.task() == Task::Regression;
     for (name, _) in given {
         let needs = match name.as_str() {
             "hidden_units" | "activation" | "dropout" | "checkpoint_every" if is_linear => {
@@ -385,7 +452,7 @@ fn model_type(value: &OptionValue, known: &[&str]) -> Result<String> {
         return Ok(found);
     }
     let what = format!(
-        "there is no model type \"{found}\"; there are {}",
+        "model type \"{found}\" does not exist; use one of {}",
         known.join(", ")
     );
     Err(sql_err(
@@ -515,6 +582,11 @@ fn class_weights(value: &OptionValue) -> Result<Vec<(String, f64)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use vatic_ml::data::encode::tabular::InputShape;
+    use vatic_ml::model::network::Network;
+
     use super::*;
     use crate::sql::{Statement, parse};
 
@@ -523,7 +595,55 @@ mod tests {
         let Some(Statement::Train(train)) = parse(&text)? else {
             panic!("{text}")
         };
-        train_options(&train.options, &ModelTypes::default())
+        let model_types = ModelTypes::with(vec![Arc::new(Line)]);
+        Ok(train_options(&train.options, &model_types)?.0)
+    }
+
+    /// A linear regression of a third party.
+    #[derive(Debug)]
+    struct Line;
+
+    impl ModelType for Line {
+        fn name(&self) -> &str {
+            "line"
+        }
+
+        fn task(&self) -> Task {
+            Task::Regression
+        }
+
+        fn is_linear(&self) -> bool {
+            true
+        }
+
+        fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
+            Optimizer::Lbfgs
+        }
+
+        fn network(
+            &self,
+            _shape: &InputShape,
+            _outputs: usize,
+            _options: &TrainOptions,
+        ) -> Box<dyn Network> {
+            unreachable!("nothing is trained here")
+        }
+    }
+
+    #[test]
+    fn an_added_type_takes_the_options_that_its_task_and_its_network_allow() {
+        for optimizer in ["lbfgs", "normal_equation"] {
+            assert!(read(&format!("model_type = 'line', optimizer = '{optimizer}'")).is_ok());
+        }
+        for (option, needs) in [
+            ("class_weights = [('a', 2)]", "a classifier"),
+            ("hidden_units = [8]", "hidden layers"),
+            ("batch_size = 8", "optimizer = 'adamw' or 'sgd'"),
+        ] {
+            let error = read(&format!("model_type = 'line', {option}")).unwrap_err();
+            let message = crate::error::report(&error).message;
+            assert!(message.contains(needs), "{option}: {message}");
+        }
     }
 
     fn error(options: &str) -> String {
@@ -600,11 +720,11 @@ mod tests {
 
     #[test]
     fn options_that_contradict_each_other_are_refused() {
-        assert!(error("optimizer = lbfgs").contains("linear_reg and logistic_reg alone"));
+        assert!(error("optimizer = lbfgs").contains("only for linear_reg and logistic_reg"));
         assert!(error("workers = 4, shards = 2").contains("at least as many shards"));
         assert!(
             error("data_split_method = 'none', data_split_eval_fraction = 0.1")
-                .contains("'hash' alone")
+                .contains("only with data_split_method = 'hash'")
         );
         assert!(error("data_split_method = 'column'").contains("needs data_split_col"));
     }

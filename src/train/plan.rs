@@ -1,4 +1,4 @@
-//! The operators of a training above those of its query.
+//! The physical plan of a training: the operators above those of its query.
 
 use std::sync::Arc;
 
@@ -19,28 +19,28 @@ use super::task::TrainTask;
 use crate::error::Result;
 use crate::storage::Place;
 
-/// What is trained on which columns of a query.
+/// A training: its model, options, and columns of the query.
 pub(crate) struct Training<'a> {
     pub(crate) model: String,
     pub(crate) options: &'a TrainOptions,
     pub(crate) columns: &'a Columns,
-    /// The place of each column in the query: features, label, split column.
-    pub(crate) places: Vec<usize>,
+    /// The index of each column in the query, in the order features, label, split column.
+    pub(crate) column_indices: Vec<usize>,
     /// The columns of the query.
     pub(crate) schema: &'a DFSchema,
 }
 
-/// One run of a training, and where its files go.
+/// One attempt to run a training, with the places of its files.
 pub(crate) struct Attempt<'a> {
     pub(crate) run_id: &'a str,
     pub(crate) target: Place,
     pub(crate) checkpoint: Place,
     pub(crate) workers: usize,
-    /// Where the ranks meet on the engine's host, if not in its process.
+    /// The port on the engine's host at which remote ranks join the training; `None` without a cluster.
     pub(crate) port: Option<u16>,
 }
 
-/// `TrainExec ← RepartitionExec(Hash) ← RouteExec ← query`
+/// Builds `TrainExec ← RepartitionExec(Hash) ← RouteExec ← query`.
 pub(crate) fn plan_ranks(
     training: &Training<'_>,
     query: Arc<dyn ExecutionPlan>,
@@ -49,7 +49,7 @@ pub(crate) fn plan_ranks(
     let options = training.options;
     let workers = attempt.workers;
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
-    let columns = route_columns(training.columns, &training.places, training.schema);
+    let columns = route_columns(training.columns, &training.column_indices, training.schema);
     let route = Route::try_new(columns, options.seed, shards, workers)?;
     let mut plan: Arc<dyn ExecutionPlan> = Arc::new(RouteExec::new(query, route));
     if workers > 1 {

@@ -1,4 +1,4 @@
-//! How many ranks a training has.
+//! The number of ranks of a training.
 
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::shard::SHARDS_DEFAULT;
@@ -8,23 +8,23 @@ use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::progress::ProgressListener;
 
-/// How long an attempt after the first waits for an executor, in seconds: who lost all wants to hear of it.
+/// Seconds that a repeated attempt waits for an executor: short, to report soon that all executors are lost.
 const WAIT_AGAIN_S: usize = 20;
 
-/// How many ranks there will be. More than there are slots could never meet; when machines were lost, fewer do: the
-/// result is the same.
+/// The number of ranks. More ranks than slots could never run at the same time. A repeated attempt uses fewer ranks if
+/// machines were lost; the result is the same.
 pub(crate) async fn workers(
     runner: &dyn TrainRunner,
     settings: &VaticOptions,
     options: &TrainOptions,
     listener: Option<&ProgressListener>,
-    is_again: bool,
+    is_retry: bool,
 ) -> Result<usize> {
     let setting = Some(settings.workers).filter(|workers| *workers > 0);
     let wanted = options.workers.or(setting);
-    // More ranks than shards would have nothing to do.
+    // With more ranks than shards, some ranks would have no rows.
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
-    let wait = match is_again {
+    let wait = match is_retry {
         true => WAIT_AGAIN_S,
         false => settings.executor_wait_s,
     };
@@ -33,7 +33,7 @@ pub(crate) async fn workers(
         return Ok(wanted.unwrap_or(cores).min(shards));
     };
     let workers = wanted.unwrap_or(slots).min(shards);
-    if is_again {
+    if is_retry {
         return Ok(workers.min(slots));
     }
     if workers > slots {

@@ -1,4 +1,4 @@
-//! Where the ranks of a training meet: the same operator runs in one process and on many machines.
+//! [`Rendezvous`]: how ranks join a training, so that the same operator runs in one process and on many machines.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,51 +14,51 @@ use super::task::TrainTask;
 use crate::error::{Result, SqlError, SqlState, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
 
-/// How ranks find each other. Each rank reads its rows, then joins or says why it cannot.
+/// How ranks find each other. Each rank reads its rows, then joins, or refuses with an error.
 #[async_trait]
 pub(crate) trait Rendezvous: fmt::Debug + Send + Sync {
-    /// So many more rows were read by some rank.
+    /// Reports that a rank has read `rows` more rows.
     fn read(&self, task: &TrainTask, rows: u64);
 
-    /// Takes a rank's place; returns when all ranks have, or at their first call of the collective.
+    /// Joins the training. Waits for the other ranks here, or at the first call of the collective.
     async fn join(&self, task: &TrainTask, rank: usize) -> Result<Joined>;
 
-    /// Tells the others that this rank will not come.
+    /// Tells the other ranks that this rank will not join.
     async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError);
 
-    /// Whether a machine that had rows of this rank is gone, so that they are fetched again.
+    /// Whether the error means that a machine with rows of this rank was lost, so that the rows are fetched again.
     fn is_lost_input(&self, _error: &DataFusionError) -> bool {
         false
     }
 }
 
-/// What a rank needs from the others.
+/// The handles that a rank gets when it joins.
 pub(crate) struct Joined {
     pub(crate) collective: Box<dyn Collective>,
     pub(crate) control: Control,
-    /// Tells how it ended. Dropping it stops this rank.
+    /// Reports how the rank ended. On a cluster, dropping the exit stops the rank.
     pub(crate) exit: Box<dyn RankExit>,
 }
 
-/// How a rank tells the others that it has ended.
+/// Reports the end of a rank to the other ranks.
 #[async_trait]
 pub(crate) trait RankExit: Send {
-    /// The rank has ended; rank 0 has a result. An error of its own takes the others along; of many errors the first is
-    /// the one that counts.
+    /// Reports that the rank has ended; rank 0 passes a result. An error of the rank itself stops the other ranks. Of
+    /// several errors the first one counts.
     async fn end(self: Box<Self>, result: Result<Option<&str>, &SqlError>);
 }
 
-/// The rendezvous of this process, in the configuration of a session.
+/// The rendezvous of this process, as an extension of the session configuration.
 #[derive(Debug)]
 pub(crate) struct RendezvousExtension(pub(crate) Arc<dyn Rendezvous>);
 
-/// Ranks that are threads of this process, by run.
+/// The rendezvous of ranks that are threads of this process, by run id.
 #[derive(Debug, Default)]
 pub(crate) struct LocalRendezvous {
     runs: Mutex<HashMap<String, Arc<Run>>>,
 }
 
-/// One training: the places of its ranks, and how it is stopped and watched.
+/// One training: the collectives of ranks that have not joined yet, the control that stops it, and its progress.
 struct Run {
     places: Mutex<Vec<Option<LocalCollective>>>,
     control: Control,
@@ -75,13 +75,13 @@ impl fmt::Debug for Run {
     }
 }
 
-/// A control that tells a listener of progress until it is cancelled.
+/// A control that reports progress to the listener until the training is cancelled.
 fn control(model: &str, listener: Option<ProgressListener>) -> Control {
     let mut control = Control::default();
     if let Some(listener) = listener {
         let (model, cancelled) = (model.to_owned(), Arc::clone(&control.cancelled));
         control.progress = Some(Arc::new(move |progress: Progress| {
-            // A worker may still be in its last step when the shell has moved on.
+            // After a cancel, a worker may still report its last step, when the shell no longer expects progress.
             if !cancelled.load(Ordering::Relaxed) {
                 let model = model.clone();
                 listener(ProgressEvent::Training { model, progress });
@@ -92,7 +92,7 @@ fn control(model: &str, listener: Option<ProgressListener>) -> Control {
 }
 
 impl LocalRendezvous {
-    /// Opens a run for so many ranks. Dropping it stops them.
+    /// Opens a run of `workers` ranks. Dropping the [`OpenRun`] stops them.
     pub(super) fn open(
         self: &Arc<Self>,
         run_id: &str,
@@ -155,12 +155,12 @@ impl Rendezvous for LocalRendezvous {
     }
 
     async fn refuse(&self, task: &TrainTask, rank: usize, _error: &SqlError) {
-        // Its place is given up, which the others notice.
+        // Dropping the collective of this rank makes the collectives of the other ranks fail.
         drop(self.take(&task.run_id, rank));
     }
 }
 
-/// Nothing to tell: the others notice by the collective, and the driver has the results of all.
+/// Reports nothing: the other ranks see the end in the collective, and the runner has the results of all ranks.
 struct LocalExit;
 
 #[async_trait]
@@ -168,7 +168,7 @@ impl RankExit for LocalExit {
     async fn end(self: Box<Self>, _result: Result<Option<&str>, &SqlError>) {}
 }
 
-/// Keeps a run open.
+/// Keeps a run open until dropped.
 #[derive(Debug)]
 pub(super) struct OpenRun {
     rendezvous: Arc<LocalRendezvous>,
@@ -180,7 +180,7 @@ impl Drop for OpenRun {
     fn drop(&mut self) {
         self.run.control.cancelled.store(true, Ordering::Relaxed);
         self.rendezvous.lock().remove(&self.run_id);
-        // Places that no rank took would let the others wait.
+        // Drop the collectives that no rank took: the other ranks would wait for them.
         self.run
             .places
             .lock()

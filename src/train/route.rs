@@ -1,8 +1,8 @@
-//! [`RouteExec`]: the columns of a training in canonical types, a content hash of each row, and a key by which
-//! DataFusion's hash repartitioning brings the row to the rank that owns its shard.
+//! [`RouteExec`]: physical operator that casts the columns of a training to canonical types, and appends a content hash
+//! and a routing key to each row. By the key, hash repartitioning sends the row to the rank that owns its shard.
 //!
-//! DataFusion exchanges rows by its own hash only, which would spread a few shards unevenly over the ranks. So each
-//! rank has an integer key, found by search, whose hash falls on that rank.
+//! DataFusion repartitions rows only by its own hash, which would spread a few shards unevenly over the ranks. So each
+//! rank has an integer key, found by search, whose hash selects that rank.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +12,8 @@ use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::hash_utils::create_hashes;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -26,6 +25,7 @@ use vatic_ml::train::shard::{Placement, content_hashes, owner};
 
 use crate::error::{Result, SqlState, ml_err, sql_err};
 use crate::plan::functions::STRICT;
+use crate::plan::one_input::one_input;
 
 /// The name of the column with the content hash.
 pub(super) const HASH_COLUMN: &str = "__row_hash";
@@ -33,14 +33,14 @@ pub(super) const HASH_COLUMN: &str = "__row_hash";
 pub(super) const KEY_COLUMN: &str = "__routing_key";
 const HASH_BYTES: i32 = 16;
 
-/// How rows find their ranks.
+/// The mapping of rows to ranks.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
-    /// The columns to keep: their place in the input, name and canonical type.
+    /// The columns to keep: index in the input, name and canonical type.
     pub(super) columns: Vec<(usize, Field)>,
     pub(super) seed: u64,
     pub(super) shards: usize,
-    /// One key a rank.
+    /// The routing key of each rank.
     keys: Arc<Vec<i64>>,
 }
 
@@ -154,16 +154,7 @@ impl ExecutionPlan for RouteExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -194,7 +185,7 @@ fn route_batch(batch: &RecordBatch, route: &Route, schema: &SchemaRef) -> Result
     let mut columns = Vec::with_capacity(route.columns.len() + 2);
     for (index, field) in &route.columns {
         let column = canonical_array(batch.column(*index)).map_err(ml_err)?;
-        // The planner may have found another type than the rows have, such as one that is NULL in all of them.
+        // The rows may differ from the planned type, for example in a column with only NULLs.
         columns.push(match column.data_type() == field.data_type() {
             true => column,
             false => cast_with_options(&column, field.data_type(), &STRICT)?,

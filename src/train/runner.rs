@@ -1,4 +1,4 @@
-//! [`TrainRunner`]: where the ranks of a training run: side by side in this process, or on a cluster.
+//! [`TrainRunner`], the trait that runs the ranks of a training; [`LocalRunner`], which runs them in this process.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -25,31 +25,31 @@ pub(crate) struct Ranks<'a> {
     pub(crate) listener: Option<ProgressListener>,
 }
 
-/// Where ranks run.
+/// Runs the ranks of trainings, in this process or on a cluster.
 #[async_trait]
 pub(crate) trait TrainRunner: Debug + Send + Sync {
-    /// Ranks that can run at the same time, after waiting so long for the first; `None` if as many as are wanted.
+    /// The number of ranks that can run at once; `None` for any number. Waits at most `wait_s` for the first slot.
     async fn slots(
         &self,
         wait_s: usize,
         listener: Option<&ProgressListener>,
     ) -> Result<Option<usize>>;
 
-    /// Where ranks meet on this host, if not in this process.
+    /// The port on this host at which remote ranks join a training; `None` without a cluster.
     fn port(&self) -> Option<u16>;
 
-    /// Whether ranks can read their rows there.
+    /// Whether the ranks can read their rows where this runner runs them.
     fn takes(&self, ranks: &Ranks<'_>) -> bool;
 
-    /// Runs all ranks, and returns what rank 0 said.
+    /// Runs all ranks, and returns the result of rank 0 as JSON.
     async fn run(&self, ranks: Ranks<'_>) -> Result<String, TrainingFailure>;
 }
 
 /// Why a training has no result.
 pub(crate) enum TrainingFailure {
-    /// It would fail again.
+    /// An error that another attempt would meet again.
     Error(DataFusionError),
-    /// A machine was lost; it can begin again.
+    /// A machine was lost; another attempt may succeed.
     Lost(String),
 }
 
@@ -59,7 +59,7 @@ impl From<DataFusionError> for TrainingFailure {
     }
 }
 
-/// Ranks that are threads of this process.
+/// Runs the ranks as threads of this process.
 #[derive(Debug)]
 pub(crate) struct LocalRunner(pub(crate) Arc<LocalRendezvous>);
 
@@ -86,7 +86,7 @@ impl TrainRunner for LocalRunner {
     }
 }
 
-/// Runs all ranks, where they can read their rows, and returns what rank 0 said.
+/// Runs all ranks where they can read their rows, and returns the result of rank 0.
 pub(crate) async fn run_ranks(
     runner: &dyn TrainRunner,
     local: &LocalRunner,
@@ -100,7 +100,7 @@ pub(crate) async fn run_ranks(
         context,
         listener,
     };
-    // Rows that exist in this process only are trained on here; the result is the same.
+    // If the rows exist only in this process, the ranks run here; the result is the same.
     let text = match runner.takes(&ranks) {
         true => runner.run(ranks).await?,
         false => local.run(ranks).await?,
@@ -128,7 +128,7 @@ async fn run_here(rendezvous: &Arc<LocalRendezvous>, ranks: &Ranks<'_>) -> Resul
         .iter()
         .filter_map(|result| result.as_ref().err())
         .map(report);
-    // Of many errors the one that began it all is shown, not those of the ranks that it took along.
+    // Report the error that made the training fail, not the errors of ranks that stopped because of it.
     if let Some(error) = failures
         .clone()
         .find(|error| !is_peer(error))
@@ -142,12 +142,12 @@ async fn run_here(rendezvous: &Arc<LocalRendezvous>, ranks: &Ranks<'_>) -> Resul
     });
     texts
         .next()
-        .ok_or_else(|| lost_result("no worker gave one"))
+        .ok_or_else(|| lost_result("no worker returned one"))
 }
 
 fn lost_result(problem: &str) -> DataFusionError {
     sql_err(
         SqlState::Internal,
-        format!("result of a training: {problem}"),
+        format!("a training has no valid result: {problem}"),
     )
 }

@@ -1,7 +1,7 @@
-//! The record of each training, whatever became of it.
+//! [`RunLog`]: the records of all trainings, whether running, successful, failed or cancelled.
 //!
-//! While a process trains, it gives a sign of life beside the record. A record that says RUNNING and has none is of a
-//! process that ended, so nobody has to clean up after a kill.
+//! While a process trains, it keeps a sign of life beside the record. A RUNNING record without a sign of life belongs to
+//! a process that ended, so no clean-up is needed after a kill.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::names_in;
 use crate::storage::{Hold, Place, is_held};
 
-/// One training.
+/// The record of one training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RunRecord {
     pub(crate) run_id: String,
     pub(crate) model: String,
-    /// Who trains, if a server asked who that is.
+    /// The user who trains; `None` for a session with full access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
     pub(crate) version: Option<u64>,
@@ -43,7 +43,7 @@ impl RunLog {
         Self { data }
     }
 
-    /// Records that a training begins. What becomes of it is recorded when the guard is told, or dropped.
+    /// Records the start of a training. The guard records the outcome; a dropped guard records a cancel.
     pub(crate) fn begin(
         &self,
         run_id: &str,
@@ -91,7 +91,7 @@ impl RunLog {
             let Some(run_id) = name.strip_suffix(".json") else {
                 continue;
             };
-            // A record of a later version of vatic, or one that is just being replaced, is not this one's to judge.
+            // Skip records that cannot be read: those of a later version of vatic, or those being replaced now.
             let content = self.record(run_id).read().ok();
             let Some(mut record) = content.and_then(|content| read(&content)) else {
                 continue;
@@ -119,7 +119,7 @@ fn write(place: &Place, record: &RunRecord) -> Result<()> {
     place.replace(&content).map_err(failed)
 }
 
-/// The record of a training that runs.
+/// The record of a running training.
 #[derive(Debug)]
 pub(crate) struct RunGuard {
     place: Place,

@@ -1,6 +1,4 @@
-//! What ranks know of their training, and what they say of it.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! [`TrainTask`], which all ranks of a training receive; [`RankResult`], which rank 0 returns.
 
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::ModelFile;
@@ -11,7 +9,7 @@ use vatic_ml::train::fit::TrainSpec;
 use crate::model::RunSummary;
 use crate::storage::Place;
 
-/// What rank 0 says of a training that succeeded.
+/// The result of a successful training, returned by rank 0.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RankResult {
     pub(crate) run: RunSummary,
@@ -20,35 +18,18 @@ pub(crate) struct RankResult {
     pub(crate) files: Vec<ModelFile>,
 }
 
-/// What all ranks of a training know.
+/// The data that all ranks of a training receive.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct TrainTask {
-    /// Names this attempt of a training, and no other.
+    /// The id of this attempt; each attempt of a training has its own.
     pub(crate) run_id: String,
     pub(crate) model: String,
     pub(crate) spec: TrainSpec,
     pub(crate) workers: usize,
-    /// Where rank 0 writes the files. It is of this attempt only, so what a late rank still writes is named by nobody.
+    /// The place where rank 0 writes the files. Each attempt has its own, so no state names the files of a late rank.
     pub(crate) target: Place,
-    /// Where the ranks keep what another attempt goes on from.
+    /// The place of the checkpoint from which another attempt resumes.
     pub(crate) checkpoint: Place,
-    /// Where the ranks meet on the engine's host, if not in its process.
+    /// The port on the engine's host at which remote ranks join the training; `None` without a cluster.
     pub(crate) port: Option<u16>,
-}
-
-/// A directory of files that is deleted unless it is kept.
-#[derive(Debug)]
-pub(crate) struct BlobGuard {
-    pub(crate) name: String,
-    pub(crate) place: Place,
-    pub(crate) is_kept: AtomicBool,
-}
-
-impl Drop for BlobGuard {
-    fn drop(&mut self) {
-        if !self.is_kept.load(Ordering::Relaxed) {
-            // What cannot be removed now is an orphan, and removed a day later.
-            let _ = self.place.remove_directory();
-        }
-    }
 }

@@ -1,6 +1,6 @@
 """Answers queries with DuckDB: `duckdb_answers.py FOLDER`, a JSON list of queries on standard input.
 
-The tables are the Parquet files of the folder. Prints a list: of each query its rows, or a text that says why not.
+The tables are the Parquet files of the folder. Prints a JSON list with each query's rows, or its error as text.
 """
 
 import json
@@ -25,10 +25,10 @@ def main():
             answers.append(connection.execute(query).fetchall())
         except duckdb.Error as error:
             answers.append(f"{type(error).__name__}: {error}")
-            # After a fault of its own DuckDB refuses whatever the connection is asked.
+            # After an internal error, DuckDB refuses every further query on the connection.
             if isinstance(error, (duckdb.InternalException, duckdb.FatalException)):
                 connection = opened(sys.argv[1])
-    # Dates, and what else JSON does not know, as text.
+    # Dates and other types that JSON lacks become text.
     json.dump(answers, sys.stdout, default=str)
 
 

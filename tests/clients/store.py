@@ -1,4 +1,4 @@
-"""Runs a command beside a store that speaks S3's protocol, with the environment that leads to it: store.py COMMAND..."""
+"""Runs a command beside an S3-compatible store, with the store's address in the environment: store.py COMMAND..."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 BUCKET = "lake"
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
-# A put that must be the first looks and writes; the real store does both at once.
+# moto checks for an existing object and writes in two steps; a real store is atomic, so puts run one at a time here.
 put, one_at_a_time = responses.S3Response.put_object, threading.Lock()
 
 

@@ -1,5 +1,5 @@
-//! The real clients of Flight SQL, each with its own tests in its own language; those that are not installed are skipped
-//! in words.
+//! Tests with real Flight SQL clients, each in the client's own language. A client that is not installed is skipped with
+//! a message.
 
 use std::process::Command;
 

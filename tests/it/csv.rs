@@ -1,4 +1,4 @@
-//! Generated CSV files: what was written is read, in one piece or in parts, and a wrong value is found on its line.
+//! Generated CSV files: all written rows are read, in one piece or in parts, and an error names the line of a wrong value.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -35,7 +35,7 @@ impl Random {
     }
 }
 
-/// A file, its rows, and the line of each.
+/// A file, its rows, and the line of each row.
 struct Generated {
     text: String,
     rows: Vec<(usize, String)>,
@@ -187,7 +187,7 @@ fn a_wrong_value_is_found_on_its_line() {
     }
 }
 
-/// A file that cannot be read in parts is never read wrongly: all rows, or an error that names the option.
+/// A file that cannot be read in parts gives all its rows, or an error that names the option.
 #[test]
 fn line_breaks_over_parts_are_named() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -1,4 +1,4 @@
-//! What lasts: restarts, several processes, kills, damaged files, disks that are full or read-only.
+//! Durability of a data directory: restarts, several processes, kills, damaged files, full disks and read-only disks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -223,7 +223,7 @@ fn a_killed_long_training_is_a_failed_run() {
 #[test]
 fn a_cancelled_training_leaves_nothing() {
     let data = trained();
-    // Without the marks of orphans: a process that starts while the training does may leave one.
+    // Marks of orphans do not count: a process that starts during the training may leave one.
     let blobs = || {
         let entries = fs::read_dir(data.path().join("blobs")).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
@@ -339,7 +339,7 @@ fn a_directory_that_cannot_be_used_is_an_error() {
     assert_eq!(rows(&missing, "SELECT 1"), ["1"]);
 }
 
-/// A small disk of its own. `None`, with a word about it, where this user may not mount.
+/// A small disk for one test; `None`, with a message, if this user may not mount.
 #[cfg(target_os = "linux")]
 struct Disk(tempfile::TempDir);
 
@@ -451,7 +451,7 @@ async fn files_of_a_temporary_table_stay_until_nobody_reads_them() {
     assert_eq!(seen, 2_000_000);
     drop(rows);
     assert_eq!(blobs(), 2);
-    // A training reads what was there when it was planned.
+    // A training reads the rows that the table had when the training was planned.
     count("CREATE TEMP TABLE t AS SELECT value * 1.0 AS a, value * 2.0 AS b FROM generate_series(1, 300)").await;
     let train = "TRAIN MODEL m TARGET b OPTIONS (model_type = 'linear_reg') AS SELECT * FROM t";
     assert_eq!(count(train).await, 1);

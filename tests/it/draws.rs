@@ -1,4 +1,4 @@
-//! Random values in queries that are put together by chance: every row says what its query says, wherever it is computed.
+//! Random values in generated queries: each row satisfies the conditions of its query, wherever the query is computed.
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
@@ -6,10 +6,10 @@ use futures::TryStreamExt;
 use vatic::{Engine, Executor, ExecutorOptions, Session, report};
 
 const ROWS: u64 = 2_000;
-/// Queries for each way of computing them.
+/// The number of queries for each way to compute them.
 const SEEDS: u64 = 60;
 
-/// Numbers that are the same each time (SplitMix64).
+/// A generator with the same numbers in each run (SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// A query of columns id, g, r and q, where r and q are one drawn value, and what holds for its rows.
+/// A query of columns id, g, r and q, and the conditions on its rows; r and q are the same random value.
 struct Generated {
     sql: String,
     least: f64,
@@ -81,7 +81,7 @@ fn wrap(query: &mut Generated, random: &mut Random) {
             format!("SELECT * FROM ({inner}) x WHERE r >= {low:.1} AND q < {high:.1}")
         }
         1 => {
-            // A hair more, as the upper bound belongs to the range.
+            // Slightly more, because BETWEEN includes the upper bound.
             narrow(low, high + 1e-9);
             format!("SELECT * FROM ({inner}) x WHERE r BETWEEN {low:.1} AND {high:.1}")
         }
@@ -108,7 +108,7 @@ fn wrap(query: &mut Generated, random: &mut Random) {
             "WITH s AS ({inner}) SELECT * FROM s WHERE r < {high:.1} UNION ALL SELECT * FROM s WHERE NOT r < {high:.1}"
         ),
         8 => {
-            // Equal values have one of their ids.
+            // Rows of equal values keep one of their ids.
             format!("SELECT max(id) AS id, max(g) AS g, r, q FROM ({inner}) x GROUP BY r, q")
         }
         _ => format!(

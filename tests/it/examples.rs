@@ -1,4 +1,4 @@
-//! The examples in Rust, which `cargo test` builds beside the tests.
+//! The Rust examples, which `cargo test` builds beside the tests.
 
 use std::process::Command;
 

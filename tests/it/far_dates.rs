@@ -1,4 +1,4 @@
-//! Timestamps of every unit in the years 1 to 9999, compared in SQL as whole numbers are, and truncated as a calendar does.
+//! Timestamps of every unit in the years 1 to 9999: SQL compares them like integers, and truncates them by the calendar.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use datafusion::parquet::schema::parser::parse_message_type;
 use futures::TryStreamExt;
 use vatic::{Engine, Session};
 
-/// Names of units, and nanoseconds in one.
+/// The names of units, and the nanoseconds in each.
 const UNITS: [(&str, i128); 4] = [
     ("s", 1_000_000_000),
     ("ms", 1_000_000),
@@ -36,12 +36,12 @@ impl Random {
         (self.0 >> 33) % limit
     }
 
-    /// A moment in the unit, and in nanoseconds.
+    /// A moment in the unit, and the same moment in nanoseconds.
     fn moment(&mut self, unit: i128) -> (i64, i128) {
         loop {
             let span = (YEAR_9999_ENDS - YEAR_1) as u64;
             let second = match self.below(4) {
-                // Where nanoseconds end, and today.
+                // The end of the range of nanoseconds, and today.
                 0 => 9_223_372_036 - 3 + i128::from(self.below(6)),
                 1 => 1_700_000_000 + i128::from(self.below(3)),
                 _ => YEAR_1 + i128::from((self.below(1 << 31) << 10 | self.below(1 << 10)) % span),
@@ -155,7 +155,7 @@ async fn check(seed: u64) {
     for _ in 0..ROWS {
         let left = random.moment(left_size);
         let right = match random.below(3) {
-            // The same moment, if the unit has its digits.
+            // The same moment, if the unit has enough digits.
             0 if left.1 % right_size == 0 => match i64::try_from(left.1 / right_size) {
                 Ok(value) => (value, left.1),
                 Err(_) => random.moment(right_size),
@@ -250,7 +250,7 @@ async fn check(seed: u64) {
     for precision in ["year", "quarter", "month", "week", "day", "hour"] {
         let sql =
             format!("SELECT arrow_cast(date_trunc('{precision}', a), 'Int64') FROM t ORDER BY r");
-        // The year 1 begins on a Monday, so nothing is before it; nanoseconds end within their first days.
+        // Year 1 begins on a Monday, so no moment truncates to a year before; the first nanoseconds truncate out of range.
         let fits = |moment: i128| i64::try_from(moment / left_size).is_ok();
         let expected: Vec<i128> = pairs
             .iter()

@@ -1,4 +1,4 @@
-//! Files that are broken, of another kind, or change while they are read: an error, never a crash and never silence.
+//! Files that are broken, of another kind, or change while they are read: an error, never a crash or missing rows.
 
 use std::path::Path;
 use std::process::Command;
@@ -45,13 +45,13 @@ fn files_that_cannot_be_read_are_errors_that_name_the_cause() {
             "empty.parquet",
             b"",
             "PARQUET",
-            "has no columns: what is there is empty",
+            "has no columns: the file or directory is empty",
         ),
         (
             "empty.csv",
             b"",
             "CSV",
-            "has no columns: what is there is empty",
+            "has no columns: the file or directory is empty",
         ),
         ("bytes.csv", b"a,b\n1,\xff\n", "CSV", "UTF-8"),
         (
@@ -99,7 +99,7 @@ fn devices_and_pipes_are_no_tables() {
             "{error}"
         );
     }
-    // Among files a pipe is left out.
+    // A pipe beside files in a folder is skipped.
     std::fs::write(directory.path().join("file.csv"), "a\n7\n").unwrap();
     let output = run(
         memory(),

@@ -1,11 +1,11 @@
-//! What SQL files cannot say: processes, files, the terminal.
+//! Tests that SQL files cannot express: processes, files, the terminal.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod circles;
 mod clients;
 mod cluster;
 mod csv;
+mod cycles;
 mod data_dir;
 mod draws;
 mod examples;
@@ -22,7 +22,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-/// Tests that take the time, or all cores, run one at a time.
+/// The lock of tests that are slow or use all cores; they run one at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 thread_local! {
@@ -30,7 +30,7 @@ thread_local! {
         const { std::cell::RefCell::new(None) };
 }
 
-/// Waits for the turn of this test, which ends with its thread.
+/// Waits for the turn of this test; the turn ends with the thread of the test.
 fn take_turn() {
     TURN.with_borrow_mut(|turn| {
         while turn.is_none() {
@@ -42,13 +42,13 @@ fn take_turn() {
     });
 }
 
-/// Says why a test does nothing; not through the harness, which would keep it to itself.
+/// Prints why a test is skipped. It bypasses the harness, which would hide the message.
 fn say(what: &str) {
     let mut terminal = std::io::stderr();
     std::io::Write::write_all(&mut terminal, what.as_bytes()).unwrap();
 }
 
-/// The first line that a process prints, whose standard output is piped.
+/// The first line on the piped standard output of a process.
 fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -56,12 +56,12 @@ fn first_line(child: &mut Child) -> String {
     line.trim().to_owned()
 }
 
-/// A process that ends with its test.
+/// A process that is killed when its test ends.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -78,7 +78,7 @@ fn vatic(data: &Path) -> Command {
     command
 }
 
-/// Runs statements and returns what came of them.
+/// Runs statements and returns their output.
 fn run(data: &Path, statements: &[&str]) -> Output {
     let mut command = vatic(data);
     command.args(["--format", "csv"]);
@@ -107,7 +107,7 @@ fn rows(data: &Path, statement: &str) -> Vec<String> {
         .collect()
 }
 
-/// Runs statements of which the last must fail with this exit code, and returns the error.
+/// Runs statements, the last of which must fail with this exit code, and returns the error.
 fn fails(data: &Path, statements: &[&str], code: i32) -> String {
     let output = run(data, statements);
     assert_eq!(
@@ -124,6 +124,6 @@ const HOUSES: &str =
 const TRAIN: &str =
     "TRAIN MODEL price TARGET price OPTIONS (model_type = 'linear_reg') AS SELECT * FROM houses";
 const GUESS: &str = "SELECT round(predicted_price) FROM predict(price, (SELECT 10 AS area))";
-/// Takes some seconds.
+/// A training that takes some seconds.
 const LONG: &str = "TRAIN MODEL long TARGET price OPTIONS (model_type = 'dnn_regressor', epochs = 100000, \
                     early_stop = false, batch_size = 8) AS SELECT * FROM houses";

@@ -1,4 +1,4 @@
-//! Files of tables that are gone or are not what was written: an error with their name, and never fewer rows.
+//! Missing or changed files of tables: an error with the name of the file, and never fewer rows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,13 +53,13 @@ fn a_missing_file_of_a_table_is_no_table_without_rows() {
     let (data, file) = houses();
     fs::remove_file(&file).unwrap();
     check_reads(data.path(), &file, "is missing");
-    // A row that is there may be all that is asked for.
+    // The other file may hold all rows that the query needs.
     assert_eq!(
         rows(data.path(), "SELECT area FROM houses LIMIT 1"),
         ["500"]
     );
     assert_eq!(rows(data.path(), "SELECT * FROM houses LIMIT 0"), [""; 0]);
-    // What does not read the rows goes on.
+    // Statements that do not read the rows still work.
     assert!(
         run(data.path(), &["INSERT OVERWRITE houses VALUES (1, 3)"])
             .status
@@ -91,7 +91,7 @@ fn a_file_of_other_rows_is_an_error() {
     let other = data_files(data.path()).remove(1);
     fs::copy(other, &file).unwrap();
     check_reads(data.path(), &file, "is not what the table wrote");
-    // States of before do not say how large their files are; then the file itself says how many rows it has.
+    // Older states do not record the sizes of files; then the number of rows in the file is checked.
     let directory = data.path().join("catalog/public/tables/houses");
     let states = fs::read_dir(directory).unwrap();
     let last = states.map(|entry| entry.unwrap().path()).max().unwrap();
@@ -118,7 +118,7 @@ async fn read(session: &Session, sql: &str) -> Result<usize, String> {
     Ok(batches.iter().map(|batch| batch.num_rows()).sum())
 }
 
-/// A file that goes after the plan was made, and one of a temporary table.
+/// A file that vanishes after planning, and a missing file of a temporary table.
 #[tokio::test]
 async fn a_file_that_vanishes_under_a_plan_is_an_error() {
     let data = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ async fn a_file_that_vanishes_under_a_plan_is_an_error() {
     }
 }
 
-/// Also in a process that looked at the files before.
+/// The error also comes in a process that has read the files before.
 #[tokio::test]
 async fn what_an_external_table_was_declared_for_must_be_there() {
     let data = tempfile::tempdir().unwrap();
@@ -167,7 +167,7 @@ async fn what_an_external_table_was_declared_for_must_be_there() {
             Ok(2)
         );
     }
-    // A folder has the files that are in it.
+    // The table of a folder has the files that are in the folder now.
     fs::remove_file(folder.join("1.csv")).unwrap();
     assert_eq!(read(&session, "SELECT * FROM d").await, Ok(1));
     fs::remove_file(&one).unwrap();

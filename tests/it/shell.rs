@@ -1,4 +1,4 @@
-//! The program: sources, exit codes, streams.
+//! The command line: sources of statements, exit codes, output streams.
 
 use std::io::Write;
 use std::path::Path;
@@ -314,7 +314,7 @@ fn commands_that_show_what_there_is() {
         "schema\nml\npublic\n",
         "l2_normalize,scalar,the vector divided by its Euclidean length",
         "softmax(vector)",
-        "all work in this process",
+        "statements run in this process",
         "\\timing .timer",
         "maxrows,inf",
     ] {
@@ -340,7 +340,7 @@ fn commands_with_an_error_end_a_script_with_code_1() {
         ("\\pset nul x", "the nearest name is \"null\""),
         ("\\timing maybe", "takes on or off, found maybe"),
         ("\\set vatic.nonsense 1", "vatic.nonsense"),
-        ("\\g", "there is no statement before it"),
+        ("\\g", "there is no previous statement"),
         ("SELECT 1 \\timing", "is not ended by a semicolon"),
         ("\\echo 'open", "a quote is not closed"),
         ("\\h sofmax", "the nearest name is \"softmax\""),
@@ -398,7 +398,7 @@ fn settings_come_from_flags_and_files() {
         &["--format", "csv", file.to_str().unwrap()],
         "v\nfrom a file\n",
     );
-    // Paths begin at the directory of --data-path.
+    // Paths are relative to the directory of --data-path.
     let text = "COPY (SELECT 1 AS a) TO 'there.csv'";
     assert_eq!(
         script(text, &["-p", directory.path().to_str().unwrap()]).2,
@@ -447,7 +447,7 @@ fn a_pipe_gets_its_answer_before_it_ends() {
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     for number in 0..3 {
-        // A statement ends within a string only for those who do not read it.
+        // A reader that ignores strings would end the statement within the string.
         writeln!(input, "SELECT 'a;\nb' || {number} AS v\n;").unwrap();
         for expected in ["v".to_owned(), "\"a;".to_owned(), format!("b{number}\"")] {
             assert_eq!(output.next().unwrap().unwrap(), expected);
@@ -477,7 +477,7 @@ fn fails_with_file(path: &Path) -> String {
 #[test]
 fn signals_end_a_script() {
     for (name, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
-        // While a statement runs, and while the script is waited for.
+        // The signal comes while a statement runs, and while the program waits for more of the script.
         for statement in [
             "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b;\n",
             "",
@@ -521,7 +521,7 @@ fn a_configuration_file_holds_flags_and_its_errors_name_it() {
     };
     let good = "format = \"csv\"\nnull = \"-\"\nno-header = true\nset = [\"vatic.batch_size=7\"]";
     assert_eq!(text(&with(good, &[]).stdout), "1,-\n");
-    // What is given counts for more.
+    // Flags override the file.
     assert_eq!(text(&with(good, &["--null", "?"]).stdout), "1,?\n");
     for (content, problem) in [
         ("format = ", "TOML"),

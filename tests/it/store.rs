@@ -1,4 +1,4 @@
-//! Tables and models in a store that speaks S3's protocol, seen by processes that share nothing else.
+//! Tables and models in a store with the S3 protocol, used by processes that share nothing else.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -28,7 +28,7 @@ struct Store {
 }
 
 impl Store {
-    /// None, said in words, where there is nothing to be one.
+    /// Starts a store; `None`, with a message, if no program for a store is installed.
     fn start() -> Option<Self> {
         crate::take_turn();
         let mut child = Command::new("tests/clients/run")
@@ -59,7 +59,7 @@ impl Store {
         })
     }
 
-    /// Lets a process find the store.
+    /// Sets the environment variables by which a process finds the store.
     fn lead<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("AWS_ENDPOINT_URL", &self.endpoint)
@@ -85,7 +85,7 @@ impl Store {
         output
     }
 
-    /// The lines that statements print, headers left out.
+    /// The lines that statements print, without headers.
     fn lines(&self, data: &str, statements: &[&str]) -> Vec<String> {
         let output = self.run(data, statements);
         let errors = text(&output.stderr);
@@ -125,7 +125,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Its command ends with its input.
+        // The command of the store ends with its input.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
@@ -200,7 +200,7 @@ async fn processes_share_a_data_directory_in_a_store() {
             .success()
     );
 
-    // Each of several at once becomes a version.
+    // Each of several concurrent trainings becomes a version.
     let replace = TRAIN.replace("TRAIN MODEL", "TRAIN OR REPLACE MODEL");
     let children: Vec<Child> = (0..4)
         .map(|_| {
@@ -217,7 +217,7 @@ async fn processes_share_a_data_directory_in_a_store() {
     let versions = "SELECT count(*), max(version) FROM information_schema.model_versions WHERE model_name = 'price'";
     assert_eq!(store.lines(data, &[versions]), ["5,5"]);
 
-    // A training that is killed leaves no version, and stops nobody.
+    // A killed training leaves no version, and does not block other processes.
     let mut killed = store
         .vatic(data, &[LONG])
         .stderr(Stdio::null())
@@ -234,7 +234,7 @@ async fn processes_share_a_data_directory_in_a_store() {
         "{error}"
     );
 
-    // What is not what was published is not used.
+    // A model with changed files is not used.
     for key in store.keys("shared/data/blobs", "model.safetensors").await {
         let mut content = store
             .inside

@@ -1,4 +1,4 @@
-//! The shell in a pseudo-terminal, typed at as a person would.
+//! The shell in a pseudo-terminal, with typed input.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,7 @@ const RUNNING: &str = "running for [0-9]+ s";
 const FOREVER: &str =
     "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b;";
 
-/// One batch of it takes minutes, in which nothing can be cancelled.
+/// A statement with a batch that takes minutes and cannot be cancelled meanwhile.
 const STUBBORN: &str = "SET datafusion.execution.target_partitions = 1; SELECT \
                         sum(levenshtein(repeat('a', value), repeat('b', value))) FROM generate_series(20000, 20200);";
 
@@ -59,8 +59,8 @@ impl Terminal {
         self.session.send(key).unwrap();
     }
 
-    /// Types a line and returns what came of it. The prompt cannot tell when that was all, since the editor writes it
-    /// again and again.
+    /// Types a line and returns its output. The prompt does not mark the end of the output, because the editor writes the
+    /// prompt again and again.
     #[track_caller]
     fn type_line(&mut self, line: &str) -> String {
         self.lines += 1;
@@ -68,7 +68,7 @@ impl Terminal {
         self.session
             .send(format!("{line}\r\\echo {mark}\r"))
             .unwrap();
-        // A dumb terminal echoes what is typed ahead before the prompt.
+        // A dumb terminal echoes typed-ahead text before the prompt.
         match self.session.expect(Regex(format!("(\n|> ){mark}\r\n"))) {
             Ok(found) => text(found.before()),
             Err(error) => panic!("nothing came of {line:?}: {error}"),
@@ -113,7 +113,7 @@ fn shell(folder: &Path, environment: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Without colours, which would stand between letters.
+/// No colours, because their codes would be between letters.
 const PLAIN: &[(&str, &str)] = &[("NO_COLOR", "1")];
 
 #[test]
@@ -187,7 +187,7 @@ fn control_c_cancels_what_runs_and_clears_what_is_typed() {
     terminal.expect("error[57014]: cancelled");
     terminal.expect(PROMPT);
     assert!(terminal.type_line("SELECT 6 * 7;").contains("42"));
-    // With text Ctrl-D clears it, without it leaves.
+    // Ctrl-D clears typed text; without text it ends the program.
     terminal.session.send("SELECT 1\r").unwrap();
     terminal.expect("    -> ");
     terminal.press(ControlCode::EndOfTransmission);
@@ -221,7 +221,7 @@ fn history_keeps_whole_statements_and_no_secrets() {
     terminal.type_line("line' AS v;");
     terminal.type_line("SELECT 'password' AS secret;");
     terminal.type_line(" SELECT 'after a blank';");
-    // Back over three commands by the arrow up.
+    // The arrow up goes back over three commands.
     terminal.session.send("\x1b[A\x1b[A\x1b[A\x1b[A").unwrap();
     terminal.expect("line' AS v;");
     terminal.type_line("");
@@ -358,7 +358,7 @@ fn the_last_statement_can_be_edited() {
     assert!(terminal.type_line("\\s").contains("SELECT 'one' AS v;"));
 }
 
-/// Runs `actions` on a shell below bash, and returns its exit code; the terminal must be as before.
+/// Runs `actions` on a shell started by bash, and returns its exit code; the terminal must be as before.
 fn in_bash(actions: impl Fn(&mut OsSession, i32)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
@@ -396,7 +396,7 @@ fn a_second_control_c_ends_the_program_and_leaves_the_terminal_as_it_was() {
     let code = in_bash(|session, _| {
         session.send(format!("{STUBBORN}\r")).unwrap();
         session.expect(Regex(RUNNING)).unwrap();
-        // An operator that computes for seconds lets go only after a while; the second one does not wait for it.
+        // An operator that computes for seconds stops late; the second Ctrl-C does not wait for it.
         session.send(ControlCode::EndOfText).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         session.send(ControlCode::EndOfText).unwrap();

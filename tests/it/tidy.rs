@@ -61,15 +61,16 @@ fn each_outside_world_has_one_folder() {
     );
     check(
         "src",
-        &["src/storage"],
-        &["object_store::{", "object_store::aws", "AmazonS3"],
+        // Errors are told apart by their types, also those of files.
+        &["src/storage", "src/error.rs"],
+        &["use object_store", "<object_store::", "AmazonS3"],
     );
     check("src", &["src/repl"], &["println!", "print!("]);
     check("src", &[], &["candle_core"]);
 }
 
-/// The rooms of `src/`, from top to bottom (decision 0030).
-const FLOORS: &[&str] = &[
+/// The top-level modules of `src/`, from top to bottom (decision 0030).
+const LAYERS: &[&str] = &[
     "repl",
     "client",
     "server",
@@ -94,8 +95,8 @@ const FLOORS: &[&str] = &[
     "testing",
 ];
 
-/// The rooms of `ml/src/`, from top to bottom.
-const ML_FLOORS: &[&str] = &[
+/// The top-level modules of `ml/src/`, from top to bottom.
+const ML_LAYERS: &[&str] = &[
     "artifact",
     "train",
     "models",
@@ -112,21 +113,21 @@ const ML_FLOORS: &[&str] = &[
     "error",
 ];
 
-/// Files that put the rooms together.
+/// Files that may import every module.
 const ABOVE_ALL: [&str; 4] = ["src/lib.rs", "src/main.rs", "src/cli", "ml/src/lib.rs"];
 
 #[test]
-fn no_room_imports_one_above_it() {
+fn no_module_imports_one_above_it() {
     let mut wrong = Vec::new();
-    for (house, floors) in [("src", FLOORS), ("ml/src", ML_FLOORS)] {
-        for (path, text) in sources(house) {
+    for (source_dir, layers) in [("src", LAYERS), ("ml/src", ML_LAYERS)] {
+        for (path, text) in sources(source_dir) {
             if ABOVE_ALL.iter().any(|file| path.starts_with(file)) {
                 continue;
             }
-            let room = path.strip_prefix(house).unwrap().components().next();
-            let room = room.unwrap().as_os_str().to_str().unwrap();
+            let module = path.strip_prefix(source_dir).unwrap().components().next();
+            let module = module.unwrap().as_os_str().to_str().unwrap();
             wrong.extend(
-                imports_above(room.trim_end_matches(".rs"), floors, &text)
+                imports_above(module.trim_end_matches(".rs"), layers, &text)
                     .map(|(number, line)| format!("{}:{number}: {line}", path.display())),
             );
         }
@@ -138,15 +139,15 @@ fn no_room_imports_one_above_it() {
     );
 }
 
-/// Lines of a file of this room that name a room above it, and lines that hide which one they name.
+/// Lines of a file that import a module above the file's own, and lines that hide which module they import.
 fn imports_above<'a>(
-    room: &str,
-    floors: &'a [&str],
+    module: &str,
+    layers: &'a [&str],
     text: &'a str,
 ) -> impl Iterator<Item = (usize, &'a str)> {
-    let floor = |room: &str| floors.iter().position(|of| *of == room);
-    let own = floor(room).unwrap_or_else(|| panic!("{room} has no place among the floors"));
-    // Tests may use the whole house.
+    let layer = |module: &str| layers.iter().position(|of| *of == module);
+    let own = layer(module).unwrap_or_else(|| panic!("{module} has no place among the layers"));
+    // Tests may import every module.
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
     let is_wrong = move |line: &str| {
         line.split("crate::").skip(1).any(|part| {
@@ -158,9 +159,9 @@ fn imports_above<'a>(
                     .next()
                     .unwrap()
             });
-            let goes_up = |name: &str| match floor(name) {
+            let goes_up = |name: &str| match layer(name) {
                 Some(other) => other < own,
-                // What lib.rs names anew would hide where it leads; errors and their results lead down.
+                // A name that lib.rs re-exports hides its module; errors and their results are at the bottom.
                 None => !matches!(name, "Error" | "Result"),
             };
             match list {
@@ -216,11 +217,11 @@ fn every_kind_of_sql_test_has_a_file() {
     }
 }
 
-/// Names in code and in the reference must not drift apart.
+/// The names in the code and in docs/sql.md must be the same.
 #[test]
 fn the_reference_names_every_option_code_and_setting() {
     let reference = std::fs::read_to_string("docs/sql.md").unwrap();
-    for (name, _, default, _) in vatic::OPTIONS {
+    for vatic::TrainOption { name, default, .. } in vatic::OPTIONS {
         assert!(
             reference.contains(&format!("| `{name}` |")),
             "option {name} is not in docs/sql.md"
@@ -268,4 +269,44 @@ fn the_reference_names_every_option_code_and_setting() {
             model_type.name()
         );
     }
+}
+
+#[test]
+fn each_folder_lists_its_files() {
+    for source_dir in ["src", "ml/src", "udfs/src", "metrics/src"] {
+        for (path, text) in sources(source_dir) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            // docs/architecture.md lists the folders of src/.
+            let is_folder = name == "mod.rs" || (name == "lib.rs" && source_dir != "src");
+            if !is_folder {
+                continue;
+            }
+            let is_doc = |line: &&str| line.starts_with("//!");
+            let chapter: String = text.lines().filter(is_doc).collect();
+            let lines: Vec<&str> = text.lines().collect();
+            for (number, line) in lines.iter().enumerate() {
+                let module = line.trim_start_matches("pub(crate) ");
+                let module = module.trim_start_matches("pub(super) ");
+                let module = module.trim_start_matches("pub ").strip_prefix("mod ");
+                let Some(module) = module.and_then(|rest| rest.strip_suffix(';')) else {
+                    continue;
+                };
+                let is_test = number > 0 && lines[number - 1] == "#[cfg(test)]";
+                let mut words = chapter.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let is_listed = is_test || words.any(|word| word == module);
+                assert!(is_listed, "{}: no word on {module}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_files_that_the_architecture_names_exist() {
+    let text = std::fs::read_to_string("docs/architecture.md").unwrap();
+    let quoted = text.split('`').skip(1).step_by(2);
+    let files = quoted.filter(|word| word.ends_with(".rs") && word.contains('/'));
+    let missing: Vec<&str> = files
+        .filter(|file| !Path::new(file).exists() && !Path::new("src").join(file).exists())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -1,6 +1,6 @@
 //! Integer `+`, `-` and `*` that fail on overflow, where DataFusion's own operators wrap around silently.
 //!
-//! The engine puts them in the place of the operators; nobody types them, so columns of them are called as before.
+//! The engine replaces the operators by these functions. Users do not type them, so columns keep the operator's name.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use datafusion_expr::{
     Signature, Volatility,
 };
 
-/// The functions in place of operators.
+/// The functions that replace operators.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
     let all = [Operator::Plus, Operator::Minus, Operator::Multiply];
     all.into_iter().filter_map(function).collect()
 }
 
-/// The function in place of an operator.
+/// The function that replaces an operator.
 pub fn function(operator: Operator) -> Option<Arc<ScalarUDF>> {
     let name = match operator {
         Operator::Plus => "checked_add",
@@ -35,7 +35,7 @@ pub fn function(operator: Operator) -> Option<Arc<ScalarUDF>> {
     })))
 }
 
-/// Whether a function is one of these.
+/// Whether a function is one of [`functions`].
 pub fn is_checked(function: &ScalarUDF) -> bool {
     function.inner().is::<Checked>()
 }
@@ -52,7 +52,7 @@ impl ScalarUDFImpl for Checked {
         self.name
     }
 
-    /// As a column of the operator is called.
+    /// The column name that the operator gives.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
             [left, right] => Ok(format!(
@@ -79,7 +79,7 @@ impl ScalarUDFImpl for Checked {
         }
     }
 
-    /// NULL only where an operand is, as of the operator; parents keep the schema that they have.
+    /// Nullable only if an operand is nullable, like the operator, so that schemas above do not change.
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let types: Vec<DataType> = args
             .arg_fields

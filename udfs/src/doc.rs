@@ -1,16 +1,16 @@
-//! How functions are documented.
+//! The documentation of a function.
 
 use datafusion_expr::{DocSection, Documentation};
 
-/// A function as users read of it.
+/// The documentation of a function as users read it.
 pub(crate) struct Doc {
     /// The name in SQL.
     pub(crate) name: &'static str,
-    /// How it is called.
+    /// The syntax of a call.
     pub(crate) syntax: &'static str,
-    /// What it gives, in a sentence without a full stop.
+    /// The result, in a sentence without a full stop.
     pub(crate) gives: &'static str,
-    /// A query.
+    /// An example query.
     pub(crate) example: &'static str,
 }
 

@@ -1,7 +1,7 @@
-//! Functions of DataFusion's that make large results from small arguments, with a limit on what they may make.
+//! A limit on the result size of DataFusion's functions that make large results from small arguments.
 //!
-//! `repeat('a', 2000000000)` takes gigabytes that no memory pool knows of. A guarded function looks at its arguments
-//! first, and is the function itself otherwise.
+//! `repeat('a', 2000000000)` allocates gigabytes outside every memory pool. A guarded function first estimates its
+//! result from its arguments, fails above the limit, and otherwise calls the function.
 
 use std::sync::Arc;
 
@@ -17,29 +17,39 @@ use datafusion_expr::{
 /// The largest result of one call on one batch, in bytes.
 pub const RESULT_BYTES_MAX: u128 = 1 << 30;
 
-/// How many bytes a call would make of a row.
+/// Estimates the bytes that a call makes for one row.
 type Bytes = fn(&[Argument], usize) -> u128;
 
-/// The functions that are guarded, and how.
+/// The guarded functions with the estimates of their results.
 const GUARDED: &[(&str, Bytes)] = &[
     ("repeat", |arguments, row| {
         arguments[0].bytes(row) * arguments[1].count(row)
     }),
-    // A character takes up to 4 bytes.
-    ("lpad", |arguments, row| 4 * arguments[1].count(row)),
-    ("rpad", |arguments, row| 4 * arguments[1].count(row)),
+    ("lpad", padded),
+    ("rpad", padded),
     ("array_repeat", |arguments, row| {
         arguments[0].bytes(row).max(8) * arguments[1].count(row)
     }),
     ("array_resize", |arguments, row| {
         let fill = arguments.get(2).map_or(8, |fill| fill.bytes(row).max(8));
-        fill * arguments[1].count(row)
+        match arguments[0].is_null(row) {
+            true => 0,
+            false => fill * arguments[1].count(row),
+        }
     }),
     ("range", series),
     ("generate_series", series),
 ];
 
-/// 8 bytes for each number from the first to the second, or from 0 to the only one.
+/// Up to 4 bytes for each character; the result of a NULL text or a NULL fill is NULL.
+fn padded(arguments: &[Argument], row: usize) -> u128 {
+    match arguments[0].is_null(row) || arguments.get(2).is_some_and(|fill| fill.is_null(row)) {
+        true => 0,
+        false => 4 * arguments[1].count(row),
+    }
+}
+
+/// 8 bytes for each number from the first argument to the second, or from 0 to the only argument.
 fn series(arguments: &[Argument], row: usize) -> u128 {
     let number = |index: usize| {
         arguments
@@ -51,11 +61,13 @@ fn series(arguments: &[Argument], row: usize) -> u128 {
         _ => (number(0), number(1)),
     };
     let step = match arguments.get(2) {
+        // The result is NULL.
+        Some(step) if step.is_null(row) => return 0,
         Some(step) => step.number(row).unwrap_or(1),
         None => 1,
     };
     match (start, stop) {
-        // It runs away from its end, or does not move: there is nothing, or an error of the function's own.
+        // The step leads away from the end, or is 0: the result is empty, or the function itself fails.
         (Some(start), Some(stop)) if (stop < start) != (step < 0) || step == 0 => 0,
         (Some(start), Some(stop)) => {
             let distance = (i128::from(stop) - i128::from(start)).unsigned_abs();
@@ -93,9 +105,9 @@ impl Argument {
         if self.is_constant { 0 } else { row }
     }
 
-    /// Of a NULL nothing is made.
+    /// Whether the value is NULL, typed or not.
     fn is_null(&self, row: usize) -> bool {
-        self.array.is_null(self.row(row))
+        self.array.is_null(self.row(row)) || self.array.data_type().is_null()
     }
 
     fn number(&self, row: usize) -> Option<i64> {
@@ -104,12 +116,12 @@ impl Argument {
         numbers.is_valid(row).then(|| numbers.value(row))
     }
 
-    /// A number of repetitions, of which a negative one is none.
+    /// A number of repetitions; NULL and a negative number count as 0.
     fn count(&self, row: usize) -> u128 {
         self.number(row).unwrap_or(0).max(0).unsigned_abs().into()
     }
 
-    /// The size of a value.
+    /// The size of a value in bytes.
     fn bytes(&self, row: usize) -> u128 {
         let row = self.row(row);
         let length = match self.array.data_type() {
@@ -127,7 +139,7 @@ impl Argument {
     }
 }
 
-/// `function` with its limit, if it is one of those that need one.
+/// `function` with a limit, if its name is in `GUARDED`.
 pub fn guarded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let (_, bytes) = GUARDED.iter().find(|(name, _)| *name == function.name())?;
     Some(Arc::new(ScalarUDF::from(Guarded {
@@ -193,10 +205,7 @@ impl ScalarUDFImpl for Guarded {
         let bytes: u128 = match arguments.len() {
             0 => 0,
             1 if !matches!(self.name(), "range" | "generate_series") => 0,
-            _ => (0..rows)
-                .filter(|&row| arguments.iter().all(|argument| !argument.is_null(row)))
-                .map(|row| (self.bytes)(&arguments, row))
-                .sum(),
+            _ => (0..rows).map(|row| (self.bytes)(&arguments, row)).sum(),
         };
         if bytes > RESULT_BYTES_MAX {
             return resources_err!(

@@ -1,14 +1,14 @@
 //! SQL functions on plain Arrow arrays, usable without the engine.
 //!
 //! * [`vector`] lists of numbers: distances, length, mean, softmax, the largest elements
-//! * [`metric`] aggregates that say how good predictions are
-//! * [`time`] timestamps beyond what nanoseconds hold
-//! * [`checked`] what stands in the place of operators on integers, [`guard`] limits on functions of DataFusion's
+//! * [`metric`] aggregates that measure predictions
+//! * [`time`] timestamps beyond the range of nanoseconds
+//! * [`checked`] integer operators that fail on overflow, [`guard`] limits on DataFusion's functions
 //! * [`nullable`] a value that may be NULL
-//! * [`sum`] aggregates in the place of its `sum`, and of its `avg` of durations, that do not wrap around
+//! * [`sum`] replacements of DataFusion's `sum`, and of its `avg` of durations, that do not wrap around
 //!
-//! Each function carries its documentation; `docs/sql.md` and the shell's help show what stands there. What DataFusion
-//! has already (`cosine_distance`, `inner_product`, `array_add`, `array_scale`) is not here again.
+//! Each function carries its documentation (`doc`), which `docs/sql.md` and the shell's help show. This crate does not repeat
+//! DataFusion's own functions (`cosine_distance`, `inner_product`, `array_add`, `array_scale`).
 
 pub mod checked;
 pub mod guard;
@@ -41,7 +41,7 @@ pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
 /// Registers every function.
 ///
 /// # Errors
-/// If the registry takes no functions.
+/// If the registry refuses a function.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in scalar_functions().into_iter().chain(checked::functions()) {
         registry.register_udf(function)?;

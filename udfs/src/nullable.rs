@@ -1,4 +1,4 @@
-//! The value itself, which may be NULL. The engine puts it around sub-queries that may have no row; nobody types it.
+//! `nullable_value(x)`: x with a nullable type. The engine wraps sub-queries that may have no row; users do not type it.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use datafusion_expr::{
     Volatility,
 };
 
-/// The function.
+/// The function `nullable_value`.
 pub fn nullable() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Nullable {
         signature: Signature::any(1, Volatility::Immutable),
     }))
 }
 
-/// Whether a function is this one.
+/// Whether a function is [`nullable`].
 pub fn is_nullable(function: &ScalarUDF) -> bool {
     function.inner().is::<Nullable>()
 }
@@ -31,7 +31,7 @@ impl ScalarUDFImpl for Nullable {
         "nullable_value"
     }
 
-    /// As a column of the value is called.
+    /// The column name of the argument.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         match args {
             [value] => Ok(value.schema_name().to_string()),

@@ -1,10 +1,10 @@
-//! Timestamps that nanoseconds since 1970 cannot hold: those before 1677 and after 2262.
+//! Functions for timestamps that nanoseconds since 1970 cannot hold: timestamps before 1677 and after 2262.
 //!
-//! * `exact_time` gives nanoseconds as a decimal, which has the digits for every unit; the engine compares by it where the
-//!   units of two sides differ, or one is a text.
-//! * `date_trunc` is DataFusion's, which computes in nanoseconds, over a calendar that is the same every 400 years.
-//! * `date_bin`, `range` and `generate_series` are DataFusion's as well; where they would give NULL for a time that
-//!   nanoseconds cannot hold, they fail.
+//! * `exact_time` returns nanoseconds as a decimal with enough digits for every unit. The engine compares by it where
+//!   the two sides have different units, or one side is a text.
+//! * `date_trunc` is DataFusion's, which computes in nanoseconds; far timestamps move by 400-year cycles of the calendar.
+//! * `date_bin`, `range` and `generate_series` are DataFusion's as well; where they would return NULL for a timestamp
+//!   that nanoseconds cannot hold, they fail.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use datafusion_expr::{
 /// The type of exact times: nanoseconds since 1970.
 pub const EXACT: DataType = DataType::Decimal128(38, 0);
 
-/// Nanoseconds in one of these.
+/// The nanoseconds in one unit.
 pub fn nanoseconds(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1_000_000_000,
@@ -33,7 +33,7 @@ pub fn nanoseconds(unit: TimeUnit) -> i64 {
     }
 }
 
-/// The function that gives exact times: of a timestamp, or of a text that may be followed by the zone to read it in.
+/// The function `exact_time`, of a timestamp or of a text; the time zone of a text may follow as a second argument.
 pub fn exact_time() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(ExactTime {
         signature: Signature::variadic_any(Volatility::Immutable),
@@ -70,7 +70,7 @@ impl ScalarUDFImpl for ExactTime {
         let (argument, zone) = match args.args.as_slice() {
             [argument] => (argument, None),
             [argument, ColumnarValue::Scalar(zone)] => (argument, zone.try_as_str().flatten()),
-            _ => return exec_err!("exact_time takes a value, and perhaps a zone"),
+            _ => return exec_err!("exact_time takes a value and an optional zone"),
         };
         match argument {
             ColumnarValue::Array(array) => Ok(ColumnarValue::Array(exact(array, zone)?)),
@@ -83,7 +83,7 @@ impl ScalarUDFImpl for ExactTime {
 
     fn output_ordering(&self, input: &[ExprProperties]) -> Result<SortProperties> {
         Ok(match input {
-            // Texts have an order of their own.
+            // Texts do not sort by time.
             [time] if matches!(time.range.data_type(), DataType::Timestamp(..)) => {
                 time.sort_properties
             }
@@ -92,7 +92,7 @@ impl ScalarUDFImpl for ExactTime {
     }
 }
 
-/// The type of the values, if they are in a dictionary.
+/// The type of the values of a dictionary; any other type unchanged.
 fn values(data_type: &DataType) -> &DataType {
     match data_type {
         DataType::Dictionary(_, values) => values.as_ref(),
@@ -126,21 +126,21 @@ fn exact_texts(array: &ArrayRef, zone: Option<&str>) -> Result<Decimal128Array> 
     texts.map(|text| text.map(moment).transpose()).collect()
 }
 
-/// After so many seconds the calendar begins again, days of the week too.
+/// The calendar, with the days of the week, repeats after this many seconds (400 years).
 const CYCLE_SECONDS: i64 = 146_097 * 86_400;
-/// A cycle before and after 1970 is within what nanoseconds hold.
+/// Nanoseconds hold timestamps this far from 1970, which is more than half a cycle.
 const SECONDS_MAX: i64 = 8_000_000_000;
 
-/// Whether a zone is a distance from UTC, the same for ever.
+/// Whether a zone is a fixed offset from UTC.
 fn is_fixed(zone: &str) -> bool {
     zone == "UTC" || zone.starts_with(['+', '-'])
 }
 
-/// `function` for all timestamps, if it is one that computes in nanoseconds.
+/// `function` extended to all timestamps, if it is one that computes in nanoseconds.
 pub fn wide(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let far = match function.name() {
-        "date_trunc" => Far::Moved,
-        "date_bin" | "range" | "generate_series" => Far::Refused,
+        "date_trunc" => OutOfRange::Moved,
+        "date_bin" | "range" | "generate_series" => OutOfRange::Refused,
         _ => return None,
     };
     (!function.inner().is::<Wide>()).then(|| {
@@ -154,15 +154,15 @@ pub fn wide(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Wide {
     inner: Arc<ScalarUDF>,
-    far: Far,
+    far: OutOfRange,
 }
 
-/// What is done with a timestamp that nanoseconds cannot hold.
+/// The treatment of a timestamp that nanoseconds cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Far {
-    /// It is moved by whole cycles of the calendar.
+enum OutOfRange {
+    /// The timestamp is moved by whole cycles of the calendar.
     Moved,
-    /// It is an error.
+    /// The call fails.
     Refused,
 }
 
@@ -200,7 +200,7 @@ impl ScalarUDFImpl for Wide {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        if self.far == Far::Refused {
+        if self.far == OutOfRange::Refused {
             return self.refuse(args);
         }
         let Some(value) = args.args.get(1) else {
@@ -208,7 +208,7 @@ impl ScalarUDFImpl for Wide {
         };
         let per_second = match value.data_type() {
             DataType::Timestamp(TimeUnit::Nanosecond, _) => None,
-            // A place has other rules in another cycle; there the function says that it cannot.
+            // A named zone has other offsets in another cycle; DataFusion's function fails there.
             DataType::Timestamp(_, Some(zone)) if !is_fixed(&zone) => None,
             DataType::Timestamp(unit, _) => Some(nanoseconds(TimeUnit::Second) / nanoseconds(unit)),
             _ => None,
@@ -221,7 +221,7 @@ impl ScalarUDFImpl for Wide {
 }
 
 impl Wide {
-    /// Fails where the function gives NULL for what is not NULL.
+    /// Fails where the function returns NULL although no argument is NULL.
     fn refuse(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let given = args.args.clone();
         let result = self.inner.invoke_with_args(args)?;
@@ -245,7 +245,7 @@ impl Wide {
         Ok(result)
     }
 
-    /// Moves each timestamp by whole cycles to where nanoseconds hold it, truncates, and moves it back.
+    /// Moves each timestamp by whole cycles into the range of nanoseconds, truncates it, and moves it back.
     fn truncate(&self, mut args: ScalarFunctionArgs, per_second: i64) -> Result<ColumnarValue> {
         let (values, is_scalar) = match &args.args[1] {
             ColumnarValue::Array(array) => (Arc::clone(array), false),

@@ -1,11 +1,11 @@
-//! Models ↔ files, read without trust.
+//! Models ↔ files. Files are not trusted.
 //!
 //! * [`Files`] the files of a version, as its manifest names them
-//! * [`Loader`] what makes a [`Model`] of them; [`loaders`] lists all
-//! * `trained` what TRAIN makes: `config.json` and `model.safetensors`
+//! * [`Loader`] builds a [`Model`] from files; [`loaders`] lists all loaders
+//! * `trained` the format that TRAIN writes: `config.json` and `model.safetensors`
 //!
-//! Files are read whole into memory and compared with the hashes of the manifest before anything else looks at them; a file
-//! that is mapped could change, or end the process, while in use.
+//! Files are read whole into memory and compared with the hashes of the manifest before any other use. A memory-mapped
+//! file could change, or kill the process, while it is in use.
 
 mod trained;
 
@@ -27,13 +27,13 @@ pub use trained::{CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
 
 /// Opens models of one format of files.
 pub trait Loader: Debug + Send + Sync {
-    /// The name of the format, as manifests have it.
+    /// The name of the format in manifests.
     fn format(&self) -> &str;
 
-    /// Whether this is the loader for a directory with these files, of which no manifest says the format yet.
+    /// Whether this loader opens a directory with these files, which has no manifest with a format yet.
     fn takes(&self, files: &Files) -> bool;
 
-    /// The model on a device, with weights of this type; of the type that its files have if `None`.
+    /// Loads the model onto a device, with weights of type `dtype`, or of the type in its files if `None`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the file and what is wrong with it; [`Error::Unsupported`] for a type or a model that this
@@ -41,7 +41,7 @@ pub trait Loader: Debug + Send + Sync {
     fn load(&self, files: &Files, device: &Device, dtype: Option<DType>) -> Result<Arc<dyn Model>>;
 }
 
-/// Every loader, of models of these types.
+/// Every loader, for models of these types.
 pub fn loaders(model_types: Arc<ModelTypes>) -> Vec<Arc<dyn Loader>> {
     vec![Arc::new(TrainedLoader::new(model_types))]
 }
@@ -73,24 +73,24 @@ impl Files {
         }
     }
 
-    /// What the manifest says of each.
+    /// The entries of the manifest.
     pub fn known(&self) -> &[ModelFile] {
         &self.known
     }
 
-    /// The content of a file of at most so many bytes.
+    /// The content of a file of at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it is not the one that the manifest names.
+    /// [`Error::Corrupt`] if the file differs from its manifest entry, or is too large.
     pub fn read(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>> {
         read_file(&self.directory, &self.known, name, bytes_max)
     }
 }
 
-/// What a manifest says of a file in `directory`.
+/// The manifest entry of a file in `directory`.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read.
+/// [`Error::Io`] if the file cannot be read.
 pub fn describe_file(directory: &Path, name: &str) -> Result<ModelFile> {
     let mut file = File::open(directory.join(name))?;
     let mut hash = Sha256::new();
@@ -118,7 +118,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 /// Writes a new file, and syncs it to disk.
 ///
 /// # Errors
-/// [`Error::Io`], also if there is one of this name.
+/// [`Error::Io`], also if the file exists already.
 pub fn write_file(directory: &Path, name: &str, content: &[u8]) -> Result<ModelFile> {
     let mut file = File::create_new(directory.join(name))?;
     file.write_all(content)?;
@@ -168,7 +168,7 @@ fn read_file(directory: &Path, files: &[ModelFile], name: &str, bytes_max: u64) 
     let mut content = Vec::with_capacity(bytes as usize);
     file.read_to_end(&mut content)?;
     if sha256(&content) != known.sha256 {
-        return Err(corrupt(name, "its SHA-256 is not that of the manifest"));
+        return Err(corrupt(name, "its SHA-256 differs from the manifest"));
     }
     Ok(content)
 }

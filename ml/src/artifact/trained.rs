@@ -1,4 +1,4 @@
-//! What TRAIN makes: `config.json`, and the weights in `model.safetensors`.
+//! The format that TRAIN writes: `config.json`, and the weights in `model.safetensors`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::models::ModelTypes;
 use crate::train::fit::{FORMAT_VERSION, Trained};
 use crate::{Error, Result};
 
-/// The format of these files.
+/// The name of the format.
 pub const TRAINED: &str = "trained";
 /// The description of a model.
 pub const CONFIG_FILE: &str = "config.json";
@@ -31,7 +31,7 @@ const CONFIG_BYTES_MAX: u64 = 256 << 20;
 const HEADER_BYTES_MAX: u64 = 10 << 20;
 const HIDDEN_LAYERS_MAX: usize = 1_000;
 const HIDDEN_UNITS_MAX: usize = 1 << 20;
-/// Weights beyond this are refused before memory is asked for.
+/// A model with more weights is refused before memory is allocated.
 const WEIGHTS_MAX: usize = 1 << 32;
 
 /// Writes a trained model into `directory`, which exists, and syncs it to disk.
@@ -79,14 +79,14 @@ pub fn write(
     ])
 }
 
-/// Opens what TRAIN made.
+/// Opens models that TRAIN wrote.
 #[derive(Debug)]
 pub struct TrainedLoader {
     model_types: Arc<ModelTypes>,
 }
 
 impl TrainedLoader {
-    /// A loader of models of these types.
+    /// A loader for models of these types.
     pub fn new(model_types: Arc<ModelTypes>) -> Self {
         Self { model_types }
     }
@@ -97,7 +97,7 @@ impl Loader for TrainedLoader {
         TRAINED
     }
 
-    /// Never: what TRAIN made has a manifest.
+    /// Never: TRAIN writes a manifest with each model.
     fn takes(&self, _files: &Files) -> bool {
         false
     }
@@ -109,7 +109,7 @@ impl Loader for TrainedLoader {
         check_config(&config)?;
         let name = &config.options.model_type;
         let model_type = self.model_types.get(name).ok_or_else(|| {
-            Error::Unsupported(format!("model type \"{name}\" is not known to this build"))
+            Error::Unsupported(format!("this build has no model type \"{name}\""))
         })?;
         let own = model_type.precision().dtype();
         if let Some(other) = dtype.filter(|dtype| *dtype != own) {
@@ -128,7 +128,7 @@ impl Loader for TrainedLoader {
     }
 }
 
-/// Refuses sizes that would be allocated before the weights could contradict them.
+/// Refuses sizes that would be allocated before they are compared with the weights.
 fn check_config(config: &ModelConfig) -> Result<()> {
     let wrong = |problem: String| Err(corrupt(CONFIG_FILE, problem));
     if config.format_version > FORMAT_VERSION {
@@ -154,7 +154,7 @@ fn check_config(config: &ModelConfig) -> Result<()> {
         .map(|encoder| &encoder.column)
         .collect();
     if columns != config.columns.features.iter().collect::<Vec<_>>() {
-        return wrong("the encoders are not those of the features".into());
+        return wrong("the encoders do not match the features".into());
     }
     for encoder in &config.encoders {
         let is_usable = |number: &Standardiser| number.mean.is_finite() && number.std > 0.0;
@@ -164,7 +164,7 @@ fn check_config(config: &ModelConfig) -> Result<()> {
                 encoder.column.name
             ));
         }
-        // What the column gives must be what the encoder expects, or encoding would look beyond its vocabularies.
+        // The parts of the column must match the encoder; otherwise encoding would index beyond its vocabularies.
         let empty = arrow::array::new_empty_array(&encoder.column.data_type);
         let parts = parts(&encoder.column.name, &empty, None)?;
         let is_array = parts.width == 0 && parts.categories.is_empty();
@@ -238,7 +238,7 @@ fn read_weights(content: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec
         let tensor = found
             .remove(name)
             .ok_or_else(|| corrupt(WEIGHTS_FILE, format!("tensor \"{name}\" is missing")))?;
-        // Models of before have single precision, whatever their type.
+        // Models of earlier builds have single precision, whatever their type.
         let is_double = match tensor.dtype() {
             Dtype::F32 if tensor.shape() == shape => false,
             Dtype::F64 if tensor.shape() == shape => true,

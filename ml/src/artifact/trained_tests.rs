@@ -1,4 +1,4 @@
-//! Damaged model files: an error that names the file, never a panic, never a wrong model.
+//! Tests of damaged model files: loading fails with an error that names the file, never with a panic or a wrong model.
 
 use std::fs;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ fn written() -> (tempfile::TempDir, Vec<ModelFile>) {
     (directory, files)
 }
 
-/// What reading says after `damage` to the file, with the manifest's hash and length made to agree if `forged`.
+/// The error of reading after `damage` to the file. With `forged`, the manifest's hash and length are made to agree.
 fn read_damaged(name: &str, forged: bool, damage: impl FnOnce(&mut Vec<u8>)) -> String {
     let (directory, mut files) = written();
     let path = directory.path().join(name);

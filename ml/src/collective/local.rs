@@ -1,4 +1,4 @@
-//! [`LocalCollective`]: ranks that are threads of this process.
+//! [`LocalCollective`]: a collective of ranks that are threads of this process.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use super::{Collective, ShardBuffers, tree_sum};
 use crate::{Error, Result};
 
-/// Looks at the round before sleeping, some tens of microseconds.
+/// Checks of the round before a rank sleeps: some tens of microseconds.
 const SPINS: usize = 2_000;
 
-/// Ranks that are threads of this process.
+/// One rank of a group of threads of this process.
 #[derive(Debug)]
 pub struct LocalCollective {
     rank: usize,
@@ -22,11 +22,11 @@ struct Group {
     world_size: usize,
     round: Mutex<Round>,
     changed: Condvar,
-    /// The number of rounds, and of ranks that left, to be watched without the lock.
+    /// The number of rounds plus the number of ranks that left, readable without the lock.
     events: AtomicU64,
 }
 
-/// One exchange after the other: all ranks deposit, the last one publishes, all take.
+/// The current exchange: all ranks deposit, the last rank publishes, all ranks take.
 #[derive(Debug, Default)]
 struct Round {
     number: u64,
@@ -59,14 +59,14 @@ impl LocalCollective {
     }
 
     fn lock(&self) -> MutexGuard<'_, Round> {
-        // A rank that panicked has left the group, which `a_rank_left` tells; the lock itself guards plain data.
+        // A poisoned lock is usable: the lock guards plain data, and a rank that panicked has set `a_rank_left`.
         self.group
             .round
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Waits a little for the next event. The others are mostly as far as we are, and to be woken takes longer.
+    /// Spins briefly for the next event: the other ranks usually arrive soon, and waking a thread takes longer.
     fn spin(&self, events: u64) {
         for _ in 0..SPINS {
             if self.group.events.load(Ordering::Acquire) != events {
@@ -110,7 +110,7 @@ impl LocalCollective {
         Ok(Arc::clone(&round.published))
     }
 
-    /// Each rank sums its part of the elements over all shards, then all take the parts of all.
+    /// Each rank sums its part of the elements over all shards; then every rank collects the parts of all ranks.
     fn all_reduce<T>(&self, shards: ShardBuffers<T>) -> Result<Vec<T>>
     where
         T: Copy + std::ops::Add<Output = T> + Send + Sync + 'static,

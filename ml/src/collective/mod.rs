@@ -1,6 +1,6 @@
-//! How the ranks of a training meet: barrier, all-gather, and sums over shards in a fixed order.
+//! Collective operations of the ranks of a training: barrier, all-gather, and all-reduce over shards in a fixed order.
 //!
-//! * `sums` the tree in which shards are summed
+//! * `sums` the fixed tree in which shards are summed
 //! * `local` ranks that are threads of this process
 
 mod local;
@@ -16,7 +16,7 @@ pub use sums::{branch, tree_sum};
 /// One buffer for each shard that a rank owns, as (shard, buffer).
 pub type ShardBuffers<T> = Vec<(usize, Vec<T>)>;
 
-/// The ranks of one training. Every rank makes the same calls in the same order.
+/// One rank's access to all ranks of a training. Every rank makes the same calls in the same order.
 ///
 /// When a rank fails it drops its collective, and every call of the others returns [`Peer`](crate::Error::Peer).
 pub trait Collective: Send + Sync {
@@ -26,7 +26,7 @@ pub trait Collective: Send + Sync {
     fn world_size(&self) -> usize;
     /// Returns when all ranks have called it.
     fn barrier(&self) -> Result<()>;
-    /// Everybody's message, in the order of ranks.
+    /// The messages of all ranks, in the order of ranks.
     fn all_gather(&self, message: Vec<u8>) -> Result<Vec<Arc<Vec<u8>>>>;
     /// The sum over all shards of all ranks, in the tree of [`tree_sum`]: bit-identical for every world size.
     fn all_reduce_f32(&self, shards: ShardBuffers<f32>) -> Result<Vec<f32>>;

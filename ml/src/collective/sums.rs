@@ -1,4 +1,4 @@
-//! Sums over shards in a fixed tree, whoever adds them.
+//! Sums over shards in a fixed tree, whichever rank adds them.
 
 use std::ops::Range;
 
@@ -19,9 +19,9 @@ pub fn tree_sum<T: Copy + std::ops::Add<Output = T>>(shards: &[&[T]]) -> Vec<T> 
     }
 }
 
-/// The two branches that [`tree_sum`] adds to the sum of at least two shards.
+/// The two branches of at least two shards, whose sums [`tree_sum`] adds.
 pub fn branch(shards: Range<usize>) -> (Range<usize>, Range<usize>) {
-    // The largest power of two below the length: that is where pairing up neighbours comes to in the end.
+    // Repeated pairing of neighbours ends in a split at the largest power of two below the length.
     let middle = shards.start + shards.len().next_power_of_two() / 2;
     (shards.start..middle, middle..shards.end)
 }
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn tree_sum_pairs_up_neighbours() {
-        // Each term is lost in a sum with 1e8 but not in one with its like.
+        // A single 3.0 is lost when it is added to 1e8; the sum of two is not.
         let shards: Vec<[f32; 1]> = [[3.0], [3.0], [1e8], [0.0], [3.0], [3.0]].into();
         let shards: Vec<&[f32]> = shards.iter().map(|shard| &shard[..]).collect();
         let expected = (((3.0f32 + 3.0) + (1e8 + 0.0)) + (3.0 + 3.0)).to_bits();

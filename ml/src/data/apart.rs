@@ -1,5 +1,5 @@
-//! [`parts`]: takes a column apart into numbers and categories, before anything learnt is applied: dates into their parts,
-//! arrays into their elements.
+//! [`parts`]: splits a column into numbers and categories, before any learnt encoding is applied: dates into their
+//! parts, arrays into their elements.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array};
 use arrow::buffer::NullBuffer;
@@ -14,13 +14,13 @@ use crate::data::parts::{CategoryPart, Parts};
 use crate::data::types::canonical_type;
 use crate::{Error, Result};
 
-/// The longest array a feature may be.
+/// The maximum length of a feature array.
 pub const ARRAY_LENGTH_MAX: usize = 65_536;
 
 const BOOLEANS: &[&str] = &["false", "true"];
-/// Takes a column apart into numbers and categories.
+/// Splits a column into numbers and categories.
 ///
-/// With a `width`, arrays of another length are told in [`Parts::failures`]; without, all must have one length.
+/// With a `width`, arrays of another length become [`Parts::failures`]; without, all arrays must have one length.
 ///
 /// # Errors
 /// [`Error::Invalid`] if arrays differ in length; a type that cannot be a feature.

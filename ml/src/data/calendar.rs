@@ -1,5 +1,5 @@
-//! Dates and times taken apart: days or seconds since 1970 and the day of the month are numbers; month, day of the week and
-//! hour are categories.
+//! The parts of dates and timestamps: days or seconds since 1970 and the day of the month are numbers; month, day of the
+//! week and hour are categories.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) fn calendar_parts(
     valid: Option<NullBuffer>,
     with_hour: bool,
 ) -> Result<Parts> {
-    // A zoned timestamp is taken in UTC: its parts must not depend on the zone it happens to be shown in.
+    // A timestamp with a zone is read in UTC: its parts must not depend on the zone in which it is displayed.
     let array = match array.data_type() {
         DataType::Timestamp(..) => Arc::clone(array),
         // A cast to days would round instants before 1970 up.
@@ -91,7 +91,7 @@ pub(crate) fn calendar_parts(
 
 /// (month in 1..=12, day in 1..=31) of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
 ///
-/// The year is made to begin in March, so that the leap day is the last of it.
+/// The computation starts the year in March, so that the leap day is the last day of the year.
 fn civil_from_days(days: i64) -> (u32, u32) {
     const DAYS_OF_400_YEARS: i64 = 146_097;
     let day_of_era = (days + 719_468).rem_euclid(DAYS_OF_400_YEARS);

@@ -1,5 +1,5 @@
-//! Columns as a query gives them, brought to what a model was trained on: encodings are taken off, and each value is
-//! checked against the type of training. Nothing becomes NULL on the way.
+//! Coercion of a query's columns to the types of training: encodings are removed, and each value is checked against the
+//! type of training. No value becomes NULL.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::data::lists::{Lists, to_large_list, to_list};
 use crate::data::types::{Coercion, canonical_type, coercion, item_type, type_name};
 use crate::{Error, Result};
 
-/// A value that does not fit is an error.
+/// Casts fail on a value that does not fit.
 const STRICT: CastOptions<'_> = CastOptions {
     safe: false,
     format_options: arrow::util::display::FormatOptions::new(),
 };
 
-/// Rows and what is wrong with them, ascending.
+/// Rows that fail, each with the cause, ascending.
 pub(crate) type Failures = Vec<(usize, String)>;
 
-/// The values of a column without dictionary, runs or views: in the canonical form of its own type.
+/// The column without dictionary, run-end or view encoding: in the canonical form of its type.
 pub fn canonical_array(array: &ArrayRef) -> Result<ArrayRef> {
     let canonical = canonical_type(array.data_type());
     match (array.data_type(), &canonical) {
@@ -39,13 +39,12 @@ pub fn canonical_array(array: &ArrayRef) -> Result<ArrayRef> {
     }
 }
 
-/// A column for a feature of the type `to`, and the rows whose value is none of that type.
+/// The column for a feature of type `to`, and the rows whose value does not fit that type.
 ///
-/// The column keeps the values that it has, in a type of the same kind: an integer stays one where training had
-/// floats.
+/// The column keeps its values in a type of the same kind: an integer stays an integer where training had floats.
 ///
 /// # Errors
-/// [`Error::Type`] if no value of the column can be one of `to`.
+/// [`Error::Type`] if no value of the column can have the type `to`.
 pub(crate) fn coerced(name: &str, array: &ArrayRef, to: &DataType) -> Result<(ArrayRef, Failures)> {
     if array.data_type() == &DataType::Null {
         return Ok((new_null_array(to, array.len()), vec![]));
@@ -99,8 +98,8 @@ fn cause(name: &str, values: &ArrayRef, at: usize, to: &DataType) -> Result<Stri
     ))
 }
 
-/// The places of numbers that are none of the type `to`: those that do not come back from it as they were. Floats may
-/// be rounded to shorter ones, as long as they stay finite.
+/// The positions of numbers that do not fit the type `to`: a cast to `to` and back changes them. Floats may be rounded
+/// to shorter floats, as long as they stay finite.
 fn misfits(array: &ArrayRef, to: &DataType) -> Result<Vec<usize>> {
     let from = array.data_type();
     let there = cast(array, to)?;
@@ -118,7 +117,7 @@ fn misfits(array: &ArrayRef, to: &DataType) -> Result<Vec<usize>> {
             match after.is_null(*row) {
                 true => true,
                 false if may_round => value.is_finite() && !after.value(*row).is_finite(),
-                // Not the same as not equal: NaN.
+                // NaN differs from itself, so it is a misfit.
                 false => value != after.value(*row),
             }
         };

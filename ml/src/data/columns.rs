@@ -1,4 +1,4 @@
-//! The columns of a training, and what kind of feature each type is.
+//! The columns of a training, and the kind of feature of each type.
 
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 pub struct Column {
     /// The name, matched as a SQL identifier.
     pub name: String,
-    /// The type it had in training.
+    /// The type of the column in training.
     pub data_type: DataType,
 }
 
@@ -33,7 +33,7 @@ impl Columns {
     }
 }
 
-/// What kind of feature a column of this type is.
+/// The kind of feature that a column is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeatureKind {
@@ -45,7 +45,7 @@ pub enum FeatureKind {
     Date,
     /// A timestamp: seconds since 1970 and the parts of a date, and the hour as a category.
     Timestamp,
-    /// A list of numbers of one length: each less its own mean, all divided by one deviation.
+    /// A list of numbers of one length: each element minus its own mean, all divided by one standard deviation.
     Array,
 }
 

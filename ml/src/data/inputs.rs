@@ -1,4 +1,4 @@
-//! [`Inputs`]: encoded rows as a model takes them, tensors by name; and [`RowReport`], what there is to say of the rows.
+//! [`Inputs`]: encoded rows of a model as named tensors; [`RowReport`]: NULLs, failures and unseen values of the rows.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use candle_core::{DType, Device, Tensor};
 use crate::device::HOST;
 use crate::{Error, Result};
 
-/// Encoded rows.
+/// Encoded rows as named tensors.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     rows: usize,
     tensors: Vec<Named>,
-    /// What there is to say of the rows.
+    /// The NULLs, failures and unseen values of the rows.
     pub report: RowReport,
 }
 
-/// A tensor `[rows, …]`, and of how many elements of its second dimension each row consists, if rows differ in that.
+/// A tensor `[rows, …]`, and the number of elements of each row in the second dimension, if rows differ in length.
 #[derive(Debug, Clone)]
 struct Named {
     name: Arc<str>,
@@ -26,21 +26,21 @@ struct Named {
     lengths: Option<Tensor>,
 }
 
-/// What there is to say of the rows of a batch.
+/// The NULLs, failures and unseen values of a batch.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RowReport {
-    /// Which rows have neither a NULL nor a failure; `None` if all.
+    /// Which rows have neither a NULL nor a failure; `None` means all rows.
     pub valid: Option<NullBuffer>,
-    /// Rows that have no output, ascending, each once, with the cause; they are not valid.
+    /// Rows without output, each once with the cause, ascending; these rows are not valid.
     pub failures: Vec<(usize, String)>,
-    /// Values that training did not see.
+    /// The number of values that training did not see.
     pub unseen: usize,
     /// The first column with a NULL.
     pub null_column: Option<String>,
 }
 
 impl RowReport {
-    /// Rows with a NULL.
+    /// The number of rows with a NULL.
     pub fn null_rows(&self) -> usize {
         let invalid = self.valid.as_ref().map_or(0, NullBuffer::null_count);
         invalid.saturating_sub(self.failures.len())
@@ -48,7 +48,7 @@ impl RowReport {
 }
 
 impl Inputs {
-    /// So many rows, without tensors yet.
+    /// `rows` rows, without tensors yet.
     pub fn new(rows: usize) -> Self {
         Self {
             rows,
@@ -59,15 +59,15 @@ impl Inputs {
     /// Adds a tensor `[rows, …]`.
     ///
     /// # Errors
-    /// [`Error::Internal`] if it has another number of rows.
+    /// [`Error::Internal`] if the tensor has another number of rows.
     pub fn with(self, name: &str, values: Tensor) -> Result<Self> {
         self.add(name, values, None)
     }
 
-    /// Adds a tensor `[rows, length_max, …]`, whose rows have the `lengths` `[rows]` (u32); what is beyond them is padding.
+    /// Adds a tensor `[rows, length_max, …]`, whose rows have the `lengths` `[rows]` (u32); elements beyond are padding.
     ///
     /// # Errors
-    /// [`Error::Internal`] if one of them has another number of rows.
+    /// [`Error::Internal`] if one of the tensors has another number of rows.
     pub fn with_lengths(self, name: &str, values: Tensor, lengths: Tensor) -> Result<Self> {
         self.add(name, values, Some(lengths))
     }
@@ -77,7 +77,7 @@ impl Inputs {
             let rows = tensor.dims().first().copied().unwrap_or(0);
             if rows != self.rows {
                 return Err(Error::Internal(format!(
-                    "input \"{name}\" has {rows} rows of {}",
+                    "input \"{name}\" has {rows} rows, expected {}",
                     self.rows
                 )));
             }
@@ -112,19 +112,20 @@ impl Inputs {
 
     /// Memory of the tensors in bytes.
     pub fn bytes(&self) -> usize {
-        let of_tensor =
-            |tensor: &Named| tensor.values.elem_count() * tensor.values.dtype().size_in_bytes();
-        self.tensors.iter().map(of_tensor).sum()
+        let tensors = self.tensors.iter();
+        let tensors = tensors.flat_map(|named| [Some(&named.values), named.lengths.as_ref()]);
+        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        tensors.flatten().map(bytes).sum()
     }
 
-    /// The rows in this range, without a copy; their report stays behind.
+    /// The rows in this range, without a copy and without the report.
     pub fn narrow(&self, range: Range<usize>) -> Result<Self> {
         self.map(range.len(), |tensor| {
             Ok(tensor.narrow(0, range.start, range.len())?)
         })
     }
 
-    /// The rows at these positions, in this order; their report stays behind.
+    /// The rows at these positions, in this order, without the report.
     pub fn select(&self, order: &[u32]) -> Result<Self> {
         if order.is_empty() {
             return Ok(Self::default());
@@ -135,7 +136,7 @@ impl Inputs {
         })
     }
 
-    /// The same on this device, its numbers in this type; the report stays behind.
+    /// The inputs on this device, with floats of type `dtype` and without the report.
     pub fn to(&self, device: &Device, dtype: DType) -> Result<Self> {
         self.map(self.rows, |tensor| {
             let tensor = match tensor.dtype().is_float() {

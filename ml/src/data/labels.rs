@@ -1,4 +1,4 @@
-//! Labels: from a column to what a loss takes, and from outputs back to the label's own type.
+//! Labels: from a column to the numbers of a loss, and from outputs back to the label's own type.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::types::{canonical_type, is_number, type_name};
 use crate::{Error, Result};
 
-/// What a model says of a row.
+/// The kind of prediction that a model makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     /// One of the labels seen in training.
@@ -23,7 +23,7 @@ pub enum Task {
     Regression,
 }
 
-/// A label of a classifier. The order is that of SQL.
+/// A label of a classifier, ordered as in SQL.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassValue {
@@ -53,7 +53,7 @@ impl std::fmt::Display for ClassValue {
     }
 }
 
-/// What the outputs of a model mean, learnt in training.
+/// The meaning of a model's outputs, learnt in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Labels {
@@ -61,17 +61,17 @@ pub enum Labels {
     Number {
         /// The mean label of the training rows.
         mean: f64,
-        /// Their standard deviation, 1 if they do not vary.
+        /// The standard deviation of the labels, 1 if they do not vary.
         std: f64,
     },
-    /// One of these, ascending.
+    /// One of several classes.
     Classes {
-        /// The classes.
+        /// The classes, ascending.
         values: Vec<ClassValue>,
     },
 }
 
-/// Refuses label types that the task cannot have.
+/// Refuses label types that do not fit the task.
 ///
 /// # Errors
 /// [`Error::Type`] with the remedy.
@@ -107,7 +107,7 @@ pub fn class_values(array: &ArrayRef) -> Result<Vec<Option<ClassValue>>> {
             };
             let array = cast_with_options(array, &$target, &strict).map_err(|error| {
                 Error::Invalid(format!(
-                    "a label is beyond what a class can be: {error}; CAST it to a string"
+                    "a label is out of the range of classes: {error}; CAST it to a string"
                 ))
             })?;
             let array = array.$as::<$type>();
@@ -160,7 +160,7 @@ impl Labels {
         }
     }
 
-    /// The classes, none if it is a number.
+    /// The classes; empty for a number.
     pub fn classes(&self) -> &[ClassValue] {
         match self {
             Labels::Number { .. } => &[],
@@ -168,7 +168,7 @@ impl Labels {
         }
     }
 
-    /// Outputs a row of the network: a number, the logit of the second of two classes, or one of each class.
+    /// The outputs of the network per row: a number, the logit of the second of two classes, or one logit per class.
     pub fn outputs(&self) -> usize {
         match self.class_count() {
             0 | 2 => 1,
@@ -177,14 +177,14 @@ impl Labels {
     }
 }
 
-/// The position of a class among all, ascending; `None` if training did not see it.
+/// The position of a class among ascending `classes`; `None` if training did not see the class.
 pub fn class_position(classes: &[ClassValue], value: &ClassValue) -> Option<u32> {
     let position = classes.binary_search(value).ok();
     position.map(|position| position as u32)
 }
 
-/// The predicted class of each row of `probabilities` `[rows, classes]`; with two classes the larger one from this
-/// probability on.
+/// The predicted class of each row of `probabilities` `[rows, classes]`. Of two classes, the second is predicted if its
+/// probability is at least `threshold`.
 pub fn predicted_classes(probabilities: &[f64], classes: usize, threshold: f64) -> Vec<u32> {
     let rows = probabilities.chunks_exact(classes.max(1));
     match classes {

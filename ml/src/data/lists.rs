@@ -1,6 +1,6 @@
-//! List columns of every flavour, by their offsets: where the elements of each row begin, and how many they are.
+//! List columns of every kind as offsets: the first element and the number of elements of each row.
 //!
-//! arrow's casts between the flavours are not used: that from lists to lists of fixed size ignores where a slice begins.
+//! arrow's casts between list types are not used: the cast from lists to fixed-size lists ignores the offset of a slice.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use arrow::datatypes::{DataType, FieldRef};
 
 use crate::{Error, Result};
 
-/// A list column taken apart.
+/// A list column as elements and rows.
 #[derive(Debug)]
 pub(crate) struct Lists {
-    /// The elements of all rows, and perhaps others between them.
+    /// The elements of all rows, possibly with unused elements between them.
     pub(crate) values: ArrayRef,
-    /// For each row its first element and their number; what stands at a NULL is undefined.
+    /// For each row its first element and its number of elements; undefined for a NULL row.
     pub(crate) rows: Vec<(usize, usize)>,
     /// Which rows are not NULL.
     pub(crate) valid: Option<NullBuffer>,
@@ -27,7 +27,7 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// Takes a list of any flavour apart.
+    /// Reads a list column of any kind.
     pub(crate) fn of(array: &ArrayRef) -> Result<Self> {
         match array.data_type() {
             DataType::List(item) => Ok(Self::of_lists(array.as_list::<i32>(), item)),
@@ -79,12 +79,12 @@ impl Lists {
         }
     }
 
-    /// Whether the row is a list.
+    /// Whether the row is not NULL.
     pub(crate) fn is_valid(&self, row: usize) -> bool {
         self.valid.as_ref().is_none_or(|valid| valid.is_valid(row))
     }
 
-    /// The part of `values` that rows use, which begins at the number that is returned.
+    /// The part of `values` that rows use, after the position of its first element.
     pub(crate) fn used_values(&self) -> (usize, ArrayRef) {
         let used = || (0..self.rows.len()).filter(|&row| self.is_valid(row));
         let start = used().map(|row| self.rows[row].0).min().unwrap_or(0);
@@ -105,7 +105,7 @@ impl Lists {
         (!has_null && self.rows.iter().enumerate().all(follows)).then_some(first)
     }
 
-    /// The same lists with offsets of this size, and no elements but their own.
+    /// The same lists with offsets of type `O` and without unused elements.
     fn compact<O: OffsetSizeTrait>(&self) -> Result<GenericListArray<O>> {
         let length = |row: usize| match self.is_valid(row) {
             true => self.rows[row].1,
@@ -115,7 +115,7 @@ impl Lists {
         let total: usize = lengths.iter().sum();
         if O::from_usize(total).is_none() {
             return Err(Error::Invalid(format!(
-                "a batch holds {total} elements of arrays, more than one column can; use smaller batches"
+                "a batch holds {total} array elements, more than one column can hold; use smaller batches"
             )));
         }
         let (start, used) = self.used_values();
@@ -146,13 +146,13 @@ impl Lists {
     }
 }
 
-/// The lists of any flavour as `List`.
+/// Lists of any kind as `List`.
 pub(crate) fn to_list(array: &ArrayRef) -> Result<ArrayRef> {
     let lists: ListArray = Lists::of(array)?.compact()?;
     Ok(Arc::new(lists))
 }
 
-/// The lists of any flavour as `LargeList`.
+/// Lists of any kind as `LargeList`.
 pub(crate) fn to_large_list(array: &ArrayRef) -> Result<ArrayRef> {
     let lists: LargeListArray = Lists::of(array)?.compact()?;
     Ok(Arc::new(lists))
@@ -186,7 +186,7 @@ mod tests {
         let large = LargeListArray::from_iter_primitive::<Int32Type, _, _>(rows.clone());
         let fixed = FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>(rows.clone(), 2);
         let item = Arc::new(Field::new_list_field(DataType::Int32, true));
-        // Rows out of order, with an element between them that is of none.
+        // Rows out of order, with an unused element between them.
         let elements: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![
             Some(5),
             Some(6),

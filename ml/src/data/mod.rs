@@ -1,14 +1,14 @@
-//! Rows as a query gives them → what a model takes, and what it gives → labels. In the order of a batch:
+//! Rows of a query → inputs of a model, and outputs of a model → labels. In the order of a batch:
 //!
-//! * `signature` what a model takes and gives
-//! * `columns` the columns of a training; `types` SQL types, and which hold the same values
+//! * `signature` the inputs and outputs of a model
+//! * `columns` the columns of a training; `types` SQL types, and which types hold the same values
 //! * `coerce`, `lists` columns of other types and encodings that hold the same values
-//! * `apart` a column taken apart into `parts`, numbers and categories; `calendar` dates and times
+//! * `apart` splits a column into `parts`, which are numbers and categories; `calendar` dates and times
 //! * `encode` numbers standardised, categories as ids
 //! * `precision` single or double
 //! * `inputs` encoded rows, as tensors by name
-//! * `rows` encoded rows beside labels and weights
-//! * `labels` a column → what a loss takes; outputs → the label's type
+//! * `rows` encoded rows with labels and weights
+//! * `labels` a column → the numbers of a loss; outputs → the label's type
 
 pub mod apart;
 pub mod coerce;

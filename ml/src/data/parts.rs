@@ -1,14 +1,14 @@
-//! [`Parts`]: what a column is taken apart into.
+//! [`Parts`]: the numbers and categories of a column.
 
 use arrow::array::StringArray;
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 
-/// A column taken apart, before anything learnt is applied.
+/// A column split into numbers and categories, before any learnt encoding is applied.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// Row-major `[rows, width]`; what stands at a NULL is undefined.
+    /// Row-major `[rows, width]`; undefined for a NULL row.
     pub numbers: ScalarBuffer<f64>,
-    /// Numbers a row.
+    /// Numbers per row.
     pub width: usize,
     /// The categories of the column.
     pub categories: Vec<CategoryPart>,
@@ -24,7 +24,7 @@ impl Parts {
         self.valid.as_ref().is_none_or(|valid| valid.is_valid(row))
     }
 
-    /// The same column of so many rows, of which these are failures too.
+    /// The same column of `rows` rows with these failures added.
     pub(crate) fn failing(mut self, failures: &[(usize, String)], rows: usize) -> Self {
         if !failures.is_empty() {
             let mut fits = vec![true; rows];
@@ -41,8 +41,8 @@ impl Parts {
 /// One category of each row.
 #[derive(Debug)]
 pub enum CategoryPart {
-    /// Values to be looked up in a vocabulary.
+    /// Values to look up in a vocabulary.
     Text(StringArray),
-    /// Positions in a vocabulary known beforehand.
+    /// Positions in a fixed vocabulary, the vocabulary, and the name of the part.
     Coded(Vec<u32>, &'static [&'static str], &'static str),
 }

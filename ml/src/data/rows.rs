@@ -1,4 +1,4 @@
-//! [`Rows`]: encoded rows with their labels and weights, whole or so many at a time.
+//! [`Rows`]: encoded rows with their labels and weights, whole or in ranges.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ pub struct Rows {
     pub inputs: Inputs,
     /// Standardised numbers, or positions of classes.
     pub labels: Vec<f64>,
-    /// What each row counts.
+    /// The weight of each row.
     pub weights: Vec<f64>,
 }
 
@@ -36,7 +36,7 @@ impl Rows {
         })
     }
 
-    /// All rows in order, so many at a time.
+    /// All rows in order, in ranges of at most `rows_max` rows.
     pub(crate) fn ranges(&self, rows_max: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let rows = self.labels.len();
         let starts = (0..rows).step_by(rows_max);

@@ -1,4 +1,4 @@
-//! What a model takes and gives: ports, each with a name, a SQL type, and what kind of thing it is.
+//! The inputs and outputs of a model: ports, each with a name, a SQL type and a kind.
 
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
@@ -9,9 +9,9 @@ use crate::data::labels::ClassValue;
 /// The inputs and outputs of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signature {
-    /// The columns it takes, in the order in which [`crate::model::Model::encode`] takes them.
+    /// The input columns, in the order of [`crate::model::Model::encode`].
     pub inputs: Vec<Port>,
-    /// The columns it can give.
+    /// The columns that the model can return.
     pub outputs: Vec<Port>,
 }
 
@@ -20,13 +20,13 @@ pub struct Signature {
 pub struct Port {
     /// The name of the column, matched as a SQL identifier.
     pub name: String,
-    /// Its type.
+    /// The type of the column.
     pub data_type: DataType,
-    /// What it is.
+    /// The kind of the port.
     pub kind: PortKind,
 }
 
-/// What a port is.
+/// The kind of a port.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PortKind {
@@ -38,36 +38,36 @@ pub enum PortKind {
     Date,
     /// A point in time.
     Timestamp,
-    /// Numbers in this shape, row-major; empty if any length is taken.
+    /// Numbers in this shape, row-major; an empty shape takes any length.
     Array {
-        /// The dimensions, without that of rows.
+        /// The dimensions, without the dimension of rows.
         shape: Vec<usize>,
     },
     /// Text in a language.
     Text,
     /// A picture, as the bytes of its file.
     Image,
-    /// What the model says of a column: one of `classes`, or a number if there are none.
+    /// The prediction of a column: one of `classes`, or a number if `classes` is empty.
     Label {
-        /// The column, with the type of training.
+        /// The predicted column, with its type in training.
         target: Column,
         /// The classes, ascending.
         classes: Vec<ClassValue>,
     },
-    /// For each class of a label how probable it is.
+    /// The probability of each class of a label.
     Probabilities {
-        /// The name of the column that the label is of.
+        /// The name of the predicted column.
         target: String,
     },
     /// An embedding.
     Vector {
-        /// Its length.
+        /// The length of the vector.
         width: usize,
     },
 }
 
 impl PortKind {
-    /// The kind of the port that takes such a feature, which gives so many numbers a row.
+    /// The kind of the input port of a feature with `width` numbers per row.
     pub fn of_feature(kind: FeatureKind, width: usize) -> Self {
         match kind {
             FeatureKind::Number => Self::Number,
@@ -80,19 +80,19 @@ impl PortKind {
     }
 }
 
-/// What a model says of a column.
+/// The output of a model that predicts a column.
 #[derive(Debug, Clone, Copy)]
 pub struct Label<'a> {
-    /// The position of its port among the outputs.
+    /// The position of the port among the outputs.
     pub output: usize,
-    /// The column that it is of.
+    /// The predicted column.
     pub target: &'a Column,
-    /// The classes, ascending; none if it is a number.
+    /// The classes, ascending; empty for a number.
     pub classes: &'a [ClassValue],
 }
 
 impl Signature {
-    /// What the model says of columns.
+    /// The labels that the model predicts.
     pub fn labels(&self) -> impl Iterator<Item = Label<'_>> {
         let ports = self.outputs.iter().enumerate();
         ports.filter_map(|(output, port)| match &port.kind {
@@ -105,7 +105,7 @@ impl Signature {
         })
     }
 
-    /// What the model says, if that is of one column.
+    /// The label that the model predicts, if it predicts exactly one.
     pub fn label(&self) -> Option<Label<'_>> {
         let mut labels = self.labels();
         labels.next().filter(|_| labels.next().is_none())

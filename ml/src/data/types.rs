@@ -1,4 +1,4 @@
-//! SQL types as features have them: how they are called, and which hold the same values.
+//! SQL types of features: their names, and which types hold the same values.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ pub fn is_number(data_type: &DataType) -> bool {
     data_type.is_integer() || data_type.is_floating() || data_type.is_decimal()
 }
 
-/// The type without its encoding: every string type is utf8, a dictionary is its value, a view of lists is a list.
+/// The type without its encoding: every string type becomes utf8, a dictionary its value type, a list view a list.
 pub fn canonical_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
@@ -37,16 +37,16 @@ pub fn type_name(data_type: &DataType) -> String {
     }
 }
 
-/// How a column of another type than that of training is taken.
+/// How a column is accepted whose type differs from the type in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coercion {
-    /// Every value of the one type is a value of the other.
+    /// Every value of the column's type is a value of the type in training.
     ByType,
-    /// Row by row: a value that is none of the type of training is a failure of its row.
+    /// Row by row: a value that does not fit the type in training is a failure of its row.
     ByValue,
 }
 
-/// How a column of type `from` is taken for a feature of type `to`; `None` if it is not.
+/// How a feature of type `to` accepts a column of type `from`; `None` if it does not.
 pub fn coercion(from: &DataType, to: &DataType) -> Option<Coercion> {
     let (from, to) = (canonical_type(from), canonical_type(to));
     if is_lossless(&from, &to) {
@@ -56,7 +56,7 @@ pub fn coercion(from: &DataType, to: &DataType) -> Option<Coercion> {
         return coercion(&from_item, &to_item).filter(|_| widths_agree(&from, &to));
     }
     match (&from, &to) {
-        // An instant is the same in every unit and zone, and its parts are those in UTC.
+        // An instant is the same in every unit and zone, and its parts are computed in UTC.
         (DataType::Timestamp(..), DataType::Timestamp(..))
         | (DataType::Date64, DataType::Date32) => Some(Coercion::ByType),
         (from, to) if is_number(from) && is_number(to) => Some(Coercion::ByValue),
@@ -64,7 +64,7 @@ pub fn coercion(from: &DataType, to: &DataType) -> Option<Coercion> {
     }
 }
 
-/// Whether every value of `from` is a value of `to`, so that a feature may be coerced without asking.
+/// Whether every value of `from` is a value of `to`, so that a coercion needs no check of values.
 pub fn is_lossless(from: &DataType, to: &DataType) -> bool {
     let (from, to) = (canonical_type(from), canonical_type(to));
     if from == to || from == DataType::Null {

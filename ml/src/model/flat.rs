@@ -1,4 +1,4 @@
-//! All weights of a network as one vector, as optimisers and ranks have them, and as the tensors that its layers have.
+//! Conversion between the weight vector of a network, for optimisers and ranks, and the tensors of its layers.
 
 use candle_core::{Device, Storage, Tensor, Var, WithDType};
 
@@ -7,7 +7,7 @@ use crate::device::HOST;
 use crate::model::network::Parameter;
 use crate::{Error, Result};
 
-/// Which weights are penalised.
+/// Whether each weight is penalised.
 pub(crate) fn penalised(specs: &[Parameter]) -> Vec<bool> {
     specs
         .iter()

@@ -1,7 +1,7 @@
-//! The metrics of a model: which ones, and from what a model said of rows. What each is, `vatic-metrics` says.
+//! The metrics of a model, computed from predictions and labels. `vatic-metrics` defines each metric.
 //!
-//! An [`Assessment`] takes rows one at a time, and merges with those of other rows: of other batches, partitions and ranks, in any
-//! order. Its memory is bounded: from [`SCORES_MAX`] scores on they are rounded before they are ranked.
+//! An [`Assessment`] takes rows batch by batch, and merges with assessments of other batches, partitions and ranks, in
+//! any order. Its memory is bounded: more than [`SCORES_MAX`] scores are rounded before they are ranked.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::data::labels::{ClassValue, class_position, class_values, numbers, pre
 use crate::model::Outputs;
 use crate::{Error, Result};
 
-/// A metric's name and value; `None` where it is not defined, as accuracy of no rows.
+/// A metric's name and value; `None` where the metric is not defined, such as accuracy over no rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// The name in SQL.
@@ -43,46 +43,46 @@ pub const REGRESSOR_METRICS: &[&str] = &[
     "explained_variance",
 ];
 
-/// Scores, or errors, that are kept as they are. With more, an area under a curve and a median are those of rounded numbers.
+/// The most scores or errors that are kept exactly. With more, areas under curves and medians come from rounded numbers.
 pub const SCORES_MAX: usize = 1 << 22;
-/// Bits that rounded scores of one ranking have. With more rankings they have fewer, so that all together take the same memory.
+/// Bits of rounded scores with one ranking. With several rankings, scores have fewer bits, for the same total memory.
 const SCORE_BITS: u32 = 14;
 const SCORE_BITS_MIN: u32 = 3;
-/// Scores that are gathered before they are rounded once more.
+/// The most exact scores between two roundings.
 const UNROUNDED_MAX: usize = 1 << 16;
 
-/// How good a model is on some rows.
+/// The predictions and labels of some rows, accumulated for metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assessment {
     /// Rows left out for a NULL in a feature or the label.
     pub null_rows: u64,
-    /// What the model said of the others.
-    pub said: Said,
+    /// The predictions of the other rows.
+    pub said: Predictions,
 }
 
-/// What a model said of rows whose label is known.
+/// The accumulated predictions and labels.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
-    /// A classifier.
+pub enum Predictions {
+    /// Of a classifier.
     Classes(Classified),
-    /// A regressor.
+    /// Of a regressor.
     Numbers(Regressed),
 }
 
-/// What a classifier said of rows whose label is known.
+/// The accumulated predictions and labels of a classifier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
     classes: usize,
-    /// Rows by (label, `None` if the model does not know it; predicted class).
+    /// The number of rows by label (`None` if the model does not know the label) and predicted class.
     counts: BTreeMap<(Option<u32>, u32), u64>,
     log_loss: LogLoss,
-    /// Of two classes that of the larger one, of more one a class.
+    /// One ranking per class; for two classes, only the ranking of the second class.
     rankings: Vec<Ranking>,
     /// Whether scores are rounded.
     is_rounded: bool,
 }
 
-/// What a regressor said of rows whose label is known.
+/// The accumulated predictions and labels of a regressor.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Regressed {
     sums: Regression,
@@ -91,22 +91,22 @@ pub struct Regressed {
 }
 
 impl Assessment {
-    /// Of no rows yet; for a model of so many classes, or of none.
+    /// An empty assessment for a model of `classes` classes, or for a regressor if `classes` is 0.
     pub fn new(classes: usize) -> Self {
         Self {
             null_rows: 0,
             said: match classes {
-                0 => Said::Numbers(Regressed::default()),
-                _ => Said::Classes(Classified::new(classes)),
+                0 => Predictions::Numbers(Regressed::default()),
+                _ => Predictions::Classes(Classified::new(classes)),
             },
         }
     }
 
-    /// Counts the rows of a batch: what a model of these classes says, with its scores, beside the label of each.
+    /// Counts the rows of a batch: the label of each row, and the outputs of a model of these classes, with scores.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the model says nothing of a row, or a label can be none of its; [`Error::Unsupported`] if it
-    /// gives no scores.
+    /// [`Error::Invalid`] if a row has no output, or a label cannot be a class; [`Error::Unsupported`] if the outputs
+    /// have no scores.
     pub fn add(
         &mut self,
         label: &ArrayRef,
@@ -119,7 +119,7 @@ impl Assessment {
         let width = classes.len().max(1);
         if outputs.scores.len() != label.len() * width {
             return Err(Error::Unsupported(format!(
-                "the model gives no scores, which metrics follow from: {} for {} rows",
+                "the model returns no scores for metrics: {} for {} rows",
                 outputs.scores.len(),
                 label.len()
             )));
@@ -130,13 +130,13 @@ impl Assessment {
         let rows: Vec<usize> = (0..label.len()).filter(is_valid).collect();
         self.null_rows += (label.len() - rows.len()) as u64;
         match &mut self.said {
-            Said::Numbers(regressed) => {
+            Predictions::Numbers(regressed) => {
                 let labels = numbers(label)?;
                 let labels = rows.iter().map(|&row| labels.value(row));
                 let predicted: Vec<f64> = rows.iter().map(|&row| outputs.scores[row]).collect();
                 regressed.add(labels, &predicted);
             }
-            Said::Classes(classified) => {
+            Predictions::Classes(classified) => {
                 let labels = class_values(label)?;
                 let position = |row: &usize| {
                     let label = labels[*row].as_ref();
@@ -152,20 +152,22 @@ impl Assessment {
         Ok(())
     }
 
-    /// Adds the rows of another one of the same model.
+    /// Adds the rows of another assessment of the same model.
     ///
     /// # Errors
-    /// [`Error::Internal`] if it is of another model.
+    /// [`Error::Internal`] if the other assessment is of another model.
     pub fn merge(&mut self, other: Self) -> Result<()> {
         self.null_rows += other.null_rows;
         match (&mut self.said, other.said) {
-            (Said::Classes(ours), Said::Classes(theirs)) if ours.classes == theirs.classes => {
+            (Predictions::Classes(ours), Predictions::Classes(theirs))
+                if ours.classes == theirs.classes =>
+            {
                 ours.merge(theirs);
             }
-            (Said::Numbers(ours), Said::Numbers(theirs)) => ours.merge(theirs),
-            (Said::Classes(_), Said::Numbers(_) | Said::Classes(_))
-            | (Said::Numbers(_), Said::Classes(_)) => {
-                let message = "assessments of two models are merged";
+            (Predictions::Numbers(ours), Predictions::Numbers(theirs)) => ours.merge(theirs),
+            (Predictions::Classes(_), Predictions::Numbers(_) | Predictions::Classes(_))
+            | (Predictions::Numbers(_), Predictions::Classes(_)) => {
+                let message = "assessments of different models cannot be merged";
                 return Err(Error::Internal(message.into()));
             }
         }
@@ -175,29 +177,29 @@ impl Assessment {
     /// The metrics, in the order of [`CLASSIFIER_METRICS`] or [`REGRESSOR_METRICS`].
     pub fn metrics(&self) -> Vec<Metric> {
         match &self.said {
-            Said::Classes(classified) => classified.metrics(),
-            Said::Numbers(regressed) => regressed.metrics(),
+            Predictions::Classes(classified) => classified.metrics(),
+            Predictions::Numbers(regressed) => regressed.metrics(),
         }
     }
 
     /// The number of rows that are counted.
     pub fn rows(&self) -> u64 {
         match &self.said {
-            Said::Classes(classified) => classified.rows(),
-            Said::Numbers(regressed) => regressed.sums.rows,
+            Predictions::Classes(classified) => classified.rows(),
+            Predictions::Numbers(regressed) => regressed.sums.rows,
         }
     }
 
-    /// All of it as bytes, for another process.
+    /// The assessment as bytes, for another process.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Writer::default();
         bytes.count(self.null_rows);
         match &self.said {
-            Said::Classes(classified) => {
+            Predictions::Classes(classified) => {
                 bytes.count(classified.classes as u64);
                 classified.write(&mut bytes);
             }
-            Said::Numbers(regressed) => {
+            Predictions::Numbers(regressed) => {
                 bytes.count(0);
                 regressed.write(&mut bytes);
             }
@@ -205,16 +207,16 @@ impl Assessment {
         bytes.0
     }
 
-    /// What [`Assessment::to_bytes`] wrote.
+    /// Reads the bytes of [`Assessment::to_bytes`].
     ///
     /// # Errors
-    /// [`Error::Internal`] if it is something else.
+    /// [`Error::Internal`] if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut bytes = Reader(bytes);
         let null_rows = bytes.count()?;
         let said = match bytes.count()? as usize {
-            0 => Said::Numbers(Regressed::read(&mut bytes)?),
-            classes => Said::Classes(Classified::read(&mut bytes, classes)?),
+            0 => Predictions::Numbers(Regressed::read(&mut bytes)?),
+            classes => Predictions::Classes(Classified::read(&mut bytes, classes)?),
         };
         Ok(Self { null_rows, said })
     }
@@ -231,8 +233,8 @@ impl Classified {
         }
     }
 
-    /// Counts rows: the class of each, `None` if the model does not know it, and the probabilities of all classes, row-major
-    /// `[rows, classes]`. An unseen label counts as wrong, and is left out of log loss and ROC AUC.
+    /// Counts rows: the class of each, `None` if the model does not know it, and the probabilities of all classes,
+    /// row-major `[rows, classes]`. An unseen label counts as wrong, and is left out of log loss and ROC AUC.
     pub fn add(&mut self, labels: &[Option<u32>], probabilities: &[f64]) {
         let predicted = predicted_classes(probabilities, self.classes, 0.5);
         let rows = probabilities.chunks_exact(self.classes);
@@ -262,7 +264,7 @@ impl Classified {
         self.bound();
     }
 
-    /// Rounds scores where there are too many. Whether that is done follows from how many rows there are in the end.
+    /// Rounds scores if there are too many. Whether metrics use rounded scores depends only on the final number of rows.
     fn bound(&mut self) {
         let exact: usize = self.rankings.iter().map(Ranking::exact_rows).sum();
         let limit = if self.is_rounded {
@@ -288,13 +290,13 @@ impl Classified {
         self.counts.values().sum()
     }
 
-    /// The rows whose label the model does not know.
+    /// The number of rows whose label the model does not know.
     pub fn unseen(&self) -> u64 {
         let unseen = self.counts.iter().filter(|((label, _), _)| label.is_none());
         unseen.map(|(_, count)| count).sum()
     }
 
-    /// The rows of each pair of label, `None` if the model does not know it, and predicted class; without pairs of no rows.
+    /// The number of rows of each pair of label (`None` if the model does not know it) and predicted class that occurs.
     pub fn counts(&self) -> impl Iterator<Item = (Option<u32>, u32, u64)> {
         let counts = self.counts.iter();
         counts.map(|(&(label, predicted), &count)| (label, predicted, count))
@@ -329,7 +331,7 @@ impl Classified {
         Confusion::from_counts(self.rows(), classes)
     }
 
-    /// Of two classes that of the larger one, of more the mean of one class against the rest.
+    /// For two classes, the area of the second class; for more, the mean over each class against the rest.
     fn roc_auc(&self) -> Option<f64> {
         let areas = |rankings: &[Ranking]| -> Vec<f64> {
             rankings.iter().filter_map(Ranking::roc_auc).collect()
@@ -490,7 +492,7 @@ fn exact_sum(bytes: &mut Reader<'_>) -> Result<ExactSum> {
     ExactSum::from_bytes(bytes.block()?).ok_or_else(wrong)
 }
 
-/// How many bits the scores of so many rankings are rounded to.
+/// The number of bits to which scores are rounded with this many rankings.
 fn score_bits(rankings: usize) -> u32 {
     SCORE_BITS
         .saturating_sub(rankings.ilog2())
@@ -532,7 +534,7 @@ mod tests {
         assert!((value(&metrics, "precision") - 7.0 / 12.0).abs() < 1e-12);
         assert!((value(&metrics, "recall") - 7.0 / 12.0).abs() < 1e-12);
         assert!((value(&metrics, "f1") - 7.0 / 12.0).abs() < 1e-12);
-        // Of six pairs one is tied (0.6, 0.6) and one is wrong (0.4 below 0.6).
+        // Of the six pairs, one is tied (0.6, 0.6) and one is wrong (0.4 below 0.6).
         assert!((value(&metrics, "roc_auc") - 4.5 / 6.0).abs() < 1e-12);
     }
 
@@ -556,11 +558,11 @@ mod tests {
         }
     }
 
-    fn of(said: Said) -> Assessment {
+    fn of(said: Predictions) -> Assessment {
         Assessment { null_rows: 3, said }
     }
 
-    /// Rows of three classes, of which the model does not know some.
+    /// Rows of three classes; the model does not know the labels of some rows.
     fn classified(rows: std::ops::Range<u32>) -> Classified {
         let mut classified = Classified::new(3);
         for row in rows {
@@ -575,8 +577,10 @@ mod tests {
     #[test]
     fn parts_merge_to_the_whole_and_survive_as_bytes() {
         let whole = classified(0..500);
-        let mut merged = of(Said::Classes(classified(300..500)));
-        merged.merge(of(Said::Classes(classified(0..300)))).unwrap();
+        let mut merged = of(Predictions::Classes(classified(300..500)));
+        merged
+            .merge(of(Predictions::Classes(classified(0..300))))
+            .unwrap();
         assert!(merged.clone().merge(Assessment::new(0)).is_err());
         assert_eq!(merged.metrics(), whole.metrics());
         assert_eq!((merged.rows(), whole.unseen()), (500, 72));
@@ -585,7 +589,7 @@ mod tests {
 
         let mut regressed = Regressed::default();
         regressed.add((0..99).map(|n| f64::from(n) * 0.7), &[20.0; 99]);
-        let regressed = of(Said::Numbers(regressed));
+        let regressed = of(Predictions::Numbers(regressed));
         let bytes = regressed.to_bytes();
         assert_eq!(Assessment::from_bytes(&bytes).unwrap(), regressed);
         assert!(Assessment::from_bytes(&bytes[..bytes.len() - 1]).is_err());
@@ -599,7 +603,7 @@ mod tests {
         let exact = whole.metrics();
         parts.merge(classified(400..700));
         whole.round();
-        let written = of(Said::Classes(parts.clone()));
+        let written = of(Predictions::Classes(parts.clone()));
         let read = Assessment::from_bytes(&written.to_bytes()).unwrap();
         assert_eq!(read, written);
         assert_eq!(parts.metrics(), whole.metrics());

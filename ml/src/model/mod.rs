@@ -1,11 +1,11 @@
-//! What predicts, what trains, and how good it is.
+//! Models, the networks in them, options of trainings, and metrics.
 //!
-//! * [`Model`] what a model is to the engine: ports, batches, encode, run
-//! * [`network`] what TRAIN makes: types of models, and the differentiable functions in them
+//! * [`Model`] the interface of a model for the engine: ports, batches, encode, run
+//! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]
-//! * [`options`] how a model is trained
+//! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
-//! * [`metrics`] how good a model is, from what it said of rows
+//! * [`metrics`] the metrics of a model, from its predictions
 
 pub(crate) mod flat;
 pub mod metrics;
@@ -22,31 +22,31 @@ use crate::Result;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 
-/// A model on a device. It is called by many threads at once.
+/// A model on a device. Many threads call it at once.
 pub trait Model: Debug + Send + Sync {
-    /// What it takes and gives.
+    /// The inputs and outputs of the model.
     fn signature(&self) -> &Signature;
 
-    /// How many rows it wants at once.
+    /// How many rows the model wants at once.
     fn batching(&self) -> Batching;
 
-    /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in others that hold the same
-    /// values. Done on the host, and perhaps ahead, while the batch before runs.
+    /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
+    /// same values. Encoding runs on the host, possibly while the model runs the previous batch.
     ///
     /// # Errors
-    /// If no row of the batch can be encoded; what is wrong with single rows is told in the report.
+    /// If no row of the batch can be encoded. The report holds the failures of single rows.
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs>;
 
     /// Runs the model on encoded rows, on a worker of its device.
     ///
     /// # Errors
-    /// If no row has an output; rows that have none are told in the report, which begins as that of the inputs.
+    /// If no row has an output. The report lists rows without output; it starts as the report of the inputs.
     fn run(&self, inputs: Inputs, wanted: &Wanted) -> Result<Outputs>;
 
     /// Memory of the weights in bytes.
     fn bytes(&self) -> usize;
 
-    /// Memory that a batch of so many rows takes at most, in bytes: encoded, between the layers, and its outputs.
+    /// The most memory that a batch of `rows` rows takes, in bytes: inputs, values between the layers, and outputs.
     fn working_bytes(&self, rows: usize) -> usize;
 }
 
@@ -54,28 +54,28 @@ pub trait Model: Debug + Send + Sync {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Batching {
-    /// As many as the user says.
+    /// As many rows as the user sets.
     #[default]
     Rows,
-    /// As many as have this many tokens together, padding not counted.
+    /// As many rows as hold `tokens_max` tokens together, not counting padding.
     Tokens {
-        /// The input whose text is counted.
+        /// The input whose tokens are counted.
         input: String,
-        /// Tokens a batch.
+        /// Tokens per batch.
         tokens_max: usize,
     },
 }
 
-/// Which outputs of a model are wanted, and how.
+/// The wanted outputs of a model, with their parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
     /// Positions of ports among the outputs of the signature.
     pub outputs: Vec<usize>,
-    /// With two classes, the probability from which the larger one is predicted.
+    /// With two classes, the probability from which the second class is predicted.
     pub threshold: f64,
     /// How many probabilities to keep, the most probable first; all if `None`.
     pub top_k: Option<usize>,
-    /// Whether to give [`Outputs::scores`].
+    /// Whether to return [`Outputs::scores`].
     pub scores: bool,
 }
 
@@ -90,13 +90,13 @@ impl Default for Wanted {
     }
 }
 
-/// What a model says of a batch.
+/// The outputs of a model for a batch.
 #[derive(Debug, Clone, Default)]
 pub struct Outputs {
-    /// One array for each wanted output, in that order; NULL where a row has none.
+    /// One array for each wanted output, in that order; NULL for a row without output.
     pub columns: Vec<ArrayRef>,
-    /// For metrics, if asked for: the probabilities of all classes, row-major `[rows, classes]`, or the number of each row.
+    /// For metrics, if wanted: the probabilities of all classes, row-major `[rows, classes]`, or the number of each row.
     pub scores: Vec<f64>,
-    /// What there is to say of the rows.
+    /// The NULLs, failures and unseen values of the rows.
     pub report: RowReport,
 }

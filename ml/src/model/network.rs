@@ -1,4 +1,4 @@
-//! What can be trained: [`ModelType`], and the [`Network`] that it makes.
+//! [`ModelType`]: a type of model that TRAIN MODEL can train; [`Network`]: the differentiable function in its models.
 
 use std::fmt::Debug;
 
@@ -14,26 +14,26 @@ use crate::{Result, random};
 
 pub use crate::data::labels::Task;
 
-/// Something that TRAIN MODEL can make. To add one: implement it and append it to
-/// [`crate::models::MODEL_TYPES`], or hand it to the engine.
+/// A type of model that TRAIN MODEL can train. To add a type, implement this trait and append the type to
+/// [`crate::models::MODEL_TYPES`], or pass it to the engine.
 pub trait ModelType: Debug + Send + Sync {
     /// The value of the option `model_type`.
     fn name(&self) -> &str;
-    /// What its models say.
+    /// The kind of prediction that its models make.
     fn task(&self) -> Task;
-    /// Whether outputs are linear in the features, which admits exact solvers.
+    /// Whether outputs are linear in the features, which allows exact solvers.
     fn is_linear(&self) -> bool {
         false
     }
-    /// How precisely its models are stored and compute.
+    /// The precision in which its models compute and are stored.
     fn precision(&self) -> Precision {
         Precision::Single
     }
-    /// The weight of half the sum of squared weights if the user gives none.
+    /// The default weight of half the sum of squared weights.
     fn default_l2(&self, _train_rows: u64) -> f64 {
         0.0
     }
-    /// The optimiser if the user names none.
+    /// The default optimiser.
     fn default_optimizer(&self, shape: &InputShape, options: &TrainOptions) -> Optimizer;
     /// The network for this input; `outputs` is one, or the number of classes if more than two.
     fn network(
@@ -57,14 +57,14 @@ pub trait Network: Send + Sync {
     ) -> Result<Vec<Tensor>>;
 }
 
-/// What a forward pass is for.
+/// The purpose of a forward pass.
 #[derive(Debug)]
 pub enum Mode<'a> {
     /// To predict.
     Inference,
     /// To train.
     Training {
-        /// Draws what is random in a step, such as the masks of dropout.
+        /// The source of the random values of a step, such as the masks of dropout.
         random: &'a mut ChaCha8Rng,
     },
 }
@@ -76,9 +76,9 @@ pub struct Parameter {
     pub name: String,
     /// The dimensions.
     pub shape: Vec<usize>,
-    /// What it is before training.
+    /// The values before training.
     pub init: Init,
-    /// Whether penalties apply; they do to weights, not to biases.
+    /// Whether penalties apply: true for weights, false for biases.
     pub penalised: bool,
 }
 
@@ -88,7 +88,7 @@ impl Parameter {
         self.shape.iter().product()
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -110,7 +110,7 @@ impl Parameter {
     }
 }
 
-/// What a parameter is before training.
+/// The values of a parameter before training.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Init {
     /// Uniform in ±bound.
@@ -122,7 +122,7 @@ pub enum Init {
     Categories {
         /// Half the width of the interval.
         bound: f32,
-        /// Those rows.
+        /// The rows of unseen categories.
         unseen_ids: Vec<usize>,
     },
 }

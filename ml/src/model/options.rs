@@ -1,4 +1,4 @@
-//! How a model is trained: the options of TRAIN MODEL with their defaults.
+//! The options of TRAIN MODEL with their defaults.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,24 +7,24 @@ use crate::device::DeviceName;
 use crate::named::named_enum;
 use crate::nn::Activation;
 
-/// All that a training can be told. Ranges are checked where the text is read.
+/// The options of a training. The code that reads the text of an option checks its range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainOptions {
     /// The name of the model type.
     pub model_type: String,
     /// The widths of the hidden layers.
     pub hidden_units: Vec<usize>,
-    /// The function between layers.
+    /// The activation function between layers.
     pub activation: Activation,
     /// The share of hidden units left out at each step, in `[0, 1)`.
     pub dropout: f64,
-    /// Rows of one whole step; chosen from the number of rows if `None`.
+    /// Rows of one step over all ranks; chosen from the number of rows if `None`.
     pub batch_size: Option<usize>,
     /// Passes over the training rows, at most; 50 if `None`, or 500 iterations of a full-batch solver.
     pub epochs: Option<usize>,
     /// The step size of the optimiser.
     pub learn_rate: f64,
-    /// How weights are found; chosen by the model type if `None`.
+    /// The optimiser or solver; chosen by the model type if `None`.
     pub optimizer: Option<Optimizer>,
     /// How the learning rate changes over the epochs.
     pub lr_schedule: Schedule,
@@ -35,7 +35,7 @@ pub struct TrainOptions {
     /// The share of the learning rate by which adamw shrinks weights at each step, apart from the gradient.
     #[serde(default)]
     pub weight_decay: f64,
-    /// Gradients longer than this are scaled down to it.
+    /// Gradients with a larger norm are scaled down to this norm.
     pub clip_norm: Option<f64>,
     /// Whether to stop when the evaluation loss no longer falls.
     pub early_stop: bool,
@@ -47,22 +47,22 @@ pub struct TrainOptions {
     pub class_weights: Vec<(String, f64)>,
     /// Whether classes weigh inversely to their frequency.
     pub auto_class_weights: bool,
-    /// How evaluation rows are set apart.
+    /// How evaluation rows are chosen.
     pub data_split: DataSplit,
     /// Seeds everything random.
     pub seed: u64,
-    /// What becomes of rows with a NULL.
+    /// The treatment of rows with a NULL.
     pub null_handling: NullHandling,
-    /// Epochs between two checkpoints; a minute if `None`. Only where machines may be lost.
+    /// Epochs between two checkpoints; a minute if `None`. Only a cluster writes checkpoints.
     pub checkpoint_every: Option<usize>,
-    /// Number of ranks; all that are free if `None`.
+    /// Number of ranks, at most the number of shards. If `None`: the setting `vatic.workers`, else all slots or cores.
     pub workers: Option<usize>,
     /// Number of virtual shards.
     pub shards: Option<usize>,
-    /// Where it is trained.
+    /// The device of the training.
     #[serde(default)]
     pub device: DeviceName,
-    /// The precision of the weights; that of the model type if `None`.
+    /// The precision of the weights; the precision of the model type if `None`.
     #[serde(default)]
     pub precision: Option<Precision>,
 }
@@ -101,7 +101,7 @@ impl Default for TrainOptions {
 }
 
 named_enum! {
-    /// How weights are found.
+    /// The optimiser or solver that finds the weights.
     Optimizer {
         /// Solves the normal equations once, in f64; `linear_reg` only.
         NormalEquation = "normal_equation",
@@ -115,13 +115,13 @@ named_enum! {
 }
 
 named_enum! {
-    /// How the learning rate changes.
+    /// How the learning rate changes over the epochs.
     Schedule {
-        /// Not at all.
+        /// The rate stays the same.
         Constant = "constant",
-        /// Half a cosine from the full rate to nothing.
+        /// Half a cosine from the full rate to zero.
         Cosine = "cosine",
-        /// A straight line from the full rate to nothing.
+        /// A straight line from the full rate to zero.
         Linear = "linear",
         /// A tenth of the rate after each third of the epochs.
         Step = "step",
@@ -129,29 +129,29 @@ named_enum! {
 }
 
 named_enum! {
-    /// What becomes of training rows with a NULL.
+    /// The treatment of training rows with a NULL.
     NullHandling {
-        /// The training fails and says where they are.
+        /// The training fails and names the columns with NULLs.
         Error = "error",
-        /// They are left out and counted.
+        /// The rows are left out and counted.
         Skip = "skip",
         /// Numbers become the mean, categories the most frequent value; a NULL label is still an error.
         Impute = "impute",
     }
 }
 
-/// How evaluation rows are set apart.
+/// How evaluation rows are chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataSplit {
-    /// By a hash of the row and its number among equal rows, so that each class, and each kind of row, has its share.
+    /// By a hash of the row and its number among equal rows, so that a share of each class and of equal rows evaluates.
     Hash {
         /// The share of rows kept for evaluation.
         eval_fraction: f64,
     },
     /// By a boolean column: TRUE is an evaluation row.
     Column {
-        /// The name of that column, which is not a feature.
+        /// The name of the column, which is not a feature.
         name: String,
     },
     /// Every row trains.

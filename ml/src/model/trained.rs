@@ -23,13 +23,13 @@ use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::nn::softmax;
 use crate::{Error, Result};
 
-/// Rows of one forward pass outside of training steps: what lies between the layers stays in the cache of a core.
+/// Rows of one forward pass outside of training steps: values between the layers stay in the cache of a core.
 pub(crate) const CHUNK_ROWS: usize = 256;
 
-/// Everything about a trained model but its weights.
+/// Everything about a trained model except its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// The version of this description.
+    /// The version of the format.
     pub format_version: u32,
     /// Features and label.
     #[serde(rename = "signature")]
@@ -38,12 +38,12 @@ pub struct ModelConfig {
     pub encoders: Vec<ColumnEncoder>,
     /// How outputs become labels.
     pub labels: Labels,
-    /// How it was trained.
+    /// The options of the training.
     pub options: TrainOptions,
 }
 
 impl ModelConfig {
-    /// What the model takes and gives: the features; `predicted_<label>` and, of a classifier, `predicted_<label>_probs`.
+    /// The inputs and outputs: the features; `predicted_<label>` and, for a classifier, `predicted_<label>_probs`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a type that cannot be a feature.
@@ -53,7 +53,7 @@ impl ModelConfig {
     }
 }
 
-/// The signature of a model of these columns, of which each gives so many numbers.
+/// The signature of a model of these columns; `widths` holds the numbers per row of each feature.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a type that cannot be a feature.
@@ -123,10 +123,10 @@ impl Debug for TrainedModel {
 }
 
 impl TrainedModel {
-    /// A model from its description and its weights, flat in the order of the network's parameters.
+    /// A model from its configuration and its weights, flat in the order of the network's parameters.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the number of weights is not the network's.
+    /// [`Error::Corrupt`] if the number of weights does not match the network.
     pub fn new(
         config: ModelConfig,
         model_type: &dyn ModelType,
@@ -139,7 +139,7 @@ impl TrainedModel {
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();
         if expected != weights.len() {
             return Err(Error::Corrupt(format!(
-                "{} weights where the model has {expected}",
+                "{} weights, the model has {expected}",
                 weights.len()
             )));
         }
@@ -154,7 +154,7 @@ impl TrainedModel {
         })
     }
 
-    /// The description.
+    /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -164,8 +164,8 @@ impl TrainedModel {
         self.network.as_ref()
     }
 
-    /// The network's outputs, row-major; computed some rows at a time, so that what lies between the layers stays in the
-    /// cache of a core.
+    /// The network's outputs, row-major, computed [`CHUNK_ROWS`] rows at a time, so that values between the layers stay
+    /// in the cache of a core.
     fn outputs(&self, inputs: &Inputs) -> Result<Vec<f64>> {
         let rows = inputs.rows();
         let mut outputs = Vec::with_capacity(rows * self.config.labels.outputs());
@@ -181,7 +181,7 @@ impl TrainedModel {
         let classes = self.config.labels.classes();
         let data_type = &self.config.columns.target.data_type;
         let probabilities = probabilities(outputs, classes.len());
-        // Of NaN no class is the most probable; to name one would be a guess.
+        // With a NaN no class is the most probable; any class would be a guess.
         let is_known = |row: &[f64]| row.iter().all(|probability| !probability.is_nan());
         let known: NullBuffer = probabilities.chunks(classes.len()).map(is_known).collect();
         let known = Some(&known).filter(|known| known.null_count() > 0);
@@ -232,17 +232,17 @@ impl Model for TrainedModel {
 
     fn working_bytes(&self, rows: usize) -> usize {
         let number = self.precision.dtype().size_in_bytes();
-        // Each layer has a width of its own, and its outputs are there beside those of the layer before.
+        // Each layer has its own width, and its outputs exist at the same time as the outputs of the layer before.
         let widths = self.network.parameters().iter();
         let widths: usize = widths.filter_map(|parameter| parameter.shape.last()).sum();
         let between = rows.min(CHUNK_ROWS) * widths * number;
-        // A probability is a number, a label and its place in a list.
+        // A probability takes a number, a label and a position in a list.
         let outputs = self.config.labels.class_count().max(1) * 4 * size_of::<f64>();
         self.encoder.bytes(rows) + between + rows * outputs
     }
 }
 
-/// What a regressor says: its outputs in the label's units.
+/// The outputs of a regressor, in the label's units.
 fn numbers(outputs: &[f64], (mean, std): (f64, f64), wanted: &Wanted, inputs: Inputs) -> Outputs {
     let numbers = outputs.iter().map(|&output| output * std + mean);
     let valid = inputs.report.valid.clone();
@@ -274,18 +274,18 @@ pub(crate) fn one_head(mut outputs: Vec<Tensor>) -> Result<Tensor> {
     match (outputs.pop(), outputs.len()) {
         (Some(output), 0) => Ok(output),
         (_, others) => Err(Error::Internal(format!(
-            "a network of {} heads; training knows one",
+            "the network has {} heads; training supports one",
             others + 1
         ))),
     }
 }
 
-/// Logits to probabilities, row-major `[rows, classes]`; one logit a row if there are two classes.
+/// Logits to probabilities, row-major `[rows, classes]`; one logit per row if there are two classes.
 pub fn probabilities(logits: &[f64], classes: usize) -> Vec<f64> {
     let mut values = Vec::with_capacity(logits.len() * 2);
     if classes == 2 {
         for &logit in logits {
-            // Both from one exponential, which cannot overflow.
+            // Both probabilities come from one exponential, which cannot overflow.
             let smaller = (-logit.abs()).exp();
             let (likely, unlikely) = (1.0 / (1.0 + smaller), smaller / (1.0 + smaller));
             values.extend(match logit < 0.0 {

@@ -1,11 +1,11 @@
-//! `dnn_classifier` and `dnn_regressor`: perceptrons with hidden layers.
+//! `dnn_classifier` and `dnn_regressor`: multilayer perceptrons with hidden layers.
 
 use super::Mlp;
 use crate::data::encode::tabular::InputShape;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Optimizer, TrainOptions};
 
-/// A network that tells classes apart.
+/// A network that predicts a class.
 #[derive(Debug)]
 pub(super) struct DnnClassifier;
 

@@ -6,11 +6,11 @@ use crate::data::precision::Precision;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Optimizer, TrainOptions};
 
-/// Linear regression, solved exactly unless told otherwise.
+/// Linear regression, solved exactly by default.
 #[derive(Debug)]
 pub(super) struct LinearReg;
 
-/// Wider designs are solved iteratively: the normal equations take the square of the width in memory.
+/// Wider inputs are solved iteratively: the normal equations take the square of the width in memory.
 const NORMAL_EQUATION_WIDTH_MAX: usize = 2_000;
 
 impl ModelType for LinearReg {
@@ -26,7 +26,7 @@ impl ModelType for LinearReg {
         true
     }
 
-    /// What is solved exactly is worth as many digits as the data have.
+    /// An exact solution keeps as many digits as the data have.
     fn precision(&self) -> Precision {
         Precision::Double
     }

@@ -1,11 +1,11 @@
-//! `logistic_reg`: the classes' log odds are linear in the features.
+//! `logistic_reg`: the log odds of the classes are linear in the features.
 
 use super::Mlp;
 use crate::data::encode::tabular::InputShape;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Optimizer, TrainOptions};
 
-/// Logistic regression of two classes, multinomial of more.
+/// Logistic regression for two classes, multinomial for more.
 #[derive(Debug)]
 pub(super) struct LogisticReg;
 
@@ -22,7 +22,7 @@ impl ModelType for LogisticReg {
         true
     }
 
-    /// As scikit-learn's `C = 1`: without a penalty the weights of classes that a line separates grow without end.
+    /// As scikit-learn's `C = 1`: without a penalty, the weights of linearly separable classes grow without bound.
     fn default_l2(&self, train_rows: u64) -> f64 {
         1.0 / train_rows.max(1) as f64
     }

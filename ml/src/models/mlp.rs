@@ -5,7 +5,7 @@
 //!                           + ─ activation ─ dropout ─ linear ─ … ─ outputs
 //! categories ─ embedding ───┘
 //! ```
-//! The categories' weights are those of a one-hot encoding, so without hidden layers this is a linear model.
+//! The weights of categories act as weights of a one-hot encoding, so a perceptron without hidden layers is linear.
 
 use candle_core::Tensor;
 
@@ -108,7 +108,7 @@ fn too_few() -> Error {
     Error::Internal("fewer parameters than the network has".into())
 }
 
-/// Weights and biases of a layer are uniform in ±1/√inputs, as those of `torch.nn.Linear`.
+/// Weights and biases of a layer are uniform in ±1/√inputs, as in `torch.nn.Linear`.
 fn init_bound(inputs: usize) -> f32 {
     1.0 / (inputs as f32).sqrt()
 }

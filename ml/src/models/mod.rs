@@ -1,5 +1,8 @@
-//! What TRAIN MODEL can make, one file each. All are multilayer perceptrons: a linear model is one without hidden
-//! layers.
+//! The model types of TRAIN MODEL, one file each. All are multilayer perceptrons: a linear model is a perceptron
+//! without hidden layers.
+//!
+//! * `mlp` the network of all types
+//! * `linear_reg`, `logistic_reg`, `dnn` the types
 
 mod dnn;
 mod linear_reg;
@@ -20,12 +23,12 @@ pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &dnn::DnnRegressor,
 ];
 
-/// The model types that a process knows: ours, and those that were added to them.
+/// The model types that a process knows: the built-in types, and added types.
 #[derive(Debug, Clone, Default)]
 pub struct ModelTypes(Vec<Arc<dyn ModelType>>);
 
 impl ModelTypes {
-    /// Ours and these.
+    /// The built-in types and `own`.
     pub fn with(own: Vec<Arc<dyn ModelType>>) -> Self {
         Self(own)
     }
@@ -35,12 +38,12 @@ impl ModelTypes {
         MODEL_TYPES.iter().copied().chain(own)
     }
 
-    /// The one of this name; of two the one that was added.
+    /// The type of this name. An added type takes precedence over a built-in type.
     pub fn get(&self, name: &str) -> Option<&dyn ModelType> {
         self.all().filter(|known| known.name() == name).last()
     }
 
-    /// The names of all.
+    /// The names of all types.
     pub fn names(&self) -> Vec<&str> {
         self.all().map(ModelType::name).collect()
     }

@@ -1,4 +1,4 @@
-//! The functions between layers.
+//! The activation functions between layers.
 
 use candle_core::Tensor;
 
@@ -6,7 +6,7 @@ use crate::Result;
 use crate::named::named_enum;
 
 named_enum! {
-    /// The function between layers.
+    /// The activation function between layers.
     Activation {
         /// max(0, x)
         Relu = "relu",
@@ -24,7 +24,7 @@ named_enum! {
 /// Applies `activation` to each element.
 pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
-        // As a product with a constant mask the slope at 0 is 0, as in PyTorch.
+        // The product with a constant mask has slope 0 at 0, as in PyTorch.
         Activation::Relu => Ok((x * x.gt(0.0)?.to_dtype(x.dtype())?)?),
         Activation::Gelu => {
             let distribution = ((x * std::f64::consts::FRAC_1_SQRT_2)?
@@ -38,7 +38,7 @@ pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Through tanh, because 1 / (1 + exp(-x)) has no derivative once the exponential overflows.
+/// Computed from tanh, because 1 / (1 + exp(-x)) has no derivative once the exponential overflows.
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok((x * 0.5)?.tanh()?.affine(0.5, 0.5)?)
 }

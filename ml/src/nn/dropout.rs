@@ -1,4 +1,4 @@
-//! Dropout from a seeded stream.
+//! Dropout with masks from a seeded stream.
 
 use candle_core::Tensor;
 use rand::Rng;

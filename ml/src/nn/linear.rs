@@ -5,7 +5,7 @@
 //! backward  dz = dy * activation'(y), db     one pass
 //!           dW = xᵀ dz,  dx = dz Wᵀ          two products; dx only if x has a gradient
 //! ```
-//! Of separate operations each would pass over memory of its own and have its gradient added to zeros.
+//! Each of several separate operations would pass over its own memory and add its gradient to zeros.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Storage, Tensor, WithDType};
@@ -21,7 +21,7 @@ pub fn linear(
     bias: &Tensor,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    // The slope of the others does not follow from their value.
+    // The slope of the other activations does not follow from their value.
     let fused = match activation {
         Some(Activation::Relu) => Some(Fused::Relu),
         Some(Activation::Tanh) => Some(Fused::Tanh),
@@ -121,7 +121,7 @@ impl CustomOp3 for Linear {
 }
 
 impl Linear {
-    /// The gradients by x W + b and by b.
+    /// The gradients with respect to x W + b and to b.
     fn slopes<T: Real>(&self, y: &Tensor, dy: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
         let mut db = vec![T::zero(); y.dim(1)?];
         let (dy_storage, dy_layout) = dy.storage_and_layout();

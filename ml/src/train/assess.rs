@@ -1,22 +1,22 @@
-//! How weights do on the rows of all ranks: losses, and the metrics that are kept with a model.
+//! Evaluation of weights on the rows of all ranks: losses, and the metrics that are stored with a model.
 
 use candle_core::Tensor;
 
 use crate::data::labels::Labels;
 use crate::data::rows::Rows;
 use crate::model::flat::tensors_of;
-use crate::model::metrics::{Assessment, Said};
+use crate::model::metrics::{Assessment, Predictions};
 use crate::model::trained::{CHUNK_ROWS, forward, probabilities};
 use crate::train::prepare::Shard;
 use crate::train::training::Training;
 use crate::{Error, Result};
 
-/// How a network does on one side of the split.
+/// The evaluation of a network on one side of the split.
 #[derive(Default)]
 pub(crate) struct Assessed {
     /// The mean loss; `None` without rows.
     pub(crate) loss: Option<f64>,
-    /// What metrics follow from, of the rows of all ranks, if asked for.
+    /// The assessment of the rows of all ranks, if requested.
     pub(crate) quality: Option<Assessment>,
 }
 
@@ -69,21 +69,21 @@ impl Training<'_> {
         })
     }
 
-    /// Counts rows whose outputs are known.
+    /// Adds the labels and outputs of rows to an assessment.
     fn add(&self, to: &mut Assessment, labels: &[f64], outputs: &[f64]) -> Result<()> {
         match (&mut to.said, &self.prepared.labels) {
-            (Said::Numbers(regressed), Labels::Number { mean, std }) => {
+            (Predictions::Numbers(regressed), Labels::Number { mean, std }) => {
                 let predicted: Vec<f64> =
                     outputs.iter().map(|output| output * std + mean).collect();
                 regressed.add(labels.iter().map(|label| label * std + mean), &predicted);
             }
-            (Said::Classes(classified), Labels::Classes { values }) => {
+            (Predictions::Classes(classified), Labels::Classes { values }) => {
                 let labels: Vec<_> = labels.iter().map(|label| Some(*label as u32)).collect();
                 classified.add(&labels, &probabilities(outputs, values.len()));
             }
-            (Said::Numbers(_), Labels::Classes { .. })
-            | (Said::Classes(_), Labels::Number { .. }) => {
-                let message = "an assessment is of other labels than its training";
+            (Predictions::Numbers(_), Labels::Classes { .. })
+            | (Predictions::Classes(_), Labels::Number { .. }) => {
+                let message = "an assessment and its training have different kinds of labels";
                 return Err(Error::Internal(message.into()));
             }
         }

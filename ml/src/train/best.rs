@@ -3,11 +3,11 @@
 /// Epochs without progress before early stopping.
 pub(crate) const PATIENCE: usize = 5;
 
-/// The weights of the best epoch, and how long ago it was.
+/// The weights of the best epoch, and the number of epochs without progress.
 pub(crate) struct Best {
     pub(crate) weights: Vec<f32>,
     pub(crate) loss: f64,
-    /// The loss that the last progress was measured from.
+    /// The loss at the last progress.
     pub(crate) mark: f64,
     pub(crate) epochs_since: usize,
 }
@@ -22,7 +22,7 @@ impl Best {
         }
     }
 
-    /// Takes the loss of an epoch, keeps its weights if they are the best, and says whether progress has stalled.
+    /// Records the loss of an epoch, keeps the weights if they are the best, and returns whether progress has stalled.
     pub(crate) fn record(&mut self, loss: f64, weights: &[f32], min_rel_progress: f64) -> bool {
         if loss < self.loss {
             self.loss = loss;

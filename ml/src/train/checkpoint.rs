@@ -15,10 +15,10 @@ use crate::train::training::Training;
 use crate::{Error, Result};
 
 const POSITION: &str = "position";
-/// Between two checkpoints if the options name no number of epochs.
+/// The time between two checkpoints if the options set no number of epochs.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
-/// A training after some epochs.
+/// The state of a training after some epochs.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Checkpoint {
     pub(crate) position: Position,
@@ -30,11 +30,11 @@ pub(crate) struct Checkpoint {
 /// Everything but the weights.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Position {
-    /// What is trained on what: of another training it is no checkpoint.
+    /// The hash of the rows, and the options as text: a checkpoint with another key belongs to another training.
     pub(crate) key: String,
     /// One record for each epoch done.
     pub(crate) history: Vec<EpochRecord>,
-    /// Bits of the best loss, and of the loss that progress is measured from: they may be infinite.
+    /// Bits of the best loss, and of the loss at the last progress: both may be infinite, which JSON cannot hold.
     pub(crate) best_loss: u64,
     pub(crate) best_mark: u64,
     pub(crate) epochs_since: usize,
@@ -72,7 +72,7 @@ impl Checkpoint {
         safetensors::serialize(views, Some(metadata)).map_err(|error| failed(&error))
     }
 
-    /// `None` if it is damaged, or of another training.
+    /// `None` if the checkpoint is damaged, or belongs to another training.
     pub(crate) fn from_bytes(content: &[u8], key: &str, parameters: usize) -> Option<Self> {
         let (_, header) = SafeTensors::read_metadata(content).ok()?;
         let position = header.metadata().as_ref()?.get(POSITION)?;
@@ -110,7 +110,7 @@ impl Checkpoint {
 }
 
 impl Training<'_> {
-    /// What every rank goes on from: the checkpoint that rank 0 finds.
+    /// The checkpoint from which every rank resumes: the one that rank 0 finds.
     pub(crate) fn last_checkpoint(&self, parameters: usize) -> Result<Option<Checkpoint>> {
         let Some(checkpoints) = &self.control.checkpoints else {
             return Ok(None);
@@ -125,7 +125,7 @@ impl Training<'_> {
         Ok(found.and_then(|content| Checkpoint::from_bytes(content, &key, parameters)))
     }
 
-    /// What is trained on what; not on how many ranks.
+    /// The hash of the rows, and the options as text without the number of ranks.
     fn checkpoint_key(&self) -> String {
         let options = TrainOptions {
             workers: None,
@@ -134,7 +134,7 @@ impl Training<'_> {
         format!("{:032x} {options:?}", self.prepared.rows_hash)
     }
 
-    /// Keeps a checkpoint if it is time for one.
+    /// Saves a checkpoint if one is due.
     pub(crate) fn keep(
         &self,
         saved: &mut Instant,
@@ -166,9 +166,9 @@ impl Training<'_> {
             optimizer: state.clone(),
         };
         *saved = Instant::now();
-        // Without it another attempt takes longer, which is no reason to end this one.
+        // Without the checkpoint a later attempt takes longer, which is no reason to end this attempt.
         if let Err(error) = checkpoints.save(&checkpoint.to_bytes()?) {
-            warn!(%error, "a checkpoint cannot be kept");
+            warn!(%error, "cannot save a checkpoint");
         }
         Ok(())
     }

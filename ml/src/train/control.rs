@@ -1,4 +1,4 @@
-//! How a training is watched and stopped.
+//! Cancellation, progress and checkpoints of a training.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How a training is watched and stopped.
+/// Cancellation, progress and checkpoints of a training.
 #[derive(Clone, Default)]
 pub struct Control {
-    /// Set to stop at the next step.
+    /// Set to true to stop the training at the next step.
     pub cancelled: Arc<AtomicBool>,
-    /// Told of progress, by rank 0 only.
+    /// Called with progress, by rank 0 only.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
-    /// Where a network's training is kept after epochs, and goes on from; all ranks have it, or none.
+    /// The store of a network's checkpoints, from which training resumes; all ranks have a store, or none has.
     pub checkpoints: Option<Arc<dyn Checkpoints>>,
 }
 
@@ -42,32 +42,32 @@ impl Control {
     }
 }
 
-/// Where a training is.
+/// The progress of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Progress {
     /// Within an epoch.
     Step {
         /// The epoch, from 1.
         epoch: usize,
-        /// Epochs at most.
+        /// The maximum number of epochs.
         epochs: usize,
         /// Share of the epoch done.
         share: f64,
-        /// Training rows a second since the start.
+        /// Training rows per second since the start.
         rows_per_second: f64,
-        /// Seconds to the last epoch, if none stops early.
+        /// Seconds to the end of the last epoch, without early stopping.
         remaining_s: f64,
     },
     /// At the end of an epoch.
     Epoch(EpochRecord),
-    /// Something that the user should know of the rows.
+    /// A notice for the user about the rows.
     Notice(String),
 }
 
-/// What is kept of an epoch, or of an iteration of a full-batch solver.
+/// The record of an epoch, or of an iteration of a full-batch solver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: usize,
     /// Mean loss of the training rows.
     pub train_loss: f64,
@@ -79,14 +79,14 @@ pub struct EpochRecord {
     pub duration_ms: u64,
 }
 
-/// Where checkpoints are kept. Only rank 0 calls it.
+/// A store of checkpoints. Only rank 0 calls it.
 pub trait Checkpoints: Send + Sync {
-    /// The last one, if there is one that can be read.
+    /// The last checkpoint, if there is a readable one.
     fn load(&self) -> Option<Vec<u8>>;
 
-    /// Replaces the last one by another, as a whole.
+    /// Replaces the last checkpoint atomically.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the checkpoint cannot be written.
     fn save(&self, content: &[u8]) -> Result<()>;
 }

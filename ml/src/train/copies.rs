@@ -1,4 +1,4 @@
-//! Copies of equal rows on their way to the ranks of their shards: each kind of row once, with how many go where.
+//! Exchange of copies of equal rows between ranks: each distinct row is sent once, with its number of copies per shard.
 
 use std::sync::Arc;
 
@@ -13,24 +13,24 @@ use crate::model::options::{DataSplit, TrainOptions};
 use crate::train::shard::Placement;
 use crate::{Error, Result};
 
-/// Bytes that a rank sends at once; the others keep what is theirs and forget the rest.
+/// Bytes that a rank sends per round; the other ranks keep the copies for their shards and drop the rest.
 const ROUND_BYTES: usize = 4 << 20;
-/// Rows that are encoded at once, at most.
+/// The most rows that are encoded at once.
 const CHUNK_ROWS_MAX: usize = 1_024;
 
-/// A row by its batch and its place therein.
+/// A row by the index of its batch and its index in the batch.
 pub(crate) type RowAt = (usize, usize);
 
 /// Copies of one row for shards of other ranks.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Copies {
     pub(crate) placement: Placement,
-    /// Shard, rows that train, rows that evaluate.
+    /// Shard, training copies, evaluation copies.
     pub(crate) of_shards: Vec<(usize, usize, usize)>,
 }
 
-/// Sends the copies of these rows of `batches`, and returns what the other ranks sent to shards that are `ours`: batches,
-/// and for each row of them its copies.
+/// Sends the copies of the `away` rows of `batches`, and returns the copies that other ranks sent to shards that are
+/// `ours`: batches, with the copies of each row.
 pub(crate) fn exchange(
     away: &[(RowAt, Copies)],
     batches: &[RecordBatch],
@@ -74,14 +74,14 @@ pub(crate) fn exchange(
     }
 }
 
-/// As many rows as have about the bytes of a round.
+/// The number of rows that take about the bytes of a round.
 fn chunk_rows(batches: &[RecordBatch]) -> usize {
     let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     (ROUND_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, CHUNK_ROWS_MAX)
 }
 
-/// The columns of a rank that has no rows.
+/// The schema of a rank that has no rows.
 fn schema(columns: &Columns, options: &TrainOptions) -> SchemaRef {
     let mut fields = columns.schema().fields().to_vec();
     if let DataSplit::Column { name } = &options.data_split {
@@ -166,5 +166,5 @@ fn read_count(content: &mut &[u8]) -> Result<usize> {
 }
 
 fn cut_off() -> Error {
-    Error::Internal("message of a worker: rows of it are cut off".into())
+    Error::Internal("message of a worker: its rows are cut off".into())
 }

@@ -1,4 +1,4 @@
-//! What the rows of a training hold: counted shard by shard, sent to all ranks, checked and merged.
+//! Counts of NULLs, classes and category values in the rows of a training: per shard, then checked and merged.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use crate::model::options::{NullHandling, TrainOptions};
 use crate::train::raw::RawShard;
 use crate::{Error, Result};
 
-/// More values than this in one category column are an error: they would be a weight each.
+/// More values than this in one category column are an error: each value would have its own weight.
 pub(crate) const CATEGORY_VALUES_MAX: usize = 10_000;
 /// More classes than this are an error.
 pub(crate) const CLASSES_MAX: usize = 1_000;
 
-/// What a shard counts, in a form that can be sent.
+/// The counts of a shard, in a form that a rank can send.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ShardCounts {
     pub(crate) number: usize,
@@ -80,7 +80,7 @@ fn count_shard(shard: &RawShard, columns: &Columns, task: Task) -> Result<ShardC
             categories: vec![],
         };
         if train.categories.is_empty() {
-            // An array's width shows only where there is a row; of a shard without rows it is unknown.
+            // The width of an array is known only from a row; in a shard without rows the width is unknown.
             counts.width = [&train, &eval]
                 .iter()
                 .map(|parts| parts.width)
@@ -118,7 +118,7 @@ fn null_count(parts: &Parts) -> u64 {
 }
 
 fn not_finite(parts: &Parts, rows: usize) -> u64 {
-    // Nearly always there is none, which needs no look at what is NULL.
+    // Usually all numbers are finite, and the NULLs need no check.
     if parts.numbers.iter().all(|value| value.is_finite()) {
         return 0;
     }
@@ -294,7 +294,7 @@ fn check_classes(counts: &[ShardCounts], columns: &Columns) -> Result<()> {
     Ok(())
 }
 
-/// What the user should know of rows that can be trained on: classes that one side of the split lacks.
+/// Notices for the user about rows that can be trained on: classes that one side of the split lacks.
 pub(crate) fn notices(counts: &[ShardCounts], columns: &Columns, task: Task) -> Vec<String> {
     let eval_rows: u64 = counts.iter().map(|shard| shard.eval_rows).sum();
     if task != Task::Classification || eval_rows == 0 {
@@ -320,7 +320,7 @@ pub(crate) fn notices(counts: &[ShardCounts], columns: &Columns, task: Task) -> 
     let unseen = list(&|(_, eval)| *eval == 0);
     if !unseen.is_empty() {
         notices.push(format!(
-            "no evaluation row has these values of \"{name}\", so the metrics say nothing of them: {unseen}"
+            "no evaluation row has these values of \"{name}\", so the metrics say nothing about them: {unseen}"
         ));
     }
     let untrained = list(&|(train, _)| *train == 0);
@@ -332,7 +332,7 @@ pub(crate) fn notices(counts: &[ShardCounts], columns: &Columns, task: Task) -> 
     notices
 }
 
-/// Classes that a notice names.
+/// The most classes that a notice names.
 const NAMED_MAX: usize = 5;
 
 pub(crate) fn merge_columns(

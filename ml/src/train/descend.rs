@@ -21,7 +21,7 @@ const EPOCHS_DEFAULT: usize = 50;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 impl Training<'_> {
-    /// Trains for some epochs.
+    /// Trains until the last epoch, early stopping or the time limit.
     pub(crate) fn descend(&self, optimizer: Optimizer) -> Result<Found> {
         let specs = self.network.parameters();
         let mut weights: Vec<f32> = specs
@@ -46,7 +46,7 @@ impl Training<'_> {
         if let Some(last) = self.last_checkpoint(weights.len())? {
             info!(
                 epochs = last.position.history.len(),
-                "goes on from a checkpoint"
+                "resumed from a checkpoint"
             );
             (weights, state, history) = (last.weights, last.optimizer, last.position.history);
             best = Best {

@@ -28,25 +28,25 @@ use crate::train::training::Training;
 /// The version of the model files that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What is trained, on what.
+/// The specification of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrainSpec {
     /// Features and label.
     pub columns: Columns,
-    /// How.
+    /// The options.
     pub options: TrainOptions,
     /// Number of virtual shards.
     pub shards: usize,
 }
 
-/// A trained model and how it came about.
+/// A trained model and the record of its training.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// Everything but the weights.
+    /// Everything except the weights.
     pub config: ModelConfig,
-    /// The weights, flat in the order of the network's parameters; of a model in single precision each is an f32.
+    /// The weights, flat in the order of the network's parameters; in single precision, each weight fits in an f32.
     pub weights: Vec<f64>,
-    /// One record an epoch.
+    /// One record per epoch.
     pub history: Vec<EpochRecord>,
     /// Metrics of the evaluation rows, or of the training rows if there are none.
     pub metrics: Vec<Metric>,
@@ -54,26 +54,26 @@ pub struct Trained {
     pub train_loss: f64,
     /// Mean loss of the evaluation rows, if there are any.
     pub eval_loss: Option<f64>,
-    /// Rows trained on.
+    /// The number of training rows.
     pub train_rows: u64,
-    /// Rows evaluated with.
+    /// The number of evaluation rows.
     pub eval_rows: u64,
-    /// Rows left out because of a NULL.
+    /// The number of rows left out because of a NULL.
     pub skipped_rows: u64,
-    /// What the user should know of the rows.
+    /// Notices for the user about the rows.
     pub notices: Vec<String>,
     /// A hash of all rows as a multiset.
     pub rows_hash: u128,
     /// Rows of one step.
     pub batch_size: usize,
-    /// How the weights were found.
+    /// The optimiser or solver that found the weights.
     pub optimizer: Optimizer,
 }
 
 /// Trains on the rows of this rank together with all other ranks.
 ///
 /// # Errors
-/// What [`prepare`] refuses; [`Invalid`](crate::Error::Invalid) if the loss is not finite;
+/// The errors of [`prepare`]; [`Invalid`](crate::Error::Invalid) if the loss is not finite;
 /// [`Cancelled`](crate::Error::Cancelled); [`Peer`](crate::Error::Peer) if another rank failed.
 pub fn fit(
     spec: &TrainSpec,
@@ -181,7 +181,7 @@ impl Trained {
     /// The model on a device, ready to predict.
     ///
     /// # Errors
-    /// As of [`TrainedModel::new`].
+    /// The errors of [`TrainedModel::new`].
     pub fn model(&self, model_type: &dyn ModelType, device: &Device) -> Result<TrainedModel> {
         TrainedModel::new(self.config.clone(), model_type, &self.weights, device)
     }
@@ -191,7 +191,7 @@ fn ms(began: Instant) -> u64 {
     began.elapsed().as_millis() as u64
 }
 
-/// Some sixty steps an epoch: small data needs many steps, large data wide ones.
+/// About 32 to 64 steps per epoch, with 32 to 1,024 rows each: small data needs many steps, large data large batches.
 fn default_batch_size(train_rows: u64) -> usize {
     (train_rows / 64).next_power_of_two().clamp(32, 1_024) as usize
 }

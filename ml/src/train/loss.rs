@@ -1,18 +1,18 @@
 //! Losses and their gradients with respect to a network's outputs.
 //!
-//! They are computed here in f64 from the outputs and handed back to autograd as a constant: candle's binary
-//! cross-entropy overflows for confident predictions, and its derivative of `relu` and `abs` at 0 is not the loss's.
+//! This module computes gradients in f64 from the outputs and passes them to autograd as constants: candle's binary
+//! cross-entropy overflows for confident predictions, and its derivatives of `relu` and `abs` at 0 do not fit the loss.
 
 use crate::data::labels::Labels;
 use crate::nn::softmax;
 use crate::{Error, Result};
 
-/// What a network is trained to make small.
+/// The function that training minimises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Half the squared difference; one output a row.
+    /// Half the squared difference; one output per row.
     Squared,
-    /// Binary cross-entropy of a logit; one output a row, labels 0 and 1.
+    /// Binary cross-entropy of a logit; one output per row, labels 0 and 1.
     Binary,
     /// Cross-entropy of logits, one for each class; labels are class positions.
     Classes(usize),
@@ -25,7 +25,7 @@ pub struct LossSum {
     pub loss: f64,
     /// The sum of weights.
     pub weight: f64,
-    /// The derivative of `loss` by each output, row-major `[rows, outputs]`.
+    /// The derivative of `loss` with respect to each output, row-major `[rows, outputs]`.
     pub gradient: Vec<f64>,
 }
 
@@ -39,7 +39,7 @@ impl Loss {
         }
     }
 
-    /// Outputs a row.
+    /// Outputs per row.
     pub fn outputs(self) -> usize {
         match self {
             Loss::Squared | Loss::Binary => 1,
@@ -47,7 +47,7 @@ impl Loss {
         }
     }
 
-    /// The loss of `outputs` (row-major `[rows, self.outputs()]`) against one label and one weight a row.
+    /// The loss of `outputs` (row-major `[rows, self.outputs()]`) against one label and one weight per row.
     ///
     /// # Errors
     /// [`Error::Internal`] if the lengths disagree or a class label is out of range.

@@ -1,16 +1,16 @@
-//! A training of one rank, from its rows to the same model on every rank. In the order in which it goes:
+//! The training of one rank, from its rows to the same model on every rank. In the order of execution:
 //!
-//! * `fit` the whole of it
-//! * `control` how it is watched and stopped
-//! * `shard`, `split`, `copies` which rows train together, and which are kept to evaluate
+//! * `fit` the whole training
+//! * `control` cancellation, progress and checkpoints
+//! * `shard`, `split`, `copies` the rows that train together, and the rows for evaluation
 //! * `raw` rows before they are encoded
-//! * `prepare` what is learnt of the rows before the first step: `counts`, `statistics`, `vocabularies`
-//! * `training` what all ways of finding weights share
-//! * `descend` the loop over epochs; `steps`, `schedule` what each step takes; `best` when it stops early
-//! * `loss`, `optim` what is made small, and how
+//! * `prepare` everything learnt from the rows before the first step: `counts`, `statistics`, `vocabularies`
+//! * `training` the state that all optimisers and solvers share
+//! * `descend` the loop over epochs; `steps`, `schedule` rows and learning rate of a step; `best` early stopping
+//! * `loss`, `optim` loss functions and optimisers
 //! * `solvers` linear models on all rows at once
 //! * `checkpoint` the state between two epochs
-//! * `assess` how weights do on the rows of all ranks
+//! * `assess` evaluation of weights on the rows of all ranks
 
 pub mod checkpoint;
 pub mod control;

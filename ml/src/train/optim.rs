@@ -1,11 +1,11 @@
-//! Optimisers over one flat buffer of parameters, with all of their state in the open.
+//! Optimisers over one flat buffer of parameters, with public state.
 //!
-//! candle's AdamW hides its moments and its SGD has no momentum; here both are a pass over flat vectors, which a
-//! checkpoint can save.
+//! candle's AdamW hides its moments and its SGD has no momentum. Both optimisers here are a pass over flat vectors,
+//! which a checkpoint can save.
 
 use crate::simd::simd_fn;
 
-/// The step of the moving averages, as PyTorch's defaults.
+/// The decay of the moving averages, as in PyTorch's defaults.
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
@@ -18,7 +18,7 @@ pub enum OptimizerState {
     Adamw {
         /// Moving average of the gradient.
         mean: Vec<f32>,
-        /// Moving average of its square.
+        /// Moving average of the squared gradient.
         square: Vec<f32>,
         /// Steps taken.
         steps: i32,
@@ -33,10 +33,10 @@ pub enum OptimizerState {
 /// The penalties on weights, applied by the optimiser.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Penalty {
-    /// On the sum of absolute weights, in the gradient; a weight that would change its sign becomes exactly zero (Andrew
-    /// and Gao, "Scalable training of L1-regularized log-linear models", 2007).
+    /// Penalty on the sum of absolute weights, in the gradient; a weight that would change its sign becomes exactly zero
+    /// (Andrew and Gao, "Scalable training of L1-regularized log-linear models", 2007).
     pub l1: f32,
-    /// On half the sum of squares, in the gradient.
+    /// Penalty on half the sum of squares, in the gradient.
     pub l2: f32,
     /// The share of the learning rate by which [`OptimizerState::Adamw`] shrinks weights apart from the gradient
     /// (Loshchilov and Hutter, 2019).
@@ -44,7 +44,7 @@ pub struct Penalty {
 }
 
 impl Penalty {
-    /// The slope of the penalised loss at a weight whose loss has this slope. Where |w| has none, it is the least one.
+    /// The slope of the penalised loss at a weight, from the slope of the loss; at 0, the smallest slope that |w| allows.
     fn slope(self, weight: f32, slope: f32) -> f32 {
         let slope = slope + self.l2 * weight;
         match weight {
@@ -54,7 +54,7 @@ impl Penalty {
         }
     }
 
-    /// Whether a step would change the sign of a weight that the penalty keeps at zero then.
+    /// Whether a step would change the sign of a weight, which then becomes zero by the penalty.
     fn stops(self, from: f32, to: f32) -> bool {
         self.l1 > 0.0 && from * to < 0.0
     }
@@ -77,7 +77,7 @@ impl OptimizerState {
         }
     }
 
-    /// Moves `parameters` against `gradient`. `penalised` tells the weights from the biases.
+    /// Moves `parameters` against `gradient`. `penalised` is true for weights and false for biases.
     pub fn step(
         &mut self,
         parameters: &mut [f32],
@@ -118,7 +118,7 @@ struct Scales {
 }
 
 simd_fn! {
-    /// One pass over all that belongs to a parameter.
+    /// One pass over the parameters with their gradients and moments.
     fn adamw<'a>(
         parameters: &'a mut [f32],
         gradient: &'a [f32],
@@ -137,7 +137,7 @@ simd_fn! {
             let direction = *mean * scales.mean / ((*square * scales.square).sqrt() + EPSILON);
             let step = scales.learn_rate * (direction + penalty.decay * *parameter);
             let next = *parameter - step;
-            // What is left of the way to zero would lead beyond it.
+            // The remaining momentum would carry the weight beyond zero, so it is cleared.
             (*parameter, *mean) = match penalty.stops(*parameter, next) {
                 true => (0.0, 0.0),
                 false => (next, *mean),

@@ -1,4 +1,4 @@
-//! From the rows of a training query to encoded shards: what is learnt before the first step.
+//! From the rows of a training query to encoded shards: everything learnt before the first step.
 //!
 //! ```text
 //! batches, hashes ─▶ shards in hash order ─▶ counts ─ all-gather ─▶ sums ─ all-reduce ─▶ encoders, labels ─▶ tensors
@@ -27,7 +27,7 @@ use crate::{Error, Result};
 /// One shard of this rank.
 #[derive(Debug)]
 pub struct Shard {
-    /// Its number among all shards.
+    /// The number of the shard among all shards.
     pub number: usize,
     /// The rows to learn from.
     pub train: Rows,
@@ -35,22 +35,22 @@ pub struct Shard {
     pub eval: Rows,
 }
 
-/// All that is known before the first step.
+/// Everything learnt before the first step.
 #[derive(Debug)]
 pub struct Prepared {
     /// How features become tensors.
     pub encoder: Encoder,
-    /// What outputs mean.
+    /// The meaning of the outputs.
     pub labels: Labels,
     /// The shards of this rank.
     pub shards: Vec<Shard>,
     /// Training rows of every shard.
     pub train_rows_by_shard: Vec<u64>,
-    /// Rows to evaluate with, of all ranks.
+    /// The evaluation rows of all ranks.
     pub eval_rows: u64,
     /// Rows left out because of a NULL.
     pub skipped_rows: u64,
-    /// What the user should know of the rows.
+    /// Notices for the user about the rows.
     pub notices: Vec<String>,
     /// A hash of all rows as a multiset.
     pub rows_hash: u128,
@@ -63,7 +63,7 @@ impl Prepared {
     }
 }
 
-/// Learns encoders and labels with all ranks, and encodes the rows of this one. `check` is asked between the steps.
+/// Learns encoders and labels with all ranks, and encodes the rows of this rank. `check` runs between the steps.
 ///
 /// # Errors
 /// [`Error::Null`] and [`Error::Invalid`] with counts for rows that cannot be trained on.

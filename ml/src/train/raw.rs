@@ -2,12 +2,12 @@
 
 use arrow::array::RecordBatch;
 
-/// The rows that one rank was given: its shards, in any order.
+/// The rows that one rank received: the rows of its shards, in any order.
 #[derive(Debug, Default)]
 pub struct RankRows {
     /// The features in their order, then the label, then the split column if there is one.
     pub batches: Vec<RecordBatch>,
-    /// For each batch a content hash of each row.
+    /// A content hash of each row of each batch.
     pub hashes: Vec<Vec<u128>>,
 }
 

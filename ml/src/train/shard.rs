@@ -1,7 +1,7 @@
 //! Virtual shards: which rows train together, whatever the number of workers.
 //!
-//! A row belongs to one of V shards by a hash of its content and the seed. Ranks own whole shards, and everything that
-//! is summed is summed over shards in a fixed tree, so the number of ranks cannot show in the result.
+//! A row belongs to one of V shards by a hash of its content and the seed. Ranks own whole shards, and all sums run over
+//! shards in a fixed tree, so the result does not depend on the number of ranks.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 use crate::Result;
 use crate::data::lists::to_large_list;
 
-/// The number of shards unless the user asks for another. It shows in the result, so it must not follow from the
-/// number of workers or cores; more workers than shards would have nothing to do.
+/// The default number of shards. It affects the result, so it must not depend on the number of workers or cores.
+/// Workers beyond the number of shards would have nothing to do.
 pub const SHARDS_DEFAULT: usize = 8;
 
-/// Where a row goes: a seeded hash of its content.
+/// The placement of a row: a seeded hash of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Placement(u128);
 
@@ -41,7 +41,7 @@ impl Placement {
     }
 }
 
-/// A stable hash of each row of these columns. Equal rows have equal hashes, whatever flavour their lists have.
+/// A stable hash of each row of these columns. Equal rows have equal hashes, whatever the types of their lists.
 ///
 /// # Errors
 /// If arrow has no row format for a type.
@@ -60,7 +60,7 @@ pub fn content_hashes(columns: &[&ArrayRef]) -> Result<Vec<u128>> {
     Ok(rows.iter().map(|row| xxh3_128(row.as_ref())).collect())
 }
 
-/// The rank that owns a shard. Each owns neighbours, so that what it sums alone are whole branches of [`crate::collective::tree_sum`].
+/// The rank that owns a shard. A rank owns neighbours, so its own sums are branches of [`crate::collective::tree_sum`].
 pub fn owner(shard: usize, shards: usize, world_size: usize) -> usize {
     // The inverse of `rank * shards / world_size` as the first shard of a rank.
     ((shard + 1) * world_size - 1) / shards

@@ -1,11 +1,11 @@
-//! Which rows train and which evaluate, and to which shard each belongs.
+//! Split of the rows into shards, and into training and evaluation rows.
 //!
 //! ```text
-//! rows ─ by hash ─▶ home shards ─ kinds of equal rows, in hash order ─▶ so many of each evaluate ─▶ copies to the shards
+//! rows ─ by hash ─▶ home shards ─ kinds of equal rows, in hash order ─▶ evaluation rows of each ─▶ copies to the shards
 //! ```
-//! All copies of a row come to the rank of its home shard, which numbers them. Equal rows are interchangeable, so their
-//! numbers decide: the first ones evaluate, and copy `j` of a row belongs to shard `home + j`. So neither a shard nor a
-//! side of the split gets all rows of a kind, and how the rows came to be distributed does not show.
+//! All copies of a row arrive at the rank of its home shard, which numbers them. Equal rows are interchangeable, so the
+//! numbers decide: the first copies evaluate, and copy `j` belongs to shard `home + j`. So neither a shard nor a side of
+//! the split gets all copies of a row, and the initial distribution of the rows does not affect the result.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,7 +23,7 @@ use crate::train::raw::{RankRows, RawShard};
 use crate::train::shard::{Placement, content_hashes, owner};
 use crate::{Error, Result};
 
-/// The rows of a home shard in hash order, and what is summed over all of them.
+/// The rows of a home shard in hash order, the sum of its row hashes, and its number of skipped rows.
 #[derive(Default)]
 struct Home {
     rows: Vec<(Placement, RowAt)>,
@@ -31,20 +31,20 @@ struct Home {
     skipped: u64,
 }
 
-/// The rows of one side of a shard, with their placements.
+/// The training and evaluation rows of a shard, with their placements.
 #[derive(Default)]
 struct Sides {
     train: Vec<(Placement, RowAt)>,
     eval: Vec<(Placement, RowAt)>,
 }
 
-/// Rows of a stratum that come before those of a home shard.
+/// By home shard and stratum, the number of rows of the stratum in the shards before.
 type RowsBefore = HashMap<(usize, Stratum), u64>;
 
-/// Rows of one label are a stratum; without a class all rows are one.
+/// The rows of one class are a stratum; for a regressor, all rows are one stratum.
 type Stratum = u128;
 
-/// Splits the rows of all ranks; returns the shards of this one.
+/// Splits the rows of all ranks; returns the shards of this rank.
 pub(crate) fn split_into_shards(
     columns: &Columns,
     task: Task,
@@ -98,7 +98,7 @@ pub(crate) fn split_into_shards(
     raw.collect()
 }
 
-/// The rows by home shard, in hash order, without those that are left out.
+/// The rows by home shard, in hash order, without skipped rows.
 fn homes(
     columns: &Columns,
     options: &TrainOptions,
@@ -132,19 +132,19 @@ fn homes(
         }
     }
     for home in homes.values_mut() {
-        // Equal placements are equal rows, so their order cannot show.
+        // Rows with equal placements are equal, so their order does not matter.
         home.rows.sort_unstable_by_key(|(placement, _)| *placement);
     }
     Ok(homes)
 }
 
-/// Rows that are equal, kind by kind.
+/// The groups of equal rows.
 fn kinds(rows: &[(Placement, RowAt)]) -> impl Iterator<Item = &[(Placement, RowAt)]> {
     rows.chunk_by(|left, right| left.0 == right.0)
 }
 
-/// Hands out the copies of one kind of row, of which the first `eval` evaluate. What belongs to shards of other ranks is
-/// put into `away`.
+/// Distributes the copies of one kind of row; the first `eval` copies evaluate. Copies for shards of other ranks go into
+/// `away`.
 fn place_copies(
     kind: &[(Placement, RowAt)],
     eval: usize,
@@ -181,13 +181,13 @@ fn place_copies(
     }
 }
 
-/// How rows are told apart into those that train and those that evaluate.
+/// The rule that separates training rows from evaluation rows.
 enum Split<'a> {
-    /// All train.
+    /// All rows train.
     None,
     /// By a column of each batch.
     Column(Vec<&'a BooleanArray>),
-    /// This share of each stratum; for each batch the strata of its rows, if there is more than one.
+    /// This share of each stratum evaluates; the strata of the rows of each batch, if there is more than one stratum.
     Share(f64, Option<Vec<Vec<Stratum>>>),
 }
 
@@ -220,7 +220,7 @@ impl<'a> Split<'a> {
         }
     }
 
-    /// For each home shard and each kind of row in it, how many copies evaluate.
+    /// For each home shard and each kind of row in the shard, how many copies evaluate.
     fn eval_counts(
         &self,
         homes: &BTreeMap<usize, Home>,
@@ -244,7 +244,7 @@ impl<'a> Split<'a> {
         };
         let stratum = |(batch, row): RowAt| strata.as_ref().map_or(0, |of| of[batch][row]);
         let (mut seen, totals) = rows_before(homes, stratum, shard_count, collective)?;
-        // Of the first `rows` of a stratum. One row of it trains: what is not learnt cannot be evaluated.
+        // The evaluation rows among the first `rows` of a stratum. One row always trains, so that the class is learnt.
         let share = |rows: u64, total: u64| {
             let share = (fraction * rows as f64 + 0.5).floor() as u64;
             share.min(total.saturating_sub(1))
@@ -265,8 +265,8 @@ impl<'a> Split<'a> {
     }
 }
 
-/// For each home shard and stratum, how many rows the shards before it have of the stratum; and how many all have. So the
-/// shares of all shards add up to that of the whole, rounded once.
+/// For each home shard and stratum, the number of rows of the stratum in the shards before, and the total of each
+/// stratum. With these numbers the shares of all shards add up to the share of the whole, rounded once.
 fn rows_before(
     homes: &BTreeMap<usize, Home>,
     stratum: impl Fn(RowAt) -> Stratum,
@@ -278,7 +278,7 @@ fn rows_before(
         let mut counts: BTreeMap<Stratum, u64> = BTreeMap::new();
         for (_, at) in &home.rows {
             *counts.entry(stratum(*at)).or_default() += 1;
-            // It ends in an error that tells how many classes there are.
+            // So many classes end in an error, which reports their number.
             if counts.len() > CLASSES_MAX {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Mean and deviation of the training rows, summed over shards in a fixed tree.
+//! Mean and standard deviation of the training rows, summed over shards in a fixed tree.
 
 use crate::collective::{Collective, ShardBuffers};
 use crate::data::apart::parts;
@@ -23,7 +23,7 @@ pub(crate) fn standardise(
         .zip(counts)
         .map(|(sum, count)| sum / count)
         .collect();
-    // A plain sum of many rows is off by enough to make a constant column vary; what is left over corrects it.
+    // The rounding of a plain sum of many rows can make a constant column vary; a second pass corrects the means.
     let rest = |index: usize, value: f64| value - means[index];
     let rests = sum_shards(raw, columns, task, widths, rest, collective)?;
     means
@@ -47,7 +47,7 @@ pub(crate) fn standardise(
                 column_of(index, columns, widths)
             )));
         }
-        // Rounding can leave a constant column a deviation of a few ulps, which would blow noise up to 1.
+        // Rounding can leave a constant column with a deviation of a few ulps, which would scale noise up to 1.
         let varies = std > mean.abs() * 1e-12;
         standardisers.push(Standardiser {
             mean,
@@ -57,8 +57,8 @@ pub(crate) fn standardise(
     Ok(standardisers)
 }
 
-/// Gives all elements of an array their mean variance. An array is one tensor: on its own an element that hardly ever
-/// varies, such as a pixel in a corner, would be blown up where it does.
+/// Sets the variance of all elements of an array to their mean variance. An array is one tensor: an element that rarely
+/// varies, such as a pixel in a corner, would be very large where it does if it had its own deviation.
 fn pool_arrays(variances: &mut [f64], columns: &Columns, widths: &[usize]) -> Result<()> {
     let mut first = 0;
     for (column, &width) in columns.features.iter().zip(widths) {
@@ -104,7 +104,7 @@ fn sum_shards(
                 0
             };
             let sums = &mut sums[first..first + width];
-            // A bitmap without a NULL is none: whether there is one depends on which shards share a worker.
+            // A bitmap without a NULL is ignored: whether arrow makes one depends on which shards share a worker.
             let nulls = parts.valid.as_ref().filter(|valid| valid.null_count() > 0);
             match (sums.len(), nulls) {
                 (0, _) => {}
@@ -129,7 +129,7 @@ fn sum_shards(
     collective.all_reduce_f64(buffers)
 }
 
-/// A sum in a fixed order that does not wait for one addition before the next.
+/// A sum in a fixed order, in eight lanes so that an addition does not wait for the one before.
 fn lane_sum(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
     let (lanes, rest) = values.as_chunks::<8>();
     let mut sums = [0.0; 8];

@@ -1,17 +1,17 @@
-//! Which rows of which shard each step of an epoch takes: exactly `batch_size` rows a step, from all shards evenly.
+//! [`Steps`]: the rows that each step of an epoch takes: exactly `batch_size` rows per step, evenly from all shards.
 //!
-//! The rows of all shards stand in one order, in which row `i` of a shard of `n` rows is at `(i + 1/2) / n`, and a step
-//! takes the next `batch_size` of them. So a shard's share of each step is its share of the rows, also where a step has
-//! fewer rows than there are shards, and every rank knows the steps from the numbers of rows alone.
+//! The rows of all shards have one common order: row `i` of a shard of `n` rows is at `(i + 1/2) / n`. A step takes the
+//! next `batch_size` rows. So a shard's share of each step is its share of the rows, even if a step has fewer rows than
+//! there are shards, and every rank computes the steps from the numbers of rows alone.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-/// The steps of an epoch: for each shard the range of its rows, in the order in which the epoch has put them.
+/// The steps of an epoch: the range of rows of each shard, in the order that the epoch gives the shard's rows.
 pub(crate) struct Steps {
     rows: Vec<u64>,
-    /// Rows that were taken of each shard.
+    /// The number of rows taken from each shard so far.
     taken: Vec<usize>,
     next: BinaryHeap<Next>,
     batch_size: usize,
@@ -24,7 +24,7 @@ struct Next {
 }
 
 impl Ord for Next {
-    /// The first row is the greatest, as a heap has it.
+    /// The first row is the greatest, because a `BinaryHeap` pops the greatest.
     fn cmp(&self, other: &Self) -> Ordering {
         let at = other.at.total_cmp(&self.at);
         at.then(other.shard.cmp(&self.shard))
@@ -46,7 +46,7 @@ impl PartialEq for Next {
 impl Eq for Next {}
 
 impl Steps {
-    /// The steps over shards of so many rows.
+    /// The steps over shards with these numbers of rows.
     pub(crate) fn new(rows: &[u64], batch_size: usize) -> Self {
         let mut steps = Self {
             rows: rows.to_vec(),
@@ -58,7 +58,7 @@ impl Steps {
         steps
     }
 
-    /// How many steps there are.
+    /// The number of steps.
     pub(crate) fn count(rows: u64, batch_size: usize) -> usize {
         (rows as usize).div_ceil(batch_size)
     }
@@ -137,7 +137,7 @@ mod tests {
                 assert!(size.abs_diff(share) <= 1, "{sizes:?}");
             }
         }
-        // Of fewer rows than shards they take turns.
+        // With fewer rows than shards, the shards take turns.
         let turns = Steps::new(&[10; 4], 1).map(|ranges| ranges.iter().position(|r| !r.is_empty()));
         let turns: Vec<usize> = turns.flatten().take(8).collect();
         assert_eq!(turns, [0, 1, 2, 3, 0, 1, 2, 3]);

@@ -1,4 +1,4 @@
-//! [`Training`]: what all ways of finding weights share.
+//! [`Training`]: the state and the helpers that all optimisers and solvers share.
 
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ pub(crate) struct Training<'a> {
     pub(crate) started: Instant,
 }
 
-/// The weights, flat, and one record an epoch.
+/// The weights, flat, and one record per epoch.
 pub(crate) type Found = (Vec<f64>, Vec<EpochRecord>);
 
 impl Training<'_> {
@@ -71,7 +71,7 @@ impl Training<'_> {
         Ok(loss)
     }
 
-    /// What a mean loss is multiplied with to be one that people know: the mean squared error in the label's units.
+    /// The factor from a mean loss to the reported loss: for a regressor, the mean squared error in the label's units.
     pub(crate) fn loss_unit(&self) -> f64 {
         match &self.prepared.labels {
             Labels::Number { std, .. } => 2.0 * std * std,
@@ -83,7 +83,7 @@ impl Training<'_> {
         let Some(seconds) = self.options.max_runtime_s else {
             return Ok(false);
         };
-        // Clocks differ, so one rank's decision must be everybody's.
+        // Clocks differ, so the ranks vote: one rank that is out of time ends the training for all.
         let is_over = self.started.elapsed().as_secs_f64() > seconds;
         let all = self.collective.all_gather(vec![u8::from(is_over)])?;
         Ok(all.iter().any(|vote| vote.first() == Some(&1)))

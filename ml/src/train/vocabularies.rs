@@ -1,4 +1,4 @@
-//! What was counted and summed of the training rows → encoders of columns.
+//! Counts and statistics of the training rows → encoders of columns.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ fn vocabulary(column: &Column, position: usize, counts: &BTreeMap<String, u64>) 
     }
 }
 
-/// The position of the most frequent value, the first of equals.
+/// The position of the most frequent value, the first of equally frequent values.
 fn most_frequent(vocabulary: &Vocabulary, counts: &BTreeMap<String, u64>) -> u32 {
     let count = |value: &String| counts.get(value).copied().unwrap_or(0);
     let positions = vocabulary.values.iter().enumerate();

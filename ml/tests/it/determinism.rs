@@ -1,4 +1,4 @@
-//! One seed, one result: bits must not show how many workers there were, nor how rows came.
+//! One seed gives one result, bit for bit, whatever the number of workers and the order of rows.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ fn any_number_of_workers_gives_the_same_weights() {
     }
 }
 
-/// Which shards share a worker decides whether arrow gives a shard without NULLs a bitmap of none.
+/// Whether arrow gives a shard without NULLs a null bitmap depends on which shards share a worker.
 #[test]
 fn a_null_in_one_shard_does_not_show_in_the_statistics_of_others() {
     let (batch, hashes) = rows(400);

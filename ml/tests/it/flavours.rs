@@ -1,4 +1,4 @@
-//! The same values give the same model and the same predictions, whatever types, encodings, slices and batches they come in.
+//! Equal values give the same model and the same predictions, whatever their types, encodings, slices and batches.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use vatic_ml::train::shard::content_hashes;
 use crate::{batch_of, model, noise, predict, train};
 
 const CASES: u64 = 2_000;
-/// Of so many cases one trains.
+/// One case of this many trains a model.
 const TRAINS: u64 = 50;
 
 /// A row: an array of three, a small whole number, a word, a second, and the label.
@@ -44,7 +44,7 @@ impl Draw {
         Self(Box::new(draw))
     }
 
-    /// A number below this.
+    /// A number below `end`.
     fn below(&mut self, end: usize) -> usize {
         ((self.0)().abs() * end as f64) as usize % end
     }
@@ -74,7 +74,7 @@ fn lists(rows: &[Row], flavour: usize) -> ArrayRef {
             Arc::new(Float64Array::from_iter_values(values)),
             DataType::Float64,
         ),
-        // Quarters are exact in either.
+        // Multiples of 1/4 are exact in both types.
         _ => (
             Arc::new(Float32Array::from_iter_values(values.map(|x| x as f32))),
             DataType::Float32,
@@ -188,7 +188,7 @@ fn seconds(rows: &[Row], flavour: usize) -> ArrayRef {
     }
 }
 
-/// The features of rows, each column of a flavour of its own.
+/// The features of rows, each column in its own flavour.
 fn columns(rows: &[Row], flavours: [usize; 4]) -> Vec<(&'static str, ArrayRef)> {
     vec![
         ("array", lists(rows, flavours[0])),
@@ -208,7 +208,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_new_with_options(schema, arrays, &options).unwrap()
 }
 
-/// The rows with others before and behind, as slices of them.
+/// The rows as slices of longer arrays, with other rows before and after.
 fn sliced(rows: &[Row], draw: &mut Draw, flavours: [usize; 4]) -> RecordBatch {
     let (before, behind) = (draw.below(5), draw.below(5));
     let mut all: Vec<Row> = (0..before).map(|_| draw.row(true)).collect();
@@ -231,7 +231,7 @@ fn training() -> (Vec<Row>, TrainOptions) {
     (rows, options)
 }
 
-/// Trains on what a query would give: columns in their canonical forms, with the hashes of their content.
+/// Trains on columns as a query returns them: in canonical form, with content hashes.
 fn trained(batch: &RecordBatch, rows: &[Row], options: &TrainOptions) -> Trained {
     let labels: ArrayRef = Arc::new(Float64Array::from_iter_values(
         rows.iter().map(|row| row.label),
@@ -286,7 +286,7 @@ fn predictions_scores_and_trainings_do_not_depend_on_how_rows_come() {
         let parts = parts.iter().filter(|part| part.num_rows() > 0);
         let apart: Vec<_> = parts.flat_map(|part| predicted(&model, part)).collect();
         assert_close(&apart, &expected, case);
-        // What metrics follow from is what is predicted.
+        // The scores for metrics are the predictions.
         let scores = predict(&model, &whole).scores.into_iter();
         let scores = scores.zip(&expected).map(|(score, row)| row.map(|_| score));
         assert_close(&scores.collect::<Vec<_>>(), &expected, case);

@@ -1,4 +1,4 @@
-//! Every layer and every loss against central finite differences in f64.
+//! The gradients of every layer and every loss, checked against central finite differences in f64.
 
 use candle_core::{DType, Device, Tensor, Var};
 use vatic_ml::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};

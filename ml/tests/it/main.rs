@@ -1,4 +1,4 @@
-//! Numerics: gradients against finite differences, results against other solvers, bits against the number of workers.
+//! Numeric tests: gradients against finite differences, results against other solvers, one result for all worker counts.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -32,7 +32,7 @@ fn model_type(name: &str) -> &'static dyn ModelType {
         .unwrap()
 }
 
-/// Trains on `batch`, whose last column is the label, with so many workers. `hashes` holds one for each row.
+/// Trains on `batch` with `workers` workers; the last column is the label. `hashes` holds the hash of each row.
 fn train(
     batch: &RecordBatch,
     hashes: &[u128],
@@ -106,7 +106,7 @@ fn model(trained: &Trained) -> TrainedModel {
     trained.model(model_type, &device).unwrap()
 }
 
-/// What the model says of the rows: its label, and the numbers or probabilities behind it.
+/// The outputs of the model: its labels, and the numbers or probabilities behind them.
 fn predict(model: &TrainedModel, batch: &RecordBatch) -> Outputs {
     let wanted = Wanted {
         outputs: vec![0],
@@ -120,7 +120,7 @@ fn batch_of(columns: Vec<(&str, Arc<dyn arrow::array::Array>)>) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-/// Numbers that look random and are the same everywhere.
+/// Reproducible pseudo-random numbers.
 fn noise(seed: u64) -> impl FnMut() -> f64 {
     let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     move || {

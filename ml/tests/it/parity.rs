@@ -1,4 +1,4 @@
-//! Results against closed forms and against scikit-learn.
+//! Results of trainings compared with closed forms and with scikit-learn.
 
 use std::sync::Arc;
 
@@ -132,9 +132,9 @@ fn an_absolute_penalty_drops_a_useless_feature() {
     assert_eq!(trained.weights[1], 0.0);
 }
 
-/// The columns of a CSV file of numbers but for the label, which comes last in the file; without its first column.
+/// The columns of a CSV file except the first column: numbers, then the label.
 fn csv(name: &str) -> RecordBatch {
-    // Relative to the package, where cargo runs tests: a path baked in at build time outlives its checkout.
+    // Relative to the package, where cargo runs tests: a path from build time may outlive its checkout.
     let path = format!("../sql-tests/data/{name}");
     let text = std::fs::read_to_string(path).unwrap();
     let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -198,7 +198,7 @@ fn logistic_regression_of_three_classes_has_the_coefficients_of_scikit_learn() {
     assert_close(&differences, &[2.07484 + 0.20524, -1.8696 + 0.20524]);
 }
 
-/// What scikit-learn's `LinearRegression` finds to 1e-10: exact data whose features are of very different size, or nearly
+/// Exact data, which scikit-learn's `LinearRegression` fits to 1e-10: the features have very different sizes, or nearly
 /// depend on each other.
 #[test]
 fn exact_data_are_found_exactly() {

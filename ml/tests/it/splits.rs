@@ -1,4 +1,4 @@
-//! Which rows evaluate, and where copies of rows go: exact shares of each class and each kind of row, whatever the number of
+//! Evaluation rows and placement of copies: exact shares of each class and each kind of row, whatever the number of
 //! workers.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn trained(batch: &RecordBatch, options: &TrainOptions, workers: usize) -> Train
     train(batch, &hashes, options, workers).unwrap()
 }
 
-/// Rows of few kinds: the product of some categories, each with copies.
+/// Rows of few kinds, each with several copies.
 fn few_kinds(copies: &[usize]) -> RecordBatch {
     let kinds = copies.iter().enumerate();
     let rows: Vec<usize> = kinds
@@ -62,7 +62,7 @@ fn the_share_of_each_class_is_exact() {
     }
 }
 
-/// One row of each class trains, whatever share is asked for.
+/// At least one row of each class trains, whatever the evaluation share.
 #[test]
 fn a_class_of_one_row_trains() {
     for eval_fraction in [0.5, 0.9, 0.99] {

@@ -1,4 +1,4 @@
-//! [`Folders`]: which files are in folders such as `year=2024/`, and what the folders are called.
+//! [`Folders`]: lists files in folders such as `year=2024/`, and parses the folders' names.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::plan::csv;
 use crate::storage::{ObjectMeta, ObjectStore, shown_path};
 
-/// The folder of rows whose value is NULL, as Hive and Spark write it.
+/// The folder for NULL, as named by Hive and Spark.
 pub(crate) const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Where files are, and in which folders.
+/// The locations of files, and the names of their folders.
 #[derive(Debug)]
 pub(crate) struct Folders {
     pub(crate) urls: Vec<ListingTableUrl>,
     extension: String,
-    /// The names before the equals signs, from the outermost.
+    /// The names before the equals signs, outermost first.
     pub(crate) names: Vec<String>,
 }
 
@@ -30,18 +30,18 @@ impl Folders {
         }
     }
 
-    /// All are in the store of the first.
+    /// The URL of the object store; all locations are in the same store.
     pub(crate) fn store(&self) -> &ListingTableUrl {
         &self.urls[0]
     }
 
-    /// Finds the names of the folders that are there; none if no file is in such a folder.
+    /// Finds the names of the existing folders; none if no file is in such a folder.
     pub(crate) async fn find_names(&mut self, store: &Arc<dyn ObjectStore>) -> Result<()> {
         let mut first: Option<(String, Vec<String>)> = None;
         for (file, parents) in self.listed(store).await? {
             let names = parents.iter().map(|parent| parent.split_once('='));
             let names = names.map(|parts| parts.map(|(name, _)| name.to_owned()));
-            // DataFusion reads no files of other folders below a table's.
+            // DataFusion ignores files in other folders below a table's.
             let Some(names) = names.collect::<Option<Vec<_>>>() else {
                 continue;
             };
@@ -61,7 +61,7 @@ impl Folders {
         Ok(())
     }
 
-    /// All files, with the values of their folders as texts.
+    /// All files, with their folders' values as texts.
     pub(crate) async fn files(
         &self,
         store: &Arc<dyn ObjectStore>,
@@ -92,7 +92,7 @@ impl Folders {
         values.collect()
     }
 
-    /// Files with rows, and the folders that they are in.
+    /// The non-empty data files, with the folders that they are in.
     async fn listed(&self, store: &Arc<dyn ObjectStore>) -> Result<Vec<(ObjectMeta, Vec<String>)>> {
         let mut found = Vec::new();
         for url in &self.urls {
@@ -114,7 +114,7 @@ impl Folders {
         Ok(found)
     }
 
-    /// Others lie beside what they describe.
+    /// Whether a file has the table's format, as other files may lie beside the data.
     fn is_data(&self, name: &str) -> bool {
         let is_named = match self.extension == "csv" {
             true => csv::is_in_folder(name),
@@ -124,12 +124,12 @@ impl Folders {
     }
 }
 
-/// Whether writers keep something of their own there, such as `_temporary/` and `.part.crc`.
+/// Whether a file or folder is a writer's own, such as `_temporary/` or `.part.crc`.
 fn is_hidden(name: &str) -> bool {
     name.starts_with(['_', '.']) && !name.contains('=')
 }
 
-/// A folder's value without percent signs, as they are written for what a path cannot have.
+/// Decodes the percent escapes of a folder's value.
 fn decoded(value: &str) -> String {
     let bytes = value.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());

@@ -1,8 +1,8 @@
-//! Tables whose folders are columns, as in `year=2024/month=1/`.
+//! Tables partitioned by folders such as `year=2024/month=1/`, whose names are column values.
 //!
-//! * `folders` which files are there, and what their folders say
-//! * `table` the table: its columns, and the scans of the folders that a query needs
-//! * `nulls` NULL as a folder, when rows are written
+//! * `folders` lists the files and parses the folders' names
+//! * `table` the table provider: its columns, and scans of the folders that a query needs
+//! * `nulls` an analyzer rule that writes NULL as a folder
 
 mod folders;
 mod nulls;

@@ -1,5 +1,5 @@
-//! [`PartitionNulls`]: COPY … PARTITIONED BY writes a folder for NULL. DataFusion's writer takes the value that happens to lie
-//! below a NULL, so those of an integer column would go among the rows of 0.
+//! [`PartitionNulls`]: an analyzer rule that lets COPY … PARTITIONED BY write a folder for NULL. DataFusion's writer
+//! reads the value in the buffer of a NULL, so NULL rows of an integer column would land in the folder of 0.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::folders::NULL_FOLDER;
 
-/// Gives rows without a value a folder of their own.
+/// The analyzer rule: gives NULL rows their own folder.
 #[derive(Debug)]
 pub(crate) struct PartitionNulls;
 

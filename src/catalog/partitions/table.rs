@@ -1,9 +1,9 @@
-//! [`PartitionedTable`]: files in folders such as `year=2024/`, whose names are values of columns.
+//! [`PartitionedTable`]: a table of files in folders such as `year=2024/`, whose names are column values.
 //!
-//! DataFusion's own table takes a folder's name as it stands, says that such a column has no NULLs, and passes over files
-//! that are somewhere else. Here the folder that Hive and Spark write for NULL is NULL, the folder's value is that of the
-//! column even if the file has one of that name, and a file in another place is an error. A scan is an operator of
-//! DataFusion's, which travels to executors.
+//! DataFusion's own table takes a folder's name literally, declares such a column as never NULL, and skips files in
+//! other places. Here the folder that Hive and Spark write for NULL means NULL, the folder's value takes precedence
+//! over a column of the same name in the file, and a file in another place is an error. The scan is an operator of
+//! DataFusion, which travels to executors.
 
 use std::sync::Arc;
 
@@ -39,10 +39,10 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::plan::csv;
 use crate::storage::{ObjectMeta, ObjectStore};
 
-/// Footers of files that are read at once.
+/// The number of footers read concurrently.
 const FOOTERS: usize = 32;
 
-/// A table of the files in folders.
+/// A table of files in folders.
 #[derive(Debug)]
 pub(crate) struct PartitionedTable {
     folders: Folders,
@@ -51,11 +51,11 @@ pub(crate) struct PartitionedTable {
     inner: SchemaRef,
     partitions: Vec<FieldRef>,
     schema: SchemaRef,
-    /// Writes into the folders, from texts.
+    /// Writes rows into the folders, from the folders' values as text.
     writer: ListingTable,
 }
 
-/// The table of these files, if they are in folders of values.
+/// Opens the files as a partitioned table, if they are in folders of values.
 pub(crate) async fn open_partitioned(
     state: &SessionState,
     create: &CreateExternalTable,
@@ -66,7 +66,7 @@ pub(crate) async fn open_partitioned(
     let urls = create.locations.iter().map(ListingTableUrl::parse);
     let urls = urls.collect::<Result<Vec<_>>>()?;
     let is_csv = factory.get_ext() == "csv";
-    // Of CSV files each name tells how it is compressed.
+    // The name of a CSV file says how it is compressed.
     if !is_csv && create.options.contains_key("format.compression") {
         return Ok(None);
     }
@@ -103,12 +103,12 @@ pub(crate) async fn open_partitioned(
         }
     };
     let table = PartitionedTable::try_new(folders, format, inner, partitions)?;
-    // Shows a file in another place, and a folder of another type.
+    // Finds a file in a wrong place, and a folder's value of a wrong type.
     table.files(&store).await?;
     Ok(Some(table))
 }
 
-/// The columns of the files, and those of the folders with the types that the user gave them.
+/// The columns of the files, and of the folders with their declared types.
 fn declared(schema: &Schema, names: &[String]) -> Result<(SchemaRef, Vec<FieldRef>)> {
     let partitions = names.iter().map(|name| {
         let (_, field) = schema.column_with_name(name).ok_or_else(|| {
@@ -121,7 +121,7 @@ fn declared(schema: &Schema, names: &[String]) -> Result<(SchemaRef, Vec<FieldRe
     Ok((without(schema, names), partitions))
 }
 
-/// The same of what was found: folders are text.
+/// The inferred columns of the files, and of the folders as text.
 fn undeclared(schema: &Schema, names: &[String]) -> (SchemaRef, Vec<FieldRef>) {
     let text = DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8));
     let partitions = names
@@ -176,7 +176,7 @@ impl PartitionedTable {
         files.collect()
     }
 
-    /// The files that may have rows for these conditions, as far as their folders tell.
+    /// The files that may have rows for these conditions, judged by their folders.
     fn pruned(
         &self,
         state: &dyn Session,
@@ -203,7 +203,7 @@ impl PartitionedTable {
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns)?;
         let schema = DFSchema::from_unqualified_fields(fields, Default::default())?;
         let condition = state.create_physical_expr(condition, &schema)?;
-        // A condition that fails for some folder fails again above the scan, if it is asked for that folder there.
+        // A condition that fails for a folder fails again above the scan, if it is evaluated for that folder there.
         let Ok(kept) = condition
             .evaluate(&batch)
             .and_then(|kept| kept.into_array(files.len()))
@@ -218,7 +218,7 @@ impl PartitionedTable {
         Ok(files.map(|(_, file)| file).collect())
     }
 
-    /// How many rows there are, if the files tell.
+    /// The number of rows, if the files' statistics have it.
     async fn statistics(
         &self,
         state: &dyn Session,
@@ -247,7 +247,7 @@ impl PartitionedTable {
     }
 }
 
-/// The value that a folder's name means.
+/// The column value of a folder's name.
 fn value(file: &ObjectMeta, text: &str, field: &Field) -> Result<ScalarValue> {
     let data_type = field.data_type();
     if text == NULL_FOLDER {
@@ -307,7 +307,7 @@ impl TableProvider for PartitionedTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        // Folders are left out by it; the rows that are left are filtered above.
+        // The scan skips folders; a filter above the scan removes the remaining rows.
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
@@ -332,7 +332,7 @@ impl TableProvider for PartitionedTable {
     }
 }
 
-/// What the folder of a value is called.
+/// The folder's name for a value.
 fn folder_name(column: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
     let text = cast(Arc::clone(&column), schema, DataType::Utf8)?;
     case(None, vec![(is_null(column)?, lit(NULL_FOLDER))], Some(text))

@@ -1,5 +1,5 @@
-//! One attempt of a training as the coordinator sees it. No I/O and no clock: events with their times go in, messages
-//! come out, so that any schedule can be tried.
+//! [`Attempt`]: the coordinator's state of one attempt of a training, without I/O and without a clock. Events with their
+//! times go in and messages come out, so that tests can run any schedule.
 //!
 //! ```text
 //!            all ranks joined               all ended
@@ -14,15 +14,15 @@ use std::time::Duration;
 use super::message::ToRank;
 use crate::error::SqlError;
 
-/// A rank that is silent for so long is lost.
+/// A rank that is silent for longer is lost.
 pub(super) const LEASE: Duration = Duration::from_secs(6);
-/// Once the first rank has joined, the others have so long.
+/// The time that the other ranks have to join after the first rank.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection. A rank that comes again has another one.
+/// The number of a connection. A rank that joins again has another connection.
 pub(super) type Connection = u64;
 
-/// What happened.
+/// An event on a connection.
 #[derive(Debug, Clone)]
 pub(super) enum Event {
     Join {
@@ -42,12 +42,12 @@ pub(super) enum Event {
     Closed,
 }
 
-/// How it ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone)]
 pub(in crate::cluster) enum Outcome {
-    /// With what rank 0 said.
+    /// All ranks are done; holds the result of rank 0.
     Done(String),
-    /// A rank failed by itself: it would fail again.
+    /// A rank failed by itself: another attempt would fail too.
     Failed(SqlError),
     /// A machine was lost: another attempt may succeed.
     Lost(String),
@@ -82,9 +82,9 @@ pub(super) struct Attempt {
     phase: Phase,
     members: BTreeMap<usize, Member>,
     first_joined: Option<Duration>,
-    /// Since when ranks end because of others while nobody has said why.
+    /// The time since which ranks end because of others, while no rank has reported the cause.
     unexplained: Option<Duration>,
-    /// What rank 0 said.
+    /// The result of rank 0.
     result: Option<String>,
 }
 
@@ -148,7 +148,7 @@ impl Attempt {
         actions
     }
 
-    /// Time passes.
+    /// Finds ranks that are silent or late.
     pub(super) fn tick(&mut self, now: Duration) -> Actions {
         let mut actions = Actions::default();
         let is_silent =
@@ -165,7 +165,7 @@ impl Attempt {
             };
             abort(
                 member.connection,
-                "this rank was silent too long",
+                "this rank was silent for too long",
                 &mut actions,
             );
             if matches!(self.phase, Phase::Running) {
@@ -183,13 +183,13 @@ impl Attempt {
                 let missing: Vec<String> = missing.map(|rank| rank.to_string()).collect();
                 let seconds = JOIN_TIMEOUT.as_secs();
                 let lost = format!(
-                    "worker {} did not come within {seconds} s",
+                    "worker {} did not join within {seconds} s",
                     missing.join(", ")
                 );
                 self.end(Outcome::Lost(lost), &mut actions);
             }
             Phase::Running if is_late(self.unexplained, LEASE) => {
-                let lost = "workers lost each other".to_owned();
+                let lost = "workers lost their connections to each other".to_owned();
                 self.end(Outcome::Lost(lost), &mut actions);
             }
             _ => {}
@@ -197,7 +197,7 @@ impl Attempt {
         actions
     }
 
-    /// Nobody wants it any more.
+    /// Cancels the attempt, unless it is over.
     pub(super) fn cancel(&mut self) -> Actions {
         let mut actions = Actions::default();
         if self.outcome().is_none() {
@@ -224,7 +224,7 @@ impl Attempt {
             return abort(from, "there is no such rank", actions);
         }
         if !self.is_joining() {
-            return abort(from, "this attempt has begun without it", actions);
+            return abort(from, "this attempt has started without it", actions);
         }
         let member = Member {
             connection: from,
@@ -232,7 +232,7 @@ impl Attempt {
             last_seen: now,
             is_done: false,
         };
-        // The one that came last is the one that Ballista believes in.
+        // Ballista counts the task that came last.
         if let Some(older) = self.members.insert(rank, member) {
             abort(older.connection, "another task has this rank", actions);
         }
@@ -274,7 +274,7 @@ impl Attempt {
                     self.phase = Phase::Over(Outcome::Done(self.result.take().unwrap_or_default()));
                 }
             }
-            // Who caused it is about to speak, or is dead, which is noticed too.
+            // The rank that caused the error is about to report it, or is dead, which is noticed too.
             Some(_) if is_consequence => {
                 self.unexplained.get_or_insert(now);
             }
@@ -295,11 +295,11 @@ impl Attempt {
             return;
         };
         match self.phase {
-            // It may come again.
+            // The rank may join again.
             Phase::Joining | Phase::Over(_) => {
                 self.members.remove(&rank);
             }
-            // It said how it ended; its place counts until all have.
+            // The rank has reported its end; it stays a member until all ranks have.
             Phase::Running if is_done => {}
             Phase::Running => {
                 self.members.remove(&rank);
@@ -311,7 +311,7 @@ impl Attempt {
 
     fn end(&mut self, outcome: Outcome, actions: &mut Actions) {
         let reason = match &outcome {
-            Outcome::Done(_) => "it is done",
+            Outcome::Done(_) => "the training is done",
             Outcome::Failed(error) => &error.message,
             Outcome::Lost(what) => what,
             Outcome::Cancelled => "the statement was cancelled",
@@ -322,7 +322,7 @@ impl Attempt {
                 .send
                 .push((member.connection, ToRank::Abort { reason }));
         }
-        // Those that ended are not waited for.
+        // Nobody waits for ranks that have ended.
         self.members.retain(|_, member| !member.is_done);
         self.phase = Phase::Over(outcome);
     }

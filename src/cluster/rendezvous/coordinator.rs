@@ -1,4 +1,4 @@
-//! The attempts of an engine, and their connections.
+//! [`Coordinator`]: the attempts of an engine, and their connections.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use super::message::{FromRank, ToRank, Wire};
 use super::models::LoadedModels;
 
 const TICK: Duration = Duration::from_millis(200);
-/// A connection that does not say what it wants is closed.
+/// A connection without a first message in this time is closed.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Told of progress.
+/// A callback for progress.
 pub(in crate::cluster) type Watcher = Arc<dyn Fn(Progress) + Send + Sync>;
 
 pub(in crate::cluster) struct Coordinator {
@@ -36,7 +36,7 @@ struct Run {
     watcher: Option<Watcher>,
 }
 
-/// To the task of a connection.
+/// An order to the task of a connection.
 enum Order {
     Send(ToRank),
     Close,
@@ -58,14 +58,14 @@ impl Coordinator {
         }
     }
 
-    /// Whether ranks may still come.
+    /// Whether ranks may still join.
     pub(in crate::cluster) fn is_joining(&self, run_id: &str) -> bool {
         self.lock()
             .get(run_id)
             .is_some_and(|run| run.attempt.is_joining())
     }
 
-    /// Opens an attempt. Dropping what is returned cancels it and sends late comers away.
+    /// Opens an attempt. Dropping the result cancels the attempt and turns late ranks away.
     pub(in crate::cluster) fn open(
         self: &Arc<Self>,
         run_id: &str,
@@ -87,7 +87,7 @@ impl Coordinator {
         }
     }
 
-    /// Serves ranks for ever.
+    /// Serves ranks forever.
     pub(in crate::cluster) async fn serve(self: Arc<Self>, listener: TcpListener) {
         let mut ticks = tokio::time::interval(TICK);
         let mut connections = JoinSet::new();
@@ -101,7 +101,7 @@ impl Coordinator {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a worker of a training cannot connect");
-                        // Too many open files, say: nothing is better a moment later.
+                        // For example too many open files: an immediate retry would fail again.
                         tokio::time::sleep(TICK).await;
                     }
                 },
@@ -146,7 +146,7 @@ impl Coordinator {
         let (sender, mut orders) = mpsc::unbounded_channel();
         if !self.enter(&run_id, connection, sender, event) {
             let reason = "this attempt is over".to_owned();
-            // Whoever hears no answer stops as well.
+            // A rank without an answer stops as well.
             let _ = wire.send(&ToRank::Abort { reason }).await;
             return;
         }
@@ -188,12 +188,12 @@ impl Coordinator {
         }
     }
 
-    /// What executors have loaded.
+    /// The models that executors have loaded.
     pub(in crate::cluster) fn models(&self) -> &LoadedModels {
         &self.models
     }
 
-    /// Whether there is such a run.
+    /// Adds a connection with its first event to a run; `false` if there is no such run.
     fn enter(
         &self,
         run_id: &str,
@@ -250,13 +250,13 @@ impl Run {
 
     fn order(&self, connection: Connection, order: Order) {
         if let Some(sender) = self.connections.get(&connection) {
-            // Its task may have ended; then there is nobody to tell.
+            // The task of the connection may have ended.
             let _ = sender.send(order);
         }
     }
 }
 
-/// An attempt that is open.
+/// An open attempt.
 pub(in crate::cluster) struct Opened {
     coordinator: Arc<Coordinator>,
     run_id: String,
@@ -264,7 +264,7 @@ pub(in crate::cluster) struct Opened {
 }
 
 impl Opened {
-    /// How the attempt ended, once it has.
+    /// Waits for the outcome of the attempt.
     pub(in crate::cluster) async fn outcome(&mut self) -> Outcome {
         match self.outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or(Outcome::Cancelled),
@@ -272,12 +272,12 @@ impl Opened {
         }
     }
 
-    /// How it has ended, if it has.
+    /// The outcome of the attempt, if the attempt is over.
     pub(in crate::cluster) fn outcome_now(&self) -> Option<Outcome> {
         self.outcome.borrow().clone()
     }
 
-    /// Returns when no rank of it is at work, as far as can be known.
+    /// Returns when no rank of the attempt is at work, as far as the coordinator knows.
     pub(in crate::cluster) async fn emptied(&self) {
         let is_empty = || {
             self.coordinator

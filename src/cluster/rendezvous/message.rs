@@ -1,4 +1,4 @@
-//! What ranks and coordinator tell each other: JSON in frames with a length, over one connection a rank.
+//! Messages between ranks and coordinator: JSON in length-delimited frames, over one connection per rank.
 
 use std::io;
 
@@ -11,51 +11,51 @@ use vatic_ml::train::control::Progress;
 
 use crate::error::SqlError;
 
-/// A result has a record of each epoch.
+/// The largest message: a result has a record of each epoch.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 
-/// From a rank, or from an executor about itself.
+/// A message from a rank, or from an executor about itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum FromRank {
-    /// Its rows are there; others reach it at this address.
+    /// The rank has its rows; other ranks reach it at this address.
     Join {
         run_id: String,
         rank: usize,
         address: String,
     },
-    /// It cannot come.
+    /// The rank cannot join.
     Refuse { run_id: String, error: SqlError },
-    /// It is alive.
+    /// The rank is alive.
     Beat,
-    /// Where the training is.
+    /// The progress of the training.
     Progress(Progress),
-    /// It has ended, rank 0 with a result; with `is_consequence` because others did.
+    /// The rank has ended, rank 0 with a result; with `is_consequence`, it ended because others did.
     End {
         result: Option<String>,
         error: Option<SqlError>,
         is_consequence: bool,
     },
-    /// What an executor has loaded, by name; told again and again on a connection of its own.
+    /// The names of the models that an executor has loaded, sent repeatedly on a separate connection.
     Models {
         executor: String,
         models: Vec<String>,
     },
 }
 
-/// To a rank.
+/// A message to a rank.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum ToRank {
-    /// All are there, at these addresses in the order of ranks.
+    /// All ranks have joined; their addresses, in the order of ranks.
     Start { peers: Vec<String> },
     /// An answer to each beat.
     Beat,
-    /// Stop.
+    /// The rank must stop.
     Abort { reason: String },
 }
 
-/// The answer to what an executor says of itself: the name of this engine, which no other has.
+/// The answer to [`FromRank::Models`]: the unique name of this engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Heard {
+pub(super) struct ModelsReply {
     pub(super) engine: String,
 }
 

@@ -1,19 +1,19 @@
-//! Where the ranks of a training on a cluster find each other, and learn that one of them is gone.
+//! The rendezvous of the ranks of a training on a cluster: ranks find each other, and learn that a rank is gone.
 //!
 //! ```text
 //! rank ── Join(run, rank, address) ──▶ coordinator       all ranks joined:
 //! rank ◀── Start(addresses of all) ─── coordinator       they connect to each other and train
 //! rank ── Beat, Progress, End ───────▶ coordinator
-//! rank ◀── Beat, Abort ─────────────── coordinator       one ended badly, vanished or stayed silent
+//! rank ◀── Beat, Abort ─────────────── coordinator       a rank failed, vanished or stayed silent
 //! ```
-//! A run id names one attempt and no other, so it is the fencing token: whoever comes with an old one is sent away.
+//! A run id names exactly one attempt, so it is the fencing token: a rank with an old run id is turned away.
 //!
-//! * `message` what is said
-//! * `attempt` one attempt as the coordinator sees it, without I/O
-//! * `rank` a rank as it sees itself, without I/O
+//! * `message` the messages between ranks and coordinator
+//! * `attempt` the coordinator's state of one attempt, without I/O
+//! * `rank` the state of a rank, without I/O
 //! * `coordinator` the attempts of an engine and their connections
-//! * `member` a rank's side
-//! * `models` what executors say of themselves, whether they train or not
+//! * `remote_rank` the connection of a rank to the coordinator
+//! * `models` the models that executors report, whether they train or not
 
 mod attempt;
 mod coordinator;
@@ -26,5 +26,5 @@ mod schedules;
 
 pub(super) use attempt::Outcome;
 pub(super) use coordinator::Coordinator;
-pub(super) use models::tell_models;
+pub(super) use models::report_models;
 pub(super) use remote_rank::RemoteRendezvous;

@@ -1,5 +1,5 @@
-//! Which models executors have loaded: each says it once a second on a connection of its own, and so learns that the engine
-//! is there.
+//! The models that executors have loaded: each executor reports them once a second on a separate connection, and so
+//! learns that the engine is there.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -11,23 +11,23 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::message::{FromRank, Heard, Wire};
+use super::message::{FromRank, ModelsReply, Wire};
 use super::remote_rank::{BEAT, CONNECT_TIMEOUT};
 
-/// An engine that cannot be reached for so long has ended, or counts this executor among the lost.
+/// An engine that cannot be reached for this long has ended, or counts this executor as lost.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(25);
-/// One whose machine says for so long that nobody listens has ended.
+/// An engine whose machine refuses connections for this long has ended.
 const REFUSAL_MAX: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_millis(200);
-/// What an executor that is silent for so long has loaded is not known any more.
+/// The models of an executor that is silent for this long are unknown.
 const EXECUTOR_SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// The models of executors that told, by the id of the executor.
+/// The models that executors have reported, by the id of the executor.
 #[derive(Debug)]
 pub(in crate::cluster) struct LoadedModels {
     /// The name of this engine.
     engine: String,
-    /// With the number of the connection that told.
+    /// The models of each executor, with the number of the connection that reported them.
     told: Mutex<HashMap<String, (u64, Vec<String>)>>,
     connections: AtomicU64,
 }
@@ -41,19 +41,19 @@ impl LoadedModels {
         }
     }
 
-    /// Those of an executor, if it told.
+    /// The models of an executor, if it has reported them.
     pub(in crate::cluster) fn of(&self, executor: &str) -> Option<Vec<String>> {
         self.lock().get(executor).map(|(_, models)| models.clone())
     }
 
-    /// Keeps what an executor says for as long as it goes on saying it.
+    /// Keeps the models of an executor as long as the executor reports them.
     pub(super) async fn listen(&self, mut wire: Wire, executor: String, models: Vec<String>) {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         let mut told = models;
         loop {
             self.lock().insert(executor.clone(), (connection, told));
             let engine = self.engine.clone();
-            if wire.send(&Heard { engine }).await.is_err() {
+            if wire.send(&ModelsReply { engine }).await.is_err() {
                 break;
             }
             match tokio::time::timeout(EXECUTOR_SILENCE_MAX, wire.next()).await {
@@ -61,7 +61,7 @@ impl LoadedModels {
                 _ => break,
             }
         }
-        // It may have come back on another connection before this one was given up.
+        // The executor may have come back on another connection before this connection was given up.
         let mut all = self.lock();
         if all.get(&executor).is_some_and(|(by, _)| *by == connection) {
             all.remove(&executor);
@@ -73,17 +73,17 @@ impl LoadedModels {
     }
 }
 
-/// Tells the engine for ever which models this executor has loaded, as far as the engine can be reached where it is by
-/// default: at the port after that of its scheduler. `lost` hears that an engine which answered has ended, or has a successor.
-/// One that is only paused is not lost: its machine takes connections for it.
-pub(in crate::cluster) async fn tell_models(
+/// Reports to the engine forever which models this executor has loaded, if the engine listens at its default port, the
+/// port after the scheduler's. Calls `lost` when an engine that answered has ended, or has a successor. A paused engine
+/// is not lost: its machine accepts connections for it.
+pub(in crate::cluster) async fn report_models(
     scheduler: SocketAddr,
     executor: &str,
     models: impl Fn() -> Vec<String>,
     lost: impl Fn(),
 ) -> Infallible {
     let port = scheduler.port().checked_add(1).unwrap_or(0);
-    // The engine that answered last, and when it was there last.
+    // The engine that answered last, and when it was reached last.
     let mut known: Option<(String, Instant)> = None;
     loop {
         let tried_at = Instant::now();
@@ -98,7 +98,7 @@ pub(in crate::cluster) async fn tell_models(
                 let (executor, models) = (executor.to_owned(), models());
                 wire.send(&FromRank::Models { executor, models }).await?;
                 let answer = tokio::time::timeout(CONNECT_TIMEOUT, wire.next()).await??;
-                let Some(Heard { engine }) = answer else {
+                let Some(ModelsReply { engine }) = answer else {
                     return Err(ErrorKind::UnexpectedEof.into());
                 };
                 if known.as_ref().is_some_and(|(known, _)| *known != engine) {
@@ -110,7 +110,7 @@ pub(in crate::cluster) async fn tell_models(
             }
         };
         let ended: std::io::Result<Infallible> = telling.await;
-        tracing::debug!(?ended, "the engine does not hear which models are loaded");
+        tracing::debug!(?ended, "cannot report the loaded models to the engine");
         let is_refused = ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
         let silence_max = match is_refused {
             true => REFUSAL_MAX,
@@ -122,7 +122,7 @@ pub(in crate::cluster) async fn tell_models(
             tracing::warn!("the engine is gone; its tasks are stopped");
             lost();
         }
-        // Soon, so that a successor is known before it has tasks for this executor.
+        // Retry soon, so that a successor is known before it has tasks for this executor.
         tokio::time::sleep(RETRY).await;
     }
 }

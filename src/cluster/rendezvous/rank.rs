@@ -1,26 +1,26 @@
-//! A rank as it sees itself. No I/O and no clock, like [`super::attempt`].
+//! [`RankState`]: the state of a rank, without I/O and without a clock, like [`super::attempt`].
 
 use std::time::Duration;
 
 use super::attempt::LEASE;
 use super::message::ToRank;
 
-/// What a rank does next.
+/// The next action of a rank.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Next {
-    /// Goes on.
+    /// The rank continues.
     Nothing,
-    /// Says that it is alive.
+    /// The rank reports that it is alive.
     Beat,
-    /// Trains with these.
+    /// The rank trains with the ranks at these addresses.
     Start(Vec<String>),
-    /// Stops at once, for this reason.
+    /// The rank stops at once, for this reason.
     Stop(String),
 }
 
 #[derive(Debug)]
 pub(super) struct RankState {
-    /// When the coordinator last said something.
+    /// The time of the last message from the coordinator.
     last_heard: Duration,
     is_started: bool,
 }
@@ -46,7 +46,7 @@ impl RankState {
         }
     }
 
-    /// Time to beat. A process that was stopped for a while finds here that it was given up.
+    /// Called once a beat. A process that was paused for a while finds here that it was given up.
     pub(super) fn tick(&self, now: Duration) -> Next {
         match now.saturating_sub(self.last_heard) > LEASE {
             true => Next::Stop("the engine is silent".into()),

@@ -1,4 +1,4 @@
-//! A rank's side: joins, connects to the others, beats, and stops when it is told to, or when nobody answers.
+//! The side of a rank: joins, connects to the other ranks, sends beats, and stops on an abort or without answers.
 
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use datafusion::common::DataFusionError;
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The rendezvous of ranks on several machines, whose coordinator is beside the scheduler.
+/// The rendezvous of ranks on several machines. The coordinator runs beside the scheduler.
 #[derive(Debug)]
 pub(in crate::cluster) struct RemoteRendezvous {
     /// The host of the scheduler, as this machine reaches it.
@@ -40,7 +40,7 @@ impl Rendezvous for RemoteRendezvous {
         crash::point("before-join");
         let stream = self.connect(task).await?;
         let failed = |error: std::io::Error| io_err("the rendezvous of a training", &error);
-        // Whoever reaches the coordinator from here is reached here.
+        // Other ranks reach this machine at the address from which it reaches the coordinator.
         let here: IpAddr = stream.local_addr().map_err(failed)?.ip();
         let listener = StdListener::bind((here, 0)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?.to_string();
@@ -69,7 +69,7 @@ impl Rendezvous for RemoteRendezvous {
                     error: Some(error.clone()),
                     is_consequence,
                 };
-                // The coordinator notices in any case.
+                // The coordinator notices the end of the connection in any case.
                 let _ = wire.send(&end).await;
                 return Err(error.into());
             }
@@ -85,7 +85,7 @@ impl Rendezvous for RemoteRendezvous {
             run_id: task.run_id.clone(),
             error: error.clone(),
         };
-        // If it is not heard, the failure of the task is.
+        // If the coordinator does not get this message, the failed task reports the error.
         if let Ok(stream) = self.connect(task).await
             && let Ok(mut wire) = Wire::new(stream)
         {
@@ -103,7 +103,7 @@ impl RemoteRendezvous {
     async fn connect(&self, task: &TrainTask) -> Result<TcpStream> {
         let port = task
             .port
-            .ok_or_else(|| sql_err(SqlState::Internal, "a training without a rendezvous"))?;
+            .ok_or_else(|| sql_err(SqlState::Internal, "a training without a coordinator"))?;
         let unreachable = |problem: String| {
             let message = format!(
                 "the engine at {}:{port} cannot be reached: {problem}",
@@ -119,7 +119,7 @@ impl RemoteRendezvous {
     }
 }
 
-/// Beats until all have joined.
+/// Sends beats until all ranks have joined.
 async fn wait_for_start(wire: &mut Wire) -> Result<(RankState, Vec<String>)> {
     let mut state = RankState::new(now());
     let mut beats = tokio::time::interval(BEAT);
@@ -135,7 +135,7 @@ async fn wait_for_start(wire: &mut Wire) -> Result<(RankState, Vec<String>)> {
     }
 }
 
-/// What the next message or beat comes to. A beat is sent here.
+/// The action after the next message or beat. This function sends the beat.
 async fn next(wire: &mut Wire, state: &mut RankState, beats: &mut Interval) -> Next {
     tokio::select! {
         message = wire.next::<ToRank>() => match message {
@@ -149,13 +149,13 @@ async fn next(wire: &mut Wire, state: &mut RankState, beats: &mut Interval) -> N
     }
 }
 
-/// The time since this process began to count.
+/// The time since the first call in this process.
 fn now() -> Duration {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     BEGAN.elapsed()
 }
 
-/// A checkpoint in a file that all machines reach.
+/// A checkpoint in a file that all machines can reach.
 struct CheckpointFile(Place);
 
 impl Checkpoints for CheckpointFile {
@@ -183,7 +183,7 @@ fn joined(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) 
     if rank == 0 {
         let sender = sender.clone();
         control.progress = Some(Arc::new(move |progress: Progress| {
-            // After the end nobody listens.
+            // After the end of the training nobody listens.
             let _ = sender.send(FromRank::Progress(progress));
         }));
     }
@@ -200,7 +200,7 @@ fn joined(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) 
     }
 }
 
-/// Stops this rank wherever it is.
+/// Stops this rank, whether it computes or waits for other ranks.
 #[derive(Clone)]
 struct Stop {
     cancelled: Arc<AtomicBool>,
@@ -214,7 +214,7 @@ impl Stop {
     }
 }
 
-/// Keeps the connection of a rank that trains.
+/// Serves the connection of a rank that trains.
 async fn tend(
     mut wire: Wire,
     mut state: RankState,
@@ -229,7 +229,7 @@ async fn tend(
                 return stop.stop();
             },
             message = outgoing.recv() => {
-                // Without a message the rank was dropped.
+                // The channel is closed: the rank was dropped.
                 let Some(message) = message else {
                     return stop.stop();
                 };
@@ -256,7 +256,7 @@ impl RankExit for RemoteExit {
     async fn end(mut self: Box<Self>, result: Result<Option<&str>, &SqlError>) {
         let is_stopped = self.stop.cancelled.load(Ordering::Relaxed);
         let error = result.err().cloned().map(|mut error| {
-            // An error of data says which row; one of ours must say where to look.
+            // An error in the data names the row; an internal error must name the worker.
             if error.state == SqlState::Internal {
                 error.message = format!("worker {}: {}", self.rank, error.message);
             }
@@ -284,7 +284,7 @@ impl RankExit for RemoteExit {
 
 impl Drop for RemoteExit {
     fn drop(&mut self) {
-        // Without an end: the task was cancelled.
+        // No end was reported: the task was cancelled.
         if self.sender.is_some() {
             self.stop.stop();
         }

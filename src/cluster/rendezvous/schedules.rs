@@ -1,5 +1,5 @@
-//! Seeded schedules of an attempt and its ranks: messages that are late, doubled or out of order, ranks that crash, freeze
-//! and thaw, fail and come again. What must hold is checked after each step.
+//! Tests of an attempt and its ranks in seeded schedules: messages are late, doubled or out of order; ranks crash, freeze
+//! and thaw, fail and join again. The invariants are checked after each step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -53,12 +53,12 @@ struct World {
     now: Duration,
     attempt: Attempt,
     ranks: BTreeMap<Connection, Rank>,
-    /// By the time of arrival, in the order in which they were sent.
+    /// The packets by time of arrival, then in the order of sending.
     network: BTreeMap<(Duration, u64), Packet>,
     sent: u64,
     next_connection: Connection,
     world_size: usize,
-    /// Connections that ended well, as the coordinator heard.
+    /// Connections whose successful end has reached the coordinator.
     done: BTreeSet<Connection>,
     started: BTreeSet<Connection>,
     had_fault: bool,
@@ -90,7 +90,7 @@ impl World {
         Duration::from_millis(self.random.below(most))
     }
 
-    /// On one connection nothing overtakes, as with TCP.
+    /// Packets of one connection keep their order, as with TCP.
     fn post(&mut self, packet: Packet) {
         let of = |packet: &Packet| match packet {
             Packet::ToCoordinator(connection, _) => (*connection, true),
@@ -141,7 +141,7 @@ impl World {
             }
             self.post(Packet::ToRank(connection, message));
         }
-        // The outcome never changes once it is there.
+        // The outcome never changes once it is set.
         match (self.attempt.outcome(), self.outcome_at) {
             (Some(outcome), None) => {
                 self.outcome_at = Some(self.now);
@@ -214,7 +214,7 @@ impl World {
                 0 => {
                     rank.is_crashed = true;
                     let number = rank.rank;
-                    // The kernel of a machine that died says nothing; that of a process says that it ended.
+                    // If a machine dies, nothing closes the connection; if a process dies, its kernel does.
                     if self.random.one_in(2) {
                         self.post(Packet::ToCoordinator(connection, Event::Closed));
                     }
@@ -287,7 +287,7 @@ impl World {
     fn run(&mut self) {
         for rank in 0..self.world_size {
             self.arrive(rank);
-            // A task that Ballista tries again.
+            // A task that Ballista retries.
             if self.random.one_in(10) {
                 self.had_fault = true;
                 self.arrive(rank);
@@ -307,7 +307,7 @@ impl World {
         }
     }
 
-    /// Nobody trains on for longer than a lease and what a frozen one needs to notice.
+    /// No rank trains on for longer than a lease, plus the time that a frozen rank needs to notice.
     fn check_stopped(&self) {
         let Some(over) = self.outcome_at else { return };
         let limit = over + LEASE + Duration::from_secs(5);
@@ -344,7 +344,7 @@ fn every_schedule_ends_the_same_for_all() {
         }
         *outcomes.entry(name).or_insert(0) += 1;
     }
-    // Each end was seen; a simulation without faults would prove nothing.
+    // Every outcome occurred; a simulation without faults would prove nothing.
     for name in ["done", "failed", "lost", "cancelled"] {
         assert!(
             outcomes.get(name).is_some_and(|count| *count > 10),

@@ -1,5 +1,5 @@
-//! Names of draws that would be drawn again: DataFusion puts the expression in the place of a name in HAVING, QUALIFY and
-//! DISTINCT ON.
+//! Check for aliases of random values in HAVING, QUALIFY and DISTINCT ON: DataFusion replaces the alias by its expression
+//! there, which would draw the value again.
 
 use std::ops::ControlFlow;
 
@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// Refuses a statement that would draw for a name once more than for its column.
+/// Refuses a statement that would draw the value of an alias more than once.
 pub(crate) fn check_aliases(statement: &impl Visit, state: &SessionState) -> Result<()> {
     match statement.visit(&mut Aliases { state }) {
         ControlFlow::Continue(()) => Ok(()),
@@ -45,7 +45,7 @@ impl Visitor for Aliases<'_> {
             _ => None,
         });
         for (expr, alias) in drawn {
-            // A group has one value, which is read wherever it is named.
+            // A group key has one value, and every reference to the alias reads that value.
             if is_grouped(&select.group_by, expr, alias) {
                 continue;
             }

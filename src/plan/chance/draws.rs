@@ -1,4 +1,4 @@
-//! [`DrawOnce`]: each drawn value is computed in one place, below a fence, and everything else reads it as a column.
+//! [`DrawOnce`]: the analyzer rule that computes each random value in one place, below a fence; all readers get a column.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::fence::FenceNode;
 use super::volatile::{has_draw, is_draw};
 use crate::error::{SqlState, sql_err};
 
-/// Comes after the rules that find out types. A plan that went through it is left as it is.
+/// Runs after the rules that determine types. A second run leaves the plan unchanged.
 #[derive(Debug)]
 pub(crate) struct DrawOnce;
 
@@ -32,7 +32,7 @@ impl AnalyzerRule for DrawOnce {
 
 fn rewritten(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     plan.transform_down_with_subqueries(|node| match is_fence(&node) {
-        // What is right below it draws; all that is below that may have to be rewritten.
+        // The projection right below the fence draws. All nodes below the projection may need rewriting.
         true => {
             let inner = node.map_children(|drawing| {
                 drawing
@@ -50,7 +50,7 @@ fn is_fence(node: &LogicalPlan) -> bool {
     matches!(node, LogicalPlan::Extension(Extension { node }) if node.as_any().is::<FenceNode>())
 }
 
-/// The same node over a projection with what the node would have drawn.
+/// The same node over a projection that draws the random values of the node.
 fn drawn_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let mut draws = false;
     node.apply_expressions(|expr| {
@@ -106,13 +106,13 @@ fn drawn_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             let kept = Projection::try_new(columns, node)?;
             Ok(Transformed::yes(LogicalPlan::Projection(kept)))
         }
-        // VALUES and limits are computed once as they are.
+        // VALUES and LIMIT evaluate their expressions once anyway.
         other => Ok(Transformed::no(other)),
     }
 }
 
-/// A node of a sub-query whose rows are found for each row around it, for which no fence may stand between the two.
-/// Arguments of aggregates are drawn in one place as they are.
+/// A node of a correlated sub-query. Its rows are found for each row of the outer query, so no fence may stand between the
+/// two queries. Arguments of aggregates are evaluated in one place anyway.
 fn drawn_for_outer_rows(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let is_argument = match &node {
         LogicalPlan::Aggregate(aggregate) => !aggregate.group_expr.iter().any(Expr::is_volatile),
@@ -127,7 +127,7 @@ fn drawn_for_outer_rows(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     ))
 }
 
-/// A node with one input over what it draws.
+/// A node with one input, over a projection that draws the random values of the node.
 fn over_draws(node: &LogicalPlan) -> Result<LogicalPlan> {
     let names = NamePreserver::new(node);
     let input = node.inputs()[0];
@@ -140,7 +140,7 @@ fn over_draws(node: &LogicalPlan) -> Result<LogicalPlan> {
     node.with_new_exprs(exprs, vec![draws.below_fence(input)?])
 }
 
-/// A join whose condition draws, which PostgreSQL does for each pair of rows: a filter above the join does the same.
+/// A join whose condition draws. PostgreSQL draws for each pair of rows; a filter above the join does the same.
 fn with_draws_above(join: Join) -> Result<Transformed<LogicalPlan>> {
     if join.join_type != JoinType::Inner || join.null_equality != NullEquality::NullEqualsNothing {
         let message = format!(
@@ -190,7 +190,7 @@ impl<'a> Draws<'a> {
         Self { schema, found }
     }
 
-    /// The expression with a column in the place of each draw.
+    /// The expression with a column in place of each draw.
     fn column_for(&mut self, expr: Expr) -> Result<Expr> {
         let replaced = expr.transform_down(|expr| {
             if !is_draw(&expr)? {
@@ -204,7 +204,7 @@ impl<'a> Draws<'a> {
         Ok(replaced.data)
     }
 
-    /// The same for expressions that keep their names.
+    /// The expressions with a column in place of each draw; each expression keeps its name.
     fn named(&mut self, exprs: Vec<Expr>) -> Result<Vec<Expr>> {
         let exprs = exprs.into_iter().map(|expr| {
             let name = expr.schema_name().to_string();

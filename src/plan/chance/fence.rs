@@ -1,5 +1,5 @@
-//! [`FenceNode`] and [`FenceExec`]: rows go through, expressions do not. No filter on a drawn column goes below, and no
-//! projection above is merged with the one that draws.
+//! [`FenceNode`] and [`FenceExec`]: operators that pass rows on and stop expressions. No filter on a drawn column moves
+//! below a fence, and no projection above a fence is merged with the projection that draws.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DFSchemaRef, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, Projection, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
-/// Gives the rows of its input, in which these columns are drawn.
+use crate::plan::one_input::one_input;
+
+/// Passes on the rows of its input; `draws` names the columns of random values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FenceNode {
     input: LogicalPlan,
@@ -56,7 +56,7 @@ impl UserDefinedLogicalNodeCore for FenceNode {
         Vec::new()
     }
 
-    /// A filter on other columns may go below: which rows are drawn for does not show in what is drawn for a row.
+    /// A filter on other columns may move below: the random value of a row does not depend on which other rows draw.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
         self.draws.iter().cloned().collect()
     }
@@ -83,8 +83,8 @@ impl UserDefinedLogicalNodeCore for FenceNode {
     }
 }
 
-/// `input` without columns that are not in `known`: an optimizer that moves expressions below a node finds that they do
-/// not come out of it, and leaves them where they are.
+/// `input` without columns that are not in `known`. An optimizer rule that moves expressions below a node finds that the
+/// node does not output them, and leaves the expressions where they are.
 pub(crate) fn without_new_columns(input: LogicalPlan, known: &DFSchema) -> Result<LogicalPlan> {
     let columns = input.schema().columns();
     let (kept, new): (Vec<_>, Vec<_>) = columns
@@ -117,8 +117,8 @@ impl ExtensionPlanner for FencePlanner {
     }
 }
 
-/// A [`FenceNode`] in a physical plan. Rules for physical plans merge projections and hand filters down as well; this
-/// operator lets them do neither.
+/// [`FenceNode`] in a physical plan. Physical optimizer rules also merge projections and push filters down; this operator
+/// prevents both.
 #[derive(Debug)]
 pub(super) struct FenceExec {
     input: Arc<dyn ExecutionPlan>,
@@ -153,16 +153,7 @@ impl ExecutionPlan for FenceExec {
         vec![false]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,

@@ -1,8 +1,8 @@
-//! What is left to chance is drawn once: whoever reads a drawn value reads the same one.
+//! Volatile expressions such as `random()` are evaluated once per row: every reader of a random value sees the same one.
 //!
-//! DataFusion puts an expression in the place of the column that it computes wherever that helps, and some of its rules
-//! do so with `random()` too: a filter on a drawn group key or on a field of a drawn struct then sees other values than
-//! the rows that it lets through, as does `random() BETWEEN a AND b`, which is written out as two comparisons.
+//! Some optimizer rules of DataFusion replace a column by the expression that computes it, even if the expression calls
+//! `random()`. A filter on a drawn group key or on a field of a drawn struct then tests other values than those of the rows
+//! that it passes. So does `random() BETWEEN a AND b`, which DataFusion rewrites into two comparisons.
 //!
 //! ```text
 //! Filter: floor(random() * 10) < 3          Projection: t.x
@@ -12,10 +12,10 @@
 //!                                                   TableScan: t
 //! ```
 //!
-//! * `volatile` which expressions and plans are left to chance
-//! * `draws` the rule that computes each of them in one place
+//! * `volatile` tests for volatile expressions and plans
+//! * `draws` the analyzer rule that evaluates each volatile expression in one place
 //! * `fence` the operator above that place, which no expression passes
-//! * `aliases` names of draws that would be drawn again
+//! * `aliases` refuses clauses that would draw the value of an alias again
 
 mod aliases;
 mod draws;
@@ -30,12 +30,12 @@ use datafusion::physical_planner::ExtensionPlanner;
 pub(crate) use aliases::check_aliases;
 pub(crate) use draws::DrawOnce;
 pub(crate) use fence::without_new_columns;
-pub(crate) use volatile::{is_drawn_in_each_task, is_left_to_chance};
+pub(crate) use volatile::{is_drawn_in_each_task, is_nondeterministic};
 
 use crate::error::Result;
 use crate::plan::extension::{PlanExtension, to_wire};
 
-/// The fence above drawn values.
+/// The plan extension for fences above drawn values.
 #[derive(Debug)]
 pub(crate) struct Fence;
 

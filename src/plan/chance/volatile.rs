@@ -1,4 +1,4 @@
-//! Which expressions and plans give other values each time.
+//! Tests for volatile expressions and plans: those that may give different values each time.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::plan::sample::{draws_rows, is_drawn_anew};
 
-/// Whether the value of this expression is drawn as a whole: a call of `random()`, a scalar sub-query in which something
-/// is drawn, a function over the elements of a list that draws for each.
+/// Whether the expression as a whole is a random value: a call of `random()`, a scalar sub-query that draws, or a function
+/// that draws for each element of a list.
 pub(super) fn is_draw(expr: &Expr) -> Result<bool> {
     match expr {
         Expr::ScalarSubquery(query) => draws(&query.subquery),
@@ -20,7 +20,7 @@ pub(super) fn is_draw(expr: &Expr) -> Result<bool> {
     }
 }
 
-/// Functions that DataFusion calls volatile so that they stay with their scan, which knows their values.
+/// Functions that DataFusion marks as volatile only to keep them in their scan, which knows their values.
 const OF_SCANS: [&str; 2] = ["file_row_index", "input_file_name"];
 
 fn is_drawn_call(expr: &Expr) -> bool {
@@ -30,20 +30,20 @@ fn is_drawn_call(expr: &Expr) -> bool {
     }
 }
 
-/// Whether something in an expression is drawn.
+/// Whether an expression contains a draw.
 pub(super) fn has_draw(expr: &Expr) -> Result<bool> {
     expr.exists(is_draw)
 }
 
-/// Whether a plan may give other rows each time: something in it is drawn, or a limit takes whichever rows come first.
-pub(crate) fn is_left_to_chance(plan: &LogicalPlan) -> Result<bool> {
+/// Whether a plan may return different rows each time: it draws, or a limit takes whichever rows come first.
+pub(crate) fn is_nondeterministic(plan: &LogicalPlan) -> Result<bool> {
     Ok(draws(plan)? || has_node(plan, |node| matches!(node, LogicalPlan::Limit(_)))?)
 }
 
 fn draws(plan: &LogicalPlan) -> Result<bool> {
     has_node(plan, |node| {
         let mut found = is_drawn_anew(node);
-        // Nothing in here fails.
+        // The closure never fails.
         let _ = node.apply_expressions(|expr| {
             found |= expr.exists(|expr| Ok(is_drawn_call(expr)))?;
             Ok(TreeNodeRecursion::Continue)
@@ -64,8 +64,8 @@ fn has_node(plan: &LogicalPlan, is_wanted: impl Fn(&LogicalPlan) -> bool) -> Res
     Ok(found)
 }
 
-/// Whether several tasks of a cluster would each draw for themselves what one reads in the rows of another: a join has its
-/// first input in every task, and nothing between it and a draw brings rows together.
+/// Whether several tasks of a cluster would each draw values that all tasks must share: a join has its first input in
+/// every task, and no exchange lies between the join and a draw.
 pub(crate) fn is_drawn_in_each_task(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let inputs = plan.children();
     let is_copied = matches!(
@@ -85,7 +85,7 @@ fn draws_in_task(plan: &Arc<dyn ExecutionPlan>) -> bool {
         return false;
     }
     let mut draws = draws_rows(plan.as_ref());
-    // Nothing in here fails.
+    // The closure never fails.
     let _ = plan.apply_expressions(&mut |expr| {
         draws |= is_volatile(expr);
         Ok(TreeNodeRecursion::Continue)

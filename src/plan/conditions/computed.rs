@@ -1,11 +1,11 @@
-//! [`filter_computed`]: a filter over rows with columns that are computed for it.
+//! [`filter_computed`]: a filter whose condition may use computed columns.
 
 use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
-/// The rows of `input` of which `condition` holds. The condition may name `computed`, which are gone above it.
+/// The rows of `input` for which `condition` holds. The condition may name the `computed` columns, which end at the filter.
 pub(super) fn filter_computed(
     input: Arc<LogicalPlan>,
     computed: Vec<Expr>,

@@ -1,7 +1,7 @@
-//! [`EmptyScalars`]: a scalar sub-query that has no row is NULL.
+//! [`EmptyScalars`]: the analyzer rule that makes a scalar sub-query nullable if the sub-query may return no row.
 //!
-//! DataFusion takes it for a value that is never NULL if its column is none, as in `(SELECT 100 FROM t WHERE false)`, and
-//! folds `IS NULL` of it.
+//! DataFusion considers such a sub-query never NULL if its column is not nullable, as in `(SELECT 100 FROM t WHERE false)`,
+//! and folds `IS NULL` of it.
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
@@ -39,7 +39,7 @@ impl AnalyzerRule for EmptyScalars {
 
 fn marked(expr: Expr) -> Result<Transformed<Expr>> {
     match expr {
-        // A plan may come here again.
+        // The rule may see a plan twice.
         Expr::ScalarFunction(call) if is_nullable(&call.func) => {
             Ok(Transformed::no(Expr::ScalarFunction(call)))
         }

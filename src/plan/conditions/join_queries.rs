@@ -1,11 +1,11 @@
-//! [`JoinQueries`]: sub-queries in conditions of joins. DataFusion plans those of filters and projections, so each goes
-//! where it means the same:
+//! [`JoinQueries`]: the analyzer rule that moves sub-queries out of join conditions. DataFusion plans sub-queries in filters
+//! and projections only, so each sub-query moves to a place where it has the same meaning:
 //!
-//! * of an inner join to a filter above it,
-//! * of an outer join, if it is about the optional side alone, to a filter of that side,
-//! * else a scalar sub-query, if it has one value for all rows, to a column of the left side.
+//! * from an inner join to a filter above the join,
+//! * from an outer join to a filter of the optional side, if the condition uses columns of that side alone,
+//! * otherwise to a column of the left side, if the sub-query is scalar and has one value for all rows.
 //!
-//! Others are refused.
+//! Other sub-queries in join conditions are refused.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ fn joined(mut join: Join) -> Result<LogicalPlan> {
     with_values(join)
 }
 
-/// The side of which a row that does not meet a condition of the join is not seen.
+/// The side whose rows do not appear in the result if they fail the join condition.
 fn optional_side(join: &mut Join) -> Option<&mut Arc<LogicalPlan>> {
     match join.join_type {
         JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => Some(&mut join.right),
@@ -79,7 +79,7 @@ fn optional_side(join: &mut Join) -> Option<&mut Arc<LogicalPlan>> {
     }
 }
 
-/// Whether a condition, with the sub-queries in it, is about these columns alone.
+/// Whether a condition, with its sub-queries, uses these columns alone.
 fn is_of(condition: &Expr, columns: &DFSchema) -> bool {
     let is_other = |outer: &Expr| matches!(outer, Expr::OuterReferenceColumn(_, column) if !columns.has_column(column));
     let found = condition.exists(|part| {
@@ -102,7 +102,7 @@ fn filtered(conditions: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<LogicalPla
     }
 }
 
-/// The join with columns for the scalar sub-queries of its condition.
+/// The join with the scalar sub-queries of its condition computed as columns of the left side.
 fn with_values(mut join: Join) -> Result<LogicalPlan> {
     let columns = join.schema.columns();
     let mut values = Vec::new();
@@ -122,8 +122,8 @@ fn with_values(mut join: Join) -> Result<LogicalPlan> {
     if join.filter.as_ref().is_some_and(has_query) {
         return Err(sql_err(
             SqlState::Unsupported,
-            "a sub-query in the condition of this join can be about its optional side only; compute it in a sub-query of \
-             the other side, and name that column",
+            "a sub-query in the condition of this join can use columns of the optional side only; compute it in a \
+             sub-query of the other side, and name that column",
         ));
     }
     if values.is_empty() {

@@ -1,14 +1,14 @@
-//! [`Membership`]: `x IN (query)` in SQL's logic of three values. It is true if a value of the query equals `x`; else unknown
-//! if a value is NULL, or if `x` is NULL and there are values; else false.
+//! [`Membership`]: the analyzer rule for `x IN (query)` in SQL's three-valued logic. The condition is true if a value of the
+//! query equals `x`; otherwise unknown if a value is NULL, or if `x` is NULL and there are values; otherwise false.
 //!
-//! DataFusion knows the third value only for a `NOT IN` by itself, of columns and a query that does not refer to the
-//! query around it. Elsewhere it takes unknown for false, or fails. There the condition becomes
+//! DataFusion computes unknown only for a `NOT IN` that stands alone, with columns on its left side and an uncorrelated
+//! query. In other places DataFusion treats unknown as false, or fails. There the rule rewrites the condition into
 //!
 //! ```text
 //! match   = EXISTS (SELECT value FROM (query) WHERE value = x)
 //! unknown = there is a value that is NULL OR x IS NULL AND there is a value
 //! ```
-//! put together so that a condition that must be true, or must be false, asks no more than it has to.
+//! and combines both so that a condition that must be true, or must be false, computes only the parts that it needs.
 
 use std::sync::Arc;
 
@@ -26,9 +26,9 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::computed::filter_computed;
 use crate::error::{SqlState, sql_err};
-use crate::plan::chance::is_left_to_chance;
+use crate::plan::chance::is_nondeterministic;
 
-/// The column of a query's values.
+/// The name of the column that holds the values of a query.
 const VALUE: &str = "__in_value";
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl AnalyzerRule for Membership {
         "membership"
     }
 
-    /// From the top, so that what is asked of a sub-query is asked of it as its user wrote it.
+    /// Runs from the top, so that each sub-query is examined as the user wrote it.
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
         let mut names = 0;
         let plan = plan.transform_down_with_subqueries(|node| rewritten(node, &mut names))?;
@@ -56,7 +56,7 @@ fn rewritten(node: LogicalPlan, names: &mut usize) -> Result<Transformed<Logical
     }
 }
 
-/// The filter with exact memberships. What is sought is a column, which no column of a sub-query has the name of.
+/// The filter with exact memberships. The left side of IN becomes a column with a name that no sub-query uses.
 fn filtered(filter: Filter, names: &mut usize) -> Result<LogicalPlan> {
     let schema = Arc::clone(filter.input.schema());
     let mut rows = Rows {
@@ -68,16 +68,16 @@ fn filtered(filter: Filter, names: &mut usize) -> Result<LogicalPlan> {
     filter_computed(filter.input, rows.sought, condition)
 }
 
-/// The rows of a filter, and what is sought for each of them.
+/// The input rows of a filter, and the left sides of IN to compute for each row.
 struct Rows<'a> {
     schema: &'a DFSchema,
     sought: Vec<Expr>,
-    /// Names given so far, in the whole statement.
+    /// The number of names given so far in the whole statement.
     names: &'a mut usize,
 }
 
 impl Rows<'_> {
-    /// What is sought as a column, and as a sub-query sees it.
+    /// The left side of IN as a column, and the field that a sub-query sees.
     fn column_for(&mut self, sought: Expr) -> Result<(Column, FieldRef)> {
         *self.names += 1;
         let name = format!("__in_{}", self.names);
@@ -93,10 +93,10 @@ fn has_membership(expr: &Expr) -> bool {
     found.expect("nothing in here fails")
 }
 
-/// What is asked of a condition. All other answers of it are as good as each other.
+/// The answer of a condition that matters to the caller; all other answers count as the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Wanted {
-    /// Whether it is true; it is a condition by itself, or one of several that all must be true.
+    /// Whether the condition is true; it stands alone, or is one of several that all must be true.
     TrueAlone,
     True,
     False,
@@ -153,7 +153,7 @@ fn exact(expr: Expr, rows: &mut Rows<'_>, wanted: Wanted) -> Result<Expr> {
 fn membership(of: InSubquery, rows: &mut Rows<'_>, wanted: Wanted) -> Result<Expr> {
     let query = of.subquery.subquery.as_ref();
     let refers_outside = !query.all_out_ref_exprs().is_empty();
-    // Whether a value equals what is sought is all that is asked; unknown is as good as false.
+    // The caller needs to know only whether a value equals the left side; unknown counts as unequal.
     let is_found_enough = matches!(
         (wanted, of.negated),
         (Wanted::TrueAlone | Wanted::True, false) | (Wanted::False, true)
@@ -193,7 +193,7 @@ fn membership(of: InSubquery, rows: &mut Rows<'_>, wanted: Wanted) -> Result<Exp
     put_together(wanted, of.negated, found, unknown)
 }
 
-/// `x IN (query)` for a query of one row.
+/// `x IN (query)` as a comparison, for a query of one row.
 fn compared(of: InSubquery) -> Expr {
     let operator = match of.negated {
         true => Operator::NotEq,
@@ -202,14 +202,14 @@ fn compared(of: InSubquery) -> Expr {
     binary_expr(*of.expr, operator, Expr::ScalarSubquery(of.subquery))
 }
 
-/// Refuses a query that would have other rows each time.
+/// Refuses a query that may return different rows each time it is read.
 fn check_is_read_again(query: &LogicalPlan) -> Result<()> {
-    match is_left_to_chance(query)? {
+    match is_nondeterministic(query)? {
         false => Ok(()),
         true => Err(sql_err(
             SqlState::Unsupported,
-            "IN of a sub-query that is left to chance (random values, or a LIMIT) can stand by itself or beside AND only; \
-             elsewhere the sub-query is read more than once; store its rows in a table first",
+            "IN with a sub-query of random values or with a LIMIT can stand by itself or beside AND only; elsewhere the \
+             sub-query is read more than once; store its rows in a table first",
         )),
     }
 }
@@ -233,7 +233,7 @@ fn put_together(wanted: Wanted, negated: bool, found: Expr, unknown: Vec<Expr>) 
     })
 }
 
-/// How many rows a query with an aggregate at its top has, whatever it reads. Of other queries nothing is known.
+/// The number of rows of a query with an aggregate at its top, whatever its input. Other queries are `Any`.
 enum RowCount {
     One,
     OneOrNone,
@@ -271,7 +271,7 @@ impl Values {
         })
     }
 
-    /// Whether there is a value of which this holds.
+    /// Whether the condition holds for any value.
     fn any(&self, condition: Option<Expr>) -> Result<Expr> {
         let mut query = LogicalPlanBuilder::from(self.query.clone());
         let is_for_each_row =
@@ -282,7 +282,7 @@ impl Values {
         if is_for_each_row {
             return Ok(exists(Arc::new(query.build()?)));
         }
-        // EXISTS would join each row with what is the same for all.
+        // EXISTS would join every row with a result that is the same for all rows.
         let found = query
             .limit(0, Some(1))?
             .aggregate(Vec::<Expr>::new(), [count(lit(1_i64))])?

@@ -1,8 +1,8 @@
-//! [`OuterColumns`]: where a sub-query may name a column of the query around it.
+//! [`OuterColumns`]: the analyzer rule that refuses outer columns in parts of a sub-query that DataFusion plans wrongly.
 //!
-//! DataFusion makes a join of such a sub-query: the filter that names the column becomes the condition of the join, which
-//! is looked at last. A window, a limit or an outer join between the two then sees rows that the filter should have taken
-//! away, and an aggregate without groups has no row where there should be one. Such a sub-query is refused.
+//! DataFusion turns a correlated sub-query into a join: the filter on the outer column becomes the join condition, which is
+//! evaluated last. A window, a limit or an outer join between the two then sees rows that the filter should have removed,
+//! and an aggregate without groups returns no row where it should return one. Such a sub-query is refused.
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::totals::is_total;
+use super::constant_conditions::is_total;
 use crate::error::{SqlState, sql_err};
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ fn check_expression(expr: &Expr) -> Result<TreeNodeRecursion> {
     let (query, of) = match expr {
         Expr::Exists(exists) => (&exists.subquery, Use::Existence),
         Expr::InSubquery(membership) => (&membership.subquery, Use::Values),
-        // Becomes EXISTS.
+        // DataFusion rewrites a set comparison into EXISTS.
         Expr::SetComparison(comparison) => (&comparison.subquery, Use::Values),
         Expr::ScalarSubquery(query) => (query, Use::Scalar),
         _ => return Ok(TreeNodeRecursion::Continue),
@@ -73,40 +73,40 @@ fn lateral(side: &LogicalPlan) -> Option<&LogicalPlan> {
     }
 }
 
-/// What a sub-query is asked for.
+/// What the outer query needs from a sub-query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Use {
     Existence,
     Values,
-    /// One value for each row around it, also if nothing is found.
+    /// One value for each outer row, even if the sub-query finds no row.
     Scalar,
-    /// Rows for each row around it.
+    /// Rows for each outer row.
     Lateral,
 }
 
-/// What lies between the top of a sub-query and a node of it.
+/// The path from the top of a sub-query to one of its nodes.
 #[derive(Debug, Clone)]
 struct Way<'a> {
     of: Use,
-    /// What no filter may be brought up through.
+    /// The operator that no filter may be moved above.
     obstacle: Option<&'static str>,
-    /// Nothing that takes rows away, or makes new ones.
+    /// Whether no operator on the path removes or adds rows.
     keeps_rows: bool,
-    /// Nothing that brings rows together.
+    /// Whether the path has no join and no aggregate.
     keeps_each: bool,
     condition: Condition,
     windows: Vec<&'a Expr>,
-    /// Another input of a node on the way, which is looked at before, names columns of the query around it.
+    /// Whether an input that DataFusion visits earlier, of a node on the path, names outer columns.
     is_after_outer: bool,
 }
 
-/// Which filters lie on the way.
+/// Which filters are on the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Condition {
     None,
-    /// Filters about columns of the sub-query.
+    /// Filters on columns of the sub-query.
     Inner,
-    /// One names columns of the query around it.
+    /// A filter that names outer columns.
     Outer,
 }
 
@@ -134,7 +134,7 @@ impl<'a> Way<'a> {
             }
         }
         self.check_beside(node)?;
-        // The columns of a sub-query in here are those of this one.
+        // The outer columns of a nested sub-query are columns of this one.
         if matches!(node, LogicalPlan::Subquery(_)) {
             return Ok(());
         }
@@ -145,7 +145,7 @@ impl<'a> Way<'a> {
         Ok(())
     }
 
-    /// What DataFusion changes after it has met a filter that names columns of the query around, wherever that is.
+    /// Refuses an operator that DataFusion changes once it has visited a filter on outer columns in another input.
     fn check_beside(&self, node: &LogicalPlan) -> Result<()> {
         let problem = match node {
             _ if !self.is_after_outer => None,
@@ -159,8 +159,8 @@ impl<'a> Way<'a> {
             Some(what) => Err(sql_err(
                 SqlState::Unsupported,
                 format!(
-                    "a sub-query that names columns of the query around it cannot be joined with {what} within; join \
-                     the two outside"
+                    "a sub-query cannot join a relation that names columns of the query around it with {what}; join \
+                     the two outside the sub-query"
                 ),
             )),
             None => Ok(()),
@@ -174,7 +174,7 @@ impl<'a> Way<'a> {
         let inputs = node.inputs();
         let has_outer_columns = |input: &&LogicalPlan| !input.all_out_ref_exprs().is_empty();
         self.is_after_outer |= inputs[..side].iter().any(has_outer_columns);
-        // Whether there is a row does not depend on a window.
+        // A window does not change whether there is a row.
         let is_seen = self.of != Use::Existence || !self.keeps_rows;
         match node {
             LogicalPlan::Window(window) if is_seen => self.windows.extend(&window.window_expr),
@@ -211,7 +211,7 @@ impl<'a> Way<'a> {
         Ok(is_obstacle.then(|| name(node)))
     }
 
-    /// Whether an aggregate of all rows has its row here also if nothing is found.
+    /// Whether DataFusion gives an aggregate of all rows its row here, even if no row is found.
     fn has_row(&self) -> bool {
         let condition_max = match self.of {
             Use::Existence | Use::Values => return false,
@@ -221,7 +221,7 @@ impl<'a> Way<'a> {
         self.keeps_each && self.condition <= condition_max
     }
 
-    /// Whether there is a row does not depend on a limit.
+    /// Whether the limit keeps the result of EXISTS: there is a row with and without the limit.
     fn may_pass(&self, limit: &Limit) -> Result<bool> {
         let skips = !matches!(limit.get_skip_type()?, SkipType::Literal(0));
         Ok(self.of == Use::Existence && self.keeps_rows && !skips)
@@ -242,8 +242,8 @@ fn refused(column: &Column, obstacle: &str) -> DataFusionError {
     )
 }
 
-/// Whether rows that a filter keeps and rows that it takes away are never in one partition of a window: each condition
-/// about the query around it compares a column by which the window is partitioned.
+/// Whether a filter keeps or removes each partition of a window as a whole: each condition on an outer column compares a
+/// partition column of the window.
 fn is_apart(window: &Expr, node: &LogicalPlan) -> bool {
     let (Expr::WindowFunction(call), LogicalPlan::Filter(filter)) = (window, node) else {
         return false;
@@ -262,7 +262,7 @@ fn is_apart(window: &Expr, node: &LogicalPlan) -> bool {
     })
 }
 
-/// Whether a row of this side that a filter takes away would be in no row of the join.
+/// Whether a row that a filter removes from this side would be in no row of the join.
 fn keeps_side(join: JoinType, side: usize) -> bool {
     let is_left = side == 0;
     match join {
@@ -288,7 +288,7 @@ fn name(node: &LogicalPlan) -> &'static str {
     }
 }
 
-/// A column of the query around a sub-query that this node of it names.
+/// An outer column that this node of a sub-query names.
 fn outer_column(node: &LogicalPlan) -> Result<Option<Column>> {
     let mut found = None;
     node.apply_expressions(|expr| {

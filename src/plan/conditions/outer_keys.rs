@@ -1,7 +1,7 @@
-//! [`OuterKeys`]: `f(x) = outer.y` in a sub-query with groups.
+//! [`OuterKeys`]: the analyzer rule for `f(x) = outer.y` in a correlated sub-query with groups.
 //!
-//! DataFusion groups the rows of such a sub-query by what is compared with the query around it, and takes `x` where that
-//! is a cast of `x`: two values of `x` that are cast to one are then two rows. What is compared becomes a column.
+//! DataFusion groups the rows of such a sub-query by `f(x)`, but if `f` is a cast, DataFusion groups by `x`: two values of `x`
+//! with the same cast then give two rows. This rule computes `f(x)` as a column.
 
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ fn with_keys(filter: Filter, names: &mut usize) -> Result<Transformed<LogicalPla
     Ok(Transformed::yes(plan))
 }
 
-/// Whether this is computed of columns of the sub-query alone.
+/// Whether the expression is computed from columns of the sub-query alone, and is not itself a column.
 fn is_computed(expr: &Expr) -> bool {
     let is_column = matches!(expr, Expr::Column(_));
     !is_column && expr.any_column_refs() && !expr.contains_outer()

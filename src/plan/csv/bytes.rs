@@ -1,4 +1,4 @@
-//! The bytes of a file without compression: all of them, or those of the lines that begin in a part of it.
+//! The decompressed bytes of a file: all of them, or those of the lines that begin in a part of the file.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -13,10 +13,10 @@ use super::options::ReadOptions;
 use crate::error::{Result, io_err};
 use crate::storage::{GetOptions, GetRange, GetResultPayload, ObjectStore, StorePath, shown_path};
 
-/// Bytes that are read at once.
+/// The number of bytes to read at once.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// A file that may be opened again.
+/// A file of an object store. It may be opened several times.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     pub(super) store: Arc<dyn ObjectStore>,
@@ -24,17 +24,17 @@ pub(super) struct File {
 }
 
 impl File {
-    /// The last part of its path.
+    /// The last segment of the path.
     pub(super) fn name(&self) -> &str {
         self.path.filename().unwrap_or_default()
     }
 
-    /// Its path as its user knows it.
+    /// The path as the user knows it.
     pub(super) fn shown(&self) -> String {
         shown_path(self.store.as_ref(), &self.path)
     }
 
-    /// All bytes.
+    /// All bytes, decompressed.
     pub(super) async fn all(
         &self,
         options: &ReadOptions,
@@ -43,7 +43,7 @@ impl File {
         options.compression(self.name()).convert_stream(bytes)
     }
 
-    /// The bytes of the lines that begin in this part. All lines of a compressed file begin in its first.
+    /// The bytes of the lines that begin in this part. All lines of a compressed file belong to its first part.
     pub(super) async fn lines(
         &self,
         options: &ReadOptions,
@@ -57,7 +57,7 @@ impl File {
                 _ => Ok(futures::stream::empty().boxed()),
             },
             Some(part) => {
-                // The byte before it tells whether a line begins with it.
+                // The byte before the part tells whether a line begins at the start of the part.
                 let from = part.start.saturating_sub(1);
                 let lines = Lines::new(part, from, options.terminator.unwrap_or(b'\n'));
                 let bytes = self.raw(from).await?;
@@ -67,7 +67,7 @@ impl File {
         }
     }
 
-    /// On which line the first line begins that is of this part.
+    /// The number of the first line that begins at `start` or later.
     pub(super) async fn first_line(&self, start: u64) -> Result<u64> {
         let (mut line, mut at) = (1, 0);
         if start == 0 {
@@ -86,7 +86,7 @@ impl File {
         Ok(line)
     }
 
-    /// From a place on, as they are.
+    /// The bytes from this offset on, without decompression.
     pub(super) async fn raw(&self, from: u64) -> Result<BoxStream<'static, Result<Bytes>>> {
         let options = GetOptions {
             range: (from > 0).then_some(GetRange::Offset(from)),
@@ -133,9 +133,9 @@ async fn next_lines(
 #[derive(Debug)]
 struct Lines {
     part: Range<u64>,
-    /// Where the next piece begins.
+    /// The offset of the next piece in the file.
     at: u64,
-    /// Whether the first line of the part has not begun.
+    /// Whether the first line of the part has not begun yet.
     is_before: bool,
     is_done: bool,
     terminator: u8,
@@ -172,7 +172,7 @@ impl Lines {
                 return Bytes::new();
             }
         }
-        // The line of the part's last byte is its last one.
+        // The line that contains the last byte of the part is the last line.
         let last = (self.part.end - 1).saturating_sub(begin) as usize;
         let to = match begin + piece.len() as u64 >= self.part.end {
             true => end_of_line(last.max(from)),

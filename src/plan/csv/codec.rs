@@ -1,4 +1,4 @@
-//! A scan of CSV files as bytes: DataFusion's, with what it leaves out before it.
+//! The wire codec of a scan of CSV files: our read options, then the scan in DataFusion's encoding.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::plan::extension::{from_wire, to_wire};
 use crate::plan::scans::file_scan;
 
-/// What such scans are marked with.
+/// The name of the scan on the wire.
 pub(crate) const NAME: &str = "csv";
 
-/// The bytes of a scan; `None` if it is another operator.
+/// The bytes of a scan; `None` if the plan is another operator.
 pub(crate) fn encode(
     plan: &Arc<dyn ExecutionPlan>,
     codec: &dyn PhysicalExtensionCodec,
@@ -51,7 +51,7 @@ fn encode_scan(
     Ok(bytes)
 }
 
-/// The scan of these bytes.
+/// The scan that these bytes encode.
 pub(crate) fn decode(
     bytes: &[u8],
     context: &TaskContext,
@@ -73,7 +73,7 @@ pub(crate) fn decode(
 }
 
 fn damaged() -> DataFusionError {
-    sql_err(SqlState::Internal, "a scan of CSV files is damaged")
+    sql_err(SqlState::Internal, "the plan of a CSV scan is damaged")
 }
 
 fn with_source(config: &FileScanConfig, source: Arc<dyn FileSource>) -> Arc<dyn ExecutionPlan> {
@@ -81,7 +81,7 @@ fn with_source(config: &FileScanConfig, source: Arc<dyn FileSource>) -> Arc<dyn 
     DataSourceExec::from_data_source(builder.build())
 }
 
-/// A source of all columns with the projection of another.
+/// A source of all columns with the projection of another source.
 fn projected(source: Arc<dyn FileSource>, like: &dyn FileSource) -> Result<Arc<dyn FileSource>> {
     match like.projection() {
         Some(projection) => source

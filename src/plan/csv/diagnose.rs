@@ -1,4 +1,4 @@
-//! What was wrong with a file: the line and the column, found by reading it again up to there.
+//! Error messages for unreadable CSV files: the file is read again to find the line and the column.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use super::options::ReadOptions;
 use super::records::{Record, Records};
 use crate::error::{Result, SqlState, sql_err};
 
-/// A value is shown up to here.
+/// The number of characters shown of a value.
 const SHOWN_MAX: usize = 60;
 
-/// What failed, and how far it was read.
+/// The scan that failed, and how far it got.
 pub(super) struct Failed<'a> {
     pub(super) file: &'a File,
     pub(super) options: &'a ReadOptions,
     /// The columns of the file.
     pub(super) schema: &'a SchemaRef,
-    /// Those of them that were asked for.
+    /// The indices of the columns to read.
     pub(super) columns: &'a [usize],
     pub(super) part: Option<Range<u64>>,
-    /// Rows before it that were good.
+    /// The number of good rows before the failure.
     pub(super) rows: usize,
 }
 
@@ -83,14 +83,14 @@ pub(super) async fn unclosed(
             }
         }
     }
-    // Only at the end of the file it became a record, and there are lines in its last value.
+    // The record ended only at the end of the file, and its last value contains line breaks.
     let last = records.next(&[]).1.filter(|record| {
         let value = record.fields.last();
         value.is_some_and(|value| value.contains(&b'\n'))
     });
     Ok(last.map(|record| {
         let message = format!(
-            "file {}, line {}: a quote is not closed; what follows it is no row",
+            "file {}, line {}: a quote is not closed; the text after it is not read as rows",
             file.shown(),
             record.line
         );
@@ -117,7 +117,7 @@ impl Failed<'_> {
             };
             if self.columns.contains(&column) && !self.is_value(text, column)? {
                 let message = format!(
-                    "{place}: {} is no {}; 'format.null_regex' tells which texts are NULL, and columns with types after the table's name give others",
+                    "{place}: {} is no {}; set 'format.null_regex' if the text means NULL, or declare the columns with other types after the table's name",
                     shown(text),
                     type_name(field.data_type())
                 );
@@ -127,7 +127,7 @@ impl Failed<'_> {
         Ok(None)
     }
 
-    /// Whether arrow takes the text for a value of the column.
+    /// Whether arrow can read the text as a value of the column.
     fn is_value(&self, text: &str, column: usize) -> Result<bool> {
         let field = &self.schema.fields()[column];
         if matches!(

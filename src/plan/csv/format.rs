@@ -1,4 +1,4 @@
-//! [`CsvFiles`]: DataFusion's format of files, with our own ways of reading.
+//! [`CsvFiles`]: a file format for DataFusion that reads CSV files with our own scan.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::source::CsvTableSource;
 use crate::error::{Result, SqlState, sql_err};
 use crate::storage::{ObjectMeta, ObjectStore};
 
-/// The state with these ways of reading, for one table.
+/// The session state with our CSV format, for one table.
 pub(crate) fn with_reader(state: &SessionState, table: Table) -> Result<SessionState> {
     let mut state = state.clone();
     state.register_file_format(Arc::new(CsvFilesFactory { table }), true)?;
@@ -64,7 +64,7 @@ impl FileFormatFactory for CsvFilesFactory {
     }
 }
 
-/// CSV files.
+/// The CSV file format: our scan for reading, DataFusion's writer for writing.
 #[derive(Debug)]
 struct CsvFiles {
     read: Arc<ReadOptions>,
@@ -77,7 +77,7 @@ impl FileFormat for CsvFiles {
         "csv".to_owned()
     }
 
-    /// As a pattern: files in a folder tell by their names how they are compressed.
+    /// A pattern, because each file in a folder shows its compression by its own name.
     fn get_ext_with_compression(&self, _compression: &FileCompressionType) -> Result<String> {
         Ok("csv*".to_owned())
     }
@@ -97,13 +97,13 @@ impl FileFormat for CsvFiles {
             path: object.location.clone(),
         });
         let mut files: Vec<File> = files.filter(|file| is_data(file.name())).collect();
-        // The first decides the order of columns, so it must not be the one that the system happens to list first.
+        // The first file decides the order of columns, so it must not be the file that the system happens to list first.
         files.sort_by(|one, other| one.path.cmp(&other.path));
         let schema = infer(&files, &self.read).await?;
         if self.read.table.is_part {
             return Ok(Arc::new(schema));
         }
-        // A column without values in the first rows may have some later, which are lost if its type is that of NULL.
+        // A column without values in the first rows may have values later; they would be lost if its type were NULL.
         let fields: Fields = schema
             .fields()
             .iter()
@@ -143,7 +143,7 @@ impl FileFormat for CsvFiles {
         let null = self.write.null_value.clone().unwrap_or_default();
         if !self.read.is_null(&null)? {
             let message = format!(
-                "NULL would be written as '{null}', which 'format.null_regex' does not take for NULL; 'format.null_value' gives another text"
+                "NULL would be written as '{null}', which 'format.null_regex' does not match; set 'format.null_value' to a text that it matches"
             );
             return Err(sql_err(SqlState::InvalidParameter, message));
         }
@@ -158,7 +158,7 @@ impl FileFormat for CsvFiles {
     }
 }
 
-/// Whether a folder's file of this name is one of its table.
+/// Whether a file of this name in a folder belongs to the table of that folder.
 pub(crate) fn is_in_folder(name: &str) -> bool {
     name.to_lowercase().contains(".csv") && is_data(name)
 }

@@ -1,4 +1,4 @@
-//! What the columns of a file are called, and which of them are those of the table.
+//! The names of the columns of a file, and the mapping from the columns of the table to those of the file.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::options::ReadOptions;
 use super::records::{RECORD_BYTES_MAX, Record, Records};
 use crate::error::{Result, SqlState, sql_err};
 
-/// Delimiters that a file may have in place of the comma.
+/// Delimiters to suggest if the first line does not contain the delimiter of the options.
 const OTHER_DELIMITERS: &[(char, &str)] = &[(';', ";"), ('\t', "\\t"), ('|', "|")];
 
 /// The first record of a file, if it has one.
@@ -27,7 +27,7 @@ pub(super) async fn first_record(file: &File, options: &ReadOptions) -> Result<O
     Ok(records.next(&[]).1)
 }
 
-/// A quote that never ends would take the whole file for one value.
+/// Refuses a record that is too long: a quote that is not closed would make the rest of the file one value.
 pub(super) fn check_length(file: &File, records: &Records) -> Result<()> {
     if records.pending() <= RECORD_BYTES_MAX {
         return Ok(());
@@ -39,7 +39,7 @@ pub(super) fn check_length(file: &File, records: &Records) -> Result<()> {
     Err(sql_err(SqlState::Data, message))
 }
 
-/// Names that differ: an empty one is called by its place, and one that is taken gets a number.
+/// Unique names: an empty name becomes `column_N`, and a name that is taken gets a number.
 pub(super) fn unique(names: &[String]) -> Vec<String> {
     let given: HashSet<&String> = names.iter().collect();
     let mut taken: HashSet<String> = HashSet::new();
@@ -63,7 +63,7 @@ pub(super) fn unique(names: &[String]) -> Vec<String> {
     all
 }
 
-/// Refuses a first line that is read in another way than it was meant.
+/// Refuses a first line that suggests another delimiter, or values instead of column names.
 pub(super) fn check(file: &File, options: &ReadOptions, first: &[String]) -> Result<()> {
     if let ([line], false) = (first, options.says_delimiter) {
         let other = OTHER_DELIMITERS
@@ -79,7 +79,7 @@ pub(super) fn check(file: &File, options: &ReadOptions, first: &[String]) -> Res
         }
     }
     let is_name = |text: &String| !text.trim().is_empty() && !is_value(text.trim());
-    if options.has_header && !options.says_header && !first.iter().any(is_name) {
+    if options.has_header && !options.sets_header && !first.iter().any(is_name) {
         let message = format!(
             "the first line of file {} is {}: are these values, or names of columns? OPTIONS ('format.has_header' 'false' or 'true')",
             file.shown(),
@@ -90,7 +90,7 @@ pub(super) fn check(file: &File, options: &ReadOptions, first: &[String]) -> Res
     Ok(())
 }
 
-/// Whether a text would be no name: a number, a date.
+/// Whether a text is a number or a date, and so not a column name.
 fn is_value(text: &str) -> bool {
     let is_date = || {
         let parts: Vec<&str> = text.splitn(3, '-').collect();
@@ -102,7 +102,7 @@ fn is_value(text: &str) -> bool {
     is_number() || is_date()
 }
 
-/// The columns of a file as arrow reads them, and where in it those of the table are.
+/// The columns of a file as arrow reads them, and the place of each table column in the file.
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) schema: SchemaRef,
@@ -149,7 +149,7 @@ pub(super) fn columns(
     }
     let are_others = places.iter().all(Option::is_none);
     if options.table.is_declared && are_others && names.len() == wanted.len() {
-        // The table has names of its own for the columns in their order.
+        // The statement renames the columns of the file, in their order.
         return Ok(as_they_are());
     }
     Err(sql_err(
@@ -189,10 +189,10 @@ fn differ(file: &File, options: &ReadOptions, names: &[String], wanted: &[&str])
                 .iter()
                 .any(|(byte, _)| line.contains(*byte)) =>
         {
-            "; 'format.delimiter' gives another delimiter".to_owned()
+            "; set 'format.delimiter' if the file has another delimiter".to_owned()
         }
-        _ if options.says_header => String::new(),
-        _ => "; 'format.has_header' 'false' if its first line is no header".to_owned(),
+        _ if options.sets_header => String::new(),
+        _ => "; set 'format.has_header' to 'false' if the first line is not a header".to_owned(),
     };
     format!(
         "file {} has the columns {} where the table has {}; make them agree{hint}",

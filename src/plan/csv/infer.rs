@@ -1,4 +1,4 @@
-//! The types of columns that have none, from the first records of each file.
+//! Inference of column types from the first records of each file.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::options::ReadOptions;
 use super::records::{Record, Records};
 use crate::error::{Result, SqlState, sql_err};
 
-/// The columns of these files, which must have the same. Columns without a value are [`DataType::Null`].
+/// The schema of the files, which must agree. Columns without a value have the type [`DataType::Null`].
 pub(super) async fn infer(files: &[File], options: &ReadOptions) -> Result<Schema> {
     let mut rows_left = options.infer_rows;
     let mut found: Option<(String, SchemaRef)> = None;
@@ -39,7 +39,7 @@ pub(super) async fn infer(files: &[File], options: &ReadOptions) -> Result<Schem
     Ok(found.unwrap_or_else(Schema::empty))
 }
 
-/// The columns of a file, and how many of its rows tell their types; none if it is empty.
+/// The schema of a file, and the number of rows that it was inferred from; no schema if the file is empty.
 async fn infer_file(
     file: &File,
     options: &ReadOptions,
@@ -89,7 +89,7 @@ async fn infer_file(
 struct Sample {
     names: Option<Vec<String>>,
     rows: usize,
-    /// The bytes of the rows.
+    /// The bytes of these records.
     raw: Vec<u8>,
 }
 
@@ -125,7 +125,7 @@ impl Sample {
         if options.infer_rows == 0 {
             return Ok(vec![DataType::Utf8; width]);
         }
-        // As many columns as there are names, even if the first rows have fewer.
+        // A header of our own gives the schema one column per name, even if the first rows have fewer fields.
         let delimiter = char::from(options.delimiter).to_string();
         let end = char::from(options.terminator.unwrap_or(b'\n'));
         let mut raw = vec!["n"; width].join(&delimiter).into_bytes();
@@ -140,7 +140,7 @@ impl Sample {
                 .iter()
                 .enumerate()
                 .map(|(column, field)| match field.data_type() {
-                    // Some value has so many digits, and another is too far for them: microseconds would cut the one.
+                    // One value needs nanoseconds, and another is out of their range; microseconds would truncate the first.
                     DataType::Timestamp(TimeUnit::Nanosecond, _)
                         if !self.holds(options, &schema, column, raw.as_slice())? =>
                     {
@@ -151,7 +151,7 @@ impl Sample {
         types.collect()
     }
 
-    /// Whether all values are of the type that their looks suggest: a date may be too far for nanoseconds.
+    /// Whether all values fit the inferred type: a timestamp may be out of the range of nanoseconds.
     fn holds(
         &self,
         options: &ReadOptions,
@@ -168,7 +168,7 @@ impl Sample {
     }
 }
 
-/// A record of another width.
+/// The error for a record with another number of fields.
 pub(super) fn unequal(
     file: &File,
     options: &ReadOptions,
@@ -176,8 +176,8 @@ pub(super) fn unequal(
     expected: usize,
 ) -> DataFusionError {
     let remedy = match record.fields.len() < expected && !options.truncated_rows {
-        true => "'format.truncated_rows' 'true' takes what is missing at the end for NULL",
-        false => "is the delimiter one of the values, or are quotes missing?",
+        true => "set 'format.truncated_rows' to 'true' to read missing fields at the end as NULL",
+        false => "does a value contain the delimiter, or are quotes missing?",
     };
     let message = format!(
         "file {}, line {}: {} fields where there are {expected} columns; {remedy}",
@@ -188,7 +188,7 @@ pub(super) fn unequal(
     sql_err(SqlState::Data, message)
 }
 
-/// A value that is no text.
+/// The error for a value that is not UTF-8.
 pub(super) fn not_text(file: &File, record: &Record, column: &str) -> DataFusionError {
     let message = format!(
         "file {}, line {}, column \"{column}\": the text is not UTF-8; convert the file",
@@ -223,7 +223,7 @@ fn merge(
     let columns = header::columns(file, options, expected, header)?;
     let fields = expected.fields().iter().zip(&columns.places);
     let fields = fields.map(|(field, place)| {
-        // Of a file with fewer columns nothing is said of the others.
+        // A file with fewer columns says nothing about the missing ones.
         let Some(other) = schema.fields().get(*place) else {
             return Ok(field.as_ref().clone());
         };

@@ -1,20 +1,20 @@
-//! CSV files as people write them.
+//! CSV files: format, scan, and the codec of a scan.
 //!
-//! DataFusion's reader is told neither what NULL looks like nor, on another machine, how a file is compressed; it goes by
-//! the order of columns whatever the header says, and counts records where an editor counts lines. Here a file goes
-//! through
+//! DataFusion's reader ignores the text for NULL and, on another machine, the compression of a file. It matches columns by
+//! position whatever the header says, and errors count records where an editor counts lines. This folder reads CSV files
+//! with
 //!
-//! * `options`: what the statement says of the files
-//! * `bytes`: the bytes of a file, or of the lines of a part of it, without compression
-//! * `records`: their records, and on which lines they begin
-//! * `header`: what the columns are called, and which column of a file is which of the table
-//! * `infer`: the types of columns that have none
+//! * `options`: the options of the statement
+//! * `bytes`: the decompressed bytes of a file, or of the lines of a part of a file
+//! * `records`: the records of a file, and the line on which each begins
+//! * `header`: the names of the columns, and which column of a file belongs to which column of the table
+//! * `infer`: the types of columns that the statement does not declare
 //! * `quotes`: where a file may be cut into parts
 //! * `format`, `source`, `opener`: DataFusion's three steps from a folder to rows; arrow's decoder makes the rows
-//! * `diagnose`: after a failure, the line and the column that it was about
+//! * `diagnose`: after a failure, the line and the column that failed
 //! * `codec`: a scan as bytes for executors
 //!
-//! Files are written by DataFusion; `nested` makes text of nested values before.
+//! DataFusion writes CSV files; `nested` converts nested values to text first.
 
 mod bytes;
 pub(crate) mod codec;

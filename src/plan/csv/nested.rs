@@ -1,4 +1,4 @@
-//! `COPY … TO 'x.csv'` writes lists, structs and maps as JSON: CSV has no values in values.
+//! `COPY … TO 'x.csv'` writes lists, structs and maps as JSON, because CSV has no nested values.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// The same plan; if it writes CSV, with nested columns as text.
+/// The plan; if it writes CSV, nested columns become text.
 pub(crate) fn with_text_in_csv(plan: LogicalPlan) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Copy(copy) => Ok(LogicalPlan::Copy(with_text(copy)?)),
@@ -52,7 +52,7 @@ fn with_text(mut copy: CopyTo) -> Result<CopyTo> {
     Ok(copy)
 }
 
-/// A nested value as JSON. Nobody types it, but plans on executors call it.
+/// A function that converts a nested value to JSON. Users do not call it; plans on executors do.
 pub(crate) fn nested_as_json() -> ScalarUDF {
     let signature = Signature::any(1, Volatility::Immutable);
     ScalarUDF::from(NestedAsJson { signature })

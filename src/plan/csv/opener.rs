@@ -1,4 +1,4 @@
-//! [`CsvTableOpener`]: the rows of a file, or of a part of it.
+//! [`CsvTableOpener`]: opens a file, or a part of a file, as a stream of record batches.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use super::quotes::Quotes;
 use crate::error::Result;
 use crate::storage::ObjectStore;
 
-/// Opens files.
+/// Opens the files of one scan.
 pub(super) struct CsvTableOpener {
     pub(super) options: Arc<ReadOptions>,
-    /// The columns that files have.
+    /// The columns of the files.
     pub(super) schema: SchemaRef,
-    /// Those of them that are asked for.
+    /// The indices of the columns to read.
     pub(super) columns: Vec<usize>,
     pub(super) batch_size: usize,
     pub(super) store: Arc<dyn ObjectStore>,
@@ -66,7 +66,7 @@ impl FileOpener for CsvTableOpener {
     }
 }
 
-/// What is read, and how.
+/// The scan of one file or of a part of it.
 struct Scan {
     options: Arc<ReadOptions>,
     schema: SchemaRef,
@@ -123,14 +123,14 @@ async fn open(scan: Scan) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     Ok(futures::stream::try_unfold(rows, Rows::next).boxed())
 }
 
-/// Rows that are being read.
+/// The state of a stream of rows.
 struct Rows {
     input: BoxStream<'static, Result<Bytes>>,
     bytes: Bytes,
     decoder: Decoder,
     is_end: bool,
     has_odd_quotes: bool,
-    /// Rows that have left.
+    /// The number of rows emitted.
     count: usize,
     options: Arc<ReadOptions>,
     schema: SchemaRef,
@@ -174,7 +174,7 @@ impl Rows {
         }
     }
 
-    /// A quote that is not closed takes all rows after it for its value.
+    /// Fails if a quote is not closed, because its value then contains all rows after it.
     async fn end(self) -> Result<Option<(RecordBatch, Self)>> {
         let are_paired = self.options.escape.is_none() && self.options.comment.is_none();
         if self.has_odd_quotes
@@ -197,7 +197,7 @@ impl Rows {
         };
         match diagnose(failed).await {
             Ok(Some(found)) => found,
-            // The file may be another by now; what arrow said is all there is.
+            // The file may have changed since; the error of arrow is the only information.
             Ok(None) | Err(_) => error.context(format!("file {}", self.file.shown())),
         }
     }

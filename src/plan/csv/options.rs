@@ -1,4 +1,4 @@
-//! [`ReadOptions`]: what a statement says of CSV files, and what of it nobody said.
+//! [`ReadOptions`]: the options of a statement for CSV files, with defaults for the others.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, SqlState, sql_err};
 
-/// What is said of files.
+/// How to read CSV files.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct ReadOptions {
     pub(super) has_header: bool,
@@ -28,24 +28,24 @@ pub(super) struct ReadOptions {
     pub(super) null_regex: Option<String>,
     pub(super) newlines_in_values: bool,
     pub(super) truncated_rows: bool,
-    /// By the option, else by a file's name.
+    /// The option; `None` to derive the compression from the name of each file.
     pub(super) compression: Option<String>,
     pub(super) infer_rows: usize,
-    pub(super) says_header: bool,
+    pub(super) sets_header: bool,
     pub(super) says_delimiter: bool,
-    /// That no value has a line break.
+    /// Whether the statement says that no value contains a line break.
     pub(super) says_no_breaks: bool,
     pub(super) table: Table,
 }
 
-/// What is said of the table.
+/// What the statement says about the table.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Table {
-    /// Whether it names its columns.
+    /// Whether the statement names the columns.
     pub(super) is_declared: bool,
-    /// Columns that folders have values for.
+    /// Columns whose values are in the names of folders.
     pub(super) partitions: Vec<String>,
-    /// Whether it is one file of a folder, whose columns without values may have some in another.
+    /// Whether the scan is of one file of a folder; columns without values may have values in another file.
     pub(super) is_part: bool,
 }
 
@@ -103,12 +103,12 @@ impl ReadOptions {
             infer_rows: options
                 .schema_infer_max_rec
                 .unwrap_or(DEFAULT_SCHEMA_INFER_MAX_RECORD),
-            says_header: says("has_header"),
+            sets_header: says("has_header"),
             says_delimiter: says("delimiter"),
             says_no_breaks: options.newlines_in_values == Some(false),
             table,
         };
-        // An error now and not in a scan.
+        // Report an invalid expression now, not in a scan.
         found.regex()?;
         Ok(found)
     }
@@ -118,12 +118,12 @@ impl ReadOptions {
             return Ok(None);
         };
         Regex::new(text).map(Some).map_err(|error| {
-            let message = format!("'format.null_regex' is no regular expression: {error}");
+            let message = format!("'format.null_regex' is not a regular expression: {error}");
             sql_err(SqlState::InvalidParameter, message)
         })
     }
 
-    /// Whether such a text is NULL.
+    /// Whether the text means NULL.
     pub(super) fn is_null(&self, text: &str) -> Result<bool> {
         Ok(match self.regex()? {
             Some(regex) => regex.is_match(text),
@@ -131,7 +131,7 @@ impl ReadOptions {
         })
     }
 
-    /// How a file of this name is compressed.
+    /// The compression of a file with this name.
     pub(super) fn compression(&self, name: &str) -> FileCompressionType {
         let by_name = || {
             let (_, extension) = name.rsplit_once('.')?;
@@ -150,7 +150,7 @@ impl ReadOptions {
         FileCompressionType::from(variant.unwrap_or(CompressionTypeVariant::UNCOMPRESSED))
     }
 
-    /// Arrow's reader of records of these columns.
+    /// A builder of arrow's CSV reader for these columns.
     pub(super) fn builder(&self, schema: SchemaRef, batch_size: usize) -> Result<ReaderBuilder> {
         let mut builder = ReaderBuilder::new(schema)
             .with_header(false)
@@ -173,7 +173,7 @@ impl ReadOptions {
         Ok(builder)
     }
 
-    /// Arrow's finder of types.
+    /// Arrow's CSV format, which infers types.
     pub(super) fn types(&self) -> Result<Format> {
         let mut format = Format::default()
             .with_header(false)
@@ -196,14 +196,14 @@ impl ReadOptions {
     }
 }
 
-/// What may follow ".csv" in the name of a file in a folder.
+/// Allowed endings after ".csv" in the name of a file in a folder.
 const SUFFIXES: &[&str] = &["", ".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd"];
 
-/// Whether a file of this name has rows: beside those of a table may lie others, such as "a.csv.bak".
+/// Whether a file of this name holds rows of the table; a folder may hold other files, such as "a.csv.bak".
 pub(super) fn is_data(name: &str) -> bool {
     match name.to_lowercase().rsplit_once(".csv") {
         Some((_, rest)) => SUFFIXES.contains(&rest),
-        // Nobody found it by its name.
+        // The user named the file; listing a folder finds only names with ".csv".
         None => true,
     }
 }

@@ -1,6 +1,6 @@
-//! [`Quotes`]: whether a file may be cut at a place, which between two quotes it may not.
+//! [`Quotes`]: a check that no file is cut into parts between two quotes.
 //!
-//! The quotes of a file are counted once a scan (on a cluster once a task), by whoever comes first.
+//! The first reader counts the quotes of a file, once per scan (on a cluster once per task).
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,10 +14,10 @@ use super::bytes::File;
 use super::options::ReadOptions;
 use crate::error::{Result, SqlState, sql_err};
 
-/// Quotes are summed up for so many bytes.
+/// The number of bytes for which the quotes are summed up.
 const BLOCK_BYTES: u64 = 1 << 20;
 
-/// For each file and each of its blocks whether there is an odd number of quotes before it.
+/// For each block of each file: whether the number of quotes before the block is odd.
 #[derive(Debug, Default)]
 pub(super) struct Quotes {
     files: Mutex<HashMap<String, Blocks>>,
@@ -26,7 +26,7 @@ pub(super) struct Quotes {
 type Blocks = Arc<OnceCell<Vec<bool>>>;
 
 impl Quotes {
-    /// Refuses a part of a file whose first or last line break is within a value.
+    /// Refuses a part of a file whose first or last line break is inside a value.
     pub(super) async fn check(
         &self,
         file: &File,
@@ -34,7 +34,7 @@ impl Quotes {
         part: &Range<u64>,
         size: u64,
     ) -> Result<()> {
-        // With other ways to write a quote their number tells nothing.
+        // If quotes can be escaped or commented out, their number says nothing.
         if options.escape.is_some() || options.comment.is_some() {
             return Ok(());
         }
@@ -47,7 +47,7 @@ impl Quotes {
         Ok(())
     }
 
-    /// Whether the first line that begins at a place or after it begins between quotes.
+    /// Whether the first line that begins at `at` or later begins between quotes.
     async fn is_within(&self, file: &File, options: &ReadOptions, at: u64) -> Result<bool> {
         let blocks = {
             let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,10 +1,10 @@
-//! [`Records`]: the records of bytes that come in pieces, each with the line that it begins on.
+//! [`Records`]: splits bytes that arrive in pieces into records, each with the number of its first line.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 use super::options::ReadOptions;
 
-/// A record longer than this is one whose quote never ends.
+/// A longer record has a quote that is not closed.
 pub(super) const RECORD_BYTES_MAX: usize = 256 << 20;
 
 /// Splits bytes into records.
@@ -14,14 +14,14 @@ pub(super) struct Records {
     text_len: usize,
     ends: Vec<usize>,
     ends_len: usize,
-    /// The last byte that was taken.
+    /// The last byte read.
     last: u8,
 }
 
 /// A record of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
-    /// From 1, as an editor counts.
+    /// The number of the first line, from 1, as an editor counts.
     pub(super) line: u64,
     pub(super) fields: Vec<Vec<u8>>,
 }
@@ -37,7 +37,7 @@ impl Record {
 }
 
 impl Records {
-    /// Of bytes whose first line is this one.
+    /// A splitter of bytes whose first line has this number.
     pub(super) fn new(options: &ReadOptions, line: u64) -> Self {
         let mut builder = ReaderBuilder::new();
         builder
@@ -60,11 +60,11 @@ impl Records {
         }
     }
 
-    /// Takes bytes up to the end of a record, and says how many; no bytes mean the end of the file.
+    /// Reads bytes up to the end of a record, and returns how many; no bytes mean the end of the file.
     pub(super) fn next(&mut self, bytes: &[u8]) -> (usize, Option<Record>) {
         let mut taken = 0;
         if bytes.is_empty() {
-            // A line break before the end of the file is within quotes that are not closed.
+            // A line break at the end of the bytes then belongs to a value whose quote is not closed.
             self.last = 0;
         }
         loop {
@@ -88,7 +88,7 @@ impl Records {
         }
     }
 
-    /// Bytes of the record that has begun.
+    /// The number of bytes of the unfinished record.
     pub(super) fn pending(&self) -> usize {
         self.text_len
     }
@@ -96,7 +96,7 @@ impl Records {
     fn take(&mut self) -> Record {
         let text = &self.text[..self.text_len];
         let within = text.iter().filter(|byte| **byte == b'\n').count() as u64;
-        // The reader counts a line when it takes its end, which of "\r\n" it has not yet.
+        // The reader counts a line when it reads "\n"; of "\r\n" it has not read the "\n" yet.
         let ended = u64::from(self.last == b'\n');
         let line = self.reader.line().saturating_sub(within + ended).max(1);
         let mut start = 0;

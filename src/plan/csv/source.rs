@@ -1,4 +1,4 @@
-//! [`CsvTableSource`]: what DataFusion's scan of files asks of CSV.
+//! [`CsvTableSource`]: the CSV part of DataFusion's file scan.
 
 use std::fmt;
 use std::sync::Arc;
@@ -110,7 +110,7 @@ impl FileSource for CsvTableSource {
         output_ordering: Option<LexOrdering>,
         config: &FileScanConfig,
     ) -> Result<Option<FileScanConfig>> {
-        // Counting the quotes of a file in a store takes as long as reading it.
+        // To count the quotes of a file in a remote store takes as long as to read the file.
         let is_local = config.object_store_url == ObjectStoreUrl::local_filesystem();
         if !self.supports_repartitioning() || !(is_local || self.options.says_no_breaks) {
             return Ok(None);
@@ -126,7 +126,7 @@ impl FileSource for CsvTableSource {
         }))
     }
 
-    /// A line break in quotes cannot be told from the end of a record by who begins in the middle.
+    /// A reader that begins in the middle of a file cannot tell a line break in quotes from the end of a record.
     fn supports_repartitioning(&self) -> bool {
         !self.options.newlines_in_values
     }

@@ -1,6 +1,6 @@
-//! [`NULLABLE_FILTERS`]: a sort-merge join tries its condition on rows that have no partner too, whose other side is NULL, and
-//! in DataFusion 55 that is refused if a column of that side has no NULL of its own, such as a `count(*)`. Here the columns
-//! of conditions may be NULL.
+//! [`NULLABLE_FILTERS`]: the physical optimizer rule that makes the columns of sort-merge join conditions nullable. The join
+//! also evaluates its condition for rows without a partner, whose other side is NULL; DataFusion 55 fails if a column of that
+//! side is not nullable, such as a `count(*)`.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use datafusion::physical_plan::joins::SortMergeJoinExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 
 use crate::error::Result;
-use crate::plan::instead::Instead;
+use crate::plan::replace_rule::ReplaceRule;
 
-pub(crate) const NULLABLE_FILTERS: Instead = Instead {
+pub(crate) const NULLABLE_FILTERS: ReplaceRule = ReplaceRule {
     name: "NullableFilters",
     other: with_nullable_filter,
 };

@@ -1,8 +1,8 @@
-//! [`YieldExec`]: lets joins without keys stop between rows.
+//! [`YieldExec`]: an operator that makes joins without keys yield to other tasks.
 //!
-//! Such a join computes for minutes without a pause in which it could be cancelled, or make way for others. Above it is a
-//! pause now and then. One with a condition may go through a whole batch of one side and all rows of the other without
-//! giving anything: there the batches are cut into pieces, as large as are gone through in some tens of milliseconds.
+//! Such a join computes for minutes without a point where it can be cancelled or other tasks can run. The operator above
+//! the join yields now and then. A join with a condition may process a whole batch of one side and all rows of the other
+//! without any output; an operator below that join cuts the batches into pieces of some tens of milliseconds.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, replace_children_if_necessary,
@@ -22,13 +21,14 @@ use datafusion::physical_plan::{
 use futures::{Stream, StreamExt};
 
 use crate::error::Result;
+use crate::plan::one_input::one_input;
 
-/// What the first piece has; later ones follow the time that it took.
+/// The number of rows of the first piece; the time of each piece decides the size of the next.
 const ROWS_FIRST: usize = 1;
 const SHORT: Duration = Duration::from_millis(10);
 const LONG: Duration = Duration::from_millis(50);
 
-/// Puts it around each join without keys.
+/// Puts a [`YieldExec`] around each join without keys.
 pub(crate) fn with_yields(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let changed = plan.transform_up(|plan| {
         let other = yielding(Arc::clone(&plan))?;
@@ -38,7 +38,7 @@ pub(crate) fn with_yields(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
     Ok(changed.data)
 }
 
-/// Puts it around an operator, if that is a join without keys.
+/// Puts a [`YieldExec`] around an operator if it is a join without keys.
 pub(crate) fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let has_condition = plan.downcast_ref::<NestedLoopJoinExec>().is_some();
     if !has_condition && plan.downcast_ref::<CrossJoinExec>().is_none() {
@@ -92,16 +92,7 @@ impl ExecutionPlan for YieldExec {
         vec![true]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -132,7 +123,7 @@ impl ExecutionPlan for YieldExec {
     }
 }
 
-/// Batches with a pause whenever a turn was long.
+/// A stream of batches that yields after each long turn.
 struct Turns {
     input: SendableRecordBatchStream,
     began_at: Option<Instant>,
@@ -158,13 +149,13 @@ impl RecordBatchStream for Turns {
     }
 }
 
-/// Batches in pieces, with a pause after each that took its time.
+/// A stream of pieces of batches that yields after each piece that took long.
 struct Pieces {
     input: SendableRecordBatchStream,
     rest: Option<RecordBatch>,
-    /// Of the next piece.
+    /// The number of rows of the next piece.
     rows: usize,
-    /// When the last piece was given, if others had no turn since.
+    /// When the last piece was emitted, if the stream has not yielded since.
     given_at: Option<Instant>,
 }
 

@@ -1,4 +1,4 @@
-//! [`with_sound_keys`]: a plan in which each schema has the dependencies that follow from its inputs, and no others.
+//! [`with_sound_keys`]: a plan in which each schema has exactly the dependencies that follow from its inputs.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use datafusion::common::{
 };
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 
-/// The plan with sound dependencies, its sub-queries too.
+/// The plan with sound dependencies, including its sub-queries.
 pub(super) fn with_sound_keys(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let queries = plan.map_subqueries(with_sound_keys)?;
     let below = queries.data.map_children(with_sound_keys)?;
     let mut node = match &below.data {
-        // These are set below.
+        // Their dependencies are set below.
         LogicalPlan::Aggregate(_) | LogicalPlan::Unnest(_) => below.data,
-        // Ours have none of their own.
+        // Our nodes have no dependencies of their own.
         LogicalPlan::Extension(_) => below.data,
         _ if below.transformed => below.data.recompute_schema()?,
         _ => below.data,
@@ -34,7 +34,7 @@ pub(super) fn with_sound_keys(plan: LogicalPlan) -> Result<Transformed<LogicalPl
     Ok(Transformed::new_transformed(node, is_changed))
 }
 
-/// Gives a schema these dependencies, and says whether it had others.
+/// Sets the dependencies of a schema, and returns whether it had others.
 fn replace(schema: &mut DFSchemaRef, sound: FunctionalDependencies) -> Result<bool> {
     if *schema.functional_dependencies() == sound {
         return Ok(false);
@@ -44,8 +44,8 @@ fn replace(schema: &mut DFSchemaRef, sound: FunctionalDependencies) -> Result<bo
     Ok(true)
 }
 
-/// What holds of groups: the expressions of GROUP BY determine all, and those of them that did so before determine what they
-/// determined.
+/// The dependencies of an aggregate: the expressions of GROUP BY determine all columns, and dependencies of the input between
+/// these expressions stay.
 fn of_groups(aggregate: &Aggregate) -> FunctionalDependencies {
     if let [Expr::GroupingSet(_)] = aggregate.group_expr.as_slice() {
         return FunctionalDependencies::empty();

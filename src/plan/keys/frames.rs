@@ -1,5 +1,5 @@
-//! [`with_frames`]: `OVER (ORDER BY x)` with the frame that the standard gives it, `RANGE BETWEEN UNBOUNDED PRECEDING AND
-//! CURRENT ROW`. DataFusion takes `ROWS` where it believes that `x` has no ties.
+//! [`with_frames`]: gives `OVER (ORDER BY x)` the frame of the SQL standard, `RANGE BETWEEN UNBOUNDED PRECEDING AND
+//! CURRENT ROW`. DataFusion uses `ROWS` where it believes that `x` has no ties.
 
 use std::ops::ControlFlow;
 
@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     WindowFrameUnits, WindowSpec, WindowType,
 };
 
-/// Writes the frames of windows that name none.
+/// Adds the standard frame to windows that have ORDER BY and no frame.
 pub(crate) fn with_frames(part: &mut impl VisitMut) {
     let _ = part.visit(&mut Frames);
 }

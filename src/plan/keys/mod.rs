@@ -1,14 +1,14 @@
-//! What determines what in a relation: the functional dependencies that DataFusion keeps beside a schema, made sound.
+//! Corrections of functional dependencies: which columns of a relation determine others. DataFusion keeps them in the schema.
 //!
-//! DataFusion 55 believes that a key of one side of a join still determines all columns once its rows were multiplied and
-//! grouped with others, and that a key stays one when lists beside it are unnested. From that it takes columns out of DISTINCT,
-//! GROUP BY and ORDER BY, drops a LEFT JOIN, adds columns to GROUP BY and counts ties one by one. Decision 0031 says when
-//! this can go.
+//! DataFusion 55 believes that a key of one side of a join still determines all columns after its rows were multiplied and
+//! grouped with others, and that a key stays a key when lists beside it are unnested. DataFusion then removes columns from
+//! DISTINCT, GROUP BY and ORDER BY, drops a LEFT JOIN, adds columns to GROUP BY and counts ties one by one. Decision 0031
+//! says when this folder can go.
 //!
-//! * `dependencies` which dependencies hold
-//! * `relations` those of each relation in FROM, while a statement is planned
-//! * `rule` those of a plan, before each rule that reads them
-//! * `frames` the frame of a window that names none
+//! * `dependencies` computes the dependencies that hold
+//! * `relations` corrects each relation in FROM, while a statement is planned
+//! * `rule` corrects a plan, before each rule that reads dependencies
+//! * `frames` adds the standard frame to windows without one
 
 mod dependencies;
 mod frames;

@@ -1,5 +1,5 @@
-//! [`SoundRelations`]: what DataFusion's planner sees of a relation in FROM. While it plans a SELECT it reads dependencies
-//! to add columns to GROUP BY; afterwards nobody can tell added columns from written ones.
+//! [`SoundRelations`]: the relation planner that corrects the dependencies of each relation in FROM. DataFusion's planner reads
+//! them while it plans a SELECT, to add columns to GROUP BY; later, added columns cannot be told from written ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,10 +11,10 @@ use datafusion::sql::sqlparser::ast::TableFactor;
 
 use super::dependencies::with_sound_keys;
 
-/// Plans each relation as the other planners do, and makes its dependencies sound.
+/// Plans each relation with the other planners, and corrects its dependencies.
 #[derive(Debug, Default)]
 pub(crate) struct SoundRelations {
-    /// Whether the next relation is one that this planner has just handed on.
+    /// Whether the next relation is one that this planner has just passed to the other planners.
     is_handed_on: AtomicBool,
 }
 

@@ -1,5 +1,5 @@
-//! [`SoundKeys`]: the rule that makes dependencies sound, at the end of the analysis and before each rule of DataFusion's that
-//! reads them. Rules that rebuild a node bring the wrong ones back.
+//! [`SoundKeys`]: the rule that corrects dependencies, at the end of the analysis and before each DataFusion rule that reads
+//! them. Rules that rebuild a node restore the wrong dependencies.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// Makes dependencies sound.
+/// Corrects the dependencies of a plan.
 #[derive(Debug)]
 pub(crate) struct SoundKeys;
 

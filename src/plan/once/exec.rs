@@ -1,5 +1,5 @@
-//! [`OnceExec`]: the rows of a query for one of its readers. Whoever comes first starts a task that computes all of them;
-//! it does not wait for its readers, so none of them can block the others.
+//! [`OnceExec`]: returns the rows of a shared query to one of its readers. The first reader starts a task that computes all
+//! rows. The task does not wait for readers, so no reader can block another.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,13 +9,12 @@ use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_expr::{Distribution, EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_expr::{Distribution, EquivalenceProperties, Partitioning};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -27,8 +26,9 @@ use tokio::sync::OnceCell;
 
 use super::node::OnceNode;
 use crate::error::{SqlState, sql_err};
+use crate::plan::one_input::one_input;
 
-/// All rows, and the memory that they take.
+/// All rows of a query, and the reservation of their memory.
 struct Rows {
     batches: Vec<RecordBatch>,
     _memory: MemoryReservation,
@@ -36,7 +36,7 @@ struct Rows {
 
 type Computing = Shared<BoxFuture<'static, Result<Arc<Rows>, Arc<DataFusionError>>>>;
 
-/// What the readers of one query share: its rows, once somebody has asked for them.
+/// The rows of one query, shared by its readers; `None` until the first reader asks for them.
 #[derive(Clone, Default)]
 struct SharedRows(Arc<Mutex<Option<Computing>>>);
 
@@ -48,7 +48,7 @@ impl fmt::Debug for SharedRows {
 
 type Planned = Arc<OnceCell<(Arc<dyn ExecutionPlan>, SharedRows)>>;
 
-/// Plans each query of a statement once.
+/// Plans each shared query of a plan once.
 #[derive(Default)]
 pub(super) struct OncePlanner {
     planned: Mutex<HashMap<String, Planned>>,
@@ -107,7 +107,7 @@ impl OnceExec {
         }
     }
 
-    /// The rows, computed by a task of its own if nobody has begun.
+    /// The rows; the first call starts the task that computes them.
     fn computing(&self, context: Arc<TaskContext>) -> Computing {
         let mut rows = self.rows.0.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || {
@@ -162,16 +162,7 @@ impl ExecutionPlan for OnceExec {
         vec![Distribution::SinglePartition]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -199,7 +190,7 @@ impl ExecutionPlan for OnceExec {
         };
         let batches = rows.map_ok(|rows| {
             let batches: Vec<_> = rows.batches.clone();
-            // The rows and their reservation stay as long as somebody reads them.
+            // The rows and their reservation live as long as a reader needs them.
             futures::stream::iter(batches.into_iter().map(move |batch| {
                 let _held = &rows;
                 Ok(batch)

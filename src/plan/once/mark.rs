@@ -1,5 +1,5 @@
-//! [`mark_queries`]: which WITH queries may be read more than once, seen from their names alone. Whether chance is in
-//! them shows with their plan.
+//! [`mark_queries`]: marks the WITH queries that may be read more than once, by their names alone. Only the plan shows whether
+//! a query gives different rows each time.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -21,12 +21,12 @@ pub(crate) fn mark_queries(statement: &mut (impl Visit + VisitMut)) {
     }
 }
 
-/// How often relations are named.
+/// How often a statement names each relation.
 #[derive(Default)]
 struct Names {
     counts: HashMap<String, usize>,
     has_with: bool,
-    /// A query that reads itself reads others once a round.
+    /// Whether a query is recursive; it reads other queries once per iteration.
     has_rounds: bool,
 }
 
@@ -86,7 +86,7 @@ impl VisitorMut for Marks {
     }
 }
 
-/// `query` becomes `SELECT * FROM mark((query))`; one that reads itself keeps its name inside.
+/// Replaces `query` by `SELECT * FROM mark((query))`; a recursive query keeps its name inside.
 fn mark(cte: &mut Cte, reads_itself: bool) {
     let name = &cte.alias.name;
     let text = match reads_itself {
@@ -98,9 +98,9 @@ fn mark(cte: &mut Cte, reads_itself: bool) {
     let mut marked = Parser::new(&GenericDialect {})
         .try_with_sql(&text)
         .and_then(|mut parser| parser.parse_query())
-        .expect("a text of ours is a query, and a name is written as it is read");
+        .expect("the text is a query, and a displayed name parses again");
     let inner = marked_query(&mut marked, &name.value)
-        .expect("a text of ours has the call that stands in it");
+        .expect("the text has the call that was written into it");
     match (&mut inner.with, reads_itself) {
         (Some(With { cte_tables, .. }), true) => {
             for own in cte_tables {
@@ -113,7 +113,7 @@ fn mark(cte: &mut Cte, reads_itself: bool) {
     cte.query = marked;
 }
 
-/// Gives the mark a name of its own; the query in it.
+/// Gives the mark a unique name, and returns the query inside.
 fn marked_query<'a>(marked: &'a mut Query, label: &str) -> Option<&'a mut Query> {
     let SetExpr::Select(select) = marked.body.as_mut() else {
         return None;

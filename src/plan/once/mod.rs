@@ -1,19 +1,19 @@
-//! A WITH query that is left to chance and read more than once is computed once a statement, as in PostgreSQL:
-//! DataFusion puts a copy of it wherever it is named, and each copy would draw for itself.
+//! WITH queries with random values or a LIMIT are computed once per statement if they are read more than once, as in
+//! PostgreSQL. DataFusion copies the query to each reference, and each copy would draw its own values.
 //!
 //! ```text
 //! WITH s AS (query) … s … s     mark: query ─▶ SELECT * FROM mark((query))
 //!   plan ─ relation ─▶ MarkNode ─ keep_marks ─▶ MarkNode, if it is needed ─ ComputeOnce ─▶ OnceNode ─▶ OnceExec
 //! ```
-//! Until the statement is analysed a marked query is like any other, so that rights are checked and parameters put into
-//! it. Then it becomes a leaf, which no rule looks into: no filter of one reader reaches the rows of the others. It does
-//! not travel: on a cluster its rows are collected in the engine's process, where whatever reads them runs too. The query
+//! Until the statement is analysed, a marked query is like any other query, so that rights are checked and parameters are
+//! filled in. Then it becomes a leaf that no rule looks into: no filter of one reader reaches the rows of the others. The
+//! leaf is not sent to executors: on a cluster the engine's process collects its rows and runs all its readers. The query
 //! itself may run on executors.
 //!
-//! * `mark` which queries of a statement are marked
-//! * `relation` a mark in SQL → [`node::MarkNode`]
+//! * `mark` marks queries of a statement
+//! * `relation` the planner from a mark in SQL to [`node::MarkNode`]
 //! * `node` marks and leaves, and which marks are needed
-//! * `exec` the rows, and who computes them
+//! * `exec` the operator that computes and shares the rows
 
 mod exec;
 mod mark;
@@ -33,7 +33,7 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModels;
 use crate::plan::extension::PlanExtension;
 
-/// WITH queries that are computed once.
+/// The plan extension for WITH queries that are computed once.
 #[derive(Debug)]
 pub(crate) struct Once;
 
@@ -46,7 +46,7 @@ impl PlanExtension for Once {
         Some(Arc::new(relation::MarkRelation))
     }
 
-    /// A planner for each plan: what it hands out is shared by the readers of that plan only.
+    /// A new planner for each plan, because only readers of the same plan share rows.
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
         Some(Arc::new(exec::OncePlanner::default()))
     }
@@ -66,6 +66,6 @@ impl PlanExtension for Once {
 }
 
 fn stays() -> datafusion::common::DataFusionError {
-    let message = "rows that several parts of a statement share stay in one process";
+    let message = "a WITH query that is computed once cannot be sent to another process";
     sql_err(SqlState::Unsupported, message)
 }

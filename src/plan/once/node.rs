@@ -1,4 +1,4 @@
-//! [`MarkNode`]: a query that may have to be computed once. [`OnceNode`]: one that is, a leaf of its plan.
+//! [`MarkNode`]: a query that may have to be computed once. [`OnceNode`]: a query that is computed once, as a leaf.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -13,9 +13,9 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::error::{SqlState, sql_err};
-use crate::plan::chance::is_left_to_chance;
+use crate::plan::chance::is_nondeterministic;
 
-/// A WITH query where it is read.
+/// A reference to a WITH query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct MarkNode {
     id: String,
@@ -74,7 +74,7 @@ impl UserDefinedLogicalNodeCore for MarkNode {
     }
 }
 
-/// The plan with the marks only of queries that are left to chance and read more than once.
+/// The plan without the marks of queries that are read once or give the same rows each time.
 pub(crate) fn keep_marks(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut reads = HashMap::new();
     count_reads(&plan, false, &mut reads)?;
@@ -85,7 +85,7 @@ pub(crate) fn keep_marks(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.apply_with_subqueries(|node| {
         if let Some(mark) = MarkNode::of(node)
             && reads.get(&mark.id).is_some_and(|count| *count > 1)
-            && is_left_to_chance(&mark.input)?
+            && is_nondeterministic(&mark.input)?
         {
             check_is_closed(mark)?;
             kept.insert(mark.id.clone());
@@ -102,7 +102,7 @@ pub(crate) fn keep_marks(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.data)
 }
 
-/// How often each marked query is read, were each of them computed once.
+/// Counts the readers of each marked query, as if each query were computed once.
 fn count_reads(
     plan: &LogicalPlan,
     in_rounds: bool,
@@ -128,20 +128,20 @@ fn count_reads(
     Ok(())
 }
 
-/// A query that reads columns of the queries around it has other rows for each row of theirs.
+/// Refuses a query that reads columns of an outer query, because its rows differ for each outer row.
 fn check_is_closed(mark: &MarkNode) -> Result<()> {
     if mark.input.all_out_ref_exprs().is_empty() {
         return Ok(());
     }
     let message = format!(
-        "WITH query \"{}\" is left to chance, read more than once, and refers to the query around it; draw its random \
-         values outside",
+        "WITH query \"{}\" has random values or a LIMIT, is read more than once, and refers to the query around it; \
+         compute the random part outside",
         mark.label
     );
     Err(sql_err(SqlState::Unsupported, message))
 }
 
-/// Turns marked queries into leaves. Comes last, as no rule looks into them.
+/// Turns marked queries into leaves. Runs last, because no rule looks into leaves.
 #[derive(Debug)]
 pub(crate) struct ComputeOnce;
 
@@ -168,7 +168,7 @@ impl AnalyzerRule for ComputeOnce {
     }
 }
 
-/// A query that is computed once for all that read it.
+/// A query that is computed once for all its readers.
 #[derive(Debug, Clone)]
 pub(super) struct OnceNode {
     pub(super) id: String,
@@ -201,7 +201,7 @@ impl UserDefinedLogicalNodeCore for OnceNode {
         "Once"
     }
 
-    /// None that rules may change: even a filter without columns would reach one reader's copy only.
+    /// No input that rules may change: even a filter without columns would reach the copy of one reader only.
     fn inputs(&self) -> Vec<&LogicalPlan> {
         Vec::new()
     }

@@ -1,4 +1,4 @@
-//! A mark in SQL → [`MarkNode`]. Its name has a part that nobody can know, so no two marks of a process are taken for one.
+//! The relation planner from a mark in SQL to [`MarkNode`]. A mark has a random name, so that no two marks are the same.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::node::MarkNode;
 
 const PREFIX: &str = "__once_";
 
-/// The name of a mark for the WITH query of this name.
+/// A unique name for a mark of the WITH query `label`.
 pub(super) fn mark_name(label: &str) -> ObjectName {
     let unique = uuid::Uuid::new_v4().simple();
     let name = Ident::with_quote('"', format!("{PREFIX}{unique}_{label}"));
@@ -59,7 +59,7 @@ impl RelationPlanner for MarkRelation {
     }
 }
 
-/// The mark that a relation is, and the name of its query.
+/// The id of the mark and the name of its query, if the relation is a mark.
 fn mark_of(factor: &TableFactor) -> Option<(String, String)> {
     let TableFactor::Table { name, .. } = factor else {
         return None;

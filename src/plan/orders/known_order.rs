@@ -1,15 +1,15 @@
-//! [`sound_orders`]: what is known of the rows of joins and of grouping sets, as far as it holds.
+//! [`sound_orders`]: corrects what DataFusion knows of the rows of joins and grouping sets.
 //!
-//! DataFusion 55 believes three things that are not so:
+//! DataFusion 55 makes three wrong assumptions:
 //!
-//! * A join that streams one side in order `a`, beside another in order `b`, gives rows by `a, b`. With two rows of one `a` it
-//!   does not: each has its own partners, by `b`.
-//! * What is constant or equal in one side is so in the join. Rows without a partner have NULL there.
-//! * What is constant, equal or ordered below grouping sets is so above them. Rows of a set have NULL in the keys of the others,
-//!   and each row that is read gives one to each set.
+//! * A join that streams one side in order `a`, with the other side in order `b`, returns rows in order `a, b`. Two rows of the
+//!   same `a` break this order: each has its own partners, in order `b`.
+//! * Columns that are constant or equal in one side are so in the join. Rows without a partner have NULL there.
+//! * Columns that are constant, equal or ordered below grouping sets are so above them. Rows of a set have NULL in the keys of
+//!   the other sets, and each input row contributes to each set.
 //!
-//! Above such an operator a sort is left out, a key of a window or a sort is dropped, and groups are taken for whole that are not.
-//! [`KnownOrderExec`] stands above it and says what holds; below grouping sets it says that rows come in no order.
+//! Above such an operator DataFusion drops a sort or a key of a sort or window, or takes incomplete groups for complete.
+//! [`KnownOrderExec`] above the operator declares what holds; below grouping sets it declares that rows come in no order.
 //!
 //! ```text
 //! AggregateExec: gby=[a, b], ordering_mode=Sorted       AggregateExec: gby=[a, b], ordering_mode=PartiallySorted([0])
@@ -23,7 +23,6 @@ use std::sync::Arc;
 
 use datafusion::common::JoinType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::equivalence::{EquivalenceClass, EquivalenceGroup};
 use datafusion::physical_expr::expressions::Column;
@@ -40,9 +39,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::plan::extension::{PlanExtension, from_wire, to_wire};
-use crate::plan::joins::veil::Rule;
+use crate::plan::joins::hidden_join::Rule;
+use crate::plan::one_input::one_input;
 
-/// A rule that meets requirements, and relies on no order that does not hold.
+/// A rule that enforces requirements, wrapped so that it relies on no order that does not hold.
 pub(crate) fn sound_orders(rule: Rule) -> Rule {
     Arc::new(SoundOrders(rule))
 }
@@ -56,8 +56,8 @@ impl PhysicalOptimizerRule for SoundOrders {
         plan: Arc<dyn ExecutionPlan>,
         options: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        // What operators say shows once the rule has sorted their inputs. Each time it begins with the plan as it was: what it
-        // has moved because of a wrong order, such as a limit, would not come back.
+        // The properties of operators are known only after the rule has sorted their inputs. Each round starts from the
+        // original plan, because changes that follow from a wrong order, such as a moved limit, cannot be undone.
         let mut wrong = HashSet::new();
         loop {
             let corrected = with_corrections(&plan, &mut 0, &wrong)?;
@@ -79,8 +79,8 @@ impl PhysicalOptimizerRule for SoundOrders {
     }
 }
 
-/// The plan with a [`KnownOrderExec`] above each operator whose number is in `wrong`. `number` counts the joins and the grouping
-/// sets, the root first; no rule that meets requirements changes their sequence.
+/// The plan with a [`KnownOrderExec`] above each operator whose number is in `wrong`. `number` counts the joins and the
+/// grouping sets from the root; a rule that enforces requirements does not change their sequence.
 fn with_corrections(
     exec: &Arc<dyn ExecutionPlan>,
     number: &mut usize,
@@ -108,7 +108,7 @@ fn with_corrections(
     }
 }
 
-/// Adds the numbers of the operators that say more than holds and have none above them that says less.
+/// Adds the numbers of the operators that declare more than holds and have no correction above them.
 fn add_wrong(
     exec: &Arc<dyn ExecutionPlan>,
     number: &mut usize,
@@ -116,7 +116,7 @@ fn add_wrong(
     wrong: &mut HashSet<usize>,
 ) -> Result<()> {
     if let Some(columns) = Columns::of(exec.as_ref()) {
-        if !is_corrected && columns.are_said_to_be_more(exec.as_ref())? {
+        if !is_corrected && columns.overclaims(exec.as_ref())? {
             wrong.insert(*number);
         }
         *number += 1;
@@ -126,17 +126,17 @@ fn add_wrong(
     children.try_for_each(|child| add_wrong(child, number, corrects, wrong))
 }
 
-/// What an operator does to its columns.
+/// The effect of an operator on its output columns.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Columns {
-    /// Of each column whether rows come in its order if those of the input do.
+    /// For each column: whether the operator keeps the order of its input by this column.
     in_order: Vec<bool>,
-    /// Of each column whether rows may have NULL there that the input does not have; columns of one number are NULL together.
+    /// For each column: whether it may have NULLs that the input does not have. Columns with one number are NULL together.
     nulled: Vec<Option<usize>>,
 }
 
 impl Columns {
-    /// Those of a join that gives both of its sides, or of grouping sets.
+    /// The effect of a join that returns both sides, or of grouping sets; `None` for other operators.
     fn of(exec: &dyn ExecutionPlan) -> Option<Self> {
         let (join_type, projection) = if let Some(join) = exec.downcast_ref::<SortMergeJoinExec>() {
             (join.join_type(), None)
@@ -183,13 +183,13 @@ impl Columns {
         Some(Self { in_order, nulled })
     }
 
-    /// Those of an aggregate that makes rows of each set.
+    /// The effect of an aggregate with grouping sets.
     fn of_grouping_sets(aggregate: &AggregateExec) -> Option<Self> {
         let groups = aggregate.group_expr();
         if !groups.has_grouping_set() {
             return None;
         }
-        // Keys that stand in the same sets are NULL together.
+        // Keys that are in the same sets are NULL together.
         let mut patterns = Vec::new();
         let keys = (0..groups.expr().len()).map(|key| {
             let is_null: Vec<bool> = groups.groups().iter().map(|set| set[key]).collect();
@@ -211,7 +211,7 @@ impl Columns {
         })
     }
 
-    /// Those of an operator that gives its rows in no order that it tells.
+    /// The effect of an operator that declares no order.
     fn unordered(count: usize) -> Self {
         Self {
             in_order: vec![false; count],
@@ -219,8 +219,8 @@ impl Columns {
         }
     }
 
-    /// Whether an operator says more of its rows than holds.
-    fn are_said_to_be_more(&self, exec: &dyn ExecutionPlan) -> Result<bool> {
+    /// Whether an operator declares more about its rows than holds.
+    fn overclaims(&self, exec: &dyn ExecutionPlan) -> Result<bool> {
         let said = exec.properties().equivalence_properties();
         let mut constants = said.constants().into_iter();
         if constants.any(|constant| self.nulls(&constant.expr) != Nulls::None) {
@@ -242,10 +242,10 @@ impl Columns {
         Ok(false)
     }
 
-    /// What holds of what an operator says.
+    /// The part of an operator's declared properties that holds.
     fn sound(&self, said: &EquivalenceProperties) -> Result<EquivalenceProperties> {
         let group = said.eq_group();
-        // An inner join makes the keys of both sides one, and may name that of the other.
+        // An inner join makes the keys of both sides equal, and its order may name the key of the other side.
         let is_kept = |expr: &Arc<dyn PhysicalExpr>| {
             let equal = group.get_equivalence_class(expr);
             self.is_in_order(expr)
@@ -270,7 +270,7 @@ impl Columns {
         Ok(sound)
     }
 
-    /// What is equal in the input, by the rows in which it is NULL.
+    /// The expressions that are equal in the input, grouped by the rows in which they are NULL.
     fn by_nulls(&self, equal: &EquivalenceClass) -> BTreeMap<Nulls, Vec<Arc<dyn PhysicalExpr>>> {
         let mut classes = BTreeMap::<_, Vec<_>>::new();
         for expr in equal.iter() {
@@ -302,17 +302,17 @@ impl Columns {
     }
 }
 
-/// In which of an operator's rows an expression has a NULL that its input does not have.
+/// The output rows in which an expression has a NULL that the input does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Nulls {
     None,
-    /// A column, in the rows in which others of its number are NULL.
+    /// A column that is NULL in the same rows as the other columns with this number.
     Together(usize),
-    /// An expression of such columns, like `coalesce(x, 0)`: it may be NULL in these rows, or something else.
+    /// An expression of such columns, like `coalesce(x, 0)`, which may be NULL in these rows or have another value.
     Unlike,
 }
 
-/// Hands on the rows of an operator, and says what is known of them.
+/// Passes on the rows of an operator, and declares the properties that hold.
 #[derive(Debug)]
 struct KnownOrderExec {
     input: Arc<dyn ExecutionPlan>,
@@ -348,7 +348,7 @@ impl ExecutionPlan for KnownOrderExec {
         &self.properties
     }
 
-    /// What is asked of the order above is not to be asked of the operator below.
+    /// An order that is required above is not to be required of the operator below.
     fn maintains_input_order(&self) -> Vec<bool> {
         vec![false]
     }
@@ -357,16 +357,7 @@ impl ExecutionPlan for KnownOrderExec {
         vec![false]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -388,7 +379,7 @@ impl ExecutionPlan for KnownOrderExec {
     }
 }
 
-/// [`KnownOrderExec`] in the list of extensions.
+/// The plan extension for [`KnownOrderExec`].
 #[derive(Debug)]
 pub(crate) struct KnownOrder;
 

@@ -1,7 +1,7 @@
-//! Orders of rows that DataFusion tells wrongly, or forgets (decision 0033).
+//! Orders of rows that DataFusion derives wrongly, or forgets (decision 0033).
 //!
-//! * `known_order` what holds of the rows of joins and grouping sets: their order, what is equal, what is constant
-//! * `checked_again` a plan that DataFusion's check refuses gets the sorts that it lacks
+//! * `known_order` corrects the known order, equal columns and constant columns of joins and grouping sets
+//! * `missing_sorts` adds the missing sorts to a plan that DataFusion's check refuses
 
-pub(crate) mod checked_again;
 pub(crate) mod known_order;
+pub(crate) mod missing_sorts;

@@ -1,4 +1,4 @@
-//! [`SampleExec`]: which rows are taken.
+//! [`SampleExec`]: the operator that draws the rows of a sample.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,12 +12,11 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::catalog::Session;
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_expr::{Distribution, PhysicalExpr};
+use datafusion::physical_expr::Distribution;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
@@ -28,8 +27,9 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::node::SampleNode;
 use crate::error::{SqlState, sql_err};
+use crate::plan::one_input::one_input;
 
-/// A row's key and its count take so much, with the room that a table keeps free.
+/// The memory for the key and the count of one row, with the spare capacity of the hash table.
 const COUNT_BYTES: usize = 64;
 
 /// How rows are drawn.
@@ -41,17 +41,17 @@ pub(super) struct Draw {
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum By {
-    /// The content of a row, which of its equals it is, and the seed of the statement.
+    /// By the content of a row, the number of equal rows before it, and the seed of the statement.
     Content { seed: u64 },
-    /// The place of a row in its partition, and a key that is drawn when the statement is planned, so that a task that
-    /// runs again after a loss takes the same rows.
+    /// By the place of a row in its partition, and a key that is drawn when the statement is planned, so that a task that
+    /// runs again after a failure takes the same rows.
     Place { key: u64 },
 }
 
 impl Draw {
-    /// Whether a number of 64 random bits is below the percentage.
+    /// Whether a row with these 64 random bits is in the sample.
     fn takes(&self, bits: u64) -> bool {
-        // 53 bits are a fraction without rounding, and all of them are below 1.
+        // 53 bits convert to a fraction without rounding, and each of these fractions is below 1.
         let fraction = (bits >> 11) as f64 / (1u64 << 53) as f64;
         fraction * 100.0 < self.percent
     }
@@ -120,12 +120,12 @@ impl ExecutionPlan for SampleExec {
         "SampleExec"
     }
 
-    /// A part of the rows has the order and the equalities of all of them.
+    /// A sample keeps the order and the equalities of its input.
     fn properties(&self) -> &Arc<PlanProperties> {
         self.input.properties()
     }
 
-    /// Equal rows are counted, so all come to one place.
+    /// Equal rows are counted, so all rows must be in one partition.
     fn required_input_distribution(&self) -> Vec<Distribution> {
         vec![match self.draw.by {
             By::Content { .. } => Distribution::SinglePartition,
@@ -141,16 +141,7 @@ impl ExecutionPlan for SampleExec {
         vec![false]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -198,7 +189,7 @@ impl ExecutionPlan for SampleExec {
     }
 }
 
-/// What tells the rows of a partition apart.
+/// The state from which a partition draws.
 enum Rows {
     Content(Box<Content>),
     Place { key: u64, next: u64 },
@@ -220,7 +211,7 @@ impl Rows {
     }
 }
 
-/// How often each row was seen.
+/// The number of times that each row was seen.
 struct Content {
     seed: u64,
     converter: RowConverter,
@@ -250,7 +241,7 @@ impl Content {
         if batch.num_columns() == 0 {
             return Err(sql_err(
                 SqlState::Internal,
-                "a sample with a seed lost the columns that it draws by",
+                "the input of a sample with a seed has no columns",
             ));
         }
         let rows = self.converter.convert_columns(batch.columns())?;

@@ -1,15 +1,15 @@
-//! `FROM t TABLESAMPLE BERNOULLI (10) REPEATABLE (7)`: each row is taken with this probability.
+//! `FROM t TABLESAMPLE BERNOULLI (10) REPEATABLE (7)`: a relation that keeps each row with this probability.
 //!
 //! ```text
 //! SQL ─ relation ─▶ SampleNode ─▶ SampleExec
 //! ```
-//! Without a seed each partition draws for itself. With one, rows are told apart by their content, and equal rows by
-//! which of them comes first, so that neither partitions nor order nor process show in what is taken. No filter and no
-//! limit goes below: a sample is of the relation that it is written behind.
+//! Without a seed each partition draws for itself. With a seed, a draw depends on the content of a row and, among equal
+//! rows, on their sequence, so that partitions, order and process do not change the sample. No filter and no limit moves
+//! below the node: a sample is of the relation before TABLESAMPLE.
 //!
-//! * `relation` the clause in SQL → [`node::SampleNode`]
-//! * `node` what may pass through
-//! * `exec` which rows are taken
+//! * `relation` the planner from the clause to [`node::SampleNode`]
+//! * `node` the logical node, and what may move below it
+//! * `exec` the operator that draws rows
 
 mod exec;
 mod node;
@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::{PlanExtension, from_wire, to_wire};
 
-/// `TABLESAMPLE`.
+/// The plan extension for `TABLESAMPLE`.
 #[derive(Debug)]
 pub(crate) struct Sample;
 
@@ -58,7 +58,7 @@ impl PlanExtension for Sample {
     }
 }
 
-/// Whether a node takes other rows each time.
+/// Whether a node takes different rows each time.
 pub(crate) fn is_drawn_anew(node: &LogicalPlan) -> bool {
     let LogicalPlan::Extension(Extension { node }) = node else {
         return false;
@@ -67,13 +67,13 @@ pub(crate) fn is_drawn_anew(node: &LogicalPlan) -> bool {
     sample.is_some_and(|sample| sample.seed.is_none())
 }
 
-/// Whether an operator draws by where rows are in its partitions, whose numbers must be those of the whole plan.
+/// Whether an operator draws by the place of rows in its partitions; the partition numbers must be those of the whole plan.
 pub(crate) fn draws_by_place(exec: &dyn ExecutionPlan) -> bool {
     let sample = exec.downcast_ref::<exec::SampleExec>();
     sample.is_some_and(exec::SampleExec::is_by_place)
 }
 
-/// Whether an operator draws.
+/// Whether an operator draws rows.
 pub(crate) fn draws_rows(exec: &dyn ExecutionPlan) -> bool {
     exec.downcast_ref::<exec::SampleExec>().is_some()
 }

@@ -1,4 +1,4 @@
-//! [`SampleNode`]: some rows of its input.
+//! [`SampleNode`]: the logical node of `TABLESAMPLE`.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -72,7 +72,7 @@ impl UserDefinedLogicalNodeCore for SampleNode {
         Ok(Self::new(input, self.percent(), self.seed))
     }
 
-    /// With a seed the content of the whole row decides.
+    /// With a seed the content of the whole row decides, so all columns are needed.
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let all = || (0..self.input.schema().fields().len()).collect();
         Some(vec![match self.seed {

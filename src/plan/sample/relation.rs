@@ -1,4 +1,4 @@
-//! `TABLESAMPLE` in SQL → [`SampleNode`].
+//! The relation planner from `TABLESAMPLE` in SQL to [`SampleNode`].
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::node::SampleNode;
 use crate::error::{SqlState, sql_err};
 
-/// How a sample is written.
+/// The supported forms of the clause.
 const USAGE: &str = "TABLESAMPLE BERNOULLI (10), TABLESAMPLE SYSTEM (10) or TABLESAMPLE (10 PERCENT), each with \
                      REPEATABLE (seed) for the same rows each time";
 
@@ -92,15 +92,15 @@ fn drawn(
     let percent = match percent {
         Ok(ScalarValue::Float64(Some(percent))) if (0.0..=100.0).contains(&percent) => percent,
         _ => {
-            let message = format!("a sample has from 0 to 100 percent of the rows, found {shown}");
+            let message = format!("a sample takes 0 to 100 percent of the rows, found {shown}");
             return Err(sql_err(SqlState::InvalidParameter, message));
         }
     };
     Ok((percent, seed.map(number).transpose()?))
 }
 
-/// The seed as an integer. A seed may be another number, such as 0.5: its bits stand for it, as they differ for
-/// different numbers, which rounding would make equal.
+/// The seed as an integer. For another number, such as 0.5, the bits of the number are the seed: rounding would make
+/// different numbers equal.
 fn number(seed: TableSampleSeed) -> Result<u64> {
     let Value::Number(text, _) = &seed.value.value else {
         return Err(not_a_seed(&seed));

@@ -1,7 +1,7 @@
-//! [`SCAN_EQUALITIES`]: a scan says of each equality in its filter that its sides are the same, and DataFusion then puts one
-//! in the place of the other wherever that stands. With `nvl(a, '0') = '0'` each '0' of the query becomes `nvl(a, '0')`,
-//! and a window that is ordered by a CASE with a '0' in it is refused, as its rows seem to have another order (see
-//! apache/datafusion#20194, which is mended for filters but not for scans). Here the scan gets `nvl(a, '0') IN ('0')`.
+//! [`SCAN_EQUALITIES`]: the optimizer rule that hides equalities in the filter of a file scan. The scan declares that the two
+//! sides of an equality are the same, and DataFusion replaces one by the other everywhere. With `nvl(a, '0') = '0'` each '0'
+//! of the query becomes `nvl(a, '0')`, and a window ordered by a CASE with '0' is refused, as its rows seem to be in another
+//! order (apache/datafusion#20194, fixed for filters but not for scans). The rule turns the filter into `nvl(a, '0') IN ('0')`.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 
 use super::rule::ScanRule;
 
-/// Must come after each rule that hands conditions to scans, and before those that look at orders.
+/// Must run after each rule that pushes conditions to scans, and before the rules that read orders.
 pub(crate) const SCAN_EQUALITIES: ScanRule = ScanRule {
     name: "ScanEqualities",
     other: without_equal_expressions,
@@ -40,7 +40,7 @@ fn without_equal_expressions(config: &FileScanConfig) -> Option<FileScanConfig> 
     Some(builder.build())
 }
 
-/// An equality of a literal and what is no column, told in another way.
+/// Rewrites an equality of a literal and an expression that is not a column into an IN list.
 fn as_in_list(part: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Arc<dyn PhysicalExpr>> {
     let equality = part.downcast_ref::<BinaryExpr>()?;
     if *equality.op() != Operator::Eq {

@@ -1,8 +1,8 @@
-//! [`FLOAT_STATISTICS`]: what Parquet says of the least and greatest of floats leaves NaN out, and DataFusion takes it at
-//! its word: a column of 1 and NaN would be read as all 1, and `max` would not be NaN. Here the bounds become estimates.
+//! [`FLOAT_STATISTICS`]: the minimum and maximum of floats in Parquet leave out NaN, but DataFusion trusts them: a column of 1
+//! and NaN would be read as all 1, and `max` would not be NaN. The rule turns the bounds into estimates.
 //!
-//! [`FLOAT_PREDICATES`]: a reader skips rows by the same bounds, NaN among them, which in SQL is above all numbers. Here it
-//! gets no condition about floats; the filter above it has them all.
+//! [`FLOAT_PREDICATES`]: a reader skips rows by the same bounds, also rows with NaN, which is above all numbers in SQL. The
+//! rule removes conditions on floats from the reader; the filter above the scan still has them all.
 
 use std::sync::Arc;
 
@@ -18,18 +18,18 @@ use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 
 use super::rule::ScanRule;
 
-/// Must come before the rules that answer from statistics.
+/// Must run before the rules that answer from statistics.
 pub(crate) const FLOAT_STATISTICS: ScanRule = ScanRule {
     name: "FloatStatistics",
     other: loosened,
 };
-/// Must come after the rules that hand conditions to readers.
+/// Must run after the rules that push conditions to readers.
 pub(crate) const FLOAT_PREDICATES: ScanRule = ScanRule {
     name: "FloatPredicates",
     other: without_float_predicates,
 };
 
-/// The same scan without skipping rows by the bounds of floats, if it did.
+/// The scan without skipping by the bounds of floats; `None` if it has no conditions on floats.
 fn without_float_predicates(config: &FileScanConfig) -> Option<FileScanConfig> {
     let source = config.file_source.downcast_ref::<ParquetSource>()?;
     let predicate = source.filter()?;
@@ -47,8 +47,8 @@ fn without_float_predicates(config: &FileScanConfig) -> Option<FileScanConfig> {
     }
     let mut options = source.table_parquet_options().clone();
     if options.global.pushdown_filters {
-        // There is no filter above it, but for conditions that become narrower while the query runs. With one of those the
-        // reader looks at the bounds for all of them again and again, whatever the options say.
+        // There is no filter above the scan, except for dynamic filters. With a dynamic filter in its predicate, the reader
+        // checks the bounds of all conditions again and again, whatever the options say.
         let lasts = |part: &Arc<dyn PhysicalExpr>| {
             !DynamicFilterTracking::classify(part).contains_dynamic_filter()
         };
@@ -74,7 +74,7 @@ fn has_nan(data_type: &DataType) -> bool {
     }
 }
 
-/// The same scan with estimates, if it has floats.
+/// The scan with inexact bounds of floats; `None` if it has no floats.
 fn loosened(config: &FileScanConfig) -> Option<FileScanConfig> {
     let schema = config.file_source.table_schema().table_schema();
     if !schema

@@ -1,8 +1,8 @@
-//! Optimizer rules that correct the statistics and the filters of scans of files.
+//! Optimizer rules that correct the statistics and the filters of file scans.
 //!
-//! * `rule` a rule that looks at scans only
+//! * `rule` a rule that replaces file scans only
 //! * `floats` NaN, which the bounds of Parquet leave out
-//! * `equalities` equalities of a filter, which a scan must not tell of
+//! * `equalities` equalities in a filter, which a scan must not declare
 
 mod equalities;
 mod floats;

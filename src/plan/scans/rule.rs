@@ -1,4 +1,4 @@
-//! [`ScanRule`]: puts another scan of files in the place of one.
+//! [`ScanRule`]: a physical optimizer rule that replaces file scans.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::Result;
 
-/// What a scan of files reads, and how.
+/// The configuration of a file scan; `None` for other operators.
 pub(crate) fn file_scan(exec: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
     let scan = exec.downcast_ref::<DataSourceExec>()?;
     scan.data_source().downcast_ref::<FileScanConfig>()
 }
 
-/// A rule that looks at scans only.
+/// A rule that replaces file scans only.
 #[derive(Debug)]
 pub(crate) struct ScanRule {
     pub(super) name: &'static str,
-    /// The scan that comes in the place of one, if it has to be another.
+    /// Returns the replacement of a scan; `None` keeps the scan.
     pub(super) other: fn(&FileScanConfig) -> Option<FileScanConfig>,
 }
 

@@ -1,6 +1,6 @@
-//! Times that come together in one column: branches of CASE, arguments of `coalesce`, rows of VALUES and UNION, and the
-//! two sides of a difference. Constants take the unit of the columns if they lose nothing; `now()` loses the digits
-//! that the columns do not have.
+//! Alignment of the units of times that meet in one column: branches of CASE, arguments of `coalesce`, rows of VALUES and
+//! UNION, and the two sides of a difference. Constants take the unit of the columns if they lose nothing; `now()` loses the
+//! digits that the columns do not have.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Union, Values, Vol
 
 use super::{Kind, cast_to, constant};
 
-/// Functions whose arguments become one column.
+/// Functions that return one of their arguments.
 const CHOOSING: &[&str] = &[
     "coalesce", "nullif", "greatest", "least", "nvl", "ifnull", "nvl2",
 ];
 
-/// The expressions in one unit, where a constant among them has another; `None` if they need no change.
+/// The expressions in one unit, if a constant among them has another unit; `None` if they need no change.
 fn aligned(exprs: &[Expr], kinds: &[Kind]) -> Option<Vec<Expr>> {
     let values: Vec<_> = exprs.iter().map(constant::value).collect();
     let is_fixed = |index: usize| values[index].is_some() || is_statement_time(&exprs[index]);
@@ -28,7 +28,7 @@ fn aligned(exprs: &[Expr], kinds: &[Kind]) -> Option<Vec<Expr>> {
             _ => None,
         })
     };
-    // Of columns the finest, as DataFusion has it; of constants the coarsest, which was chosen as the only one to hold it.
+    // The finest unit of the columns, as in DataFusion; else the coarsest of the constants, chosen because no other holds it.
     let finest = times(false).max_by_key(|(unit, _)| *unit);
     let (unit, zone) = finest.or_else(|| times(true).min_by_key(|(unit, _)| *unit))?;
     if unit == TimeUnit::Nanosecond {
@@ -52,7 +52,7 @@ fn aligned(exprs: &[Expr], kinds: &[Kind]) -> Option<Vec<Expr>> {
                 cast_to(expr.clone(), unit, own.clone())
             }
             (None, Kind::Date) if zone.is_none() => cast_to(expr.clone(), unit, None),
-            // Columns of two units: the finer one holds both, or says that it does not.
+            // Columns of two units: the finer one holds both, or the cast fails.
             _ => return None,
         };
         is_changed |= is_other;
@@ -66,7 +66,7 @@ fn aligned_in(exprs: &[Expr], schema: &DFSchema) -> Option<Vec<Expr>> {
     aligned(exprs, &kinds)
 }
 
-/// The two sides of a difference.
+/// Aligns the two sides of a difference.
 pub(super) fn pair(left: &Expr, right: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
     let both = aligned_in(&[left.clone(), right.clone()], schema)?;
     let [left, right] = <[Expr; 2]>::try_from(both).ok()?;
@@ -116,7 +116,7 @@ pub(super) fn call(mut call: ScalarFunction, schema: &DFSchema) -> Transformed<E
     Transformed::no(Expr::ScalarFunction(call))
 }
 
-/// The rows of VALUES, whose types were found before one of them became microseconds.
+/// Aligns the rows of VALUES, whose types were determined before a row became microseconds.
 pub(super) fn values(mut values: Values) -> Result<Transformed<LogicalPlan>> {
     let empty = DFSchema::empty();
     let mut fields: Vec<_> = values.schema.fields().iter().map(Arc::clone).collect();
@@ -156,7 +156,7 @@ pub(super) fn values(mut values: Values) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Values(values)))
 }
 
-/// The constants that an input of UNION selects.
+/// Aligns the constants that the inputs of UNION select.
 pub(super) fn union(mut union: Union) -> Result<Transformed<LogicalPlan>> {
     let width = union
         .inputs
@@ -204,7 +204,7 @@ pub(super) fn union(mut union: Union) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Whether the types of the whole were found before those of its first input became others.
+/// Whether the types of the UNION were determined before those of its first input changed.
 fn has_other_units(union: &Union) -> bool {
     let first = union.inputs.first().map(|input| input.schema().fields());
     let pairs = union
@@ -219,7 +219,7 @@ fn has_other_units(union: &Union) -> bool {
     })
 }
 
-/// What an input selects as this column; a column of its own if that is not to be seen.
+/// The expression that an input selects as this column; a column reference if the input is not a projection.
 fn selected(input: &LogicalPlan, column: usize) -> Expr {
     match input {
         LogicalPlan::Projection(projection) => projection.expr[column].clone().unalias(),
@@ -227,7 +227,7 @@ fn selected(input: &LogicalPlan, column: usize) -> Expr {
     }
 }
 
-/// The time of the statement in this unit, if the expression is one that is the same for all rows.
+/// The expression cast to this unit, if it consists of `now()` and constants and has a finer unit.
 pub(super) fn statement_time(expr: &Expr, unit: TimeUnit, schema: &DFSchema) -> Option<Expr> {
     match Kind::of(expr, schema) {
         Kind::Time(own, zone) => statement_time_of(expr, unit, &zone, own),
@@ -245,7 +245,7 @@ pub(super) fn statement_time_of(
     (is_coarser && is_statement_time(expr)).then(|| cast_to(expr.clone(), unit, zone.clone()))
 }
 
-/// Whether it is made of `now()` and constants.
+/// Whether an expression consists of `now()` and constants.
 fn is_statement_time(expr: &Expr) -> bool {
     let mut is_stable = false;
     let found = expr.apply(|node| {

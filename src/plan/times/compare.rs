@@ -1,4 +1,4 @@
-//! Comparisons of times whose units differ.
+//! Comparisons of times with different units.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use vatic_udfs::time::exact_time;
 
 use super::{Kind, align, cast_to, constant};
 
-/// A comparison, or a difference, of times.
+/// Rewrites a comparison or a difference of times.
 pub(super) fn binary(binary: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
     let BinaryExpr { left, op, right } = binary;
     let pair = match op {
@@ -43,7 +43,7 @@ fn is_comparison(op: Operator) -> bool {
     all.contains(&op)
 }
 
-/// `BETWEEN` as two comparisons, if one of them is of times whose units differ.
+/// Rewrites `BETWEEN` as two comparisons, if one of them compares different units.
 pub(super) fn between(between: Between, schema: &DFSchema) -> Transformed<Expr> {
     let Between {
         expr,
@@ -64,7 +64,7 @@ pub(super) fn between(between: Between, schema: &DFSchema) -> Transformed<Expr> 
     })
 }
 
-/// `IN (…)`: all in the unit of the expression, or all exact.
+/// Rewrites `IN (…)`: all values get the unit of the expression, or all become exact times.
 pub(super) fn in_list(list: InList, schema: &DFSchema) -> Transformed<Expr> {
     let pairs = list
         .list
@@ -75,7 +75,7 @@ pub(super) fn in_list(list: InList, schema: &DFSchema) -> Transformed<Expr> {
         return Transformed::no(Expr::InList(list));
     }
     let items = list.list.iter().zip(pairs).map(|(item, pair)| match pair {
-        // The expression itself stayed as it is.
+        // The expression itself did not change.
         Some((expr, item)) if expr == *list.expr => Some(item),
         Some(_) => None,
         None => Some(item.clone()),
@@ -100,7 +100,7 @@ pub(super) fn in_list(list: InList, schema: &DFSchema) -> Transformed<Expr> {
     )))
 }
 
-/// `IN (SELECT …)`.
+/// Rewrites `IN (SELECT …)`.
 pub(super) fn in_subquery(list: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let schema_of_subquery = Arc::clone(list.subquery.subquery.schema());
     if schema_of_subquery.fields().is_empty() {
@@ -122,7 +122,7 @@ pub(super) fn in_subquery(list: InSubquery, schema: &DFSchema) -> Result<Transfo
     Ok(Transformed::yes(Expr::InSubquery(list)))
 }
 
-/// The keys of a join, which are pairs and no comparisons.
+/// Rewrites the keys of a join, which are pairs of expressions instead of comparisons.
 pub(super) fn join(mut join: Join) -> Result<Transformed<LogicalPlan>> {
     let mut is_changed = false;
     for (left, right) in &mut join.on {
@@ -142,7 +142,7 @@ pub(super) fn join(mut join: Join) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Both sides in one type that holds them; `None` if DataFusion's own way is right.
+/// Both sides in a type that holds both; `None` if DataFusion's coercion is right.
 fn compared(left: &Expr, right: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
     let kinds = (Kind::of(left, schema), Kind::of(right, schema));
     if !matches!(kinds.0, Kind::Time(..)) && !matches!(kinds.1, Kind::Time(..)) {
@@ -151,7 +151,7 @@ fn compared(left: &Expr, right: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)
     let values = (constant::value(left), constant::value(right));
     let is_same =
         |a: &Kind, b: &Kind| matches!((a, b), (Kind::Time(a, _), Kind::Time(b, _)) if a == b);
-    // Only as text it has all of its digits.
+    // A constant that is still a text has digits that no timestamp holds.
     let is_beyond = |value: &Option<ScalarValue>| value.as_ref().is_some_and(constant::is_text);
     if is_same(&kinds.0, &kinds.1) && !is_beyond(&values.0) && !is_beyond(&values.1) {
         return None;
@@ -167,7 +167,7 @@ fn compared(left: &Expr, right: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)
     }
 }
 
-/// A time and a constant.
+/// A time beside a constant.
 fn beside(
     time: &Expr,
     kind: &Kind,
@@ -180,13 +180,13 @@ fn beside(
     };
     let moment = constant::moment(value, zone.as_deref())?;
     if let Some(timestamp) = constant::timestamp(moment, *unit, zone.clone()) {
-        // In the unit that DataFusion takes anyway.
+        // DataFusion uses nanoseconds anyway.
         if *unit == TimeUnit::Nanosecond {
             return None;
         }
         return Some((time.clone(), Expr::Literal(timestamp, None)));
     }
-    // Such a moment changes nothing: cut to the column's unit it would be the same for every row.
+    // The time of the statement is the same for every row, so truncating it to microseconds changes nothing.
     if let Some(now) = align::statement_time(time, TimeUnit::Microsecond, schema)
         && let Some(timestamp) = constant::timestamp(moment, TimeUnit::Microsecond, zone.clone())
     {
@@ -195,7 +195,7 @@ fn beside(
     Some((exact_call(time.clone()), exact_literal(moment)))
 }
 
-/// A date or a text, and a constant time.
+/// A date or a text beside a constant time.
 fn beside_time(
     expr: &Expr,
     kind: &Kind,
@@ -206,7 +206,7 @@ fn beside_time(
         return None;
     };
     match kind {
-        // Nanoseconds would not hold every date.
+        // Nanoseconds cannot hold every date.
         Kind::Date if zone.is_none() => {
             let moment = constant::moment(value, None)?;
             Some(
@@ -224,7 +224,7 @@ fn beside_time(
         }
         Kind::Text => {
             let moment = constant::moment(value, zone.as_deref())?;
-            // DataFusion's own way is exact beside what nanoseconds hold.
+            // DataFusion's comparison is exact if nanoseconds hold the constant.
             let is_wide = *unit != TimeUnit::Nanosecond || i64::try_from(moment).is_err();
             is_wide.then(|| (exact_text(expr.clone(), zone), exact_literal(moment)))
         }
@@ -232,7 +232,7 @@ fn beside_time(
     }
 }
 
-/// Two constants, of which nanoseconds cannot hold one.
+/// Two constants, if nanoseconds cannot hold one of them.
 fn constants(left: &ScalarValue, right: &ScalarValue) -> Option<(Expr, Expr)> {
     let moments = (
         constant::moment(left, None)?,
@@ -243,7 +243,7 @@ fn constants(left: &ScalarValue, right: &ScalarValue) -> Option<(Expr, Expr)> {
         .then(|| (exact_literal(moments.0), exact_literal(moments.1)))
 }
 
-/// Two that are no constants.
+/// Two expressions that are not constants.
 fn mixed(left: &Expr, left_kind: Kind, right: &Expr, right_kind: Kind) -> Option<(Expr, Expr)> {
     match (left_kind, right_kind) {
         (Kind::Time(unit, zone), Kind::Time(other, other_zone)) if unit != other => {
@@ -275,11 +275,11 @@ fn mixed(left: &Expr, left_kind: Kind, right: &Expr, right_kind: Kind) -> Option
     }
 }
 
-/// A time and a date, which begins at midnight of the time's own clock, as DataFusion has it.
+/// A time and a date. As in DataFusion, the date begins at midnight of the time's own clock.
 fn dated(time: &Expr, unit: TimeUnit, date: &Expr) -> (Expr, Expr) {
     let local = cast_to(time.clone(), unit, None);
     match unit {
-        // Every date is within these.
+        // These units hold every date.
         TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond => {
             (local, cast_to(date.clone(), unit, None))
         }
@@ -290,7 +290,7 @@ fn dated(time: &Expr, unit: TimeUnit, date: &Expr) -> (Expr, Expr) {
     }
 }
 
-/// A time without a zone is one of the other's zone, as DataFusion has it.
+/// As in DataFusion, a time without a zone is in the zone of the other side.
 fn zoned(expr: Expr, unit: TimeUnit, own: &Option<Arc<str>>, other: &Option<Arc<str>>) -> Expr {
     match (own, other) {
         (None, Some(zone)) => cast_to(expr, unit, Some(Arc::clone(zone))),
@@ -316,7 +316,7 @@ fn exact_call(expr: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(exact_time(), vec![expr]))
 }
 
-/// Of a text, which is read in this zone.
+/// The exact time of a text that is read in this zone.
 fn exact_text(expr: Expr, zone: &Option<Arc<str>>) -> Expr {
     let zone = zone
         .as_deref()

@@ -1,4 +1,4 @@
-//! Constants of expressions, and the moments that they mean: nanoseconds since 1970 in more digits than a timestamp has.
+//! Values of constant expressions, and the moments that they mean, in nanoseconds since 1970 as 128-bit integers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use vatic_udfs::time::nanoseconds;
 
 const DAY: i128 = 86_400_000_000_000;
 
-/// The value of a literal, or of a cast of one; a text where it is a timestamp that no unit holds with all of its digits.
+/// The value of a literal or of a cast literal; its text if it is a timestamp that no unit holds with all digits.
 pub(super) fn value(expr: &Expr) -> Option<ScalarValue> {
     match expr {
         Expr::Literal(value, _) if !value.is_null() => Some(value.clone()),
@@ -26,12 +26,12 @@ pub(super) fn value(expr: &Expr) -> Option<ScalarValue> {
     }
 }
 
-/// Whether a value is a text that is a local time, but one that the type cannot hold.
+/// Whether a value is the text of a local time that the type cannot hold.
 fn is_beyond(value: &ScalarValue, data_type: &DataType) -> bool {
     if !is_text(value) || *data_type != DataType::Timestamp(TimeUnit::Nanosecond, None) {
         return false;
     }
-    // With a distance from UTC in it, it would mean something else beside a column that has a zone.
+    // A text with an offset from UTC would mean something else beside a column that has a zone.
     let (time, shifted) = (moment(value, None), moment(value, Some("+01:00")));
     time != shifted && time.is_some_and(|time| i64::try_from(time).is_err())
 }
@@ -43,10 +43,10 @@ pub(super) fn is_text(value: &ScalarValue) -> bool {
     )
 }
 
-/// The moment that a value means beside a timestamp of this zone; `None` if it is none, or that is not sure.
+/// The moment that a value means beside a timestamp of this zone; `None` if it means no moment, or an ambiguous one.
 pub(super) fn moment(value: &ScalarValue, zone: Option<&str>) -> Option<i128> {
     let timestamp = |value: i64, unit: TimeUnit, own: &Option<Arc<str>>| {
-        // One side is local and the other is not: where that makes a difference, DataFusion decides.
+        // If the two zones do not mean the same, DataFusion decides.
         let means_the_same = is_utc(zone) && is_utc(own.as_deref()) || zone == own.as_deref();
         means_the_same.then(|| i128::from(value) * i128::from(nanoseconds(unit)))
     };
@@ -78,7 +78,7 @@ fn is_utc(zone: Option<&str>) -> bool {
     matches!(zone, None | Some("UTC" | "+00:00"))
 }
 
-/// The timestamp of a moment, if the unit has the digits for it.
+/// The timestamp of a moment, if the unit holds the moment without loss.
 pub(super) fn timestamp(
     moment: i128,
     unit: TimeUnit,

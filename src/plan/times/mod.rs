@@ -1,14 +1,14 @@
-//! Timestamps that nanoseconds cannot hold, those after 2262 among them.
+//! Timestamps that nanoseconds cannot hold, such as those after 2262.
 //!
-//! DataFusion takes nanoseconds for literals and brings two units to the finer one, so that 9999-12-31 in a column of
-//! microseconds cannot be compared with anything. [`WideTimes`] runs before its coercion, when every expression still has
-//! the type that its user gave it:
+//! DataFusion reads literals as nanoseconds and converts two units to the finer one, so that 9999-12-31 in a column of
+//! microseconds cannot be compared with anything. [`WideTimes`] runs before type coercion, when every expression still has
+//! the type that the user wrote:
 //!
-//! * a literal beyond nanoseconds is one of microseconds, if no digit is lost,
-//! * a constant beside a column takes the column's unit if no digit is lost (`align`),
-//! * what is left is compared by exact times, decimals that have digits for every unit (`compare`).
+//! * a literal that nanoseconds cannot hold becomes microseconds, if it loses no digit,
+//! * a constant beside a column takes the unit of the column, if it loses no digit (`align`),
+//! * other comparisons use exact times, which are decimals with enough digits for every unit (`compare`).
 //!
-//! The literals are `constant`. What a unit cannot hold is an error wherever it is cast.
+//! `constant` evaluates literals. A cast of a value to a unit that cannot hold the value is an error.
 
 mod align;
 mod compare;
@@ -26,19 +26,19 @@ use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use vatic_udfs::time::nanoseconds;
 
-/// DataFusion's rules after ours.
+/// DataFusion's analyzer rules, after ours.
 pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(WideTimes)];
     rules.extend(Analyzer::new().rules);
     rules
 }
 
-/// The plan with units that hold its timestamps.
+/// The plan with units that can hold its timestamps.
 pub(crate) fn wide_times(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.transform_up_with_subqueries(widened)?.data)
 }
 
-/// Keeps timestamps from units that cannot hold them.
+/// Changes units that cannot hold the timestamps of a plan.
 #[derive(Debug)]
 pub(crate) struct WideTimes;
 
@@ -69,7 +69,7 @@ fn widened(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Join(join) => compare::join(join),
         plan => Ok(Transformed::no(plan)),
     })?;
-    // Below it a type may have become another.
+    // A type below this node may have changed.
     plan.map_data(LogicalPlan::recompute_schema)
 }
 
@@ -86,7 +86,7 @@ fn widen(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// A literal of nanoseconds that they cannot hold, as one of microseconds if these have all of its digits.
+/// A literal of nanoseconds that is out of range, as microseconds if no digit is lost.
 fn literal(cast: Cast) -> Transformed<Expr> {
     if let DataType::Timestamp(TimeUnit::Nanosecond, zone) = cast.field.data_type()
         && let Some(moment) =
@@ -100,7 +100,7 @@ fn literal(cast: Cast) -> Transformed<Expr> {
     Transformed::no(Expr::Cast(cast))
 }
 
-/// What matters here of a type.
+/// The part of a type that matters for times.
 #[derive(Debug, Clone, PartialEq)]
 enum Kind {
     Time(TimeUnit, Option<Arc<str>>),
@@ -110,7 +110,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// That of an expression, [`Kind::Other`] if its type cannot be known yet.
+    /// The kind of an expression; [`Kind::Other`] if its type is not known yet.
     fn of(expr: &Expr, schema: &DFSchema) -> Self {
         match expr.get_type(schema) {
             Ok(data_type) => Self::of_type(&data_type),

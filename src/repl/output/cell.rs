@@ -1,4 +1,4 @@
-//! One value as text.
+//! Formatting of a single value as text.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::error::Result;
 
-/// Elements of a vector that are shown of a long one.
+/// The number of elements shown of a long vector.
 const VECTOR_SHOWN: usize = 4;
 /// The longest vector that is shown in full.
 const VECTOR_FULL: usize = 8;
@@ -21,7 +21,7 @@ pub(super) struct Cells<'a> {
     vectors: Option<Vec<Option<String>>>,
 }
 
-/// How values are written.
+/// Formatting options of values.
 #[derive(Clone, Copy)]
 pub(super) struct CellOptions<'a> {
     pub(super) null: &'a str,
@@ -66,16 +66,16 @@ impl<'a> Cells<'a> {
         Ok(lines.map(|line| escaped(line.to_owned())).collect())
     }
 
-    /// The value as it is.
+    /// The value unchanged.
     ///
     /// # Errors
-    /// Of an instant beyond the calendar.
+    /// If a timestamp is outside the calendar's range.
     pub(super) fn raw(&self, row: usize) -> Result<String> {
         Ok(self.formatter.value(row).try_to_string()?)
     }
 }
 
-/// Of long vectors the first elements and the length; `None` for those that are shown in full.
+/// The abbreviations of long vectors: first elements and length; `None` for vectors that are shown in full.
 fn short_vectors(array: &ArrayRef) -> Result<Vec<Option<String>>> {
     let item = Field::new_list_field(DataType::Float64, true);
     let lists = cast(array, &DataType::LargeList(item.into()))?;
@@ -100,7 +100,7 @@ fn short_vectors(array: &ArrayRef) -> Result<Vec<Option<String>>> {
     Ok(short.collect())
 }
 
-/// Control characters in data must not reach the terminal.
+/// Escapes control characters, which must not reach the terminal.
 pub(super) fn escaped(text: String) -> String {
     let is_harmful = |c: char| c.is_control() || is_bidirectional(c);
     if !text.contains(is_harmful) {
@@ -117,7 +117,7 @@ pub(super) fn escaped(text: String) -> String {
     escaped
 }
 
-/// Characters that turn the direction of what follows.
+/// Whether a character changes the direction of the following text.
 fn is_bidirectional(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

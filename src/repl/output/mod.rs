@@ -1,9 +1,9 @@
 //! Rows as text, batch by batch.
 //!
-//! * `cell` one value as text
-//! * `table` tables with lines around them, cut to the terminal
-//! * `stream` formats that are written as rows come: CSV, JSON, records, Markdown
-//! * `target` where text goes: standard output, a file, a pager
+//! * `cell` formats a single value
+//! * `table` tables with lines, cut to the terminal
+//! * `stream` formats that are written row by row: CSV, JSON, records, Markdown
+//! * `target` the output: standard output, a file, a pager
 
 mod cell;
 mod stream;
@@ -21,20 +21,20 @@ use super::format::Format;
 use super::settings::Settings;
 use crate::error::Result;
 
-/// What was written.
+/// Statistics of a written result.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Written {
-    /// Rows of the result.
+    /// The number of rows of the result.
     pub(super) rows: usize,
-    /// Rows that are shown.
+    /// The number of rows shown.
     pub(super) shown: usize,
-    /// How long it took, without the time that a person looks at it in a pager.
+    /// The time of the statement, without the time that the user spends in a pager.
     pub(super) seconds: f64,
-    /// Whether the result has columns; of a statement such as CREATE it has none.
+    /// Whether the result has columns; the result of a statement such as CREATE has none.
     pub(super) has_columns: bool,
 }
 
-/// Writes a result as it comes, of a statement that began at `started`.
+/// Writes a result as its rows arrive; the statement started at `started`.
 pub(super) async fn write(
     mut rows: SendableRecordBatchStream,
     settings: &Settings,
@@ -62,7 +62,7 @@ pub(super) async fn write(
         _ => {
             let mut writer =
                 stream::Writer::new(format, settings, rows.schema(), out.is_terminal());
-            // What fails before its first row writes nothing.
+            // A statement that fails before its first row writes nothing.
             let mut next = rows.next().await.transpose()?;
             writer.begin(&mut out)?;
             while let Some(batch) = next {

@@ -1,4 +1,4 @@
-//! Formats that are written as rows come.
+//! Output formats that are written as rows arrive.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ pub(super) struct Writer<'a> {
     format: Format,
     settings: &'a Settings,
     schema: SchemaRef,
-    /// Whether control characters must be kept from a terminal.
+    /// Whether the output is a terminal, which must not receive control characters.
     is_terminal: bool,
     rows: usize,
 }
@@ -43,7 +43,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// What stands before the rows.
+    /// Writes the text before the rows.
     pub(super) fn begin(&mut self, out: &mut Out) -> Result<()> {
         let names = || {
             self.schema
@@ -96,7 +96,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// What stands after the rows.
+    /// Writes the text after the rows.
     pub(super) fn end(&mut self, out: &mut Out) -> Result<()> {
         if self.format == Format::Json {
             out.write_all(b"]\n")?;
@@ -104,7 +104,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The elements of one array over several batches.
+    /// Writes the elements of a JSON array that spans all batches.
     fn json(&self, batch: &RecordBatch, out: &mut Out) -> Result<()> {
         let builder = JsonBuilder::new().with_explicit_nulls(true);
         let mut writer = builder.build::<_, JsonArray>(Vec::new());
@@ -118,7 +118,7 @@ impl<'a> Writer<'a> {
         Ok(out.write_all(&self.visible(elements.to_vec()))?)
     }
 
-    /// JSON escapes the older control characters; a terminal must be kept from the others too.
+    /// Escapes the control characters that JSON leaves unescaped (C1), for a terminal.
     fn visible(&self, json: Vec<u8>) -> Vec<u8> {
         let is_harmful = |c: char| c.is_control() && c != '\n';
         match std::str::from_utf8(&json) {
@@ -139,7 +139,7 @@ impl<'a> Writer<'a> {
             with_full_vectors: true,
         };
         let columns = batch.columns().iter().map(|column| {
-            // CSV has no nested values; they are written as SQL shows them.
+            // CSV has no nested values, so they are written in SQL notation.
             let is_text = matches!(
                 column.data_type(),
                 DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
@@ -153,7 +153,7 @@ impl<'a> Writer<'a> {
         let fields = self.schema.fields().iter().zip(&columns);
         let fields = fields
             .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
-        // Two columns may have one name, which a schema of fields allows.
+        // Column names may repeat; `Schema::new` allows that.
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let flat = RecordBatch::try_new(schema, columns)?;
         let mut builder = CsvBuilder::new().with_header(with_header);
@@ -230,7 +230,7 @@ fn as_text(column: &ArrayRef, options: CellOptions, is_terminal: bool) -> Result
     Ok(Arc::new(text.collect::<Result<StringArray>>()?))
 }
 
-/// The batch as JSON can have it: keys of an object are text, and what is no instant is an error and not a text.
+/// The batch with types that JSON supports: object keys become text, and an invalid timestamp is an error.
 fn for_json(batch: &RecordBatch) -> Result<RecordBatch> {
     let options = CellOptions {
         null: "NULL",

@@ -1,4 +1,4 @@
-//! Tables with lines around them, cut to the terminal: rows from the middle, long values, columns from the middle.
+//! Tables with lines, cut to the terminal: leaves out middle rows and middle columns and shortens long values.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -16,18 +16,18 @@ use crate::error::Result;
 use crate::repl::format::Format;
 use crate::repl::settings::Settings;
 
-/// A value is not cut below this width while columns remain to be left out.
+/// The minimum width of a cut value while columns can still be left out.
 const CELL_WIDTH_MIN: usize = 8;
 const ELLIPSIS: &str = "…";
 
-/// The rows of a table that are shown.
+/// The shown rows of a table.
 pub(super) struct Kept {
     schema: SchemaRef,
-    /// The first rows, and the last ones if some between are left out.
+    /// The first rows, and the last rows if rows between them are left out.
     parts: Vec<Vec<RecordBatch>>,
 }
 
-/// Takes the rows that are shown. What lies between the first and the last ones is counted and forgotten.
+/// Collects the first and the last rows and counts the rows in between.
 pub(super) async fn collect(
     mut rows: SendableRecordBatchStream,
     settings: &Settings,
@@ -80,7 +80,7 @@ pub(super) async fn collect(
     Ok(Kept { schema, parts })
 }
 
-/// The lines of a table.
+/// The line characters of a table.
 struct Lines {
     top: [&'static str; 3],
     middle: [&'static str; 3],
@@ -148,13 +148,13 @@ pub(super) fn render(
     Ok(())
 }
 
-/// Whether it is what EXPLAIN gives.
+/// Whether this is the schema of EXPLAIN's result.
 fn is_plan(schema: &Schema) -> bool {
     let names = schema.fields().iter().map(|field| field.name().as_str());
     names.eq(["plan_type", "plan"])
 }
 
-/// A plan without a table around it: cut to the width of a terminal it would say little.
+/// Writes a plan without lines or cuts, since a plan cut to the terminal's width would be of little use.
 fn render_plan(kept: &Kept, settings: &Settings, out: &mut Out) -> Result<()> {
     for batch in kept.parts.iter().flatten() {
         let kinds = Cells::try_new(batch.column(0), options(settings))?;
@@ -175,7 +175,7 @@ enum Align {
 
 /// A column as it is shown.
 struct Column {
-    /// `None` for the one that stands for those left out.
+    /// `None` for the column of ellipses that replaces columns.
     index: Option<usize>,
     name: String,
     type_name: String,
@@ -240,7 +240,7 @@ impl Columns {
         let cells = cells.map(|array| Cells::try_new(array, options(settings)));
         let cells = cells.collect::<Result<Vec<_>>>()?;
         for row in 0..batch.num_rows() {
-            // A value of several lines takes as many of the table.
+            // A value with several lines needs several lines of the table.
             let values = cells.iter().map(|cells| cells.lines(row));
             let values = values.collect::<Result<Vec<_>>>()?;
             let height = values.iter().map(Vec::len).max().unwrap_or(1);
@@ -287,7 +287,7 @@ fn columns_of(schema: &Schema) -> Vec<Column> {
         .collect()
 }
 
-/// A type in a word or two.
+/// The short name of a type.
 pub(super) fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".into(),
@@ -310,7 +310,7 @@ pub(super) fn type_name(data_type: &DataType) -> String {
 
 /// Narrows wide columns, then leaves out columns from the middle, until all fit.
 fn cut_to(columns: &mut Vec<Column>, width: usize) {
-    // The widest gives first; what is left over goes to those that were cut.
+    // The widest columns are narrowed first.
     let mut limit = columns.iter().map(|column| column.width).max().unwrap_or(0);
     let at = |columns: &[Column], limit: usize| {
         let widths = columns.iter().map(|column| column.width.min(limit) + 3);
@@ -344,7 +344,7 @@ fn leave_out_middle(columns: &mut Vec<Column>, width: usize) {
     };
     columns[middle] = ellipsis;
     while total(columns) > width && columns.len() > 3 {
-        // From both sides of the ellipsis in turn.
+        // Columns are removed from both sides of the ellipsis in turn.
         let is_right_longer = columns.len() - middle - 1 > middle;
         if is_right_longer {
             columns.remove(middle + 1);
@@ -355,13 +355,13 @@ fn leave_out_middle(columns: &mut Vec<Column>, width: usize) {
     }
 }
 
-/// The width of a line.
+/// The width of the whole table.
 fn total(columns: &[Column]) -> usize {
     let widths = columns.iter().map(|column| column.width + 3);
     1 + widths.sum::<usize>()
 }
 
-/// The text, or its beginning with an ellipsis if it is wider.
+/// The text, cut with an ellipsis if it is too wide.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -406,7 +406,7 @@ mod tests {
         assert_eq!(many.last(), Some(&(Some(19), 8)));
         assert!(many.iter().any(|(index, _)| index.is_none()));
         assert!(many.iter().map(|(_, width)| width + 3).sum::<usize>() < 60);
-        // However narrow, something is shown.
+        // At least one column is shown at any width.
         assert_eq!(widths(&[10; 20], 1).len(), 3);
         assert_eq!(widths(&[10; 2], 1).len(), 2);
     }

@@ -1,4 +1,4 @@
-//! Where text goes: standard output, a file, or a pager for what does not fit on the screen.
+//! The output of the shell: standard output, a file, or a pager for results that do not fit on the screen.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -9,37 +9,37 @@ use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::repl::format::Format;
 use crate::repl::settings::{Settings, terminal_size};
 
-/// The message of the error that ends the process without a word.
+/// The message of the error that ends the process silently.
 pub(crate) const BROKEN_PIPE: &str = "the reader of standard output has gone";
-/// What a pager is if the user has not said.
+/// The default pager.
 const PAGER: &str = "less -SRFX";
 
-/// Where results go until another target is set.
+/// The current output of results.
 #[derive(Debug, Default)]
 pub(crate) enum Target {
     /// Standard output.
     #[default]
     Stdout,
-    /// A file, which is open.
+    /// An open file.
     File(PathBuf, BufWriter<File>),
 }
 
 impl Target {
-    /// A file that is made, or emptied.
+    /// Creates or truncates a file.
     pub(crate) fn file(path: &str) -> Result<Self> {
         let path = PathBuf::from(path);
         let file = File::create(&path).map_err(|error| io_err(path.display(), &error))?;
         Ok(Self::File(path, BufWriter::new(file)))
     }
 
-    /// Whether rows go to the screen as they come.
+    /// Whether rows are written to the screen as they arrive.
     pub(crate) fn is_shown(&self, settings: &Settings) -> bool {
         let is_collected = matches!(settings.effective_format(), Format::Table | Format::Box);
         let is_screen = matches!(self, Self::Stdout) && io::stdout().is_terminal();
         is_screen && !is_collected
     }
 
-    /// Writes a text as a result of its own.
+    /// Writes a text as a separate result.
     pub(crate) fn print(&mut self, settings: &Settings, text: &str) -> Result<()> {
         let mut out = self.open(settings)?;
         out.write_all(text.as_bytes())?;
@@ -57,7 +57,7 @@ impl Target {
                     .flatten()
                     .map(|(_, height)| height);
                 match height {
-                    // A line for the prompt, one for the footer.
+                    // Two lines are reserved for the prompt and the footer.
                     Some(height) if height > 4 => Sink::Screen {
                         text: Vec::new(),
                         lines_left: height - 2,
@@ -71,7 +71,7 @@ impl Target {
     }
 }
 
-/// One result on its way.
+/// The output of one result.
 pub(super) struct Out<'a> {
     sink: Sink<'a>,
 }
@@ -79,7 +79,7 @@ pub(super) struct Out<'a> {
 enum Sink<'a> {
     Stdout(BufWriter<io::Stdout>),
     File(&'a PathBuf, &'a mut BufWriter<File>),
-    /// Kept until it is clear whether it fits on the screen.
+    /// Buffered until it is clear whether the text fits on the screen.
     Screen {
         text: Vec<u8>,
         lines_left: usize,
@@ -87,19 +87,19 @@ enum Sink<'a> {
     },
 }
 
-/// A pager that is waited for, also if its result is given up: until then the terminal is its own.
+/// A pager. Dropping it waits for its end, because the pager owns the terminal until then.
 struct Pager(Child);
 
 impl Drop for Pager {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
-        // How it ended says nothing of the result.
+        // The pager's exit status does not matter.
         let _ = self.0.wait();
     }
 }
 
 impl Out<'_> {
-    /// Whether a person reads it.
+    /// Whether the output is shown on a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         match self.sink {
             Sink::File(..) => false,
@@ -107,7 +107,7 @@ impl Out<'_> {
         }
     }
 
-    /// Writes what is still kept, and waits for the pager.
+    /// Writes the buffered text, and waits for the pager.
     pub(super) fn finish(self) -> Result<()> {
         match self.sink {
             Sink::Stdout(mut out) => out.flush().map_err(out_err),
@@ -147,7 +147,7 @@ impl Write for Out<'_> {
                     }
                     match start_pager() {
                         Some(child) => *pager = Some(child),
-                        // Without a pager the text goes to the terminal.
+                        // Without a pager, the text goes to the terminal.
                         None => {
                             let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
                             out.write_all(text)?;
@@ -159,7 +159,7 @@ impl Write for Out<'_> {
                     text.extend_from_slice(bytes);
                 }
                 if let Some(stdin) = pager.as_mut().and_then(|pager| pager.0.stdin.as_mut()) {
-                    // The user may leave the pager before the end.
+                    // The user may quit the pager early.
                     let _ = stdin.write_all(text);
                     text.clear();
                 }
@@ -188,7 +188,7 @@ fn start_pager() -> Option<Pager> {
         .map(Pager)
 }
 
-/// Errors pass through writers of others as `io::Error`, so this one is told by its text.
+/// Replaces the message, because foreign writers pass errors on as `io::Error` and only the text identifies this one.
 fn broken_pipe(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, BROKEN_PIPE),

@@ -1,4 +1,4 @@
-//! What stands at calls of functions and would be dropped.
+//! Checks of clauses at function calls and windows that the planner would ignore.
 
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::{Found, refuse};
 use crate::sql::folded;
 
-/// A call. What is for aggregates the planner does not look at where a scalar function is called.
+/// Checks a call. The planner ignores clauses for aggregates at calls of scalar functions.
 pub(super) fn check_call(call: &Function, state: &SessionState) -> Found {
     let Function {
         name,
@@ -33,7 +33,7 @@ pub(super) fn check_call(call: &Function, state: &SessionState) -> Found {
         FunctionArguments::None => (false, &[][..]),
         FunctionArguments::Subquery(_) => {
             return Err(format!(
-                "a query as the argument of {name} stands in brackets of its own: {name}((SELECT …))"
+                "a query as the argument of {name} needs brackets of its own: {name}((SELECT …))"
             ));
         }
         FunctionArguments::List(FunctionArgumentList {
@@ -56,7 +56,7 @@ pub(super) fn check_call(call: &Function, state: &SessionState) -> Found {
     if !is_scalar(name, state) {
         return Ok(());
     }
-    let scalar = |what: &str| format!("{what} of {name}, which is no aggregate,");
+    let scalar = |what: &str| format!("{what} of the scalar function {name}");
     refuse(over.is_some(), &scalar("OVER"))?;
     refuse(filter.is_some(), &scalar("FILTER"))?;
     refuse(is_distinct, &scalar("DISTINCT"))?;
@@ -90,7 +90,7 @@ fn check_argument(argument: &FunctionArg) -> Found {
     }
 }
 
-/// A window of the WINDOW clause.
+/// Checks a window of the WINDOW clause.
 pub(super) fn check_named_window(window: &NamedWindowExpr) -> Found {
     match window {
         NamedWindowExpr::NamedWindow(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! What stands in FROM and would be dropped.
+//! Checks of clauses in FROM that the planner would ignore.
 
 use datafusion::sql::sqlparser::ast::{
     FunctionArg, Join, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs,
@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{Found, refuse, using};
 
-/// A relation. Those that are not here the planner refuses.
+/// Checks a relation. The planner refuses the kinds that are not listed here.
 pub(super) fn check_factor(factor: &TableFactor) -> Found {
     match factor {
         TableFactor::Table {
@@ -19,7 +19,7 @@ pub(super) fn check_factor(factor: &TableFactor) -> Found {
             with_ordinality,
             partitions,
             json_path,
-            // Planned by `src/plan/sample`.
+            // `src/plan/sample` plans it.
             sample: _,
             index_hints,
         } => {
@@ -79,13 +79,13 @@ pub(super) fn check_factor(factor: &TableFactor) -> Found {
     }
 }
 
-/// Relations that are joined.
+/// Checks the joins of a relation.
 pub(super) fn check_joins(relations: &TableWithJoins) -> Found {
     let TableWithJoins { relation: _, joins } = relations;
     joins.iter().try_for_each(check_join)
 }
 
-/// One of them.
+/// Checks a join.
 pub(super) fn check_join(join: &Join) -> Found {
     let Join {
         relation: _,
@@ -95,7 +95,7 @@ pub(super) fn check_join(join: &Join) -> Found {
     refuse(*global, "GLOBAL of a join")
 }
 
-/// Names of a relation and its columns.
+/// Checks the alias of a relation and of its columns.
 pub(super) fn check_alias(alias: &TableAlias) -> Found {
     let TableAlias {
         explicit: _,

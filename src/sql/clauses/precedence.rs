@@ -1,10 +1,10 @@
-//! `a IS DISTINCT FROM b OR c`: sqlparser takes all that follows for what `a` is compared with, so the condition is read as
-//! `a IS DISTINCT FROM (b OR c)`. `IS` binds stronger than `AND` and `OR`.
+//! Regrouping of `a IS DISTINCT FROM b OR c`: sqlparser reads everything after `FROM` as the right operand, so the condition
+//! becomes `a IS DISTINCT FROM (b OR c)`. But `IS` binds stronger than `AND` and `OR`.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 
-/// `a op (b weaker c)` becomes `(a op b) weaker c`, if the last operand of `op` binds less than `op` and is not in
-/// parentheses. To be called for inner expressions first.
+/// Turns `a op (b weaker c)` into `(a op b) weaker c`, if the last operand of `op` binds weaker than `op` and is not in
+/// parentheses. Must be called for inner expressions first.
 pub(super) fn regroup(expr: &mut Expr) {
     negate_outside(expr);
     let strength = strength(expr);
@@ -24,7 +24,7 @@ pub(super) fn regroup(expr: &mut Expr) {
     *expr = whole;
 }
 
-/// `NOT EXISTS (…) IS NULL`: sqlparser keeps the NOT within EXISTS.
+/// Moves NOT out of EXISTS in `NOT EXISTS (…) IS NULL`, where sqlparser keeps it inside.
 fn negate_outside(expr: &mut Expr) {
     let negated = match expr {
         Expr::IsNull(inner) | Expr::IsNotNull(inner) => match inner.as_mut() {
@@ -59,7 +59,7 @@ fn is_connection(op: &BinaryOperator) -> bool {
     matches!(op, BinaryOperator::And | BinaryOperator::Or)
 }
 
-/// How strongly the operator of an expression binds.
+/// The binding strength of the operator of an expression.
 fn strength(expr: &Expr) -> u8 {
     match expr {
         Expr::BinaryOp { op, .. } if *op == BinaryOperator::Or => 1,
@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// How a text is read: each operator in brackets.
+    /// The grouping of a parsed text: each operator in brackets.
     fn read(text: &str) -> String {
         let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
         let mut expr = parser.unwrap().parse_expr().unwrap();

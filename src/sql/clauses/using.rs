@@ -1,5 +1,5 @@
-//! `RIGHT JOIN … USING (k)` and `FULL JOIN … USING (k)`: the planner takes `k` for that of the left side, which is NULL in
-//! rows of the right side alone, where it has the value of either. So `k` needs the name of a side before it.
+//! Checks of `RIGHT JOIN … USING (k)` and `FULL JOIN … USING (k)`: a bare `k` must be the value of either side, but the planner
+//! takes the `k` of the left side, which is NULL in rows of the right side alone. So `k` needs a table name before it.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::{Found, refuse};
 use crate::sql::folded;
 
-/// Refuses columns that two sides share and that have no side, in a query without its sub-queries.
+/// Refuses shared columns without a table name, in a query without its sub-queries.
 pub(super) fn check_shared_columns(query: &Query) -> Found {
     let mut names = Vec::new();
     for select in selects(&query.body) {
@@ -40,7 +40,7 @@ pub(super) fn check_shared_columns(query: &Query) -> Found {
     }
 }
 
-/// Refuses such a join where columns are handed on without a side.
+/// Refuses such a join where its shared columns are passed on without a table name.
 pub(super) fn check_join(join: &Join) -> Found {
     refuse(
         with_rows_of_right(join).is_some(),
@@ -56,7 +56,7 @@ fn selects(body: &SetExpr) -> Vec<&Select> {
     }
 }
 
-/// The columns of a relation that mean those of a left side alone.
+/// The shared columns of a relation that the planner would take from the left side alone.
 fn shared_columns(relations: &TableWithJoins) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     for join in &relations.joins {
@@ -80,7 +80,7 @@ fn shared_columns(relations: &TableWithJoins) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// USING or NATURAL of a join that has rows of its right side alone.
+/// The USING or NATURAL constraint of a join that returns rows of its right side alone.
 fn with_rows_of_right(join: &Join) -> Option<&JoinConstraint> {
     let is_kept = matches!(
         join.join_operator,
@@ -112,12 +112,12 @@ fn constraint(join: &Join) -> Option<&JoinConstraint> {
 
 fn without_side(name: &str) -> String {
     format!(
-        "\"{name}\" of RIGHT or FULL JOIN … USING would be that of the left side alone; write ON instead of USING, and \
-         coalesce of both sides' {name}"
+        "\"{name}\" after RIGHT or FULL JOIN … USING would be the column of the left side alone; write ON instead of USING, \
+         and coalesce of both sides' {name}"
     )
 }
 
-/// Looks for these names without a table, outside of sub-queries.
+/// Finds these names without a table name, outside of sub-queries.
 struct Bare<'a> {
     names: &'a [String],
     queries: usize,

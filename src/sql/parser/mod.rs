@@ -1,4 +1,4 @@
-//! One statement: our own grammar first, else DataFusion's. A function a statement; `words` has what they are made of.
+//! The parser of one statement: our own grammar first, else DataFusion's. `words` parses words, names and literals.
 
 mod words;
 
@@ -18,9 +18,9 @@ use crate::sql::statement::{
     AlterModel, DropModel, GrantStatement, ImportModel, ModelStatement, OptionValue, Statement,
     TrainModel, TrainingQuery,
 };
-use crate::storage::DEFAULT_SCHEMA;
+use crate::storage::{DEFAULT_SCHEMA, EXCLUSIVE_CLAUSES, IfTaken};
 
-/// Parses one statement; `None` if there is nothing but space and comments.
+/// Parses one statement; `None` if the text has only space and comments.
 pub(crate) fn parse(text: &str) -> Result<Option<Statement>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let tokens = tokenize(text).map_err(|error| {
@@ -46,13 +46,13 @@ pub(crate) fn parse(text: &str) -> Result<Option<Statement>> {
     Ok(Some(statement))
 }
 
-/// `predict(m, TABLE t)` becomes `predict(m, t)`: sqlparser has no such argument. Elsewhere the word is left as it is.
+/// Turns `predict(m, TABLE t)` into `predict(m, t)`, because sqlparser has no such argument. Elsewhere TABLE stays.
 fn without_table_keyword(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let significant: Vec<usize> = (0..tokens.len())
         .filter(|&index| !matches!(tokens[index].token, Token::Whitespace(_)))
         .collect();
     let token = |at: usize| significant.get(at).map(|&index| &tokens[index].token);
-    // For each bracket that is open, whether it is that of a call of ours.
+    // For each open bracket, whether it belongs to a call of a relation function.
     let mut open = Vec::new();
     let mut found = Vec::new();
     for (at, &index) in significant.iter().enumerate() {
@@ -87,11 +87,10 @@ fn is_relation_function(word: &Word) -> bool {
     RELATION_FUNCTIONS.contains(&name.as_str())
 }
 
-/// How a statement that makes a model begins.
+/// The beginning of a statement that makes a model.
 struct Head {
     name: ModelName,
-    or_replace: bool,
-    if_not_exists: bool,
+    if_taken: IfTaken,
 }
 
 struct Parser<'a> {
@@ -200,7 +199,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `TRAIN MODEL name`, and what may stand between.
+    /// Parses `TRAIN MODEL name` or `CREATE MODEL name`, with OR REPLACE or IF NOT EXISTS.
     fn head(&mut self) -> Result<Head> {
         self.skip(1);
         let or_replace = self.accept("OR");
@@ -212,14 +211,11 @@ impl Parser<'_> {
         if if_not_exists {
             self.words(&["NOT", "EXISTS"])?;
         }
-        if or_replace && if_not_exists {
-            return Err(self
-                .error_here("OR REPLACE and IF NOT EXISTS exclude each other; keep one of them"));
-        }
+        let if_taken = IfTaken::from_clauses(or_replace, if_not_exists)
+            .map_err(|_| self.error_here(EXCLUSIVE_CLAUSES))?;
         Ok(Head {
             name: self.model_name()?,
-            or_replace,
-            if_not_exists,
+            if_taken,
         })
     }
 
@@ -242,8 +238,7 @@ impl Parser<'_> {
         let query = self.query_text()?;
         Ok(TrainModel {
             name: head.name,
-            or_replace: head.or_replace,
-            if_not_exists: head.if_not_exists,
+            if_taken: head.if_taken,
             target,
             options: options.unwrap_or_default(),
             comment,
@@ -264,8 +259,7 @@ impl Parser<'_> {
         }
         Ok(ImportModel {
             name: head.name,
-            or_replace: head.or_replace,
-            if_not_exists: head.if_not_exists,
+            if_taken: head.if_taken,
             source,
             options: options.unwrap_or_default(),
             comment,
@@ -332,7 +326,7 @@ impl Parser<'_> {
         Ok(options)
     }
 
-    /// Checks that a query follows, and takes its text as written.
+    /// Parses a query, and returns its text as written.
     fn query_text(&mut self) -> Result<TrainingQuery> {
         let start = self.inner.parser.peek_token().span.start;
         self.inner.parser.parse_query().map_err(syntax)?;
@@ -424,7 +418,7 @@ impl Parser<'_> {
         Ok(ModelName::parse(&text).map_err(|error| at(error, position))?)
     }
 
-    /// A name that without a schema stays in that of the model.
+    /// Parses the new name of a model; without a schema, the name stays in the schema of the model.
     fn new_name(&mut self, model: &ModelName) -> Result<ModelName> {
         let position = self.position();
         let text = self.dotted_name("the new name of the model")?;

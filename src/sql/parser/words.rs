@@ -1,4 +1,4 @@
-//! What statements are made of: words, names, strings and numbers, and where one of them is missing.
+//! The parts of statements: words, names, strings and numbers, and errors where one of them is missing.
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
@@ -7,7 +7,7 @@ use super::Parser;
 use crate::error::{Position, Result, SqlError, SqlState};
 
 impl Parser<'_> {
-    /// A name of one or two parts, or a string that holds one.
+    /// Parses a name of one or two parts, or a string that holds a name.
     pub(super) fn dotted_name(&mut self, what: &str) -> Result<String> {
         let mut name = self.name_or_string(what)?;
         while self.inner.parser.consume_token(&Token::Period) {
@@ -114,7 +114,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn error_here(&self, message: &str) -> DataFusionError {
-        // Behind the last token there is no place; the end of the text is where something is missing.
+        // The end of the text has no token with a position; something is missing there.
         let end = || {
             let line = self.text.lines().count().max(1) as u64;
             let column = self

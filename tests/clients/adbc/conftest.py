@@ -1,4 +1,4 @@
-"""Servers and connections for the tests: real clients of Python against `vatic serve`.
+"""Fixtures for servers and connections: real Python clients against `vatic serve`.
 
 To run them: pip install -r requirements.txt, then VATIC_BIN=path/to/vatic pytest.
 Every server must survive its test, or the test fails.
@@ -11,7 +11,7 @@ import pytest
 
 from harness import DATA, Server, Users
 
-# A test that takes longer loses its servers, so that it fails instead of hanging.
+# If a test takes longer, its servers are killed, so that it fails instead of hanging.
 TEST_LIMIT_S = 60
 
 SERVERS = []
@@ -19,7 +19,7 @@ SERVERS = []
 
 @pytest.fixture(scope="session", autouse=True)
 def end_of_servers():
-    """No server outlives the tests."""
+    """Kills all servers after the tests."""
     yield
     for server in SERVERS:
         server.kill()
@@ -27,7 +27,7 @@ def end_of_servers():
 
 @pytest.fixture(autouse=True)
 def survival():
-    """A server that dies unasked, or panics, fails the test in which it happens."""
+    """Fails a test in which a server ends unexpectedly or panics."""
     timer = threading.Timer(TEST_LIMIT_S, lambda: [server.process.kill() for server in SERVERS])
     timer.daemon = True
     timer.start()
@@ -43,7 +43,7 @@ def survival():
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A server without users that all tests share; it may read the data of the SQL tests."""
+    """A server without users, shared by all tests; it may read the data of the SQL tests."""
     shared = Server(tmp_path_factory.mktemp("shared"), "--root", DATA)
     SERVERS.append(shared)
     return shared
@@ -51,7 +51,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts servers with flags of their own, which end with the test."""
+    """Starts servers with their own flags; they end with the test."""
     started = []
 
     def start(*flags, **options):

@@ -1,4 +1,4 @@
-"""The one place that starts `vatic serve`, connects to it and runs SQL."""
+"""Starts `vatic serve`, connects to it and runs SQL, for all tests."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ DATA = REPOSITORY / "sql-tests" / "data"
 START_S = 30
 STOP_S = 30
 
-# gRPC codes as the driver spells them.
+# gRPC codes in the spelling of the driver.
 CANCELLED = "Canceled"
 INVALID_ARGUMENT = "InvalidArgument"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -40,13 +40,13 @@ def binary():
 
 
 def environment(folder):
-    """Nothing of the user's own configuration reaches the program."""
+    """An environment without the user's own configuration."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("VATIC_")}
     return kept | {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
 
 
 def run(folder, *arguments, text=None):
-    """The program run to its end: exit code and output."""
+    """Runs the program to its end; returns exit code and output."""
     return subprocess.run(
         [binary(), *(str(argument) for argument in arguments)],
         input=text,
@@ -59,7 +59,7 @@ def run(folder, *arguments, text=None):
 
 
 class Server:
-    """A running `vatic serve`. What it says is in `self.log`."""
+    """A running `vatic serve`, which logs to `self.log`."""
 
     def __init__(self, folder, *flags, data_dir=None, listen="127.0.0.1:0"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,12 +94,12 @@ class Server:
         return line.strip()
 
     def relaunch(self):
-        """The same server at the same address, for the tests after one in which it died."""
+        """Restarts the server at the same address, for the tests after one in which it died."""
         self.kill()
         self.launch(f"127.0.0.1:{self.port}")
 
     def connect(self, **options):
-        """A connection with options of the database, by default of a session of its own."""
+        """A connection with options of the database, by default with its own session."""
         return connect(self.uri, **(options or {"username": "someone", "password": "secret"}))
 
     def check_alive(self):
@@ -110,29 +110,29 @@ class Server:
         assert "panicked at" not in self.log.read_text(), self.log.read_text()
 
     def stop(self):
-        """Asks it to end; returns its exit code."""
+        """Asks the process to end; returns its exit code."""
         self.is_meant_to_run = False
         self.process.terminate()
         return self.process.wait(STOP_S)
 
     def kill(self):
-        """Ends it at once, as a power failure would."""
+        """Kills the process at once, as a power failure would."""
         self.is_meant_to_run = False
         self.process.kill()
         self.process.wait()
 
     def cpu_s(self):
-        """Seconds of processor time it has used."""
+        """Seconds of processor time used by the process."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def wait_until_busy(self):
-        """Returns once it has computed for a while."""
+        """Waits until the process has computed for a while."""
         start_s = self.cpu_s()
         wait_until(lambda: self.cpu_s() - start_s > 0.3, "the server computes")
 
     def cpu_s_until_idle(self):
-        """Waits until it computes nothing; returns the processor time that it took until then."""
+        """Waits until the process stops computing; returns the processor time used until then."""
         start_s = self.cpu_s()
 
         def is_idle():
@@ -145,7 +145,7 @@ class Server:
 
 
 class Users:
-    """A file of users for `--users`."""
+    """A users file for `--users`."""
 
     def __init__(self, path):
         self.path = path
@@ -163,7 +163,7 @@ class Users:
 
 
 def connect(uri, **options):
-    """A connection; `options` are those of an ADBC database."""
+    """A connection; `options` are options of an ADBC database."""
     return adbc_driver_flightsql.dbapi.connect(uri, db_kwargs=options, autocommit=True)
 
 
@@ -177,7 +177,7 @@ def cursor_of(connection):
         try:
             cursor.close()
         except connection.Error as error:
-            cursor._closed = True  # Else the garbage collector closes it again, and complains.
+            cursor._closed = True  # Otherwise the garbage collector closes it again and complains.
             if code_of(error) not in (UNAVAILABLE, UNAUTHENTICATED):
                 raise
 
@@ -201,7 +201,7 @@ def value(connection, sql, parameters=None):
 
 
 def execute(connection, sql, parameters=None):
-    """Runs a statement and looks at no result."""
+    """Runs a statement and ignores its result."""
     with cursor_of(connection) as cursor:
         cursor.execute(sql, parameters)
 
@@ -214,7 +214,7 @@ def update(connection, sql):
 
 
 def code_of(error):
-    """The gRPC code of an error, which the driver puts behind the server's text: `text (NotFound; Prepare)`."""
+    """The gRPC code of an error, which the driver appends to the server's text: `text (NotFound; Prepare)`."""
     found = re.findall(r" \((\w+); ", str(error))
     of_client = {"CANCELLED": CANCELLED, "TIMEOUT": DEADLINE_EXCEEDED}
     return found[-1] if found else of_client.get(error.status_code.name, error.status_code.name)
@@ -233,7 +233,7 @@ def check_error(call, code, state=None):
 
 
 def wait_until(is_true, what, limit_s=20):
-    """Polls until it is true."""
+    """Polls until `is_true` returns true."""
     end = time.monotonic() + limit_s
     while not is_true():
         assert time.monotonic() < end, f"not within {limit_s} s: {what}"
@@ -241,7 +241,7 @@ def wait_until(is_true, what, limit_s=20):
 
 
 def within(limit_s, call):
-    """What the call gives or raises; fails if it takes longer."""
+    """Returns the result of the call or raises its error; fails if the call takes longer."""
     outcome = {}
 
     def work():

@@ -1,4 +1,4 @@
-"""Handshakes, passwords, tokens, TLS, and how a server begins and ends."""
+"""Handshakes, passwords, tokens, TLS, and start and end of a server."""
 
 import re
 import shutil
@@ -30,13 +30,13 @@ from wire import Wire, any_of, field
 
 
 def login(server, name, password):
-    """Connects and runs a query; the driver logs in at the latest with the query."""
+    """Connects and runs a query; the driver logs in with the query at the latest."""
     with server.connect(username=name, password=password) as connection:
         return value(connection, "SELECT 1")
 
 
 def with_token(server, token):
-    """A connection that never shakes hands."""
+    """A connection with a token, which makes no handshake."""
     return server.connect(**{"adbc.flight.sql.authorization_header": f"Bearer {token}"})
 
 
@@ -123,7 +123,7 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_no_call_works_without_a_token(start, users, call):
     wire = Wire(start("--users", users.path), user=None)
-    # pyarrow has an exception of its own for some calls, and OSError for others.
+    # pyarrow raises its own exception for some calls, and OSError for others.
     with pytest.raises((flight.FlightError, OSError), match="(?i)unauthenticated"):
         CALLS[call](wire)
 
@@ -184,7 +184,7 @@ def test_ticket_is_useless_to_another_user(start, users):
 
 @pytest.fixture
 def certificates(tmp_path):
-    """A root, and certificates of a server at 127.0.0.1 and of a client, all as files and made by openssl."""
+    """Certificates of a root, of a server at 127.0.0.1 and of a client, created as files by openssl."""
     if not shutil.which("openssl"):
         pytest.skip("there is no openssl to make certificates with")
     folder = tmp_path / "certificates"
@@ -286,7 +286,7 @@ def test_result_that_is_being_read_arrives_whole_after_sigterm(start):
         server.process.terminate()
         count += sum(batch.num_rows for batch in reader)
         assert count == 3000000
-        # The connection is open, nothing runs.
+        # The connection is open, but no statement runs.
         assert server.process.wait(30) == 0
 
 
@@ -299,7 +299,7 @@ def test_new_call_to_a_server_that_has_ended_is_unavailable(start):
 
 
 def restart(start, server, *flags):
-    """The same data directory at the same address."""
+    """A server on the same data directory at the same address."""
     return start(*flags, data_dir=server.data_dir, listen=f"127.0.0.1:{server.port}")
 
 

@@ -49,7 +49,7 @@ ERRORS = [
 
 @pytest.fixture(scope="module")
 def existing(server):
-    """A table that is there already."""
+    """A table that exists already."""
     with server.connect() as connection:
         execute(connection, "CREATE TABLE existing (a INT)")
 
@@ -78,7 +78,7 @@ def test_error_has_no_internals(connection):
 
 
 def test_text_of_an_error_is_cut_before_it_breaks_the_protocol(connection):
-    """It travels in a header, and headers have limits."""
+    """The text travels in a header, whose size is limited."""
     text = check_error(
         lambda: rows(connection, f"SELECT {'n' * 200000} FROM (SELECT 1 AS a)"), INVALID_ARGUMENT, "42703"
     )
@@ -117,7 +117,7 @@ def test_error_amid_the_stream_arrives_after_rows(connection):
 
 # Cancelling
 
-# Statements that would take days, and one whose rows would.
+# Statements that would compute for days, and one that would return rows for days.
 ENDLESS = "SELECT sum(value % 7) FROM generate_series(1, 1000000000000)"
 ENDLESS_QUERIES = {
     "aggregate": ENDLESS,
@@ -140,18 +140,18 @@ STOP_CPU_S = 2.0
 
 
 def check_stopped(server):
-    """All work has ended soon, and the server answers."""
+    """Checks that all work ends soon, and that the server answers."""
     try:
         assert server.cpu_s_until_idle() < STOP_CPU_S
     except AssertionError:
-        server.relaunch()  # What still runs there would disturb the tests to come.
+        server.relaunch()  # Work that still runs would disturb later tests.
         raise
     with server.connect() as connection:
         assert within(10, lambda: value(connection, "SELECT 1")) == 1
 
 
 def cancel_when_busy(server, cursor):
-    """Cancels from another thread as soon as the server works."""
+    """Cancels from another thread once the server computes."""
 
     def work():
         server.wait_until_busy()
@@ -272,7 +272,7 @@ def test_timeout_of_an_update_stops_the_server(server, name):
 
 @pytest.fixture
 def impatient(start):
-    """A server whose statements may take a second."""
+    """A server with a time limit of one second for statements."""
     return start("--statement-timeout", 1, "--training-timeout", 1)
 
 
@@ -302,7 +302,7 @@ def test_timeout_of_the_server_ends_a_stream(impatient):
 
 # Memory
 
-# Needs some 12 MB for its join, for an instant or for ever.
+# The join needs about 12 MB, briefly or for ever.
 JOIN = "SELECT count(*) FROM generate_series(1, 500000) a JOIN generate_series(1, {rows}) b ON a.value = b.value"
 SHORT_JOIN = JOIN.format(rows=500000)
 ENDLESS_JOIN = JOIN.format(rows=1000000000000)
@@ -324,7 +324,7 @@ def test_cancelled_statement_gives_its_memory_back(start):
             )
             thread.start()
             server.wait_until_busy()
-            # Its memory is taken now.
+            # The endless join holds its memory now.
             check_error(lambda: rows(other, SHORT_JOIN), RESOURCE_EXHAUSTED, "53200")
             cursor.adbc_cancel()
             thread.join(20)

@@ -1,4 +1,4 @@
-"""Data frames of pandas and polars, by the calls that their users make."""
+"""Data frames of pandas and polars, through these libraries' own calls."""
 
 import datetime
 import warnings
@@ -24,7 +24,7 @@ def line(connection, name):
 
 @pytest.fixture
 def uri(server):
-    """What polars takes for an address of this driver; it knows no transport but by this."""
+    """The address of the driver for polars, which supports only this transport parameter."""
     return f"flightsql://127.0.0.1:{server.port}?transport=tcp"
 
 

@@ -1,4 +1,4 @@
-"""The calls of the JDBC driver, which differ from those of the ADBC driver, one by one."""
+"""Single calls of the JDBC driver that differ from the calls of the ADBC driver."""
 
 import datetime
 
@@ -70,7 +70,7 @@ def test_batch_of_prepared_updates_gives_one_count(wire, connection, name):
 
 
 def test_bound_query_keeps_its_handle(wire):
-    """The driver closes the last handle alone, so a new one would leak the old."""
+    """The driver closes only the last handle, so a new handle would leak the old one."""
     prepared = wire.prepare("SELECT ? + 1 AS a")
     batch = pa.record_batch({"p": pa.array([41])})
     answer = wire.put("CommandPreparedStatementQuery", field(1, prepared.handle), batch)
@@ -80,7 +80,7 @@ def test_bound_query_keeps_its_handle(wire):
 
 
 def test_timestamp_in_milliseconds_is_bound_to_a_finer_column(wire, connection, name):
-    """The driver knows no other unit."""
+    """The driver supports no other unit."""
     execute(connection, f"CREATE TABLE {name} (t TIMESTAMP)")
     moment = datetime.datetime(2024, 2, 29, 12, 34, 56, 789000)
     prepared = wire.prepare(f"INSERT INTO {name} VALUES (?)")
@@ -138,7 +138,7 @@ def test_statement_with_an_effect_runs_once_however_often_its_result_is_read(wir
         try:
             wire.read(endpoint.ticket)
         except (flight.FlightError, pa.ArrowException):
-            pass  # A result may be gone once it is read.
+            pass  # The server may remove a result once it is read.
     assert value(connection, f"SELECT count(*) FROM {name}") == 1
 
 

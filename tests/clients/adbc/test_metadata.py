@@ -1,4 +1,4 @@
-"""What tools ask for before they show a tree of tables."""
+"""Metadata calls of tools that show a tree of tables."""
 
 import pyarrow as pa
 import pytest
@@ -8,7 +8,7 @@ from wire import Wire, field
 
 STRING, BOOLEAN, INT64, INT32, STRINGS, MAP = range(6)
 
-# The SqlInfo that drivers read, with the member of the union that each must be in.
+# The SqlInfo values that drivers read, by the union member that each must have.
 SQL_INFO = {
     STRING: [0, 1, 2, 504, 513, 514, 529, 530, 531],
     BOOLEAN: [3, 4, 5, 9, 10, 11, *range(500, 503), 506, *range(515, 517), *range(518, 522), 523, 524, 527, 532]
@@ -26,7 +26,7 @@ def wire(server):
 
 
 def sql_info(wire, *ids):
-    """Values by id, each with the member of the union."""
+    """Values by id, each with its union member."""
     packed = b"".join(field(1, number) for number in ids)
     column = wire.table("CommandGetSqlInfo", packed).combine_chunks()
     names = column["info_name"].to_pylist()
@@ -69,7 +69,7 @@ def test_sql_info_lists_functions(wire):
 def test_types_are_listed_for_odbc(wire):
     types = wire.table("CommandGetXdbcTypeInfo")
     assert {"type_name", "data_type", "column_size", "nullable"} <= set(types.column_names)
-    # ODBC's numbers of BIGINT, DOUBLE and VARCHAR.
+    # The ODBC codes of BIGINT, DOUBLE and VARCHAR.
     assert {-5, 8, 12} <= set(types["data_type"].to_pylist())
 
 
@@ -93,7 +93,7 @@ def test_list_of_flights_is_empty(wire):
 
 
 def tree(connection, depth="tables", **filters):
-    """Names of catalogs, schemas and tables, the tables with their types."""
+    """The names of catalogs, schemas and tables, and the types of tables."""
     found = {}
     for catalog in connection.adbc_get_objects(depth=depth, **filters).read_all().to_pylist():
         schemas = found.setdefault(catalog["catalog_name"], {})
@@ -263,7 +263,7 @@ KEYS = {
 def test_keys_are_an_empty_list(wire, objects, command):
     body = field(6, objects) if command == "CommandGetCrossReference" else b""
     keys = wire.table(command, field(3, objects) + body)
-    # The order of columns is not promised by the protocol, their names are.
+    # The protocol specifies the names of columns but not their order.
     assert sorted(keys.column_names) == sorted(KEYS[command])
     assert keys.num_rows == 0
 

@@ -22,7 +22,7 @@ LINE = "SELECT value AS x, value * 2.0 + 1 AS y FROM generate_series(1, 200)"
 
 
 def train_line(name, clause="TRAIN"):
-    """A model that learns y = 2 x + 1."""
+    """The statement that trains a model of y = 2 x + 1."""
     return f"{clause} MODEL {name} TARGET y OPTIONS (model_type = 'linear_reg') AS {LINE}"
 
 
@@ -35,7 +35,7 @@ def line(connection, name):
 
 @pytest.fixture(scope="module")
 def penguins(server):
-    """A table of penguins, and a model that tells their species."""
+    """A table of penguins, and a model that predicts their species."""
     with server.connect() as connection:
         location = DATA / "penguins.csv"
         options = "OPTIONS ('format.has_header' 'true')"

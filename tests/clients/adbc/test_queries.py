@@ -1,4 +1,4 @@
-"""Results: values and types of everything that SQL can make, sizes, and schemas that hold."""
+"""Results: values and types of all SQL expressions, sizes, and schemas that match the rows."""
 
 import contextlib
 import datetime
@@ -25,8 +25,8 @@ TIME = datetime.time(12, 34, 56, 789000)
 MOMENT = datetime.datetime(2024, 2, 29, 12, 34, 56, 789000)
 UTC = datetime.UTC
 
-# Expression, type on the wire, value. Drivers of Java and JavaScript cannot read views, dictionaries in nested
-# columns, half floats, list views and short decimals, so these arrive as what everyone can read.
+# Expression, type on the wire, value. Drivers of Java and JavaScript cannot read views, dictionaries in nested columns,
+# half floats, list views and short decimals, so these arrive as types that all drivers can read.
 TYPES = [
     ("CAST(-1 AS TINYINT)", pa.int8(), -1),
     ("CAST(-1 AS SMALLINT)", pa.int16(), -1),
@@ -86,8 +86,8 @@ TYPES = [
 
 
 def plain(kind):
-    """The type with nested fields that may be NULL and have no special names; clients do not care for these, nor for
-    the width of offsets of lists."""
+    """The type without the names and nullability of nested fields and the width of list offsets, which clients
+    ignore."""
     if pa.types.is_map(kind):
         return pa.map_(plain(kind.key_type), plain(kind.item_type))
     if pa.types.is_fixed_size_list(kind):
@@ -225,7 +225,7 @@ def test_text_without_a_statement_is_no_crash(connection):
 
 
 def test_query_runs_again_after_tables_changed(connection, name):
-    """The cursor keeps the prepared statement of a text that it has seen last."""
+    """The cursor keeps the prepared statement of its last text."""
     with connection.cursor() as cursor:
         execute(connection, f"CREATE TABLE {name} AS SELECT 1 AS a")
         assert cursor.execute(f"SELECT * FROM {name}").fetchall() == [(1,)]

@@ -1,4 +1,4 @@
-"""What one session has, and what others see of it."""
+"""What belongs to one session, and what other sessions see."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ OPTION = "adbc.flight.sql.session.option."
 
 
 def setting(connection, name):
-    """What SHOW says of a setting."""
+    """The value of a setting, from SHOW."""
     [shown] = query(connection, f"SHOW {name}")["value"].to_pylist()
     return shown
 
@@ -166,7 +166,7 @@ def test_erased_session_option_has_its_default(connection):
 
 
 def option_error(server, name, text):
-    """The number that the server answers for an option: 1 is a wrong name, 2 a wrong value."""
+    """The error code of the server for an option: 1 is a wrong name, 2 a wrong value."""
     entry = field(1, name) + field(2, field(1, text))
     answer = Wire(server).action("SetSessionOptions", field(1, entry))
     [error] = fields(answer)[1]

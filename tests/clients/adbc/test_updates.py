@@ -1,4 +1,4 @@
-"""Statements that change something, bulk ingest, and which files SQL may touch."""
+"""Statements that change data, bulk ingest, and the files that SQL may access."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -166,7 +166,7 @@ def small(*numbers):
 
 
 def large():
-    """20 MB in one batch, which is one message: larger than what servers, and clients, take unless they are told to."""
+    """20 MB in one batch, which is one message: larger than the default limits of servers and clients."""
     count = 200000
     table = pa.table({"a": pa.array(range(count), pa.int64()), "b": [f"{number:090d}" for number in range(count)]})
     [batch] = table.combine_chunks().to_batches()
@@ -235,7 +235,7 @@ def test_ingest_of_other_columns_is_refused_and_writes_nothing(connection, name,
 
 
 def test_ingest_of_no_rows_creates_the_table(connection, name):
-    # Of a table without any batch the driver sends nothing, not even the schema.
+    # For a table without batches the driver sends nothing, not even the schema.
     assert ingest(connection, name, small(1).to_batches()[0].slice(0, 0), "create") == 0
     result = query(connection, f"SELECT * FROM {name}")
     assert (result.num_rows, result.column_names) == (0, ["a", "b"])
@@ -354,7 +354,7 @@ def test_ingested_column_comes_back_as_it_went(connection, name, kind):
 
 @pytest.fixture
 def files(tmp_path):
-    """A directory with a table of Parquet, and a secret beside it."""
+    """A directory with a Parquet table, and a secret file beside it."""
     (tmp_path / "root").mkdir()
     pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "root" / "t.parquet")
     pq.write_table(pa.table({"a": [42]}), tmp_path / "secret.parquet")
@@ -380,7 +380,7 @@ FILE_STATEMENTS = [
 def test_without_a_root_no_file_is_touched(start, files, statement):
     sql = statement.format(file=files / "root" / "t.parquet", folder=files)
     with start().connect() as connection:
-        # A quoted path is the name of a table unless paths are allowed, so it may also be unknown.
+        # A quoted path is a table name unless paths are allowed, so the error may also be an unknown table.
         codes = (PERMISSION_DENIED, NOT_FOUND) if sql.startswith("SELECT") else PERMISSION_DENIED
         check_error(lambda: execute(connection, sql), codes)
     assert not list(files.glob("out.*"))
@@ -419,7 +419,7 @@ def test_file_beside_a_root_is_not_read(start, files, path):
 
 
 def test_link_out_of_a_root_is_not_followed_in_a_folder(start, files):
-    """A table of a whole folder holds what lies in it, not what a link there points to."""
+    """A table over a folder must not read a file outside through a link in the folder."""
     with start("--root", files / "root").connect() as connection:
         try:
             execute(connection, external(f"{files / 'root'}/"))

@@ -1,4 +1,4 @@
-"""Calls that the ADBC driver never makes but JDBC and ODBC drivers do, by pyarrow.flight and hand-written protobuf."""
+"""Calls of JDBC and ODBC drivers that the ADBC driver never makes, by pyarrow.flight and hand-written protobuf."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ TYPE_URL = b"type.googleapis.com/arrow.flight.protocol.sql."
 
 
 def varint(number):
-    """A number as protobuf writes it."""
+    """A number encoded as a protobuf varint."""
     coded = bytearray()
     while number > 0x7F:
         coded.append(number & 0x7F | 0x80)
@@ -27,7 +27,7 @@ def field(number, content):
 
 
 def any_of(kind, body=b""):
-    """A message of Flight SQL in the envelope that says its kind."""
+    """A message of Flight SQL in the envelope with its type."""
     return field(1, TYPE_URL + kind.encode()) + field(2, body)
 
 
@@ -60,7 +60,7 @@ def fields(message):
 
 @dataclass
 class Prepared:
-    """What a server answers to CreatePreparedStatement."""
+    """The server's reply to CreatePreparedStatement."""
 
     handle: bytes
     result_schema: bytes
@@ -69,7 +69,7 @@ class Prepared:
 
 
 class Wire:
-    """A client that speaks Flight SQL word by word."""
+    """A client that sends single Flight SQL messages."""
 
     def __init__(self, server, user=("someone", "secret")):
         self.client = flight.FlightClient(server.uri.replace("grpc://", "grpc+tcp://"))
@@ -93,7 +93,7 @@ class Wire:
         return self.read(endpoint.ticket)
 
     def action(self, kind, body=b""):
-        """The only answer to an action."""
+        """The only reply to an action."""
         [answer] = self.client.do_action(flight.Action(kind, body), self.options)
         return answer.body.to_pybytes()
 
@@ -111,7 +111,7 @@ class Wire:
         )
 
     def put(self, kind, body, batch):
-        """Sends a batch with a command; returns the answer's bytes."""
+        """Sends a batch with a command; returns the reply's bytes."""
         descriptor = flight.FlightDescriptor.for_command(any_of(kind, body))
         writer, reader = self.client.do_put(descriptor, batch.schema, self.options)
         with writer:
@@ -120,7 +120,7 @@ class Wire:
             return reader.read().to_pybytes()
 
     def run_update(self, prepared, batch=None):
-        """Runs a prepared update as JDBC does; returns its count of rows."""
+        """Runs a prepared update in the way of JDBC; returns its count of rows."""
         if batch is None:
             batch = pa.RecordBatch.from_arrays([], schema=pa.schema([]))
         answer = self.put("CommandPreparedStatementUpdate", field(1, prepared.handle), batch)
@@ -132,5 +132,5 @@ class Wire:
 
 
 def schema_of(coded):
-    """A schema as Flight SQL carries it."""
+    """Decodes a schema in the encoding of Flight SQL."""
     return pa.ipc.read_schema(pa.py_buffer(coded))

@@ -1,4 +1,4 @@
-// Drives `vatic serve` with the Flight SQL client of npm. Needs VATIC_BIN; exit code 0 if all is right, else 1.
+// Tests `vatic serve` with the Flight SQL client of npm. Needs VATIC_BIN; exits with 0 if all tests pass, else with 1.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -12,7 +12,7 @@ import flight from "@lancedb/arrow-flight-sql-client";
 const START_MS = 30_000;
 const TEST_MS = 30_000;
 
-/** The promise, or an error once the time is over. */
+/** The promise, or an error after the time limit. */
 function within(ms, what, promise) {
   let timer;
   const late = new Promise((_, reject) => {
@@ -21,7 +21,7 @@ function within(ms, what, promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** A server on a free port; it may not end before we end it. */
+/** Starts a server on a free port; an unexpected end of the server is an error. */
 async function start(dataDir) {
   assert(process.env.VATIC_BIN, "set VATIC_BIN to the path of the vatic binary");
   const server = spawn(process.env.VATIC_BIN, ["serve", "--listen", "127.0.0.1:0", "--data-dir", dataDir], {
@@ -53,7 +53,7 @@ const TESTS = {
     ]);
   },
 
-  // The client cannot decode views, which is what strings of Parquet files are in the engine.
+  // The client cannot decode views, and strings of Parquet files are views in the engine.
   "strings of a table arrive": async (client) => {
     await rows(client, "CREATE TABLE t AS SELECT 'grüße' AS s, arrow_cast('dictionary', 'Dictionary(Int32, Utf8)') AS d");
     assert.deepEqual(await rows(client, "SELECT s, d FROM t"), [{ s: "grüße", d: "dictionary" }]);

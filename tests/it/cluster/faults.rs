@@ -1,8 +1,8 @@
-//! Machines that are killed, stopped or lost, ranks that fail: what is left is right.
+//! Faults on a cluster: processes that are killed, stopped or lost, and ranks that fail. Results must stay correct.
 
 use super::*;
 
-/// An executor ends itself at one point of a training; the weights are those of an undisturbed run.
+/// An executor ends itself at one point of a training; the weights must be those of an undisturbed run.
 async fn survives(point: &str, count: usize) {
     let cluster = Cluster::start_with(3, 2, Some((point, count))).await;
     cluster.sql(IRIS).await.unwrap();
@@ -129,7 +129,7 @@ async fn an_executor_killed_during_a_predict() {
     let query =
         "SELECT count(*), count(DISTINCT id), count(predicted_species) FROM predict(m, many)";
     let (rows, ()) = tokio::join!(cluster.sql(query), async {
-        // Both executors have a task of it.
+        // Wait until both executors run a task of the query.
         let other = cluster.engine.session().unwrap();
         let busy = "SELECT count(*) FROM ml.jobs WHERE tasks_running = 2";
         let began = Instant::now();
@@ -156,7 +156,7 @@ async fn an_executor_killed_during_a_predict() {
 async fn an_executor_killed_while_its_rows_are_read() {
     let cluster = Cluster::start(2, 3).await;
     let rows = 1_200_000;
-    // Nothing that gets small when it is compressed.
+    // Text that does not compress well.
     let texts: Vec<String> = (0..5)
         .map(|text| format!("md5(CAST(value * 5 + {text} AS VARCHAR))"))
         .collect();
@@ -186,7 +186,7 @@ async fn an_executor_killed_while_its_rows_are_read() {
             ids[usize::try_from(*id).unwrap()] += 1;
         }
         if seen == 0 {
-            // Both have some of the rows, several partitions each, and of both some have not left.
+            // Both executors have sent rows, from several partitions each, and both have rows left to send.
             cluster.signal(0, Signal::SIGKILL);
         }
         seen += batch.num_rows();
@@ -260,7 +260,7 @@ async fn a_panic_of_one_rank_ends_all_without_another_attempt() {
     says("worker ");
     says("on purpose");
     assert_eq!(cluster.weights().len(), 0, "no version");
-    // The executor lives on.
+    // The executor still runs.
     cluster.sql(&train).await.unwrap();
 }
 
@@ -306,13 +306,13 @@ async fn when_every_executor_is_lost_a_query_fails() {
     assert_eq!(error.state, SqlState::NoResources, "{error}");
 }
 
-/// An address that nobody has now.
+/// An address that is free now.
 fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// An engine in a process of its own, which runs a script.
+/// An engine in its own process that runs a script.
 fn engine(address: &str, data: &Path, script: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));
     command.args(["--cluster", address, "--no-rc", "-c", script]);
@@ -341,7 +341,7 @@ async fn the_queries_of_a_killed_engine_end_on_its_executors_and_those_of_a_paus
     while ticks().await < 50 {
         assert!(began.elapsed() < WAIT, "the query does not run");
     }
-    // The executor has heard of its engine by now.
+    // The executor has received messages from its engine by now.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(ticks().await > 50, "the query is over");
     let pid = Pid::from_raw(engine.id() as i32);
@@ -371,7 +371,7 @@ async fn a_killed_engine_frees_its_executors_and_leaves_no_version() {
     let data = directory.path().join("data");
     let address = free_address();
     let endless = TRAIN.replace("epochs = 30", "epochs = 1000000");
-    // The executor is there before its engine.
+    // The executor starts before its engine.
     let mut worker = executor(&address, 2).spawn().unwrap();
     let script = format!("{IRIS}; {endless}");
     let mut first = engine(&address, &data, &script).spawn().unwrap();

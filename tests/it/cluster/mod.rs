@@ -1,4 +1,4 @@
-//! Clusters of real processes, and what happens when one of them is killed, stopped or cancelled.
+//! Clusters of real processes, and faults: processes that are killed or stopped, statements that are cancelled.
 
 mod faults;
 mod generated;
@@ -36,7 +36,7 @@ impl Cluster {
         Self::start_with(executors, slots, None).await
     }
 
-    /// The executors end themselves at this point, of all of them one.
+    /// Starts a cluster in which one of the executors ends itself at this point.
     async fn start_with(executors: usize, slots: usize, fault: Option<(&str, usize)>) -> Self {
         let alone = crate::ALONE.lock().await;
         let directory = tempfile::tempdir().unwrap();
@@ -86,7 +86,7 @@ impl Cluster {
         count(&self.sql(sql).await.unwrap())
     }
 
-    /// Whether the executor that was to end has ended.
+    /// Whether an executor has ended itself.
     fn fault_happened(&self) -> bool {
         self.directory.path().join("fault").exists()
     }
@@ -96,7 +96,7 @@ impl Cluster {
         kill(pid, signal).unwrap();
     }
 
-    /// What Prometheus is answered.
+    /// The answer of the metrics endpoint for Prometheus.
     async fn metrics(&self) -> String {
         let address = self.engine.serve_metrics("127.0.0.1:0").unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -116,7 +116,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for executor in &mut self.executors {
-            // It may have ended.
+            // The executor may have ended already.
             let _ = executor.kill();
             executor.wait().unwrap();
         }
@@ -154,7 +154,7 @@ fn weights(data: &Path) -> Vec<Vec<u8>> {
     found
 }
 
-/// What all trainings here train: long enough that a fault falls into it.
+/// The training of all tests here, long enough that a fault happens during it.
 const TRAIN: &str = "TRAIN MODEL m TARGET species OPTIONS (model_type = 'dnn_classifier', epochs = 30, early_stop = \
                      false, batch_size = 32, dropout = 0.1, hidden_units = [64]) \
                      AS SELECT * EXCEPT (id) FROM iris";
@@ -162,7 +162,7 @@ const TRAIN: &str = "TRAIN MODEL m TARGET species OPTIONS (model_type = 'dnn_cla
 const IRIS: &str = "CREATE EXTERNAL TABLE iris STORED AS CSV LOCATION 'sql-tests/data/iris.csv' \
                     OPTIONS ('format.has_header' 'true')";
 
-/// The weights that one process finds.
+/// The weights of an undisturbed training in one process.
 async fn undisturbed() -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let engine = Engine::builder()
@@ -175,7 +175,7 @@ async fn undisturbed() -> Vec<u8> {
     weights(directory.path()).remove(0)
 }
 
-/// The executors do nothing for a second.
+/// Checks that the executors compute nothing for a second.
 async fn assert_idle(cluster: &Cluster) {
     let before: Vec<u64> = cluster
         .executors

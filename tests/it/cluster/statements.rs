@@ -1,4 +1,4 @@
-//! Statements on a cluster where nothing fails: slots, taking turns, cancelling, what is shown.
+//! Statements on a cluster without faults: waiting for slots, cancelling, metrics, EXPLAIN ANALYZE.
 
 use super::*;
 
@@ -12,7 +12,7 @@ async fn executors_say_which_models_they_have_loaded() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    // Before they tell, nothing is known.
+    // The column is NULL until an executor reports its models.
     wait_for("SELECT count(models) FROM ml.executors", 2).await;
     cluster.sql(IRIS).await.unwrap();
     cluster.sql(TRAIN).await.unwrap();
@@ -107,7 +107,7 @@ async fn ranks_without_rows_and_with_one_train_with_the_others() {
 async fn an_executor_that_is_told_to_end_leaves_at_once() {
     let mut cluster = Cluster::start(2, 1).await;
     cluster.signal(0, Signal::SIGTERM);
-    // Sooner than the scheduler would miss it.
+    // The slot is gone sooner than the scheduler would miss the executor.
     cluster.wait_for_slots(1).await;
     let status = cluster.executors[0].wait().unwrap();
     assert!(status.success(), "{status}");
@@ -206,7 +206,7 @@ async fn a_cancelled_join_without_keys_frees_its_executors() {
     }
 }
 
-/// An executor must not take a file that is gone for one without rows.
+/// An executor must not treat a missing file as a file without rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_file_of_a_table_is_an_error() {
     let cluster = Cluster::start(2, 1).await;
@@ -222,7 +222,7 @@ async fn a_missing_file_of_a_table_is_an_error() {
     let files = blobs.map(|entry| entry.unwrap().path().join("data.parquet"));
     let file = files.max_by_key(|path| std::fs::metadata(path).map_or(0, |found| found.len()));
     std::fs::remove_file(file.unwrap()).unwrap();
-    // Planned before it went, and perhaps read.
+    // This query was planned before the file was removed, and may have read it already.
     match planned.try_collect::<Vec<RecordBatch>>().await {
         Ok(batches) => assert_eq!(
             batches.iter().map(RecordBatch::num_rows).sum::<usize>(),

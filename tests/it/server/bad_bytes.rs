@@ -1,4 +1,4 @@
-//! Bytes that no client sends: on the socket, in messages, in rows.
+//! Bytes that no correct client sends: on the socket, in messages, in rows.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -64,7 +64,7 @@ fn what_is_not_http2_is_closed_and_the_server_goes_on() {
             .concat(),
             _ => [PREFACE.to_vec(), noise(seed, 200)].concat(),
         };
-        // It may hang up before all was sent.
+        // The server may hang up before all bytes are sent.
         let _ = stream.write_all(&bytes);
         if seed < 15 && seed % 5 != 4 {
             assert!(
@@ -189,7 +189,7 @@ fn rows_that_are_damaged_are_errors_and_nothing_is_written() {
             let at = noise(seed, 8);
             let place = u32::from_le_bytes(at[..4].try_into().unwrap()) as usize;
             let message = &mut messages[1 + seed as usize % (good.len() - 1)];
-            // Of the head every byte counts; of the body some bits are as good as others.
+            // Each byte of the header matters; in the body some bits do not.
             let mut head = message.data_header.to_vec();
             match seed % 4 {
                 0 => head.truncate(place % head.len()),
@@ -220,7 +220,7 @@ fn rows_that_are_damaged_are_errors_and_nothing_is_written() {
         let remote = server.connect().await;
         let tables = "SELECT count(*) FROM information_schema.tables WHERE table_name = 't'";
         assert_eq!(column(&remote, tables).await, ["0"]);
-        // What is not damaged arrives.
+        // The undamaged upload arrives.
         client.do_put(futures::stream::iter(good)).await.unwrap();
         assert_eq!(
             column(&remote, "SELECT count(*), max(a) FROM t").await,

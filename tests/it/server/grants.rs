@@ -1,4 +1,4 @@
-//! Users see and use what is theirs or was granted; the rest looks like what is not there.
+//! Grants: users see and use their own objects and granted objects; other objects seem not to exist.
 
 use super::{PASSWORD, Server, column, connect, error, outcome, runtime, users};
 
@@ -120,7 +120,7 @@ fn what_is_granted_can_be_used_and_no_more() {
         let predict = "SELECT count(*) FROM predict(price, (SELECT 1.0 AS a))";
         column(&ada, "GRANT EXECUTE ON MODEL price TO analyst").await;
         assert_eq!(column(&bob, predict).await, ["1"]);
-        // Not what it was trained on.
+        // The grant does not cover the table that the model was trained on.
         assert!(
             error(&bob, "SELECT * FROM houses")
                 .await
@@ -140,7 +140,7 @@ fn what_is_granted_can_be_used_and_no_more() {
                 .await
                 .starts_with("42710")
         );
-        // Who may read a view need not be allowed to read what it reads.
+        // A grant on a view is enough to read the view, without a grant on its table.
         column(&ada, "GRANT SELECT ON cheap TO bob").await;
         assert_eq!(column(&bob, "SELECT count(*) FROM cheap").await, ["9"]);
         assert!(
@@ -176,7 +176,7 @@ fn what_is_granted_can_be_used_and_no_more() {
                 .await
                 .starts_with("42P01")
         );
-        // An administrator may everything; what is dropped leaves nothing to the next of its name.
+        // An administrator may do everything. A new object does not get the grants of a dropped object of the same name.
         assert_eq!(column(&root, predict).await, ["1"]);
         column(&ada, "GRANT SELECT ON houses TO public").await;
         column(&root, "DROP TABLE houses").await;
@@ -201,7 +201,7 @@ fn names_that_hide_others_give_no_rights() {
         column(&ada, "CREATE TABLE readable AS SELECT 42 AS a").await;
         column(&ada, "CREATE TABLE secret AS SELECT 43 AS a").await;
         column(&ada, "GRANT SELECT ON readable TO bob").await;
-        // A table of bob's own hides that of ada and leaves it alone.
+        // A temporary table of bob hides the table of ada, and does not change it.
         column(&bob, "CREATE TEMP TABLE readable AS SELECT 1 AS a").await;
         column(&bob, "CREATE TEMP TABLE secret AS SELECT 2 AS a").await;
         column(&bob, "INSERT OVERWRITE readable VALUES (3)").await;
@@ -214,7 +214,7 @@ fn names_that_hide_others_give_no_rights() {
         assert!(refused.starts_with("42501"), "{refused}");
         let refused = error(&bob, "SELECT a FROM secret").await;
         assert!(refused.starts_with("42P01"), "{refused}");
-        // A view is made of what its names will mean when it is read.
+        // The names in a view are resolved as they will be when the view is read.
         column(&bob, "CREATE TABLE \"Secret\" AS SELECT 0 AS a").await;
         column(
             &bob,
@@ -228,7 +228,7 @@ fn names_that_hide_others_give_no_rights() {
     });
 }
 
-/// Whose an object is stays with it, whatever it is called and however often there was one of its name.
+/// An object keeps its owner and its grants when it is renamed; a new object of the same name gets none of them.
 #[test]
 fn owners_and_privileges_follow_their_objects() {
     let (_directory, file) = users();
@@ -243,7 +243,7 @@ fn owners_and_privileges_follow_their_objects() {
         column(&ada, "GRANT EXECUTE ON MODEL price TO bob").await;
         let guess = "SELECT count(*) FROM predict(price, (SELECT 1.0 AS a))";
         assert_eq!(column(&bob, guess).await, ["1"]);
-        // Dropped and trained again it is ada's, and bob has nothing of it.
+        // A model that is dropped and trained again belongs to ada, and bob has no grant on it.
         column(&ada, "DROP MODEL price").await;
         column(&ada, TRAIN).await;
         assert!(error(&bob, guess).await.starts_with("42704"));
@@ -266,7 +266,7 @@ fn owners_and_privileges_follow_their_objects() {
                 "OWN,TABLE,public,houses,ada"
             ]
         );
-        // Its old name is free, and what bob makes of it is his alone.
+        // The old name is free, and a model that bob makes under this name is his alone.
         column(&bob, &HOUSES.replace("houses", "bobs")).await;
         column(&bob, &TRAIN.replace("houses", "bobs")).await;
         let refused = error(&ada, "ALTER MODEL price SET COMMENT = 'x'").await;

@@ -1,4 +1,4 @@
-//! Rows that clients send: names that come twice, and no rows at all.
+//! Rows that clients upload: column names that occur twice, and uploads without rows.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ fn columns_of_one_name_are_refused_and_leave_nothing() {
         let status = send(&server, twice().await).await.unwrap_err();
         assert!(status.message().contains("42701"), "{status:?}");
         assert!(error(&remote, "SELECT * FROM t").await.starts_with("42P01"));
-        // Nor does one of them win in a table that has the name once.
+        // An existing table with one column of this name refuses the rows too.
         column(&remote, "CREATE TABLE t (a BIGINT)").await;
         let status = send(&server, twice().await).await.unwrap_err();
         assert!(status.message().contains("42701"), "{status:?}");
@@ -94,14 +94,14 @@ fn a_schema_without_rows_makes_a_table_and_adds_nothing() {
         let appended = send(&server, none(TableExistsOption::Append).await).await;
         assert_eq!(appended.unwrap(), 0);
         assert_eq!(column(&remote, "SELECT * FROM t").await, ["1,2"]);
-        // A descriptor by itself, then the schema.
+        // The descriptor comes in a message of its own, before the schema.
         let mut apart = none(TableExistsOption::Replace).await;
         let first = FlightData::new().with_descriptor(descriptor(TableExistsOption::Replace));
         apart[0].flight_descriptor = None;
         apart.insert(0, first);
         assert_eq!(send(&server, apart).await.unwrap(), 0);
         assert_eq!(column(&remote, "SELECT count(*) FROM t").await, ["0"]);
-        // ADBC's driver, for rows without a batch.
+        // ADBC's driver sends no message for rows without a batch.
         let status = send(&server, vec![]).await.unwrap_err();
         assert!(
             status.message().contains("send a batch without rows"),

@@ -1,4 +1,4 @@
-//! Who may call: every call with every kind of wrong credential, sessions of their own, tokens that end.
+//! Logins: every call with every kind of wrong credential, separate sessions, tokens that end.
 
 use std::time::{Duration, Instant};
 
@@ -35,12 +35,12 @@ fn whether_a_server_is_well_is_told_without_a_login() {
     });
 }
 
-/// Sends one call of each kind; the names of those that were not refused.
+/// Sends one call of each kind; returns the number of calls, and the names of those that were not refused.
 async fn calls_let_in(server: &Server, credential: Option<&str>) -> (usize, Vec<String>) {
     let mut client = server.client().await;
     let with = |request: &mut tonic::metadata::MetadataMap| {
         if let Some(credential) = credential {
-            // Not every byte is a header for tonic's own client.
+            // The header type of tonic does not allow every byte.
             if let Ok(value) = MetadataValue::try_from(credential) {
                 request.insert("authorization", value);
             }
@@ -154,7 +154,7 @@ async fn calls_let_in(server: &Server, credential: Option<&str>) -> (usize, Vec<
         .into_iter()
         .filter_map(|(name, status)| match status {
             Some(status) if status.code() == Code::Unauthenticated => {
-                // Nothing of the call comes back.
+                // The error does not repeat the credential.
                 assert!(!status.message().contains("Bearer"), "{name}");
                 None
             }
@@ -187,7 +187,7 @@ fn every_call_needs_a_login() {
             cases += count;
         }
         assert!(cases > 300, "{cases}");
-        // The same calls with a login are not refused for want of one.
+        // With a login, the same calls are not refused for lack of one.
         let (_, token) = user(&["token", "--users", &file, "ada"], "");
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         let (count, let_in) = calls_let_in(&server, Some(&format!("Bearer {token}"))).await;
@@ -215,7 +215,7 @@ fn a_login_is_right_or_refused() {
                 "{refused}"
             );
         }
-        // A handshake without anything is none.
+        // A handshake without credentials is refused.
         let mut client = server.client().await;
         let request = futures::stream::iter([HandshakeRequest::default()]);
         assert_eq!(
@@ -266,7 +266,7 @@ fn sessions_have_their_own_settings_and_share_tables() {
         column(&ada, "CREATE TEMPORARY TABLE t AS SELECT 2 AS a").await;
         assert_eq!(column(&ada, "SELECT * FROM t").await, ["2"]);
         assert_eq!(column(&again, "SELECT * FROM t").await, ["1"]);
-        // Their files end with their session.
+        // Files of temporary tables end with the session.
         let blobs = || {
             let entries = std::fs::read_dir(server.data.path().join("blobs")).unwrap();
             entries
@@ -284,7 +284,7 @@ fn sessions_have_their_own_settings_and_share_tables() {
     });
 }
 
-/// The token of a user that logs in.
+/// The token that a user gets by logging in.
 async fn bearer(server: &Server, user: &str) -> MetadataValue<Ascii> {
     let mut request = Request::new(futures::stream::iter([HandshakeRequest::default()]));
     let basic = format!("Basic {}", STANDARD.encode(format!("{user}:{PASSWORD}")));
@@ -294,7 +294,7 @@ async fn bearer(server: &Server, user: &str) -> MetadataValue<Ascii> {
     response.metadata().get("authorization").unwrap().clone()
 }
 
-/// How a call with this token is refused.
+/// The code with which a call with this token is refused; `None` if it is accepted.
 async fn refusal(server: &Server, bearer: &MetadataValue<Ascii>) -> Option<Code> {
     let mut request = Request::new(Empty {});
     let headers = request.metadata_mut();
@@ -355,7 +355,7 @@ fn a_token_that_is_not_used_ends() {
     let server = Server::start(&["--users", &file, "--token-idle", "1"]);
     runtime().block_on(async {
         let ada = bearer(&server, "ada").await;
-        // Using it keeps it.
+        // A token that is used stays valid.
         for _ in 0..4 {
             assert_eq!(refusal(&server, &ada).await, None);
             tokio::time::sleep(Duration::from_millis(400)).await;

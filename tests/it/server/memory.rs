@@ -1,4 +1,4 @@
-//! Statements that want more memory than there is.
+//! Statements that need more memory than there is.
 
 use futures::StreamExt;
 
@@ -21,7 +21,7 @@ async fn a_statement_over_its_limit_fails_alone() {
         "{refused}"
     );
     assert_eq!(count, ["10000"]);
-    // What can go to disk does.
+    // An operator that can spill to disk does so.
     let sorted = "SELECT sum(n) FROM (SELECT row_number() OVER (ORDER BY value % 1000, value) AS n \
                   FROM generate_series(1, 1000000))";
     assert_eq!(column(&one, sorted).await, ["500000500000"]);
@@ -31,7 +31,7 @@ async fn a_statement_over_its_limit_fails_alone() {
 async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
     let server = Server::start(&["--memory-limit", "64G", "--process-memory", "600M"]);
     let (one, other) = (server.connect().await, server.connect().await);
-    // It holds next to nothing, and whoever asked for it takes its time.
+    // This statement holds almost no memory, and its client fetches slowly.
     let mut waiting = one
         .sql("SELECT value FROM generate_series(1, 1000000)")
         .await
@@ -39,7 +39,7 @@ async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
     waiting.next().await.unwrap().unwrap();
     let hog = "SELECT array_length(array_agg(value)) FROM generate_series(1, 400000000)";
     let probe = async {
-        // As long as there is room; then it is refused.
+        // Statements run as long as there is memory; then one is refused.
         loop {
             match outcome(&other, "SELECT 1").await {
                 Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -61,7 +61,7 @@ async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
     assert!(stopped.starts_with("53200"), "{stopped}");
     assert!(stopped.contains("was stopped"), "{stopped}");
     welcomes(&other).await;
-    // Nobody comes for this one, so nobody would see that it must end.
+    // No client fetches this result, so no client would notice that the statement must end.
     let mut client = server.client().await;
     let unwanted = client
         .get_flight_info(query(hog))
@@ -88,7 +88,7 @@ async fn when_the_process_grows_too_large_the_largest_statement_is_stopped() {
     assert!(count > 900_000, "{count}");
 }
 
-/// Waits until the server takes statements: what the allocator keeps of those that ended is in nobody's way.
+/// Waits until the server accepts statements; memory that the allocator keeps from ended statements must not prevent this.
 async fn welcomes(client: &Remote) {
     let until = Instant::now() + Duration::from_secs(10);
     while let Err(error) = outcome(client, "SELECT 1").await {

@@ -1,4 +1,4 @@
-//! A server in a process of its own, as its clients see it.
+//! A server in its own process, as its clients see it.
 
 mod bad_bytes;
 mod grants;
@@ -76,7 +76,7 @@ impl Server {
         assert!(status.unwrap().success());
     }
 
-    /// The processor time of the server so far.
+    /// The processor time that the server has used.
     fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat
@@ -89,7 +89,7 @@ impl Server {
         ticks as f64 / 100.0
     }
 
-    /// The most memory that the server has had.
+    /// The largest memory that the server has used.
     fn peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -122,7 +122,7 @@ impl Server {
         panic!("the server did not end within {time:?}");
     }
 
-    /// Whether the server answers still.
+    /// Checks that the server still answers.
     async fn assert_alive(&self) {
         assert_eq!(column(&self.connect().await, "SELECT 1 + 1").await, ["2"]);
     }
@@ -137,7 +137,7 @@ impl Drop for Server {
 
 fn vatic_server(data: &Path, arguments: &[&str]) -> Command {
     let mut command = vatic(data);
-    // The flags of the shell are not those of a server.
+    // A server does not take the flags of the shell.
     let program = command.get_program().to_owned();
     command = Command::new(program);
     command

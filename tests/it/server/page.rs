@@ -1,4 +1,4 @@
-//! The page for people: what it shows, to whom, and in a real browser.
+//! The web page: its content, who may see it, and the page in a real browser.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -60,7 +60,7 @@ fn the_page_shows_what_its_reader_may_see() {
         let ada = connect(&server, "ada", PASSWORD).await.unwrap();
         column(&ada, TABLE).await;
         column(&ada, TRAIN).await;
-        // Something that runs.
+        // A running statement.
         let endless = "SELECT count(*) AS \"<i>\" FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
         let rows = ada.sql(endless).await.unwrap();
         let answer = get(&address, "/", &basic("ada"));
@@ -111,7 +111,7 @@ fn the_page_works_in_a_browser() {
         .output()
         .unwrap();
     let dom = text(&output.stdout);
-    // As the browser understood it: whole rows, and a picture.
+    // The document as the browser built it: complete rows, and a picture.
     assert!(
         dom.contains("<td>m</td>") && dom.contains("</polyline>"),
         "{dom}"

@@ -1,4 +1,4 @@
-//! What a server keeps from its clients, and who may listen in: files, settings, encryption; and how it ends.
+//! Protection of a server: files, settings, users and encryption; and how a server ends.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ fn files_outside_of_the_roots_are_closed() {
                 let refused = error(&remote, &sql).await;
                 let is_refused = refused.starts_with("42501")
                     || (sql.starts_with("SELECT") && refused.starts_with("42P01"));
-                // A path that is no path of this system at all may be refused as such.
+                // A path that is not valid on this system may be refused as such.
                 assert!(
                     is_refused || refused.starts_with("42601"),
                     "{sql}: {refused}"
@@ -79,7 +79,7 @@ fn files_outside_of_the_roots_are_closed() {
                 assert!(!refused.contains("42\n"));
             }
         }
-        // Not even below a root a file is replaced, and a new one is written.
+        // Even below a root, COPY does not replace a file; a new file is written.
         let copy = |path: &str| format!("COPY (SELECT 7 AS a) TO '{path}' STORED AS CSV");
         assert!(error(&remote, &copy(&open)).await.starts_with("42501"));
         column(
@@ -204,7 +204,7 @@ fn a_server_is_set_up_by_a_file() {
     });
 }
 
-/// A certificate of an authority, one of a server, and one of a client, as files.
+/// Writes the certificates of an authority, of a server and of a client to files.
 fn certificates(directory: &Path) {
     let write = |name: &str, text: String| std::fs::write(directory.join(name), text).unwrap();
     let authority = |name: &str| {
@@ -279,7 +279,7 @@ fn a_server_that_is_told_to_end_lets_statements_end() {
             .unwrap();
         server.signal("-TERM");
         tokio::time::sleep(Duration::from_millis(300)).await;
-        // What was begun is fetched to its end; what is new is not begun.
+        // A running result is fetched to its end; a new statement is refused.
         let refused = outcome(&remote, "SELECT 1").await;
         assert!(refused.is_err(), "{refused:?}");
         let batches: Vec<_> = futures::TryStreamExt::try_collect(rows).await.unwrap();

@@ -1,4 +1,4 @@
-//! Which clients share a session: none do, whether they log in, keep cookies, or send nothing of their own.
+//! Sessions of clients: no two clients share one, whether they log in, keep cookies, or send nothing.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,11 @@ use tonic::{Code, Request};
 
 use super::{Server, any, column, query, runtime, ticket, user, users};
 
-/// A client of its own connection that sends these headers.
+/// A client with its own connection that sends these headers.
 struct Client {
     flight: FlightServiceClient<Channel>,
     headers: MetadataMap,
-    /// What the last answer set.
+    /// The cookie that the last answer set.
     cookie: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl Client {
             .unwrap_or_default()
     }
 
-    /// Asks for the end of its session; what became of it.
+    /// Asks the server to close the session, and returns the status.
     async fn close(&mut self) -> Vec<u8> {
         self.act("CloseSession", vec![]).await
     }
@@ -126,7 +126,7 @@ fn a_client_that_closes_its_connection_ends_nothing_of_others() {
         for statement in &prepared {
             assert_eq!(stays.fetch(statement.clone()).await, Ok(1));
         }
-        // Who knows a handle may come by another connection, and has no tables of the session that it is of.
+        // A handle works on another connection, but without the temporary tables of the session that prepared it.
         let mut other = Client::new(server).await;
         assert_eq!(other.sql("SELECT * FROM mine").await, Err(Code::NotFound));
         assert_eq!(other.fetch(prepared[0].clone()).await, Err(Code::NotFound));
@@ -160,12 +160,12 @@ fn clients_that_send_the_same_or_nothing_have_sessions_of_their_own() {
                            WHERE name = 'datafusion.execution.batch_size' AND value = '77'";
             assert_eq!(one.sql(batches).await, Ok(1));
             assert_eq!(two.sql(batches).await, Ok(0));
-            // Who keeps the cookie of the first answer stays in the session, also by another connection.
+            // A client that keeps the cookie of the first answer stays in the session, even on another connection.
             let cookie = one.cookie.clone().unwrap();
             let mut again = new().await.with("cookie", &cookie);
             assert_eq!(again.sql("SELECT * FROM t").await, Ok(1));
             assert_eq!(again.cookie, None);
-            // While the connection is there, others may be in its session, so nobody who sends its cookie ends that.
+            // While the first connection is open, others may use its session, so no client with its cookie can close it.
             assert_eq!(again.close().await, CLOSING);
             let mut beside = new().await.with("cookie", &cookie);
             beside.flight = one.flight.clone();
@@ -184,7 +184,7 @@ fn clients_that_send_the_same_or_nothing_have_sessions_of_their_own() {
     });
 }
 
-/// What a client without a cookie leaves goes after its connection, here at once.
+/// The temporary tables of a client without a cookie are removed after its connection ends, here at once.
 #[test]
 fn sessions_end_with_their_connections() {
     let server = Server::start(&["--token-idle", "1"]);

@@ -1,4 +1,4 @@
-//! The shell against a server: the same answers, errors and exit codes as with the work in its own process.
+//! The shell with a server: the same answers, errors and exit codes as with an embedded engine.
 
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -86,7 +86,7 @@ fn a_server_that_is_not_there_is_said_at_once() {
     for (url, expected) in [
         ("grpc://127.0.0.1:1", "cannot be reached"),
         ("grpc://256.0.0.1:1", "grpc://256.0.0.1:1"),
-        ("http://127.0.0.1:1", "no scheme of a server"),
+        ("http://127.0.0.1:1", "not a supported scheme"),
         ("127.0.0.1:1", "grpc://localhost:31337"),
     ] {
         let began = Instant::now();

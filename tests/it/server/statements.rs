@@ -1,4 +1,4 @@
-//! Statements of clients: what ends a bare DataFusion process, limits, cancelling, results that are fetched late or twice.
+//! Statements of clients: crashes of plain DataFusion, limits, cancelling, results that are fetched late or twice.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::vatic;
 const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b, \
                        generate_series(1, 100) c";
 
-/// Statements that end or block a bare DataFusion process, each with the codes that it may give; none if it works.
+/// Statements that crash or block a plain DataFusion process, each with the error codes allowed; no code if it must work.
 fn killers() -> Vec<(&'static str, String, &'static [&'static str])> {
     let row = |first: &str, more: &str, count: usize| format!("{first}{}", more.repeat(count));
     let doubled = |levels: usize| {
@@ -153,7 +153,7 @@ fn statements_that_end_a_bare_process_are_errors_of_a_server() {
             check(name, &outcome(&remote, &sql).await, codes);
             assert!(began.elapsed() < Duration::from_secs(12), "{name}");
         }
-        // A view in a view is copied as often as it is used, too.
+        // A view in a view is also copied for each use.
         column(&remote, "CREATE VIEW v0 AS SELECT 1 AS a").await;
         let mut refused = None;
         for at in 1..=30 {
@@ -250,7 +250,7 @@ fn a_dropped_result_stops_its_statement() {
         }
         drop(stream);
         assert!(server.is_idle_within(Duration::from_secs(2)).await);
-        // The ticket is gone with it.
+        // The ticket ends with the statement.
         assert_eq!(
             client.do_get(ticket(&info)).await.unwrap_err().code(),
             Code::NotFound
@@ -269,7 +269,7 @@ fn a_statement_is_cancelled_by_another_call() {
             .unwrap()
             .into_inner();
         let mut stream = client.do_get(ticket(&info)).await.unwrap().into_inner();
-        // The schema.
+        // The first message is the schema.
         stream.message().await.unwrap();
         let status = cancel(&mut client, info.clone()).await;
         assert_eq!(status, CancelStatus::Cancelled);
@@ -333,7 +333,7 @@ fn a_training_that_is_polled_tells_how_far_it_is() {
         assert!(stream.message().await.unwrap().is_some());
         let status = "SELECT status FROM ml.training_runs";
         assert_eq!(column(&remote, status).await, ["SUCCEEDED"]);
-        // Who cancels a training that runs gets no model.
+        // A client that cancels a running training gets no model.
         let long = train.replace("MODEL m", "MODEL n").replace("epochs = 600", "epochs = 100000");
         let poll = client.poll_flight_info(query(&long)).await.unwrap().into_inner();
         assert!(poll.flight_descriptor.is_some());
@@ -371,7 +371,7 @@ fn a_statement_in_preparation_does_nothing() {
             let body = results.message().await.unwrap().unwrap().body;
             let result: ActionCreatePreparedStatementResult =
                 Any::decode(body).unwrap().unpack().unwrap().unwrap();
-            // JDBC tells queries from updates by this.
+            // JDBC tells queries from updates by the schema.
             assert_eq!(!result.dataset_schema.is_empty(), is_query, "{sql}");
         }
         assert_eq!(

@@ -77,7 +77,7 @@ static F1: Metric = Metric {
 
 const TAKES: &str = "a label, a predicted label and, if wanted, a class, all of one type";
 
-/// The type in which labels can be compared, for each argument.
+/// The common type in which labels are compared, once for each argument.
 fn classes(types: &[DataType]) -> Option<Vec<DataType>> {
     let (first, others) = types.split_first()?;
     let common = others.iter().try_fold(first.clone(), |common, other| {
@@ -103,10 +103,10 @@ fn scores(confusion: &Confusion<String>, class: Option<&String>) -> Option<Score
     }
 }
 
-/// What a metric makes of the counts, and of the class it was asked for.
+/// Computes a metric from the counts and the requested class, if there is one.
 type Evaluate = fn(&Confusion<String>, Option<&String>) -> Option<f64>;
 
-/// Counts of classes, which are told apart by their text.
+/// Counts of classes, which are compared as text.
 #[derive(Debug)]
 struct Classes {
     confusion: Confusion<String>,
@@ -118,7 +118,7 @@ fn list_of(data_type: DataType) -> DataType {
     DataType::List(Arc::new(Field::new_list_field(data_type, true)))
 }
 
-/// The class asked for; the classes; their hits, labels and predictions.
+/// The requested class; the classes; their hits, labels and predictions.
 fn state() -> Vec<DataType> {
     let counts = [(); 3].map(|()| list_of(DataType::UInt64));
     [DataType::Utf8, list_of(DataType::Utf8)]
@@ -229,7 +229,7 @@ impl Accumulator for Classes {
     }
 }
 
-/// One list as a value.
+/// A list as a scalar value.
 pub(super) fn one_list(values: ArrayRef) -> ScalarValue {
     let item = Arc::new(Field::new_list_field(values.data_type().clone(), true));
     let offsets = OffsetBuffer::from_lengths([values.len()]);

@@ -61,7 +61,7 @@ fn checked(probability: f64) -> Result<f64> {
 struct Sum(LogLoss);
 
 impl Sum {
-    /// The probability that the list of a row gives to the label of the row.
+    /// Adds the probability that the list of each row gives to the label of the row.
     fn add_lists(&mut self, labels: &ArrayRef, lists: &ArrayRef) -> Result<()> {
         let labels = cast(labels, &DataType::Utf8)?;
         let labels = labels.as_string::<i32>();
@@ -82,7 +82,7 @@ impl Sum {
                 Some(entry) => self.0.add(checked(probabilities.value(entry))?),
                 None => {
                     return exec_err!(
-                        "log_loss: the probabilities of a row do not have its label {label:?}"
+                        "log_loss: the list of probabilities of a row lacks its label {label:?}"
                     );
                 }
             }

@@ -1,7 +1,7 @@
-//! Aggregates that say how good predictions are: `SELECT accuracy(label, predicted_label) FROM predict(m, t)`.
+//! Aggregate functions that measure predictions: `SELECT accuracy(label, predicted_label) FROM predict(m, t)`.
 //!
-//! What each metric is, `vatic-metrics` says; `evaluate` shares it. A row in which an argument is NULL is left out; of no
-//! rows a metric is NULL. To add one: its accumulator in a file here, and a line below.
+//! `vatic-metrics` defines each metric, for `evaluate` too. A row with a NULL argument is skipped; a metric over no
+//! rows is NULL: `classes`, `log_loss`, `ranking`, `regression`; `udaf` makes functions of them. To add a metric, write its accumulator in a file here and add a line below.
 
 mod classes;
 mod log_loss;

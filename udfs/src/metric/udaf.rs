@@ -1,4 +1,4 @@
-//! An aggregate function with a number as its result: what all metrics share.
+//! The aggregate function that all metrics share; its result is a double.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use vatic_metrics::ExactSum;
 use crate::doc::Doc;
 use crate::vector::type_name;
 
-/// How a metric differs from the others.
+/// The properties in which metrics differ.
 pub(super) struct Metric {
     pub(super) doc: Doc,
-    /// The types to which arguments of these types are brought; `None` if they are none for it.
+    /// The types to which the arguments are coerced; `None` if the metric does not take arguments of these types.
     pub(super) coerce: fn(&[DataType]) -> Option<Vec<DataType>>,
-    /// What the arguments are, for errors.
+    /// The expected arguments, for error messages.
     pub(super) takes: &'static str,
-    /// The types of what is kept between batches.
+    /// The types of the intermediate state.
     pub(super) state: fn() -> Vec<DataType>,
     pub(super) accumulator: fn() -> Box<dyn Accumulator>,
 }
@@ -48,7 +48,7 @@ impl std::fmt::Debug for MetricFunction {
     }
 }
 
-// There is one function of a name.
+// A name belongs to one function.
 impl PartialEq for MetricFunction {
     fn eq(&self, other: &Self) -> bool {
         self.metric.doc.name == other.metric.doc.name
@@ -120,12 +120,12 @@ impl AggregateUDFImpl for MetricFunction {
     }
 }
 
-/// An exact sum as it is kept between batches.
+/// An exact sum as intermediate state.
 pub(super) fn sum_state(sum: &ExactSum) -> ScalarValue {
     ScalarValue::Binary(Some(sum.to_bytes()))
 }
 
-/// The sum of a row of states.
+/// The exact sum in one row of intermediate states.
 pub(super) fn state_sum(states: &ArrayRef, row: usize) -> Result<ExactSum> {
     match ExactSum::from_bytes(states.as_binary::<i32>().value(row)) {
         Some(sum) => Ok(sum),
@@ -133,12 +133,12 @@ pub(super) fn state_sum(states: &ArrayRef, row: usize) -> Result<ExactSum> {
     }
 }
 
-/// Whether a label of two classes can have this type.
+/// Whether a binary label can have this type.
 pub(super) fn is_binary_label(data_type: &DataType) -> bool {
     data_type.is_integer() || matches!(data_type, DataType::Boolean | DataType::Null)
 }
 
-/// Which rows are positive: true, or 1.
+/// Whether each row is positive: true or 1.
 pub(super) fn positives(name: &str, labels: &ArrayRef) -> Result<BooleanArray> {
     if !labels.data_type().is_integer() {
         return Ok(cast(labels, &DataType::Boolean)?.as_boolean().clone());

@@ -1,4 +1,4 @@
-//! The sum of one group, or of a window that moves.
+//! The accumulators for one group or a sliding window, with and without DISTINCT.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl<N: Wide> Accumulator for Plain<N> {
     }
 }
 
-/// The sum of different values.
+/// The sum of distinct values.
 #[derive(Debug)]
 pub(super) struct Distinct<N> {
     total: Total,
@@ -130,7 +130,7 @@ impl<N: Wide> Accumulator for Distinct<N> {
     }
 
     fn size(&self) -> usize {
-        // A table keeps as much room free again.
+        // Twice the capacity, because a hash table keeps free buckets.
         size_of_val(self) + self.counts.capacity() * 2 * size_of::<(N, u64)>()
     }
 }

@@ -1,4 +1,4 @@
-//! The sums of many groups.
+//! The accumulator for many groups.
 
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// Numbers that are the same each time (SplitMix64).
+    /// Reproducible pseudo-random numbers (SplitMix64).
     fn random(state: &mut u64) -> u64 {
         *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = *state;
@@ -123,7 +123,7 @@ mod tests {
         Groups::new(Total::of(&DataType::Int64, false).unwrap())
     }
 
-    /// However rows are cut into batches, partial states and filters, the sums are those of 128 bits, or an error.
+    /// For any split of rows into batches, partial states and filters, the sums equal sums in 128 bits, or fail.
     #[test]
     fn sums_of_any_pieces_are_exact_or_an_error() {
         let (mut exact, mut failed) = (0, 0);

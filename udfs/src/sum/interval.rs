@@ -1,5 +1,5 @@
-//! Intervals as numbers of 256 bits, in which each part has a range of bits of its own: months × 2^200 + days × 2^128 + time.
-//! The sum of such numbers holds the sums of the parts, each of which is then told apart and must fit.
+//! Intervals as numbers of 256 bits, in which each part has its own range of bits: months × 2^200 + days × 2^128 + time.
+//! The sum of such numbers contains the sum of each part. The parts are then separated, and each must fit its type.
 
 use arrow::array::{ArrayRef, AsArray, Decimal256Array};
 use arrow::datatypes::{
@@ -7,7 +7,7 @@ use arrow::datatypes::{
     IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, i256,
 };
 
-/// More than so many rows as there can be fill with days of 32 bits.
+/// The bits of the days: more than days of 32 bits fill in any possible number of rows.
 const DAYS_BITS: u32 = 72;
 
 /// Intervals of a unit as numbers.
@@ -64,7 +64,7 @@ struct Parts {
 fn parts(number: i256) -> Parts {
     let (below, above) = number.to_parts();
     let time = below as i128;
-    // What is negative has taken one from the part above it.
+    // A negative part has borrowed one from the part above it.
     let above = above.wrapping_add(i128::from(time < 0));
     let days = (above << (128 - DAYS_BITS)) >> (128 - DAYS_BITS);
     let months = above.wrapping_sub(days) >> DAYS_BITS;
@@ -75,7 +75,7 @@ fn parts(number: i256) -> Parts {
 mod tests {
     use super::*;
 
-    /// Whatever the signs are, the sums of the parts are in the sum of the numbers.
+    /// The sum of the numbers contains the sum of each part, whatever the signs.
     #[test]
     fn parts_are_summed_apart() {
         let (small, large, long) = ([0, 1, -1], [i32::MIN, i32::MAX], [i64::MIN, 0, i64::MAX]);

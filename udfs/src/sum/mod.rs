@@ -1,11 +1,10 @@
-//! `sum` that fails on overflow, where DataFusion's wraps around: sums are made in 128 or 256 bits, and only what is told must
-//! fit.
-//! The same for the mean of durations, which is a sum before it is a mean.
+//! A `sum` that fails on overflow, where DataFusion's `sum` wraps around: it computes in 128 or 256 bits, and only the
+//! result must fit its type. `avg` of durations does the same, because its total can overflow as well.
 //!
 //! The functions keep DataFusion's names, types and documentation, so that its optimizer knows them.
 //!
-//! * `total` the arithmetic, and which types it is for; `interval` intervals as numbers
-//! * `accumulator` one group, a window, DISTINCT
+//! * `total` the arithmetic and the types that it supports; `interval` intervals as numbers
+//! * `accumulator` one group, sliding windows, DISTINCT
 //! * `groups` many groups
 
 mod accumulator;
@@ -29,7 +28,7 @@ use accumulator::{Distinct, Plain};
 use groups::Groups;
 use total::{Total, Wide};
 
-/// The checked function in the place of one of DataFusion's; `None` if that needs none.
+/// The checked function that replaces one of DataFusion's; `None` if `function` needs no replacement.
 pub fn checked(function: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
     let is_checked = function.inner().is::<CheckedSum>();
     let is_mean = match function.name() {
@@ -82,7 +81,7 @@ impl AggregateUDFImpl for CheckedSum {
         }
     }
 
-    /// A frame that moves takes values away again.
+    /// Our accumulators can retract the values that leave a sliding window frame.
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match self.total(args.return_type()) {
             Some(_) => self.accumulator(args),
@@ -142,7 +141,7 @@ impl AggregateUDFImpl for CheckedSum {
         self.inner.default_value(data_type)
     }
 
-    /// What statistics say of a sum may have wrapped around.
+    /// A sum from statistics may have wrapped around.
     fn value_from_stats(&self, args: &StatisticsArgs) -> Option<ScalarValue> {
         match self.total(args.return_type) {
             Some(_) => None,
@@ -150,7 +149,7 @@ impl AggregateUDFImpl for CheckedSum {
         }
     }
 
-    /// `sum(x + 1)` becomes `sum(x) + count(x)` where nothing can overflow between.
+    /// `sum(x + 1)` becomes `sum(x) + count(x)` only for floats: other types could overflow in between.
     fn simplify_expr_op_literal(
         &self,
         call: &AggregateFunction,

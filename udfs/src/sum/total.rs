@@ -1,4 +1,4 @@
-//! [`Total`]: sums in more bits than so many rows as there can be fill: 128 for numbers of 64, and 256 for those of 128.
+//! [`Total`]: sums in more bits than any number of rows can fill: 128 bits for 64-bit numbers, 256 for 128-bit numbers.
 
 use std::fmt::Display;
 use std::hash::Hash;
@@ -18,34 +18,34 @@ use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err};
 
 use super::interval;
 
-/// What is made of a sum.
+/// The result type of a sum, and whether the result is the mean.
 #[derive(Debug, Clone)]
 pub(super) struct Total {
     result: DataType,
     is_mean: bool,
 }
 
-/// A number in which sums are made.
+/// A number type in which sums are computed.
 pub(super) trait Wide: ArrowNativeTypeOp + Display + Eq + Hash + From<i128> {
-    /// As Arrow has it.
+    /// The Arrow type of the number.
     type Arrow: ArrowPrimitiveType<Native = Self>;
 
-    /// Of totals and values between partial sums.
+    /// The Arrow data type of totals and values in partial states.
     const STATE_TYPE: DataType;
 
-    /// Values as such numbers.
+    /// Converts values to numbers of this type.
     fn values(values: &ArrayRef) -> Result<Values<Self>>;
 
-    /// The result of each sum, NULL without values.
+    /// The result of each sum, NULL for a sum without values.
     fn results(total: &Total, sums: impl ExactSizeIterator<Item = Sum<Self>>) -> Result<ArrayRef>;
 
-    /// As a part of a state.
+    /// The number as a scalar of a partial state.
     fn scalar(self) -> ScalarValue;
 }
 
 pub(super) type Values<N> = PrimitiveArray<<N as Wide>::Arrow>;
 
-/// A sum and how many values are in it.
+/// A sum and the number of its values.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Sum<N> {
     pub(super) total: N,
@@ -79,7 +79,7 @@ impl Total {
     pub(super) fn of(result: &DataType, is_mean: bool) -> Option<Self> {
         let is_exact = match result {
             DataType::Duration(_) => true,
-            // DataFusion has means of decimals in a wider type.
+            // DataFusion computes means of decimals in a wider type.
             _ if is_mean => false,
             DataType::Int64
             | DataType::UInt64
@@ -94,7 +94,7 @@ impl Total {
         is_exact.then_some(Self { result, is_mean })
     }
 
-    /// Whether it is made in 256 bits: 128 are full after two decimals of 38 digits.
+    /// Whether the sum needs 256 bits: two decimals of 38 digits can overflow 128 bits.
     pub(super) fn is_wide(&self) -> bool {
         matches!(
             self.result,
@@ -145,7 +145,7 @@ impl Total {
 
     fn beyond(&self, value: impl Display) -> DataFusionError {
         match self.result {
-            // The number of an interval tells nobody anything.
+            // The packed number of an interval means nothing to users.
             DataType::Interval(_) => overflow("a sum of intervals"),
             _ => overflow(&format!("the sum {value}")),
         }
@@ -250,7 +250,7 @@ fn narrowed<T: TryFrom<i128>>(value: i128) -> Option<T> {
     T::try_from(value).ok()
 }
 
-/// The sum of numbers, and how many of them there are.
+/// The sum and the count of the values that are not NULL.
 pub(super) fn sum_of<N: Wide>(values: &Values<N>) -> Result<Sum<N>> {
     let mut sum = Sum::default();
     match values.null_count() {

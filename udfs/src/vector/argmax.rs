@@ -1,4 +1,4 @@
-//! `argmax(vector)`: where the largest element stands.
+//! `argmax(vector)`: the position of the largest element.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ fn compute([vectors]: &[Vectors; 1], rows: usize) -> Result<ArrayRef> {
     Ok(Arc::new(positions.finish()))
 }
 
-/// NaN counts as the largest, as ORDER BY has it.
+/// NaN counts as the largest, as in ORDER BY.
 fn argmax(vector: &[f64]) -> Option<i64> {
     let elements = vector.iter().enumerate().rev();
     let (position, _) = elements.max_by(|(_, left), (_, right)| order(**left, **right))?;

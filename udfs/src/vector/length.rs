@@ -1,9 +1,9 @@
-//! The Euclidean length of a vector, also where squares would overflow or vanish.
+//! The Euclidean length of a vector, also where squares would overflow or underflow.
 
 /// √(Σ x²).
 pub(super) fn length(vector: impl Iterator<Item = f64> + Clone) -> f64 {
     let square: f64 = vector.clone().map(|x| x * x).sum();
-    // Squares of numbers around 1e±150 and beyond lose what they are of.
+    // Squares of numbers around 1e±150 and beyond overflow or underflow.
     if (1e-280..1e280).contains(&square) || square.is_nan() {
         return square.sqrt();
     }

@@ -1,6 +1,9 @@
 //! Functions on vectors: lists of numbers of any precision, of fixed length or not. They compute in f64.
 //!
-//! A NULL vector, or one with a NULL element, gives NULL. To add one: a file with its `function()`, and a line below.
+//! `argmax`, `cosine_similarity`, `l2_distance`, `l2_normalize`, `sigmoid`, `softmax`, `top_k` and `vector_avg` are
+//! functions; `udf` and `vectors` are shared by all.
+//!
+//! A NULL vector, or one with a NULL element, gives NULL. To add a function, write a file with `function()` and list it.
 
 mod argmax;
 mod cosine_similarity;

@@ -82,7 +82,7 @@ impl ScalarUDFImpl for Sigmoid {
     }
 }
 
-/// Of the two forms the one whose exponential cannot overflow.
+/// Takes the form whose exponential cannot overflow.
 fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())

@@ -23,7 +23,7 @@ fn compute([vectors]: &[Vectors; 1], rows: usize) -> Result<ArrayRef> {
     let mut probabilities = VectorsBuilder::default();
     for row in 0..rows {
         probabilities.push(vectors.row(row).map(|vector| {
-            // Less the largest, so that nothing overflows.
+            // Subtract the largest element, so that no exponential overflows.
             let max = vector.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = vector.iter().map(|x| (x - max).exp()).sum();
             vector.iter().map(move |x| (x - max).exp() / sum)

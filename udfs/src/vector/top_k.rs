@@ -1,4 +1,4 @@
-//! `top_k(vector, k)`: the largest elements and where they stand.
+//! `top_k(vector, k)`: the largest elements and their positions.
 
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ fn top_k(vectors: &Vectors, counts: &Int64Array, rows: usize) -> Result<ArrayRef
     for (row, count) in counts.iter().enumerate() {
         let found = match (vectors.row(row), count) {
             (Some(_), Some(count)) if count < 0 => {
-                return exec_err!("top_k takes a number from 0, found {count}");
+                return exec_err!("top_k takes a number of at least 0, found {count}");
             }
             (Some(vector), Some(count)) => Some(largest(vector, count as usize)),
             _ => None,

@@ -1,4 +1,4 @@
-//! A scalar function of vectors: its checks, so that a function's own file holds only what it computes.
+//! A scalar function of vectors with its type checks, so that the file of a function holds only its computation.
 
 use std::hash::{Hash, Hasher};
 
@@ -13,7 +13,7 @@ use datafusion_expr::{
 use super::vectors::{Vectors, is_vector, type_name};
 use crate::doc::Doc;
 
-/// What a function of `N` vectors gives for so many rows.
+/// Computes the results of a function of `N` vectors for a number of rows.
 type Compute<const N: usize> = fn(&[Vectors; N], usize) -> Result<ArrayRef>;
 
 /// A function of `N` vectors.
@@ -45,7 +45,7 @@ impl<const N: usize> std::fmt::Debug for VectorFunction<N> {
     }
 }
 
-// There is one function of a name.
+// A name belongs to one function.
 impl<const N: usize> PartialEq for VectorFunction<N> {
     fn eq(&self, other: &Self) -> bool {
         self.doc.name == other.doc.name

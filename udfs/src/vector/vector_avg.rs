@@ -81,7 +81,7 @@ impl AggregateUDFImpl for VectorAvg {
     }
 }
 
-/// The sum of the vectors so far, and how many.
+/// The sum and the number of the vectors so far.
 #[derive(Debug, Default)]
 struct Mean {
     sum: Vec<f64>,

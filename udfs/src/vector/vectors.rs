@@ -1,4 +1,4 @@
-//! [`Vectors`]: one vector a row, whatever kind of list it lies in.
+//! [`Vectors`]: one vector per row, from a list column of any kind.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::ColumnarValue;
 
-/// Whether a type is a list of numbers; so is NULL.
+/// Whether a type is a list of numbers or NULL.
 pub(crate) fn is_vector(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -22,7 +22,7 @@ pub(crate) fn is_vector(data_type: &DataType) -> bool {
     }
 }
 
-/// How a type is named in errors.
+/// The name of a type in error messages.
 pub(crate) fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -87,7 +87,7 @@ impl Vectors {
     }
 }
 
-/// The array without the elements that none of its lists has: of a slice the whole column would be cast, for each slice.
+/// The array without elements outside its lists: the cast of a slice would otherwise convert the whole column each time.
 fn without_rest(array: &ArrayRef) -> Result<ArrayRef> {
     let DataType::List(item) = array.data_type() else {
         return Ok(Arc::clone(array));
@@ -110,7 +110,7 @@ fn without_rest(array: &ArrayRef) -> Result<ArrayRef> {
     )?))
 }
 
-/// The two vectors of a row, which must be of one length.
+/// The two vectors of a row, which must have the same length.
 pub(crate) fn pair<'a>(
     name: &str,
     left: &'a Vectors,

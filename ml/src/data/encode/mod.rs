@@ -1,8 +1,8 @@
-//! Features → tensors, with what was learnt of them.
+//! Features → tensors, by the encoding that training learnt.
 //!
 //! * `tabular` columns of a table: numbers and categories
-//! * `standardise` numbers less their mean, divided by their deviation
-//! * `plain` columns of numbers that are encoded as they lie in memory
+//! * `standardise` numbers minus their mean, divided by their standard deviation
+//! * `plain` columns of numbers that are encoded directly from their Arrow buffers
 
 pub mod standardise;
 pub mod tabular;

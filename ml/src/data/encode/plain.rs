@@ -1,4 +1,4 @@
-//! Columns of numbers without NULLs, which are encoded as they lie in memory: the common case, and the fast one.
+//! Columns of numbers without NULLs, which are encoded directly from their Arrow buffers: the common and fast case.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type}
 use crate::data::encode::standardise::{Place, Real, Standardiser, standardise};
 use crate::data::lists::Lists;
 
-/// Numbers without NULLs as they lie in a column: one a row, or arrays of one length, row-major.
+/// The buffer of a column of numbers without NULLs: one number per row, or arrays of one length, row-major.
 pub(crate) enum PlainValues<'a> {
     F32(&'a [f32]),
     F64(&'a [f64]),
@@ -14,16 +14,16 @@ pub(crate) enum PlainValues<'a> {
     I64(&'a [i64]),
 }
 
-/// A column that is encoded without being taken apart.
+/// A column that is encoded without being split into parts.
 pub(crate) struct PlainColumn<'a> {
     pub(crate) values: PlainValues<'a>,
     pub(crate) standardisers: &'a [Standardiser],
-    /// The place of its first number in a row.
+    /// The position of the column's first number in a row.
     pub(crate) offset: usize,
 }
 
 impl<'a> PlainValues<'a> {
-    /// The values of a column that gives `width` numbers a row; `None` if it has to be taken apart.
+    /// The values of a column with `width` numbers per row; `None` if the column must be split into parts.
     pub(crate) fn of(array: &'a ArrayRef, width: usize) -> Option<Self> {
         let (values, range) = match array.data_type() {
             DataType::List(_) => {
@@ -63,7 +63,7 @@ impl<'a> PlainValues<'a> {
     }
 }
 
-/// Rows whose numbers stay in the nearest cache while one column after the other is written to them.
+/// Rows of a block, whose numbers stay in the nearest cache while the columns are written one after the other.
 const BLOCK_ROWS: usize = 256;
 
 /// Writes the numbers of these columns to rows of `stride` numbers.

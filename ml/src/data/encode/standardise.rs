@@ -1,4 +1,4 @@
-//! Numbers less their mean, divided by their deviation.
+//! Standardisation: numbers minus their mean, divided by their standard deviation.
 
 use candle_core::WithDType;
 use serde::{Deserialize, Serialize};
@@ -8,18 +8,18 @@ use crate::simd::simd_fn;
 /// `(x - mean) / std`, computed in f64.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Standardiser {
-    /// The mean of the training rows; also what NULL is imputed with.
+    /// The mean of the training rows; also the imputed value of NULL.
     pub mean: f64,
-    /// The standard deviation of the training rows, 1 where they do not vary.
+    /// The standard deviation of the training rows, 1 if they do not vary.
     pub std: f64,
 }
 
-/// A float that features are encoded as.
+/// The float type of encoded features.
 pub(crate) trait Real: WithDType {
-    /// The nearest one.
+    /// The nearest float of this type.
     fn of(value: f64) -> Self;
 
-    /// Standardises floats as they lie in a column.
+    /// Standardises the floats of a column's buffer.
     fn standardise_f32(
         values: &[f32],
         standardisers: &[Standardiser],
@@ -58,7 +58,7 @@ impl Real for f64 {
     }
 }
 
-/// Where the numbers of a column go in row-major rows.
+/// The position of a column's numbers in row-major rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) stride: usize,

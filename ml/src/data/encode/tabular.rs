@@ -1,11 +1,11 @@
-//! Rows to tensors: record batches become standardised numbers and category ids.
+//! [`Encoder`]: record batches → tensors of standardised numbers and category ids.
 //!
 //! ```text
 //! column ──coerce, parts──▶ numbers f64 ──(x - mean) / std──▶ f32 or f64 [rows, numbers]
 //!                           categories  ──vocabulary───────▶ u32 [rows, categories]
 //! ```
 //!
-//! A category id counts through all vocabularies of a model, so that one table holds the weights of all categories.
+//! Category ids are numbered across all vocabularies of a model, so that one table holds the weights of all categories.
 //! The first id of each vocabulary stands for values that training did not see; its weight stays zero.
 
 use std::collections::HashMap;
@@ -31,21 +31,21 @@ pub const NUMBERS: &str = "numbers";
 /// Category ids, row-major `[rows, categories]`.
 pub const CATEGORIES: &str = "categories";
 
-/// How one feature column becomes numbers and categories, learnt in training.
+/// The learnt encoding of one feature column as numbers and categories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ColumnEncoder {
     /// The column.
     pub column: Column,
-    /// One for each number the column gives.
+    /// One for each number of the column.
     pub numbers: Vec<Standardiser>,
-    /// One for each category the column gives.
+    /// One for each category of the column.
     pub vocabularies: Vec<Vocabulary>,
 }
 
 /// The values of a category seen in training, in ascending order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vocabulary {
-    /// What the values are part of: empty for the column itself, else `month` and the like.
+    /// The part of the column that the values belong to: empty for the column itself, else `month` and the like.
     pub part: String,
     /// The values.
     pub values: Vec<String>,
@@ -54,17 +54,17 @@ pub struct Vocabulary {
 /// The widths of the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InputShape {
-    /// Numbers a row.
+    /// Numbers per row.
     pub numbers: usize,
-    /// Categories a row.
+    /// Categories per row.
     pub categories: usize,
-    /// Ids of all vocabularies together, the unseen ones included.
+    /// The number of ids of all vocabularies, including the ids of unseen values.
     pub category_ids: usize,
     /// The ids that stand for unseen values.
     pub unseen_ids: Vec<usize>,
 }
 
-/// Encodes batches as a trained model takes them.
+/// Encodes batches as inputs of a trained model.
 #[derive(Debug)]
 pub struct Encoder {
     columns: Vec<ColumnEncoder>,
@@ -73,7 +73,7 @@ pub struct Encoder {
     precision: Precision,
 }
 
-/// Ids of one vocabulary: `first` for the unseen, `first + 1 + position` for a value.
+/// Ids of one vocabulary: `first` for unseen values, `first + 1 + position` for a known value.
 #[derive(Debug)]
 struct Lookup {
     first: u32,
@@ -81,7 +81,7 @@ struct Lookup {
 }
 
 impl Encoder {
-    /// An encoder from what was learnt, for a model of this precision.
+    /// An encoder from the learnt encodings, for a model of this precision.
     pub fn new(columns: Vec<ColumnEncoder>, precision: Precision) -> Self {
         let mut shape = InputShape::default();
         let mut lookups = Vec::with_capacity(columns.len());
@@ -108,28 +108,28 @@ impl Encoder {
         }
     }
 
-    /// The widths of what [`Encoder::encode`] gives.
+    /// The widths of the tensors that [`Encoder::encode`] returns.
     pub fn shape(&self) -> &InputShape {
         &self.shape
     }
 
-    /// What was learnt, column by column.
+    /// The learnt encodings, column by column.
     pub fn columns(&self) -> &[ColumnEncoder] {
         &self.columns
     }
 
-    /// Memory of so many encoded rows in bytes.
+    /// Memory of `rows` encoded rows in bytes.
     pub fn bytes(&self, rows: usize) -> usize {
         let number = self.precision.dtype().size_in_bytes();
         rows * (self.shape.numbers * number + self.shape.categories * size_of::<u32>())
     }
 
-    /// Encodes the columns of `batch`, which are the features in the order of the signature, in its types or in others
-    /// that hold the same values: [`NUMBERS`] and [`CATEGORIES`], as far as there are any.
+    /// Encodes `batch` as [`NUMBERS`] and [`CATEGORIES`], as far as the model has them. Its columns are the features in
+    /// the order of the signature, in the types of the signature or in types that hold the same values.
     ///
-    /// A NULL becomes the mean or, of categories, the value at `frequent[column][category]`, the unseen one without.
+    /// A NULL number becomes the mean. A NULL category becomes `frequent[column][category]`; without `frequent`, unseen.
     ///
-    /// A value that is none of the type of training, and an array of another length, are failures of their rows.
+    /// A value that does not fit the type of training, or an array of another length, is a failure of its row.
     pub fn encode(&self, batch: &RecordBatch, frequent: Option<&[Vec<u32>]>) -> Result<Inputs> {
         match self.precision {
             Precision::Single => self.encode_as::<f32>(batch, frequent),
@@ -239,7 +239,7 @@ impl Encoder {
             .zip(&self.lookups[column])
             .enumerate()
         {
-            // A column without any value has no most frequent one.
+            // A column without any value has no most frequent value.
             let imputed = frequent
                 .map(|frequent| frequent[position])
                 .filter(|_| !lookup.positions.is_empty());

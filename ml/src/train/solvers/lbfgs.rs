@@ -1,7 +1,7 @@
 //! Limited-memory BFGS, and its orthant-wise form for the sum of absolute weights.
 //!
 //! Nocedal and Wright, "Numerical Optimization", 2006, algorithm 7.5; Andrew and Gao, "Scalable training of
-//! L1-regularized log-linear models", 2007. It sees only numbers, so every rank that is given the same sums takes the
+//! L1-regularized log-linear models", 2007. The solver depends on numbers only, so all ranks with the same sums take the
 //! same path.
 
 use std::collections::VecDeque;
@@ -14,10 +14,10 @@ const MEMORY: usize = 10;
 const HALVINGS_MAX: usize = 40;
 const SUFFICIENT_DECREASE: f64 = 1e-4;
 
-/// When to stop, and the penalty that has no gradient.
+/// The stopping criteria, and the penalty on absolute values, which has no gradient at 0.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// Iterations at most.
+    /// The maximum number of iterations.
     pub iterations_max: usize,
     /// Stop when no element of the gradient is larger.
     pub gradient_tolerance: f64,
@@ -25,8 +25,8 @@ pub(crate) struct Settings {
     pub l1: Vec<f64>,
 }
 
-/// Minimises `function` (value and gradient) plus `Σ l1 |x|` from `start`. `on_iteration` says after each
-/// iteration whether to go on.
+/// Minimises `function` (value and gradient) plus `Σ l1 |x|` from `start`. `on_iteration` runs after each iteration
+/// and returns whether to continue.
 pub(crate) fn minimise(
     start: Vec<f64>,
     settings: &Settings,
@@ -97,7 +97,7 @@ pub(crate) fn minimise(
     Ok(x)
 }
 
-/// The gradient, and where |x| has none the slope of the steeper side, or zero if both rise.
+/// The gradient with the penalty. At 0, where |x| has none, the slope of the side that falls, or zero if both rise.
 fn steepest(x: &[f64], gradient: &[f64], l1: &[f64]) -> Vec<f64> {
     let one = |((x, slope), weight): ((&f64, &f64), &f64)| match x {
         _ if *weight == 0.0 => *slope,

@@ -1,4 +1,4 @@
-//! Solvers of linear models over the rows of a training: which rows they see, and what becomes of their weights.
+//! L-BFGS and the normal equation on the shards of a training, with the records of epochs.
 
 use std::time::Instant;
 
@@ -39,7 +39,7 @@ impl Training<'_> {
         };
         let mut history = Vec::new();
         let mut began = Instant::now();
-        // The last point that is looked at in an iteration is the one that is taken.
+        // The solver accepts the last point that it evaluates in an iteration, so this is the loss of the accepted point.
         let loss = std::cell::Cell::new(0.0);
         let function = |weights: &[f64]| {
             let (mut value, mut gradient) = self.full_gradient(weights)?;
@@ -93,7 +93,7 @@ impl Training<'_> {
         Ok((loss / weight, sum))
     }
 
-    /// Weights as the model keeps them.
+    /// The weights in the precision of the model.
     fn in_precision(&self, weights: Vec<f64>) -> Vec<f64> {
         match self.precision {
             Precision::Single => weights.into_iter().map(|w| f64::from(w as f32)).collect(),

@@ -1,6 +1,6 @@
-//! How the weights of linear models are found: on all rows at once, in f64.
+//! Solvers of linear models: on all rows at once, in f64.
 //!
-//! * `linear` which rows a solver sees, and what becomes of its weights
+//! * `linear` runs the solvers on the shards of a training
 //! * `lbfgs` limited-memory BFGS
 //! * `normal_equation` least squares in closed form
 

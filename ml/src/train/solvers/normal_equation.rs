@@ -1,8 +1,8 @@
 //! Least squares in closed form: (XᵀX/n + λI) w = Xᵀy/n, in f64.
 //!
-//! Columns of X are numbers, one for each category id, and the intercept, which bears no penalty. A column that
-//! depends on those before it (the last category, a repeated feature) gets weight zero. The product XᵀX squares the
-//! condition of X; what that costs in digits, steps of iterative refinement with the residuals of the rows give back
+//! The columns of X are the intercept, which has no penalty, the numbers, and one column per category id. A column that
+//! depends on the columns before it (the last category, a repeated feature) gets weight zero. The product XᵀX squares
+//! the condition number of X. Iterative refinement with the residuals of the rows recovers the digits that this costs
 //! (Björck, "Iterative refinement of linear least squares solutions", 1967).
 
 use candle_core::{DType, Tensor};
@@ -16,9 +16,9 @@ use crate::{Error, Result};
 
 /// Rows multiplied at once.
 const CHUNK_ROWS: usize = 2_048;
-/// A pivot smaller than this share of its diagonal means a dependent column: rounding leaves some 1e-15 of it.
+/// A pivot smaller than this share of its diagonal means a dependent column: rounding leaves about 1e-15 of the diagonal.
 const DEPENDENT: f64 = 1e-12;
-/// Each step of refinement gains the digits that the first solution has.
+/// Each step of refinement gains as many digits as the first solution has.
 const REFINEMENTS: usize = 3;
 
 /// The weights of the numbers, of the category ids, and the intercept, in this order.
@@ -52,7 +52,7 @@ pub(crate) fn solve(
         .enumerate()
         .map(|(row, products)| products[..=row].to_vec())
         .collect();
-    // The intercept comes first, and bears no penalty.
+    // The intercept comes first and has no penalty.
     (1..width).for_each(|row| matrix[row][row] += l2);
     let factor = Cholesky::of(matrix)?;
     let mut solution = factor.solve(right.to_vec());
@@ -68,12 +68,12 @@ pub(crate) fn solve(
             .zip(correction)
             .for_each(|(weight, correction)| *weight += correction);
     }
-    // Of dependent columns the first is kept, so the intercept was the first; as a parameter it is the last.
+    // The first of dependent columns is kept, so the intercept is the first column; it is the last parameter.
     solution.rotate_left(1);
     Ok(solution)
 }
 
-/// Some rows as `[rows, width]`: 1, numbers, one-hot categories; and their labels.
+/// A chunk of rows as `[rows, width]`: 1, numbers, one-hot categories; and the labels of the rows.
 struct Design {
     columns: Tensor,
     labels: Vec<f64>,
@@ -138,14 +138,14 @@ impl Design {
     }
 }
 
-/// The factor of a symmetric positive semi-definite matrix.
+/// The Cholesky factor of a symmetric positive semi-definite matrix.
 struct Cholesky {
     lower: Vec<Vec<f64>>,
     is_dependent: Vec<bool>,
 }
 
 impl Cholesky {
-    /// Of a matrix given by its lower triangle.
+    /// Factors a matrix given by its lower triangle.
     fn of(mut lower: Vec<Vec<f64>>) -> Result<Self> {
         let width = lower.len();
         let mut is_dependent = vec![false; width];
@@ -188,7 +188,7 @@ impl Cholesky {
         })
     }
 
-    /// The solution for this right side; a dependent column has none.
+    /// The solution for this right-hand side; zero for a dependent column.
     fn solve(&self, mut right: Vec<f64>) -> Vec<f64> {
         let Self {
             lower,

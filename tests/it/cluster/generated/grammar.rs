@@ -1,6 +1,6 @@
-//! [`Query::of`]: a query of its seed, in the SQL that DuckDB understands too.
+//! [`Query::of`]: the query of a seed, in SQL that DuckDB understands too.
 //!
-//! Rows come in no order, so nothing in a query depends on one, unless it is sorted by all columns. Numbers are whole, or
+//! Rows come in no fixed order, so no query depends on an order, unless it sorts by all columns. Numbers are integers or
 //! quarters, so that sums are exact in any order.
 
 mod expressions;
@@ -8,9 +8,9 @@ mod relations;
 
 use std::fmt::Write;
 
-/// The tables, by the SQL that makes them; each INSERT is a file of its own.
+/// The SQL statements that make the tables; each INSERT writes a file of its own.
 pub(super) const TABLES: &[&str] = &[
-    // Keys with NULLs, one of them with many rows.
+    // Keys with NULLs; one key has many rows.
     "CREATE TABLE a AS SELECT value AS id, CASE WHEN value % 5 = 0 THEN 3 WHEN value % 11 = 0 THEN NULL ELSE value % 37 END AS k, \
      value % 10 AS n, CASE WHEN value % 13 = 0 THEN NULL ELSE 's' || (value % 7) END AS s, \
      CAST(CAST(19723 + value % 20 AS INT) AS DATE) AS d, CASE WHEN value % 17 = 0 THEN NULL ELSE value % 3 = 0 END AS f, \
@@ -53,7 +53,7 @@ enum Type {
     Flag,
 }
 
-/// A column as an expression sees it.
+/// A column or an expression: its SQL and its type.
 #[derive(Debug, Clone)]
 struct Column {
     sql: String,
@@ -62,15 +62,15 @@ struct Column {
 
 pub(super) struct Query {
     pub(super) sql: String,
-    /// Whether DuckDB can be asked as well: it has no models.
+    /// Whether DuckDB can run the query; DuckDB has no models.
     pub(super) is_for_duckdb: bool,
-    /// Whether the order of its rows is that of all their columns.
+    /// Whether the rows are sorted by all columns.
     pub(super) is_ordered: bool,
 }
 
 impl Query {
     pub(super) fn of(seed: u64) -> Self {
-        // The chances of the next seed would be those of this one but the first.
+        // Without this step the next seed would have the random numbers of this seed, except the first.
         let start = Chance(seed).next();
         let mut writer = Writer {
             chance: Chance(start),
@@ -87,7 +87,7 @@ impl Query {
     }
 }
 
-/// Sebastiano Vigna's SplitMix64.
+/// A random number generator: Sebastiano Vigna's SplitMix64.
 struct Chance(u64);
 
 impl Chance {
@@ -118,7 +118,7 @@ struct Writer {
     has_model: bool,
 }
 
-/// What a FROM holds: its text and the columns that it offers.
+/// A FROM clause: its SQL and its columns.
 struct From {
     sql: String,
     columns: Vec<Column>,
@@ -137,7 +137,7 @@ impl Writer {
         }
     }
 
-    /// A query, and the kinds of its columns `c0`, `c1`, ….
+    /// A query, and the types of its columns `c0`, `c1`, ….
     fn query(&mut self, depth: usize) -> (String, Vec<Type>) {
         match self.chance.below(if depth > 0 { 12 } else { 8 }) {
             0..=2 => self.select(depth),
@@ -188,7 +188,7 @@ impl Writer {
         )
     }
 
-    /// Aggregates of everything: one row, whatever there is.
+    /// Aggregates of all rows: one row, even if there are no rows.
     fn totals(&mut self, depth: usize) -> (String, Vec<Type>) {
         let from = self.from(depth);
         let count = 1 + self.chance.below(4);
@@ -205,7 +205,7 @@ impl Writer {
         )
     }
 
-    /// A condition about groups, or about none of their columns.
+    /// A condition on groups, a condition that uses none of their columns, or no condition.
     fn having(&mut self) -> String {
         let limit = self.chance.below(6);
         match self.chance.below(12) {
@@ -249,7 +249,7 @@ impl Writer {
         let mut items: Vec<Column> = (0..1 + self.chance.below(2))
             .map(|_| self.column(&from.columns))
             .collect();
-        // Equal rows may stand in any order, so they must be equal in all that is seen.
+        // Rows that are equal in the sort columns come in any order, so the sort uses all columns.
         let all = sorted_by(&from.columns, self.nulls());
         for _ in 0..=self.chance.below(2) {
             let partition = match self.chance.percent(60) {
@@ -338,7 +338,7 @@ impl Writer {
         (sides.join(&format!(" {operation} ")), kinds)
     }
 
-    /// A query that is read twice.
+    /// A query that reads another query twice.
     fn twice(&mut self, depth: usize) -> (String, Vec<Type>) {
         let (sql, found) = self.query(depth - 1);
         let name = self.name("w");
@@ -361,7 +361,7 @@ impl Writer {
         (text, kinds(&items))
     }
 
-    /// In the order of all columns, and some of the rows; or in none, and all.
+    /// Sorts a query by all columns, and may keep only some rows; `None` for no order and all rows.
     fn ordered(&mut self, sql: &str, found: &[Type]) -> Option<String> {
         if self.chance.percent(60) {
             return None;

@@ -1,7 +1,7 @@
-//! Generated queries: a cluster answers as one process does, with joins by hash and by merging, and as DuckDB does.
+//! Generated queries: a cluster gives the same answers as one process, with hash joins and merge joins, and as DuckDB.
 //!
-//! `VATIC_SEEDS` says how many (300), `VATIC_FIRST_SEED` which is the first (0). A seed whose answers differ is named with
-//! its SQL.
+//! `VATIC_SEEDS` is the number of queries (300), `VATIC_FIRST_SEED` the first seed (0). The test prints each seed whose
+//! answers differ, with its SQL.
 
 mod grammar;
 
@@ -26,13 +26,13 @@ const PARTITIONS: [usize; 4] = [4, 2, 7, 3];
 const AT_ONCE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Who answers.
+/// A session that answers queries, and its name.
 struct Answering {
     name: String,
     session: Session,
 }
 
-/// A query's rows in one order, or its error.
+/// The rows of a query in a fixed order, or its error.
 type Answer = Result<Vec<String>, String>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ async fn executors(engine: &Engine) -> Vec<Executor> {
     executors
 }
 
-/// Sessions of an engine with each kind of join and each count of partitions.
+/// Sessions of an engine with each kind of join and each number of partitions.
 async fn answering(name: &str, engine: &Engine) -> Vec<Answering> {
     let mut all = Vec::new();
     for partitions in PARTITIONS {
@@ -117,7 +117,7 @@ async fn answering(name: &str, engine: &Engine) -> Vec<Answering> {
     all
 }
 
-/// What became of a seed.
+/// The outcome of a seed.
 struct Found {
     seed: u64,
     query: Query,
@@ -133,7 +133,7 @@ async fn ask(seed: u64, process: &[Answering], clusters: &[Answering]) -> Found 
     let mut wrong = Vec::new();
     for other in others {
         let got = answer(&other.session, &query).await;
-        // Where one process is told that it cannot be planned, a cluster may have another plan.
+        // Where one process cannot plan a query, a cluster may have another plan.
         if expected.is_ok() && expected != got {
             wrong.push(difference(seed, &query.sql, &other.name, &expected, &got));
         }
@@ -181,7 +181,7 @@ fn rows_of(batch: &RecordBatch) -> Vec<String> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// Numbers as they are whatever their type is.
+/// The cells of a column as text; equal numbers have equal text whatever their type is.
 fn cells(column: &ArrayRef) -> Vec<String> {
     if column.data_type().is_floating() || matches!(column.data_type(), DataType::Decimal128(..)) {
         let floats = cast(column, &DataType::Float64).unwrap();
@@ -204,7 +204,7 @@ fn float(value: f64) -> String {
     }
 }
 
-/// What DuckDB answers otherwise. Python brings it; without it this is said in words.
+/// The differences to the answers of DuckDB, which Python provides; without it the test prints that it is skipped.
 async fn compare_with_duckdb(session: &Session, directory: &Path, found: &[Found]) -> Vec<String> {
     let Some(python) = python() else {
         crate::say(

@@ -94,7 +94,7 @@ impl Writer {
         self.chance.one(columns).clone()
     }
 
-    /// A column of this kind, or a value.
+    /// A column of this type, or a literal.
     pub(super) fn column_of(&mut self, columns: &[Column], kind: Type) -> String {
         let fitting: Vec<&Column> = columns
             .iter()
@@ -149,7 +149,7 @@ impl Writer {
             3 => (format!("count(DISTINCT {})", any.sql), Type::Number),
             4 => (format!("sum({number})"), Type::Number),
             5 => (format!("sum(DISTINCT {number})"), Type::Number),
-            // Rounded, as it is a key later.
+            // Rounded, because the value may become a key.
             6 => (
                 format!("CAST(floor(avg({number}) * 4) AS BIGINT)"),
                 Type::Number,

@@ -1,4 +1,4 @@
-//! What a FROM holds: tables, sub-queries, predictions and joins of them.
+//! Relations in FROM: tables, sub-queries, predictions, and joins of them.
 
 use super::{COLUMNS, Column, From, Type, Writer};
 
@@ -87,11 +87,11 @@ impl Writer {
         }
     }
 
-    /// Rows of which a planner knows an order, an equality or a constant, and may rely on it too far above.
+    /// Rows for which a planner knows an order, an equality or a constant, and may rely on it where it no longer holds.
     fn in_order(&mut self) -> From {
         let table = *self.chance.one(&["a", "b", "b", "c", "c", "e"]);
         let nulls = self.nulls();
-        // DuckDB loses the rows of a FULL JOIN beside a side that it knows to be empty, so a number that all tables have.
+        // DuckDB loses rows of a FULL JOIN if it knows that one side is empty, so this is a number that all tables have.
         let number = self.chance.below(3);
         let sql = match self.chance.below(8) {
             0 => {
@@ -120,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// What a model says of rows: of a table, or of a join.
+    /// The predictions of a model for the rows of a table or of a join.
     fn predicted(&mut self, depth: usize) -> From {
         self.has_model = true;
         let from = match depth > 0 && self.chance.percent(50) {
@@ -227,7 +227,7 @@ impl Writer {
         }
     }
 
-    /// A column of each side, or a value where a side has none of this kind, if one has some.
+    /// A column of each side, or a literal for a side without a column of this type; `None` if neither side has one.
     fn pair(&mut self, left: &[Column], right: &[Column], kind: Type) -> Option<(String, String)> {
         let has = |side: &[Column]| side.iter().any(|column| column.kind == kind);
         let any = has(left) || has(right);

@@ -20,12 +20,12 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Work that nobody waits for any more ends, on the client and in the server. Each test has a server whose rest it can see. */
+/** Abandoned work ends, on the client and in the server. Each test has a server of its own, to see when it is idle. */
 class CancelTest {
-    /** Computes for hours before its only row. */
+    /** A query that computes for hours before its only row. */
     static final String SILENT = "SELECT sum(value % 7) FROM generate_series(1, 1000000000000)";
 
-    /** Gives rows for hours. */
+    /** A query that returns rows for hours. */
     static final String ENDLESS = "SELECT a.value, b.value FROM generate_series(1, 1000000) a CROSS JOIN generate_series(1, 1000000) b";
 
     static final String TRAINING = "TRAIN MODEL long_training TARGET y OPTIONS (model_type = 'dnn_regressor', epochs = 1000000, early_stop = false)"
@@ -51,7 +51,7 @@ class CancelTest {
         server.close();
     }
 
-    /** The server has stopped computing, and the connection works. */
+    /** Checks that the server has stopped computing, and that the connection works. */
     void assertEnded() throws SQLException, InterruptedException {
         server.awaitIdle(SOON);
         assertEquals(3L, Sql.value(connection, "SELECT 1 + 2"));
@@ -61,7 +61,7 @@ class CancelTest {
         ResultSet execute() throws SQLException;
     }
 
-    /** Runs a query in another thread; it begins to compute before this returns. */
+    /** Starts a query in another thread; returns once the query computes. */
     CompletableFuture<Object> begin(Query query) throws InterruptedException {
         CompletableFuture<Object> begun = CompletableFuture.supplyAsync(() -> {
             try {

@@ -10,7 +10,7 @@ import java.sql.DriverManager;
 import java.sql.SQLException;
 import org.junit.jupiter.api.Test;
 
-/** Connections to a server without users, and the properties that they may have. */
+/** Connections to a server without users, and their properties. */
 class ConnectTest extends OpenServer {
     static void assertWorks(Connection connection) throws SQLException {
         try (connection) {
@@ -48,7 +48,7 @@ class ConnectTest extends OpenServer {
         assertWorksWithACatalog(server.connect("user=anyone", "password=anything", "catalog=vatic"));
     }
 
-    // The driver sends what it does not know as headers.
+    // The driver sends unknown properties as headers.
     @Test
     void unknownPropertiesDoNoHarm() throws SQLException {
         assertWorks(DriverManager.getConnection(server.url() + "&tenant=acme&x-request-id=42"));

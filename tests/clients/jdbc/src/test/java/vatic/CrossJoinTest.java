@@ -14,7 +14,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A cross join makes a million batches of one of its input, so that it computes for minutes without being asked to pause. */
+/** A cross join that makes a million batches from one input batch, so it computes for minutes without yielding. */
 class CrossJoinTest {
     static final String CROSS_JOIN = "SELECT sum((a.value * b.value) % 7) FROM generate_series(1, 1000000) a CROSS JOIN generate_series(1, 1000000) b";
 

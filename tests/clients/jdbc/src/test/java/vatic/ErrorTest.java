@@ -13,7 +13,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
-/** Errors say what is wrong in the user's words, and the connection goes on. */
+/** Errors name the problem in the user's words, and the connection still works. */
 class ErrorTest extends OpenServer {
     @BeforeAll
     static void makeTable() throws SQLException {
@@ -27,7 +27,7 @@ class ErrorTest extends OpenServer {
         assertEquals(1L, Sql.value(connection, "SELECT 1"));
     }
 
-    /** The message of a statement that fails, which must show nothing of the server's inside. */
+    /** The message of a failing statement, which must not reveal the server's internals. */
     String error(String sql) throws SQLException {
         String message = Sql.error(connection, sql);
         for (String inside : List.of("DataFusionError", "SchemaError", "ParserError", "ArrowError", "Context(", "backtrace", "External(", "Plan(", "panicked", "tonic", ".rs:")) {
@@ -91,7 +91,7 @@ class ErrorTest extends OpenServer {
         try (Statement statement = connection.createStatement();
                 ResultSet result = statement.executeQuery("SELECT 10 / (900000 - value) FROM generate_series(1, 1000000)")) {
             int[] rows = {0};
-            // The driver throws the server's error as it is here.
+            // Here the driver throws the server's error unchanged.
             Exception error = assertThrows(Exception.class, () -> {
                 while (result.next()) {
                     rows[0]++;
@@ -113,7 +113,7 @@ class ErrorTest extends OpenServer {
         Sql.assertSays("model_type", message);
     }
 
-    // The message travels in a header, and headers have a limit.
+    // The message travels in a header, whose size is limited.
     @Test
     void errorAboutAHugeNameIsCut() throws SQLException {
         String message = error("SELECT * FROM t" + "x".repeat(100_000));
@@ -121,7 +121,7 @@ class ErrorTest extends OpenServer {
         Sql.assertSays("42P01", message);
     }
 
-    // No file system has names as long as this.
+    // No file system allows names of this length.
     @Test
     void errorAboutALongNameIsWhole() throws SQLException {
         String name = "t" + "x".repeat(300);

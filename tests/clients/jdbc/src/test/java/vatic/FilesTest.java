@@ -16,7 +16,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Files that SQL may touch: those below a root, none without. */
+/** Files that SQL may access: files below a root, and none without a root. */
 class FilesTest {
     @TempDir
     static Path directory;
@@ -108,7 +108,7 @@ class FilesTest {
         assertFalse(Files.exists(file));
     }
 
-    // A table whose file is gone must not hide the others from tools.
+    // A table with a missing file must not hide the others from tools.
     @Test
     void lostFileDoesNotHideOtherTables() throws SQLException, IOException {
         Path lost = Files.writeString(root.resolve("lost.csv"), "a\n1\n");

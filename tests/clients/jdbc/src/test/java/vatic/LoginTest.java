@@ -13,7 +13,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Who may connect to a server with users, and how. */
+/** Logins to a server with users. */
 class LoginTest {
     @TempDir
     static Path directory;
@@ -97,7 +97,7 @@ class LoginTest {
         Sql.assertSays("token", refusal("token=" + token + "x"));
     }
 
-    // The driver sends nothing when it connects without a credential, so the first statement has to say it.
+    // The driver sends nothing when it connects without a credential, so the first statement must fail.
     @Test
     void noCredentialFailsAtTheFirstStatement() throws SQLException {
         try (Connection connection = server.connect()) {
@@ -122,7 +122,7 @@ class LoginTest {
         }
     }
 
-    // A token of an application is all that its connections have in common; the driver's cookie tells them apart.
+    // Connections with an application's token share only the token; the driver's cookie distinguishes them.
     @Test
     void settingsOfTwoConnectionsWithOneTokenAreSeparate() throws SQLException {
         try (Connection first = server.connect("token=" + secondToken); Connection second = server.connect("token=" + secondToken)) {

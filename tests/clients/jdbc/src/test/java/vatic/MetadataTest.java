@@ -21,9 +21,9 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
-/** What tools for databases ask before they show anything. */
+/** Metadata calls of database tools. */
 class MetadataTest extends OpenServer {
-    /** Methods that the driver does not have, whatever the server says. */
+    /** Methods that the driver does not implement. */
     static final Map<String, String> UNSUPPORTED = Map.of();
 
     DatabaseMetaData metadata;
@@ -312,7 +312,7 @@ class MetadataTest extends OpenServer {
         assertEquals(List.of(), Sql.column(metadata.getCrossReference(null, null, "people", null, null, "people_old"), "FKCOLUMN_NAME"));
     }
 
-    // The driver answers these itself, with nothing.
+    // The driver answers these calls itself, with an empty result.
     @Test
     void otherListsCanBeAsked() throws SQLException {
         Sql.rows(metadata.getTypeInfo());

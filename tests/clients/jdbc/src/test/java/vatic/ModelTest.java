@@ -73,7 +73,7 @@ class ModelTest extends OpenServer {
         assertEquals(1, Sql.rows(connection, "SHOW VERSIONS IN MODEL once").size());
     }
 
-    // The driver fetches rows when it has sent the statement, so a result that is never read must not be lost work.
+    // The driver fetches rows once it has sent the statement, so a training must finish even if its result is never read.
     @Test
     void trainingWhoseRowIsNotReadIsKept() throws SQLException {
         Sql.run(connection, "TRAIN MODEL unread TARGET price OPTIONS (model_type = 'linear_reg') AS SELECT * FROM houses");

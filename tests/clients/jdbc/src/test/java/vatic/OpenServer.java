@@ -9,7 +9,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.io.TempDir;
 
-/** A server without users for each class of tests, and a connection for each test. Tests share tables: each has its own names. */
+/** A server without users for each test class, and a connection for each test. Tables are shared, so names differ. */
 abstract class OpenServer {
     @TempDir
     static Path directory;

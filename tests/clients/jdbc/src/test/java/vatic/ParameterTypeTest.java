@@ -27,7 +27,7 @@ class ParameterTypeTest extends OpenServer {
         Object get(ResultSet result) throws SQLException;
     }
 
-    /** A column's type, the call that binds a value, the type that setNull is given, and how the value is read back. */
+    /** A column's type, the call that binds a value, the type passed to setNull, and how the value is read back. */
     record Case(String name, String columnType, Setter setter, int nullType, Getter getter, Object expected) {
         String table() {
             return "parameter_" + name.replace(' ', '_').toLowerCase();

@@ -14,7 +14,7 @@ import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
-/** Prepared statements: where parameters may stand, how often a statement may run, and what is known before it does. */
+/** Prepared statements: places of parameters, repeated execution, and metadata before execution. */
 class PreparedTest extends OpenServer {
     @BeforeAll
     static void makeTables() throws SQLException {
@@ -160,7 +160,7 @@ class PreparedTest extends OpenServer {
         }
     }
 
-    // The driver says that there is a result, whatever the server answers.
+    // The driver reports a result, whatever the server answers.
     @Test
     void executeOfAnInsertHappensOnce() throws SQLException {
         Sql.run(connection, "CREATE TABLE told (a BIGINT)");

@@ -5,7 +5,7 @@ import java.sql.DriverManager;
 import java.sql.SQLException;
 import java.util.Properties;
 
-/** A client in a process of its own, which can be killed. */
+/** A client in a separate process, which can be killed. */
 final class QueryClient {
     static Process start(String url, String sql) throws IOException {
         String java = System.getProperty("java.home") + "/bin/java";

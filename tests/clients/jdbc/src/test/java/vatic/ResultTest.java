@@ -84,7 +84,7 @@ class ResultTest extends OpenServer {
         }
     }
 
-    // Prepared, since the driver lists the columns of any other statement twice if no row comes.
+    // Prepared, since for any other statement without rows the driver lists the columns twice.
     @Test
     void resultWithoutRowsHasItsColumns() throws SQLException {
         String sql = "SELECT value AS n, 'x' AS name, 0.5 AS half, [1] AS list FROM generate_series(1, 10) WHERE value > 10";
@@ -153,7 +153,7 @@ class ResultTest extends OpenServer {
         }
     }
 
-    // One row does not fit into the 4 MiB that many clients take in one message.
+    // One row exceeds 4 MiB, the message limit of many clients.
     @Test
     void longTextArrives() throws SQLException {
         try (ResultSet result = statement.executeQuery("SELECT repeat('0123456789', 800000)")) {

@@ -23,7 +23,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/** Each type that SQL can make, read by getObject and by its own getter, with NULL in the next row. */
+/** Each SQL type, read by getObject and by its own getter, with NULL in the next row. */
 class ResultTypeTest extends OpenServer {
     interface Getter {
         Object get(ResultSet result) throws SQLException;
@@ -57,7 +57,7 @@ class ResultTypeTest extends OpenServer {
                 cast("-32768", "Int16", r -> r.getShort(1), (short) -32768),
                 cast("-2147483648", "Int32", r -> r.getInt(1), Integer.MIN_VALUE),
                 new Case("Int64", "9223372036854775807", number, Long.MAX_VALUE),
-                // The driver takes unsigned numbers as signed ones of the same size.
+                // The driver reads unsigned numbers as signed numbers of the same size.
                 cast("127", "UInt8", number, 127L),
                 cast("32767", "UInt16", number, 32767L),
                 cast("2147483647", "UInt32", number, 2147483647L),
@@ -117,12 +117,12 @@ class ResultTypeTest extends OpenServer {
                 new Case("map", "map(['a', 'b'], [1, 2])", object, new TreeMap<>(Map.of("a", 1L, "b", 2L))));
     }
 
-    /** All but intervals and durations, which Parquet does not have. */
+    /** All types except intervals and durations, which Parquet lacks. */
     static Stream<Case> storableCases() {
         return cases().filter(one -> one.expected != null);
     }
 
-    /** Arrays as lists, Arrow's texts as strings, structs as sorted maps: what compares by value. */
+    /** Converts to types that compare by value: arrays to lists, Arrow's texts to strings, structs to sorted maps. */
     static Object plain(Object value) throws SQLException {
         if (value instanceof java.sql.Array array) {
             return plain(array.getArray());
@@ -159,7 +159,7 @@ class ResultTypeTest extends OpenServer {
                 assertEquals(one.expected, found, one.name);
             }
             assertFalse(result.wasNull());
-            // getObject of driver 18.3.0 does not know timestamps with a zone.
+            // getObject of driver 18.3.0 does not support timestamps with a zone.
             boolean hasObject = result.getMetaData().getColumnType(1) != Types.TIMESTAMP_WITH_TIMEZONE;
             assertTrue(!hasObject || result.getObject(1) != null);
             assertNotNull(result.getString(1));

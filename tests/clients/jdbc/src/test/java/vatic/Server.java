@@ -17,7 +17,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** A running `vatic serve` on a free port, whose data lies in a directory of the test. */
+/** A running `vatic serve` on a free port, with a data directory of the test. */
 final class Server implements AutoCloseable {
     private static final Pattern LISTENS = Pattern.compile("vatic \\S+ listens at (grpc|grpc\\+tls)://(127\\.0\\.0\\.1:\\d+)");
 
@@ -31,14 +31,14 @@ final class Server implements AutoCloseable {
         this.encrypted = encrypted;
     }
 
-    /** Starts a server and waits until it accepts connections. Started again in the same directory, it has the same data. */
+    /** Starts a server and waits until it accepts connections. A restart in the same directory keeps the data. */
     static Server start(Path directory, String... arguments) {
         List<String> command = new ArrayList<>(List.of(Vatic.binary(), "serve", "--listen", "127.0.0.1:0"));
         command.addAll(List.of("--data-dir", directory.resolve("data").toString()));
         command.addAll(List.of(arguments));
         Path log = directory.resolve("server.log");
         ProcessBuilder builder = new ProcessBuilder(command);
-        // What the person at this machine has configured must not matter.
+        // The configuration of the user on this machine must not matter.
         builder.environment().put("XDG_CONFIG_HOME", directory.resolve("config").toString());
         builder.redirectError(ProcessBuilder.Redirect.appendTo(log.toFile()));
         try {
@@ -75,7 +75,7 @@ final class Server implements AutoCloseable {
         process.destroy();
     }
 
-    /** The exit code of a server that was asked to end. */
+    /** The exit code of a server that was told to end. */
     int exitCode() throws InterruptedException {
         if (!process.waitFor(20, TimeUnit.SECONDS)) {
             throw new IllegalStateException("the server still runs 20 seconds after SIGTERM");
@@ -89,7 +89,7 @@ final class Server implements AutoCloseable {
         awaitTrue("computes", Duration.ofSeconds(20), () -> cpu().minus(before).toMillis() >= 200);
     }
 
-    /** Waits until the server has stopped computing: for a quarter of a second it takes next to no processor time. */
+    /** Waits until the server has stopped computing: it uses almost no processor time for a quarter of a second. */
     void awaitIdle(Duration limit) throws InterruptedException {
         awaitTrue("rests", limit, () -> {
             Duration before = cpu();

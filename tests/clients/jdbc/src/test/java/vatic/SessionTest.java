@@ -13,7 +13,7 @@ import java.util.concurrent.Future;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
-/** What belongs to one connection, and what all see. */
+/** What belongs to one connection, and what all connections see. */
 class SessionTest extends OpenServer {
     @Override
     @BeforeEach
@@ -33,7 +33,7 @@ class SessionTest extends OpenServer {
         assertEquals("100", batchSize(connection));
     }
 
-    // Without a login the driver's cookie tells connections apart.
+    // Without a login, the driver's cookie distinguishes connections.
     @Test
     void settingsOfTwoConnectionsWithoutALoginAreSeparate() throws SQLException {
         try (Connection first = server.connect(); Connection second = server.connect()) {

@@ -12,7 +12,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 
-/** Short ways to run SQL and to look at its results. */
+/** Helpers to run SQL and to read its results. */
 final class Sql {
     static void run(Connection connection, String... statements) throws SQLException {
         for (String sql : statements) {
@@ -29,7 +29,7 @@ final class Sql {
         }
     }
 
-    /** All rows that are left; the result is closed. */
+    /** All remaining rows; the result is closed. */
     static List<List<Object>> rows(ResultSet result) throws SQLException {
         try (result) {
             List<List<Object>> rows = new ArrayList<>();
@@ -46,7 +46,7 @@ final class Sql {
     }
 
     private static Object value(ResultSet result, int column) throws SQLException {
-        // getObject of driver 18.3.0 does not know this type.
+        // getObject of driver 18.3.0 does not support this type.
         boolean hasZone = result.getMetaData().getColumnType(column) == Types.TIMESTAMP_WITH_TIMEZONE;
         return hasZone ? result.getTimestamp(column) : result.getObject(column);
     }
@@ -67,14 +67,14 @@ final class Sql {
         }
     }
 
-    /** The one value of a query. */
+    /** The only value of a query. */
     static Object value(Connection connection, String sql) throws SQLException {
         List<List<Object>> rows = rows(connection, sql);
         assertTrue(rows.size() == 1 && rows.get(0).size() == 1, sql + " gives " + rows);
         return rows.get(0).get(0);
     }
 
-    /** What a statement that must fail says, without the statement, which the driver repeats. */
+    /** The message of a failing statement, without the statement, which the driver repeats. */
     static String error(Connection connection, String sql) throws SQLException {
         try (Statement statement = connection.createStatement()) {
             Exception error = assertThrows(Exception.class, () -> {
@@ -86,7 +86,7 @@ final class Sql {
         }
     }
 
-    /** The messages of an error and its causes, without the statement: the driver puts the server's into the one or the other. */
+    /** The messages of an error and its causes, without the statement: either may hold the server's message. */
     static String text(Throwable error, String sql) {
         StringBuilder text = new StringBuilder();
         for (Throwable cause = error; cause != null; cause = cause.getCause()) {

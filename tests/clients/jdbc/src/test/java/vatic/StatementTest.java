@@ -177,7 +177,7 @@ class StatementTest extends OpenServer {
 
     @Test
     void largestAndSmallestOfAStoredTable() throws SQLException {
-        // Folded from the file's statistics, these lose and gain nullability on their way through the planner.
+        // Computed from the file's statistics, these columns change their nullability during planning.
         statement.execute("CREATE TABLE extremes AS SELECT value AS a, 'n' || value AS name FROM generate_series(1, 100)");
         assertEquals(List.of(List.of(1L, 100L, 100L, "n1")), Sql.rows(connection, "SELECT min(a), max(a), count(*), min(name) FROM extremes"));
     }

@@ -13,7 +13,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Encrypted connections. An authority made for the test signs the certificates of server and client. */
+/** Encrypted connections. A CA created for the test signs the certificates of server and client. */
 class TlsTest {
     @TempDir
     static Path directory;

@@ -7,7 +7,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 
-/** The binary under test, which VATIC_BIN names, and programs that run to their end. */
+/** The binary under test, from VATIC_BIN, and runs of programs to their end. */
 final class Vatic {
     static String binary() {
         String path = System.getenv("VATIC_BIN");
@@ -46,12 +46,12 @@ final class Vatic {
         }
     }
 
-    /** Adds a user to the file of users. */
+    /** Adds a user to the users file. */
     static void addUser(Path users, String name, String password) {
         run(password + "\n", "user", "add", "--users", users.toString(), name);
     }
 
-    /** A new token of the user. */
+    /** Creates a new token of the user. */
     static String token(Path users, String name) {
         return run("", "user", "token", "--users", users.toString(), name).strip();
     }

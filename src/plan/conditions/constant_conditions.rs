@@ -1,8 +1,8 @@
-//! [`Totals`]: conditions about constants above a row that is there whatever there is below: that of an aggregate without
-//! GROUP BY, such as `HAVING (SELECT max(x) FROM t) > 3`, `LEFT JOIN … ON 2 > 3`, or `z > 3` where `z` is a constant.
+//! [`ConstantConditions`]: the analyzer rule for conditions on constants above an aggregate without GROUP BY, which returns a row even if
+//! its input is empty: `HAVING (SELECT max(x) FROM t) > 3`, `LEFT JOIN … ON 2 > 3`, or `z > 3` where `z` is a constant.
 //!
-//! DataFusion hands a condition down to the tables if it names no column that the aggregate computes, and the row is there
-//! all the same. A limit lets no condition pass, and takes nothing away.
+//! DataFusion pushes a condition down to the tables if it names no column that the aggregate computes, and the aggregate
+//! still returns its row. A limit above the aggregate stops the condition and removes no row.
 //!
 //! ```text
 //! Filter: z > 3                          Filter: z > 3
@@ -25,11 +25,11 @@ use datafusion::optimizer::AnalyzerRule;
 use super::HasOwnRow;
 
 #[derive(Debug)]
-pub(super) struct Totals {
+pub(super) struct ConstantConditions {
     pub(super) has_own_row: HasOwnRow,
 }
 
-impl AnalyzerRule for Totals {
+impl AnalyzerRule for ConstantConditions {
     fn name(&self) -> &str {
         "totals"
     }
@@ -41,8 +41,8 @@ impl AnalyzerRule for Totals {
     }
 }
 
-impl Totals {
-    /// The node with limits below all conditions of it.
+impl ConstantConditions {
+    /// The node with limits below all its conditions.
     fn guarded(&self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let node =
             node.map_expressions(|expr| expr.transform_up(|part| self.guarded_query(part)))?;
@@ -61,7 +61,7 @@ impl Totals {
         })
     }
 
-    /// These sub-queries become sides of joins.
+    /// The expression with limits in its sub-queries that become sides of joins.
     fn guarded_query(&self, expr: Expr) -> Result<Transformed<Expr>> {
         let limited = |query: Subquery| -> Result<Subquery> {
             let plan = self.limited(Arc::clone(&query.subquery))?;
@@ -84,13 +84,13 @@ impl Totals {
         })
     }
 
-    /// The plan with limits above all that has a row without input.
+    /// The plan with a limit above each node that returns a row without input.
     fn limited(&self, plan: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
         let plan = Arc::unwrap_or_clone(plan).transform_down(|node| {
             if matches!(node, LogicalPlan::Limit(_)) {
                 return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
             }
-            // DataFusion gives a sub-query that names columns of the query around it groups of those.
+            // DataFusion adds the outer columns of a correlated sub-query to its groups.
             let is_for_each_row = || !node.all_out_ref_exprs().is_empty();
             if !self.has_row_without_input(&node) || is_for_each_row() {
                 return Ok(Transformed::no(node));
@@ -109,7 +109,7 @@ impl Totals {
         Ok(Arc::new(plan.data))
     }
 
-    /// Whether a node has a row even if its input has none.
+    /// Whether a node returns a row even if its input has none.
     fn has_row_without_input(&self, node: &LogicalPlan) -> bool {
         match node {
             LogicalPlan::Aggregate(aggregate) => is_total(aggregate),
@@ -119,12 +119,12 @@ impl Totals {
     }
 }
 
-/// Whether an aggregate has a row for all rows, also if there are none.
+/// Whether an aggregate returns a row for all rows, even if there are none.
 pub(super) fn is_total(aggregate: &Aggregate) -> bool {
     aggregate.group_expr.iter().all(has_total)
 }
 
-/// Whether one of the groups is that of all rows.
+/// Whether one of the groups is the group of all rows.
 fn has_total(group: &Expr) -> bool {
     match group {
         Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => sets.iter().any(Vec::is_empty),

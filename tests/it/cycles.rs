@@ -1,30 +1,34 @@
-//! No circle of imports: of two modules that name each other, neither can be read first.
+//! Test that there are no import cycles between modules: of two modules in a cycle, neither can be read first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::tidy::sources;
 
-/// A module by its names from the root of its crate on.
+/// The path of a module from the root of its crate.
 type Module = Vec<String>;
 type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
 #[test]
 fn no_modules_import_each_other() {
-    for house in ["src", "ml/src", "udfs/src", "metrics/src"] {
-        let imports = imports(house);
+    for source_dir in ["src", "ml/src", "udfs/src", "metrics/src"] {
+        let imports = imports(source_dir);
         for module in imports.keys() {
-            let circle = circle(&imports, module);
-            assert!(circle.is_none(), "{house}: {}", circle.unwrap().join(" → "));
+            let cycle = cycle(&imports, module);
+            assert!(
+                cycle.is_none(),
+                "{source_dir}: {}",
+                cycle.unwrap().join(" → ")
+            );
         }
     }
 }
 
-/// What each module of a crate imports, apart from its tests.
-fn imports(house: &str) -> Imports {
-    let files: Vec<(Module, String)> = sources(house)
+/// The modules that each module of a crate imports, without its tests.
+fn imports(source_dir: &str) -> Imports {
+    let files: Vec<(Module, String)> = sources(source_dir)
         .into_iter()
-        .map(|(path, text)| (module(path.strip_prefix(house).unwrap()), text))
+        .map(|(path, text)| (module(path.strip_prefix(source_dir).unwrap()), text))
         .collect();
     let known: BTreeSet<&Module> = files.iter().map(|(module, _)| module).collect();
     let found = files.iter().map(|(module, text)| {
@@ -55,7 +59,7 @@ fn module(path: &Path) -> Module {
     parts
 }
 
-/// The name from the root of the crate on.
+/// The path of a name from the root of the crate.
 fn full(module: &Module, name: Vec<String>) -> Vec<String> {
     let mut base = module.clone();
     let mut rest = name.into_iter().peekable();
@@ -77,7 +81,7 @@ fn names(text: &str) -> Vec<Vec<String>> {
     for root in ["crate::", "super::", "self::"] {
         for (at, _) in text.match_indices(root) {
             let before = &text[..at];
-            // The middle of another name, and where something is visible.
+            // The match is the middle of another path, or a visibility.
             let is_other = before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
                 || before.ends_with("pub(in ");
             if !is_other {
@@ -88,7 +92,7 @@ fn names(text: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Reads `a::b`, `a::{b, c::d}` and adds what is named to `found`; gives what follows.
+/// Reads `a::b` or `a::{b, c::d}`, adds the paths to `found`, and returns the rest of the text.
 fn read<'a>(mut text: &'a str, prefix: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> &'a str {
     let depth = prefix.len();
     loop {
@@ -104,7 +108,7 @@ fn read<'a>(mut text: &'a str, prefix: &mut Vec<String>, found: &mut Vec<Vec<Str
         let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
         let (name, rest) = text.split_at(end.unwrap_or(text.len()));
         if name.is_empty() {
-            // `*`, or no list of names at all.
+            // A `*`, or no name at all.
             text = rest
                 .get(rest.chars().next().map_or(0, char::len_utf8)..)
                 .unwrap();
@@ -130,8 +134,8 @@ fn read<'a>(mut text: &'a str, prefix: &mut Vec<String>, found: &mut Vec<Vec<Str
     text
 }
 
-/// A way from a module back to itself.
-fn circle(imports: &Imports, start: &Module) -> Option<Vec<String>> {
+/// A chain of imports from a module back to itself.
+fn cycle(imports: &Imports, start: &Module) -> Option<Vec<String>> {
     let mut ways = vec![vec![start]];
     let mut seen = BTreeSet::new();
     while let Some(way) = ways.pop() {

@@ -1,4 +1,4 @@
-//! [`Instead`]: a physical rule that puts another operator in the place of some.
+//! [`ReplaceRule`]: a physical optimizer rule that replaces some operators.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::Result;
 
-/// The operator that comes in the place of one, if it has to be another.
+/// Returns the replacement of an operator; `None` keeps the operator.
 type Other = fn(&Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>>;
 
-/// Puts another operator in the place of some, from the tables up.
+/// Replaces some operators, from the tables up.
 #[derive(Debug)]
-pub(crate) struct Instead {
+pub(crate) struct ReplaceRule {
     pub(crate) name: &'static str,
     pub(crate) other: Other,
 }
 
-impl PhysicalOptimizerRule for Instead {
+impl PhysicalOptimizerRule for ReplaceRule {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,

@@ -1,26 +1,26 @@
-//! [`Veiled`]: a rule of DataFusion that does not see what it would make wrong plans of.
+//! [`HidingRule`]: a wrapper for a rule of DataFusion. It hides operators for which the rule would make wrong plans.
 //!
 //! ```text
 //! ProjectionExec: expr=[n, id]          ProjectionExec: expr=[n, id]
-//!   SortMergeJoinExec: filter=k > id  →   VeilExec                            while the rule looks; then it is gone
+//!   SortMergeJoinExec: filter=k > id  →   HiddenJoinExec                            while the rule runs; then it is removed
 //!                                           SortMergeJoinExec: filter=k > id
 //! ```
-//! [`keeps_projections`]: DataFusion 55 moves a projection below a sort-merge join and leaves the columns of its condition
-//! as they were numbered before (apache/datafusion#24414, #24593), so the condition reads other columns, or none. See
+//! [`keeps_projections`]: DataFusion 55 moves a projection below a sort-merge join but does not renumber the columns of the
+//! join condition (apache/datafusion#24414, #24593), so the condition reads other columns, or none. See
 //! `docs/decisions/0017-joins-on-a-cluster.md`.
 //!
-//! [`keeps_limits`]: it also moves the limit of an ORDER BY below a sort-merge join whose rows come in that order, to both
-//! sides of it, where rows are left out that would have been joined.
+//! [`keeps_limits`]: DataFusion moves the limit of an ORDER BY below a sort-merge join whose rows come in that order, to both
+//! sides of the join. This drops rows that would have been joined.
 //!
-//! [`keeps_conditions`]: it hands conditions to the wrong side of a hash join whose sides share a name.
+//! [`keeps_conditions`]: DataFusion pushes conditions to the wrong side of a hash join whose sides share a column name.
 //!
-//! [`sorts_again`]: its check refuses an order that was told by a column that is gone.
+//! [`sorts_again`]: DataFusion's check of plans refuses an order that depends on a column that was pruned.
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
@@ -32,41 +32,42 @@ use datafusion::physical_plan::{
 };
 
 use crate::error::{Result, SqlState, sql_err};
+use crate::plan::one_input::one_input;
 
 pub(crate) type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// A rule, and the operators that it does not see.
+/// A rule, and the operators that are hidden from it.
 #[derive(Debug)]
-pub(crate) struct Veiled {
+pub(crate) struct HidingRule {
     rule: Rule,
     hides: fn(&dyn ExecutionPlan) -> bool,
-    /// Whether the order of their rows is hidden too.
+    /// Whether the order of the rows of these operators is hidden too.
     hides_order: bool,
 }
 
 /// A rule that moves no sort with a limit below a sort-merge join.
 pub(crate) fn keeps_limits(rule: Rule) -> Rule {
-    Arc::new(Veiled {
+    Arc::new(HidingRule {
         rule,
         hides: |exec| exec.downcast_ref::<SortMergeJoinExec>().is_some(),
         hides_order: false,
     })
 }
 
-/// A rule that leaves projections above sort-merge joins, unless they have no condition and all columns of both sides.
+/// A rule that leaves projections above sort-merge joins, unless the join has no condition and returns both sides.
 pub(crate) fn keeps_projections(rule: Rule) -> Rule {
-    Arc::new(Veiled {
+    Arc::new(HidingRule {
         rule,
         hides: renumbers_columns,
         hides_order: false,
     })
 }
 
-/// A rule that moves no condition of others below a hash join whose sides have a column of one name: it takes the two for
-/// each other. What another join has found of its rows while it runs is such a condition too, and is known to a scan
-/// sooner or later, so that rows are missing now and then.
+/// A rule that pushes no condition of other operators below a hash join whose sides share a column name, because DataFusion
+/// confuses the two columns. A dynamic filter of another join is such a condition too; it reaches a scan sooner or later,
+/// so that rows are missing only sometimes.
 pub(crate) fn keeps_conditions(rule: Rule) -> Rule {
-    Arc::new(Veiled {
+    Arc::new(HidingRule {
         rule,
         hides: shares_names,
         hides_order: false,
@@ -83,9 +84,9 @@ fn shares_names(exec: &dyn ExecutionPlan) -> bool {
     names.any(|name| right.column_with_name(name).is_some())
 }
 
-/// A rule that does not rely on the order of a sort-merge join whose columns may be NULL or not, though they are equal: such as
-/// that of a series, which is never NULL, and one that is joined with it. Of the one, NULLS LAST and NULLS FIRST are the same
-/// order. When it is pruned, DataFusion's check of plans takes the two orders of the other for different ones.
+/// A rule that does not rely on the order of a sort-merge join if only some of the equal columns are nullable: for example a
+/// series, which is never NULL, and a column joined with it. For the series, NULLS LAST and NULLS FIRST are the same order;
+/// once it is pruned, DataFusion's check sees two orders of the other column. A key with NULLS LAST is not trusted either.
 pub(crate) fn sorts_again(rule: Rule) -> Rule {
     hides_order(rule, |exec| {
         let is_join = exec.downcast_ref::<SortMergeJoinExec>().is_some();
@@ -106,18 +107,18 @@ fn is_unsure(exec: &dyn ExecutionPlan, key: &PhysicalSortExpr) -> bool {
     mixes || !key.options.nulls_first
 }
 
-/// A rule that does not rely on the order of what these operators give.
+/// A rule that does not rely on the order of the rows of these operators.
 pub(crate) fn hides_order(rule: Rule, hides: fn(&dyn ExecutionPlan) -> bool) -> Rule {
-    Arc::new(Veiled {
+    Arc::new(HidingRule {
         rule,
         hides,
         hides_order: true,
     })
 }
 
-/// Whether DataFusion may make this join wrong when it moves a projection below it. If the join has a condition, that
-/// keeps the old numbers of its columns, and so reads others. If the join gives one side only, or a mark, DataFusion
-/// counts its columns as if both sides were there.
+/// Whether DataFusion may break this join when it moves a projection below the join. A join condition keeps the old numbers
+/// of its columns, and so reads other columns. If the join returns one side only, or a mark, DataFusion counts its columns
+/// as if both sides were there.
 fn renumbers_columns(exec: &dyn ExecutionPlan) -> bool {
     let Some(join) = exec.downcast_ref::<SortMergeJoinExec>() else {
         return false;
@@ -134,19 +135,22 @@ fn renumbers_columns(exec: &dyn ExecutionPlan) -> bool {
     join.filter().is_some() || !has_both_sides
 }
 
-impl PhysicalOptimizerRule for Veiled {
+impl PhysicalOptimizerRule for HidingRule {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
         options: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let veiled = plan.transform_up(|exec| match (self.hides)(exec.as_ref()) {
-            true => Ok(Transformed::yes(VeilExec::over(exec, self.hides_order))),
+        let hidden = plan.transform_up(|exec| match (self.hides)(exec.as_ref()) {
+            true => Ok(Transformed::yes(HiddenJoinExec::over(
+                exec,
+                self.hides_order,
+            ))),
             false => Ok(Transformed::no(exec)),
         })?;
-        let plan = self.rule.optimize(veiled.data, options)?;
-        let lifted = plan.transform_up(|exec| match exec.downcast_ref::<VeilExec>() {
-            Some(veil) => Ok(Transformed::yes(Arc::clone(&veil.input))),
+        let plan = self.rule.optimize(hidden.data, options)?;
+        let lifted = plan.transform_up(|exec| match exec.downcast_ref::<HiddenJoinExec>() {
+            Some(hidden) => Ok(Transformed::yes(Arc::clone(&hidden.input))),
             None => Ok(Transformed::no(exec)),
         })?;
         Ok(lifted.data)
@@ -161,15 +165,15 @@ impl PhysicalOptimizerRule for Veiled {
     }
 }
 
-/// Stands above an operator while a rule looks at the plan.
+/// Hides an operator while a rule runs.
 #[derive(Debug)]
-struct VeilExec {
+struct HiddenJoinExec {
     input: Arc<dyn ExecutionPlan>,
     hides_order: bool,
     properties: Arc<PlanProperties>,
 }
 
-impl VeilExec {
+impl HiddenJoinExec {
     fn over(input: Arc<dyn ExecutionPlan>, hides_order: bool) -> Arc<dyn ExecutionPlan> {
         let mut properties = PlanProperties::clone(input.properties());
         if hides_order {
@@ -185,22 +189,22 @@ impl VeilExec {
     }
 }
 
-impl DisplayAs for VeilExec {
+impl DisplayAs for HiddenJoinExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("VeilExec")
+        f.write_str("HiddenJoinExec")
     }
 }
 
-impl ExecutionPlan for VeilExec {
+impl ExecutionPlan for HiddenJoinExec {
     fn name(&self) -> &'static str {
-        "VeilExec"
+        "HiddenJoinExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
         &self.properties
     }
 
-    /// Nothing that has to do with an order goes through.
+    /// No requirement or knowledge of an order passes through.
     fn maintains_input_order(&self) -> Vec<bool> {
         vec![false]
     }
@@ -209,16 +213,7 @@ impl ExecutionPlan for VeilExec {
         vec![false]
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
+    one_input!();
 
     fn with_new_children(
         self: Arc<Self>,
@@ -235,7 +230,7 @@ impl ExecutionPlan for VeilExec {
         _partition: usize,
         _context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let message = "an operator that only planning knows was left in a plan";
+        let message = "an operator for planning only was left in a plan";
         Err(sql_err(SqlState::Internal, message))
     }
 

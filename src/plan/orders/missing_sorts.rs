@@ -1,11 +1,11 @@
-//! [`CheckedAgain`]: a plan that fails DataFusion's check gets the sorts that it lacks, and is checked once more.
+//! [`AddMissingSorts`]: adds the missing sorts to a plan that fails DataFusion's check, and checks the plan once more.
 //!
 //! DataFusion 55 forgets an order after it has relied on it:
 //!
-//! * An inner join takes two columns for equal, of which one is never NULL, so an order of that one with NULLs last is also an
-//!   order of the other with NULLs first. When a later rule drops the first column, what is left is an order with NULLs last.
-//! * A column that is constant on the right of a join is not known to be so above it (`EquivalenceClass::try_with_offset`), while
-//!   a sort by it has been moved below.
+//! * An inner join makes two columns equal, one of which is never NULL. An order of that column with NULLS LAST is then also an
+//!   order of the other with NULLS FIRST. When a later rule drops the first column, only an order with NULLS LAST remains.
+//! * A column that is constant on the right of a join is not known to be constant above the join
+//!   (`EquivalenceClass::try_with_offset`), although a sort by the column was moved below the join.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use datafusion::physical_plan::{
 };
 
 use crate::error::Result;
-use crate::plan::joins::veil::Rule;
+use crate::plan::joins::hidden_join::Rule;
 
 #[derive(Debug)]
-pub(crate) struct CheckedAgain(pub(crate) Rule);
+pub(crate) struct AddMissingSorts(pub(crate) Rule);
 
-impl PhysicalOptimizerRule for CheckedAgain {
+impl PhysicalOptimizerRule for AddMissingSorts {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
@@ -33,7 +33,7 @@ impl PhysicalOptimizerRule for CheckedAgain {
         let Err(problem) = checked else {
             return checked;
         };
-        tracing::debug!(%problem, "a plan gets the sorts that it lacks");
+        tracing::debug!(%problem, "adding missing sorts to a plan");
         let sorted = plan.transform_up(|exec| sort_children(exec).map(Transformed::yes))?;
         self.0.optimize(sorted.data, options).map_err(|_| problem)
     }
@@ -47,7 +47,7 @@ impl PhysicalOptimizerRule for CheckedAgain {
     }
 }
 
-/// The operator above children that have the order it requires.
+/// The operator, with a sort above each child that does not have the required order.
 fn sort_children(exec: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let required = exec.required_input_ordering().into_iter();
     let children = exec
