@@ -101,6 +101,7 @@ pub(crate) fn publish(
     let published = registry.publish_for(access, new_model.name, &new);
     if let Err(error) = &published
         && report(error).state == SqlState::ModelExists
+        && !registry.names(new_model.name, &files.name)?
     {
         files.is_kept.store(false, Ordering::Relaxed);
     }

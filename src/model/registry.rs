@@ -303,6 +303,13 @@ impl ModelRegistry {
         Ok(published)
     }
 
+    /// Whether a version of this model has its files in this directory.
+    pub(super) fn names(&self, name: &ModelName, directory: &str) -> Result<bool> {
+        let (_, state) = self.state(name)?;
+        let mut versions = state.versions.iter();
+        Ok(versions.any(|entry| entry.directory == directory))
+    }
+
     /// Changes an existing model.
     pub(crate) fn alter(
         &self,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use datafusion::arrow::array::{ArrayRef, StringArray};
@@ -84,6 +85,7 @@ async fn train_until_done(
     task: Task,
     run_id: &str,
 ) -> Result<(Published, RunSummary, u64)> {
+    let began = Instant::now();
     let query = plan_query(session, statement, &options, task).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
@@ -100,6 +102,7 @@ async fn train_until_done(
             checkpoint: checkpoint.0.clone(),
             workers,
             port: runner.port(),
+            spent: began.elapsed(),
         };
         let ranks = ranks(session, statement, &options, &query, attempt).await?;
         let context = session.task_context();
@@ -226,6 +229,7 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         checkpoint: nowhere.clone(),
         workers: planned_workers(session, runner.as_ref(), &options, false).await?,
         port: runner.port(),
+        spent: Duration::ZERO,
     };
     let ranks = ranks(session, statement, &options, &query, attempt).await?;
     let features: Vec<&str> = query

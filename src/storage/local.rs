@@ -2,28 +2,80 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::Kind;
 
 /// Links a finished and synced file to its name; fails if the name exists.
 pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    create_by(path, content, |from, to| fs::hard_link(from, to))
+}
+
+fn create_by(
+    path: &Path,
+    content: &[u8],
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let directory = parent(path)?;
     create_directory(directory)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
-    let linked = write_synced(&temporary, content).and_then(|()| fs::hard_link(&temporary, path));
+    let linked = write_synced(&temporary, content).and_then(|()| match link(&temporary, path) {
+        // If the reply of an NFS server is lost, the client tries again and finds the link that its first try made.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            match is_same_file(&temporary, path) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(error),
+                // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
+                Err(unknown) => Err(io::Error::other(unknown)),
+            }
+        }
+        linked => linked,
+    });
     // Only the link matters; a leftover temporary file is never read.
     let _ = fs::remove_file(&temporary);
     linked?;
     sync_directory(directory)
 }
 
+/// Replaces a file by a finished and synced one.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(parent(path)?)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    replace_by(path, content, |from, to| fs::rename(from, to))
+}
+
+fn replace_by(
+    path: &Path,
+    content: &[u8],
+    rename: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let directory = parent(path)?;
+    let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
+    let renamed = write_synced(&temporary, content).and_then(|()| {
+        let of_new = fs::metadata(&temporary)?;
+        match rename(&temporary, path) {
+            // The second try of an NFS client finds no file to rename: its first try renamed it.
+            Err(error) if error.kind() == ErrorKind::NotFound => match fs::metadata(path) {
+                Ok(found) if is_same(&found, &of_new) => Ok(()),
+                _ => Err(error),
+            },
+            renamed => renamed,
+        }
+    });
+    if renamed.is_err() {
+        // The error above counts; a leftover temporary file is never read.
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed?;
+    sync_directory(directory)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    Ok(is_same(&fs::metadata(one)?, &fs::metadata(other)?))
+}
+
+/// Whether both are of one file, under whatever names.
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 pub(super) fn entries(directory: &Path) -> io::Result<Vec<(String, Kind)>> {
@@ -79,4 +131,54 @@ fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Waits until the directory's entries are on the disk.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exists() -> io::Result<()> {
+        Err(ErrorKind::AlreadyExists.into())
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = entries(directory).unwrap();
+        entries.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn a_link_whose_reply_was_lost_is_a_success_and_another_s_link_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let lost = |from: &Path, to: &Path| fs::hard_link(from, to).and_then(|()| exists());
+        create_by(&path, b"ours", lost).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"ours");
+        // The same content from another process is another file.
+        let taken = create_by(&path, b"ours", |_, _| exists());
+        assert_eq!(taken.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(
+            create(&path, b"x").unwrap_err().kind(),
+            ErrorKind::AlreadyExists
+        );
+        // What cannot be told apart is no AlreadyExists, at which callers delete their files.
+        let unknown = directory.path().join("unknown");
+        let error = create_by(&unknown, b"ours", |_, _| exists()).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(names(directory.path()), ["state"]);
+    }
+
+    #[test]
+    fn a_rename_whose_reply_was_lost_is_a_success() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        replace(&path, b"old").unwrap();
+        let missing = || Err(ErrorKind::NotFound.into());
+        let lost = |from: &Path, to: &Path| fs::rename(from, to).and_then(|()| missing());
+        replace_by(&path, b"new", lost).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        let failed = replace_by(&path, b"other", |_, _| missing());
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(directory.path()), ["record"]);
+    }
 }

@@ -180,6 +180,10 @@ impl Rank {
             control,
             exit,
         } = self.rendezvous.join(&self.task, rank).await?;
+        let control = Control {
+            spent: self.task.spent + started.elapsed(),
+            ..control
+        };
         let (sender, receiver) = oneshot::channel();
         worker::spawn(&format!("vatic-train-{rank}"), move || {
             // Sending fails only after a cancel, which drops the receiver.

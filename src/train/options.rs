@@ -137,7 +137,7 @@ pub const OPTIONS: &[TrainOption] = &[
         name: "max_runtime_s",
         takes: "number above 0",
         default: "none",
-        description: "number of seconds after which no new epoch begins",
+        description: "number of seconds from the start of the statement after which no new epoch begins",
         data_type: DataType::Float64,
     },
     TrainOption {

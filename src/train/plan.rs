@@ -1,6 +1,7 @@
 //! The physical plan of a training: the operators above those of its query.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::common::DFSchema;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -38,6 +39,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) workers: usize,
     /// The port on the engine's host at which remote ranks join the training; `None` without a cluster.
     pub(crate) port: Option<u16>,
+    /// The time since the statement began.
+    pub(crate) spent: Duration,
 }
 
 /// Builds `TrainExec ← RepartitionExec(Hash) ← RouteExec ← query`.
@@ -73,6 +76,7 @@ pub(crate) fn plan_ranks(
         target: attempt.target,
         checkpoint: attempt.checkpoint,
         port: attempt.port,
+        spent: attempt.spent,
     };
     Ok(Arc::new(TrainExec::new(plan, Arc::new(task))))
 }

@@ -1,5 +1,7 @@
 //! [`TrainTask`], which all ranks of a training receive; [`RankResult`], which rank 0 returns.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::ModelFile;
 use vatic_ml::data::signature::Signature;
@@ -32,4 +34,6 @@ pub(crate) struct TrainTask {
     pub(crate) checkpoint: Place,
     /// The port on the engine's host at which remote ranks join the training; `None` without a cluster.
     pub(crate) port: Option<u16>,
+    /// The time from the beginning of the statement to that of the attempt.
+    pub(crate) spent: Duration,
 }

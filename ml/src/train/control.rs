@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub struct Control {
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     /// The store of a network's checkpoints, from which training resumes; all ranks have a store, or none has.
     pub checkpoints: Option<Arc<dyn Checkpoints>>,
+    /// Time that the training took before [`fit`](crate::train::fit::fit), which counts towards `max_runtime_s`.
+    pub spent: Duration,
 }
 
 impl std::fmt::Debug for Control {

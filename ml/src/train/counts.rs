@@ -149,6 +149,10 @@ fn count_values(part: &CategoryPart, parts: &Parts) -> BTreeMap<String, u64> {
                 std::collections::HashMap::new();
             for row in (0..values.len()).filter(|&row| parts.is_valid(row)) {
                 *borrowed.entry(values.value(row)).or_default() += 1;
+                // The column is refused, so its other values need not be counted and sent.
+                if borrowed.len() > CATEGORY_VALUES_MAX {
+                    break;
+                }
             }
             counts.extend(
                 borrowed
@@ -180,6 +184,10 @@ fn count_labels(
             continue;
         }
         for value in class_values(labels)?.into_iter().flatten() {
+            // The label is refused, so its other values need not be counted and sent.
+            if classes.len() > CLASSES_MAX {
+                break;
+            }
             let (train, eval) = classes.entry(value).or_default();
             *if is_train { train } else { eval } += 1;
         }
@@ -270,9 +278,8 @@ fn check_classes(counts: &[ShardCounts], columns: &Columns) -> Result<()> {
     let name = &columns.target.name;
     if classes.len() > CLASSES_MAX {
         return Err(Error::Invalid(format!(
-            "label \"{name}\" has {} distinct values, a classifier takes at most {CLASSES_MAX}; use a regressor, or \
-             group the labels",
-            classes.len()
+            "label \"{name}\" has over {CLASSES_MAX} distinct values, too many for a classifier; use a regressor, or \
+             group the labels"
         )));
     }
     let trained: Vec<_> = classes

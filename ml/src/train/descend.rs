@@ -14,7 +14,7 @@ use crate::train::optim::{OptimizerState, Penalty, clip_norm};
 use crate::train::prepare::Shard;
 use crate::train::schedule::factor;
 use crate::train::steps::Steps;
-use crate::train::training::{Found, Training};
+use crate::train::training::{Solution, Training};
 use crate::{Result, random};
 
 const EPOCHS_DEFAULT: usize = 50;
@@ -22,7 +22,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 impl Training<'_> {
     /// Trains until the last epoch, early stopping or the time limit.
-    pub(crate) fn descend(&self, optimizer: Optimizer) -> Result<Found> {
+    pub(crate) fn descend(&self, optimizer: Optimizer) -> Result<Solution> {
         let specs = self.network.parameters();
         let mut weights: Vec<f32> = specs
             .iter()
@@ -42,7 +42,7 @@ impl Training<'_> {
         let steps = Steps::count(self.prepared.train_rows(), self.batch_size);
         let mut history = Vec::with_capacity(epochs);
         let mut best = Best::new(weights.clone());
-        let mut is_over = false;
+        let (mut is_over, mut notice) = (false, None);
         if let Some(last) = self.last_checkpoint(weights.len())? {
             info!(
                 epochs = last.position.history.len(),
@@ -106,14 +106,22 @@ impl Training<'_> {
             }
             let has_stalled = best.record(watched, &weights, self.options.min_rel_progress);
             self.keep(&mut saved, &weights, &state, &history, &best)?;
-            is_over = (self.options.early_stop && has_stalled) || self.is_out_of_time()?;
+            is_over = self.options.early_stop && has_stalled;
+            if !is_over && epoch + 1 < epochs && self.is_out_of_time()? {
+                notice = Some(self.out_of_time(epoch + 1));
+                is_over = true;
+            }
         }
         let weights = if self.options.early_stop {
             best.weights
         } else {
             weights
         };
-        Ok((widened(&weights), history))
+        Ok(Solution {
+            weights: widened(&weights),
+            history,
+            notice,
+        })
     }
 
     /// The order of the training rows of each shard in an epoch.

@@ -23,7 +23,7 @@ use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::Loss;
 use crate::train::prepare::prepare;
 use crate::train::raw::RankRows;
-use crate::train::training::Training;
+use crate::train::training::{Solution, Training};
 
 /// The version of the model files that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -60,7 +60,7 @@ pub struct Trained {
     pub eval_rows: u64,
     /// The number of rows left out because of a NULL.
     pub skipped_rows: u64,
-    /// Notices for the user about the rows.
+    /// Notices for the user about the rows and the weights.
     pub notices: Vec<String>,
     /// A hash of all rows as a multiset.
     pub rows_hash: u128,
@@ -83,7 +83,7 @@ pub fn fit(
     control: &Control,
 ) -> Result<Trained> {
     let options = &spec.options;
-    let began = Instant::now();
+    let started = Instant::now();
     let prepared = prepare(
         &spec.columns,
         model_type,
@@ -96,7 +96,7 @@ pub fn fit(
     let rank = collective.rank();
     info!(
         rank,
-        duration_ms = ms(began),
+        duration_ms = ms(started),
         "prepared the rows of a training"
     );
     if rank == 0 {
@@ -124,10 +124,14 @@ pub fn fit(
         options,
         collective,
         control,
-        started: Instant::now(),
+        started,
     };
     let began = Instant::now();
-    let (weights, mut history) = match optimizer {
+    let Solution {
+        weights,
+        mut history,
+        notice,
+    } = match optimizer {
         Optimizer::NormalEquation => training.solve()?,
         Optimizer::Lbfgs => training.lbfgs()?,
         Optimizer::Adamw | Optimizer::Sgd => training.descend(optimizer)?,
@@ -137,6 +141,11 @@ pub fn fit(
         duration_ms = ms(began),
         "found the weights of a model"
     );
+    if let Some(notice) = &notice
+        && rank == 0
+    {
+        control.report(|| Progress::Notice(notice.clone()));
+    }
     let began = Instant::now();
     let unit = training.loss_unit();
     history.iter_mut().for_each(|record| {
@@ -170,7 +179,7 @@ pub fn fit(
         train_rows: prepared.train_rows(),
         eval_rows: prepared.eval_rows,
         skipped_rows: prepared.skipped_rows,
-        notices: prepared.notices.clone(),
+        notices: prepared.notices.iter().cloned().chain(notice).collect(),
         rows_hash: prepared.rows_hash,
         batch_size: training.batch_size,
         optimizer,

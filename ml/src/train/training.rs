@@ -29,11 +29,19 @@ pub(crate) struct Training<'a> {
     pub(crate) options: &'a TrainOptions,
     pub(crate) collective: &'a dyn Collective,
     pub(crate) control: &'a Control,
+    /// The start of [`fit`](crate::train::fit::fit).
     pub(crate) started: Instant,
 }
 
-/// The weights, flat, and one record per epoch.
-pub(crate) type Found = (Vec<f64>, Vec<EpochRecord>);
+/// The result of an optimiser or solver.
+pub(crate) struct Solution {
+    /// The weights, flat.
+    pub(crate) weights: Vec<f64>,
+    /// One record per epoch.
+    pub(crate) history: Vec<EpochRecord>,
+    /// A notice for the user about the weights.
+    pub(crate) notice: Option<String>,
+}
 
 impl Training<'_> {
     /// Adds the gradient of the summed loss of `rows` to `sum`.
@@ -79,14 +87,22 @@ impl Training<'_> {
         }
     }
 
+    /// Whether `max_runtime_s` has passed since the training was asked for.
     pub(crate) fn is_out_of_time(&self) -> Result<bool> {
         let Some(seconds) = self.options.max_runtime_s else {
             return Ok(false);
         };
         // Clocks differ, so the ranks vote: one rank that is out of time ends the training for all.
-        let is_over = self.started.elapsed().as_secs_f64() > seconds;
+        let spent = self.control.spent + self.started.elapsed();
+        let is_over = spent.as_secs_f64() > seconds;
         let all = self.collective.all_gather(vec![u8::from(is_over)])?;
         Ok(all.iter().any(|vote| vote.first() == Some(&1)))
+    }
+
+    /// The notice of a training that `max_runtime_s` ended.
+    pub(crate) fn out_of_time(&self, epochs: usize) -> String {
+        let seconds = self.options.max_runtime_s.unwrap_or_default();
+        format!("max_runtime_s = {seconds} ended the training after epoch {epochs}")
     }
 
     pub(crate) fn report_epoch(&self, record: &EpochRecord) {

@@ -5,10 +5,12 @@
 mod determinism;
 mod flavours;
 mod gradients;
+mod limits;
 mod parity;
 mod splits;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use vatic_ml::collective::LocalCollective;
@@ -34,6 +36,17 @@ fn model_type(name: &str) -> &'static dyn ModelType {
 
 /// Trains on `batch` with `workers` workers; the last column is the label. `hashes` holds the hash of each row.
 fn train(
+    batch: &RecordBatch,
+    hashes: &[u128],
+    options: &TrainOptions,
+    workers: usize,
+) -> Result<Trained> {
+    train_after(Duration::ZERO, batch, hashes, options, workers)
+}
+
+/// Like [`train`], after time that the statement has taken before.
+fn train_after(
+    spent: Duration,
     batch: &RecordBatch,
     hashes: &[u128],
     options: &TrainOptions,
@@ -77,7 +90,10 @@ fn train(
             let (sender, receiver) = std::sync::mpsc::channel();
             worker::spawn("rank", move || {
                 let kind = model_type(&spec.options.model_type);
-                let control = Control::default();
+                let control = Control {
+                    spent,
+                    ..Control::default()
+                };
                 let result = worker::catch(|| fit(&spec, kind, rows, &collective, &control));
                 drop(collective);
                 sender.send(result).unwrap();

@@ -140,6 +140,7 @@ fn a_class_without_evaluation_rows_is_told() {
     let label: ArrayRef = Arc::new(StringArray::from(labels));
     let batch = batch_of(vec![("x", Arc::clone(batch.column(0))), ("label", label)]);
     let found = trained(&batch, &options("logistic_reg", 0, 0.2), 2).notices;
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("rare (2 rows)"), "{found:?}");
+    let of_rows: Vec<_> = found.iter().filter(|text| text.contains("row")).collect();
+    assert_eq!(of_rows.len(), 1, "{found:?}");
+    assert!(of_rows[0].contains("rare (2 rows)"), "{found:?}");
 }

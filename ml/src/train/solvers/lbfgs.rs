@@ -25,6 +25,24 @@ pub(crate) struct Settings {
     pub l1: Vec<f64>,
 }
 
+/// Why a minimisation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The gradient is within its tolerance, or no step lowers the value any more.
+    Converged,
+    /// The iterations are used up.
+    Exhausted,
+    /// `on_iteration` ended the minimisation.
+    Stopped,
+}
+
+/// The point that a minimisation found.
+#[derive(Debug)]
+pub(crate) struct Minimum {
+    pub x: Vec<f64>,
+    pub end: End,
+}
+
 /// Minimises `function` (value and gradient) plus `Σ l1 |x|` from `start`. `on_iteration` runs after each iteration
 /// and returns whether to continue.
 pub(crate) fn minimise(
@@ -32,7 +50,7 @@ pub(crate) fn minimise(
     settings: &Settings,
     mut function: impl FnMut(&[f64]) -> Result<(f64, Vec<f64>)>,
     mut on_iteration: impl FnMut(usize) -> Result<bool>,
-) -> Result<Vec<f64>> {
+) -> Result<Minimum> {
     let has_l1 = settings.l1.iter().any(|weight| *weight > 0.0);
     let penalty = |x: &[f64]| {
         x.iter()
@@ -44,12 +62,14 @@ pub(crate) fn minimise(
     let (value, mut gradient) = function(&x)?;
     let mut value = value + penalty(&x);
     let mut history: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::with_capacity(MEMORY);
+    let mut end = End::Exhausted;
     for iteration in 0..settings.iterations_max {
         let slope = steepest(&x, &gradient, &settings.l1);
         if slope
             .iter()
             .all(|element| element.abs() <= settings.gradient_tolerance)
         {
+            end = End::Converged;
             break;
         }
         let mut direction = two_loop(&slope, &history);
@@ -81,6 +101,7 @@ pub(crate) fn minimise(
             step *= 0.5;
         }
         let Some((next, next_value, next_gradient)) = found else {
+            end = End::Converged;
             break;
         };
         remember(
@@ -90,11 +111,17 @@ pub(crate) fn minimise(
         );
         let has_converged = value - next_value <= 1e-15 * value.abs();
         (x, value, gradient) = (next, next_value, next_gradient);
-        if !on_iteration(iteration + 1)? || has_converged {
+        let continues = on_iteration(iteration + 1)?;
+        if has_converged {
+            end = End::Converged;
+            break;
+        }
+        if !continues {
+            end = End::Stopped;
             break;
         }
     }
-    Ok(x)
+    Ok(Minimum { x, end })
 }
 
 /// The gradient with the penalty. At 0, where |x| has none, the slope of the side that falls, or zero if both rise.
@@ -199,7 +226,9 @@ mod tests {
                 vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b],
             ))
         };
-        let x = minimise(vec![-1.2, 1.0], &settings(0.0, 2), function, |_| Ok(true)).unwrap();
+        let found = minimise(vec![-1.2, 1.0], &settings(0.0, 2), function, |_| Ok(true)).unwrap();
+        let (x, end) = (found.x, found.end);
+        assert_eq!(end, End::Converged);
         assert!(
             (x[0] - 1.0).abs() < 1e-6 && (x[1] - 1.0).abs() < 1e-6,
             "{x:?}"
@@ -214,10 +243,35 @@ mod tests {
             let gradient: Vec<f64> = x.iter().zip(centre).map(|(x, c)| x - c).collect();
             Ok((gradient.iter().map(|g| g * g / 2.0).sum(), gradient))
         };
-        let x = minimise(vec![0.0; 3], &settings(1.0, 3), function, |_| Ok(true)).unwrap();
+        let x = minimise(vec![0.0; 3], &settings(1.0, 3), function, |_| Ok(true))
+            .unwrap()
+            .x;
         assert!(
             (x[0] - 2.0).abs() < 1e-8 && x[1] == 0.0 && (x[2] + 1.0).abs() < 1e-8,
             "{x:?}"
         );
+    }
+
+    #[test]
+    fn a_minimisation_says_why_it_ended() {
+        let function = |x: &[f64]| {
+            let (a, b) = (1.0 - x[0], x[1] - x[0] * x[0]);
+            Ok((
+                a * a + 100.0 * b * b,
+                vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b],
+            ))
+        };
+        let end = |iterations_max: usize, stop_after: usize| {
+            let settings = Settings {
+                iterations_max,
+                ..settings(0.0, 2)
+            };
+            let go_on = |iteration| Ok(iteration < stop_after);
+            let found = minimise(vec![-1.2, 1.0], &settings, function, go_on);
+            found.unwrap().end
+        };
+        assert_eq!(end(500, 500), End::Converged);
+        assert_eq!(end(3, 500), End::Exhausted);
+        assert_eq!(end(500, 3), End::Stopped);
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use super::{lbfgs, normal_equation};
+use super::lbfgs::{self, End};
+use super::normal_equation;
 use crate::Result;
 use crate::data::precision::Precision;
 use crate::model::flat::{penalised, variables};
 use crate::model::network::Mode;
 use crate::train::control::EpochRecord;
-use crate::train::training::{Found, Training};
+use crate::train::training::{Solution, Training};
 
 const ITERATIONS_DEFAULT: usize = 500;
 
@@ -17,7 +18,7 @@ const BATCH_ROWS: usize = 4_096;
 
 impl Training<'_> {
     /// L-BFGS on the mean loss of all training rows, in f64.
-    pub(crate) fn lbfgs(&self) -> Result<Found> {
+    pub(crate) fn lbfgs(&self) -> Result<Solution> {
         let specs = self.network.parameters();
         let start: Vec<f64> = specs
             .iter()
@@ -65,7 +66,19 @@ impl Training<'_> {
             Ok(!self.is_out_of_time()?)
         };
         let found = lbfgs::minimise(start, &settings, function, on_iteration)?;
-        Ok((self.in_precision(found), history))
+        let iterations = history.len();
+        let notice = match found.end {
+            End::Converged => None,
+            End::Stopped => Some(self.out_of_time(iterations)),
+            End::Exhausted => Some(format!(
+                "optimizer lbfgs has not converged after {iterations} iterations; raise epochs, or l2_reg"
+            )),
+        };
+        Ok(Solution {
+            weights: self.in_precision(found.x),
+            history,
+            notice,
+        })
     }
 
     fn full_gradient(&self, weights: &[f64]) -> Result<(f64, Vec<f64>)> {
@@ -102,7 +115,7 @@ impl Training<'_> {
     }
 
     /// Least squares in closed form.
-    pub(crate) fn solve(&self) -> Result<Found> {
+    pub(crate) fn solve(&self) -> Result<Solution> {
         let began = Instant::now();
         let shape = self.prepared.encoder.shape();
         let rows = self.prepared.train_rows();
@@ -127,6 +140,10 @@ impl Training<'_> {
             duration_ms: began.elapsed().as_millis() as u64,
         };
         self.report_epoch(&record);
-        Ok((weights, vec![record]))
+        Ok(Solution {
+            weights,
+            history: vec![record],
+            notice: None,
+        })
     }
 }
