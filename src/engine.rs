@@ -73,8 +73,8 @@ pub struct EngineBuilder {
 enum ClusterChoice {
     /// A cluster of its own, whose scheduler listens at this address.
     Own(String),
-    /// The cluster of another engine.
-    Shared(Arc<Cluster>),
+    /// The cluster of another engine, if that engine has one.
+    Shared(Option<Arc<Cluster>>),
 }
 
 impl EngineBuilder {
@@ -128,10 +128,10 @@ impl EngineBuilder {
     }
 
     /// Runs statements on the executors of another engine in this process. Tables and models are not shared.
-    /// No effect if `engine` has no cluster.
+    /// [`EngineBuilder::build`] fails if `engine` has no cluster.
     #[must_use]
     pub fn cluster_of(mut self, engine: &Engine) -> Self {
-        self.cluster = engine.cluster().cloned().map(ClusterChoice::Shared);
+        self.cluster = Some(ClusterChoice::Shared(engine.cluster().cloned()));
         self
     }
 
@@ -145,7 +145,8 @@ impl EngineBuilder {
     /// Opens the engine.
     ///
     /// # Errors
-    /// If the data directory cannot be opened, or the scheduler's address is taken.
+    /// If the data directory cannot be opened, the scheduler's address is taken, or the engine of `cluster_of` has no
+    /// cluster.
     pub fn build(self) -> Result<Engine> {
         let data = Arc::new(match &self.data_dir {
             Some(path) => DataDir::open(path)?,
@@ -168,7 +169,11 @@ impl EngineBuilder {
             },
             cluster: match self.cluster {
                 Some(ClusterChoice::Own(address)) => Some(Arc::new(Cluster::start(&address)?)),
-                Some(ClusterChoice::Shared(cluster)) => Some(cluster),
+                Some(ClusterChoice::Shared(Some(cluster))) => Some(cluster),
+                Some(ClusterChoice::Shared(None)) => {
+                    let message = "the engine of cluster_of has no cluster; build it with cluster";
+                    return Err(sql_err(SqlState::InvalidParameter, message));
+                }
                 None => None,
             },
             data,
@@ -307,5 +312,18 @@ impl Engine {
         if let Err(error) = spawned {
             tracing::warn!(%error, "no thread to remove orphaned files");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::report;
+
+    #[test]
+    fn an_engine_without_a_cluster_cannot_share_one() {
+        let alone = Engine::builder().build().unwrap();
+        let error = Engine::builder().cluster_of(&alone).build().unwrap_err();
+        assert_eq!(report(&error).state, SqlState::InvalidParameter);
     }
 }

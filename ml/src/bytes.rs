@@ -1,5 +1,7 @@
 //! Encoding of numbers as little-endian bytes, for messages to other ranks and processes.
 
+use vatic_metrics::ExactSum;
+
 use crate::{Error, Result};
 
 /// A growing byte buffer.
@@ -46,6 +48,12 @@ impl<'a> Reader<'a> {
     pub(crate) fn block(&mut self) -> Result<&'a [u8]> {
         let bytes = self.count()? as usize;
         self.bytes(bytes)
+    }
+
+    /// A block that holds a sum.
+    pub(crate) fn sum(&mut self) -> Result<ExactSum> {
+        let wrong = || Error::Internal("a sum in a message of a worker cannot be read".into());
+        ExactSum::from_bytes(self.block()?).ok_or_else(wrong)
     }
 }
 

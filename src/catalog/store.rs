@@ -7,7 +7,6 @@ use datafusion::arrow::datatypes::SchemaRef;
 use super::files::{TableFiles, Written};
 use super::state::TableState;
 use super::tables::Catalog;
-use super::temporary::TemporaryTables;
 use crate::access::Access;
 use crate::error::Result;
 use crate::storage::IfTaken;
@@ -67,29 +66,5 @@ impl TableStore for ManagedTables<'_> {
         let ownership = self.catalog.entry(&at.0, &at.1)?.ownership;
         self.access.check_table(at, &ownership)?;
         Ok(self.catalog.files(at.clone(), ownership.id))
-    }
-}
-
-impl TableStore for Arc<TemporaryTables> {
-    fn is_temporary(&self) -> bool {
-        true
-    }
-
-    fn state(&self, at: &(String, String)) -> Result<Option<TableState>> {
-        Ok(TemporaryTables::state(self, at))
-    }
-
-    fn create(
-        &self,
-        at: &(String, String),
-        schema: SchemaRef,
-        written: Written,
-        if_taken: IfTaken,
-    ) -> Result<bool> {
-        TemporaryTables::create(self, at, schema, written, if_taken)
-    }
-
-    fn files(&self, at: &(String, String)) -> Result<Arc<dyn TableFiles>> {
-        Ok(TemporaryTables::session_files(self, at))
     }
 }

@@ -21,6 +21,7 @@ use futures::StreamExt;
 use super::files::{ManagedFile, TableFiles, Written};
 use super::managed::ManagedTable;
 use super::state::{TableState, check_unchanged, should_create};
+use super::store::TableStore;
 use crate::error::Result;
 use crate::storage::IfTaken;
 use crate::storage::data_dir::DataDir;
@@ -63,10 +64,6 @@ impl TemporaryTables {
         self.lock().contains_key(at)
     }
 
-    pub(crate) fn state(&self, at: &(String, String)) -> Option<TableState> {
-        self.lock().get(at).map(TemporaryTable::state)
-    }
-
     /// Opens a table in its current state.
     pub(crate) fn open(
         self: &Arc<Self>,
@@ -86,40 +83,8 @@ impl TemporaryTables {
         Some(Arc::new(opened))
     }
 
-    /// The list of files of a table, to append to.
-    pub(super) fn session_files(self: &Arc<Self>, at: &(String, String)) -> Arc<dyn TableFiles> {
-        Arc::new(SessionFiles {
-            tables: Arc::clone(self),
-            at: at.clone(),
-            _written: vec![],
-        })
-    }
-
-    /// Adds a table. `Ok(false)` if the table exists and IF NOT EXISTS allows that.
-    pub(crate) fn create(
-        &self,
-        at: &(String, String),
-        schema: SchemaRef,
-        written: Written,
-        if_taken: IfTaken,
-    ) -> Result<bool> {
-        let written = vec![Arc::new(written)];
-        let table = TemporaryTable { schema, written };
-        let mut tables = self.lock();
-        let current = tables.get(at).map(TemporaryTable::state);
-        let creates = should_create(if_taken, &at.1, current.as_ref(), &table.state());
-        // The lock is released before the replaced table removes its files.
-        let before = match creates {
-            Ok(true) => tables.insert(at.clone(), table),
-            _ => Some(table),
-        };
-        drop(tables);
-        drop(before);
-        creates
-    }
-
     /// Appends files to a table, or replaces its files by them.
-    pub(crate) fn insert(
+    fn insert(
         &self,
         at: &(String, String),
         schema: &SchemaRef,
@@ -165,6 +130,46 @@ impl TemporaryTables {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), TemporaryTable>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TableStore for Arc<TemporaryTables> {
+    fn is_temporary(&self) -> bool {
+        true
+    }
+
+    fn state(&self, at: &(String, String)) -> Result<Option<TableState>> {
+        Ok(self.lock().get(at).map(TemporaryTable::state))
+    }
+
+    fn create(
+        &self,
+        at: &(String, String),
+        schema: SchemaRef,
+        written: Written,
+        if_taken: IfTaken,
+    ) -> Result<bool> {
+        let written = vec![Arc::new(written)];
+        let table = TemporaryTable { schema, written };
+        let mut tables = self.lock();
+        let current = tables.get(at).map(TemporaryTable::state);
+        let creates = should_create(if_taken, &at.1, current.as_ref(), &table.state());
+        // The lock is released before the replaced table removes its files.
+        let before = match creates {
+            Ok(true) => tables.insert(at.clone(), table),
+            _ => Some(table),
+        };
+        drop(tables);
+        drop(before);
+        creates
+    }
+
+    fn files(&self, at: &(String, String)) -> Result<Arc<dyn TableFiles>> {
+        Ok(Arc::new(SessionFiles {
+            tables: Arc::clone(self),
+            at: at.clone(),
+            _written: vec![],
+        }))
     }
 }
 

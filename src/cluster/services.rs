@@ -67,25 +67,9 @@ impl Cluster {
             let _ = sender.send(start_services(socket, &handle).await);
         });
         let ended = |_| sql_err(SqlState::Internal, "the scheduler did not start");
-        let services = receiver.recv().map_err(ended)??;
-        let Services {
-            scheduler,
-            job_state,
-            placement,
-            coordinator,
-            address,
-            rendezvous_port,
-        } = services;
-        Ok(Self {
-            scheduler,
-            job_state,
-            placement,
-            coordinator,
-            address,
-            rendezvous_port,
-            counters: Counters::default(),
-            runtime: Some(runtime),
-        })
+        let mut cluster = receiver.recv().map_err(ended)??;
+        cluster.runtime = Some(runtime);
+        Ok(cluster)
     }
 
     /// The address of the scheduler.
@@ -147,17 +131,8 @@ impl Drop for Cluster {
     }
 }
 
-/// The services beside the engine.
-struct Services {
-    scheduler: Scheduler,
-    job_state: Arc<dyn JobState>,
-    placement: Arc<BarrierClusterState>,
-    coordinator: Arc<Coordinator>,
-    address: SocketAddr,
-    rendezvous_port: u16,
-}
-
-async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Services> {
+/// Starts the scheduler and the coordinator on this runtime, which the cluster does not own yet.
+async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Cluster> {
     let listener = TcpListener::bind(socket).await.map_err(failed_at(socket))?;
     let address = listener.local_addr().map_err(failed_at(socket))?;
     let ranks = rendezvous_listener(address).await?;
@@ -169,13 +144,15 @@ async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Services>
     let (scheduler, serving) = started.await?;
     handle.spawn(serving);
     handle.spawn(Arc::clone(&coordinator).serve(ranks));
-    Ok(Services {
+    Ok(Cluster {
         scheduler,
         job_state,
         placement,
         coordinator,
         address,
         rendezvous_port,
+        counters: Counters::default(),
+        runtime: None,
     })
 }
 

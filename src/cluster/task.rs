@@ -169,6 +169,13 @@ struct StopExec {
     token: CancellationToken,
 }
 
+impl StopExec {
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let token = self.token.clone();
+        Ok(Arc::new(Self { input, token }))
+    }
+}
+
 impl DisplayAs for StopExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StopExec")
@@ -189,16 +196,6 @@ impl ExecutionPlan for StopExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self {
-            input: children.swap_remove(0),
-            token: self.token.clone(),
-        }))
-    }
 
     fn execute(
         &self,

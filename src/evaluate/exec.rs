@@ -102,6 +102,11 @@ impl EvaluateExec {
     pub(super) fn spec(&self) -> &EvaluateSpec {
         &self.spec
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let spec = self.spec.as_ref().clone();
+        Ok(Arc::new(Self::try_new(input, spec)?))
+    }
 }
 
 impl DisplayAs for EvaluateExec {
@@ -135,14 +140,6 @@ impl ExecutionPlan for EvaluateExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let spec = self.spec.as_ref().clone();
-        Ok(Arc::new(Self::try_new(children.swap_remove(0), spec)?))
-    }
 
     fn execute(
         &self,

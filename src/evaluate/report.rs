@@ -29,7 +29,7 @@ pub(super) fn report(
 
 fn metrics(all: &Assessment, schema: SchemaRef) -> Result<RecordBatch> {
     let mut counts = vec![all.rows()];
-    if let Predictions::Classes(classified) = &all.said {
+    if let Predictions::Classes(classified) = &all.predictions {
         counts.push(classified.unseen());
     }
     counts.push(all.null_rows);
@@ -49,7 +49,7 @@ fn confusion_matrix(
     let label = single_label(model)?;
     let classes = label.classes.len();
     let mut counts = vec![0i64; (classes + 1) * classes];
-    if let Predictions::Classes(classified) = &all.said {
+    if let Predictions::Classes(classified) = &all.predictions {
         for (expected, predicted, count) in classified.counts() {
             let expected = expected.map_or(classes, |class| class as usize);
             counts[expected * classes + predicted as usize] = count as i64;

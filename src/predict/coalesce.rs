@@ -119,6 +119,10 @@ impl BatchCoalesceExec {
     pub(super) fn size(&self) -> BatchSize {
         self.size
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(input, self.size)))
+    }
 }
 
 impl DisplayAs for BatchCoalesceExec {
@@ -148,13 +152,6 @@ impl ExecutionPlan for BatchCoalesceExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0), self.size)))
-    }
 
     fn execute(
         &self,

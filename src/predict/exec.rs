@@ -88,6 +88,11 @@ impl PredictExec {
     pub(super) fn spec(&self) -> &PredictSpec {
         &self.spec
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let spec = self.spec.as_ref().clone();
+        Ok(Arc::new(Self::try_new(input, spec)?))
+    }
 }
 
 impl DisplayAs for PredictExec {
@@ -121,16 +126,6 @@ impl ExecutionPlan for PredictExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::try_new(
-            children.swap_remove(0),
-            self.spec.as_ref().clone(),
-        )?))
-    }
 
     fn execute(
         &self,

@@ -1,7 +1,4 @@
-//! The commands of the shell: one list, from which help and completion derive.
-//!
-//! A command is a line that begins with a backslash, in a terminal and in scripts. Names with a dot are those of sqlite3
-//! and duckdb. Some commands end a statement in place of its semicolon.
+//! Runs the commands of the shell; `command_list` lists them.
 
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
@@ -11,137 +8,16 @@ use std::time::Duration;
 use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 
+use super::command_list::{Action, COMMANDS, Command, find};
 use super::exit::Flow;
 use super::format::Format;
+use super::functions;
 use super::output::Target;
 use super::read::read_file;
 use super::shell::{Shell, say};
-use crate::error::{Result, SqlState, io_err, sql_err, with_cause};
+use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::session::answer::rows;
 use crate::sql::quoted;
-
-/// A command.
-#[derive(Debug)]
-pub(super) struct Command {
-    /// The names of the command; help shows the first name first.
-    pub(super) names: &'static [&'static str],
-    /// The arguments, for help.
-    pub(super) usage: &'static str,
-    pub(super) help: &'static str,
-    /// The kind of argument, for completion.
-    pub(super) takes: Takes,
-    action: Action,
-}
-
-/// The kind of argument that a command takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Takes {
-    Nothing,
-    Text,
-    Switch,
-    Table,
-    Function,
-    Path,
-    Format,
-    PrintSetting,
-    Setting,
-    Command,
-    /// The statement before the command.
-    Statement,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Help,
-    Quit,
-    Describe,
-    Tables,
-    Schemas,
-    Functions,
-    Models,
-    FunctionHelp,
-    Include,
-    Output,
-    /// Changes the print setting of this name.
-    Print(&'static str),
-    PrintSetting,
-    Run,
-    RunExpanded,
-    Watch,
-    Explain,
-    Edit,
-    History,
-    Set,
-    Show,
-    Info,
-    Quiet,
-    Directory,
-    Program,
-    Echo,
-}
-
-const fn command(
-    names: &'static [&'static str],
-    (usage, help): (&'static str, &'static str),
-    takes: Takes,
-    action: Action,
-) -> Command {
-    Command {
-        names,
-        usage,
-        help,
-        takes,
-        action,
-    }
-}
-
-/// Every command.
-#[rustfmt::skip]
-pub(super) const COMMANDS: &[Command] = &[
-    command(&["\\?", ".help"], ("[command]", "list the commands"), Takes::Command, Action::Help),
-    command(&["\\q", ".quit", ".exit"], ("", "leave"), Takes::Nothing, Action::Quit),
-    command(&["\\d", ".schema"], ("[name]", "tables and models, or the columns of one"), Takes::Table, Action::Describe),
-    command(&["\\dt", ".tables"], ("", "tables and views"), Takes::Nothing, Action::Tables),
-    command(&["\\dm", ".models"], ("", "models"), Takes::Nothing, Action::Models),
-    command(&["\\dn"], ("", "schemas"), Takes::Nothing, Action::Schemas),
-    command(&["\\df"], ("[part of name]", "functions"), Takes::Function, Action::Functions),
-    command(&["\\h"], ("[function]", "describe a function, or list the statements"), Takes::Function, Action::FunctionHelp),
-    command(&["\\i", ".read"], ("file", "run the statements of a file"), Takes::Path, Action::Include),
-    command(&["\\o", ".output"], ("[file]", "write results to a file, or to the screen again"), Takes::Path, Action::Output),
-    command(&["\\g"], ("[file]", "run the statement before it, or the last one; result to a file"), Takes::Statement, Action::Run),
-    command(&["\\gx", "\\G"], ("[file]", "as \\g, each row as a record"), Takes::Statement, Action::RunExpanded),
-    command(&["\\watch"], ("[seconds [times]]", "run a statement repeatedly"), Takes::Statement, Action::Watch),
-    command(&["\\explain"], ("[query]", "the plan of a query, or of the last one"), Takes::Statement, Action::Explain),
-    command(&["\\e", ".edit"], ("", "edit the last statement in $VISUAL or $EDITOR and run it"), Takes::Nothing, Action::Edit),
-    command(&["\\s"], ("", "list the history of statements"), Takes::Nothing, Action::History),
-    command(&["\\x"], ("[on|off]", "show each row as a record"), Takes::Switch, Action::Print("expanded")),
-    command(&["\\pset"], ("[setting [value]]", "print settings"), Takes::PrintSetting, Action::PrintSetting),
-    command(&[".mode"], ("format", "the format of results"), Takes::Format, Action::Print("format")),
-    command(&[".nullvalue"], ("text", "the text for NULL"), Takes::Text, Action::Print("null")),
-    command(&[".headers"], ("on|off", "show column names"), Takes::Switch, Action::Print("header")),
-    command(&[".maxrows"], ("number|inf", "maximum number of table rows"), Takes::Text, Action::Print("maxrows")),
-    command(&["\\timing", ".timer"], ("[on|off]", "show the time of statements"), Takes::Switch, Action::Print("timing")),
-    command(&["\\quiet"], ("[on|off]", "show only results and errors"), Takes::Switch, Action::Quiet),
-    command(&["\\set"], ("setting value", "change a setting of the session"), Takes::Setting, Action::Set),
-    command(&["\\show"], ("[setting]", "settings of the session"), Takes::Setting, Action::Show),
-    command(&["\\conninfo"], ("", "version, data directory, cores"), Takes::Nothing, Action::Info),
-    command(&["\\echo", ".print"], ("text", "write a text"), Takes::Text, Action::Echo),
-    command(&["\\cd", ".cd"], ("[directory]", "change the working directory"), Takes::Path, Action::Directory),
-    command(&["\\!", ".shell"], ("command", "run a program"), Takes::Text, Action::Program),
-];
-
-/// The statements, for `\h`.
-const STATEMENTS: &str = "\
-TRAIN [OR REPLACE] MODEL name TARGET column OPTIONS (model_type = '…', …) AS query
-CREATE [OR REPLACE] MODEL name FROM 'directory or file' OPTIONS (format = '…', licence = '…')
-SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), confusion_matrix(model, input), training_info(model)
-SHOW MODELS, SHOW VERSIONS IN MODEL name, DESCRIBE MODEL name, SHOW CREATE MODEL name
-ALTER MODEL name SET DEFAULT_VERSION = n | VERSION n SET ALIAS = name | RENAME TO name | SET COMMENT = '…'
-DROP MODEL [IF EXISTS] name [VERSION n]
-CREATE EXTERNAL TABLE name STORED AS PARQUET | CSV | JSON LOCATION '…', CREATE TABLE, CREATE VIEW, INSERT INTO, COPY … TO '…'
-SHOW TABLES, DESCRIBE table, EXPLAIN [ANALYZE] statement, SET setting = value, SHOW setting, PREPARE, EXECUTE
-docs/sql.md has all of them with examples.
-";
 
 /// The maximum depth of files that include each other.
 const INCLUDES_MAX: usize = 50;
@@ -193,8 +69,8 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
         Action::Tables => shell.query(TABLES).await?,
         Action::Models => shell.query("SHOW MODELS").await?,
         Action::Schemas => shell.query(SCHEMAS).await?,
-        Action::Functions => functions(shell, first.unwrap_or_default()).await?,
-        Action::FunctionHelp => function_help(shell, first)?,
+        Action::Functions => functions::list(shell, first.unwrap_or_default()).await?,
+        Action::FunctionHelp => functions::help(shell, first)?,
         Action::Include => {
             let path = first.ok_or_else(|| needs("a file"))?;
             return included(shell, path).map(Done::Included);
@@ -274,21 +150,6 @@ pub(super) async fn run(shell: &mut Shell, text: &str, pending: Option<&str>) ->
     Ok(Flow::Next.into())
 }
 
-fn find(name: &str) -> Result<&'static Command> {
-    let names = || COMMANDS.iter().flat_map(|command| command.names);
-    let found = COMMANDS
-        .iter()
-        .find(|command| command.names.contains(&name));
-    found.ok_or_else(|| {
-        let what = format!("there is no command {name}");
-        let message = with_cause(what, name, names().copied());
-        sql_err(
-            SqlState::Syntax,
-            format!("{message}; \\? lists all commands"),
-        )
-    })
-}
-
 /// Splits arguments into words; quotes enclose a word with blanks.
 fn arguments(text: &str) -> Result<Vec<String>> {
     let mut words = Vec::new();
@@ -353,99 +214,6 @@ async fn describe(shell: &mut Shell, name: Option<&str>) -> Result<()> {
         }
         found => found,
     }
-}
-
-async fn functions(shell: &mut Shell, part: &str) -> Result<()> {
-    let state = shell.session().context().state();
-    let mut known: Vec<(String, &str, String)> = Vec::new();
-    let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-    for (name, function) in state.scalar_functions() {
-        let docs = function
-            .documentation()
-            .map(|docs| first_line(&docs.description));
-        known.push((name.clone(), "scalar", docs.unwrap_or_default()));
-    }
-    for (name, function) in state.aggregate_functions() {
-        let docs = function
-            .documentation()
-            .map(|docs| first_line(&docs.description));
-        known.push((name.clone(), "aggregate", docs.unwrap_or_default()));
-    }
-    for (name, function) in state.window_functions() {
-        let docs = function
-            .documentation()
-            .map(|docs| first_line(&docs.description));
-        known.push((name.clone(), "window", docs.unwrap_or_default()));
-    }
-    for name in crate::sql::RELATION_FUNCTIONS {
-        known.push((
-            (*name).to_owned(),
-            "relation",
-            "a table function, used in FROM".to_owned(),
-        ));
-    }
-    known.retain(|(name, ..)| name.contains(&part.to_lowercase()));
-    known.sort();
-    let column = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
-    let names = column(known.iter().map(|(name, ..)| name.clone()).collect());
-    let kinds = column(
-        known
-            .iter()
-            .map(|(_, kind, _)| (*kind).to_owned())
-            .collect(),
-    );
-    let texts = column(known.into_iter().map(|(.., text)| text).collect());
-    let batch =
-        RecordBatch::try_from_iter([("name", names), ("kind", kinds), ("description", texts)])?;
-    shell.write(rows(batch)).await
-}
-
-fn function_help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
-    let Some(name) = name else {
-        return shell.print(STATEMENTS.trim_end());
-    };
-    let name = name.trim_end_matches(['(', ')']).to_lowercase();
-    let state = shell.session().context().state();
-    let scalar = state
-        .scalar_functions()
-        .get(&name)
-        .map(|f| f.documentation().cloned());
-    let aggregate = state
-        .aggregate_functions()
-        .get(&name)
-        .map(|f| f.documentation().cloned());
-    let window = state
-        .window_functions()
-        .get(&name)
-        .map(|f| f.documentation().cloned());
-    if crate::sql::RELATION_FUNCTIONS.contains(&name.as_str()) {
-        let mut lines = STATEMENTS.lines();
-        let call = format!("{name}(");
-        return shell.print(lines.find(|line| line.contains(&call)).unwrap_or_default());
-    }
-    let Some(found) = scalar.or(aggregate).or(window) else {
-        let names = state
-            .scalar_functions()
-            .keys()
-            .chain(state.aggregate_functions().keys());
-        let what = format!("there is no function \"{name}\"");
-        let message = with_cause(what, &name, names.map(String::as_str));
-        return Err(sql_err(SqlState::NoSuchModel, message));
-    };
-    let Some(docs) = found else {
-        return shell.print(&format!("{name}: a function without documentation"));
-    };
-    let mut text = format!("{}\n  {}\n", docs.syntax_example, docs.description.trim());
-    for (argument, meaning) in docs.arguments.iter().flatten() {
-        text.push_str(&format!("  {argument}: {}\n", meaning.trim()));
-    }
-    if let Some(example) = &docs.sql_example {
-        text.push_str(&format!(
-            "\n{}\n",
-            example.replace("```sql", "").replace("```", "").trim()
-        ));
-    }
-    shell.print(text.trim_end())
 }
 
 /// Reads the script of an included file.
@@ -594,20 +362,5 @@ mod tests {
         );
         assert_eq!(arguments(" \"a b\"c ").unwrap(), ["a b", "c"]);
         assert!(arguments("'open").is_err());
-    }
-
-    #[test]
-    fn a_slip_is_told_the_nearest_command() {
-        let error = find("\\timng").unwrap_err().to_string();
-        assert!(error.contains("\\timing"), "{error}");
-    }
-
-    #[test]
-    fn no_two_commands_share_a_name() {
-        let mut names: Vec<_> = COMMANDS.iter().flat_map(|command| command.names).collect();
-        let count = names.len();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), count);
     }
 }

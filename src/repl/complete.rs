@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use vatic_ml::model::options::{Optimizer, Schedule};
 use vatic_ml::nn::Activation;
 
-use super::command::{COMMANDS, Takes};
+use super::command_list::{COMMANDS, Takes};
 use super::context::{Context, context, tables_in};
 use super::format::Format;
 use super::settings::PRINT_SETTINGS;

@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::command::{COMMANDS, Takes};
+use super::command_list::{COMMANDS, Takes};
 use crate::sql::RELATION_FUNCTIONS;
 
 /// The kind of text that may follow at the cursor.

@@ -9,7 +9,7 @@
 //! * `batch` statements from arguments, files and pipes; `read` reads files and pipes
 //! * `input` statements from a terminal; `context` the context at the cursor, `complete` completion, `highlight` colours
 //! * `script` the loop over the statements and commands of a script
-//! * `command` the list of commands
+//! * `command_list` the list of commands, `command` runs them, `functions` describes functions and statements
 //! * `shell` one session: statements, results, errors
 //! * `signals` Ctrl-C, SIGTERM, SIGHUP
 //! * `output` rows as text
@@ -17,10 +17,12 @@
 
 mod batch;
 mod command;
+mod command_list;
 mod complete;
 mod context;
 mod exit;
 mod format;
+mod functions;
 mod highlight;
 mod input;
 mod output;

@@ -218,26 +218,15 @@ impl Auth {
         if failures.len() > TOKENS_MAX {
             failures.retain(|_, (_, at)| at.elapsed() < FAILURES_KEPT);
         }
-        let before = failures.get(user);
-        let before = before.filter(|(_, at)| at.elapsed() < FAILURES_KEPT);
-        let count = before.map_or(0, |(count, _)| *count);
-        failures.insert(user.to_owned(), (count.saturating_add(1), Instant::now()));
+        let count = failures_at(failures.get(user), Instant::now()).saturating_add(1);
+        failures.insert(user.to_owned(), (count, Instant::now()));
         Err(denied())
     }
 
     /// The delay of a login, which grows with every wrong password beyond the free ones, until a minute passes without one.
     fn wait(&self, user: &str) -> Duration {
         let failures = lock(&self.failures);
-        match failures.get(user) {
-            Some((count, at)) if at.elapsed() < FAILURES_KEPT => {
-                let more = count.saturating_sub(FAILURES_FREE).min(16);
-                match more {
-                    0 => Duration::ZERO,
-                    more => (Duration::from_millis(100) * 2u32.pow(more)).min(WAIT_MAX),
-                }
-            }
-            _ => Duration::ZERO,
-        }
+        delay(failures_at(failures.get(user), Instant::now()))
     }
 
     async fn issue(self: &Arc<Self>, user: String, proof: String) -> String {
@@ -476,6 +465,20 @@ where
     }
 }
 
+/// The wrong passwords that count at `now`; a minute without one resets the count.
+fn failures_at(last: Option<&(u32, Instant)>, now: Instant) -> u32 {
+    let last = last.filter(|(_, at)| now.duration_since(*at) < FAILURES_KEPT);
+    last.map_or(0, |(count, _)| *count)
+}
+
+/// The delay of a login after this many wrong passwords.
+fn delay(failures: u32) -> Duration {
+    match failures.saturating_sub(FAILURES_FREE).min(16) {
+        0 => Duration::ZERO,
+        more => (Duration::from_millis(100) * 2u32.pow(more)).min(WAIT_MAX),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -557,5 +560,21 @@ mod tests {
             short.identify(&HeaderMap::new(), None).is_ok(),
             "anybody is welcome"
         );
+    }
+
+    #[test]
+    fn wrong_passwords_delay_beyond_the_free_ones_until_a_minute_passes_without_one() {
+        let began = Instant::now();
+        let soon = began + Duration::from_secs(59);
+        assert_eq!(failures_at(None, soon), 0);
+        assert_eq!(failures_at(Some(&(7, began)), soon), 7);
+        assert_eq!(
+            failures_at(Some(&(7, began)), soon + Duration::from_secs(1)),
+            0
+        );
+        assert_eq!(delay(FAILURES_FREE), Duration::ZERO);
+        assert_eq!(delay(FAILURES_FREE + 1), Duration::from_millis(200));
+        assert_eq!(delay(FAILURES_FREE + 2), Duration::from_millis(400));
+        assert_eq!(delay(u32::MAX), WAIT_MAX);
     }
 }

@@ -10,8 +10,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::sha256;
 
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::storage::Place;
 
 const NAME_BYTES_MAX: usize = 128;
 const PASSWORD_BYTES_MAX: usize = 4096;
@@ -229,7 +229,7 @@ fn check_name(name: &str) -> Result<()> {
     Err(sql_err(SqlState::InvalidName, message))
 }
 
-/// Writes a new file beside the old one and renames it, so that a server never reads a partial file.
+/// Replaces the file atomically, so that a server never reads a partial file.
 fn change(path: &Path, change: impl FnOnce(&mut Users) -> Result<()>) -> Result<()> {
     let mut users = match path.exists() {
         true => Users::read(path)?,
@@ -239,18 +239,8 @@ fn change(path: &Path, change: impl FnOnce(&mut Users) -> Result<()>) -> Result<
     let text = toml::to_string(&users)
         .map_err(|error| sql_err(SqlState::Internal, format!("{}: {error}", path.display())))?;
     let failed = |error: std::io::Error| io_err(path.display(), &error);
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    // Only the owner can read a temporary file.
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed)
+    let path = std::path::absolute(path).map_err(failed)?;
+    Place::Local(path).replace(text.as_bytes()).map_err(failed)
 }
 
 #[cfg(unix)]

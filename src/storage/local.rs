@@ -1,8 +1,8 @@
 //! Durable operations on local files: each waits until its change is on the disk.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Kind;
@@ -20,25 +20,26 @@ fn create_by(
     let directory = parent(path)?;
     create_directory(directory)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
-    let linked = write_synced(&temporary, content).and_then(|()| match link(&temporary, path) {
-        // If the reply of an NFS server is lost, the client tries again and finds the link that its first try made.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            match is_same_file(&temporary, path) {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(error),
-                // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
-                Err(unknown) => Err(io::Error::other(unknown)),
+    let linked =
+        write_synced(&temporary, SHARED, content).and_then(|()| match link(&temporary, path) {
+            // If the reply of an NFS server is lost, the client tries again and finds the link that its first try made.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                match is_same_file(&temporary, path) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(error),
+                    // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
+                    Err(unknown) => Err(io::Error::other(unknown)),
+                }
             }
-        }
-        linked => linked,
-    });
+            linked => linked,
+        });
     // Only the link matters; a leftover temporary file is never read.
     let _ = fs::remove_file(&temporary);
     linked?;
     sync_directory(directory)
 }
 
-/// Replaces a file by a finished and synced one.
+/// Replaces a file by a finished and synced one, which only its owner can read.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     replace_by(path, content, |from, to| fs::rename(from, to))
 }
@@ -50,7 +51,7 @@ fn replace_by(
 ) -> io::Result<()> {
     let directory = parent(path)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
-    let renamed = write_synced(&temporary, content).and_then(|()| {
+    let renamed = write_synced(&temporary, PRIVATE, content).and_then(|()| {
         let of_new = fs::metadata(&temporary)?;
         match rename(&temporary, path) {
             // The second try of an NFS client finds no file to rename: its first try renamed it.
@@ -122,8 +123,15 @@ pub(super) fn parent(path: &Path) -> io::Result<&Path> {
     path.parent().ok_or_else(|| ErrorKind::InvalidInput.into())
 }
 
-fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+/// The permissions of a new file, of which the process's umask takes some away.
+const SHARED: u32 = 0o666;
+/// The permissions of a file for its owner alone.
+const PRIVATE: u32 = 0o600;
+
+fn write_synced(path: &Path, permissions: u32, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(permissions);
+    let mut file = options.open(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -176,6 +184,8 @@ mod tests {
         let lost = |from: &Path, to: &Path| fs::rename(from, to).and_then(|()| missing());
         replace_by(&path, b"new", lost).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+        // Records hold statements and hashes of tokens.
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, PRIVATE);
         let failed = replace_by(&path, b"other", |_, _| missing());
         assert_eq!(failed.unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(fs::read(&path).unwrap(), b"new");

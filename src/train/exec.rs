@@ -72,6 +72,13 @@ impl TrainExec {
     pub(crate) fn task(&self) -> &TrainTask {
         &self.task
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self {
+            ranks: self.ranks.clone(),
+            ..Self::new(input, Arc::clone(&self.task))
+        }))
+    }
 }
 
 /// The columns (rank, result as JSON). Only rank 0 returns a result.
@@ -109,16 +116,6 @@ impl ExecutionPlan for TrainExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self {
-            ranks: self.ranks.clone(),
-            ..Self::new(children.swap_remove(0), Arc::clone(&self.task))
-        }))
-    }
 
     fn execute(
         &self,

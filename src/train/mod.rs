@@ -8,7 +8,7 @@
 //! `plan` adds the operators above the query's physical plan after planning, because DataFusion's optimizer would
 //! replace the RepartitionExec by one of its own. The files, in the order of a training:
 //!
-//! * `options` OPTIONS (…) → `TrainOptions`
+//! * `options` OPTIONS (…) → `TrainOptions`; `option_list` the options, `option_values` their values
 //! * `columns` features, label and split column among the columns of the query
 //! * `policy` the number of ranks
 //! * `plan` the operators above the query
@@ -25,6 +25,8 @@
 mod codec;
 mod columns;
 mod exec;
+mod option_list;
+mod option_values;
 mod options;
 mod plan;
 mod policy;
@@ -41,8 +43,9 @@ use datafusion::physical_plan::ExecutionPlan;
 
 pub(crate) use columns::training_columns;
 pub(crate) use exec::TrainExec;
-pub use options::{OPTIONS, TrainOption};
-pub(crate) use options::{option_type, train_options};
+pub(crate) use option_list::option_type;
+pub use option_list::{OPTIONS, TrainOption};
+pub(crate) use options::train_options;
 pub(crate) use plan::{Attempt, Training, plan_ranks};
 pub(crate) use policy::workers;
 pub(crate) use rendezvous::{Joined, LocalRendezvous, RankExit, Rendezvous, RendezvousExtension};

@@ -125,6 +125,10 @@ impl RouteExec {
     pub(super) fn route(&self) -> &Route {
         &self.route
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(input, self.route.clone())))
+    }
 }
 
 impl DisplayAs for RouteExec {
@@ -155,16 +159,6 @@ impl ExecutionPlan for RouteExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(
-            children.swap_remove(0),
-            self.route.clone(),
-        )))
-    }
 
     fn execute(
         &self,

@@ -71,7 +71,7 @@ impl Training<'_> {
 
     /// Adds the labels and outputs of rows to an assessment.
     fn add(&self, to: &mut Assessment, labels: &[f64], outputs: &[f64]) -> Result<()> {
-        match (&mut to.said, &self.prepared.labels) {
+        match (&mut to.predictions, &self.prepared.labels) {
             (Predictions::Numbers(regressed), Labels::Number { mean, std }) => {
                 let predicted: Vec<f64> =
                     outputs.iter().map(|output| output * std + mean).collect();

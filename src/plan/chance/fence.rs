@@ -128,6 +128,10 @@ impl FenceExec {
     pub(super) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         Self { input }
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(input)))
+    }
 }
 
 impl DisplayAs for FenceExec {
@@ -154,13 +158,6 @@ impl ExecutionPlan for FenceExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0))))
-    }
 
     fn execute(
         &self,

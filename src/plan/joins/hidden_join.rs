@@ -187,6 +187,10 @@ impl HiddenJoinExec {
             properties: Arc::new(properties),
         })
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Self::over(input, self.hides_order))
+    }
 }
 
 impl DisplayAs for HiddenJoinExec {
@@ -214,16 +218,6 @@ impl ExecutionPlan for HiddenJoinExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(match children.pop() {
-            Some(input) => Self::over(input, self.hides_order),
-            None => self,
-        })
-    }
 
     fn execute(
         &self,

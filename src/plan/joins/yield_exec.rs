@@ -71,6 +71,10 @@ impl YieldExec {
             properties,
         })
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Self::around(input, self.cuts))
+    }
 }
 
 impl DisplayAs for YieldExec {
@@ -93,16 +97,6 @@ impl ExecutionPlan for YieldExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(match children.pop() {
-            Some(input) => Self::around(input, self.cuts),
-            None => self,
-        })
-    }
 
     fn execute(
         &self,

@@ -124,6 +124,11 @@ impl OnceExec {
         };
         rows.get_or_insert_with(start).clone()
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let (label, rows) = (self.label.clone(), self.rows.clone());
+        Ok(Arc::new(Self::new(label, input, rows)))
+    }
 }
 
 async fn collect(
@@ -163,18 +168,6 @@ impl ExecutionPlan for OnceExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.swap_remove(0);
-        Ok(Arc::new(Self::new(
-            self.label.clone(),
-            input,
-            self.rows.clone(),
-        )))
-    }
 
     fn execute(
         &self,

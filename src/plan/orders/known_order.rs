@@ -221,20 +221,20 @@ impl Columns {
 
     /// Whether an operator declares more about its rows than holds.
     fn overclaims(&self, exec: &dyn ExecutionPlan) -> Result<bool> {
-        let said = exec.properties().equivalence_properties();
-        let mut constants = said.constants().into_iter();
+        let claimed = exec.properties().equivalence_properties();
+        let mut constants = claimed.constants().into_iter();
         if constants.any(|constant| self.nulls(&constant.expr) != Nulls::None) {
             return Ok(true);
         }
-        let mut equal = said.eq_group().iter();
+        let mut equal = claimed.eq_group().iter();
         let holds = |classes: &BTreeMap<Nulls, _>| {
             classes.len() <= 1 && !classes.contains_key(&Nulls::Unlike)
         };
         if equal.any(|equal| !holds(&self.by_nulls(equal))) {
             return Ok(true);
         }
-        let sound = self.sound(said)?;
-        for order in said.oeq_class().iter() {
+        let sound = self.sound(claimed)?;
+        for order in claimed.oeq_class().iter() {
             if !sound.ordering_satisfy(order.iter().cloned())? {
                 return Ok(true);
             }
@@ -243,15 +243,15 @@ impl Columns {
     }
 
     /// The part of an operator's declared properties that holds.
-    fn sound(&self, said: &EquivalenceProperties) -> Result<EquivalenceProperties> {
-        let group = said.eq_group();
+    fn sound(&self, claimed: &EquivalenceProperties) -> Result<EquivalenceProperties> {
+        let group = claimed.eq_group();
         // An inner join makes the keys of both sides equal, and its order may name the key of the other side.
         let is_kept = |expr: &Arc<dyn PhysicalExpr>| {
             let equal = group.get_equivalence_class(expr);
             self.is_in_order(expr)
                 || equal.is_some_and(|equal| equal.iter().any(|expr| self.is_in_order(expr)))
         };
-        let orders = said.oeq_class().iter().filter_map(|order| {
+        let orders = claimed.oeq_class().iter().filter_map(|order| {
             let kept = order.iter().take_while(|key| is_kept(&key.expr));
             LexOrdering::new(kept.cloned())
         });
@@ -261,9 +261,9 @@ impl Columns {
             let sound = classes.filter(|(nulls, exprs)| *nulls != Nulls::Unlike && exprs.len() > 1);
             sound.map(|(_, exprs)| EquivalenceClass::new(exprs))
         });
-        let constants = said.constants().into_iter();
+        let constants = claimed.constants().into_iter();
         let constants = constants.filter(|constant| self.nulls(&constant.expr) == Nulls::None);
-        let mut sound = EquivalenceProperties::new(Arc::clone(said.schema()));
+        let mut sound = EquivalenceProperties::new(Arc::clone(claimed.schema()));
         sound.add_equivalence_group(EquivalenceGroup::new(classes))?;
         sound.add_constants(constants)?;
         sound.add_orderings(orders);
@@ -331,6 +331,10 @@ impl KnownOrderExec {
             properties: Arc::new(properties),
         }))
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Self::above(input, self.columns.clone())
+    }
 }
 
 impl DisplayAs for KnownOrderExec {
@@ -358,13 +362,6 @@ impl ExecutionPlan for KnownOrderExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Self::above(children.swap_remove(0), self.columns.clone())
-    }
 
     fn execute(
         &self,

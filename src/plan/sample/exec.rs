@@ -103,6 +103,10 @@ impl SampleExec {
     pub(super) fn is_by_place(&self) -> bool {
         matches!(self.draw.by, By::Place { .. })
     }
+
+    fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(input, self.draw)))
+    }
 }
 
 impl DisplayAs for SampleExec {
@@ -142,13 +146,6 @@ impl ExecutionPlan for SampleExec {
     }
 
     one_input!();
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0), self.draw)))
-    }
 
     fn execute(
         &self,

@@ -3,7 +3,7 @@
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
-use super::Parser;
+use super::statement::Parser;
 use crate::error::{Position, Result, SqlError, SqlState};
 
 impl Parser<'_> {

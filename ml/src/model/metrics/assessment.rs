@@ -1,0 +1,271 @@
+//! [`Assessment`]: the accumulated predictions and labels of a model. It takes rows batch by batch, and merges with
+//! assessments of other batches, partitions and ranks, in any order.
+
+use arrow::array::{Array, ArrayRef};
+use arrow::buffer::NullBuffer;
+
+use super::classified::Classified;
+use super::metric::Metric;
+use super::regressed::Regressed;
+use crate::bytes::{Reader, Writer};
+use crate::data::labels::{ClassValue, class_position, class_values, numbers};
+use crate::model::Outputs;
+use crate::{Error, Result};
+
+/// The predictions and labels of some rows, accumulated for metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assessment {
+    /// Rows left out for a NULL in a feature or the label.
+    pub null_rows: u64,
+    /// The predictions of the other rows.
+    pub predictions: Predictions,
+}
+
+/// The accumulated predictions and labels.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Predictions {
+    /// Of a classifier.
+    Classes(Classified),
+    /// Of a regressor.
+    Numbers(Regressed),
+}
+
+impl Assessment {
+    /// An empty assessment for a model of `classes` classes, or for a regressor if `classes` is 0.
+    pub fn new(classes: usize) -> Self {
+        Self {
+            null_rows: 0,
+            predictions: match classes {
+                0 => Predictions::Numbers(Regressed::default()),
+                _ => Predictions::Classes(Classified::new(classes)),
+            },
+        }
+    }
+
+    /// Counts the rows of a batch: the label of each row, and the outputs of a model of these classes, with scores.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a row has no output, or a label cannot be a class; [`Error::Unsupported`] if the outputs
+    /// have no scores.
+    pub fn add(
+        &mut self,
+        label: &ArrayRef,
+        classes: &[ClassValue],
+        outputs: &Outputs,
+    ) -> Result<()> {
+        if let Some((_, cause)) = outputs.report.failures.first() {
+            return Err(Error::Invalid(cause.clone()));
+        }
+        let width = classes.len().max(1);
+        if outputs.scores.len() != label.len() * width {
+            return Err(Error::Unsupported(format!(
+                "the model returns no scores for metrics: {} for {} rows",
+                outputs.scores.len(),
+                label.len()
+            )));
+        }
+        let nulls = label.logical_nulls();
+        let valid = NullBuffer::union(outputs.report.valid.as_ref(), nulls.as_ref());
+        let is_valid = |row: &usize| valid.as_ref().is_none_or(|valid| valid.is_valid(*row));
+        let rows: Vec<usize> = (0..label.len()).filter(is_valid).collect();
+        self.null_rows += (label.len() - rows.len()) as u64;
+        match &mut self.predictions {
+            Predictions::Numbers(regressed) => {
+                let labels = numbers(label)?;
+                let labels = rows.iter().map(|&row| labels.value(row));
+                let predicted: Vec<f64> = rows.iter().map(|&row| outputs.scores[row]).collect();
+                regressed.add(labels, &predicted);
+            }
+            Predictions::Classes(classified) => {
+                let labels = class_values(label)?;
+                let position = |row: &usize| {
+                    let label = labels[*row].as_ref();
+                    label.and_then(|label| class_position(classes, label))
+                };
+                let positions: Vec<Option<u32>> = rows.iter().map(position).collect();
+                let scores = rows
+                    .iter()
+                    .map(|row| &outputs.scores[row * width..][..width]);
+                classified.add(&positions, &scores.collect::<Vec<_>>().concat());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of another assessment of the same model.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the other assessment is of another model.
+    pub fn merge(&mut self, other: Self) -> Result<()> {
+        self.null_rows += other.null_rows;
+        match (&mut self.predictions, other.predictions) {
+            (Predictions::Classes(ours), Predictions::Classes(theirs))
+                if ours.classes == theirs.classes =>
+            {
+                ours.merge(theirs);
+            }
+            (Predictions::Numbers(ours), Predictions::Numbers(theirs)) => ours.merge(theirs),
+            (Predictions::Classes(_), Predictions::Numbers(_) | Predictions::Classes(_))
+            | (Predictions::Numbers(_), Predictions::Classes(_)) => {
+                let message = "assessments of different models cannot be merged";
+                return Err(Error::Internal(message.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The metrics, in the order of [`CLASSIFIER_METRICS`](super::CLASSIFIER_METRICS) or
+    /// [`REGRESSOR_METRICS`](super::REGRESSOR_METRICS).
+    pub fn metrics(&self) -> Vec<Metric> {
+        match &self.predictions {
+            Predictions::Classes(classified) => classified.metrics(),
+            Predictions::Numbers(regressed) => regressed.metrics(),
+        }
+    }
+
+    /// The number of rows that are counted.
+    pub fn rows(&self) -> u64 {
+        match &self.predictions {
+            Predictions::Classes(classified) => classified.rows(),
+            Predictions::Numbers(regressed) => regressed.sums.rows,
+        }
+    }
+
+    /// The assessment as bytes, for another process.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Writer::default();
+        bytes.count(self.null_rows);
+        match &self.predictions {
+            Predictions::Classes(classified) => {
+                bytes.count(classified.classes as u64);
+                classified.write(&mut bytes);
+            }
+            Predictions::Numbers(regressed) => {
+                bytes.count(0);
+                regressed.write(&mut bytes);
+            }
+        }
+        bytes.0
+    }
+
+    /// Reads the bytes of [`Assessment::to_bytes`].
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the bytes are malformed.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut bytes = Reader(bytes);
+        let null_rows = bytes.count()?;
+        let predictions = match bytes.count()? as usize {
+            0 => Predictions::Numbers(Regressed::read(&mut bytes)?),
+            classes => Predictions::Classes(Classified::read(&mut bytes, classes)?),
+        };
+        Ok(Self {
+            null_rows,
+            predictions,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(metrics: &[Metric], name: &str) -> f64 {
+        metrics
+            .iter()
+            .find(|metric| metric.name == name)
+            .and_then(|metric| metric.value)
+            .unwrap()
+    }
+
+    /// Expected values: scikit-learn 1.7, `zero_division=0`.
+    #[test]
+    fn classifier_metrics_agree_with_scikit_learn() {
+        let probabilities = [0.1, 0.6, 0.8, 0.6, 0.4].map(|p| [1.0 - p, p]);
+        let mut rows = Classified::new(2);
+        rows.add(&[0, 0, 1, 1, 1].map(Some), probabilities.as_flattened());
+        let metrics = rows.metrics();
+        assert!((value(&metrics, "accuracy") - 0.6).abs() < 1e-12);
+        assert!((value(&metrics, "precision") - 7.0 / 12.0).abs() < 1e-12);
+        assert!((value(&metrics, "recall") - 7.0 / 12.0).abs() < 1e-12);
+        assert!((value(&metrics, "f1") - 7.0 / 12.0).abs() < 1e-12);
+        // Of the six pairs, one is tied (0.6, 0.6) and one is wrong (0.4 below 0.6).
+        assert!((value(&metrics, "roc_auc") - 4.5 / 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn regressor_metrics_agree_with_their_definitions() {
+        let mut rows = Regressed::default();
+        rows.add([3.0, -0.5, 2.0, 7.0], &[2.5, 0.0, 2.0, 8.0]);
+        let metrics = rows.metrics();
+        assert!((value(&metrics, "mae") - 0.5).abs() < 1e-12);
+        assert!((value(&metrics, "mse") - 0.375).abs() < 1e-12);
+        assert!((value(&metrics, "r2") - 0.948_608_137_044_967_9).abs() < 1e-12);
+        assert!((value(&metrics, "median_absolute_error") - 0.5).abs() < 1e-12);
+        assert!((value(&metrics, "explained_variance") - 0.957_173_447_537_473_2).abs() < 1e-12);
+    }
+
+    #[test]
+    fn no_rows_have_no_metrics() {
+        for classes in [0, 3] {
+            let metrics = Assessment::new(classes).metrics();
+            assert!(metrics.iter().all(|metric| metric.value.is_none()));
+        }
+    }
+
+    fn of(predictions: Predictions) -> Assessment {
+        Assessment {
+            null_rows: 3,
+            predictions,
+        }
+    }
+
+    /// Rows of three classes; the model does not know the labels of some rows.
+    fn classified(rows: std::ops::Range<u32>) -> Classified {
+        let mut classified = Classified::new(3);
+        for row in rows {
+            let label = (row % 7 != 0).then_some(row % 3);
+            let first = f64::from(row * 37 % 101) / 101.0;
+            let second = (1.0 - first) * f64::from(row * 53 % 89) / 89.0;
+            classified.add(&[label], &[first, second, 1.0 - first - second]);
+        }
+        classified
+    }
+
+    #[test]
+    fn parts_merge_to_the_whole_and_survive_as_bytes() {
+        let whole = classified(0..500);
+        let mut merged = of(Predictions::Classes(classified(300..500)));
+        merged
+            .merge(of(Predictions::Classes(classified(0..300))))
+            .unwrap();
+        assert!(merged.clone().merge(Assessment::new(0)).is_err());
+        assert_eq!(merged.metrics(), whole.metrics());
+        assert_eq!((merged.rows(), whole.unseen()), (500, 72));
+        let read = Assessment::from_bytes(&merged.to_bytes()).unwrap();
+        assert_eq!(read, merged);
+
+        let mut regressed = Regressed::default();
+        regressed.add((0..99).map(|n| f64::from(n) * 0.7), &[20.0; 99]);
+        let regressed = of(Predictions::Numbers(regressed));
+        let bytes = regressed.to_bytes();
+        assert_eq!(Assessment::from_bytes(&bytes).unwrap(), regressed);
+        assert!(Assessment::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn many_scores_are_rounded_however_they_come() {
+        let mut parts = classified(0..400);
+        parts.round();
+        let mut whole = classified(0..700);
+        let exact = whole.metrics();
+        parts.merge(classified(400..700));
+        whole.round();
+        let written = of(Predictions::Classes(parts.clone()));
+        let read = Assessment::from_bytes(&written.to_bytes()).unwrap();
+        assert_eq!(read, written);
+        assert_eq!(parts.metrics(), whole.metrics());
+        let error = value(&exact, "roc_auc") - value(&whole.metrics(), "roc_auc");
+        assert!(error.abs() < 1e-3, "{error}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The commands `\df` and `\h`: functions, their documentation, and the statements.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::Documentation;
+
+use super::shell::Shell;
+use crate::error::{Result, SqlState, sql_err, with_cause};
+use crate::session::answer::rows;
+use crate::sql::RELATION_FUNCTIONS;
+
+/// The statements, for `\h`.
+const STATEMENTS: &str = "\
+TRAIN [OR REPLACE] MODEL name TARGET column OPTIONS (model_type = '…', …) AS query
+CREATE [OR REPLACE] MODEL name FROM 'directory or file' OPTIONS (format = '…', licence = '…')
+SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), confusion_matrix(model, input), training_info(model)
+SHOW MODELS, SHOW VERSIONS IN MODEL name, DESCRIBE MODEL name, SHOW CREATE MODEL name
+ALTER MODEL name SET DEFAULT_VERSION = n | VERSION n SET ALIAS = name | RENAME TO name | SET COMMENT = '…'
+DROP MODEL [IF EXISTS] name [VERSION n]
+CREATE EXTERNAL TABLE name STORED AS PARQUET | CSV | JSON LOCATION '…', CREATE TABLE, CREATE VIEW, INSERT INTO, COPY … TO '…'
+SHOW TABLES, DESCRIBE table, EXPLAIN [ANALYZE] statement, SET setting = value, SHOW setting, PREPARE, EXECUTE
+docs/sql.md has all of them with examples.
+";
+
+/// Every function of expressions: its name, its kind, and its documentation.
+fn known(shell: &Shell) -> Vec<(String, &'static str, Option<Documentation>)> {
+    let state = shell.session().context().state();
+    let mut known = Vec::new();
+    for (name, function) in state.scalar_functions() {
+        known.push((name.clone(), "scalar", function.documentation().cloned()));
+    }
+    for (name, function) in state.aggregate_functions() {
+        known.push((name.clone(), "aggregate", function.documentation().cloned()));
+    }
+    for (name, function) in state.window_functions() {
+        known.push((name.clone(), "window", function.documentation().cloned()));
+    }
+    known
+}
+
+/// Lists the functions whose names contain `part`.
+pub(super) async fn list(shell: &mut Shell, part: &str) -> Result<()> {
+    let first_line = |docs: Documentation| {
+        let line = docs.description.lines().next();
+        line.unwrap_or_default().to_owned()
+    };
+    let described = known(shell).into_iter().map(|(name, kind, docs)| {
+        let text = docs.map(first_line).unwrap_or_default();
+        (name, kind, text)
+    });
+    let relations = RELATION_FUNCTIONS.iter().map(|name| {
+        let text = "a table function, used in FROM".to_owned();
+        ((*name).to_owned(), "relation", text)
+    });
+    let part = part.to_lowercase();
+    let mut found: Vec<_> = described.chain(relations).collect();
+    found.retain(|(name, ..)| name.contains(&part));
+    found.sort();
+    let column = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
+    let names = column(found.iter().map(|(name, ..)| name.clone()).collect());
+    let kinds = found.iter().map(|(_, kind, _)| (*kind).to_owned());
+    let kinds = column(kinds.collect());
+    let texts = column(found.into_iter().map(|(.., text)| text).collect());
+    let batch =
+        RecordBatch::try_from_iter([("name", names), ("kind", kinds), ("description", texts)])?;
+    shell.write(rows(batch)).await
+}
+
+/// Describes a function, or lists the statements.
+pub(super) fn help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else {
+        return shell.print(STATEMENTS.trim_end());
+    };
+    let name = name.trim_end_matches(['(', ')']).to_lowercase();
+    if RELATION_FUNCTIONS.contains(&name.as_str()) {
+        let mut lines = STATEMENTS.lines();
+        let call = format!("{name}(");
+        return shell.print(lines.find(|line| line.contains(&call)).unwrap_or_default());
+    }
+    let known = known(shell);
+    let Some((.., docs)) = known.iter().find(|(known, ..)| *known == name) else {
+        let what = format!("there is no function \"{name}\"");
+        let names = known.iter().map(|(name, ..)| name.as_str());
+        let message = with_cause(what, &name, names);
+        return Err(sql_err(SqlState::NoSuchModel, message));
+    };
+    let Some(docs) = docs else {
+        return shell.print(&format!("{name}: a function without documentation"));
+    };
+    let mut text = format!("{}\n  {}\n", docs.syntax_example, docs.description.trim());
+    for (argument, meaning) in docs.arguments.iter().flatten() {
+        text.push_str(&format!("  {argument}: {}\n", meaning.trim()));
+    }
+    if let Some(example) = &docs.sql_example {
+        let example = example.replace("```sql", "").replace("```", "");
+        text.push_str(&format!("\n{}\n", example.trim()));
+    }
+    shell.print(text.trim_end())
+}

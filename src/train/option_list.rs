@@ -1,0 +1,228 @@
+//! [`OPTIONS`]: every option of TRAIN with its accepted values, default and description. To add an option, add it here, to
+//! `Reader::set` in `options.rs`, to `TrainOptions` of `ml`, and to `docs/sql.md`.
+
+use datafusion::arrow::datatypes::DataType;
+
+/// An option of TRAIN.
+#[derive(Debug, Clone)]
+pub struct TrainOption {
+    /// The name.
+    pub name: &'static str,
+    /// The accepted values.
+    pub takes: &'static str,
+    /// The default.
+    pub default: &'static str,
+    /// The description.
+    pub description: &'static str,
+    /// The type of a value that a client binds to the option.
+    pub data_type: DataType,
+}
+
+/// All options.
+pub const OPTIONS: &[TrainOption] = &[
+    TrainOption {
+        name: "model_type",
+        takes: "name",
+        default: "required",
+        description: "what to train",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "hidden_units",
+        takes: "list of whole numbers",
+        default: "[128, 128]",
+        description: "widths of the hidden layers of a dnn model",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "activation",
+        takes: "relu, gelu, silu, tanh, sigmoid",
+        default: "relu",
+        description: "activation function between layers",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "dropout",
+        takes: "number from 0 to below 1",
+        default: "0",
+        description: "fraction of hidden units left out at each step",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "batch_size",
+        takes: "whole number",
+        default: "rows / 64, from 32 to 1024",
+        description: "rows of one step, over all workers",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "epochs",
+        takes: "whole number",
+        default: "50, or 500 iterations of lbfgs",
+        description: "maximum number of passes over the rows",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "learn_rate",
+        takes: "number above 0",
+        default: "0.001",
+        description: "step size",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "optimizer",
+        takes: "adamw, sgd, lbfgs, normal_equation",
+        default: "by model type",
+        description: "algorithm that finds the weights",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "lr_schedule",
+        takes: "constant, cosine, linear, step",
+        default: "constant",
+        description: "how the learning rate decreases",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "l1_reg",
+        takes: "number from 0",
+        default: "0",
+        description: "factor of the sum of absolute weights that is added to the mean loss",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "l2_reg",
+        takes: "number from 0",
+        default: "0, or 1 / rows for logistic_reg",
+        description: "factor of half the sum of squared weights that is added to the mean loss",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "weight_decay",
+        takes: "number from 0",
+        default: "0",
+        description: "fraction of learn_rate by which adamw shrinks weights at each step, independent of the gradient",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "clip_norm",
+        takes: "number above 0",
+        default: "none",
+        description: "maximum norm of the gradient",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "early_stop",
+        takes: "boolean",
+        default: "true",
+        description: "stop when the evaluation loss stalls, and keep the weights of the best epoch",
+        data_type: DataType::Boolean,
+    },
+    TrainOption {
+        name: "min_rel_progress",
+        takes: "number from 0 to below 1",
+        default: "0.001",
+        description: "relative decrease of the loss that counts as progress",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "max_runtime_s",
+        takes: "number above 0",
+        default: "none",
+        description: "number of seconds from the start of the statement after which no new epoch begins",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "class_weights",
+        takes: "list of ('label', weight)",
+        default: "all 1",
+        description: "weights of the rows of each class",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "auto_class_weights",
+        takes: "boolean",
+        default: "false",
+        description: "weigh classes inversely to their frequency",
+        data_type: DataType::Boolean,
+    },
+    TrainOption {
+        name: "data_split_method",
+        takes: "hash, column, none",
+        default: "hash",
+        description: "how evaluation rows are chosen",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "data_split_eval_fraction",
+        takes: "number from 0 to below 1",
+        default: "0.2",
+        description: "fraction of evaluation rows with method hash",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "data_split_col",
+        takes: "column name",
+        default: "none",
+        description: "boolean column for method column: true marks an evaluation row",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "seed",
+        takes: "whole number",
+        default: "0",
+        description: "seeds everything random",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "null_handling",
+        takes: "error, skip, impute",
+        default: "error",
+        description: "treatment of rows with a NULL",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "checkpoint_every",
+        takes: "whole number",
+        default: "60 seconds",
+        description: "epochs between two checkpoints, from which a network on a cluster resumes when a machine is lost",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "workers",
+        takes: "whole number",
+        default: "one for each core",
+        description: "ranks that train together",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "shards",
+        takes: "whole number",
+        default: "8",
+        description: "virtual shards; results depend on this number, not on workers, which never exceeds it",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "device",
+        takes: "auto, cpu",
+        default: "auto",
+        description: "where to train",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "dtype",
+        takes: "f32, f64",
+        default: "f32, or f64 for linear_reg",
+        description: "type of the weights; must be the type that the model type uses",
+        data_type: DataType::Utf8,
+    },
+];
+
+/// The type of a value that a client binds to an option; `None` for an unknown option.
+pub(crate) fn option_type(name: &str) -> Option<DataType> {
+    let option = OPTIONS.iter().find(|option| option.name == name)?;
+    Some(option.data_type.clone())
+}
+
+/// Options that the language reserves and this version does not support yet.
+pub(super) const PLANNED: &[&str] = &["base_model", "freeze", "layers"];

@@ -1,0 +1,149 @@
+//! Values of options: numbers in a range, names, lists. An error names the option and what it takes.
+
+use crate::error::{Result, SqlState, sql_err, with_cause};
+use crate::sql::OptionValue;
+
+const UNITS_MAX: u64 = 65_536;
+
+pub(super) fn expected(
+    name: &str,
+    expected: &str,
+    found: &OptionValue,
+) -> datafusion::common::DataFusionError {
+    let message = format!("option \"{name}\" is {found}; expected {expected}");
+    sql_err(SqlState::InvalidParameter, message)
+}
+
+pub(super) fn model_type(value: &OptionValue, known: &[&str]) -> Result<String> {
+    let found = text("model_type", value)?.to_lowercase();
+    if known.contains(&found.as_str()) {
+        return Ok(found);
+    }
+    let what = format!(
+        "model type \"{found}\" does not exist; use one of {}",
+        known.join(", ")
+    );
+    Err(sql_err(
+        SqlState::InvalidParameter,
+        with_cause(what, &found, known.iter().copied()),
+    ))
+}
+
+pub(super) fn whole(name: &str, value: &OptionValue, min: u64, max: u64) -> Result<u64> {
+    let found = match value {
+        OptionValue::Number(text) => text
+            .parse::<u64>()
+            .ok()
+            .filter(|number| (min..=max).contains(number)),
+        _ => None,
+    };
+    found.ok_or_else(|| expected(name, &format!("a whole number from {min} to {max}"), value))
+}
+
+pub(super) type Range = (fn(f64) -> bool, &'static str);
+
+pub(super) fn below_one() -> Range {
+    (
+        |number| (0.0..1.0).contains(&number),
+        "a number from 0 to below 1",
+    )
+}
+
+pub(super) fn above_zero() -> Range {
+    (
+        |number| number > 0.0 && number.is_finite(),
+        "a number above 0",
+    )
+}
+
+pub(super) fn from_zero() -> Range {
+    (
+        |number| number >= 0.0 && number.is_finite(),
+        "a number from 0",
+    )
+}
+
+pub(super) fn number(name: &str, value: &OptionValue, range: fn() -> Range) -> Result<f64> {
+    let (is_valid, description) = range();
+    let found = match value {
+        OptionValue::Number(text) => text.parse::<f64>().ok().filter(|number| is_valid(*number)),
+        _ => None,
+    };
+    found.ok_or_else(|| expected(name, description, value))
+}
+
+pub(super) fn boolean(name: &str, value: &OptionValue) -> Result<bool> {
+    match value {
+        OptionValue::Boolean(value) => Ok(*value),
+        _ => Err(expected(name, "true or false", value)),
+    }
+}
+
+pub(super) fn text<'a>(name: &str, value: &'a OptionValue) -> Result<&'a str> {
+    match value {
+        OptionValue::Text(text) => Ok(text),
+        _ => Err(expected(name, "a name", value)),
+    }
+}
+
+pub(super) fn one_of<'a>(name: &str, value: &OptionValue, known: &[&'a str]) -> Result<&'a str> {
+    let found = text(name, value)?.to_lowercase();
+    let of = || expected(name, &format!("one of {}", known.join(", ")), value);
+    known
+        .iter()
+        .copied()
+        .find(|known| *known == found)
+        .ok_or_else(of)
+}
+
+pub(super) fn named<T: Copy>(name: &str, value: &OptionValue, known: &[(&str, T)]) -> Result<T> {
+    let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    let found = one_of(name, value, &names)?;
+    let position = names.iter().position(|name| *name == found);
+    position
+        .map(|position| known[position].1)
+        .ok_or_else(|| expected(name, "a name", value))
+}
+
+pub(super) fn hidden_units(value: &OptionValue) -> Result<Vec<usize>> {
+    let name = "hidden_units";
+    match value {
+        OptionValue::List(values) if !values.is_empty() && values.len() <= 100 => values
+            .iter()
+            .map(|value| Ok(whole(name, value, 1, UNITS_MAX)? as usize))
+            .collect(),
+        _ => Err(expected(
+            name,
+            "a list of whole numbers such as [128, 128]",
+            value,
+        )),
+    }
+}
+
+pub(super) fn class_weights(value: &OptionValue) -> Result<Vec<(String, f64)>> {
+    let name = "class_weights";
+    let wrong = || expected(name, "a list such as [('yes', 5.0), ('no', 1.0)]", value);
+    let OptionValue::List(pairs) = value else {
+        return Err(wrong());
+    };
+    let mut weights: Vec<(String, f64)> = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let OptionValue::Tuple(parts) = pair else {
+            return Err(wrong());
+        };
+        let [label, weight] = parts.as_slice() else {
+            return Err(wrong());
+        };
+        let label = match label {
+            OptionValue::Text(label) | OptionValue::Number(label) => label.clone(),
+            OptionValue::Boolean(label) => label.to_string(),
+            _ => return Err(wrong()),
+        };
+        if weights.iter().any(|(known, _)| *known == label) {
+            let message = format!("class_weights names \"{label}\" twice; keep one of them");
+            return Err(sql_err(SqlState::InvalidParameter, message));
+        }
+        weights.push((label, number(name, weight, above_zero)?));
+    }
+    Ok(weights)
+}
