@@ -14,7 +14,7 @@ use vatic::ml::artifact::{Files, Loader};
 use vatic::ml::candle::{DType, Device, Tensor};
 use vatic::ml::data::columns::Column;
 use vatic::ml::data::encode::tabular::InputShape;
-use vatic::ml::data::inputs::Inputs;
+use vatic::ml::data::inputs::{Inputs, RowReport};
 use vatic::ml::data::labels::ClassValue;
 use vatic::ml::data::signature::{Port, PortKind, Signature};
 use vatic::ml::model::network::{ModelType, Network, Task};
@@ -184,7 +184,8 @@ impl Model for NearestCentroid {
         Ok(inputs)
     }
 
-    fn run(&self, inputs: Inputs, wanted: &Wanted) -> Result<Outputs> {
+    /// The squared distance of each row to each centroid.
+    fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
         let rows = inputs.rows();
         let mut squares =
             Tensor::zeros((rows, self.classes.len()), DType::F64, self.points.device())?;
@@ -195,9 +196,14 @@ impl Model for NearestCentroid {
             let points = self.points.narrow(1, index, 1)?.t()?;
             squares = (squares + numbers.broadcast_sub(&points)?.sqr()?)?;
         }
+        Ok(vec![squares])
+    }
+
+    fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
+        let squares = &computed[0];
         let nearest = squares.argmin(1)?.to_vec1::<u32>()?;
         let distances = squares.min(1)?.sqrt()?.to_vec1::<f64>()?;
-        let valid = inputs.report.valid.as_ref();
+        let valid = report.valid.as_ref();
         let is_valid = |row: usize| valid.is_none_or(|valid| valid.is_valid(row));
         let column = |output: &usize| -> ArrayRef {
             match output {
@@ -215,7 +221,7 @@ impl Model for NearestCentroid {
         Ok(Outputs {
             columns,
             scores,
-            report: inputs.report,
+            report,
         })
     }
 

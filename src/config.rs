@@ -15,7 +15,7 @@ pub struct VaticOptions {
     pub cache_bytes: usize,
     /// The number of workers of a training; 0 means one for each core, or each slot of a cluster.
     pub workers: usize,
-    /// How long a statement waits for the first executor of a cluster, in seconds.
+    /// How long a statement waits for the first executor of a cluster, and a training for its slots, in seconds.
     pub executor_wait_s: usize,
 }
 
@@ -98,7 +98,7 @@ impl ExtensionOptions for VaticOptions {
             entry(
                 "executor_wait_s",
                 self.executor_wait_s,
-                "seconds that a statement waits for the first executor of a cluster",
+                "seconds that a statement waits for the first executor of a cluster, and a training for the slots that workers asks for",
             ),
         ]
     }

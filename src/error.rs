@@ -147,7 +147,7 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::TooMany,
         "53300",
-        "the server has too many sessions or statements; try again",
+        "the server has too many sessions or statements, or the cluster fewer slots than a training asks for; try again",
     ),
     (
         SqlState::TooComplex,
@@ -260,6 +260,8 @@ pub(crate) fn ml_err(error: vatic_ml::Error) -> DataFusionError {
         Error::Corrupt(_) | Error::Io(_) => SqlState::Io,
         Error::Cancelled => SqlState::Cancelled,
         Error::Peer => SqlState::Peer,
+        Error::DeviceMemory(_) => SqlState::OutOfMemory,
+        Error::Device(_) => SqlState::NoResources,
         Error::Internal(_) => SqlState::Internal,
     };
     sql_err(state, error.to_string())

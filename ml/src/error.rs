@@ -24,6 +24,12 @@ pub enum Error {
     /// Another rank of this training failed first; its own error is the one to show.
     #[error("another worker of this training failed")]
     Peer,
+    /// A device without memory for the work.
+    #[error("{0}")]
+    DeviceMemory(String),
+    /// A device that is missing, or that failed.
+    #[error("{0}")]
+    Device(String),
     /// An error of the operating system.
     #[error("{0}")]
     Io(String),
@@ -34,17 +40,6 @@ pub enum Error {
 
 /// The result of everything fallible in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-impl From<candle_core::Error> for Error {
-    fn from(error: candle_core::Error) -> Self {
-        // candle appends a backtrace to its message when RUST_BACKTRACE is set.
-        let text = error.to_string();
-        Error::Internal(format!(
-            "tensor: {}",
-            text.lines().next().unwrap_or_default()
-        ))
-    }
-}
 
 impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {

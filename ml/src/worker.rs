@@ -76,6 +76,18 @@ pub fn spawn(name: &str, job: impl FnOnce() + Send + 'static) -> Result<thread::
         .spawn(run)?)
 }
 
+/// A pool of threads for the short parts of one job, such as the columns of a batch.
+///
+/// # Errors
+/// [`Error::Io`] if the system cannot start a thread.
+pub(crate) fn helpers(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("vatic-helper-{number}"))
+        .build()
+        .map_err(|error| Error::Io(error.to_string()))
+}
+
 /// Runs `job` and turns a panic into an error that says what happened.
 pub fn catch<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {

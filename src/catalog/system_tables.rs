@@ -1,5 +1,5 @@
 //! The system tables `information_schema.models` and `.model_versions`, `ml.training_runs`, `.training_metrics`,
-//! `.model_cache`, `.executors` and `.jobs`, computed at each read.
+//! `.model_cache`, `.devices`, `.executors` and `.jobs`, computed at each read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ const TABLES: &[(&str, &str, Make)] = &[
     ("ml", "training_runs", Make::Models(training_runs)),
     ("ml", "training_metrics", Make::Models(training_metrics)),
     ("ml", "model_cache", Make::Models(model_cache)),
+    ("ml", "devices", Make::Models(devices)),
     ("ml", "executors", Make::Executors(executors)),
     ("ml", "jobs", Make::Jobs(jobs)),
 ];
@@ -440,6 +441,10 @@ fn model_cache(of: &SystemTables) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter([
         ("model", strings(each().map(|model| model.name.clone()))),
         ("sha256", strings(each().map(|model| model.sha256.clone()))),
+        (
+            "device",
+            strings(each().map(|model| model.device.to_string())),
+        ),
         ("bytes", integers(each().map(|model| model.bytes as u64))),
         ("hits", integers(each().map(|model| model.hits))),
         (
@@ -448,6 +453,42 @@ fn model_cache(of: &SystemTables) -> Result<RecordBatch> {
                 each().map(|model| Some(model.is_in_use)),
             )) as ArrayRef,
         ),
+    ])?)
+}
+
+/// The processor and the GPUs of this process, with the models that are loaded on each.
+fn devices(of: &SystemTables) -> Result<RecordBatch> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // An error says that there is no GPU, which the absence of rows says too.
+    let gpus = vatic_ml::device::gpus().unwrap_or_default();
+    let cached = of.cache.cached();
+    let (mut device, mut name) = (vec!["cpu".to_owned()], vec![format!("{cores} cores")]);
+    let (mut memory, mut free, mut failure) = (vec![None], vec![None], vec![None]);
+    for gpu in &gpus {
+        device.push(gpu.device.to_string());
+        name.push(gpu.name.clone());
+        memory.push(Some(gpu.memory_bytes as i64));
+        free.push(Some(gpu.free_bytes as i64).filter(|_| gpu.failure.is_none()));
+        failure.push(gpu.failure.clone());
+    }
+    let mut models = ListBuilder::new(StringBuilder::new());
+    for device in &device {
+        let on = cached
+            .iter()
+            .filter(|model| model.device.to_string() == *device);
+        models.append_value(on.map(|model| Some(model.name.clone())));
+    }
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        ("device", strings(device.into_iter()), false),
+        ("name", strings(name.into_iter()), false),
+        (
+            "memory_bytes",
+            Arc::new(Int64Array::from(memory)) as ArrayRef,
+            true,
+        ),
+        ("free_bytes", Arc::new(Int64Array::from(free)), true),
+        ("failure", Arc::new(StringArray::from(failure)), true),
+        ("models", Arc::new(models.finish()), false),
     ])?)
 }
 

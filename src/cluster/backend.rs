@@ -39,6 +39,7 @@ use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::{with_yields, yielding};
 use crate::progress::ProgressListener;
+use crate::train::SlotsWanted;
 
 /// The most status messages in the queue. Ballista drops messages that do not fit.
 const STATUSES: usize = 64;
@@ -85,7 +86,8 @@ impl Cluster {
         listener: Option<&ProgressListener>,
     ) -> Result<Job> {
         let wait_s = VaticOptions::of(config.options()).executor_wait_s;
-        self.slots(wait_s, listener).await?;
+        let wanted = SlotsWanted::AtLeast(1);
+        self.slots(wanted, wait_s, listener).await?;
         let config = job_config(config)?;
         let schema = plan.schema();
         let partitions = plan.output_partitioning().partition_count();

@@ -5,7 +5,8 @@
 //! slot can leak. Binding is one critical section: no training holds slots while it waits for others.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ballista_core::JobId;
@@ -35,6 +36,7 @@ pub(super) struct BarrierClusterState {
     inner: InMemoryClusterState,
     /// All slots by executor. The lock makes binding one critical section.
     slots: Mutex<Free>,
+    last_join: std::sync::Mutex<Option<Instant>>,
     coordinator: Arc<Coordinator>,
 }
 
@@ -43,6 +45,7 @@ impl BarrierClusterState {
         Self {
             inner: InMemoryClusterState::default(),
             slots: Mutex::default(),
+            last_join: std::sync::Mutex::default(),
             coordinator,
         }
     }
@@ -50,6 +53,13 @@ impl BarrierClusterState {
     /// The slots of all executors that are alive.
     pub(super) async fn slots(&self) -> usize {
         self.slots.lock().await.values().sum::<u32>() as usize
+    }
+
+    /// The time since the last executor joined; `None` before the first.
+    pub(super) fn since_last_join(&self) -> Option<Duration> {
+        let last = self.last_join.lock();
+        let last = last.unwrap_or_else(PoisonError::into_inner);
+        last.map(|last| last.elapsed())
     }
 
     /// The slots and the free slots of each executor.
@@ -287,7 +297,10 @@ impl ClusterState for BarrierClusterState {
     ) -> Result<()> {
         let (id, slots) = (metadata.id.clone(), spec.available_vcores);
         self.inner.register_executor(metadata, spec).await?;
-        self.slots.lock().await.insert(id, slots);
+        if self.slots.lock().await.insert(id, slots).is_none() {
+            let last = self.last_join.lock();
+            *last.unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         Ok(())
     }
 

@@ -16,8 +16,11 @@ use super::scheduler::{self, Scheduler};
 use super::settings::STACK_BYTES;
 use crate::error::{Result, SqlState, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
+use crate::train::SlotsWanted;
 
 const POLL: Duration = Duration::from_millis(20);
+/// When no executor has joined for this time, those that a user started together have joined.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The scheduler in the engine's process, and the services beside it.
 pub(crate) struct Cluster {
@@ -87,9 +90,13 @@ impl Cluster {
         self.placement.slots().await
     }
 
-    /// The slots of all executors. Waits up to `wait_s` seconds for the first executor, and informs the listener.
+    /// The slots of all executors. Waits up to `wait_s` seconds for the wanted slots, and informs the listener.
+    ///
+    /// # Errors
+    /// `NoResources` if no executor joined in that time. There may be fewer slots than wanted.
     pub(crate) async fn slots(
         &self,
+        wanted: SlotsWanted,
         wait_s: usize,
         listener: Option<&ProgressListener>,
     ) -> Result<usize> {
@@ -97,7 +104,14 @@ impl Cluster {
         let began = Instant::now();
         loop {
             let slots = self.placement.slots().await;
-            if slots > 0 {
+            let is_enough = match wanted {
+                SlotsWanted::AtLeast(wanted) => slots >= wanted,
+                SlotsWanted::AllThatJoin => {
+                    let last_join = self.placement.since_last_join();
+                    slots > 0 && last_join.is_some_and(|last_join| last_join >= SETTLED)
+                }
+            };
+            if is_enough || (slots > 0 && began.elapsed() >= wait) {
                 return Ok(slots);
             }
             if began.elapsed() >= wait {
@@ -109,7 +123,16 @@ impl Cluster {
                 return Err(sql_err(SqlState::NoResources, message));
             }
             if let Some(listener) = listener {
-                let what = format!("an executor: vatic executor --scheduler {}", self.address);
+                let command = format!("vatic executor --scheduler {}", self.address);
+                let what = match (wanted, slots) {
+                    (_, 0) => format!("an executor: {command}"),
+                    (SlotsWanted::AtLeast(wanted), slots) => {
+                        format!("{wanted} slots, {slots} have joined: {command}")
+                    }
+                    (SlotsWanted::AllThatJoin, slots) => {
+                        format!("further executors, {slots} slots have joined")
+                    }
+                };
                 listener(ProgressEvent::Waiting { what });
             }
             tokio::time::sleep(POLL).await;

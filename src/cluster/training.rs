@@ -12,7 +12,7 @@ use super::services::Cluster;
 use super::stages::travels;
 use crate::error::{Result, SqlState, report};
 use crate::progress::{ProgressEvent, ProgressListener};
-use crate::train::{Ranks, TrainRunner, TrainTask, TrainingFailure};
+use crate::train::{Ranks, SlotsWanted, TrainRunner, TrainTask, TrainingFailure};
 
 /// The last message of a rank before the end of its task arrives within this time.
 const LAST_MESSAGE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -25,10 +25,11 @@ pub(crate) struct ClusterRunner(pub(crate) Arc<Cluster>);
 impl TrainRunner for ClusterRunner {
     async fn slots(
         &self,
+        wanted: SlotsWanted,
         wait_s: usize,
         listener: Option<&ProgressListener>,
     ) -> Result<Option<usize>> {
-        self.0.slots(wait_s, listener).await.map(Some)
+        self.0.slots(wanted, wait_s, listener).await.map(Some)
     }
 
     fn port(&self) -> Option<u16> {

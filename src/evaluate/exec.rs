@@ -40,7 +40,7 @@ use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
 
 /// The device of every evaluation: `evaluate` has no option for the device.
-const DEVICE: DeviceName = DeviceName::Cpu;
+pub(super) const DEVICE: DeviceName = DeviceName::Auto;
 /// One batch that is computed, and one that is prepared.
 const BATCHES_IN_FLIGHT: usize = 2;
 /// The maximum bytes of a row of sums and rows of a batch: messages between machines have a size limit.
@@ -112,7 +112,7 @@ impl EvaluateExec {
 impl DisplayAs for EvaluateExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.spec.step {
-            Step::Score => write!(f, "EvaluateExec: score, device={}", DEVICE.name()),
+            Step::Score => write!(f, "EvaluateExec: score, device={}", DEVICE.resolved()),
             Step::Merge => write!(f, "EvaluateExec: merge, {}", self.spec.description),
         }
     }

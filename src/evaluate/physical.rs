@@ -11,7 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
-use super::exec::{EvaluateExec, EvaluateSpec, Step};
+use super::exec::{DEVICE, EvaluateExec, EvaluateSpec, Step};
 use super::node::EvaluateNode;
 use crate::predict::{BatchCoalesceExec, BatchSize};
 
@@ -32,7 +32,7 @@ impl ExtensionPlanner for EvaluatePlanner {
             return Ok(None);
         };
         let input = Arc::clone(&physical_inputs[0]);
-        let size = BatchSize::of(&node.model, &node.features, None, session);
+        let size = BatchSize::of(&node.model, &node.features, None, DEVICE, session);
         let input = Arc::new(BatchCoalesceExec::new(input, size));
         let spec = |step| EvaluateSpec {
             model: Arc::clone(&node.model),

@@ -8,7 +8,7 @@ use tokio::sync::{OnceCell, Semaphore, oneshot};
 use vatic_ml::artifact::{Files, Loader, loaders};
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::network::ModelType;
-use vatic_ml::model::{Model, Outputs, Wanted};
+use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
 use vatic_ml::models::ModelTypes;
 use vatic_ml::worker::WorkerPool;
 
@@ -51,6 +51,7 @@ struct DeviceWorkers {
 pub(crate) struct CachedModel {
     pub(crate) name: String,
     pub(crate) sha256: String,
+    pub(crate) device: DeviceName,
     pub(crate) bytes: usize,
     pub(crate) hits: u64,
     pub(crate) is_in_use: bool,
@@ -89,7 +90,7 @@ impl ModelRuntime {
         if let Some(known) = workers.get(&device) {
             return Ok(Arc::clone(known));
         }
-        let pool = WorkerPool::start(device.name(), device.workers()).map_err(ml_err)?;
+        let pool = WorkerPool::start(&device.to_string(), device.workers()).map_err(ml_err)?;
         let permits = Semaphore::new(pool.capacity());
         let started = Arc::new(DeviceWorkers { pool, permits });
         workers.insert(device, Arc::clone(&started));
@@ -103,7 +104,7 @@ impl ModelRuntime {
         job: impl FnOnce() -> vatic_ml::Result<T> + Send + 'static,
     ) -> Result<T> {
         let closed = || sql_err(SqlState::Internal, "the model workers have ended");
-        let workers = self.workers(device)?;
+        let workers = self.workers(device.resolved())?;
         // The permits keep `execute` from blocking a thread of the async runtime.
         let _permit = workers.permits.acquire().await.map_err(|_| closed())?;
         let (sender, receiver) = oneshot::channel();
@@ -119,7 +120,8 @@ impl ModelRuntime {
         receiver.await.map_err(|_| closed())?.map_err(ml_err)
     }
 
-    /// Encodes a batch on the host and runs the model on its device: while one batch runs, the next is encoded.
+    /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host: while one batch
+    /// runs, the next is encoded, and the outputs of the last are made.
     pub(crate) async fn infer(
         &self,
         model: Arc<dyn Model>,
@@ -128,9 +130,28 @@ impl ModelRuntime {
         wanted: Wanted,
     ) -> Result<Outputs> {
         let encoder = Arc::clone(&model);
-        let encode = move || encoder.encode(&batch);
-        let inputs = self.run(DeviceName::Cpu, encode).await?;
-        self.run(device, move || model.run(inputs, &wanted)).await
+        let encode = move || {
+            let mut inputs = encoder.encode(&batch)?;
+            let report = std::mem::take(&mut inputs.report);
+            // Without memory on the device, the model takes the rows from the host, a part at a time.
+            match inputs.upload(device) {
+                Err(vatic_ml::Error::DeviceMemory(_)) => Ok((inputs, report)),
+                uploaded => Ok((uploaded?, report)),
+            }
+        };
+        let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
+        if !device.is_gpu() {
+            let run = move || {
+                let computed = forward_in_parts(model.as_ref(), &inputs)?;
+                model.outputs(&computed, report, &wanted)
+            };
+            return self.run(device, run).await;
+        }
+        let forward = Arc::clone(&model);
+        let forward = move || forward_in_parts(forward.as_ref(), &inputs);
+        let computed = self.run(device, forward).await?;
+        let outputs = move || model.outputs(&computed, report, &wanted);
+        self.run(DeviceName::Cpu, outputs).await
     }
 
     /// The model on a device, from the cache or from its files, and whether it was in the cache.
@@ -140,6 +161,7 @@ impl ModelRuntime {
         device: DeviceName,
         budget_bytes: usize,
     ) -> Result<(Arc<dyn Model>, bool)> {
+        let device = device.resolved();
         let key = Key {
             sha256: model.sha256.clone(),
             device,
@@ -242,6 +264,7 @@ impl ModelRuntime {
                 Some(CachedModel {
                     name: entry.name.clone(),
                     sha256: key.sha256.clone(),
+                    device: key.device,
                     bytes: model.bytes(),
                     hits: entry.hits,
                     is_in_use: Arc::strong_count(model) > 1,

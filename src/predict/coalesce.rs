@@ -20,6 +20,8 @@ use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
+use vatic_ml::data::signature::PortKind;
+use vatic_ml::device::DeviceName;
 use vatic_ml::model::Batching;
 
 use crate::config::VaticOptions;
@@ -46,16 +48,37 @@ struct Tokens {
 const BYTES_PER_TOKEN: usize = 4;
 const TOKENS_AROUND: usize = 2;
 
+/// The numbers of a batch for a GPU: 64 MiB of f32.
+const GPU_NUMBERS: usize = 16 << 20;
+const GPU_ROWS_MAX: usize = 1 << 16;
+const GPU_ROWS_MIN: usize = 256;
+
+/// The rows of a batch that gives a GPU enough work.
+fn gpu_rows(model: &ResolvedModel) -> usize {
+    let inputs = model.manifest.signature.inputs.iter();
+    let widths = inputs.map(|port| match &port.kind {
+        PortKind::Array { shape } => shape.iter().product(),
+        _ => 1,
+    });
+    let width: usize = widths.sum();
+    (GPU_NUMBERS / width.max(1)).clamp(GPU_ROWS_MIN, GPU_ROWS_MAX)
+}
+
 impl BatchSize {
     /// The batch size for a model with these input columns: the user's choice, else the setting and the model's limit.
     pub(crate) fn of(
         model: &ResolvedModel,
         columns: &[usize],
         wanted: Option<usize>,
+        device: DeviceName,
         session: &dyn Session,
     ) -> Self {
         let settings = VaticOptions::of(session.config_options());
-        let rows_max = wanted.unwrap_or(settings.batch_size).max(1);
+        let default = match device.is_gpu() {
+            true => settings.batch_size.max(gpu_rows(model)),
+            false => settings.batch_size,
+        };
+        let rows_max = wanted.unwrap_or(default).max(1);
         let tokens = match (&model.manifest.batching, wanted) {
             (Batching::Tokens { input, tokens_max }, None) => {
                 let inputs = model.manifest.signature.inputs.iter();

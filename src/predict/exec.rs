@@ -101,7 +101,7 @@ impl DisplayAs for PredictExec {
             f,
             "PredictExec: {}, device={}, batch={}",
             self.spec.description,
-            self.spec.options.device.name(),
+            self.spec.options.device.resolved(),
             self.spec.size
         )
     }

@@ -40,6 +40,7 @@ impl ExtensionPlanner for PredictPlanner {
             &node.model,
             &node.features,
             node.options.batch_size,
+            node.options.device,
             session,
         );
         let spec = PredictSpec {

@@ -70,10 +70,9 @@ fn options(call: &Call) -> Result<PredictOptions> {
             // No effect: computing equal rows of numbers is faster than finding them.
             "dedupe" => drop(one_of(name, value, &["auto", "off"])?),
             _ => {
-                let names: Vec<&str> = DeviceName::CHOICES.iter().map(|(name, _)| *name).collect();
-                let chosen = one_of(name, value, &names)?;
-                let known = DeviceName::CHOICES.iter().find(|(name, _)| *name == chosen);
-                options.device = known.map_or(options.device, |(_, device)| *device);
+                let text = value.try_as_str().flatten().unwrap_or_default();
+                options.device = DeviceName::parse(&text.to_lowercase())
+                    .ok_or_else(|| argument_err(name, DeviceName::EXPECTED, value))?;
             }
         }
         Ok(())

@@ -203,7 +203,7 @@ impl Completion {
             "lr_schedule" => owned(Schedule::ALL.iter().map(|(name, _)| *name).collect()),
             "data_split_method" => owned(vec!["hash", "column", "none"]),
             "null_handling" => owned(vec!["error", "skip", "impute"]),
-            "device" => owned(vec!["auto", "cpu"]),
+            "device" => owned(vec!["auto", "cpu", "cuda"]),
             _ => Vec::new(),
         }
     }

@@ -11,11 +11,12 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::displayable;
 use vatic_ml::artifact::TRAINED;
 use vatic_ml::data::columns::Columns;
-use vatic_ml::model::network::Task;
+use vatic_ml::model::network::{ModelType, Task};
 use vatic_ml::model::options::TrainOptions;
+use vatic_ml::train::fit::training_device;
 
 use crate::config::VaticOptions;
-use crate::error::{Result, SqlState, report, sql_err};
+use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::model::{
     MANIFEST_FORMAT, Manifest, ModelRef, NewModel, Origin, Published, RunSummary, Selector,
     Trained, VersionFiles, publish,
@@ -57,7 +58,7 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     let (user, sql) = (access.name().map(str::to_owned), statement.to_string());
     let runs = engine.runs();
     let record = runs.begin(&run_id, user, &statement.name.short(), &sql)?;
-    match train_until_done(session, statement, options, model_type.task(), &run_id).await {
+    match train_until_done(session, statement, options, model_type, &run_id).await {
         Ok((published, run, seed)) => {
             record.succeed(published.version, run.history.clone());
             result_row(statement, published.version, published.status(), &run, seed)
@@ -82,15 +83,17 @@ async fn train_until_done(
     session: &Session,
     statement: &TrainModel,
     options: TrainOptions,
-    task: Task,
+    model_type: &dyn ModelType,
     run_id: &str,
 ) -> Result<(Published, RunSummary, u64)> {
     let began = Instant::now();
+    let task = model_type.task();
     let query = plan_query(session, statement, &options, task).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
     let local = LocalRunner(Arc::clone(engine.rendezvous()));
     let runner = engine.runner();
+    let options = with_device(options, runner.as_ref(), model_type)?;
     let mut lost = String::new();
     for number in 1..=ATTEMPTS_MAX {
         let workers = planned_workers(session, runner.as_ref(), &options, number > 1).await?;
@@ -193,6 +196,20 @@ async fn ranks(
     plan_ranks(&training, rows, attempt)
 }
 
+/// The options with the device on which ranks of this process train. On a cluster, the ranks find out together whether each
+/// has a GPU.
+fn with_device(
+    mut options: TrainOptions,
+    runner: &dyn TrainRunner,
+    model_type: &dyn ModelType,
+) -> Result<TrainOptions> {
+    if runner.port().is_none() {
+        options.device = training_device(options.device, model_type);
+        options.device.open().map_err(ml_err)?;
+    }
+    Ok(options)
+}
+
 async fn planned_workers(
     session: &Session,
     runner: &dyn TrainRunner,
@@ -218,11 +235,12 @@ impl Drop for CheckpointGuard {
 pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
     let model_types = session.engine().runtime().model_types();
     let (options, model_type) = train_options(&statement.options, model_types)?;
+    let runner = session.engine().runner();
+    let options = with_device(options, runner.as_ref(), model_type)?;
     let query = plan_query(session, statement, &options, model_type.task()).await?;
     let optimized = session.optimize(&query.plan)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
     let nowhere = Place::Local(PathBuf::new());
-    let runner = session.engine().runner();
     let attempt = Attempt {
         run_id: "",
         target: nowhere.clone(),

@@ -101,7 +101,7 @@ impl DisplayAs for TrainExec {
             self.task.workers,
             self.task.spec.shards,
             options.seed,
-            options.device.name()
+            options.device
         )
     }
 }
@@ -257,7 +257,8 @@ impl Rank {
         }
         let staged = self.task.target.stage()?;
         let files = artifact::write(&trained, model_type, staged.path())?;
-        let model = trained.model(model_type, &options.device.open()?)?;
+        let device = trained.config.options.device;
+        let model = trained.model(model_type, &device.open()?)?;
         let (signature, batching) = (model.signature().clone(), model.batching());
         self.task.target.take_in(&staged)?;
         crash::point("files-written");
@@ -271,7 +272,7 @@ impl Rank {
             metrics: trained.metrics,
             history: trained.history,
             duration_ms: started.elapsed().as_millis() as u64,
-            device: options.device.name().into(),
+            device: device.to_string(),
             workers: self.task.workers,
             shards: self.task.spec.shards,
             batch_size: trained.batch_size,

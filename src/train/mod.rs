@@ -50,7 +50,7 @@ pub(crate) use plan::{Attempt, Training, plan_ranks};
 pub(crate) use policy::workers;
 pub(crate) use rendezvous::{Joined, LocalRendezvous, RankExit, Rendezvous, RendezvousExtension};
 pub(crate) use result::{result_row, result_schema};
-pub(crate) use runner::{LocalRunner, Ranks, TrainRunner, TrainingFailure, run_ranks};
+pub(crate) use runner::{LocalRunner, Ranks, SlotsWanted, TrainRunner, TrainingFailure, run_ranks};
 pub(crate) use runs::{RunLog, RunRecord};
 pub(crate) use task::{RankResult, TrainTask};
 

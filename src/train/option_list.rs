@@ -198,13 +198,13 @@ pub const OPTIONS: &[TrainOption] = &[
     TrainOption {
         name: "shards",
         takes: "whole number",
-        default: "8",
+        default: "8; 1 on a GPU",
         description: "virtual shards; results depend on this number, not on workers, which never exceeds it",
         data_type: DataType::Int64,
     },
     TrainOption {
         name: "device",
-        takes: "auto, cpu",
+        takes: "auto, cpu, cuda, cuda:N",
         default: "auto",
         description: "where to train",
         data_type: DataType::Utf8,

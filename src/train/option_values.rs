@@ -1,5 +1,7 @@
 //! Values of options: numbers in a range, names, lists. An error names the option and what it takes.
 
+use vatic_ml::device::DeviceName;
+
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::sql::OptionValue;
 
@@ -103,6 +105,11 @@ pub(super) fn named<T: Copy>(name: &str, value: &OptionValue, known: &[(&str, T)
     position
         .map(|position| known[position].1)
         .ok_or_else(|| expected(name, "a name", value))
+}
+
+pub(super) fn device(name: &str, value: &OptionValue) -> Result<DeviceName> {
+    let device = DeviceName::parse(&text(name, value)?.to_lowercase());
+    device.ok_or_else(|| expected(name, DeviceName::EXPECTED, value))
 }
 
 pub(super) fn hidden_units(value: &OptionValue) -> Result<Vec<usize>> {

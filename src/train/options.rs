@@ -1,7 +1,6 @@
 //! `OPTIONS (key = value, …)` → [`TrainOptions`]: checks names, types and ranges, and suggests the nearest name.
 
 use vatic_ml::data::precision::Precision;
-use vatic_ml::device::DeviceName;
 use vatic_ml::model::network::{ModelType, Task};
 use vatic_ml::model::options::{DataSplit, NullHandling, Optimizer, Schedule, TrainOptions};
 use vatic_ml::models::ModelTypes;
@@ -9,8 +8,8 @@ use vatic_ml::nn::Activation;
 
 use super::option_list::{OPTIONS, PLANNED};
 use super::option_values::{
-    above_zero, below_one, boolean, class_weights, from_zero, hidden_units, model_type, named,
-    number, one_of, text, whole,
+    above_zero, below_one, boolean, class_weights, device, from_zero, hidden_units, model_type,
+    named, number, one_of, text, whole,
 };
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::sql::OptionValue;
@@ -110,7 +109,7 @@ impl Reader {
             }
             "workers" => options.workers = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
             "shards" => options.shards = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
-            "device" => options.device = named(name, value, DeviceName::CHOICES)?,
+            "device" => options.device = device(name, value)?,
             "dtype" => {
                 options.precision = Some(match one_of(name, value, &["f32", "f64"])? {
                     "f64" => Precision::Double,

@@ -11,7 +11,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 use vatic_ml::data::columns::Columns;
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::fit::TrainSpec;
-use vatic_ml::train::shard::SHARDS_DEFAULT;
+use vatic_ml::train::shard::shards;
 
 use super::columns::route_columns;
 use super::exec::TrainExec;
@@ -51,7 +51,7 @@ pub(crate) fn plan_ranks(
 ) -> Result<Arc<TrainExec>> {
     let options = training.options;
     let workers = attempt.workers;
-    let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
+    let shards = shards(options);
     let columns = route_columns(training.columns, &training.column_indices, training.schema);
     let route = Route::try_new(columns, options.seed, shards, workers)?;
     let mut plan: Arc<dyn ExecutionPlan> = Arc::new(RouteExec::new(query, route));

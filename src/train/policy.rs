@@ -1,9 +1,10 @@
 //! The number of ranks of a training.
 
+use vatic_ml::device::DeviceName;
 use vatic_ml::model::options::TrainOptions;
-use vatic_ml::train::shard::SHARDS_DEFAULT;
+use vatic_ml::train::shard::shards;
 
-use super::runner::TrainRunner;
+use super::runner::{SlotsWanted, TrainRunner};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::progress::ProgressListener;
@@ -23,14 +24,24 @@ pub(crate) async fn workers(
     let setting = Some(settings.workers).filter(|workers| *workers > 0);
     let wanted = options.workers.or(setting);
     // With more ranks than shards, some ranks would have no rows.
-    let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
+    let shards = shards(options);
     let wait = match is_retry {
         true => WAIT_AGAIN_S,
         false => settings.executor_wait_s,
     };
-    let Some(slots) = runner.slots(wait, listener).await? else {
+    let slots_wanted = match wanted {
+        _ if is_retry => SlotsWanted::AtLeast(1),
+        Some(workers) => SlotsWanted::AtLeast(workers.min(shards)),
+        None => SlotsWanted::AllThatJoin,
+    };
+    let Some(slots) = runner.slots(slots_wanted, wait, listener).await? else {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        return Ok(wanted.unwrap_or(cores).min(shards));
+        // One rank keeps a GPU busy.
+        let free = match options.device {
+            DeviceName::Cuda(_) => 1,
+            DeviceName::Auto | DeviceName::Cpu => cores,
+        };
+        return Ok(wanted.unwrap_or(free).min(shards));
     };
     let workers = wanted.unwrap_or(slots).min(shards);
     if is_retry {
@@ -38,10 +49,10 @@ pub(crate) async fn workers(
     }
     if workers > slots {
         let message = format!(
-            "the training needs {workers} slots, one for each worker, and the cluster has {slots}; lower workers, or \
-             start more executors"
+            "the training needs {workers} slots, one for each worker, and the cluster has {slots} after {wait} s; lower \
+             workers, start more executors, or raise vatic.executor_wait_s"
         );
-        return Err(sql_err(SqlState::NoResources, message));
+        return Err(sql_err(SqlState::TooMany, message));
     }
     Ok(workers)
 }

@@ -75,6 +75,10 @@ impl fmt::Debug for Run {
     }
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// A control that reports progress to the listener until the training is cancelled.
 fn control(model: &str, listener: Option<ProgressListener>) -> Control {
     let mut control = Control::default();
@@ -103,7 +107,10 @@ impl LocalRendezvous {
         let places = LocalCollective::group(workers);
         let run = Arc::new(Run {
             places: Mutex::new(places.into_iter().map(Some).collect()),
-            control: control(model, listener.clone()),
+            control: Control {
+                threads: cores() / workers,
+                ..control(model, listener.clone())
+            },
             model: model.into(),
             listener,
             rows: AtomicU64::new(0),

@@ -25,12 +25,23 @@ pub(crate) struct Ranks<'a> {
     pub(crate) listener: Option<ProgressListener>,
 }
 
+/// The slots for which a statement waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SlotsWanted {
+    /// At least this number.
+    AtLeast(usize),
+    /// The slots of all executors that are joining.
+    AllThatJoin,
+}
+
 /// Runs the ranks of trainings, in this process or on a cluster.
 #[async_trait]
 pub(crate) trait TrainRunner: Debug + Send + Sync {
-    /// The number of ranks that can run at once; `None` for any number. Waits at most `wait_s` for the first slot.
+    /// The number of ranks that can run at once, which may be less than wanted; `None` for any number. Waits at most
+    /// `wait_s` seconds for the wanted slots.
     async fn slots(
         &self,
+        wanted: SlotsWanted,
         wait_s: usize,
         listener: Option<&ProgressListener>,
     ) -> Result<Option<usize>>;
@@ -67,6 +78,7 @@ pub(crate) struct LocalRunner(pub(crate) Arc<LocalRendezvous>);
 impl TrainRunner for LocalRunner {
     async fn slots(
         &self,
+        _wanted: SlotsWanted,
         _wait_s: usize,
         _listener: Option<&ProgressListener>,
     ) -> Result<Option<usize>> {

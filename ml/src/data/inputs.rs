@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::buffer::NullBuffer;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
-use crate::device::HOST;
+use crate::device::{DeviceName, HOST};
 use crate::{Error, Result};
 
 /// Encoded rows as named tensors.
@@ -45,6 +45,19 @@ impl RowReport {
         let invalid = self.valid.as_ref().map_or(0, NullBuffer::null_count);
         invalid.saturating_sub(self.failures.len())
     }
+}
+
+/// Whether the tensor is on the host and does not use all of its memory.
+fn is_part(tensor: &Tensor) -> bool {
+    let (storage, layout) = tensor.storage_and_layout();
+    let length = match &*storage {
+        Storage::Cpu(CpuStorage::F32(values)) => values.len(),
+        Storage::Cpu(CpuStorage::F64(values)) => values.len(),
+        Storage::Cpu(CpuStorage::U32(values)) => values.len(),
+        Storage::Cpu(_) => return true,
+        _ => return false,
+    };
+    length != layout.shape().elem_count()
 }
 
 impl Inputs {
@@ -125,15 +138,49 @@ impl Inputs {
         })
     }
 
-    /// The rows at these positions, in this order, without the report.
+    /// The rows at these positions, in this order, without the report. The inputs are on the host.
     pub fn select(&self, order: &[u32]) -> Result<Self> {
         if order.is_empty() {
             return Ok(Self::default());
         }
-        let order = Tensor::from_slice(order, order.len(), &HOST)?;
+        self.pick(&Tensor::from_slice(order, order.len(), &HOST)?)
+    }
+
+    /// The rows at the positions in `order` `[rows]` (u32), in this order, without the report. Both are on one device.
+    pub fn pick(&self, order: &Tensor) -> Result<Self> {
         self.map(order.elem_count(), |tensor| {
-            Ok(tensor.index_select(&order, 0)?)
+            Ok(tensor.index_select(order, 0)?)
         })
+    }
+
+    /// The rows of these inputs in a row, without the report. All have the tensors of the first.
+    pub fn joined(parts: &[Self]) -> Result<Self> {
+        let Some(first) = parts.first() else {
+            return Ok(Self::default());
+        };
+        let mut joined = Self::new(parts.iter().map(Self::rows).sum());
+        for (index, tensor) in first.tensors.iter().enumerate() {
+            let all = |of: &dyn Fn(&Named) -> Option<Tensor>| -> Result<Option<Tensor>> {
+                let all: Option<Vec<Tensor>> = parts
+                    .iter()
+                    .map(|part| of(part.tensors.get(index)?))
+                    .collect();
+                Ok(all.map(|all| Tensor::cat(&all, 0)).transpose()?)
+            };
+            let values = all(&|tensor| Some(tensor.values.clone()))?;
+            let values = values.ok_or_else(|| Error::Internal("parts of other inputs".into()))?;
+            let lengths = all(&|tensor| tensor.lengths.clone())?;
+            joined = joined.add(&tensor.name, values, lengths)?;
+        }
+        Ok(joined)
+    }
+
+    /// The inputs on a device, copied beside the work that the device does, without the report.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] if the device has no memory left.
+    pub fn upload(&self, device: DeviceName) -> Result<Self> {
+        self.map(self.rows, |tensor| device.upload(tensor))
     }
 
     /// The inputs on this device, with floats of type `dtype` and without the report.
@@ -143,6 +190,10 @@ impl Inputs {
                 true => tensor.to_dtype(dtype)?,
                 false => tensor.clone(),
             };
+            if !device.is_cpu() && is_part(&tensor) {
+                // candle would move all of the memory that the part is in.
+                return Ok(tensor.force_contiguous()?.to_device(device)?);
+            }
             Ok(tensor.to_device(device)?)
         })
     }

@@ -1,6 +1,6 @@
 //! Models, the networks in them, options of trainings, and metrics.
 //!
-//! * [`Model`] the interface of a model for the engine: ports, batches, encode, run
+//! * [`Model`] the interface of a model for the engine: ports, batches, encode, forward, outputs
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]
 //! * [`options`] the options of a training
@@ -16,11 +16,12 @@ pub mod trained;
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
+use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
 pub trait Model: Debug + Send + Sync {
@@ -37,17 +38,50 @@ pub trait Model: Debug + Send + Sync {
     /// If no row of the batch can be encoded. The report holds the failures of single rows.
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs>;
 
-    /// Runs the model on encoded rows, on a worker of its device.
+    /// Computes on the model's device what [`Model::outputs`] reads, on a worker of the device. On a GPU the work is
+    /// queued, not awaited. The inputs are on the host or on the device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] if the device has too little memory for so many rows.
+    fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>>;
+
+    /// The outputs from the tensors `[rows, …]` of [`Model::forward`], on a worker of the host.
     ///
     /// # Errors
     /// If no row has an output. The report lists rows without output; it starts as the report of the inputs.
-    fn run(&self, inputs: Inputs, wanted: &Wanted) -> Result<Outputs>;
+    fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs>;
+
+    /// Both on the calling thread.
+    ///
+    /// # Errors
+    /// The errors of [`Model::forward`] and [`Model::outputs`].
+    fn run(&self, inputs: Inputs, wanted: &Wanted) -> Result<Outputs> {
+        let computed = self.forward(&inputs)?;
+        self.outputs(&computed, inputs.report, wanted)
+    }
 
     /// Memory of the weights in bytes.
     fn bytes(&self) -> usize;
 
     /// The most memory that a batch of `rows` rows takes, in bytes: inputs, values between the layers, and outputs.
     fn working_bytes(&self, rows: usize) -> usize;
+}
+
+/// [`Model::forward`], in halves where the device has too little memory for all rows.
+///
+/// # Errors
+/// [`Error::DeviceMemory`] if the device has too little memory for one row.
+pub fn forward_in_parts(model: &dyn Model, inputs: &Inputs) -> Result<Vec<Tensor>> {
+    let rows = inputs.rows();
+    match model.forward(inputs) {
+        Err(Error::DeviceMemory(_)) if rows > 1 => {}
+        computed => return computed,
+    }
+    let half = |range| forward_in_parts(model, &inputs.narrow(range)?);
+    let (first, second) = (half(0..rows / 2)?, half(rows / 2..rows)?);
+    let both = first.iter().zip(&second);
+    both.map(|(first, second)| Ok(Tensor::cat(&[first, second], 0)?))
+        .collect()
 }
 
 /// How many rows a model wants at once.
@@ -99,4 +133,65 @@ pub struct Outputs {
     pub scores: Vec<f64>,
     /// The NULLs, failures and unseen values of the rows.
     pub report: RowReport,
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    /// Doubles a number, and has memory for three rows at once.
+    #[derive(Debug)]
+    struct Small(Signature);
+
+    impl Model for Small {
+        fn signature(&self) -> &Signature {
+            &self.0
+        }
+
+        fn batching(&self) -> Batching {
+            Batching::Rows
+        }
+
+        fn encode(&self, _batch: &RecordBatch) -> Result<Inputs> {
+            Err(Error::Internal("not needed".into()))
+        }
+
+        fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
+            match inputs.rows() {
+                0..=3 => Ok(vec![(inputs.get("x").unwrap() * 2.0)?]),
+                rows => Err(Error::DeviceMemory(format!("{rows} rows"))),
+            }
+        }
+
+        fn outputs(&self, _: &[Tensor], _: RowReport, _: &Wanted) -> Result<Outputs> {
+            Err(Error::Internal("not needed".into()))
+        }
+
+        fn bytes(&self) -> usize {
+            0
+        }
+
+        fn working_bytes(&self, _rows: usize) -> usize {
+            0
+        }
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_is_computed_in_halves() {
+        let model = Small(Signature {
+            inputs: vec![],
+            outputs: vec![],
+        });
+        for rows in [1, 3, 4, 7, 64] {
+            let x = Tensor::arange(0u32, rows as u32, &Device::Cpu).unwrap();
+            let x = x.to_dtype(DType::F32).unwrap();
+            let inputs = Inputs::new(rows).with("x", x).unwrap();
+            let computed = forward_in_parts(&model, &inputs).unwrap();
+            let values: Vec<f32> = computed[0].to_vec1().unwrap();
+            let expected: Vec<f32> = (0..rows).map(|row| 2.0 * row as f32).collect();
+            assert_eq!(values, expected);
+        }
+    }
 }

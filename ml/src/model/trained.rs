@@ -1,6 +1,7 @@
 //! [`TrainedModel`]: a network with the weights that training found.
 
 use std::fmt::{self, Debug};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch};
@@ -10,21 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::columns::{Columns, FeatureKind};
 use crate::data::encode::tabular::{ColumnEncoder, Encoder};
-use crate::data::inputs::Inputs;
+use crate::data::inputs::{Inputs, RowReport};
 use crate::data::labels::{
     Labels, class_array, predicted_classes, probabilities_type, probability_lists,
 };
 use crate::data::precision::Precision;
 use crate::data::signature::{Port, PortKind, Signature};
+use crate::device::pass_rows;
 use crate::model::flat::tensors_of;
 use crate::model::network::{Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::nn::softmax;
 use crate::{Error, Result};
-
-/// Rows of one forward pass outside of training steps: values between the layers stay in the cache of a core.
-pub(crate) const CHUNK_ROWS: usize = 256;
 
 /// Everything about a trained model except its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -164,20 +163,7 @@ impl TrainedModel {
         self.network.as_ref()
     }
 
-    /// The network's outputs, row-major, computed [`CHUNK_ROWS`] rows at a time, so that values between the layers stay
-    /// in the cache of a core.
-    fn outputs(&self, inputs: &Inputs) -> Result<Vec<f64>> {
-        let rows = inputs.rows();
-        let mut outputs = Vec::with_capacity(rows * self.config.labels.outputs());
-        for start in (0..rows).step_by(CHUNK_ROWS) {
-            let chunk = inputs.narrow(start..rows.min(start + CHUNK_ROWS))?;
-            let chunk = chunk.to(&self.device, self.precision.dtype())?;
-            outputs.extend(forward(self.network.as_ref(), &self.parameters, &chunk)?);
-        }
-        Ok(outputs)
-    }
-
-    fn classes(&self, outputs: &[f64], wanted: &Wanted, inputs: Inputs) -> Result<Outputs> {
+    fn classes(&self, outputs: &[f64], wanted: &Wanted, report: RowReport) -> Result<Outputs> {
         let classes = self.config.labels.classes();
         let data_type = &self.config.columns.target.data_type;
         let probabilities = probabilities(outputs, classes.len());
@@ -185,7 +171,7 @@ impl TrainedModel {
         let is_known = |row: &[f64]| row.iter().all(|probability| !probability.is_nan());
         let known: NullBuffer = probabilities.chunks(classes.len()).map(is_known).collect();
         let known = Some(&known).filter(|known| known.null_count() > 0);
-        let valid = NullBuffer::union(inputs.report.valid.as_ref(), known);
+        let valid = NullBuffer::union(report.valid.as_ref(), known);
         let valid = valid.as_ref();
         let column = |port: &usize| match &self.signature.outputs[*port].kind {
             PortKind::Probabilities { .. } => {
@@ -199,7 +185,7 @@ impl TrainedModel {
         Ok(Outputs {
             columns: wanted.outputs.iter().map(column).collect::<Result<_>>()?,
             scores: if wanted.scores { probabilities } else { vec![] },
-            report: inputs.report,
+            report,
         })
     }
 }
@@ -217,11 +203,40 @@ impl Model for TrainedModel {
         self.encoder.encode(batch, None)
     }
 
-    fn run(&self, inputs: Inputs, wanted: &Wanted) -> Result<Outputs> {
-        let outputs = self.outputs(&inputs)?;
+    /// The network's outputs `[rows, outputs]` (f64), computed [`pass_rows`] rows at a time.
+    fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
+        let rows = inputs.rows();
+        let pass = |range: Range<usize>| {
+            let inputs = inputs
+                .narrow(range)?
+                .to(&self.device, self.precision.dtype())?;
+            let outputs = self
+                .network
+                .forward(&self.parameters, &inputs, Mode::Inference)?;
+            Ok(one_head(outputs)?.to_dtype(DType::F64)?)
+        };
+        let pass_rows = pass_rows(&self.device);
+        let starts = (0..rows).step_by(pass_rows);
+        let passes = starts.map(|start| pass(start..rows.min(start + pass_rows)));
+        let passes = passes.collect::<Result<Vec<Tensor>>>()?;
+        Ok(vec![match passes.as_slice() {
+            [] => Tensor::zeros((0, self.config.labels.outputs()), DType::F64, &self.device)?,
+            [only] => only.clone(),
+            several => Tensor::cat(several, 0)?,
+        }])
+    }
+
+    fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
+        let [outputs] = computed else {
+            return Err(Error::Internal(format!(
+                "{} heads of a network",
+                computed.len()
+            )));
+        };
+        let outputs: Vec<f64> = outputs.flatten_all()?.to_vec1()?;
         match &self.config.labels {
-            Labels::Number { mean, std } => Ok(numbers(&outputs, (*mean, *std), wanted, inputs)),
-            Labels::Classes { .. } => self.classes(&outputs, wanted, inputs),
+            Labels::Number { mean, std } => Ok(numbers(&outputs, (*mean, *std), wanted, report)),
+            Labels::Classes { .. } => self.classes(&outputs, wanted, report),
         }
     }
 
@@ -235,7 +250,7 @@ impl Model for TrainedModel {
         // Each layer has its own width, and its outputs exist at the same time as the outputs of the layer before.
         let widths = self.network.parameters().iter();
         let widths: usize = widths.filter_map(|parameter| parameter.shape.last()).sum();
-        let between = rows.min(CHUNK_ROWS) * widths * number;
+        let between = rows.min(pass_rows(&self.device)) * widths * number;
         // A probability takes a number, a label and a position in a list.
         let outputs = self.config.labels.class_count().max(1) * 4 * size_of::<f64>();
         self.encoder.bytes(rows) + between + rows * outputs
@@ -243,9 +258,14 @@ impl Model for TrainedModel {
 }
 
 /// The outputs of a regressor, in the label's units.
-fn numbers(outputs: &[f64], (mean, std): (f64, f64), wanted: &Wanted, inputs: Inputs) -> Outputs {
+fn numbers(
+    outputs: &[f64],
+    (mean, std): (f64, f64),
+    wanted: &Wanted,
+    report: RowReport,
+) -> Outputs {
     let numbers = outputs.iter().map(|&output| output * std + mean);
-    let valid = inputs.report.valid.clone();
+    let valid = report.valid.clone();
     let column = Float64Array::new(numbers.collect(), valid);
     let scores = match wanted.scores {
         true => column.values().to_vec(),
@@ -254,7 +274,7 @@ fn numbers(outputs: &[f64], (mean, std): (f64, f64), wanted: &Wanted, inputs: In
     Outputs {
         columns: vec![Arc::new(column) as ArrayRef; wanted.outputs.len()],
         scores,
-        report: inputs.report,
+        report,
     }
 }
 

@@ -7,11 +7,15 @@
 //! ```
 //! Each of several separate operations would pass over its own memory and add its gradient to zeros.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Storage, Tensor, WithDType};
 
 use super::{Activation, activate};
 use crate::Result;
+#[cfg(feature = "cuda")]
+use crate::device::kernels;
 use crate::simd::simd_fn;
 
 /// `x` `[rows, inputs]` times `weight` `[inputs, outputs]`, plus `bias` `[outputs]` on each row, through `activation`.
@@ -28,7 +32,8 @@ pub fn linear(
         Some(Activation::Sigmoid) => Some(Fused::Sigmoid),
         Some(Activation::Gelu | Activation::Silu) | None => None,
     };
-    if !x.device().is_cpu() {
+    let is_fusable = x.device().is_cpu() || (cfg!(feature = "cuda") && x.dtype() == DType::F32);
+    if !is_fusable {
         let z = x.matmul(weight)?.broadcast_add(bias)?;
         return activation.map_or(Ok(z.clone()), |activation| activate(activation, &z));
     }
@@ -73,17 +78,7 @@ impl CustomOp3 for Linear {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (rows, inputs) = x_layout.shape().dims2()?;
-        let (known_inputs, outputs) = weight_layout.shape().dims2()?;
-        if inputs != known_inputs || bias_layout.dims() != [outputs] {
-            candle_core::bail!(
-                "linear: x {:?}, weight {:?}, bias {:?}",
-                x_layout.shape(),
-                weight_layout.shape(),
-                bias_layout.shape()
-            );
-        }
-        let size = (1, rows, outputs, inputs);
+        let size @ (_, rows, outputs, _) = product_size(x_layout, weight_layout, bias_layout)?;
         let mut y = x.matmul(weight, size, x_layout, weight_layout)?;
         match (&mut y, bias) {
             (CpuStorage::F32(y), CpuStorage::F32(bias)) => {
@@ -97,6 +92,22 @@ impl CustomOp3 for Linear {
         Ok((y, (rows, outputs).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let size @ (_, rows, outputs, _) = product_size(x_layout, weight_layout, bias_layout)?;
+        let mut y = x.matmul(weight, size, x_layout, weight_layout)?;
+        kernels::bias_activation(&mut y, (bias, bias_layout), on_gpu(self.activation))?;
+        Ok((y, (rows, outputs).into()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -107,7 +118,9 @@ impl CustomOp3 for Linear {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let (dz, db) = match y.dtype() {
-            candle_core::DType::F32 => self.slopes::<f32>(y, &dy)?,
+            #[cfg(feature = "cuda")]
+            DType::F32 if y.device().is_cuda() => kernels::slopes(y, &dy, on_gpu(self.activation))?,
+            DType::F32 => self.slopes::<f32>(y, &dy)?,
             _ => self.slopes::<f64>(y, &dy)?,
         };
         let dx = match self.has_input_gradient {
@@ -117,6 +130,36 @@ impl CustomOp3 for Linear {
         let dw = x.t()?.matmul(&dz)?;
         debug_assert_eq!(db.dims(), bias.dims());
         Ok((dx, Some(dw), Some(db)))
+    }
+}
+
+/// The size of the product as candle wants it: `(1, rows, outputs, inputs)`.
+fn product_size(
+    x: &Layout,
+    weight: &Layout,
+    bias: &Layout,
+) -> candle_core::Result<(usize, usize, usize, usize)> {
+    let (rows, inputs) = x.shape().dims2()?;
+    let (known_inputs, outputs) = weight.shape().dims2()?;
+    if inputs != known_inputs || bias.dims() != [outputs] {
+        candle_core::bail!(
+            "linear: x {:?}, weight {:?}, bias {:?}",
+            x.shape(),
+            weight.shape(),
+            bias.shape()
+        );
+    }
+    Ok((1, rows, outputs, inputs))
+}
+
+#[cfg(feature = "cuda")]
+fn on_gpu(activation: Option<Fused>) -> kernels::KernelActivation {
+    use kernels::KernelActivation;
+    match activation {
+        None => KernelActivation::None,
+        Some(Fused::Relu) => KernelActivation::Relu,
+        Some(Fused::Tanh) => KernelActivation::Tanh,
+        Some(Fused::Sigmoid) => KernelActivation::Sigmoid,
     }
 }
 

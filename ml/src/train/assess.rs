@@ -4,9 +4,10 @@ use candle_core::Tensor;
 
 use crate::data::labels::Labels;
 use crate::data::rows::Rows;
+use crate::device::pass_rows;
 use crate::model::flat::tensors_of;
 use crate::model::metrics::{Assessment, Predictions};
-use crate::model::trained::{CHUNK_ROWS, forward, probabilities};
+use crate::model::trained::{forward, probabilities};
 use crate::train::prepare::Shard;
 use crate::train::training::Training;
 use crate::{Error, Result};
@@ -44,7 +45,7 @@ impl Training<'_> {
         for shard in &self.prepared.shards {
             let rows = side(shard);
             let (mut loss, mut weight) = (0.0, 0.0);
-            for range in rows.ranges(CHUNK_ROWS) {
+            for range in rows.ranges(pass_rows(&self.device)) {
                 self.control.check()?;
                 let inputs = rows.inputs.narrow(range.clone())?;
                 let inputs = inputs.to(&self.device, self.precision.dtype())?;

@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::model::options::TrainOptions;
 use crate::train::best::Best;
 use crate::train::control::EpochRecord;
+use crate::train::descent::Descent;
 use crate::train::optim::OptimizerState;
 use crate::train::training::Training;
 use crate::{Error, Result};
@@ -138,8 +139,7 @@ impl Training<'_> {
     pub(crate) fn keep(
         &self,
         saved: &mut Instant,
-        weights: &[f32],
-        state: &OptimizerState,
+        descent: &dyn Descent,
         history: &[EpochRecord],
         best: &Best,
     ) -> Result<()> {
@@ -161,9 +161,9 @@ impl Training<'_> {
                 best_mark: best.mark.to_bits(),
                 epochs_since: best.epochs_since,
             },
-            weights: weights.to_vec(),
+            weights: descent.weights()?,
             best_weights: best.weights.clone(),
-            optimizer: state.clone(),
+            optimizer: descent.optimizer()?,
         };
         *saved = Instant::now();
         // Without the checkpoint a later attempt takes longer, which is no reason to end this attempt.

@@ -17,6 +17,8 @@ pub struct Control {
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     /// The store of a network's checkpoints, from which training resumes; all ranks have a store, or none has.
     pub checkpoints: Option<Arc<dyn Checkpoints>>,
+    /// Threads that may help this rank to prepare its rows; 0 means none. The result does not depend on it.
+    pub threads: usize,
     /// Time that the training took before [`fit`](crate::train::fit::fit), which counts towards `max_runtime_s`.
     pub spent: Duration,
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef};
+use rayon::ThreadPool;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
 use crate::data::apart::parts;
-use crate::data::columns::{Columns, FeatureKind};
+use crate::data::columns::{Column, Columns, FeatureKind};
 use crate::data::labels::Task;
 use crate::data::labels::{ClassValue, class_values, numbers};
 use crate::data::parts::{CategoryPart, Parts};
@@ -48,10 +50,11 @@ pub(crate) fn gather_counts(
     columns: &Columns,
     task: Task,
     collective: &dyn Collective,
+    helpers: &ThreadPool,
 ) -> Result<Vec<ShardCounts>> {
     let ours = raw
         .iter()
-        .map(|shard| count_shard(shard, columns, task))
+        .map(|shard| count_shard(shard, columns, task, helpers))
         .collect::<Result<Vec<_>>>()?;
     let message = serde_json::to_vec(&ours).map_err(unreadable)?;
     let mut all = Vec::new();
@@ -66,9 +69,13 @@ pub(crate) fn unreadable(error: serde_json::Error) -> Error {
     Error::Internal(format!("message of a worker: {error}"))
 }
 
-fn count_shard(shard: &RawShard, columns: &Columns, task: Task) -> Result<ShardCounts> {
-    let mut counted = Vec::with_capacity(columns.features.len());
-    for (index, column) in columns.features.iter().enumerate() {
+fn count_shard(
+    shard: &RawShard,
+    columns: &Columns,
+    task: Task,
+    helpers: &ThreadPool,
+) -> Result<ShardCounts> {
+    let count = |(index, column): (usize, &Column)| -> Result<ColumnCounts> {
         let eval = parts(&column.name, shard.eval.column(index), None)?;
         let train = parts(&column.name, shard.train.column(index), None)?;
         let mut counts = ColumnCounts {
@@ -93,8 +100,10 @@ fn count_shard(shard: &RawShard, columns: &Columns, task: Task) -> Result<ShardC
             .iter()
             .map(|part| count_values(part, &train))
             .collect();
-        counted.push(counts);
-    }
+        Ok(counts)
+    };
+    let features = columns.features.par_iter().enumerate().map(count);
+    let counted = helpers.install(|| features.collect::<Result<Vec<_>>>())?;
     let mut counts = ShardCounts {
         number: shard.number,
         train_rows: shard.train.num_rows() as u64,

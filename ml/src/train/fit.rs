@@ -9,12 +9,11 @@
 use std::time::Instant;
 
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use crate::Result;
 use crate::collective::Collective;
-use crate::data::columns::Columns;
+use crate::device::DeviceName;
 use crate::model::metrics::Metric;
 use crate::model::network::ModelType;
 use crate::model::options::{Optimizer, TrainOptions};
@@ -23,21 +22,12 @@ use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::Loss;
 use crate::train::prepare::prepare;
 use crate::train::raw::RankRows;
+pub use crate::train::spec::TrainSpec;
 use crate::train::training::{Solution, Training};
+use crate::worker::helpers;
 
 /// The version of the model files that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
-
-/// The specification of a training.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TrainSpec {
-    /// Features and label.
-    pub columns: Columns,
-    /// The options.
-    pub options: TrainOptions,
-    /// Number of virtual shards.
-    pub shards: usize,
-}
 
 /// A trained model and the record of its training.
 #[derive(Debug, Clone)]
@@ -84,15 +74,10 @@ pub fn fit(
 ) -> Result<Trained> {
     let options = &spec.options;
     let started = Instant::now();
-    let prepared = prepare(
-        &spec.columns,
-        model_type,
-        options,
-        spec.shards,
-        rows,
-        collective,
-        &|| control.check(),
-    )?;
+    let helpers = helpers(control.threads.max(1))?;
+    let check = || control.check();
+    let prepared = prepare(spec, model_type, rows, collective, &helpers, &check)?;
+    drop(helpers);
     let rank = collective.rank();
     info!(
         rank,
@@ -106,6 +91,7 @@ pub fn fit(
     }
     let shape = prepared.encoder.shape();
     let network = model_type.network(shape, prepared.labels.outputs(), options);
+    let device = agreed_device(options.device, model_type, collective)?;
     let optimizer = options
         .optimizer
         .unwrap_or_else(|| model_type.default_optimizer(shape, options));
@@ -113,7 +99,7 @@ pub fn fit(
         network: network.as_ref(),
         loss: Loss::of(&prepared.labels),
         precision: model_type.precision(),
-        device: options.device.open()?,
+        device: device.open()?,
         batch_size: options
             .batch_size
             .unwrap_or_else(|| default_batch_size(prepared.train_rows())),
@@ -169,7 +155,10 @@ pub fn fit(
             columns: spec.columns.clone(),
             encoders: prepared.encoder.columns().to_vec(),
             labels: prepared.labels.clone(),
-            options: options.clone(),
+            options: TrainOptions {
+                device,
+                ..options.clone()
+            },
         },
         weights,
         history,
@@ -193,6 +182,32 @@ impl Trained {
     /// The errors of [`TrainedModel::new`].
     pub fn model(&self, model_type: &dyn ModelType, device: &Device) -> Result<TrainedModel> {
         TrainedModel::new(self.config.clone(), model_type, &self.weights, device)
+    }
+}
+
+/// The device on which a model of this type trains in this process. For a linear model, which is solved exactly on the
+/// host, `auto` is the host.
+pub fn training_device(device: DeviceName, model_type: &dyn ModelType) -> DeviceName {
+    match device {
+        DeviceName::Auto if model_type.is_linear() => DeviceName::Cpu,
+        device => device.resolved(),
+    }
+}
+
+/// The device of all ranks: `auto` is a GPU if each rank has one.
+fn agreed_device(
+    device: DeviceName,
+    model_type: &dyn ModelType,
+    collective: &dyn Collective,
+) -> Result<DeviceName> {
+    let ours = training_device(device, model_type);
+    if device != DeviceName::Auto {
+        return Ok(ours);
+    }
+    let all = collective.all_gather(vec![u8::from(ours != DeviceName::Cpu)])?;
+    match all.iter().all(|has_gpu| has_gpu.first() == Some(&1)) {
+        true => Ok(ours),
+        false => Ok(DeviceName::Cpu),
     }
 }
 

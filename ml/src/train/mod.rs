@@ -1,12 +1,13 @@
 //! The training of one rank, from its rows to the same model on every rank. In the order of execution:
 //!
-//! * `fit` the whole training
+//! * `spec` what a training trains on; `fit` the whole training
 //! * `control` cancellation, progress and checkpoints
 //! * `shard`, `split`, `copies` the rows that train together, and the rows for evaluation
 //! * `raw` rows before they are encoded
 //! * `prepare` everything learnt from the rows before the first step: `counts`, `statistics`, `vocabularies`
 //! * `training` the state that all optimisers and solvers share
-//! * `descend` the loop over epochs; `steps`, `schedule` rows and learning rate of a step; `best` early stopping
+//! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
+//! * `steps`, `schedule` rows and learning rate of a step; `best` early stopping
 //! * `loss`, `optim` loss functions and optimisers
 //! * `solvers` linear models on all rows at once
 //! * `checkpoint` the state between two epochs
@@ -27,7 +28,12 @@ mod best;
 mod copies;
 mod counts;
 mod descend;
+mod descent;
+#[cfg(feature = "cuda")]
+mod gpu_descent;
+mod host_descent;
 mod solvers;
+mod spec;
 mod split;
 mod statistics;
 mod steps;

@@ -94,8 +94,7 @@ impl OptimizerState {
             } => {
                 *steps += 1;
                 let scales = Scales {
-                    mean: 1.0 / (1.0 - BETA1.powi(*steps)),
-                    square: 1.0 / (1.0 - BETA2.powi(*steps)),
+                    moments: MomentScales::after(*steps),
                     learn_rate,
                     penalty,
                 };
@@ -110,9 +109,25 @@ impl OptimizerState {
     }
 }
 
+/// The factors that correct the moving averages of Adam, which start at zero.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MomentScales {
+    pub(crate) mean: f32,
+    pub(crate) square: f32,
+}
+
+impl MomentScales {
+    /// The factors of the step of this number, from 1.
+    pub(crate) fn after(steps: i32) -> Self {
+        Self {
+            mean: 1.0 / (1.0 - BETA1.powi(steps)),
+            square: 1.0 / (1.0 - BETA2.powi(steps)),
+        }
+    }
+}
+
 struct Scales {
-    mean: f32,
-    square: f32,
+    moments: MomentScales,
     learn_rate: f32,
     penalty: Penalty,
 }
@@ -134,7 +149,8 @@ simd_fn! {
             let slope = penalty.slope(*parameter, slope);
             *mean = BETA1 * *mean + (1.0 - BETA1) * slope;
             *square = BETA2 * *square + (1.0 - BETA2) * slope * slope;
-            let direction = *mean * scales.mean / ((*square * scales.square).sqrt() + EPSILON);
+            let MomentScales { mean: of_mean, square: of_square } = scales.moments;
+            let direction = *mean * of_mean / ((*square * of_square).sqrt() + EPSILON);
             let step = scales.learn_rate * (direction + penalty.decay * *parameter);
             let next = *parameter - step;
             // The remaining momentum would carry the weight beyond zero, so it is cleared.

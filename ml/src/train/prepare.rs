@@ -6,11 +6,13 @@
 //! Statistics come from the training split only; the classes come from all rows.
 
 use arrow::array::RecordBatch;
+use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use crate::collective::Collective;
-use crate::data::columns::Columns;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
+use crate::data::inputs::Inputs;
 use crate::data::labels::{Labels, Task, class_position, class_values, numbers};
 use crate::data::rows::Rows;
 use crate::model::network::ModelType;
@@ -19,10 +21,14 @@ use crate::train::counts::{
     ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
 };
 use crate::train::raw::RankRows;
+use crate::train::spec::TrainSpec;
 use crate::train::split::split_into_shards;
-use crate::train::statistics::standardise;
+use crate::train::statistics::{Numbers, standardise};
 use crate::train::vocabularies::encoders;
 use crate::{Error, Result};
+
+/// The rows that one thread encodes at once.
+const PART_ROWS: usize = 1 << 16;
 
 /// One shard of this rank.
 #[derive(Debug)]
@@ -68,18 +74,18 @@ impl Prepared {
 /// # Errors
 /// [`Error::Null`] and [`Error::Invalid`] with counts for rows that cannot be trained on.
 pub fn prepare(
-    columns: &Columns,
+    spec: &TrainSpec,
     model_type: &dyn ModelType,
-    options: &TrainOptions,
-    shard_count: usize,
     rows: RankRows,
     collective: &dyn Collective,
+    helpers: &ThreadPool,
     check: &dyn Fn() -> Result<()>,
 ) -> Result<Prepared> {
+    let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let task = model_type.task();
-    let raw = split_into_shards(columns, task, options, shard_count, rows, collective)?;
+    let raw = split_into_shards(spec, task, rows, collective, helpers)?;
     check()?;
-    let counts = gather_counts(&raw, columns, task, collective)?;
+    let counts = gather_counts(&raw, columns, task, collective, helpers)?;
     check_counts(&counts, columns, task, options)?;
     let merged = merge_columns(&counts, columns)?;
     let widths = merged
@@ -96,7 +102,13 @@ pub fn prepare(
         .map(|count| count.max(1) as f64)
         .collect();
     check()?;
-    let standardisers = standardise(&raw, columns, task, &value_counts, &widths, collective)?;
+    let numbers = Numbers {
+        columns,
+        task,
+        widths: &widths,
+        helpers,
+    };
+    let standardisers = standardise(&raw, &numbers, &value_counts, collective)?;
     let (encoders, frequent) = encoders(columns, &merged, &standardisers, &widths);
     let labels = match task {
         Task::Regression => {
@@ -110,8 +122,12 @@ pub fn prepare(
     let weights = class_weights(&labels, &counts, options)?;
     let encoder = Encoder::new(encoders, model_type.precision());
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
-    let encode =
-        |batch: &RecordBatch| encode_rows(batch, &encoder, frequent.as_deref(), &labels, &weights);
+    let encode = |batch: &RecordBatch| {
+        let encode = |part: &RecordBatch| {
+            encode_rows(part, &encoder, frequent.as_deref(), &labels, &weights)
+        };
+        encode_parts(batch, helpers, &encode)
+    };
     let shards = raw
         .iter()
         .map(|shard| {
@@ -184,6 +200,32 @@ fn class_weights(
         weights[position] = *weight;
     }
     Ok(weights)
+}
+
+/// Encodes a batch in parts of [`PART_ROWS`] rows.
+fn encode_parts(
+    batch: &RecordBatch,
+    helpers: &ThreadPool,
+    encode: &(dyn Fn(&RecordBatch) -> Result<Rows> + Sync),
+) -> Result<Rows> {
+    if batch.num_rows() <= PART_ROWS || helpers.current_num_threads() == 1 {
+        return encode(batch);
+    }
+    let starts: Vec<usize> = (0..batch.num_rows()).step_by(PART_ROWS).collect();
+    let part = |&start: &usize| {
+        let rows = PART_ROWS.min(batch.num_rows() - start);
+        encode(&batch.slice(start, rows))
+    };
+    let parts = helpers.install(|| starts.par_iter().map(part).collect::<Result<Vec<Rows>>>())?;
+    let mut joined = Rows::default();
+    let mut inputs = Vec::with_capacity(parts.len());
+    for part in parts {
+        joined.labels.extend(part.labels);
+        joined.weights.extend(part.weights);
+        inputs.push(part.inputs);
+    }
+    joined.inputs = Inputs::joined(&inputs)?;
+    Ok(joined)
 }
 
 fn encode_rows(

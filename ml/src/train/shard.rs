@@ -12,10 +12,22 @@ use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
 use crate::Result;
 use crate::data::lists::to_large_list;
+use crate::device::DeviceName;
+use crate::model::options::TrainOptions;
 
 /// The default number of shards. It affects the result, so it must not depend on the number of workers or cores.
 /// Workers beyond the number of shards would have nothing to do.
 pub const SHARDS_DEFAULT: usize = 8;
+
+/// The number of shards of a training. A GPU is fastest with one shard: the gradients stay on the GPU, and a step has as
+/// many rows as it can.
+pub fn shards(options: &TrainOptions) -> usize {
+    let default = match options.device {
+        DeviceName::Cuda(_) => 1,
+        DeviceName::Auto | DeviceName::Cpu => SHARDS_DEFAULT,
+    };
+    options.shards.unwrap_or(default)
+}
 
 /// The placement of a row: a seeded hash of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::interleave_record_batch;
+use arrow::compute::interleave;
+use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use crate::collective::Collective;
 use crate::data::apart::parts;
@@ -21,6 +23,7 @@ use crate::train::copies::{Copies, RowAt, exchange};
 use crate::train::counts::CLASSES_MAX;
 use crate::train::raw::{RankRows, RawShard};
 use crate::train::shard::{Placement, content_hashes, owner};
+use crate::train::spec::TrainSpec;
 use crate::{Error, Result};
 
 /// The rows of a home shard in hash order, the sum of its row hashes, and its number of skipped rows.
@@ -46,17 +49,17 @@ type Stratum = u128;
 
 /// Splits the rows of all ranks; returns the shards of this rank.
 pub(crate) fn split_into_shards(
-    columns: &Columns,
+    spec: &TrainSpec,
     task: Task,
-    options: &TrainOptions,
-    shard_count: usize,
     rows: RankRows,
     collective: &dyn Collective,
+    helpers: &ThreadPool,
 ) -> Result<Vec<RawShard>> {
+    let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let ours = (0..shard_count)
         .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank());
     let ours: Vec<usize> = ours.collect();
-    let homes = homes(columns, options, shard_count, &ours, &rows, collective)?;
+    let homes = homes(spec, &ours, &rows, collective, helpers)?;
     let split = Split::new(columns, task, options, &rows)?;
     let evaluates = split.eval_counts(&homes, shard_count, collective)?;
     let mut shards: BTreeMap<usize, Sides> = ours
@@ -89,8 +92,8 @@ pub(crate) fn split_into_shards(
         let home = &homes[&number];
         Ok(RawShard {
             number,
-            train: in_order(sides.train, &batches, columns)?,
-            eval: in_order(sides.eval, &batches, columns)?,
+            train: in_order(sides.train, &batches, columns, helpers)?,
+            eval: in_order(sides.eval, &batches, columns, helpers)?,
             skipped: home.skipped,
             rows_hash: home.rows_hash,
         })
@@ -100,13 +103,13 @@ pub(crate) fn split_into_shards(
 
 /// The rows by home shard, in hash order, without skipped rows.
 fn homes(
-    columns: &Columns,
-    options: &TrainOptions,
-    shard_count: usize,
+    spec: &TrainSpec,
     ours: &[usize],
     rows: &RankRows,
     collective: &dyn Collective,
+    helpers: &ThreadPool,
 ) -> Result<BTreeMap<usize, Home>> {
+    let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let mut homes: BTreeMap<usize, Home> =
         ours.iter().map(|&shard| (shard, Home::default())).collect();
     for (batch, hashes) in rows.hashes.iter().enumerate() {
@@ -133,7 +136,8 @@ fn homes(
     }
     for home in homes.values_mut() {
         // Rows with equal placements are equal, so their order does not matter.
-        home.rows.sort_unstable_by_key(|(placement, _)| *placement);
+        let rows = &mut home.rows;
+        helpers.install(|| rows.par_sort_unstable_by_key(|(placement, _)| *placement));
     }
     Ok(homes)
 }
@@ -320,13 +324,20 @@ fn in_order(
     mut rows: Vec<(Placement, RowAt)>,
     batches: &[RecordBatch],
     columns: &Columns,
+    helpers: &ThreadPool,
 ) -> Result<RecordBatch> {
-    rows.sort_by_key(|(placement, _)| *placement);
+    helpers.install(|| rows.par_sort_by_key(|(placement, _)| *placement));
     let indices: Vec<RowAt> = rows.into_iter().map(|(_, at)| at).collect();
     match batches.first() {
         Some(_) if !indices.is_empty() => {
-            let batches: Vec<&RecordBatch> = batches.iter().collect();
-            Ok(interleave_record_batch(&batches, &indices)?)
+            let column = |index: usize| {
+                let arrays = batches.iter().map(|batch| batch.column(index).as_ref());
+                interleave(&arrays.collect::<Vec<_>>(), &indices)
+            };
+            let schema = batches[0].schema();
+            let columns = (0..schema.fields().len()).into_par_iter().map(column);
+            let columns = helpers.install(|| columns.collect::<Result<Vec<_>, _>>())?;
+            Ok(RecordBatch::try_new(schema, columns)?)
         }
         Some(batch) => Ok(RecordBatch::new_empty(batch.schema())),
         None => Ok(RecordBatch::new_empty(columns.schema().into())),

@@ -1,23 +1,35 @@
 //! Mean and standard deviation of the training rows, summed over shards in a fixed tree.
 
+use arrow::array::RecordBatch;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
 use crate::collective::{Collective, ShardBuffers};
 use crate::data::apart::parts;
 use crate::data::columns::{Columns, FeatureKind};
 use crate::data::encode::standardise::Standardiser;
-use crate::data::labels::{Task, numbers};
+use crate::data::labels::{Task, numbers as label_numbers};
 use crate::train::raw::RawShard;
 use crate::{Error, Result};
+
+/// The numbers of the columns of a training.
+pub(crate) struct Numbers<'a> {
+    pub(crate) columns: &'a Columns,
+    pub(crate) task: Task,
+    /// The numbers per row of each feature.
+    pub(crate) widths: &'a [usize],
+    pub(crate) helpers: &'a ThreadPool,
+}
 
 /// Mean and standard deviation of each number of each column, and of the label of a regressor last.
 pub(crate) fn standardise(
     raw: &[RawShard],
-    columns: &Columns,
-    task: Task,
+    of: &Numbers<'_>,
     counts: &[f64],
-    widths: &[usize],
     collective: &dyn Collective,
 ) -> Result<Vec<Standardiser>> {
-    let sums = sum_shards(raw, columns, task, widths, |_, value| value, collective)?;
+    let (columns, widths) = (of.columns, of.widths);
+    let sums = sum_shards(raw, of, |_, value| value, collective)?;
     let mut means: Vec<f64> = sums
         .iter()
         .zip(counts)
@@ -25,13 +37,13 @@ pub(crate) fn standardise(
         .collect();
     // The rounding of a plain sum of many rows can make a constant column vary; a second pass corrects the means.
     let rest = |index: usize, value: f64| value - means[index];
-    let rests = sum_shards(raw, columns, task, widths, rest, collective)?;
+    let rests = sum_shards(raw, of, rest, collective)?;
     means
         .iter_mut()
         .zip(rests.iter().zip(counts))
         .for_each(|(mean, (rest, count))| *mean += rest / count);
     let square = |index: usize, value: f64| (value - means[index]).powi(2);
-    let squares = sum_shards(raw, columns, task, widths, square, collective)?;
+    let squares = sum_shards(raw, of, square, collective)?;
     let mut variances: Vec<f64> = squares
         .iter()
         .zip(counts)
@@ -85,48 +97,63 @@ fn column_of<'a>(mut number: usize, columns: &'a Columns, widths: &[usize]) -> &
 /// Sums `of(number, value)` over the training rows: the numbers of all columns, then the label of a regressor.
 fn sum_shards(
     raw: &[RawShard],
-    columns: &Columns,
-    task: Task,
-    widths: &[usize],
-    of: impl Fn(usize, f64) -> f64,
+    numbers: &Numbers<'_>,
+    of: impl Fn(usize, f64) -> f64 + Sync,
     collective: &dyn Collective,
 ) -> Result<Vec<f64>> {
-    let label = widths.iter().sum::<usize>();
+    let label: usize = numbers.widths.iter().sum();
     let mut buffers: ShardBuffers<f64> = Vec::with_capacity(raw.len());
     for shard in raw {
-        let mut sums = vec![0.0; label + 1];
-        let mut first = 0;
-        for (index, (column, &width)) in columns.features.iter().zip(widths).enumerate() {
-            let parts = parts(&column.name, shard.train.column(index), None)?;
-            let rows = if parts.width == width {
-                shard.train.num_rows()
-            } else {
-                0
-            };
-            let sums = &mut sums[first..first + width];
-            // A bitmap without a NULL is ignored: whether arrow makes one depends on which shards share a worker.
-            let nulls = parts.valid.as_ref().filter(|valid| valid.null_count() > 0);
-            match (sums.len(), nulls) {
-                (0, _) => {}
-                (1, None) => sums[0] = lane_sum(&parts.numbers, |value| of(first, value)),
-                _ => {
-                    for row in (0..rows).filter(|&row| parts.is_valid(row)) {
-                        let values = &parts.numbers[row * width..][..width];
-                        for (position, (sum, &value)) in sums.iter_mut().zip(values).enumerate() {
-                            *sum += of(first + position, value);
-                        }
-                    }
-                }
+        let features = numbers.columns.features.len();
+        let column = |index: usize| column_sums(&shard.train, index, numbers, &of);
+        let columns = (0..features).into_par_iter().map(column);
+        let columns = numbers
+            .helpers
+            .install(|| columns.collect::<Result<Vec<_>>>())?;
+        let mut sums = columns.concat();
+        sums.push(match numbers.task {
+            Task::Regression => {
+                let labels = label_numbers(shard.train.column(features))?;
+                lane_sum(labels.values(), |value| of(label, value))
             }
-            first += width;
-        }
-        if task == Task::Regression {
-            let labels = numbers(shard.train.column(columns.features.len()))?;
-            sums[label] = lane_sum(labels.values(), |value| of(label, value));
-        }
+            Task::Classification => 0.0,
+        });
         buffers.push((shard.number, sums));
     }
     collective.all_reduce_f64(buffers)
+}
+
+/// The sums of the numbers of one column.
+fn column_sums(
+    rows: &RecordBatch,
+    index: usize,
+    numbers: &Numbers<'_>,
+    of: &impl Fn(usize, f64) -> f64,
+) -> Result<Vec<f64>> {
+    let width = numbers.widths[index];
+    let first = numbers.widths[..index].iter().sum::<usize>();
+    let name = &numbers.columns.features[index].name;
+    let parts = parts(name, rows.column(index), None)?;
+    let count = match parts.width == width {
+        true => rows.num_rows(),
+        false => 0,
+    };
+    let mut sums = vec![0.0; width];
+    // A bitmap without a NULL is ignored: whether arrow makes one depends on which shards share a worker.
+    let nulls = parts.valid.as_ref().filter(|valid| valid.null_count() > 0);
+    match (width, nulls) {
+        (0, _) => {}
+        (1, None) => sums[0] = lane_sum(&parts.numbers, |value| of(first, value)),
+        _ => {
+            for row in (0..count).filter(|&row| parts.is_valid(row)) {
+                let values = &parts.numbers[row * width..][..width];
+                for (position, (sum, &value)) in sums.iter_mut().zip(values).enumerate() {
+                    *sum += of(first + position, value);
+                }
+            }
+        }
+    }
+    Ok(sums)
 }
 
 /// A sum in a fixed order, in eight lanes so that an addition does not wait for the one before.

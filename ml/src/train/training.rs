@@ -14,6 +14,7 @@ use crate::model::options::TrainOptions;
 use crate::model::trained::one_head;
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::{Loss, LossSum};
+use crate::train::optim::Penalty;
 use crate::train::prepare::Prepared;
 use crate::{Error, Result};
 
@@ -77,6 +78,14 @@ impl Training<'_> {
             add_tensor(ours, gradient)?;
         }
         Ok(loss)
+    }
+
+    pub(crate) fn penalty(&self) -> Penalty {
+        Penalty {
+            l1: self.options.l1_reg as f32,
+            l2: self.l2 as f32,
+            decay: self.options.weight_decay as f32,
+        }
     }
 
     /// The factor from a mean loss to the reported loss: for a regressor, the mean squared error in the label's units.

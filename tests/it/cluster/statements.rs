@@ -24,18 +24,42 @@ async fn executors_say_which_models_they_have_loaded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_training_that_needs_more_slots_than_there_are_says_so_at_once() {
+async fn a_training_that_needs_more_slots_than_there_are_waits_and_says_so() {
     let cluster = Cluster::start(2, 1).await;
     cluster.sql(IRIS).await.unwrap();
+    cluster.sql("SET vatic.executor_wait_s = 1").await.unwrap();
     let error = cluster
         .sql(&TRAIN.replace("epochs", "workers = 5, epochs"))
         .await
         .unwrap_err();
-    assert_eq!(error.state, SqlState::NoResources);
+    assert_eq!(error.state, SqlState::TooMany);
     assert!(
         error.message.contains("needs 5 slots") && error.message.contains("has 2"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_waits_for_executors_that_are_joining() {
+    let mut cluster = Cluster::start(0, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    (0..3).for_each(|_| cluster.add(1));
+    let three = TRAIN.replace("epochs", "workers = 3, epochs");
+    assert_eq!(workers(&cluster.sql(&three).await.unwrap()), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_without_workers_takes_all_executors_that_are_joining() {
+    let mut cluster = Cluster::start(0, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    (0..2).for_each(|_| cluster.add(1));
+    assert_eq!(workers(&cluster.sql(TRAIN).await.unwrap()), 2);
+}
+
+/// The number of workers in the result of a training.
+fn workers(trained: &[RecordBatch]) -> i64 {
+    let workers = trained[0].column_by_name("workers").unwrap();
+    workers.as_primitive::<Int64Type>().value(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,545 @@
+"""Checks vatic on a GPU against its own results on the CPU, and measures it beside PyTorch on the same GPU.
+
+Started by scripts/gpu-check. Prints each result when it is known, and writes all of them to <work>/gpu.md.
+"""
+
+import argparse
+import csv
+import datetime
+import io
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+from common import FEATURES, vatic_model
+
+COLUMNS = ", ".join(FEATURES)
+PARTS = ["device", "parity", "training", "faults", "predict", "train", "sanitizer"]
+TRAIN_BATCH = 2_048
+EPOCHS = 2
+LEARN_RATE = 0.001
+HIDDEN = [256, 128]
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vatic", type=Path, required=True, help="a release binary with the feature cuda")
+    parser.add_argument("--work", type=Path, default=Path("/dev/shm/vatic-gpu"), help="the directory of data")
+    parser.add_argument("--rows", type=int, default=20_000_000, help="rows to predict")
+    parser.add_argument("--train-rows", type=int, default=4_000_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--device", default="cuda", help="the device to check; cpu tries the script itself")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    return parser.parse_args()
+
+
+class Report:
+    def __init__(self, file):
+        self.file, self.lines, self.failed = file, [], 0
+
+    def say(self, text):
+        print(text, flush=True)
+        self.lines.append(text)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text("\n".join(self.lines) + "\n")
+
+    def check(self, name, passed, detail=""):
+        self.failed += not passed
+        self.say(f"{'ok    ' if passed else 'FAILED'} {name} {detail}".rstrip())
+
+
+class Vatic:
+    def __init__(self, binary, directory):
+        self.binary, self.directory = str(binary), str(directory)
+
+    def run(self, *statements, environment=None, before=(), timeout=200):
+        """Runs statements in one process; returns standard output, standard error, seconds and the exit status."""
+        script = "\n".join(statement + ";" for statement in statements)
+        with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+            file.write(script)
+            file.flush()
+            command = [*before, self.binary, "--no-rc", "--data-dir", self.directory, "--format", "csv", "--timing"]
+            started = time.perf_counter()
+            done = subprocess.run(
+                [*command, "-f", file.name],
+                capture_output=True,
+                text=True,
+                env=os.environ | {"RUST_LOG": "vatic=info,vatic_ml=info"} | (environment or {}),
+                timeout=timeout,
+            )
+        return done.stdout, done.stderr, time.perf_counter() - started, done.returncode
+
+    def rows(self, *statements, **options):
+        """The rows of the last statement, as dictionaries."""
+        out, err, _, status = self.run(*statements, **options)
+        if status:
+            raise RuntimeError(f"{statements[-1][:200]}\n{err[-1500:]}")
+        return list(csv.DictReader(io.StringIO(out.strip().split("\n\n")[-1])))
+
+    def weights(self, model):
+        """The bytes of the weights of the newest version of a model."""
+        found = Path(self.directory).rglob("model.safetensors")
+        newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+        return newest.read_bytes()
+
+    def model_directory(self):
+        found = Path(self.directory).rglob("model.safetensors")
+        return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+# ---- data ----------------------------------------------------------------------------------------------------------
+
+
+def make_rows(rows, seed, first_id):
+    """Normal features and a label that is a noisy threshold on a smooth function of them."""
+    draw = np.random.default_rng(seed)
+    x = draw.standard_normal((rows, len(FEATURES)), dtype=np.float32)
+    weights = np.random.default_rng(7).standard_normal((len(FEATURES), 8)).astype(np.float32) / 5
+    hidden = np.tanh(x @ weights)
+    score = hidden[:, 0] * hidden[:, 1] * 4 + np.sin(2 * x[:, 0]) + hidden[:, 2:].sum(1)
+    score += draw.standard_normal(rows, dtype=np.float32) * 0.3
+    columns = {"id": np.arange(first_id, first_id + rows, dtype=np.int64)}
+    columns |= {name: np.ascontiguousarray(x[:, index]) for index, name in enumerate(FEATURES)}
+    return columns | {"label": (score > 0).astype(np.int64), "score": score}
+
+
+def write_part(arguments):
+    path, rows, seed, first_id = arguments
+    columns = make_rows(rows, seed, first_id)
+    columns.pop("score")
+    # 16 row groups a file: every core finds work.
+    pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False, row_group_size=max(rows // 4, 1))
+
+
+def make_data(directory, rows, parts=16):
+    done = directory.with_suffix(".done")
+    if not done.exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        size = rows // parts
+        work = [(directory / f"part-{part}.parquet", size, 100 + part, part * size) for part in range(parts)]
+        with ProcessPoolExecutor(min(parts, os.cpu_count())) as pool:
+            list(pool.map(write_part, work))
+        done.touch()
+    return directory
+
+
+def make_mixed(path, rows):
+    """Numbers, categories and several labels, for the checks."""
+    columns = make_rows(rows, 5, 0)
+    draw = np.random.default_rng(6)
+    colours = draw.integers(0, 300, rows)
+    columns["colour"] = pa.array([f"c{colour}" for colour in colours])
+    columns["size"] = pa.array(np.array(["s", "m", "l", "xl"])[draw.integers(0, 4, rows)])
+    edges = np.quantile(columns["score"], [0.2, 0.4, 0.6, 0.8])
+    columns["class"] = np.searchsorted(edges, columns["score"] + colours / 600).astype(np.int64)
+    pq.write_table(pa.table(columns), path)
+
+
+def table(name, path):
+    return f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} STORED AS PARQUET LOCATION '{path}'"
+
+
+# ---- checks --------------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "binary, relu": ("label", "dnn_classifier", "activation = 'relu', hidden_units = [256, 128]", COLUMNS),
+    "five classes, gelu": ("class", "dnn_classifier", "activation = 'gelu', hidden_units = [64]", f"{COLUMNS}, colour, size"),
+    "five classes, only categories": ("class", "dnn_classifier", "activation = 'tanh', hidden_units = [40]", "colour, size"),
+    "number, silu": ("score", "dnn_regressor", "activation = 'silu', hidden_units = [64, 33]", f"{COLUMNS}, size"),
+    "number, sigmoid": ("score", "dnn_regressor", "activation = 'sigmoid', hidden_units = [17]", COLUMNS),
+    "logistic": ("label", "logistic_reg", "", f"{COLUMNS}, colour"),
+    "linear": ("score", "linear_reg", "data_split_method = 'none'", COLUMNS),
+}
+
+
+def options(kind, extra):
+    model_type, own = kind[1], kind[2]
+    epochs = "" if model_type.endswith("_reg") else ", epochs = 2, early_stop = false"
+    return ", ".join(part for part in [f"model_type = '{model_type}'", own, extra] if part) + epochs
+
+
+def check_device(context):
+    vatic, report = context["vatic"], context["report"]
+    out, err, seconds, _ = vatic.run("SELECT * FROM ml.devices")
+    report.say(f"ml.devices, in {seconds:.2f} s from start to end:\n{out.strip()}\n{err.strip()[-600:]}")
+
+
+def check_parity(context):
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    mixed = table("mixed", context["mixed"])
+    for index, (name, kind) in enumerate(KINDS.items()):
+        target, model_type, _, features = kind
+        model = f"parity{index}"
+        value = f"predicted_{target}" if "reg" in model_type and model_type != "logistic_reg" else f"predicted_{target}_probs[1]['prob']"
+        answers = [
+            f"SELECT id, {value} AS p FROM predict({model}, (SELECT id, {features} FROM mixed), device => '{where}')"
+            for where in ["cpu", device]
+        ]
+        try:
+            vatic.rows(
+                mixed,
+                f"TRAIN OR REPLACE MODEL {model} TARGET {target} OPTIONS ({options(kind, chr(32).join(['device = ' + repr('cpu')]))}) "
+                f"AS SELECT {features}, {target} FROM mixed",
+            )
+            found = vatic.rows(
+                mixed,
+                f"SELECT count(*) AS n, max(abs(a.p - b.p)) AS worst, avg(abs(a.p)) AS mean "
+                f"FROM ({answers[0]}) a JOIN ({answers[1]}) b ON a.id = b.id",
+            )[0]
+            worst = float(found["worst"])
+            report.check(f"predict on the GPU as on the CPU: {name}", worst < 1e-4 and found["n"] == str(context["mixed_rows"]), str(found))
+        except Exception as error:
+            report.check(f"predict on the GPU as on the CPU: {name}", False, str(error))
+
+
+def check_training(context):
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    mixed = table("mixed", context["mixed"])
+
+    def train(kind, extra):
+        target, features = kind[0], kind[3]
+        found = vatic.rows(
+            mixed,
+            f"TRAIN OR REPLACE MODEL trained TARGET {target} OPTIONS ({options(kind, extra)}) AS SELECT {features}, {target} FROM mixed",
+        )[0]
+        return found, vatic.weights("trained")
+
+    for name, kind in KINDS.items():
+        try:
+            shards = "" if kind[1] == "linear_reg" else ", shards = 1"
+            ours, weights = train(kind, f"device = '{device}'{shards}")
+            again, same = train(kind, f"device = '{device}'{shards}")
+            theirs, _ = train(kind, f"device = 'cpu'{shards}")
+            losses = [float(run["train_loss"]) for run in (ours, theirs)]
+            is_close = abs(losses[0] - losses[1]) <= 2e-3 * abs(losses[1]) + 1e-6
+            report.check(f"training as on the CPU: {name}", is_close and ours["device"].startswith(device), f"losses {losses}, device {ours['device']}, {ours['duration_ms']} and {theirs['duration_ms']} ms")
+            report.check(f"the same weights again: {name}", weights == same)
+        except Exception as error:
+            report.check(f"training: {name}", False, str(error))
+    kind = KINDS["five classes, gelu"]
+    for extra in ["dropout = 0.3", "clip_norm = 0.5", "optimizer = 'sgd'", "l1_reg = 0.001", "weight_decay = 0.01", "auto_class_weights = true, batch_size = 100"]:
+        try:
+            ours, _ = train(kind, f"device = '{device}', {extra}")
+            theirs, _ = train(kind, f"device = 'cpu', shards = 1, {extra}")
+            losses = [float(run["train_loss"]) for run in (ours, theirs)]
+            close = 0.05 if "dropout" in extra else 2e-3
+            report.check(f"training with {extra}", abs(losses[0] - losses[1]) <= close * abs(losses[1]), str(losses))
+        except Exception as error:
+            report.check(f"training with {extra}", False, str(error))
+    try:
+        one, weights = train(kind, f"device = '{device}', shards = 8, workers = 1")
+        two, same = train(kind, f"device = '{device}', shards = 8, workers = 2")
+        report.check("8 shards: the same weights with 1 and 2 workers", weights == same and two["workers"] == "2", f"{one['duration_ms']} and {two['duration_ms']} ms")
+    except Exception as error:
+        report.check("8 shards", False, str(error))
+
+
+def check_faults(context):
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    mixed = table("mixed", context["mixed"])
+    count = "SELECT count(predicted_label) AS n FROM predict(parity0, mixed, device => '{}')"
+    cases = [
+        ("auto without a GPU works on the CPU", "auto", {"CUDA_VISIBLE_DEVICES": ""}, 0),
+        ("cuda without a GPU", "cuda", {"CUDA_VISIBLE_DEVICES": ""}, 1),
+        ("a GPU that is not there", "cuda:7", {}, 1),
+        ("a broken library is passed over", "cuda", {"VATIC_CUDA_PATH": str(context["broken"])}, 0),
+    ]
+    for name, where, environment, expected in cases:
+        out, err, _, status = vatic.run(mixed, count.format(where), environment=environment)
+        report.check(name, (status != 0) == bool(expected), f"status {status}: {(out.strip().splitlines() or [''])[-1]} {' '.join(err.split())[-300:]}")
+    # Another process fills the GPU.
+    hold = (
+        "import sys, torch; free, _ = torch.cuda.mem_get_info(); left = int(sys.argv[1]);"
+        "held = torch.empty(free - left, dtype=torch.uint8, device='cuda'); print('held', flush=True); sys.stdin.read()"
+    )
+    for left in [3 << 30, 600 << 20]:
+        holder = subprocess.Popen([sys.executable, "-c", hold, str(left)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            holder.stdout.readline()
+            large = f"SELECT count(predicted_label) AS n FROM predict(parity0, mixed, device => '{device}', batch_size => 1000000)"
+            out, err, seconds, status = vatic.run(mixed, large)
+            answer = (out.strip().splitlines() or [""])[-1]
+            passed = answer == str(context["mixed_rows"]) or (status != 0 and "memory" in err)
+            report.check(f"another process leaves {left >> 20} MiB", passed, f"status {status}, {seconds:.1f} s: {answer} {' '.join(err.split())[-250:]}")
+        finally:
+            holder.communicate()
+
+
+def check_sanitizer(context):
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    if not Path(tool).exists():
+        report.say("skipped: compute-sanitizer is not here")
+        return
+    statements = [
+        table("mixed", context["mixed"]),
+        f"TRAIN OR REPLACE MODEL checked TARGET class OPTIONS (model_type = 'dnn_classifier', hidden_units = [40, 33], epochs = 1, dropout = 0.2, "
+        f"device = '{device}') AS SELECT f0, f1, f2, colour, size, class FROM mixed WHERE id < 3000",
+        f"SELECT count(predicted_class) AS n FROM predict(checked, (SELECT * FROM mixed WHERE id < 3000), device => '{device}')",
+    ]
+    for name in ["memcheck", "racecheck"]:
+        try:
+            out, err, seconds, status = vatic.run(*statements, before=[tool, "--tool", name, "--error-exitcode", "9", "--print-limit", "3"], timeout=60)
+            found = [line for line in (out + err).splitlines() if line.startswith("=========")]
+            report.check(f"compute-sanitizer {name}", status == 0, f"{seconds:.0f} s, {found[-1:]} {'' if status == 0 else err[-700:]}")
+        except subprocess.TimeoutExpired:
+            report.say(f"compute-sanitizer {name}: not done in 100 s")
+
+
+# ---- benchmarks ----------------------------------------------------------------------------------------------------
+
+
+class Busy(threading.Thread):
+    """The share of time in which the GPU runs a kernel, as nvidia-smi samples it."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        command = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits", "-lms", "100"]
+        self.samples, self.process = [], None
+        if shutil.which("nvidia-smi"):
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def run(self):
+        for line in self.process.stdout if self.process else []:
+            self.samples.append(tuple(float(value) for value in line.split(",")))
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+        shares = [share for share, _ in self.samples]
+        return f"busy {statistics.mean(shares):.0f} %, at most {max(shares):.0f} %" if shares else "busy share unknown"
+
+
+TORCH_PREDICT = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import numpy as np, pyarrow as pa, pyarrow.dataset as ds, pyarrow.parquet as pq, torch
+from common import FEATURES, vatic_model
+data, model_dir, output, batch, device = sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6]
+model = vatic_model(model_dir).to(device)
+mean_std = model.forward.__closure__
+import types
+# The constants of the closure move to the device, too.
+for cell in mean_std:
+    if isinstance(cell.cell_contents, torch.Tensor): cell.cell_contents = cell.cell_contents.to(device)
+    elif isinstance(cell.cell_contents, torch.nn.Module): cell.cell_contents.to(device)
+def predict():
+    started = time.perf_counter()
+    rows = 0
+    writer = None
+    with torch.inference_mode():
+        for piece in ds.dataset(data, format='parquet').to_batches(columns=['id', *FEATURES], batch_size=batch):
+            if piece.num_rows == 0: continue
+            x = np.stack([piece.column(name).to_numpy() for name in FEATURES], axis=1)
+            labels = (model(torch.from_numpy(x).to(device))[:, 0] >= 0).to(torch.int64).cpu().numpy()
+            table = pa.table({'id': piece.column('id'), 'predicted': labels})
+            writer = writer or pq.ParquetWriter(output, table.schema, compression='zstd')
+            writer.write_table(table)
+            rows += piece.num_rows
+    writer.close()
+    return time.perf_counter() - started, rows
+def resident():
+    # Device time only: rows are on the GPU already.
+    if device == 'cpu': return
+    x = torch.randn(1 << 20, len(FEATURES), device=device)
+    with torch.inference_mode():
+        for _ in range(3): model(x)
+        torch.cuda.synchronize(); began = time.perf_counter()
+        for _ in range(20): model(x)
+        torch.cuda.synchronize()
+    print('RESIDENT', 20 * (1 << 20) / (time.perf_counter() - began))
+predict()
+for _ in range(int(sys.argv[7])): print('WARM', *predict())
+resident()
+"""
+
+
+def bench_predict(context):
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    data = make_data(context["work"] / f"rows-{context['rows']}", context["rows"])
+    rows = context["rows"] // 16 * 16
+    report.say(f"data: {rows} rows in 16 files, {sum(p.stat().st_size for p in data.iterdir()) / 1e9:.1f} GB")
+    output = context["work"] / "out"
+    small = table("rows", data)
+    vatic.rows(
+        small,
+        f"TRAIN OR REPLACE MODEL bench TARGET label OPTIONS (model_type = 'dnn_classifier', hidden_units = {HIDDEN}, epochs = 2, device = '{device}') "
+        f"AS SELECT {COLUMNS}, label FROM rows WHERE id % {max(rows // 500_000, 1)} = 0",
+    )
+    directory = vatic.model_directory()
+    results = {}
+    for where in [device, "cpu"]:
+        shutil.rmtree(output, ignore_errors=True)
+        # Each statement writes its own folder.
+        statements = [
+            f"COPY (SELECT id, predicted_label FROM predict(bench, (SELECT id, {COLUMNS} FROM rows), device => '{where}')) TO '{output}/{attempt}/' STORED AS PARQUET"
+            for attempt in range(1 + context["rounds"])
+        ]
+        unwritten = f"SELECT sum(predicted_label) FROM predict(bench, (SELECT {COLUMNS} FROM rows), device => '{where}')"
+        busy = Busy()
+        busy.start()
+        out, err, seconds, status = vatic.run(small, *statements, unwritten, unwritten)
+        times = [float(line.split()[-2]) for line in err.splitlines() if "Elapsed" in line]
+        if status or len(times) < 2:
+            report.say(f"FAILED predict on {where}: {err[-1500:]}")
+            continue
+        results[where] = min(times[2:-2])
+        report.say(f"without writing: {rows / times[-1] / 1e6:.1f} M rows/s")
+        report.say(f"predict, vatic on {where}: {rows / results[where] / 1e6:.1f} M rows/s ({results[where]:.2f} s; all {times}), GPU {busy.stop()}")
+    plan, *_ = vatic.run(small, f"EXPLAIN ANALYZE {statements[0].replace('cpu', device).replace('/0/', '/analysed/')}")
+    report.say("\n".join(line for line in plan.splitlines() if "Exec" in line or "Sink" in line))
+    best = 0
+    for batch in [65_536, 524_288]:
+        done = subprocess.run(
+            [sys.executable, "-c", TORCH_PREDICT, str(Path(__file__).parent / "peers"), str(data), str(directory), str(context["work"] / "torch.parquet"), str(batch), device, str(context["rounds"])],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        warm = [line.split() for line in done.stdout.splitlines() if line.startswith("WARM")]
+        if not warm:
+            report.say(f"FAILED torch: {done.stderr[-1500:]}")
+            continue
+        seconds = min(float(line[1]) for line in warm)
+        best = max(best, rows / seconds)
+        report.say(f"predict, torch on {device} fed by pyarrow, batch {batch}: {rows / seconds / 1e6:.1f} M rows/s; rows already on the GPU: {[line.split()[1] for line in done.stdout.splitlines() if line.startswith('RESIDENT')]} rows/s")
+    if device in results and best:
+        report.say(f"RESULT predict, Parquet to Parquet: vatic {rows / results[device] / best:.2f} times torch")
+
+
+TORCH_TRAIN = """
+import sys, time
+STARTED = time.perf_counter()
+sys.path.insert(0, sys.argv[1])
+import numpy as np, pyarrow.parquet as pq, torch
+from common import FEATURES
+data, device, epochs, batch, hidden = sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]), eval(sys.argv[6])
+began = time.perf_counter()
+table = pq.read_table(data, columns=[*FEATURES, 'label'])
+x = torch.from_numpy(np.stack([table[name].to_numpy() for name in FEATURES], axis=1)).to(device)
+y = torch.from_numpy(table['label'].to_numpy()).to(device)
+mean, std = x.mean(0), x.std(0)
+x = (x - mean) / std
+if device != 'cpu': torch.cuda.synchronize()
+print('READ', time.perf_counter() - began)
+torch.manual_seed(0)
+layers, widths = [], [len(FEATURES), *hidden, 2]
+for i, o in zip(widths, widths[1:]): layers += [torch.nn.Linear(i, o), torch.nn.ReLU()]
+network = torch.nn.Sequential(*layers[:-1]).to(device)
+optimizer = torch.optim.AdamW(network.parameters(), lr=float(sys.argv[7]), weight_decay=0.0)
+loss_of = torch.nn.CrossEntropyLoss()
+for epoch in range(epochs):
+    began = time.perf_counter()
+    order = torch.randperm(len(x), device=device)
+    for step in range(len(x) // batch):
+        rows = order[step * batch:(step + 1) * batch]
+        optimizer.zero_grad()
+        loss = loss_of(network(x[rows]), y[rows])
+        loss.backward()
+        optimizer.step()
+    print('LOSS', loss.item())
+    print('EPOCH', time.perf_counter() - began)
+torch.save(network.state_dict(), sys.argv[8])
+print('ALL', time.perf_counter() - STARTED)
+"""
+
+
+def bench_train(context):
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    data = make_data(context["work"] / f"train-{context['train_rows']}", context["train_rows"])
+    rows = context["train_rows"] // 16 * 16
+    train = (
+        f"TRAIN OR REPLACE MODEL trained TARGET label OPTIONS (model_type = 'dnn_classifier', hidden_units = {HIDDEN}, batch_size = {TRAIN_BATCH}, "
+        f"epochs = {EPOCHS}, learn_rate = {LEARN_RATE}, early_stop = false, data_split_method = 'none', device = '{{}}'{{}}) AS SELECT {COLUMNS}, label FROM train_rows"
+    )
+    ours = []
+    for where, extra in [(device, ""), (device, ""), (device, ", shards = 8"), ("cpu", "")]:
+        busy = Busy()
+        busy.start()
+        out, err, seconds, status = vatic.run(table("train_rows", data), train.format(where, extra), "SELECT m.epoch, m.duration_ms FROM ml.training_metrics m JOIN ml.training_runs r USING (run_id) ORDER BY r.started_at DESC, 1 DESC LIMIT 2")
+        if status:
+            report.say(f"FAILED training on {where}: {err[-1500:]}")
+            continue
+        stages = [line.split("INFO")[-1].strip() for line in err.splitlines() if "duration_ms" in line]
+        epochs = out.strip().splitlines()[-2:]
+        report.say(f"train, vatic on {where}{extra}: {seconds:.2f} s from start to end; epochs {epochs}, GPU {busy.stop()}")
+        report.say("\n".join(stages))
+        if where == device and not extra:
+            ours.append(seconds)
+    theirs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", TORCH_TRAIN, str(Path(__file__).parent / "peers"), str(data), device, str(EPOCHS), str(TRAIN_BATCH), str(HIDDEN), str(LEARN_RATE), str(context["work"] / "torch.pt")],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        report.say(f"train, torch on {device}, eager: {' '.join(done.stdout.split())} {done.stderr[-500:]}")
+        theirs += [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("ALL")]
+    if ours and theirs:
+        report.say(f"RESULT train, data to model, {rows} rows, {EPOCHS} epochs: vatic {min(theirs) / min(ours):.2f} times torch ({min(ours):.2f} and {min(theirs):.2f} s)")
+
+
+def main():
+    arguments = parse()
+    work = arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    report = Report(Path(os.environ.get("OUT", work)) / "gpu.md")
+    name = ""
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        name = subprocess.run(query, capture_output=True, text=True).stdout.strip()
+    report.say(f"{datetime.date.today()}, {name or 'no GPU'}, {os.cpu_count()} cores")
+    context = {
+        "vatic": Vatic(arguments.vatic, work / "data"),
+        "report": report,
+        "device": arguments.device,
+        "work": work,
+        "rows": arguments.rows,
+        "train_rows": arguments.train_rows,
+        "rounds": arguments.rounds,
+        "mixed": work / "mixed.parquet",
+        "mixed_rows": 60_000,
+    }
+    shutil.rmtree(work / "data", ignore_errors=True)
+    make_mixed(context["mixed"], context["mixed_rows"])
+    context["broken"] = work / "broken"
+    context["broken"].mkdir(exist_ok=True)
+    (context["broken"] / "libcublasLt.so.13").write_text("not a library")
+    steps = {
+        "device": check_device,
+        "parity": check_parity,
+        "training": check_training,
+        "faults": check_faults,
+        "predict": bench_predict,
+        "train": bench_train,
+        "sanitizer": check_sanitizer,
+    }
+    for part in arguments.only:
+        began = time.perf_counter()
+        report.say(f"\n== {part}")
+        try:
+            steps[part](context)
+        except Exception as error:
+            report.check(part, False, repr(error)[-1500:])
+        report.say(f"== {part} took {time.perf_counter() - began:.0f} s")
+    report.say(f"{report.failed} failures")
+    sys.exit(bool(report.failed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+/* A library of CUDA without functions. */
+int vatic_fake_library;

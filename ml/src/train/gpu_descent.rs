@@ -1,0 +1,409 @@
+//! [`GpuDescent`]: minibatch descent with rows, weights, loss and optimiser on a GPU.
+//!
+//! With one shard, a step only queues work: the host waits once an epoch, for the loss. With several shards, the
+//! gradients of the shards come to the host, where the ranks sum them in the fixed tree. So the result depends on the
+//! number of shards, and not on the number of ranks.
+
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
+use candle_core::{
+    CpuStorage, CudaDevice, CudaStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var,
+    WithDType,
+};
+
+use crate::data::inputs::Inputs;
+use crate::data::rows::Rows;
+use crate::device::gpu_memory;
+use crate::device::kernels::{self, KernelLoss, KernelStep};
+use crate::model::flat::{add_tensor, tensors, variables};
+use crate::model::network::Mode;
+use crate::model::trained::one_head;
+use crate::train::descent::{Descent, Step};
+use crate::train::loss::Loss;
+use crate::train::optim::{MomentScales, OptimizerState, clip_norm};
+use crate::train::prepare::Shard;
+use crate::train::training::Training;
+use crate::{Error, Result};
+
+/// The share of a GPU's free memory that rows may take; the rest is for values between the layers.
+const ROWS_SHARE: f64 = 0.6;
+
+pub(crate) struct GpuDescent<'a> {
+    training: &'a Training<'a>,
+    gpu: &'a CudaDevice,
+    variables: Vec<Var>,
+    moments: Vec<GpuMoments>,
+    /// Steps taken, for Adam.
+    steps: i32,
+    /// For each shard of this rank, its rows on the GPU; none if all rows together take too much memory.
+    resident: Vec<GpuRows>,
+    orders: Vec<Vec<u32>>,
+    /// The orders on the GPU, if the rows are there.
+    gpu_orders: Vec<Tensor>,
+    /// The sum of losses of each shard of this rank since the last call of `take_loss`.
+    losses: Vec<CudaSlice<f64>>,
+    weight: f64,
+}
+
+/// The rows of a shard.
+struct GpuRows {
+    inputs: Inputs,
+    labels: Tensor,
+    weights: Tensor,
+}
+
+/// The moments of a parameter.
+enum GpuMoments {
+    Adamw {
+        mean: CudaSlice<f32>,
+        square: CudaSlice<f32>,
+    },
+    Sgd {
+        velocity: CudaSlice<f32>,
+    },
+}
+
+impl<'a> GpuDescent<'a> {
+    pub(crate) fn new(
+        training: &'a Training<'a>,
+        gpu: &'a CudaDevice,
+        weights: &[f32],
+        state: &OptimizerState,
+    ) -> Result<Self> {
+        let specs = training.network.parameters();
+        let mut moments = Vec::with_capacity(specs.len());
+        let mut start = 0;
+        for spec in specs {
+            let range = start..start + spec.len();
+            start = range.end;
+            let upload = |values: &[f32]| gpu.clone_htod(&values[range.clone()]);
+            moments.push(match state {
+                OptimizerState::Adamw { mean, square, .. } => GpuMoments::Adamw {
+                    mean: upload(mean)?,
+                    square: upload(square)?,
+                },
+                OptimizerState::Sgd { velocity } => GpuMoments::Sgd {
+                    velocity: upload(velocity)?,
+                },
+            });
+        }
+        let shards = &training.prepared.shards;
+        let bytes: usize = shards.iter().map(|shard| bytes(&shard.train)).sum();
+        let (free, _) = gpu_memory(gpu)?;
+        let resident = match bytes as f64 <= free as f64 * ROWS_SHARE {
+            true => shards
+                .iter()
+                .map(|shard| GpuRows::new(&shard.train, &training.device))
+                .collect::<Result<_>>()?,
+            false => vec![],
+        };
+        Ok(Self {
+            training,
+            gpu,
+            variables: variables(specs, weights, &training.device)?,
+            moments,
+            steps: match state {
+                OptimizerState::Adamw { steps, .. } => *steps,
+                OptimizerState::Sgd { .. } => 0,
+            },
+            resident,
+            orders: vec![],
+            gpu_orders: vec![],
+            losses: zeros(gpu, shards.len())?,
+            weight: 0.0,
+        })
+    }
+
+    /// The rows of a shard in a step.
+    fn batch(&self, index: usize, shard: &Shard, step: &Step<'_>) -> Result<GpuRows> {
+        let range = step.ranges[shard.number].clone();
+        let (Some(rows), Some(order)) = (self.resident.get(index), self.gpu_orders.get(index))
+        else {
+            let rows = shard.train.select(&self.orders[index][range])?;
+            return GpuRows::new(&rows, &self.training.device);
+        };
+        let order = order.narrow(0, range.start, range.len())?;
+        Ok(GpuRows {
+            inputs: rows.inputs.pick(&order)?,
+            labels: rows.labels.index_select(&order, 0)?,
+            weights: rows.weights.index_select(&order, 0)?,
+        })
+    }
+
+    /// The gradient of each parameter for the rows of a shard. Adds their loss to the sum.
+    fn gradients(&mut self, index: usize, shard: &Shard, step: &Step<'_>) -> Result<Vec<Tensor>> {
+        let training = self.training;
+        let batch = self.batch(index, shard, step)?;
+        let mut random = step.random(training.options.seed, shard.number);
+        let mode = Mode::Training {
+            random: &mut random,
+        };
+        let parameters = self
+            .variables
+            .iter()
+            .map(|variable| variable.as_tensor().clone());
+        let parameters: Vec<Tensor> = parameters.collect();
+        let outputs = training.network.forward(&parameters, &batch.inputs, mode)?;
+        let outputs = one_head(outputs)?.contiguous()?;
+        let kind = match training.loss {
+            Loss::Squared => KernelLoss::Squared,
+            Loss::Binary => KernelLoss::Binary,
+            Loss::Classes(_) => KernelLoss::Classes,
+        };
+        let total = &mut self.losses[index];
+        let slopes = kernels::loss(&outputs, &batch.labels, &batch.weights, kind, total)?;
+        let gradients = outputs.apply_op1(Slopes(slopes))?.backward()?;
+        let specs = training.network.parameters();
+        let all = self.variables.iter().zip(specs).map(|(variable, spec)| {
+            let gradient = gradients.get(variable).ok_or_else(|| {
+                Error::Internal(format!(
+                    "parameter \"{}\" received no gradient; the network cuts it",
+                    spec.name
+                ))
+            })?;
+            Ok(gradient.contiguous()?)
+        });
+        all.collect()
+    }
+
+    /// The gradients summed over all shards and ranks in the fixed tree, and the sum of the weights of their rows.
+    fn sum_of_shards(&mut self, step: &Step<'_>) -> Result<(Vec<f32>, f32)> {
+        let training = self.training;
+        let length = self
+            .variables
+            .iter()
+            .map(|variable| variable.elem_count())
+            .sum();
+        let mut buffers = Vec::with_capacity(training.prepared.shards.len());
+        for (index, shard) in training.prepared.shards.iter().enumerate() {
+            let mut sum = vec![0.0f32; length];
+            let weight = self.shard_weight(index, shard, step);
+            if !step.ranges[shard.number].is_empty() {
+                let gradients = self.gradients(index, shard, step)?;
+                let mut rest = sum.as_mut_slice();
+                for gradient in &gradients {
+                    let (ours, tail) = rest.split_at_mut(gradient.elem_count());
+                    rest = tail;
+                    add_tensor(ours, gradient)?;
+                }
+            }
+            sum.push(weight);
+            buffers.push((shard.number, sum));
+        }
+        let mut sum = training.collective.all_reduce_f32(buffers)?;
+        let weight = sum.pop().unwrap_or(0.0);
+        Ok((sum, weight))
+    }
+
+    /// The sum of the weights of a shard's rows in a step.
+    fn shard_weight(&self, index: usize, shard: &Shard, step: &Step<'_>) -> f32 {
+        let rows = self.orders[index][step.ranges[shard.number].clone()].iter();
+        rows.map(|&row| shard.train.weights[row as usize])
+            .sum::<f64>() as f32
+    }
+
+    /// Moves the weights against the gradients, which are multiplied by `scale` first.
+    fn apply(&mut self, gradients: &[Tensor], step: &Step<'_>, scale: f32) -> Result<()> {
+        self.steps += 1;
+        let penalty = self.training.penalty();
+        let specs = self.training.network.parameters();
+        let all = self.variables.iter().zip(gradients).zip(&mut self.moments);
+        for (((variable, gradient), moments), spec) in all.zip(specs) {
+            let (l1, l2, decay) = match spec.penalised {
+                true => (penalty.l1, penalty.l2, penalty.decay),
+                false => (0.0, 0.0, 0.0),
+            };
+            let numbers = KernelStep {
+                scale,
+                learn_rate: step.learn_rate as f32,
+                l1,
+                l2,
+            };
+            match moments {
+                GpuMoments::Adamw { mean, square } => {
+                    let scales = MomentScales::after(self.steps);
+                    kernels::adamw(
+                        variable,
+                        gradient,
+                        (mean, square),
+                        numbers,
+                        (scales.mean, scales.square),
+                        decay,
+                    )?;
+                }
+                GpuMoments::Sgd { velocity } => {
+                    kernels::sgd(variable, gradient, velocity, numbers)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Downloads one vector of each parameter, and joins them.
+    fn joined<'m>(
+        &'m self,
+        of: impl Fn(&'m GpuMoments) -> Option<&'m CudaSlice<f32>>,
+    ) -> Result<Vec<f32>> {
+        let mut all = vec![];
+        for moments in &self.moments {
+            if let Some(values) = of(moments) {
+                all.extend(self.gpu.clone_dtoh(values)?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Descent for GpuDescent<'_> {
+    fn begin(&mut self, orders: Vec<Vec<u32>>) -> Result<()> {
+        self.gpu_orders = match self.resident.is_empty() {
+            true => vec![],
+            false => orders
+                .iter()
+                .map(|order| on_gpu(order, &self.training.device))
+                .collect::<Result<_>>()?,
+        };
+        self.orders = orders;
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        let training = self.training;
+        let (gradients, weight) = match training.prepared.shards.as_slice() {
+            [shard] if step.ranges.len() == 1 => {
+                let weight = self.shard_weight(0, shard, step);
+                (self.gradients(0, shard, step)?, weight)
+            }
+            _ => {
+                let (mut sum, weight) = self.sum_of_shards(step)?;
+                if let (Some(norm_max), true) = (training.options.clip_norm, weight > 0.0) {
+                    clip_norm(&mut sum, norm_max * f64::from(weight));
+                }
+                let specs = training.network.parameters();
+                self.weight += f64::from(weight);
+                if weight > 0.0 {
+                    let gradients = tensors(specs, &sum, &training.device)?;
+                    self.apply(&gradients, step, 1.0 / weight)?;
+                }
+                return Ok(());
+            }
+        };
+        self.weight += f64::from(weight);
+        if weight > 0.0 {
+            let mut scale = 1.0 / weight;
+            if let Some(norm_max) = training.options.clip_norm {
+                let squares = gradients.iter().map(|gradient| {
+                    let sum = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?;
+                    Ok(f64::from(sum))
+                });
+                let squares = squares.collect::<Result<Vec<f64>>>()?;
+                let norm = squares.iter().sum::<f64>().sqrt() * f64::from(scale);
+                if norm > norm_max {
+                    scale *= (norm_max / norm) as f32;
+                }
+            }
+            self.apply(&gradients, step, scale)?;
+        }
+        Ok(())
+    }
+
+    fn take_loss(&mut self) -> Result<(f64, f64)> {
+        let shards = &self.training.prepared.shards;
+        let losses = std::mem::replace(&mut self.losses, zeros(self.gpu, shards.len())?);
+        let losses = shards.iter().zip(&losses);
+        let losses = losses.map(|(shard, loss)| Ok((shard.number, self.gpu.clone_dtoh(loss)?)));
+        let losses = losses.collect::<Result<_>>()?;
+        // The weights are those of all ranks already.
+        let loss = self.training.collective.all_reduce_f64(losses)?;
+        Ok((loss[0], std::mem::take(&mut self.weight)))
+    }
+
+    fn weights(&self) -> Result<Vec<f32>> {
+        let mut all = vec![];
+        for variable in &self.variables {
+            all.extend(variable.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(all)
+    }
+
+    fn optimizer(&self) -> Result<OptimizerState> {
+        Ok(match self.moments.first() {
+            Some(GpuMoments::Sgd { .. }) => OptimizerState::Sgd {
+                velocity: self.joined(|moments| match moments {
+                    GpuMoments::Sgd { velocity } => Some(velocity),
+                    GpuMoments::Adamw { .. } => None,
+                })?,
+            },
+            _ => OptimizerState::Adamw {
+                mean: self.joined(|moments| match moments {
+                    GpuMoments::Adamw { mean, .. } => Some(mean),
+                    GpuMoments::Sgd { .. } => None,
+                })?,
+                square: self.joined(|moments| match moments {
+                    GpuMoments::Adamw { square, .. } => Some(square),
+                    GpuMoments::Sgd { .. } => None,
+                })?,
+                steps: self.steps,
+            },
+        })
+    }
+}
+
+impl GpuRows {
+    fn new(rows: &Rows, device: &Device) -> Result<Self> {
+        let numbers = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            on_gpu(&values, device)
+        };
+        Ok(Self {
+            inputs: rows.inputs.to(device, DType::F32)?,
+            labels: numbers(&rows.labels)?,
+            weights: numbers(&rows.weights)?,
+        })
+    }
+}
+
+/// A zero for each of `count` shards.
+fn zeros(gpu: &CudaDevice, count: usize) -> Result<Vec<CudaSlice<f64>>> {
+    let zeros = (0..count).map(|_| Ok(gpu.alloc_zeros::<f64>(1)?));
+    zeros.collect()
+}
+
+/// The values on a GPU; one zero for none, because CUDA has no empty memory.
+fn on_gpu<T: WithDType>(values: &[T], device: &Device) -> Result<Tensor> {
+    Ok(match values {
+        [] => Tensor::zeros(1, T::DTYPE, device)?,
+        values => Tensor::from_slice(values, values.len(), device)?,
+    })
+}
+
+/// Memory of rows on a GPU, in bytes.
+fn bytes(rows: &Rows) -> usize {
+    rows.inputs.bytes() + rows.labels.len() * 2 * size_of::<f32>()
+}
+
+/// A number whose derivative with respect to the outputs is given: where the backward pass begins.
+struct Slopes(Tensor);
+
+impl CustomOp1 for Slopes {
+    fn name(&self) -> &'static str {
+        "slopes"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        candle_core::bail!("slopes: a step of a GPU met a tensor of the host")
+    }
+
+    fn cuda_fwd(
+        &self,
+        outputs: &CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let device = &outputs.device;
+        let nothing = CudaStorage::wrap_cuda_slice(device.alloc_zeros::<f32>(1)?, device.clone());
+        Ok((nothing, Shape::from(1)))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(self.0.clone()))
+    }
+}

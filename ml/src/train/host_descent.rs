@@ -1,0 +1,101 @@
+//! [`HostDescent`]: minibatch descent on the host. Each step takes its share of every shard, and sums gradients over the
+//! shards in a fixed tree.
+
+use crate::Result;
+use crate::model::flat::{penalised, variables};
+use crate::model::network::Mode;
+use crate::train::descent::{Descent, Step};
+use crate::train::optim::{OptimizerState, clip_norm};
+use crate::train::training::Training;
+
+/// A descent on the host.
+pub(crate) struct HostDescent<'a> {
+    training: &'a Training<'a>,
+    weights: Vec<f32>,
+    state: OptimizerState,
+    penalised: Vec<bool>,
+    orders: Vec<Vec<u32>>,
+    loss: (f64, f64),
+}
+
+impl<'a> HostDescent<'a> {
+    pub(crate) fn new(
+        training: &'a Training<'a>,
+        weights: Vec<f32>,
+        state: OptimizerState,
+    ) -> Self {
+        Self {
+            training,
+            weights,
+            state,
+            penalised: penalised(training.network.parameters()),
+            orders: vec![],
+            loss: (0.0, 0.0),
+        }
+    }
+
+    /// The gradient of the step's loss summed over all shards, then the loss, then the sum of weights.
+    fn gradient(&self, step: &Step<'_>) -> Result<Vec<f32>> {
+        let training = self.training;
+        let parameters = training.network.parameters();
+        let variables = variables(parameters, &self.weights, &training.device)?;
+        let mut buffers = Vec::with_capacity(self.orders.len());
+        for (shard, order) in training.prepared.shards.iter().zip(&self.orders) {
+            let slice = &order[step.ranges[shard.number].clone()];
+            let mut sum = vec![0.0f32; self.weights.len()];
+            let (mut weight, mut loss) = (0.0, 0.0);
+            if !slice.is_empty() {
+                let mut random = step.random(training.options.seed, shard.number);
+                let batch = shard.train.select(slice)?;
+                let mode = Mode::Training {
+                    random: &mut random,
+                };
+                let at = training.gradient(&variables, &batch, mode, &mut sum)?;
+                (weight, loss) = (at.weight as f32, at.loss as f32);
+            }
+            sum.extend([loss, weight]);
+            buffers.push((shard.number, sum));
+        }
+        training.collective.all_reduce_f32(buffers)
+    }
+}
+
+impl Descent for HostDescent<'_> {
+    fn begin(&mut self, orders: Vec<Vec<u32>>) -> Result<()> {
+        self.orders = orders;
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        let mut sum = self.gradient(step)?;
+        let (weight, loss) = (sum.pop().unwrap_or(0.0), sum.pop().unwrap_or(0.0));
+        if !loss.is_finite() || sum.iter().any(|slope| !slope.is_finite()) {
+            return Err(self.training.diverged(step.epoch + 1));
+        }
+        self.loss.0 += f64::from(loss);
+        self.loss.1 += f64::from(weight);
+        if weight > 0.0 {
+            sum.iter_mut().for_each(|slope| *slope /= weight);
+            if let Some(norm_max) = self.training.options.clip_norm {
+                clip_norm(&mut sum, norm_max);
+            }
+            let (learn_rate, penalty) = (step.learn_rate as f32, self.training.penalty());
+            let weights = &mut self.weights;
+            self.state
+                .step(weights, &sum, learn_rate, penalty, &self.penalised);
+        }
+        Ok(())
+    }
+
+    fn take_loss(&mut self) -> Result<(f64, f64)> {
+        Ok(std::mem::take(&mut self.loss))
+    }
+
+    fn weights(&self) -> Result<Vec<f32>> {
+        Ok(self.weights.clone())
+    }
+
+    fn optimizer(&self) -> Result<OptimizerState> {
+        Ok(self.state.clone())
+    }
+}

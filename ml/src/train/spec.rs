@@ -1,0 +1,17 @@
+//! [`TrainSpec`]: what a training trains on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::columns::Columns;
+use crate::model::options::TrainOptions;
+
+/// The specification of a training.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrainSpec {
+    /// Features and label.
+    pub columns: Columns,
+    /// The options.
+    pub options: TrainOptions,
+    /// Number of virtual shards.
+    pub shards: usize,
+}
