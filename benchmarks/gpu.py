@@ -1,6 +1,6 @@
 """Checks vatic on a GPU against its own results on the CPU, and measures it beside PyTorch on the same GPU.
 
-Started by scripts/gpu-check. Prints each result when it is known, and writes all of them to <work>/gpu.md.
+Started by scripts/gpu-check. Prints each result when it is known, and writes all of them to gpu.md in $OUT or the directory of data.
 """
 
 import argparse
@@ -89,11 +89,9 @@ class Vatic:
             raise RuntimeError(f"{statements[-1][:200]}\n{err[-1500:]}")
         return list(csv.DictReader(io.StringIO(out.strip().split("\n\n")[-1])))
 
-    def weights(self, model):
-        """The bytes of the weights of the newest version of a model."""
-        found = Path(self.directory).rglob("model.safetensors")
-        newest = max(found, key=lambda path: path.stat().st_mtime_ns)
-        return newest.read_bytes()
+    def weights(self):
+        """The bytes of the newest weights."""
+        return (self.model_directory() / "model.safetensors").read_bytes()
 
     def model_directory(self):
         found = Path(self.directory).rglob("model.safetensors")
@@ -120,7 +118,7 @@ def write_part(arguments):
     path, rows, seed, first_id = arguments
     columns = make_rows(rows, seed, first_id)
     columns.pop("score")
-    # 16 row groups a file: every core finds work.
+    # Four row groups a file: with 16 files, every core finds work.
     pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False, row_group_size=max(rows // 4, 1))
 
 
@@ -180,7 +178,7 @@ def check_device(context):
 
 def check_parity(context):
     vatic, report, device = context["vatic"], context["report"], context["device"]
-    mixed = table("mixed", context["mixed"])
+    mixed, cpu = table("mixed", context["mixed"]), "device = 'cpu'"
     for index, (name, kind) in enumerate(KINDS.items()):
         target, model_type, _, features = kind
         model = f"parity{index}"
@@ -192,7 +190,7 @@ def check_parity(context):
         try:
             vatic.rows(
                 mixed,
-                f"TRAIN OR REPLACE MODEL {model} TARGET {target} OPTIONS ({options(kind, chr(32).join(['device = ' + repr('cpu')]))}) "
+                f"TRAIN OR REPLACE MODEL {model} TARGET {target} OPTIONS ({options(kind, cpu)}) "
                 f"AS SELECT {features}, {target} FROM mixed",
             )
             found = vatic.rows(
@@ -216,7 +214,7 @@ def check_training(context):
             mixed,
             f"TRAIN OR REPLACE MODEL trained TARGET {target} OPTIONS ({options(kind, extra)}) AS SELECT {features}, {target} FROM mixed",
         )[0]
-        return found, vatic.weights("trained")
+        return found, vatic.weights()
 
     for name, kind in KINDS.items():
         try:
@@ -297,7 +295,7 @@ def check_sanitizer(context):
             found = [line for line in (out + err).splitlines() if line.startswith("=========")]
             report.check(f"compute-sanitizer {name}", status == 0, f"{seconds:.0f} s, {found[-1:]} {'' if status == 0 else err[-700:]}")
         except subprocess.TimeoutExpired:
-            report.say(f"compute-sanitizer {name}: not done in 100 s")
+            report.say(f"compute-sanitizer {name}: not done in 60 s")
 
 
 # ---- benchmarks ----------------------------------------------------------------------------------------------------
@@ -332,7 +330,6 @@ from common import FEATURES, vatic_model
 data, model_dir, output, batch, device = sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6]
 model = vatic_model(model_dir).to(device)
 mean_std = model.forward.__closure__
-import types
 # The constants of the closure move to the device, too.
 for cell in mean_std:
     if isinstance(cell.cell_contents, torch.Tensor): cell.cell_contents = cell.cell_contents.to(device)

@@ -141,7 +141,7 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::NoResources,
         "53000",
-        "the cluster has no executors, or too few slots",
+        "the cluster has no executors or lost them, or a GPU is missing or failed",
     ),
     (SqlState::OutOfMemory, "53200", "out of memory"),
     (

@@ -498,7 +498,9 @@ fn executors(executors: &[ExecutorView]) -> Result<RecordBatch> {
     let address = strings(each().map(|executor| executor.address.clone()));
     let slots = integers(each().map(|executor| executor.slots));
     let free = integers(each().map(|executor| executor.free_slots));
-    let device = strings(each().map(|_| "cpu".to_owned()));
+    let device = Arc::new(StringArray::from_iter(
+        each().map(|executor| executor.device.clone()),
+    ));
     let last_seen = times(each().map(|executor| executor.last_seen));
     let mut models = ListBuilder::new(StringBuilder::new());
     for executor in each() {
@@ -511,7 +513,7 @@ fn executors(executors: &[ExecutorView]) -> Result<RecordBatch> {
         ("address", address, false),
         ("slots", slots, false),
         ("free_slots", free, false),
-        ("device", device, false),
+        ("device", device, true),
         ("last_seen", last_seen, true),
         ("models", models, true),
     ])?)

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::address::resolve;
 use super::codec::PlanCodec;
-use super::rendezvous::{RemoteRendezvous, report_models};
+use super::rendezvous::{ExecutorReport, RemoteRendezvous, report_forever};
 use super::scheduler::node_config;
 use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
@@ -138,7 +138,7 @@ async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) {
                     ended = start_executor_process(Arc::new(config)) => {
                         ended.map_err(|error| error.to_string())
                     }
-                    never = report_models(scheduler, &id, || node.models(), || node.tasks.stop()) => {
+                    never = report_forever(scheduler, &id, || node.report(), || node.tasks.stop()) => {
                         match never {}
                     }
                 }
@@ -198,6 +198,19 @@ struct Node {
     runtime: Arc<ModelRuntime>,
     functions: Arc<BallistaFunctionRegistry>,
     tasks: Arc<Tasks>,
+    /// The GPUs of this process that can be used, or `cpu`.
+    devices: Vec<String>,
+}
+
+/// The GPUs of this process that can be used, or `cpu`.
+fn devices() -> Vec<String> {
+    let gpus = vatic_ml::device::gpus().unwrap_or_default().into_iter();
+    let usable = gpus.filter(|gpu| gpu.failure.is_none());
+    let devices: Vec<String> = usable.map(|gpu| gpu.device.to_string()).collect();
+    match devices.is_empty() {
+        true => vec!["cpu".into()],
+        false => devices,
+    }
 }
 
 impl Node {
@@ -212,13 +225,16 @@ impl Node {
             runtime: Arc::new(ModelRuntime::new(vec![], vec![])),
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
             tasks: Arc::default(),
+            devices: devices(),
         })
     }
 
-    /// The names of the loaded models.
-    fn models(&self) -> Vec<String> {
+    fn report(&self) -> ExecutorReport {
         let cached = self.runtime.cached().into_iter();
-        cached.map(|model| model.name).collect()
+        ExecutorReport {
+            models: cached.map(|model| model.name).collect(),
+            devices: self.devices.clone(),
+        }
     }
 
     /// The configuration of a connection, and the address of the scheduler. Each connection has a new executor id and

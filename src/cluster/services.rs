@@ -19,7 +19,7 @@ use crate::progress::{ProgressEvent, ProgressListener};
 use crate::train::SlotsWanted;
 
 const POLL: Duration = Duration::from_millis(20);
-/// When no executor has joined for this time, those that a user started together have joined.
+/// An executor that joins later than this after the last one is not awaited.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// The scheduler in the engine's process, and the services beside it.
@@ -106,7 +106,8 @@ impl Cluster {
             let slots = self.placement.slots().await;
             let is_enough = match wanted {
                 SlotsWanted::AtLeast(wanted) => slots >= wanted,
-                SlotsWanted::AllThatJoin => {
+                SlotsWanted::AllThatJoin { enough } if slots >= enough => true,
+                SlotsWanted::AllThatJoin { .. } => {
                     let last_join = self.placement.since_last_join();
                     slots > 0 && last_join.is_some_and(|last_join| last_join >= SETTLED)
                 }
@@ -127,10 +128,10 @@ impl Cluster {
                 let what = match (wanted, slots) {
                     (_, 0) => format!("an executor: {command}"),
                     (SlotsWanted::AtLeast(wanted), slots) => {
-                        format!("{wanted} slots, {slots} have joined: {command}")
+                        format!("{wanted} slots ({slots} have joined); start more with: {command}")
                     }
-                    (SlotsWanted::AllThatJoin, slots) => {
-                        format!("further executors, {slots} slots have joined")
+                    (SlotsWanted::AllThatJoin { .. }, slots) => {
+                        format!("further executors ({slots} slots have joined)")
                     }
                 };
                 listener(ProgressEvent::Waiting { what });

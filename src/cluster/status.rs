@@ -18,6 +18,8 @@ pub(crate) struct ExecutorView {
     pub(crate) last_seen: Option<DateTime<Utc>>,
     /// The models that the executor has loaded, if it has reported them.
     pub(crate) models: Option<Vec<String>>,
+    /// The GPUs of the executor, or `cpu`, if it has reported them.
+    pub(crate) device: Option<String>,
 }
 
 /// A running job.
@@ -43,9 +45,11 @@ impl Cluster {
             .into_iter()
             .map(|(executor, last_seen, _)| {
                 let (slots, free_slots) = slots.get(&executor.id).copied().unwrap_or_default();
+                let report = self.coordinator.reports().of(&executor.id);
                 ExecutorView {
                     address: format!("{}:{}", executor.host, executor.port),
-                    models: self.coordinator.models().of(&executor.id),
+                    device: report.as_ref().map(|report| report.devices.join(", ")),
+                    models: report.map(|report| report.models),
                     id: executor.id,
                     slots: slots.into(),
                     free_slots: free_slots.into(),

@@ -199,13 +199,18 @@ impl ModelRuntime {
         })?;
         let (directory, files) = (model.directory.clone(), model.manifest.files.clone());
         let label = model.label();
-        let read = move || {
-            let names = files.iter().map(|file| file.name.as_str());
-            let local = directory.fetch(names)?;
-            let files = Files::new(local.path(), files.clone());
-            loader.load(&files, &device.open()?, None)
+        let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
+        let fetch = move || Ok(directory.fetch(names.iter().map(String::as_str))?);
+        let loaded = async {
+            // The only worker of a GPU does not wait for files.
+            let local = self.run(DeviceName::Cpu, fetch).await?;
+            let load = move || {
+                let files = Files::new(local.path(), files.clone());
+                loader.load(&files, &device.open()?, None)
+            };
+            self.run(device, load).await
         };
-        self.run(device, read).await.map_err(|error| {
+        loaded.await.map_err(|error| {
             let mut found = crate::error::report(&error);
             found.message = format!("model \"{label}\" cannot be loaded: {}", found.message);
             found.into()

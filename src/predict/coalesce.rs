@@ -60,7 +60,8 @@ fn gpu_rows(model: &ResolvedModel) -> usize {
         PortKind::Array { shape } => shape.iter().product(),
         _ => 1,
     });
-    let width: usize = widths.sum();
+    let classes = model.manifest.signature.classes().len();
+    let width = widths.sum::<usize>().max(classes);
     (GPU_NUMBERS / width.max(1)).clamp(GPU_ROWS_MIN, GPU_ROWS_MAX)
 }
 
@@ -74,8 +75,10 @@ impl BatchSize {
         session: &dyn Session,
     ) -> Self {
         let settings = VaticOptions::of(session.config_options());
-        let default = match device.is_gpu() {
-            true => settings.batch_size.max(gpu_rows(model)),
+        // A setting of the user's own holds on a GPU, too.
+        let is_default = settings.batch_size == VaticOptions::default().batch_size;
+        let default = match is_default && device.is_gpu() {
+            true => gpu_rows(model),
             false => settings.batch_size,
         };
         let rows_max = wanted.unwrap_or(default).max(1);

@@ -25,7 +25,7 @@ use crate::session::Session;
 use crate::sql::TrainModel;
 use crate::storage::Place;
 use crate::train::{
-    Attempt, LocalRunner, RankResult, TrainExec, TrainRunner, Training, TrainingFailure,
+    Attempt, LocalRunner, Purpose, RankResult, TrainExec, TrainRunner, Training, TrainingFailure,
     plan_ranks, result_row, run_ranks, train_options, training_columns, workers,
 };
 
@@ -96,7 +96,11 @@ async fn train_until_done(
     let options = with_device(options, runner.as_ref(), model_type)?;
     let mut lost = String::new();
     for number in 1..=ATTEMPTS_MAX {
-        let workers = planned_workers(session, runner.as_ref(), &options, number > 1).await?;
+        let purpose = match number {
+            1 => Purpose::Train,
+            _ => Purpose::Retry,
+        };
+        let workers = planned_workers(session, runner.as_ref(), &options, purpose).await?;
         let files = VersionFiles::create(engine.data())?;
         // The id of an attempt is its fencing token: ranks of an older attempt are refused by their id.
         let attempt = Attempt {
@@ -196,15 +200,17 @@ async fn ranks(
     plan_ranks(&training, rows, attempt)
 }
 
-/// The options with the device on which ranks of this process train. On a cluster, the ranks find out together whether each
-/// has a GPU.
+/// The options with the device on which ranks of this process train. On a cluster, the ranks agree on a device later
+/// (`fit::agreed_device`).
 fn with_device(
     mut options: TrainOptions,
     runner: &dyn TrainRunner,
     model_type: &dyn ModelType,
 ) -> Result<TrainOptions> {
-    if runner.port().is_none() {
+    let is_local = runner.port().is_none();
+    if is_local {
         options.device = training_device(options.device, model_type);
+        // A GPU that is missing fails the statement before its query runs.
         options.device.open().map_err(ml_err)?;
     }
     Ok(options)
@@ -214,11 +220,11 @@ async fn planned_workers(
     session: &Session,
     runner: &dyn TrainRunner,
     options: &TrainOptions,
-    is_retry: bool,
+    purpose: Purpose,
 ) -> Result<usize> {
     let settings = session.settings::<VaticOptions>();
     let listener = session.progress();
-    workers(runner, &settings, options, listener.as_ref(), is_retry).await
+    workers(runner, &settings, options, listener.as_ref(), purpose).await
 }
 
 /// The checkpoint of a training, deleted on drop.
@@ -245,7 +251,7 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         run_id: "",
         target: nowhere.clone(),
         checkpoint: nowhere.clone(),
-        workers: planned_workers(session, runner.as_ref(), &options, false).await?,
+        workers: planned_workers(session, runner.as_ref(), &options, Purpose::Explain).await?,
         port: runner.port(),
         spent: Duration::ZERO,
     };

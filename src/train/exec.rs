@@ -20,6 +20,7 @@ use futures::StreamExt;
 use tokio::sync::oneshot;
 use vatic_ml::artifact;
 use vatic_ml::collective::Collective;
+use vatic_ml::device::DeviceName;
 use vatic_ml::model::Model;
 use vatic_ml::train::control::Control;
 use vatic_ml::train::fit::fit;
@@ -258,7 +259,8 @@ impl Rank {
         let staged = self.task.target.stage()?;
         let files = artifact::write(&trained, model_type, staged.path())?;
         let device = trained.config.options.device;
-        let model = trained.model(model_type, &device.open()?)?;
+        // Only the description is needed, which takes no memory of a GPU.
+        let model = trained.model(model_type, &DeviceName::Cpu.open()?)?;
         let (signature, batching) = (model.signature().clone(), model.batching());
         self.task.target.take_in(&staged)?;
         crash::point("files-written");

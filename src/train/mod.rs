@@ -47,7 +47,7 @@ pub(crate) use option_list::option_type;
 pub use option_list::{OPTIONS, TrainOption};
 pub(crate) use options::train_options;
 pub(crate) use plan::{Attempt, Training, plan_ranks};
-pub(crate) use policy::workers;
+pub(crate) use policy::{Purpose, workers};
 pub(crate) use rendezvous::{Joined, LocalRendezvous, RankExit, Rendezvous, RendezvousExtension};
 pub(crate) use result::{result_row, result_schema};
 pub(crate) use runner::{LocalRunner, Ranks, SlotsWanted, TrainRunner, TrainingFailure, run_ranks};

@@ -206,7 +206,7 @@ pub const OPTIONS: &[TrainOption] = &[
         name: "device",
         takes: "auto, cpu, cuda, cuda:N",
         default: "auto",
-        description: "where to train",
+        description: "where to train; auto is the first GPU, or the processor without one and for linear models",
         data_type: DataType::Utf8,
     },
     TrainOption {

@@ -12,6 +12,17 @@ use crate::progress::ProgressListener;
 /// Seconds that a repeated attempt waits for an executor: short, to report soon that all executors are lost.
 const WAIT_AGAIN_S: usize = 20;
 
+/// The purpose of a plan of ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The first attempt of a training.
+    Train,
+    /// Another attempt.
+    Retry,
+    /// EXPLAIN, which waits for the first executor only.
+    Explain,
+}
+
 /// The number of ranks. More ranks than slots could never run at the same time. A repeated attempt uses fewer ranks if
 /// machines were lost; the result is the same.
 pub(crate) async fn workers(
@@ -19,20 +30,20 @@ pub(crate) async fn workers(
     settings: &VaticOptions,
     options: &TrainOptions,
     listener: Option<&ProgressListener>,
-    is_retry: bool,
+    purpose: Purpose,
 ) -> Result<usize> {
     let setting = Some(settings.workers).filter(|workers| *workers > 0);
     let wanted = options.workers.or(setting);
     // With more ranks than shards, some ranks would have no rows.
     let shards = shards(options);
-    let wait = match is_retry {
-        true => WAIT_AGAIN_S,
-        false => settings.executor_wait_s,
+    let wait = match purpose {
+        Purpose::Retry => WAIT_AGAIN_S,
+        Purpose::Train | Purpose::Explain => settings.executor_wait_s,
     };
-    let slots_wanted = match wanted {
-        _ if is_retry => SlotsWanted::AtLeast(1),
-        Some(workers) => SlotsWanted::AtLeast(workers.min(shards)),
-        None => SlotsWanted::AllThatJoin,
+    let slots_wanted = match (purpose, wanted) {
+        (Purpose::Retry | Purpose::Explain, _) => SlotsWanted::AtLeast(1),
+        (Purpose::Train, Some(workers)) => SlotsWanted::AtLeast(workers.min(shards)),
+        (Purpose::Train, None) => SlotsWanted::AllThatJoin { enough: shards },
     };
     let Some(slots) = runner.slots(slots_wanted, wait, listener).await? else {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -44,7 +55,7 @@ pub(crate) async fn workers(
         return Ok(wanted.unwrap_or(free).min(shards));
     };
     let workers = wanted.unwrap_or(slots).min(shards);
-    if is_retry {
+    if purpose == Purpose::Retry {
         return Ok(workers.min(slots));
     }
     if workers > slots {

@@ -30,8 +30,8 @@ pub(crate) struct Ranks<'a> {
 pub(crate) enum SlotsWanted {
     /// At least this number.
     AtLeast(usize),
-    /// The slots of all executors that are joining.
-    AllThatJoin,
+    /// The slots of all executors that are joining, or this number.
+    AllThatJoin { enough: usize },
 }
 
 /// Runs the ranks of trainings, in this process or on a cluster.

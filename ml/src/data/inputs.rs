@@ -153,7 +153,7 @@ impl Inputs {
         })
     }
 
-    /// The rows of these inputs in a row, without the report. All have the tensors of the first.
+    /// The rows of all parts, one part after the other, without the report. All have the tensors of the first.
     pub fn joined(parts: &[Self]) -> Result<Self> {
         let Some(first) = parts.first() else {
             return Ok(Self::default());

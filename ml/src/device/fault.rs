@@ -23,7 +23,7 @@ pub(super) fn failure() -> Option<&'static str> {
 
 /// The error of a device in an error of candle; `None` if it has another cause. A fault that CUDA does not recover from
 /// fails the GPUs of this process.
-pub fn device_error(error: &candle_core::Error) -> Option<Error> {
+pub(super) fn device_error(error: &candle_core::Error) -> Option<Error> {
     use candle_core::Error as Candle;
     match error {
         Candle::WithBacktrace { inner, .. } | Candle::WithPath { inner, .. } => device_error(inner),
@@ -42,7 +42,7 @@ fn of_cuda(error: &CudaError) -> Option<Error> {
         _ => return None,
     };
     if code == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
-        let message = "the GPU has no memory left; lower batch_size, or unload models that other statements use";
+        let message = "the GPU has no memory left; lower batch_size or vatic.cache_bytes, or end other programs that use the GPU";
         return Some(Error::DeviceMemory(message.into()));
     }
     if is_fatal(code) {
@@ -73,6 +73,7 @@ fn is_fatal(code: CUresult) -> bool {
             | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
             | CUresult::CUDA_ERROR_INVALID_PC
             | CUresult::CUDA_ERROR_LAUNCH_FAILED
+            | CUresult::CUDA_ERROR_UNKNOWN
     )
 }
 

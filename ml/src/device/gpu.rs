@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use candle_core::cuda_backend::cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result};
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 
 use super::fault::{candle, failure, sentence};
 use super::staging::Staging;
-use super::{DeviceName, GpuReport};
+use super::{DeviceName, GpuReport, kernels};
 use crate::{Error, Result};
 
 /// The version of CUDA that the libraries and the kernels of this build need: 13.0.
@@ -21,15 +22,24 @@ const CUDA_VERSION: i32 = 13_000;
 /// The compute capability that the kernels are compiled for: 90 is 9.0.
 const CAPABILITY: &str = env!("VATIC_CUDA_CAPABILITY");
 
+/// The time after which a GPU that could not be opened, such as one that another process filled, is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// An opened GPU.
 pub(super) struct Gpu {
     pub(super) device: CudaDevice,
     staging: Staging,
 }
 
+/// The outcome of opening a GPU.
+enum Opened {
+    Gpu(Arc<Gpu>),
+    Refused(Instant, Error),
+}
+
 /// The GPU of this number, opened with the first call.
 fn gpu(number: u16) -> Result<Arc<Gpu>> {
-    static GPUS: Mutex<Option<HashMap<u16, Arc<Gpu>>>> = Mutex::new(None);
+    static GPUS: Mutex<Option<HashMap<u16, Opened>>> = Mutex::new(None);
     if let Some(failure) = failure() {
         return Err(Error::Device(failure.into()));
     }
@@ -45,12 +55,18 @@ fn gpu(number: u16) -> Result<Arc<Gpu>> {
     }
     let mut gpus = GPUS.lock().unwrap_or_else(PoisonError::into_inner);
     let gpus = gpus.get_or_insert_default();
-    if let Some(known) = gpus.get(&number) {
-        return Ok(Arc::clone(known));
+    match gpus.get(&number) {
+        Some(Opened::Gpu(gpu)) => return Ok(Arc::clone(gpu)),
+        Some(Opened::Refused(at, error)) if at.elapsed() < RETRY => return Err(error.clone()),
+        Some(Opened::Refused(..)) | None => {}
     }
-    let opened = Arc::new(open_gpu(number)?);
-    gpus.insert(number, Arc::clone(&opened));
-    Ok(opened)
+    let opened = open_gpu(number).map(Arc::new);
+    let known = match &opened {
+        Ok(gpu) => Opened::Gpu(Arc::clone(gpu)),
+        Err(error) => Opened::Refused(Instant::now(), error.clone()),
+    };
+    gpus.insert(number, known);
+    opened
 }
 
 fn open_gpu(number: u16) -> Result<Gpu> {
@@ -77,6 +93,7 @@ fn open_gpu(number: u16) -> Result<Gpu> {
     // SAFETY: tensors are made and used on one stream; `staging` orders its own copies with events.
     unsafe { device.disable_event_tracking() };
     keep_memory(&context, number).map_err(|error| refused(&error))?;
+    kernels::load(&device)?;
     let staging = Staging::new(&device)?;
     info!(gpu = number, name, "opened a GPU");
     Ok(Gpu { device, staging })

@@ -142,7 +142,8 @@ __device__ __forceinline__ float penalised_slope(Penalty penalty, float weight, 
   return slope + copysignf(penalty.l1, weight);
 }
 
-// One step of Adam with decoupled weight decay. `gradient` is multiplied by `scale` first.
+// One step of Adam with decoupled weight decay. `gradient` is multiplied by `scale` first. The constants are BETA1, BETA2
+// and EPSILON of train/optim.rs, and MOMENTUM below.
 extern "C" __global__ void adamw(float* weights, const float* gradient, float* mean, float* square, uint32_t elements,
                                  float scale, float learn_rate, float mean_scale, float square_scale, float l1, float l2,
                                  float decay) {

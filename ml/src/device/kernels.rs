@@ -62,6 +62,11 @@ fn function(device: &CudaDevice, name: &str) -> Result<Kernel> {
     })
 }
 
+/// Loads the kernels, so that two threads do not load them at once.
+pub(super) fn load(device: &CudaDevice) -> Result<()> {
+    function(device, "adamw").map(|_| ())
+}
+
 /// One thread for each element.
 fn each(elements: usize) -> LaunchConfig {
     grid((elements as u64).div_ceil(THREADS.into()) as u32)

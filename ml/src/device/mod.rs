@@ -19,9 +19,9 @@ mod staging;
 mod gpu;
 
 #[cfg(feature = "cuda")]
-pub use fault::device_error;
+use fault::device_error;
 #[cfg(not(feature = "cuda"))]
-pub use gpu::device_error;
+use gpu::device_error;
 pub use gpu::gpus;
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::memory as gpu_memory;
@@ -38,8 +38,10 @@ pub(crate) const HOST: Device = Device::Cpu;
 
 /// Rows of one pass on the host: values between the layers stay in the cache of a core.
 const HOST_ROWS: usize = 256;
-/// Rows of one pass on a GPU: enough work for all of its processors.
+/// Rows of one pass on a GPU, if memory allows: enough work for all of its processors.
 const GPU_ROWS: usize = 1 << 16;
+/// Numbers of one pass on a GPU: 1 GiB of f32.
+const GPU_NUMBERS: usize = 1 << 28;
 
 /// A device by name. In files, plans and SQL it is its text: `auto`, `cpu`, `cuda:0`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,7 +65,7 @@ pub struct GpuReport {
     pub name: String,
     /// All of its memory.
     pub memory_bytes: u64,
-    /// Its memory that no process uses.
+    /// Bytes that are free, or that this process holds and no tensor uses; 0 if the GPU cannot be used.
     pub free_bytes: u64,
     /// Why it cannot be used, if it cannot.
     pub failure: Option<String>,
@@ -88,7 +90,8 @@ impl DeviceName {
         }
     }
 
-    /// The device that this name means in this process: never [`DeviceName::Auto`].
+    /// The device that this name means in this process: never [`DeviceName::Auto`]. For `Auto`, the first call opens the
+    /// GPU, and blocks.
     pub fn resolved(self) -> Self {
         match self {
             Self::Auto if gpu::is_usable(0) => Self::Cuda(0),
@@ -134,9 +137,12 @@ impl DeviceName {
     }
 }
 
-/// The rows of one pass of a network on this device.
-pub(crate) fn pass_rows(device: &Device) -> usize {
-    if device.is_cpu() { HOST_ROWS } else { GPU_ROWS }
+/// The rows of one pass of a network on this device, if a row has so many numbers in all layers together.
+pub(crate) fn pass_rows(device: &Device, numbers: usize) -> usize {
+    match device.is_cpu() {
+        true => HOST_ROWS,
+        false => (GPU_NUMBERS / numbers.max(1)).clamp(HOST_ROWS, GPU_ROWS),
+    }
 }
 
 impl From<candle_core::Error> for Error {

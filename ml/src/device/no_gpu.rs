@@ -31,6 +31,6 @@ pub fn gpus() -> Result<Vec<GpuReport>> {
 }
 
 /// The error of a device in an error of candle; `None` if it has another cause.
-pub fn device_error(_error: &candle_core::Error) -> Option<Error> {
+pub(super) fn device_error(_error: &candle_core::Error) -> Option<Error> {
     None
 }

@@ -130,12 +130,12 @@ impl Staging {
         to: sys::CUdeviceptr,
         work: &Arc<CudaStream>,
     ) -> Result<()> {
-        if let Some(copied) = slot.copied.take() {
+        if let Some(copied) = &slot.copied {
             copied.synchronize().map_err(candle)?;
         }
         slot.host.as_mut_slice().map_err(candle)?[..bytes.len()].copy_from_slice(bytes);
-        if let Some(consumed) = slot.consumed.take() {
-            self.copies.wait(&consumed).map_err(candle)?;
+        if let Some(consumed) = &slot.consumed {
+            self.copies.wait(consumed).map_err(candle)?;
         }
         let (buffer, _) = slot.gpu.device_ptr(&self.copies);
         let host = &slot.host.as_slice().map_err(candle)?[..bytes.len()];
@@ -166,7 +166,10 @@ impl Staging {
             if slots.made < SLOTS_MAX {
                 slots.made += 1;
                 drop(slots);
-                return self.make().inspect_err(|_| self.lock().made -= 1);
+                return self.make().inspect_err(|_| {
+                    self.lock().made -= 1;
+                    self.returned.notify_all();
+                });
             }
             slots = self
                 .returned

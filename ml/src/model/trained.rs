@@ -18,7 +18,7 @@ use crate::data::labels::{
 use crate::data::precision::Precision;
 use crate::data::signature::{Port, PortKind, Signature};
 use crate::device::pass_rows;
-use crate::model::flat::tensors_of;
+use crate::model::flat::{numbers_per_row, tensors_of};
 use crate::model::network::{Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
 use crate::model::{Batching, Model, Outputs, Wanted};
@@ -215,7 +215,8 @@ impl Model for TrainedModel {
                 .forward(&self.parameters, &inputs, Mode::Inference)?;
             Ok(one_head(outputs)?.to_dtype(DType::F64)?)
         };
-        let pass_rows = pass_rows(&self.device);
+        let numbers = numbers_per_row(self.network.parameters(), inputs);
+        let pass_rows = pass_rows(&self.device, numbers);
         let starts = (0..rows).step_by(pass_rows);
         let passes = starts.map(|start| pass(start..rows.min(start + pass_rows)));
         let passes = passes.collect::<Result<Vec<Tensor>>>()?;
@@ -250,7 +251,11 @@ impl Model for TrainedModel {
         // Each layer has its own width, and its outputs exist at the same time as the outputs of the layer before.
         let widths = self.network.parameters().iter();
         let widths: usize = widths.filter_map(|parameter| parameter.shape.last()).sum();
-        let between = rows.min(pass_rows(&self.device)) * widths * number;
+        // On a GPU they take memory of the GPU.
+        let between = match self.device.is_cpu() {
+            true => rows.min(pass_rows(&self.device, widths)) * widths * number,
+            false => 0,
+        };
         // A probability takes a number, a label and a position in a list.
         let outputs = self.config.labels.class_count().max(1) * 4 * size_of::<f64>();
         self.encoder.bytes(rows) + between + rows * outputs

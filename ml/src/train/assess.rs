@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::data::labels::Labels;
 use crate::data::rows::Rows;
 use crate::device::pass_rows;
-use crate::model::flat::tensors_of;
+use crate::model::flat::{numbers_per_row, tensors_of};
 use crate::model::metrics::{Assessment, Predictions};
 use crate::model::trained::{forward, probabilities};
 use crate::train::prepare::Shard;
@@ -45,7 +45,8 @@ impl Training<'_> {
         for shard in &self.prepared.shards {
             let rows = side(shard);
             let (mut loss, mut weight) = (0.0, 0.0);
-            for range in rows.ranges(pass_rows(&self.device)) {
+            let numbers = numbers_per_row(specs, &rows.inputs);
+            for range in rows.ranges(pass_rows(&self.device, numbers)) {
                 self.control.check()?;
                 let inputs = rows.inputs.narrow(range.clone())?;
                 let inputs = inputs.to(&self.device, self.precision.dtype())?;

@@ -132,7 +132,8 @@ impl Training<'_> {
             workers: None,
             ..self.options.clone()
         };
-        format!("{:032x} {options:?}", self.prepared.rows_hash)
+        let device = if self.device.is_cpu() { "host" } else { "gpu" };
+        format!("{:032x} {device} {options:?}", self.prepared.rows_hash)
     }
 
     /// Saves a checkpoint if one is due.

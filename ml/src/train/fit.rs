@@ -91,7 +91,7 @@ pub fn fit(
     }
     let shape = prepared.encoder.shape();
     let network = model_type.network(shape, prepared.labels.outputs(), options);
-    let device = agreed_device(options.device, model_type, collective)?;
+    let device = agreed_device(spec, model_type, collective)?;
     let optimizer = options
         .optimizer
         .unwrap_or_else(|| model_type.default_optimizer(shape, options));
@@ -194,17 +194,19 @@ pub fn training_device(device: DeviceName, model_type: &dyn ModelType) -> Device
     }
 }
 
-/// The device of all ranks: `auto` is a GPU if each rank has one.
+/// The device of all ranks: `auto` is a GPU if each rank has one. With several shards, `auto` is the host, which is faster
+/// then.
 fn agreed_device(
-    device: DeviceName,
+    spec: &TrainSpec,
     model_type: &dyn ModelType,
     collective: &dyn Collective,
 ) -> Result<DeviceName> {
-    let ours = training_device(device, model_type);
-    if device != DeviceName::Auto {
+    let ours = training_device(spec.options.device, model_type);
+    if spec.options.device != DeviceName::Auto {
         return Ok(ours);
     }
-    let all = collective.all_gather(vec![u8::from(ours != DeviceName::Cpu)])?;
+    let has_gpu = spec.shards == 1 && ours != DeviceName::Cpu;
+    let all = collective.all_gather(vec![u8::from(has_gpu)])?;
     match all.iter().all(|has_gpu| has_gpu.first() == Some(&1)) {
         true => Ok(ours),
         false => Ok(DeviceName::Cpu),

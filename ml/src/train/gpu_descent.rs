@@ -1,6 +1,6 @@
 //! [`GpuDescent`]: minibatch descent with rows, weights, loss and optimiser on a GPU.
 //!
-//! With one shard, a step only queues work: the host waits once an epoch, for the loss. With several shards, the
+//! With one shard and without `clip_norm`, a step only queues work: the host waits once an epoch, for the loss. With several shards, the
 //! gradients of the shards come to the host, where the ranks sum them in the fixed tree. So the result depends on the
 //! number of shards, and not on the number of ranks.
 
@@ -87,15 +87,7 @@ impl<'a> GpuDescent<'a> {
             });
         }
         let shards = &training.prepared.shards;
-        let bytes: usize = shards.iter().map(|shard| bytes(&shard.train)).sum();
-        let (free, _) = gpu_memory(gpu)?;
-        let resident = match bytes as f64 <= free as f64 * ROWS_SHARE {
-            true => shards
-                .iter()
-                .map(|shard| GpuRows::new(&shard.train, &training.device))
-                .collect::<Result<_>>()?,
-            false => vec![],
-        };
+        let resident = resident(training, gpu)?;
         Ok(Self {
             training,
             gpu,
@@ -292,8 +284,8 @@ impl Descent for GpuDescent<'_> {
             let mut scale = 1.0 / weight;
             if let Some(norm_max) = training.options.clip_norm {
                 let squares = gradients.iter().map(|gradient| {
-                    let sum = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?;
-                    Ok(f64::from(sum))
+                    let gradient = gradient.to_dtype(DType::F64)?;
+                    Ok(gradient.sqr()?.sum_all()?.to_scalar::<f64>()?)
                 });
                 let squares = squares.collect::<Result<Vec<f64>>>()?;
                 let norm = squares.iter().sum::<f64>().sqrt() * f64::from(scale);
@@ -359,6 +351,30 @@ impl GpuRows {
             labels: numbers(&rows.labels)?,
             weights: numbers(&rows.weights)?,
         })
+    }
+}
+
+/// The rows of all shards on the GPU; none if they take too much of its memory, or have more numbers than candle's kernels
+/// can count.
+fn resident(training: &Training<'_>, gpu: &CudaDevice) -> Result<Vec<GpuRows>> {
+    let shards = &training.prepared.shards;
+    let bytes: usize = shards.iter().map(|shard| bytes(&shard.train)).sum();
+    let (free, _) = gpu_memory(gpu)?;
+    let is_countable = |shard: &Shard| {
+        let (rows, bytes) = (shard.train.labels.len(), shard.train.inputs.bytes());
+        let numbers = bytes / size_of::<f32>();
+        let of_step = numbers.div_ceil(rows.max(1)) * training.batch_size.min(rows);
+        numbers.max(of_step) <= u32::MAX as usize
+    };
+    if bytes as f64 > free as f64 * ROWS_SHARE || !shards.iter().all(is_countable) {
+        return Ok(vec![]);
+    }
+    let rows = shards.iter();
+    let rows = rows.map(|shard| GpuRows::new(&shard.train, &training.device));
+    match rows.collect() {
+        // Other ranks may have taken the memory that was free.
+        Err(Error::DeviceMemory(_)) => Ok(vec![]),
+        rows => rows,
     }
 }
 

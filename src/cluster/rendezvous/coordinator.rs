@@ -13,7 +13,7 @@ use vatic_ml::train::control::Progress;
 
 use super::attempt::{Actions, Attempt, Connection, Event, Outcome};
 use super::message::{FromRank, ToRank, Wire};
-use super::models::LoadedModels;
+use super::reports::Reports;
 
 const TICK: Duration = Duration::from_millis(200);
 /// A connection without a first message in this time is closed.
@@ -26,7 +26,7 @@ pub(in crate::cluster) struct Coordinator {
     started: Instant,
     next_connection: AtomicU64,
     runs: Mutex<HashMap<String, Run>>,
-    models: LoadedModels,
+    reports: Reports,
 }
 
 struct Run {
@@ -54,7 +54,7 @@ impl Coordinator {
             started: Instant::now(),
             next_connection: AtomicU64::new(1),
             runs: Mutex::default(),
-            models: LoadedModels::new(),
+            reports: Reports::new(),
         }
     }
 
@@ -134,8 +134,8 @@ impl Coordinator {
                 address,
             }))) => (run_id, Event::Join { rank, address }),
             Ok(Ok(Some(FromRank::Refuse { run_id, error }))) => (run_id, Event::Refuse { error }),
-            Ok(Ok(Some(FromRank::Models { executor, models }))) => {
-                return self.models.listen(wire, executor, models).await;
+            Ok(Ok(Some(FromRank::Has { executor, report }))) => {
+                return self.reports.listen(wire, executor, report).await;
             }
             other => {
                 tracing::debug!(%peer, ?other, "a connection that is not of a worker");
@@ -173,7 +173,7 @@ impl Coordinator {
                         Some(
                             FromRank::Join { .. }
                             | FromRank::Refuse { .. }
-                            | FromRank::Models { .. },
+                            | FromRank::Has { .. },
                         )
                         | None,
                     )
@@ -188,9 +188,9 @@ impl Coordinator {
         }
     }
 
-    /// The models that executors have loaded.
-    pub(in crate::cluster) fn models(&self) -> &LoadedModels {
-        &self.models
+    /// The reports of executors.
+    pub(in crate::cluster) fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// Adds a connection with its first event to a run; `false` if there is no such run.

@@ -35,11 +35,20 @@ pub(super) enum FromRank {
         error: Option<SqlError>,
         is_consequence: bool,
     },
-    /// The names of the models that an executor has loaded, sent repeatedly on a separate connection.
-    Models {
+    /// What an executor has, sent repeatedly on a separate connection.
+    Has {
         executor: String,
-        models: Vec<String>,
+        report: ExecutorReport,
     },
+}
+
+/// What an executor reports of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cluster) struct ExecutorReport {
+    /// The names of the models that it has loaded.
+    pub(in crate::cluster) models: Vec<String>,
+    /// Its GPUs, or `cpu`.
+    pub(in crate::cluster) devices: Vec<String>,
 }
 
 /// A message to a rank.
@@ -53,9 +62,9 @@ pub(super) enum ToRank {
     Abort { reason: String },
 }
 
-/// The answer to [`FromRank::Models`]: the unique name of this engine.
+/// The answer to [`FromRank::Has`]: the unique name of this engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct ModelsReply {
+pub(super) struct ReportReply {
     pub(super) engine: String,
 }
 

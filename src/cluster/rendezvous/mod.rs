@@ -13,18 +13,19 @@
 //! * `rank` the state of a rank, without I/O
 //! * `coordinator` the attempts of an engine and their connections
 //! * `remote_rank` the connection of a rank to the coordinator
-//! * `models` the models that executors report, whether they train or not
+//! * `reports` the models and devices that executors report, whether they train or not
 
 mod attempt;
 mod coordinator;
 mod message;
-mod models;
 mod rank;
 mod remote_rank;
+mod reports;
 #[cfg(test)]
 mod schedules;
 
 pub(super) use attempt::Outcome;
 pub(super) use coordinator::Coordinator;
-pub(super) use models::report_models;
+pub(super) use message::ExecutorReport;
 pub(super) use remote_rank::RemoteRendezvous;
+pub(super) use reports::report_forever;

@@ -1,4 +1,4 @@
-//! The models that executors have loaded: each executor reports them once a second on a separate connection, and so
+//! The models and devices that executors have: each executor reports them once a second on a separate connection, and so
 //! learns that the engine is there.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::message::{FromRank, ModelsReply, Wire};
+use super::message::{ExecutorReport, FromRank, ReportReply, Wire};
 use super::remote_rank::{BEAT, CONNECT_TIMEOUT};
 
 /// An engine that cannot be reached for this long has ended, or counts this executor as lost.
@@ -19,20 +19,20 @@ const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(25);
 /// An engine whose machine refuses connections for this long has ended.
 const REFUSAL_MAX: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_millis(200);
-/// The models of an executor that is silent for this long are unknown.
+/// The report of an executor that is silent for this long is forgotten.
 const EXECUTOR_SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// The models that executors have reported, by the id of the executor.
+/// The reports of executors, by the id of the executor.
 #[derive(Debug)]
-pub(in crate::cluster) struct LoadedModels {
+pub(in crate::cluster) struct Reports {
     /// The name of this engine.
     engine: String,
-    /// The models of each executor, with the number of the connection that reported them.
-    told: Mutex<HashMap<String, (u64, Vec<String>)>>,
+    /// The report of each executor, with the number of the connection that brought it.
+    told: Mutex<HashMap<String, (u64, ExecutorReport)>>,
     connections: AtomicU64,
 }
 
-impl LoadedModels {
+impl Reports {
     pub(super) fn new() -> Self {
         Self {
             engine: uuid::Uuid::new_v4().to_string(),
@@ -41,23 +41,23 @@ impl LoadedModels {
         }
     }
 
-    /// The models of an executor, if it has reported them.
-    pub(in crate::cluster) fn of(&self, executor: &str) -> Option<Vec<String>> {
-        self.lock().get(executor).map(|(_, models)| models.clone())
+    /// The report of an executor, if it has sent one.
+    pub(in crate::cluster) fn of(&self, executor: &str) -> Option<ExecutorReport> {
+        self.lock().get(executor).map(|(_, report)| report.clone())
     }
 
-    /// Keeps the models of an executor as long as the executor reports them.
-    pub(super) async fn listen(&self, mut wire: Wire, executor: String, models: Vec<String>) {
+    /// Keeps the report of an executor as long as the executor repeats it.
+    pub(super) async fn listen(&self, mut wire: Wire, executor: String, report: ExecutorReport) {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut told = models;
+        let mut told = report;
         loop {
             self.lock().insert(executor.clone(), (connection, told));
             let engine = self.engine.clone();
-            if wire.send(&ModelsReply { engine }).await.is_err() {
+            if wire.send(&ReportReply { engine }).await.is_err() {
                 break;
             }
             match tokio::time::timeout(EXECUTOR_SILENCE_MAX, wire.next()).await {
-                Ok(Ok(Some(FromRank::Models { models, .. }))) => told = models,
+                Ok(Ok(Some(FromRank::Has { report, .. }))) => told = report,
                 _ => break,
             }
         }
@@ -68,18 +68,18 @@ impl LoadedModels {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (u64, Vec<String>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (u64, ExecutorReport)>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reports to the engine forever which models this executor has loaded, if the engine listens at its default port, the
+/// Reports to the engine forever what this executor has, if the engine listens at its default port, the
 /// port after the scheduler's. Calls `lost` when an engine that answered has ended, or has a successor. A paused engine
 /// is not lost: its machine accepts connections for it.
-pub(in crate::cluster) async fn report_models(
+pub(in crate::cluster) async fn report_forever(
     scheduler: SocketAddr,
     executor: &str,
-    models: impl Fn() -> Vec<String>,
+    report: impl Fn() -> ExecutorReport,
     lost: impl Fn(),
 ) -> Infallible {
     let port = scheduler.port().checked_add(1).unwrap_or(0);
@@ -95,10 +95,10 @@ pub(in crate::cluster) async fn report_models(
             }
             let mut wire = Wire::new(stream)?;
             loop {
-                let (executor, models) = (executor.to_owned(), models());
-                wire.send(&FromRank::Models { executor, models }).await?;
+                let (executor, report) = (executor.to_owned(), report());
+                wire.send(&FromRank::Has { executor, report }).await?;
                 let answer = tokio::time::timeout(CONNECT_TIMEOUT, wire.next()).await??;
-                let Some(ModelsReply { engine }) = answer else {
+                let Some(ReportReply { engine }) = answer else {
                     return Err(ErrorKind::UnexpectedEof.into());
                 };
                 if known.as_ref().is_some_and(|(known, _)| *known != engine) {
@@ -110,7 +110,7 @@ pub(in crate::cluster) async fn report_models(
             }
         };
         let ended: std::io::Result<Infallible> = telling.await;
-        tracing::debug!(?ended, "cannot report the loaded models to the engine");
+        tracing::debug!(?ended, "cannot report to the engine");
         let is_refused = ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
         let silence_max = match is_refused {
             true => REFUSAL_MAX,
