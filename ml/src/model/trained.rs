@@ -203,7 +203,7 @@ impl Model for TrainedModel {
         self.encoder.encode(batch, None)
     }
 
-    /// The network's outputs `[rows, outputs]` (f64), computed [`pass_rows`] rows at a time.
+    /// The network's outputs `[rows, outputs]` (f64), computed some rows at a time, so that they fit into memory.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
         let rows = inputs.rows();
         let pass = |range: Range<usize>| {
