@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import FEATURES
+from common import FEATURES, make_columns
 
 HERE = Path(__file__).parent
 HIDDEN = [256, 128]
@@ -50,16 +50,8 @@ def parse():
 
 
 def make_rows(rows, seed, first_id):
-    """Normal features and a label that is a noisy threshold on a smooth function of them."""
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((rows, len(FEATURES)), dtype=np.float32)
-    weights = np.random.default_rng(7).standard_normal((len(FEATURES), 8)).astype(np.float32) / 5
-    hidden = np.tanh(x @ weights)
-    score = hidden[:, 0] * hidden[:, 1] * 4 + np.sin(2 * x[:, 0]) + hidden[:, 2:].sum(1)
-    label = (score + draw.standard_normal(rows, dtype=np.float32) * 0.3 > 0).astype(np.int64)
-    columns = {"id": np.arange(first_id, first_id + rows, dtype=np.int64)}
-    columns |= {name: np.ascontiguousarray(x[:, index]) for index, name in enumerate(FEATURES)}
-    return pa.table(columns | {"label": label})
+    columns, score = make_columns(rows, seed, first_id)
+    return pa.table(columns | {"label": (score > 0).astype(np.int64)})
 
 
 def make_data(work, rows):

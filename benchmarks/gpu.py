@@ -24,10 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
-from common import FEATURES, vatic_model
+from common import FEATURES, make_columns
 
 COLUMNS = ", ".join(FEATURES)
-PARTS = ["device", "parity", "training", "faults", "predict", "train", "sanitizer"]
 TRAIN_BATCH = 2_048
 EPOCHS = 2
 LEARN_RATE = 0.001
@@ -42,7 +41,7 @@ def parse():
     parser.add_argument("--train-rows", type=int, default=4_000_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", default="cuda", help="the device to check; cpu tries the script itself")
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
     return parser.parse_args()
 
 
@@ -101,23 +100,10 @@ class Vatic:
 # ---- data ----------------------------------------------------------------------------------------------------------
 
 
-def make_rows(rows, seed, first_id):
-    """Normal features and a label that is a noisy threshold on a smooth function of them."""
-    draw = np.random.default_rng(seed)
-    x = draw.standard_normal((rows, len(FEATURES)), dtype=np.float32)
-    weights = np.random.default_rng(7).standard_normal((len(FEATURES), 8)).astype(np.float32) / 5
-    hidden = np.tanh(x @ weights)
-    score = hidden[:, 0] * hidden[:, 1] * 4 + np.sin(2 * x[:, 0]) + hidden[:, 2:].sum(1)
-    score += draw.standard_normal(rows, dtype=np.float32) * 0.3
-    columns = {"id": np.arange(first_id, first_id + rows, dtype=np.int64)}
-    columns |= {name: np.ascontiguousarray(x[:, index]) for index, name in enumerate(FEATURES)}
-    return columns | {"label": (score > 0).astype(np.int64), "score": score}
-
-
 def write_part(arguments):
     path, rows, seed, first_id = arguments
-    columns = make_rows(rows, seed, first_id)
-    columns.pop("score")
+    columns, score = make_columns(rows, seed, first_id)
+    columns["label"] = (score > 0).astype(np.int64)
     # Four row groups a file: with 16 files, every core finds work.
     pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False, row_group_size=max(rows // 4, 1))
 
@@ -137,7 +123,8 @@ def make_data(directory, rows, parts=16):
 
 def make_mixed(path, rows):
     """Numbers, categories and several labels, for the checks."""
-    columns = make_rows(rows, 5, 0)
+    columns, score = make_columns(rows, 5, 0)
+    columns |= {"label": (score > 0).astype(np.int64), "score": score}
     draw = np.random.default_rng(6)
     colours = draw.integers(0, 300, rows)
     columns["colour"] = pa.array([f"c{colour}" for colour in colours])
@@ -328,12 +315,7 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np, pyarrow as pa, pyarrow.dataset as ds, pyarrow.parquet as pq, torch
 from common import FEATURES, vatic_model
 data, model_dir, output, batch, device = sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6]
-model = vatic_model(model_dir).to(device)
-mean_std = model.forward.__closure__
-# The constants of the closure move to the device, too.
-for cell in mean_std:
-    if isinstance(cell.cell_contents, torch.Tensor): cell.cell_contents = cell.cell_contents.to(device)
-    elif isinstance(cell.cell_contents, torch.nn.Module): cell.cell_contents.to(device)
+model = vatic_model(model_dir, device)
 def predict():
     started = time.perf_counter()
     rows = 0
@@ -371,9 +353,9 @@ def bench_predict(context):
     rows = context["rows"] // 16 * 16
     report.say(f"data: {rows} rows in 16 files, {sum(p.stat().st_size for p in data.iterdir()) / 1e9:.1f} GB")
     output = context["work"] / "out"
-    small = table("rows", data)
+    source = table("rows", data)
     vatic.rows(
-        small,
+        source,
         f"TRAIN OR REPLACE MODEL bench TARGET label OPTIONS (model_type = 'dnn_classifier', hidden_units = {HIDDEN}, epochs = 2, device = '{device}') "
         f"AS SELECT {COLUMNS}, label FROM rows WHERE id % {max(rows // 500_000, 1)} = 0",
     )
@@ -389,7 +371,7 @@ def bench_predict(context):
         unwritten = f"SELECT sum(predicted_label) FROM predict(bench, (SELECT {COLUMNS} FROM rows), device => '{where}')"
         busy = Busy()
         busy.start()
-        out, err, seconds, status = vatic.run(small, *statements, unwritten, unwritten)
+        out, err, seconds, status = vatic.run(source, *statements, unwritten, unwritten)
         times = [float(line.split()[-2]) for line in err.splitlines() if "Elapsed" in line]
         if status or len(times) < 2:
             report.say(f"FAILED predict on {where}: {err[-1500:]}")
@@ -397,7 +379,7 @@ def bench_predict(context):
         results[where] = min(times[2:-2])
         report.say(f"without writing: {rows / times[-1] / 1e6:.1f} M rows/s")
         report.say(f"predict, vatic on {where}: {rows / results[where] / 1e6:.1f} M rows/s ({results[where]:.2f} s; all {times}), GPU {busy.stop()}")
-    plan, *_ = vatic.run(small, f"EXPLAIN ANALYZE {statements[0].replace('cpu', device).replace('/0/', '/analysed/')}")
+    plan, *_ = vatic.run(source, f"EXPLAIN ANALYZE {statements[0].replace('cpu', device).replace('/0/', '/analysed/')}")
     report.say("\n".join(line for line in plan.splitlines() if "Exec" in line or "Sink" in line))
     best = 0
     for batch in [65_536, 524_288]:
@@ -491,6 +473,17 @@ def bench_train(context):
         report.say(f"RESULT train, data to model, {rows} rows, {EPOCHS} epochs: vatic {min(theirs) / min(ours):.2f} times torch ({min(ours):.2f} and {min(theirs):.2f} s)")
 
 
+PARTS = {
+    "device": check_device,
+    "parity": check_parity,
+    "training": check_training,
+    "faults": check_faults,
+    "predict": bench_predict,
+    "train": bench_train,
+    "sanitizer": check_sanitizer,
+}
+
+
 def main():
     arguments = parse()
     work = arguments.work
@@ -517,20 +510,11 @@ def main():
     context["broken"] = work / "broken"
     context["broken"].mkdir(exist_ok=True)
     (context["broken"] / "libcublasLt.so.13").write_text("not a library")
-    steps = {
-        "device": check_device,
-        "parity": check_parity,
-        "training": check_training,
-        "faults": check_faults,
-        "predict": bench_predict,
-        "train": bench_train,
-        "sanitizer": check_sanitizer,
-    }
     for part in arguments.only:
         began = time.perf_counter()
         report.say(f"\n== {part}")
         try:
-            steps[part](context)
+            PARTS[part](context)
         except Exception as error:
             report.check(part, False, repr(error)[-1500:])
         report.say(f"== {part} took {time.perf_counter() - began:.0f} s")

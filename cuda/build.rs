@@ -10,7 +10,7 @@ use std::{env, fs};
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The libraries of which cudarc asks the linker for a shared object.
+/// The libraries that cudarc asks the linker for. No function of nvrtc and nccl is called.
 const LIBRARIES: &[&str] = &["cuda", "cublas", "cublasLt", "curand", "nvrtc", "nccl"];
 
 fn main() -> Result<(), Failure> {
@@ -33,6 +33,7 @@ fn main() -> Result<(), Failure> {
         fs::copy(&cudart, out.join("libcudart.a"))
             .map_err(|error| format!("CUDART_STATIC = {cudart}: {error}"))?;
         println!("cargo:rustc-link-search=native={}", out.display());
+        // As candle's kernels ask for it; the linker finds the static archive under this name.
         println!("cargo:rustc-link-lib=dylib=cudart");
     }
     Ok(())
@@ -66,8 +67,6 @@ fn table(names: &[&str]) -> Result<String, Failure> {
             ("cublasLt", "CublasLt"),
             ("cublas", "Cublas"),
             ("curand", "Curand"),
-            ("nvrtc", "Nvrtc"),
-            ("nccl", "Nccl"),
         ];
         let found = prefixes.iter().find(|(prefix, _)| name.starts_with(prefix));
         let library = found.map_or("Cuda", |(_, library)| library);

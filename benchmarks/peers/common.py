@@ -1,4 +1,4 @@
-"""Code shared by the peers: the network in torch, with the weights of a vatic model or with fresh weights."""
+"""Code shared by the benchmarks and the peers: the rows; the network in torch, with the weights of a vatic model or with fresh weights."""
 
 import json
 import struct
@@ -9,6 +9,19 @@ from pathlib import Path
 import numpy as np
 
 FEATURES = [f"f{index}" for index in range(32)]
+
+
+def make_columns(rows, seed, first_id):
+    """Ids and normal features by name, and a noisy smooth function of the features, whose sign is the label."""
+    draw = np.random.default_rng(seed)
+    x = draw.standard_normal((rows, len(FEATURES)), dtype=np.float32)
+    weights = np.random.default_rng(7).standard_normal((len(FEATURES), 8)).astype(np.float32) / 5
+    hidden = np.tanh(x @ weights)
+    score = hidden[:, 0] * hidden[:, 1] * 4 + np.sin(2 * x[:, 0]) + hidden[:, 2:].sum(1)
+    score = score + draw.standard_normal(rows, dtype=np.float32) * 0.3
+    columns = {"id": np.arange(first_id, first_id + rows, dtype=np.int64)}
+    columns |= {name: np.ascontiguousarray(x[:, index]) for index, name in enumerate(FEATURES)}
+    return columns, score
 
 
 def mark(name, started):
@@ -29,14 +42,14 @@ def read_safetensors(path):
     return tensors
 
 
-def vatic_model(directory):
-    """The model of a vatic directory as a torch module: standardised numbers, layers, one logit."""
+def vatic_model(directory, device="cpu"):
+    """The model of a vatic directory as a torch module on a device: standardised numbers, layers, one logit."""
     import torch
 
     config = json.loads((Path(directory) / "config.json").read_text())
     scalers = [encoder["numbers"][0] for encoder in config["encoders"]]
-    mean = torch.tensor([scaler["mean"] for scaler in scalers], dtype=torch.float32)
-    std = torch.tensor([scaler["std"] for scaler in scalers], dtype=torch.float32)
+    mean = torch.tensor([scaler["mean"] for scaler in scalers], dtype=torch.float32, device=device)
+    std = torch.tensor([scaler["std"] for scaler in scalers], dtype=torch.float32, device=device)
     tensors = read_safetensors(Path(directory) / "model.safetensors")
     layers = []
     depth = sum(name.endswith(".bias") for name in tensors)
@@ -46,7 +59,7 @@ def vatic_model(directory):
         layer.weight.data.copy_(weight)
         layer.bias.data.copy_(torch.from_numpy(tensors[f"layer{index}.bias"]))
         layers += [layer, torch.nn.ReLU()]
-    network = torch.nn.Sequential(*layers[:-1])
+    network = torch.nn.Sequential(*layers[:-1]).to(device)
 
     class Model(torch.nn.Module):
         def forward(self, x):

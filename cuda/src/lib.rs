@@ -3,7 +3,7 @@
 //! cudarc and candle call the functions of CUDA's libraries by name, as if the libraries were linked. Here each function
 //! is a jump through a slot. [`load`] opens the libraries and fills the slots; until then, and where a library is
 //! missing, a function answers `CUDA_ERROR_NO_DEVICE` (100). `build.rs` makes the functions from `symbols.txt`, which
-//! `scripts/cuda-symbols` makes from the names that the linker misses. CUDA's runtime is linked statically; it opens the
+//! `scripts/cuda-symbols` extends by the names that the linker misses. CUDA's runtime is linked statically; it opens the
 //! driver by itself.
 //!
 //! Only x86-64 Linux has slots; elsewhere [`load`] finds no GPU.
@@ -14,7 +14,7 @@ pub use search::Library;
 
 use std::ffi::c_int;
 
-/// Which of CUDA's libraries a process uses.
+/// The libraries of CUDA that a process uses.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// Each library with the file that it came from.
@@ -63,11 +63,8 @@ mod slots {
         let opened = search::open(FUNCTIONS.iter().map(|(library, _)| *library))?;
         let mut missing = vec![];
         for (slot, (library, name)) in FUNCTIONS.iter().enumerate() {
-            let Some(found) = opened.iter().find(|opened| opened.library == *library) else {
-                missing.push(*name);
-                continue;
-            };
-            match found.function(name) {
+            let found = opened.iter().find(|opened| opened.library == *library);
+            match found.and_then(|found| found.function(name)) {
                 // SAFETY: `build.rs` makes the slots from the same list, one pointer for each function.
                 Some(function) => unsafe { &SLOTS[slot] }.store(function, Ordering::Release),
                 None => missing.push(*name),

@@ -28,10 +28,6 @@ pub enum Library {
     CublasLt,
     /// Random numbers.
     Curand,
-    /// The compiler.
-    Nvrtc,
-    /// Collectives between GPUs.
-    Nccl,
 }
 
 impl Library {
@@ -42,14 +38,7 @@ impl Library {
             Self::Cublas => "libcublas.so.13",
             Self::CublasLt => "libcublasLt.so.13",
             Self::Curand => "libcurand.so.10",
-            Self::Nvrtc => "libnvrtc.so.13",
-            Self::Nccl => "libnccl.so.2",
         }
-    }
-
-    /// Whether work on a GPU is possible without the library.
-    fn is_optional(self) -> bool {
-        matches!(self, Self::Nvrtc | Self::Nccl)
     }
 }
 
@@ -77,23 +66,14 @@ impl OpenedLibrary {
 /// # Errors
 /// A sentence that names the library that is missing, and says where it was looked for.
 pub(crate) fn open(wanted: impl Iterator<Item = Library>) -> Result<Vec<OpenedLibrary>, String> {
-    let mut libraries = vec![Library::Cuda];
-    // The other libraries use cublasLt, which must be open first if it lies in another folder.
-    libraries.push(Library::CublasLt);
+    // cuBLAS uses cublasLt, which must be open first if it lies in another folder.
+    let mut libraries = vec![Library::Cuda, Library::CublasLt];
     wanted.for_each(|library| {
         if !libraries.contains(&library) {
             libraries.push(library);
         }
     });
-    let mut opened = vec![];
-    for library in libraries {
-        match open_one(library) {
-            Ok(found) => opened.push(found),
-            Err(_) if library.is_optional() => {}
-            Err(cause) => return Err(cause),
-        }
-    }
-    Ok(opened)
+    libraries.into_iter().map(open_one).collect()
 }
 
 fn open_one(library: Library) -> Result<OpenedLibrary, String> {

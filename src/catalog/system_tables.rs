@@ -458,7 +458,7 @@ fn model_cache(of: &SystemTables) -> Result<RecordBatch> {
 
 /// The processor and the GPUs of this process, with the models that are loaded on each.
 fn devices(of: &SystemTables) -> Result<RecordBatch> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = vatic_ml::device::cores();
     // An error says that there is no GPU, which the absence of rows says too.
     let gpus = vatic_ml::device::gpus().unwrap_or_default();
     let cached = of.cache.cached();

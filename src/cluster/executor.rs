@@ -215,8 +215,7 @@ fn devices() -> Vec<String> {
 
 impl Node {
     fn try_new(options: &ExecutorOptions, listen: SocketAddr, work_dir: PathBuf) -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let slots = options.slots.unwrap_or(cores).max(1);
+        let slots = options.slots.unwrap_or_else(vatic_ml::device::cores).max(1);
         Ok(Self {
             scheduler: options.scheduler.clone(),
             listen,

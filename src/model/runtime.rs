@@ -129,6 +129,7 @@ impl ModelRuntime {
         batch: RecordBatch,
         wanted: Wanted,
     ) -> Result<Outputs> {
+        let device = device.resolved();
         let encoder = Arc::clone(&model);
         let encode = move || {
             let mut inputs = encoder.encode(&batch)?;

@@ -1,6 +1,6 @@
 //! The number of ranks of a training.
 
-use vatic_ml::device::DeviceName;
+use vatic_ml::device::{DeviceName, cores};
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::shard::shards;
 
@@ -46,11 +46,10 @@ pub(crate) async fn workers(
         (Purpose::Train, None) => SlotsWanted::AllThatJoin { enough: shards },
     };
     let Some(slots) = runner.slots(slots_wanted, wait, listener).await? else {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // One rank keeps a GPU busy.
         let free = match options.device {
             DeviceName::Cuda(_) => 1,
-            DeviceName::Auto | DeviceName::Cpu => cores,
+            DeviceName::Auto | DeviceName::Cpu => cores(),
         };
         return Ok(wanted.unwrap_or(free).min(shards));
     };

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use datafusion::common::DataFusionError;
 use vatic_ml::collective::{Collective, LocalCollective};
+use vatic_ml::device::cores;
 use vatic_ml::train::control::{Control, Progress};
 
 use super::task::TrainTask;
@@ -73,10 +74,6 @@ impl fmt::Debug for Run {
             .field("model", &self.model)
             .finish_non_exhaustive()
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A control that reports progress to the listener until the training is cancelled.

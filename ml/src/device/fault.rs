@@ -86,7 +86,7 @@ pub(super) fn sentence(code: CUresult) -> String {
 }
 
 /// An error of the driver as candle would report it.
-pub(super) fn candle(error: DriverError) -> Error {
+pub(super) fn driver_error(error: DriverError) -> Error {
     candle_core::Error::from(CudaError::from(error)).into()
 }
 

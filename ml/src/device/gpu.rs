@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use candle_core::cuda_backend::cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
+use candle_core::cuda_backend::cudarc::driver::sys::{self, CUresult};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result};
 use candle_core::{CudaDevice, Device, Tensor};
 use tracing::{info, warn};
 
-use super::fault::{candle, failure, sentence};
+use super::fault::{driver_error, failure, sentence};
 use super::staging::Staging;
 use super::{DeviceName, GpuReport, kernels};
 use crate::{Error, Result};
@@ -82,7 +82,7 @@ fn open_gpu(number: u16) -> Result<Gpu> {
         return Err(Error::Device(format!(
             "GPU cuda:{number} ({name}) has compute capability {major}.{minor}, and this build is for {}; build it with \
              scripts/build-cuda {major}{minor}",
-            written(CAPABILITY)
+            dotted(CAPABILITY)
         )));
     }
     let Device::Cuda(device) =
@@ -100,7 +100,7 @@ fn open_gpu(number: u16) -> Result<Gpu> {
 }
 
 /// `90` as `9.0`.
-fn written(capability: &str) -> String {
+fn dotted(capability: &str) -> String {
     let (major, minor) = capability.split_at(capability.len().saturating_sub(1));
     format!("{major}.{minor}")
 }
@@ -131,6 +131,7 @@ fn count() -> Result<i32> {
     static COUNT: OnceLock<std::result::Result<i32, String>> = OnceLock::new();
     let count = COUNT.get_or_init(|| {
         let loaded = vatic_cuda::load()?;
+        info!(files = ?loaded.files, "opened CUDA's libraries");
         if !loaded.missing.is_empty() {
             warn!(functions = ?loaded.missing, "CUDA's libraries lack functions");
         }
@@ -149,8 +150,8 @@ fn count() -> Result<i32> {
         let count = result::init().and_then(|()| result::device::get_count());
         match count {
             Ok(count) if count > 0 => Ok(count),
-            Ok(_) => Err(hidden()),
-            Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => Err(hidden()),
+            Ok(_) => Err(no_gpu_cause()),
+            Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => Err(no_gpu_cause()),
             Err(error) => Err(format!("the driver does not start: {}", sentence(error.0))),
         }
     });
@@ -159,7 +160,7 @@ fn count() -> Result<i32> {
 }
 
 /// Why the driver shows no GPU.
-fn hidden() -> String {
+fn no_gpu_cause() -> String {
     match std::env::var("CUDA_VISIBLE_DEVICES") {
         Ok(visible) => {
             format!("CUDA_VISIBLE_DEVICES is '{visible}', which names no GPU of this machine")
@@ -193,7 +194,7 @@ pub(crate) fn memory(device: &CudaDevice) -> Result<(usize, usize)> {
     let stream = device.cuda_stream();
     let context = stream.context();
     let in_pool = pooled(device).unwrap_or(0);
-    let (free, all) = context.mem_get_info().map_err(candle)?;
+    let (free, all) = context.mem_get_info().map_err(driver_error)?;
     Ok((free + in_pool, all))
 }
 
@@ -236,18 +237,12 @@ pub fn gpus() -> Result<Vec<GpuReport>> {
             name = result::device::get_name(handle)?;
             // SAFETY: the handle is of this driver.
             memory_bytes = unsafe { result::device::total_mem(handle) }? as u64;
-            // SAFETY: as above.
-            unsafe {
-                result::device::get_attribute(
-                    handle,
-                    CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
-                )
-            }
+            Ok(())
         });
         let failure = match (described, gpu(number)) {
             (Err(error), _) => Some(sentence(error.0)),
             (_, Err(error)) => Some(error.to_string()),
-            (Ok(_), Ok(gpu)) => {
+            (Ok(()), Ok(gpu)) => {
                 free_bytes = memory(&gpu.device).map_or(0, |(free, _)| free as u64);
                 None
             }

@@ -109,7 +109,7 @@ impl DeviceName {
     pub fn workers(self) -> usize {
         match self.resolved() {
             Self::Cuda(_) => 1,
-            _ => std::thread::available_parallelism().map_or(1, usize::from),
+            _ => cores(),
         }
     }
 
@@ -135,6 +135,11 @@ impl DeviceName {
             _ => Ok(tensor.clone()),
         }
     }
+}
+
+/// The number of cores of this process.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The rows of one pass of a network on this device, if a row has so many numbers in all layers together.

@@ -16,7 +16,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, CudaDevice, CudaStorage, Device, Storage, Tensor};
 
-use super::fault::candle;
+use super::fault::driver_error;
 use crate::{Error, Result};
 
 /// Bytes of one buffer; a larger tensor travels in pieces.
@@ -55,7 +55,7 @@ impl Staging {
         let work = device.cuda_stream();
         Ok(Self {
             device: device.clone(),
-            copies: work.context().new_stream().map_err(candle)?,
+            copies: work.context().new_stream().map_err(driver_error)?,
             slots: Mutex::default(),
             returned: Condvar::new(),
         })
@@ -131,23 +131,23 @@ impl Staging {
         work: &Arc<CudaStream>,
     ) -> Result<()> {
         if let Some(copied) = &slot.copied {
-            copied.synchronize().map_err(candle)?;
+            copied.synchronize().map_err(driver_error)?;
         }
-        slot.host.as_mut_slice().map_err(candle)?[..bytes.len()].copy_from_slice(bytes);
+        slot.host.as_mut_slice().map_err(driver_error)?[..bytes.len()].copy_from_slice(bytes);
         if let Some(consumed) = &slot.consumed {
-            self.copies.wait(consumed).map_err(candle)?;
+            self.copies.wait(consumed).map_err(driver_error)?;
         }
         let (buffer, _) = slot.gpu.device_ptr(&self.copies);
-        let host = &slot.host.as_slice().map_err(candle)?[..bytes.len()];
+        let host = &slot.host.as_slice().map_err(driver_error)?[..bytes.len()];
         // SAFETY: `copied` is waited for before the pinned memory changes, `consumed` before the buffer changes.
         unsafe { result::memcpy_htod_async(buffer, host, self.copies.cu_stream()) }
-            .map_err(candle)?;
-        let copied = self.copies.record_event(None).map_err(candle)?;
-        work.wait(&copied).map_err(candle)?;
+            .map_err(driver_error)?;
+        let copied = self.copies.record_event(None).map_err(driver_error)?;
+        work.wait(&copied).map_err(driver_error)?;
         // SAFETY: both ranges are allocated, and the work stream waits for the copy.
         unsafe { result::memcpy_dtod_async(to, buffer, bytes.len(), work.cu_stream()) }
-            .map_err(candle)?;
-        slot.consumed = Some(work.record_event(None).map_err(candle)?);
+            .map_err(driver_error)?;
+        slot.consumed = Some(work.record_event(None).map_err(driver_error)?);
         slot.copied = Some(copied);
         Ok(())
     }
@@ -182,8 +182,13 @@ impl Staging {
         let context = self.copies.context();
         // SAFETY: written before they are read.
         let (host, gpu) = unsafe {
-            let host = context.alloc_pinned::<u8>(SLOT_BYTES).map_err(candle)?;
-            (host, self.copies.alloc::<u8>(SLOT_BYTES).map_err(candle)?)
+            let host = context
+                .alloc_pinned::<u8>(SLOT_BYTES)
+                .map_err(driver_error)?;
+            (
+                host,
+                self.copies.alloc::<u8>(SLOT_BYTES).map_err(driver_error)?,
+            )
         };
         Ok(Slot {
             host,

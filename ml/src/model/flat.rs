@@ -1,5 +1,6 @@
 //! Conversion between the weight vector of a network, for optimisers and ranks, and the tensors of its layers.
 
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Storage, Tensor, Var, WithDType};
 
 use crate::data::inputs::Inputs;
@@ -21,6 +22,23 @@ pub(crate) fn penalised(specs: &[Parameter]) -> Vec<bool> {
         .iter()
         .flat_map(|spec| std::iter::repeat_n(spec.penalised, spec.len()))
         .collect()
+}
+
+/// The gradient of a parameter.
+///
+/// # Errors
+/// [`Error::Internal`] if a layer without a backward pass lies between the parameter and the outputs.
+pub(crate) fn gradient_of<'a>(
+    gradients: &'a GradStore,
+    variable: &Var,
+    spec: &Parameter,
+) -> Result<&'a Tensor> {
+    let cut = || {
+        let name = &spec.name;
+        let message = format!("parameter \"{name}\" received no gradient; the network cuts it");
+        Error::Internal(message)
+    };
+    gradients.get(variable).ok_or_else(cut)
 }
 
 /// Adds the elements of `tensor` to `sum`.

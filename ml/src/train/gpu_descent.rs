@@ -14,12 +14,12 @@ use crate::data::inputs::Inputs;
 use crate::data::rows::Rows;
 use crate::device::gpu_memory;
 use crate::device::kernels::{self, KernelLoss, KernelStep};
-use crate::model::flat::{add_tensor, tensors, variables};
+use crate::model::flat::{add_tensor, gradient_of, tensors, variables};
 use crate::model::network::Mode;
 use crate::model::trained::one_head;
 use crate::train::descent::{Descent, Step};
 use crate::train::loss::Loss;
-use crate::train::optim::{MomentScales, OptimizerState, clip_norm};
+use crate::train::optim::{MomentScales, OptimizerState, Penalty, clip_norm};
 use crate::train::prepare::Shard;
 use crate::train::training::Training;
 use crate::{Error, Result};
@@ -41,6 +41,7 @@ pub(crate) struct GpuDescent<'a> {
     gpu_orders: Vec<Tensor>,
     /// The sum of losses of each shard of this rank since the last call of `take_loss`.
     losses: Vec<CudaSlice<f64>>,
+    /// The sum of the weights of the rows of all ranks in that time.
     weight: f64,
 }
 
@@ -146,15 +147,48 @@ impl<'a> GpuDescent<'a> {
         let gradients = outputs.apply_op1(Slopes(slopes))?.backward()?;
         let specs = training.network.parameters();
         let all = self.variables.iter().zip(specs).map(|(variable, spec)| {
-            let gradient = gradients.get(variable).ok_or_else(|| {
-                Error::Internal(format!(
-                    "parameter \"{}\" received no gradient; the network cuts it",
-                    spec.name
-                ))
-            })?;
+            let gradient = gradient_of(&gradients, variable, spec)?;
             Ok(gradient.contiguous()?)
         });
         all.collect()
+    }
+
+    /// A step of a training with one shard: the gradients stay on the GPU.
+    fn step_of_one_shard(&mut self, shard: &Shard, step: &Step<'_>) -> Result<()> {
+        let weight = self.shard_weight(0, shard, step);
+        let gradients = self.gradients(0, shard, step)?;
+        self.weight += f64::from(weight);
+        if weight <= 0.0 {
+            return Ok(());
+        }
+        let mut scale = 1.0 / weight;
+        if let Some(norm_max) = self.training.options.clip_norm {
+            let squares = gradients.iter().map(|gradient| {
+                let gradient = gradient.to_dtype(DType::F64)?;
+                Ok(gradient.sqr()?.sum_all()?.to_scalar::<f64>()?)
+            });
+            let squares = squares.collect::<Result<Vec<f64>>>()?;
+            let norm = squares.iter().sum::<f64>().sqrt() * f64::from(scale);
+            if norm > norm_max {
+                scale *= (norm_max / norm) as f32;
+            }
+        }
+        self.apply(&gradients, step, scale)
+    }
+
+    /// A step of a training with several shards: the ranks sum the gradients on the host.
+    fn step_of_shards(&mut self, step: &Step<'_>) -> Result<()> {
+        let training = self.training;
+        let (mut sum, weight) = self.sum_of_shards(step)?;
+        self.weight += f64::from(weight);
+        if weight <= 0.0 {
+            return Ok(());
+        }
+        if let Some(norm_max) = training.options.clip_norm {
+            clip_norm(&mut sum, norm_max * f64::from(weight));
+        }
+        let gradients = tensors(training.network.parameters(), &sum, &training.device)?;
+        self.apply(&gradients, step, 1.0 / weight)
     }
 
     /// The gradients summed over all shards and ranks in the fixed tree, and the sum of the weights of their rows.
@@ -200,9 +234,9 @@ impl<'a> GpuDescent<'a> {
         let specs = self.training.network.parameters();
         let all = self.variables.iter().zip(gradients).zip(&mut self.moments);
         for (((variable, gradient), moments), spec) in all.zip(specs) {
-            let (l1, l2, decay) = match spec.penalised {
-                true => (penalty.l1, penalty.l2, penalty.decay),
-                false => (0.0, 0.0, 0.0),
+            let Penalty { l1, l2, decay } = match spec.penalised {
+                true => penalty,
+                false => Penalty::default(),
             };
             let numbers = KernelStep {
                 scale,
@@ -259,43 +293,10 @@ impl Descent for GpuDescent<'_> {
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
-        let training = self.training;
-        let (gradients, weight) = match training.prepared.shards.as_slice() {
-            [shard] if step.ranges.len() == 1 => {
-                let weight = self.shard_weight(0, shard, step);
-                (self.gradients(0, shard, step)?, weight)
-            }
-            _ => {
-                let (mut sum, weight) = self.sum_of_shards(step)?;
-                if let (Some(norm_max), true) = (training.options.clip_norm, weight > 0.0) {
-                    clip_norm(&mut sum, norm_max * f64::from(weight));
-                }
-                let specs = training.network.parameters();
-                self.weight += f64::from(weight);
-                if weight > 0.0 {
-                    let gradients = tensors(specs, &sum, &training.device)?;
-                    self.apply(&gradients, step, 1.0 / weight)?;
-                }
-                return Ok(());
-            }
-        };
-        self.weight += f64::from(weight);
-        if weight > 0.0 {
-            let mut scale = 1.0 / weight;
-            if let Some(norm_max) = training.options.clip_norm {
-                let squares = gradients.iter().map(|gradient| {
-                    let gradient = gradient.to_dtype(DType::F64)?;
-                    Ok(gradient.sqr()?.sum_all()?.to_scalar::<f64>()?)
-                });
-                let squares = squares.collect::<Result<Vec<f64>>>()?;
-                let norm = squares.iter().sum::<f64>().sqrt() * f64::from(scale);
-                if norm > norm_max {
-                    scale *= (norm_max / norm) as f32;
-                }
-            }
-            self.apply(&gradients, step, scale)?;
+        match self.training.prepared.shards.as_slice() {
+            [shard] if step.ranges.len() == 1 => self.step_of_one_shard(shard, step),
+            _ => self.step_of_shards(step),
         }
-        Ok(())
     }
 
     fn take_loss(&mut self) -> Result<(f64, f64)> {

@@ -123,10 +123,10 @@ pub fn prepare(
     let encoder = Encoder::new(encoders, model_type.precision());
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
     let encode = |batch: &RecordBatch| {
-        let encode = |part: &RecordBatch| {
+        let encode_part = |part: &RecordBatch| {
             encode_rows(part, &encoder, frequent.as_deref(), &labels, &weights)
         };
-        encode_parts(batch, helpers, &encode)
+        encode_parts(batch, helpers, &encode_part)
     };
     let shards = raw
         .iter()

@@ -8,7 +8,7 @@ use crate::collective::Collective;
 use crate::data::labels::Labels;
 use crate::data::precision::Precision;
 use crate::data::rows::Rows;
-use crate::model::flat::add_tensor;
+use crate::model::flat::{add_tensor, gradient_of};
 use crate::model::network::{Mode, Network};
 use crate::model::options::TrainOptions;
 use crate::model::trained::one_head;
@@ -69,12 +69,7 @@ impl Training<'_> {
         for (variable, spec) in variables.iter().zip(self.network.parameters()) {
             let (ours, tail) = rest.split_at_mut(spec.len());
             rest = tail;
-            let gradient = gradients.get(variable).ok_or_else(|| {
-                Error::Internal(format!(
-                    "parameter \"{}\" received no gradient; the network cuts it",
-                    spec.name
-                ))
-            })?;
+            let gradient = gradient_of(&gradients, variable, spec)?;
             add_tensor(ours, gradient)?;
         }
         Ok(loss)
