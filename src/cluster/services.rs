@@ -1,5 +1,6 @@
 //! [`Cluster`]: the scheduler in the engine's process, and the services beside it.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use crate::error::{Result, SqlState, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
 use crate::train::SlotsWanted;
 
+const FREE_PORT_TRIES: usize = 100;
 const POLL: Duration = Duration::from_millis(20);
 /// An executor that joins later than this after the last one is not awaited.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -157,9 +159,8 @@ impl Drop for Cluster {
 
 /// Starts the scheduler and the coordinator on this runtime, which the cluster does not own yet.
 async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Cluster> {
-    let listener = TcpListener::bind(socket).await.map_err(failed_at(socket))?;
+    let (listener, ranks) = listeners(socket).await?;
     let address = listener.local_addr().map_err(failed_at(socket))?;
-    let ranks = rendezvous_listener(address).await?;
     let rendezvous_port = ranks.local_addr().map_err(failed_at(address))?.port();
     let coordinator = Arc::new(Coordinator::new());
     let placement = Arc::new(BarrierClusterState::new(Arc::clone(&coordinator)));
@@ -180,13 +181,61 @@ async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Cluster> 
     })
 }
 
-/// The coordinator's listener: at the port after the scheduler's, so that firewalls can allow it, else at any port.
-async fn rendezvous_listener(scheduler: SocketAddr) -> Result<TcpListener> {
-    let mut next = scheduler;
-    next.set_port(scheduler.port().checked_add(1).unwrap_or(0));
-    if let Ok(listener) = TcpListener::bind(next).await {
-        return Ok(listener);
+/// The listeners of the scheduler and, at the next port, of the coordinator: executors report to the next port, and
+/// firewalls can allow it. Port 0 picks two free ports.
+async fn listeners(scheduler: SocketAddr) -> Result<(TcpListener, TcpListener)> {
+    let mut tries = match scheduler.port() {
+        0 => FREE_PORT_TRIES,
+        _ => 1,
+    };
+    loop {
+        let failed = failed_at(scheduler);
+        let listener = TcpListener::bind(scheduler).await.map_err(&failed)?;
+        let mut next = listener.local_addr().map_err(&failed)?;
+        // The port after 65535 is taken like any other port that cannot be had.
+        let bound = match next.port().checked_add(1) {
+            Some(port) => {
+                next.set_port(port);
+                TcpListener::bind(next).await
+            }
+            None => Err(ErrorKind::AddrNotAvailable.into()),
+        };
+        tries -= 1;
+        match bound {
+            Ok(ranks) => return Ok((listener, ranks)),
+            Err(_) if tries > 0 => {}
+            Err(error) => {
+                let message = format!(
+                    "listening at {next}: {error}; executors report to the port after that of the scheduler, so name an address whose next port is free too"
+                );
+                return Err(sql_err(SqlState::Io, message));
+            }
+        }
     }
-    next.set_port(0);
-    TcpListener::bind(next).await.map_err(failed_at(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_coordinator_listens_at_the_port_after_the_schedulers() {
+        let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut held = Vec::new();
+        // Every second port is taken soon, so some of these pairs are found at a later try.
+        for _ in 0..200 {
+            let (scheduler, ranks) = listeners(anywhere).await.unwrap();
+            let port = scheduler.local_addr().unwrap().port();
+            assert_eq!(ranks.local_addr().unwrap().port(), port + 1);
+            held.push(ranks);
+        }
+        let taken = held[0].local_addr().unwrap();
+        let before = SocketAddr::new(taken.ip(), taken.port() - 1);
+        let error = listeners(before).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("listening at {taken}")), "{error}");
+        assert!(
+            error.contains("port after that of the scheduler"),
+            "{error}"
+        );
+    }
 }

@@ -73,9 +73,8 @@ impl Reports {
     }
 }
 
-/// Reports to the engine forever what this executor has, if the engine listens at its default port, the
-/// port after the scheduler's. Calls `lost` when an engine that answered has ended, or has a successor. A paused engine
-/// is not lost: its machine accepts connections for it.
+/// Reports to the engine forever what this executor has, at the port after the scheduler's. Calls `lost` when an engine
+/// that answered has ended, or has a successor. A paused engine is not lost: its machine accepts connections for it.
 pub(in crate::cluster) async fn report_forever(
     scheduler: SocketAddr,
     executor: &str,
