@@ -158,7 +158,11 @@ impl EngineBuilder {
             catalog: Arc::new(Catalog::new(Arc::clone(&data))),
             runs: Arc::new(RunLog::new(Arc::clone(&data))),
             rendezvous: Arc::default(),
-            runtime: Arc::new(ModelRuntime::new(self.model_types, self.loaders)),
+            runtime: Arc::new(ModelRuntime::new(
+                self.model_types,
+                self.loaders,
+                memory.pool(),
+            )),
             runtime_env: runtime_env(&memory, self.disk_limit)?,
             memory,
             functions: self.functions,

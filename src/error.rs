@@ -260,7 +260,7 @@ pub(crate) fn ml_err(error: vatic_ml::Error) -> DataFusionError {
         Error::Corrupt(_) | Error::Io(_) => SqlState::Io,
         Error::Cancelled => SqlState::Cancelled,
         Error::Peer => SqlState::Peer,
-        Error::DeviceMemory(_) => SqlState::OutOfMemory,
+        Error::Memory(_) | Error::DeviceMemory(_) => SqlState::OutOfMemory,
         Error::Device(_) => SqlState::NoResources,
         Error::Internal(_) => SqlState::Internal,
     };

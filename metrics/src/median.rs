@@ -51,6 +51,12 @@ impl Median {
         *self.counts.entry(key(number)).or_default() += count;
     }
 
+    /// Memory of the numbers in bytes.
+    pub fn bytes(&self) -> usize {
+        let counts = self.counts.len() * size_of::<(u64, u64)>();
+        self.numbers.capacity() * size_of::<f64>() + counts
+    }
+
     /// The middle number, or the mean of the two in the middle; `None` without numbers.
     pub fn value(&self) -> Option<f64> {
         let exact = self.numbers.iter().map(|&number| (number, 1));

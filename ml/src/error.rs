@@ -24,6 +24,9 @@ pub enum Error {
     /// Another rank of this training failed first; its own error is the one to show.
     #[error("another worker of this training failed")]
     Peer,
+    /// More memory than the caller allows.
+    #[error("{0}")]
+    Memory(String),
     /// A device without memory for the work.
     #[error("{0}")]
     DeviceMemory(String),

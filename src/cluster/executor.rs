@@ -10,6 +10,7 @@ use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::executor_server::TERMINATING;
+use datafusion::execution::memory_pool::UnboundedMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use tempfile::TempDir;
@@ -221,7 +222,11 @@ impl Node {
             listen,
             slots,
             work_dir,
-            runtime: Arc::new(ModelRuntime::new(vec![], vec![])),
+            runtime: Arc::new(ModelRuntime::new(
+                vec![],
+                vec![],
+                Arc::new(UnboundedMemoryPool::default()),
+            )),
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
             tasks: Arc::default(),
             devices: devices(),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use vatic_ml::artifact::{Files, Loader, loaders};
 use vatic_ml::device::DeviceName;
@@ -21,6 +22,8 @@ pub(crate) struct ModelRuntime {
     model_types: Arc<ModelTypes>,
     loaders: Vec<Arc<dyn Loader>>,
     entries: Mutex<HashMap<Key, Entry>>,
+    /// Models are shared by statements, so their memory is that of the process.
+    memory: Arc<dyn MemoryPool>,
     workers: Mutex<HashMap<DeviceName, Arc<DeviceWorkers>>>,
 }
 
@@ -34,9 +37,16 @@ struct Key {
 #[derive(Debug)]
 struct Entry {
     name: String,
-    model: Arc<OnceCell<Arc<dyn Model>>>,
+    model: Arc<OnceCell<Loaded>>,
     last_used: u64,
     hits: u64,
+}
+
+/// A model with the memory that is reserved for it. A statement may use the model longer than it is in the cache.
+#[derive(Debug)]
+struct Loaded {
+    model: Arc<dyn Model>,
+    _held: MemoryReservation,
 }
 
 /// The worker threads of a device.
@@ -62,6 +72,7 @@ impl ModelRuntime {
     pub(crate) fn new(
         model_types: Vec<Arc<dyn ModelType>>,
         own_loaders: Vec<Arc<dyn Loader>>,
+        memory: Arc<dyn MemoryPool>,
     ) -> Self {
         let model_types = Arc::new(ModelTypes::with(model_types));
         let mut all = loaders(Arc::clone(&model_types));
@@ -70,6 +81,7 @@ impl ModelRuntime {
             model_types,
             loaders: all,
             entries: Mutex::default(),
+            memory,
             workers: Mutex::default(),
         }
     }
@@ -169,10 +181,10 @@ impl ModelRuntime {
         };
         let cell = self.cell(&key, model.label());
         let is_hit = cell.initialized();
-        let loaded = cell.get_or_try_init(|| self.read(model, device)).await;
+        let loaded = cell.get_or_try_init(|| self.read(model, &key)).await;
         match loaded {
             Ok(loaded) => {
-                let loaded = Arc::clone(loaded);
+                let loaded = Arc::clone(&loaded.model);
                 self.evict(budget_bytes, &key);
                 Ok((loaded, is_hit))
             }
@@ -183,11 +195,8 @@ impl ModelRuntime {
         }
     }
 
-    async fn read(
-        self: &Arc<Self>,
-        model: &ResolvedModel,
-        device: DeviceName,
-    ) -> Result<Arc<dyn Model>> {
+    async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Loaded> {
+        let device = key.device;
         let format = &model.manifest.format;
         let mut loaders = self.loaders.iter();
         let loader = loaders.find(|loader| loader.format() == format);
@@ -202,14 +211,21 @@ impl ModelRuntime {
         let label = model.label();
         let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
         let fetch = move || Ok(directory.fetch(names.iter().map(String::as_str))?);
+        let file_bytes = files.iter().map(|file| file.bytes as usize).sum();
         let loaded = async {
+            let held = self.reserve(file_bytes, key)?;
             // The only worker of a GPU does not wait for files.
             let local = self.run(DeviceName::Cpu, fetch).await?;
             let load = move || {
                 let files = Files::new(local.path(), files.clone());
                 loader.load(&files, &device.open()?, None)
             };
-            self.run(device, load).await
+            let model: Arc<dyn Model> = self.run(device, load).await?;
+            held.resize(match device.is_gpu() {
+                true => 0,
+                false => model.bytes(),
+            });
+            Ok(Loaded { model, _held: held })
         };
         loaded.await.map_err(|error| {
             let mut found = crate::error::report(&error);
@@ -222,7 +238,7 @@ impl ModelRuntime {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cell(&self, key: &Key, name: String) -> Arc<OnceCell<Arc<dyn Model>>> {
+    fn cell(&self, key: &Key, name: String) -> Arc<OnceCell<Loaded>> {
         let mut entries = self.lock();
         let now = entries
             .values()
@@ -241,22 +257,27 @@ impl ModelRuntime {
         Arc::clone(&entry.model)
     }
 
+    /// Reserves memory for a model. If there is too little, the least recently used models leave the cache.
+    fn reserve(&self, bytes: usize, of: &Key) -> Result<MemoryReservation> {
+        let held = MemoryConsumer::new("models").register(&self.memory);
+        loop {
+            match held.try_grow(bytes) {
+                Err(_) if evict_oldest(&mut self.lock(), of).is_some() => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(held),
+            }
+        }
+    }
+
     /// Evicts the least recently used models until the rest fits. A statement that still uses a model keeps it alive.
     fn evict(&self, budget_bytes: usize, keep: &Key) {
         let mut entries = self.lock();
-        let bytes = |entry: &Entry| entry.model.get().map_or(0, |model| model.bytes());
-        let mut total: usize = entries.values().map(bytes).sum();
+        let mut total: usize = entries.values().map(Entry::bytes).sum();
         while total > budget_bytes {
-            let candidates = entries
-                .iter()
-                .filter(|(key, entry)| *key != keep && entry.model.initialized());
-            let Some(oldest) = candidates
-                .min_by_key(|(_, entry)| entry.last_used)
-                .map(|(key, _)| key.clone())
-            else {
+            let Some(evicted) = evict_oldest(&mut entries, keep) else {
                 return;
             };
-            total -= entries.remove(&oldest).as_ref().map_or(0, bytes);
+            total -= evicted.bytes();
         }
     }
 
@@ -266,7 +287,7 @@ impl ModelRuntime {
         let mut cached: Vec<CachedModel> = entries
             .iter()
             .filter_map(|(key, entry)| {
-                let model = entry.model.get()?;
+                let model = &entry.model.get()?.model;
                 Some(CachedModel {
                     name: entry.name.clone(),
                     sha256: key.sha256.clone(),
@@ -280,4 +301,20 @@ impl ModelRuntime {
         cached.sort_by(|left, right| left.name.cmp(&right.name));
         cached
     }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.model.get().map_or(0, |loaded| loaded.model.bytes())
+    }
+}
+
+/// Removes the least recently used model that is loaded, except `keep`.
+fn evict_oldest(entries: &mut HashMap<Key, Entry>, keep: &Key) -> Option<Entry> {
+    let candidates = entries
+        .iter()
+        .filter(|(key, entry)| *key != keep && entry.model.initialized());
+    let oldest = candidates.min_by_key(|(_, entry)| entry.last_used);
+    let oldest = oldest.map(|(key, _)| key.clone())?;
+    entries.remove(&oldest)
 }

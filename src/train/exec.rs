@@ -22,7 +22,7 @@ use vatic_ml::artifact;
 use vatic_ml::collective::Collective;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::Model;
-use vatic_ml::train::control::Control;
+use vatic_ml::train::control::{Control, Held, Memory};
 use vatic_ml::train::fit::fit;
 use vatic_ml::train::raw::RankRows;
 use vatic_ml::worker;
@@ -157,7 +157,7 @@ struct Rank {
 }
 
 impl Rank {
-    async fn work(mut self, input: SendableRecordBatchStream) -> Result<RecordBatch> {
+    async fn work(self, input: SendableRecordBatchStream) -> Result<RecordBatch> {
         let started = Instant::now();
         let rows = match self.drain(input).await {
             Ok(rows) => rows,
@@ -180,6 +180,7 @@ impl Rank {
         } = self.rendezvous.join(&self.task, rank).await?;
         let control = Control {
             spent: self.task.spent + started.elapsed(),
+            memory: Some(Arc::new(Account(self.reservation.new_empty()))),
             ..control
         };
         let (sender, receiver) = oneshot::channel();
@@ -205,9 +206,10 @@ impl Rank {
     }
 
     /// Reads the rows of this rank's shards.
-    async fn drain(&mut self, mut input: SendableRecordBatchStream) -> Result<RankRows> {
+    async fn drain(&self, mut input: SendableRecordBatchStream) -> Result<RankRows> {
         let mut rows = RankRows::default();
         let mut buffers = Buffers::default();
+        let held = self.reservation.new_empty();
         while let Some(batch) = input.next().await {
             let batch = batch?;
             if batch.num_rows() == 0 {
@@ -223,10 +225,11 @@ impl Rank {
             );
             // Count only kept buffers: the memory of the others is freed, and another batch may reuse it.
             let kept = batch.project(&(0..columns).collect::<Vec<_>>())?;
-            self.reservation.try_grow(buffers.add(&kept))?;
+            held.try_grow(buffers.add(&kept))?;
             rows.batches.push(kept);
             self.rendezvous.read(&self.task, batch.num_rows() as u64);
         }
+        rows.held.push(Held(Box::new(held)));
         Ok(rows)
     }
 
@@ -291,5 +294,17 @@ impl Rank {
         let text = serde_json::to_string(&result)
             .map_err(|error| vatic_ml::Error::Internal(error.to_string()))?;
         Ok(Some(text))
+    }
+}
+
+/// The memory that a rank reserves in the pool of its statement.
+struct Account(MemoryReservation);
+
+impl Memory for Account {
+    fn reserve(&self, bytes: usize) -> vatic_ml::Result<Held> {
+        let held = self.0.new_empty();
+        let refused = |error| vatic_ml::Error::Memory(report(&error).message);
+        held.try_grow(bytes).map_err(refused)?;
+        Ok(Held(Box::new(held)))
     }
 }

@@ -182,6 +182,13 @@ pub const OPTIONS: &[TrainOption] = &[
         data_type: DataType::Utf8,
     },
     TrainOption {
+        name: "hash_buckets",
+        takes: "whole number",
+        default: "none",
+        description: "number of entries that the values of a category share by their hash, if there are over 10,000 values",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
         name: "checkpoint_every",
         takes: "whole number",
         default: "60 seconds",

@@ -15,6 +15,7 @@ use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::sql::OptionValue;
 
 const WORKERS_MAX: u64 = 1_024;
+const HASH_BUCKETS_MAX: u64 = 10_000_000;
 
 /// Parses and checks the options of a statement, and looks up the model type.
 pub(crate) fn train_options<'a>(
@@ -104,6 +105,9 @@ impl Reader {
             "data_split_col" => self.split.column = Some(text(name, value)?.to_owned()),
             "seed" => options.seed = whole(name, value, 0, i64::MAX as u64)?,
             "null_handling" => options.null_handling = named(name, value, NullHandling::ALL)?,
+            "hash_buckets" => {
+                options.hash_buckets = Some(whole(name, value, 1, HASH_BUCKETS_MAX)? as u32);
+            }
             "checkpoint_every" => {
                 options.checkpoint_every = Some(whole(name, value, 1, 1_000_000)? as usize);
             }

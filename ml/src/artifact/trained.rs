@@ -164,6 +164,13 @@ fn check_config(config: &ModelConfig) -> Result<()> {
                 encoder.column.name
             ));
         }
+        let mut buckets = encoder.vocabularies.iter().filter_map(|of| of.buckets);
+        if buckets.any(|buckets| buckets == 0) {
+            return wrong(format!(
+                "the categories of \"{}\" have no bucket",
+                encoder.column.name
+            ));
+        }
         // The parts of the column must match the encoder; otherwise encoding would index beyond its vocabularies.
         let empty = arrow::array::new_empty_array(&encoder.column.data_type);
         let parts = parts(&encoder.column.name, &empty, None)?;

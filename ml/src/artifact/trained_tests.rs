@@ -64,6 +64,7 @@ fn trained() -> Trained {
     let rows = RankRows {
         batches: vec![batch],
         hashes: vec![(0..60).collect()],
+        ..RankRows::default()
     };
     let collective = LocalCollective::group(1).remove(0);
     fit(

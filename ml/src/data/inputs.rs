@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::buffer::NullBuffer;
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 
 use crate::device::{DeviceName, HOST};
 use crate::{Error, Result};
@@ -153,28 +153,6 @@ impl Inputs {
         })
     }
 
-    /// The rows of all parts, one part after the other, without the report. All have the tensors of the first.
-    pub fn joined(parts: &[Self]) -> Result<Self> {
-        let Some(first) = parts.first() else {
-            return Ok(Self::default());
-        };
-        let mut joined = Self::new(parts.iter().map(Self::rows).sum());
-        for (index, tensor) in first.tensors.iter().enumerate() {
-            let all = |of: &dyn Fn(&Named) -> Option<Tensor>| -> Result<Option<Tensor>> {
-                let all: Option<Vec<Tensor>> = parts
-                    .iter()
-                    .map(|part| of(part.tensors.get(index)?))
-                    .collect();
-                Ok(all.map(|all| Tensor::cat(&all, 0)).transpose()?)
-            };
-            let values = all(&|tensor| Some(tensor.values.clone()))?;
-            let values = values.ok_or_else(|| Error::Internal("parts of other inputs".into()))?;
-            let lengths = all(&|tensor| tensor.lengths.clone())?;
-            joined = joined.add(&tensor.name, values, lengths)?;
-        }
-        Ok(joined)
-    }
-
     /// The inputs on a device, copied beside the work that the device does, without the report.
     ///
     /// # Errors
@@ -212,4 +190,127 @@ impl Inputs {
             report: RowReport::default(),
         })
     }
+}
+
+/// Inputs on the host that grow part by part, so that all parts are never there twice.
+#[derive(Debug, Default)]
+pub struct InputsBuilder {
+    rows_max: usize,
+    rows: usize,
+    tensors: Vec<Growing>,
+}
+
+#[derive(Debug)]
+struct Growing {
+    name: Arc<str>,
+    /// The shape of a row.
+    row: Vec<usize>,
+    values: Values,
+    lengths: Option<Vec<u32>>,
+}
+
+#[derive(Debug)]
+enum Values {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    U32(Vec<u32>),
+}
+
+impl InputsBuilder {
+    /// A builder of up to `rows_max` rows; memory for so many is taken with the first part.
+    pub fn new(rows_max: usize) -> Self {
+        Self {
+            rows_max,
+            ..Self::default()
+        }
+    }
+
+    /// Adds the rows of a part, without its report. All parts have the tensors of the first.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the part has other tensors than the first.
+    pub fn add(&mut self, part: &Inputs) -> Result<()> {
+        if self.tensors.is_empty() {
+            let growing = part.tensors.iter().map(|named| {
+                let row = named
+                    .values
+                    .dims()
+                    .iter()
+                    .skip(1)
+                    .copied()
+                    .collect::<Vec<_>>();
+                let length = self.rows_max * row.iter().product::<usize>();
+                Ok(Growing {
+                    name: Arc::clone(&named.name),
+                    row,
+                    values: match named.values.dtype() {
+                        DType::F32 => Values::F32(Vec::with_capacity(length)),
+                        DType::F64 => Values::F64(Vec::with_capacity(length)),
+                        DType::U32 => Values::U32(Vec::with_capacity(length)),
+                        _ => return Err(other_parts()),
+                    },
+                    lengths: named.lengths.as_ref().map(|_| Vec::new()),
+                })
+            });
+            self.tensors = growing.collect::<Result<_>>()?;
+        }
+        if self.tensors.len() != part.tensors.len() {
+            return Err(other_parts());
+        }
+        for (ours, named) in self.tensors.iter_mut().zip(&part.tensors) {
+            if ours.name != named.name || named.values.dims().get(1..) != Some(&ours.row[..]) {
+                return Err(other_parts());
+            }
+            match &mut ours.values {
+                Values::F32(values) => append(values, &named.values)?,
+                Values::F64(values) => append(values, &named.values)?,
+                Values::U32(values) => append(values, &named.values)?,
+            }
+            match (&mut ours.lengths, &named.lengths) {
+                (Some(ours), Some(lengths)) => append(ours, lengths)?,
+                (None, None) => {}
+                _ => return Err(other_parts()),
+            }
+        }
+        self.rows += part.rows;
+        Ok(())
+    }
+
+    /// The rows of all parts, one part after the other.
+    pub fn finish(self) -> Result<Inputs> {
+        let mut inputs = Inputs::new(self.rows);
+        for Growing {
+            name,
+            row,
+            values,
+            lengths,
+        } in self.tensors
+        {
+            let shape: Vec<usize> = std::iter::once(self.rows).chain(row).collect();
+            let values = match values {
+                Values::F32(values) => Tensor::from_vec(values, shape, &HOST)?,
+                Values::F64(values) => Tensor::from_vec(values, shape, &HOST)?,
+                Values::U32(values) => Tensor::from_vec(values, shape, &HOST)?,
+            };
+            let lengths = lengths.map(|lengths| Tensor::from_vec(lengths, self.rows, &HOST));
+            inputs = inputs.add(&name, values, lengths.transpose()?)?;
+        }
+        Ok(inputs)
+    }
+}
+
+fn append<T: WithDType>(values: &mut Vec<T>, tensor: &Tensor) -> Result<()> {
+    let tensor = tensor.flatten_all()?.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        return Err(other_parts());
+    };
+    let start = layout.start_offset();
+    let all = storage.as_slice::<T>()?;
+    values.extend_from_slice(&all[start..start + layout.shape().elem_count()]);
+    Ok(())
+}
+
+fn other_parts() -> Error {
+    Error::Internal("parts of other inputs".into())
 }

@@ -53,6 +53,9 @@ pub struct TrainOptions {
     pub seed: u64,
     /// The treatment of rows with a NULL.
     pub null_handling: NullHandling,
+    /// The number of ids that the values of a category with too many values share; an error if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_buckets: Option<u32>,
     /// Epochs between two checkpoints; a minute if `None`. Only a cluster writes checkpoints.
     pub checkpoint_every: Option<usize>,
     /// Number of ranks, at most the number of shards. If `None`: the setting `vatic.workers`, else all slots or cores.
@@ -91,6 +94,7 @@ impl Default for TrainOptions {
             data_split: DataSplit::Hash { eval_fraction: 0.2 },
             seed: 0,
             null_handling: NullHandling::Error,
+            hash_buckets: None,
             checkpoint_every: None,
             workers: None,
             shards: None,

@@ -1,4 +1,4 @@
-//! Cancellation, progress and checkpoints of a training.
+//! Cancellation, progress, checkpoints and memory of a training.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Cancellation, progress and checkpoints of a training.
+/// Cancellation, progress, checkpoints and memory of a training.
 #[derive(Clone, Default)]
 pub struct Control {
     /// Set to true to stop the training at the next step.
@@ -17,6 +17,8 @@ pub struct Control {
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     /// The store of a network's checkpoints, from which training resumes; all ranks have a store, or none has.
     pub checkpoints: Option<Arc<dyn Checkpoints>>,
+    /// The account of the memory that this rank uses; without one, memory has no limit.
+    pub memory: Option<Arc<dyn Memory>>,
     /// Threads that may help this rank to prepare its rows; 0 means none. The result does not depend on it.
     pub threads: usize,
     /// Time that the training took before [`fit`](crate::train::fit::fit), which counts towards `max_runtime_s`.
@@ -38,6 +40,12 @@ impl Control {
         } else {
             Ok(())
         }
+    }
+
+    /// Reserves memory for as long as the result lives.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<Option<Held>> {
+        let memory = self.memory.as_ref();
+        memory.map(|memory| memory.reserve(bytes)).transpose()
     }
 
     pub(crate) fn report(&self, progress: impl FnOnce() -> Progress) {
@@ -82,6 +90,24 @@ pub struct EpochRecord {
     pub learn_rate: Option<f64>,
     /// Wall time of the epoch.
     pub duration_ms: u64,
+}
+
+/// An account of memory. A training reserves what it is about to use, before it begins.
+pub trait Memory: Send + Sync {
+    /// Reserves this many bytes.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the account has not as many bytes left.
+    fn reserve(&self, bytes: usize) -> Result<Held>;
+}
+
+/// Reserved memory, given back when dropped.
+pub struct Held(pub Box<dyn std::any::Any + Send + Sync>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
 }
 
 /// A store of checkpoints. Only rank 0 calls it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
@@ -10,6 +10,7 @@ use arrow::row::{RowConverter, SortField};
 use crate::collective::Collective;
 use crate::data::columns::Columns;
 use crate::model::options::{DataSplit, TrainOptions};
+use crate::train::raw::RowAt;
 use crate::train::shard::Placement;
 use crate::{Error, Result};
 
@@ -17,9 +18,6 @@ use crate::{Error, Result};
 const ROUND_BYTES: usize = 4 << 20;
 /// The most rows that are encoded at once.
 const CHUNK_ROWS_MAX: usize = 1_024;
-
-/// A row by the index of its batch and its index in the batch.
-pub(crate) type RowAt = (usize, usize);
 
 /// Copies of one row for shards of other ranks.
 #[derive(Debug, PartialEq)]
@@ -76,7 +74,10 @@ pub(crate) fn exchange(
 
 /// The number of rows that take about the bytes of a round.
 fn chunk_rows(batches: &[RecordBatch]) -> usize {
-    let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+    // Columns that came in one message share its buffer, so only the bytes of the values count.
+    let columns = batches.iter().flat_map(RecordBatch::columns);
+    let bytes = columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
+    let bytes: usize = bytes.sum();
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     (ROUND_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, CHUNK_ROWS_MAX)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,61 @@ pub(crate) struct ColumnCounts {
     pub(crate) not_finite: u64,
     pub(crate) valid: u64,
     pub(crate) width: Option<usize>,
-    pub(crate) categories: Vec<BTreeMap<String, u64>>,
+    pub(crate) categories: Vec<Values>,
+}
+
+/// The values of a category.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Values {
+    /// Each value with the number of its rows.
+    Counted(BTreeMap<String, u64>),
+    /// More than [`CATEGORY_VALUES_MAX`] values, which nobody counts.
+    TooMany,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self::Counted(BTreeMap::new())
+    }
+}
+
+impl Values {
+    fn merge(&mut self, others: &Self) {
+        let (Self::Counted(ours), Self::Counted(others)) = (&mut *self, others) else {
+            *self = Self::TooMany;
+            return;
+        };
+        for (value, count) in others {
+            *ours.entry(value.clone()).or_default() += count;
+        }
+        if ours.len() > CATEGORY_VALUES_MAX {
+            *self = Self::TooMany;
+        }
+    }
+}
+
+impl ColumnCounts {
+    /// Adds the counts of other rows of the column with this name.
+    fn merge(&mut self, others: &Self, name: &str) -> Result<()> {
+        self.nulls += others.nulls;
+        self.not_finite += others.not_finite;
+        self.valid += others.valid;
+        match (self.width, others.width) {
+            (Some(ours), Some(others)) if ours != others => {
+                return Err(Error::Invalid(format!(
+                    "column \"{name}\" holds arrays of length {ours} and of length {others}; a feature array has one \
+                     length"
+                )));
+            }
+            (None, width) => self.width = width,
+            _ => {}
+        }
+        self.categories
+            .resize(others.categories.len(), Values::default());
+        let categories = self.categories.iter_mut().zip(&others.categories);
+        categories.for_each(|(ours, others)| ours.merge(others));
+        Ok(())
+    }
 }
 
 pub(crate) fn gather_counts(
@@ -75,39 +129,22 @@ fn count_shard(
     task: Task,
     helpers: &ThreadPool,
 ) -> Result<ShardCounts> {
-    let count = |(index, column): (usize, &Column)| -> Result<ColumnCounts> {
-        let eval = parts(&column.name, shard.eval.column(index), None)?;
-        let train = parts(&column.name, shard.train.column(index), None)?;
-        let mut counts = ColumnCounts {
-            nulls: null_count(&train) + null_count(&eval),
-            not_finite: not_finite(&train, shard.train.num_rows())
-                + not_finite(&eval, shard.eval.num_rows()),
-            valid: shard.train.num_rows() as u64 - null_count(&train),
-            width: None,
-            categories: vec![],
-        };
-        if train.categories.is_empty() {
-            // The width of an array is known only from a row; in a shard without rows the width is unknown.
-            counts.width = [&train, &eval]
-                .iter()
-                .map(|parts| parts.width)
-                .find(|width| *width > 0);
-        } else {
-            counts.width = Some(train.width);
+    let count = |(index, column): (usize, &Column)| {
+        let mut counts = ColumnCounts::default();
+        for part in &shard.train.parts {
+            counts.merge(&count_column(part, index, column, true)?, &column.name)?;
         }
-        counts.categories = train
-            .categories
-            .iter()
-            .map(|part| count_values(part, &train))
-            .collect();
+        for part in &shard.eval.parts {
+            counts.merge(&count_column(part, index, column, false)?, &column.name)?;
+        }
         Ok(counts)
     };
     let features = columns.features.par_iter().enumerate().map(count);
     let counted = helpers.install(|| features.collect::<Result<Vec<_>>>())?;
     let mut counts = ShardCounts {
         number: shard.number,
-        train_rows: shard.train.num_rows() as u64,
-        eval_rows: shard.eval.num_rows() as u64,
+        train_rows: shard.train.rows() as u64,
+        eval_rows: shard.eval.rows() as u64,
         skipped: shard.skipped,
         rows_hash: ((shard.rows_hash >> 64) as u64, shard.rows_hash as u64),
         columns: counted,
@@ -117,6 +154,34 @@ fn count_shard(
     };
     count_labels(shard, columns, task, &mut counts)?;
     Ok(counts)
+}
+
+/// The counts of one column in some rows. The values of categories count in training rows only.
+fn count_column(
+    rows: &RecordBatch,
+    index: usize,
+    column: &Column,
+    is_train: bool,
+) -> Result<ColumnCounts> {
+    let parts = parts(&column.name, rows.column(index), None)?;
+    let nulls = null_count(&parts);
+    // The width of an array is known only from a row.
+    let is_known = parts.width > 0 || !parts.categories.is_empty();
+    let categories = parts.categories.iter();
+    let categories = categories.map(|part| match is_train {
+        true => count_values(part, &parts),
+        false => Values::default(),
+    });
+    Ok(ColumnCounts {
+        nulls,
+        not_finite: not_finite(&parts, rows.num_rows()),
+        valid: match is_train {
+            true => rows.num_rows() as u64 - nulls,
+            false => 0,
+        },
+        width: is_known.then_some(parts.width),
+        categories: categories.collect(),
+    })
 }
 
 fn null_count(parts: &Parts) -> u64 {
@@ -140,7 +205,7 @@ fn not_finite(parts: &Parts, rows: usize) -> u64 {
         .count() as u64
 }
 
-fn count_values(part: &CategoryPart, parts: &Parts) -> BTreeMap<String, u64> {
+fn count_values(part: &CategoryPart, parts: &Parts) -> Values {
     let mut counts = BTreeMap::new();
     match part {
         CategoryPart::Coded(codes, names, _) => {
@@ -158,9 +223,8 @@ fn count_values(part: &CategoryPart, parts: &Parts) -> BTreeMap<String, u64> {
                 std::collections::HashMap::new();
             for row in (0..values.len()).filter(|&row| parts.is_valid(row)) {
                 *borrowed.entry(values.value(row)).or_default() += 1;
-                // The column is refused, so its other values need not be counted and sent.
                 if borrowed.len() > CATEGORY_VALUES_MAX {
-                    break;
+                    return Values::TooMany;
                 }
             }
             counts.extend(
@@ -170,7 +234,7 @@ fn count_values(part: &CategoryPart, parts: &Parts) -> BTreeMap<String, u64> {
             );
         }
     }
-    counts
+    Values::Counted(counts)
 }
 
 fn count_labels(
@@ -181,8 +245,10 @@ fn count_labels(
 ) -> Result<()> {
     let index = columns.features.len();
     let mut classes: BTreeMap<ClassValue, (u64, u64)> = BTreeMap::new();
-    for (batch, is_train) in [(&shard.train, true), (&shard.eval, false)] {
-        let labels: &ArrayRef = batch.column(index);
+    let train = shard.train.parts.iter().map(|part| (part, true));
+    let eval = shard.eval.parts.iter().map(|part| (part, false));
+    for (part, is_train) in train.chain(eval) {
+        let labels: &ArrayRef = part.column(index);
         counts.label_nulls += labels.logical_null_count() as u64;
         if task == Task::Regression {
             counts.label_not_finite += numbers(labels)?
@@ -351,41 +417,27 @@ pub(crate) fn notices(counts: &[ShardCounts], columns: &Columns, task: Task) -> 
 /// The most classes that a notice names.
 const NAMED_MAX: usize = 5;
 
+/// The counts of each feature in all shards. With `hash_buckets`, a category may have any number of values.
 pub(crate) fn merge_columns(
     counts: &[ShardCounts],
     columns: &Columns,
+    hash_buckets: Option<u32>,
 ) -> Result<Vec<ColumnCounts>> {
     let mut merged: Vec<ColumnCounts> = vec![ColumnCounts::default(); columns.features.len()];
     for shard in counts {
-        for ((ours, theirs), column) in merged.iter_mut().zip(&shard.columns).zip(&columns.features)
-        {
-            ours.nulls += theirs.nulls;
-            ours.valid += theirs.valid;
-            match (ours.width, theirs.width) {
-                (Some(ours), Some(theirs)) if ours != theirs => {
-                    return Err(Error::Invalid(format!(
-                        "column \"{}\" holds arrays of length {ours} and of length {theirs}; a feature array has one \
-                         length",
-                        column.name
-                    )));
-                }
-                (None, width) => ours.width = width,
-                _ => {}
-            }
-            ours.categories
-                .resize(theirs.categories.len(), BTreeMap::new());
-            for (ours, theirs) in ours.categories.iter_mut().zip(&theirs.categories) {
-                for (value, count) in theirs {
-                    *ours.entry(value.clone()).or_default() += count;
-                }
-                if ours.len() > CATEGORY_VALUES_MAX {
-                    return Err(Error::Invalid(format!(
-                        "column \"{}\" has over {CATEGORY_VALUES_MAX} distinct values, too many for categories; leave \
-                         it out, or group its values",
-                        column.name
-                    )));
-                }
-            }
+        let of_columns = merged.iter_mut().zip(&shard.columns);
+        for ((ours, others), column) in of_columns.zip(&columns.features) {
+            ours.merge(others, &column.name)?;
+        }
+    }
+    for (counts, column) in merged.iter().zip(&columns.features) {
+        let has_too_many = |values: &Values| matches!(values, Values::TooMany);
+        if hash_buckets.is_none() && counts.categories.iter().any(has_too_many) {
+            return Err(Error::Invalid(format!(
+                "column \"{}\" has over {CATEGORY_VALUES_MAX} distinct values, too many for categories; leave it out, \
+                 group its values, or set hash_buckets",
+                column.name
+            )));
         }
     }
     for (counts, column) in merged.iter().zip(&columns.features) {

@@ -20,6 +20,7 @@ use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::Loss;
+use crate::train::memory::working_bytes;
 use crate::train::prepare::prepare;
 use crate::train::raw::RankRows;
 pub use crate::train::spec::TrainSpec;
@@ -75,8 +76,7 @@ pub fn fit(
     let options = &spec.options;
     let started = Instant::now();
     let helpers = helpers(control.threads.max(1))?;
-    let check = || control.check();
-    let prepared = prepare(spec, model_type, rows, collective, &helpers, &check)?;
+    let prepared = prepare(spec, model_type, rows, collective, &helpers, control)?;
     drop(helpers);
     let rank = collective.rank();
     info!(
@@ -112,6 +112,7 @@ pub fn fit(
         control,
         started,
     };
+    let _held = control.reserve(working_bytes(&training, optimizer))?;
     let began = Instant::now();
     let Solution {
         weights,

@@ -3,7 +3,7 @@
 //! * `spec` what a training trains on; `fit` the whole training
 //! * `control` cancellation, progress and checkpoints
 //! * `shard`, `split`, `copies` the rows that train together, and the rows for evaluation
-//! * `raw` rows before they are encoded
+//! * `raw` rows before they are encoded; `memory` what a training takes besides its rows
 //! * `prepare` everything learnt from the rows before the first step: `counts`, `statistics`, `vocabularies`
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
@@ -32,6 +32,7 @@ mod descent;
 #[cfg(feature = "cuda")]
 mod gpu_descent;
 mod host_descent;
+mod memory;
 mod solvers;
 mod spec;
 mod split;

@@ -12,23 +12,26 @@ use rayon::prelude::*;
 use crate::collective::Collective;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
-use crate::data::inputs::Inputs;
+use crate::data::inputs::InputsBuilder;
 use crate::data::labels::{Labels, Task, class_position, class_values, numbers};
 use crate::data::rows::Rows;
 use crate::model::network::ModelType;
 use crate::model::options::{NullHandling, TrainOptions};
+use crate::train::control::{Control, Held};
 use crate::train::counts::{
     ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
 };
-use crate::train::raw::RankRows;
+use crate::train::raw::{RankRows, RawRows};
 use crate::train::spec::TrainSpec;
 use crate::train::split::split_into_shards;
 use crate::train::statistics::{Numbers, standardise};
 use crate::train::vocabularies::encoders;
 use crate::{Error, Result};
 
-/// The rows that one thread encodes at once.
-const PART_ROWS: usize = 1 << 16;
+/// A label and a weight in f64.
+const LABEL_BYTES: usize = 16;
+/// Encoding a part needs this many times its memory besides the encoded rows: numbers in f64, and the encoded part.
+const ENCODE_COPIES: usize = 4;
 
 /// One shard of this rank.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub struct Prepared {
     pub notices: Vec<String>,
     /// A hash of all rows as a multiset.
     pub rows_hash: u128,
+    /// The memory that is reserved for the shards.
+    pub held: Option<Held>,
 }
 
 impl Prepared {
@@ -69,25 +74,26 @@ impl Prepared {
     }
 }
 
-/// Learns encoders and labels with all ranks, and encodes the rows of this rank. `check` runs between the steps.
+/// Learns encoders and labels with all ranks, and encodes the rows of this rank.
 ///
 /// # Errors
-/// [`Error::Null`] and [`Error::Invalid`] with counts for rows that cannot be trained on.
+/// [`Error::Null`] and [`Error::Invalid`] with counts for rows that cannot be trained on; [`Error::Memory`];
+/// [`Error::Cancelled`].
 pub fn prepare(
     spec: &TrainSpec,
     model_type: &dyn ModelType,
     rows: RankRows,
     collective: &dyn Collective,
     helpers: &ThreadPool,
-    check: &dyn Fn() -> Result<()>,
+    control: &Control,
 ) -> Result<Prepared> {
     let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let task = model_type.task();
-    let raw = split_into_shards(spec, task, rows, collective, helpers)?;
-    check()?;
+    let (raw, raw_held) = split_into_shards(spec, task, rows, collective, helpers, control)?;
+    control.check()?;
     let counts = gather_counts(&raw, columns, task, collective, helpers)?;
     check_counts(&counts, columns, task, options)?;
-    let merged = merge_columns(&counts, columns)?;
+    let merged = merge_columns(&counts, columns, options.hash_buckets)?;
     let widths = merged
         .iter()
         .map(|column| column.width.unwrap_or(0))
@@ -101,15 +107,22 @@ pub fn prepare(
         .chain([train_rows])
         .map(|count| count.max(1) as f64)
         .collect();
-    check()?;
+    control.check()?;
     let numbers = Numbers {
         columns,
         task,
         widths: &widths,
+        counts: &counts,
         helpers,
     };
     let standardisers = standardise(&raw, &numbers, &value_counts, collective)?;
-    let (encoders, frequent) = encoders(columns, &merged, &standardisers, &widths);
+    let (encoders, frequent) = encoders(
+        columns,
+        &merged,
+        &standardisers,
+        &widths,
+        options.hash_buckets,
+    );
     let labels = match task {
         Task::Regression => {
             let Standardiser { mean, std } = standardisers[widths.iter().sum::<usize>()];
@@ -122,23 +135,23 @@ pub fn prepare(
     let weights = class_weights(&labels, &counts, options)?;
     let encoder = Encoder::new(encoders, model_type.precision());
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
-    let encode = |batch: &RecordBatch| {
-        let encode_part = |part: &RecordBatch| {
-            encode_rows(part, &encoder, frequent.as_deref(), &labels, &weights)
-        };
-        encode_parts(batch, helpers, &encode_part)
-    };
-    let shards = raw
-        .iter()
-        .map(|shard| {
-            check()?;
-            Ok(Shard {
-                number: shard.number,
-                train: encode(&shard.train)?,
-                eval: encode(&shard.eval)?,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let encode =
+        |part: &RecordBatch| encode_part(part, &encoder, frequent.as_deref(), &labels, &weights);
+    let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
+    let rows: usize = sides.clone().map(RawRows::rows).sum();
+    let largest = sides.map(RawRows::part_bytes).max().unwrap_or(0);
+    let held = control.reserve(encoder.bytes(rows) + rows * LABEL_BYTES)?;
+    let parts_held = control.reserve(largest * ENCODE_COPIES * helpers.current_num_threads())?;
+    let mut shards = Vec::with_capacity(raw.len());
+    for shard in raw {
+        control.check()?;
+        shards.push(Shard {
+            number: shard.number,
+            train: encode_rows(shard.train, helpers, &encode)?,
+            eval: encode_rows(shard.eval, helpers, &encode)?,
+        });
+    }
+    drop((raw_held, parts_held));
     let mut train_rows_by_shard = vec![0; shard_count];
     counts
         .iter()
@@ -154,6 +167,7 @@ pub fn prepare(
         rows_hash: counts.iter().fold(0, |sum: u128, shard| {
             sum.wrapping_add(join(shard.rows_hash))
         }),
+        held,
     })
 }
 
@@ -202,36 +216,38 @@ fn class_weights(
     Ok(weights)
 }
 
-/// Encodes a batch in parts of [`PART_ROWS`] rows.
-fn encode_parts(
-    batch: &RecordBatch,
+/// Encodes rows, as many parts at once as there are threads. A part is dropped once it is encoded.
+fn encode_rows(
+    rows: RawRows,
     helpers: &ThreadPool,
     encode: &(dyn Fn(&RecordBatch) -> Result<Rows> + Sync),
 ) -> Result<Rows> {
-    if batch.num_rows() <= PART_ROWS || helpers.current_num_threads() == 1 {
-        return encode(batch);
+    if let [only] = &rows.parts[..] {
+        return encode(only);
     }
-    let starts: Vec<usize> = (0..batch.num_rows()).step_by(PART_ROWS).collect();
-    let part = |&start: &usize| {
-        let rows = PART_ROWS.min(batch.num_rows() - start);
-        encode(&batch.slice(start, rows))
-    };
-    let parts = helpers.install(|| starts.par_iter().map(part).collect::<Result<Vec<Rows>>>())?;
-    let mut joined = Rows::default();
-    let mut inputs = Vec::with_capacity(parts.len());
-    for part in parts {
-        joined.labels.extend(part.labels);
-        joined.weights.extend(part.weights);
-        inputs.push(part.inputs);
+    let mut encoded = Rows::default();
+    let mut inputs = InputsBuilder::new(rows.rows());
+    let mut parts = rows.parts.into_iter();
+    loop {
+        let group: Vec<RecordBatch> = parts.by_ref().take(helpers.current_num_threads()).collect();
+        if group.is_empty() {
+            break;
+        }
+        let group = helpers.install(|| group.par_iter().map(encode).collect::<Result<Vec<_>>>())?;
+        for part in group {
+            encoded.labels.extend(part.labels);
+            encoded.weights.extend(part.weights);
+            inputs.add(&part.inputs)?;
+        }
     }
-    joined.inputs = Inputs::joined(&inputs)?;
-    Ok(joined)
+    encoded.inputs = inputs.finish()?;
+    Ok(encoded)
 }
 
-fn encode_rows(
+fn encode_part(
     batch: &RecordBatch,
     encoder: &Encoder,
-    frequent: Option<&[Vec<u32>]>,
+    frequent: Option<&[Vec<Option<u32>>]>,
     labels: &Labels,
     class_weights: &[f64],
 ) -> Result<Rows> {

@@ -29,6 +29,9 @@ pub fn shards(options: &TrainOptions) -> usize {
     options.shards.unwrap_or(default)
 }
 
+/// Rows of about this many bytes are hashed at once: arrow's row format takes several times their memory.
+const HASHED_BYTES: usize = 4 << 20;
+
 /// The placement of a row: a seeded hash of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Placement(u128);
@@ -68,8 +71,24 @@ pub fn content_hashes(columns: &[&ArrayRef]) -> Result<Vec<u128>> {
     let fields = columns
         .iter()
         .map(|column| SortField::new(column.data_type().clone()));
-    let rows = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
-    Ok(rows.iter().map(|row| xxh3_128(row.as_ref())).collect())
+    let converter = RowConverter::new(fields.collect())?;
+    let rows = columns.first().map_or(0, |column| column.len());
+    let bytes = columns
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size());
+    let bytes = bytes.sum::<Result<usize, _>>()?;
+    let chunk = (HASHED_BYTES / (bytes / rows.max(1)).max(1)).max(1);
+    let mut hashes = Vec::with_capacity(rows);
+    for start in (0..rows).step_by(chunk) {
+        let length = chunk.min(rows - start);
+        let columns: Vec<ArrayRef> = columns
+            .iter()
+            .map(|column| column.slice(start, length))
+            .collect();
+        let rows = converter.convert_columns(&columns)?;
+        hashes.extend(rows.iter().map(|row| xxh3_128(row.as_ref())));
+    }
+    Ok(hashes)
 }
 
 /// The rank that owns a shard. A rank owns neighbours, so its own sums are branches of [`crate::collective::tree_sum`].

@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::interleave;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -19,12 +18,16 @@ use crate::data::apart::parts;
 use crate::data::columns::Columns;
 use crate::data::labels::Task;
 use crate::model::options::{DataSplit, NullHandling, TrainOptions};
-use crate::train::copies::{Copies, RowAt, exchange};
+use crate::train::control::{Control, Held};
+use crate::train::copies::{Copies, exchange};
 use crate::train::counts::CLASSES_MAX;
-use crate::train::raw::{RankRows, RawShard};
+use crate::train::raw::{RankRows, RawRows, RawShard, RowAt};
 use crate::train::shard::{Placement, content_hashes, owner};
 use crate::train::spec::TrainSpec;
 use crate::{Error, Result};
+
+/// Memory of a row while it finds its place: its hash, its entry in the home shard, and its entry in the shard.
+const ORDER_BYTES: usize = 16 + 2 * size_of::<(Placement, RowAt)>();
 
 /// The rows of a home shard in hash order, the sum of its row hashes, and its number of skipped rows.
 #[derive(Default)]
@@ -47,18 +50,21 @@ type RowsBefore = HashMap<(usize, Stratum), u64>;
 /// The rows of one class are a stratum; for a regressor, all rows are one stratum.
 type Stratum = u128;
 
-/// Splits the rows of all ranks; returns the shards of this rank.
+/// Splits the rows of all ranks; returns the shards of this rank, and the memory that is reserved for them.
 pub(crate) fn split_into_shards(
     spec: &TrainSpec,
     task: Task,
     rows: RankRows,
     collective: &dyn Collective,
     helpers: &ThreadPool,
-) -> Result<Vec<RawShard>> {
+    control: &Control,
+) -> Result<(Vec<RawShard>, Option<Held>)> {
     let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let ours = (0..shard_count)
         .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank());
     let ours: Vec<usize> = ours.collect();
+    let count: usize = rows.hashes.iter().map(Vec::len).sum();
+    let _order = control.reserve(count * ORDER_BYTES)?;
     let homes = homes(spec, &ours, &rows, collective, helpers)?;
     let split = Split::new(columns, task, options, &rows)?;
     let evaluates = split.eval_counts(&homes, shard_count, collective)?;
@@ -88,6 +94,9 @@ pub(crate) fn split_into_shards(
         }
         batches.push(batch);
     }
+    let columns_of = batches.iter().flat_map(RecordBatch::columns);
+    let bytes = columns_of.map(|column| column.to_data().get_slice_memory_size());
+    let held = control.reserve(bytes.sum::<Result<usize, _>>()?)?;
     let raw = shards.into_iter().map(|(number, sides)| {
         let home = &homes[&number];
         Ok(RawShard {
@@ -98,7 +107,7 @@ pub(crate) fn split_into_shards(
             rows_hash: home.rows_hash,
         })
     });
-    raw.collect()
+    Ok((raw.collect::<Result<_>>()?, held))
 }
 
 /// The rows by home shard, in hash order, without skipped rows.
@@ -319,29 +328,16 @@ fn rows_before(
     Ok((before, totals))
 }
 
-/// The rows in the order of their placements, as one batch.
+/// The rows in the order of their placements.
 fn in_order(
     mut rows: Vec<(Placement, RowAt)>,
     batches: &[RecordBatch],
     columns: &Columns,
     helpers: &ThreadPool,
-) -> Result<RecordBatch> {
+) -> Result<RawRows> {
     helpers.install(|| rows.par_sort_by_key(|(placement, _)| *placement));
-    let indices: Vec<RowAt> = rows.into_iter().map(|(_, at)| at).collect();
-    match batches.first() {
-        Some(_) if !indices.is_empty() => {
-            let column = |index: usize| {
-                let arrays = batches.iter().map(|batch| batch.column(index).as_ref());
-                interleave(&arrays.collect::<Vec<_>>(), &indices)
-            };
-            let schema = batches[0].schema();
-            let columns = (0..schema.fields().len()).into_par_iter().map(column);
-            let columns = helpers.install(|| columns.collect::<Result<Vec<_>, _>>())?;
-            Ok(RecordBatch::try_new(schema, columns)?)
-        }
-        Some(batch) => Ok(RecordBatch::new_empty(batch.schema())),
-        None => Ok(RecordBatch::new_empty(columns.schema().into())),
-    }
+    let order: Vec<RowAt> = rows.into_iter().map(|(_, at)| at).collect();
+    RawRows::gather(&order, batches, columns, helpers)
 }
 
 fn split_column<'a>(batch: &'a RecordBatch, index: usize, name: &str) -> Result<&'a BooleanArray> {

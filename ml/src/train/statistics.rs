@@ -1,6 +1,5 @@
 //! Mean and standard deviation of the training rows, summed over shards in a fixed tree.
 
-use arrow::array::RecordBatch;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -9,7 +8,8 @@ use crate::data::apart::parts;
 use crate::data::columns::{Columns, FeatureKind};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::labels::{Task, numbers as label_numbers};
-use crate::train::raw::RawShard;
+use crate::train::counts::ShardCounts;
+use crate::train::raw::{RawRows, RawShard};
 use crate::{Error, Result};
 
 /// The numbers of the columns of a training.
@@ -18,6 +18,8 @@ pub(crate) struct Numbers<'a> {
     pub(crate) task: Task,
     /// The numbers per row of each feature.
     pub(crate) widths: &'a [usize],
+    /// The counts of each shard.
+    pub(crate) counts: &'a [ShardCounts],
     pub(crate) helpers: &'a ThreadPool,
 }
 
@@ -105,7 +107,11 @@ fn sum_shards(
     let mut buffers: ShardBuffers<f64> = Vec::with_capacity(raw.len());
     for shard in raw {
         let features = numbers.columns.features.len();
-        let column = |index: usize| column_sums(&shard.train, index, numbers, &of);
+        let counts = &numbers.counts[shard.number];
+        let column = |index: usize| {
+            let is_complete = counts.columns[index].valid == counts.train_rows;
+            column_sums(&shard.train, index, is_complete, numbers, &of)
+        };
         let columns = (0..features).into_par_iter().map(column);
         let columns = numbers
             .helpers
@@ -113,8 +119,12 @@ fn sum_shards(
         let mut sums = columns.concat();
         sums.push(match numbers.task {
             Task::Regression => {
-                let labels = label_numbers(shard.train.column(features))?;
-                lane_sum(labels.values(), |value| of(label, value))
+                let mut sum = LaneSum::default();
+                for part in &shard.train.parts {
+                    let labels = label_numbers(part.column(features))?;
+                    sum.add(labels.values(), |value| of(label, value));
+                }
+                sum.total()
             }
             Task::Classification => 0.0,
         });
@@ -123,48 +133,103 @@ fn sum_shards(
     collective.all_reduce_f64(buffers)
 }
 
-/// The sums of the numbers of one column.
+/// The sums of the numbers of one column, which has a value in each row if it `is_complete`.
 fn column_sums(
-    rows: &RecordBatch,
+    rows: &RawRows,
     index: usize,
+    is_complete: bool,
     numbers: &Numbers<'_>,
     of: &impl Fn(usize, f64) -> f64,
 ) -> Result<Vec<f64>> {
     let width = numbers.widths[index];
     let first = numbers.widths[..index].iter().sum::<usize>();
     let name = &numbers.columns.features[index].name;
-    let parts = parts(name, rows.column(index), None)?;
-    let count = match parts.width == width {
-        true => rows.num_rows(),
-        false => 0,
-    };
     let mut sums = vec![0.0; width];
-    // A bitmap without a NULL is ignored: whether arrow makes one depends on which shards share a worker.
-    let nulls = parts.valid.as_ref().filter(|valid| valid.null_count() > 0);
-    match (width, nulls) {
-        (0, _) => {}
-        (1, None) => sums[0] = lane_sum(&parts.numbers, |value| of(first, value)),
-        _ => {
-            for row in (0..count).filter(|&row| parts.is_valid(row)) {
-                let values = &parts.numbers[row * width..][..width];
-                for (position, (sum, &value)) in sums.iter_mut().zip(values).enumerate() {
-                    *sum += of(first + position, value);
-                }
+    if width == 0 {
+        return Ok(sums);
+    }
+    let mut lanes = LaneSum::default();
+    for part in &rows.parts {
+        let parts = parts(name, part.column(index), Some(width))?;
+        if width == 1 && is_complete {
+            lanes.add(&parts.numbers, |value| of(first, value));
+            continue;
+        }
+        for row in (0..part.num_rows()).filter(|&row| parts.is_valid(row)) {
+            let values = &parts.numbers[row * width..][..width];
+            for (position, (sum, &value)) in sums.iter_mut().zip(values).enumerate() {
+                *sum += of(first + position, value);
             }
         }
+    }
+    if width == 1 && is_complete {
+        sums[0] = lanes.total();
     }
     Ok(sums)
 }
 
-/// A sum in a fixed order, in eight lanes so that an addition does not wait for the one before.
-fn lane_sum(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
-    let (lanes, rest) = values.as_chunks::<8>();
-    let mut sums = [0.0; 8];
-    for lane in lanes {
-        sums.iter_mut()
-            .zip(lane)
-            .for_each(|(sum, &value)| *sum += of(value));
+/// A sum in a fixed order, in eight lanes so that an addition does not wait for the one before. How the values are divided
+/// into parts does not change the sum.
+#[derive(Default)]
+struct LaneSum {
+    lanes: [f64; 8],
+    /// The values after the last eight that the lanes took.
+    rest: [f64; 8],
+    rest_length: usize,
+}
+
+impl LaneSum {
+    fn add(&mut self, mut values: &[f64], of: impl Fn(f64) -> f64) {
+        while self.rest_length > 0
+            && let Some((value, others)) = values.split_first()
+        {
+            values = others;
+            self.push(of(*value));
+        }
+        let (eights, rest) = values.as_chunks::<8>();
+        for eight in eights {
+            self.lanes
+                .iter_mut()
+                .zip(eight)
+                .for_each(|(sum, &value)| *sum += of(value));
+        }
+        rest.iter().for_each(|&value| self.push(of(value)));
     }
-    let rest: f64 = rest.iter().map(|&value| of(value)).sum();
-    sums.iter().sum::<f64>() + rest
+
+    fn push(&mut self, value: f64) {
+        self.rest[self.rest_length] = value;
+        self.rest_length += 1;
+        if self.rest_length == self.rest.len() {
+            let lanes = self.lanes.iter_mut().zip(self.rest);
+            lanes.for_each(|(sum, value)| *sum += value);
+            self.rest_length = 0;
+        }
+    }
+
+    fn total(&self) -> f64 {
+        let rest: f64 = self.rest[..self.rest_length].iter().sum();
+        self.lanes.iter().sum::<f64>() + rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_do_not_change_a_sum() {
+        let values: Vec<f64> = (1..1_000).map(|n| 1.0 / f64::from(n)).collect();
+        let sum = |part: usize| {
+            let mut sum = LaneSum::default();
+            let parts = values.chunks(part);
+            parts.for_each(|part| sum.add(part, |value| value * 1e8 - 3.0));
+            sum.total().to_bits()
+        };
+        for part in [1, 3, 7, 8, 9, 64, 500] {
+            assert_eq!(sum(part), sum(values.len()), "parts of {part}");
+        }
+        let mut few = LaneSum::default();
+        few.add(&values[..3], |value| value);
+        assert_eq!(few.total(), values[..3].iter().sum::<f64>());
+    }
 }

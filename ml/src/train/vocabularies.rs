@@ -1,20 +1,19 @@
 //! Counts and statistics of the training rows → encoders of columns.
 
-use std::collections::BTreeMap;
-
 use crate::data::apart::parts;
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::{ColumnEncoder, Vocabulary};
 use crate::data::parts::CategoryPart;
-use crate::train::counts::ColumnCounts;
+use crate::train::counts::{ColumnCounts, Values};
 
 pub(crate) fn encoders(
     columns: &Columns,
     merged: &[ColumnCounts],
     standardisers: &[Standardiser],
     widths: &[usize],
-) -> (Vec<ColumnEncoder>, Vec<Vec<u32>>) {
+    hash_buckets: Option<u32>,
+) -> (Vec<ColumnEncoder>, Vec<Vec<Option<u32>>>) {
     let mut numbers = standardisers.iter().copied();
     let mut frequent = Vec::with_capacity(merged.len());
     let mut encoders = Vec::with_capacity(merged.len());
@@ -22,7 +21,7 @@ pub(crate) fn encoders(
         let numbers = numbers.by_ref().take(width).collect();
         let values = counts.categories.iter().enumerate();
         let vocabularies: Vec<_> = values
-            .map(|(position, values)| vocabulary(column, position, values))
+            .map(|(position, values)| vocabulary(column, position, values, hash_buckets))
             .collect();
         let with_counts = vocabularies.iter().zip(&counts.categories);
         frequent.push(
@@ -39,7 +38,22 @@ pub(crate) fn encoders(
     (encoders, frequent)
 }
 
-fn vocabulary(column: &Column, position: usize, counts: &BTreeMap<String, u64>) -> Vocabulary {
+fn vocabulary(
+    column: &Column,
+    position: usize,
+    values: &Values,
+    hash_buckets: Option<u32>,
+) -> Vocabulary {
+    let counts = match values {
+        Values::Counted(counts) => counts,
+        Values::TooMany => {
+            return Vocabulary {
+                part: String::new(),
+                values: vec![],
+                buckets: hash_buckets,
+            };
+        }
+    };
     let empty = arrow::array::new_empty_array(&column.data_type);
     let known = parts(&column.name, &empty, None).ok().and_then(|parts| {
         match parts.categories.into_iter().nth(position) {
@@ -48,28 +62,31 @@ fn vocabulary(column: &Column, position: usize, counts: &BTreeMap<String, u64>) 
             _ => None,
         }
     });
-    match known {
+    let (part, values) = match known {
         Some((part, names)) => {
             let seen = names
                 .iter()
                 .filter(|name| counts.get(**name).is_some_and(|count| *count > 0));
-            Vocabulary {
-                part: part.into(),
-                values: seen.map(|name| (*name).into()).collect(),
-            }
+            (part, seen.map(|name| (*name).into()).collect())
         }
-        None => Vocabulary {
-            part: String::new(),
-            values: counts.keys().cloned().collect(),
-        },
+        None => ("", counts.keys().cloned().collect()),
+    };
+    Vocabulary {
+        part: part.into(),
+        values,
+        buckets: None,
     }
 }
 
-/// The position of the most frequent value, the first of equally frequent values.
-fn most_frequent(vocabulary: &Vocabulary, counts: &BTreeMap<String, u64>) -> u32 {
+/// The position that a NULL is replaced by: that of the most frequent value, the first of equally frequent values. `None`
+/// if nobody counted the values.
+fn most_frequent(vocabulary: &Vocabulary, values: &Values) -> Option<u32> {
+    let Values::Counted(counts) = values else {
+        return None;
+    };
     let count = |value: &String| counts.get(value).copied().unwrap_or(0);
     let positions = vocabulary.values.iter().enumerate();
     let best =
         positions.max_by_key(|(position, value)| (count(value), std::cmp::Reverse(*position)));
-    best.map_or(0, |(position, _)| position as u32)
+    best.map(|(position, _)| position as u32)
 }

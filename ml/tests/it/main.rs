@@ -85,6 +85,7 @@ fn train_after(
             let rows = RankRows {
                 batches: vec![batch],
                 hashes: vec![rows.iter().map(|&row| hashes[row]).collect()],
+                ..RankRows::default()
             };
             let spec = spec.clone();
             let (sender, receiver) = std::sync::mpsc::channel();

@@ -14,6 +14,7 @@ use arrow::array::RecordBatch;
 use arrow::buffer::NullBuffer;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Result;
 use crate::data::apart::parts;
@@ -42,13 +43,16 @@ pub struct ColumnEncoder {
     pub vocabularies: Vec<Vocabulary>,
 }
 
-/// The values of a category seen in training, in ascending order.
+/// The values of a category seen in training, in ascending order, or the number of buckets of their hashes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vocabulary {
     /// The part of the column that the values belong to: empty for the column itself, else `month` and the like.
     pub part: String,
     /// The values.
     pub values: Vec<String>,
+    /// The number of ids that all values share by their hash, if there are too many values to list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<u32>,
 }
 
 /// The widths of the tensors.
@@ -77,7 +81,28 @@ pub struct Encoder {
 #[derive(Debug)]
 struct Lookup {
     first: u32,
-    positions: HashMap<String, u32>,
+    positions: Positions,
+}
+
+#[derive(Debug)]
+enum Positions {
+    Listed(HashMap<String, u32>),
+    /// The position of a value is its hash, modulo this number.
+    Hashed(u32),
+}
+
+impl Lookup {
+    fn position(&self, value: &str) -> Option<u32> {
+        match &self.positions {
+            Positions::Listed(positions) => positions.get(value).copied(),
+            Positions::Hashed(buckets) => Some(bucket(value, *buckets)),
+        }
+    }
+}
+
+/// The bucket of a value, in `0..buckets`.
+fn bucket(value: &str, buckets: u32) -> u32 {
+    (xxh3_64(value.as_bytes()) % u64::from(buckets.max(1))) as u32
 }
 
 impl Encoder {
@@ -90,13 +115,19 @@ impl Encoder {
             shape.categories += column.vocabularies.len();
             let mut of_column = Vec::with_capacity(column.vocabularies.len());
             for vocabulary in &column.vocabularies {
-                let positions = vocabulary.values.iter().cloned().zip(0..).collect();
+                let (positions, length) = match vocabulary.buckets {
+                    Some(buckets) => (Positions::Hashed(buckets), buckets as usize),
+                    None => {
+                        let positions = vocabulary.values.iter().cloned().zip(0..).collect();
+                        (Positions::Listed(positions), vocabulary.values.len())
+                    }
+                };
                 of_column.push(Lookup {
                     first: shape.category_ids as u32,
                     positions,
                 });
                 shape.unseen_ids.push(shape.category_ids);
-                shape.category_ids += vocabulary.values.len() + 1;
+                shape.category_ids += length + 1;
             }
             lookups.push(of_column);
         }
@@ -130,7 +161,11 @@ impl Encoder {
     /// A NULL number becomes the mean. A NULL category becomes `frequent[column][category]`; without `frequent`, unseen.
     ///
     /// A value that does not fit the type of training, or an array of another length, is a failure of its row.
-    pub fn encode(&self, batch: &RecordBatch, frequent: Option<&[Vec<u32>]>) -> Result<Inputs> {
+    pub fn encode(
+        &self,
+        batch: &RecordBatch,
+        frequent: Option<&[Vec<Option<u32>>]>,
+    ) -> Result<Inputs> {
         match self.precision {
             Precision::Single => self.encode_as::<f32>(batch, frequent),
             Precision::Double => self.encode_as::<f64>(batch, frequent),
@@ -140,7 +175,7 @@ impl Encoder {
     fn encode_as<T: Real>(
         &self,
         batch: &RecordBatch,
-        frequent: Option<&[Vec<u32>]>,
+        frequent: Option<&[Vec<Option<u32>>]>,
     ) -> Result<Inputs> {
         let rows = batch.num_rows();
         let mut numbers = vec![T::zero(); rows * self.shape.numbers];
@@ -227,7 +262,7 @@ impl Encoder {
         &self,
         column: usize,
         parts: &Parts,
-        frequent: Option<&[u32]>,
+        frequent: Option<&[Option<u32>]>,
         offset: usize,
         categories: &mut [u32],
     ) -> usize {
@@ -239,23 +274,20 @@ impl Encoder {
             .zip(&self.lookups[column])
             .enumerate()
         {
-            // A column without any value has no most frequent value.
-            let imputed = frequent
-                .map(|frequent| frequent[position])
-                .filter(|_| !lookup.positions.is_empty());
+            // A column without any value, or with values that nobody counted, has no most frequent value.
+            let imputed = frequent.and_then(|frequent| frequent[position]);
             // The position of each name of a fixed vocabulary, if training saw it.
             let known: Vec<Option<u32>> = match part {
-                CategoryPart::Coded(_, names, _) => names
-                    .iter()
-                    .map(|name| lookup.positions.get(*name).copied())
-                    .collect(),
+                CategoryPart::Coded(_, names, _) => {
+                    names.iter().map(|name| lookup.position(name)).collect()
+                }
                 CategoryPart::Text(_) => Vec::new(),
             };
             for (row, ids) in categories.chunks_exact_mut(stride).enumerate() {
                 let found = match part {
                     _ if !parts.is_valid(row) => imputed,
                     CategoryPart::Coded(codes, ..) => known[codes[row] as usize],
-                    CategoryPart::Text(values) => lookup.positions.get(values.value(row)).copied(),
+                    CategoryPart::Text(values) => lookup.position(values.value(row)),
                 };
                 unseen += usize::from(found.is_none() && parts.is_valid(row));
                 ids[offset + position] = lookup.first + found.map_or(0, |position| position + 1);
@@ -293,6 +325,7 @@ mod tests {
         let vocabulary = Vocabulary {
             part: String::new(),
             values: vec!["blue".into(), "red".into()],
+            buckets: None,
         };
         let encoder = Encoder::new(
             vec![ColumnEncoder {
@@ -411,10 +444,12 @@ mod tests {
         let month = Vocabulary {
             part: "month".into(),
             values: vec!["1".into(), "10".into()],
+            buckets: None,
         };
         let weekday = Vocabulary {
             part: "day_of_week".into(),
             values: vec!["thursday".into()],
+            buckets: None,
         };
         let numbers = vec![standardiser, standardiser];
         let vocabularies = vec![month, weekday];

@@ -123,6 +123,14 @@ impl Assessment {
         }
     }
 
+    /// Memory of the assessment in bytes.
+    pub fn bytes(&self) -> usize {
+        match &self.predictions {
+            Predictions::Classes(classified) => classified.bytes(),
+            Predictions::Numbers(regressed) => regressed.bytes(),
+        }
+    }
+
     /// The number of rows that are counted.
     pub fn rows(&self) -> u64 {
         match &self.predictions {
@@ -251,6 +259,28 @@ mod tests {
         let bytes = regressed.to_bytes();
         assert_eq!(Assessment::from_bytes(&bytes).unwrap(), regressed);
         assert!(Assessment::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn many_classes_take_little_memory() {
+        let classes = 1_000;
+        let part = |first: u32| {
+            let mut part = Classified::new(classes);
+            for row in first..first + 5_000 {
+                let scores = (0..1_000u32).map(|class| f64::from(class * row % 997 + 1));
+                let mut scores: Vec<f64> = scores.collect();
+                let sum: f64 = scores.iter().sum();
+                scores.iter_mut().for_each(|score| *score /= sum);
+                part.add(&[Some(row % 1_000)], &scores);
+            }
+            part
+        };
+        let mut all = of(Predictions::Classes(part(0)));
+        all.merge(of(Predictions::Classes(part(5_000)))).unwrap();
+        // 10,000 rows have 10,000,000 scores, of which 4,194,304 may be exact.
+        assert!(all.bytes() < 64 << 20, "{} bytes", all.bytes());
+        assert!(all.to_bytes().len() < 64 << 20);
+        assert_eq!(all.rows(), 10_000);
     }
 
     #[test]

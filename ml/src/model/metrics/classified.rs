@@ -88,6 +88,11 @@ impl Classified {
             .for_each(|ranking| ranking.round(bits));
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        let counts = self.counts.len() * size_of::<((Option<u32>, u32), u64)>();
+        counts + self.rankings.iter().map(Ranking::bytes).sum::<usize>()
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> u64 {
         self.counts.values().sum()

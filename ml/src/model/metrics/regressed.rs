@@ -44,6 +44,10 @@ impl Regressed {
         }
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.errors.bytes()
+    }
+
     fn median(&self) -> Option<f64> {
         let mut errors = self.errors.clone();
         if self.is_rounded {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::Result;
 
 /// Pairs of steps and gradient changes kept.
-const MEMORY: usize = 10;
+pub(crate) const MEMORY: usize = 10;
 /// Halvings of a step before giving up.
 const HALVINGS_MAX: usize = 40;
 const SUFFICIENT_DECREASE: f64 = 1e-4;

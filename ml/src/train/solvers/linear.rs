@@ -14,7 +14,7 @@ use crate::train::training::{Solution, Training};
 const ITERATIONS_DEFAULT: usize = 500;
 
 /// Rows of one pass through a linear model.
-const BATCH_ROWS: usize = 4_096;
+pub(crate) const BATCH_ROWS: usize = 4_096;
 
 impl Training<'_> {
     /// L-BFGS on the mean loss of all training rows, in f64.

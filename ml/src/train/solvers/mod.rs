@@ -4,6 +4,6 @@
 //! * `lbfgs` limited-memory BFGS
 //! * `normal_equation` least squares in closed form
 
-mod lbfgs;
-mod linear;
-mod normal_equation;
+pub(crate) mod lbfgs;
+pub(crate) mod linear;
+pub(crate) mod normal_equation;

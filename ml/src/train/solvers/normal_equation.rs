@@ -21,6 +21,12 @@ const DEPENDENT: f64 = 1e-12;
 /// Each step of refinement gains as many digits as the first solution has.
 const REFINEMENTS: usize = 3;
 
+/// Memory of a solution with this many weights, in bytes.
+pub(crate) fn working_bytes(weights: usize, shards: usize) -> usize {
+    let sums = (weights * weights + weights) * (2 * shards + 4);
+    (sums + 3 * CHUNK_ROWS * weights) * size_of::<f64>()
+}
+
 /// The weights of the numbers, of the category ids, and the intercept, in this order.
 pub(crate) fn solve(
     shards: &[Shard],

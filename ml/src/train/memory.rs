@@ -1,0 +1,26 @@
+//! The memory that a training takes besides its rows.
+
+use crate::model::options::Optimizer;
+use crate::train::solvers::linear::BATCH_ROWS;
+use crate::train::solvers::{lbfgs, normal_equation};
+use crate::train::training::Training;
+
+/// Memory of an optimiser or solver in bytes: an upper bound.
+pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> usize {
+    let (specs, prepared) = (training.network.parameters(), training.prepared);
+    let weights: usize = specs.iter().map(|spec| spec.len()).sum();
+    let shards = prepared.shards.len();
+    let (copies, rows, number) = match optimizer {
+        Optimizer::NormalEquation => return normal_equation::working_bytes(weights, shards),
+        // Each shard has a gradient, and its part of a sum; the solver remembers pairs of points and gradients.
+        Optimizer::Lbfgs => (2 * shards + 2 * lbfgs::MEMORY + 8, BATCH_ROWS, 8),
+        // Weights, variables, gradients, the state of the optimiser, and the best weights so far.
+        Optimizer::Adamw | Optimizer::Sgd => (2 * shards + 12, training.batch_size, 4),
+    };
+    let rows = rows.min(prepared.train_rows() as usize);
+    // The outputs of each layer, their gradients, and what lies between them.
+    let widths: usize = specs.iter().filter_map(|spec| spec.shape.last()).sum();
+    let inputs = prepared.encoder.bytes(rows);
+    let orders = prepared.train_rows() as usize * size_of::<u32>();
+    weights * copies * number + rows * widths * number * 4 + inputs * 2 + orders
+}

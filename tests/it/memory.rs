@@ -1,0 +1,165 @@
+//! The memory of trainings and predictions: a process stays near its limit, and says what does not fit.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+/// The limit of the statements below.
+const LIMIT: u64 = 1 << 30;
+
+/// The largest memory that a process had, in bytes.
+fn peak(process: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+/// Runs statements with this limit; returns what they wrote to standard error, and the peak of the process.
+fn run(directory: &Path, limit: u64, statements: &str) -> (String, u64) {
+    let mut process = crate::vatic(directory)
+        .args(["--memory-limit", &limit.to_string(), "-c"])
+        .arg(format!(
+            "SET datafusion.execution.batch_size = 64; {statements}"
+        ))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut largest = 0;
+    while process.try_wait().unwrap().is_none() {
+        largest = largest.max(peak(&process).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let mut errors = String::new();
+    let mut stderr = process.stderr.take().unwrap();
+    stderr.read_to_string(&mut errors).unwrap();
+    (errors, largest)
+}
+
+/// Rows of an array of `length` numbers and a label.
+fn arrays(rows: usize, length: usize) -> String {
+    format!(
+        "SELECT array_repeat(CAST(value AS DOUBLE), {length}) AS a, value * 1.0 AS y FROM generate_series(1, {rows})"
+    )
+}
+
+fn train(options: &str, rows: &str) -> String {
+    format!("TRAIN MODEL m TARGET y OPTIONS (epochs = 1, {options}) AS {rows}")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_stays_near_its_limit_and_says_what_does_not_fit() {
+    crate::take_turn();
+    let directory = tempfile::tempdir().unwrap();
+    // The pages of the program itself, of which a build without optimisation has many, are not counted.
+    let (errors, idle) = run(directory.path(), LIMIT, "SELECT 1");
+    assert_eq!(errors, "");
+    let wide = train(
+        "model_type = 'dnn_regressor', hidden_units = [4]",
+        &arrays(50, 20_000),
+    );
+    let many_classes = "SELECT value * 1.0 AS x, value % 900 AS y FROM generate_series(1, 20000)";
+    let (errors, _) = run(
+        directory.path(),
+        4 << 30,
+        &format!(
+            "{}; {}",
+            wide.replace("MODEL m", "MODEL wide"),
+            train(
+                "model_type = 'dnn_classifier', hidden_units = [4]",
+                many_classes
+            )
+            .replace("MODEL m", "MODEL classes")
+        ),
+    );
+    assert_eq!(errors, "");
+    let few = "SELECT value * 1.0 AS x, 'v' || value AS c, value * 2.0 AS y FROM generate_series(1, 20000)";
+    let plans = [
+        // Rows beyond the limit, and rows whose copies are.
+        (
+            train("model_type = 'linear_reg'", &arrays(10_000, 20_000)),
+            true,
+        ),
+        (
+            train("model_type = 'dnn_regressor'", &arrays(4_500, 20_000)),
+            true,
+        ),
+        (
+            train("model_type = 'linear_reg'", &arrays(2_000, 200)),
+            false,
+        ),
+        // Weights and gradients.
+        (
+            train(
+                "model_type = 'dnn_regressor', hidden_units = [9000, 9000]",
+                few,
+            ),
+            true,
+        ),
+        (
+            train("model_type = 'dnn_regressor', hash_buckets = 10000000", few),
+            true,
+        ),
+        (
+            train(
+                "model_type = 'dnn_regressor', hash_buckets = 1000, hidden_units = [8]",
+                few,
+            ),
+            false,
+        ),
+        // Outputs and metrics of many classes.
+        (
+            train(
+                "model_type = 'dnn_classifier', hidden_units = [4]",
+                many_classes,
+            ),
+            false,
+        ),
+        (
+            format!(
+                "SELECT max(predicted_y) FROM predict(classes, ({many_classes}), top_k => 900)"
+            ),
+            false,
+        ),
+        (
+            format!("SELECT * FROM evaluate(classes, ({many_classes}))"),
+            false,
+        ),
+        // Batches of wide rows.
+        (
+            format!(
+                "SELECT sum(predicted_y) FROM predict(wide, ({}))",
+                arrays(10_000, 20_000)
+            ),
+            false,
+        ),
+        (
+            format!("SELECT * FROM evaluate(wide, ({}))", arrays(10_000, 20_000)),
+            false,
+        ),
+    ];
+    for (plan, is_refused) in plans {
+        let (errors, peak) = run(directory.path(), LIMIT, &plan);
+        eprintln!(
+            "{} MB above idle: {plan}\n{errors}",
+            peak.saturating_sub(idle) >> 20
+        );
+        assert_eq!(
+            errors.contains("error[53200]"),
+            is_refused,
+            "{plan}\n{errors}"
+        );
+        assert!(is_refused || errors.is_empty(), "{plan}\n{errors}");
+        assert!(peak < idle + LIMIT / 4 * 5, "{} MB: {plan}", peak >> 20);
+    }
+    // A model that does not fit.
+    let (errors, _) = run(
+        directory.path(),
+        1 << 20,
+        "SELECT predicted_y FROM predict(wide, (SELECT array_repeat(1.0, 20000) AS a))",
+    );
+    assert!(errors.contains("error[53200]"), "{errors}");
+}
