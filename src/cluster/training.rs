@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::backend::CHECK_INTERVAL;
-use super::rendezvous::Outcome;
+use super::rendezvous::{Outcome, Seen};
 use super::services::Cluster;
 use super::stages::travels;
 use crate::error::{Result, SqlState, report};
@@ -57,9 +57,12 @@ impl Cluster {
         let _done = listener.clone().map(Done);
         let watcher = listener.clone().map(|listener| {
             let model = task.model.clone();
-            let watch = move |progress| {
+            let watch = move |seen: Seen| {
                 let model = model.clone();
-                listener(ProgressEvent::Training { model, progress });
+                listener(match seen {
+                    Seen::Rows(rows) => ProgressEvent::Reading { model, rows },
+                    Seen::Progress(progress) => ProgressEvent::Training { model, progress },
+                });
             };
             Arc::new(watch) as _
         });
