@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::ScalarUDF;
@@ -65,6 +66,7 @@ pub struct EngineBuilder {
     memory_limit: Option<usize>,
     disk_limit: Option<u64>,
     cluster: Option<ClusterChoice>,
+    link_timeout: Option<Duration>,
     roots: Option<Vec<PathBuf>>,
 }
 
@@ -127,6 +129,14 @@ impl EngineBuilder {
         self
     }
 
+    /// The least time without movement after which a path between the workers of a training counts as lost, for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn link_timeout(mut self, timeout: Duration) -> Self {
+        self.link_timeout = Some(timeout);
+        self
+    }
+
     /// Runs statements on the executors of another engine in this process. Tables and models are not shared.
     /// [`EngineBuilder::build`] fails if `engine` has no cluster.
     #[must_use]
@@ -172,7 +182,9 @@ impl EngineBuilder {
                 None => FileAccess::All,
             },
             cluster: match self.cluster {
-                Some(ClusterChoice::Own(address)) => Some(Arc::new(Cluster::start(&address)?)),
+                Some(ClusterChoice::Own(address)) => {
+                    Some(Arc::new(Cluster::start(&address, self.link_timeout)?))
+                }
                 Some(ClusterChoice::Shared(Some(cluster))) => Some(cluster),
                 Some(ClusterChoice::Shared(None)) => {
                     let message = "the engine of cluster_of has no cluster; build it with cluster";

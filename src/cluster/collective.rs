@@ -18,6 +18,8 @@ use vatic_ml::collective::{branch, tree_sum};
 use vatic_ml::train::shard::owner;
 use vatic_ml::{Error, Result};
 
+use super::link::watch_rank;
+use super::pulse::{Activity, Pulse};
 use crate::testing::crash;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,8 +38,21 @@ pub(super) struct TcpCollective {
     shards: usize,
     /// The connections by rank; `None` for this rank.
     peers: Vec<Option<Arc<TcpStream>>>,
+    /// The addresses of the ranks.
+    addresses: Vec<SocketAddr>,
     /// The number of exchanges so far.
     round: Mutex<u64>,
+    pulse: Arc<Pulse>,
+}
+
+/// A run, and a rank of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seat<'a> {
+    pub(super) run_id: &'a str,
+    pub(super) rank: usize,
+    /// The addresses of all ranks, in their order.
+    pub(super) addresses: &'a [String],
+    pub(super) shards: usize,
 }
 
 /// Ends the connections of a rank from another thread.
@@ -54,23 +69,29 @@ impl Breaker {
 }
 
 impl TcpCollective {
-    /// Connects to the ranks at these addresses; `listener` listens at the address of this rank. The connecting side
-    /// sends its run id, so that a rank of an older attempt is not accepted.
+    /// Connects to the other ranks; `listener` listens at the address of this rank. The connecting side sends its run
+    /// id, so that a rank of an older attempt is not accepted.
     pub(super) fn connect(
-        run_id: &str,
-        rank: usize,
-        addresses: &[String],
-        shards: usize,
+        seat: &Seat<'_>,
         listener: &TcpListener,
+        pulse: Arc<Pulse>,
     ) -> Result<Self> {
+        let Seat {
+            run_id,
+            rank,
+            addresses,
+            shards,
+        } = *seat;
         let world_size = addresses.len();
+        let addresses = addresses.iter().enumerate().map(|(peer, address)| {
+            let unknown = |_| Error::Internal(format!("worker {peer} is at \"{address}\""));
+            address.parse::<SocketAddr>().map_err(unknown)
+        });
+        let addresses = addresses.collect::<Result<Vec<_>>>()?;
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let mut peers: Vec<Option<Arc<TcpStream>>> = vec![None; world_size];
         for (peer, address) in addresses.iter().enumerate().take(rank) {
-            let address: SocketAddr = address
-                .parse()
-                .map_err(|_| Error::Internal(format!("worker {peer} is at \"{address}\"")))?;
-            let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+            let mut stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
             stream.write_all(&greeting(run_id, rank))?;
             peers[peer] = Some(Arc::new(stream));
         }
@@ -95,13 +116,26 @@ impl TcpCollective {
         }
         for peer in peers.iter().flatten() {
             peer.set_nodelay(true)?;
+            watch_rank(peer)?;
         }
         Ok(Self {
             rank,
             world_size,
             shards,
             peers,
+            addresses,
             round: Mutex::new(0),
+            pulse,
+        })
+    }
+
+    /// The other ranks and the connections to them.
+    fn links(&self) -> impl Iterator<Item = (usize, Counted<'_>)> {
+        let peers = self.peers.iter().enumerate();
+        peers.filter_map(move |(rank, stream)| {
+            let stream = stream.as_deref()?;
+            let pulse = &*self.pulse;
+            Some((rank, Counted { stream, pulse }))
         })
     }
 
@@ -117,10 +151,11 @@ impl TcpCollective {
     ) -> Result<()> {
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         *round += 1;
+        self.pulse.begin_round();
         let exchanged = std::thread::scope(|scope| {
             let mut sending = Vec::new();
-            for (rank, peer) in self.peers.iter().enumerate() {
-                let Some(peer) = peer else { continue };
+            for (rank, peer) in self.links() {
+                self.pulse.set(Activity::Waiting { peer: rank });
                 let message = message_for(rank);
                 let length: usize = message.iter().map(|slice| slice.len()).sum();
                 let header = Header {
@@ -131,18 +166,19 @@ impl TcpCollective {
                 if length <= INLINE_BYTES {
                     send()?;
                 } else {
-                    sending.push(scope.spawn(send));
+                    sending.push((rank, scope.spawn(send)));
                 }
             }
             crash::point("reduce");
-            for (rank, peer) in self.peers.iter().enumerate() {
-                if let Some(peer) = peer {
-                    take(rank, Incoming::announced(peer, *round)?)?;
-                }
+            for (rank, peer) in self.links() {
+                self.pulse.set(Activity::Waiting { peer: rank });
+                take(rank, Incoming::announced(peer, *round)?)?;
             }
-            for thread in sending {
+            for (rank, thread) in sending {
+                self.pulse.set(Activity::Waiting { peer: rank });
                 thread.join().map_err(|_| Error::Peer)??;
             }
+            self.pulse.set(Activity::Computing);
             Ok(())
         });
         // A connection fails because the other side is gone; the coordinator knows the reason.
@@ -298,7 +334,40 @@ fn greeted(
         .map(|peer| (peer, stream))
 }
 
-fn send(mut peer: &TcpStream, header: &Header, message: &[&[u8]]) -> Result<()> {
+/// A connection whose bytes are counted in both directions.
+#[derive(Clone, Copy)]
+struct Counted<'a> {
+    stream: &'a TcpStream,
+    pulse: &'a Pulse,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.stream.read(bytes)?;
+        self.pulse.count(count as u64);
+        Ok(count)
+    }
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.stream.write(bytes)?;
+        self.pulse.count(count as u64);
+        Ok(count)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
+        let count = self.stream.write_vectored(slices)?;
+        self.pulse.count(count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn send(mut peer: Counted<'_>, header: &Header, message: &[&[u8]]) -> Result<()> {
     let header = bytemuck::bytes_of(header);
     let mut slices: Vec<IoSlice<'_>> = std::iter::once(header)
         .chain(message.iter().copied())
@@ -320,13 +389,13 @@ fn send(mut peer: &TcpStream, header: &Header, message: &[&[u8]]) -> Result<()> 
 
 /// A message that is being read.
 struct Incoming<'a> {
-    peer: &'a TcpStream,
+    peer: Counted<'a>,
     left: u64,
 }
 
 impl<'a> Incoming<'a> {
     /// The next message of a rank, which must be of this round.
-    fn announced(mut peer: &'a TcpStream, round: u64) -> Result<Self> {
+    fn announced(mut peer: Counted<'a>, round: u64) -> Result<Self> {
         let mut header = Header::zeroed();
         peer.read_exact(bytemuck::bytes_of_mut(&mut header))?;
         if header.round != round {
@@ -373,6 +442,13 @@ impl Collective for TcpCollective {
         self.world_size
     }
 
+    fn place(&self, rank: usize) -> String {
+        match self.addresses.get(rank) {
+            Some(address) => format!("worker {rank} at {}", address.ip()),
+            None => format!("worker {rank}"),
+        }
+    }
+
     fn barrier(&self) -> Result<()> {
         self.exchange(|_| Vec::new(), |_, incoming| incoming.end())
     }
@@ -417,8 +493,13 @@ pub(crate) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> R
         .map(|listener| Ok(listener.local_addr()?.to_string()));
     let addresses: Vec<String> = addresses.collect::<std::io::Result<_>>()?;
     let work = |rank: usize, listener: &TcpListener| {
-        let shards = ranks;
-        let ours = TcpCollective::connect("benchmark", rank, &addresses, shards, listener)?;
+        let seat = Seat {
+            run_id: "benchmark",
+            rank,
+            addresses: &addresses,
+            shards: ranks,
+        };
+        let ours = TcpCollective::connect(&seat, listener, Arc::default())?;
         let mut seconds = Vec::new();
         for _ in 0..=rounds {
             let buffers = vec![(rank, vec![1.0f32; elements])];
@@ -450,6 +531,7 @@ mod tests {
     use vatic_ml::collective::LocalCollective;
 
     use super::*;
+    use crate::cluster::pulse::Vitals;
 
     fn group(world_size: usize, shards: usize) -> Vec<TcpCollective> {
         let listeners: Vec<TcpListener> = (0..world_size)
@@ -462,7 +544,13 @@ mod tests {
         let ranks = listeners.into_iter().enumerate().map(|(rank, listener)| {
             let addresses = addresses.clone();
             std::thread::spawn(move || {
-                TcpCollective::connect("run", rank, &addresses, shards, &listener).unwrap()
+                let seat = Seat {
+                    run_id: "run",
+                    rank,
+                    addresses: &addresses,
+                    shards,
+                };
+                TcpCollective::connect(&seat, &listener, Arc::default()).unwrap()
             })
         });
         let ranks: Vec<_> = ranks.collect();
@@ -520,6 +608,33 @@ mod tests {
             let result = std::thread::spawn(move || ours.barrier()).join().unwrap();
             assert!(matches!(result, Err(Error::Peer)));
         }
+    }
+
+    #[test]
+    fn a_rank_in_an_exchange_shows_for_whom_it_waits_and_what_has_moved() {
+        let mut ranks = group(2, 8);
+        let (other, ours) = (ranks.pop().unwrap(), ranks.pop().unwrap());
+        assert_eq!(ours.place(1), "worker 1 at 127.0.0.1");
+        let pulse = Arc::clone(&ours.pulse);
+        assert_eq!(pulse.vitals().round, 0);
+        let waiting = std::thread::spawn(move || ours.all_gather(vec![7; 5]).map(|_| ours));
+        let header = size_of::<Header>() as u64;
+        let is_waiting = |vitals: Vitals| {
+            vitals.activity == Activity::Waiting { peer: 1 } && vitals.moved == header + 5
+        };
+        let began = Instant::now();
+        while !is_waiting(pulse.vitals()) {
+            assert!(began.elapsed() < CONNECT_TIMEOUT, "{:?}", pulse.vitals());
+            std::thread::yield_now();
+        }
+        other.all_gather(vec![8; 3]).unwrap();
+        let ours = waiting.join().unwrap().unwrap();
+        let expected = Vitals {
+            activity: Activity::Computing,
+            round: 1,
+            moved: 2 * header + 8,
+        };
+        assert_eq!(ours.pulse.vitals(), expected);
     }
 
     #[test]

@@ -29,7 +29,8 @@
 //! * `attempts` repeats queries whose rows were lost; `job` reads the rows of a result
 //! * `executor`, `task` the other side; `codec` plans as bytes; `errors` errors as text
 //! * `analyze`, `status`, `counters`, `prometheus` what users see of it
-//! * `training` one attempt of a training; `rendezvous` where its ranks meet; `collective` their sums
+//! * `training` one attempt of a training; `rendezvous` where its ranks meet; `collective` their sums; `pulse` what a rank
+//!   does; `link` options of connections
 //!
 //! Catalog, registry and results stay in the engine's process: all code that writes tables, files or versions runs there.
 
@@ -43,8 +44,10 @@ mod counters;
 mod errors;
 mod executor;
 mod job;
+mod link;
 mod placement;
 mod prometheus;
+mod pulse;
 mod rendezvous;
 mod rules;
 mod scheduler;

@@ -12,7 +12,7 @@ use tokio::runtime::{Handle, Runtime};
 use super::address::{failed_at, resolve};
 use super::counters::Counters;
 use super::placement::BarrierClusterState;
-use super::rendezvous::Coordinator;
+use super::rendezvous::{Coordinator, LINK_TIMEOUT};
 use super::scheduler::{self, Scheduler};
 use super::settings::STACK_BYTES;
 use crate::error::{Result, SqlState, sql_err};
@@ -45,8 +45,9 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts a scheduler that executors reach at `address`, `host:port`; port 0 picks a free port.
-    pub(crate) fn start(address: &str) -> Result<Self> {
+    /// Starts a scheduler that executors reach at `address`, `host:port`; port 0 picks a free port. `link_timeout` is the
+    /// least time without movement after which a path between the workers of a training counts as lost.
+    pub(crate) fn start(address: &str, link_timeout: Option<Duration>) -> Result<Self> {
         let socket = resolve(address)?;
         if socket.ip().is_unspecified() {
             let message = format!(
@@ -67,9 +68,10 @@ impl Cluster {
         // Not block_on: the caller may be a task of another runtime.
         let (sender, receiver) = std::sync::mpsc::channel();
         let handle = runtime.handle().clone();
+        let coordinator = Arc::new(Coordinator::new(link_timeout.unwrap_or(LINK_TIMEOUT)));
         runtime.spawn(async move {
             // The receiver waits below.
-            let _ = sender.send(start_services(socket, &handle).await);
+            let _ = sender.send(start_services(socket, &handle, coordinator).await);
         });
         let ended = |_| sql_err(SqlState::Internal, "the scheduler did not start");
         let mut cluster = receiver.recv().map_err(ended)??;
@@ -158,11 +160,14 @@ impl Drop for Cluster {
 }
 
 /// Starts the scheduler and the coordinator on this runtime, which the cluster does not own yet.
-async fn start_services(socket: SocketAddr, handle: &Handle) -> Result<Cluster> {
+async fn start_services(
+    socket: SocketAddr,
+    handle: &Handle,
+    coordinator: Arc<Coordinator>,
+) -> Result<Cluster> {
     let (listener, ranks) = listeners(socket).await?;
     let address = listener.local_addr().map_err(failed_at(socket))?;
     let rendezvous_port = ranks.local_addr().map_err(failed_at(address))?.port();
-    let coordinator = Arc::new(Coordinator::new());
     let placement = Arc::new(BarrierClusterState::new(Arc::clone(&coordinator)));
     let job_state = scheduler::job_state();
     let started = scheduler::start(listener, Arc::clone(&placement), Arc::clone(&job_state));

@@ -25,7 +25,7 @@ use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::errors::{is_lost_input, task_report, wire_err};
+use super::errors::{is_lost_input, lost_input_err, task_report, wire_err};
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::with_yields;
 use crate::plan::one_input::one_input;
@@ -134,7 +134,7 @@ impl QueryStageExecutor for Task {
         crash::point("task-done");
         result.map_err(|error| match is_lost_input(&error) {
             // The scheduler computes the lost input again.
-            true => error,
+            true => lost_input_err(error),
             // An error travels as text.
             false => wire_err(&task_report(&error)),
         })

@@ -1,5 +1,6 @@
 //! [`ClusterRunner`]: one attempt of a training on executors; its outcome comes from the ranks, else from the job.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::backend::CHECK_INTERVAL;
-use super::rendezvous::Outcome;
+use super::rendezvous::{Outcome, Seen};
 use super::services::Cluster;
 use super::stages::travels;
 use crate::error::{Result, SqlState, report};
@@ -57,13 +58,17 @@ impl Cluster {
         let _done = listener.clone().map(Done);
         let watcher = listener.clone().map(|listener| {
             let model = task.model.clone();
-            let watch = move |progress| {
+            let watch = move |seen: Seen| {
                 let model = model.clone();
-                listener(ProgressEvent::Training { model, progress });
+                listener(match seen {
+                    Seen::Rows(rows) => ProgressEvent::Reading { model, rows },
+                    Seen::Progress(progress) => ProgressEvent::Training { model, progress },
+                });
             };
             Arc::new(watch) as _
         });
         let mut opened = self.coordinator.open(&task.run_id, task.workers, watcher);
+        let executors = self.executor_ids().await;
         let mut config = context.session_config().clone();
         let options = config.options_mut();
         // One rank per task.
@@ -97,7 +102,18 @@ impl Cluster {
             }
             _ => {}
         }
-        result_of(outcome, finished)
+        let machines = match executors.is_subset(&self.executor_ids().await) {
+            true => Machines::AllThere,
+            false => Machines::SomeLost,
+        };
+        result_of(outcome, finished, machines)
+    }
+
+    /// The executors that can run tasks.
+    async fn executor_ids(&self) -> BTreeSet<String> {
+        let executors = self.executors().await.into_iter();
+        let usable = executors.filter(|executor| executor.slots > 0);
+        usable.map(|executor| executor.id).collect()
     }
 
     /// Reports a training that waits for slots; returns when the training needs more slots than the cluster has.
@@ -133,18 +149,36 @@ impl Cluster {
     }
 }
 
+/// The executors at the end of an attempt, compared with those at its beginning.
+#[derive(Debug, Clone, Copy)]
+enum Machines {
+    AllThere,
+    SomeLost,
+}
+
 /// The result of an attempt: what the ranks reported counts for more than how their job ended, which is `None` if the job
 /// still ran when the ranks had ended.
-fn result_of(outcome: Option<Outcome>, job: Option<Result<()>>) -> Result<String, TrainingFailure> {
+fn result_of(
+    outcome: Option<Outcome>,
+    job: Option<Result<()>>,
+    machines: Machines,
+) -> Result<String, TrainingFailure> {
     match (outcome, job) {
         (Some(Outcome::Done(result)), _) => Ok(result),
         (Some(Outcome::Failed(error)), _) => Err(TrainingFailure::Error(error.into())),
         (Some(Outcome::Lost(what)), _) => Err(TrainingFailure::Lost(what)),
-        (Some(Outcome::Cancelled) | None, Some(Err(error))) => match report(&error).state {
-            // The cluster's own error: the job failed before its ranks met.
-            SqlState::Internal => Err(TrainingFailure::Lost(report(&error).message)),
-            _ => Err(TrainingFailure::Error(error)),
-        },
+        // The job failed before its ranks met.
+        (Some(Outcome::Cancelled) | None, Some(Err(error))) => {
+            let found = report(&error);
+            match (found.state, machines) {
+                // A rank lost the engine, or tasks or rows were lost with their executor.
+                (SqlState::Peer, _)
+                | (SqlState::Internal | SqlState::NoResources, Machines::SomeLost) => {
+                    Err(TrainingFailure::Lost(found.message))
+                }
+                _ => Err(TrainingFailure::Error(error)),
+            }
+        }
         (Some(Outcome::Cancelled) | None, _) => {
             let message = "the ranks of a training ended without a result";
             Err(TrainingFailure::Lost(message.into()))
@@ -171,14 +205,20 @@ mod tests {
     }
 
     /// `Ok` with the result, or whether the attempt is repeated.
-    fn ended(outcome: Option<Outcome>, job: Option<Result<()>>) -> Result<String, bool> {
-        result_of(outcome, job).map_err(|failure| matches!(failure, TrainingFailure::Lost(_)))
+    fn ended(
+        outcome: Option<Outcome>,
+        job: Option<Result<()>>,
+        machines: Machines,
+    ) -> Result<String, bool> {
+        let result = result_of(outcome, job, machines);
+        result.map_err(|failure| matches!(failure, TrainingFailure::Lost(_)))
     }
 
     #[test]
     fn what_the_ranks_report_counts_for_more_than_how_the_job_ended() {
         let done = || Some(Outcome::Done("result".into()));
         let broken = || Some(Err(sql_err(SqlState::Io, "the job is gone")));
+        let ended = |outcome, job| ended(outcome, job, Machines::SomeLost);
         assert_eq!(ended(done(), broken()), Ok("result".into()));
         assert_eq!(ended(done(), None), Ok("result".into()));
         let failed = Outcome::Failed(error(SqlState::InvalidParameter));
@@ -188,15 +228,23 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_fails_before_its_ranks_meet_is_repeated_only_after_an_error_of_the_cluster() {
+    fn a_job_that_fails_before_its_ranks_meet_is_repeated_only_after_a_loss() {
         let job = |state| Some(Err(sql_err(state, "x")));
-        assert_eq!(ended(None, job(SqlState::Syntax)), Err(false));
-        assert_eq!(ended(None, job(SqlState::Internal)), Err(true));
-        assert_eq!(
-            ended(Some(Outcome::Cancelled), job(SqlState::Syntax)),
-            Err(false)
-        );
-        assert_eq!(ended(None, Some(Ok(()))), Err(true));
-        assert_eq!(ended(None, None), Err(true));
+        for (state, machines, is_repeated) in [
+            (SqlState::Syntax, Machines::AllThere, false),
+            (SqlState::Syntax, Machines::SomeLost, false),
+            (SqlState::Internal, Machines::AllThere, false),
+            (SqlState::Internal, Machines::SomeLost, true),
+            (SqlState::NoResources, Machines::AllThere, false),
+            (SqlState::NoResources, Machines::SomeLost, true),
+            (SqlState::Peer, Machines::AllThere, true),
+        ] {
+            let repeated = ended(None, job(state), machines);
+            assert_eq!(repeated, Err(is_repeated), "{state:?} {machines:?}");
+            let repeated = ended(Some(Outcome::Cancelled), job(state), machines);
+            assert_eq!(repeated, Err(is_repeated), "{state:?} {machines:?}");
+        }
+        assert_eq!(ended(None, Some(Ok(())), Machines::AllThere), Err(true));
+        assert_eq!(ended(None, None, Machines::AllThere), Err(true));
     }
 }

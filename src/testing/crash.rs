@@ -2,14 +2,22 @@
 //!
 //! `VATIC_FAULT=point:count:file` ends the process when it passes the point for the count-th time, unless the file
 //! exists. The process creates the file first, so only one of many processes ends, and the file proves it. With `panic-`
-//! before the point, only the thread panics.
+//! before the point, only the thread panics; with `hang-`, the thread sleeps forever.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Abort,
+    Panic,
+    Hang,
+}
 
 struct Fault {
     point: String,
-    panics: bool,
+    kind: Kind,
     count: u64,
     file: String,
     passed: AtomicU64,
@@ -19,16 +27,21 @@ static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
     let text = std::env::var("VATIC_FAULT").ok()?;
     let mut parts = text.splitn(3, ':');
     let point = parts.next()?;
+    let kinds = [("panic-", Kind::Panic), ("hang-", Kind::Hang)];
+    let named = kinds
+        .iter()
+        .find_map(|(prefix, kind)| Some((point.strip_prefix(prefix)?, *kind)));
+    let (point, kind) = named.unwrap_or((point, Kind::Abort));
     Some(Fault {
-        point: point.trim_start_matches("panic-").to_owned(),
-        panics: point.starts_with("panic-"),
+        point: point.to_owned(),
+        kind,
         count: parts.next()?.parse().ok()?,
         file: parts.next()?.to_owned(),
         passed: AtomicU64::new(0),
     })
 });
 
-/// Ends the process here, if `VATIC_FAULT` names this point.
+/// Ends the process or the thread here, or stops the thread, if `VATIC_FAULT` names this point.
 pub(crate) fn point(name: &str) {
     if !cfg!(debug_assertions) {
         return;
@@ -40,9 +53,12 @@ pub(crate) fn point(name: &str) {
     };
     let passed = fault.passed.fetch_add(1, Ordering::Relaxed) + 1;
     if passed == fault.count && std::fs::File::create_new(&fault.file).is_ok() {
-        match fault.panics {
-            true => panic!("on purpose"),
-            false => std::process::abort(),
+        match fault.kind {
+            Kind::Panic => panic!("on purpose"),
+            Kind::Abort => std::process::abort(),
+            Kind::Hang => loop {
+                std::thread::sleep(Duration::from_secs(60));
+            },
         }
     }
 }

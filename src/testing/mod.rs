@@ -1,5 +1,5 @@
 //! Test support inside the engine. Release builds do nothing here.
 //!
-//! * `crash` ends the process or the thread at one point of a protocol
+//! * `crash` ends or stops the process or the thread at one point of a protocol
 
 pub(crate) mod crash;

@@ -27,7 +27,7 @@ use vatic_ml::train::fit::fit;
 use vatic_ml::train::raw::RankRows;
 use vatic_ml::worker;
 
-use super::rendezvous::{Joined, Rendezvous, RendezvousExtension};
+use super::rendezvous::{Entered, Joined, Rendezvous, RendezvousExtension};
 use super::task::{RankResult, TrainTask};
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
@@ -159,25 +159,25 @@ struct Rank {
 impl Rank {
     async fn work(self, input: SendableRecordBatchStream) -> Result<RecordBatch> {
         let started = Instant::now();
-        let rows = match self.drain(input).await {
+        let rank = self.rank;
+        let mut entered = self.rendezvous.enter(&self.task, rank).await?;
+        let rows = match self.drain(input, entered.as_mut()).await {
             Ok(rows) => rows,
             Err(error) => {
                 // If another machine lost the rows, the cluster repeats them and this rank: the others keep waiting.
                 if !self.rendezvous.is_lost_input(&error) {
-                    let found = report(&error);
-                    self.rendezvous.refuse(&self.task, self.rank, &found).await;
+                    entered.refuse(&report(&error)).await;
                 }
                 return Err(error);
             }
         };
-        let rank = self.rank;
         let duration_ms = started.elapsed().as_millis() as u64;
         tracing::info!(rank, duration_ms, "read the rows of a training");
         let Joined {
             collective,
             control,
             exit,
-        } = self.rendezvous.join(&self.task, rank).await?;
+        } = entered.join().await?;
         let control = Control {
             spent: self.task.spent + started.elapsed(),
             memory: Some(Arc::new(Account(self.reservation.new_empty()))),
@@ -206,7 +206,11 @@ impl Rank {
     }
 
     /// Reads the rows of this rank's shards.
-    async fn drain(&self, mut input: SendableRecordBatchStream) -> Result<RankRows> {
+    async fn drain(
+        &self,
+        mut input: SendableRecordBatchStream,
+        entered: &mut dyn Entered,
+    ) -> Result<RankRows> {
         let mut rows = RankRows::default();
         let mut buffers = Buffers::default();
         let held = self.reservation.new_empty();
@@ -227,7 +231,7 @@ impl Rank {
             let kept = batch.project(&(0..columns).collect::<Vec<_>>())?;
             held.try_grow(buffers.add(&kept))?;
             rows.batches.push(kept);
-            self.rendezvous.read(&self.task, batch.num_rows() as u64);
+            entered.read(batch.num_rows() as u64)?;
         }
         rows.held.push(Held(Box::new(held)));
         Ok(rows)

@@ -48,7 +48,9 @@ pub use option_list::{OPTIONS, TrainOption};
 pub(crate) use options::train_options;
 pub(crate) use plan::{Attempt, Training, plan_ranks};
 pub(crate) use policy::{Purpose, workers};
-pub(crate) use rendezvous::{Joined, LocalRendezvous, RankExit, Rendezvous, RendezvousExtension};
+pub(crate) use rendezvous::{
+    Entered, Joined, LocalRendezvous, RankExit, Rendezvous, RendezvousExtension,
+};
 pub(crate) use result::{result_row, result_schema};
 pub(crate) use runner::{LocalRunner, Ranks, SlotsWanted, TrainRunner, TrainingFailure, run_ranks};
 pub(crate) use runs::{RunLog, RunRecord};

@@ -15,22 +15,32 @@ use super::task::TrainTask;
 use crate::error::{Result, SqlError, SqlState, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
 
-/// How ranks find each other. Each rank reads its rows, then joins, or refuses with an error.
+/// How ranks find each other. Each rank enters, reads its rows, then joins, or refuses with an error.
 #[async_trait]
 pub(crate) trait Rendezvous: fmt::Debug + Send + Sync {
-    /// Reports that a rank has read `rows` more rows.
-    fn read(&self, task: &TrainTask, rows: u64);
-
-    /// Joins the training. Waits for the other ranks here, or at the first call of the collective.
-    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Joined>;
-
-    /// Tells the other ranks that this rank will not join.
-    async fn refuse(&self, task: &TrainTask, rank: usize, error: &SqlError);
+    /// Tells that the task of a rank has begun, before the rank reads its rows.
+    async fn enter(&self, task: &Arc<TrainTask>, rank: usize) -> Result<Box<dyn Entered>>;
 
     /// Whether the error means that a machine with rows of this rank was lost, so that the rows are fetched again.
     fn is_lost_input(&self, _error: &DataFusionError) -> bool {
         false
     }
+}
+
+/// A rank that reads its rows. If it is dropped, the rank does not join, unless another task enters for it.
+#[async_trait]
+pub(crate) trait Entered: Send {
+    /// Reports that the rank has read `rows` more rows.
+    ///
+    /// # Errors
+    /// If the training has ended meanwhile.
+    fn read(&mut self, rows: u64) -> Result<()>;
+
+    /// Joins the training. Waits for the other ranks here, or at the first call of the collective.
+    async fn join(self: Box<Self>) -> Result<Joined>;
+
+    /// Tells the other ranks that this rank will not join.
+    async fn refuse(self: Box<Self>, error: &SqlError);
 }
 
 /// The handles that a rank gets when it joins.
@@ -135,33 +145,41 @@ impl LocalRendezvous {
 
 #[async_trait]
 impl Rendezvous for LocalRendezvous {
-    fn read(&self, task: &TrainTask, rows: u64) {
-        let Some(run) = self.lock().get(&task.run_id).cloned() else {
-            return;
-        };
-        let rows = run.rows.fetch_add(rows, Ordering::Relaxed) + rows;
-        if let Some(listener) = &run.listener {
-            let model = run.model.clone();
-            listener(ProgressEvent::Reading { model, rows });
-        }
-    }
-
-    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Joined> {
+    async fn enter(&self, task: &Arc<TrainTask>, rank: usize) -> Result<Box<dyn Entered>> {
         let (run, collective) = self.take(&task.run_id, rank).ok_or_else(|| {
             let message = format!("training {} has no place for worker {rank}", task.run_id);
             sql_err(SqlState::Internal, message)
         })?;
+        Ok(Box::new(LocalEntered { run, collective }))
+    }
+}
+
+/// A rank that reads its rows. Dropping its collective makes the collectives of the other ranks fail.
+struct LocalEntered {
+    run: Arc<Run>,
+    collective: LocalCollective,
+}
+
+#[async_trait]
+impl Entered for LocalEntered {
+    fn read(&mut self, rows: u64) -> Result<()> {
+        let rows = self.run.rows.fetch_add(rows, Ordering::Relaxed) + rows;
+        if let Some(listener) = &self.run.listener {
+            let model = self.run.model.clone();
+            listener(ProgressEvent::Reading { model, rows });
+        }
+        Ok(())
+    }
+
+    async fn join(self: Box<Self>) -> Result<Joined> {
         Ok(Joined {
-            collective: Box::new(collective),
-            control: run.control.clone(),
+            collective: Box::new(self.collective),
+            control: self.run.control.clone(),
             exit: Box::new(LocalExit),
         })
     }
 
-    async fn refuse(&self, task: &TrainTask, rank: usize, _error: &SqlError) {
-        // Dropping the collective of this rank makes the collectives of the other ranks fail.
-        drop(self.take(&task.run_id, rank));
-    }
+    async fn refuse(self: Box<Self>, _error: &SqlError) {}
 }
 
 /// Reports nothing: the other ranks see the end in the collective, and the runner has the results of all ranks.

@@ -24,6 +24,10 @@ pub trait Collective: Send + Sync {
     fn rank(&self) -> usize;
     /// The number of ranks.
     fn world_size(&self) -> usize;
+    /// The name of a rank and of its machine, for messages.
+    fn place(&self, rank: usize) -> String {
+        format!("worker {rank}")
+    }
     /// Returns when all ranks have called it.
     fn barrier(&self) -> Result<()>;
     /// The messages of all ranks, in the order of ranks.

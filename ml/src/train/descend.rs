@@ -97,9 +97,10 @@ impl Training<'_> {
                 return Err(self.diverged(epoch + 1));
             }
             let has_stalled = best.record(watched, &weights, self.options.min_rel_progress);
+            let is_out_of_time = self.end_epoch(epoch + 1, &weights)?;
             self.keep(&mut saved, descent.as_ref(), &history, &best)?;
             is_over = self.options.early_stop && has_stalled;
-            if !is_over && epoch + 1 < epochs && self.is_out_of_time()? {
+            if !is_over && epoch + 1 < epochs && is_out_of_time {
                 notice = Some(self.out_of_time(epoch + 1));
                 is_over = true;
             }

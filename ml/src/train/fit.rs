@@ -65,6 +65,7 @@ pub struct Trained {
 ///
 /// # Errors
 /// The errors of [`prepare`]; [`Invalid`](crate::Error::Invalid) if the loss is not finite;
+/// [`Unsupported`](crate::Error::Unsupported) if the ranks hold different weights;
 /// [`Cancelled`](crate::Error::Cancelled); [`Peer`](crate::Error::Peer) if another rank failed.
 pub fn fit(
     spec: &TrainSpec,
@@ -119,8 +120,8 @@ pub fn fit(
         mut history,
         notice,
     } = match optimizer {
-        Optimizer::NormalEquation => training.solve()?,
-        Optimizer::Lbfgs => training.lbfgs()?,
+        Optimizer::NormalEquation => training.agreed(training.solve()?, optimizer)?,
+        Optimizer::Lbfgs => training.agreed(training.lbfgs()?, optimizer)?,
         Optimizer::Adamw | Optimizer::Sgd => training.descend(optimizer)?,
     };
     info!(

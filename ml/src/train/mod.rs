@@ -10,6 +10,7 @@
 //! * `steps`, `schedule` rows and learning rate of a step; `best` early stopping
 //! * `loss`, `optim` loss functions and optimisers
 //! * `solvers` linear models on all rows at once
+//! * `agreement` the check that all ranks hold the same weights
 //! * `checkpoint` the state between two epochs
 //! * `assess` evaluation of weights on the rows of all ranks
 
@@ -23,6 +24,7 @@ pub mod raw;
 pub mod schedule;
 pub mod shard;
 
+mod agreement;
 mod assess;
 mod best;
 mod copies;

@@ -91,16 +91,21 @@ impl Training<'_> {
         }
     }
 
-    /// Whether `max_runtime_s` has passed since the training was asked for.
+    /// Whether `max_runtime_s` has passed for any rank since the training was asked for.
     pub(crate) fn is_out_of_time(&self) -> Result<bool> {
-        let Some(seconds) = self.options.max_runtime_s else {
+        if self.options.max_runtime_s.is_none() {
             return Ok(false);
-        };
+        }
         // Clocks differ, so the ranks vote: one rank that is out of time ends the training for all.
-        let spent = self.control.spent + self.started.elapsed();
-        let is_over = spent.as_secs_f64() > seconds;
-        let all = self.collective.all_gather(vec![u8::from(is_over)])?;
+        let all = self.collective.all_gather(vec![u8::from(self.is_late())])?;
         Ok(all.iter().any(|vote| vote.first() == Some(&1)))
+    }
+
+    /// Whether `max_runtime_s` has passed for this rank.
+    pub(crate) fn is_late(&self) -> bool {
+        let spent = (self.control.spent + self.started.elapsed()).as_secs_f64();
+        let limit = self.options.max_runtime_s;
+        limit.is_some_and(|seconds| spent > seconds)
     }
 
     /// The notice of a training that `max_runtime_s` ended.

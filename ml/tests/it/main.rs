@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod agreement;
 mod determinism;
 mod flavours;
 mod gradients;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use vatic_ml::collective::LocalCollective;
+use vatic_ml::collective::{Collective, LocalCollective};
 use vatic_ml::data::columns::{Column, Columns};
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::network::ModelType;
@@ -52,6 +53,29 @@ fn train_after(
     options: &TrainOptions,
     workers: usize,
 ) -> Result<Trained> {
+    let ranks = LocalCollective::group(workers);
+    let results = train_on(ranks, spent, batch, hashes, options);
+    let mut first = None;
+    for result in results {
+        let trained = result?;
+        let first = first.get_or_insert_with(|| trained.clone());
+        assert_eq!(
+            first.weights, trained.weights,
+            "all ranks end with the same weights"
+        );
+    }
+    Ok(first.unwrap())
+}
+
+/// What each rank of a group returns.
+fn train_on<C: Collective + 'static>(
+    ranks: Vec<C>,
+    spent: Duration,
+    batch: &RecordBatch,
+    hashes: &[u128],
+    options: &TrainOptions,
+) -> Vec<Result<Trained>> {
+    let workers = ranks.len();
     let schema = batch.schema();
     let columns = schema.fields().iter();
     let mut columns: Vec<Column> = columns
@@ -70,7 +94,7 @@ fn train_after(
         options: options.clone(),
         shards,
     };
-    let ranks: Vec<_> = LocalCollective::group(workers)
+    let ranks: Vec<_> = ranks
         .into_iter()
         .enumerate()
         .map(|(rank, collective)| {
@@ -103,17 +127,7 @@ fn train_after(
             receiver
         })
         .collect();
-    let results: Vec<Result<Trained>> = ranks.iter().map(|rank| rank.recv().unwrap()).collect();
-    let mut first = None;
-    for result in results {
-        let trained = result?;
-        let first = first.get_or_insert_with(|| trained.clone());
-        assert_eq!(
-            first.weights, trained.weights,
-            "all ranks end with the same weights"
-        );
-    }
-    Ok(first.unwrap())
+    ranks.iter().map(|rank| rank.recv().unwrap()).collect()
 }
 
 /// The model, ready to predict on this machine.

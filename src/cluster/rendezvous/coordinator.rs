@@ -19,11 +19,21 @@ const TICK: Duration = Duration::from_millis(200);
 /// A connection without a first message in this time is closed.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A callback for progress.
-pub(in crate::cluster) type Watcher = Arc<dyn Fn(Progress) + Send + Sync>;
+/// What ranks report while they read and train.
+#[derive(Debug)]
+pub(in crate::cluster) enum Seen {
+    /// All ranks together have read this many rows.
+    Rows(u64),
+    Progress(Progress),
+}
+
+/// A callback for what ranks report.
+pub(in crate::cluster) type Watcher = Arc<dyn Fn(Seen) + Send + Sync>;
 
 pub(in crate::cluster) struct Coordinator {
     started: Instant,
+    /// The least time without movement after which a path between ranks counts as lost.
+    link_timeout: Duration,
     next_connection: AtomicU64,
     runs: Mutex<HashMap<String, Run>>,
     reports: Reports,
@@ -49,9 +59,10 @@ impl std::fmt::Debug for Coordinator {
 }
 
 impl Coordinator {
-    pub(in crate::cluster) fn new() -> Self {
+    pub(in crate::cluster) fn new(link_timeout: Duration) -> Self {
         Self {
             started: Instant::now(),
+            link_timeout,
             next_connection: AtomicU64::new(1),
             runs: Mutex::default(),
             reports: Reports::new(),
@@ -74,7 +85,7 @@ impl Coordinator {
     ) -> Opened {
         let (sender, outcome) = watch::channel(None);
         let run = Run {
-            attempt: Attempt::new(world_size),
+            attempt: Attempt::new(world_size, self.link_timeout),
             connections: HashMap::new(),
             outcome: sender,
             watcher,
@@ -128,12 +139,11 @@ impl Coordinator {
         };
         let greeting = tokio::time::timeout(GREETING_TIMEOUT, wire.next()).await;
         let (run_id, event) = match greeting {
-            Ok(Ok(Some(FromRank::Join {
+            Ok(Ok(Some(FromRank::Enter {
                 run_id,
                 rank,
                 address,
-            }))) => (run_id, Event::Join { rank, address }),
-            Ok(Ok(Some(FromRank::Refuse { run_id, error }))) => (run_id, Event::Refuse { error }),
+            }))) => (run_id, Event::Enter { rank, address }),
             Ok(Ok(Some(FromRank::Has { executor, report }))) => {
                 return self.reports.listen(wire, executor, report).await;
             }
@@ -161,23 +171,19 @@ impl Coordinator {
                     Some(Order::Close) | None => break,
                 },
                 message = wire.next::<FromRank>() => match message {
-                    Ok(Some(FromRank::Beat)) => Event::Beat,
+                    Ok(Some(FromRank::Beat(vitals))) => Event::Beat(vitals),
+                    Ok(Some(FromRank::Join { rows })) => Event::Join { rows },
+                    Ok(Some(FromRank::Refuse { error })) => Event::Refuse { error },
                     Ok(Some(FromRank::End { result, error, is_consequence })) => {
                         Event::End { result, error, is_consequence }
                     }
                     Ok(Some(FromRank::Progress(progress))) => {
-                        self.watch(&run_id, progress);
+                        self.watch(&run_id, Seen::Progress(progress));
                         continue;
                     }
-                    Ok(
-                        Some(
-                            FromRank::Join { .. }
-                            | FromRank::Refuse { .. }
-                            | FromRank::Has { .. },
-                        )
-                        | None,
-                    )
-                    | Err(_) => break,
+                    Ok(Some(FromRank::Enter { .. } | FromRank::Has { .. }) | None) | Err(_) => {
+                        break;
+                    }
                 },
             };
             self.handle(&run_id, connection, event);
@@ -214,21 +220,26 @@ impl Coordinator {
     }
 
     fn handle(&self, run_id: &str, connection: Connection, event: Event) {
+        let mut rows_read = None;
         if let Some(run) = self.lock().get_mut(run_id) {
             let actions = run
                 .attempt
                 .handle(self.started.elapsed(), connection, event);
+            rows_read = actions.rows_read;
             run.apply(actions);
+        }
+        if let Some(rows) = rows_read {
+            self.watch(run_id, Seen::Rows(rows));
         }
     }
 
-    fn watch(&self, run_id: &str, progress: Progress) {
+    fn watch(&self, run_id: &str, seen: Seen) {
         let watcher = self
             .lock()
             .get(run_id)
             .and_then(|run| run.watcher.as_ref().map(Arc::clone));
         if let Some(watcher) = watcher {
-            watcher(progress);
+            watcher(seen);
         }
     }
 }

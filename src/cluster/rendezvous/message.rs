@@ -9,6 +9,8 @@ use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use vatic_ml::train::control::Progress;
 
+use crate::cluster::link::watch_engine;
+use crate::cluster::pulse::Vitals;
 use crate::error::SqlError;
 
 /// The largest message: a result has a record of each epoch.
@@ -17,16 +19,18 @@ const FRAME_BYTES_MAX: usize = 64 << 20;
 /// A message from a rank, or from an executor about itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum FromRank {
-    /// The rank has its rows; other ranks reach it at this address.
-    Join {
+    /// The first message of a rank, which begins to read its rows; other ranks reach it at this address.
+    Enter {
         run_id: String,
         rank: usize,
         address: String,
     },
+    /// The rank has all its rows.
+    Join { rows: u64 },
     /// The rank cannot join.
-    Refuse { run_id: String, error: SqlError },
+    Refuse { error: SqlError },
     /// The rank is alive.
-    Beat,
+    Beat(Vitals),
     /// The progress of the training.
     Progress(Progress),
     /// The rank has ended, rank 0 with a result; with `is_consequence`, it ended because others did.
@@ -74,6 +78,7 @@ pub(super) struct Wire(Framed<TcpStream, LengthDelimitedCodec>);
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        watch_engine(&stream)?;
         let mut codec = LengthDelimitedCodec::new();
         codec.set_max_frame_length(FRAME_BYTES_MAX);
         Ok(Self(Framed::new(stream, codec)))

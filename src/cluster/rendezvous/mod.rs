@@ -1,11 +1,15 @@
 //! The rendezvous of the ranks of a training on a cluster: ranks find each other, and learn that a rank is gone.
 //!
 //! ```text
-//! rank ── Join(run, rank, address) ──▶ coordinator       all ranks joined:
+//! rank ── Enter(run, rank, address) ─▶ coordinator       the rank reads its rows
+//! rank ── Join ──────────────────────▶ coordinator       all ranks have their rows:
 //! rank ◀── Start(addresses of all) ─── coordinator       they connect to each other and train
 //! rank ── Beat, Progress, End ───────▶ coordinator
 //! rank ◀── Beat, Abort ─────────────── coordinator       a rank failed, vanished or stayed silent
 //! ```
+//! A beat tells whether the rank reads, computes, waits for another rank or writes, and what it has moved. Nothing is
+//! limited by how long it takes: an attempt is lost when nothing moves although all ranks wait for each other.
+//!
 //! A run id names exactly one attempt, so it is the fencing token: a rank with an old run id is turned away.
 //!
 //! * `message` the messages between ranks and coordinator
@@ -24,8 +28,8 @@ mod reports;
 #[cfg(test)]
 mod schedules;
 
-pub(super) use attempt::Outcome;
-pub(super) use coordinator::Coordinator;
+pub(super) use attempt::{LINK_TIMEOUT, Outcome};
+pub(super) use coordinator::{Coordinator, Seen};
 pub(super) use message::ExecutorReport;
 pub(super) use remote_rank::RemoteRendezvous;
 pub(super) use reports::report_forever;

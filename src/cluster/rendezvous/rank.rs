@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::attempt::LEASE;
+use super::attempt::{JOIN_TIMEOUT, LEASE};
 use super::message::ToRank;
 
 /// The next action of a rank.
@@ -14,8 +14,10 @@ pub(super) enum Next {
     Beat,
     /// The rank trains with the ranks at these addresses.
     Start(Vec<String>),
-    /// The rank stops at once, for this reason.
+    /// The rank stops at once, as the coordinator says, for this reason.
     Stop(String),
+    /// The rank stops at once, because it has lost the coordinator.
+    Cut(String),
 }
 
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub(super) struct RankState {
 }
 
 impl RankState {
-    /// A rank that has just asked to join.
+    /// A rank that has just entered.
     pub(super) fn new(now: Duration) -> Self {
         Self {
             last_heard: now,
@@ -46,16 +48,21 @@ impl RankState {
         }
     }
 
-    /// Called once a beat. A process that was paused for a while finds here that it was given up.
+    /// Called once a beat. A process that was paused for a while finds here that it was given up. Before the start, the
+    /// coordinator waits longer, because a rank that reads may keep its process busy.
     pub(super) fn tick(&self, now: Duration) -> Next {
-        match now.saturating_sub(self.last_heard) > LEASE {
-            true => Next::Stop("the engine is silent".into()),
+        let silence_max = match self.is_started {
+            true => LEASE,
+            false => LEASE + JOIN_TIMEOUT,
+        };
+        match now.saturating_sub(self.last_heard) > silence_max {
+            true => Next::Cut("the engine is silent".into()),
             false => Next::Beat,
         }
     }
 
     /// The connection ended.
     pub(super) fn closed(&self) -> Next {
-        Next::Stop("the engine is gone".into())
+        Next::Cut("the engine is gone".into())
     }
 }

@@ -1,26 +1,27 @@
-//! The side of a rank: joins, connects to the other ranks, sends beats, and stops on an abort or without answers.
+//! The side of a rank: enters, reads its rows, joins, connects to the other ranks, sends beats, and stops on an abort or
+//! without answers. One task serves the connection to the coordinator from the first message to the last.
 
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use datafusion::common::DataFusionError;
 use datafusion::common::runtime::SpawnedTask;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::time::Interval;
+use tokio::sync::{mpsc, oneshot};
 use vatic_ml::train::control::{Checkpoints, Control, Progress};
 
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
-use crate::cluster::collective::{Breaker, TcpCollective};
+use crate::cluster::collective::{Breaker, Seat, TcpCollective};
 use crate::cluster::errors::is_lost_input;
+use crate::cluster::pulse::{Activity, Pulse};
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
 use crate::storage::Place;
 use crate::testing::crash;
-use crate::train::{Joined, RankExit, Rendezvous, TrainTask};
-use datafusion::common::DataFusionError;
+use crate::train::{Entered, Joined, RankExit, Rendezvous, TrainTask};
 
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,10 +35,7 @@ pub(in crate::cluster) struct RemoteRendezvous {
 
 #[async_trait]
 impl Rendezvous for RemoteRendezvous {
-    fn read(&self, _task: &TrainTask, _rows: u64) {}
-
-    async fn join(&self, task: &TrainTask, rank: usize) -> Result<Joined> {
-        crash::point("before-join");
+    async fn enter(&self, task: &Arc<TrainTask>, rank: usize) -> Result<Box<dyn Entered>> {
         let stream = self.connect(task).await?;
         let failed = |error: std::io::Error| io_err("the rendezvous of a training", &error);
         // Other ranks reach this machine at the address from which it reaches the coordinator.
@@ -45,53 +43,36 @@ impl Rendezvous for RemoteRendezvous {
         let listener = StdListener::bind((here, 0)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?.to_string();
         let mut wire = Wire::new(stream).map_err(failed)?;
-        let join = FromRank::Join {
+        let enter = FromRank::Enter {
             run_id: task.run_id.clone(),
             rank,
             address,
         };
-        wire.send(&join).await.map_err(failed)?;
-        crash::point("after-join");
-        tracing::info!(run = %task.run_id, rank, "joined a training");
-        let (state, peers) = wait_for_start(&mut wire).await?;
-        let (run_id, shards) = (task.run_id.clone(), task.spec.shards);
-        let connecting = move || TcpCollective::connect(&run_id, rank, &peers, shards, &listener);
-        let collective = tokio::task::spawn_blocking(connecting).await;
-        let collective = collective
-            .map_err(|error| sql_err(SqlState::Internal, format!("connecting workers: {error}")))?;
-        let collective = match collective {
-            Ok(collective) => collective,
-            Err(error) => {
-                let error = crate::error::report(&ml_err(error));
-                let is_consequence = true;
-                let end = FromRank::End {
-                    result: None,
-                    error: Some(error.clone()),
-                    is_consequence,
-                };
-                // The coordinator notices the end of the connection in any case.
-                let _ = wire.send(&end).await;
-                return Err(error.into());
-            }
+        wire.send(&enter).await.map_err(failed)?;
+        let (sender, outgoing) = mpsc::unbounded_channel();
+        let (start, started) = oneshot::channel();
+        let (stop, pulse) = (Stop::default(), Arc::new(Pulse::default()));
+        let tended = Tended {
+            wire,
+            outgoing,
+            start: Some(start),
+            stop: stop.clone(),
+            pulse: Arc::clone(&pulse),
         };
-        tracing::info!(run = %task.run_id, rank, "started a training");
-        let mut joined = joined(wire, state, rank, collective);
-        joined.control.checkpoints = Some(Arc::new(CheckpointFile(task.checkpoint.clone())));
-        Ok(joined)
-    }
-
-    async fn refuse(&self, task: &TrainTask, _rank: usize, error: &SqlError) {
-        let refuse = FromRank::Refuse {
-            run_id: task.run_id.clone(),
-            error: error.clone(),
-        };
-        // If the coordinator does not get this message, the failed task reports the error.
-        if let Ok(stream) = self.connect(task).await
-            && let Ok(mut wire) = Wire::new(stream)
-        {
-            let _ = wire.send(&refuse).await;
-            let _ = tokio::time::timeout(BEAT, wire.next::<ToRank>()).await;
-        }
+        Ok(Box::new(RemoteEntered {
+            task: Arc::clone(task),
+            rank,
+            rows: 0,
+            listener,
+            started,
+            seat: Held {
+                rank,
+                sender: Some(sender),
+                tending: Some(SpawnedTask::spawn(tended.tend())),
+                stop,
+            },
+            pulse,
+        }))
     }
 
     fn is_lost_input(&self, error: &DataFusionError) -> bool {
@@ -119,33 +100,103 @@ impl RemoteRendezvous {
     }
 }
 
-/// Sends beats until all ranks have joined.
-async fn wait_for_start(wire: &mut Wire) -> Result<(RankState, Vec<String>)> {
-    let mut state = RankState::new(now());
-    let mut beats = tokio::time::interval(BEAT);
-    loop {
-        match next(wire, &mut state, &mut beats).await {
-            Next::Start(peers) => return Ok((state, peers)),
-            Next::Stop(reason) => {
-                let message = format!("the training was stopped: {reason}");
-                return Err(sql_err(SqlState::Cancelled, message));
-            }
-            Next::Nothing | Next::Beat => {}
-        }
-    }
+/// A rank that reads its rows.
+struct RemoteEntered {
+    task: Arc<TrainTask>,
+    rank: usize,
+    rows: u64,
+    listener: StdListener,
+    /// The addresses of all ranks, once they have started.
+    started: oneshot::Receiver<Vec<String>>,
+    seat: Held,
+    pulse: Arc<Pulse>,
 }
 
-/// The action after the next message or beat. This function sends the beat.
-async fn next(wire: &mut Wire, state: &mut RankState, beats: &mut Interval) -> Next {
-    tokio::select! {
-        message = wire.next::<ToRank>() => match message {
-            Ok(Some(message)) => state.heard(now(), message),
-            Ok(None) | Err(_) => state.closed(),
-        },
-        _ = beats.tick() => match state.tick(now()) {
-            Next::Beat if wire.send(&FromRank::Beat).await.is_err() => state.closed(),
-            other => other,
-        },
+#[async_trait]
+impl Entered for RemoteEntered {
+    fn read(&mut self, rows: u64) -> Result<()> {
+        self.rows += rows;
+        self.pulse.count(rows);
+        match self.seat.stop.reason() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn join(self: Box<Self>) -> Result<Joined> {
+        crash::point("before-join");
+        let Self {
+            task,
+            rank,
+            rows,
+            listener,
+            started,
+            seat,
+            pulse,
+        } = *self;
+        seat.tell(FromRank::Join { rows });
+        let Ok(peers) = started.await else {
+            return Err(seat.stop.reason().unwrap_or_else(cut).into());
+        };
+        pulse.set(Activity::Computing);
+        let (run_id, shards) = (task.run_id.clone(), task.spec.shards);
+        let shared = Arc::clone(&pulse);
+        let connecting = move || {
+            let seat = Seat {
+                run_id: &run_id,
+                rank,
+                addresses: &peers,
+                shards,
+            };
+            TcpCollective::connect(&seat, &listener, shared)
+        };
+        let collective = tokio::task::spawn_blocking(connecting).await;
+        let collective = collective
+            .map_err(|error| sql_err(SqlState::Internal, format!("connecting workers: {error}")))?;
+        let collective = match collective {
+            Ok(collective) => collective,
+            Err(error) => {
+                let error = crate::error::report(&ml_err(error));
+                seat.end(FromRank::End {
+                    result: None,
+                    error: Some(error.clone()),
+                    is_consequence: true,
+                })
+                .await;
+                return Err(error.into());
+            }
+        };
+        seat.stop.arm(collective.breaker());
+        tracing::info!(run = %task.run_id, rank, "started a training");
+        let mut control = Control {
+            cancelled: Arc::clone(&seat.stop.cancelled),
+            checkpoints: Some(Arc::new(CheckpointFile {
+                place: task.checkpoint.clone(),
+                pulse,
+            })),
+            ..Control::default()
+        };
+        if rank == 0 {
+            let sender = seat.sender.clone();
+            control.progress = Some(Arc::new(move |progress: Progress| {
+                if let Some(sender) = &sender {
+                    // After the end of the training nobody listens.
+                    let _ = sender.send(FromRank::Progress(progress));
+                }
+            }));
+        }
+        Ok(Joined {
+            collective: Box::new(collective),
+            control,
+            exit: Box::new(seat),
+        })
+    }
+
+    async fn refuse(self: Box<Self>, error: &SqlError) {
+        let error = error.clone();
+        // If the coordinator does not get this message, the failed task reports the error.
+        let refusing = self.seat.end(FromRank::Refuse { error });
+        let _ = tokio::time::timeout(BEAT, refusing).await;
     }
 }
 
@@ -156,104 +207,202 @@ fn now() -> Duration {
 }
 
 /// A checkpoint in a file that all machines can reach.
-struct CheckpointFile(Place);
+struct CheckpointFile {
+    place: Place,
+    pulse: Arc<Pulse>,
+}
 
 impl Checkpoints for CheckpointFile {
     fn load(&self) -> Option<Vec<u8>> {
-        self.0.read().ok()
+        self.place.read().ok()
     }
 
     fn save(&self, content: &[u8]) -> vatic_ml::Result<()> {
-        self.0.replace(content)?;
+        let bytes = content.len() as u64;
+        self.pulse.set(Activity::Writing { bytes });
+        let saved = self.place.replace(content);
+        self.pulse.set(Activity::Computing);
+        saved?;
         crash::point("checkpoint-kept");
         Ok(())
     }
 }
 
-fn joined(wire: Wire, state: RankState, rank: usize, collective: TcpCollective) -> Joined {
-    let (sender, outgoing) = mpsc::unbounded_channel();
-    let stop = Stop {
-        cancelled: Arc::default(),
-        breaker: collective.breaker(),
-    };
-    let mut control = Control {
-        cancelled: Arc::clone(&stop.cancelled),
-        ..Control::default()
-    };
-    if rank == 0 {
-        let sender = sender.clone();
-        control.progress = Some(Arc::new(move |progress: Progress| {
-            // After the end of the training nobody listens.
-            let _ = sender.send(FromRank::Progress(progress));
-        }));
-    }
-    let task = SpawnedTask::spawn(tend(wire, state, outgoing, stop.clone()));
-    Joined {
-        collective: Box::new(collective),
-        control,
-        exit: Box::new(RemoteExit {
-            rank,
-            sender: Some(sender),
-            task: Some(task),
-            stop,
-        }),
-    }
-}
-
-/// Stops this rank, whether it computes or waits for other ranks.
-#[derive(Clone)]
+/// Stops this rank, whether it reads, computes or waits for other ranks.
+#[derive(Clone, Default)]
 struct Stop {
     cancelled: Arc<AtomicBool>,
-    breaker: Breaker,
+    state: Arc<Mutex<StopState>>,
+}
+
+#[derive(Default)]
+struct StopState {
+    /// The connections of the rank, once it has some.
+    breaker: Option<Breaker>,
+    reason: Option<SqlError>,
 }
 
 impl Stop {
-    fn stop(&self) {
+    fn stop(&self, reason: SqlError) {
+        let mut state = self.lock();
+        state.reason.get_or_insert(reason);
         self.cancelled.store(true, Ordering::Relaxed);
-        self.breaker.disconnect();
+        if let Some(breaker) = &state.breaker {
+            breaker.disconnect();
+        }
+    }
+
+    /// From now on, these connections are ended too.
+    fn arm(&self, breaker: Breaker) {
+        let mut state = self.lock();
+        if state.reason.is_some() {
+            breaker.disconnect();
+        }
+        state.breaker = Some(breaker);
+    }
+
+    /// Why the rank was stopped, if it was.
+    fn reason(&self) -> Option<SqlError> {
+        self.lock().reason.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StopState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Serves the connection of a rank that trains.
-async fn tend(
-    mut wire: Wire,
-    mut state: RankState,
-    mut outgoing: mpsc::UnboundedReceiver<FromRank>,
+/// The error of a rank that the coordinator stopped.
+fn stopped(reason: &str) -> SqlError {
+    SqlError {
+        state: SqlState::Cancelled,
+        message: format!("the training was stopped: {reason}"),
+        position: None,
+    }
+}
+
+/// The error of a rank without a coordinator, which is not the cause of the end of a training.
+fn lost(reason: &str) -> SqlError {
+    SqlError {
+        state: SqlState::Peer,
+        message: format!("a worker was stopped: {reason}"),
+        position: None,
+    }
+}
+
+fn cut() -> SqlError {
+    lost("its connection ended")
+}
+
+/// The connection of a rank to the coordinator.
+struct Tended {
+    wire: Wire,
+    outgoing: mpsc::UnboundedReceiver<FromRank>,
+    /// Receives the addresses of all ranks.
+    start: Option<oneshot::Sender<Vec<String>>>,
     stop: Stop,
-) {
-    let mut beats = tokio::time::interval(BEAT);
-    loop {
-        tokio::select! {
-            next = next(&mut wire, &mut state, &mut beats) => if let Next::Stop(reason) = next {
-                tracing::info!(reason, "a training was stopped");
-                return stop.stop();
-            },
-            message = outgoing.recv() => {
-                // The channel is closed: the rank was dropped.
-                let Some(message) = message else {
-                    return stop.stop();
-                };
-                if wire.send(&message).await.is_err() {
-                    return stop.stop();
+    pulse: Arc<Pulse>,
+}
+
+impl Tended {
+    /// Serves the connection until the rank has ended or is stopped.
+    async fn tend(self) {
+        let Self {
+            mut wire,
+            mut outgoing,
+            mut start,
+            stop,
+            pulse,
+        } = self;
+        let mut state = RankState::new(now());
+        let mut beats = tokio::time::interval(BEAT);
+        loop {
+            let (next, is_last) = tokio::select! {
+                message = wire.next::<ToRank>() => match message {
+                    Ok(Some(message)) => (state.heard(now(), message), false),
+                    Ok(None) | Err(_) => (state.closed(), false),
+                },
+                _ = beats.tick() => match state.tick(now()) {
+                    Next::Beat => {
+                        let beat = FromRank::Beat(pulse.vitals());
+                        (sent(&mut wire, &state, &beat).await, false)
+                    }
+                    other => (other, false),
+                },
+                message = outgoing.recv() => {
+                    // The channel is closed: the rank was dropped.
+                    let Some(message) = message else {
+                        return stop.stop(cut());
+                    };
+                    let next = sent(&mut wire, &state, &message).await;
+                    if matches!(message, FromRank::Join { .. }) {
+                        crash::point("after-join");
+                    }
+                    (next, matches!(message, FromRank::End { .. }))
                 }
-                if matches!(message, FromRank::End { .. }) {
-                    return;
+            };
+            match next {
+                Next::Start(peers) => {
+                    if let Some(start) = start.take() {
+                        // The rank may have been dropped.
+                        let _ = start.send(peers);
+                    }
                 }
+                Next::Stop(reason) => {
+                    tracing::info!(reason, "a training was stopped");
+                    return stop.stop(stopped(&reason));
+                }
+                Next::Cut(reason) => {
+                    tracing::info!(reason, "a worker of a training was stopped");
+                    return stop.stop(lost(&reason));
+                }
+                Next::Nothing | Next::Beat => {}
+            }
+            if is_last {
+                return;
             }
         }
     }
 }
 
-struct RemoteExit {
+/// Sends a message.
+async fn sent(wire: &mut Wire, state: &RankState, message: &FromRank) -> Next {
+    match wire.send(message).await {
+        Ok(()) => Next::Nothing,
+        Err(_) => state.closed(),
+    }
+}
+
+/// A rank that has entered. Dropping it stops the rank, and closes its connection.
+struct Held {
     rank: usize,
+    /// `None` once the last message was sent.
     sender: Option<mpsc::UnboundedSender<FromRank>>,
-    task: Option<SpawnedTask<()>>,
+    tending: Option<SpawnedTask<()>>,
     stop: Stop,
 }
 
+impl Held {
+    fn tell(&self, message: FromRank) {
+        if let Some(sender) = &self.sender {
+            // The connection may have ended before.
+            let _ = sender.send(message);
+        }
+    }
+
+    /// Sends the last message, and waits for the end of the connection.
+    async fn end(mut self, message: FromRank) {
+        self.tell(message);
+        // The channel stays open: if it closed, the rank would count as dropped.
+        let _sender = self.sender.take();
+        if let Some(tending) = self.tending.take() {
+            let _ = tending.join().await;
+        }
+    }
+}
+
 #[async_trait]
-impl RankExit for RemoteExit {
-    async fn end(mut self: Box<Self>, result: Result<Option<&str>, &SqlError>) {
+impl RankExit for Held {
+    async fn end(self: Box<Self>, result: Result<Option<&str>, &SqlError>) {
         let is_stopped = self.stop.cancelled.load(Ordering::Relaxed);
         let error = result.err().cloned().map(|mut error| {
             // An error in the data names the row; an internal error must name the worker.
@@ -271,22 +420,16 @@ impl RankExit for RemoteExit {
             error,
         };
         crash::point("before-vote");
-        if let Some(sender) = self.sender.take() {
-            // The connection may have ended before.
-            let _ = sender.send(end);
-        }
-        if let Some(task) = self.task.take() {
-            let _ = task.join().await;
-        }
+        Held::end(*self, end).await;
         crash::point("after-vote");
     }
 }
 
-impl Drop for RemoteExit {
+impl Drop for Held {
     fn drop(&mut self) {
         // No end was reported: the task was cancelled.
         if self.sender.is_some() {
-            self.stop.stop();
+            self.stop.stop(cut());
         }
     }
 }

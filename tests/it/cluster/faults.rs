@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// An executor ends itself at one point of a training; the weights must be those of an undisturbed run.
-async fn survives(point: &str, count: usize) {
+/// An executor has a fault at one point of a training; the weights must be those of an undisturbed run.
+async fn survives(point: &str, count: usize) -> Cluster {
     let cluster = Cluster::start_with(3, 2, Some((point, count))).await;
     cluster.sql(IRIS).await.unwrap();
     let began = Instant::now();
@@ -18,6 +18,34 @@ async fn survives(point: &str, count: usize) {
     let weights = cluster.weights();
     assert_eq!(weights.len(), 1, "{point}: one version");
     assert!(weights[0] == undisturbed().await, "{point}: other weights");
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rank_that_exchanges_nothing_but_beats_is_found_by_the_lack_of_movement() {
+    let cluster = survives("hang-reduce", 100).await;
+    let metrics = cluster.metrics().await;
+    let lost = "vatic_training_attempts_lost_total 1";
+    assert!(metrics.lines().any(|line| line == lost), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_tells_the_rows_that_all_ranks_have_read() {
+    let cluster = Cluster::start(3, 1).await;
+    let rows: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let seen = Arc::clone(&rows);
+    let session = cluster
+        .session
+        .clone()
+        .with_progress(Arc::new(move |event| {
+            if let ProgressEvent::Reading { rows, .. } = event {
+                seen.lock().unwrap().push(rows);
+            }
+        }));
+    cluster.sql(IRIS).await.unwrap();
+    let train = TRAIN.replace("epochs", "workers = 3, epochs");
+    run(&session, &train).await.unwrap();
+    assert_eq!(rows.lock().unwrap().iter().max(), Some(&150));
 }
 
 #[tokio::test(flavor = "multi_thread")]

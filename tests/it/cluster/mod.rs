@@ -36,15 +36,17 @@ impl Cluster {
         Self::start_with(executors, slots, None).await
     }
 
-    /// Starts a cluster in which one of the executors ends itself at this point.
+    /// Starts a cluster in which one of the executors has a fault at this point.
     async fn start_with(executors: usize, slots: usize, fault: Option<(&str, usize)>) -> Self {
         let alone = crate::ALONE.lock().await;
         let directory = tempfile::tempdir().unwrap();
-        let engine = Engine::builder()
+        let mut builder = Engine::builder()
             .data_dir(directory.path().join("data"))
-            .cluster("127.0.0.1:0")
-            .build()
-            .unwrap();
+            .cluster("127.0.0.1:0");
+        if fault.is_some_and(|(point, _)| point.starts_with("hang-")) {
+            builder = builder.link_timeout(Duration::from_secs(3));
+        }
+        let engine = builder.build().unwrap();
         let file = directory.path().join("fault");
         let fault = fault.map(|(point, count)| format!("{point}:{count}:{}", file.display()));
         let mut cluster = Self {
@@ -86,7 +88,7 @@ impl Cluster {
         count(&self.sql(sql).await.unwrap())
     }
 
-    /// Whether an executor has ended itself.
+    /// Whether an executor has had its fault.
     fn fault_happened(&self) -> bool {
         self.directory.path().join("fault").exists()
     }
