@@ -13,7 +13,7 @@ pub struct VaticOptions {
     pub batch_size: usize,
     /// Memory for the weights of loaded models, in bytes.
     pub cache_bytes: usize,
-    /// The number of workers of a training; 0 means one for each core, or each slot of a cluster.
+    /// The number of workers of a training; 0 means one for each core, or most slots of a cluster.
     pub workers: usize,
     /// How long a statement waits for the first executor of a cluster, and a training for its slots, in seconds.
     pub executor_wait_s: usize,
@@ -93,7 +93,7 @@ impl ExtensionOptions for VaticOptions {
             entry(
                 "workers",
                 self.workers,
-                "workers of a training; 0 means one for each core, or each slot of a cluster",
+                "workers of a training; 0 means one for each core, or most slots of a cluster",
             ),
             entry(
                 "executor_wait_s",

@@ -35,6 +35,14 @@ pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
     Buffers::default().add(batch)
 }
 
+/// Whether at least half of a pool is free.
+pub(crate) fn is_half_free(pool: &dyn MemoryPool) -> bool {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => pool.reserved() <= bytes / 2,
+        MemoryLimit::Infinite | MemoryLimit::Unknown => true,
+    }
+}
+
 /// A set of held buffers. Batches that are slices of one another or came in one message share buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
@@ -369,6 +377,17 @@ mod tests {
         let mut buffers = Buffers::default();
         assert_eq!(buffers.add(&batch.slice(0, 500)), whole);
         assert_eq!(buffers.add(&batch.slice(500, 500)), 0);
+    }
+
+    #[test]
+    fn half_of_a_statement_s_memory_is_free_up_to_half() {
+        let statement = Memory::new(None).statement(1_000, None);
+        let held = consumer(&statement, false);
+        held.try_grow(500).unwrap();
+        assert!(is_half_free(statement.as_ref()));
+        held.try_grow(1).unwrap();
+        assert!(!is_half_free(statement.as_ref()));
+        assert!(is_half_free(Memory::new(None).pool().as_ref()));
     }
 
     #[test]

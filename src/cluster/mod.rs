@@ -24,7 +24,7 @@
 //! In the order of a query, then of a training:
 //!
 //! * `services` the scheduler and what runs beside it; `scheduler`, `placement` (slots; all ranks of a training at once),
-//!   `settings`, `address`
+//!   `turns` (whose turn it is to take slots), `settings`, `address`
 //! * `backend` decides what goes to executors; `stages` finds what would run differently there; `rules` plans for a cluster
 //! * `attempts` repeats queries whose rows were lost; `job` reads the rows of a result
 //! * `executor`, `task` the other side; `codec` plans as bytes; `errors` errors as text
@@ -57,6 +57,7 @@ mod stages;
 mod status;
 mod task;
 mod training;
+mod turns;
 
 pub use executor::{Executor, ExecutorOptions, run_executor};
 

@@ -1,8 +1,8 @@
 //! [`BarrierClusterState`]: placement of tasks on executors. All ranks of a training are placed at once, or none.
 //!
-//! Jobs are served first come, first served: a training that does not fit yet holds back later jobs, so that a stream
-//! of small queries cannot starve it. Free slots are counted from the running tasks, never kept as a sum, so that no
-//! slot can leak. Binding is one critical section: no training holds slots while it waits for others.
+//! Jobs are served from the oldest to the latest; [`Round`] decides whether a training takes its turn, and who passes it
+//! while it waits. Free slots are counted from the running tasks, never kept as a sum, so that no slot can leak. Binding is
+//! one critical section: no training holds slots while it waits for others.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -21,12 +21,13 @@ use ballista_scheduler::config::TaskDistributionPolicy;
 use ballista_scheduler::state::execution_graph::{
     ExecutionGraphBox, TaskDescription, create_task_info,
 };
-use ballista_scheduler::state::execution_stage::RunningStage;
+use ballista_scheduler::state::execution_stage::{ExecutionStage, RunningStage};
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use tokio::sync::Mutex;
 
 use super::rendezvous::Coordinator;
+use super::turns::{RanksWanted, Round};
 use crate::train::TrainExec;
 
 /// Free slots by executor.
@@ -36,6 +37,8 @@ pub(super) struct BarrierClusterState {
     inner: InMemoryClusterState,
     /// All slots by executor. The lock makes binding one critical section.
     slots: Mutex<Free>,
+    /// The trainings that wait for slots, by run id, and since when.
+    waiting: Mutex<HashMap<String, Instant>>,
     last_join: std::sync::Mutex<Option<Instant>>,
     coordinator: Arc<Coordinator>,
 }
@@ -45,6 +48,7 @@ impl BarrierClusterState {
         Self {
             inner: InMemoryClusterState::default(),
             slots: Mutex::default(),
+            waiting: Mutex::default(),
             last_join: std::sync::Mutex::default(),
             coordinator,
         }
@@ -79,9 +83,17 @@ impl BarrierClusterState {
         both.collect()
     }
 
-    /// Binds the tasks that fit, job by job in the order of their start.
-    async fn bind(&self, free: &mut Free, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<BoundTask> {
+    /// Binds the tasks that fit and whose turn it is, job by job in the order of their start.
+    async fn bind(
+        &self,
+        free: &mut Free,
+        mut round: Round,
+        jobs: &HashMap<JobId, JobInfoCache>,
+    ) -> Vec<BoundTask> {
         let mut bound = Vec::new();
+        let mut waiting = self.waiting.lock().await;
+        let waited_before = std::mem::take(&mut *waiting);
+        let now = Instant::now();
         for (id, info) in in_order(jobs).await {
             let mut graph = info.execution_graph.write().await;
             let session = graph.session_id().to_owned();
@@ -93,17 +105,28 @@ impl BarrierClusterState {
                     session: &session,
                     job: id,
                 };
-                let fits = match training(&task.stage.plan) {
-                    Some(run_id) => {
-                        task.bind_barrier(free, &mut bound, || self.coordinator.is_joining(&run_id))
-                    }
-                    None => {
+                let Some(run_id) = training(&task.stage.plan) else {
+                    if round.admits_queries() {
                         task.bind_slices(free, &mut bound);
-                        true
                     }
+                    continue;
                 };
-                if !fits {
-                    return bound;
+                let is_rest = task.is_rest();
+                // A training that has started lost a rank: its driver is about to start a new attempt.
+                if is_rest && !self.coordinator.is_joining(&run_id) {
+                    continue;
+                }
+                let since = waited_before.get(&run_id).copied().unwrap_or(now);
+                let ranks = RanksWanted {
+                    needed: task.stage.pending.remaining(),
+                    free: free.values().sum::<u32>() as usize,
+                    waited: now.duration_since(since),
+                    is_rest,
+                };
+                if round.admits_ranks(ranks) {
+                    task.bind_ranks(free, &mut bound);
+                } else {
+                    waiting.insert(run_id, since);
                 }
             }
         }
@@ -166,28 +189,19 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// Binds all ranks or none; of a training that lost ranks before its start, only these. `false` if they do not fit.
-    fn bind_barrier(
-        &mut self,
-        free: &mut Free,
-        bound: &mut Vec<BoundTask>,
-        is_joining: impl FnOnce() -> bool,
-    ) -> bool {
-        let needed = self.stage.pending.remaining();
-        // A training that has started lost a rank: its driver is about to start a new attempt.
-        if needed < self.stage.pending.total_partitions() && !is_joining() {
-            return true;
-        }
-        if (free.values().sum::<u32>() as usize) < needed {
-            return false;
-        }
-        for _ in 0..needed {
+    /// Whether other ranks of this training were bound before.
+    fn is_rest(&self) -> bool {
+        self.stage.pending.remaining() < self.stage.pending.total_partitions()
+    }
+
+    /// Binds all ranks that are not bound. There must be a free slot for each.
+    fn bind_ranks(&mut self, free: &mut Free, bound: &mut Vec<BoundTask>) {
+        for _ in 0..self.stage.pending.remaining() {
             let Some((executor, _)) = most_free(free) else {
-                return false;
+                return;
             };
             self.bind_one(executor, 1, None, free, bound);
         }
-        true
     }
 
     fn bind_slices(&mut self, free: &mut Free, bound: &mut Vec<BoundTask>) {
@@ -264,6 +278,17 @@ fn take_running(graph: &ExecutionGraphBox, free: &mut Free) {
     }
 }
 
+/// The slots that ranks of trainings hold.
+fn held_by_ranks(graph: &ExecutionGraphBox) -> usize {
+    let runs_ranks = |stage: usize| match graph.stages().get(&stage) {
+        Some(ExecutionStage::Running(stage)) => training(&stage.plan).is_some(),
+        _ => false,
+    };
+    let tasks = graph.running_tasks();
+    let ranks = tasks.iter().filter(|task| runs_ranks(task.stage_id));
+    ranks.count()
+}
+
 #[async_trait]
 impl ClusterState for BarrierClusterState {
     async fn init(&self) -> Result<()> {
@@ -280,10 +305,14 @@ impl ClusterState for BarrierClusterState {
         let is_wanted = |id: &String| executors.as_ref().is_none_or(|wanted| wanted.contains(id));
         let wanted = slots.iter().filter(|(id, _)| is_wanted(id));
         let mut free: Free = wanted.map(|(id, slots)| (id.clone(), *slots)).collect();
+        let all = free.values().sum::<u32>() as usize;
+        let mut held = 0;
         for info in jobs.values() {
-            take_running(&*info.execution_graph.read().await, &mut free);
+            let graph = info.execution_graph.read().await;
+            take_running(&graph, &mut free);
+            held += held_by_ranks(&graph);
         }
-        Ok(self.bind(&mut free, &jobs).await)
+        Ok(self.bind(&mut free, Round::new(all, held), &jobs).await)
     }
 
     async fn unbind_tasks(&self, _slots: Vec<ExecutorSlot>) -> Result<()> {

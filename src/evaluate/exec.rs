@@ -14,7 +14,7 @@ use datafusion::arrow::array::{AsArray, BinaryArray, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -25,9 +25,10 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::metrics::Assessment;
-use vatic_ml::model::{Outputs, Wanted};
+use vatic_ml::model::{Model, Outputs, Wanted};
 
 use super::node::{Report, report_fields, single_label};
 use super::report::report;
@@ -35,14 +36,13 @@ use crate::config::VaticOptions;
 use crate::error::{SqlState, ml_err, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
+use crate::model::in_flight::{BatchMemory, side_by_side};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
 
 /// The device of every evaluation: `evaluate` has no option for the device.
 pub(super) const DEVICE: DeviceName = DeviceName::Auto;
-/// One batch that is computed, and one that is prepared.
-const BATCHES_IN_FLIGHT: usize = 2;
 /// The maximum bytes of a row of sums and rows of a batch: messages between machines have a size limit.
 const PIECE_BYTES: usize = 1 << 20;
 const PIECES: usize = 4;
@@ -151,16 +151,17 @@ impl ExecutionPlan for EvaluateExec {
         let runtime =
             runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
         let cache_bytes = VaticOptions::of(config.options()).cache_bytes;
-        let memory = MemoryConsumer::new("EvaluateExec").register(context.memory_pool());
+        let memory = BatchMemory::new("EvaluateExec", context.memory_pool());
         let input = self.input.execute(partition, context)?;
         let (spec, schema) = (Arc::clone(&self.spec), self.schema());
-        let task = Task {
+        let task = Arc::new(Task {
             spec,
             runtime,
             cache_bytes,
+            model: OnceCell::new(),
             memory,
             schema: Arc::clone(&schema),
-        };
+        });
         let work = async move {
             let batches = match task.spec.step {
                 Step::Score => task.score(input).await?,
@@ -178,46 +179,70 @@ struct Task {
     spec: Arc<EvaluateSpec>,
     runtime: Arc<ModelRuntime>,
     cache_bytes: usize,
-    /// The memory of merged sums. Each batch in flight gets its own reservation in the same memory pool.
-    memory: MemoryReservation,
+    /// Loaded with the first batch.
+    model: OnceCell<Arc<dyn Model>>,
+    memory: BatchMemory,
     schema: SchemaRef,
 }
 
 impl Task {
     /// The sums of a partition, in pieces.
-    async fn score(&self, input: SendableRecordBatchStream) -> Result<Vec<RecordBatch>> {
+    async fn score(self: &Arc<Self>, input: SendableRecordBatchStream) -> Result<Vec<RecordBatch>> {
         let classes = single_label(&self.spec.model)?.classes;
         let mut sums = Assessment::new(classes.len());
         let is_empty =
             |batch: &Result<RecordBatch>| batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
-        let mut answers = input
-            .filter(|batch| std::future::ready(!is_empty(batch)))
-            .map(|batch| self.infer(batch))
-            .buffered(BATCHES_IN_FLIGHT);
-        while let Some(batch) = answers.next().await {
-            let (batch, outputs) = batch?;
+        let input = input.filter(move |batch| std::future::ready(!is_empty(batch)));
+        let places = self.runtime.places(DEVICE);
+        let reserving = Arc::clone(self);
+        let reserve = move |batch: &Result<RecordBatch>| reserving.reserve_more(batch);
+        let task = Arc::clone(self);
+        let infer = move |batch: Result<RecordBatch>, held| {
+            let task = Arc::clone(&task);
+            async move { task.infer(batch?, held).await }
+        };
+        let mut answers = side_by_side(input, places, reserve, infer);
+        while let Some(answer) = answers.next().await {
+            let (batch, outputs, _held) = answer?;
             let label = batch.column(self.spec.label);
             sums.add(label, classes, &outputs).map_err(ml_err)?;
         }
         self.pieces(&sums.to_bytes())
     }
 
-    async fn infer(&self, batch: Result<RecordBatch>) -> Result<(RecordBatch, Outputs)> {
-        let batch = batch?;
+    /// The outputs for a batch, with its memory, which is held until they are counted.
+    async fn infer(
+        &self,
+        batch: RecordBatch,
+        held: Option<MemoryReservation>,
+    ) -> Result<(RecordBatch, Outputs, MemoryReservation)> {
         let spec = &self.spec;
         let features = feature_batch(&spec.model, &spec.features, &batch)?;
-        let (model, _) = self
-            .runtime
-            .load(&spec.model, DEVICE, self.cache_bytes)
-            .await?;
-        let held = self.memory.new_empty();
-        held.try_grow(batch_bytes(&batch) + model.working_bytes(batch.num_rows()))?;
+        let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
+        let held = match held {
+            Some(held) => held,
+            None => self.memory.reserve(model.as_ref(), &batch)?,
+        };
         let wanted = Wanted {
             scores: true,
             ..Wanted::default()
         };
         let outputs = self.runtime.infer(model, DEVICE, features, wanted).await?;
-        Ok((batch, outputs))
+        Ok((batch, outputs, held))
+    }
+
+    async fn load(&self) -> Result<Arc<dyn Model>> {
+        let loading = self
+            .runtime
+            .load(&self.spec.model, DEVICE, self.cache_bytes);
+        let (model, _) = loading.await?;
+        Ok(model)
+    }
+
+    /// The memory of one more batch, once the model is loaded.
+    fn reserve_more(&self, batch: &Result<RecordBatch>) -> Option<MemoryReservation> {
+        let (model, batch) = (self.model.get()?, batch.as_ref().ok()?);
+        self.memory.reserve_more(model.as_ref(), batch)
     }
 
     fn pieces(&self, bytes: &[u8]) -> Result<Vec<RecordBatch>> {
@@ -237,9 +262,10 @@ impl Task {
     async fn merge(&self, mut input: SendableRecordBatchStream) -> Result<RecordBatch> {
         // The pieces of a partition arrive in order, interleaved with the pieces of other partitions.
         let mut parts: HashMap<String, Vec<u8>> = HashMap::new();
+        let held = self.memory.none();
         while let Some(batch) = input.next().await {
             let batch = batch?;
-            self.memory.try_grow(batch_bytes(&batch))?;
+            held.try_grow(batch_bytes(&batch))?;
             let (of, sums) = (batch.column(0), batch.column(1));
             let pieces = of.as_string::<i32>().iter().zip(sums.as_binary::<i32>());
             for (of, piece) in pieces {

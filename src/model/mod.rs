@@ -10,9 +10,11 @@
 //! * `publish` files that become a version
 //! * `rights` access checks for models
 //! * `runtime` the loaded models of this process, and the workers of its devices
+//! * `in_flight` the batches of a stream that models compute side by side
 
 #[cfg(test)]
 mod example;
+pub(crate) mod in_flight;
 mod manifest;
 mod manifest_v1;
 mod name;

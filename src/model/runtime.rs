@@ -7,7 +7,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use vatic_ml::artifact::{Files, Loader, loaders};
-use vatic_ml::device::DeviceName;
+use vatic_ml::device::{DeviceName, cores};
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
 use vatic_ml::models::ModelTypes;
@@ -15,6 +15,9 @@ use vatic_ml::worker::WorkerPool;
 
 use super::ResolvedModel;
 use crate::error::{Result, SqlState, ml_err, sql_err};
+
+/// Batches in flight for each core: one that is computed, and one that is prepared.
+const PLACES_PER_CORE: usize = 2;
 
 /// The model cache and the device workers of a process. Plans reach it through the session's configuration.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(crate) struct ModelRuntime {
     /// Models are shared by statements, so their memory is that of the process.
     memory: Arc<dyn MemoryPool>,
     workers: Mutex<HashMap<DeviceName, Arc<DeviceWorkers>>>,
+    places: Arc<Semaphore>,
 }
 
 /// A model on a device.
@@ -83,6 +87,7 @@ impl ModelRuntime {
             entries: Mutex::default(),
             memory,
             workers: Mutex::default(),
+            places: Arc::new(Semaphore::new(cores() * PLACES_PER_CORE)),
         }
     }
 
@@ -94,6 +99,15 @@ impl ModelRuntime {
     /// The loaders of model formats.
     pub(crate) fn loaders(&self) -> &[Arc<dyn Loader>] {
         &self.loaders
+    }
+
+    /// The places of batches in flight that all streams of this process share. None for a GPU: the two batches that a stream
+    /// has in flight in any case keep it busy.
+    pub(crate) fn places(&self, device: DeviceName) -> Arc<Semaphore> {
+        match device.is_gpu() {
+            true => Arc::new(Semaphore::new(0)),
+            false => Arc::clone(&self.places),
+        }
     }
 
     /// The workers of a device, which start with the first job.

@@ -1,7 +1,7 @@
 //! [`PredictExec`]: physical operator that sends batches to the model workers and appends the outputs.
 //!
-//! The operator computes one batch while it prepares the next one, and keeps the order of rows. A dropped stream starts
-//! no further batch.
+//! The operator computes batches side by side ([`crate::model::in_flight`]), and keeps the order of rows. A dropped stream
+//! starts no further batch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use datafusion::arrow::array::StringArray;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -22,7 +22,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use tokio::sync::OnceCell;
 use vatic_ml::data::inputs::RowReport;
 use vatic_ml::model::{Model, Outputs, Wanted};
@@ -31,14 +31,11 @@ use super::coalesce::BatchSize;
 use super::node::{Appended, PredictOptions};
 use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
-use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
+use crate::model::in_flight::{BatchMemory, side_by_side};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
-
-/// One batch that is computed, and one that is prepared.
-const BATCHES_IN_FLIGHT: usize = 2;
 
 /// What to compute, as decided at planning.
 #[derive(Debug, Clone)]
@@ -142,15 +139,18 @@ impl ExecutionPlan for PredictExec {
             model: OnceCell::new(),
             schema: self.schema(),
             metrics: Metrics::new(&self.metrics, partition),
-            memory: MemoryConsumer::new("PredictExec").register(context.memory_pool()),
+            memory: BatchMemory::new("PredictExec", context.memory_pool()),
         });
         let input = self.input.execute(partition, context)?;
-        let stream = input
-            .map(move |batch| {
-                let task = Arc::clone(&task);
-                async move { task.predict(batch?).await }
-            })
-            .buffered(BATCHES_IN_FLIGHT)
+        let places = task.runtime.places(self.spec.options.device);
+        let reserving = Arc::clone(&task);
+        let reserve = move |batch: &Result<RecordBatch>| reserving.reserve_more(batch);
+        let predict = move |batch: Result<RecordBatch>, held| {
+            let task = Arc::clone(&task);
+            async move { task.predict(batch?, held).await }
+        };
+        let stream = side_by_side(input, places, reserve, predict)
+            .map_ok(|(batch, _held)| batch)
             .try_filter(|batch| std::future::ready(batch.num_rows() > 0));
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             self.schema(),
@@ -213,19 +213,25 @@ struct Task {
     model: OnceCell<Arc<dyn Model>>,
     schema: SchemaRef,
     metrics: Metrics,
-    /// Each batch in flight gets its own reservation in the memory pool of this one.
-    memory: MemoryReservation,
+    memory: BatchMemory,
 }
 
 impl Task {
-    async fn predict(&self, batch: RecordBatch) -> Result<RecordBatch> {
+    /// The batch with its predictions, and its memory, which is held until the batch is returned.
+    async fn predict(
+        &self,
+        batch: RecordBatch,
+        held: Option<MemoryReservation>,
+    ) -> Result<(RecordBatch, MemoryReservation)> {
         if batch.num_rows() == 0 {
-            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+            let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
+            return Ok((empty, self.memory.none()));
         }
         let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
-        // Held until the batch is returned.
-        let held = self.memory.new_empty();
-        held.try_grow(batch_bytes(&batch) + model.working_bytes(batch.num_rows()))?;
+        let held = match held {
+            Some(held) => held,
+            None => self.memory.reserve(model.as_ref(), &batch)?,
+        };
         let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
         let wanted = Wanted {
             outputs: self.spec.appended.outputs.clone(),
@@ -239,7 +245,13 @@ impl Task {
         self.metrics.compute_time.add_elapsed(started);
         self.count(&batch, &outputs.report);
         self.check(&outputs.report)?;
-        self.append(batch, outputs)
+        Ok((self.append(batch, outputs)?, held))
+    }
+
+    /// The memory of one more batch, once the model is loaded.
+    fn reserve_more(&self, batch: &Result<RecordBatch>) -> Option<MemoryReservation> {
+        let (model, batch) = (self.model.get()?, batch.as_ref().ok()?);
+        self.memory.reserve_more(model.as_ref(), batch)
     }
 
     async fn load(&self) -> Result<Arc<dyn Model>> {

@@ -43,7 +43,9 @@ pub(crate) async fn workers(
     let slots_wanted = match (purpose, wanted) {
         (Purpose::Retry | Purpose::Explain, _) => SlotsWanted::AtLeast(1),
         (Purpose::Train, Some(workers)) => SlotsWanted::AtLeast(workers.min(shards)),
-        (Purpose::Train, None) => SlotsWanted::AllThatJoin { enough: shards },
+        (Purpose::Train, None) => SlotsWanted::AllThatJoin {
+            enough: slots_for_all(shards),
+        },
     };
     let Some(slots) = runner.slots(slots_wanted, wait, listener).await? else {
         // One rank keeps a GPU busy.
@@ -53,7 +55,8 @@ pub(crate) async fn workers(
         };
         return Ok(wanted.unwrap_or(free).min(shards));
     };
-    let workers = wanted.unwrap_or(slots).min(shards);
+    let default = || default_workers(slots, shards);
+    let workers = wanted.unwrap_or_else(default).min(shards);
     if purpose == Purpose::Retry {
         return Ok(workers.min(slots));
     }
@@ -65,4 +68,62 @@ pub(crate) async fn workers(
         return Err(sql_err(SqlState::TooMany, message));
     }
     Ok(workers)
+}
+
+/// The slots that a training without `workers` may take: it leaves one of eight for queries, and at least one. On one or two
+/// slots it takes all, because it would be twice as slow otherwise.
+fn slots_of_a_training(slots: usize) -> usize {
+    match slots {
+        0..=2 => slots,
+        _ => slots - (slots / 8).max(1),
+    }
+}
+
+/// The slots with which a training without `workers` has one for each shard; more would not make it faster.
+fn slots_for_all(shards: usize) -> usize {
+    let is_enough = |slots: &usize| slots_of_a_training(*slots) >= shards;
+    (shards..).find(is_enough).unwrap_or(shards)
+}
+
+/// The workers of a training without `workers` on a cluster of this many slots.
+fn default_workers(slots: usize, shards: usize) -> usize {
+    let may_take = slots_of_a_training(slots).max(1);
+    // All ranks wait for one that has the most shards, so fewer ranks that have as many at most are as fast: four are as
+    // fast as seven for eight shards.
+    let shards_of_a_rank = shards.div_ceil(may_take).max(1);
+    shards.div_ceil(shards_of_a_rank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_training_without_workers_leaves_slots_for_queries() {
+        let workers = |slots| default_workers(slots, 8);
+        let expected = [
+            (1, 1),
+            (2, 2),
+            (3, 2),
+            (4, 3),
+            (5, 4),
+            (8, 4),
+            (9, 8),
+            (64, 8),
+        ];
+        for (slots, expected) in expected {
+            assert_eq!(workers(slots), expected, "{slots} slots");
+        }
+        // With many shards, one slot of eight is free.
+        assert_eq!(default_workers(64, 1_000), 56);
+        assert_eq!(default_workers(0, 8), 1);
+    }
+
+    #[test]
+    fn a_training_without_workers_waits_for_no_more_slots_than_make_it_faster() {
+        for (shards, slots) in [(1, 1), (2, 2), (3, 4), (8, 9), (64, 73)] {
+            assert_eq!(slots_for_all(shards), slots, "{shards} shards");
+            assert_eq!(default_workers(slots, shards), shards);
+        }
+    }
 }

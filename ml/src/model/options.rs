@@ -58,7 +58,7 @@ pub struct TrainOptions {
     pub hash_buckets: Option<u32>,
     /// Epochs between two checkpoints; a minute if `None`. Only a cluster writes checkpoints.
     pub checkpoint_every: Option<usize>,
-    /// Number of ranks, at most the number of shards. If `None`: the setting `vatic.workers`, else all slots or cores.
+    /// Number of ranks, at most the number of shards. If `None`: the setting `vatic.workers`, else most slots, or all cores.
     pub workers: Option<usize>,
     /// Number of virtual shards.
     pub shards: Option<usize>,

@@ -100,6 +100,74 @@ async fn two_trainings_that_need_all_slots_both_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn queries_answer_while_one_training_runs_and_another_one_waits() {
+    let cluster = Cluster::start(2, 2).await;
+    cluster.sql(IRIS).await.unwrap();
+    let session = || cluster.engine.session().unwrap();
+    let (one, other) = (session(), session());
+    let endless = TRAIN.replace("epochs = 30", "epochs = 1000000");
+    // Without workers, the training leaves a slot free.
+    let running = run(&one, &endless);
+    let rest = async {
+        wait_for_free_slots(&cluster, 1).await;
+        let all_slots = TRAIN
+            .replace("MODEL m ", "MODEL waits ")
+            .replace("epochs", "workers = 4, epochs");
+        let waiting = run(&other, &all_slots);
+        let queries = async {
+            for _ in 0..20 {
+                assert_eq!(cluster.count("SELECT count(id) FROM iris").await, 150);
+            }
+        };
+        tokio::select! {
+            ended = waiting => panic!("the second training did not wait: {ended:?}"),
+            () = queries => {}
+        }
+    };
+    tokio::select! {
+        ended = running => panic!("the first training ended before the queries: {ended:?}"),
+        () = rest => {}
+    }
+}
+
+async fn wait_for_free_slots(cluster: &Cluster, slots: i64) {
+    let free = "SELECT CAST(sum(free_slots) AS BIGINT) FROM ml.executors";
+    let began = Instant::now();
+    while cluster.count(free).await != slots {
+        assert!(began.elapsed() < WAIT, "{slots} slots are never free");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_queries_does_not_starve_a_training_that_needs_all_slots() {
+    let cluster = Cluster::start(2, 2).await;
+    cluster.sql(IRIS).await.unwrap();
+    let sessions: Vec<Session> = (0..6).map(|_| cluster.engine.session().unwrap()).collect();
+    // More queries than slots, long enough that all slots are never free at once.
+    let query =
+        "SELECT count(*) FROM iris a, iris b, iris c WHERE a.id + b.id > c.id AND c.id <= 50";
+    let queries = sessions.iter().map(|session| async move {
+        for _ in 0..10_000 {
+            run(session, query).await.unwrap();
+        }
+    });
+    let queries = futures::future::join_all(queries);
+    let training = async {
+        wait_for_free_slots(&cluster, 0).await;
+        let train = TRAIN.replace("epochs = 30", "workers = 4, epochs = 1");
+        tokio::time::timeout(WAIT, cluster.sql(&train)).await
+    };
+    tokio::select! {
+        trained = training => {
+            let trained = trained.expect("the training starves");
+            assert_eq!(workers(&trained.unwrap()), 4);
+        }
+        _ = queries => panic!("the queries ended before the training"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ranks_without_rows_and_with_one_train_with_the_others() {
     let cluster = Cluster::start(3, 1).await;
     let directory = tempfile::tempdir().unwrap();
