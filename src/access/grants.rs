@@ -121,24 +121,24 @@ impl Grants {
         {
             return Ok(Arc::clone(grants));
         }
-        let Some((number, grants)) = self.log.latest()? else {
+        let Some((seen, grants)) = self.log.latest()? else {
             return Ok(Arc::default());
         };
         let grants = Arc::new(grants);
-        *known = Some((number, Arc::clone(&grants)));
+        *known = Some((seen.number(), Arc::clone(&grants)));
         Ok(grants)
     }
 
     /// Applies a change to the grants, and retries if another process was first.
     fn change(&self, change: impl Fn(&mut Vec<Grant>)) -> Result<()> {
         loop {
-            let (number, before) = match self.log.latest::<Vec<Grant>>()? {
-                Some((number, grants)) => (Some(number), grants),
+            let (seen, before) = match self.log.latest::<Vec<Grant>>()? {
+                Some((seen, grants)) => (Some(seen), grants),
                 None => (None, vec![]),
             };
             let mut after = before.clone();
             change(&mut after);
-            if after == before || self.log.commit(number, &after)? {
+            if after == before || self.log.commit(seen.as_ref(), &after)? {
                 return Ok(());
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
@@ -24,15 +25,17 @@ pub(crate) struct ManagedFile {
 }
 
 /// The list of a table's files: in the log of a managed table, or in a session.
+#[async_trait]
 pub(crate) trait TableFiles: Debug + Send + Sync {
     /// Whether the files belong to a session.
     fn is_temporary(&self) -> bool;
 
-    /// Appends files that were written for this schema, or replaces the current files by them.
+    /// Appends files that were written for this schema, or replaces the current files by them. Once the new list is
+    /// published, this does not wait any more, so that a cancel cannot come between it and the answer.
     ///
     /// # Errors
     /// If the table was replaced or dropped.
-    fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()>;
+    async fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()>;
 }
 
 /// Written files, which are deleted on drop unless they are kept.
@@ -51,6 +54,11 @@ impl Written {
     /// Keeps the files, because the catalog now names them.
     pub(crate) fn keep(&self) {
         self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Deletes the files on drop after all, because the catalog does not name them and will not.
+    pub(super) fn release(&self) {
+        self.is_kept.store(false, Ordering::Relaxed);
     }
 }
 

@@ -179,7 +179,9 @@ impl DataSink for InsertSink {
         let is_temporary = self.list.is_temporary();
         let written = write_rows(&self.data, &self.schema, rows, is_temporary).await?;
         let count = written.rows();
-        self.list.append(&self.schema, written, self.overwrite)?;
+        self.list
+            .append(&self.schema, written, self.overwrite)
+            .await?;
         Ok(count)
     }
 }

@@ -1,14 +1,14 @@
 //! Persistent tables and views: managed Parquet tables, external tables, the texts of views.
 //!
 //! Each object is a log of states ([`crate::storage::state_log`]), so several processes may use one data directory. A
-//! managed table is a list of immutable Parquet files; CREATE and INSERT write new files and publish the longer list. A
+//! managed table is a list of immutable Parquet files; CREATE and INSERT write new files and publish the new list. A
 //! view is its text, planned again at each use, so that it uses the current versions of models.
 //!
 //! * `provider` the catalog provider and schema providers for DataFusion
 //! * `name` names of tables in statements and as directories
 //! * `tables` all tables and views; `state` the state of one
-//! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` write them; `missing_files` checks that
-//!   they exist; `store` where new tables go: into the data directory or a session
+//! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` write them; `merge` merges small ones;
+//!   `missing_files` checks that they exist; `store` where new tables go: into the data directory or a session
 //! * `external`, `partitions` files elsewhere, also in folders whose names are column values
 //! * `view` views; `planner` plans views and external tables with the right access
 //! * `temporary` the temporary tables of one session
@@ -18,6 +18,7 @@ mod encoding;
 pub(crate) mod external;
 mod files;
 pub(crate) mod managed;
+mod merge;
 mod missing_files;
 pub(crate) mod name;
 pub(crate) mod partitions;

@@ -10,6 +10,7 @@ use super::files::ManagedFile;
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, sql_err};
 use crate::storage::IfTaken;
+use crate::storage::state_log::Seen;
 
 /// The state of a table or view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,8 +45,8 @@ impl TableState {
 /// The latest state of a name, and its ownership.
 #[derive(Debug, Clone)]
 pub(crate) struct TableEntry {
-    /// The number of the state in its log.
-    pub(crate) number: Option<u64>,
+    /// The last state in the log, also of a dropped object.
+    pub(crate) seen: Option<Seen>,
     pub(crate) state: Option<TableState>,
     pub(crate) ownership: Ownership,
 }

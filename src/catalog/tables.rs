@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
@@ -11,6 +12,7 @@ use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference
 use super::external::open_external;
 use super::files::{ManagedFile, TableFiles, Written};
 use super::managed::ManagedTable;
+use super::merge::{Merged, merge};
 use super::missing_files::{PresentTable, present};
 use super::name::{CATALOG, ML_SCHEMA, NAME_BYTES_MAX, decoded, encoded};
 use super::planner::OwnerPlanner;
@@ -21,7 +23,7 @@ use crate::access::ownership::Ownership;
 use crate::access::{Access, Rights};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::storage::data_dir::DataDir;
-use crate::storage::state_log::{Log, names_in};
+use crate::storage::state_log::{Log, Seen, names_in};
 use crate::storage::{DEFAULT_SCHEMA, IfTaken};
 
 /// The tables and views of a data directory.
@@ -54,8 +56,8 @@ impl Catalog {
 
     /// The latest entry of a name.
     pub(crate) fn entry(&self, schema: &str, name: &str) -> Result<TableEntry> {
-        let empty = |number| TableEntry {
-            number,
+        let empty = |seen| TableEntry {
+            seen,
             state: None,
             ownership: Ownership::default(),
         };
@@ -63,7 +65,7 @@ impl Catalog {
         if encoded(name).len() > NAME_BYTES_MAX {
             return Ok(empty(None));
         }
-        let Some((number, stored)) = self.log(schema, name).latest::<Stored>()? else {
+        let Some((seen, stored)) = self.log(schema, name).latest::<Stored>()? else {
             return Ok(empty(None));
         };
         let (state, ownership) = match stored {
@@ -71,10 +73,10 @@ impl Catalog {
             Stored::Bare(state) => (state, Ownership::default()),
         };
         if state == TableState::Dropped {
-            return Ok(empty(Some(number)));
+            return Ok(empty(Some(seen)));
         }
         Ok(TableEntry {
-            number: Some(number),
+            seen: Some(seen),
             state: Some(state),
             ownership,
         })
@@ -85,9 +87,9 @@ impl Catalog {
         &self,
         schema: &str,
         name: &str,
-    ) -> Result<(Option<u64>, Option<TableState>)> {
+    ) -> Result<(Option<Seen>, Option<TableState>)> {
         let entry = self.entry(schema, name)?;
-        Ok((entry.number, entry.state))
+        Ok((entry.seen, entry.state))
     }
 
     /// Publishes the state that follows the entry `seen`. `false` if another process was first.
@@ -99,7 +101,7 @@ impl Catalog {
         ownership: Ownership,
     ) -> Result<bool> {
         let stored = Stored::Owned { state, ownership };
-        self.log(&at.0, &at.1).commit(seen.number, &stored)
+        self.log(&at.0, &at.1).commit(seen.seen.as_ref(), &stored)
     }
 
     /// All tables and views with their ownership.
@@ -349,22 +351,70 @@ struct LoggedFiles {
     id: Option<String>,
 }
 
+#[async_trait]
 impl TableFiles for LoggedFiles {
     fn is_temporary(&self) -> bool {
         false
     }
 
-    fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()> {
+    async fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()> {
+        let seen = self.catalog.entry(&self.at.0, &self.at.1)?;
+        let merged = match overwrite {
+            true => None,
+            false => self.merged(&seen, schema, &written).await,
+        };
         // An error of the commit may come after the commit, so the files must stay; unpublished files become orphans.
         written.keep();
+        if let Some(merged) = &merged {
+            merged.written.keep();
+        }
         let insertion = Insertion {
             at: &self.at,
             id: self.id.as_deref(),
             schema,
             files: &written.files,
+            merged: merged.as_ref(),
             overwrite,
         };
-        insert(&self.catalog, &insertion)
+        let is_merged = insert(&self.catalog, &insertion, seen)?;
+        // No state ever named the other files.
+        match &merged {
+            Some(merged) if !is_merged => merged.written.release(),
+            Some(merged) if merged.has_new => written.release(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl LoggedFiles {
+    /// The small files of the table as one file, if they have become many. Rows can be inserted without.
+    async fn merged(
+        &self,
+        seen: &TableEntry,
+        schema: &SchemaRef,
+        written: &Written,
+    ) -> Option<Merged> {
+        let Some(TableState::Managed {
+            schema: current,
+            files,
+        }) = &seen.state
+        else {
+            return None;
+        };
+        let is_same = seen.ownership.id == self.id && current == schema.as_ref();
+        if !is_same {
+            return None;
+        }
+        let merging = merge(self.catalog.data(), schema, files, &written.files);
+        match merging.await {
+            Ok(merged) => merged,
+            Err(error) => {
+                let (schema, table) = &self.at;
+                tracing::warn!(%schema, %table, %error, "small files cannot be merged");
+                None
+            }
+        }
     }
 }
 
@@ -376,30 +426,38 @@ struct Insertion<'a> {
     id: Option<&'a str>,
     schema: &'a SchemaRef,
     files: &'a [ManagedFile],
+    /// Files of the table that were merged, maybe with the new ones.
+    merged: Option<&'a Merged>,
     /// Whether the files replace the current files.
     overwrite: bool,
 }
 
-/// Appends files to a table, or replaces its files by them.
-fn insert(catalog: &Catalog, rows: &Insertion<'_>) -> Result<()> {
+/// Appends files to a table, or replaces its files by them. Returns whether the merged files are in the new list.
+fn insert(catalog: &Catalog, rows: &Insertion<'_>, mut seen: TableEntry) -> Result<bool> {
     let (schema_name, name) = rows.at;
     loop {
-        let seen = catalog.entry(schema_name, name)?;
         // Another table with the name may have another owner.
         let is_same = seen.ownership.id.as_deref() == rows.id;
         let (current, files) = match &seen.state {
-            Some(TableState::Managed { schema, files }) if is_same => (Some(schema), files.clone()),
-            _ => (None, vec![]),
+            Some(TableState::Managed { schema, files }) if is_same => {
+                (Some(schema), files.as_slice())
+            }
+            _ => (None, &[][..]),
         };
         let current = check_unchanged(name, current, rows.schema)?;
-        let kept = if rows.overwrite { Vec::new() } else { files };
+        let kept = if rows.overwrite { &[][..] } else { files };
+        let merged = rows
+            .merged
+            .and_then(|merged| merged.applied(kept, rows.files));
+        let is_merged = merged.is_some();
         let state = TableState::Managed {
             schema: current.clone(),
-            files: kept.into_iter().chain(rows.files.to_vec()).collect(),
+            files: merged.unwrap_or_else(|| [kept, rows.files].concat()),
         };
         if catalog.commit(rows.at, &seen, state, seen.ownership.clone())? {
-            return Ok(());
+            return Ok(is_merged);
         }
+        seen = catalog.entry(schema_name, name)?;
     }
 }
 
@@ -460,9 +518,12 @@ mod tests {
             id,
             schema: &Arc::new(columns(column)),
             files: &[file("new")],
+            merged: None,
             overwrite,
         };
-        insert(catalog, &insertion).map_err(|error| report(&error).state)
+        let seen = catalog.entry(DEFAULT_SCHEMA, "t").unwrap();
+        let inserted = insert(catalog, &insertion, seen);
+        inserted.map(drop).map_err(|error| report(&error).state)
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
@@ -182,12 +183,13 @@ struct SessionFiles {
     _written: Vec<Arc<Written>>,
 }
 
+#[async_trait]
 impl TableFiles for SessionFiles {
     fn is_temporary(&self) -> bool {
         true
     }
 
-    fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()> {
+    async fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()> {
         self.tables.insert(&self.at, schema, written, overwrite)
     }
 }

@@ -10,7 +10,7 @@ use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::storage::data_dir::DataDir;
-use crate::storage::state_log::{Log, names_in};
+use crate::storage::state_log::{Log, Seen, names_in};
 use crate::storage::{IfTaken, Place};
 
 /// The state of a model.
@@ -149,9 +149,9 @@ impl ModelRegistry {
     }
 
     /// The latest state of a name; a dropped state if the model never existed.
-    pub(crate) fn state(&self, name: &ModelName) -> Result<(Option<u64>, ModelState)> {
+    pub(crate) fn state(&self, name: &ModelName) -> Result<(Option<Seen>, ModelState)> {
         match self.log(name).latest::<ModelState>()? {
-            Some((number, state)) => Ok((Some(number), state)),
+            Some((seen, state)) => Ok((Some(seen), state)),
             None => Ok((
                 None,
                 ModelState {
@@ -334,12 +334,12 @@ impl ModelRegistry {
     ) -> Result<(Ownership, Ownership)> {
         self.data.check_schema(&to.schema)?;
         for _ in 0..TRIES {
-            let (number, state) = self.state(name)?;
+            let (seen, state) = self.state(name)?;
             if state.is_dropped {
                 return Err(self.no_such_model(name));
             }
             let (before, after) = (state.ownership.clone(), claimed(&state)?);
-            let (target_number, target) = self.state(to)?;
+            let (target_seen, target) = self.state(to)?;
             if !target.is_dropped {
                 let message = format!(
                     "model \"{}\" exists; choose another name, or drop it first",
@@ -353,7 +353,7 @@ impl ModelRegistry {
                 ownership: after.clone(),
                 ..state.clone()
             };
-            if !self.log(to).commit(target_number, &moved)? {
+            if !self.log(to).commit(target_seen.as_ref(), &moved)? {
                 continue;
             }
             let gone = ModelState {
@@ -362,7 +362,7 @@ impl ModelRegistry {
                 ownership: Ownership::default(),
                 ..state
             };
-            if self.log(name).commit(number, &gone)? {
+            if self.log(name).commit(seen.as_ref(), &gone)? {
                 return Ok((before, after));
             }
             // Another process published a version in between, which the copy lacks: remove the copy and try again.
@@ -384,9 +384,9 @@ impl ModelRegistry {
         mut change: impl FnMut(&mut ModelState) -> Result<()>,
     ) -> Result<()> {
         for _ in 0..TRIES {
-            let (number, mut state) = self.state(name)?;
+            let (seen, mut state) = self.state(name)?;
             change(&mut state)?;
-            if self.log(name).commit(number, &state)? {
+            if self.log(name).commit(seen.as_ref(), &state)? {
                 return Ok(());
             }
         }

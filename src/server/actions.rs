@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use arrow_flight::sql::{Any, Command};
 use arrow_flight::{
-    ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, Ticket,
+    ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo,
 };
 use datafusion::common::config::ConfigEntry;
 use prost::Message;
@@ -268,28 +268,30 @@ pub(super) fn close_session(server: &Server, identity: &Identity) -> Bytes {
 }
 
 /// Cancels the statement of a FlightInfo.
-pub(super) fn cancel(client: &Client, body: &[u8]) -> Result<Bytes, Status> {
+pub(super) async fn cancel(client: &Client, body: &[u8]) -> Result<Bytes, Status> {
     let request: CancelFlightInfoRequest = decoded(body)?;
-    let info = request.info.unwrap_or_default();
-    let tickets = info
-        .endpoint
-        .iter()
-        .filter_map(|endpoint| endpoint.ticket.as_ref());
-    let status = cancel_tickets(client, tickets);
+    let status = cancel_info(client, &request.info.unwrap_or_default()).await;
     Ok(CancelFlightInfoResult::new(status).encode_to_vec().into())
 }
 
-/// Cancels the statements of these tickets.
-pub(super) fn cancel_tickets<'a>(
-    client: &Client,
-    tickets: impl Iterator<Item = &'a Ticket>,
-) -> CancelStatus {
+/// Cancels the statements of a FlightInfo. A statement that has ended, or that the server does not know, is not cancellable.
+pub(super) async fn cancel_info(client: &Client, info: &FlightInfo) -> CancelStatus {
     let mut status = CancelStatus::NotCancellable;
-    for ticket in tickets {
-        let found = handle(&ticket.ticket).and_then(|handle| client.drop_ticket(&handle));
-        if let Some(ticketed) = found {
-            ticketed.cancel();
-            status = CancelStatus::Cancelled;
+    let tickets = info.endpoint.iter();
+    let tickets = tickets.filter_map(|endpoint| endpoint.ticket.as_ref());
+    let handles: Vec<Bytes> = tickets.filter_map(|found| handle(&found.ticket)).collect();
+    for handle in handles {
+        let Ok(ticketed) = client.ticketed(&handle) else {
+            continue;
+        };
+        match ticketed.cancel().await {
+            CancelStatus::Cancelled => {
+                client.drop_ticket(&handle);
+                status = CancelStatus::Cancelled;
+            }
+            CancelStatus::Cancelling => status = CancelStatus::Cancelling,
+            // The client may still fetch the result.
+            CancelStatus::NotCancellable | CancelStatus::Unspecified => {}
         }
     }
     status

@@ -13,7 +13,7 @@
 //! * `service` one short method for each call of the protocol
 //! * `statements` starts statements, then returns the rows for their tickets; `work` the statements and values to run
 //! * `prepared` prepared statements and their bound values
-//! * `results` results that wait to be fetched or are being fetched
+//! * `results` results that wait to be fetched or are being fetched; `stop` asks running statements to end
 //! * `upload` checks and reads uploads; `ingest` writes uploaded rows to a table
 //! * `metadata`, `sql_info` catalogs, schemas, tables, types, and the server's capabilities
 //! * `actions` Flight actions: session options, cancellation, progress
@@ -41,6 +41,7 @@ mod sql_info;
 mod state;
 mod statements;
 pub(crate) mod status;
+mod stop;
 mod upload;
 mod users;
 mod web;

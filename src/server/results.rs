@@ -1,22 +1,22 @@
 //! Results of started statements: waiting to be fetched, being fetched, cancelled or forgotten.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use arrow_flight::CancelStatus;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DataFusionError;
 use datafusion::common::runtime::JoinSet;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use vatic_ml::train::control::Progress;
 
 use super::lock::lock;
 use super::status::status;
+use super::stop::{Stop, StopOnDrop, cancelled, timed_out};
 use super::wire::result_schema;
 use crate::error::{Result, SqlError, SqlState, report, sql_err};
 use crate::progress::ProgressEvent;
@@ -35,6 +35,8 @@ const AGE_MAX: Duration = Duration::from_secs(300);
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// A client that stops polling a training for this long will not continue.
 const POLL_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long a cancel waits until it is known how the training ended.
+const CANCEL_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A started statement whose result waits for the client.
 pub(super) struct PendingResult {
@@ -46,7 +48,10 @@ pub(super) struct PendingResult {
     pub(super) count: Option<u64>,
     content: tokio::sync::Mutex<Content>,
     seen: Arc<Mutex<Seen>>,
-    stop: CancellationToken,
+    stop: Stop,
+    effect: Effect,
+    /// How the result ended: whoever sets it decides what the client that fetches and the client that cancels are told.
+    end: OnceLock<End>,
     /// Whether the client is fetching the rows.
     is_fetched: AtomicBool,
     /// Whether a call waits for the training to end.
@@ -67,6 +72,8 @@ pub(super) struct Begun {
     pub(super) rows: SendableRecordBatchStream,
     pub(super) count: Option<u64>,
     pub(super) seen: Arc<Mutex<Seen>>,
+    /// Ends the statement.
+    pub(super) stop: Stop,
     /// Computing time used so far.
     pub(super) spent: Duration,
 }
@@ -124,11 +131,20 @@ fn notice(event: &ProgressEvent) -> Option<&str> {
     }
 }
 
+/// How a result ended.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// The client cancelled it.
+    Cancelled,
+    /// All its rows were fetched, or it failed.
+    Over,
+}
+
 enum Content {
     /// The rows of a query, gone once they are fetched.
     Query(Option<SendableRecordBatchStream>),
-    /// The stream that trains and then yields the row of the result.
-    Training(SendableRecordBatchStream),
+    /// The stream that trains and then yields the row of the result, and what it has yielded so far.
+    Training(SendableRecordBatchStream, Vec<RecordBatch>),
     /// A small result that may be fetched again.
     Kept(Vec<RecordBatch>),
     Failed(SqlError),
@@ -143,11 +159,15 @@ impl PendingResult {
             rows,
             count,
             seen,
+            stop,
             spent,
         } = begun;
         let (schema, content) = match effect {
             Effect::Rows => (result_schema(&rows.schema()), Content::Query(Some(rows))),
-            Effect::Model => (result_schema(&rows.schema()), Content::Training(rows)),
+            Effect::Model => (
+                result_schema(&rows.schema()),
+                Content::Training(rows, vec![]),
+            ),
             Effect::Change => (Arc::new(Schema::empty()), Content::Kept(vec![])),
         };
         Self {
@@ -157,7 +177,9 @@ impl PendingResult {
             is_done: AtomicBool::new(effect != Effect::Model),
             content: tokio::sync::Mutex::new(content),
             seen,
-            stop: CancellationToken::new(),
+            stop,
+            effect,
+            end: OnceLock::new(),
             is_fetched: AtomicBool::new(false),
             is_awaited: AtomicBool::new(false),
             fetched_at: Mutex::new(Instant::now()),
@@ -181,19 +203,44 @@ impl PendingResult {
                 let discarded = within(limits.statement, self.spent, discarding).await;
                 discarded.map_err(|error| status(&error))
             }
-            Content::Query(None) | Content::Training(_) | Content::Kept(_) => Ok(()),
+            Content::Query(None) | Content::Training(..) | Content::Kept(_) => Ok(()),
         }
     }
 
-    /// Returns when the client cancels or drops the result.
-    async fn stopped(&self) -> DataFusionError {
-        self.stop.cancelled().await;
-        cancelled()
+    /// Cancels the statement for a client. `Cancelled` means that this call ended the statement: a query whose rows were
+    /// not all fetched, or a training that has not published a model and will not.
+    pub(super) async fn cancel(&self) -> CancelStatus {
+        if self.effect != Effect::Model {
+            if !self.end_as(End::Cancelled) {
+                return CancelStatus::NotCancellable;
+            }
+            self.abandon();
+            return CancelStatus::Cancelled;
+        }
+        self.abandon();
+        // Waits for whoever waits for the training, or for the training.
+        let settling = tokio::time::timeout(CANCEL_TIME_MAX, self.settle(None));
+        if settling.await.is_err() {
+            return CancelStatus::Cancelling;
+        }
+        let was_cancelled = match &*self.content.lock().await {
+            Content::Failed(error) => error.state == SqlState::Cancelled,
+            Content::Query(_) | Content::Training(..) | Content::Kept(_) => false,
+        };
+        match was_cancelled && self.end_as(End::Cancelled) {
+            true => CancelStatus::Cancelled,
+            false => CancelStatus::NotCancellable,
+        }
     }
 
-    pub(super) fn cancel(&self) {
-        self.stop.cancel();
-        lock(&self.background).abort_all();
+    /// Stops the statement, whose result nobody will fetch.
+    pub(super) fn abandon(&self) {
+        self.stop.ask(&cancelled());
+    }
+
+    /// Whether the result has not ended before.
+    fn end_as(&self, end: End) -> bool {
+        self.end.set(end).is_ok()
     }
 
     /// Whether the statement computes for a client, or the client is still fetching or polling.
@@ -246,16 +293,22 @@ impl PendingResult {
     /// Runs a training if it has not run yet, and keeps its row.
     async fn settle(&self, limit: Option<Duration>) {
         let mut content = self.content.lock().await;
-        if matches!(*content, Content::Training(_)) {
-            // If the caller stops waiting, the rows are dropped, which cancels the training.
-            let abandoned = Content::Failed(report(&cancelled()));
-            let Content::Training(mut rows) = std::mem::replace(&mut *content, abandoned) else {
-                return;
+        if let Content::Training(rows, batches) = &mut *content {
+            // If the caller stops waiting, the training is stopped. Its rows stay here and say how it ended: it may have
+            // been published before.
+            let mut stopping = StopOnDrop {
+                stop: &self.stop,
+                is_over: false,
             };
-            let result = tokio::select! {
-                result = within(limit, Duration::ZERO, collect(&mut rows)) => result,
-                error = self.stopped() => Err(error),
+            let training = async {
+                while let Some(batch) = rows.next().await.transpose()? {
+                    batches.push(batch);
+                }
+                Ok(std::mem::take(batches))
             };
+            let result = self.stop.within(limit, training).await;
+            stopping.is_over = true;
+            drop(stopping);
             *content = match result {
                 Ok(batches) => Content::Kept(batches),
                 Err(error) => Content::Failed(report(&error)),
@@ -266,13 +319,13 @@ impl PendingResult {
 
     /// Runs the statement if it is a training; does nothing for other statements.
     pub(super) async fn train(&self, limit: Option<Duration>) -> Result<(), Status> {
-        if matches!(*self.content.lock().await, Content::Training(_)) {
+        if matches!(*self.content.lock().await, Content::Training(..)) {
             let _awaited = Awaited::by(self);
             self.settle(limit).await;
         }
         match &*self.content.lock().await {
             Content::Failed(error) => Err(status(&error.clone().into())),
-            Content::Query(_) | Content::Training(_) | Content::Kept(_) => Ok(()),
+            Content::Query(_) | Content::Training(..) | Content::Kept(_) => Ok(()),
         }
     }
 
@@ -282,7 +335,7 @@ impl PendingResult {
         if !background.is_empty() || self.is_ready() {
             return;
         }
-        // Dropping the result aborts this task, so it does not compute for an abandoned result.
+        // Abandoning the result ends this task, so it does not compute for nobody.
         let ticketed = Arc::clone(self);
         background.spawn(async move { ticketed.settle(limit).await });
     }
@@ -312,12 +365,8 @@ pub(super) async fn collect(rows: &mut SendableRecordBatchStream) -> Result<Vec<
     Ok(batches)
 }
 
-fn cancelled() -> DataFusionError {
-    sql_err(SqlState::Cancelled, "cancelled")
-}
-
-/// Runs `work` within the limit, of which `spent` is already used.
-pub(super) async fn within<T>(
+/// Runs `work`, which changes nothing, within the limit, of which `spent` is already used.
+async fn within<T>(
     limit: Option<Duration>,
     spent: Duration,
     work: impl Future<Output = Result<T>>,
@@ -329,11 +378,6 @@ pub(super) async fn within<T>(
     result.unwrap_or_else(|_| Err(timed_out(limit)))
 }
 
-fn timed_out(limit: Duration) -> DataFusionError {
-    let message = format!("the statement took longer than {} s", limit.as_secs());
-    sql_err(SqlState::TimedOut, message)
-}
-
 /// The rows of a result. The value of `hold` is dropped with the rows of a query, which are gone once they are fetched.
 pub(super) fn fetch<H: Send + 'static>(
     ticketed: Arc<PendingResult>,
@@ -343,7 +387,7 @@ pub(super) fn fetch<H: Send + 'static>(
     let taken = match ticketed.content.try_lock() {
         Ok(mut content) => match &mut *content {
             Content::Query(rows) => Some(rows.take()),
-            Content::Training(_) | Content::Kept(_) | Content::Failed(_) => None,
+            Content::Training(..) | Content::Kept(_) | Content::Failed(_) => None,
         },
         // A training is running.
         Err(_) => None,
@@ -379,25 +423,30 @@ fn fetched<H: Send + 'static>(
             ticketed.touch();
             let waiting_since = Instant::now();
             let left = limit.map(|limit| limit.saturating_sub(used));
-            let next = tokio::select! {
+            let mut next = tokio::select! {
                 biased;
-                error = ticketed.stopped() => Some(Err(error)),
+                error = ticketed.stop.asked() => Some(Err(error)),
                 () = async { tokio::time::sleep(left.unwrap_or_default()).await }, if left.is_some() => {
                     Some(Err(timed_out(limit.unwrap_or_default())))
                 }
                 next = rows.next() => next,
             };
             used += waiting_since.elapsed();
-            let mut next = next?;
-            if let (Ok(batch), Some(max)) = (&next, rows_max) {
+            if let (Some(Ok(batch)), Some(max)) = (&next, rows_max) {
                 count += batch.num_rows() as u64;
                 if count > max {
                     let message = format!(
                         "the result has over {max} rows, the limit of this server; use LIMIT"
                     );
-                    next = Err(sql_err(SqlState::OutOfMemory, message));
+                    next = Some(Err(sql_err(SqlState::OutOfMemory, message)));
                 }
             }
+            let is_last = !matches!(next, Some(Ok(_)));
+            if is_last && !ticketed.end_as(End::Over) {
+                // The client that cancelled was told so.
+                next = Some(Err(cancelled()));
+            }
+            let next = next?;
             // The stream ends after an error.
             let rows = next.is_ok().then_some(rows);
             Some((next, (rows, (ticketed, held), used, count)))
@@ -418,7 +467,7 @@ fn settled(ticketed: Arc<PendingResult>, limit: Option<Duration>) -> SendableRec
         match &*content {
             Content::Kept(batches) => Ok(futures::stream::iter(batches.clone()).map(Ok)),
             Content::Failed(error) => Err(error.clone().into()),
-            Content::Query(_) | Content::Training(_) => Err(cancelled()),
+            Content::Query(_) | Content::Training(..) => Err(cancelled()),
         }
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, rows.try_flatten()))

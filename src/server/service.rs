@@ -11,9 +11,8 @@ use arrow_flight::sql::{
     DoPutUpdateResult, ProstMessageExt, TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, ActionType, CancelStatus, Criteria, Empty, FlightData, FlightDescriptor,
-    FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, PollInfo, PutResult,
-    SchemaResult, Ticket,
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use datafusion::arrow::datatypes::Schema;
 use futures::{Stream, StreamExt};
@@ -188,15 +187,13 @@ impl Service {
                 let request: ActionCancelQueryRequest = unpacked(body)?;
                 let info = FlightInfo::decode(request.info);
                 let info = info.map_err(|_| Status::invalid_argument("no FlightInfo"))?;
-                let tickets = info.endpoint.iter().filter_map(|e| e.ticket.as_ref());
-                let is_done = actions::cancel_tickets(client, tickets) == CancelStatus::Cancelled;
-                // 1: cancelled; 3: not cancellable.
+                // Both enumerations have the same numbers.
                 let result = ActionCancelQueryResult {
-                    result: if is_done { 1 } else { 3 },
+                    result: actions::cancel_info(client, &info).await.into(),
                 };
                 result.as_any().encode_to_vec().into()
             }
-            "CancelFlightInfo" => actions::cancel(client, body)?,
+            "CancelFlightInfo" => actions::cancel(client, body).await?,
             "SetSessionOptions" => actions::set_options(client, body).await?,
             "GetSessionOptions" => actions::options(client),
             actions::CLOSE_SESSION => actions::close_session(&self.0, identity(request)?),

@@ -117,7 +117,7 @@ impl Client {
                 return Err(failed(SqlState::TooMany, message));
             };
             if let Some(ticketed) = all.remove(&oldest) {
-                ticketed.cancel();
+                ticketed.abandon();
             }
         }
         let handle = uuid::Uuid::new_v4().to_string();
@@ -157,7 +157,7 @@ impl Client {
     /// Cancels the client's running statements and unfetched results.
     fn end(&self) {
         for (_, ticketed) in lock(&self.tickets).drain() {
-            ticketed.cancel();
+            ticketed.abandon();
         }
         lock(&self.prepared).clear();
         // In a store, removing the temporary tables may take a while.
@@ -169,7 +169,7 @@ impl Client {
         lock(&self.tickets).retain(|_, ticketed| {
             let stays = !ticketed.is_stale();
             if !stays {
-                ticketed.cancel();
+                ticketed.abandon();
             }
             stays
         });

@@ -2,7 +2,7 @@
 //! client requests it: a change or a training to its end, a query up to its first rows.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{Int64Type, Schema, SchemaRef, UInt64Type};
@@ -17,10 +17,11 @@ use tonic::Status;
 
 use super::lock::lock;
 use super::prepared::Prepared;
-use super::results::{self, Begun, NOTHING, PendingResult, Seen, collect, within};
+use super::results::{self, Begun, NOTHING, PendingResult, Seen, collect};
 use super::sessions::Client;
 use super::state::Server;
 use super::status::status;
+use super::stop::Stop;
 use super::work::Work;
 use crate::error::{Result, SqlState, sql_err};
 use crate::memory::StatementPool;
@@ -123,7 +124,15 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<PendingRe
         Work::Rows { parameters, .. } => parameters.text().to_owned(),
     };
     tracing::debug!(user = client.identity.user, "a statement begins");
-    let stopped = async move { memory.stopped().await }.boxed();
+    let stop = Stop::default();
+    let asked = stop.clone();
+    let stopped = async move {
+        tokio::select! {
+            error = memory.stopped() => error,
+            error = asked.asked() => error,
+        }
+    }
+    .boxed();
     let (answer, _) = run_answer(answer(session, work).boxed(), &server.workers, stopped);
     let answering = async move {
         let Answer { effect, mut rows } = answer.await?;
@@ -134,13 +143,14 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<PendingRe
         Ok::<_, DataFusionError>((effect, rows, count))
     };
     let began_at = Instant::now();
-    let (effect, rows, count) = within(limit, Duration::ZERO, answering).await?;
+    let (effect, rows, count) = stop.within(limit, answering).await?;
     Ok(PendingResult::new(Begun {
         shown,
         effect,
         rows,
         count: count.flatten(),
         seen,
+        stop,
         spent: began_at.elapsed(),
     }))
 }

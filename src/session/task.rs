@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::coop::{Unconstrained, unconstrained};
 
 use super::answer::Answer;
 use crate::error::{Result, SqlState, sql_err};
@@ -21,8 +22,13 @@ use crate::sql::Effect;
 /// Batches computed ahead of the reader.
 const BATCHES_AHEAD: usize = 2;
 
+/// The signal that ends a statement with an error. It is polled without tokio's budget, since the work that is polled
+/// before it may have used the budget up.
+type Stop = Unconstrained<BoxFuture<'static, DataFusionError>>;
+
 /// Runs `answer` on `workers`. Dropping the future or the rows cancels it; `stop` ends it with an error, even if no one
-/// reads the rows. The receiver resolves when all resources are released.
+/// reads the rows. A change or a training that was published before it noticed `stop` returns its rows and no error. The
+/// receiver resolves when all resources are released.
 pub(crate) fn run_answer(
     answer: BoxFuture<'static, Result<Answer>>,
     workers: &Handle,
@@ -37,27 +43,35 @@ pub(crate) fn run_answer(
     let mut task = JoinSet::new();
     let wanted = Arc::new(Notify::new());
     let is_wanted = Arc::clone(&wanted);
+    let mut stop = unconstrained(stop);
     let work = async move {
         let _alive = alive;
-        let Answer { effect, mut rows } = answer.await?;
+        let Answer { effect, mut rows } = unless_stopped(&mut stop, answer).await?;
         // The receiver of a cancelled statement is gone.
         let _ = schema_sender.send((effect, rows.schema()));
         if effect == Effect::Model {
-            // Queries may compute ahead of the reader; a training must wait until its row is requested.
-            is_wanted.notified().await;
-        }
-        while let Some(batch) = rows.next().await.transpose()? {
-            if sender.send(batch).await.is_err() {
-                break;
+            // Queries may compute ahead of the reader; a training must wait until its row is requested. A training that
+            // is stopped before must not begin.
+            tokio::select! {
+                biased;
+                error = &mut stop => return Err(error),
+                () = is_wanted.notified() => {}
             }
         }
-        Ok(())
-    };
-    let work = async {
-        tokio::select! {
-            biased;
-            error = stop => Err(error),
-            result = work => result,
+        loop {
+            let next = async { rows.next().await.transpose() };
+            let Some(batch) = unless_stopped(&mut stop, next).await? else {
+                return Ok(());
+            };
+            let sent = async { Ok(sender.send(batch).await.is_ok()) };
+            let is_read = match effect {
+                Effect::Rows => unless_stopped(&mut stop, sent).await?,
+                // The batch says what was published, so it must arrive.
+                Effect::Change | Effect::Model => sent.await?,
+            };
+            if !is_read {
+                return Ok(());
+            }
         }
     };
     // A panic is a bug; it ends the statement, not the session.
@@ -77,6 +91,16 @@ pub(crate) fn run_answer(
         Ok(Answer { effect, rows })
     };
     (answer, gone)
+}
+
+/// The outcome of `work`, or the error of `stop`. An outcome that is there when `stop` is noticed counts: from the moment
+/// in which a statement publishes, it does not wait any more, so a published statement is never said to be stopped.
+async fn unless_stopped<T>(stop: &mut Stop, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        outcome = work => outcome,
+        error = stop => Err(error),
+    }
 }
 
 /// The rows of an answer, without its effect.

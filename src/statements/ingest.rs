@@ -84,7 +84,7 @@ pub(crate) async fn ingest(
     let rows = matched(rows, &schema, &at.1)?;
     let written = write_rows(catalog.data(), &schema, rows, tables.is_temporary()).await?;
     let count = written.rows();
-    files.append(&schema, written, false)?;
+    files.append(&schema, written, false).await?;
     Ok(count)
 }
 

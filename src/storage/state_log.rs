@@ -1,16 +1,45 @@
 //! [`Log`]: the states of one catalog object (a table, a view, a model) as a log of files; the last state is current.
 //!
 //! A state is published by atomically creating the file with the next number, which fails if another process was first.
-//! So readers see whole states only, a crash keeps the last state, and no lock is needed. Numbers are never reused.
+//! So readers see whole states only, a crash keeps the last state, and no lock is needed.
+//!
+//! Old states are removed, so that a log of any age is read by listing a few files. Only the last state counts, but the
+//! file of an older state kept a slow writer, who has read state n, from creating number n + 1 a second time. So:
+//!
+//! * Writers remove states in ascending order, and never the last [`KEPT`]. Each state has an id of its own, and names the
+//!   id of the state that it follows.
+//! * A writer who has created number n + 1 reads state n again. If it is there, with the id that was read before, then
+//!   number n + 1 was never removed, since n goes first; so the creation was the first of its number: published.
+//! * If state n was removed, [`KEPT`] states followed it, so some state n + 2 followed the first n + 1. If n + 2 is there,
+//!   it names the id of the first n + 1, which tells.
+//! * If n + 2 was removed too, then the first n + 1 was removed before. If the writer's file is still there, it was not the
+//!   first: it was not published, and the writer removes it and tries again. Nobody has read it: it was not the last.
+//! * If the writer's file is gone too, the writer slept right after its creation while others published many states, and
+//!   cannot know whether it was first. This is an error, and never a wrong answer.
+//!
+//! This relies on listings that have each file that exists all the time while they are made; the last state is removed
+//! after [`KEPT`] others only, so a listing has it, or a later one. The last two numbers of a listing follow each other;
+//! a listing in which they do not is not believed.
 
 use std::io::ErrorKind;
 
+use datafusion::common::DataFusionError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::sha256;
 
 use super::Place;
 use crate::error::{Result, SqlState, io_err, sql_err};
+use crate::testing::{crash, stall};
+
+/// The last states, which are never removed: as many as others may publish while a writer or a listing takes a step.
+const KEPT: u64 = 32;
+/// Old states are removed with each state whose number is a multiple of this, since that needs a listing.
+const REMOVAL_INTERVAL: u64 = 16;
+/// The maximum number of states removed at once, for logs of versions that removed none.
+const REMOVED_MAX: usize = 64;
+/// How often a reader tries again while states are removed.
+const TRIES: u32 = 10;
 
 /// The log of one object.
 #[derive(Debug, Clone)]
@@ -18,11 +47,36 @@ pub(crate) struct Log {
     directory: Place,
 }
 
+/// A state that was read, to be followed by another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    number: u64,
+    id: String,
+}
+
+impl Seen {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     /// The state as JSON text, so that the hash covers exactly these bytes.
     payload: String,
     sha256: String,
+    /// The id of the state, which no other file has; states of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// The id of the state that this one follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    follows: Option<String>,
+}
+
+impl Envelope {
+    fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or(&self.sha256)
+    }
 }
 
 impl Log {
@@ -31,51 +85,187 @@ impl Log {
         Self { directory }
     }
 
-    /// The last state and its number.
-    pub(crate) fn latest<T: DeserializeOwned>(&self) -> Result<Option<(u64, T)>> {
-        let Some(number) = self.last_number()? else {
-            return Ok(None);
-        };
-        let place = self.directory.join(&file_name(number));
-        let content = place.read().map_err(|error| io_err(&place, &error))?;
-        let corrupt = |problem: &str| sql_err(SqlState::Io, format!("{place}: {problem}"));
-        let envelope: Envelope =
-            serde_json::from_slice(&content).map_err(|_| corrupt("not a state of the catalog"))?;
-        if sha256(envelope.payload.as_bytes()) != envelope.sha256 {
-            return Err(corrupt("damaged: its SHA-256 does not match"));
+    /// The last state.
+    pub(crate) fn latest<T: DeserializeOwned>(&self) -> Result<Option<(Seen, T)>> {
+        for _ in 0..TRIES {
+            let Some(number) = self.last_number()? else {
+                return Ok(None);
+            };
+            // A state that was removed after it was listed is not the last any more.
+            let Some(envelope) = self.read(number)? else {
+                continue;
+            };
+            let corrupt = |problem: &str| self.corrupt(number, problem);
+            if sha256(envelope.payload.as_bytes()) != envelope.sha256 {
+                return Err(corrupt("damaged: its SHA-256 does not match"));
+            }
+            let state = serde_json::from_str(&envelope.payload)
+                .map_err(|error| corrupt(&error.to_string()))?;
+            let id = envelope.id().to_owned();
+            return Ok(Some((Seen { number, id }, state)));
         }
-        let state =
-            serde_json::from_str(&envelope.payload).map_err(|error| corrupt(&error.to_string()))?;
-        Ok(Some((number, state)))
+        let message = format!(
+            "{}: other processes change it faster than it can be read; try again",
+            self.directory
+        );
+        Err(sql_err(SqlState::LostRace, message))
     }
 
-    /// Publishes the state that follows number `seen`. `false` if another process published a state first.
-    pub(crate) fn commit<T: Serialize>(&self, seen: Option<u64>, state: &T) -> Result<bool> {
-        let payload = serde_json::to_string(state).map_err(|error| {
-            sql_err(SqlState::Internal, format!("state of the catalog: {error}"))
-        })?;
-        let envelope = Envelope {
-            sha256: sha256(payload.as_bytes()),
-            payload,
+    /// Publishes the state that follows `seen`. `false` if another process published a state first.
+    ///
+    /// # Errors
+    /// If the state cannot be written; if it is not known whether it was published.
+    pub(crate) fn commit<T: Serialize>(&self, seen: Option<&Seen>, state: &T) -> Result<bool> {
+        let number = seen.map_or(0, |seen| seen.number + 1);
+        let Some(id) = self.create(number, seen, state)? else {
+            return Ok(false);
         };
-        let content = serde_json::to_vec(&envelope).map_err(|error| {
-            sql_err(SqlState::Internal, format!("state of the catalog: {error}"))
-        })?;
-        let next = seen.map_or(0, |number| number + 1);
-        match self.directory.join(&file_name(next)).create(&content) {
-            Ok(()) => {
-                crate::testing::crash::point("commit");
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(io_err(format!("publish in {}", self.directory), &error)),
+        crash::point("commit");
+        stall::point("commit");
+        if !self.is_first(seen, number, &id)? {
+            // A file that stays is never read, since it is not the last.
+            let _ = self.place(number).remove_file();
+            return Ok(false);
         }
+        if number.is_multiple_of(REMOVAL_INTERVAL) {
+            self.remove_old(number);
+        }
+        Ok(true)
     }
 
     /// The number of the last state.
     pub(crate) fn last_number(&self) -> Result<Option<u64>> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let numbers = self.numbers()?;
+            last = numbers.last().copied();
+            let has_gap = match numbers.as_slice() {
+                [] => false,
+                [only] => *only > 0,
+                [.., before, last] => before + 1 < *last,
+            };
+            if !has_gap {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    /// Creates the file of a state and returns the state's id; `None` if the file exists.
+    fn create<T: Serialize>(
+        &self,
+        number: u64,
+        seen: Option<&Seen>,
+        state: &T,
+    ) -> Result<Option<String>> {
+        let failed = |error: serde_json::Error| {
+            sql_err(SqlState::Internal, format!("state of the catalog: {error}"))
+        };
+        let payload = serde_json::to_string(state).map_err(failed)?;
+        let id = uuid::Uuid::new_v4().to_string();
+        let envelope = Envelope {
+            sha256: sha256(payload.as_bytes()),
+            payload,
+            id: Some(id.clone()),
+            follows: seen.map(|seen| seen.id.clone()),
+        };
+        let content = serde_json::to_vec(&envelope).map_err(failed)?;
+        match self.place(number).create(&content) {
+            Ok(()) => Ok(Some(id)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(io_err(format!("publish in {}", self.directory), &error)),
+        }
+    }
+
+    /// Whether the file that this writer created is the first of its number. The module's text says why.
+    fn is_first(&self, seen: Option<&Seen>, number: u64, id: &str) -> Result<bool> {
+        let was_never_removed = match seen {
+            Some(seen) => {
+                let again = self.read(seen.number)?;
+                again.is_some_and(|again| again.id() == seen.id)
+            }
+            // The last state is never removed, so a log that had states before has a higher number.
+            None => self.last_number()? == Some(number),
+        };
+        if was_never_removed {
+            return Ok(true);
+        }
+        if let Some(next) = self.read(number + 1)? {
+            // A state of an older version, which shares the directory, names none.
+            let follows = next.follows.ok_or_else(|| self.unknown())?;
+            return Ok(follows == id);
+        }
+        let is_there = self.read(number)?.is_some_and(|file| file.id() == id);
+        match is_there {
+            true => Ok(false),
+            false => Err(self.unknown()),
+        }
+    }
+
+    /// Removes states that nobody needs. Those that cannot be removed now are removed later.
+    fn remove_old(&self, published: u64) {
+        let Some(last) = published.checked_sub(KEPT) else {
+            return;
+        };
+        let numbers = match self.numbers() {
+            Ok(numbers) => numbers,
+            Err(error) => {
+                tracing::debug!(log = %self.directory, %error, "old states cannot be listed");
+                return;
+            }
+        };
+        // A file below a gap was created by a slow writer, who looks for it.
+        let gap = numbers.windows(2).rposition(|two| two[0] + 1 < two[1]);
+        let first = gap.map_or(0, |gap| gap + 1);
+        let old = numbers[first..].iter().filter(|number| **number <= last);
+        for &number in old.take(REMOVED_MAX) {
+            match self.place(number).remove_file() {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::debug!(log = %self.directory, number, %error, "an old state cannot be removed");
+                    // No state goes before a lower one.
+                    return;
+                }
+            }
+        }
+    }
+
+    fn place(&self, number: u64) -> Place {
+        self.directory.join(&file_name(number))
+    }
+
+    /// The content of a state's file; `None` if there is none.
+    fn read(&self, number: u64) -> Result<Option<Envelope>> {
+        let place = self.place(number);
+        let content = match place.read() {
+            Ok(content) => content,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_err(&place, &error)),
+        };
+        match serde_json::from_slice(&content) {
+            Ok(envelope) => Ok(Some(envelope)),
+            Err(_) => Err(self.corrupt(number, "not a state of the catalog")),
+        }
+    }
+
+    /// The numbers of all states, in ascending order.
+    fn numbers(&self) -> Result<Vec<u64>> {
         let names = names_in(&self.directory)?;
-        Ok(names.iter().filter_map(|name| number_of(name)).max())
+        Ok(names.iter().filter_map(|name| number_of(name)).collect())
+    }
+
+    fn corrupt(&self, number: u64, problem: &str) -> DataFusionError {
+        sql_err(SqlState::Io, format!("{}: {problem}", self.place(number)))
+    }
+
+    fn unknown(&self) -> DataFusionError {
+        let message = format!(
+            "{}: it is not known whether the change was published, since others published many at that moment; look \
+             before you try again",
+            self.directory
+        );
+        sql_err(SqlState::Io, message)
     }
 }
 
@@ -100,37 +290,196 @@ pub(crate) fn names_in(directory: &Place) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    fn log(directory: &Path) -> Log {
+        Log::new(Place::Local(directory.join("log")))
+    }
+
+    /// The last state, and its value; 0 if there is no state.
+    fn last(log: &Log) -> (Option<Seen>, u64) {
+        match log.latest::<u64>().unwrap() {
+            Some((seen, value)) => (Some(seen), value),
+            None => (None, 0),
+        }
+    }
+
+    /// Adds one to the value, and returns what was seen before.
+    fn add(log: &Log) -> Option<Seen> {
+        let (seen, value) = last(log);
+        assert!(log.commit(seen.as_ref(), &(value + 1)).unwrap());
+        seen
+    }
 
     #[test]
     fn of_many_writers_one_wins_each_number() {
         let directory = tempfile::tempdir().unwrap();
-        let writers: Vec<_> = (0..8)
-            .map(|_| {
-                let log = Log::new(Place::Local(directory.path().join("log")));
-                std::thread::spawn(move || {
-                    let mut won = 0;
-                    for _ in 0..20 {
-                        let seen = log.latest::<u64>().unwrap();
-                        let (number, value) =
-                            seen.map_or((None, 0), |(number, value)| (Some(number), value));
-                        won += u64::from(log.commit(number, &(value + 1)).unwrap());
+        let is_over = AtomicBool::new(false);
+        let log = log(directory.path());
+        let (fast, slow) = std::thread::scope(|scope| {
+            let fast = || {
+                let tries = (0..60).map(|_| {
+                    let (seen, value) = last(&log);
+                    u64::from(log.commit(seen.as_ref(), &(value + 1)).unwrap())
+                });
+                tries.sum::<u64>()
+            };
+            // A slow writer is overtaken by more states than are kept.
+            let slow = || {
+                let mut won = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let (seen, value) = last(&log);
+                    let far = seen.as_ref().map_or(0, Seen::number) + KEPT + REMOVAL_INTERVAL + 2;
+                    while !is_over.load(Ordering::Relaxed)
+                        && log.last_number().unwrap().is_none_or(|last| last < far)
+                    {
+                        std::thread::yield_now();
                     }
-                    won
-                })
-            })
-            .collect();
-        let won: u64 = writers
-            .into_iter()
-            .map(|writer| writer.join().unwrap())
-            .sum();
-        let log = Log::new(Place::Local(directory.path().join("log")));
+                    won += u64::from(log.commit(seen.as_ref(), &(value + 1)).unwrap());
+                }
+                won
+            };
+            let fast: Vec<_> = (0..6).map(|_| scope.spawn(fast)).collect();
+            let slow: Vec<_> = (0..2).map(|_| scope.spawn(slow)).collect();
+            let fast: u64 = fast.into_iter().map(|writer| writer.join().unwrap()).sum();
+            is_over.store(true, Ordering::Relaxed);
+            let slow: u64 = slow.into_iter().map(|writer| writer.join().unwrap()).sum();
+            (fast, slow)
+        });
+        assert!(fast > 2 * KEPT, "{fast} states removed none");
         assert_eq!(
-            log.latest::<u64>().unwrap().unwrap().1,
-            won,
+            last(&log).1,
+            fast + slow,
             "no increment is lost or counted twice"
         );
+        let kept = log.numbers().unwrap().len() as u64;
+        assert!(kept <= KEPT + REMOVAL_INTERVAL, "{kept} states");
+    }
+
+    /// Writers take turns at random, so each has read a state of any age when it writes.
+    #[test]
+    fn writers_that_read_long_ago_lose() {
+        for seed in 1..=3u64 {
+            let directory = tempfile::tempdir().unwrap();
+            let log = log(directory.path());
+            let mut writers: [Option<(Option<Seen>, u64)>; 4] = [None, None, None, None];
+            let (mut random, mut won) = (seed, 0);
+            for step in 0..400 {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                // The first two writers take nearly all turns.
+                let writer = match (random >> 33) % 64 {
+                    turn @ 0..2 => 2 + turn as usize,
+                    turn => (turn % 2) as usize,
+                };
+                match writers[writer].take() {
+                    None => writers[writer] = Some(last(&log)),
+                    Some((seen, value)) => {
+                        won += u64::from(log.commit(seen.as_ref(), &(value + 1)).unwrap());
+                    }
+                }
+                assert_eq!(last(&log).1, won, "seed {seed}, step {step}");
+            }
+            assert!(won > 2 * KEPT, "seed {seed}: {won} states removed none");
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_removed_is_not_used_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log(directory.path());
+        let seen: Vec<Option<Seen>> = (0..100).map(|_| add(&log)).collect();
+        let numbers = log.numbers().unwrap();
+        assert_eq!(numbers, (65..100).collect::<Vec<_>>());
+        for seen in &seen {
+            assert!(!log.commit(seen.as_ref(), &0u64).unwrap(), "{seen:?}");
+        }
+        // The refused files are gone, and nobody read them.
+        assert_eq!(log.numbers().unwrap(), numbers);
+        assert_eq!(last(&log).1, 100);
+        add(&log);
+        assert_eq!(last(&log).1, 101);
+    }
+
+    /// A writer that sleeps between the creation of its file and the question whether it was the first.
+    #[test]
+    fn a_published_state_is_known_however_many_follow() {
+        for following in [0, 1, 5, 40, 47] {
+            let directory = tempfile::tempdir().unwrap();
+            let log = log(directory.path());
+            for _ in 0..16 {
+                add(&log);
+            }
+            let (seen, value) = last(&log);
+            let id = log
+                .create(16, seen.as_ref(), &(value + 1))
+                .unwrap()
+                .unwrap();
+            for _ in 0..following {
+                add(&log);
+            }
+            let is_first = log.is_first(seen.as_ref(), 16, &id);
+            assert!(is_first.unwrap(), "{following} states followed");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_lost_in_sleep_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log(directory.path());
+        for _ in 0..20 {
+            add(&log);
+        }
+        let (seen, value) = last(&log);
+        let id = log
+            .create(20, seen.as_ref(), &(value + 1))
+            .unwrap()
+            .unwrap();
+        for _ in 0..80 {
+            add(&log);
+        }
+        let error = log.is_first(seen.as_ref(), 20, &id).unwrap_err();
+        assert!(error.to_string().contains("not known"), "{error}");
+    }
+
+    #[test]
+    fn a_first_state_is_known_from_the_first_state_of_an_old_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log(directory.path());
+        let id = log.create(0, None, &1u64).unwrap().unwrap();
+        assert!(log.is_first(None, 0, &id).unwrap());
+        add(&log);
+        assert!(log.is_first(None, 0, &id).unwrap());
+        for _ in 0..62 {
+            add(&log);
+        }
+        assert!(log.read(0).unwrap().is_none());
+        assert!(!log.commit(None, &1u64).unwrap());
+        assert_eq!(last(&log).1, 64);
+    }
+
+    #[test]
+    fn states_of_older_versions_are_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log(directory.path());
+        let place = directory.path().join("log");
+        fs::create_dir(&place).unwrap();
+        // Older versions removed no state.
+        for number in 0..200u64 {
+            let payload = number.to_string();
+            let sha256 = sha256(payload.as_bytes());
+            let content = serde_json::json!({"payload": payload, "sha256": sha256});
+            fs::write(place.join(file_name(number)), content.to_string()).unwrap();
+        }
+        for _ in 0..64 {
+            add(&log);
+        }
+        assert_eq!(last(&log).1, 199 + 64);
+        assert!(log.numbers().unwrap().len() < 64);
     }
 
     #[test]
@@ -143,7 +492,7 @@ mod tests {
         for name in ["1.json", "007.json", "x.json", ".tmp"] {
             fs::write(directory.path().join(name), "{}").unwrap();
         }
-        assert_eq!(log.latest::<u64>().unwrap(), Some((0, 7)));
+        assert_eq!(last(&log).1, 7);
         let path = directory.path().join(file_name(0));
         let damaged = fs::read_to_string(&path).unwrap().replace("\"7\"", "\"9\"");
         fs::write(&path, damaged).unwrap();

@@ -38,8 +38,21 @@ impl Server {
     }
 
     fn start_in(data: tempfile::TempDir, arguments: &[&str]) -> Self {
+        let command = vatic_server(data.path(), arguments);
+        Self::run(data, command)
+    }
+
+    /// Starts a server whose threads stall at this point, as `vatic::testing::stall` describes.
+    fn start_with_stalls(point: &str, stalls: &Path) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = vatic_server(data.path(), &[]);
+        command.env("VATIC_STALL", format!("{point}:{}", stalls.display()));
+        Self::run(data, command)
+    }
+
+    fn run(data: tempfile::TempDir, mut command: Command) -> Self {
         crate::take_turn();
-        let mut child = vatic_server(data.path(), arguments)
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -64,9 +77,19 @@ impl Server {
     }
 
     async fn client(&self) -> FlightServiceClient<Channel> {
+        self.client_of("a test").await
+    }
+
+    /// A client whose trainings run when their rows are fetched.
+    async fn java_client(&self) -> FlightServiceClient<Channel> {
+        self.client_of("grpc-java-netty/1.0").await
+    }
+
+    async fn client_of(&self, agent: &'static str) -> FlightServiceClient<Channel> {
         let url = format!("http://{}", self.address());
-        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-        FlightServiceClient::new(channel)
+        let endpoint = Channel::from_shared(url).unwrap();
+        let endpoint = endpoint.user_agent(agent).unwrap();
+        FlightServiceClient::new(endpoint.connect().await.unwrap())
     }
 
     fn signal(&self, signal: &str) {

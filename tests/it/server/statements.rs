@@ -280,6 +280,208 @@ fn a_statement_is_cancelled_by_another_call() {
     });
 }
 
+/// Fetches a result to its end, and returns the number of its messages.
+async fn fetch(
+    client: &FlightServiceClient<Channel>,
+    info: &FlightInfo,
+) -> Result<usize, tonic::Status> {
+    let mut stream = client.clone().do_get(ticket(info)).await?.into_inner();
+    let mut messages = 0;
+    while stream.message().await?.is_some() {
+        messages += 1;
+    }
+    Ok(messages)
+}
+
+/// Statements whose planning does not end block no others.
+#[test]
+fn plans_that_do_not_end_leave_room_for_others() {
+    let stalls = tempfile::tempdir().unwrap();
+    let server = Server::start_with_stalls("planning", stalls.path());
+    runtime().block_on(async {
+        let remote = server.connect().await;
+        for stall in 0..8 {
+            std::fs::write(stalls.path().join(stall.to_string()), "").unwrap();
+        }
+        let stuck = (0..8).map(|_| error(&remote, "SELECT 1"));
+        for error in futures::future::join_all(stuck).await {
+            assert!(error.starts_with("54001"), "{error}");
+        }
+        assert_eq!(column(&remote, "SELECT 1 + 1").await, ["2"]);
+        drop(stalls);
+        server.assert_alive().await;
+    });
+}
+
+/// A client that cancels and a client that fetches are told the same.
+#[test]
+fn a_query_is_either_cancelled_or_read_to_its_end() {
+    let server = Server::start(&[]);
+    runtime().block_on(async {
+        let mut client = server.client().await;
+        let sql = "SELECT value FROM generate_series(1, 20000)";
+        let info = client
+            .get_flight_info(query(sql))
+            .await
+            .unwrap()
+            .into_inner();
+        let began = Instant::now();
+        fetch(&client, &info).await.unwrap();
+        let time = began.elapsed();
+        let (mut cancelled, mut finished) = (0, 0);
+        for round in 0..200 {
+            let info = client
+                .get_flight_info(query(sql))
+                .await
+                .unwrap()
+                .into_inner();
+            let fetcher = client.clone();
+            let cancelling = async {
+                // From the start of the fetch to some time after its end.
+                tokio::time::sleep(time * (round % 20) / 10).await;
+                cancel(&mut client, info.clone()).await
+            };
+            let (fetched, status) = tokio::join!(fetch(&fetcher, &info), cancelling);
+            match status {
+                CancelStatus::Cancelled => {
+                    cancelled += 1;
+                    let code = fetched.unwrap_err().code();
+                    assert!([Code::Cancelled, Code::NotFound].contains(&code), "{code}");
+                }
+                CancelStatus::NotCancellable => {
+                    finished += 1;
+                    fetched.unwrap();
+                }
+                status => panic!("{status:?}"),
+            }
+        }
+        assert!(
+            cancelled > 0 && finished > 0,
+            "{cancelled} cancelled, {finished} finished"
+        );
+    });
+}
+
+#[test]
+fn a_training_is_either_cancelled_or_published() {
+    let server = Server::start(&[]);
+    runtime().block_on(async {
+        let remote = server.connect().await;
+        column(&remote, HOUSES).await;
+        let mut client = server.java_client().await;
+        let replace = TRAIN.replace("TRAIN MODEL", "TRAIN OR REPLACE MODEL");
+        let versions = async || {
+            let count = "SELECT count(*) FROM information_schema.model_versions";
+            column(&remote, count).await[0].parse::<usize>().unwrap()
+        };
+        let mut train = async || {
+            let info = client.get_flight_info(query(&replace)).await;
+            info.unwrap().into_inner()
+        };
+        let info = train().await;
+        let fetcher = server.java_client().await;
+        let began = Instant::now();
+        fetch(&fetcher, &info).await.unwrap();
+        let time = began.elapsed();
+        let (mut cancelled, mut finished) = (0, 0);
+        for round in 0..60 {
+            let before = versions().await;
+            let info = train().await;
+            let mut canceller = fetcher.clone();
+            let cancelling = async {
+                // From the start of a training to some time after its end.
+                tokio::time::sleep(time * (round % 20) / 14).await;
+                cancel(&mut canceller, info.clone()).await
+            };
+            let (fetched, status) = tokio::join!(fetch(&fetcher, &info), cancelling);
+            let after = versions().await;
+            match status {
+                CancelStatus::Cancelled => {
+                    cancelled += 1;
+                    let code = fetched.unwrap_err().code();
+                    assert!([Code::Cancelled, Code::NotFound].contains(&code), "{code}");
+                    assert_eq!(after, before, "a cancelled training was published");
+                }
+                CancelStatus::NotCancellable => {
+                    finished += 1;
+                    assert_eq!(fetched.unwrap(), 2, "a schema and a row");
+                    assert_eq!(after, before + 1);
+                }
+                status => panic!("{status:?}"),
+            }
+        }
+        assert!(
+            cancelled > 0 && finished > 0,
+            "{cancelled} cancelled, {finished} finished"
+        );
+    });
+}
+
+/// The cancel comes between the publication of the model and the answer.
+#[test]
+fn a_training_that_was_published_is_not_cancelled() {
+    let stalls = tempfile::tempdir().unwrap();
+    let server = Server::start_with_stalls("commit", stalls.path());
+    runtime().block_on(async {
+        let remote = server.connect().await;
+        column(&remote, HOUSES).await;
+        let mut client = server.java_client().await;
+        let info = client
+            .get_flight_info(query(TRAIN))
+            .await
+            .unwrap()
+            .into_inner();
+        let stall = stalls.path().join("one");
+        std::fs::write(&stall, "").unwrap();
+        let fetcher = client.clone();
+        let cancelling = async {
+            while stall.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let release = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                std::fs::remove_dir_all(stalls.path()).unwrap();
+            };
+            let (status, ()) = tokio::join!(cancel(&mut client, info.clone()), release);
+            status
+        };
+        let (fetched, status) = tokio::join!(fetch(&fetcher, &info), cancelling);
+        assert_eq!(status, CancelStatus::NotCancellable);
+        assert_eq!(fetched.unwrap(), 2, "a schema and a row");
+        // Its row can be fetched again.
+        assert_eq!(fetch(&fetcher, &info).await.unwrap(), 2);
+        let status = "SELECT status FROM ml.training_runs";
+        assert_eq!(column(&remote, status).await, ["SUCCEEDED"]);
+    });
+}
+
+/// The time of an INSERT ends between the publication of its rows and the answer.
+#[test]
+fn an_insert_that_was_published_is_not_out_of_time() {
+    let stalls = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let mut command = super::vatic_server(data.path(), &["--statement-timeout", "1"]);
+    command.env("VATIC_STALL", format!("commit:{}", stalls.path().display()));
+    let server = Server::run(data, command);
+    runtime().block_on(async {
+        let remote = server.connect().await;
+        column(&remote, "CREATE TABLE t (a BIGINT)").await;
+        let stall = stalls.path().join("one");
+        std::fs::write(&stall, "").unwrap();
+        let release = async {
+            while stall.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            std::fs::remove_dir_all(stalls.path()).unwrap();
+        };
+        let insert = "INSERT INTO t VALUES (1)";
+        let (inserted, ()) = tokio::join!(outcome(&remote, insert), release);
+        assert_eq!(inserted.unwrap(), ["1"]);
+        assert_eq!(column(&remote, "SELECT count(*) FROM t").await, ["1"]);
+    });
+}
+
 const HOUSES: &str = "CREATE TABLE houses AS SELECT value * 1.0 AS size, value * 2.0 AS price \
                       FROM generate_series(1, 100)";
 const TRAIN: &str =
