@@ -65,6 +65,7 @@ pub struct EngineBuilder {
     memory_limit: Option<usize>,
     disk_limit: Option<u64>,
     cluster: Option<ClusterChoice>,
+    cluster_secret_file: Option<PathBuf>,
     roots: Option<Vec<PathBuf>>,
 }
 
@@ -120,10 +121,19 @@ impl EngineBuilder {
         self
     }
 
-    /// Runs statements on executors, which find the scheduler at this address, `host:port`.
+    /// Runs statements on executors, which find the scheduler at this address, `host:port`. An address beyond the loopback
+    /// device needs a [`cluster_secret_file`](Self::cluster_secret_file).
     #[must_use]
     pub fn cluster(mut self, address: impl Into<String>) -> Self {
         self.cluster = Some(ClusterChoice::Own(address.into()));
+        self
+    }
+
+    /// The file with the secret of the cluster, at least 32 bytes: only executors with the same secret may join, and all
+    /// connections are encrypted.
+    #[must_use]
+    pub fn cluster_secret_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cluster_secret_file = Some(path.into());
         self
     }
 
@@ -145,8 +155,8 @@ impl EngineBuilder {
     /// Opens the engine.
     ///
     /// # Errors
-    /// If the data directory cannot be opened, the scheduler's address is taken, or the engine of `cluster_of` has no
-    /// cluster.
+    /// If the data directory or the secret file cannot be opened, the scheduler's address is taken or needs a secret, or
+    /// the engine of `cluster_of` has no cluster.
     pub fn build(self) -> Result<Engine> {
         let data = Arc::new(match &self.data_dir {
             Some(path) => DataDir::open(path)?,
@@ -168,7 +178,10 @@ impl EngineBuilder {
                 None => FileAccess::All,
             },
             cluster: match self.cluster {
-                Some(ClusterChoice::Own(address)) => Some(Arc::new(Cluster::start(&address)?)),
+                Some(ClusterChoice::Own(address)) => {
+                    let secret_file = self.cluster_secret_file.as_deref();
+                    Some(Arc::new(Cluster::start(&address, secret_file)?))
+                }
                 Some(ClusterChoice::Shared(Some(cluster))) => Some(cluster),
                 Some(ClusterChoice::Shared(None)) => {
                     let message = "the engine of cluster_of has no cluster; build it with cluster";

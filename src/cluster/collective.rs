@@ -18,6 +18,7 @@ use vatic_ml::collective::{branch, tree_sum};
 use vatic_ml::train::shard::owner;
 use vatic_ml::{Error, Result};
 
+use super::secure::{PeerStream, Security};
 use crate::testing::crash;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,20 +36,20 @@ pub(super) struct TcpCollective {
     world_size: usize,
     shards: usize,
     /// The connections by rank; `None` for this rank.
-    peers: Vec<Option<Arc<TcpStream>>>,
+    peers: Vec<Option<Arc<PeerStream>>>,
     /// The number of exchanges so far.
     round: Mutex<u64>,
 }
 
 /// Ends the connections of a rank from another thread.
 #[derive(Debug, Clone)]
-pub(super) struct Breaker(Vec<Arc<TcpStream>>);
+pub(super) struct Breaker(Vec<Arc<PeerStream>>);
 
 impl Breaker {
     pub(super) fn disconnect(&self) {
         for peer in &self.0 {
             // The peer may be disconnected already.
-            let _ = peer.shutdown(Shutdown::Both);
+            let _ = peer.socket().shutdown(Shutdown::Both);
         }
     }
 }
@@ -62,16 +63,20 @@ impl TcpCollective {
         addresses: &[String],
         shards: usize,
         listener: &TcpListener,
+        security: &Security,
     ) -> Result<Self> {
         let world_size = addresses.len();
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let mut peers: Vec<Option<Arc<TcpStream>>> = vec![None; world_size];
+        let mut peers: Vec<Option<Arc<PeerStream>>> = vec![None; world_size];
         for (peer, address) in addresses.iter().enumerate().take(rank) {
             let address: SocketAddr = address
                 .parse()
                 .map_err(|_| Error::Internal(format!("worker {peer} is at \"{address}\"")))?;
-            let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-            stream.write_all(&greeting(run_id, rank))?;
+            let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+            stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+            let stream = security.connect_peer(stream)?;
+            stream.socket().set_read_timeout(None)?;
+            (&stream).write_all(&greeting(run_id, rank))?;
             peers[peer] = Some(Arc::new(stream));
         }
         listener.set_nonblocking(true)?;
@@ -79,7 +84,7 @@ impl TcpCollective {
             match listener.accept() {
                 Ok((stream, _)) => {
                     if let Some((peer, stream)) =
-                        greeted(stream, run_id, rank, world_size, deadline)
+                        greeted(stream, run_id, rank, world_size, deadline, security)
                     {
                         peers[peer] = Some(Arc::new(stream));
                     }
@@ -94,7 +99,7 @@ impl TcpCollective {
             }
         }
         for peer in peers.iter().flatten() {
-            peer.set_nodelay(true)?;
+            peer.socket().set_nodelay(true)?;
         }
         Ok(Self {
             rank,
@@ -280,25 +285,27 @@ fn greeting(run_id: &str, rank: usize) -> Vec<u8> {
 
 /// The rank of a connection; `None` if the connection is of another run, or sent no greeting in time.
 fn greeted(
-    mut stream: TcpStream,
+    stream: TcpStream,
     run_id: &str,
     rank: usize,
     world_size: usize,
     deadline: Instant,
-) -> Option<(usize, TcpStream)> {
+    security: &Security,
+) -> Option<(usize, PeerStream)> {
     stream.set_nonblocking(false).ok()?;
     let left = deadline.saturating_duration_since(Instant::now());
     let left = left.max(Duration::from_millis(1));
     stream.set_read_timeout(Some(left)).ok()?;
+    let stream = security.accept_peer(stream).ok()?;
     let mut found = vec![0; greeting(run_id, 0).len()];
-    stream.read_exact(&mut found).ok()?;
-    stream.set_read_timeout(None).ok()?;
+    (&stream).read_exact(&mut found).ok()?;
+    stream.socket().set_read_timeout(None).ok()?;
     (rank + 1..world_size)
         .find(|peer| found == greeting(run_id, *peer))
         .map(|peer| (peer, stream))
 }
 
-fn send(mut peer: &TcpStream, header: &Header, message: &[&[u8]]) -> Result<()> {
+fn send(mut peer: &PeerStream, header: &Header, message: &[&[u8]]) -> Result<()> {
     let header = bytemuck::bytes_of(header);
     let mut slices: Vec<IoSlice<'_>> = std::iter::once(header)
         .chain(message.iter().copied())
@@ -320,13 +327,13 @@ fn send(mut peer: &TcpStream, header: &Header, message: &[&[u8]]) -> Result<()> 
 
 /// A message that is being read.
 struct Incoming<'a> {
-    peer: &'a TcpStream,
+    peer: &'a PeerStream,
     left: u64,
 }
 
 impl<'a> Incoming<'a> {
     /// The next message of a rank, which must be of this round.
-    fn announced(mut peer: &'a TcpStream, round: u64) -> Result<Self> {
+    fn announced(mut peer: &'a PeerStream, round: u64) -> Result<Self> {
         let mut header = Header::zeroed();
         peer.read_exact(bytemuck::bytes_of_mut(&mut header))?;
         if header.round != round {
@@ -418,7 +425,9 @@ pub(crate) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> R
     let addresses: Vec<String> = addresses.collect::<std::io::Result<_>>()?;
     let work = |rank: usize, listener: &TcpListener| {
         let shards = ranks;
-        let ours = TcpCollective::connect("benchmark", rank, &addresses, shards, listener)?;
+        let security = Security::default();
+        let ours =
+            TcpCollective::connect("benchmark", rank, &addresses, shards, listener, &security)?;
         let mut seconds = Vec::new();
         for _ in 0..=rounds {
             let buffers = vec![(rank, vec![1.0f32; elements])];
@@ -452,6 +461,10 @@ mod tests {
     use super::*;
 
     fn group(world_size: usize, shards: usize) -> Vec<TcpCollective> {
+        group_with(&Security::default(), world_size, shards)
+    }
+
+    fn group_with(security: &Security, world_size: usize, shards: usize) -> Vec<TcpCollective> {
         let listeners: Vec<TcpListener> = (0..world_size)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -460,9 +473,10 @@ mod tests {
             .map(|listener| listener.local_addr().unwrap().to_string())
             .collect();
         let ranks = listeners.into_iter().enumerate().map(|(rank, listener)| {
-            let addresses = addresses.clone();
+            let (addresses, security) = (addresses.clone(), security.clone());
             std::thread::spawn(move || {
-                TcpCollective::connect("run", rank, &addresses, shards, &listener).unwrap()
+                TcpCollective::connect("run", rank, &addresses, shards, &listener, &security)
+                    .unwrap()
             })
         });
         let ranks: Vec<_> = ranks.collect();
@@ -501,6 +515,15 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_encrypted_connections_have_the_same_bits() {
+        let security = Security::of_test(Some("one"), "a build");
+        let expected = sums(LocalCollective::group(1), 8, 200_003).remove(0);
+        for sum in sums(group_with(&security, 3, 8), 8, 200_003) {
+            assert!(sum == expected);
+        }
+    }
+
+    #[test]
     fn messages_come_from_every_rank_in_order() {
         let ranks = group(3, 8).into_iter().map(|ours| {
             std::thread::spawn(move || ours.all_gather(vec![ours.rank() as u8; 40_000]).unwrap())
@@ -530,6 +553,6 @@ mod tests {
         stranger.write_all(&greeting("older", 1)).unwrap();
         let (taken, _) = listener.accept().unwrap();
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        assert!(greeted(taken, "run", 0, 2, deadline).is_none());
+        assert!(greeted(taken, "run", 0, 2, deadline, &Security::default()).is_none());
     }
 }

@@ -30,6 +30,7 @@
 //! * `executor`, `task` the other side; `codec` plans as bytes; `errors` errors as text
 //! * `analyze`, `status`, `counters`, `prometheus` what users see of it
 //! * `training` one attempt of a training; `rendezvous` where its ranks meet; `collective` their sums
+//! * `secure` the secret of a cluster: who may take part, and TLS between all of them
 //!
 //! Catalog, registry and results stay in the engine's process: all code that writes tables, files or versions runs there.
 
@@ -48,6 +49,7 @@ mod prometheus;
 mod rendezvous;
 mod rules;
 mod scheduler;
+mod secure;
 mod services;
 mod settings;
 mod stages;

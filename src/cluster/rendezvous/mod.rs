@@ -28,4 +28,4 @@ pub(super) use attempt::Outcome;
 pub(super) use coordinator::Coordinator;
 pub(super) use message::ExecutorReport;
 pub(super) use remote_rank::RemoteRendezvous;
-pub(super) use reports::report_forever;
+pub(super) use reports::{introduce, report_until_refused};

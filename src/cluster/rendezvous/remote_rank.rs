@@ -16,6 +16,7 @@ use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, TcpCollective};
 use crate::cluster::errors::is_lost_input;
+use crate::cluster::secure::{SecureStream, Security};
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
 use crate::storage::Place;
 use crate::testing::crash;
@@ -30,6 +31,7 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(in crate::cluster) struct RemoteRendezvous {
     /// The host of the scheduler, as this machine reaches it.
     pub(in crate::cluster) host: String,
+    pub(in crate::cluster) security: Security,
 }
 
 #[async_trait]
@@ -44,7 +46,7 @@ impl Rendezvous for RemoteRendezvous {
         let here: IpAddr = stream.local_addr().map_err(failed)?.ip();
         let listener = StdListener::bind((here, 0)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?.to_string();
-        let mut wire = Wire::new(stream).map_err(failed)?;
+        let mut wire = Wire::new(stream);
         let join = FromRank::Join {
             run_id: task.run_id.clone(),
             rank,
@@ -55,7 +57,9 @@ impl Rendezvous for RemoteRendezvous {
         tracing::info!(run = %task.run_id, rank, "joined a training");
         let (state, peers) = wait_for_start(&mut wire).await?;
         let (run_id, shards) = (task.run_id.clone(), task.spec.shards);
-        let connecting = move || TcpCollective::connect(&run_id, rank, &peers, shards, &listener);
+        let security = self.security.clone();
+        let connecting =
+            move || TcpCollective::connect(&run_id, rank, &peers, shards, &listener, &security);
         let collective = tokio::task::spawn_blocking(connecting).await;
         let collective = collective
             .map_err(|error| sql_err(SqlState::Internal, format!("connecting workers: {error}")))?;
@@ -86,9 +90,8 @@ impl Rendezvous for RemoteRendezvous {
             error: error.clone(),
         };
         // If the coordinator does not get this message, the failed task reports the error.
-        if let Ok(stream) = self.connect(task).await
-            && let Ok(mut wire) = Wire::new(stream)
-        {
+        if let Ok(stream) = self.connect(task).await {
+            let mut wire = Wire::new(stream);
             let _ = wire.send(&refuse).await;
             let _ = tokio::time::timeout(BEAT, wire.next::<ToRank>()).await;
         }
@@ -100,7 +103,7 @@ impl Rendezvous for RemoteRendezvous {
 }
 
 impl RemoteRendezvous {
-    async fn connect(&self, task: &TrainTask) -> Result<TcpStream> {
+    async fn connect(&self, task: &TrainTask) -> Result<SecureStream> {
         let port = task
             .port
             .ok_or_else(|| sql_err(SqlState::Internal, "a training without a coordinator"))?;
@@ -112,10 +115,12 @@ impl RemoteRendezvous {
             sql_err(SqlState::Io, message)
         };
         let connecting = TcpStream::connect((self.host.as_str(), port));
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connected) => connected.map_err(|error| unreachable(error.to_string())),
-            Err(_) => Err(unreachable("no answer".into())),
-        }
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(|error| unreachable(error.to_string()))?,
+            Err(_) => return Err(unreachable("no answer".into())),
+        };
+        let greeted = self.security.connect(stream).await;
+        greeted.map_err(|error| unreachable(error.to_string()))
     }
 }
 
