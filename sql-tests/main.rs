@@ -252,6 +252,7 @@ impl Cluster {
             slots: Some(SLOTS),
             listen: "127.0.0.1:0".into(),
             work_dir: None,
+            cluster_secret_file: None,
         };
         let executors: Result<_, _> = (0..EXECUTORS).map(|_| Executor::start(&options)).collect();
         let executors = executors.map_err(shown)?;

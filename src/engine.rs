@@ -67,6 +67,7 @@ pub struct EngineBuilder {
     disk_limit: Option<u64>,
     cluster: Option<ClusterChoice>,
     link_timeout: Option<Duration>,
+    cluster_secret_file: Option<PathBuf>,
     roots: Option<Vec<PathBuf>>,
 }
 
@@ -122,7 +123,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Runs statements on executors, which find the scheduler at this address, `host:port`.
+    /// Runs statements on executors, which find the scheduler at this address, `host:port`. An address beyond the loopback
+    /// device needs a [`cluster_secret_file`](Self::cluster_secret_file).
     #[must_use]
     pub fn cluster(mut self, address: impl Into<String>) -> Self {
         self.cluster = Some(ClusterChoice::Own(address.into()));
@@ -134,6 +136,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn link_timeout(mut self, timeout: Duration) -> Self {
         self.link_timeout = Some(timeout);
+        self
+    }
+
+    /// The file with the secret of the cluster, at least 32 bytes: only executors with the same secret may join, and all
+    /// connections are encrypted.
+    #[must_use]
+    pub fn cluster_secret_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cluster_secret_file = Some(path.into());
         self
     }
 
@@ -155,8 +165,8 @@ impl EngineBuilder {
     /// Opens the engine.
     ///
     /// # Errors
-    /// If the data directory cannot be opened, the scheduler's address is taken, or the engine of `cluster_of` has no
-    /// cluster.
+    /// If the data directory or the secret file cannot be opened, the scheduler's address is taken or needs a secret, or
+    /// the engine of `cluster_of` has no cluster.
     pub fn build(self) -> Result<Engine> {
         let data = Arc::new(match &self.data_dir {
             Some(path) => DataDir::open(path)?,
@@ -183,7 +193,9 @@ impl EngineBuilder {
             },
             cluster: match self.cluster {
                 Some(ClusterChoice::Own(address)) => {
-                    Some(Arc::new(Cluster::start(&address, self.link_timeout)?))
+                    let secret_file = self.cluster_secret_file.as_deref();
+                    let cluster = Cluster::start(&address, secret_file, self.link_timeout)?;
+                    Some(Arc::new(cluster))
                 }
                 Some(ClusterChoice::Shared(Some(cluster))) => Some(cluster),
                 Some(ClusterChoice::Shared(None)) => {

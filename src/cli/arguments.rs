@@ -110,6 +110,9 @@ pub(crate) struct Arguments {
     /// Run statements on executors, which find the scheduler at this address.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) cluster: Option<String>,
+    /// The file with the secret of the cluster, 32 random bytes or more; needed if other machines reach the address.
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    pub(crate) cluster_secret_file: Option<PathBuf>,
     /// Serve Prometheus metrics of the cluster at this address.
     #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
     pub(crate) metrics: Option<String>,

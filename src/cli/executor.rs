@@ -22,6 +22,9 @@ pub(crate) struct Executor {
     /// The directory of rows between stages. [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
+    /// The file with the secret of the cluster; needed if an address is of another machine, or reached by one.
+    #[arg(long, value_name = "FILE")]
+    cluster_secret_file: Option<PathBuf>,
 }
 
 impl Executor {
@@ -31,6 +34,7 @@ impl Executor {
             slots: self.slots.map(usize::from),
             listen: self.listen.clone(),
             work_dir: self.work_dir.clone(),
+            cluster_secret_file: self.cluster_secret_file.clone(),
         })?;
         Ok(Exit::Success)
     }

@@ -10,7 +10,7 @@ use vatic::server::{ServeOptions, Tls, serve};
 use vatic::{Engine, Limits, machine_bytes};
 
 use super::STACK_BYTES;
-use super::values::{bytes, data_dir, setting};
+use super::values::{bytes, data_dir, join_command, setting};
 
 /// Threads that answer clients; statements run on other threads.
 const ANSWER_THREADS: usize = 2;
@@ -51,6 +51,9 @@ pub(crate) struct Serve {
     /// Run statements on executors, which find the scheduler at this address.
     #[arg(long, value_name = "HOST:PORT")]
     cluster: Option<String>,
+    /// The file with the secret of the cluster, 32 random bytes or more; needed if other machines reach the address.
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    cluster_secret_file: Option<PathBuf>,
     /// Serve Prometheus metrics of the cluster at this address.
     #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
     metrics: Option<String>,
@@ -128,6 +131,9 @@ impl Serve {
         if let Some(address) = &self.cluster {
             builder = builder.cluster(address);
         }
+        if let Some(path) = &self.cluster_secret_file {
+            builder = builder.cluster_secret_file(path);
+        }
         Ok(builder.build()?)
     }
 
@@ -189,10 +195,8 @@ impl Serve {
             );
         }
         if let Some(address) = engine.cluster_address() {
-            let _ = writeln!(
-                err,
-                "executors join with: vatic executor --scheduler {address}"
-            );
+            let command = join_command(address, self.cluster_secret_file.as_deref());
+            let _ = writeln!(err, "executors join with: {command}");
         }
     }
 }

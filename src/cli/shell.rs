@@ -11,7 +11,7 @@ use vatic::repl::{Exit, Settings, Source, Start, When, has_color, run_batch, run
 
 use super::STACK_BYTES;
 use super::arguments::Arguments;
-use super::values::{Limit, data_dir};
+use super::values::{Limit, data_dir, join_command};
 
 /// Runs the shell, or the scripts of the arguments.
 pub(crate) fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<Exit> {
@@ -24,9 +24,9 @@ pub(crate) fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result
         && !arguments.quiet
     {
         let mut err = std::io::stderr();
-        let line = format!("executors join with: vatic executor --scheduler {address}");
+        let command = join_command(address, arguments.cluster_secret_file.as_deref());
         // An error is ignored: the engine works without a reader of standard error.
-        let _ = writeln!(err, "{line}");
+        let _ = writeln!(err, "executors join with: {command}");
     }
     let workers = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -76,6 +76,10 @@ fn engine(arguments: &Arguments) -> anyhow::Result<Engine> {
     }
     if let Some(address) = &arguments.cluster {
         builder = builder.cluster(address);
+    }
+    if let Some(path) = &arguments.cluster_secret_file {
+        // An absolute path, so that --data-path does not move the file.
+        builder = builder.cluster_secret_file(std::path::absolute(path)?);
     }
     if let Some(path) = &arguments.data_path {
         std::env::set_current_dir(path)

@@ -20,6 +20,7 @@ use vatic_ml::{Error, Result};
 
 use super::link::watch_rank;
 use super::pulse::{Activity, Pulse};
+use super::secure::{PeerStream, Security};
 use crate::testing::crash;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ pub(super) struct TcpCollective {
     world_size: usize,
     shards: usize,
     /// The connections by rank; `None` for this rank.
-    peers: Vec<Option<Arc<TcpStream>>>,
+    peers: Vec<Option<Arc<PeerStream>>>,
     /// The addresses of the ranks.
     addresses: Vec<SocketAddr>,
     /// The number of exchanges so far.
@@ -57,13 +58,13 @@ pub(super) struct Seat<'a> {
 
 /// Ends the connections of a rank from another thread.
 #[derive(Debug, Clone)]
-pub(super) struct Breaker(Vec<Arc<TcpStream>>);
+pub(super) struct Breaker(Vec<Arc<PeerStream>>);
 
 impl Breaker {
     pub(super) fn disconnect(&self) {
         for peer in &self.0 {
             // The peer may be disconnected already.
-            let _ = peer.shutdown(Shutdown::Both);
+            let _ = peer.socket().shutdown(Shutdown::Both);
         }
     }
 }
@@ -74,6 +75,7 @@ impl TcpCollective {
     pub(super) fn connect(
         seat: &Seat<'_>,
         listener: &TcpListener,
+        security: &Security,
         pulse: Arc<Pulse>,
     ) -> Result<Self> {
         let Seat {
@@ -89,10 +91,13 @@ impl TcpCollective {
         });
         let addresses = addresses.collect::<Result<Vec<_>>>()?;
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let mut peers: Vec<Option<Arc<TcpStream>>> = vec![None; world_size];
+        let mut peers: Vec<Option<Arc<PeerStream>>> = vec![None; world_size];
         for (peer, address) in addresses.iter().enumerate().take(rank) {
-            let mut stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
-            stream.write_all(&greeting(run_id, rank))?;
+            let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
+            stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+            let stream = security.connect_peer(stream)?;
+            stream.socket().set_read_timeout(None)?;
+            (&stream).write_all(&greeting(run_id, rank))?;
             peers[peer] = Some(Arc::new(stream));
         }
         listener.set_nonblocking(true)?;
@@ -100,7 +105,7 @@ impl TcpCollective {
             match listener.accept() {
                 Ok((stream, _)) => {
                     if let Some((peer, stream)) =
-                        greeted(stream, run_id, rank, world_size, deadline)
+                        greeted(stream, run_id, rank, world_size, deadline, security)
                     {
                         peers[peer] = Some(Arc::new(stream));
                     }
@@ -115,8 +120,8 @@ impl TcpCollective {
             }
         }
         for peer in peers.iter().flatten() {
-            peer.set_nodelay(true)?;
-            watch_rank(peer)?;
+            peer.socket().set_nodelay(true)?;
+            watch_rank(peer.socket())?;
         }
         Ok(Self {
             rank,
@@ -316,19 +321,21 @@ fn greeting(run_id: &str, rank: usize) -> Vec<u8> {
 
 /// The rank of a connection; `None` if the connection is of another run, or sent no greeting in time.
 fn greeted(
-    mut stream: TcpStream,
+    stream: TcpStream,
     run_id: &str,
     rank: usize,
     world_size: usize,
     deadline: Instant,
-) -> Option<(usize, TcpStream)> {
+    security: &Security,
+) -> Option<(usize, PeerStream)> {
     stream.set_nonblocking(false).ok()?;
     let left = deadline.saturating_duration_since(Instant::now());
     let left = left.max(Duration::from_millis(1));
     stream.set_read_timeout(Some(left)).ok()?;
+    let stream = security.accept_peer(stream).ok()?;
     let mut found = vec![0; greeting(run_id, 0).len()];
-    stream.read_exact(&mut found).ok()?;
-    stream.set_read_timeout(None).ok()?;
+    (&stream).read_exact(&mut found).ok()?;
+    stream.socket().set_read_timeout(None).ok()?;
     (rank + 1..world_size)
         .find(|peer| found == greeting(run_id, *peer))
         .map(|peer| (peer, stream))
@@ -337,7 +344,7 @@ fn greeted(
 /// A connection whose bytes are counted in both directions.
 #[derive(Clone, Copy)]
 struct Counted<'a> {
-    stream: &'a TcpStream,
+    stream: &'a PeerStream,
     pulse: &'a Pulse,
 }
 
@@ -493,13 +500,14 @@ pub(crate) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> R
         .map(|listener| Ok(listener.local_addr()?.to_string()));
     let addresses: Vec<String> = addresses.collect::<std::io::Result<_>>()?;
     let work = |rank: usize, listener: &TcpListener| {
+        let security = Security::default();
         let seat = Seat {
             run_id: "benchmark",
             rank,
             addresses: &addresses,
             shards: ranks,
         };
-        let ours = TcpCollective::connect(&seat, listener, Arc::default())?;
+        let ours = TcpCollective::connect(&seat, listener, &security, Arc::default())?;
         let mut seconds = Vec::new();
         for _ in 0..=rounds {
             let buffers = vec![(rank, vec![1.0f32; elements])];
@@ -534,6 +542,10 @@ mod tests {
     use crate::cluster::pulse::Vitals;
 
     fn group(world_size: usize, shards: usize) -> Vec<TcpCollective> {
+        group_with(&Security::default(), world_size, shards)
+    }
+
+    fn group_with(security: &Security, world_size: usize, shards: usize) -> Vec<TcpCollective> {
         let listeners: Vec<TcpListener> = (0..world_size)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -542,7 +554,7 @@ mod tests {
             .map(|listener| listener.local_addr().unwrap().to_string())
             .collect();
         let ranks = listeners.into_iter().enumerate().map(|(rank, listener)| {
-            let addresses = addresses.clone();
+            let (addresses, security) = (addresses.clone(), security.clone());
             std::thread::spawn(move || {
                 let seat = Seat {
                     run_id: "run",
@@ -550,7 +562,7 @@ mod tests {
                     addresses: &addresses,
                     shards,
                 };
-                TcpCollective::connect(&seat, &listener, Arc::default()).unwrap()
+                TcpCollective::connect(&seat, &listener, &security, Arc::default()).unwrap()
             })
         });
         let ranks: Vec<_> = ranks.collect();
@@ -585,6 +597,15 @@ mod tests {
                     assert!(sum == expected, "{shards} shards, {world_size} ranks");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn sums_of_encrypted_connections_have_the_same_bits() {
+        let security = Security::of_test(Some("one"), "a build");
+        let expected = sums(LocalCollective::group(1), 8, 200_003).remove(0);
+        for sum in sums(group_with(&security, 3, 8), 8, 200_003) {
+            assert!(sum == expected);
         }
     }
 
@@ -645,6 +666,6 @@ mod tests {
         stranger.write_all(&greeting("older", 1)).unwrap();
         let (taken, _) = listener.accept().unwrap();
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        assert!(greeted(taken, "run", 0, 2, deadline).is_none());
+        assert!(greeted(taken, "run", 0, 2, deadline, &Security::default()).is_none());
     }
 }

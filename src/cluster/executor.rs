@@ -1,15 +1,18 @@
 //! The executor, `vatic executor --scheduler H:P`. It may start before its scheduler, and rejoins a restarted scheduler.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::extension::SessionConfigExt;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::executor_server::TERMINATING;
+use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::UnboundedMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
@@ -20,8 +23,9 @@ use tokio::task::JoinHandle;
 
 use super::address::resolve;
 use super::codec::PlanCodec;
-use super::rendezvous::{ExecutorReport, RemoteRendezvous, report_forever};
+use super::rendezvous::{ExecutorReport, RemoteRendezvous, introduce, report_until_refused};
 use super::scheduler::node_config;
+use super::secure::{Door, Refused, Security};
 use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
@@ -49,22 +53,24 @@ pub struct ExecutorOptions {
     pub listen: String,
     /// The directory for rows between stages; a temporary directory if `None`.
     pub work_dir: Option<PathBuf>,
+    /// The file with the secret of the cluster; addresses beyond the loopback device need one.
+    pub cluster_secret_file: Option<PathBuf>,
 }
 
 /// Runs an executor until a signal ends the process.
 ///
 /// # Errors
-/// If an address or the directory cannot be used. An executor waits for a scheduler that is not running.
+/// If an address, the directory or the secret file cannot be used, or if the engine has another secret or is of another
+/// build. An executor waits for a scheduler that is not running.
 pub fn run_executor(options: &ExecutorOptions) -> Result<()> {
-    Executor::start(options)?.wait();
-    Ok(())
+    Executor::start(options)?.wait()
 }
 
 /// An executor in this process. Dropping the executor ends it at once, as the end of its process would.
 #[derive(Debug)]
 pub struct Executor {
     runtime: Option<Runtime>,
-    serving: Option<JoinHandle<()>>,
+    serving: Option<JoinHandle<Result<()>>>,
     is_told_to_end: Arc<AtomicBool>,
     _temporary: Option<TempDir>,
 }
@@ -73,16 +79,23 @@ impl Executor {
     /// Starts an executor.
     ///
     /// # Errors
-    /// If an address or the directory cannot be used. An executor waits for a scheduler that is not running.
+    /// If an address, the directory or the secret file cannot be used. An executor waits for a scheduler that is not
+    /// running.
     pub fn start(options: &ExecutorOptions) -> Result<Self> {
         let has_port = |(_, port): (&str, &str)| port.parse::<u16>().is_ok();
         if !options.scheduler.rsplit_once(':').is_some_and(has_port) {
             let message = format!("--scheduler {} is not host:port", options.scheduler);
             return Err(sql_err(SqlState::InvalidParameter, message));
         }
+        let security = Security::open(options.cluster_secret_file.as_deref())?;
         let listen = resolve(&options.listen)?;
+        security.check("--listen", listen)?;
+        // A name that is not known yet is checked when it is.
+        if let Ok(scheduler) = resolve(&options.scheduler) {
+            security.check("--scheduler", scheduler)?;
+        }
         let (work_dir, temporary) = work_dir(options)?;
-        let node = Node::try_new(options, listen, work_dir)?;
+        let node = Node::try_new(options, listen, work_dir, security)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(node.slots.max(2))
             .thread_name("vatic-executor")
@@ -100,19 +113,26 @@ impl Executor {
         })
     }
 
-    /// Waits for a signal, then up to [`DRAIN`] for the executor to inform its scheduler and to finish its tasks.
-    fn wait(mut self) {
-        let (Some(runtime), Some(serving)) = (&self.runtime, self.serving.take()) else {
-            return;
+    /// Waits for a signal, then up to [`DRAIN`] for the executor to inform its scheduler and to finish its tasks. Also
+    /// returns when an engine refuses this executor.
+    fn wait(mut self) -> Result<()> {
+        let (Some(runtime), Some(mut serving)) = (&self.runtime, self.serving.take()) else {
+            return Ok(());
         };
         runtime.block_on(async {
-            shutdown_signal().await;
+            tokio::select! {
+                () = shutdown_signal() => {}
+                ended = &mut serving => return ended.unwrap_or_else(|error| {
+                    Err(sql_err(SqlState::Internal, format!("the executor: {error}")))
+                }),
+            }
             self.is_told_to_end.store(true, Ordering::Relaxed);
             tracing::info!("received a signal to end");
             if tokio::time::timeout(DRAIN, serving).await.is_err() {
                 tracing::warn!("tasks did not finish in time");
             }
-        });
+            Ok(())
+        })
     }
 }
 
@@ -125,35 +145,61 @@ impl Drop for Executor {
 }
 
 /// Serves one connection to the scheduler after the other. A connection ends when the scheduler is lost, or has given
-/// the executor up; a later connection may succeed.
-async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) {
+/// the executor up; a later connection may succeed. An engine that refuses this executor would refuse it again.
+async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) -> Result<()> {
     let scheduler = &node.scheduler;
     let slots = node.slots;
     tracing::info!(slots, "looking for the scheduler at {scheduler}");
     while !is_told_to_end.load(Ordering::Relaxed) {
-        let ended = match node.config() {
-            Ok((config, scheduler)) => {
-                let id = config.executor_id.clone();
-                tokio::select! {
-                    // Ballista's process handles the signals too, and ends by itself.
-                    ended = start_executor_process(Arc::new(config)) => {
-                        ended.map_err(|error| error.to_string())
-                    }
-                    never = report_forever(scheduler, &id, || node.report(), || node.tasks.stop()) => {
-                        match never {}
-                    }
-                }
-            }
-            Err(error) => Err(report(&error).message),
-        };
-        match ended {
+        match serve_once(&node, &is_told_to_end).await {
             Ok(()) => tracing::info!("not connected to the scheduler any more"),
-            Err(error) => tracing::warn!(error, "not connected to the scheduler at {scheduler}"),
+            Err(error) => {
+                if let Some(refused) = Refused::of(&error) {
+                    tracing::error!("{refused}");
+                    return Err(sql_err(SqlState::NotAllowed, refused.to_string()));
+                }
+                tracing::warn!(%error, "not connected to the scheduler at {scheduler}");
+            }
         }
         TERMINATING.store(false, Ordering::Release);
         if !is_told_to_end.load(Ordering::Relaxed) {
             tokio::time::sleep(RETRY).await;
         }
+    }
+    Ok(())
+}
+
+/// Serves one connection to the scheduler.
+async fn serve_once(node: &Node, is_told_to_end: &AtomicBool) -> io::Result<()> {
+    let scheduler = node.scheduler()?;
+    introduce(scheduler, &node.security).await?;
+    // The signal to end may have come meanwhile.
+    if is_told_to_end.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let other = |error: DataFusionError| io::Error::other(report(&error).message);
+    let (config, door) = node.config(scheduler).map_err(other)?;
+    let id = config.executor_id.clone();
+    let door = async {
+        match door {
+            Some(door) => door.serve().await,
+            None => std::future::pending().await,
+        }
+    };
+    let reporting = report_until_refused(
+        scheduler,
+        &node.security,
+        &id,
+        || node.report(),
+        || node.tasks.stop(),
+    );
+    tokio::select! {
+        // Ballista's process handles the signals too, and ends by itself.
+        ended = start_executor_process(Arc::new(config)) => {
+            ended.map_err(|error| io::Error::other(error.to_string()))
+        }
+        refused = reporting => Err(refused),
+        never = door => match never {},
     }
 }
 
@@ -178,7 +224,7 @@ async fn shutdown_signal() {
 
 /// The directory for rows between stages. A temporary directory is removed when it is dropped.
 fn work_dir(options: &ExecutorOptions) -> Result<(PathBuf, Option<TempDir>)> {
-    let failed = |error: std::io::Error| io_err("work directory", &error);
+    let failed = |error: io::Error| io_err("work directory", &error);
     if let Some(path) = &options.work_dir {
         std::fs::create_dir_all(path).map_err(failed)?;
         return Ok((path.clone(), None));
@@ -194,6 +240,7 @@ struct Node {
     /// Resolved again for each connection, because a name may refer to another machine later.
     scheduler: String,
     listen: SocketAddr,
+    security: Security,
     slots: usize,
     work_dir: PathBuf,
     runtime: Arc<ModelRuntime>,
@@ -215,11 +262,17 @@ fn devices() -> Vec<String> {
 }
 
 impl Node {
-    fn try_new(options: &ExecutorOptions, listen: SocketAddr, work_dir: PathBuf) -> Result<Self> {
+    fn try_new(
+        options: &ExecutorOptions,
+        listen: SocketAddr,
+        work_dir: PathBuf,
+        security: Security,
+    ) -> Result<Self> {
         let slots = options.slots.unwrap_or_else(vatic_ml::device::cores).max(1);
         Ok(Self {
             scheduler: options.scheduler.clone(),
             listen,
+            security,
             slots,
             work_dir,
             runtime: Arc::new(ModelRuntime::new(
@@ -241,10 +294,18 @@ impl Node {
         }
     }
 
-    /// The configuration of a connection, and the address of the scheduler. Each connection has a new executor id and
-    /// directory: the scheduler may still know the last id.
-    fn config(&self) -> Result<(ExecutorProcessConfig, SocketAddr)> {
-        let scheduler = resolve(&self.scheduler)?;
+    /// The current address of the scheduler.
+    fn scheduler(&self) -> io::Result<SocketAddr> {
+        let message = |error: DataFusionError| report(&error).message;
+        let found = resolve(&self.scheduler).map_err(|error| io::Error::other(message(error)))?;
+        let checked = self.security.check("--scheduler", found);
+        checked.map_err(|error| Refused::error(message(error)))?;
+        Ok(found)
+    }
+
+    /// The configuration of a connection to the scheduler, and with a secret the door to its server of tasks. Each
+    /// connection has a new executor id and directory: the scheduler may still know the last id.
+    fn config(&self, scheduler: SocketAddr) -> Result<(ExecutorProcessConfig, Option<Door>)> {
         let id = format!("executor-{}", uuid::Uuid::new_v4());
         let work_dir = self.work_dir.join(&id);
         std::fs::create_dir_all(&work_dir).map_err(|error| io_err("work directory", &error))?;
@@ -252,12 +313,20 @@ impl Node {
         let ip = self.listen.ip();
         let rendezvous = Arc::new(RendezvousExtension(Arc::new(RemoteRendezvous {
             host: scheduler.ip().to_string(),
+            security: self.security.clone(),
         })));
         let runtime = Arc::clone(&self.runtime);
+        let endpoints = self.security.endpoint_override();
         let session = move || -> SessionConfig {
-            node_config()
+            let config = node_config()
                 .with_extension(Arc::clone(&runtime))
-                .with_extension(Arc::clone(&rendezvous))
+                .with_extension(Arc::clone(&rendezvous));
+            match &endpoints {
+                Some(endpoints) => {
+                    config.with_ballista_override_create_grpc_client_endpoint(Arc::clone(endpoints))
+                }
+                None => config,
+            }
         };
         let spills = work_dir.clone();
         let runtime_env = move |_: &SessionConfig| {
@@ -266,7 +335,7 @@ impl Node {
                 .with_object_store_registry(Arc::new(Stores::default()))
                 .build_arc()
         };
-        let config = ExecutorProcessConfig {
+        let mut config = ExecutorProcessConfig {
             executor_id: id,
             bind_host: ip.to_string(),
             // Without an external host, the scheduler takes the address that it sees.
@@ -280,14 +349,46 @@ impl Node {
             task_scheduling_policy: TaskSchedulingPolicy::PushStaged,
             work_dir: Some(work_dir.to_string_lossy().into_owned()),
             executor_heartbeat_interval_seconds: HEARTBEAT_S,
-            override_execution_engine: Some(Arc::new(TaskEngine::new(Arc::clone(&self.tasks)))),
+            override_execution_engine: Some(Arc::new(TaskEngine::new(
+                Arc::clone(&self.tasks),
+                self.security.clone(),
+            ))),
             override_function_registry: Some(Arc::clone(&self.functions)),
             override_config_producer: Some(Arc::new(session)),
             override_runtime_producer: Some(Arc::new(runtime_env)),
             override_physical_codec: Some(Arc::new(PlanCodec::new(EXTENSIONS))),
+            override_create_grpc_client_endpoint: self.security.endpoint_override(),
             ..Default::default()
         };
-        Ok((config, scheduler))
+        let door = match self.security.has_secret() {
+            true => self.encrypt(&mut config, scheduler)?,
+            false => None,
+        };
+        Ok((config, door))
+    }
+
+    /// Replaces the server of rows by an encrypted one, and leads the server of tasks, which Ballista binds itself, through
+    /// a door. The server of tasks has the port of the door, on the loopback device: the scheduler is told this port.
+    fn encrypt(
+        &self,
+        config: &mut ExecutorProcessConfig,
+        scheduler: SocketAddr,
+    ) -> Result<Option<Door>> {
+        let failed = |error: io::Error| io_err(format!("listening at {}", self.listen), &error);
+        let ip = local_ip(self.listen.ip(), scheduler).map_err(failed)?;
+        let listen = |port: u16| -> io::Result<tokio::net::TcpListener> {
+            let listener = TcpListener::bind((ip, port))?;
+            listener.set_nonblocking(true)?;
+            tokio::net::TcpListener::from_std(listener)
+        };
+        let rows = listen(config.port).map_err(failed)?;
+        let tasks = listen(config.grpc_port).map_err(failed)?;
+        let server = SocketAddr::from((inner_ip(ip), config.grpc_port));
+        config.bind_host = server.ip().to_string();
+        let message_bytes_max = config.grpc_max_encoding_message_size as usize;
+        config.override_arrow_flight_service =
+            self.security.flight_provider(rows, message_bytes_max);
+        Ok(self.security.door(tasks, server))
     }
 
     fn ports(&self) -> Result<(u16, u16)> {
@@ -303,9 +404,33 @@ impl Node {
     }
 }
 
+/// The address at which other machines reach this machine: `listen`, or if that is any address, the one from which this
+/// machine reaches the scheduler.
+fn local_ip(listen: IpAddr, scheduler: SocketAddr) -> io::Result<IpAddr> {
+    if !listen.is_unspecified() {
+        return Ok(listen);
+    }
+    let any: IpAddr = match scheduler {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Connecting a socket of UDP sends nothing; the system chooses the address.
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(scheduler)?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// An address of the loopback device other than `outer`, so that both can have one port.
+fn inner_ip(outer: IpAddr) -> Ipv4Addr {
+    match outer == Ipv4Addr::LOCALHOST {
+        true => Ipv4Addr::new(127, 0, 0, 2),
+        false => Ipv4Addr::LOCALHOST,
+    }
+}
+
 /// Two ports that are free now. Ballista binds them itself, so another process may still take them first.
 fn free_ports(ip: IpAddr) -> Result<(u16, u16)> {
-    let failed = |error: std::io::Error| io_err(format!("listening at {ip}"), &error);
+    let failed = |error: io::Error| io_err(format!("listening at {ip}"), &error);
     let (one, other) = (
         TcpListener::bind((ip, 0)).map_err(failed)?,
         TcpListener::bind((ip, 0)).map_err(failed)?,

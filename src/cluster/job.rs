@@ -20,6 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::DropGuard;
 
+use super::secure::Security;
 use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 
@@ -111,7 +112,10 @@ impl Job {
     /// The rows as a stream. Ballista's own reader would load all rows into memory before it returned the first.
     fn partition(&self, partition: usize) -> SendableRecordBatchStream {
         let locations = self.locations.get(partition).cloned().unwrap_or_default();
-        let rows = futures::stream::iter(locations).then(fetch).try_flatten();
+        let security = self.cluster.security.clone();
+        let rows = futures::stream::iter(locations)
+            .then(move |location| fetch(location, security.clone()))
+            .try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(
             Arc::clone(&self.schema),
             rows,
@@ -141,13 +145,19 @@ impl Drop for Share {
 }
 
 /// Streams rows from their location, as fast as they are read.
-async fn fetch(location: PartitionLocation) -> Result<SendableRecordBatchStream> {
-    let endpoint: EndpointOverrideFn = Arc::new(|endpoint| {
-        let endpoint = endpoint
+async fn fetch(
+    location: PartitionLocation,
+    security: Security,
+) -> Result<SendableRecordBatchStream> {
+    let endpoint: EndpointOverrideFn = Arc::new(move |endpoint| {
+        let endpoint = security
+            .endpoint(endpoint)?
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT);
+            .keep_alive_timeout(PING_TIMEOUT)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES);
         Ok(endpoint)
     });
     let GrpcClientConfig {

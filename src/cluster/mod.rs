@@ -31,6 +31,7 @@
 //! * `analyze`, `status`, `counters`, `prometheus` what users see of it
 //! * `training` one attempt of a training; `rendezvous` where its ranks meet; `collective` their sums; `pulse` what a rank
 //!   does; `link` options of connections
+//! * `secure` the secret of a cluster: who may take part, and TLS between all of them
 //!
 //! Catalog, registry and results stay in the engine's process: all code that writes tables, files or versions runs there.
 
@@ -51,6 +52,7 @@ mod pulse;
 mod rendezvous;
 mod rules;
 mod scheduler;
+mod secure;
 mod services;
 mod settings;
 mod stages;

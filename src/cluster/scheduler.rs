@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
 use ballista_scheduler::cluster::memory::InMemoryJobState;
 use ballista_scheduler::cluster::{BallistaCluster, ClusterState, JobState};
 use ballista_scheduler::config::SchedulerConfig;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 
 use super::codec::PlanCodec;
 use super::placement::BarrierClusterState;
+use super::secure::{Security, TaskPass};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::extensions::EXTENSIONS;
@@ -32,10 +34,10 @@ const CLEAN_UP_S: u64 = 300;
 /// The settings of a session on a node.
 pub(super) fn node_config() -> SessionConfig {
     let mut config = SessionConfig::new_with_ballista();
-    config
-        .options_mut()
-        .extensions
-        .insert(VaticOptions::default());
+    let extensions = &mut config.options_mut().extensions;
+    extensions.insert(VaticOptions::default());
+    // A setting travels with a task only if both sides know it.
+    extensions.insert(TaskPass::default());
     config
 }
 
@@ -60,6 +62,7 @@ pub(super) async fn start(
     listener: TcpListener,
     state: Arc<BarrierClusterState>,
     jobs: Arc<dyn JobState>,
+    security: Security,
 ) -> Result<(Scheduler, impl Future<Output = ()> + Send + 'static)> {
     let failed = |error: &dyn std::fmt::Display| {
         sql_err(
@@ -77,6 +80,7 @@ pub(super) async fn start(
         override_physical_codec: Some(Arc::new(PlanCodec::new(EXTENSIONS))),
         override_session_builder: Some(sessions()),
         override_config_producer: Some(Arc::new(node_config)),
+        override_create_grpc_client_endpoint: security.endpoint_override(),
         executor_timeout_seconds: EXECUTOR_TIMEOUT_S,
         expire_dead_executor_interval_seconds: 1,
         no_executors_grace_period_seconds: GRACE_S,
@@ -87,11 +91,21 @@ pub(super) async fn start(
     config.validate().map_err(|error| failed(&error))?;
     let state: Arc<dyn ClusterState> = state;
     let cluster = BallistaCluster::new(state, jobs);
+    let message_bytes_max = config.grpc_server_max_decoding_message_size as usize;
     let scheduler = create_scheduler(cluster, Arc::new(config)).await;
     let scheduler: Scheduler = scheduler.map_err(|error| failed(&error))?;
-    let serving = start_grpc_service_with_listener(listener, scheduler.clone());
+    let served = scheduler.clone();
     let serving = async move {
-        if let Err(error) = serving.await {
+        let ended = match security.has_secret() {
+            true => {
+                let server = SchedulerGrpcServer::new(served)
+                    .max_decoding_message_size(message_bytes_max)
+                    .max_encoding_message_size(message_bytes_max);
+                security.serve_scheduler(listener, server).await
+            }
+            false => start_grpc_service_with_listener(listener, served).await,
+        };
+        if let Err(error) = ended {
             tracing::error!(%error, "the scheduler ended");
         }
     };

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::counters::Counters;
 use super::placement::BarrierClusterState;
 use super::rendezvous::{Coordinator, LINK_TIMEOUT};
 use super::scheduler::{self, Scheduler};
+use super::secure::Security;
 use super::settings::STACK_BYTES;
 use crate::error::{Result, SqlState, sql_err};
 use crate::progress::{ProgressEvent, ProgressListener};
@@ -30,6 +32,7 @@ pub(crate) struct Cluster {
     pub(super) job_state: Arc<dyn JobState>,
     pub(super) placement: Arc<BarrierClusterState>,
     pub(super) coordinator: Arc<Coordinator>,
+    pub(super) security: Security,
     address: SocketAddr,
     rendezvous_port: u16,
     pub(super) counters: Counters,
@@ -45,9 +48,15 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts a scheduler that executors reach at `address`, `host:port`; port 0 picks a free port. `link_timeout` is the
-    /// least time without movement after which a path between the workers of a training counts as lost.
-    pub(crate) fn start(address: &str, link_timeout: Option<Duration>) -> Result<Self> {
+    /// Starts a scheduler that executors reach at `address`, `host:port`; port 0 picks a free port. An address beyond the
+    /// loopback device needs a secret, in `secret_file`. `link_timeout` is the least time without movement after which a
+    /// path between the workers of a training counts as lost.
+    pub(crate) fn start(
+        address: &str,
+        secret_file: Option<&Path>,
+        link_timeout: Option<Duration>,
+    ) -> Result<Self> {
+        let security = Security::open(secret_file)?;
         let socket = resolve(address)?;
         if socket.ip().is_unspecified() {
             let message = format!(
@@ -55,6 +64,7 @@ impl Cluster {
             );
             return Err(sql_err(SqlState::InvalidParameter, message));
         }
+        security.check("--cluster", socket)?;
         let failed = |error: std::io::Error| {
             sql_err(SqlState::Io, format!("scheduler at {address}: {error}"))
         };
@@ -68,10 +78,11 @@ impl Cluster {
         // Not block_on: the caller may be a task of another runtime.
         let (sender, receiver) = std::sync::mpsc::channel();
         let handle = runtime.handle().clone();
-        let coordinator = Arc::new(Coordinator::new(link_timeout.unwrap_or(LINK_TIMEOUT)));
+        let link_timeout = link_timeout.unwrap_or(LINK_TIMEOUT);
+        let coordinator = Arc::new(Coordinator::new(security.clone(), link_timeout));
         runtime.spawn(async move {
             // The receiver waits below.
-            let _ = sender.send(start_services(socket, &handle, coordinator).await);
+            let _ = sender.send(start_services(socket, security, &handle, coordinator).await);
         });
         let ended = |_| sql_err(SqlState::Internal, "the scheduler did not start");
         let mut cluster = receiver.recv().map_err(ended)??;
@@ -121,14 +132,14 @@ impl Cluster {
             }
             if began.elapsed() >= wait {
                 let message = format!(
-                    "no executor joined within {} s; start one: vatic executor --scheduler {}",
+                    "no executor joined within {} s; start one: {}",
                     wait.as_secs(),
-                    self.address
+                    self.join_command()
                 );
                 return Err(sql_err(SqlState::NoResources, message));
             }
             if let Some(listener) = listener {
-                let command = format!("vatic executor --scheduler {}", self.address);
+                let command = self.join_command();
                 let what = match (wanted, slots) {
                     (_, 0) => format!("an executor: {command}"),
                     (SlotsWanted::AtLeast(wanted), slots) => {
@@ -142,6 +153,15 @@ impl Cluster {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// The command that starts an executor of this cluster.
+    fn join_command(&self) -> String {
+        let secret = match self.security.has_secret() {
+            true => " --cluster-secret-file FILE",
+            false => "",
+        };
+        format!("vatic executor --scheduler {}{secret}", self.address)
     }
 
     /// The runtime of the scheduler; `None` once it has ended.
@@ -162,6 +182,7 @@ impl Drop for Cluster {
 /// Starts the scheduler and the coordinator on this runtime, which the cluster does not own yet.
 async fn start_services(
     socket: SocketAddr,
+    security: Security,
     handle: &Handle,
     coordinator: Arc<Coordinator>,
 ) -> Result<Cluster> {
@@ -170,7 +191,12 @@ async fn start_services(
     let rendezvous_port = ranks.local_addr().map_err(failed_at(address))?.port();
     let placement = Arc::new(BarrierClusterState::new(Arc::clone(&coordinator)));
     let job_state = scheduler::job_state();
-    let started = scheduler::start(listener, Arc::clone(&placement), Arc::clone(&job_state));
+    let started = scheduler::start(
+        listener,
+        Arc::clone(&placement),
+        Arc::clone(&job_state),
+        security.clone(),
+    );
     let (scheduler, serving) = started.await?;
     handle.spawn(serving);
     handle.spawn(Arc::clone(&coordinator).serve(ranks));
@@ -179,6 +205,7 @@ async fn start_services(
         job_state,
         placement,
         coordinator,
+        security,
         address,
         rendezvous_port,
         counters: Counters::default(),

@@ -26,6 +26,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::errors::{is_lost_input, lost_input_err, task_report, wire_err};
+use super::secure::Security;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::with_yields;
 use crate::plan::one_input::one_input;
@@ -49,16 +50,19 @@ impl Tasks {
     }
 }
 
-#[derive(Default)]
 pub(super) struct TaskEngine {
     inner: DefaultExecutionEngine,
     tasks: Arc<Tasks>,
+    security: Security,
 }
 
 impl TaskEngine {
-    pub(super) fn new(tasks: Arc<Tasks>) -> Self {
-        let inner = DefaultExecutionEngine::default();
-        Self { inner, tasks }
+    pub(super) fn new(tasks: Arc<Tasks>, security: Security) -> Self {
+        Self {
+            inner: DefaultExecutionEngine::default(),
+            tasks,
+            security,
+        }
     }
 }
 
@@ -73,6 +77,7 @@ impl ExecutionEngine for TaskEngine {
         work_dir: &str,
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
+        self.security.check_pass(config)?;
         let token = self.tasks.token();
         let with_ranks = |exec: Arc<dyn ExecutionPlan>| match exec.downcast_ref::<TrainExec>() {
             Some(train) => {

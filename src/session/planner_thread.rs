@@ -84,7 +84,7 @@ impl Planners {
         permit: SemaphorePermit<'static>,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let (mut sender, result) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let thread = PlannerThread {
             planners: self,
@@ -95,6 +95,8 @@ impl Planners {
             .name("vatic-planner".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
+                // A panic drops the thread's side before the sender, so that its statement does not count it as abandoned.
+                let (mut sender, thread) = (sender, thread);
                 stall::point("planning");
                 let planned = runtime.block_on(async {
                     tokio::select! {

@@ -56,7 +56,8 @@ fn each_outside_world_has_one_folder() {
     check("src", &["src/cluster"], &["ballista"]);
     check(
         "src",
-        &["src/client", "src/server"],
+        // Ballista's servers do not encrypt, so a cluster with a secret has its own.
+        &["src/client", "src/server", "src/cluster/secure"],
         &["arrow_flight", "tonic"],
     );
     check(

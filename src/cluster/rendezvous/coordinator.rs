@@ -14,6 +14,7 @@ use vatic_ml::train::control::Progress;
 use super::attempt::{Actions, Attempt, Connection, Event, Outcome};
 use super::message::{FromRank, ToRank, Wire};
 use super::reports::Reports;
+use crate::cluster::secure::{Refused, Security};
 
 const TICK: Duration = Duration::from_millis(200);
 /// A connection without a first message in this time is closed.
@@ -37,6 +38,7 @@ pub(in crate::cluster) struct Coordinator {
     next_connection: AtomicU64,
     runs: Mutex<HashMap<String, Run>>,
     reports: Reports,
+    security: Security,
 }
 
 struct Run {
@@ -59,13 +61,14 @@ impl std::fmt::Debug for Coordinator {
 }
 
 impl Coordinator {
-    pub(in crate::cluster) fn new(link_timeout: Duration) -> Self {
+    pub(in crate::cluster) fn new(security: Security, link_timeout: Duration) -> Self {
         Self {
             started: Instant::now(),
             link_timeout,
             next_connection: AtomicU64::new(1),
             runs: Mutex::default(),
             reports: Reports::new(),
+            security,
         }
     }
 
@@ -134,8 +137,15 @@ impl Coordinator {
 
     /// One rank's connection, from its greeting to its end.
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let Ok(mut wire) = Wire::new(stream) else {
-            return;
+        let mut wire = match self.security.accept(stream, peer).await {
+            Ok(stream) => Wire::new(stream),
+            Err(error) => {
+                match Refused::of(&error) {
+                    Some(refused) => tracing::warn!("{refused}"),
+                    None => tracing::debug!(%peer, %error, "a connection without a greeting"),
+                }
+                return;
+            }
         };
         let greeting = tokio::time::timeout(GREETING_TIMEOUT, wire.next()).await;
         let (run_id, event) = match greeting {

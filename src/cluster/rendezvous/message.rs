@@ -4,13 +4,12 @@ use std::io;
 
 use futures::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use vatic_ml::train::control::Progress;
 
-use crate::cluster::link::watch_engine;
 use crate::cluster::pulse::Vitals;
+use crate::cluster::secure::SecureStream;
 use crate::error::SqlError;
 
 /// The largest message: a result has a record of each epoch.
@@ -73,15 +72,13 @@ pub(super) struct ReportReply {
 }
 
 /// A connection that carries these messages.
-pub(super) struct Wire(Framed<TcpStream, LengthDelimitedCodec>);
+pub(super) struct Wire(Framed<SecureStream, LengthDelimitedCodec>);
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        watch_engine(&stream)?;
+    pub(super) fn new(stream: SecureStream) -> Self {
         let mut codec = LengthDelimitedCodec::new();
         codec.set_max_frame_length(FRAME_BYTES_MAX);
-        Ok(Self(Framed::new(stream, codec)))
+        Self(Framed::new(stream, codec))
     }
 
     pub(super) async fn send(&mut self, message: &impl Serialize) -> io::Result<()> {

@@ -32,4 +32,4 @@ pub(super) use attempt::{LINK_TIMEOUT, Outcome};
 pub(super) use coordinator::{Coordinator, Seen};
 pub(super) use message::ExecutorReport;
 pub(super) use remote_rank::RemoteRendezvous;
-pub(super) use reports::report_forever;
+pub(super) use reports::{introduce, report_until_refused};

@@ -18,6 +18,7 @@ use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, Seat, TcpCollective};
 use crate::cluster::errors::is_lost_input;
 use crate::cluster::pulse::{Activity, Pulse};
+use crate::cluster::secure::{SecureStream, Security};
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
 use crate::storage::Place;
 use crate::testing::crash;
@@ -31,6 +32,7 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(in crate::cluster) struct RemoteRendezvous {
     /// The host of the scheduler, as this machine reaches it.
     pub(in crate::cluster) host: String,
+    pub(in crate::cluster) security: Security,
 }
 
 #[async_trait]
@@ -42,7 +44,7 @@ impl Rendezvous for RemoteRendezvous {
         let here: IpAddr = stream.local_addr().map_err(failed)?.ip();
         let listener = StdListener::bind((here, 0)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?.to_string();
-        let mut wire = Wire::new(stream).map_err(failed)?;
+        let mut wire = Wire::new(stream);
         let enter = FromRank::Enter {
             run_id: task.run_id.clone(),
             rank,
@@ -72,6 +74,7 @@ impl Rendezvous for RemoteRendezvous {
                 stop,
             },
             pulse,
+            security: self.security.clone(),
         }))
     }
 
@@ -81,7 +84,7 @@ impl Rendezvous for RemoteRendezvous {
 }
 
 impl RemoteRendezvous {
-    async fn connect(&self, task: &TrainTask) -> Result<TcpStream> {
+    async fn connect(&self, task: &TrainTask) -> Result<SecureStream> {
         let port = task
             .port
             .ok_or_else(|| sql_err(SqlState::Internal, "a training without a coordinator"))?;
@@ -93,10 +96,12 @@ impl RemoteRendezvous {
             sql_err(SqlState::Io, message)
         };
         let connecting = TcpStream::connect((self.host.as_str(), port));
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connected) => connected.map_err(|error| unreachable(error.to_string())),
-            Err(_) => Err(unreachable("no answer".into())),
-        }
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(|error| unreachable(error.to_string()))?,
+            Err(_) => return Err(unreachable("no answer".into())),
+        };
+        let greeted = self.security.connect(stream).await;
+        greeted.map_err(|error| unreachable(error.to_string()))
     }
 }
 
@@ -110,6 +115,7 @@ struct RemoteEntered {
     started: oneshot::Receiver<Vec<String>>,
     seat: Held,
     pulse: Arc<Pulse>,
+    security: Security,
 }
 
 #[async_trait]
@@ -133,6 +139,7 @@ impl Entered for RemoteEntered {
             started,
             seat,
             pulse,
+            security,
         } = *self;
         seat.tell(FromRank::Join { rows });
         let Ok(peers) = started.await else {
@@ -148,7 +155,7 @@ impl Entered for RemoteEntered {
                 addresses: &peers,
                 shards,
             };
-            TcpCollective::connect(&seat, &listener, shared)
+            TcpCollective::connect(&seat, &listener, &security, shared)
         };
         let collective = tokio::task::spawn_blocking(connecting).await;
         let collective = collective

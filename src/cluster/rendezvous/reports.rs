@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +14,15 @@ use tokio::net::TcpStream;
 
 use super::message::{ExecutorReport, FromRank, ReportReply, Wire};
 use super::remote_rank::{BEAT, CONNECT_TIMEOUT};
+use crate::cluster::secure::{Refused, Security};
 
 /// An engine that cannot be reached for this long has ended, or counts this executor as lost.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(25);
 /// An engine whose machine refuses connections for this long has ended.
 const REFUSAL_MAX: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_millis(200);
+/// An engine that does not answer an introduction for this long is not there yet.
+const INTRODUCTION_MAX: Duration = Duration::from_secs(5);
 /// The report of an executor that is silent for this long is forgotten.
 const EXECUTOR_SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -73,26 +77,53 @@ impl Reports {
     }
 }
 
-/// Reports to the engine forever what this executor has, at the port after the scheduler's. Calls `lost` when an engine
-/// that answered has ended, or has a successor. A paused engine is not lost: its machine accepts connections for it.
-pub(in crate::cluster) async fn report_forever(
+/// The connection to the engine of a scheduler, at the next port, before the greeting.
+async fn reach(scheduler: SocketAddr) -> io::Result<TcpStream> {
+    let port = scheduler.port().checked_add(1).unwrap_or(0);
+    let connecting = TcpStream::connect((scheduler.ip(), port));
+    tokio::time::timeout(CONNECT_TIMEOUT, connecting).await?
+}
+
+/// Lets engine and executor check that they have the same secret and build. The executor does so before it registers at
+/// the scheduler, where a difference would look like a failure of the network.
+///
+/// # Errors
+/// [`Refused`], or the last error of connecting if the engine is not there yet.
+pub(in crate::cluster) async fn introduce(
     scheduler: SocketAddr,
+    security: &Security,
+) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        let greeted = async { security.connect(reach(scheduler).await?).await };
+        match greeted.await {
+            Ok(_) => return Ok(()),
+            Err(error) if Refused::of(&error).is_some() => return Err(error),
+            Err(error) if began.elapsed() >= INTRODUCTION_MAX => return Err(error),
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Reports to the engine what this executor has, until an engine refuses this executor. Calls `lost` when an engine that
+/// answered has ended, or has a successor. A paused engine is not lost: its machine accepts connections for it.
+pub(in crate::cluster) async fn report_until_refused(
+    scheduler: SocketAddr,
+    security: &Security,
     executor: &str,
     report: impl Fn() -> ExecutorReport,
     lost: impl Fn(),
-) -> Infallible {
-    let port = scheduler.port().checked_add(1).unwrap_or(0);
+) -> io::Error {
     // The engine that answered last, and when it was reached last.
     let mut known: Option<(String, Instant)> = None;
     loop {
         let tried_at = Instant::now();
         let telling = async {
-            let connecting = TcpStream::connect((scheduler.ip(), port));
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
+            let stream = reach(scheduler).await?;
             if let Some((_, at)) = &mut known {
                 *at = Instant::now();
             }
-            let mut wire = Wire::new(stream)?;
+            let mut wire = Wire::new(security.connect(stream).await?);
             loop {
                 let (executor, report) = (executor.to_owned(), report());
                 wire.send(&FromRank::Has { executor, report }).await?;
@@ -108,12 +139,16 @@ pub(in crate::cluster) async fn report_forever(
                 tokio::time::sleep(BEAT).await;
             }
         };
-        let ended: std::io::Result<Infallible> = telling.await;
-        tracing::debug!(?ended, "cannot report to the engine");
-        let is_refused = ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
-        let silence_max = match is_refused {
-            true => REFUSAL_MAX,
-            false => ENGINE_SILENCE_MAX,
+        let ended: io::Result<Infallible> = telling.await;
+        let Err(error) = ended;
+        if Refused::of(&error).is_some() {
+            lost();
+            return error;
+        }
+        tracing::debug!(%error, "cannot report to the engine");
+        let silence_max = match error.kind() {
+            ErrorKind::ConnectionRefused => REFUSAL_MAX,
+            _ => ENGINE_SILENCE_MAX,
         };
         let silent = |at: Instant| tried_at.saturating_duration_since(at) >= silence_max;
         if known.as_ref().is_some_and(|(_, at)| silent(*at)) {
@@ -123,5 +158,55 @@ pub(in crate::cluster) async fn report_forever(
         }
         // Retry soon, so that a successor is known before it has tasks for this executor.
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::common::runtime::SpawnedTask;
+    use tokio::net::TcpListener;
+
+    use super::super::attempt::LINK_TIMEOUT;
+    use super::super::coordinator::Coordinator;
+    use super::*;
+
+    /// The address of a scheduler beside this engine.
+    async fn engine(security: Security) -> (SocketAddr, SpawnedTask<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut scheduler = listener.local_addr().unwrap();
+        scheduler.set_port(scheduler.port() - 1);
+        let coordinator = Arc::new(Coordinator::new(security, LINK_TIMEOUT));
+        (scheduler, SpawnedTask::spawn(coordinator.serve(listener)))
+    }
+
+    #[tokio::test]
+    async fn an_engine_of_another_build_refuses_an_executor_by_name() {
+        let (scheduler, _serving) = engine(Security::of_test(None, "vatic 2 (b)")).await;
+        let executor = Security::of_test(None, "vatic 1 (a)");
+        let introduced = introduce(scheduler, &executor).await.unwrap_err();
+        let lost = AtomicU64::default();
+        let report = || ExecutorReport {
+            models: vec![],
+            devices: vec![],
+        };
+        let count = || {
+            lost.fetch_add(1, Ordering::Relaxed);
+        };
+        let refused = report_until_refused(scheduler, &executor, "executor", report, count).await;
+        for error in [introduced, refused] {
+            let refused = Refused::of(&error).unwrap().to_string();
+            assert!(refused.contains("vatic 1 (a)"), "{refused}");
+            assert!(refused.contains("the engine from vatic 2 (b)"), "{refused}");
+        }
+        assert_eq!(lost.into_inner(), 1, "tasks are stopped");
+    }
+
+    #[tokio::test]
+    async fn an_executor_is_introduced_to_its_engine() {
+        let (scheduler, _serving) = engine(Security::of_test(Some("one"), "a")).await;
+        let executor = Security::of_test(Some("one"), "a");
+        introduce(scheduler, &executor).await.unwrap();
     }
 }

@@ -2,8 +2,10 @@
 
 mod faults;
 mod generated;
+mod secret;
 mod statements;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -28,6 +30,7 @@ struct Cluster {
     engine: Engine,
     executors: Vec<Child>,
     fault: Option<String>,
+    secret_file: Option<PathBuf>,
     _alone: tokio::sync::MutexGuard<'static, ()>,
 }
 
@@ -38,13 +41,31 @@ impl Cluster {
 
     /// Starts a cluster in which one of the executors has a fault at this point.
     async fn start_with(executors: usize, slots: usize, fault: Option<(&str, usize)>) -> Self {
+        Self::start_in(executors, slots, fault, None).await
+    }
+
+    /// Starts a cluster with the secret of this text.
+    async fn start_with_secret(executors: usize, slots: usize, secret: &str) -> Self {
+        Self::start_in(executors, slots, None, Some(secret)).await
+    }
+
+    async fn start_in(
+        executors: usize,
+        slots: usize,
+        fault: Option<(&str, usize)>,
+        secret: Option<&str>,
+    ) -> Self {
         let alone = crate::ALONE.lock().await;
         let directory = tempfile::tempdir().unwrap();
+        let secret_file = secret.map(|secret| secret_file(directory.path(), secret));
         let mut builder = Engine::builder()
             .data_dir(directory.path().join("data"))
             .cluster("127.0.0.1:0");
         if fault.is_some_and(|(point, _)| point.starts_with("hang-")) {
             builder = builder.link_timeout(Duration::from_secs(3));
+        }
+        if let Some(path) = &secret_file {
+            builder = builder.cluster_secret_file(path);
         }
         let engine = builder.build().unwrap();
         let file = directory.path().join("fault");
@@ -55,6 +76,7 @@ impl Cluster {
             engine,
             executors: Vec::new(),
             fault,
+            secret_file,
             _alone: alone,
         };
         for _ in 0..executors {
@@ -68,6 +90,9 @@ impl Cluster {
         let mut command = executor(&self.engine.cluster_address().unwrap().to_string(), slots);
         if let Some(fault) = &self.fault {
             command.env("VATIC_FAULT", fault);
+        }
+        if let Some(path) = &self.secret_file {
+            command.arg("--cluster-secret-file").arg(path);
         }
         self.executors.push(command.spawn().unwrap());
     }
@@ -123,6 +148,15 @@ impl Drop for Cluster {
             executor.wait().unwrap();
         }
     }
+}
+
+/// A file with a secret.
+fn secret_file(directory: &Path, secret: &str) -> PathBuf {
+    let path = directory.join(format!("{secret}.secret"));
+    std::fs::write(&path, secret.repeat(32)).unwrap();
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&path, private).unwrap();
+    path
 }
 
 /// An executor that is not started yet.

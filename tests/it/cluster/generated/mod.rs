@@ -86,6 +86,7 @@ async fn executors(engine: &Engine) -> Vec<Executor> {
         slots: Some(SLOTS),
         listen: "127.0.0.1:0".into(),
         work_dir: None,
+        cluster_secret_file: None,
     };
     let executors = (0..EXECUTORS).map(|_| Executor::start(&options).unwrap());
     let executors = executors.collect();
