@@ -7,6 +7,7 @@ use std::time::Instant;
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::human_readable_size;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
@@ -305,9 +306,15 @@ impl Rank {
 struct Account(MemoryReservation);
 
 impl Memory for Account {
-    fn reserve(&self, bytes: usize) -> vatic_ml::Result<Held> {
+    fn reserve(&self, bytes: usize, what: &str) -> vatic_ml::Result<Held> {
         let held = self.0.new_empty();
-        let refused = |error| vatic_ml::Error::Memory(report(&error).message);
+        let refused = |error| {
+            vatic_ml::Error::Memory(format!(
+                "a worker of the training needs {} for {what}, which exceeds the memory limit: {}",
+                human_readable_size(bytes),
+                report(&error).message
+            ))
+        };
         held.try_grow(bytes).map_err(refused)?;
         Ok(Held(Box::new(held)))
     }

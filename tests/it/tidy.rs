@@ -58,7 +58,7 @@ fn each_outside_world_has_one_folder() {
         "src",
         // Ballista's servers do not encrypt, so a cluster with a secret has its own.
         &["src/client", "src/server", "src/cluster/secure"],
-        &["arrow_flight", "tonic"],
+        &["arrow_flight::", "tonic::"],
     );
     check(
         "src",

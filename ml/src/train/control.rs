@@ -42,10 +42,10 @@ impl Control {
         }
     }
 
-    /// Reserves memory for as long as the result lives.
-    pub(crate) fn reserve(&self, bytes: usize) -> Result<Option<Held>> {
+    /// Reserves memory for `what`, for as long as the result lives.
+    pub(crate) fn reserve(&self, bytes: usize, what: &str) -> Result<Option<Held>> {
         let memory = self.memory.as_ref();
-        memory.map(|memory| memory.reserve(bytes)).transpose()
+        memory.map(|memory| memory.reserve(bytes, what)).transpose()
     }
 
     pub(crate) fn report(&self, progress: impl FnOnce() -> Progress) {
@@ -94,11 +94,11 @@ pub struct EpochRecord {
 
 /// An account of memory. A training reserves what it is about to use, before it begins.
 pub trait Memory: Send + Sync {
-    /// Reserves this many bytes.
+    /// Reserves this many bytes; an error names `what` they are for.
     ///
     /// # Errors
     /// [`Error::Memory`] if the account has not as many bytes left.
-    fn reserve(&self, bytes: usize) -> Result<Held>;
+    fn reserve(&self, bytes: usize, what: &str) -> Result<Held>;
 }
 
 /// Reserved memory, given back when dropped.

@@ -113,7 +113,10 @@ pub fn fit(
         control,
         started,
     };
-    let _held = control.reserve(working_bytes(&training, optimizer))?;
+    let _held = control.reserve(
+        working_bytes(&training, optimizer),
+        "the weights, gradients and outputs of a step",
+    )?;
     let began = Instant::now();
     let Solution {
         weights,

@@ -140,8 +140,11 @@ pub fn prepare(
     let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
     let rows: usize = sides.clone().map(RawRows::rows).sum();
     let largest = sides.map(RawRows::part_bytes).max().unwrap_or(0);
-    let held = control.reserve(encoder.bytes(rows) + rows * LABEL_BYTES)?;
-    let parts_held = control.reserve(largest * ENCODE_COPIES * helpers.current_num_threads())?;
+    let held = control.reserve(encoder.bytes(rows) + rows * LABEL_BYTES, "the encoded rows")?;
+    let parts_held = control.reserve(
+        largest * ENCODE_COPIES * helpers.current_num_threads(),
+        "the rows that are being encoded",
+    )?;
     let mut shards = Vec::with_capacity(raw.len());
     for shard in raw {
         control.check()?;

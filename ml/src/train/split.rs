@@ -64,7 +64,7 @@ pub(crate) fn split_into_shards(
         .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank());
     let ours: Vec<usize> = ours.collect();
     let count: usize = rows.hashes.iter().map(Vec::len).sum();
-    let _order = control.reserve(count * ORDER_BYTES)?;
+    let _order = control.reserve(count * ORDER_BYTES, "the order of the rows")?;
     let homes = homes(spec, &ours, &rows, collective, helpers)?;
     let split = Split::new(columns, task, options, &rows)?;
     let evaluates = split.eval_counts(&homes, shard_count, collective)?;
@@ -96,7 +96,7 @@ pub(crate) fn split_into_shards(
     }
     let columns_of = batches.iter().flat_map(RecordBatch::columns);
     let bytes = columns_of.map(|column| column.to_data().get_slice_memory_size());
-    let held = control.reserve(bytes.sum::<Result<usize, _>>()?)?;
+    let held = control.reserve(bytes.sum::<Result<usize, _>>()?, "the rows in their order")?;
     let raw = shards.into_iter().map(|(number, sides)| {
         let home = &homes[&number];
         Ok(RawShard {

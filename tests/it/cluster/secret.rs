@@ -1,6 +1,7 @@
 //! The secret of a cluster: what works with it, and who is refused.
 
 use super::*;
+use datafusion::arrow::util::display::array_value_to_string;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_with_a_secret_trains_and_predicts_as_one_without() {
@@ -76,7 +77,7 @@ async fn plain_connections_get_no_answer() {
         .await
         .unwrap();
     let rows = addresses[0].column(0);
-    let address = datafusion::arrow::util::display::array_value_to_string(rows, 0).unwrap();
+    let address = array_value_to_string(rows, 0).unwrap();
     ports.push(address.rsplit_once(':').unwrap().1.parse().unwrap());
     for port in ports {
         let mut stream = TcpStream::connect((scheduler.ip(), port)).await.unwrap();
