@@ -15,7 +15,7 @@ use crate::access::grants::Grants;
 use crate::catalog::Catalog;
 use crate::cluster::{Cluster, ClusterRunner};
 use crate::error::{Result, SqlState, sql_err};
-use crate::memory::Memory;
+use crate::memory::{Cache, Memory};
 use crate::model::ModelRegistry;
 use crate::model::runtime::ModelRuntime;
 use crate::storage::Stores;
@@ -173,16 +173,19 @@ impl EngineBuilder {
             None => DataDir::temporary()?,
         });
         let memory = Memory::new(self.memory_limit);
+        let runtime = Arc::new(ModelRuntime::new(
+            self.model_types,
+            self.loaders,
+            memory.pool(),
+        ));
+        let cache: Arc<dyn Cache> = Arc::clone(&runtime) as _;
+        memory.take_from(Arc::downgrade(&cache));
         let inner = EngineInner {
             registry: Arc::new(ModelRegistry::new(Arc::clone(&data))),
             catalog: Arc::new(Catalog::new(Arc::clone(&data))),
             runs: Arc::new(RunLog::new(Arc::clone(&data))),
             rendezvous: Arc::default(),
-            runtime: Arc::new(ModelRuntime::new(
-                self.model_types,
-                self.loaders,
-                memory.pool(),
-            )),
+            runtime,
             runtime_env: runtime_env(&memory, self.disk_limit)?,
             memory,
             functions: self.functions,
@@ -235,6 +238,11 @@ impl Engine {
     /// The address of the scheduler, if this engine has a cluster of its own or shares one.
     pub fn cluster_address(&self) -> Option<SocketAddr> {
         self.cluster().map(|cluster| cluster.address())
+    }
+
+    /// The command that starts an executor of this engine's cluster.
+    pub fn executor_command(&self) -> Option<String> {
+        self.cluster().map(|cluster| cluster.executor_command())
     }
 
     /// The slots of all connected executors; 0 without a cluster.
@@ -314,7 +322,7 @@ impl Engine {
     }
 
     /// Runs in the background, so that the start does not wait for it; orphans may wait for a day anyway.
-    fn remove_orphans(&self) {
+    pub(crate) fn remove_orphans(&self) {
         let engine = self.clone();
         let clean = move || {
             // A training writes its files at its end, which may be more than a day after it created their directory.

@@ -147,15 +147,23 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::TooMany,
         "53300",
-        "the server has too many sessions or statements, or the cluster fewer slots than a training asks for; try again",
+        "too many sessions, statements or plans at once, or fewer slots than a training asks for; try again",
     ),
     (
         SqlState::TooComplex,
         "54001",
         "a statement that is too long or too complex",
     ),
-    (SqlState::Cancelled, "57014", "cancelled, or out of time"),
-    (SqlState::TimedOut, "57014", "cancelled, or out of time"),
+    (
+        SqlState::Cancelled,
+        "57014",
+        "cancelled, or out of time; the message says if the outcome is not known",
+    ),
+    (
+        SqlState::TimedOut,
+        "57014",
+        "cancelled, or out of time; the message says if the outcome is not known",
+    ),
     (
         SqlState::ShuttingDown,
         "57P01",
@@ -164,7 +172,7 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::Io,
         "58030",
-        "a file that is missing, damaged or not what its manifest says",
+        "a file that is missing, damaged or not what its manifest says, or it is not known whether a change was published",
     ),
     (SqlState::Peer, "XX000", "a bug"),
     (SqlState::Internal, "XX000", "a bug"),

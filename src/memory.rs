@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::{Array, ArrayData};
@@ -69,10 +69,69 @@ impl Buffers {
     }
 }
 
+/// A cache of things that can be made again.
+pub(crate) trait Cache: fmt::Debug + Send + Sync {
+    /// Drops something that nobody uses; `false` if there is nothing.
+    fn shrink(&self) -> bool;
+}
+
+/// The pool of the process. A request that does not fit is tried again while the cache can give memory back.
+#[derive(Debug)]
+struct ProcessPool {
+    inner: Arc<dyn MemoryPool>,
+    cache: OnceLock<Weak<dyn Cache>>,
+}
+
+impl fmt::Display for ProcessPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl MemoryPool for ProcessPool {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.inner.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.inner.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.inner.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.inner.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        loop {
+            let grown = self.inner.try_grow(reservation, additional);
+            let cache = self.cache.get().and_then(Weak::upgrade);
+            if grown.is_ok() || !cache.is_some_and(|cache| cache.shrink()) {
+                return grown;
+            }
+        }
+    }
+
+    fn reserved(&self) -> usize {
+        self.inner.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.inner.memory_limit()
+    }
+}
+
 /// The memory of an engine.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    pool: Arc<dyn MemoryPool>,
+    pool: Arc<ProcessPool>,
     statements: Mutex<Statements>,
 }
 
@@ -139,13 +198,22 @@ impl Memory {
             None => Arc::new(UnboundedMemoryPool::default()),
         };
         Self {
-            pool,
+            pool: Arc::new(ProcessPool {
+                inner: pool,
+                cache: OnceLock::new(),
+            }),
             statements: Mutex::default(),
         }
     }
 
     pub(crate) fn pool(&self) -> Arc<dyn MemoryPool> {
-        Arc::clone(&self.pool)
+        Arc::clone(&self.pool) as _
+    }
+
+    /// From now on, this cache gives memory back when operators need it.
+    pub(crate) fn take_from(&self, cache: Weak<dyn Cache>) {
+        // An engine has one cache.
+        let _ = self.pool.cache.set(cache);
     }
 
     /// Creates the pool of a new statement with this limit; `size` is the size of the process, if that is limited.

@@ -10,7 +10,7 @@ use super::files::ManagedFile;
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, sql_err};
 use crate::storage::IfTaken;
-use crate::storage::state_log::Seen;
+use crate::storage::state_log::LogPosition;
 
 /// The state of a table or view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl TableState {
 #[derive(Debug, Clone)]
 pub(crate) struct TableEntry {
     /// The last state in the log, also of a dropped object.
-    pub(crate) seen: Option<Seen>,
+    pub(crate) seen: Option<LogPosition>,
     pub(crate) state: Option<TableState>,
     pub(crate) ownership: Ownership,
 }

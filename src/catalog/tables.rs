@@ -23,7 +23,7 @@ use crate::access::ownership::Ownership;
 use crate::access::{Access, Rights};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::storage::data_dir::DataDir;
-use crate::storage::state_log::{Log, Seen, names_in};
+use crate::storage::state_log::{Log, LogPosition, names_in};
 use crate::storage::{DEFAULT_SCHEMA, IfTaken};
 
 /// The tables and views of a data directory.
@@ -87,7 +87,7 @@ impl Catalog {
         &self,
         schema: &str,
         name: &str,
-    ) -> Result<(Option<Seen>, Option<TableState>)> {
+    ) -> Result<(Option<LogPosition>, Option<TableState>)> {
         let entry = self.entry(schema, name)?;
         Ok((entry.seen, entry.state))
     }

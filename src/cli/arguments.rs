@@ -110,7 +110,7 @@ pub(crate) struct Arguments {
     /// Run statements on executors, which find the scheduler at this address.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) cluster: Option<String>,
-    /// The file with the secret of the cluster, 32 random bytes or more; needed if other machines reach the address.
+    /// The file with the secret of the cluster, at least 32 bytes; needed unless all addresses are on the loopback device.
     #[arg(long, value_name = "FILE", requires = "cluster")]
     pub(crate) cluster_secret_file: Option<PathBuf>,
     /// Serve Prometheus metrics of the cluster at this address.

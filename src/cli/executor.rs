@@ -22,7 +22,7 @@ pub(crate) struct Executor {
     /// The directory of rows between stages. [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
-    /// The file with the secret of the cluster; needed if an address is of another machine, or reached by one.
+    /// The file with the secret of the cluster, at least 32 bytes; needed unless all addresses are on the loopback device.
     #[arg(long, value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
 }

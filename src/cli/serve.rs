@@ -10,7 +10,7 @@ use vatic::server::{ServeOptions, Tls, serve};
 use vatic::{Engine, Limits, machine_bytes};
 
 use super::STACK_BYTES;
-use super::values::{bytes, data_dir, join_command, setting};
+use super::values::{bytes, data_dir, setting};
 
 /// Threads that answer clients; statements run on other threads.
 const ANSWER_THREADS: usize = 2;
@@ -51,7 +51,7 @@ pub(crate) struct Serve {
     /// Run statements on executors, which find the scheduler at this address.
     #[arg(long, value_name = "HOST:PORT")]
     cluster: Option<String>,
-    /// The file with the secret of the cluster, 32 random bytes or more; needed if other machines reach the address.
+    /// The file with the secret of the cluster, at least 32 bytes; needed unless all addresses are on the loopback device.
     #[arg(long, value_name = "FILE", requires = "cluster")]
     cluster_secret_file: Option<PathBuf>,
     /// Serve Prometheus metrics of the cluster at this address.
@@ -194,8 +194,7 @@ impl Serve {
                 "there is no users file (--users): anybody who reaches the port may run SQL"
             );
         }
-        if let Some(address) = engine.cluster_address() {
-            let command = join_command(address, self.cluster_secret_file.as_deref());
+        if let Some(command) = engine.executor_command() {
             let _ = writeln!(err, "executors join with: {command}");
         }
     }

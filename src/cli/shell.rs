@@ -11,7 +11,7 @@ use vatic::repl::{Exit, Settings, Source, Start, When, has_color, run_batch, run
 
 use super::STACK_BYTES;
 use super::arguments::Arguments;
-use super::values::{Limit, data_dir, join_command};
+use super::values::{Limit, data_dir};
 
 /// Runs the shell, or the scripts of the arguments.
 pub(crate) fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<Exit> {
@@ -20,11 +20,10 @@ pub(crate) fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result
     if let Some(address) = &arguments.metrics {
         engine.serve_metrics(address)?;
     }
-    if let Some(address) = engine.cluster_address()
+    if let Some(command) = engine.executor_command()
         && !arguments.quiet
     {
         let mut err = std::io::stderr();
-        let command = join_command(address, arguments.cluster_secret_file.as_deref());
         // An error is ignored: the engine works without a reader of standard error.
         let _ = writeln!(err, "executors join with: {command}");
     }

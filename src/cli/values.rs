@@ -1,7 +1,6 @@
 //! The values of arguments: limits, sizes, settings, and the data directory; and a command to show.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A number, or no limit.
 #[derive(Debug, Clone, Copy)]
@@ -43,13 +42,6 @@ pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().into(), value.into())),
         _ => Err("a setting and its value, such as vatic.batch_size=1000".into()),
     }
-}
-
-/// The command that starts an executor of a cluster.
-pub(crate) fn join_command(scheduler: SocketAddr, secret_file: Option<&Path>) -> String {
-    let secret = secret_file.map(|path| format!(" --cluster-secret-file {}", path.display()));
-    let secret = secret.unwrap_or_default();
-    format!("vatic executor --scheduler {scheduler}{secret}")
 }
 
 /// The data directory, or `None` for `:memory:`.

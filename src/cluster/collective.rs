@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::{Add, Range};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
@@ -18,15 +18,17 @@ use vatic_ml::collective::{branch, tree_sum};
 use vatic_ml::train::shard::owner;
 use vatic_ml::{Error, Result};
 
-use super::link::watch_rank;
+use super::link::detect_lost_rank;
 use super::pulse::{Activity, Pulse};
 use super::secure::{PeerStream, Security};
 use crate::testing::crash;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first bytes of a connection.
-const GREETING: &[u8; 8] = b"vaticrk1";
+const INTRODUCTION: &[u8; 8] = b"vaticrk1";
 const RUN_ID_BYTES: usize = 64;
+/// Connections beyond these are closed: ranks, and strangers who find the port.
+const CONNECTIONS_MAX: usize = 4_096;
 /// Longer messages are sent by a separate thread: two ranks that send each other more than the system buffers, before
 /// either reads, would wait forever.
 const INLINE_BYTES: usize = 16 << 10;
@@ -97,31 +99,13 @@ impl TcpCollective {
             stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
             let stream = security.connect_peer(stream)?;
             stream.socket().set_read_timeout(None)?;
-            (&stream).write_all(&greeting(run_id, rank))?;
+            (&stream).write_all(&introduction(run_id, rank))?;
             peers[peer] = Some(Arc::new(stream));
         }
-        listener.set_nonblocking(true)?;
-        while peers[rank + 1..].iter().any(Option::is_none) {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    if let Some((peer, stream)) =
-                        greeted(stream, run_id, rank, world_size, deadline, security)
-                    {
-                        peers[peer] = Some(Arc::new(stream));
-                    }
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    if Instant::now() > deadline {
-                        return Err(Error::Peer);
-                    }
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        accept_peers(listener, seat, deadline, security, &mut peers)?;
         for peer in peers.iter().flatten() {
             peer.socket().set_nodelay(true)?;
-            watch_rank(peer.socket())?;
+            detect_lost_rank(peer.socket())?;
         }
         Ok(Self {
             rank,
@@ -308,23 +292,79 @@ struct Header {
     length: u64,
 }
 
-fn greeting(run_id: &str, rank: usize) -> Vec<u8> {
-    let mut greeting = GREETING.to_vec();
-    greeting.extend((rank as u64).to_le_bytes());
+fn introduction(run_id: &str, rank: usize) -> Vec<u8> {
+    let mut introduction = INTRODUCTION.to_vec();
+    introduction.extend((rank as u64).to_le_bytes());
     let mut run = [0; RUN_ID_BYTES];
     let id = run_id.as_bytes();
     let length = id.len().min(RUN_ID_BYTES);
     run[..length].copy_from_slice(&id[..length]);
-    greeting.extend(run);
-    greeting
+    introduction.extend(run);
+    introduction
 }
 
-/// The rank of a connection; `None` if the connection is of another run, or sent no greeting in time.
-fn greeted(
+/// Accepts the connections of the higher ranks. Each connection has its own thread, so that one that sends nothing, or
+/// little, keeps no other one waiting.
+fn accept_peers(
+    listener: &TcpListener,
+    seat: &Seat<'_>,
+    deadline: Instant,
+    security: &Security,
+    peers: &mut [Option<Arc<PeerStream>>],
+) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let (sender, introduced_peers) = mpsc::channel();
+    let mut accepted = Vec::new();
+    std::thread::scope(|scope| {
+        let outcome = loop {
+            while let Ok((peer, stream)) = introduced_peers.try_recv() {
+                let place: &mut Option<Arc<PeerStream>> = &mut peers[peer];
+                *place = Some(Arc::new(stream));
+            }
+            if peers[seat.rank + 1..].iter().all(Option::is_some) {
+                break Ok(());
+            }
+            match listener.accept() {
+                Ok((stream, _)) if accepted.len() < CONNECTIONS_MAX => {
+                    accepted.push(stream.try_clone()?);
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        if let Some(found) = introduced(stream, seat, deadline, security) {
+                            // The receiver is gone once all ranks are connected.
+                            let _ = sender.send(found);
+                        }
+                    });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if Instant::now() > deadline {
+                        break Err(Error::Peer);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => break Err(error.into()),
+            }
+        };
+        // The threads of connections that nobody waits for end.
+        let used: Vec<SocketAddr> = peers
+            .iter()
+            .flatten()
+            .filter_map(|peer| peer.socket().peer_addr().ok())
+            .collect();
+        for stream in &accepted {
+            if stream.peer_addr().is_ok_and(|peer| !used.contains(&peer)) {
+                // The connection may have ended already.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+        outcome
+    })
+}
+
+/// The rank of a connection; `None` if the connection is of another run, or sent no introduction in time.
+fn introduced(
     stream: TcpStream,
-    run_id: &str,
-    rank: usize,
-    world_size: usize,
+    seat: &Seat<'_>,
     deadline: Instant,
     security: &Security,
 ) -> Option<(usize, PeerStream)> {
@@ -333,11 +373,11 @@ fn greeted(
     let left = left.max(Duration::from_millis(1));
     stream.set_read_timeout(Some(left)).ok()?;
     let stream = security.accept_peer(stream).ok()?;
-    let mut found = vec![0; greeting(run_id, 0).len()];
+    let mut found = vec![0; introduction(seat.run_id, 0).len()];
     (&stream).read_exact(&mut found).ok()?;
     stream.socket().set_read_timeout(None).ok()?;
-    (rank + 1..world_size)
-        .find(|peer| found == greeting(run_id, *peer))
+    (seat.rank + 1..seat.addresses.len())
+        .find(|peer| found == introduction(seat.run_id, *peer))
         .map(|peer| (peer, stream))
 }
 
@@ -449,7 +489,7 @@ impl Collective for TcpCollective {
         self.world_size
     }
 
-    fn place(&self, rank: usize) -> String {
+    fn rank_label(&self, rank: usize) -> String {
         match self.addresses.get(rank) {
             Some(address) => format!("worker {rank} at {}", address.ip()),
             None => format!("worker {rank}"),
@@ -635,7 +675,7 @@ mod tests {
     fn a_rank_in_an_exchange_shows_for_whom_it_waits_and_what_has_moved() {
         let mut ranks = group(2, 8);
         let (other, ours) = (ranks.pop().unwrap(), ranks.pop().unwrap());
-        assert_eq!(ours.place(1), "worker 1 at 127.0.0.1");
+        assert_eq!(ours.rank_label(1), "worker 1 at 127.0.0.1");
         let pulse = Arc::clone(&ours.pulse);
         assert_eq!(pulse.vitals().round, 0);
         let waiting = std::thread::spawn(move || ours.all_gather(vec![7; 5]).map(|_| ours));
@@ -663,9 +703,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut stranger = TcpStream::connect(address).unwrap();
-        stranger.write_all(&greeting("older", 1)).unwrap();
+        stranger.write_all(&introduction("older", 1)).unwrap();
         let (taken, _) = listener.accept().unwrap();
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        assert!(greeted(taken, "run", 0, 2, deadline, &Security::default()).is_none());
+        let seat = Seat {
+            run_id: "run",
+            rank: 0,
+            addresses: &[String::new(), String::new()],
+            shards: 2,
+        };
+        assert!(introduced(taken, &seat, deadline, &Security::default()).is_none());
     }
 }

@@ -25,7 +25,7 @@ use super::address::resolve;
 use super::codec::PlanCodec;
 use super::rendezvous::{ExecutorReport, RemoteRendezvous, introduce, report_until_refused};
 use super::scheduler::node_config;
-use super::secure::{Door, Refused, Security};
+use super::secure::{Refused, Security, TlsProxy};
 use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
@@ -39,6 +39,8 @@ const HEARTBEAT_S: u64 = 2;
 /// The time of one attempt to reach the scheduler; the number of attempts is not limited.
 const CONNECT_S: u16 = 5;
 const RETRY: Duration = Duration::from_secs(1);
+/// An executor that is refused so often in a row ends.
+const REFUSALS_MAX: usize = 3;
 /// How long tasks may run after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -150,13 +152,28 @@ async fn serve(node: Node, is_told_to_end: Arc<AtomicBool>) -> Result<()> {
     let scheduler = &node.scheduler;
     let slots = node.slots;
     tracing::info!(slots, "looking for the scheduler at {scheduler}");
+    let is_far = resolve(scheduler).is_ok_and(|address| !address.ip().is_loopback());
+    if is_far && node.listen.ip().is_loopback() {
+        let listen = node.listen;
+        tracing::warn!(
+            "the scheduler cannot reach --listen {listen}; name an address of this machine, or 0.0.0.0:50060"
+        );
+    }
+    let mut refusals = 0;
     while !is_told_to_end.load(Ordering::Relaxed) {
         match serve_once(&node, &is_told_to_end).await {
-            Ok(()) => tracing::info!("not connected to the scheduler any more"),
+            Ok(()) => {
+                refusals = 0;
+                tracing::info!("not connected to the scheduler any more");
+            }
             Err(error) => {
                 if let Some(refused) = Refused::of(&error) {
-                    tracing::error!("{refused}");
-                    return Err(sql_err(SqlState::NotAllowed, refused.to_string()));
+                    refusals += 1;
+                    // A single refusal may come from another program that has the port while the engine restarts.
+                    if refusals >= REFUSALS_MAX {
+                        tracing::error!("{refused}");
+                        return Err(sql_err(SqlState::NotAllowed, refused.to_string()));
+                    }
                 }
                 tracing::warn!(%error, "not connected to the scheduler at {scheduler}");
             }
@@ -178,11 +195,11 @@ async fn serve_once(node: &Node, is_told_to_end: &AtomicBool) -> io::Result<()> 
         return Ok(());
     }
     let other = |error: DataFusionError| io::Error::other(report(&error).message);
-    let (config, door) = node.config(scheduler).map_err(other)?;
+    let (config, tls_proxy) = node.config(scheduler).map_err(other)?;
     let id = config.executor_id.clone();
-    let door = async {
-        match door {
-            Some(door) => door.serve().await,
+    let tls_proxy = async {
+        match tls_proxy {
+            Some(tls_proxy) => tls_proxy.serve().await,
             None => std::future::pending().await,
         }
     };
@@ -199,7 +216,7 @@ async fn serve_once(node: &Node, is_told_to_end: &AtomicBool) -> io::Result<()> 
             ended.map_err(|error| io::Error::other(error.to_string()))
         }
         refused = reporting => Err(refused),
-        never = door => match never {},
+        never = tls_proxy => match never {},
     }
 }
 
@@ -278,6 +295,8 @@ impl Node {
             runtime: Arc::new(ModelRuntime::new(
                 vec![],
                 vec![],
+                // Ballista makes a memory pool for each task, and none for the process, so only `vatic.cache_bytes` limits
+                // models here.
                 Arc::new(UnboundedMemoryPool::default()),
             )),
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
@@ -303,9 +322,9 @@ impl Node {
         Ok(found)
     }
 
-    /// The configuration of a connection to the scheduler, and with a secret the door to its server of tasks. Each
+    /// The configuration of a connection to the scheduler, and with a secret the tls_proxy to its server of tasks. Each
     /// connection has a new executor id and directory: the scheduler may still know the last id.
-    fn config(&self, scheduler: SocketAddr) -> Result<(ExecutorProcessConfig, Option<Door>)> {
+    fn config(&self, scheduler: SocketAddr) -> Result<(ExecutorProcessConfig, Option<TlsProxy>)> {
         let id = format!("executor-{}", uuid::Uuid::new_v4());
         let work_dir = self.work_dir.join(&id);
         std::fs::create_dir_all(&work_dir).map_err(|error| io_err("work directory", &error))?;
@@ -360,20 +379,20 @@ impl Node {
             override_create_grpc_client_endpoint: self.security.endpoint_override(),
             ..Default::default()
         };
-        let door = match self.security.has_secret() {
+        let tls_proxy = match self.security.has_secret() {
             true => self.encrypt(&mut config, scheduler)?,
             false => None,
         };
-        Ok((config, door))
+        Ok((config, tls_proxy))
     }
 
     /// Replaces the server of rows by an encrypted one, and leads the server of tasks, which Ballista binds itself, through
-    /// a door. The server of tasks has the port of the door, on the loopback device: the scheduler is told this port.
+    /// a tls_proxy. The server of tasks has the port of the tls_proxy, on the loopback device: the scheduler is told this port.
     fn encrypt(
         &self,
         config: &mut ExecutorProcessConfig,
         scheduler: SocketAddr,
-    ) -> Result<Option<Door>> {
+    ) -> Result<Option<TlsProxy>> {
         let failed = |error: io::Error| io_err(format!("listening at {}", self.listen), &error);
         let ip = local_ip(self.listen.ip(), scheduler).map_err(failed)?;
         let listen = |port: u16| -> io::Result<tokio::net::TcpListener> {
@@ -388,7 +407,7 @@ impl Node {
         let message_bytes_max = config.grpc_max_encoding_message_size as usize;
         config.override_arrow_flight_service =
             self.security.flight_provider(rows, message_bytes_max);
-        Ok(self.security.door(tasks, server))
+        Ok(self.security.tls_proxy(tasks, server))
     }
 
     fn ports(&self) -> Result<(u16, u16)> {
@@ -428,7 +447,7 @@ fn inner_ip(outer: IpAddr) -> Ipv4Addr {
     }
 }
 
-/// Two ports that are free now. Ballista binds them itself, so another process may still take them first.
+/// Two ports that are free now. They are bound later, so another process may still take them first.
 fn free_ports(ip: IpAddr) -> Result<(u16, u16)> {
     let failed = |error: io::Error| io_err(format!("listening at {ip}"), &error);
     let (one, other) = (

@@ -15,7 +15,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBES: u32 = 6;
 
 /// For a connection between the engine and a rank or an executor: both sides read at once what the other sends.
-pub(super) fn watch_engine(stream: &TcpStream) -> io::Result<()> {
+pub(super) fn detect_lost_engine(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&keepalive(IDLE))?;
     #[cfg(target_os = "linux")]
@@ -26,7 +26,7 @@ pub(super) fn watch_engine(stream: &TcpStream) -> io::Result<()> {
 /// For a connection between ranks. A rank that computes for long reads nothing, and its receive buffer fills up. Linux
 /// would count that towards TCP_USER_TIMEOUT (tcp(7): "or buffered data may remain untransmitted"), and so end the
 /// training of a slow rank. Bytes on a dark path are noticed by the coordinator instead, which knows who computes.
-pub(super) fn watch_rank(stream: &StdStream) -> io::Result<()> {
+pub(super) fn detect_lost_rank(stream: &StdStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive(IDLE_BETWEEN_RANKS))
 }
 

@@ -1,6 +1,6 @@
 //! [`BarrierClusterState`]: placement of tasks on executors. All ranks of a training are placed at once, or none.
 //!
-//! Jobs are served from the oldest to the latest; [`Round`] decides whether a training takes its turn, and who passes it
+//! Jobs are served from the oldest to the latest; [`BindingRound`] decides whether a training takes its turn, and who passes it
 //! while it waits. Free slots are counted from the running tasks, never kept as a sum, so that no slot can leak. Binding is
 //! one critical section: no training holds slots while it waits for others.
 
@@ -27,7 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use tokio::sync::Mutex;
 
 use super::rendezvous::Coordinator;
-use super::turns::{RanksWanted, Round};
+use super::turns::{BindingRound, RanksWanted};
 use crate::train::TrainExec;
 
 /// Free slots by executor.
@@ -87,7 +87,7 @@ impl BarrierClusterState {
     async fn bind(
         &self,
         free: &mut Free,
-        mut round: Round,
+        mut round: BindingRound,
         jobs: &HashMap<JobId, JobInfoCache>,
     ) -> Vec<BoundTask> {
         let mut bound = Vec::new();
@@ -312,7 +312,9 @@ impl ClusterState for BarrierClusterState {
             take_running(&graph, &mut free);
             held += held_by_ranks(&graph);
         }
-        Ok(self.bind(&mut free, Round::new(all, held), &jobs).await)
+        Ok(self
+            .bind(&mut free, BindingRound::new(all, held), &jobs)
+            .await)
     }
 
     async fn unbind_tasks(&self, _slots: Vec<ExecutorSlot>) -> Result<()> {

@@ -15,7 +15,7 @@ pub(super) enum Activity {
     Waiting {
         peer: usize,
     },
-    /// It writes a checkpoint.
+    /// It writes a checkpoint or the files of the model, or reads a checkpoint.
     Writing {
         bytes: u64,
     },

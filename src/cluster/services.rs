@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ pub(crate) struct Cluster {
     pub(super) placement: Arc<BarrierClusterState>,
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) security: Security,
+    secret_file: Option<PathBuf>,
     address: SocketAddr,
     rendezvous_port: u16,
     pub(super) counters: Counters,
@@ -86,6 +87,7 @@ impl Cluster {
         });
         let ended = |_| sql_err(SqlState::Internal, "the scheduler did not start");
         let mut cluster = receiver.recv().map_err(ended)??;
+        cluster.secret_file = secret_file.map(Path::to_owned);
         cluster.runtime = Some(runtime);
         Ok(cluster)
     }
@@ -134,12 +136,12 @@ impl Cluster {
                 let message = format!(
                     "no executor joined within {} s; start one: {}",
                     wait.as_secs(),
-                    self.join_command()
+                    self.executor_command()
                 );
                 return Err(sql_err(SqlState::NoResources, message));
             }
             if let Some(listener) = listener {
-                let command = self.join_command();
+                let command = self.executor_command();
                 let what = match (wanted, slots) {
                     (_, 0) => format!("an executor: {command}"),
                     (SlotsWanted::AtLeast(wanted), slots) => {
@@ -155,13 +157,16 @@ impl Cluster {
         }
     }
 
-    /// The command that starts an executor of this cluster.
-    fn join_command(&self) -> String {
-        let secret = match self.security.has_secret() {
-            true => " --cluster-secret-file FILE",
-            false => "",
+    /// The command that starts an executor of this cluster on its machine.
+    pub(crate) fn executor_command(&self) -> String {
+        let listen = match self.address.ip().is_loopback() {
+            true => "",
+            false => " --listen 0.0.0.0:50060",
         };
-        format!("vatic executor --scheduler {}{secret}", self.address)
+        let secret = self.secret_file.as_ref();
+        let secret = secret.map(|path| format!(" --cluster-secret-file {}", path.display()));
+        let (scheduler, secret) = (self.address, secret.unwrap_or_default());
+        format!("vatic executor --scheduler {scheduler}{listen}{secret}")
     }
 
     /// The runtime of the scheduler; `None` once it has ended.
@@ -206,6 +211,7 @@ async fn start_services(
         placement,
         coordinator,
         security,
+        secret_file: None,
         address,
         rendezvous_port,
         counters: Counters::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::backend::CHECK_INTERVAL;
-use super::rendezvous::{Outcome, Seen};
+use super::rendezvous::{Outcome, RankReport};
 use super::services::Cluster;
 use super::stages::travels;
 use crate::error::{Result, SqlState, report};
@@ -58,11 +58,11 @@ impl Cluster {
         let _done = listener.clone().map(Done);
         let watcher = listener.clone().map(|listener| {
             let model = task.model.clone();
-            let watch = move |seen: Seen| {
+            let watch = move |seen: RankReport| {
                 let model = model.clone();
                 listener(match seen {
-                    Seen::Rows(rows) => ProgressEvent::Reading { model, rows },
-                    Seen::Progress(progress) => ProgressEvent::Training { model, progress },
+                    RankReport::Rows(rows) => ProgressEvent::Reading { model, rows },
+                    RankReport::Progress(progress) => ProgressEvent::Training { model, progress },
                 });
             };
             Arc::new(watch) as _

@@ -1,4 +1,4 @@
-//! [`Round`]: who may take free slots, while jobs are served from the oldest to the latest.
+//! [`BindingRound`]: who may take free slots, while jobs are served from the oldest to the latest.
 //!
 //! A training needs all its slots at once. While it waits for them, queries pass it if they fit into the free slots; other
 //! trainings do not. Once it has waited for [`PATIENCE`], free slots are kept for it, so that a stream of queries cannot
@@ -22,7 +22,7 @@ enum Open {
 
 /// One round of binding.
 #[derive(Debug)]
-pub(super) struct Round {
+pub(super) struct BindingRound {
     open: Open,
     /// The slots that no training holds.
     reachable: usize,
@@ -40,7 +40,7 @@ pub(super) struct RanksWanted {
     pub(super) is_rest: bool,
 }
 
-impl Round {
+impl BindingRound {
     /// A round on this many slots, of which trainings hold `held`.
     pub(super) fn new(slots: usize, held: usize) -> Self {
         Self {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_training_that_fits_takes_its_slots_and_queries_the_others() {
-        let mut round = Round::new(4, 0);
+        let mut round = BindingRound::new(4, 0);
         assert!(round.admits_ranks(ranks(3, 4, Duration::ZERO)));
         assert!(round.admits_queries());
         assert!(round.admits_ranks(ranks(1, 1, Duration::ZERO)));
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn queries_pass_a_training_that_waits_until_it_has_waited_for_long() {
         for (waited, may_pass) in [(Duration::ZERO, true), (SHORT, true), (PATIENCE, false)] {
-            let mut round = Round::new(4, 0);
+            let mut round = BindingRound::new(4, 0);
             assert!(!round.admits_ranks(ranks(4, 3, waited)));
             assert_eq!(round.admits_queries(), may_pass, "{waited:?}");
         }
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn no_training_passes_another_one_that_waits() {
-        let mut round = Round::new(4, 0);
+        let mut round = BindingRound::new(4, 0);
         assert!(!round.admits_ranks(ranks(4, 3, SHORT)));
         // Slots that are kept for it would be idle until the other training starts.
         assert!(!round.admits_ranks(ranks(1, 3, PATIENCE)));
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn lost_ranks_are_bound_again_although_another_training_waits() {
         for waited in [SHORT, PATIENCE] {
-            let mut round = Round::new(4, 1);
+            let mut round = BindingRound::new(4, 1);
             assert!(!round.admits_ranks(ranks(3, 2, waited)));
             let rest = RanksWanted {
                 is_rest: true,
@@ -133,7 +133,7 @@ mod tests {
     fn queries_go_on_while_a_running_training_holds_the_slots_that_another_one_needs() {
         // Also if that training has taken the slots in this round.
         for held in [3, 0] {
-            let mut round = Round::new(4, held);
+            let mut round = BindingRound::new(4, held);
             if held == 0 {
                 assert!(round.admits_ranks(ranks(3, 4, Duration::ZERO)));
             }
@@ -150,7 +150,7 @@ mod tests {
         let mut ends = vec![1, 2, 3];
         let starts_at = (0..60).find(|&now| {
             ends.retain(|end| *end > now);
-            let mut round = Round::new(SLOTS, 0);
+            let mut round = BindingRound::new(SLOTS, 0);
             let free = SLOTS - ends.len();
             if round.admits_ranks(ranks(SLOTS, free, Duration::from_secs(now))) {
                 return true;

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::metrics::Assessment;
-use vatic_ml::model::{Model, Outputs, Wanted};
+use vatic_ml::model::{Outputs, Wanted};
 
 use super::node::{Report, report_fields, single_label};
 use super::report::report;
@@ -37,7 +37,7 @@ use crate::error::{SqlState, ml_err, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::in_flight::{BatchMemory, side_by_side};
-use crate::model::runtime::ModelRuntime;
+use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
 
@@ -180,7 +180,7 @@ struct Task {
     runtime: Arc<ModelRuntime>,
     cache_bytes: usize,
     /// Loaded with the first batch.
-    model: OnceCell<Arc<dyn Model>>,
+    model: OnceCell<Arc<LoadedModel>>,
     memory: BatchMemory,
     schema: SchemaRef,
 }
@@ -193,7 +193,7 @@ impl Task {
         let is_empty =
             |batch: &Result<RecordBatch>| batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
         let input = input.filter(move |batch| std::future::ready(!is_empty(batch)));
-        let places = self.runtime.places(DEVICE);
+        let permits = self.runtime.batch_permits(DEVICE);
         let reserving = Arc::clone(self);
         let reserve = move |batch: &Result<RecordBatch>| reserving.reserve_more(batch);
         let task = Arc::clone(self);
@@ -201,12 +201,16 @@ impl Task {
             let task = Arc::clone(&task);
             async move { task.infer(batch?, held).await }
         };
-        let mut answers = side_by_side(input, places, reserve, infer);
+        let mut answers = side_by_side(input, permits, reserve, infer);
+        let kept = self.memory.none();
         while let Some(answer) = answers.next().await {
             let (batch, outputs, _held) = answer?;
             let label = batch.column(self.spec.label);
             sums.add(label, classes, &outputs).map_err(ml_err)?;
+            kept.try_resize(sums.bytes())?;
         }
+        // The sums as bytes, and the pieces of these.
+        kept.try_grow(2 * sums.bytes())?;
         self.pieces(&sums.to_bytes())
     }
 
@@ -221,7 +225,7 @@ impl Task {
         let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
         let held = match held {
             Some(held) => held,
-            None => self.memory.reserve(model.as_ref(), &batch)?,
+            None => self.memory.reserve(&**model, &batch)?,
         };
         let wanted = Wanted {
             scores: true,
@@ -231,7 +235,7 @@ impl Task {
         Ok((batch, outputs, held))
     }
 
-    async fn load(&self) -> Result<Arc<dyn Model>> {
+    async fn load(&self) -> Result<Arc<LoadedModel>> {
         let loading = self
             .runtime
             .load(&self.spec.model, DEVICE, self.cache_bytes);
@@ -242,7 +246,7 @@ impl Task {
     /// The memory of one more batch, once the model is loaded.
     fn reserve_more(&self, batch: &Result<RecordBatch>) -> Option<MemoryReservation> {
         let (model, batch) = (self.model.get()?, batch.as_ref().ok()?);
-        self.memory.reserve_more(model.as_ref(), batch)
+        self.memory.reserve_more(&***model, batch)
     }
 
     fn pieces(&self, bytes: &[u8]) -> Result<Vec<RecordBatch>> {

@@ -1,7 +1,7 @@
 //! [`side_by_side`]: computes the batches of a stream side by side, and returns the results in the order of the batches.
 //!
-//! All streams of a process share a number of places ([`super::runtime::ModelRuntime::places`]). A stream has one batch that
-//! is computed and one that is prepared in any case. It has more as long as places are free and memory is plenty: so the only
+//! All streams of a process share a number of permits ([`super::runtime::ModelRuntime::batch_permits`]). A stream has one batch that
+//! is computed and one that is prepared in any case. It has more as long as permits are free and memory is plenty: so the only
 //! partition with rows keeps all cores busy, and one of many partitions takes no more than its share.
 
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::error::Result;
 use crate::memory::{batch_bytes, is_half_free};
 
 /// The batches of a stream that are in flight in any case.
-const ALWAYS: usize = 2;
+const IN_FLIGHT_MIN: usize = 2;
 
 /// Computes the batches of a stream. A batch beyond the first ones begins with the memory that `reserve` returns; without
 /// it, the batch waits for an earlier one. A dropped stream starts no further batch.
 pub(crate) fn side_by_side<B, M, F: Future>(
     mut input: impl Stream<Item = B> + Unpin,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     reserve: impl Fn(&B) -> Option<M>,
     compute: impl Fn(B, Option<M>) -> F,
 ) -> impl Stream<Item = F::Output> {
@@ -34,11 +34,12 @@ pub(crate) fn side_by_side<B, M, F: Future>(
     let (mut is_over, mut returned) = (false, 0_usize);
     poll_fn(move |context| {
         loop {
-            let place = Arc::clone(&places).try_acquire_owned().ok();
-            let has_right = running.len() < ALWAYS;
+            let permit = Arc::clone(&permits).try_acquire_owned().ok();
+            let is_below_min = running.len() < IN_FLIGHT_MIN;
             // Each result that is read makes room for one more: a LIMIT above may need no more than the first.
-            let may_grow = !has_right && running.len() < ALWAYS + returned && place.is_some();
-            if (has_right || may_grow) && next.is_none() && !is_over {
+            let may_grow =
+                !is_below_min && running.len() < IN_FLIGHT_MIN + returned && permit.is_some();
+            if (is_below_min || may_grow) && next.is_none() && !is_over {
                 match input.poll_next_unpin(context) {
                     Poll::Ready(Some(batch)) => next = Some(batch),
                     Poll::Ready(None) => is_over = true,
@@ -49,18 +50,18 @@ pub(crate) fn side_by_side<B, M, F: Future>(
                 Some(batch) if may_grow => reserve(batch),
                 _ => None,
             };
-            let starts = next.is_some() && (has_right || memory.is_some());
+            let starts = next.is_some() && (is_below_min || memory.is_some());
             if starts && let Some(batch) = next.take() {
                 let computed = compute(batch, memory);
-                running.push_back(async move { (computed.await, place) });
+                running.push_back(async move { (computed.await, permit) });
             }
             match running.poll_next_unpin(context) {
-                Poll::Ready(Some((output, _place))) => {
+                Poll::Ready(Some((output, _permit))) => {
                     returned += 1;
                     return Poll::Ready(Some(output));
                 }
                 Poll::Ready(None) if is_over && next.is_none() => return Poll::Ready(None),
-                // The batch has begun; there may be a place for another one.
+                // The batch has begun; there may be a permit for another one.
                 _ if starts => {}
                 _ => return Poll::Pending,
             }
@@ -136,7 +137,7 @@ mod tests {
     }
 
     impl Lab {
-        fn new(places: &Arc<Semaphore>, has_memory: bool) -> Self {
+        fn new(permits: &Arc<Semaphore>, has_memory: bool) -> Self {
             let batches: Arc<Mutex<Batches>> = Arc::default();
             let begun = Arc::clone(&batches);
             let compute = move |number: usize, _memory: Option<()>| {
@@ -151,7 +152,7 @@ mod tests {
             };
             let reserve = move |_: &usize| has_memory.then_some(());
             let numbers = futures::stream::iter(0..10);
-            let stream = side_by_side(numbers, Arc::clone(places), reserve, compute);
+            let stream = side_by_side(numbers, Arc::clone(permits), reserve, compute);
             Self {
                 batches,
                 stream: Box::pin(stream),
@@ -177,14 +178,14 @@ mod tests {
         }
     }
 
-    fn places(count: usize) -> Arc<Semaphore> {
+    fn permits(count: usize) -> Arc<Semaphore> {
         Arc::new(Semaphore::new(count))
     }
 
     #[test]
     fn a_stream_alone_takes_all_places_once_results_are_read() {
-        let places = places(4);
-        let mut lab = Lab::new(&places, true);
+        let permits = permits(4);
+        let mut lab = Lab::new(&permits, true);
         assert_eq!((lab.poll(), lab.started()), (None, 2));
         lab.finish(0);
         assert_eq!(lab.poll(), Some(0));
@@ -194,16 +195,16 @@ mod tests {
         assert_eq!((lab.poll(), lab.started()), (None, 6));
         lab.finish(0);
         assert_eq!(lab.poll(), Some(2));
-        // The stream might have five batches in flight now, but there are four places.
+        // The stream might have five batches in flight now, but there are four permits.
         assert_eq!((lab.poll(), lab.started()), (None, 7));
-        assert_eq!(places.available_permits(), 0);
+        assert_eq!(permits.available_permits(), 0);
         drop(lab);
-        assert_eq!(places.available_permits(), 4);
+        assert_eq!(permits.available_permits(), 4);
     }
 
     #[test]
     fn results_come_in_the_order_of_the_batches() {
-        let mut lab = Lab::new(&places(4), true);
+        let mut lab = Lab::new(&permits(4), true);
         let mut results = Vec::new();
         while results.len() < 10 {
             results.extend(lab.poll());
@@ -219,8 +220,8 @@ mod tests {
 
     #[test]
     fn streams_share_the_places_and_each_has_two_batches_in_any_case() {
-        let places = places(3);
-        let (mut one, mut other) = (Lab::new(&places, true), Lab::new(&places, true));
+        let permits = permits(3);
+        let (mut one, mut other) = (Lab::new(&permits, true), Lab::new(&permits, true));
         one.poll();
         other.poll();
         assert_eq!((one.started(), other.started()), (2, 2));
@@ -229,14 +230,14 @@ mod tests {
             assert_eq!(lab.poll(), Some(0));
             assert_eq!((lab.poll(), lab.started()), (None, 3));
         }
-        // The places of the other stream are free now.
+        // The permits of the other stream are free now.
         drop(other);
         assert_eq!((one.poll(), one.started()), (None, 4));
     }
 
     #[test]
     fn without_memory_there_are_two_batches() {
-        let mut lab = Lab::new(&places(8), false);
+        let mut lab = Lab::new(&permits(8), false);
         for result in 0..4 {
             assert_eq!((lab.poll(), lab.started()), (None, result + 2));
             lab.finish(0);

@@ -10,7 +10,7 @@ use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::storage::data_dir::DataDir;
-use crate::storage::state_log::{Log, Seen, names_in};
+use crate::storage::state_log::{Log, LogPosition, names_in};
 use crate::storage::{IfTaken, Place};
 
 /// The state of a model.
@@ -149,7 +149,7 @@ impl ModelRegistry {
     }
 
     /// The latest state of a name; a dropped state if the model never existed.
-    pub(crate) fn state(&self, name: &ModelName) -> Result<(Option<Seen>, ModelState)> {
+    pub(crate) fn state(&self, name: &ModelName) -> Result<(Option<LogPosition>, ModelState)> {
         match self.log(name).latest::<ModelState>()? {
             Some((seen, state)) => Ok((Some(seen), state)),
             None => Ok((

@@ -1,6 +1,7 @@
 //! [`ModelRuntime`]: runs models on the workers of each device, and caches loaded models within a byte budget.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -15,9 +16,10 @@ use vatic_ml::worker::WorkerPool;
 
 use super::ResolvedModel;
 use crate::error::{Result, SqlState, ml_err, sql_err};
+use crate::memory::Cache;
 
 /// Batches in flight for each core: one that is computed, and one that is prepared.
-const PLACES_PER_CORE: usize = 2;
+const BATCHES_PER_CORE: usize = 2;
 
 /// The model cache and the device workers of a process. Plans reach it through the session's configuration.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub(crate) struct ModelRuntime {
     /// Models are shared by statements, so their memory is that of the process.
     memory: Arc<dyn MemoryPool>,
     workers: Mutex<HashMap<DeviceName, Arc<DeviceWorkers>>>,
-    places: Arc<Semaphore>,
+    batch_permits: Arc<Semaphore>,
 }
 
 /// A model on a device.
@@ -41,16 +43,24 @@ struct Key {
 #[derive(Debug)]
 struct Entry {
     name: String,
-    model: Arc<OnceCell<Loaded>>,
+    model: Arc<OnceCell<Arc<LoadedModel>>>,
     last_used: u64,
     hits: u64,
 }
 
 /// A model with the memory that is reserved for it. A statement may use the model longer than it is in the cache.
 #[derive(Debug)]
-struct Loaded {
+pub(crate) struct LoadedModel {
     model: Arc<dyn Model>,
     _held: MemoryReservation,
+}
+
+impl Deref for LoadedModel {
+    type Target = dyn Model;
+
+    fn deref(&self) -> &Self::Target {
+        self.model.as_ref()
+    }
 }
 
 /// The worker threads of a device.
@@ -87,7 +97,7 @@ impl ModelRuntime {
             entries: Mutex::default(),
             memory,
             workers: Mutex::default(),
-            places: Arc::new(Semaphore::new(cores() * PLACES_PER_CORE)),
+            batch_permits: Arc::new(Semaphore::new(cores() * BATCHES_PER_CORE)),
         }
     }
 
@@ -101,12 +111,12 @@ impl ModelRuntime {
         &self.loaders
     }
 
-    /// The places of batches in flight that all streams of this process share. None for a GPU: the two batches that a stream
+    /// The permits for batches in flight that all streams of this process share. None for a GPU: the two batches that a stream
     /// has in flight in any case keep it busy.
-    pub(crate) fn places(&self, device: DeviceName) -> Arc<Semaphore> {
+    pub(crate) fn batch_permits(&self, device: DeviceName) -> Arc<Semaphore> {
         match device.is_gpu() {
             true => Arc::new(Semaphore::new(0)),
-            false => Arc::clone(&self.places),
+            false => Arc::clone(&self.batch_permits),
         }
     }
 
@@ -150,7 +160,7 @@ impl ModelRuntime {
     /// runs, the next is encoded, and the outputs of the last are made.
     pub(crate) async fn infer(
         &self,
-        model: Arc<dyn Model>,
+        model: Arc<LoadedModel>,
         device: DeviceName,
         batch: RecordBatch,
         wanted: Wanted,
@@ -169,13 +179,13 @@ impl ModelRuntime {
         let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
         if !device.is_gpu() {
             let run = move || {
-                let computed = forward_in_parts(model.as_ref(), &inputs)?;
+                let computed = forward_in_parts(&**model, &inputs)?;
                 model.outputs(&computed, report, &wanted)
             };
             return self.run(device, run).await;
         }
         let forward = Arc::clone(&model);
-        let forward = move || forward_in_parts(forward.as_ref(), &inputs);
+        let forward = move || forward_in_parts(&**forward, &inputs);
         let computed = self.run(device, forward).await?;
         let outputs = move || model.outputs(&computed, report, &wanted);
         self.run(DeviceName::Cpu, outputs).await
@@ -187,7 +197,7 @@ impl ModelRuntime {
         model: &ResolvedModel,
         device: DeviceName,
         budget_bytes: usize,
-    ) -> Result<(Arc<dyn Model>, bool)> {
+    ) -> Result<(Arc<LoadedModel>, bool)> {
         let device = device.resolved();
         let key = Key {
             sha256: model.sha256.clone(),
@@ -198,7 +208,7 @@ impl ModelRuntime {
         let loaded = cell.get_or_try_init(|| self.read(model, &key)).await;
         match loaded {
             Ok(loaded) => {
-                let loaded = Arc::clone(&loaded.model);
+                let loaded = Arc::clone(loaded);
                 self.evict(budget_bytes, &key);
                 Ok((loaded, is_hit))
             }
@@ -209,7 +219,7 @@ impl ModelRuntime {
         }
     }
 
-    async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Loaded> {
+    async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Arc<LoadedModel>> {
         let device = key.device;
         let format = &model.manifest.format;
         let mut loaders = self.loaders.iter();
@@ -227,7 +237,8 @@ impl ModelRuntime {
         let fetch = move || Ok(directory.fetch(names.iter().map(String::as_str))?);
         let file_bytes = files.iter().map(|file| file.bytes as usize).sum();
         let loaded = async {
-            let held = self.reserve(file_bytes, key)?;
+            let held = MemoryConsumer::new("models").register(&self.memory);
+            held.try_grow(file_bytes)?;
             // The only worker of a GPU does not wait for files.
             let local = self.run(DeviceName::Cpu, fetch).await?;
             let load = move || {
@@ -235,11 +246,11 @@ impl ModelRuntime {
                 loader.load(&files, &device.open()?, None)
             };
             let model: Arc<dyn Model> = self.run(device, load).await?;
-            held.resize(match device.is_gpu() {
+            held.try_resize(match device.is_gpu() {
                 true => 0,
                 false => model.bytes(),
-            });
-            Ok(Loaded { model, _held: held })
+            })?;
+            Ok(Arc::new(LoadedModel { model, _held: held }))
         };
         loaded.await.map_err(|error| {
             let mut found = crate::error::report(&error);
@@ -252,7 +263,7 @@ impl ModelRuntime {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cell(&self, key: &Key, name: String) -> Arc<OnceCell<Loaded>> {
+    fn cell(&self, key: &Key, name: String) -> Arc<OnceCell<Arc<LoadedModel>>> {
         let mut entries = self.lock();
         let now = entries
             .values()
@@ -271,24 +282,12 @@ impl ModelRuntime {
         Arc::clone(&entry.model)
     }
 
-    /// Reserves memory for a model. If there is too little, the least recently used models leave the cache.
-    fn reserve(&self, bytes: usize, of: &Key) -> Result<MemoryReservation> {
-        let held = MemoryConsumer::new("models").register(&self.memory);
-        loop {
-            match held.try_grow(bytes) {
-                Err(_) if evict_oldest(&mut self.lock(), of).is_some() => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(held),
-            }
-        }
-    }
-
     /// Evicts the least recently used models until the rest fits. A statement that still uses a model keeps it alive.
     fn evict(&self, budget_bytes: usize, keep: &Key) {
         let mut entries = self.lock();
         let mut total: usize = entries.values().map(Entry::bytes).sum();
         while total > budget_bytes {
-            let Some(evicted) = evict_oldest(&mut entries, keep) else {
+            let Some(evicted) = evict_oldest(&mut entries, |key, _| key != keep) else {
                 return;
             };
             total -= evicted.bytes();
@@ -301,7 +300,7 @@ impl ModelRuntime {
         let mut cached: Vec<CachedModel> = entries
             .iter()
             .filter_map(|(key, entry)| {
-                let model = &entry.model.get()?.model;
+                let model = entry.model.get()?;
                 Some(CachedModel {
                     name: entry.name.clone(),
                     sha256: key.sha256.clone(),
@@ -319,15 +318,29 @@ impl ModelRuntime {
 
 impl Entry {
     fn bytes(&self) -> usize {
-        self.model.get().map_or(0, |loaded| loaded.model.bytes())
+        self.model.get().map_or(0, |model| model.bytes())
+    }
+
+    fn is_unused(&self) -> bool {
+        let model = self.model.get();
+        model.is_some_and(|model| Arc::strong_count(model) == 1)
     }
 }
 
-/// Removes the least recently used model that is loaded, except `keep`.
-fn evict_oldest(entries: &mut HashMap<Key, Entry>, keep: &Key) -> Option<Entry> {
+impl Cache for ModelRuntime {
+    fn shrink(&self) -> bool {
+        evict_oldest(&mut self.lock(), |_, entry| entry.is_unused()).is_some()
+    }
+}
+
+/// Removes the least recently used model of those that are loaded and `may_go`.
+fn evict_oldest(
+    entries: &mut HashMap<Key, Entry>,
+    may_go: impl Fn(&Key, &Entry) -> bool,
+) -> Option<Entry> {
     let candidates = entries
         .iter()
-        .filter(|(key, entry)| *key != keep && entry.model.initialized());
+        .filter(|(key, entry)| entry.model.initialized() && may_go(key, entry));
     let oldest = candidates.min_by_key(|(_, entry)| entry.last_used);
     let oldest = oldest.map(|(key, _)| key.clone())?;
     entries.remove(&oldest)

@@ -25,7 +25,7 @@ use datafusion::physical_plan::{
 use futures::TryStreamExt;
 use tokio::sync::OnceCell;
 use vatic_ml::data::inputs::RowReport;
-use vatic_ml::model::{Model, Outputs, Wanted};
+use vatic_ml::model::{Outputs, Wanted};
 
 use super::coalesce::BatchSize;
 use super::node::{Appended, PredictOptions};
@@ -33,7 +33,7 @@ use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::model::in_flight::{BatchMemory, side_by_side};
-use crate::model::runtime::ModelRuntime;
+use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
 
@@ -142,14 +142,14 @@ impl ExecutionPlan for PredictExec {
             memory: BatchMemory::new("PredictExec", context.memory_pool()),
         });
         let input = self.input.execute(partition, context)?;
-        let places = task.runtime.places(self.spec.options.device);
+        let permits = task.runtime.batch_permits(self.spec.options.device);
         let reserving = Arc::clone(&task);
         let reserve = move |batch: &Result<RecordBatch>| reserving.reserve_more(batch);
         let predict = move |batch: Result<RecordBatch>, held| {
             let task = Arc::clone(&task);
             async move { task.predict(batch?, held).await }
         };
-        let stream = side_by_side(input, places, reserve, predict)
+        let stream = side_by_side(input, permits, reserve, predict)
             .map_ok(|(batch, _held)| batch)
             .try_filter(|batch| std::future::ready(batch.num_rows() > 0));
         Ok(Box::pin(RecordBatchStreamAdapter::new(
@@ -210,7 +210,7 @@ struct Task {
     runtime: Arc<ModelRuntime>,
     cache_bytes: usize,
     /// Loaded with the first batch: an input without rows needs no model.
-    model: OnceCell<Arc<dyn Model>>,
+    model: OnceCell<Arc<LoadedModel>>,
     schema: SchemaRef,
     metrics: Metrics,
     memory: BatchMemory,
@@ -230,7 +230,7 @@ impl Task {
         let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
         let held = match held {
             Some(held) => held,
-            None => self.memory.reserve(model.as_ref(), &batch)?,
+            None => self.memory.reserve(&**model, &batch)?,
         };
         let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
         let wanted = Wanted {
@@ -251,10 +251,10 @@ impl Task {
     /// The memory of one more batch, once the model is loaded.
     fn reserve_more(&self, batch: &Result<RecordBatch>) -> Option<MemoryReservation> {
         let (model, batch) = (self.model.get()?, batch.as_ref().ok()?);
-        self.memory.reserve_more(model.as_ref(), batch)
+        self.memory.reserve_more(&***model, batch)
     }
 
-    async fn load(&self) -> Result<Arc<dyn Model>> {
+    async fn load(&self) -> Result<Arc<LoadedModel>> {
         let started = Instant::now();
         let (model, is_hit) = self
             .runtime

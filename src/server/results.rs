@@ -47,7 +47,7 @@ pub(super) struct PendingResult {
     /// The number of changed rows.
     pub(super) count: Option<u64>,
     content: tokio::sync::Mutex<Content>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<StatementProgress>>,
     stop: Stop,
     effect: Effect,
     /// How the result ended: whoever sets it decides what the client that fetches and the client that cancels are told.
@@ -71,7 +71,7 @@ pub(super) struct Begun {
     pub(super) effect: Effect,
     pub(super) rows: SendableRecordBatchStream,
     pub(super) count: Option<u64>,
-    pub(super) seen: Arc<Mutex<Seen>>,
+    pub(super) seen: Arc<Mutex<StatementProgress>>,
     /// Ends the statement.
     pub(super) stop: Stop,
     /// Computing time used so far.
@@ -88,7 +88,7 @@ impl std::fmt::Debug for PendingResult {
 
 /// The progress events of a statement.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct StatementProgress {
     /// Events at the end of an epoch.
     pub(super) epochs: Vec<ProgressEvent>,
     /// Notices about a training's rows.
@@ -97,7 +97,7 @@ pub(super) struct Seen {
     pub(super) last: Option<ProgressEvent>,
 }
 
-impl Seen {
+impl StatementProgress {
     pub(super) fn add(&mut self, event: ProgressEvent) {
         let is_epoch = matches!(
             event,
@@ -277,12 +277,12 @@ impl PendingResult {
         self.began_at.elapsed().as_secs_f64()
     }
 
-    pub(super) fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> StatementProgress {
         lock(&self.seen).clone()
     }
 
     /// The progress of the statement, shared so that it can be read after the end of the statement.
-    pub(super) fn sight(&self) -> Arc<Mutex<Seen>> {
+    pub(super) fn sight(&self) -> Arc<Mutex<StatementProgress>> {
         Arc::clone(&self.seen)
     }
 

@@ -37,6 +37,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Statements waiting in the queue.
 const QUEUE_MAX: usize = 1_024;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often files that no table and no model names any more are looked for.
+const CLEAN_INTERVAL: Duration = Duration::from_secs(3_600);
 const RELIEF_INTERVAL: Duration = Duration::from_millis(50);
 /// How long running statements may continue after the server is told to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -188,6 +190,12 @@ pub async fn serve(
             server.sessions.sweep();
         }
     };
+    let cleaning = async {
+        loop {
+            tokio::time::sleep(CLEAN_INTERVAL).await;
+            engine.remove_orphans();
+        }
+    };
     let relieving = async {
         let Some(bytes) = options.process_bytes_max else {
             return std::future::pending().await;
@@ -214,6 +222,7 @@ pub async fn serve(
         served = serving => served.map_err(|error| sql_err(SqlState::Io, plain(&error))),
         () = ended => Ok(()),
         () = sweeping => Ok(()),
+        () = cleaning => Ok(()),
         () = relieving => Ok(()),
         shown = showing => shown.map_err(|error| io_err("the page", &error)),
     }

@@ -11,7 +11,7 @@ use super::listener::Link;
 use super::lock::lock;
 use super::output::WireOptions;
 use super::prepared::Prepared;
-use super::results::{PendingResult, Seen};
+use super::results::{PendingResult, StatementProgress};
 use super::status::{failed, status};
 use super::users::User;
 use crate::access::Access;
@@ -44,7 +44,7 @@ pub(super) struct Client {
     prepared: Mutex<HashMap<String, Arc<Prepared>>>,
     tickets: Mutex<HashMap<String, Arc<PendingResult>>>,
     /// The progress of statements that clients asked to watch, the latest last.
-    watched: Mutex<VecDeque<(String, Arc<Mutex<Seen>>)>>,
+    watched: Mutex<VecDeque<(String, Arc<Mutex<StatementProgress>>)>>,
     /// All clients of the server.
     all: Weak<Clients>,
     pub(super) wire: Mutex<WireOptions>,
@@ -148,7 +148,7 @@ impl Client {
         }
     }
 
-    pub(super) fn seen(&self, id: &str) -> Option<Seen> {
+    pub(super) fn seen(&self, id: &str) -> Option<StatementProgress> {
         let watched = lock(&self.watched);
         let (_, seen) = watched.iter().rev().find(|(of, _)| of == id)?;
         Some(lock(seen).clone())

@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::lock::lock;
 use super::prepared::Prepared;
-use super::results::{self, Begun, NOTHING, PendingResult, Seen, collect};
+use super::results::{self, Begun, NOTHING, PendingResult, StatementProgress, collect};
 use super::sessions::Client;
 use super::state::Server;
 use super::status::status;
@@ -110,7 +110,7 @@ async fn update_one(server: &Server, client: &Client, work: Work) -> Result<u64,
 }
 
 async fn begin(server: &Server, client: &Client, work: Work) -> Result<PendingResult> {
-    let seen: Arc<Mutex<Seen>> = Arc::default();
+    let seen: Arc<Mutex<StatementProgress>> = Arc::default();
     let sees = Arc::clone(&seen);
     let listener = move |event| lock(&sees).add(event);
     let (session, memory) = within_memory(server, client)?;

@@ -92,6 +92,8 @@ pub(super) fn timed_out(limit: Duration) -> DataFusionError {
 
 fn unknown(error: &DataFusionError) -> DataFusionError {
     let mut error = report(error);
+    // Not `Cancelled`: nobody may conclude that the statement took no effect.
+    error.state = SqlState::TimedOut;
     error.message = format!(
         "{}; it did not end within {} s, so look whether it took effect",
         error.message,

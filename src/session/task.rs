@@ -24,7 +24,7 @@ const BATCHES_AHEAD: usize = 2;
 
 /// The signal that ends a statement with an error. It is polled without tokio's budget, since the work that is polled
 /// before it may have used the budget up.
-type Stop = Unconstrained<BoxFuture<'static, DataFusionError>>;
+type StopSignal = Unconstrained<BoxFuture<'static, DataFusionError>>;
 
 /// Runs `answer` on `workers`. Dropping the future or the rows cancels it; `stop` ends it with an error, even if no one
 /// reads the rows. A change or a training that was published before it noticed `stop` returns its rows and no error. The
@@ -95,7 +95,10 @@ pub(crate) fn run_answer(
 
 /// The outcome of `work`, or the error of `stop`. An outcome that is there when `stop` is noticed counts: from the moment
 /// in which a statement publishes, it does not wait any more, so a published statement is never said to be stopped.
-async fn unless_stopped<T>(stop: &mut Stop, work: impl Future<Output = Result<T>>) -> Result<T> {
+async fn unless_stopped<T>(
+    stop: &mut StopSignal,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     tokio::select! {
         biased;
         outcome = work => outcome,

@@ -17,9 +17,13 @@
 //! * If the writer's file is gone too, the writer slept right after its creation while others published many states, and
 //!   cannot know whether it was first. This is an error, and never a wrong answer.
 //!
+//! A reader lists the log again after it has read a state, and tries again if [`KEPT`] states follow the state: its file may
+//! be that of a slow writer, created after the state of this number was removed.
+//!
 //! This relies on listings that have each file that exists all the time while they are made; the last state is removed
 //! after [`KEPT`] others only, so a listing has it, or a later one. The last two numbers of a listing follow each other;
-//! a listing in which they do not is not believed.
+//! a listing in which they do not is read again, ten times at the most: then the log really has a gap, for example because a
+//! file was deleted by hand.
 
 use std::io::ErrorKind;
 
@@ -49,12 +53,12 @@ pub(crate) struct Log {
 
 /// A state that was read, to be followed by another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct LogPosition {
     number: u64,
     id: String,
 }
 
-impl Seen {
+impl LogPosition {
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
@@ -86,7 +90,7 @@ impl Log {
     }
 
     /// The last state.
-    pub(crate) fn latest<T: DeserializeOwned>(&self) -> Result<Option<(Seen, T)>> {
+    pub(crate) fn latest<T: DeserializeOwned>(&self) -> Result<Option<(LogPosition, T)>> {
         for _ in 0..TRIES {
             let Some(number) = self.last_number()? else {
                 return Ok(None);
@@ -102,7 +106,13 @@ impl Log {
             let state = serde_json::from_str(&envelope.payload)
                 .map_err(|error| corrupt(&error.to_string()))?;
             let id = envelope.id().to_owned();
-            return Ok(Some((Seen { number, id }, state)));
+            // The file that was read may be of a slow writer, who will remove it: only where the state of this number was
+            // removed before, so that many states follow it.
+            let last = self.last_number()?;
+            if last.is_some_and(|last| last >= number + KEPT) {
+                continue;
+            }
+            return Ok(Some((LogPosition { number, id }, state)));
         }
         let message = format!(
             "{}: other processes change it faster than it can be read; try again",
@@ -115,7 +125,11 @@ impl Log {
     ///
     /// # Errors
     /// If the state cannot be written; if it is not known whether it was published.
-    pub(crate) fn commit<T: Serialize>(&self, seen: Option<&Seen>, state: &T) -> Result<bool> {
+    pub(crate) fn commit<T: Serialize>(
+        &self,
+        seen: Option<&LogPosition>,
+        state: &T,
+    ) -> Result<bool> {
         let number = seen.map_or(0, |seen| seen.number + 1);
         let Some(id) = self.create(number, seen, state)? else {
             return Ok(false);
@@ -155,7 +169,7 @@ impl Log {
     fn create<T: Serialize>(
         &self,
         number: u64,
-        seen: Option<&Seen>,
+        seen: Option<&LogPosition>,
         state: &T,
     ) -> Result<Option<String>> {
         let failed = |error: serde_json::Error| {
@@ -178,7 +192,7 @@ impl Log {
     }
 
     /// Whether the file that this writer created is the first of its number. The module's text says why.
-    fn is_first(&self, seen: Option<&Seen>, number: u64, id: &str) -> Result<bool> {
+    fn is_first(&self, seen: Option<&LogPosition>, number: u64, id: &str) -> Result<bool> {
         let was_never_removed = match seen {
             Some(seen) => {
                 let again = self.read(seen.number)?;
@@ -300,7 +314,7 @@ mod tests {
     }
 
     /// The last state, and its value; 0 if there is no state.
-    fn last(log: &Log) -> (Option<Seen>, u64) {
+    fn last(log: &Log) -> (Option<LogPosition>, u64) {
         match log.latest::<u64>().unwrap() {
             Some((seen, value)) => (Some(seen), value),
             None => (None, 0),
@@ -308,7 +322,7 @@ mod tests {
     }
 
     /// Adds one to the value, and returns what was seen before.
-    fn add(log: &Log) -> Option<Seen> {
+    fn add(log: &Log) -> Option<LogPosition> {
         let (seen, value) = last(log);
         assert!(log.commit(seen.as_ref(), &(value + 1)).unwrap());
         seen
@@ -332,7 +346,8 @@ mod tests {
                 let mut won = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     let (seen, value) = last(&log);
-                    let far = seen.as_ref().map_or(0, Seen::number) + KEPT + REMOVAL_INTERVAL + 2;
+                    let far =
+                        seen.as_ref().map_or(0, LogPosition::number) + KEPT + REMOVAL_INTERVAL + 2;
                     while !is_over.load(Ordering::Relaxed)
                         && log.last_number().unwrap().is_none_or(|last| last < far)
                     {
@@ -365,7 +380,7 @@ mod tests {
         for seed in 1..=3u64 {
             let directory = tempfile::tempdir().unwrap();
             let log = log(directory.path());
-            let mut writers: [Option<(Option<Seen>, u64)>; 4] = [None, None, None, None];
+            let mut writers: [Option<(Option<LogPosition>, u64)>; 4] = [None, None, None, None];
             let (mut random, mut won) = (seed, 0);
             for step in 0..400 {
                 random = random
@@ -392,7 +407,7 @@ mod tests {
     fn a_number_that_was_removed_is_not_used_again() {
         let directory = tempfile::tempdir().unwrap();
         let log = log(directory.path());
-        let seen: Vec<Option<Seen>> = (0..100).map(|_| add(&log)).collect();
+        let seen: Vec<Option<LogPosition>> = (0..100).map(|_| add(&log)).collect();
         let numbers = log.numbers().unwrap();
         assert_eq!(numbers, (65..100).collect::<Vec<_>>());
         for seen in &seen {

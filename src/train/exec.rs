@@ -23,12 +23,12 @@ use vatic_ml::artifact;
 use vatic_ml::collective::Collective;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::Model;
-use vatic_ml::train::control::{Control, Held, Memory};
+use vatic_ml::train::control::{Control, Memory, ReservedMemory};
 use vatic_ml::train::fit::fit;
 use vatic_ml::train::raw::RankRows;
 use vatic_ml::worker;
 
-use super::rendezvous::{Entered, Joined, Rendezvous, RendezvousExtension};
+use super::rendezvous::{Entered, Joined, OnWrite, Rendezvous, RendezvousExtension};
 use super::task::{RankResult, TrainTask};
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
@@ -177,6 +177,7 @@ impl Rank {
         let Joined {
             collective,
             control,
+            on_write,
             exit,
         } = entered.join().await?;
         let control = Control {
@@ -187,7 +188,7 @@ impl Rank {
         let (sender, receiver) = oneshot::channel();
         worker::spawn(&format!("vatic-train-{rank}"), move || {
             // Sending fails only after a cancel, which drops the receiver.
-            let train = || self.train(rows, collective.as_ref(), &control, started);
+            let train = || self.train(rows, collective.as_ref(), &control, &on_write, started);
             let _ = sender.send(worker::catch(train));
         })
         .map_err(ml_err)?;
@@ -234,7 +235,7 @@ impl Rank {
             rows.batches.push(kept);
             entered.read(batch.num_rows() as u64)?;
         }
-        rows.held.push(Held(Box::new(held)));
+        rows.held.push(ReservedMemory(Box::new(held)));
         Ok(rows)
     }
 
@@ -244,6 +245,7 @@ impl Rank {
         rows: RankRows,
         collective: &dyn Collective,
         control: &Control,
+        on_write: &OnWrite,
         started: Instant,
     ) -> vatic_ml::Result<Option<String>> {
         let options = &self.task.spec.options;
@@ -264,6 +266,8 @@ impl Rank {
             collective.barrier()?;
             return Ok(None);
         }
+        let bytes = trained.weights.len() * size_of::<f64>();
+        on_write(Some(bytes as u64));
         let staged = self.task.target.stage()?;
         let files = artifact::write(&trained, model_type, staged.path())?;
         let device = trained.config.options.device;
@@ -271,6 +275,7 @@ impl Rank {
         let model = trained.model(model_type, &DeviceName::Cpu.open()?)?;
         let (signature, batching) = (model.signature().clone(), model.batching());
         self.task.target.take_in(&staged)?;
+        on_write(None);
         crash::point("files-written");
         collective.barrier()?;
         let run = RunSummary {
@@ -306,16 +311,16 @@ impl Rank {
 struct Account(MemoryReservation);
 
 impl Memory for Account {
-    fn reserve(&self, bytes: usize, what: &str) -> vatic_ml::Result<Held> {
+    fn reserve(&self, bytes: usize, what: &str) -> vatic_ml::Result<ReservedMemory> {
         let held = self.0.new_empty();
         let refused = |error| {
             vatic_ml::Error::Memory(format!(
-                "a worker of the training needs {} for {what}, which exceeds the memory limit: {}",
+                "a worker of the training needs {} for {what}; raise the memory limit, or train on fewer rows or columns: {}",
                 human_readable_size(bytes),
                 report(&error).message
             ))
         };
         held.try_grow(bytes).map_err(refused)?;
-        Ok(Held(Box::new(held)))
+        Ok(ReservedMemory(Box::new(held)))
     }
 }

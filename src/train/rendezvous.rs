@@ -43,10 +43,15 @@ pub(crate) trait Entered: Send {
     async fn refuse(self: Box<Self>, error: &SqlError);
 }
 
+/// A callback for what a rank writes to files.
+pub(crate) type OnWrite = Box<dyn Fn(Option<u64>) + Send + Sync>;
+
 /// The handles that a rank gets when it joins.
 pub(crate) struct Joined {
     pub(crate) collective: Box<dyn Collective>,
     pub(crate) control: Control,
+    /// Called with a number of bytes before the rank writes as many to files, and with `None` afterwards.
+    pub(crate) on_write: OnWrite,
     /// Reports how the rank ended. On a cluster, dropping the exit stops the rank.
     pub(crate) exit: Box<dyn RankExit>,
 }
@@ -175,6 +180,7 @@ impl Entered for LocalEntered {
         Ok(Joined {
             collective: Box::new(self.collective),
             control: self.run.control.clone(),
+            on_write: Box::new(|_| {}),
             exit: Box::new(LocalExit),
         })
     }

@@ -25,7 +25,7 @@ pub trait Collective: Send + Sync {
     /// The number of ranks.
     fn world_size(&self) -> usize;
     /// The name of a rank and of its machine, for messages.
-    fn place(&self, rank: usize) -> String {
+    fn rank_label(&self, rank: usize) -> String {
         format!("worker {rank}")
     }
     /// Returns when all ranks have called it.

@@ -54,7 +54,10 @@ impl Training<'_> {
         let Some(other) = other else {
             return Ok(());
         };
-        let (first, other) = (self.collective.place(0), self.collective.place(other));
+        let (first, other) = (
+            self.collective.rank_label(0),
+            self.collective.rank_label(other),
+        );
         Err(Error::Unsupported(format!(
             "{first} and {other} hold different weights after {}: their processors compute differently; train on machines \
              of one kind, or with workers = 1",

@@ -43,7 +43,7 @@ impl Control {
     }
 
     /// Reserves memory for `what`, for as long as the result lives.
-    pub(crate) fn reserve(&self, bytes: usize, what: &str) -> Result<Option<Held>> {
+    pub(crate) fn reserve(&self, bytes: usize, what: &str) -> Result<Option<ReservedMemory>> {
         let memory = self.memory.as_ref();
         memory.map(|memory| memory.reserve(bytes, what)).transpose()
     }
@@ -98,15 +98,15 @@ pub trait Memory: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Memory`] if the account has not as many bytes left.
-    fn reserve(&self, bytes: usize, what: &str) -> Result<Held>;
+    fn reserve(&self, bytes: usize, what: &str) -> Result<ReservedMemory>;
 }
 
 /// Reserved memory, given back when dropped.
-pub struct Held(pub Box<dyn std::any::Any + Send + Sync>);
+pub struct ReservedMemory(pub Box<dyn std::any::Any + Send + Sync>);
 
-impl std::fmt::Debug for Held {
+impl std::fmt::Debug for ReservedMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Held")
+        f.write_str("ReservedMemory")
     }
 }
 

@@ -13,11 +13,16 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
     let (copies, rows, number) = match optimizer {
         Optimizer::NormalEquation => return normal_equation::working_bytes(weights, shards),
         // Each shard has a gradient, and its part of a sum; the solver remembers pairs of points and gradients.
-        Optimizer::Lbfgs => (2 * shards + 2 * lbfgs::MEMORY + 8, BATCH_ROWS, 8),
+        Optimizer::Lbfgs => (2 * shards + 2 * lbfgs::PAIRS_MAX + 8, BATCH_ROWS, 8),
         // Weights, variables, gradients, the state of the optimiser, and the best weights so far.
         Optimizer::Adamw | Optimizer::Sgd => (2 * shards + 12, training.batch_size, 4),
     };
     let rows = rows.min(prepared.train_rows() as usize);
+    // On a GPU, gradients and outputs take memory of the GPU; the host keeps the best weights and the optimiser's state.
+    let (copies, rows) = match training.device.is_cpu() {
+        true => (copies, rows),
+        false => (4, 0),
+    };
     // The outputs of each layer, their gradients, and what lies between them.
     let widths: usize = specs.iter().filter_map(|spec| spec.shape.last()).sum();
     let inputs = prepared.encoder.bytes(rows);

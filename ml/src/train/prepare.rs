@@ -17,7 +17,7 @@ use crate::data::labels::{Labels, Task, class_position, class_values, numbers};
 use crate::data::rows::Rows;
 use crate::model::network::ModelType;
 use crate::model::options::{NullHandling, TrainOptions};
-use crate::train::control::{Control, Held};
+use crate::train::control::{Control, ReservedMemory};
 use crate::train::counts::{
     ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
 };
@@ -30,8 +30,8 @@ use crate::{Error, Result};
 
 /// A label and a weight in f64.
 const LABEL_BYTES: usize = 16;
-/// Encoding a part needs this many times its memory besides the encoded rows: numbers in f64, and the encoded part.
-const ENCODE_COPIES: usize = 4;
+/// A part that is counted or encoded has numbers in f64, which is up to twice its memory, and its encoded rows.
+const PART_COPIES: usize = 3;
 
 /// One shard of this rank.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub struct Prepared {
     /// A hash of all rows as a multiset.
     pub rows_hash: u128,
     /// The memory that is reserved for the shards.
-    pub held: Option<Held>,
+    pub held: Option<ReservedMemory>,
 }
 
 impl Prepared {
@@ -90,6 +90,12 @@ pub fn prepare(
     let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let task = model_type.task();
     let (raw, raw_held) = split_into_shards(spec, task, rows, collective, helpers, control)?;
+    let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
+    let at_once = sides.map(|rows| rows.bytes_of(helpers.current_num_threads()));
+    let parts_held = control.reserve(
+        at_once.max().unwrap_or(0) * PART_COPIES,
+        "the rows that are being encoded",
+    )?;
     control.check()?;
     let counts = gather_counts(&raw, columns, task, collective, helpers)?;
     check_counts(&counts, columns, task, options)?;
@@ -138,13 +144,8 @@ pub fn prepare(
     let encode =
         |part: &RecordBatch| encode_part(part, &encoder, frequent.as_deref(), &labels, &weights);
     let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
-    let rows: usize = sides.clone().map(RawRows::rows).sum();
-    let largest = sides.map(RawRows::part_bytes).max().unwrap_or(0);
+    let rows: usize = sides.map(RawRows::rows).sum();
     let held = control.reserve(encoder.bytes(rows) + rows * LABEL_BYTES, "the encoded rows")?;
-    let parts_held = control.reserve(
-        largest * ENCODE_COPIES * helpers.current_num_threads(),
-        "the rows that are being encoded",
-    )?;
     let mut shards = Vec::with_capacity(raw.len());
     for shard in raw {
         control.check()?;

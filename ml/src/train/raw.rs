@@ -1,6 +1,6 @@
 //! Rows of a training before they are encoded: [`RankRows`] as a rank receives them, [`RawRows`] in the order of training.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::compute::interleave;
 use arrow::datatypes::DataType;
 use rayon::ThreadPool;
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::data::columns::Columns;
-use crate::train::control::Held;
+use crate::train::control::ReservedMemory;
 
 /// The most rows of a part.
 const PART_ROWS: usize = 1 << 16;
@@ -26,7 +26,7 @@ pub struct RankRows {
     /// A content hash of each row of each batch.
     pub hashes: Vec<Vec<u128>>,
     /// The memory that is reserved for the rows.
-    pub held: Vec<Held>,
+    pub held: Vec<ReservedMemory>,
 }
 
 /// A shard before encoding.
@@ -54,7 +54,7 @@ impl RawRows {
         columns: &Columns,
         helpers: &ThreadPool,
     ) -> Result<Self> {
-        Self::in_parts(order, batches, columns, helpers, part_rows(batches))
+        Self::in_parts(order, batches, columns, helpers, PART_BYTES)
     }
 
     fn in_parts(
@@ -62,7 +62,7 @@ impl RawRows {
         batches: &[RecordBatch],
         columns: &Columns,
         helpers: &ThreadPool,
-        part_rows: usize,
+        bytes_max: usize,
     ) -> Result<Self> {
         let schema = match batches.first() {
             Some(batch) => batch.schema(),
@@ -85,7 +85,7 @@ impl RawRows {
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
             Ok(RecordBatch::try_new(schema.clone(), columns)?)
         };
-        let parts: Vec<&[RowAt]> = order.chunks(part_rows).collect();
+        let parts = divide(order, batches, bytes_max);
         Ok(Self {
             parts: helpers.install(|| parts.into_par_iter().map(part).collect::<Result<_>>())?,
             rows: order.len(),
@@ -96,54 +96,85 @@ impl RawRows {
         self.rows
     }
 
-    /// Memory of the largest part in bytes.
-    pub(crate) fn part_bytes(&self) -> usize {
+    /// Memory of the largest parts in bytes, as many as there are threads.
+    pub(crate) fn bytes_of(&self, threads: usize) -> usize {
         let parts = self.parts.iter();
-        parts
-            .map(RecordBatch::get_array_memory_size)
-            .max()
-            .unwrap_or(0)
+        let mut bytes: Vec<usize> = parts.map(RecordBatch::get_array_memory_size).collect();
+        bytes.sort_unstable_by(|left, right| right.cmp(left));
+        bytes.iter().take(threads).sum()
     }
 }
 
-/// The most rows that a part of these batches may have.
-fn part_rows(batches: &[RecordBatch]) -> usize {
-    let columns = batches.first().map_or(0, RecordBatch::num_columns);
-    let longest = |index: usize| {
-        let of_batches = batches.iter().map(|batch| longest(batch.column(index)));
-        of_batches.max().unwrap_or(0)
+/// Divides rows into parts of at most [`PART_ROWS`] rows and about `bytes_max` bytes.
+fn divide<'a>(order: &'a [RowAt], batches: &[RecordBatch], bytes_max: usize) -> Vec<&'a [RowAt]> {
+    let columns: Vec<Vec<Lengths<'_>>> = batches
+        .iter()
+        .map(|batch| batch.columns().iter().map(|column| Lengths::of(column)))
+        .map(Iterator::collect)
+        .collect();
+    let bytes = |&(batch, row): &RowAt| -> usize {
+        columns[batch].iter().map(|column| column.bytes(row)).sum()
     };
-    let row: usize = (0..columns).map(longest).sum();
-    (PART_BYTES / row.max(1)).clamp(1, PART_ROWS)
+    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (at, row) in order.iter().enumerate() {
+        let bytes = bytes(row);
+        if at > start && (at - start == PART_ROWS || sum + bytes > bytes_max) {
+            parts.push(&order[start..at]);
+            (start, sum) = (at, 0);
+        }
+        sum += bytes;
+    }
+    parts.push(&order[start..]);
+    parts
 }
 
-/// The bytes of the longest value.
-fn longest(values: &dyn Array) -> usize {
-    fn longest_of(lengths: impl Iterator<Item = usize>) -> usize {
-        lengths.max().unwrap_or(0)
+/// The bytes of each value of a column.
+enum Lengths<'a> {
+    Fixed(usize),
+    Small(&'a [i32], usize),
+    Large(&'a [i64], usize),
+    Views(&'a StringViewArray),
+}
+
+impl<'a> Lengths<'a> {
+    fn of(values: &'a dyn Array) -> Self {
+        let element = |values: &ArrayRef| match Lengths::of(values) {
+            Lengths::Fixed(bytes) => bytes,
+            // Features have no lists of texts or of lists.
+            _ => size_of::<f64>(),
+        };
+        match values.data_type() {
+            DataType::Utf8 => Self::Small(values.as_string::<i32>().value_offsets(), 1),
+            DataType::LargeUtf8 => Self::Large(values.as_string::<i64>().value_offsets(), 1),
+            DataType::Binary => Self::Small(values.as_binary::<i32>().value_offsets(), 1),
+            DataType::LargeBinary => Self::Large(values.as_binary::<i64>().value_offsets(), 1),
+            DataType::Utf8View => Self::Views(values.as_string_view()),
+            DataType::List(_) => {
+                let lists = values.as_list::<i32>();
+                Self::Small(lists.value_offsets(), element(lists.values()))
+            }
+            DataType::LargeList(_) => {
+                let lists = values.as_list::<i64>();
+                Self::Large(lists.value_offsets(), element(lists.values()))
+            }
+            DataType::FixedSizeList(_, length) => {
+                let lists = values.as_fixed_size_list();
+                Self::Fixed(*length as usize * element(lists.values()))
+            }
+            other => Self::Fixed(other.primitive_width().unwrap_or(1)),
+        }
     }
-    match values.data_type() {
-        DataType::Utf8 => longest_of(values.as_string::<i32>().offsets().lengths()),
-        DataType::LargeUtf8 => longest_of(values.as_string::<i64>().offsets().lengths()),
-        DataType::Binary => longest_of(values.as_binary::<i32>().offsets().lengths()),
-        DataType::LargeBinary => longest_of(values.as_binary::<i64>().offsets().lengths()),
-        DataType::Utf8View => {
-            let lengths = values.as_string_view().lengths();
-            longest_of(lengths.map(|length| length as usize))
+
+    fn bytes(&self, row: usize) -> usize {
+        match self {
+            Self::Fixed(bytes) => *bytes,
+            Self::Small(offsets, element) => (offsets[row + 1] - offsets[row]) as usize * element,
+            Self::Large(offsets, element) => (offsets[row + 1] - offsets[row]) as usize * element,
+            Self::Views(views) => match views.is_valid(row) {
+                true => views.value(row).len(),
+                false => 0,
+            },
         }
-        DataType::List(_) => {
-            let lists = values.as_list::<i32>();
-            longest_of(lists.offsets().lengths()) * longest(lists.values()).max(1)
-        }
-        DataType::LargeList(_) => {
-            let lists = values.as_list::<i64>();
-            longest_of(lists.offsets().lengths()) * longest(lists.values()).max(1)
-        }
-        DataType::FixedSizeList(_, length) => {
-            let elements = values.as_fixed_size_list().values();
-            *length as usize * longest(elements).max(1)
-        }
-        other => other.primitive_width().unwrap_or(1),
     }
 }
 
@@ -151,7 +182,7 @@ fn longest(values: &dyn Array) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Float64Array, ListArray, StringArray};
+    use arrow::array::{Float64Array, ListArray, StringArray};
     use arrow::compute::concat_batches;
     use arrow::datatypes::Float32Type;
 
@@ -189,10 +220,10 @@ mod tests {
         let order: Vec<RowAt> = (0..20).map(|row| (row % 2, (row * 7) % 10)).collect();
         let whole = RawRows::gather(&order, &batches, &columns(), &helpers).unwrap();
         assert_eq!((whole.parts.len(), whole.rows()), (1, 20));
-        for part_rows in [1, 3, 20] {
-            let rows = RawRows::in_parts(&order, &batches, &columns(), &helpers, part_rows);
-            let rows = rows.unwrap();
-            assert_eq!(rows.parts.len(), 20usize.div_ceil(part_rows));
+        // A row has a number of 8 bytes and a text of up to 3 bytes.
+        for (bytes, parts) in [(1, 20), (33, 7), (1 << 20, 1)] {
+            let rows = RawRows::in_parts(&order, &batches, &columns(), &helpers, bytes).unwrap();
+            assert_eq!(rows.parts.len(), parts);
             let joined = concat_batches(&batches[0].schema(), &rows.parts).unwrap();
             assert_eq!(joined, whole.parts[0]);
         }
@@ -201,15 +232,24 @@ mod tests {
     }
 
     #[test]
-    fn a_part_stays_below_the_offsets_of_an_array() {
-        let long = StringArray::from(vec!["x".repeat(1 << 20), "y".into()]);
+    fn a_long_value_has_a_part_of_its_own() {
+        let mut texts = vec!["y".to_owned(); 100];
+        texts[40] = "x".repeat(PART_BYTES);
+        let column: ArrayRef = Arc::new(StringArray::from(texts));
+        let batches = [RecordBatch::try_from_iter([("column", column)]).unwrap()];
+        let order: Vec<RowAt> = (0..100).map(|row| (0, row)).collect();
+        let parts = divide(&order, &batches, PART_BYTES);
+        let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+        assert_eq!(lengths, [40, 1, 59]);
+    }
+
+    #[test]
+    fn an_array_counts_with_its_elements() {
         let array = ListArray::from_iter_primitive::<Float32Type, _, _>([
             Some(vec![Some(1.0); 1 << 10]),
             Some(vec![Some(1.0)]),
         ]);
-        let batch = |column: ArrayRef| RecordBatch::try_from_iter([("column", column)]).unwrap();
-        assert_eq!(part_rows(&[batch(Arc::new(long))]), PART_BYTES >> 20);
-        assert_eq!(part_rows(&[batch(Arc::new(array))]), PART_BYTES >> 12);
-        assert_eq!(part_rows(&[]), PART_ROWS);
+        let lengths = Lengths::of(&array);
+        assert_eq!([lengths.bytes(0), lengths.bytes(1)], [4 << 10, 4]);
     }
 }

@@ -18,7 +18,7 @@ use crate::data::apart::parts;
 use crate::data::columns::Columns;
 use crate::data::labels::Task;
 use crate::model::options::{DataSplit, NullHandling, TrainOptions};
-use crate::train::control::{Control, Held};
+use crate::train::control::{Control, ReservedMemory};
 use crate::train::copies::{Copies, exchange};
 use crate::train::counts::CLASSES_MAX;
 use crate::train::raw::{RankRows, RawRows, RawShard, RowAt};
@@ -58,7 +58,7 @@ pub(crate) fn split_into_shards(
     collective: &dyn Collective,
     helpers: &ThreadPool,
     control: &Control,
-) -> Result<(Vec<RawShard>, Option<Held>)> {
+) -> Result<(Vec<RawShard>, Option<ReservedMemory>)> {
     let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let ours = (0..shard_count)
         .filter(|&shard| owner(shard, shard_count, collective.world_size()) == collective.rank());

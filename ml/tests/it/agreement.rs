@@ -38,7 +38,7 @@ impl Collective for Different {
         self.inner.world_size()
     }
 
-    fn place(&self, rank: usize) -> String {
+    fn rank_label(&self, rank: usize) -> String {
         format!("worker {rank} at 10.0.0.{}", rank + 1)
     }
 

@@ -18,18 +18,18 @@ use crate::cluster::secure::{Refused, Security};
 
 const TICK: Duration = Duration::from_millis(200);
 /// A connection without a first message in this time is closed.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What ranks report while they read and train.
 #[derive(Debug)]
-pub(in crate::cluster) enum Seen {
+pub(in crate::cluster) enum RankReport {
     /// All ranks together have read this many rows.
     Rows(u64),
     Progress(Progress),
 }
 
 /// A callback for what ranks report.
-pub(in crate::cluster) type Watcher = Arc<dyn Fn(Seen) + Send + Sync>;
+pub(in crate::cluster) type Watcher = Arc<dyn Fn(RankReport) + Send + Sync>;
 
 pub(in crate::cluster) struct Coordinator {
     started: Instant,
@@ -147,7 +147,7 @@ impl Coordinator {
                 return;
             }
         };
-        let greeting = tokio::time::timeout(GREETING_TIMEOUT, wire.next()).await;
+        let greeting = tokio::time::timeout(FIRST_MESSAGE_TIMEOUT, wire.next()).await;
         let (run_id, event) = match greeting {
             Ok(Ok(Some(FromRank::Enter {
                 run_id,
@@ -188,7 +188,7 @@ impl Coordinator {
                         Event::End { result, error, is_consequence }
                     }
                     Ok(Some(FromRank::Progress(progress))) => {
-                        self.watch(&run_id, Seen::Progress(progress));
+                        self.watch(&run_id, RankReport::Progress(progress));
                         continue;
                     }
                     Ok(Some(FromRank::Enter { .. } | FromRank::Has { .. }) | None) | Err(_) => {
@@ -239,11 +239,11 @@ impl Coordinator {
             run.apply(actions);
         }
         if let Some(rows) = rows_read {
-            self.watch(run_id, Seen::Rows(rows));
+            self.watch(run_id, RankReport::Rows(rows));
         }
     }
 
-    fn watch(&self, run_id: &str, seen: Seen) {
+    fn watch(&self, run_id: &str, seen: RankReport) {
         let watcher = self
             .lock()
             .get(run_id)

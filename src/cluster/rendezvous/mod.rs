@@ -29,7 +29,7 @@ mod reports;
 mod schedules;
 
 pub(super) use attempt::{LINK_TIMEOUT, Outcome};
-pub(super) use coordinator::{Coordinator, Seen};
+pub(super) use coordinator::{Coordinator, RankReport};
 pub(super) use message::ExecutorReport;
 pub(super) use remote_rank::RemoteRendezvous;
 pub(super) use reports::{introduce, report_until_refused};

@@ -17,7 +17,7 @@ pub(super) enum Next {
     /// The rank stops at once, as the coordinator says, for this reason.
     Stop(String),
     /// The rank stops at once, because it has lost the coordinator.
-    Cut(String),
+    LostEngine(String),
 }
 
 #[derive(Debug)]
@@ -56,13 +56,13 @@ impl RankState {
             false => LEASE + JOIN_TIMEOUT,
         };
         match now.saturating_sub(self.last_heard) > silence_max {
-            true => Next::Cut("the engine is silent".into()),
+            true => Next::LostEngine("the engine is silent".into()),
             false => Next::Beat,
         }
     }
 
     /// The connection ended.
     pub(super) fn closed(&self) -> Next {
-        Next::Cut("the engine is gone".into())
+        Next::LostEngine("the engine is gone".into())
     }
 }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use vatic_ml::train::control::{Checkpoints, Control, Progress};
 
+use super::attempt::JOIN_TIMEOUT;
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, Seat, TcpCollective};
@@ -26,6 +27,7 @@ use crate::train::{Entered, Joined, RankExit, Rendezvous, TrainTask};
 
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(200);
 
 /// The rendezvous of ranks on several machines. The coordinator runs beside the scheduler.
 #[derive(Debug)]
@@ -38,7 +40,20 @@ pub(in crate::cluster) struct RemoteRendezvous {
 #[async_trait]
 impl Rendezvous for RemoteRendezvous {
     async fn enter(&self, task: &Arc<TrainTask>, rank: usize) -> Result<Box<dyn Entered>> {
-        let stream = self.connect(task).await?;
+        let began = Instant::now();
+        // An engine may stall for some seconds, for example as all ranks enter.
+        let stream = loop {
+            match self.connect(task).await {
+                Err(error)
+                    if crate::error::report(&error).state == SqlState::Peer
+                        && began.elapsed() < JOIN_TIMEOUT =>
+                {
+                    tracing::debug!(%error, "the engine cannot be reached; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                connected => break connected?,
+            }
+        };
         let failed = |error: std::io::Error| io_err("the rendezvous of a training", &error);
         // Other ranks reach this machine at the address from which it reaches the coordinator.
         let here: IpAddr = stream.local_addr().map_err(failed)?.ip();
@@ -54,7 +69,7 @@ impl Rendezvous for RemoteRendezvous {
         let (sender, outgoing) = mpsc::unbounded_channel();
         let (start, started) = oneshot::channel();
         let (stop, pulse) = (Stop::default(), Arc::new(Pulse::default()));
-        let tended = Tended {
+        let link = CoordinatorLink {
             wire,
             outgoing,
             start: Some(start),
@@ -67,10 +82,10 @@ impl Rendezvous for RemoteRendezvous {
             rows: 0,
             listener,
             started,
-            seat: Held {
+            seat: Membership {
                 rank,
                 sender: Some(sender),
-                tending: Some(SpawnedTask::spawn(tended.tend())),
+                tending: Some(SpawnedTask::spawn(link.serve())),
                 stop,
             },
             pulse,
@@ -93,7 +108,7 @@ impl RemoteRendezvous {
                 "the engine at {}:{port} cannot be reached: {problem}",
                 self.host
             );
-            sql_err(SqlState::Io, message)
+            sql_err(SqlState::Peer, message)
         };
         let connecting = TcpStream::connect((self.host.as_str(), port));
         let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
@@ -113,7 +128,7 @@ struct RemoteEntered {
     listener: StdListener,
     /// The addresses of all ranks, once they have started.
     started: oneshot::Receiver<Vec<String>>,
-    seat: Held,
+    seat: Membership,
     pulse: Arc<Pulse>,
     security: Security,
 }
@@ -143,7 +158,7 @@ impl Entered for RemoteEntered {
         } = *self;
         seat.tell(FromRank::Join { rows });
         let Ok(peers) = started.await else {
-            return Err(seat.stop.reason().unwrap_or_else(cut).into());
+            return Err(seat.stop.reason().unwrap_or_else(connection_ended).into());
         };
         pulse.set(Activity::Computing);
         let (run_id, shards) = (task.run_id.clone(), task.spec.shards);
@@ -179,7 +194,7 @@ impl Entered for RemoteEntered {
             cancelled: Arc::clone(&seat.stop.cancelled),
             checkpoints: Some(Arc::new(CheckpointFile {
                 place: task.checkpoint.clone(),
-                pulse,
+                pulse: Arc::clone(&pulse),
             })),
             ..Control::default()
         };
@@ -195,6 +210,12 @@ impl Entered for RemoteEntered {
         Ok(Joined {
             collective: Box::new(collective),
             control,
+            on_write: Box::new(move |bytes| {
+                pulse.set(match bytes {
+                    Some(bytes) => Activity::Writing { bytes },
+                    None => Activity::Computing,
+                });
+            }),
             exit: Box::new(seat),
         })
     }
@@ -221,7 +242,11 @@ struct CheckpointFile {
 
 impl Checkpoints for CheckpointFile {
     fn load(&self) -> Option<Vec<u8>> {
-        self.place.read().ok()
+        // A store that does not answer is found in the same way, whether it is read or written.
+        self.pulse.set(Activity::Writing { bytes: 0 });
+        let content = self.place.read().ok();
+        self.pulse.set(Activity::Computing);
+        content
     }
 
     fn save(&self, content: &[u8]) -> vatic_ml::Result<()> {
@@ -296,12 +321,12 @@ fn lost(reason: &str) -> SqlError {
     }
 }
 
-fn cut() -> SqlError {
+fn connection_ended() -> SqlError {
     lost("its connection ended")
 }
 
 /// The connection of a rank to the coordinator.
-struct Tended {
+struct CoordinatorLink {
     wire: Wire,
     outgoing: mpsc::UnboundedReceiver<FromRank>,
     /// Receives the addresses of all ranks.
@@ -310,9 +335,9 @@ struct Tended {
     pulse: Arc<Pulse>,
 }
 
-impl Tended {
+impl CoordinatorLink {
     /// Serves the connection until the rank has ended or is stopped.
-    async fn tend(self) {
+    async fn serve(self) {
         let Self {
             mut wire,
             mut outgoing,
@@ -338,7 +363,7 @@ impl Tended {
                 message = outgoing.recv() => {
                     // The channel is closed: the rank was dropped.
                     let Some(message) = message else {
-                        return stop.stop(cut());
+                        return stop.stop(connection_ended());
                     };
                     let next = sent(&mut wire, &state, &message).await;
                     if matches!(message, FromRank::Join { .. }) {
@@ -358,7 +383,7 @@ impl Tended {
                     tracing::info!(reason, "a training was stopped");
                     return stop.stop(stopped(&reason));
                 }
-                Next::Cut(reason) => {
+                Next::LostEngine(reason) => {
                     tracing::info!(reason, "a worker of a training was stopped");
                     return stop.stop(lost(&reason));
                 }
@@ -380,7 +405,7 @@ async fn sent(wire: &mut Wire, state: &RankState, message: &FromRank) -> Next {
 }
 
 /// A rank that has entered. Dropping it stops the rank, and closes its connection.
-struct Held {
+struct Membership {
     rank: usize,
     /// `None` once the last message was sent.
     sender: Option<mpsc::UnboundedSender<FromRank>>,
@@ -388,7 +413,7 @@ struct Held {
     stop: Stop,
 }
 
-impl Held {
+impl Membership {
     fn tell(&self, message: FromRank) {
         if let Some(sender) = &self.sender {
             // The connection may have ended before.
@@ -408,7 +433,7 @@ impl Held {
 }
 
 #[async_trait]
-impl RankExit for Held {
+impl RankExit for Membership {
     async fn end(self: Box<Self>, result: Result<Option<&str>, &SqlError>) {
         let is_stopped = self.stop.cancelled.load(Ordering::Relaxed);
         let error = result.err().cloned().map(|mut error| {
@@ -427,16 +452,16 @@ impl RankExit for Held {
             error,
         };
         crash::point("before-vote");
-        Held::end(*self, end).await;
+        Membership::end(*self, end).await;
         crash::point("after-vote");
     }
 }
 
-impl Drop for Held {
+impl Drop for Membership {
     fn drop(&mut self) {
         // No end was reported: the task was cancelled.
         if self.sender.is_some() {
-            self.stop.stop(cut());
+            self.stop.stop(connection_ended());
         }
     }
 }

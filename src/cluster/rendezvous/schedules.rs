@@ -265,7 +265,7 @@ impl World {
                             Training::Dark => None,
                         };
                     }
-                    Next::Stop(_) | Next::Cut(_) => self.turn_away(connection),
+                    Next::Stop(_) | Next::LostEngine(_) => self.turn_away(connection),
                     Next::Nothing | Next::Beat => {}
                 }
             }
@@ -342,7 +342,7 @@ impl World {
         if now >= rank.next_beat {
             rank.next_beat = now + Duration::from_secs(1);
             match rank.state.tick(now) {
-                Next::Stop(_) | Next::Cut(_) => return self.turn_away(connection),
+                Next::Stop(_) | Next::LostEngine(_) => return self.turn_away(connection),
                 Next::Nothing | Next::Beat | Next::Start(_) => {
                     let vitals = rank.vitals(now, self.training);
                     self.post(Packet::ToCoordinator(connection, Event::Beat(vitals)));

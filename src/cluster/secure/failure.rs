@@ -31,12 +31,10 @@ impl std::error::Error for Refused {}
 
 /// Why the other side of a connection is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum Mismatch {
     OtherSecret,
-    /// The other side has no secret; this side has one.
-    Lacks,
-    /// The other side has a secret; this side has none.
-    Has,
+    TheyLackSecret,
+    WeLackSecret,
     /// The other side is of this build.
     OtherBuild(String),
 }
@@ -45,7 +43,7 @@ pub(super) enum Why {
 #[derive(Debug)]
 pub(super) enum Failure {
     Io(io::Error),
-    Refused(Why),
+    Refused(Mismatch),
 }
 
 /// An error of the network or of TLS.
@@ -54,12 +52,12 @@ impl From<io::Error> for Failure {
         let inner = error.get_ref();
         match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             // The other side does not speak TLS.
-            Some(rustls::Error::InvalidMessage(_)) => Self::Refused(Why::Lacks),
+            Some(rustls::Error::InvalidMessage(_)) => Self::Refused(Mismatch::TheyLackSecret),
             Some(
                 rustls::Error::InvalidCertificate(_)
                 | rustls::Error::AlertReceived(_)
                 | rustls::Error::NoCertificatesPresented,
-            ) => Self::Refused(Why::OtherSecret),
+            ) => Self::Refused(Mismatch::OtherSecret),
             _ => Self::Io(error),
         }
     }
@@ -73,16 +71,16 @@ impl Failure {
             Self::Refused(why) => why,
         };
         Refused::error(match why {
-            Why::OtherSecret => format!(
+            Mismatch::OtherSecret => format!(
                 "{them} has another cluster secret than {us}; name the same secret with --cluster-secret-file on all machines"
             ),
-            Why::Lacks => format!(
+            Mismatch::TheyLackSecret => format!(
                 "{them} has no cluster secret, but {us} has one; name it with --cluster-secret-file on all machines"
             ),
-            Why::Has => format!(
+            Mismatch::WeLackSecret => format!(
                 "{them} has a cluster secret, but {us} has none; name it with --cluster-secret-file on all machines"
             ),
-            Why::OtherBuild(theirs) => format!(
+            Mismatch::OtherBuild(theirs) => format!(
                 "{us} is built from {build}, {them} from {theirs}; install the same build on all machines"
             ),
         })

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::failure::{Failure, Why};
+use super::failure::{Failure, Mismatch};
 
 const MAGIC: [u8; 8] = *b"vaticgr1";
 /// The first byte of an alert and of a handshake of TLS; the second is 3.
@@ -30,7 +30,7 @@ where
         let mut rest = stream.take(DRAIN_BYTES_MAX);
         // The reason of the refusal is known already.
         let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
-        return Err(Failure::Refused(Why::Has));
+        return Err(Failure::Refused(Mismatch::WeLackSecret));
     }
     let mut rest = [0; MAGIC.len() - 2];
     stream.read_exact(&mut rest).await?;
@@ -44,7 +44,7 @@ where
         true => Ok(()),
         false => {
             let theirs = String::from_utf8_lossy(&theirs).into_owned();
-            Err(Failure::Refused(Why::OtherBuild(theirs)))
+            Err(Failure::Refused(Mismatch::OtherBuild(theirs)))
         }
     }
 }
@@ -53,7 +53,7 @@ where
 mod tests {
     use super::*;
 
-    async fn between(one: &str, other: &str) -> [Option<Why>; 2] {
+    async fn between(one: &str, other: &str) -> [Option<Mismatch>; 2] {
         let (mut here, mut there) = tokio::io::duplex(1024);
         let (here, there) = tokio::join!(greet(&mut here, one), greet(&mut there, other));
         [here, there].map(|greeted| match greeted {
@@ -67,7 +67,11 @@ mod tests {
     async fn each_side_names_the_build_of_the_other() {
         assert_eq!(between("vatic 1", "vatic 1").await, [None, None]);
         let (one, other) = ("vatic 1".to_owned(), "vatic 2".to_owned());
-        let expected = [Why::OtherBuild(other.clone()), Why::OtherBuild(one.clone())].map(Some);
+        let expected = [
+            Mismatch::OtherBuild(other.clone()),
+            Mismatch::OtherBuild(one.clone()),
+        ]
+        .map(Some);
         assert_eq!(between(&one, &other).await, expected);
     }
 

@@ -10,21 +10,20 @@
 //! | connection | how it is encrypted |
 //! | --- | --- |
 //! | executor → scheduler, scheduler → executor, rows | gRPC over TLS (`grpc`) |
-//! | tasks, at the executor | Ballista binds this server itself, so it listens on the loopback device behind a `door` |
+//! | tasks, at the executor | Ballista binds this server itself, so it listens on the loopback device behind a `tls_proxy` |
 //! | executor and rank → coordinator | a `stream`, after a `greeting` |
 //! | rank ↔ rank | a `peer` |
 //!
-//! Other users of an executor's machine reach the server behind the door without the secret. So a task needs a `pass`,
+//! Other users of an executor's machine reach the server behind the proxy without the secret. So a task needs a `pass`,
 //! which only the engine can give; others can still stop tasks and the executor.
 //!
 //! * `security` the protection as the rest of the cluster sees it; `failure` why another process is refused
 //! * `secret` the file, and the keys made from its content; `identity` the certificate and its use by TLS
 //! * `build` the name of this build; `greeting` the first bytes of a connection to the engine
 //! * `stream` connections of tasks of tokio; `peer` connections of threads
-//! * `grpc` clients and servers of gRPC; `door` the encrypted way to a server on the loopback device; `pass` of tasks
+//! * `grpc` clients and servers of gRPC; `tls_proxy` the encrypted way to a server on the loopback device; `pass` of tasks
 
 mod build;
-mod door;
 mod failure;
 mod greeting;
 mod grpc;
@@ -34,10 +33,11 @@ mod peer;
 mod secret;
 mod security;
 mod stream;
+mod tls_proxy;
 
-pub(super) use door::Door;
 pub(super) use failure::Refused;
 pub(super) use pass::TaskPass;
 pub(super) use peer::PeerStream;
 pub(super) use security::Security;
 pub(super) use stream::SecureStream;
+pub(super) use tls_proxy::TlsProxy;

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use ring::hmac;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Result, SqlState, io_err, sql_err};
@@ -12,8 +13,6 @@ use crate::error::{Result, SqlState, io_err, sql_err};
 /// A secret that can be guessed protects nothing.
 const BYTES_MIN: usize = 32;
 const BYTES_MAX: usize = 64 << 10;
-/// The block of SHA-256.
-const BLOCK_BYTES: usize = 64;
 /// The permissions of users who are neither the owner nor in the group of a file.
 const OTHERS: u32 = 0o007;
 
@@ -45,7 +44,7 @@ impl Secret {
                 "is empty; fill it: head -c 32 /dev/urandom | base64 > FILE",
             ));
         }
-        if content.len() < BYTES_MIN {
+        if secret.len() < BYTES_MIN {
             return Err(wrong(
                 "is shorter than 32 bytes; use random bytes: head -c 32 /dev/urandom | base64 > FILE",
             ));
@@ -62,19 +61,10 @@ impl Secret {
 
     /// The key for a purpose: HMAC-SHA-256 of its name.
     pub(super) fn key(&self, purpose: &str) -> [u8; 32] {
-        let padded = |with: u8| {
-            let mut block = [with; BLOCK_BYTES];
-            for (byte, key) in block.iter_mut().zip(self.0) {
-                *byte ^= key;
-            }
-            block
-        };
-        let inner: [u8; 32] = Sha256::new_with_prefix(padded(0x36))
-            .chain_update(purpose)
-            .finalize()
-            .into();
-        let outer = Sha256::new_with_prefix(padded(0x5c)).chain_update(inner);
-        outer.finalize().into()
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let mut made = [0; 32];
+        made.copy_from_slice(hmac::sign(&key, purpose.as_bytes()).as_ref());
+        made
     }
 }
 
@@ -102,6 +92,8 @@ mod tests {
         assert!(refused(&long, 0o644).contains("chmod 600"));
         assert!(refused(b" \n", 0o600).contains("is empty"));
         assert!(refused(&long[1..], 0o600).contains("shorter than 32 bytes"));
+        let padded = [&long[1..], b"\n"].concat();
+        assert!(refused(&padded, 0o600).contains("shorter than 32 bytes"));
         assert!(refused(&[b'x'; BYTES_MAX + 1], 0o600).contains("larger than 64 KiB"));
         let missing = Secret::read(Path::new("/nowhere/secret"));
         let message = report(&missing.err().unwrap()).message;

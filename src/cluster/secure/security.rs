@@ -19,7 +19,6 @@ use tokio::time::timeout;
 use tonic::transport::Endpoint;
 
 use super::build::BUILD;
-use super::door::Door;
 use super::failure::Failure;
 use super::greeting::greet;
 use super::grpc;
@@ -28,6 +27,7 @@ use super::pass::TaskPass;
 use super::peer::PeerStream;
 use super::secret::Secret;
 use super::stream::SecureStream;
+use super::tls_proxy::TlsProxy;
 use crate::error::{Result, SqlState, sql_err};
 
 /// The time of the handshake and the greeting.
@@ -43,7 +43,7 @@ pub(in crate::cluster) struct Security {
 /// No secret.
 impl Default for Security {
     fn default() -> Self {
-        let build = Arc::from(BUILD.as_str());
+        let build = Arc::from(BUILD);
         let identity = None;
         Self { identity, build }
     }
@@ -181,13 +181,13 @@ impl Security {
     }
 
     /// The encrypted way to a server at an address of this machine; `None` without a secret.
-    pub(in crate::cluster) fn door(
+    pub(in crate::cluster) fn tls_proxy(
         &self,
         listener: TcpListener,
         server: SocketAddr,
-    ) -> Option<Door> {
+    ) -> Option<TlsProxy> {
         let identity = Arc::clone(self.identity.as_ref()?);
-        Some(Door {
+        Some(TlsProxy {
             identity,
             listener,
             server,

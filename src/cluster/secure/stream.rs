@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 use super::identity::Identity;
-use crate::cluster::link::watch_engine;
+use crate::cluster::link::detect_lost_engine;
 
 pub(in crate::cluster) enum SecureStream {
     Plain(TcpStream),
@@ -21,7 +21,7 @@ impl SecureStream {
     /// Encrypts the connecting side, if there is a secret.
     pub(super) async fn connect(identity: Option<&Identity>, stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
-        watch_engine(&stream)?;
+        detect_lost_engine(&stream)?;
         let Some(identity) = identity else {
             return Ok(Self::Plain(stream));
         };
@@ -33,7 +33,7 @@ impl SecureStream {
     /// Encrypts the accepting side, if there is a secret.
     pub(super) async fn accept(identity: Option<&Identity>, stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
-        watch_engine(&stream)?;
+        detect_lost_engine(&stream)?;
         let Some(identity) = identity else {
             return Ok(Self::Plain(stream));
         };

@@ -158,7 +158,8 @@ impl Encoder {
     /// Encodes `batch` as [`NUMBERS`] and [`CATEGORIES`], as far as the model has them. Its columns are the features in
     /// the order of the signature, in the types of the signature or in types that hold the same values.
     ///
-    /// A NULL number becomes the mean. A NULL category becomes `frequent[column][category]`; without `frequent`, unseen.
+    /// A NULL number becomes the mean. A NULL category becomes `frequent[column][category]`; if that is `None`, or without
+    /// `frequent`, it gets the id of unseen values.
     ///
     /// A value that does not fit the type of training, or an array of another length, is a failure of its row.
     pub fn encode(

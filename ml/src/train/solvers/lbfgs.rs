@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::Result;
 
 /// Pairs of steps and gradient changes kept.
-pub(crate) const MEMORY: usize = 10;
+pub(crate) const PAIRS_MAX: usize = 10;
 /// Halvings of a step before giving up.
 const HALVINGS_MAX: usize = 40;
 const SUFFICIENT_DECREASE: f64 = 1e-4;
@@ -61,7 +61,7 @@ pub(crate) fn minimise(
     let mut x = start;
     let (value, mut gradient) = function(&x)?;
     let mut value = value + penalty(&x);
-    let mut history: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::with_capacity(MEMORY);
+    let mut history: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::with_capacity(PAIRS_MAX);
     let mut end = End::Exhausted;
     for iteration in 0..settings.iterations_max {
         let slope = steepest(&x, &gradient, &settings.l1);
@@ -184,7 +184,7 @@ fn remember(history: &mut VecDeque<(Vec<f64>, Vec<f64>, f64)>, step: Vec<f64>, c
     let curvature = dot(&step, &change);
     // Only a pair of positive curvature keeps the approximation positive definite.
     if curvature > 1e-14 * dot(&change, &change) {
-        if history.len() == MEMORY {
+        if history.len() == PAIRS_MAX {
             history.pop_front();
         }
         history.push_back((step, change, 1.0 / curvature));

@@ -1,4 +1,4 @@
-//! [`Door`]: accepts encrypted connections at an address, and passes their bytes on to a server on this machine.
+//! [`TlsProxy`]: accepts encrypted connections at an address, and passes their bytes on to a server on this machine.
 
 use std::convert::Infallible;
 use std::io::Result;
@@ -18,14 +18,14 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(200);
 
 /// The encrypted way to a server that cannot encrypt.
-pub(in crate::cluster) struct Door {
+pub(in crate::cluster) struct TlsProxy {
     pub(super) identity: Arc<Identity>,
     pub(super) listener: TcpListener,
     /// The address of the server.
     pub(super) server: SocketAddr,
 }
 
-impl Door {
+impl TlsProxy {
     /// Passes connections on forever. They end when this future is dropped.
     pub(in crate::cluster) async fn serve(self) -> Infallible {
         let mut open = JoinSet::new();
