@@ -447,6 +447,35 @@ mod tests {
         assert_eq!(buffers.add(&batch.slice(500, 500)), 0);
     }
 
+    /// Memory that nobody uses.
+    #[derive(Debug)]
+    struct Unused(Mutex<Vec<MemoryReservation>>);
+
+    impl Cache for Unused {
+        fn shrink(&self) -> bool {
+            self.0.lock().unwrap().pop().is_some()
+        }
+    }
+
+    #[test]
+    fn a_cache_gives_back_as_much_memory_as_an_operator_needs() {
+        let memory = Memory::new(Some(100));
+        let pool = memory.pool();
+        let cached = (0..4).map(|_| {
+            let held = MemoryConsumer::new("cache").register(&pool);
+            held.try_grow(20).unwrap();
+            held
+        });
+        let unused = Arc::new(Unused(Mutex::new(cached.collect())));
+        let cache: Arc<dyn Cache> = Arc::clone(&unused) as _;
+        memory.take_from(Arc::downgrade(&cache));
+        let operator = MemoryConsumer::new("join").register(&pool);
+        operator.try_grow(50).unwrap();
+        assert_eq!(unused.0.lock().unwrap().len(), 2);
+        assert!(operator.try_grow(60).is_err());
+        assert_eq!((operator.size(), pool.reserved()), (50, 50));
+    }
+
     #[test]
     fn half_of_a_statement_s_memory_is_free_up_to_half() {
         let statement = Memory::new(None).statement(1_000, None);

@@ -27,7 +27,7 @@
 //!   `turns` (whose turn it is to take slots), `settings`, `address`
 //! * `backend` decides what goes to executors; `stages` finds what would run differently there; `rules` plans for a cluster
 //! * `attempts` repeats queries whose rows were lost; `job` reads the rows of a result
-//! * `executor`, `task` the other side; `codec` plans as bytes; `errors` errors as text
+//! * `executor`, `task` the other side; `codec` plans as bytes; `errors` errors as text; `fetch` connections that break
 //! * `analyze`, `status`, `counters`, `prometheus` what users see of it
 //! * `training` one attempt of a training; `rendezvous` where its ranks meet; `collective` their sums; `pulse` what a rank
 //!   does; `link` options of connections
@@ -44,6 +44,7 @@ mod collective;
 mod counters;
 mod errors;
 mod executor;
+mod fetch;
 mod job;
 mod link;
 mod placement;

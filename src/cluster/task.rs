@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use ballista_core::JobId;
+use ballista_core::execution_plans::{RangeShuffleReaderExec, ShuffleReaderExec};
 use ballista_core::serde::protobuf::{
     RuntimeStatsReport, ShuffleWritePartition, TaskColumnStats, WindowStateReport,
 };
@@ -26,6 +27,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::errors::{is_lost_input, lost_input_err, task_report, wire_err};
+use super::fetch::FetchExec;
 use super::secure::Security;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::joins::yield_exec::with_yields;
@@ -79,14 +81,20 @@ impl ExecutionEngine for TaskEngine {
     ) -> Result<Arc<dyn QueryStageExecutor>> {
         self.security.check_pass(config)?;
         let token = self.tasks.token();
-        let with_ranks = |exec: Arc<dyn ExecutionPlan>| match exec.downcast_ref::<TrainExec>() {
+        let prepared = |exec: Arc<dyn ExecutionPlan>| match exec.downcast_ref::<TrainExec>() {
             Some(train) => {
                 let train = train.with_ranks(global_output_partition_ids.clone());
                 Ok(Transformed::yes(Arc::new(train) as Arc<dyn ExecutionPlan>))
             }
+            None if exec.downcast_ref::<ShuffleReaderExec>().is_some()
+                || exec.downcast_ref::<RangeShuffleReaderExec>().is_some() =>
+            {
+                let fetch = Arc::new(FetchExec::new(exec));
+                Ok(Transformed::yes(fetch as Arc<dyn ExecutionPlan>))
+            }
             None => Ok(Transformed::no(exec)),
         };
-        let plan = with_yields(plan.transform_up(with_ranks)?.data)?;
+        let plan = with_yields(plan.transform_up(prepared)?.data)?;
         let has_union = plan.exists(|exec| Ok(exec.name() == "UnionExec"))?;
         // The root writes the rows of its input.
         let inputs = plan.children().into_iter().map(|input| {

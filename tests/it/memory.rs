@@ -162,11 +162,4 @@ fn a_process_stays_near_its_limit_and_says_what_does_not_fit() {
         "SELECT predicted_y FROM predict(wide, (SELECT array_repeat(1.0, 20000) AS a))",
     );
     assert!(errors.contains("error[53200]"), "{errors}");
-    // A cached model that nobody uses leaves room for others.
-    let twice = "SELECT predicted_y FROM predict(wide, (SELECT array_repeat(1.0, 20000) AS a))";
-    let sorted = "SELECT count(*) FROM (SELECT value FROM generate_series(1, 300000) ORDER BY value % 7, value LIMIT 200000)";
-    let (errors, _) = run(directory.path(), 9 << 20, sorted);
-    assert_eq!(errors, "", "the query alone");
-    let (errors, _) = run(directory.path(), 9 << 20, &format!("{twice}; {sorted}"));
-    assert_eq!(errors, "", "the query after a prediction");
 }
