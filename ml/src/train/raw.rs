@@ -1,5 +1,7 @@
 //! Rows of a training before they are encoded: [`RankRows`] as a rank receives them, [`RawRows`] in the order of training.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::compute::interleave;
 use arrow::datatypes::DataType;
@@ -83,7 +85,7 @@ impl RawRows {
         let part = |order: &[RowAt]| {
             let columns = columns.par_iter().map(|arrays| interleave(arrays, order));
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
-            Ok(RecordBatch::try_new(schema.clone(), columns)?)
+            Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
         };
         let parts = divide(order, batches, bytes_max);
         Ok(Self {
