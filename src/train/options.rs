@@ -155,7 +155,7 @@ impl Split {
 fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<()> {
     let wrong = |message: String| Err(sql_err(SqlState::InvalidParameter, message));
     let is_linear = model_type.is_linear();
-    let has_normal_equation = is_linear && model_type.task() == Task::Regression;
+    let has_normal_equation = is_linear && model_type.task(options) == Task::Regression;
     match options.optimizer {
         Some(Optimizer::NormalEquation) if !has_normal_equation => {
             return wrong("optimizer normal_equation works only for linear_reg".into());
@@ -193,7 +193,7 @@ fn check_applies(
     let is_linear = model_type.is_linear();
     let is_solved =
         is_linear && !matches!(options.optimizer, Some(Optimizer::Adamw | Optimizer::Sgd));
-    let is_regressor = model_type.task() == Task::Regression;
+    let is_regressor = model_type.task(options) == Task::Regression;
     for (name, _) in given {
         let needs = match name.as_str() {
             "hidden_units" | "activation" | "dropout" | "checkpoint_every" if is_linear => {
@@ -247,7 +247,7 @@ mod tests {
             "line"
         }
 
-        fn task(&self) -> Task {
+        fn task(&self, _options: &TrainOptions) -> Task {
             Task::Regression
         }
 
@@ -264,7 +264,7 @@ mod tests {
             _shape: &InputShape,
             _outputs: usize,
             _options: &TrainOptions,
-        ) -> Box<dyn Network> {
+        ) -> vatic_ml::Result<Box<dyn Network>> {
             unreachable!("nothing is trained here")
         }
     }
