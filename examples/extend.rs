@@ -41,7 +41,7 @@ impl ModelType for TinyNet {
         "tiny_net"
     }
 
-    fn task(&self) -> Task {
+    fn task(&self, _options: &TrainOptions) -> Task {
         Task::Classification
     }
 
@@ -54,12 +54,12 @@ impl ModelType for TinyNet {
         shape: &InputShape,
         outputs: usize,
         options: &TrainOptions,
-    ) -> Box<dyn Network> {
+    ) -> Result<Box<dyn Network>> {
         let options = TrainOptions {
             activation: Activation::Tanh,
             ..options.clone()
         };
-        Box::new(Mlp::new(shape, &[4], outputs, &options))
+        Ok(Box::new(Mlp::new(shape, &[4], outputs, &options)))
     }
 }
 

@@ -33,6 +33,3 @@ mod simd;
 /// The tensor library of this crate, for models of other crates.
 pub use candle_core as candle;
 pub use error::{Error, Result};
-
-// gemm is a dependency only to switch on the AVX-512 kernels of candle's matrix products.
-use gemm as _;

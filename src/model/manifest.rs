@@ -6,6 +6,7 @@ use vatic_ml::artifact::ModelFile;
 use vatic_ml::data::signature::Signature;
 use vatic_ml::model::Batching;
 use vatic_ml::model::metrics::Metric;
+use vatic_ml::model::network::LayerSummary;
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::control::EpochRecord;
 
@@ -86,6 +87,9 @@ pub(crate) struct RunSummary {
     /// Notices about the rows.
     #[serde(default)]
     pub(crate) notices: Vec<String>,
+    /// The layers of the network, if the user wrote them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) layers: Vec<LayerSummary>,
 }
 
 impl RunSummary {

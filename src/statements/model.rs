@@ -8,6 +8,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use vatic_ml::data::signature::{Port, PortKind};
 use vatic_ml::data::types::type_name;
+use vatic_ml::model::network::LayerSummary;
 
 use crate::access::grants::Privilege;
 use crate::access::ownership::{Ownership, new_id};
@@ -80,7 +81,7 @@ fn text(values: Vec<String>) -> ArrayRef {
     Arc::new(StringArray::from(values))
 }
 
-/// One row for each input and output, then one row for each property of the model.
+/// One row for each input and output, for each layer that the user wrote, and for each property of the model.
 fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     let manifest = &model.manifest;
     let signature = &manifest.signature;
@@ -99,6 +100,9 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
             .iter()
             .map(|output| port("output", output)),
     );
+    if let Some(trained) = manifest.trained() {
+        described.extend((1..).zip(&trained.run.layers).map(layer));
+    }
     let mut properties: Vec<(&str, String)> = Vec::new();
     let classes = signature.classes();
     if !classes.is_empty() {
@@ -138,6 +142,18 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
         ("type", column(2)),
         ("value", column(3)),
     ])?)
+}
+
+/// The shape of a layer's output for one row, its weights and its operations.
+fn layer((number, layer): (usize, &LayerSummary)) -> [String; 4] {
+    let numbered = format!("{number} {}", layer.layer);
+    let sizes = format!("{} parameters, {} FLOPs", layer.parameters, layer.flops);
+    [
+        "layer".into(),
+        numbered,
+        format!("{:?}", layer.output),
+        sizes,
+    ]
 }
 
 fn of_training(run: &RunSummary) -> [(&'static str, String); 5] {

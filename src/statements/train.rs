@@ -87,7 +87,7 @@ async fn train_until_done(
     run_id: &str,
 ) -> Result<(Published, RunSummary, u64)> {
     let began = Instant::now();
-    let task = model_type.task();
+    let task = model_type.task(&options);
     let query = plan_query(session, statement, &options, task).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
@@ -243,7 +243,7 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
     let (options, model_type) = train_options(&statement.options, model_types)?;
     let runner = session.engine().runner();
     let options = with_device(options, runner.as_ref(), model_type)?;
-    let query = plan_query(session, statement, &options, model_type.task()).await?;
+    let query = plan_query(session, statement, &options, model_type.task(&options)).await?;
     let optimized = session.optimize(&query.plan)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
     let nowhere = Place::Local(PathBuf::new());

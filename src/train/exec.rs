@@ -294,6 +294,7 @@ impl Rank {
             optimizer: trained.optimizer.name().into(),
             rows_hash: format!("{:032x}", trained.rows_hash),
             notices: trained.notices,
+            layers: trained.layers,
         };
         let result = RankResult {
             run,

@@ -31,12 +31,26 @@ pub const OPTIONS: &[TrainOption] = &[
         name: "hidden_units",
         takes: "list of whole numbers",
         default: "[128, 128]",
-        description: "widths of the hidden layers of a dnn model",
+        description: "widths of the hidden layers of a dnn model, and of the layers after the convolutions of a cnn model",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "layers",
+        takes: "list of layers",
+        default: "required for sequential",
+        description: "layers of a sequential model, from input to output",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "input_shape",
+        takes: "list of whole numbers",
+        default: "a vector; required for a cnn model",
+        description: "dimensions of the numbers of a row for a sequential or cnn model, such as [1, 28, 28]: channels, height, width",
         data_type: DataType::Utf8,
     },
     TrainOption {
         name: "activation",
-        takes: "relu, gelu, silu, tanh, sigmoid",
+        takes: "relu, gelu, silu, tanh, sigmoid, leaky_relu",
         default: "relu",
         description: "activation function between layers",
         data_type: DataType::Utf8,
@@ -232,4 +246,4 @@ pub(crate) fn option_type(name: &str) -> Option<DataType> {
 }
 
 /// Options that the language reserves and this version does not support yet.
-pub(super) const PLANNED: &[&str] = &["base_model", "freeze", "layers"];
+pub(super) const PLANNED: &[&str] = &["base_model", "freeze"];

@@ -6,6 +6,7 @@ use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::sql::OptionValue;
 
 const UNITS_MAX: u64 = 65_536;
+const DIMENSIONS_MAX: usize = 6;
 
 pub(super) fn expected(
     name: &str,
@@ -122,6 +123,34 @@ pub(super) fn hidden_units(value: &OptionValue) -> Result<Vec<usize>> {
         _ => Err(expected(
             name,
             "a list of whole numbers such as [128, 128]",
+            value,
+        )),
+    }
+}
+
+pub(super) fn layers(value: &OptionValue) -> Result<Vec<String>> {
+    let name = "layers";
+    let takes = "a list of layers such as ['linear(32)', 'relu', 'linear(classes)']";
+    let OptionValue::List(values) = value else {
+        return Err(expected(name, takes, value));
+    };
+    let layer = |layer: &OptionValue| match layer {
+        OptionValue::Text(text) => Ok(text.clone()),
+        _ => Err(expected(name, takes, value)),
+    };
+    values.iter().map(layer).collect()
+}
+
+pub(super) fn input_shape(value: &OptionValue) -> Result<Vec<usize>> {
+    let name = "input_shape";
+    match value {
+        OptionValue::List(values) if !values.is_empty() && values.len() <= DIMENSIONS_MAX => values
+            .iter()
+            .map(|value| Ok(whole(name, value, 1, UNITS_MAX)? as usize))
+            .collect(),
+        _ => Err(expected(
+            name,
+            "a list of whole numbers such as [1, 28, 28]",
             value,
         )),
     }

@@ -1,6 +1,8 @@
 //! `OPTIONS (key = value, …)` → [`TrainOptions`]: checks names, types and ranges, and suggests the nearest name.
 
+use datafusion::common::DataFusionError;
 use vatic_ml::data::precision::Precision;
+use vatic_ml::device::DeviceName;
 use vatic_ml::model::network::{ModelType, Task};
 use vatic_ml::model::options::{DataSplit, NullHandling, Optimizer, Schedule, TrainOptions};
 use vatic_ml::models::ModelTypes;
@@ -8,10 +10,10 @@ use vatic_ml::nn::Activation;
 
 use super::option_list::{OPTIONS, PLANNED};
 use super::option_values::{
-    above_zero, below_one, boolean, class_weights, device, from_zero, hidden_units, model_type,
-    named, number, one_of, text, whole,
+    above_zero, below_one, boolean, class_weights, device, from_zero, hidden_units, input_shape,
+    layers, model_type, named, number, one_of, text, whole,
 };
-use crate::error::{Result, SqlState, sql_err, with_cause};
+use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::OptionValue;
 
 const WORKERS_MAX: u64 = 1_024;
@@ -38,9 +40,12 @@ pub(crate) fn train_options<'a>(
         return Err(sql_err(SqlState::InvalidParameter, message));
     };
     read.options.data_split = read.split.finish()?;
+    check_applies_to_network(options, model_type)?;
+    model_type.check(&read.options).map_err(ml_err)?;
     check_together(&read.options, model_type)?;
     check_applies(options, &read.options, model_type)?;
     check_precision(&read.options, model_type)?;
+    check_device(&read.options, model_type)?;
     Ok((read.options, model_type))
 }
 
@@ -58,6 +63,20 @@ fn check_precision(options: &TrainOptions, model_type: &dyn ModelType) -> Result
             Err(sql_err(SqlState::Unsupported, message))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a GPU that is named for a network that cannot use it.
+fn check_device(options: &TrainOptions, model_type: &dyn ModelType) -> Result<()> {
+    match options.device {
+        DeviceName::Cuda(_) if !model_type.runs_on_gpu() => {
+            let message = format!(
+                "model type {} has layers without GPU kernels; set device = 'cpu'",
+                model_type.name()
+            );
+            Err(sql_err(SqlState::Unsupported, message))
+        }
+        DeviceName::Auto | DeviceName::Cpu | DeviceName::Cuda(_) => Ok(()),
     }
 }
 
@@ -79,6 +98,8 @@ impl Reader {
         match name {
             "model_type" => options.model_type = model_type(value, model_types)?,
             "hidden_units" => options.hidden_units = hidden_units(value)?,
+            "layers" => options.layers = layers(value)?,
+            "input_shape" => options.input_shape = input_shape(value)?,
             "activation" => options.activation = named(name, value, Activation::ALL)?,
             "dropout" => options.dropout = number(name, value, below_one)?,
             "batch_size" => options.batch_size = Some(whole(name, value, 1, 1 << 24)? as usize),
@@ -155,7 +176,7 @@ impl Split {
 fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<()> {
     let wrong = |message: String| Err(sql_err(SqlState::InvalidParameter, message));
     let is_linear = model_type.is_linear();
-    let has_normal_equation = is_linear && model_type.task() == Task::Regression;
+    let has_normal_equation = is_linear && model_type.task(options) == Task::Regression;
     match options.optimizer {
         Some(Optimizer::NormalEquation) if !has_normal_equation => {
             return wrong("optimizer normal_equation works only for linear_reg".into());
@@ -183,22 +204,49 @@ fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<
     Ok(())
 }
 
+/// Refuses options of networks that the model type does not use.
+fn check_applies_to_network(
+    given: &[(String, OptionValue)],
+    model_type: &dyn ModelType,
+) -> Result<()> {
+    let used = model_type.network_options();
+    for (name, _) in given {
+        let needs = match name.as_str() {
+            "layers" => "model_type = 'sequential'",
+            "input_shape" => "model_type = 'sequential', 'cnn_classifier' or 'cnn_regressor'",
+            "hidden_units" | "activation" | "dropout" if used.contains(&"layers") => {
+                "a model type without layers of your own"
+            }
+            "hidden_units" | "activation" | "dropout" => "a model type with hidden layers",
+            _ => continue,
+        };
+        if !used.contains(&name.as_str()) {
+            return Err(without_effect(name, model_type, needs));
+        }
+    }
+    Ok(())
+}
+
+fn without_effect(name: &str, model_type: &dyn ModelType, needs: &str) -> DataFusionError {
+    let kind = model_type.name();
+    let message =
+        format!("option \"{name}\" has no effect on this {kind}: it needs {needs}; leave it out");
+    sql_err(SqlState::InvalidParameter, message)
+}
+
 /// Refuses options that have no effect on the model type or its optimizer.
 fn check_applies(
     given: &[(String, OptionValue)],
     options: &TrainOptions,
     model_type: &dyn ModelType,
 ) -> Result<()> {
-    let kind = model_type.name();
     let is_linear = model_type.is_linear();
     let is_solved =
         is_linear && !matches!(options.optimizer, Some(Optimizer::Adamw | Optimizer::Sgd));
-    let is_regressor = model_type.task() == Task::Regression;
+    let is_regressor = model_type.task(options) == Task::Regression;
     for (name, _) in given {
         let needs = match name.as_str() {
-            "hidden_units" | "activation" | "dropout" | "checkpoint_every" if is_linear => {
-                "a model type with hidden layers"
-            }
+            "checkpoint_every" if is_linear => "a model type with hidden layers",
             "class_weights" | "auto_class_weights" if is_regressor => "a classifier",
             "batch_size" | "learn_rate" | "lr_schedule" | "clip_norm" | "early_stop"
             | "min_rel_progress"
@@ -211,10 +259,7 @@ fn check_applies(
             }
             _ => continue,
         };
-        let message = format!(
-            "option \"{name}\" has no effect on this {kind}: it needs {needs}; leave it out"
-        );
-        return Err(sql_err(SqlState::InvalidParameter, message));
+        return Err(without_effect(name, model_type, needs));
     }
     Ok(())
 }
@@ -247,7 +292,7 @@ mod tests {
             "line"
         }
 
-        fn task(&self) -> Task {
+        fn task(&self, _options: &TrainOptions) -> Task {
             Task::Regression
         }
 
@@ -264,7 +309,7 @@ mod tests {
             _shape: &InputShape,
             _outputs: usize,
             _options: &TrainOptions,
-        ) -> Box<dyn Network> {
+        ) -> vatic_ml::Result<Box<dyn Network>> {
             unreachable!("nothing is trained here")
         }
     }
@@ -342,6 +387,28 @@ mod tests {
         assert!(error("dropout = 1").contains("below 1"));
         assert!(error("hidden_units = []").contains("a list of whole numbers"));
         assert!(error("hidden_units = [0]").contains("whole number from 1"));
+        assert!(error("layers = 'relu'").contains("a list of layers such as"));
+        assert!(error("layers = [3]").contains("a list of layers such as"));
+        assert!(error("input_shape = []").contains("a list of whole numbers such as [1, 28, 28]"));
+        assert!(error("input_shape = [0]").contains("whole number from 1"));
+    }
+
+    #[test]
+    fn options_of_a_network_need_a_type_that_uses_them() {
+        let message = |options: &str| crate::error::report(&read(options).unwrap_err()).message;
+        let layers = "model_type = sequential, layers = ['linear(classes)']";
+        assert!(read(layers).is_ok());
+        assert!(
+            message(&format!("{layers}, dropout = 0.1")).contains("without layers of your own")
+        );
+        assert!(message(&format!("{layers}, device = 'cuda'")).contains("without GPU kernels"));
+        let regressor =
+            "model_type = sequential, layers = ['linear(1)'], auto_class_weights = true";
+        assert!(message(regressor).contains("it needs a classifier"));
+        assert!(error("layers = ['relu']").contains("it needs model_type = 'sequential'"));
+        assert!(error("input_shape = [1, 8, 8]").contains("'cnn_classifier' or 'cnn_regressor'"));
+        let cnn = "model_type = cnn_regressor, input_shape = [1, 8, 8], hidden_units = [16]";
+        assert!(read(cnn).is_ok());
     }
 
     #[test]

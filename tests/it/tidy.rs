@@ -263,6 +263,13 @@ fn the_reference_names_every_option_code_and_setting() {
             "docs/sql.md lacks the line\n{line}"
         );
     }
+    for layer in vatic::ml::models::LAYERS {
+        assert!(
+            reference.contains(&format!("| `{}` |", layer.written)),
+            "{} is not in docs/sql.md",
+            layer.written
+        );
+    }
     for model_type in vatic::ml::models::MODEL_TYPES {
         assert!(
             reference.contains(&format!("| `{}` |", model_type.name())),

@@ -195,6 +195,7 @@ type ExpectedTensors = Vec<(String, Vec<usize>)>;
 fn expected_tensors(config: &ModelConfig, model_type: &dyn ModelType) -> Result<ExpectedTensors> {
     let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
     let network = model_type.network(encoder.shape(), config.labels.outputs(), &config.options);
+    let network = network.map_err(|error| corrupt(CONFIG_FILE, error))?;
     let parameters = network.parameters();
     let total = parameters.iter().try_fold(0usize, |total, parameter| {
         let length = parameter

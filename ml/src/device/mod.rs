@@ -38,6 +38,10 @@ pub(crate) const HOST: Device = Device::Cpu;
 
 /// Rows of one pass on the host: values between the layers stay in the cache of a core.
 const HOST_ROWS: usize = 256;
+/// Numbers of one pass on the host, if a row has many: 16 MiB of f32.
+const HOST_NUMBERS: usize = 1 << 22;
+/// Rows of one pass on the host, however many numbers a row has.
+const HOST_ROWS_MIN: usize = 8;
 /// Rows of one pass on a GPU, if memory allows: enough work for all of its processors.
 const GPU_ROWS: usize = 1 << 16;
 /// Numbers of one pass on a GPU: 1 GiB of f32.
@@ -145,7 +149,7 @@ pub fn cores() -> usize {
 /// The rows of one pass of a network on this device, if a row has so many numbers in all layers together.
 pub(crate) fn pass_rows(device: &Device, numbers: usize) -> usize {
     match device.is_cpu() {
-        true => HOST_ROWS,
+        true => (HOST_NUMBERS / numbers.max(1)).clamp(HOST_ROWS_MIN, HOST_ROWS),
         false => (GPU_NUMBERS / numbers.max(1)).clamp(HOST_ROWS, GPU_ROWS),
     }
 }

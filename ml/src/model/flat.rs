@@ -6,14 +6,13 @@ use candle_core::{Device, Storage, Tensor, Var, WithDType};
 use crate::data::inputs::Inputs;
 use crate::data::precision::Precision;
 use crate::device::HOST;
-use crate::model::network::Parameter;
+use crate::model::network::{Network, Parameter};
 use crate::{Error, Result};
 
 /// The numbers of a row in the inputs and in all layers of a network together.
-pub(crate) fn numbers_per_row(specs: &[Parameter], inputs: &Inputs) -> usize {
+pub(crate) fn numbers_per_row(network: &dyn Network, inputs: &Inputs) -> usize {
     let of_inputs = inputs.bytes() / inputs.rows().max(1) / size_of::<f32>();
-    let of_layers: usize = specs.iter().filter_map(|spec| spec.shape.last()).sum();
-    of_inputs + of_layers
+    of_inputs + network.numbers_per_row()
 }
 
 /// Whether each weight is penalised.

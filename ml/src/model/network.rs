@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use candle_core::Tensor;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::data::encode::tabular::InputShape;
 use crate::data::inputs::Inputs;
@@ -19,11 +20,30 @@ pub use crate::data::labels::Task;
 pub trait ModelType: Debug + Send + Sync {
     /// The value of the option `model_type`.
     fn name(&self) -> &str;
-    /// The kind of prediction that its models make.
-    fn task(&self) -> Task;
+    /// The kind of prediction that a model with these options makes. The options have passed [`ModelType::check`].
+    fn task(&self, options: &TrainOptions) -> Task;
+    /// Refuses options that fit neither each other nor the type, before any row is read.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) and [`Error::Unsupported`](crate::Error::Unsupported), with the remedy.
+    fn check(&self, _options: &TrainOptions) -> Result<()> {
+        Ok(())
+    }
     /// Whether outputs are linear in the features, which allows exact solvers.
     fn is_linear(&self) -> bool {
         false
+    }
+    /// The options of the network that the type uses, among `hidden_units`, `activation`, `dropout`, `layers` and
+    /// `input_shape`.
+    fn network_options(&self) -> &[&str] {
+        match self.is_linear() {
+            true => &[],
+            false => &["hidden_units", "activation", "dropout"],
+        }
+    }
+    /// Whether all of its layers run on a GPU.
+    fn runs_on_gpu(&self) -> bool {
+        true
     }
     /// The precision in which its models compute and are stored.
     fn precision(&self) -> Precision {
@@ -36,12 +56,15 @@ pub trait ModelType: Debug + Send + Sync {
     /// The default optimiser.
     fn default_optimizer(&self, shape: &InputShape, options: &TrainOptions) -> Optimizer;
     /// The network for this input; `outputs` is one, or the number of classes if more than two.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) if the input does not fit the network.
     fn network(
         &self,
         shape: &InputShape,
         outputs: usize,
         options: &TrainOptions,
-    ) -> Box<dyn Network>;
+    ) -> Result<Box<dyn Network>>;
 }
 
 /// A differentiable function of features and parameters.
@@ -55,6 +78,28 @@ pub trait Network: Send + Sync {
         inputs: &Inputs,
         mode: Mode<'_>,
     ) -> Result<Vec<Tensor>>;
+    /// The numbers that the outputs of all layers have for one row, to estimate memory.
+    fn numbers_per_row(&self) -> usize {
+        let parameters = self.parameters().iter();
+        parameters.filter_map(|spec| spec.shape.last()).sum()
+    }
+    /// A description of each layer, if the user wrote the layers.
+    fn layers(&self) -> Vec<LayerSummary> {
+        vec![]
+    }
+}
+
+/// The description of a layer of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerSummary {
+    /// The layer as written.
+    pub layer: String,
+    /// The dimensions of its output for one row.
+    pub output: Vec<usize>,
+    /// Its number of weights.
+    pub parameters: usize,
+    /// Floating-point operations for one row: two for each multiplication of a product, else one for each number.
+    pub flops: u64,
 }
 
 /// The purpose of a forward pass.
@@ -95,8 +140,11 @@ impl Parameter {
 
     /// The values before training.
     pub fn initial_values(&self, seed: u64) -> Vec<f32> {
+        let bound = match self.init {
+            Init::Uniform { bound } | Init::Categories { bound, .. } => bound,
+            Init::Constant { value } => return vec![value; self.len()],
+        };
         let mut random = random::stream(seed, &self.name, &[]);
-        let (Init::Uniform { bound } | Init::Categories { bound, .. }) = self.init;
         let mut values: Vec<f32> = (0..self.len())
             .map(|_| (random.random::<f32>() * 2.0 - 1.0) * bound)
             .collect();
@@ -124,5 +172,10 @@ pub enum Init {
         bound: f32,
         /// The rows of unseen categories.
         unseen_ids: Vec<usize>,
+    },
+    /// One value for all.
+    Constant {
+        /// The value.
+        value: f32,
     },
 }

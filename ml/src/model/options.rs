@@ -14,6 +14,12 @@ pub struct TrainOptions {
     pub model_type: String,
     /// The widths of the hidden layers.
     pub hidden_units: Vec<usize>,
+    /// The layers of a sequential model, as written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+    /// The dimensions of the numbers of a row; the numbers as a vector if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_shape: Vec<usize>,
     /// The activation function between layers.
     pub activation: Activation,
     /// The share of hidden units left out at each step, in `[0, 1)`.
@@ -75,6 +81,8 @@ impl Default for TrainOptions {
         Self {
             model_type: String::new(),
             hidden_units: vec![128, 128],
+            layers: Vec::new(),
+            input_shape: Vec::new(),
             activation: Activation::Relu,
             dropout: 0.0,
             batch_size: None,

@@ -17,7 +17,7 @@ use crate::data::labels::{
 };
 use crate::data::precision::Precision;
 use crate::data::signature::{Port, PortKind, Signature};
-use crate::device::pass_rows;
+use crate::device::{HOST, pass_rows};
 use crate::model::flat::{numbers_per_row, tensors_of};
 use crate::model::network::{Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
@@ -122,7 +122,8 @@ impl Debug for TrainedModel {
 }
 
 impl TrainedModel {
-    /// A model from its configuration and its weights, flat in the order of the network's parameters.
+    /// A model from its configuration and its weights, flat in the order of the network's parameters. A network whose layers
+    /// have no GPU kernels stays on the host, whatever the device.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the number of weights does not match the network.
@@ -133,8 +134,13 @@ impl TrainedModel {
         device: &Device,
     ) -> Result<Self> {
         let precision = model_type.precision();
+        let device = match model_type.runs_on_gpu() {
+            true => device,
+            false => &HOST,
+        };
         let encoder = Encoder::new(config.encoders.clone(), precision);
-        let network = model_type.network(encoder.shape(), config.labels.outputs(), &config.options);
+        let network =
+            model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();
         if expected != weights.len() {
             return Err(Error::Corrupt(format!(
@@ -206,6 +212,11 @@ impl Model for TrainedModel {
     /// The network's outputs `[rows, outputs]` (f64), computed some rows at a time, so that they fit into memory.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
         let rows = inputs.rows();
+        // Rows that are on a GPU come back at once to a network that stays on the host.
+        let inputs = &match self.device.is_cpu() {
+            true => inputs.to(&HOST, self.precision.dtype())?,
+            false => inputs.clone(),
+        };
         let pass = |range: Range<usize>| {
             let inputs = inputs
                 .narrow(range)?
@@ -215,7 +226,7 @@ impl Model for TrainedModel {
                 .forward(&self.parameters, &inputs, Mode::Inference)?;
             Ok(one_head(outputs)?.to_dtype(DType::F64)?)
         };
-        let numbers = numbers_per_row(self.network.parameters(), inputs);
+        let numbers = numbers_per_row(self.network.as_ref(), inputs);
         let pass_rows = pass_rows(&self.device, numbers);
         let starts = (0..rows).step_by(pass_rows);
         let passes = starts.map(|start| pass(start..rows.min(start + pass_rows)));
@@ -249,8 +260,7 @@ impl Model for TrainedModel {
     fn working_bytes(&self, rows: usize) -> usize {
         let number = self.precision.dtype().size_in_bytes();
         // Each layer has its own width, and its outputs exist at the same time as the outputs of the layer before.
-        let widths = self.network.parameters().iter();
-        let widths: usize = widths.filter_map(|parameter| parameter.shape.last()).sum();
+        let widths = self.network.numbers_per_row();
         // On a GPU they take memory of the GPU.
         let between = match self.device.is_cpu() {
             true => rows.min(pass_rows(&self.device, widths)) * widths * number,

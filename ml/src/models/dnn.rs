@@ -1,6 +1,7 @@
 //! `dnn_classifier` and `dnn_regressor`: multilayer perceptrons with hidden layers.
 
 use super::Mlp;
+use crate::Result;
 use crate::data::encode::tabular::InputShape;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Optimizer, TrainOptions};
@@ -18,7 +19,7 @@ impl ModelType for DnnClassifier {
         "dnn_classifier"
     }
 
-    fn task(&self) -> Task {
+    fn task(&self, _options: &TrainOptions) -> Task {
         Task::Classification
     }
 
@@ -31,8 +32,9 @@ impl ModelType for DnnClassifier {
         shape: &InputShape,
         outputs: usize,
         options: &TrainOptions,
-    ) -> Box<dyn Network> {
-        Box::new(Mlp::new(shape, &options.hidden_units, outputs, options))
+    ) -> Result<Box<dyn Network>> {
+        let hidden = &options.hidden_units;
+        Ok(Box::new(Mlp::new(shape, hidden, outputs, options)))
     }
 }
 
@@ -41,7 +43,7 @@ impl ModelType for DnnRegressor {
         "dnn_regressor"
     }
 
-    fn task(&self) -> Task {
+    fn task(&self, _options: &TrainOptions) -> Task {
         Task::Regression
     }
 
@@ -54,7 +56,8 @@ impl ModelType for DnnRegressor {
         shape: &InputShape,
         outputs: usize,
         options: &TrainOptions,
-    ) -> Box<dyn Network> {
-        Box::new(Mlp::new(shape, &options.hidden_units, outputs, options))
+    ) -> Result<Box<dyn Network>> {
+        let hidden = &options.hidden_units;
+        Ok(Box::new(Mlp::new(shape, hidden, outputs, options)))
     }
 }

@@ -1,6 +1,7 @@
 //! `linear_reg`: least squares.
 
 use super::Mlp;
+use crate::Result;
 use crate::data::encode::tabular::InputShape;
 use crate::data::precision::Precision;
 use crate::model::network::{ModelType, Network, Task};
@@ -18,7 +19,7 @@ impl ModelType for LinearReg {
         "linear_reg"
     }
 
-    fn task(&self) -> Task {
+    fn task(&self, _options: &TrainOptions) -> Task {
         Task::Regression
     }
 
@@ -45,7 +46,7 @@ impl ModelType for LinearReg {
         shape: &InputShape,
         outputs: usize,
         options: &TrainOptions,
-    ) -> Box<dyn Network> {
-        Box::new(Mlp::new(shape, &[], outputs, options))
+    ) -> Result<Box<dyn Network>> {
+        Ok(Box::new(Mlp::new(shape, &[], outputs, options)))
     }
 }

@@ -1,6 +1,7 @@
 //! `logistic_reg`: the log odds of the classes are linear in the features.
 
 use super::Mlp;
+use crate::Result;
 use crate::data::encode::tabular::InputShape;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Optimizer, TrainOptions};
@@ -14,7 +15,7 @@ impl ModelType for LogisticReg {
         "logistic_reg"
     }
 
-    fn task(&self) -> Task {
+    fn task(&self, _options: &TrainOptions) -> Task {
         Task::Classification
     }
 
@@ -36,7 +37,7 @@ impl ModelType for LogisticReg {
         shape: &InputShape,
         outputs: usize,
         options: &TrainOptions,
-    ) -> Box<dyn Network> {
-        Box::new(Mlp::new(shape, &[], outputs, options))
+    ) -> Result<Box<dyn Network>> {
+        Ok(Box::new(Mlp::new(shape, &[], outputs, options)))
     }
 }

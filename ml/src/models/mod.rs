@@ -1,15 +1,18 @@
-//! The model types of TRAIN MODEL, one file each. All are multilayer perceptrons: a linear model is a perceptron
-//! without hidden layers.
+//! The model types of TRAIN MODEL. Those for columns are multilayer perceptrons: a linear model is a perceptron without
+//! hidden layers.
 //!
-//! * `mlp` the network of all types
-//! * `linear_reg`, `logistic_reg`, `dnn` the types
+//! * `mlp` the perceptron
+//! * `linear_reg`, `logistic_reg`, `dnn` its types, one file each
+//! * `sequential` networks whose layers the user writes, and networks for images
 
 mod dnn;
 mod linear_reg;
 mod logistic_reg;
 mod mlp;
+mod sequential;
 
 pub use mlp::Mlp;
+pub use sequential::{LAYERS, LayerKind, Sequential};
 
 use std::sync::Arc;
 
@@ -21,6 +24,9 @@ pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &logistic_reg::LogisticReg,
     &dnn::DnnClassifier,
     &dnn::DnnRegressor,
+    &sequential::SequentialModel,
+    &sequential::CnnClassifier,
+    &sequential::CnnRegressor,
 ];
 
 /// The model types that a process knows: the built-in types, and added types.

@@ -18,6 +18,8 @@ named_enum! {
         Tanh = "tanh",
         /// 1 / (1 + exp(-x))
         Sigmoid = "sigmoid",
+        /// x, or a hundredth of x if it is below 0.
+        LeakyRelu = "leaky_relu",
     }
 }
 
@@ -35,6 +37,10 @@ pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
         Activation::Silu => Ok((x * sigmoid(x)?)?),
         Activation::Tanh => Ok(x.tanh()?),
         Activation::Sigmoid => sigmoid(x),
+        Activation::LeakyRelu => {
+            let slope = x.gt(0.0)?.to_dtype(x.dtype())?.affine(0.99, 0.01)?;
+            Ok((x * slope)?)
+        }
     }
 }
 

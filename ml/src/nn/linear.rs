@@ -10,8 +10,9 @@
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 
+use super::values::{cpu_slice, part};
 use super::{Activation, activate};
 use crate::Result;
 #[cfg(feature = "cuda")]
@@ -30,7 +31,7 @@ pub fn linear(
         Some(Activation::Relu) => Some(Fused::Relu),
         Some(Activation::Tanh) => Some(Fused::Tanh),
         Some(Activation::Sigmoid) => Some(Fused::Sigmoid),
-        Some(Activation::Gelu | Activation::Silu) | None => None,
+        Some(Activation::Gelu | Activation::Silu | Activation::LeakyRelu) | None => None,
     };
     let is_fusable = x.device().is_cpu() || (cfg!(feature = "cuda") && x.dtype() == DType::F32);
     if !is_fusable {
@@ -185,18 +186,6 @@ impl Linear {
         let db = Tensor::from_vec(db, y.dim(1)?, y.device())?;
         Ok((dz, db))
     }
-}
-
-fn cpu_slice<T: WithDType>(storage: &Storage) -> candle_core::Result<&[T]> {
-    match storage {
-        Storage::Cpu(storage) => storage.as_slice(),
-        _ => candle_core::bail!("linear: not on the CPU"),
-    }
-}
-
-/// The elements of a contiguous layout.
-fn part<'a, T>(values: &'a [T], layout: &Layout) -> &'a [T] {
-    &values[layout.start_offset()..][..layout.shape().elem_count()]
 }
 
 trait Real: WithDType + Default {

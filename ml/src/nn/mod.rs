@@ -1,19 +1,32 @@
-//! Differentiable layers, whose gradients `tests/it/gradients.rs` checks against finite differences.
+//! Differentiable layers, whose gradients `tests/it/gradients.rs` and `tests/it/layers.rs` check against finite differences.
 //!
-//! `linear`, `embedding`, `activation`, `dropout`; and `softmax`, which predictions use without gradients. To add a layer,
-//! write a file here, add its gradients to `tests/it/gradients.rs`, and use it in a network of `models/`.
+//! `linear`, `embedding`, `activation`, `dropout`; `convolution`, `pool` and `norm`, which have no GPU kernels; and `softmax`,
+//! which predictions use without gradients. Below them, `window` moves a window over an image, `product` multiplies
+//! matrices, `values` reads the elements of tensors. To add a layer, write a file here, add its gradients to the tests, and
+//! use it in a network of `models/`.
 //!
 //! The layers use only candle operations with a correct backward pass: candle's `relu` has slope 1 at 0, its `gelu`
-//! six-digit constants, its dropout cannot be seeded, and its fused layers cut the gradient without an error.
+//! six-digit constants, its dropout cannot be seeded, its pooling has wrong gradients, and its fused layers cut the gradient
+//! without an error.
 
 mod activation;
+mod convolution;
 mod dropout;
 mod embedding;
 mod linear;
+mod norm;
+mod pool;
+mod product;
 mod softmax;
+mod values;
+mod window;
 
 pub use activation::{Activation, activate};
+pub use convolution::{Convolution, convolution};
 pub use dropout::dropout;
 pub use embedding::embedding_sum;
 pub use linear::linear;
+pub use norm::{Runs, normalise};
+pub use pool::{Pooling, pool};
 pub use softmax::softmax;
+pub use window::Window;

@@ -45,7 +45,7 @@ impl Training<'_> {
         for shard in &self.prepared.shards {
             let rows = side(shard);
             let (mut loss, mut weight) = (0.0, 0.0);
-            let numbers = numbers_per_row(specs, &rows.inputs);
+            let numbers = numbers_per_row(self.network, &rows.inputs);
             for range in rows.ranges(pass_rows(&self.device, numbers)) {
                 self.control.check()?;
                 let inputs = rows.inputs.narrow(range.clone())?;

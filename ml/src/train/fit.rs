@@ -15,7 +15,7 @@ use crate::Result;
 use crate::collective::Collective;
 use crate::device::DeviceName;
 use crate::model::metrics::Metric;
-use crate::model::network::ModelType;
+use crate::model::network::{LayerSummary, ModelType};
 use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::control::{Control, EpochRecord, Progress};
@@ -59,6 +59,8 @@ pub struct Trained {
     pub batch_size: usize,
     /// The optimiser or solver that found the weights.
     pub optimizer: Optimizer,
+    /// The layers of the network, if the user wrote them.
+    pub layers: Vec<LayerSummary>,
 }
 
 /// Trains on the rows of this rank together with all other ranks.
@@ -91,7 +93,7 @@ pub fn fit(
         }
     }
     let shape = prepared.encoder.shape();
-    let network = model_type.network(shape, prepared.labels.outputs(), options);
+    let network = model_type.network(shape, prepared.labels.outputs(), options)?;
     let device = agreed_device(spec, model_type, collective)?;
     let optimizer = options
         .optimizer
@@ -177,6 +179,7 @@ pub fn fit(
         rows_hash: prepared.rows_hash,
         batch_size: training.batch_size,
         optimizer,
+        layers: network.layers(),
     })
 }
 
@@ -191,10 +194,10 @@ impl Trained {
 }
 
 /// The device on which a model of this type trains in this process. For a linear model, which is solved exactly on the
-/// host, `auto` is the host.
+/// host, and for a network whose layers have no GPU kernels, `auto` is the host.
 pub fn training_device(device: DeviceName, model_type: &dyn ModelType) -> DeviceName {
     match device {
-        DeviceName::Auto if model_type.is_linear() => DeviceName::Cpu,
+        DeviceName::Auto if model_type.is_linear() || !model_type.runs_on_gpu() => DeviceName::Cpu,
         device => device.resolved(),
     }
 }

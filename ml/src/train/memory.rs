@@ -23,9 +23,20 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
         true => (copies, rows),
         false => (4, 0),
     };
-    // The outputs of each layer, their gradients, and what lies between them.
-    let widths: usize = specs.iter().filter_map(|spec| spec.shape.last()).sum();
+    // The outputs of each layer, their gradients, and what lies between them, for one shard at a time.
+    let widths = training.network.numbers_per_row();
+    let at_once = match optimizer {
+        Optimizer::Adamw | Optimizer::Sgd => rows_of_one_shard(rows, &prepared.train_rows_by_shard),
+        Optimizer::NormalEquation | Optimizer::Lbfgs => rows,
+    };
     let inputs = prepared.encoder.bytes(rows);
     let orders = prepared.train_rows() as usize * size_of::<u32>();
-    weights * copies * number + rows * widths * number * 4 + inputs * 2 + orders
+    weights * copies * number + at_once * widths * number * 4 + inputs * 2 + orders
+}
+
+/// The most rows of a step of `rows` rows that one shard has.
+fn rows_of_one_shard(rows: usize, by_shard: &[u64]) -> usize {
+    let (largest, all) = (by_shard.iter().max(), by_shard.iter().sum::<u64>());
+    let share = largest.copied().unwrap_or(0) as f64 / all.max(1) as f64;
+    ((rows as f64 * share) as usize + 1).min(rows)
 }

@@ -88,7 +88,7 @@ pub fn prepare(
     control: &Control,
 ) -> Result<Prepared> {
     let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
-    let task = model_type.task();
+    let task = model_type.task(options);
     let (raw, raw_held) = split_into_shards(spec, task, rows, collective, helpers, control)?;
     let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
     let at_once = sides.map(|rows| rows.bytes_of(helpers.current_num_threads()));

@@ -6,6 +6,7 @@ mod agreement;
 mod determinism;
 mod flavours;
 mod gradients;
+mod layers;
 mod limits;
 mod parity;
 mod splits;

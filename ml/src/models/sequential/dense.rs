@@ -1,0 +1,55 @@
+//! `linear(outputs)`
+
+use std::slice::Iter;
+
+use candle_core::Tensor;
+
+use super::layer::{Function, Input, Layer, Placed, next, operations};
+use super::text::{Arguments, Width};
+use crate::Result;
+use crate::model::network::Mode;
+use crate::nn::linear;
+
+#[derive(Debug)]
+struct Linear {
+    outputs: Width,
+}
+
+pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    let outputs = arguments.width("outputs")?;
+    Ok(Box::new(Linear { outputs }))
+}
+
+impl Layer for Linear {
+    fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let [inputs] = *input.shape else {
+            return Err(input.needs("[numbers]; write 'flatten' before it"));
+        };
+        let outputs = self.outputs.number(input.outputs);
+        Ok(Placed {
+            output: vec![outputs],
+            parameters: input.weight_and_bias(vec![inputs, outputs], inputs, outputs),
+            flops: operations(&[2, inputs, outputs]),
+            inner_numbers: 0,
+            function: Box::new(Product),
+        })
+    }
+
+    fn has_classes(&self) -> bool {
+        self.outputs == Width::Classes
+    }
+}
+
+#[derive(Debug)]
+struct Product;
+
+impl Function for Product {
+    fn forward(
+        &self,
+        x: &Tensor,
+        parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        linear(x, next(parameters)?, next(parameters)?, None)
+    }
+}

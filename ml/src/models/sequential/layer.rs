@@ -1,0 +1,205 @@
+//! [`Layer`]: a layer as written; [`Placed`]: the same layer once the shape of its input is known.
+
+use std::fmt::Debug;
+use std::slice::Iter;
+
+use candle_core::Tensor;
+
+use super::text::invalid;
+use crate::model::network::{Init, LayerSummary, Mode, Parameter};
+use crate::{Error, Result};
+
+/// The most numbers that a layer gives for one row.
+const NUMBERS_MAX: usize = 1 << 28;
+
+/// A layer as written.
+pub(super) trait Layer: Debug {
+    /// The layer for this input.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with both shapes if the input does not fit.
+    fn place(&self, input: &Input<'_>) -> Result<Placed>;
+
+    /// Whether one of its sizes is the number of classes.
+    fn has_classes(&self) -> bool {
+        false
+    }
+
+    /// Whether its outputs can be the outputs of a model.
+    fn can_end(&self) -> bool {
+        true
+    }
+}
+
+/// A layer with its text.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) text: String,
+    pub(super) layer: Box<dyn Layer>,
+}
+
+/// What reaches a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Input<'a> {
+    /// The beginning of the names of the layer's parameters.
+    pub(super) name: &'a str,
+    /// The dimensions of its input for one row.
+    pub(super) shape: &'a [usize],
+    /// The outputs of the model.
+    pub(super) outputs: usize,
+}
+
+/// A layer whose input is known.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// The dimensions of its output for one row.
+    pub(super) output: Vec<usize>,
+    pub(super) parameters: Vec<Parameter>,
+    /// Floating-point operations for one row.
+    pub(super) flops: u64,
+    /// The numbers that layers within it give for one row.
+    pub(super) inner_numbers: usize,
+    pub(super) function: Box<dyn Function>,
+}
+
+/// The differentiable function of a layer.
+pub(super) trait Function: Debug + Send + Sync {
+    /// The output, from the layer's parameters, which it takes in the order of [`Placed::parameters`].
+    fn forward(
+        &self,
+        x: &Tensor,
+        parameters: &mut Iter<'_, Tensor>,
+        mode: &mut Mode<'_>,
+    ) -> Result<Tensor>;
+}
+
+impl Placed {
+    /// A layer without parameters, with an operation for each number of its input.
+    pub(super) fn plain(
+        input: &Input<'_>,
+        output: Vec<usize>,
+        function: impl Function + 'static,
+    ) -> Self {
+        Self {
+            output,
+            parameters: vec![],
+            flops: operations(input.shape),
+            inner_numbers: 0,
+            function: Box::new(function),
+        }
+    }
+
+    /// The description of the layer.
+    pub(super) fn summary(&self, text: &str) -> LayerSummary {
+        LayerSummary {
+            layer: text.to_owned(),
+            output: self.output.clone(),
+            parameters: self.parameters.iter().map(Parameter::len).sum(),
+            flops: self.flops,
+        }
+    }
+}
+
+impl Input<'_> {
+    /// A weight and a bias with the first values of PyTorch's layers: uniform in ±1/√`inputs`, where `inputs` is the number of
+    /// inputs of one output.
+    pub(super) fn weight_and_bias(
+        &self,
+        weight: Vec<usize>,
+        inputs: usize,
+        outputs: usize,
+    ) -> Vec<Parameter> {
+        let bound = 1.0 / (inputs as f32).sqrt();
+        let init = Init::Uniform { bound };
+        vec![
+            self.parameter("weight", weight, init.clone(), true),
+            self.parameter("bias", vec![outputs], init, false),
+        ]
+    }
+
+    /// A parameter of the layer.
+    pub(super) fn parameter(
+        &self,
+        name: &str,
+        shape: Vec<usize>,
+        init: Init,
+        penalised: bool,
+    ) -> Parameter {
+        Parameter {
+            name: format!("{}.{name}", self.name),
+            shape,
+            init,
+            penalised,
+        }
+    }
+
+    /// The error for an input of other dimensions.
+    pub(super) fn needs(&self, expected: &str) -> Error {
+        invalid(format!(
+            "needs an input of {expected}, found {:?}",
+            self.shape
+        ))
+    }
+}
+
+/// The product of sizes, for counts of operations.
+pub(super) fn operations(sizes: &[usize]) -> u64 {
+    let sizes = sizes.iter().map(|&size| size as u64);
+    sizes.fold(1, u64::saturating_mul)
+}
+
+/// The number of elements of a shape, if it is one that a layer may have.
+pub(super) fn numbers(shape: &[usize]) -> Option<usize> {
+    let product = shape
+        .iter()
+        .try_fold(1usize, |product, &size| product.checked_mul(size));
+    product.filter(|product| (1..=NUMBERS_MAX).contains(product))
+}
+
+/// The parameter that a layer takes next.
+pub(super) fn next<'a>(parameters: &mut Iter<'a, Tensor>) -> Result<&'a Tensor> {
+    let next = parameters.next();
+    next.ok_or_else(|| Error::Internal("fewer parameters than the network has".into()))
+}
+
+/// The layers one after the other, from an input of this shape.
+///
+/// # Errors
+/// The error of the first layer that does not fit, with its number and text.
+pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Placed>> {
+    let mut placed: Vec<Placed> = Vec::with_capacity(layers.len());
+    for (number, Written { text, layer }) in (1..).zip(layers) {
+        let name = match input.name {
+            "" => format!("layer{number}"),
+            outer => format!("{outer}.{number}"),
+        };
+        let shape = placed
+            .last()
+            .map_or(input.shape, |last| last.output.as_slice());
+        let at = Input {
+            name: &name,
+            shape,
+            outputs: input.outputs,
+        };
+        let next = layer.place(&at).and_then(|next| {
+            if numbers(&next.output).is_none() {
+                return Err(invalid(format!(
+                    "an output of {:?} is too large",
+                    next.output
+                )));
+            }
+            Ok(next)
+        });
+        placed.push(next.map_err(|error| at_layer(number, text, error))?);
+    }
+    Ok(placed)
+}
+
+/// An error with the number and the text of its layer.
+pub(super) fn at_layer(number: usize, text: &str, error: Error) -> Error {
+    let message = format!("layer {number} ({text}): {error}");
+    match error {
+        Error::Unsupported(_) => Error::Unsupported(message),
+        _ => Error::Invalid(message),
+    }
+}

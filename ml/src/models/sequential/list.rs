@@ -1,0 +1,227 @@
+//! [`LAYERS`]: every layer of `layers = […]`, with its arguments.
+
+use super::layer::{Layer, Written, at_layer};
+use super::residual::Residual;
+use super::text::{Arguments, invalid};
+use super::{activation, convolution, dense, dropout, norm, pool, shape};
+use crate::{Error, Result};
+
+/// The most layers of a model, not counting those in other layers.
+const LAYERS_MAX: usize = 1_000;
+/// The length of all layers as text.
+const BYTES_MAX: usize = 32_768;
+/// How deep layers may be in each other.
+const DEPTH_MAX: usize = 4;
+
+/// A kind of layer.
+#[derive(Debug)]
+pub struct LayerKind {
+    /// The name.
+    pub name: &'static str,
+    /// How it is written, with its defaults.
+    pub written: &'static str,
+    read: fn(&mut Arguments<'_>) -> Result<Box<dyn Layer>>,
+}
+
+const fn kind(
+    name: &'static str,
+    written: &'static str,
+    read: fn(&mut Arguments<'_>) -> Result<Box<dyn Layer>>,
+) -> LayerKind {
+    LayerKind {
+        name,
+        written,
+        read,
+    }
+}
+
+/// Every layer.
+pub const LAYERS: &[LayerKind] = &[
+    kind("linear", "linear(outputs)", dense::read),
+    kind(
+        "conv1d",
+        "conv1d(channels, kernel, stride=1, padding=0, groups=1)",
+        convolution::read_1d,
+    ),
+    kind(
+        "conv2d",
+        "conv2d(channels, kernel, stride=1, padding=0, groups=1)",
+        convolution::read_2d,
+    ),
+    kind(
+        "max_pool1d",
+        "max_pool1d(kernel, stride=kernel, padding=0)",
+        pool::read_max_1d,
+    ),
+    kind(
+        "max_pool2d",
+        "max_pool2d(kernel, stride=kernel, padding=0)",
+        pool::read_max_2d,
+    ),
+    kind(
+        "avg_pool1d",
+        "avg_pool1d(kernel, stride=kernel, padding=0)",
+        pool::read_mean_1d,
+    ),
+    kind(
+        "avg_pool2d",
+        "avg_pool2d(kernel, stride=kernel, padding=0)",
+        pool::read_mean_2d,
+    ),
+    kind("global_max_pool", "global_max_pool", pool::read_global_max),
+    kind("global_avg_pool", "global_avg_pool", pool::read_global_mean),
+    kind("flatten", "flatten", shape::read_flatten),
+    kind("reshape", "reshape(size, …)", shape::read_reshape),
+    kind("relu", "relu", activation::read),
+    kind("gelu", "gelu", activation::read),
+    kind("silu", "silu", activation::read),
+    kind("tanh", "tanh", activation::read),
+    kind("sigmoid", "sigmoid", activation::read),
+    kind("leaky_relu", "leaky_relu", activation::read),
+    kind("dropout", "dropout(share)", dropout::read),
+    kind("layer_norm", "layer_norm", norm::read_layer),
+    kind("group_norm", "group_norm(groups)", norm::read_group),
+    kind("residual", "residual(layer, …)", residual),
+];
+
+/// Layers that users may expect and this version does not have.
+const PLANNED: &[&str] = &[
+    "batch_norm",
+    "batch_norm1d",
+    "batch_norm2d",
+    "embedding",
+    "gru",
+    "lstm",
+];
+
+/// The layers of a model.
+///
+/// # Errors
+/// [`Error::Invalid`] with the number and the text of the layer, and how it is written; [`Error::Unsupported`] for a layer of
+/// later versions.
+pub(super) fn layers<T: AsRef<str>>(texts: &[T]) -> Result<Vec<Written>> {
+    let bytes: usize = texts.iter().map(|text| text.as_ref().len()).sum();
+    if texts.len() > LAYERS_MAX || bytes > BYTES_MAX {
+        return Err(invalid(format!(
+            "a model has at most {LAYERS_MAX} layers, of {BYTES_MAX} characters together"
+        )));
+    }
+    layers_at(texts, 0)
+}
+
+fn layers_at<T: AsRef<str>>(texts: &[T], depth: usize) -> Result<Vec<Written>> {
+    let written = (1..).zip(texts).map(|(number, text)| {
+        let text = text.as_ref().trim();
+        let layer = layer(text, depth).map_err(|error| at_layer(number, text, error))?;
+        let text = text.to_owned();
+        Ok(Written { text, layer })
+    });
+    written.collect()
+}
+
+fn layer(text: &str, depth: usize) -> Result<Box<dyn Layer>> {
+    let mut arguments = Arguments::parse(text, depth)?;
+    let name = arguments.name.clone();
+    let Some(kind) = LAYERS.iter().find(|kind| kind.name == name) else {
+        return Err(unknown(&name));
+    };
+    let read = (kind.read)(&mut arguments);
+    let read = read.and_then(|layer| arguments.finish().map(|()| layer));
+    read.map_err(|error| match error {
+        // The layers within a layer say themselves how they are written.
+        Error::Invalid(problem) if !problem.starts_with("layer ") => {
+            invalid(format!("{problem}; write {}", kind.written))
+        }
+        error => error,
+    })
+}
+
+fn unknown(name: &str) -> Error {
+    if PLANNED.contains(&name) {
+        return Error::Unsupported(format!("layer {name} is not supported yet"));
+    }
+    if name == "softmax" {
+        return invalid(
+            "leave it out: predict makes probabilities of the outputs of linear(classes)",
+        );
+    }
+    let known: Vec<&str> = LAYERS.iter().map(|kind| kind.name).collect();
+    invalid(format!(
+        "there is no layer \"{name}\"; use one of {}",
+        known.join(", ")
+    ))
+}
+
+fn residual(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    if arguments.depth == DEPTH_MAX {
+        return Err(invalid(format!(
+            "layers are in each other at most {DEPTH_MAX} deep"
+        )));
+    }
+    let inner = arguments.rest();
+    if inner.is_empty() {
+        return Err(invalid("it has no layers"));
+    }
+    let inner = layers_at(&inner, arguments.depth + 1)?;
+    Ok(Box::new(Residual(inner)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_names_the_layer_and_how_it_is_written() {
+        for (text, expected) in [
+            (
+                "conv2d(3)",
+                "layer 2 (conv2d(3)): kernel is missing; write conv2d(channels, kernel, stride=1,",
+            ),
+            (
+                "dense(3)",
+                "layer 2 (dense(3)): there is no layer \"dense\"; use one of linear, conv1d",
+            ),
+            (
+                "lstm(8)",
+                "layer 2 (lstm(8)): layer lstm is not supported yet",
+            ),
+            ("softmax", "layer 2 (softmax): leave it out"),
+            (
+                "relu(1)",
+                "layer 2 (relu(1)): 1 is one argument too many; write relu",
+            ),
+            (
+                "dropout(1)",
+                "share is 1; expected a number from 0 to below 1; write dropout(share)",
+            ),
+            (
+                "conv2d(8, 2, padding=same)",
+                "padding=same needs an odd kernel and stride=1; write conv2d(",
+            ),
+            (
+                "max_pool2d(2, padding=2)",
+                "padding is 2; expected at most half of the kernel of 2",
+            ),
+            (
+                "residual()",
+                "layer 2 (residual()): it has no layers; write residual(layer, …)",
+            ),
+            (
+                "residual(relu, linear)",
+                "layer 2 (residual(relu, linear)): layer 2 (linear): outputs is missing; write linear(outputs)",
+            ),
+            (
+                "residual(residual(residual(residual(residual(relu)))))",
+                "at most 4 deep",
+            ),
+            ("", "layer 2 (): there is no layer \"\""),
+        ] {
+            let error = layers(&["relu", text]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        assert!(matches!(layers(&["gru(1)"]), Err(Error::Unsupported(_))));
+        assert!(layers(&["relu"; 1_000]).is_ok());
+        assert!(layers(&["relu"; 1_001]).is_err());
+        assert!(layers(&["linear ".repeat(5_000)]).is_err());
+    }
+}

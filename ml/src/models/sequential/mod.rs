@@ -1,0 +1,32 @@
+//! Networks whose layers the user writes: `layers = ['conv2d(32, 3)', 'relu', 'flatten', 'linear(classes)']`.
+//!
+//! ```text
+//! text ─ text ─▶ name and arguments ─ list ─▶ layers ─ network, with the shape of the input ─▶ placed layers ─▶ forward
+//! ```
+//! * `model_types` the types `sequential`, `cnn_classifier` and `cnn_regressor`
+//! * `network` the network of all of them
+//! * `list` every layer, with its arguments; reads the layers of a model
+//! * `text` the text of a layer → its name and arguments
+//! * `layer` the trait of layers, before and after the shape of their input is known
+//! * `dense`, `convolution`, `pool`, `shape`, `activation`, `dropout`, `norm`, `residual` the layers
+//!
+//! To add a layer, write it in a file here, append it to `LAYERS` in `list.rs`, and to the table of layers in `docs/sql.md`.
+//! Its functions are in `nn/`, with their gradients.
+
+mod activation;
+mod convolution;
+mod dense;
+mod dropout;
+mod layer;
+mod list;
+mod model_types;
+mod network;
+mod norm;
+mod pool;
+mod residual;
+mod shape;
+mod text;
+
+pub use list::{LAYERS, LayerKind};
+pub(super) use model_types::{CnnClassifier, CnnRegressor, SequentialModel};
+pub use network::Sequential;

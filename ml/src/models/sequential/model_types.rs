@@ -1,0 +1,226 @@
+//! `sequential`: the user writes the layers. `cnn_classifier` and `cnn_regressor`: layers for images, chosen by their size.
+
+use super::network::{Layers, Sequential};
+use super::text::invalid;
+use crate::Result;
+use crate::data::encode::tabular::InputShape;
+use crate::model::network::{ModelType, Network, Task};
+use crate::model::options::{Optimizer, TrainOptions};
+
+/// A network whose layers the user writes.
+#[derive(Debug)]
+pub(in super::super) struct SequentialModel;
+
+/// A convolutional network that predicts a class.
+#[derive(Debug)]
+pub(in super::super) struct CnnClassifier;
+
+/// A convolutional network that predicts a number.
+#[derive(Debug)]
+pub(in super::super) struct CnnRegressor;
+
+/// The channels of the convolutions of a `cnn` model. Each but the first needs images of at least `POOLED_MIN` pixels.
+const CHANNELS: [usize; 5] = [32, 64, 128, 256, 256];
+const POOLED_MIN: usize = 8;
+/// Smaller images are not made smaller.
+const SIZE_MIN: usize = 4;
+
+/// Stands for the number of classes before it is known.
+const SOME_CLASSES: usize = 3;
+
+/// Checks that the layers fit each other, as far as that is known before any row is read.
+fn check(texts: &[String], input_shape: &[usize]) -> Result<()> {
+    let layers = Layers::read(texts)?;
+    if input_shape.is_empty() {
+        return Ok(());
+    }
+    let outputs = match layers.task() {
+        Task::Classification => SOME_CLASSES,
+        Task::Regression => 1,
+    };
+    layers.network(input_shape, outputs).map(|_| ())
+}
+
+impl ModelType for SequentialModel {
+    fn name(&self) -> &str {
+        "sequential"
+    }
+
+    fn task(&self, options: &TrainOptions) -> Task {
+        let layers = Layers::read(&options.layers);
+        layers.map_or(Task::Regression, |layers| layers.task())
+    }
+
+    fn check(&self, options: &TrainOptions) -> Result<()> {
+        if options.layers.is_empty() {
+            return Err(invalid(
+                "model type sequential needs layers, such as layers = ['linear(32)', 'relu', 'linear(classes)']",
+            ));
+        }
+        check(&options.layers, &options.input_shape)
+    }
+
+    fn network_options(&self) -> &[&str] {
+        &["layers", "input_shape"]
+    }
+
+    fn runs_on_gpu(&self) -> bool {
+        false
+    }
+
+    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
+        Optimizer::Adamw
+    }
+
+    fn network(
+        &self,
+        shape: &InputShape,
+        outputs: usize,
+        options: &TrainOptions,
+    ) -> Result<Box<dyn Network>> {
+        let network = Sequential::new(&options.layers, &options.input_shape, shape, outputs)?;
+        Ok(Box::new(network))
+    }
+}
+
+/// The layers of a `cnn` model: convolutions that double their channels while they halve the image, then linear layers.
+fn cnn_layers(options: &TrainOptions, last: &str) -> Result<Vec<String>> {
+    let [_, height, width] = options.input_shape[..] else {
+        return Err(invalid(format!(
+            "model type {} needs input_shape = [channels, height, width] of its images; for columns without images use a dnn model",
+            options.model_type
+        )));
+    };
+    let activation = options.activation.name();
+    let mut size = height.min(width);
+    let mut layers = vec![];
+    for (stage, channels) in CHANNELS.iter().enumerate() {
+        if stage > 0 && size < POOLED_MIN {
+            break;
+        }
+        layers.push(format!("conv2d({channels}, 3, padding=same)"));
+        layers.push(activation.to_owned());
+        if size >= SIZE_MIN {
+            layers.push("max_pool2d(2)".to_owned());
+            size /= 2;
+        }
+    }
+    layers.push("flatten".to_owned());
+    for units in &options.hidden_units {
+        layers.push(format!("linear({units})"));
+        layers.push(activation.to_owned());
+        if options.dropout > 0.0 {
+            layers.push(format!("dropout({})", options.dropout));
+        }
+    }
+    layers.push(last.to_owned());
+    Ok(layers)
+}
+
+macro_rules! cnn {
+    ($type:ident, $name:literal, $task:expr, $last:literal) => {
+        impl ModelType for $type {
+            fn name(&self) -> &str {
+                $name
+            }
+
+            fn task(&self, _options: &TrainOptions) -> Task {
+                $task
+            }
+
+            fn check(&self, options: &TrainOptions) -> Result<()> {
+                check(&cnn_layers(options, $last)?, &options.input_shape)
+            }
+
+            fn network_options(&self) -> &[&str] {
+                &["hidden_units", "activation", "dropout", "input_shape"]
+            }
+
+            fn runs_on_gpu(&self) -> bool {
+                false
+            }
+
+            fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
+                Optimizer::Adamw
+            }
+
+            fn network(
+                &self,
+                shape: &InputShape,
+                outputs: usize,
+                options: &TrainOptions,
+            ) -> Result<Box<dyn Network>> {
+                let layers = cnn_layers(options, $last)?;
+                let network = Sequential::new(&layers, &options.input_shape, shape, outputs)?;
+                Ok(Box::new(network))
+            }
+        }
+    };
+}
+
+cnn!(
+    CnnClassifier,
+    "cnn_classifier",
+    Task::Classification,
+    "linear(classes)"
+);
+cnn!(CnnRegressor, "cnn_regressor", Task::Regression, "linear(1)");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(model_type: &str, layers: &[&str], input_shape: &[usize]) -> TrainOptions {
+        TrainOptions {
+            model_type: model_type.into(),
+            layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
+            input_shape: input_shape.to_vec(),
+            ..TrainOptions::default()
+        }
+    }
+
+    #[test]
+    fn classes_in_a_layer_make_a_classifier() {
+        let task = |layers: &[&str]| SequentialModel.task(&options("sequential", layers, &[]));
+        assert_eq!(task(&["linear(classes)"]), Task::Classification);
+        let image = ["conv2d(classes, 3)", "global_avg_pool"];
+        assert_eq!(task(&image), Task::Classification);
+        assert_eq!(task(&["linear(8)", "relu", "linear(1)"]), Task::Regression);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_before_any_row_is_read() {
+        let error = |layers: &[&str], shape: &[usize]| {
+            let options = options("sequential", layers, shape);
+            SequentialModel.check(&options).unwrap_err().to_string()
+        };
+        assert!(error(&[], &[]).contains("needs layers"));
+        assert!(error(&["linear(x)"], &[]).contains("outputs is x"));
+        assert!(error(&["linear(1)"], &[2, 2]).contains("needs an input of [numbers]"));
+        let cnn = options("cnn_classifier", &[], &[64]);
+        let error = CnnClassifier.check(&cnn).unwrap_err().to_string();
+        assert!(error.contains("[channels, height, width]"), "{error}");
+    }
+
+    #[test]
+    fn the_layers_of_a_cnn_fit_images_of_every_size() {
+        for size in [1, 2, 3, 4, 7, 8, 28, 32, 224] {
+            let mut options = options("cnn_classifier", &[], &[3, size, size + 1]);
+            options.dropout = 0.25;
+            CnnClassifier.check(&options).unwrap();
+            CnnRegressor.check(&options).unwrap();
+            let convolutions = |layers: Vec<String>| {
+                let is_one = |layer: &&String| layer.starts_with("conv2d");
+                layers.iter().filter(is_one).count()
+            };
+            let layers = cnn_layers(&options, "linear(1)").unwrap();
+            let expected = match size {
+                0..16 => 1,
+                16..32 => 2,
+                32..64 => 3,
+                _ => 5,
+            };
+            assert_eq!(convolutions(layers), expected, "{size}");
+        }
+    }
+}

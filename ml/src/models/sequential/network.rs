@@ -1,0 +1,331 @@
+//! [`Sequential`]: one layer after the other.
+
+use candle_core::Tensor;
+
+use super::layer::{Input, Placed, Written, numbers, place_all};
+use super::list::layers;
+use super::text::invalid;
+use crate::data::encode::tabular::{InputShape, NUMBERS};
+use crate::data::inputs::Inputs;
+use crate::data::labels::Task;
+use crate::model::network::{LayerSummary, Mode, Network, Parameter};
+use crate::{Error, Result};
+
+/// The most weights of a network.
+const WEIGHTS_MAX: usize = 1 << 32;
+
+/// A network of layers that the user wrote.
+#[derive(Debug)]
+pub struct Sequential {
+    texts: Vec<String>,
+    layers: Vec<Placed>,
+    parameters: Vec<Parameter>,
+    /// The dimensions of the input for one row.
+    input: Vec<usize>,
+}
+
+/// The layers of a model, read but without the shape of their input.
+#[derive(Debug)]
+pub(super) struct Layers(Vec<Written>);
+
+impl Layers {
+    pub(super) fn read(texts: &[String]) -> Result<Self> {
+        let layers = layers(texts)?;
+        match layers.last() {
+            Some(last) if last.layer.can_end() => Ok(Self(layers)),
+            Some(last) => Err(invalid(format!(
+                "the last layer is {}; end with 'linear(classes)' for a classifier, or 'linear(1)' for a regressor",
+                last.text
+            ))),
+            None => Err(invalid("there are no layers")),
+        }
+    }
+
+    /// Layers with the number of classes make a classifier.
+    pub(super) fn task(&self) -> Task {
+        match self.0.iter().any(|written| written.layer.has_classes()) {
+            true => Task::Classification,
+            false => Task::Regression,
+        }
+    }
+
+    /// The network for rows of this shape and a model of so many outputs.
+    pub(super) fn network(&self, input: &[usize], outputs: usize) -> Result<Sequential> {
+        if numbers(input).is_none() {
+            return Err(invalid(format!("input_shape = {input:?} is too large")));
+        }
+        let first = Input {
+            name: "",
+            shape: input,
+            outputs,
+        };
+        let layers = place_all(&self.0, &first)?;
+        let output = layers.last().map_or(input, |last| last.output.as_slice());
+        if output != [outputs] {
+            let needs = match self.task() {
+                Task::Classification => {
+                    "a classifier needs [classes]; end with 'linear(classes)'".to_owned()
+                }
+                Task::Regression => "a regressor needs [1]; end with 'linear(1)', or with \
+                                     'linear(classes)' for a classifier"
+                    .to_owned(),
+            };
+            return Err(invalid(format!(
+                "the layers have an output of {output:?}, {needs}"
+            )));
+        }
+        let of_layers = layers.iter().flat_map(|layer| &layer.parameters);
+        let parameters: Vec<Parameter> = of_layers.cloned().collect();
+        check_weights(&parameters)?;
+        Ok(Sequential {
+            texts: self.0.iter().map(|written| written.text.clone()).collect(),
+            layers,
+            parameters,
+            input: input.to_vec(),
+        })
+    }
+}
+
+fn check_weights(parameters: &[Parameter]) -> Result<()> {
+    let mut total = 0usize;
+    for parameter in parameters {
+        let mut sizes = parameter.shape.iter();
+        let length = sizes.try_fold(1usize, |product, &size| product.checked_mul(size));
+        let sum = length.and_then(|length| total.checked_add(length));
+        total = sum
+            .filter(|sum| *sum <= WEIGHTS_MAX)
+            .ok_or_else(|| invalid(format!("the layers have more than {WEIGHTS_MAX} weights")))?;
+    }
+    Ok(())
+}
+
+impl Sequential {
+    /// The network of these layers over rows of numbers, which have the dimensions `input_shape`, or are a vector if it is
+    /// empty.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the layer that does not fit, or for rows that do not have the dimensions.
+    pub fn new(
+        texts: &[String],
+        input_shape: &[usize],
+        shape: &InputShape,
+        outputs: usize,
+    ) -> Result<Self> {
+        if shape.categories > 0 {
+            return Err(invalid(
+                "the layers take numbers and arrays, and a column has categories; leave out strings, booleans, dates \
+                 and timestamps, or CAST them to numbers",
+            ));
+        }
+        let vector = [shape.numbers];
+        let input = match input_shape {
+            [] => &vector[..],
+            dimensions if numbers(dimensions) == Some(shape.numbers) => dimensions,
+            dimensions => {
+                return Err(invalid(format!(
+                    "input_shape = {dimensions:?} has {} numbers, a row has {}",
+                    numbers(dimensions).map_or("too many".to_owned(), |count| count.to_string()),
+                    shape.numbers
+                )));
+            }
+        };
+        Layers::read(texts)?.network(input, outputs)
+    }
+}
+
+impl Network for Sequential {
+    fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    fn forward(
+        &self,
+        parameters: &[Tensor],
+        inputs: &Inputs,
+        mut mode: Mode<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let numbers = inputs
+            .get(NUMBERS)
+            .ok_or_else(|| Error::Internal("a network without numbers".into()))?;
+        let mut shape = vec![inputs.rows()];
+        shape.extend(&self.input);
+        let mut x = numbers.reshape(shape)?;
+        let mut parameters = parameters.iter();
+        for layer in &self.layers {
+            x = layer.function.forward(&x, &mut parameters, &mut mode)?;
+        }
+        Ok(vec![x])
+    }
+
+    fn numbers_per_row(&self) -> usize {
+        let of_layers = self.layers.iter().map(|layer| {
+            let output: usize = layer.output.iter().product();
+            output + layer.inner_numbers
+        });
+        of_layers.sum()
+    }
+
+    fn layers(&self) -> Vec<LayerSummary> {
+        let pairs = self.texts.iter().zip(&self.layers);
+        pairs.map(|(text, layer)| layer.summary(text)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(texts: &[&str], input: &[usize], outputs: usize) -> Result<Sequential> {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        let shape = InputShape {
+            numbers: input.iter().product(),
+            ..InputShape::default()
+        };
+        Sequential::new(&texts, input, &shape, outputs)
+    }
+
+    #[test]
+    fn shapes_weights_and_operations_of_each_layer() {
+        let texts = [
+            "conv2d(32, 3)",
+            "relu",
+            "conv2d(64, 3)",
+            "relu",
+            "max_pool2d(2)",
+            "dropout(0.25)",
+            "flatten",
+            "linear(128)",
+            "relu",
+            "linear(classes)",
+        ];
+        let network = network(&texts, &[1, 28, 28], 10).unwrap();
+        let layers = network.layers();
+        let found = layers
+            .iter()
+            .map(|layer| (layer.output.as_slice(), layer.parameters));
+        let expected: [(&[usize], usize); 10] = [
+            (&[32, 26, 26], 320),
+            (&[32, 26, 26], 0),
+            (&[64, 24, 24], 18_496),
+            (&[64, 24, 24], 0),
+            (&[64, 12, 12], 0),
+            (&[64, 12, 12], 0),
+            (&[9_216], 0),
+            (&[128], 1_179_776),
+            (&[128], 0),
+            (&[10], 1_290),
+        ];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        assert_eq!(layers[2].flops, 2 * 288 * 64 * 576);
+        let names = network.parameters().iter().map(|spec| spec.name.as_str());
+        let names: Vec<&str> = names.collect();
+        assert_eq!(
+            names[..3],
+            ["layer1.weight", "layer1.bias", "layer3.weight"]
+        );
+    }
+
+    #[test]
+    fn a_layer_that_does_not_fit_is_named_with_both_shapes() {
+        for (texts, expected) in [
+            (
+                vec!["flatten", "max_pool2d(2)", "linear(1)"],
+                "layer 2 (max_pool2d(2)): needs an input of [channels, height, width], found [64]",
+            ),
+            (
+                vec!["linear(1)"],
+                "layer 1 (linear(1)): needs an input of [numbers]; write 'flatten' before it, found [1, 8, 8]",
+            ),
+            (
+                vec!["conv2d(4, 9)"],
+                "layer 1 (conv2d(4, 9)): a kernel of 9 is larger than its input of [1, 8, 8]",
+            ),
+            (
+                vec!["conv2d(4, 3, groups=2)"],
+                "groups=2 does not divide the channels of its input [1, 8, 8] and its own 4",
+            ),
+            (
+                vec!["reshape(3, 3)"],
+                "layer 1 (reshape(3, 3)): an output of [3, 3] has not as many numbers as its input of [1, 8, 8]",
+            ),
+            (
+                vec!["conv2d(6, 3)", "group_norm(4)"],
+                "layer 2 (group_norm(4)): 4 groups do not divide the channels of its input [6, 6, 6]",
+            ),
+            (
+                vec!["residual(conv2d(2, 3), relu)"],
+                "its layers make [2, 6, 6] of its input of [1, 8, 8]; both must be the same",
+            ),
+            (
+                vec!["residual(conv1d(2, 3))"],
+                "layer 1 (residual(conv1d(2, 3))): layer 1 (conv1d(2, 3)): needs an input of [channels, length], found",
+            ),
+            (
+                vec!["flatten", "linear(5)"],
+                "the layers have an output of [5], a regressor needs [1]; end with 'linear(1)', or with \
+                 'linear(classes)' for a classifier",
+            ),
+            (
+                vec!["flatten", "linear(classes)", "linear(4)"],
+                "the layers have an output of [4], a classifier needs [classes]",
+            ),
+            (
+                vec!["flatten", "linear(classes)", "relu"],
+                "the last layer is relu; end with 'linear(classes)'",
+            ),
+            (
+                vec![
+                    "flatten",
+                    "linear(65536)",
+                    "reshape(1, 256, 256)",
+                    "conv2d(65536, 1, padding=512)",
+                ],
+                "is too large",
+            ),
+            (
+                vec!["flatten", "linear(65536)", "linear(65536)", "linear(1)"],
+                "the layers have more than 4294967296 weights",
+            ),
+        ] {
+            let error = network(&texts, &[1, 8, 8], 1).unwrap_err().to_string();
+            assert!(error.contains(expected), "{texts:?}: {error}");
+        }
+        let error = network(&["linear(1)"], &[1 << 14, 1 << 15], 1).unwrap_err();
+        assert!(
+            error.to_string().contains("has too many numbers"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn layers_within_a_layer_have_weights_of_their_own() {
+        let residual = "residual(conv1d(2, 3, padding=same), tanh, conv1d(2, 3, padding=same))";
+        let network = network(&[residual, "flatten", "linear(1)"], &[2, 5], 1).unwrap();
+        let names = network.parameters().iter().map(|spec| spec.name.as_str());
+        let expected = [
+            "layer1.1.weight",
+            "layer1.1.bias",
+            "layer1.3.weight",
+            "layer1.3.bias",
+            "layer3.weight",
+            "layer3.bias",
+        ];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
+        assert_eq!(network.numbers_per_row(), 3 * 10 + 10 + 10 + 1);
+    }
+
+    #[test]
+    fn categories_and_other_dimensions_are_refused() {
+        let texts = ["linear(1)".to_owned()];
+        let mut shape = InputShape {
+            numbers: 6,
+            ..InputShape::default()
+        };
+        let error = Sequential::new(&texts, &[2, 4], &shape, 1).unwrap_err();
+        let expected = "input_shape = [2, 4] has 8 numbers, a row has 6";
+        assert_eq!(error.to_string(), expected);
+        shape.categories = 1;
+        let error = Sequential::new(&texts, &[], &shape, 1).unwrap_err();
+        assert!(error.to_string().contains("leave out strings"), "{error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! `layer_norm` and `group_norm(groups)`
+
+use std::slice::Iter;
+
+use candle_core::Tensor;
+
+use super::layer::{Function, Input, Layer, Placed, next};
+use super::text::{Arguments, invalid};
+use crate::Result;
+use crate::model::network::{Init, Mode};
+use crate::nn::{Runs, normalise};
+
+/// Over the last dimension, with a weight for each of its places.
+#[derive(Debug)]
+struct LayerNorm;
+
+/// Over the channels of each group, with a weight for each channel.
+#[derive(Debug)]
+struct GroupNorm {
+    groups: usize,
+}
+
+pub(super) fn read_layer(_arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(LayerNorm))
+}
+
+pub(super) fn read_group(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    let groups = arguments.whole("groups", None, 1..=usize::from(u16::MAX))?;
+    Ok(Box::new(GroupNorm { groups }))
+}
+
+impl Layer for LayerNorm {
+    fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let width = input.shape.last().copied().unwrap_or(1);
+        let runs = Runs {
+            width,
+            positions: 1,
+        };
+        Ok(placed(input, width, runs))
+    }
+}
+
+impl Layer for GroupNorm {
+    fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let groups = self.groups;
+        let (channels, positions) = match input.shape.split_first() {
+            Some((&channels, rest)) => (channels, rest.iter().product::<usize>()),
+            None => return Err(input.needs("[channels, …]")),
+        };
+        if channels % groups != 0 {
+            return Err(invalid(format!(
+                "{groups} groups do not divide the channels of its input {:?}",
+                input.shape
+            )));
+        }
+        let runs = Runs {
+            width: channels / groups * positions,
+            positions,
+        };
+        Ok(placed(input, channels, runs))
+    }
+}
+
+fn placed(input: &Input<'_>, channels: usize, runs: Runs) -> Placed {
+    let parameter = |name: &str, value: f32| {
+        let init = Init::Constant { value };
+        input.parameter(name, vec![channels], init, false)
+    };
+    Placed {
+        parameters: vec![parameter("weight", 1.0), parameter("bias", 0.0)],
+        ..Placed::plain(input, input.shape.to_vec(), Normalised(runs))
+    }
+}
+
+#[derive(Debug)]
+struct Normalised(Runs);
+
+impl Function for Normalised {
+    fn forward(
+        &self,
+        x: &Tensor,
+        parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        normalise(x, next(parameters)?, next(parameters)?, self.0)
+    }
+}

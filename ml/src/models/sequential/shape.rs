@@ -1,0 +1,68 @@
+//! `flatten` and `reshape(size, …)`
+
+use std::slice::Iter;
+
+use candle_core::Tensor;
+
+use super::layer::{Function, Input, Layer, Placed, numbers};
+use super::text::{Arguments, invalid, whole};
+use crate::Result;
+use crate::model::network::Mode;
+
+/// The most dimensions of a row.
+const DIMENSIONS_MAX: usize = 6;
+const SIZE_MAX: usize = 1 << 24;
+
+/// The dimensions of the output; all numbers as a vector if there are none.
+#[derive(Debug, Clone)]
+struct Reshape(Vec<usize>);
+
+pub(super) fn read_flatten(_arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Reshape(vec![])))
+}
+
+pub(super) fn read_reshape(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    let sizes = arguments.rest();
+    if sizes.is_empty() || sizes.len() > DIMENSIONS_MAX {
+        return Err(invalid(format!(
+            "{} sizes; expected from 1 to {DIMENSIONS_MAX}",
+            sizes.len()
+        )));
+    }
+    let sizes = sizes.iter().map(|size| whole("size", size, 1..=SIZE_MAX));
+    Ok(Box::new(Reshape(sizes.collect::<Result<_>>()?)))
+}
+
+impl Layer for Reshape {
+    fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let count: usize = input.shape.iter().product();
+        let output = match self.0.as_slice() {
+            [] => vec![count],
+            sizes if numbers(sizes) == Some(count) => sizes.to_vec(),
+            sizes => {
+                return Err(invalid(format!(
+                    "an output of {sizes:?} has not as many numbers as its input of {:?}",
+                    input.shape
+                )));
+            }
+        };
+        let function = Reshape(output.clone());
+        Ok(Placed {
+            flops: 0,
+            ..Placed::plain(input, output, function)
+        })
+    }
+}
+
+impl Function for Reshape {
+    fn forward(
+        &self,
+        x: &Tensor,
+        _parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        let mut shape = vec![x.dim(0)?];
+        shape.extend(&self.0);
+        Ok(x.reshape(shape)?)
+    }
+}

@@ -1,0 +1,210 @@
+//! Normalisation of runs of numbers, then a factor and a summand for each channel: layer norm and group norm.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Shape, Tensor};
+
+use super::values::{Float, check_host, cpu_slice, part};
+use crate::Result;
+
+/// Added to a variance, as in PyTorch.
+const EPSILON: f64 = 1e-5;
+
+/// How the numbers of a row follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Runs {
+    /// The numbers that are normalised together.
+    pub width: usize,
+    /// The numbers of a channel.
+    pub positions: usize,
+}
+
+/// Normalises each run of `x` to mean 0 and variance 1, then multiplies each channel by its `weight` and adds its `bias`, both
+/// `[channels]`. The shape stays the same.
+///
+/// Ba et al., "Layer normalization", 2016; Wu and He, "Group normalization", 2018.
+///
+/// # Errors
+/// [`Error::Unsupported`](crate::Error::Unsupported) on a GPU.
+pub fn normalise(x: &Tensor, weight: &Tensor, bias: &Tensor, runs: Runs) -> Result<Tensor> {
+    check_host("norm", x)?;
+    let normal = x.contiguous()?.apply_op1(Normalise { width: runs.width })?;
+    let scale = Scale {
+        positions: runs.positions,
+    };
+    Ok(normal.apply_op3(&weight.contiguous()?, &bias.contiguous()?, scale)?)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Normalise {
+    width: usize,
+}
+
+/// The mean, and the inverse of the deviation.
+fn statistics<T: Float>(run: &[T]) -> (f64, f64) {
+    let count = run.len() as f64;
+    let mean = run.iter().map(|x| x.to_f64()).sum::<f64>() / count;
+    let squares = run.iter().map(|x| (x.to_f64() - mean).powi(2));
+    let variance = squares.sum::<f64>() / count;
+    (mean, 1.0 / (variance + EPSILON).sqrt())
+}
+
+impl Normalise {
+    fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {
+        let mut y = Vec::with_capacity(x.len());
+        for run in x.chunks_exact(self.width) {
+            let (mean, scale) = statistics(run);
+            y.extend(run.iter().map(|x| T::from_f64((x.to_f64() - mean) * scale)));
+        }
+        y
+    }
+
+    fn gradient<T: Float>(
+        &self,
+        x: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let dy = dy.contiguous()?;
+        let (x_storage, x_layout) = x.storage_and_layout();
+        let (y_storage, y_layout) = y.storage_and_layout();
+        let (dy_storage, dy_layout) = dy.storage_and_layout();
+        let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
+        let y_values = part(cpu_slice::<T>(&y_storage)?, y_layout);
+        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
+        let mut dx = Vec::with_capacity(x_values.len());
+        let runs = x_values.chunks_exact(self.width);
+        let of_outputs = y_values
+            .chunks_exact(self.width)
+            .zip(dy_values.chunks_exact(self.width));
+        for (x, (y, dy)) in runs.zip(of_outputs) {
+            let count = self.width as f64;
+            let (_, scale) = statistics(x);
+            let pairs = || y.iter().zip(dy).map(|(y, dy)| (y.to_f64(), dy.to_f64()));
+            let mean = pairs().map(|(_, dy)| dy).sum::<f64>() / count;
+            let along = pairs().map(|(y, dy)| y * dy).sum::<f64>() / count;
+            dx.extend(pairs().map(|(y, dy)| T::from_f64(scale * (dy - mean - y * along))));
+        }
+        Tensor::from_vec(dx, x.shape(), x.device())
+    }
+}
+
+impl CustomOp1 for Normalise {
+    fn name(&self) -> &'static str {
+        "normalise"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let y = match x {
+            CpuStorage::F32(x) => CpuStorage::F32(self.forward(part(x, layout))),
+            CpuStorage::F64(x) => CpuStorage::F64(self.forward(part(x, layout))),
+            _ => candle_core::bail!("normalise: neither f32 nor f64"),
+        };
+        Ok((y, layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(match x.dtype() {
+            DType::F32 => self.gradient::<f32>(x, y, dy)?,
+            _ => self.gradient::<f64>(x, y, dy)?,
+        }))
+    }
+}
+
+/// A factor and a summand for each channel.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    positions: usize,
+}
+
+impl Scale {
+    fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+        let mut y = Vec::with_capacity(x.len());
+        for (index, x) in x.chunks_exact(self.positions).enumerate() {
+            let channel = index % weight.len();
+            let (weight, bias) = (weight[channel], bias[channel]);
+            y.extend(x.iter().map(|&x| x * weight + bias));
+        }
+        y
+    }
+
+    fn gradients<T: Float>(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<Gradients> {
+        let dy = dy.contiguous()?;
+        let (x_storage, x_layout) = x.storage_and_layout();
+        let (weight_storage, weight_layout) = weight.storage_and_layout();
+        let (dy_storage, dy_layout) = dy.storage_and_layout();
+        let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
+        let weights = part(cpu_slice::<T>(&weight_storage)?, weight_layout);
+        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
+        let mut dx = Vec::with_capacity(x_values.len());
+        let mut dw = vec![T::zero(); weights.len()];
+        let mut db = vec![T::zero(); weights.len()];
+        let pieces = x_values
+            .chunks_exact(self.positions)
+            .zip(dy_values.chunks_exact(self.positions));
+        for (index, (x, dy)) in pieces.enumerate() {
+            let channel = index % weights.len();
+            for (&x, &dy) in x.iter().zip(dy) {
+                dw[channel] += dy * x;
+                db[channel] += dy;
+                dx.push(dy * weights[channel]);
+            }
+        }
+        let device = x.device();
+        Ok((
+            Some(Tensor::from_vec(dx, x.shape(), device)?),
+            Some(Tensor::from_vec(dw, weight.shape(), device)?),
+            Some(Tensor::from_vec(db, weight.shape(), device)?),
+        ))
+    }
+}
+
+type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
+impl CustomOp3 for Scale {
+    fn name(&self) -> &'static str {
+        "scale"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let y = match x {
+            CpuStorage::F32(x) => {
+                let weight = part(weight.as_slice::<f32>()?, weight_layout);
+                let bias = part(bias.as_slice::<f32>()?, bias_layout);
+                CpuStorage::F32(self.forward(part(x, x_layout), weight, bias))
+            }
+            CpuStorage::F64(x) => {
+                let weight = part(weight.as_slice::<f64>()?, weight_layout);
+                let bias = part(bias.as_slice::<f64>()?, bias_layout);
+                CpuStorage::F64(self.forward(part(x, x_layout), weight, bias))
+            }
+            _ => candle_core::bail!("scale: neither f32 nor f64"),
+        };
+        Ok((y, x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _bias: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<Gradients> {
+        match x.dtype() {
+            DType::F32 => self.gradients::<f32>(x, weight, dy),
+            _ => self.gradients::<f64>(x, weight, dy),
+        }
+    }
+}

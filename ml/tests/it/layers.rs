@@ -1,0 +1,327 @@
+//! Layers over images: their gradients against finite differences, their values against numpy (`fixtures/layers.py`).
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field};
+use candle_core::{DType, Device, Tensor, Var};
+use vatic_ml::data::encode::tabular::{InputShape, NUMBERS};
+use vatic_ml::data::inputs::Inputs;
+use vatic_ml::model::network::{Mode, Network};
+use vatic_ml::model::options::TrainOptions;
+use vatic_ml::models::Sequential;
+use vatic_ml::nn::{Convolution, Pooling, Runs, Window, convolution, normalise, pool};
+use vatic_ml::{Result, random};
+
+use crate::gradients::check_within;
+use crate::{batch_of, model, noise, predict, train};
+
+/// Compares the gradient of a layer with finite differences.
+fn check(name: &str, shapes: &[&[usize]], function: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    check_within(1e-7, name, shapes, function);
+}
+
+const WINDOWS: [(usize, usize, usize); 5] = [(1, 1, 0), (2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 3, 1)];
+
+#[test]
+fn gradients_of_convolutions() {
+    for (kernel, stride, padding) in WINDOWS {
+        for groups in [1, 2] {
+            let layer = Convolution {
+                window: Window::square(kernel, stride, padding),
+                groups,
+            };
+            check(
+                &format!("{layer:?}"),
+                &[&[2, 4, 4, 5], &[6, 4 / groups, kernel, kernel], &[6]],
+                |v| convolution(&v[0], &v[1], &v[2], layer),
+            );
+        }
+    }
+    let depthwise = Convolution {
+        window: Window::line(3, 2, 1),
+        groups: 3,
+    };
+    check("depthwise", &[&[2, 3, 1, 6], &[3, 1, 1, 3], &[3]], |v| {
+        convolution(&v[0], &v[1], &v[2], depthwise)
+    });
+}
+
+#[test]
+fn gradients_of_pools() {
+    for (kernel, stride, padding) in WINDOWS {
+        let window = Window::square(kernel, stride, padding);
+        for pooling in [Pooling::Max, Pooling::Mean] {
+            check(&format!("{pooling:?} {window:?}"), &[&[2, 3, 5, 4]], |v| {
+                pool(&v[0], window, pooling)
+            });
+        }
+    }
+}
+
+#[test]
+fn gradients_of_norms() {
+    for (width, positions) in [(6, 1), (12, 6), (24, 6)] {
+        let channels = if positions == 1 { 6 } else { 4 };
+        let runs = Runs { width, positions };
+        check(
+            &format!("{runs:?}"),
+            &[&[3, 4, 6], &[channels], &[channels]],
+            |v| normalise(&v[0], &v[1], &v[2], runs),
+        );
+    }
+}
+
+#[test]
+fn the_gradient_of_a_maximum_goes_to_the_first() {
+    let x = Var::from_slice(&[1f32, 3.0, 3.0, 3.0], (1, 1, 2, 2), &Device::Cpu).unwrap();
+    let y = pool(&x, Window::square(2, 2, 0), Pooling::Max).unwrap();
+    let gradients = y.sum_all().unwrap().backward().unwrap();
+    let gradient = gradients.get(&x).unwrap().flatten_all().unwrap();
+    assert_eq!(gradient.to_vec1::<f32>().unwrap(), [0.0, 1.0, 0.0, 0.0]);
+    let with_nan = Tensor::new(&[[[[f32::NAN, 1.0], [2.0, 3.0]]]], &Device::Cpu).unwrap();
+    let y = pool(&with_nan, Window::square(2, 2, 0), Pooling::Max).unwrap();
+    assert!(y.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0].is_nan());
+}
+
+/// The numbers of `fixtures/layers.py`.
+fn numbers(shape: &[usize]) -> Tensor {
+    let count: usize = shape.iter().product();
+    let values = (0..count).map(|index| ((index * 37 + 11) % 101) as f64 / 50.0 - 1.0);
+    Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap()
+}
+
+fn reversed(shape: &[usize]) -> Tensor {
+    let mut values = numbers(shape).to_vec1::<f64>().unwrap();
+    values.reverse();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    shape: Vec<usize>,
+    y: Vec<f64>,
+}
+
+impl Case {
+    fn compute(&self) -> Tensor {
+        let image = numbers(&[2, 4, 5, 6]);
+        let words: Vec<&str> = self.name.split(' ').collect();
+        let sizes = words[1..].iter().map(|word| word.parse::<usize>().unwrap());
+        match (words[0], sizes.collect::<Vec<usize>>().as_slice()) {
+            ("conv", &[kernel, stride, padding, groups]) => {
+                let weight = numbers(&[4, 4 / groups, kernel, kernel]);
+                let window = Window::square(kernel, stride, padding);
+                let layer = Convolution { window, groups };
+                convolution(&image, &weight, &numbers(&[4]), layer).unwrap()
+            }
+            (kind, &[kernel, stride, padding]) => {
+                let pooling = match kind {
+                    "max" => Pooling::Max,
+                    _ => Pooling::Mean,
+                };
+                pool(&image, Window::square(kernel, stride, padding), pooling).unwrap()
+            }
+            ("layer_norm", _) => {
+                let rows = image.reshape((40, 6)).unwrap();
+                let runs = Runs {
+                    width: 6,
+                    positions: 1,
+                };
+                let y = normalise(&rows, &numbers(&[6]), &reversed(&[6]), runs);
+                y.unwrap().unsqueeze(2).unwrap()
+            }
+            _ => {
+                let runs = Runs {
+                    width: 60,
+                    positions: 30,
+                };
+                let y = normalise(&image, &numbers(&[4]), &reversed(&[4]), runs);
+                y.unwrap().flatten_from(2).unwrap()
+            }
+        }
+    }
+}
+
+#[test]
+fn layers_agree_with_numpy() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("fixtures/layers.json")).unwrap();
+    assert_eq!(cases.len(), 12);
+    for case in cases {
+        let y = case.compute();
+        assert_eq!(y.dims(), case.shape, "{}", case.name);
+        let found = y.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for (found, expected) in found.iter().zip(&case.y) {
+            assert!(
+                (found - expected).abs() < 1e-9,
+                "{}: {found}, expected {expected}",
+                case.name
+            );
+        }
+    }
+}
+
+/// All layers with weights, in one network for rows of `[2, 6, 6]`.
+fn every_layer() -> Sequential {
+    let texts = [
+        "conv2d(4, 3, padding=same)",
+        "group_norm(2)",
+        "silu",
+        "residual(conv2d(4, 3, padding=same, groups=2), tanh)",
+        "max_pool2d(2)",
+        "dropout(0.3)",
+        "avg_pool2d(2, stride=1)",
+        "leaky_relu",
+        "reshape(8, 2)",
+        "conv1d(8, 2)",
+        "global_avg_pool",
+        "layer_norm",
+        "linear(5)",
+        "gelu",
+        "linear(classes)",
+    ];
+    let shape = InputShape {
+        numbers: 72,
+        ..InputShape::default()
+    };
+    Sequential::new(&texts.map(str::to_owned), &[2, 6, 6], &shape, 3).unwrap()
+}
+
+#[test]
+fn gradients_of_a_network() {
+    let network = every_layer();
+    let mut draw = noise(8);
+    let values: Vec<f64> = (0..3 * 72).map(|_| draw()).collect();
+    let values = Tensor::from_vec(values, (3, 72), &Device::Cpu).unwrap();
+    let inputs = Inputs::new(3).with(NUMBERS, values).unwrap();
+    let specs = network.parameters().iter();
+    let shapes: Vec<&[usize]> = specs.map(|spec| spec.shape.as_slice()).collect();
+    check_within(1e-5, "inference", &shapes, |v| {
+        let outputs = network.forward(v, &inputs, Mode::Inference);
+        outputs.map(|mut outputs| outputs.remove(0))
+    });
+    check_within(1e-5, "training", &shapes, |v| {
+        let random = &mut random::stream(1, "test", &[]);
+        let outputs = network.forward(v, &inputs, Mode::Training { random });
+        outputs.map(|mut outputs| outputs.remove(0))
+    });
+}
+
+#[test]
+fn a_row_has_the_same_outputs_in_every_batch() {
+    let network = every_layer();
+    let parameters: Vec<Tensor> = network
+        .parameters()
+        .iter()
+        .map(|spec| {
+            let values = spec.initial_values(7);
+            Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu).unwrap()
+        })
+        .collect();
+    let mut draw = noise(2);
+    let values: Vec<f32> = (0..40 * 72).map(|_| draw() as f32).collect();
+    let values = Tensor::from_vec(values, (40, 72), &Device::Cpu).unwrap();
+    let images = values.reshape((40, 2, 6, 6)).unwrap();
+    let layer = Convolution {
+        window: Window::square(3, 1, 1),
+        groups: 1,
+    };
+    let convolved = |rows: &Tensor| {
+        let y = convolution(rows, &parameters[0], &parameters[1], layer).unwrap();
+        y.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let outputs = |rows: Tensor| {
+        let inputs = Inputs::new(rows.dim(0).unwrap()).with(NUMBERS, rows);
+        let outputs = network.forward(&parameters, &inputs.unwrap(), Mode::Inference);
+        let outputs = outputs.unwrap().remove(0).to_dtype(DType::F64).unwrap();
+        outputs.to_vec2::<f64>().unwrap()
+    };
+    let (all, together) = (convolved(&images), outputs(values.clone()));
+    let width = all.len() / 40;
+    for (start, length) in [(0, 1), (7, 1), (3, 20), (39, 1)] {
+        let some = convolved(&images.narrow(0, start, length).unwrap());
+        assert_eq!(some, all[start * width..(start + length) * width]);
+        let alone = outputs(values.narrow(0, start, length).unwrap());
+        for (alone, together) in alone.iter().zip(&together[start..]) {
+            let mut pairs = alone.iter().zip(together);
+            assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-5), "{start}");
+        }
+    }
+}
+
+/// Images of 6 x 6 with a bright row or column, and which of them.
+fn images(count: usize) -> (RecordBatch, Vec<u128>) {
+    let mut draw = noise(4);
+    let mut pixels = Vec::with_capacity(count * 36);
+    for image in 0..count {
+        let line = (draw().abs() * 6.0) as usize % 6;
+        for place in 0..36 {
+            let is_bright = match image % 2 {
+                0 => place / 6 == line,
+                _ => place % 6 == line,
+            };
+            pixels.push(draw() as f32 * 0.3 + if is_bright { 1.0 } else { 0.0 });
+        }
+    }
+    let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+    let pixels: ArrayRef = Arc::new(Float32Array::from(pixels));
+    let pixels = FixedSizeListArray::new(item, 36, pixels, None);
+    let label = Int64Array::from_iter_values((0..count as i64).map(|image| image % 2));
+    let columns: Vec<(&str, Arc<dyn Array>)> =
+        vec![("pixels", Arc::new(pixels)), ("label", Arc::new(label))];
+    let hashes = (0..count as u128).map(|row| row.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060));
+    (batch_of(columns), hashes.collect())
+}
+
+fn options(model_type: &str) -> TrainOptions {
+    let layers = [
+        "conv2d(6, 3)",
+        "relu",
+        "max_pool2d(2)",
+        "dropout(0.1)",
+        "flatten",
+        "linear(classes)",
+    ];
+    TrainOptions {
+        model_type: model_type.into(),
+        layers: match model_type {
+            "sequential" => layers.map(str::to_owned).to_vec(),
+            _ => vec![],
+        },
+        input_shape: vec![1, 6, 6],
+        hidden_units: vec![8],
+        epochs: Some(30),
+        learn_rate: 0.01,
+        seed: 5,
+        ..TrainOptions::default()
+    }
+}
+
+#[test]
+fn networks_of_images_learn_and_do_not_depend_on_the_number_of_workers() {
+    let (batch, hashes) = images(300);
+    for model_type in ["sequential", "cnn_classifier"] {
+        let options = options(model_type);
+        let alone = train(&batch, &hashes, &options, 1).unwrap();
+        let metrics = &alone.metrics;
+        let accuracy = metrics.iter().find(|metric| metric.name == "accuracy");
+        let accuracy = accuracy.unwrap().value.unwrap();
+        assert!(accuracy > 0.85, "{model_type}: {accuracy}");
+        for workers in [2, 3, 8] {
+            let together = train(&batch, &hashes, &options, workers).unwrap();
+            assert_eq!(together.weights, alone.weights, "{model_type}, {workers}");
+        }
+        assert_eq!(alone.layers.last().unwrap().output, [1]);
+        let outputs = predict(&model(&alone), &batch.project(&[0]).unwrap());
+        assert_eq!(outputs.columns[0].len(), 300);
+    }
+}
+
+#[test]
+fn a_regressor_of_images_learns() {
+    let (batch, hashes) = images(300);
+    let trained = train(&batch, &hashes, &options("cnn_regressor"), 2).unwrap();
+    let r2 = trained.metrics.iter().find(|metric| metric.name == "r2");
+    assert!(r2.unwrap().value.unwrap() > 0.5, "{:?}", trained.metrics);
+}
