@@ -12,18 +12,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// To whom free slots are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Open {
-    ToAll,
+enum OpenTo {
+    All,
     /// A training waits.
-    ToQueries,
+    Queries,
     /// A training has waited for long.
-    ToNone,
+    Nobody,
 }
 
 /// One round of binding.
 #[derive(Debug)]
 pub(super) struct BindingRound {
-    open: Open,
+    open: OpenTo,
     /// The slots that no training holds.
     reachable: usize,
 }
@@ -44,7 +44,7 @@ impl BindingRound {
     /// A round on this many slots, of which trainings hold `held`.
     pub(super) fn new(slots: usize, held: usize) -> Self {
         Self {
-            open: Open::ToAll,
+            open: OpenTo::All,
             reachable: slots.saturating_sub(held),
         }
     }
@@ -52,16 +52,16 @@ impl BindingRound {
     /// Whether a training may take slots for its ranks; if not, it waits.
     pub(super) fn admits_ranks(&mut self, ranks: RanksWanted) -> bool {
         // Two trainings would wait for each other's slots if the rest of one waited behind the other.
-        let is_its_turn = ranks.is_rest || self.open == Open::ToAll;
+        let is_its_turn = ranks.is_rest || self.open == OpenTo::All;
         if is_its_turn && ranks.needed <= ranks.free {
             self.reachable = self.reachable.saturating_sub(ranks.needed);
             return true;
         }
         let would_help = is_its_turn && ranks.needed <= self.reachable;
         if would_help && ranks.waited >= PATIENCE {
-            self.open = Open::ToNone;
-        } else if self.open == Open::ToAll {
-            self.open = Open::ToQueries;
+            self.open = OpenTo::Nobody;
+        } else if self.open == OpenTo::All {
+            self.open = OpenTo::Queries;
         }
         false
     }
@@ -69,8 +69,8 @@ impl BindingRound {
     /// Whether tasks of a query may take free slots.
     pub(super) fn admits_queries(&self) -> bool {
         match self.open {
-            Open::ToAll | Open::ToQueries => true,
-            Open::ToNone => false,
+            OpenTo::All | OpenTo::Queries => true,
+            OpenTo::Nobody => false,
         }
     }
 }

@@ -86,7 +86,7 @@ impl Session {
                 create_view(self, statement).await?;
                 return done(empty());
             }
-            Handling::Prepare(name) => return done(self.prepare(name, statement).await?),
+            Handling::Prepare(name) => return done(Box::pin(self.prepare(name, statement)).await?),
             Handling::Execute(name) => self.prepare_again(&name).await?,
             Handling::Deallocate(name) => self.forget_prepared(&name),
             Handling::Plan => {}
@@ -95,7 +95,7 @@ impl Session {
         self.check_access(&plan)?;
         match plan {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
-                create_table(self, table).await?;
+                Box::pin(create_table(self, table)).await?;
                 done(empty())
             }
             LogicalPlan::Ddl(ddl) => {
