@@ -143,10 +143,6 @@ fn a_process_stays_near_its_limit_and_says_what_does_not_fit() {
     ];
     for (plan, is_refused) in plans {
         let (errors, peak) = run(directory.path(), LIMIT, &plan);
-        eprintln!(
-            "{} MB above idle: {plan}\n{errors}",
-            peak.saturating_sub(idle) >> 20
-        );
         assert_eq!(
             errors.contains("error[53200]"),
             is_refused,

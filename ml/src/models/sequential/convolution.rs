@@ -66,7 +66,7 @@ impl Layer for Conv {
         let positions = positions(input, &window, size)?;
         let outputs = self.channels.number(input.outputs);
         let groups = self.groups;
-        if channels % groups != 0 || outputs % groups != 0 {
+        if !channels.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
             return Err(invalid(format!(
                 "groups={groups} does not divide the channels of its input {:?} and its own {outputs}",
                 input.shape
