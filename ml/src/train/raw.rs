@@ -1,4 +1,4 @@
-//! Rows of a training before they are encoded: [`RankRows`] as a rank receives them, [`RawRows`] in the order of training.
+//! Rows of a training before they are encoded: [`RankRows`] as a rank receives them, `RawRows` in the order of training.
 
 use std::sync::Arc;
 
