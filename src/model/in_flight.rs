@@ -1,7 +1,7 @@
 //! [`side_by_side`]: computes the batches of a stream side by side, and returns the results in the order of the batches.
 //!
-//! All streams of a process share a number of permits ([`super::runtime::ModelRuntime::batch_permits`]). A stream has one batch that
-//! is computed and one that is prepared in any case. It has more as long as permits are free and memory is plenty: so the only
+//! All streams of a process share a number of permits ([`super::runtime::ModelRuntime::batch_permits`]). A stream always has
+//! two batches: one is computed, and one is prepared. It has more while permits are free and memory is plenty. So the only
 //! partition with rows keeps all cores busy, and one of many partitions takes no more than its share.
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ mod draws;
 mod examples;
 mod far_dates;
 mod files;
+mod inserts;
 mod memory;
 mod missing_files;
 mod server;

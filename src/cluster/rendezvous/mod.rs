@@ -13,7 +13,7 @@
 //! A run id names exactly one attempt, so it is the fencing token: a rank with an old run id is turned away.
 //!
 //! * `message` the messages between ranks and coordinator
-//! * `attempt` the coordinator's state of one attempt, without I/O
+//! * `attempt` the coordinator's state of one attempt, without I/O; `losses` what ends it as lost
 //! * `rank` the state of a rank, without I/O
 //! * `coordinator` the attempts of an engine and their connections
 //! * `remote_rank` the connection of a rank to the coordinator
@@ -21,6 +21,7 @@
 
 mod attempt;
 mod coordinator;
+mod losses;
 mod message;
 mod rank;
 mod remote_rank;

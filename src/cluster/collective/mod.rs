@@ -4,31 +4,31 @@
 //! part of the elements over all shards, in the tree of [`tree_sum`], and sends the sum to all ranks. A rank sends its
 //! own shards as whole branches of that tree, already summed. So the bits equal those of one process, and if the number
 //! of ranks is a power of two, each rank sends as many elements as the sum has.
+//!
+//! * `peers` the connections to the other ranks; `message` what is sent on them
+
+mod message;
+mod peers;
 
 use std::collections::BTreeMap;
-use std::io::{IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::ops::{Add, Range};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use vatic_ml::collective::{Collective, ShardBuffers};
 use vatic_ml::collective::{branch, tree_sum};
 use vatic_ml::train::shard::owner;
 use vatic_ml::{Error, Result};
 
-use super::link::detect_lost_rank;
+use self::message::{Counted, Header, Incoming, out_of_step, send};
+pub(super) use self::peers::Seat;
+use self::peers::{addresses_of, connect};
 use super::pulse::{Activity, Pulse};
 use super::secure::{PeerStream, Security};
 use crate::testing::crash;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The first bytes of a connection.
-const INTRODUCTION: &[u8; 8] = b"vaticrk1";
-const RUN_ID_BYTES: usize = 64;
-/// Connections beyond these are closed: ranks, and strangers who find the port.
-const CONNECTIONS_MAX: usize = 4_096;
 /// Longer messages are sent by a separate thread: two ranks that send each other more than the system buffers, before
 /// either reads, would wait forever.
 const INLINE_BYTES: usize = 16 << 10;
@@ -48,16 +48,6 @@ pub(super) struct TcpCollective {
     pulse: Arc<Pulse>,
 }
 
-/// A run, and a rank of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seat<'a> {
-    pub(super) run_id: &'a str,
-    pub(super) rank: usize,
-    /// The addresses of all ranks, in their order.
-    pub(super) addresses: &'a [String],
-    pub(super) shards: usize,
-}
-
 /// Ends the connections of a rank from another thread.
 #[derive(Debug, Clone)]
 pub(super) struct Breaker(Vec<Arc<PeerStream>>);
@@ -72,45 +62,19 @@ impl Breaker {
 }
 
 impl TcpCollective {
-    /// Connects to the other ranks; `listener` listens at the address of this rank. The connecting side sends its run
-    /// id, so that a rank of an older attempt is not accepted.
+    /// Connects to the other ranks; `listener` listens at the address of this rank.
     pub(super) fn connect(
         seat: &Seat<'_>,
         listener: &TcpListener,
         security: &Security,
         pulse: Arc<Pulse>,
     ) -> Result<Self> {
-        let Seat {
-            run_id,
-            rank,
-            addresses,
-            shards,
-        } = *seat;
-        let world_size = addresses.len();
-        let addresses = addresses.iter().enumerate().map(|(peer, address)| {
-            let unknown = |_| Error::Internal(format!("worker {peer} is at \"{address}\""));
-            address.parse::<SocketAddr>().map_err(unknown)
-        });
-        let addresses = addresses.collect::<Result<Vec<_>>>()?;
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let mut peers: Vec<Option<Arc<PeerStream>>> = vec![None; world_size];
-        for (peer, address) in addresses.iter().enumerate().take(rank) {
-            let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
-            stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-            let stream = security.connect_peer(stream)?;
-            stream.socket().set_read_timeout(None)?;
-            (&stream).write_all(&introduction(run_id, rank))?;
-            peers[peer] = Some(Arc::new(stream));
-        }
-        accept_peers(listener, seat, deadline, security, &mut peers)?;
-        for peer in peers.iter().flatten() {
-            peer.socket().set_nodelay(true)?;
-            detect_lost_rank(peer.socket())?;
-        }
+        let addresses = addresses_of(seat)?;
+        let peers = connect(seat, &addresses, listener, security)?;
         Ok(Self {
-            rank,
-            world_size,
-            shards,
+            rank: seat.rank,
+            world_size: addresses.len(),
+            shards: seat.shards,
             peers,
             addresses,
             round: Mutex::new(0),
@@ -280,206 +244,6 @@ fn grow<T: Copy + Add<Output = T>>(
     Some(left)
 }
 
-fn out_of_step() -> Error {
-    Error::Internal("the workers of a training are out of step".into())
-}
-
-/// The header of each message.
-#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
-#[repr(C)]
-struct Header {
-    round: u64,
-    length: u64,
-}
-
-fn introduction(run_id: &str, rank: usize) -> Vec<u8> {
-    let mut introduction = INTRODUCTION.to_vec();
-    introduction.extend((rank as u64).to_le_bytes());
-    let mut run = [0; RUN_ID_BYTES];
-    let id = run_id.as_bytes();
-    let length = id.len().min(RUN_ID_BYTES);
-    run[..length].copy_from_slice(&id[..length]);
-    introduction.extend(run);
-    introduction
-}
-
-/// Accepts the connections of the higher ranks. Each connection has its own thread, so that one that sends nothing, or
-/// little, keeps no other one waiting.
-fn accept_peers(
-    listener: &TcpListener,
-    seat: &Seat<'_>,
-    deadline: Instant,
-    security: &Security,
-    peers: &mut [Option<Arc<PeerStream>>],
-) -> Result<()> {
-    listener.set_nonblocking(true)?;
-    let (sender, introduced_peers) = mpsc::channel();
-    let mut accepted = Vec::new();
-    std::thread::scope(|scope| {
-        let outcome = loop {
-            while let Ok((peer, stream)) = introduced_peers.try_recv() {
-                let place: &mut Option<Arc<PeerStream>> = &mut peers[peer];
-                *place = Some(Arc::new(stream));
-            }
-            if peers[seat.rank + 1..].iter().all(Option::is_some) {
-                break Ok(());
-            }
-            match listener.accept() {
-                Ok((stream, _)) if accepted.len() < CONNECTIONS_MAX => {
-                    accepted.push(stream.try_clone()?);
-                    let sender = sender.clone();
-                    scope.spawn(move || {
-                        if let Some(found) = introduced(stream, seat, deadline, security) {
-                            // The receiver is gone once all ranks are connected.
-                            let _ = sender.send(found);
-                        }
-                    });
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    if Instant::now() > deadline {
-                        break Err(Error::Peer);
-                    }
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => break Err(error.into()),
-            }
-        };
-        // The threads of connections that nobody waits for end.
-        let used: Vec<SocketAddr> = peers
-            .iter()
-            .flatten()
-            .filter_map(|peer| peer.socket().peer_addr().ok())
-            .collect();
-        for stream in &accepted {
-            if stream.peer_addr().is_ok_and(|peer| !used.contains(&peer)) {
-                // The connection may have ended already.
-                let _ = stream.shutdown(Shutdown::Both);
-            }
-        }
-        outcome
-    })
-}
-
-/// The rank of a connection; `None` if the connection is of another run, or sent no introduction in time.
-fn introduced(
-    stream: TcpStream,
-    seat: &Seat<'_>,
-    deadline: Instant,
-    security: &Security,
-) -> Option<(usize, PeerStream)> {
-    stream.set_nonblocking(false).ok()?;
-    let left = deadline.saturating_duration_since(Instant::now());
-    let left = left.max(Duration::from_millis(1));
-    stream.set_read_timeout(Some(left)).ok()?;
-    let stream = security.accept_peer(stream).ok()?;
-    let mut found = vec![0; introduction(seat.run_id, 0).len()];
-    (&stream).read_exact(&mut found).ok()?;
-    stream.socket().set_read_timeout(None).ok()?;
-    (seat.rank + 1..seat.addresses.len())
-        .find(|peer| found == introduction(seat.run_id, *peer))
-        .map(|peer| (peer, stream))
-}
-
-/// A connection whose bytes are counted in both directions.
-#[derive(Clone, Copy)]
-struct Counted<'a> {
-    stream: &'a PeerStream,
-    pulse: &'a Pulse,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.stream.read(bytes)?;
-        self.pulse.count(count as u64);
-        Ok(count)
-    }
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.stream.write(bytes)?;
-        self.pulse.count(count as u64);
-        Ok(count)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
-        let count = self.stream.write_vectored(slices)?;
-        self.pulse.count(count as u64);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-fn send(mut peer: Counted<'_>, header: &Header, message: &[&[u8]]) -> Result<()> {
-    let header = bytemuck::bytes_of(header);
-    let mut slices: Vec<IoSlice<'_>> = std::iter::once(header)
-        .chain(message.iter().copied())
-        .map(IoSlice::new)
-        .collect();
-    let mut left = &mut slices[..];
-    while !left.is_empty() {
-        match peer.write_vectored(left)? {
-            0 => return Err(Error::Peer),
-            written => IoSlice::advance_slices(&mut left, written),
-        }
-        // A write of empty slices returns 0, which would look like a closed connection.
-        while left.first().is_some_and(|slice| slice.is_empty()) {
-            left = &mut left[1..];
-        }
-    }
-    Ok(())
-}
-
-/// A message that is being read.
-struct Incoming<'a> {
-    peer: Counted<'a>,
-    left: u64,
-}
-
-impl<'a> Incoming<'a> {
-    /// The next message of a rank, which must be of this round.
-    fn announced(mut peer: Counted<'a>, round: u64) -> Result<Self> {
-        let mut header = Header::zeroed();
-        peer.read_exact(bytemuck::bytes_of_mut(&mut header))?;
-        if header.round != round {
-            return Err(out_of_step());
-        }
-        let left = header.length;
-        Ok(Self { peer, left })
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(out_of_step)?;
-        self.peer.read_exact(bytes)?;
-        Ok(())
-    }
-
-    fn read_all(self) -> Result<Vec<u8>> {
-        let mut message = Vec::new();
-        // Another process sent the length, so memory grows only with the bytes that arrive.
-        let read = self.peer.take(self.left).read_to_end(&mut message)?;
-        match read as u64 == self.left {
-            true => Ok(message),
-            false => Err(Error::Peer),
-        }
-    }
-
-    /// Checks that the message was read to its end.
-    fn end(self) -> Result<()> {
-        match self.left {
-            0 => Ok(()),
-            _ => Err(out_of_step()),
-        }
-    }
-}
-
 impl Collective for TcpCollective {
     fn rank(&self) -> usize {
         self.rank
@@ -578,6 +342,7 @@ pub(crate) fn time_all_reduce(ranks: usize, elements: usize, rounds: usize) -> R
 mod tests {
     use vatic_ml::collective::LocalCollective;
 
+    use super::peers::CONNECT_TIMEOUT;
     use super::*;
     use crate::cluster::pulse::Vitals;
 
@@ -696,22 +461,5 @@ mod tests {
             moved: 2 * header + 8,
         };
         assert_eq!(ours.pulse.vitals(), expected);
-    }
-
-    #[test]
-    fn a_connection_of_another_run_is_not_taken() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut stranger = TcpStream::connect(address).unwrap();
-        stranger.write_all(&introduction("older", 1)).unwrap();
-        let (taken, _) = listener.accept().unwrap();
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let seat = Seat {
-            run_id: "run",
-            rank: 0,
-            addresses: &[String::new(), String::new()],
-            shards: 2,
-        };
-        assert!(introduced(taken, &seat, deadline, &Security::default()).is_none());
     }
 }
