@@ -31,6 +31,9 @@ TRAIN_BATCH = 2_048
 EPOCHS = 2
 LEARN_RATE = 0.001
 HIDDEN = [256, 128]
+IMAGE_BATCH = 128
+# The network of the article that docs/guide compares with.
+CONVOLUTIONS = ["conv2d(32, 3)", "relu", "conv2d(64, 3)", "relu", "max_pool2d(2)", "dropout(0.25)", "flatten", "linear(128)", "relu", "linear(classes)"]
 
 
 def parse():
@@ -39,6 +42,7 @@ def parse():
     parser.add_argument("--work", type=Path, default=Path("/dev/shm/vatic-gpu"), help="the directory of data")
     parser.add_argument("--rows", type=int, default=20_000_000, help="rows to predict")
     parser.add_argument("--train-rows", type=int, default=4_000_000)
+    parser.add_argument("--images", type=int, default=1_000_000, help="images to predict; a fifth of them is trained on")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", default="cuda", help="the device to check; cpu tries the script itself")
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
@@ -108,7 +112,7 @@ def write_part(arguments):
     pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False, row_group_size=max(rows // 4, 1))
 
 
-def make_data(directory, rows, parts=16):
+def make_data(directory, rows, parts=16, write=write_part):
     done = directory.with_suffix(".done")
     if not done.exists():
         shutil.rmtree(directory, ignore_errors=True)
@@ -116,9 +120,22 @@ def make_data(directory, rows, parts=16):
         size = rows // parts
         work = [(directory / f"part-{part}.parquet", size, 100 + part, part * size) for part in range(parts)]
         with ProcessPoolExecutor(min(parts, os.cpu_count())) as pool:
-            list(pool.map(write_part, work))
+            list(pool.map(write, work))
         done.touch()
     return directory
+
+
+def write_images(arguments):
+    path, rows, seed, first_id = arguments
+    draw = np.random.default_rng(seed)
+    pixels = draw.random((rows, 784), dtype=np.float32)
+    # The label is where the brightest of ten stripes is.
+    labels = draw.integers(0, 10, rows)
+    for row, label in enumerate(labels):
+        pixels[row].reshape(28, 28)[label * 2 + 4 : label * 2 + 6] += 0.7
+    lists = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * 784), pa.array(pixels.reshape(-1)))
+    table = pa.table({"id": np.arange(first_id, first_id + rows), "label": labels, "pixels": lists})
+    pq.write_table(table, path, compression="none", use_dictionary=False, row_group_size=max(rows // 4, 1))
 
 
 def make_mixed(path, rows):
@@ -231,6 +248,47 @@ def check_training(context):
         report.check("8 shards: the same weights with 1 and 2 workers", weights == same and two["workers"] == "2", f"{one['duration_ms']} and {two['duration_ms']} ms")
     except Exception as error:
         report.check("8 shards", False, str(error))
+
+
+def layers(texts):
+    return "layers = [" + ", ".join(f"'{text}'" for text in texts) + "]"
+
+
+NETWORKS = {
+    "convolutions": CONVOLUTIONS[:5] + CONVOLUTIONS[6:],
+    "groups and norms": [
+        "conv2d(8, 3, padding=same)", "group_norm(4)", "gelu", "conv2d(16, 3, stride=2, padding=1, groups=8)", "silu",
+        "residual(conv2d(16, 3, padding=same, groups=16), layer_norm, tanh)", "avg_pool2d(3, stride=2, padding=1)", "leaky_relu",
+        "conv2d(12, 1)", "sigmoid", "global_max_pool", "linear(20)", "tanh", "linear(classes)",
+    ],
+    "sequences": [
+        "reshape(7, 112)", "conv1d(12, 5, stride=2, padding=2)", "relu", "max_pool1d(3, padding=1)", "conv1d(9, 3, groups=3)", "tanh",
+        "avg_pool1d(2)", "group_norm(3)", "flatten", "linear(classes)",
+    ],
+}
+
+
+def check_images(context):
+    """Networks over images: predictions and trainings on the GPU beside those of the CPU."""
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    data = make_data(context["work"] / "images-4000", 4_000, write=write_images)
+    source = table("images", data)
+    for name, texts in NETWORKS.items():
+        network = f"model_type = 'sequential', input_shape = [1, 28, 28], {layers(texts)}, batch_size = 100, epochs = 2, early_stop = false, shards = 1"
+        runs = {}
+        try:
+            for where in [device, device, "cpu"]:
+                trained = vatic.rows(source, f"TRAIN OR REPLACE MODEL images TARGET label OPTIONS ({network}, device = '{where}') AS SELECT pixels, label FROM images")[0]
+                runs.setdefault(where, []).append((float(trained["train_loss"]), vatic.weights(), trained))
+            losses = [runs[device][0][0], runs["cpu"][0][0]]
+            close = abs(losses[0] - losses[1]) <= 5e-3 * abs(losses[1]) + 1e-6
+            report.check(f"training as on the CPU: {name}", close and runs[device][0][2]["device"].startswith(device), f"losses {losses}, {runs[device][1][2]['duration_ms']} and {runs['cpu'][0][2]['duration_ms']} ms")
+            report.check(f"the same weights again: {name}", runs[device][0][1] == runs[device][1][1])
+            answers = [f"SELECT id, predicted_label_probs[1]['prob'] AS p FROM predict(images, (SELECT id, pixels FROM images), device => '{where}'{extra})" for where, extra in [("cpu", ""), (device, "")]]
+            found = vatic.rows(source, f"SELECT count(*) AS n, max(abs(a.p - b.p)) AS worst, avg(abs(a.p)) AS mean FROM ({answers[0]}) a JOIN ({answers[1]}) b ON a.id = b.id")[0]
+            report.check(f"predict on the GPU as on the CPU: {name}", float(found["worst"]) < 1e-4 and found["n"] == "4000", str(found))
+        except Exception as error:
+            report.check(f"images: {name}", False, str(error))
 
 
 def check_faults(context):
@@ -473,13 +531,127 @@ def bench_train(context):
         report.say(f"RESULT train, data to model, {rows} rows, {EPOCHS} epochs: vatic {min(theirs) / min(ours):.2f} times torch ({min(ours):.2f} and {min(theirs):.2f} s)")
 
 
+TORCH_IMAGES = """
+import sys, time
+STARTED = time.perf_counter()
+import numpy as np, pyarrow as pa, pyarrow.dataset as ds, pyarrow.parquet as pq, torch
+data, output, batch, device, rounds, mode = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5]), sys.argv[6]
+nn = torch.nn
+def network(dropout):
+    layers = [nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Dropout(0.25)] if dropout else []
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(9216, 128), nn.ReLU(), nn.Linear(128, 10)).to(device)
+def pixels(column):
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return torch.from_numpy(column.flatten().to_numpy()).reshape(-1, 1, 28, 28)
+def predict(model):
+    started, rows, writer = time.perf_counter(), 0, None
+    with torch.inference_mode():
+        for piece in ds.dataset(data, format='parquet').to_batches(columns=['id', 'pixels'], batch_size=batch):
+            if piece.num_rows == 0: continue
+            labels = model(pixels(piece.column('pixels')).to(device)).argmax(1).cpu().numpy()
+            table = pa.table({'id': piece.column('id'), 'predicted': labels})
+            writer = writer or pq.ParquetWriter(output, table.schema, compression='zstd')
+            writer.write_table(table)
+            rows += piece.num_rows
+    writer.close()
+    print('WARM', time.perf_counter() - started, rows)
+if mode == 'predict':
+    model = network(False).eval()
+    for _ in range(rounds + 1): predict(model)
+    for dtype in [torch.float32, torch.bfloat16]:
+        model, x = model.to(dtype), torch.rand(batch, 1, 28, 28, device=device, dtype=dtype)
+        with torch.inference_mode():
+            for attempt in range(2):
+                torch.cuda.synchronize(); began = time.perf_counter()
+                for _ in range(20): model(x)
+                torch.cuda.synchronize()
+        print('RESIDENT', str(dtype), 20 * batch / (time.perf_counter() - began))
+else:
+    table = pq.read_table(data, columns=['pixels', 'label'])
+    x, y = pixels(table['pixels']).to(device), torch.from_numpy(table['label'].to_numpy()).to(device)
+    model = network(True)
+    optimizer, loss_of = torch.optim.AdamW(model.parameters(), lr=0.001, weight_decay=0.0), nn.CrossEntropyLoss()
+    print('READ', time.perf_counter() - STARTED)
+    for epoch in range(2):
+        began = time.perf_counter()
+        order = torch.randperm(len(x), device=device)
+        for step in range(len(x) // batch):
+            rows = order[step * batch:(step + 1) * batch]
+            optimizer.zero_grad()
+            loss = loss_of(model(x[rows]), y[rows])
+            loss.backward()
+            optimizer.step()
+        print('LOSS', loss.item(), 'EPOCH', time.perf_counter() - began)
+    torch.save(model.state_dict(), output)
+    print('ALL', time.perf_counter() - STARTED)
+"""
+
+
+def torch_images(context, data, batch, mode):
+    done = subprocess.run(
+        [sys.executable, "-c", TORCH_IMAGES, str(data), str(context["work"] / "torch.out"), str(batch), context["device"], str(context["rounds"]), mode],
+        capture_output=True, text=True, timeout=300,
+    )
+    context["report"].say(f"{mode}, torch, batch {batch}: {' '.join(done.stdout.split())} {done.stderr[-500:]}")
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def bench_images(context):
+    """The convolutional network of the article: images from Parquet to Parquet, and training, beside PyTorch."""
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    rows = context["images"] // 16 * 16
+    data = make_data(context["work"] / f"images-{rows}", rows, write=write_images)
+    part = make_data(context["work"] / f"images-{rows // 5}", rows // 5, write=write_images)
+    source, train_source = table("images", data), table("train_images", part)
+    report.say(f"data: {rows} images in 16 files, {sum(p.stat().st_size for p in data.iterdir()) / 1e9:.1f} GB")
+    ours = []
+    for texts, name in [(CONVOLUTIONS, "trained_images"), (CONVOLUTIONS[:5] + CONVOLUTIONS[6:], "bench_images")]:
+        out, err, seconds, status = vatic.run(
+            train_source,
+            f"TRAIN OR REPLACE MODEL {name} TARGET label OPTIONS (model_type = 'sequential', input_shape = [1, 28, 28], {layers(texts)}, batch_size = {IMAGE_BATCH}, "
+            f"epochs = 2, learn_rate = 0.001, early_stop = false, data_split_method = 'none', device = '{device}') AS SELECT pixels, label FROM train_images",
+        )
+        stages = [line.split("INFO")[-1].strip() for line in err.splitlines() if "duration_ms" in line]
+        report.say(f"train, vatic, {rows // 5 // 16 * 16} images, 2 epochs: {seconds:.2f} s from start to end, status {status}\n" + "\n".join(stages) + (err[-800:] if status else ""))
+        ours += [seconds] if status == 0 else []
+    theirs = [float(line[1]) for line in torch_images(context, part, IMAGE_BATCH, "train") if line[0] == "ALL"]
+    if ours and theirs:
+        report.say(f"RESULT train images, data to model: vatic {theirs[0] / ours[0]:.2f} times torch")
+    results = {}
+    output = context["work"] / "out-images"
+    for extra in ["", ", dtype => 'tf32'", ", dtype => 'bf16'"]:
+        shutil.rmtree(output, ignore_errors=True)
+        statements = [
+            f"COPY (SELECT id, predicted_label FROM predict(bench_images, (SELECT id, pixels FROM images), device => '{device}'{extra})) TO '{output}/{attempt}/' STORED AS PARQUET"
+            for attempt in range(1 + context["rounds"])
+        ]
+        busy = Busy()
+        busy.start()
+        out, err, seconds, status = vatic.run(source, *statements)
+        times = [float(line.split()[-2]) for line in err.splitlines() if "Elapsed" in line]
+        if status or len(times) < 2:
+            report.say(f"FAILED predict images{extra}: {err[-800:]}")
+            continue
+        results[extra] = min(times[2:])
+        report.say(f"predict images{extra}, vatic: {rows / results[extra] / 1e6:.2f} M images/s (all {times}), GPU {busy.stop()}")
+    out, *_ = vatic.run(source, f"SELECT sum(cardinality(pixels)) FROM images", f"EXPLAIN ANALYZE {statements[0].replace('/0/', '/analysed/')}")
+    report.say("\n".join(line for line in out.splitlines() if "Exec" in line or "Sink" in line))
+    theirs = [rows / float(line[1]) for batch in [8_192, 65_536] for line in torch_images(context, data, batch, "predict")[1:] if line[0] == "WARM"]
+    for extra, seconds in results.items():
+        if theirs:
+            report.say(f"RESULT predict images{extra}, Parquet to Parquet: vatic {rows / seconds / max(theirs):.2f} times torch")
+
+
 PARTS = {
     "device": check_device,
     "parity": check_parity,
     "training": check_training,
+    "images": check_images,
     "faults": check_faults,
     "predict": bench_predict,
     "train": bench_train,
+    "bench_images": bench_images,
     "sanitizer": check_sanitizer,
 }
 
@@ -501,6 +673,7 @@ def main():
         "work": work,
         "rows": arguments.rows,
         "train_rows": arguments.train_rows,
+        "images": arguments.images,
         "rounds": arguments.rounds,
         "mixed": work / "mixed.parquet",
         "mixed_rows": 60_000,

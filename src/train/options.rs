@@ -2,7 +2,6 @@
 
 use datafusion::common::DataFusionError;
 use vatic_ml::data::precision::Precision;
-use vatic_ml::device::DeviceName;
 use vatic_ml::model::network::{ModelType, Task};
 use vatic_ml::model::options::{DataSplit, NullHandling, Optimizer, Schedule, TrainOptions};
 use vatic_ml::models::ModelTypes;
@@ -45,7 +44,6 @@ pub(crate) fn train_options<'a>(
     check_together(&read.options, model_type)?;
     check_applies(options, &read.options, model_type)?;
     check_precision(&read.options, model_type)?;
-    check_device(&read.options, model_type)?;
     Ok((read.options, model_type))
 }
 
@@ -63,20 +61,6 @@ fn check_precision(options: &TrainOptions, model_type: &dyn ModelType) -> Result
             Err(sql_err(SqlState::Unsupported, message))
         }
         _ => Ok(()),
-    }
-}
-
-/// Refuses a GPU that is named for a network that cannot use it.
-fn check_device(options: &TrainOptions, model_type: &dyn ModelType) -> Result<()> {
-    match options.device {
-        DeviceName::Cuda(_) if !model_type.runs_on_gpu() => {
-            let message = format!(
-                "model type {} has layers without GPU kernels; set device = 'cpu'",
-                model_type.name()
-            );
-            Err(sql_err(SqlState::Unsupported, message))
-        }
-        DeviceName::Auto | DeviceName::Cpu | DeviceName::Cuda(_) => Ok(()),
     }
 }
 

@@ -5,36 +5,7 @@
 
 #include <cstdint>
 
-enum Activation { NONE = 0, RELU = 1, TANH = 2, SIGMOID = 3 };
-
-__device__ __forceinline__ float activate(float z, int activation) {
-  switch (activation) {
-    // NaN stays NaN.
-    case RELU: return z <= 0.0f ? 0.0f : z;
-    case TANH: return tanhf(z);
-    case SIGMOID: return 0.5f * tanhf(0.5f * z) + 0.5f;
-    default: return z;
-  }
-}
-
-__device__ __forceinline__ float slope(float y, float dy, int activation) {
-  switch (activation) {
-    // At 0 the slope is 0, as in PyTorch.
-    case RELU: return y > 0.0f ? dy : 0.0f;
-    case TANH: return dy * (1.0f - y * y);
-    case SIGMOID: return dy * y * (1.0f - y);
-    default: return dy;
-  }
-}
-
-// y = activation(y + bias), in place. `y` [rows, columns], `bias` [columns].
-extern "C" __global__ void bias_activation(float* y, const float* bias, uint64_t elements, uint32_t columns,
-                                           int32_t activation) {
-  uint64_t step = uint64_t(gridDim.x) * blockDim.x;
-  for (uint64_t i = uint64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < elements; i += step) {
-    y[i] = activate(y[i] + bias[i % columns], activation);
-  }
-}
+#include "activation.cuh"
 
 // dz = dy * activation'(y), and the sums of the columns of dz over `rows_per_block` rows: `partial` [blocks, columns].
 // Grid (columns / 32, blocks), block (32, 8).

@@ -14,13 +14,16 @@ const THREADS: u32 = 256;
 /// The most blocks of a kernel whose threads each take many elements.
 const BLOCKS_MAX: u64 = 4_096;
 
-/// The activation of a kernel, by its number in `kernels.cu`.
+/// The activation of a kernel, by its number in `activation.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum KernelActivation {
     None = 0,
     Relu = 1,
     Tanh = 2,
     Sigmoid = 3,
+    Gelu = 4,
+    Silu = 5,
+    LeakyRelu = 6,
 }
 
 /// The loss of a kernel, by its number in `kernels.cu`.
@@ -42,24 +45,28 @@ pub(crate) struct KernelStep {
 }
 
 /// A kernel and the stream of its GPU.
-struct Kernel {
+pub(super) struct Kernel {
     function: CudaFunction,
     stream: Arc<CudaStream>,
 }
 
 impl Kernel {
-    fn builder(&self) -> LaunchArgs<'_> {
+    /// The kernel of this name in a module of code.
+    pub(super) fn load(device: &CudaDevice, name: &str, module: &str, code: &str) -> Result<Self> {
+        let function = device.get_or_load_custom_func(name, module, code)?;
+        Ok(Self {
+            function: function.into_cuda_function(),
+            stream: device.cuda_stream(),
+        })
+    }
+
+    pub(super) fn builder(&self) -> LaunchArgs<'_> {
         self.stream.launch_builder(&self.function)
     }
 }
 
 fn function(device: &CudaDevice, name: &str) -> Result<Kernel> {
-    Ok(Kernel {
-        function: device
-            .get_or_load_custom_func(name, "vatic", PTX)?
-            .into_cuda_function(),
-        stream: device.cuda_stream(),
-    })
+    Kernel::load(device, name, "vatic", PTX)
 }
 
 /// Loads the kernels, so that two threads do not load them at once.
@@ -68,12 +75,12 @@ pub(super) fn load(device: &CudaDevice) -> Result<()> {
 }
 
 /// One thread for each element.
-fn each(elements: usize) -> LaunchConfig {
+pub(super) fn each(elements: usize) -> LaunchConfig {
     grid((elements as u64).div_ceil(THREADS.into()) as u32)
 }
 
 /// Threads that take many elements each.
-fn strided(elements: usize) -> LaunchConfig {
+pub(super) fn strided(elements: usize) -> LaunchConfig {
     grid(
         (elements as u64)
             .div_ceil(THREADS.into())
@@ -81,7 +88,7 @@ fn strided(elements: usize) -> LaunchConfig {
     )
 }
 
-fn grid(blocks: u32) -> LaunchConfig {
+pub(super) fn grid(blocks: u32) -> LaunchConfig {
     LaunchConfig {
         grid_dim: (blocks.max(1), 1, 1),
         block_dim: (THREADS, 1, 1),
@@ -112,31 +119,6 @@ fn values<'a, T: CudaDType>(storage: &'a CudaStorage, layout: &Layout) -> Result
 fn tensor(values: CudaSlice<f32>, device: &CudaDevice, shape: impl Into<Shape>) -> Tensor {
     let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(values, device.clone()));
     Tensor::from_storage(storage, shape, BackpropOp::none(), false)
-}
-
-/// `y = activation(y + bias)`, in place; `y` `[rows, columns]`, `bias` `[columns]`.
-pub(crate) fn bias_activation(
-    y: &mut CudaStorage,
-    (bias, bias_layout): (&CudaStorage, &Layout),
-    activation: KernelActivation,
-) -> Result<()> {
-    let device = y.device.clone();
-    let bias = values::<f32>(bias, bias_layout)?;
-    let columns = bias_layout.shape().elem_count() as u32;
-    let y = y.as_cuda_slice_mut::<f32>()?;
-    let elements = y.len() as u64;
-    let activation = activation as i32;
-    let function = function(&device, "bias_activation")?;
-    let mut launch = function.builder();
-    launch
-        .arg(y)
-        .arg(&bias)
-        .arg(&elements)
-        .arg(&columns)
-        .arg(&activation);
-    // SAFETY: the arguments are those of the kernel, and every index is below `elements` or `columns`.
-    unsafe { launch.launch(strided(elements as usize)) }.w()?;
-    Ok(())
 }
 
 /// `dz = dy * activation'(y)`, and the sums of the columns of `dz`; `y` and `dy` `[rows, columns]`.

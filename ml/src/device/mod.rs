@@ -3,7 +3,8 @@
 //! * `gpu` the GPUs of this process, with the feature `cuda`; without it, `no_gpu` says so
 //! * `fault` the errors of GPUs
 //! * `staging` the way of rows to a GPU, beside its work
-//! * `kernels`, `kernels.cu` GPU kernels of layers, losses and optimisers
+//! * `kernels`, `kernels.cu` GPU kernels of losses, optimisers, categories and dropout
+//! * `layer_kernels`, `layers.cu` GPU kernels of convolution, pooling, normalisation and activations, and products
 
 #[cfg(feature = "cuda")]
 mod fault;
@@ -11,6 +12,8 @@ mod fault;
 mod gpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod kernels;
+#[cfg(feature = "cuda")]
+pub(crate) mod layer_kernels;
 #[cfg(feature = "cuda")]
 mod staging;
 

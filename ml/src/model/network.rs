@@ -41,10 +41,6 @@ pub trait ModelType: Debug + Send + Sync {
             false => &["hidden_units", "activation", "dropout"],
         }
     }
-    /// Whether all of its layers run on a GPU.
-    fn runs_on_gpu(&self) -> bool {
-        true
-    }
     /// The precision in which its models compute and are stored.
     fn precision(&self) -> Precision {
         Precision::Single

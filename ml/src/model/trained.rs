@@ -17,7 +17,7 @@ use crate::data::labels::{
 };
 use crate::data::precision::Precision;
 use crate::data::signature::{Port, PortKind, Signature};
-use crate::device::{HOST, pass_rows};
+use crate::device::pass_rows;
 use crate::model::flat::{numbers_per_row, tensors_of};
 use crate::model::network::{Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
@@ -122,8 +122,7 @@ impl Debug for TrainedModel {
 }
 
 impl TrainedModel {
-    /// A model from its configuration and its weights, flat in the order of the network's parameters. A network whose layers
-    /// have no GPU kernels stays on the host, whatever the device.
+    /// A model from its configuration and its weights, flat in the order of the network's parameters.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the number of weights does not match the network.
@@ -134,10 +133,6 @@ impl TrainedModel {
         device: &Device,
     ) -> Result<Self> {
         let precision = model_type.precision();
-        let device = match model_type.runs_on_gpu() {
-            true => device,
-            false => &HOST,
-        };
         let encoder = Encoder::new(config.encoders.clone(), precision);
         let network =
             model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
@@ -212,11 +207,6 @@ impl Model for TrainedModel {
     /// The network's outputs `[rows, outputs]` (f64), computed some rows at a time, so that they fit into memory.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
         let rows = inputs.rows();
-        // Rows that are on a GPU come back at once to a network that stays on the host.
-        let inputs = &match self.device.is_cpu() {
-            true => inputs.to(&HOST, self.precision.dtype())?,
-            false => inputs.clone(),
-        };
         let pass = |range: Range<usize>| {
             let inputs = inputs
                 .narrow(range)?

@@ -1,19 +1,25 @@
 //! Convolution as a product: the windows of an image side by side, times the weights.
 //!
 //! ```text
-//! forward   y  = W columns(x) + b            one product for each row and group of channels
-//! backward  dW = Σ dy columns(x)ᵀ, db        summed over the rows in their order
-//!           dx = scattered Wᵀ dy             only if x has a gradient
+//! forward   y  = activation(W columns(x) + b)   one product for each row and group of channels
+//! backward  dz = dy * activation'(y)
+//!           dW = Σ dz columns(x)ᵀ, db           summed over the rows in their order
+//!           dx = scattered Wᵀ dz                only if x has a gradient
 //! ```
 //! Each row has a product of its own, so its result does not depend on the rows beside it. The windows are copied again for
 //! the gradient: kept, they would take as much memory as all other values together times the area of the window.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
+use super::activation::{Activation, Fused, activate};
 use super::product::{Matrix, add_product, write_product};
-use super::values::{Float, check_host, cpu_slice, part};
+use super::values::{Float, cpu_slice, part};
 use super::window::Window;
 use crate::Result;
+#[cfg(feature = "cuda")]
+use crate::device::layer_kernels::{self, KernelGroups, KernelWindow, Numbers};
 
 /// How a convolution goes over its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,31 +31,34 @@ pub struct Convolution {
 }
 
 /// The convolution of `x` `[rows, channels, height, width]` with `weight` `[outputs, channels / groups, height, width]` of the
-/// window, plus `bias` `[outputs]`: `[rows, outputs, positions down, positions across]`. As in PyTorch, the window is not
-/// flipped, and elements outside of the image are 0.
-///
-/// # Errors
-/// [`Error::Unsupported`](crate::Error::Unsupported) on a GPU.
+/// window, plus `bias` `[outputs]`, through `activation`: `[rows, outputs, positions down, positions across]`. As in PyTorch, the
+/// window is not flipped, and elements outside of the image are 0.
 pub fn convolution(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
     convolution: Convolution,
+    activation: Option<Activation>,
 ) -> Result<Tensor> {
-    check_host("conv", x)?;
     let layer = Layer {
         window: convolution.window,
         groups: convolution.groups,
+        activation: Fused::of(activation),
         has_input_gradient: x.track_op(),
     };
     let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
-    Ok(x.contiguous()?.apply_op3(&weight, &bias, layer)?)
+    let y = x.contiguous()?.apply_op3(&weight, &bias, layer)?;
+    match activation {
+        Some(activation) if layer.activation.is_none() => activate(activation, &y),
+        _ => Ok(y),
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Layer {
     window: Window,
     groups: usize,
+    activation: Option<Fused>,
     has_input_gradient: bool,
 }
 
@@ -138,7 +147,12 @@ impl Layer {
             write_product(weight, self.columns(sizes, image, &mut scratch), y);
             let bias = &bias[group * outputs..][..outputs];
             for (y, &bias) in y.chunks_exact_mut(places).zip(bias) {
-                y.iter_mut().for_each(|y| *y += bias);
+                match self.activation {
+                    None => y.iter_mut().for_each(|y| *y += bias),
+                    Some(activation) => {
+                        y.iter_mut().for_each(|y| *y = activation.value(*y + bias));
+                    }
+                }
             }
         }
         y
@@ -150,17 +164,22 @@ impl Layer {
         x: &Tensor,
         weight: &Tensor,
         bias: &Tensor,
+        y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let sizes = &self.sizes(x.shape(), weight.shape(), bias.shape())?;
         let (places, outputs) = (sizes.places(), sizes.outputs);
-        let dy = dy.contiguous()?;
+        let dy = &dy.contiguous()?;
+        let dz = match self.activation {
+            None => dy.clone(),
+            Some(activation) => activation.slopes::<T>(y, dy)?,
+        };
         let (x_storage, x_layout) = x.storage_and_layout();
         let (weight_storage, weight_layout) = weight.storage_and_layout();
-        let (dy_storage, dy_layout) = dy.storage_and_layout();
+        let (dz_storage, dz_layout) = dz.storage_and_layout();
         let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
         let weights = part(cpu_slice::<T>(&weight_storage)?, weight_layout);
-        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
+        let dz_values = part(cpu_slice::<T>(&dz_storage)?, dz_layout);
         let mut dw = vec![T::zero(); weights.len()];
         let mut db = vec![T::zero(); self.groups * outputs];
         let mut dx = match self.has_input_gradient {
@@ -169,16 +188,16 @@ impl Layer {
         };
         let mut scratch = vec![T::zero(); sizes.depth * places];
         let images = x_values.chunks_exact(sizes.inputs());
-        let slopes = dy_values.chunks_exact(outputs * places);
-        for (index, (image, dy)) in images.zip(slopes).enumerate() {
+        let slopes = dz_values.chunks_exact(outputs * places);
+        for (index, (image, dz)) in images.zip(slopes).enumerate() {
             let group = index % self.groups;
-            let slopes = Matrix::new(dy, outputs, places);
+            let slopes = Matrix::new(dz, outputs, places);
             let columns = self.columns(sizes, image, &mut scratch);
             let of_group = &mut dw[group * outputs * sizes.depth..][..outputs * sizes.depth];
             add_product(slopes, columns.transposed(), of_group);
             let of_group = &mut db[group * outputs..][..outputs];
-            for (db, dy) in of_group.iter_mut().zip(dy.chunks_exact(places)) {
-                dy.iter().for_each(|&dy| *db += dy);
+            for (db, dz) in of_group.iter_mut().zip(dz.chunks_exact(places)) {
+                dz.iter().for_each(|&dz| *db += dz);
             }
             if self.has_input_gradient {
                 let weight = Matrix::new(sizes.of_group(weights, group), outputs, sizes.depth);
@@ -199,6 +218,39 @@ impl Layer {
         let dw = Tensor::from_vec(dw, weight.shape(), device)?;
         let db = Tensor::from_vec(db, bias.shape(), device)?;
         Ok((dx, Some(dw), Some(db)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn gradients_on_gpu(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<Gradients> {
+        let sizes = self.sizes(x.shape(), weight.shape(), bias.shape())?;
+        let dy = dy.contiguous()?;
+        let dz = match self.activation {
+            None => dy,
+            fused => layer_kernels::activation_slopes(y, &dy, fused.into(), true)?,
+        };
+        let (window, groups) = self.of_kernel(&sizes);
+        let wanted = self.has_input_gradient;
+        let (dx, dw) = layer_kernels::convolution_slopes(x, weight, &dz, window, groups, wanted)?;
+        let db = layer_kernels::channel_sums(&dz, groups.outputs)?;
+        Ok((dx, Some(dw), Some(db)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn of_kernel(&self, sizes: &Sizes) -> (KernelWindow, KernelGroups) {
+        let window = KernelWindow::new(self.window, sizes.image, sizes.positions);
+        let groups = KernelGroups {
+            channels: sizes.channels,
+            outputs: self.groups * sizes.outputs,
+            groups: self.groups,
+        };
+        (window, groups)
     }
 }
 
@@ -237,17 +289,41 @@ impl CustomOp3 for Layer {
         Ok((y, (sizes.rows, outputs, down, across).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let sizes = self.sizes(x_layout.shape(), weight_layout.shape(), bias_layout.shape())?;
+        let (window, groups) = self.of_kernel(&sizes);
+        let (x, weight) = (Numbers::new(x, x_layout)?, Numbers::new(weight, weight_layout)?);
+        let mut y = layer_kernels::convolution(x, weight, sizes.rows, window, groups)?;
+        let bias = Numbers::new(bias, bias_layout)?;
+        let elements = sizes.rows * groups.outputs * sizes.places();
+        let size = (elements, sizes.places());
+        layer_kernels::bias_activation(&mut y, bias, size, self.activation.into())?;
+        let [down, across] = sizes.positions;
+        Ok((y, (sizes.rows, groups.outputs, down, across).into()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
         weight: &Tensor,
         bias: &Tensor,
-        _y: &Tensor,
+        y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
         match x.dtype() {
-            DType::F32 => self.gradients::<f32>(x, weight, bias, dy),
-            _ => self.gradients::<f64>(x, weight, bias, dy),
+            #[cfg(feature = "cuda")]
+            _ if x.device().is_cuda() => self.gradients_on_gpu(x, weight, bias, y, dy),
+            DType::F32 => self.gradients::<f32>(x, weight, bias, y, dy),
+            _ => self.gradients::<f64>(x, weight, bias, y, dy),
         }
     }
 }

@@ -12,11 +12,15 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 
+use super::activation::Fused;
 use super::values::{cpu_slice, part};
 use super::{Activation, activate};
 use crate::Result;
 #[cfg(feature = "cuda")]
-use crate::device::kernels;
+use crate::device::{
+    kernels,
+    layer_kernels::{self, Numbers},
+};
 use crate::simd::simd_fn;
 
 /// `x` `[rows, inputs]` times `weight` `[inputs, outputs]`, plus `bias` `[outputs]` on each row, through `activation`.
@@ -26,14 +30,8 @@ pub fn linear(
     bias: &Tensor,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    // The slope of the other activations does not follow from their value.
-    let fused = match activation {
-        Some(Activation::Relu) => Some(Fused::Relu),
-        Some(Activation::Tanh) => Some(Fused::Tanh),
-        Some(Activation::Sigmoid) => Some(Fused::Sigmoid),
-        Some(Activation::Gelu | Activation::Silu | Activation::LeakyRelu) | None => None,
-    };
-    let is_fusable = x.device().is_cpu() || (cfg!(feature = "cuda") && x.dtype() == DType::F32);
+    let fused = Fused::of(activation);
+    let is_fusable = x.device().is_cpu() || (cfg!(feature = "cuda") && x.dtype() != DType::F64);
     if !is_fusable {
         let z = x.matmul(weight)?.broadcast_add(bias)?;
         return activation.map_or(Ok(z.clone()), |activation| activate(activation, &z));
@@ -49,14 +47,6 @@ pub fn linear(
         Some(activation) if fused.is_none() => activate(activation, &y),
         _ => Ok(y),
     }
-}
-
-/// The activations whose slope follows from their value.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Fused {
-    Relu,
-    Tanh,
-    Sigmoid,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,9 +93,12 @@ impl CustomOp3 for Linear {
         bias: &CudaStorage,
         bias_layout: &Layout,
     ) -> candle_core::Result<(CudaStorage, Shape)> {
-        let size @ (_, rows, outputs, _) = product_size(x_layout, weight_layout, bias_layout)?;
-        let mut y = x.matmul(weight, size, x_layout, weight_layout)?;
-        kernels::bias_activation(&mut y, (bias, bias_layout), on_gpu(self.activation))?;
+        let (_, rows, outputs, inputs) = product_size(x_layout, weight_layout, bias_layout)?;
+        let (x, weight) = (Numbers::new(x, x_layout)?, Numbers::new(weight, weight_layout)?);
+        let mut y = layer_kernels::product(x, weight, (rows, inputs, outputs))?;
+        let bias = Numbers::new(bias, bias_layout)?;
+        let elements = rows * outputs;
+        layer_kernels::bias_activation(&mut y, bias, (elements, 1), self.activation.into())?;
         Ok((y, (rows, outputs).into()))
     }
 
@@ -120,7 +113,7 @@ impl CustomOp3 for Linear {
         let dy = dy.contiguous()?;
         let (dz, db) = match y.dtype() {
             #[cfg(feature = "cuda")]
-            DType::F32 if y.device().is_cuda() => kernels::slopes(y, &dy, on_gpu(self.activation))?,
+            DType::F32 if y.device().is_cuda() => kernels::slopes(y, &dy, self.activation.into())?,
             DType::F32 => self.slopes::<f32>(y, &dy)?,
             _ => self.slopes::<f64>(y, &dy)?,
         };
@@ -151,17 +144,6 @@ fn product_size(
         );
     }
     Ok((1, rows, outputs, inputs))
-}
-
-#[cfg(feature = "cuda")]
-fn on_gpu(activation: Option<Fused>) -> kernels::KernelActivation {
-    use kernels::KernelActivation;
-    match activation {
-        None => KernelActivation::None,
-        Some(Fused::Relu) => KernelActivation::Relu,
-        Some(Fused::Tanh) => KernelActivation::Tanh,
-        Some(Fused::Sigmoid) => KernelActivation::Sigmoid,
-    }
 }
 
 impl Linear {

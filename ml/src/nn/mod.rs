@@ -1,7 +1,7 @@
 //! Differentiable layers, whose gradients `tests/it/gradients.rs` and `tests/it/layers.rs` check against finite differences.
 //!
-//! `linear`, `embedding`, `activation`, `dropout`; `convolution`, `pool` and `norm`, which have no GPU kernels; and `softmax`,
-//! which predictions use without gradients. Below them, `window` moves a window over an image, `product` multiplies
+//! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool` and `norm`; and `softmax`, which predictions use
+//! without gradients. Below them, `window` moves a window over an image, `product` multiplies
 //! matrices, `values` reads the elements of tensors. To add a layer, write a file here, add its gradients to the tests, and
 //! use it in a network of `models/`.
 //!

@@ -1,9 +1,13 @@
 //! Normalisation of runs of numbers, then a factor and a summand for each channel: layer norm and group norm.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Shape, Tensor};
 
-use super::values::{Float, check_host, cpu_slice, part};
+use super::values::{Float, cpu_slice, part};
 use crate::Result;
+#[cfg(feature = "cuda")]
+use crate::device::layer_kernels::{self, Numbers};
 
 /// Added to a variance, as in PyTorch.
 const EPSILON: f64 = 1e-5;
@@ -21,11 +25,7 @@ pub struct Runs {
 /// `[channels]`. The shape stays the same.
 ///
 /// Ba et al., "Layer normalization", 2016; Wu and He, "Group normalization", 2018.
-///
-/// # Errors
-/// [`Error::Unsupported`](crate::Error::Unsupported) on a GPU.
 pub fn normalise(x: &Tensor, weight: &Tensor, bias: &Tensor, runs: Runs) -> Result<Tensor> {
-    check_host("norm", x)?;
     let normal = x.contiguous()?.apply_op1(Normalise { width: runs.width })?;
     let scale = Scale {
         positions: runs.positions,
@@ -101,7 +101,22 @@ impl CustomOp1 for Normalise {
         Ok((y, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let y = layer_kernels::normalise(Numbers::new(x, layout)?, self.width)?;
+        Ok((y, layout.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let dx = layer_kernels::normalise_slopes(x, y, &dy.contiguous()?, self.width)?;
+            return Ok(Some(dx));
+        }
         Ok(Some(match x.dtype() {
             DType::F32 => self.gradient::<f32>(x, y, dy)?,
             _ => self.gradient::<f64>(x, y, dy)?,
@@ -194,6 +209,25 @@ impl CustomOp3 for Scale {
         Ok((y, x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let y = layer_kernels::scale(
+            Numbers::new(x, x_layout)?,
+            Numbers::new(weight, weight_layout)?,
+            Numbers::new(bias, bias_layout)?,
+            self.positions,
+        )?;
+        Ok((y, x_layout.shape().clone()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -202,6 +236,12 @@ impl CustomOp3 for Scale {
         _y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let dy = dy.contiguous()?;
+            let (dx, dw, db) = layer_kernels::scale_slopes(x, weight, &dy, self.positions)?;
+            return Ok((Some(dx), Some(dw), Some(db)));
+        }
         match x.dtype() {
             DType::F32 => self.gradients::<f32>(x, weight, dy),
             _ => self.gradients::<f64>(x, weight, dy),

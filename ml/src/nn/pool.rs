@@ -2,11 +2,15 @@
 
 use std::ops::Range;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 
-use super::values::{Float, check_host, cpu_slice, part};
+use super::values::{Float, cpu_slice, part};
 use super::window::Window;
 use crate::Result;
+#[cfg(feature = "cuda")]
+use crate::device::layer_kernels::{self, KernelWindow, Numbers};
 
 /// What pooling computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +23,7 @@ pub enum Pooling {
 
 /// Pools each channel of `x` `[rows, channels, height, width]`: `[rows, channels, positions down, positions across]`. The
 /// padding of the window is at most half of its size, so that no position is outside of the image.
-///
-/// # Errors
-/// [`Error::Unsupported`](crate::Error::Unsupported) on a GPU.
 pub fn pool(x: &Tensor, window: Window, pooling: Pooling) -> Result<Tensor> {
-    check_host("pool", x)?;
     Ok(x.contiguous()?.apply_op1(Pool { window, pooling })?)
 }
 
@@ -151,7 +151,30 @@ impl CustomOp1 for Pool {
         Ok((y, (rows, channels, down, across).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let sizes = self.sizes(layout.shape())?;
+        let window = KernelWindow::new(self.window, sizes.image, sizes.positions);
+        let is_max = self.pooling == Pooling::Max;
+        let y = layer_kernels::pool(Numbers::new(x, layout)?, window, is_max)?;
+        let (rows, channels, _, _) = layout.shape().dims4()?;
+        let [down, across] = sizes.positions;
+        Ok((y, (rows, channels, down, across).into()))
+    }
+
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let sizes = self.sizes(x.shape())?;
+            let window = KernelWindow::new(self.window, sizes.image, sizes.positions);
+            let is_max = self.pooling == Pooling::Max;
+            let dx = layer_kernels::pool_slopes(x, &dy.contiguous()?, window, is_max)?;
+            return Ok(Some(dx));
+        }
         Ok(Some(match x.dtype() {
             DType::F32 => self.gradient::<f32>(x, dy)?,
             _ => self.gradient::<f64>(x, dy)?,

@@ -2,8 +2,6 @@
 
 use candle_core::{Layout, Storage, Tensor, WithDType};
 
-use crate::{Error, Result};
-
 /// The numbers that layers compute with.
 pub(super) trait Float: WithDType {}
 
@@ -20,18 +18,5 @@ pub(super) fn cpu_slice<T: WithDType>(storage: &Storage) -> candle_core::Result<
     match storage {
         Storage::Cpu(storage) => storage.as_slice(),
         _ => candle_core::bail!("a layer of the host met a tensor of another device"),
-    }
-}
-
-/// Refuses a tensor on a GPU, for layers without GPU kernels.
-///
-/// # Errors
-/// [`Error::Unsupported`] with the remedy.
-pub(super) fn check_host(layer: &str, x: &Tensor) -> Result<()> {
-    match x.device().is_cpu() {
-        true => Ok(()),
-        false => Err(Error::Unsupported(format!(
-            "layer {layer} has no GPU kernels yet; set device = 'cpu'"
-        ))),
     }
 }

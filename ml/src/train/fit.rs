@@ -194,10 +194,10 @@ impl Trained {
 }
 
 /// The device on which a model of this type trains in this process. For a linear model, which is solved exactly on the
-/// host, and for a network whose layers have no GPU kernels, `auto` is the host.
+/// host, `auto` is the host.
 pub fn training_device(device: DeviceName, model_type: &dyn ModelType) -> DeviceName {
     match device {
-        DeviceName::Auto if model_type.is_linear() || !model_type.runs_on_gpu() => DeviceName::Cpu,
+        DeviceName::Auto if model_type.is_linear() => DeviceName::Cpu,
         device => device.resolved(),
     }
 }

@@ -10,7 +10,7 @@ use vatic_ml::data::inputs::Inputs;
 use vatic_ml::model::network::{Mode, Network};
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::models::Sequential;
-use vatic_ml::nn::{Convolution, Pooling, Runs, Window, convolution, normalise, pool};
+use vatic_ml::nn::{Activation, Convolution, Pooling, Runs, Window, convolution, normalise, pool};
 use vatic_ml::{Result, random};
 
 use crate::gradients::check_within;
@@ -31,11 +31,13 @@ fn gradients_of_convolutions() {
                 window: Window::square(kernel, stride, padding),
                 groups,
             };
-            check(
-                &format!("{layer:?}"),
-                &[&[2, 4, 4, 5], &[6, 4 / groups, kernel, kernel], &[6]],
-                |v| convolution(&v[0], &v[1], &v[2], layer),
-            );
+            for activation in [None, Some(Activation::Tanh), Some(Activation::Gelu)] {
+                check(
+                    &format!("{layer:?} {activation:?}"),
+                    &[&[2, 4, 4, 5], &[6, 4 / groups, kernel, kernel], &[6]],
+                    |v| convolution(&v[0], &v[1], &v[2], layer, activation),
+                );
+            }
         }
     }
     let depthwise = Convolution {
@@ -43,7 +45,8 @@ fn gradients_of_convolutions() {
         groups: 3,
     };
     check("depthwise", &[&[2, 3, 1, 6], &[3, 1, 1, 3], &[3]], |v| {
-        convolution(&v[0], &v[1], &v[2], depthwise)
+        let sigmoid = Some(Activation::Sigmoid);
+        convolution(&v[0], &v[1], &v[2], depthwise, sigmoid)
     });
 }
 
@@ -114,7 +117,7 @@ impl Case {
                 let weight = numbers(&[4, 4 / groups, kernel, kernel]);
                 let window = Window::square(kernel, stride, padding);
                 let layer = Convolution { window, groups };
-                convolution(&image, &weight, &numbers(&[4]), layer).unwrap()
+                convolution(&image, &weight, &numbers(&[4]), layer, None).unwrap()
             }
             (kind, &[kernel, stride, padding]) => {
                 let pooling = match kind {
@@ -228,7 +231,7 @@ fn a_row_has_the_same_outputs_in_every_batch() {
         groups: 1,
     };
     let convolved = |rows: &Tensor| {
-        let y = convolution(rows, &parameters[0], &parameters[1], layer).unwrap();
+        let y = convolution(rows, &parameters[0], &parameters[1], layer, None).unwrap();
         y.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };
     let outputs = |rows: Tensor| {

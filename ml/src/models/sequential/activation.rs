@@ -40,4 +40,8 @@ impl Function for Activate {
     ) -> Result<Tensor> {
         activate(self.0, x)
     }
+
+    fn activation(&self) -> Option<Activation> {
+        Some(self.0)
+    }
 }

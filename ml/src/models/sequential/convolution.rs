@@ -8,7 +8,7 @@ use super::layer::{Function, Input, Layer, Placed, next, operations};
 use super::text::{Arguments, Width, invalid, whole};
 use crate::Result;
 use crate::model::network::Mode;
-use crate::nn::{Convolution, Window, convolution};
+use crate::nn::{Activation, Convolution, Window, convolution};
 
 /// The largest kernel.
 pub(super) const KERNEL_MAX: usize = 1_024;
@@ -83,6 +83,7 @@ impl Layer for Conv {
             function: Box::new(Windows {
                 dimensions: self.dimensions,
                 convolution: Convolution { window, groups },
+                activation: None,
             }),
         })
     }
@@ -149,6 +150,7 @@ pub(super) fn as_images(
 struct Windows {
     dimensions: usize,
     convolution: Convolution,
+    activation: Option<Activation>,
 }
 
 impl Function for Windows {
@@ -160,7 +162,11 @@ impl Function for Windows {
     ) -> Result<Tensor> {
         let (weight, bias) = (next(parameters)?, next(parameters)?);
         as_images(x, self.dimensions, |x| {
-            convolution(x, weight, bias, self.convolution)
+            convolution(x, weight, bias, self.convolution, self.activation)
         })
+    }
+
+    fn fuse(&mut self, activation: Activation) -> bool {
+        self.activation.replace(activation).is_none()
     }
 }

@@ -8,7 +8,7 @@ use super::layer::{Function, Input, Layer, Placed, next, operations};
 use super::text::{Arguments, Width};
 use crate::Result;
 use crate::model::network::Mode;
-use crate::nn::linear;
+use crate::nn::{Activation, linear};
 
 #[derive(Debug)]
 struct Linear {
@@ -31,7 +31,7 @@ impl Layer for Linear {
             parameters: input.weight_and_bias(vec![inputs, outputs], inputs, outputs),
             flops: operations(&[2, inputs, outputs]),
             inner_numbers: 0,
-            function: Box::new(Product),
+            function: Box::new(Product { activation: None }),
         })
     }
 
@@ -41,7 +41,9 @@ impl Layer for Linear {
 }
 
 #[derive(Debug)]
-struct Product;
+struct Product {
+    activation: Option<Activation>,
+}
 
 impl Function for Product {
     fn forward(
@@ -50,6 +52,11 @@ impl Function for Product {
         parameters: &mut Iter<'_, Tensor>,
         _mode: &mut Mode<'_>,
     ) -> Result<Tensor> {
-        linear(x, next(parameters)?, next(parameters)?, None)
+        let (weight, bias) = (next(parameters)?, next(parameters)?);
+        linear(x, weight, bias, self.activation)
+    }
+
+    fn fuse(&mut self, activation: Activation) -> bool {
+        self.activation.replace(activation).is_none()
     }
 }

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 
 use super::text::invalid;
 use crate::model::network::{Init, LayerSummary, Mode, Parameter};
+use crate::nn::Activation;
 use crate::{Error, Result};
 
 /// The most numbers that a layer gives for one row.
@@ -71,6 +72,44 @@ pub(super) trait Function: Debug + Send + Sync {
         parameters: &mut Iter<'_, Tensor>,
         mode: &mut Mode<'_>,
     ) -> Result<Tensor>;
+
+    /// The activation function that this is, if it is one.
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    /// Applies `activation` to the output from now on, and says so; or leaves it to the layer that follows.
+    fn fuse(&mut self, _activation: Activation) -> bool {
+        false
+    }
+}
+
+/// An activation function that the layer before applies.
+#[derive(Debug)]
+struct FusedBefore;
+
+impl Function for FusedBefore {
+    fn forward(
+        &self,
+        x: &Tensor,
+        _parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        Ok(x.clone())
+    }
+}
+
+/// Lets each layer apply the activation function that follows it, if it can: the values are in the cache already.
+fn fuse_activations(layers: &mut [Placed]) {
+    for second in 1..layers.len() {
+        let (before, after) = layers.split_at_mut(second);
+        let (first, second) = (&mut before[second - 1], &mut after[0]);
+        if let Some(activation) = second.function.activation()
+            && first.function.fuse(activation)
+        {
+            second.function = Box::new(FusedBefore);
+        }
+    }
 }
 
 impl Placed {
@@ -192,6 +231,7 @@ pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Pla
         });
         placed.push(next.map_err(|error| at_layer(number, text, error))?);
     }
+    fuse_activations(&mut placed);
     Ok(placed)
 }
 

@@ -64,10 +64,6 @@ impl ModelType for SequentialModel {
         &["layers", "input_shape"]
     }
 
-    fn runs_on_gpu(&self) -> bool {
-        false
-    }
-
     fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
         Optimizer::Adamw
     }
@@ -134,10 +130,6 @@ macro_rules! cnn {
 
             fn network_options(&self) -> &[&str] {
                 &["hidden_units", "activation", "dropout", "input_shape"]
-            }
-
-            fn runs_on_gpu(&self) -> bool {
-                false
             }
 
             fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
