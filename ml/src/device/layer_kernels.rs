@@ -5,8 +5,8 @@
 use std::ffi::c_void;
 
 use candle_core::backend::BackendDevice;
-use candle_core::cuda_backend::cudarc::cublas::sys as cublas;
 use candle_core::cuda_backend::cudarc::cublas::result::gemm_strided_batched_ex;
+use candle_core::cuda_backend::cudarc::cublas::sys as cublas;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
 };
@@ -15,53 +15,39 @@ use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
 use super::kernels::{Kernel, KernelActivation, grid, strided};
-use crate::nn::Window;
 
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/layers.ptx"));
 
-/// The size of an image and a window over it, as the kernels take them.
+/// The size of an image and a window over it, as the kernels take them: first down, then across.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct KernelWindow {
-    height: u32,
-    width: u32,
-    down: u32,
-    across: u32,
-    kernel: [u32; 2],
-    stride: [u32; 2],
-    padding: [u32; 2],
+    pub(crate) image: [u32; 2],
+    pub(crate) positions: [u32; 2],
+    pub(crate) kernel: [u32; 2],
+    pub(crate) stride: [u32; 2],
+    pub(crate) padding: [u32; 2],
 }
 
 // SAFETY: ten numbers of 32 bits without padding, as the struct of the kernels.
 unsafe impl DeviceRepr for KernelWindow {}
 
 impl KernelWindow {
-    pub(crate) fn new(window: Window, image: [usize; 2], positions: [usize; 2]) -> Self {
-        let small = |sizes: [usize; 2]| sizes.map(|size| size as u32);
-        let [height, width] = small(image);
-        let [down, across] = small(positions);
-        Self {
-            height,
-            width,
-            down,
-            across,
-            kernel: small(window.kernel),
-            stride: small(window.stride),
-            padding: small(window.padding),
-        }
-    }
-
     fn area(&self) -> usize {
-        self.kernel[0] as usize * self.kernel[1] as usize
+        product_of(self.kernel)
     }
 
     fn places(&self) -> usize {
-        self.down as usize * self.across as usize
+        product_of(self.positions)
     }
 
     fn pixels(&self) -> usize {
-        self.height as usize * self.width as usize
+        product_of(self.image)
     }
+}
+
+fn product_of([down, across]: [u32; 2]) -> usize {
+    down as usize * across as usize
 }
 
 /// The channels of a convolution in groups, as the kernels take them.
@@ -110,7 +96,11 @@ impl<'a> Numbers<'a> {
     }
 
     fn part(self, start: usize, count: usize) -> Self {
-        debug_assert!(start + count <= self.count, "a part of {} numbers", self.count);
+        debug_assert!(
+            start + count <= self.count,
+            "a part of {} numbers",
+            self.count
+        );
         Self {
             address: self.address + (start * self.dtype.size_in_bytes()) as u64,
             count,
@@ -150,7 +140,10 @@ fn with_numbers<R>(tensor: &Tensor, with: impl FnOnce(Numbers<'_>) -> Result<R>)
     };
     let numbers = Numbers::new(storage, layout)?;
     if numbers.dtype != DType::F32 {
-        bail!("the gradients of a layer have type f32, found {:?}", numbers.dtype);
+        bail!(
+            "the gradients of a layer have type f32, found {:?}",
+            numbers.dtype
+        );
     }
     with(numbers)
 }
@@ -187,7 +180,9 @@ fn products(
     let fits = covers(&left, rows * inner)
         && covers(&right, inner * columns)
         && batch * rows * columns <= to.count
-        && [rows, inner, columns, batch].iter().all(|&size| i32::try_from(size).is_ok());
+        && [rows, inner, columns, batch]
+            .iter()
+            .all(|&size| i32::try_from(size).is_ok());
     if !fits {
         bail!("products of {left:?} and {right:?}: {batch} of {rows} × {inner} × {columns}");
     }
@@ -202,7 +197,8 @@ fn products(
         true => cublas::cublasOperation_t::CUBLAS_OP_T,
         false => cublas::cublasOperation_t::CUBLAS_OP_N,
     };
-    let width = |matrices: &Matrices<'_>, rows: usize, columns: usize| match matrices.is_transposed {
+    let width = |matrices: &Matrices<'_>, rows: usize, columns: usize| match matrices.is_transposed
+    {
         true => rows as i32,
         false => columns as i32,
     };
@@ -261,7 +257,12 @@ pub(crate) fn product(
         is_transposed: false,
     };
     let size = (1, rows, inner, columns);
-    products(plain(left), plain(right), size, Numbers::all(&to, rows * columns)?)?;
+    products(
+        plain(left),
+        plain(right),
+        size,
+        Numbers::all(&to, rows * columns)?,
+    )?;
     Ok(to)
 }
 
@@ -310,7 +311,8 @@ pub(crate) fn activation_slopes(
             let dx = x_numbers.alloc(x_numbers.count)?;
             let to = Numbers::all(&dx, x_numbers.count)?.address;
             let (count, activation) = (x_numbers.count as u64, activation as i32);
-            let kernel = x_numbers.kernel_of_f32(if is_value { "slopes_of" } else { "slopes_at" })?;
+            let kernel =
+                x_numbers.kernel_of_f32(if is_value { "slopes_of" } else { "slopes_at" })?;
             let mut launch = kernel.builder();
             launch.arg(&x_numbers.address).arg(&dy.address).arg(&to);
             launch.arg(&count).arg(&activation);
@@ -334,7 +336,11 @@ fn gather(x: Numbers<'_>, window: KernelWindow, to: Numbers<'_>) -> Result<()> {
     let count = (x.count / window.pixels() * window.area() * window.places()) as u64;
     let kernel = x.kernel("gather")?;
     let mut launch = kernel.builder();
-    launch.arg(&x.address).arg(&to.address).arg(&count).arg(&window);
+    launch
+        .arg(&x.address)
+        .arg(&to.address)
+        .arg(&count)
+        .arg(&window);
     // SAFETY: the arguments are those of the kernel; `to` has `count` numbers, and pixels lie in their images.
     unsafe { launch.launch(strided(count as usize)) }.w()?;
     Ok(())
@@ -357,7 +363,10 @@ pub(crate) fn convolution(
         launch_groups(&x.kernel("grouped")?, [x, weight, to], window, groups)?;
         return Ok(y);
     }
-    let (inputs, depth) = (groups.channels * window.pixels(), groups.channels * window.area());
+    let (inputs, depth) = (
+        groups.channels * window.pixels(),
+        groups.channels * window.area(),
+    );
     let at_once = rows_at_once(x, depth * places).min(rows.max(1));
     let columns = x.alloc(at_once * depth * places)?;
     let columns = Numbers::all(&columns, at_once * depth * places)?;
@@ -390,7 +399,10 @@ fn launch_groups(
     let count = to.count as u64;
     let sizes = [groups.channels, groups.outputs, groups.groups].map(|size| size as u32);
     let mut launch = kernel.builder();
-    launch.arg(&first.address).arg(&second.address).arg(&to.address);
+    launch
+        .arg(&first.address)
+        .arg(&second.address)
+        .arg(&to.address);
     launch.arg(&count).arg(&window);
     launch.arg(&sizes[0]).arg(&sizes[1]).arg(&sizes[2]);
     // SAFETY: the arguments are those of the kernel, whose indices follow from the sizes of the convolution.
@@ -448,7 +460,12 @@ impl ConvolutionSlopes<'_> {
         if let Some(dx) = dx {
             let dx = Numbers::all(dx, self.x.count)?;
             let kernel = self.x.kernel_of_f32("grouped_inputs")?;
-            launch_groups(&kernel, [self.weights, self.dz, dx], self.window, self.groups)?;
+            launch_groups(
+                &kernel,
+                [self.weights, self.dz, dx],
+                self.window,
+                self.groups,
+            )?;
         }
         let dw = self.weights.alloc(self.weights.count)?;
         let to = Numbers::all(&dw, self.weights.count)?;
@@ -457,7 +474,10 @@ impl ConvolutionSlopes<'_> {
         let sizes = sizes.map(|size| size as u32);
         let kernel = self.x.kernel_of_f32("grouped_weights")?;
         let mut launch = kernel.builder();
-        launch.arg(&self.x.address).arg(&self.dz.address).arg(&to.address);
+        launch
+            .arg(&self.x.address)
+            .arg(&self.dz.address)
+            .arg(&to.address);
         launch.arg(&sizes[0]).arg(&self.window);
         launch.arg(&sizes[1]).arg(&sizes[2]).arg(&sizes[3]);
         // SAFETY: the arguments are those of the kernel, with a block for each weight.
@@ -469,8 +489,10 @@ impl ConvolutionSlopes<'_> {
     fn of_products(&self, dx: Option<&CudaStorage>) -> Result<CudaStorage> {
         let (x, window, outputs) = (self.x, self.window, self.groups.outputs);
         let places = window.places();
-        let (inputs, depth) =
-            (self.groups.channels * window.pixels(), self.groups.channels * window.area());
+        let (inputs, depth) = (
+            self.groups.channels * window.pixels(),
+            self.groups.channels * window.area(),
+        );
         let rows = self.rows;
         let at_once = rows_at_once(x, depth * places).min(rows.max(1));
         let columns = x.alloc(at_once * depth * places)?;
@@ -481,7 +503,9 @@ impl ConvolutionSlopes<'_> {
         for first in (0..rows).step_by(at_once) {
             let count = at_once.min(rows - first);
             let dz = Matrices {
-                numbers: self.dz.part(first * outputs * places, count * outputs * places),
+                numbers: self
+                    .dz
+                    .part(first * outputs * places, count * outputs * places),
                 stride: outputs * places,
                 is_transposed: false,
             };
@@ -513,7 +537,11 @@ fn scatter(columns: Numbers<'_>, window: KernelWindow, to: Numbers<'_>) -> Resul
     let count = to.count as u64;
     let kernel = to.kernel_of_f32("scatter")?;
     let mut launch = kernel.builder();
-    launch.arg(&columns.address).arg(&to.address).arg(&count).arg(&window);
+    launch
+        .arg(&columns.address)
+        .arg(&to.address)
+        .arg(&count)
+        .arg(&window);
     // SAFETY: the arguments are those of the kernel; `columns` has the windows of all images of `to`.
     unsafe { launch.launch(strided(to.count)) }.w()?;
     Ok(())
@@ -578,7 +606,10 @@ fn channel_sums_of(
 pub(crate) fn channel_sums(x: &Tensor, channels: usize) -> Result<Tensor> {
     let positions = x.elem_count() / x.dim(0)?.max(1) / channels.max(1);
     with_numbers(x, |x| {
-        Ok(tensor(channel_sums_of(x, None, channels, positions)?, channels))
+        Ok(tensor(
+            channel_sums_of(x, None, channels, positions)?,
+            channels,
+        ))
     })
 }
 
@@ -668,7 +699,10 @@ pub(crate) fn normalise_slopes(
                 let (runs, width) = ((numbers.count / width.max(1)) as u64, width as u32);
                 let kernel = numbers.kernel_of_f32("normalise_slopes")?;
                 let mut launch = kernel.builder();
-                launch.arg(&numbers.address).arg(&y.address).arg(&dy.address);
+                launch
+                    .arg(&numbers.address)
+                    .arg(&y.address)
+                    .arg(&dy.address);
                 launch.arg(&to).arg(&runs).arg(&width);
                 // SAFETY: the arguments are those of the kernel, whose runs are parts of the tensors.
                 unsafe { launch.launch(blocks(runs as usize)) }.w()?;
@@ -692,7 +726,11 @@ pub(crate) fn scale(
     let (count, positions, channels) = (x.count as u64, positions as u32, weight.count as u32);
     let kernel = x.kernel("scale")?;
     let mut launch = kernel.builder();
-    launch.arg(&x.address).arg(&weight.address).arg(&bias.address).arg(&to);
+    launch
+        .arg(&x.address)
+        .arg(&weight.address)
+        .arg(&bias.address)
+        .arg(&to);
     launch.arg(&count).arg(&positions).arg(&channels);
     // SAFETY: the arguments are those of the kernel, and every index is below the counts.
     unsafe { launch.launch(strided(x.count)) }.w()?;

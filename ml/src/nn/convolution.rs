@@ -244,7 +244,7 @@ impl Layer {
 
     #[cfg(feature = "cuda")]
     fn of_kernel(&self, sizes: &Sizes) -> (KernelWindow, KernelGroups) {
-        let window = KernelWindow::new(self.window, sizes.image, sizes.positions);
+        let window = self.window.on_gpu(sizes.image, sizes.positions);
         let groups = KernelGroups {
             channels: sizes.channels,
             outputs: self.groups * sizes.outputs,
@@ -301,7 +301,10 @@ impl CustomOp3 for Layer {
     ) -> candle_core::Result<(CudaStorage, Shape)> {
         let sizes = self.sizes(x_layout.shape(), weight_layout.shape(), bias_layout.shape())?;
         let (window, groups) = self.of_kernel(&sizes);
-        let (x, weight) = (Numbers::new(x, x_layout)?, Numbers::new(weight, weight_layout)?);
+        let (x, weight) = (
+            Numbers::new(x, x_layout)?,
+            Numbers::new(weight, weight_layout)?,
+        );
         let mut y = layer_kernels::convolution(x, weight, sizes.rows, window, groups)?;
         let bias = Numbers::new(bias, bias_layout)?;
         let elements = sizes.rows * groups.outputs * sizes.places();

@@ -94,7 +94,10 @@ impl CustomOp3 for Linear {
         bias_layout: &Layout,
     ) -> candle_core::Result<(CudaStorage, Shape)> {
         let (_, rows, outputs, inputs) = product_size(x_layout, weight_layout, bias_layout)?;
-        let (x, weight) = (Numbers::new(x, x_layout)?, Numbers::new(weight, weight_layout)?);
+        let (x, weight) = (
+            Numbers::new(x, x_layout)?,
+            Numbers::new(weight, weight_layout)?,
+        );
         let mut y = layer_kernels::product(x, weight, (rows, inputs, outputs))?;
         let bias = Numbers::new(bias, bias_layout)?;
         let elements = rows * outputs;

@@ -10,7 +10,7 @@ use super::values::{Float, cpu_slice, part};
 use super::window::Window;
 use crate::Result;
 #[cfg(feature = "cuda")]
-use crate::device::layer_kernels::{self, KernelWindow, Numbers};
+use crate::device::layer_kernels::{self, Numbers};
 
 /// What pooling computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl CustomOp1 for Pool {
         layout: &Layout,
     ) -> candle_core::Result<(CudaStorage, Shape)> {
         let sizes = self.sizes(layout.shape())?;
-        let window = KernelWindow::new(self.window, sizes.image, sizes.positions);
+        let window = self.window.on_gpu(sizes.image, sizes.positions);
         let is_max = self.pooling == Pooling::Max;
         let y = layer_kernels::pool(Numbers::new(x, layout)?, window, is_max)?;
         let (rows, channels, _, _) = layout.shape().dims4()?;
@@ -170,7 +170,7 @@ impl CustomOp1 for Pool {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             let sizes = self.sizes(x.shape())?;
-            let window = KernelWindow::new(self.window, sizes.image, sizes.positions);
+            let window = self.window.on_gpu(sizes.image, sizes.positions);
             let is_max = self.pooling == Pooling::Max;
             let dx = layer_kernels::pool_slopes(x, &dy.contiguous()?, window, is_max)?;
             return Ok(Some(dx));

@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::values::Float;
+#[cfg(feature = "cuda")]
+use crate::device::layer_kernels::KernelWindow;
 
 /// A window that moves over an image `[height, width]`. A sequence is an image of height 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,19 @@ impl Window {
             Some(room / self.stride[axis] + 1)
         };
         Some([along(0)?, along(1)?])
+    }
+
+    /// The window over an image of this size for kernels of a GPU.
+    #[cfg(feature = "cuda")]
+    pub(super) fn on_gpu(&self, image: [usize; 2], positions: [usize; 2]) -> KernelWindow {
+        let small = |sizes: [usize; 2]| sizes.map(|size| size as u32);
+        KernelWindow {
+            image: small(image),
+            positions: small(positions),
+            kernel: small(self.kernel),
+            stride: small(self.stride),
+            padding: small(self.padding),
+        }
     }
 
     /// Whether the window has one element and stops at each element of the image.
