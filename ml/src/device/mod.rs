@@ -3,6 +3,7 @@
 //! * `gpu` the GPUs of this process, with the feature `cuda`; without it, `no_gpu` says so
 //! * `fault` the errors of GPUs
 //! * `staging` the way of rows to a GPU, beside its work
+//! * [`products`] whether products on a GPU use tf32
 //! * `kernels`, `kernels.cu` GPU kernels of layers, losses and optimisers
 
 #[cfg(feature = "cuda")]
@@ -11,6 +12,7 @@ mod fault;
 mod gpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod kernels;
+pub mod products;
 #[cfg(feature = "cuda")]
 mod staging;
 
