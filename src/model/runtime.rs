@@ -9,6 +9,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use vatic_ml::artifact::{Files, Loader, loaders};
 use vatic_ml::device::{DeviceName, cores};
+use vatic_ml::model::compute::LoadOptions;
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
 use vatic_ml::models::ModelTypes;
@@ -243,7 +244,7 @@ impl ModelRuntime {
             let local = self.run(DeviceName::Cpu, fetch).await?;
             let load = move || {
                 let files = Files::new(local.path(), files.clone());
-                loader.load(&files, &device.open()?, None)
+                loader.load(&files, &LoadOptions::on(&device.open()?))
             };
             let model: Arc<dyn Model> = self.run(device, load).await?;
             held.try_resize(match device.is_gpu() {

@@ -1,7 +1,8 @@
 //! The activation functions between layers.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use super::values::is_half;
 use crate::Result;
 use crate::named::named_enum;
 
@@ -25,6 +26,10 @@ named_enum! {
 
 /// Applies `activation` to each element.
 pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    if is_half(x) && activation != Activation::Relu {
+        let y = activate(activation, &x.to_dtype(DType::F32)?)?;
+        return Ok(y.to_dtype(x.dtype())?);
+    }
     match activation {
         // The product with a constant mask has slope 0 at 0, as in PyTorch.
         Activation::Relu => Ok((x * x.gt(0.0)?.to_dtype(x.dtype())?)?),

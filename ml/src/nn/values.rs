@@ -1,6 +1,6 @@
-//! The elements of tensors on the host, for layers that compute on slices.
+//! The elements of tensors, for layers that compute on slices of the host, or that round to 16 bits.
 
-use candle_core::{Layout, Storage, Tensor, WithDType};
+use candle_core::{DType, Layout, Storage, Tensor, WithDType};
 
 use crate::{Error, Result};
 
@@ -21,6 +21,11 @@ pub(super) fn cpu_slice<T: WithDType>(storage: &Storage) -> candle_core::Result<
         Storage::Cpu(storage) => storage.as_slice(),
         _ => candle_core::bail!("a layer of the host met a tensor of another device"),
     }
+}
+
+/// Whether the elements have 16 bits: layers then compute in f32 what would lose bits at each step, and round once.
+pub(super) fn is_half(tensor: &Tensor) -> bool {
+    matches!(tensor.dtype(), DType::BF16 | DType::F16)
 }
 
 /// Refuses a tensor on a GPU, for layers without GPU kernels.
