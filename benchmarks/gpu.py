@@ -167,6 +167,10 @@ KINDS = {
     "linear": ("score", "linear_reg", "data_split_method = 'none'", COLUMNS),
 }
 
+# The networks that predict in types with fewer bits too, and the largest differences from the CPU.
+TYPED = ["binary, relu", "five classes, gelu"]
+TYPES = {"tf32": 5e-3, "bf16": 1e-2, "f16": 1e-2}
+
 
 def options(kind, extra):
     model_type, own = kind[1], kind[2]
@@ -187,23 +191,30 @@ def check_parity(context):
         target, model_type, _, features = kind
         model = f"parity{index}"
         value = f"predicted_{target}" if "reg" in model_type and model_type != "logistic_reg" else f"predicted_{target}_probs[1]['prob']"
-        answers = [
-            f"SELECT id, {value} AS p FROM predict({model}, (SELECT id, {features} FROM mixed), device => '{where}')"
-            for where in ["cpu", device]
-        ]
+
+        def answer(arguments):
+            return f"SELECT id, {value} AS p FROM predict({model}, (SELECT id, {features} FROM mixed), {arguments})"
+
+        def compare(title, arguments, limit):
+            expected = answer("device => 'cpu'")
+            found = vatic.rows(
+                mixed,
+                f"SELECT count(*) AS n, max(abs(a.p - b.p)) AS worst, avg(abs(a.p)) AS mean "
+                f"FROM ({expected}) a JOIN ({answer(arguments)}) b ON a.id = b.id",
+            )[0]
+            is_close = float(found["worst"]) < limit and found["n"] == str(context["mixed_rows"])
+            report.check(f"{title}: {name}", is_close, str(found))
+
         try:
             vatic.rows(
                 mixed,
                 f"TRAIN OR REPLACE MODEL {model} TARGET {target} OPTIONS ({options(kind, cpu)}) "
                 f"AS SELECT {features}, {target} FROM mixed",
             )
-            found = vatic.rows(
-                mixed,
-                f"SELECT count(*) AS n, max(abs(a.p - b.p)) AS worst, avg(abs(a.p)) AS mean "
-                f"FROM ({answers[0]}) a JOIN ({answers[1]}) b ON a.id = b.id",
-            )[0]
-            worst = float(found["worst"])
-            report.check(f"predict on the GPU as on the CPU: {name}", worst < 1e-4 and found["n"] == str(context["mixed_rows"]), str(found))
+            compare("predict on the GPU as on the CPU", f"device => '{device}'", 1e-4)
+            # The CPU, which tries the script itself, has no other types.
+            for dtype, limit in TYPES.items() if name in TYPED and device != "cpu" else []:
+                compare(f"predict in {dtype} as on the CPU", f"device => '{device}', dtype => '{dtype}'", limit)
         except Exception as error:
             report.check(f"predict on the GPU as on the CPU: {name}", False, str(error))
 

@@ -17,6 +17,7 @@ use vatic::ml::data::encode::tabular::InputShape;
 use vatic::ml::data::inputs::{Inputs, RowReport};
 use vatic::ml::data::labels::ClassValue;
 use vatic::ml::data::signature::{Port, PortKind, Signature};
+use vatic::ml::model::compute::{ComputeType, LoadOptions};
 use vatic::ml::model::network::{ModelType, Network, Task};
 use vatic::ml::model::options::{Optimizer, TrainOptions};
 use vatic::ml::model::{Batching, Model, Outputs, Wanted};
@@ -78,12 +79,11 @@ impl Loader for Centroids {
         files.known().iter().any(|file| file.name == FILE)
     }
 
-    fn load(
-        &self,
-        files: &Files,
-        device: &Device,
-        _dtype: Option<DType>,
-    ) -> Result<Arc<dyn Model>> {
+    fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
+        if let Some(other) = options.compute.filter(|wanted| *wanted != ComputeType::F64) {
+            let message = format!("centroids compute in f64, not {other}; leave out dtype");
+            return Err(Error::Unsupported(message));
+        }
         let corrupt = |problem: &str| Error::Corrupt(format!("{FILE}: {problem}"));
         let content = files.read(FILE, 1 << 20)?;
         let text = String::from_utf8(content).map_err(|_| corrupt("not UTF-8"))?;
@@ -104,7 +104,7 @@ impl Loader for Centroids {
         let shape = (classes.len(), header.len() - 1);
         Ok(Arc::new(NearestCentroid {
             signature: signature(&header, &classes),
-            points: Tensor::from_vec(points, shape, device)?,
+            points: Tensor::from_vec(points, shape, &options.device)?,
             classes,
         }))
     }
@@ -168,6 +168,10 @@ impl Model for NearestCentroid {
 
     fn batching(&self) -> Batching {
         Batching::Rows
+    }
+
+    fn compute_type(&self) -> ComputeType {
+        ComputeType::F64
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {

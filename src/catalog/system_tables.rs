@@ -445,6 +445,10 @@ fn model_cache(of: &SystemTables) -> Result<RecordBatch> {
             "device",
             strings(each().map(|model| model.device.to_string())),
         ),
+        (
+            "dtype",
+            strings(each().map(|model| model.compute.to_string())),
+        ),
         ("bytes", integers(each().map(|model| model.bytes as u64))),
         ("hits", integers(each().map(|model| model.hits))),
         (
@@ -476,7 +480,10 @@ fn devices(of: &SystemTables) -> Result<RecordBatch> {
         let on = cached
             .iter()
             .filter(|model| model.device.to_string() == *device);
-        models.append_value(on.map(|model| Some(model.name.clone())));
+        let mut names: Vec<&str> = on.map(|model| model.name.as_str()).collect();
+        // A model may be there in several types.
+        names.dedup();
+        models.append_value(names.into_iter().map(Some));
     }
     Ok(RecordBatch::try_from_iter_with_nullable([
         ("device", strings(device.into_iter()), false),

@@ -307,8 +307,11 @@ impl Node {
 
     fn report(&self) -> ExecutorReport {
         let cached = self.runtime.cached().into_iter();
+        let mut models: Vec<String> = cached.map(|model| model.name).collect();
+        // A model may be there on several devices and in several types.
+        models.dedup();
         ExecutorReport {
-            models: cached.map(|model| model.name).collect(),
+            models,
             devices: self.devices.clone(),
         }
     }

@@ -238,7 +238,7 @@ impl Task {
     async fn load(&self) -> Result<Arc<LoadedModel>> {
         let loading = self
             .runtime
-            .load(&self.spec.model, DEVICE, self.cache_bytes);
+            .load(&self.spec.model, DEVICE, None, self.cache_bytes);
         let (model, _) = loading.await?;
         Ok(model)
     }

@@ -9,6 +9,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use vatic_ml::artifact::{Files, Loader, loaders};
 use vatic_ml::device::{DeviceName, cores};
+use vatic_ml::model::compute::{ComputeType, LoadOptions};
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
 use vatic_ml::models::ModelTypes;
@@ -38,6 +39,8 @@ pub(crate) struct ModelRuntime {
 struct Key {
     sha256: String,
     device: DeviceName,
+    /// A type that needs a GPU; `None` for the type of the training.
+    compute: Option<ComputeType>,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,7 @@ pub(crate) struct CachedModel {
     pub(crate) name: String,
     pub(crate) sha256: String,
     pub(crate) device: DeviceName,
+    pub(crate) compute: ComputeType,
     pub(crate) bytes: usize,
     pub(crate) hits: u64,
     pub(crate) is_in_use: bool,
@@ -191,17 +195,22 @@ impl ModelRuntime {
         self.run(DeviceName::Cpu, outputs).await
     }
 
-    /// The model on a device, from the cache or from its files, and whether it was in the cache.
+    /// The model on a device and in a type, or in that of its training if `None`, from the cache or from its files; and
+    /// whether it was in the cache.
     pub(crate) async fn load(
         self: &Arc<Self>,
         model: &ResolvedModel,
         device: DeviceName,
+        compute: Option<ComputeType>,
         budget_bytes: usize,
     ) -> Result<(Arc<LoadedModel>, bool)> {
         let device = device.resolved();
+        check_device(compute, device)?;
         let key = Key {
             sha256: model.sha256.clone(),
             device,
+            // Any other type must be that of the training, which `check_type` compares.
+            compute: compute.filter(|compute| compute.needs_gpu()),
         };
         let cell = self.cell(&key, model.label());
         let is_hit = cell.initialized();
@@ -210,6 +219,7 @@ impl ModelRuntime {
             Ok(loaded) => {
                 let loaded = Arc::clone(loaded);
                 self.evict(budget_bytes, &key);
+                check_type(compute, model, &loaded)?;
                 Ok((loaded, is_hit))
             }
             Err(error) => {
@@ -220,7 +230,7 @@ impl ModelRuntime {
     }
 
     async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Arc<LoadedModel>> {
-        let device = key.device;
+        let (device, compute) = (key.device, key.compute);
         let format = &model.manifest.format;
         let mut loaders = self.loaders.iter();
         let loader = loaders.find(|loader| loader.format() == format);
@@ -243,7 +253,8 @@ impl ModelRuntime {
             let local = self.run(DeviceName::Cpu, fetch).await?;
             let load = move || {
                 let files = Files::new(local.path(), files.clone());
-                loader.load(&files, &device.open()?, None)
+                let device = device.open()?;
+                loader.load(&files, &LoadOptions { device, compute })
             };
             let model: Arc<dyn Model> = self.run(device, load).await?;
             held.try_resize(match device.is_gpu() {
@@ -294,7 +305,7 @@ impl ModelRuntime {
         }
     }
 
-    /// The cached models, by name.
+    /// The cached models, by name and type.
     pub(crate) fn cached(&self) -> Vec<CachedModel> {
         let entries = self.lock();
         let mut cached: Vec<CachedModel> = entries
@@ -305,14 +316,47 @@ impl ModelRuntime {
                     name: entry.name.clone(),
                     sha256: key.sha256.clone(),
                     device: key.device,
+                    compute: model.compute_type(),
                     bytes: model.bytes(),
                     hits: entry.hits,
                     is_in_use: Arc::strong_count(model) > 1,
                 })
             })
             .collect();
-        cached.sort_by(|left, right| left.name.cmp(&right.name));
+        cached.sort_by_cached_key(|model| (model.name.clone(), model.compute.name()));
         cached
+    }
+}
+
+/// Refuses a type that needs a GPU for a model on the processor.
+pub(crate) fn check_device(compute: Option<ComputeType>, device: DeviceName) -> Result<()> {
+    match compute {
+        Some(compute) if compute.needs_gpu() && device == DeviceName::Cpu => {
+            let message = format!(
+                "dtype \"{compute}\" needs a GPU; leave out dtype, or use device => 'cuda'"
+            );
+            Err(sql_err(SqlState::Unsupported, message))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Refuses a loaded model that computes in another type than the wanted one.
+fn check_type(
+    compute: Option<ComputeType>,
+    model: &ResolvedModel,
+    loaded: &LoadedModel,
+) -> Result<()> {
+    let own = loaded.compute_type();
+    match compute {
+        Some(other) if other != own => {
+            let message = format!(
+                "models of type {} compute in {own}, not {other}; leave out dtype",
+                model.manifest.model_type()
+            );
+            Err(sql_err(SqlState::Unsupported, message))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

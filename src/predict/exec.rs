@@ -256,10 +256,13 @@ impl Task {
 
     async fn load(&self) -> Result<Arc<LoadedModel>> {
         let started = Instant::now();
-        let (model, is_hit) = self
+        let PredictOptions {
+            device, compute, ..
+        } = self.spec.options;
+        let loading = self
             .runtime
-            .load(&self.spec.model, self.spec.options.device, self.cache_bytes)
-            .await?;
+            .load(&self.spec.model, device, compute, self.cache_bytes);
+        let (model, is_hit) = loading.await?;
         self.metrics.load_time.add_elapsed(started);
         if is_hit {
             &self.metrics.cache_hits

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
 use vatic_ml::data::signature::Port;
 use vatic_ml::device::DeviceName;
+use vatic_ml::model::compute::ComputeType;
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
@@ -58,6 +59,8 @@ pub(crate) struct PredictOptions {
     pub(crate) null_on_error: bool,
     pub(crate) error_on_null: bool,
     pub(crate) device: DeviceName,
+    /// The argument `dtype`; the type of the training if `None`.
+    pub(crate) compute: Option<ComputeType>,
 }
 
 impl Default for PredictOptions {
@@ -70,6 +73,7 @@ impl Default for PredictOptions {
             null_on_error: false,
             error_on_null: false,
             device: DeviceName::default(),
+            compute: None,
         }
     }
 }
@@ -168,13 +172,16 @@ impl PredictNode {
         let fields = self.appended.fields(&self.model);
         let outputs: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
         let skipped = names(&signature.outputs).filter(|name| !outputs.contains(name));
+        // Any other type can only be that of the training.
+        let compute = self.options.compute.filter(|compute| compute.needs_gpu());
         format!(
-            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]",
+            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{}",
             self.model.label(),
             &self.model.sha256[..12],
             inputs.join(", "),
             outputs.join(", "),
             skipped.collect::<Vec<_>>().join(", "),
+            compute.map_or(String::new(), |compute| format!(", dtype={compute}")),
         )
     }
 }
@@ -361,5 +368,35 @@ mod tests {
         let mut other = PredictOptions::default();
         other.set_threshold(0.25);
         assert_ne!(one, node(&["id", "x"], other).unwrap());
+        assert_ne!(one, node(&["id", "x"], in_type(ComputeType::Bf16)).unwrap());
+    }
+
+    fn in_type(compute: ComputeType) -> PredictOptions {
+        PredictOptions {
+            compute: Some(compute),
+            ..PredictOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_type_other_than_that_of_the_training_is_shown() {
+        let shown = |options| node(&["x"], options).unwrap().describe();
+        let default = shown(PredictOptions::default());
+        assert_eq!(shown(in_type(ComputeType::F32)), default);
+        let expected = format!("{default}, dtype=bf16");
+        assert_eq!(shown(in_type(ComputeType::Bf16)), expected);
+    }
+
+    #[test]
+    fn options_travel_as_they_are() {
+        let options = PredictOptions {
+            device: DeviceName::Cuda(1),
+            ..in_type(ComputeType::Tf32)
+        };
+        let text = serde_json::to_string(&options).unwrap();
+        assert_eq!(
+            serde_json::from_str::<PredictOptions>(&text).unwrap(),
+            options
+        );
     }
 }

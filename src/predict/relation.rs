@@ -10,10 +10,12 @@ use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
 use vatic_ml::device::DeviceName;
+use vatic_ml::model::compute::ComputeType;
 
 use super::node::{PredictNode, PredictOptions};
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModels;
+use crate::model::runtime::check_device;
 use crate::plan::table_function::{Call, argument_err, call};
 
 /// The named arguments of `predict`.
@@ -25,6 +27,7 @@ const ARGUMENTS: &[&str] = &[
     "on_null",
     "dedupe",
     "device",
+    "dtype",
 ];
 
 #[derive(Debug)]
@@ -69,14 +72,19 @@ fn options(call: &Call) -> Result<PredictOptions> {
             }
             // No effect: computing equal rows of numbers is faster than finding them.
             "dedupe" => drop(one_of(name, value, &["auto", "off"])?),
+            "dtype" => {
+                let found = ComputeType::parse(&lower_case(value));
+                let unknown = || argument_err(name, ComputeType::EXPECTED, value);
+                options.compute = Some(found.ok_or_else(unknown)?);
+            }
             _ => {
-                let text = value.try_as_str().flatten().unwrap_or_default();
-                options.device = DeviceName::parse(&text.to_lowercase())
+                options.device = DeviceName::parse(&lower_case(value))
                     .ok_or_else(|| argument_err(name, DeviceName::EXPECTED, value))?;
             }
         }
         Ok(())
     })?;
+    check_device(options.compute, options.device)?;
     Ok(options)
 }
 
@@ -109,12 +117,14 @@ fn fraction(name: &str, value: &ScalarValue) -> Result<f64> {
     }
 }
 
+/// The text in lower case; empty if the value is not a text.
+fn lower_case(value: &ScalarValue) -> String {
+    let text = value.try_as_str().flatten().unwrap_or_default();
+    text.to_lowercase()
+}
+
 fn one_of(name: &str, value: &ScalarValue, known: &[&'static str]) -> Result<&'static str> {
-    let text = value
-        .try_as_str()
-        .flatten()
-        .unwrap_or_default()
-        .to_lowercase();
+    let text = lower_case(value);
     let expected = || format!("one of '{}'", known.join("', '"));
     known
         .iter()

@@ -7,6 +7,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ConfigOptions;
 use futures::TryStreamExt;
+use vatic_ml::model::compute::ComputeType;
 use vatic_ml::model::options::{Optimizer, Schedule};
 use vatic_ml::nn::Activation;
 
@@ -24,6 +25,9 @@ use crate::train::OPTIONS;
 /// The maximum time of a completion's query.
 const PATIENCE: Duration = Duration::from_millis(100);
 const CANDIDATES_MAX: usize = 500;
+
+/// The devices that are offered; `cuda` is the first GPU.
+const DEVICES: [&str; 3] = ["auto", "cpu", "cuda"];
 
 /// Keywords that begin or join the parts of a statement. The hundreds of other SQL keywords would only hide these.
 #[rustfmt::skip]
@@ -132,6 +136,7 @@ impl Completion {
                 names(all.map(|option| format!("{} = ", option.name)).collect())
             }
             Context::OptionValue(name) => names(self.option_values(name)),
+            Context::ArgumentValue(name) => names(argument_values(name)),
             Context::Setting => names(self.settings()),
             Context::Table => {
                 let mut known = self.tables();
@@ -203,7 +208,8 @@ impl Completion {
             "lr_schedule" => owned(Schedule::ALL.iter().map(|(name, _)| *name).collect()),
             "data_split_method" => owned(vec!["hash", "column", "none"]),
             "null_handling" => owned(vec!["error", "skip", "impute"]),
-            "device" => owned(vec!["auto", "cpu", "cuda"]),
+            "device" => owned(DEVICES.to_vec()),
+            "dtype" => owned(vec!["f32", "f64"]),
             _ => Vec::new(),
         }
     }
@@ -296,6 +302,17 @@ impl Completion {
             _ => Vec::new(),
         }
     }
+}
+
+/// The values of a named argument of `predict`.
+fn argument_values(name: &str) -> Vec<String> {
+    let values = match name {
+        "on_error" | "on_null" => vec!["error", "null"],
+        "device" => DEVICES.to_vec(),
+        "dtype" => ComputeType::ALL.iter().map(|(name, _)| *name).collect(),
+        _ => Vec::new(),
+    };
+    values.into_iter().map(str::to_owned).collect()
 }
 
 enum Candidate {

@@ -20,6 +20,8 @@ pub(super) enum Context {
     OptionName,
     /// A value of this option, in quotes.
     OptionValue(String),
+    /// A value of this named argument of a table function, in quotes.
+    ArgumentValue(String),
     /// A setting, after SET or SHOW.
     Setting,
     Table,
@@ -131,11 +133,14 @@ fn open_quote(text: &str) -> Option<usize> {
 
 fn quoted_context(before: &str, begun: &str) -> (Context, String) {
     let before = words(before);
-    let name = match before.as_slice() {
-        [.., name, equals] if equals == "=" && is_in_options(&before) => name.to_lowercase(),
-        _ => return (Context::Path, begun.to_owned()),
+    let context = match before.as_slice() {
+        [.., name, equals] if equals == "=" && is_in_options(&before) => {
+            Context::OptionValue(name.to_lowercase())
+        }
+        [.., name, arrow] if arrow == "=>" => Context::ArgumentValue(name.to_lowercase()),
+        _ => Context::Path,
     };
-    (Context::OptionValue(name), begun.to_owned())
+    (context, begun.to_owned())
 }
 
 /// Whether the last open parenthesis belongs to the OPTIONS of a training.
@@ -230,6 +235,11 @@ mod tests {
             &format!("{train}epochs = 3) AS SELECT * FROM "),
             Context::Table,
             "",
+        );
+        check(
+            "SELECT * FROM predict(m, t, dtype => 'b",
+            Context::ArgumentValue("dtype".into()),
+            "b",
         );
         check("COPY t TO 'out/a", Context::Path, "out/a");
         check("SELECT 'it''s' FROM ", Context::Table, "");

@@ -16,6 +16,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use vatic_ml::artifact::{Files, Loader, ModelFile, describe_file};
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::Model;
+use vatic_ml::model::compute::LoadOptions;
 
 use crate::error::{Result, SqlState, io_err, ml_err, sql_err, with_cause};
 use crate::model::{
@@ -153,7 +154,8 @@ fn open_copy(
     let files = Files::new(staged.path(), known);
     let loader = loader_of(source, &files, loaders, format)?;
     let device = DeviceName::Cpu.open().map_err(ml_err)?;
-    let model = loader.load(&files, &device, None).map_err(|error| {
+    let model = loader.load(&files, &LoadOptions::on(&device));
+    let model = model.map_err(|error| {
         let mut found = crate::error::report(&ml_err(error));
         found.message = format!("{source}: {}", found.message);
         found

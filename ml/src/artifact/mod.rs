@@ -15,11 +15,11 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::model::Model;
+use crate::model::compute::LoadOptions;
 use crate::models::ModelTypes;
 use crate::{Error, Result};
 
@@ -33,12 +33,12 @@ pub trait Loader: Debug + Send + Sync {
     /// Whether this loader opens a directory with these files, which has no manifest with a format yet.
     fn takes(&self, files: &Files) -> bool;
 
-    /// Loads the model onto a device, with weights of type `dtype`, or of the type in its files if `None`.
+    /// Loads the model onto a device. With a [`LoadOptions::compute`], the model computes in that type and no other.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] naming the file and what is wrong with it; [`Error::Unsupported`] for a type or a model that this
-    /// build does not know.
-    fn load(&self, files: &Files, device: &Device, dtype: Option<DType>) -> Result<Arc<dyn Model>>;
+    /// [`Error::Corrupt`] naming the file and what is wrong with it; [`Error::Unsupported`] for a model that this build does
+    /// not know, or a type in which it does not compute.
+    fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>>;
 }
 
 /// Every loader, for models of these types.

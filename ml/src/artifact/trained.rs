@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{Files, Loader, ModelFile, corrupt, write_file};
@@ -14,6 +13,7 @@ use crate::data::encode::tabular::Encoder;
 use crate::data::precision::Precision;
 use crate::device::HOST;
 use crate::model::Model;
+use crate::model::compute::{ComputeType, LoadOptions};
 use crate::model::network::ModelType;
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::models::ModelTypes;
@@ -102,7 +102,7 @@ impl Loader for TrainedLoader {
         false
     }
 
-    fn load(&self, files: &Files, device: &Device, dtype: Option<DType>) -> Result<Arc<dyn Model>> {
+    fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
         let config = files.read(CONFIG_FILE, CONFIG_BYTES_MAX)?;
         let config: ModelConfig =
             serde_json::from_slice(&config).map_err(|error| corrupt(CONFIG_FILE, error))?;
@@ -111,20 +111,38 @@ impl Loader for TrainedLoader {
         let model_type = self.model_types.get(name).ok_or_else(|| {
             Error::Unsupported(format!("this build has no model type \"{name}\""))
         })?;
-        let own = model_type.precision().dtype();
-        if let Some(other) = dtype.filter(|dtype| *dtype != own) {
-            return Err(Error::Unsupported(format!(
-                "models of type {name} have weights of type {}, not {}",
-                own.as_str(),
-                other.as_str()
-            )));
-        }
+        check_type(model_type, options.compute)?;
         let expected = expected_tensors(&config, model_type)?;
         let content = files.read(WEIGHTS_FILE, u64::MAX)?;
         let weights = read_weights(&content, &expected)?;
-        Ok(Arc::new(TrainedModel::new(
-            config, model_type, &weights, device,
-        )?))
+        let model = TrainedModel::new(config, model_type, &weights, options)?;
+        check_device(model_type, &model)?;
+        Ok(Arc::new(model))
+    }
+}
+
+/// Refuses a type in which models of this model type do not compute.
+fn check_type(model_type: &dyn ModelType, compute: Option<ComputeType>) -> Result<()> {
+    let precision = model_type.precision();
+    match compute {
+        Some(other) if !other.suits(precision) => Err(Error::Unsupported(format!(
+            "models of type {} compute in {}, not {other}; leave out dtype",
+            model_type.name(),
+            precision.name(),
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Refuses a type that only GPUs compute in for a model on the host, where its layers may have kept it.
+fn check_device(model_type: &dyn ModelType, model: &TrainedModel) -> Result<()> {
+    let compute = model.compute_type();
+    match compute.needs_gpu() && model.device().is_cpu() {
+        true => Err(Error::Unsupported(format!(
+            "dtype \"{compute}\" needs a GPU, and this model of type {} is on the processor; leave out dtype",
+            model_type.name(),
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -25,7 +25,7 @@ fn predict(model: &dyn Model, batch: &RecordBatch) -> Outputs {
 
 fn read(directory: &Path, files: &[ModelFile]) -> Result<Arc<dyn Model>> {
     let files = Files::new(directory, files.to_vec());
-    TrainedLoader::new(Arc::default()).load(&files, &HOST, None)
+    TrainedLoader::new(Arc::default()).load(&files, &LoadOptions::on(&HOST))
 }
 
 fn rows() -> RecordBatch {
@@ -120,13 +120,26 @@ fn what_was_written_predicts_the_same() {
 }
 
 #[test]
-fn weights_of_another_type_are_refused() {
+fn types_in_which_the_model_does_not_compute_are_refused() {
     let (directory, files) = written();
     let files = Files::new(directory.path(), files);
     let loader = TrainedLoader::new(Arc::default());
-    assert!(loader.load(&files, &HOST, Some(DType::F32)).is_ok());
-    let error = loader.load(&files, &HOST, Some(DType::F16)).unwrap_err();
-    assert!(error.to_string().contains("not f16"), "{error}");
+    let load = |compute| {
+        let options = LoadOptions {
+            compute: Some(compute),
+            ..LoadOptions::on(&HOST)
+        };
+        let model = loader.load(&files, &options)?;
+        Ok::<_, Error>(model.compute_type())
+    };
+    assert_eq!(load(ComputeType::F32).unwrap(), ComputeType::F32);
+    let error = load(ComputeType::F64).unwrap_err().to_string();
+    assert!(error.contains("compute in f32, not f64"), "{error}");
+    for compute in [ComputeType::Tf32, ComputeType::Bf16, ComputeType::F16] {
+        let error = load(compute).unwrap_err().to_string();
+        let expected = format!("dtype \"{compute}\" needs a GPU");
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
 use super::kernels::{Kernel, KernelActivation, grid, strided};
+use super::products::uses_tf32;
 
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/layers.ptx"));
 
@@ -241,7 +242,10 @@ fn products(
 
 /// How cuBLAS computes a product: sums always have type f32.
 fn compute_type() -> cublas::cublasComputeType_t {
-    cublas::cublasComputeType_t::CUBLAS_COMPUTE_32F
+    match uses_tf32() {
+        true => cublas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        false => cublas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+    }
 }
 
 /// `left` `[rows, inner]` times `right` `[inner, columns]`.

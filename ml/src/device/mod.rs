@@ -3,6 +3,7 @@
 //! * `gpu` the GPUs of this process, with the feature `cuda`; without it, `no_gpu` says so
 //! * `fault` the errors of GPUs
 //! * `staging` the way of rows to a GPU, beside its work
+//! * [`products`] whether products on a GPU use tf32
 //! * `kernels`, `kernels.cu` GPU kernels of losses, optimisers, categories and dropout
 //! * `layer_kernels`, `layers.cu` GPU kernels of convolution, pooling, normalisation and activations, and products
 
@@ -14,6 +15,7 @@ mod gpu;
 pub(crate) mod kernels;
 #[cfg(feature = "cuda")]
 pub(crate) mod layer_kernels;
+pub mod products;
 #[cfg(feature = "cuda")]
 mod staging;
 

@@ -1,10 +1,9 @@
 //! Conversion between the weight vector of a network, for optimisers and ranks, and the tensors of its layers.
 
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Storage, Tensor, Var, WithDType};
+use candle_core::{DType, Device, Storage, Tensor, Var, WithDType};
 
 use crate::data::inputs::Inputs;
-use crate::data::precision::Precision;
 use crate::device::HOST;
 use crate::model::network::{Network, Parameter};
 use crate::{Error, Result};
@@ -58,20 +57,27 @@ pub(crate) fn add_tensor<T: WithDType + std::ops::AddAssign>(
     Ok(())
 }
 
-/// The weights as tensors in this precision.
+/// The weights as tensors of this type.
 pub(crate) fn tensors_of(
     specs: &[Parameter],
     weights: &[f64],
-    precision: Precision,
+    dtype: DType,
     device: &Device,
 ) -> Result<Vec<Tensor>> {
-    match precision {
-        Precision::Single => {
-            let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
-            tensors(specs, &weights, device)
-        }
-        Precision::Double => tensors(specs, weights, device),
+    if dtype == DType::F64 {
+        return tensors(specs, weights, device);
     }
+    let weights: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
+    if dtype == DType::F32 {
+        return tensors(specs, &weights, device);
+    }
+    // Rounded on the host: the device never holds the weights in f32, which take twice the memory.
+    let on_host = tensors(specs, &weights, &HOST)?;
+    let rounded = on_host.iter().map(|tensor| {
+        let tensor = tensor.to_dtype(dtype)?;
+        Ok(tensor.to_device(device)?)
+    });
+    rounded.collect()
 }
 
 pub(crate) fn tensors<T: WithDType>(

@@ -3,10 +3,12 @@
 //! * [`Model`] the interface of a model for the engine: ports, batches, encode, forward, outputs
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]
+//! * [`compute`] the type in which a model computes
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
 //! * [`metrics`] the metrics of a model, from its predictions
 
+pub mod compute;
 pub(crate) mod flat;
 pub mod metrics;
 pub mod network;
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
+use crate::model::compute::ComputeType;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
@@ -30,6 +33,9 @@ pub trait Model: Debug + Send + Sync {
 
     /// How many rows the model wants at once.
     fn batching(&self) -> Batching;
+
+    /// The type in which the model computes.
+    fn compute_type(&self) -> ComputeType;
 
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
     /// same values. Encoding runs on the host, possibly while the model runs the previous batch.
@@ -152,6 +158,10 @@ mod tests {
 
         fn batching(&self) -> Batching {
             Batching::Rows
+        }
+
+        fn compute_type(&self) -> ComputeType {
+            ComputeType::F32
         }
 
         fn encode(&self, _batch: &RecordBatch) -> Result<Inputs> {

@@ -15,9 +15,10 @@ use crate::data::inputs::{Inputs, RowReport};
 use crate::data::labels::{
     Labels, class_array, predicted_classes, probabilities_type, probability_lists,
 };
-use crate::data::precision::Precision;
 use crate::data::signature::{Port, PortKind, Signature};
 use crate::device::pass_rows;
+use crate::device::products::with_tf32;
+use crate::model::compute::{ComputeType, LoadOptions};
 use crate::model::flat::{numbers_per_row, tensors_of};
 use crate::model::network::{Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
@@ -109,7 +110,7 @@ pub struct TrainedModel {
     encoder: Encoder,
     network: Box<dyn Network>,
     parameters: Vec<Tensor>,
-    precision: Precision,
+    compute: ComputeType,
     device: Device,
 }
 
@@ -130,9 +131,11 @@ impl TrainedModel {
         config: ModelConfig,
         model_type: &dyn ModelType,
         weights: &[f64],
-        device: &Device,
+        options: &LoadOptions,
     ) -> Result<Self> {
         let precision = model_type.precision();
+        let compute = options.compute.unwrap_or(precision.into());
+        let device = &options.device;
         let encoder = Encoder::new(config.encoders.clone(), precision);
         let network =
             model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
@@ -144,12 +147,12 @@ impl TrainedModel {
             )));
         }
         Ok(Self {
-            parameters: tensors_of(network.parameters(), weights, precision, device)?,
+            parameters: tensors_of(network.parameters(), weights, compute.dtype(), device)?,
             signature: config.signature()?,
             config,
             encoder,
             network,
-            precision,
+            compute,
             device: device.clone(),
         })
     }
@@ -157,6 +160,11 @@ impl TrainedModel {
     /// The configuration.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The device on which the model computes.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The network.
@@ -200,6 +208,10 @@ impl Model for TrainedModel {
         Batching::Rows
     }
 
+    fn compute_type(&self) -> ComputeType {
+        self.compute
+    }
+
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
         self.encoder.encode(batch, None)
     }
@@ -210,10 +222,12 @@ impl Model for TrainedModel {
         let pass = |range: Range<usize>| {
             let inputs = inputs
                 .narrow(range)?
-                .to(&self.device, self.precision.dtype())?;
-            let outputs = self
-                .network
-                .forward(&self.parameters, &inputs, Mode::Inference)?;
+                .to(&self.device, self.compute.dtype())?;
+            let forward = || {
+                self.network
+                    .forward(&self.parameters, &inputs, Mode::Inference)
+            };
+            let outputs = with_tf32(self.compute == ComputeType::Tf32, forward)?;
             Ok(one_head(outputs)?.to_dtype(DType::F64)?)
         };
         let numbers = numbers_per_row(self.network.as_ref(), inputs);
@@ -248,7 +262,7 @@ impl Model for TrainedModel {
     }
 
     fn working_bytes(&self, rows: usize) -> usize {
-        let number = self.precision.dtype().size_in_bytes();
+        let number = self.compute.dtype().size_in_bytes();
         // Each layer has its own width, and its outputs exist at the same time as the outputs of the layer before.
         let widths = self.network.numbers_per_row();
         // On a GPU they take memory of the GPU.

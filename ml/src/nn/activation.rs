@@ -1,10 +1,10 @@
 //! The activation functions between layers.
 
-use candle_core::Tensor;
 #[cfg(feature = "cuda")]
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Shape};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Shape};
+use candle_core::{DType, Tensor};
 
-use super::values::{Float, cpu_slice, part};
+use super::values::{Float, cpu_slice, is_half, part};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::kernels::KernelActivation;
@@ -98,6 +98,10 @@ pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() && x.dtype() != DType::F64 {
         return Ok(x.contiguous()?.apply_op1(OnGpu(activation))?);
+    }
+    if is_half(x) && activation != Activation::Relu {
+        let y = activate(activation, &x.to_dtype(DType::F32)?)?;
+        return Ok(y.to_dtype(x.dtype())?);
     }
     match activation {
         // The product with a constant mask has slope 0 at 0, as in PyTorch.

@@ -1,23 +1,44 @@
 //! The product of one-hot categories with a weight matrix, without the zeros.
 
-use candle_core::Tensor;
 #[cfg(feature = "cuda")]
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Shape};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Shape};
+use candle_core::{DType, Tensor};
 
+use super::values::is_half;
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::kernels;
 
 /// Sums the rows of `weight` `[ids, outputs]` that `ids` `[rows * categories]` name: `[rows, outputs]`.
 pub fn embedding_sum(ids: &Tensor, weight: &Tensor, rows: usize) -> Result<Tensor> {
+    if is_half(weight) {
+        return half_sum(ids, weight, rows);
+    }
     #[cfg(feature = "cuda")]
     if ids.device().is_cuda() && weight.dtype() == DType::F32 && rows > 0 {
         let sum = EmbeddingSum { rows };
         return Ok(ids.contiguous()?.apply_op2(&weight.contiguous()?, sum)?);
     }
-    let categories = ids.elem_count() / rows.max(1);
-    let outputs = weight.dim(1)?;
-    let picked = weight.index_select(ids, 0)?;
+    sum_of_rows(&weight.index_select(ids, 0)?, rows)
+}
+
+/// The sum of weights of 16 bits, in f32 and rounded once. Either all weights become f32 or those that the ids name,
+/// whichever are fewer.
+fn half_sum(ids: &Tensor, weight: &Tensor, rows: usize) -> Result<Tensor> {
+    let sum = match weight.dim(0)? <= ids.elem_count() {
+        true => embedding_sum(ids, &weight.to_dtype(DType::F32)?, rows)?,
+        false => {
+            let picked = weight.index_select(ids, 0)?;
+            sum_of_rows(&picked.to_dtype(DType::F32)?, rows)?
+        }
+    };
+    Ok(sum.to_dtype(weight.dtype())?)
+}
+
+/// Sums the rows of `picked` `[rows * categories, outputs]` that belong to one row: `[rows, outputs]`.
+fn sum_of_rows(picked: &Tensor, rows: usize) -> Result<Tensor> {
+    let (named, outputs) = picked.dims2()?;
+    let categories = named / rows.max(1);
     Ok(picked.reshape((rows, categories, outputs))?.sum(1)?)
 }
 

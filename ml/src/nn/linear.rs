@@ -13,7 +13,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 
 use super::activation::Fused;
-use super::values::{cpu_slice, part};
+use super::values::{cpu_slice, is_half, part};
 use super::{Activation, activate};
 use crate::Result;
 #[cfg(feature = "cuda")]
@@ -31,7 +31,10 @@ pub fn linear(
     activation: Option<Activation>,
 ) -> Result<Tensor> {
     let fused = Fused::of(activation);
-    let is_fusable = x.device().is_cpu() || (cfg!(feature = "cuda") && x.dtype() != DType::F64);
+    let is_fusable = match x.device().is_cpu() {
+        true => !is_half(x),
+        false => cfg!(feature = "cuda") && x.dtype() != DType::F64,
+    };
     if !is_fusable {
         let z = x.matmul(weight)?.broadcast_add(bias)?;
         return activation.map_or(Ok(z.clone()), |activation| activate(activation, &z));

@@ -5,6 +5,8 @@
 //! matrices, `values` reads the elements of tensors. To add a layer, write a file here, add its gradients to the tests, and
 //! use it in a network of `models/`.
 //!
+//! `linear`, `embedding` and `activation` also take bf16 and f16, for predictions.
+//!
 //! The layers use only candle operations with a correct backward pass: candle's `relu` has slope 1 at 0, its `gelu`
 //! six-digit constants, its dropout cannot be seeded, its pooling has wrong gradients, and its fused layers cut the gradient
 //! without an error.

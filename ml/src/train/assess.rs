@@ -39,7 +39,8 @@ impl Training<'_> {
         with_quality: bool,
     ) -> Result<Assessed> {
         let specs = self.network.parameters();
-        let parameters: Vec<Tensor> = tensors_of(specs, weights, self.precision, &self.device)?;
+        let parameters: Vec<Tensor> =
+            tensors_of(specs, weights, self.precision.dtype(), &self.device)?;
         let mut buffers = Vec::with_capacity(self.prepared.shards.len());
         let mut ours = Assessment::new(self.prepared.labels.class_count());
         for shard in &self.prepared.shards {

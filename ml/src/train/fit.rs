@@ -14,6 +14,7 @@ use tracing::info;
 use crate::Result;
 use crate::collective::Collective;
 use crate::device::DeviceName;
+use crate::model::compute::LoadOptions;
 use crate::model::metrics::Metric;
 use crate::model::network::{LayerSummary, ModelType};
 use crate::model::options::{Optimizer, TrainOptions};
@@ -189,7 +190,8 @@ impl Trained {
     /// # Errors
     /// The errors of [`TrainedModel::new`].
     pub fn model(&self, model_type: &dyn ModelType, device: &Device) -> Result<TrainedModel> {
-        TrainedModel::new(self.config.clone(), model_type, &self.weights, device)
+        let options = LoadOptions::on(device);
+        TrainedModel::new(self.config.clone(), model_type, &self.weights, &options)
     }
 }
 

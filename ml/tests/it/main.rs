@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agreement;
+mod compute_types;
 mod determinism;
 mod flavours;
 mod gradients;
