@@ -64,6 +64,11 @@ pub enum Labels {
         /// The standard deviation of the labels, 1 if they do not vary.
         std: f64,
     },
+    /// A count: `mean` times the exponential of the output.
+    Count {
+        /// The mean label of the training rows, 1 if all are 0.
+        mean: f64,
+    },
     /// One of several classes.
     Classes {
         /// The classes, ascending.
@@ -152,23 +157,24 @@ pub fn numbers(array: &ArrayRef) -> Result<Float64Array> {
 }
 
 impl Labels {
-    /// Number of classes; 0 for a number.
+    /// Number of classes; 0 for a number or a count.
     pub fn class_count(&self) -> usize {
         match self {
-            Labels::Number { .. } => 0,
+            Labels::Number { .. } | Labels::Count { .. } => 0,
             Labels::Classes { values } => values.len(),
         }
     }
 
-    /// The classes; empty for a number.
+    /// The classes; empty for a number or a count.
     pub fn classes(&self) -> &[ClassValue] {
         match self {
-            Labels::Number { .. } => &[],
+            Labels::Number { .. } | Labels::Count { .. } => &[],
             Labels::Classes { values } => values,
         }
     }
 
-    /// The outputs of the network per row: a number, the logit of the second of two classes, or one logit per class.
+    /// The outputs of the network per row: a number, the logarithm of a count, the logit of the second of two classes, or one
+    /// logit per class.
     pub fn outputs(&self) -> usize {
         match self.class_count() {
             0 | 2 => 1,

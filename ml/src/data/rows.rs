@@ -10,7 +10,7 @@ use crate::data::inputs::Inputs;
 pub struct Rows {
     /// The features.
     pub inputs: Inputs,
-    /// Standardised numbers, or positions of classes.
+    /// Standardised numbers, counts, or positions of classes.
     pub labels: Vec<f64>,
     /// The weight of each row.
     pub weights: Vec<f64>,

@@ -53,40 +53,113 @@ __device__ double block_sum(double value) {
   return values[0];
 }
 
-enum Loss { SQUARED = 0, BINARY = 1, CLASSES = 2 };
+enum Loss {
+  SQUARED = 0,
+  BINARY = 1,
+  CLASSES = 2,
+  ABSOLUTE = 3,
+  HUBER = 4,
+  QUANTILE = 5,
+  POISSON = 6,
+  BINARY_FOCAL = 7,
+  CLASSES_FOCAL = 8
+};
+
+// The loss of a row, and its slope with respect to the one number that it depends on. The formulas are those of
+// train/loss.rs.
+struct RowLoss {
+  double loss, slope;
+};
+
+// 1 / (1 + exp(-x)), without overflow.
+__device__ __forceinline__ double logistic(double x) {
+  double e = exp(-fabs(x));
+  return x >= 0.0 ? 1.0 / (1.0 + e) : e / (1.0 + e);
+}
+
+// The focal loss where the other classes have the probability `wrong`; its slope is that of the logarithm of the right
+// class's probability.
+__device__ RowLoss focal(double wrong, double log_right, double gamma) {
+  double factor = pow(wrong, gamma);
+  double ratio = wrong > 0.0 ? log_right / wrong : -1.0;
+  return {-factor * log_right, factor * (gamma * (1.0 - wrong) * ratio - 1.0)};
+}
+
+// The losses of one output. `parameter` is the constant of the loss: delta, quantile, offset, smoothing or gamma.
+__device__ RowLoss loss_of_output(double z, double label, int32_t kind, double parameter) {
+  double difference = z - label, distance = fabs(difference);
+  switch (kind) {
+    case ABSOLUTE: return {distance, difference == 0.0 ? 0.0 : copysign(1.0, difference)};
+    case HUBER:
+      if (distance <= parameter) return {0.5 * difference * difference, difference};
+      return {parameter * (distance - 0.5 * parameter), copysign(parameter, difference)};
+    case QUANTILE: {
+      double slope = difference > 0.0 ? 1.0 - parameter : difference < 0.0 ? -parameter : 0.0;
+      return {difference * slope, slope};
+    }
+    case POISSON: {
+      double logarithm = z + parameter, expected = exp(logarithm);
+      double rest = label > 0.0 ? label * (log(label) - logarithm) - label : 0.0;
+      return {expected + rest, expected - label};
+    }
+    case BINARY: {
+      double target = label * (1.0 - parameter) + 0.5 * parameter;
+      return {fmax(z, 0.0) - z * target + log1p(exp(-fabs(z))), logistic(z) - target};
+    }
+    case BINARY_FOCAL: {
+      double sign = 2.0 * label - 1.0, of_right = sign * z, wrong = logistic(-of_right);
+      RowLoss row = focal(wrong, fmin(of_right, 0.0) - log1p(exp(-fabs(of_right))), parameter);
+      return {row.loss, sign * row.slope * wrong};
+    }
+    default: return {0.5 * difference * difference, difference};
+  }
+}
+
+// The losses of one logit for each class; writes the slopes times `weight`.
+__device__ double loss_of_classes(const float* z, uint32_t right, uint32_t width, int32_t kind, double parameter,
+                                  double weight, float* slopes) {
+  double largest = z[0];
+  for (uint32_t k = 1; k < width; k++) largest = fmax(largest, double(z[k]));
+  double others = 0.0, mean = 0.0;
+  for (uint32_t k = 0; k < width; k++) {
+    if (k != right) others += exp(double(z[k]) - largest);
+    mean += double(z[k]) / width;
+  }
+  double sum = others + exp(double(z[right]) - largest);
+  // `fmax` ignores a NaN, which reaches the loss through `sum`.
+  double log_right = double(z[right]) - largest - log(sum);
+  if (kind == CLASSES_FOCAL) {
+    double wrong = others / sum;
+    RowLoss row = focal(wrong, wrong < 0.5 ? log1p(-wrong) : log_right, parameter);
+    for (uint32_t k = 0; k < width; k++) {
+      double share = exp(double(z[k]) - largest) / sum;
+      slopes[k] = float(weight * row.slope * (k == right ? wrong : -share));
+    }
+    return row.loss;
+  }
+  for (uint32_t k = 0; k < width; k++) {
+    double target = (k == right ? 1.0 - parameter : 0.0) + parameter / width;
+    slopes[k] = float(weight * (exp(double(z[k]) - largest) / sum - target));
+  }
+  return parameter * (double(z[right]) - mean) - log_right;
+}
 
 // The gradient of the weighted loss with respect to the outputs [rows, width], and the weighted loss of each block of
-// 256 rows. Labels and weights [rows]; the label of CLASSES is the position of a class.
+// 256 rows. Labels and weights [rows]; the label of CLASSES and CLASSES_FOCAL is the position of a class.
 extern "C" __global__ void loss(const float* outputs, const float* labels, const float* weights, float* gradient,
-                                double* partial, uint32_t rows, uint32_t width, int32_t kind) {
+                                double* partial, uint32_t rows, uint32_t width, int32_t kind, double parameter) {
   uint32_t row = blockIdx.x * blockDim.x + threadIdx.x;
   double weighted = 0.0;
   if (row < rows) {
     double weight = weights[row], label = labels[row];
     const float* z = outputs + uint64_t(row) * width;
-    float* slope = gradient + uint64_t(row) * width;
-    if (kind == SQUARED) {
-      double difference = double(z[0]) - label;
-      slope[0] = float(weight * difference);
-      weighted = weight * 0.5 * difference * difference;
-    } else if (kind == BINARY) {
-      double logit = z[0];
-      double e = exp(-fabs(logit));
-      double sigmoid = logit >= 0.0 ? 1.0 / (1.0 + e) : e / (1.0 + e);
-      slope[0] = float(weight * (sigmoid - label));
-      weighted = weight * (fmax(logit, 0.0) - logit * label + log1p(e));
+    float* slopes = gradient + uint64_t(row) * width;
+    if (kind == CLASSES || kind == CLASSES_FOCAL) {
+      weighted = weight * loss_of_classes(z, uint32_t(label), width, kind, parameter, weight, slopes);
     } else {
-      double largest = z[0];
-      for (uint32_t k = 1; k < width; k++) largest = fmax(largest, double(z[k]));
-      double sum = 0.0;
-      for (uint32_t k = 0; k < width; k++) sum += exp(double(z[k]) - largest);
-      uint32_t right = uint32_t(label);
-      for (uint32_t k = 0; k < width; k++) {
-        double probability = exp(double(z[k]) - largest) / sum;
-        slope[k] = float(weight * (probability - (k == right ? 1.0 : 0.0)));
-      }
-      // `fmax` ignores a NaN, which reaches the loss through `sum`.
-      weighted = weight * (largest + log(sum) - double(z[right]));
+      RowLoss found = loss_of_output(z[0], label, kind, parameter);
+      slopes[0] = float(weight * found.slope);
+      weighted = weight * found.loss;
     }
   }
   double sum = block_sum(weighted);

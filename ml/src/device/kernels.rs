@@ -32,6 +32,12 @@ pub(crate) enum KernelLoss {
     Squared = 0,
     Binary = 1,
     Classes = 2,
+    Absolute = 3,
+    Huber = 4,
+    Quantile = 5,
+    Poisson = 6,
+    BinaryFocal = 7,
+    ClassesFocal = 8,
 }
 
 /// The numbers of a step of an optimiser.
@@ -176,11 +182,12 @@ pub(crate) fn slopes(
 }
 
 /// The gradient of the weighted loss with respect to `outputs` `[rows, width]`; adds the weighted loss to `total` `[1]`.
+/// `parameter` is the constant of the loss, such as the delta of Huber's; 0 if it has none.
 pub(crate) fn loss(
     outputs: &Tensor,
     labels: &Tensor,
     weights: &Tensor,
-    kind: KernelLoss,
+    (kind, parameter): (KernelLoss, f64),
     total: &mut CudaSlice<f64>,
 ) -> Result<Tensor> {
     let (rows, width) = outputs.dims2()?;
@@ -201,7 +208,8 @@ pub(crate) fn loss(
                 let mut launch = loss.builder();
                 launch.arg(output_values).arg(labels).arg(weights);
                 launch.arg(&mut gradient).arg(&mut partial);
-                launch.arg(&sizes[0]).arg(&sizes[1]).arg(&kind);
+                launch.arg(&sizes[0]).arg(&sizes[1]);
+                launch.arg(&kind).arg(&parameter);
                 // SAFETY: the arguments are those of the kernel, whose threads stay within rows and width.
                 unsafe { launch.launch(grid(sizes[2])) }.w()?;
                 let add = function(device, "add_losses")?;

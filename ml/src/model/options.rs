@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::labels::Task;
 use crate::data::precision::Precision;
 use crate::device::DeviceName;
 use crate::named::named_enum;
@@ -24,6 +25,21 @@ pub struct TrainOptions {
     pub activation: Activation,
     /// The share of hidden units left out at each step, in `[0, 1)`.
     pub dropout: f64,
+    /// The loss that a network minimises; that of its task if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossName>,
+    /// The share of a label that cross-entropy spreads evenly over all classes, in `[0, 1)`.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// The exponent of the focal loss; 2 if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focal_gamma: Option<f64>,
+    /// The difference up to which the Huber loss is a square, in the label's units; 1 if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub huber_delta: Option<f64>,
+    /// The share of the labels below the predictions of the quantile loss, between 0 and 1; 0.5 if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<f64>,
     /// Rows of one step over all ranks; chosen from the number of rows if `None`.
     pub batch_size: Option<usize>,
     /// Passes over the training rows, at most; 50 if `None`, or 500 iterations of a full-batch solver.
@@ -85,6 +101,11 @@ impl Default for TrainOptions {
             input_shape: Vec::new(),
             activation: Activation::Relu,
             dropout: 0.0,
+            loss: None,
+            label_smoothing: 0.0,
+            focal_gamma: None,
+            huber_delta: None,
+            quantile: None,
             batch_size: None,
             epochs: None,
             learn_rate: 1e-3,
@@ -108,6 +129,46 @@ impl Default for TrainOptions {
             shards: None,
             device: DeviceName::default(),
             precision: None,
+        }
+    }
+}
+
+named_enum! {
+    /// The loss that a network minimises.
+    LossName {
+        /// Minus the logarithm of the probability of the right class.
+        CrossEntropy = "cross_entropy",
+        /// Cross-entropy that counts a row less the likelier its class is already.
+        Focal = "focal",
+        /// The squared difference.
+        Mse = "mse",
+        /// The absolute difference.
+        Mae = "mae",
+        /// The squared difference of near labels, the absolute difference of far ones.
+        Huber = "huber",
+        /// The pinball loss, whose minimum is a quantile.
+        Quantile = "quantile",
+        /// The Poisson deviance of a count.
+        Poisson = "poisson",
+    }
+}
+
+impl LossName {
+    /// The task that the loss is for.
+    pub fn task(self) -> Task {
+        match self {
+            Self::CrossEntropy | Self::Focal => Task::Classification,
+            Self::Mse | Self::Mae | Self::Huber | Self::Quantile | Self::Poisson => {
+                Task::Regression
+            }
+        }
+    }
+
+    /// The loss of a task if no other is chosen.
+    pub fn default_of(task: Task) -> Self {
+        match task {
+            Task::Classification => Self::CrossEntropy,
+            Task::Regression => Self::Mse,
         }
     }
 }
@@ -168,4 +229,19 @@ pub enum DataSplit {
     },
     /// Every row trains.
     None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_earlier_builds_have_the_loss_of_their_task() {
+        let mut options = serde_json::to_value(TrainOptions::default()).unwrap();
+        let fields = options.as_object_mut().unwrap();
+        assert!(!fields.contains_key("loss"));
+        fields.remove("label_smoothing");
+        let read: TrainOptions = serde_json::from_value(options).unwrap();
+        assert_eq!(read, TrainOptions::default());
+    }
 }

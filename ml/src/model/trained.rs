@@ -74,7 +74,7 @@ pub fn signature(
     let target = &columns.target;
     let classes = labels.classes();
     let label_type = match labels {
-        Labels::Number { .. } => arrow::datatypes::DataType::Float64,
+        Labels::Number { .. } | Labels::Count { .. } => arrow::datatypes::DataType::Float64,
         Labels::Classes { .. } => target.data_type.clone(),
     };
     let name = format!("predicted_{}", target.name);
@@ -251,7 +251,14 @@ impl Model for TrainedModel {
         };
         let outputs: Vec<f64> = outputs.flatten_all()?.to_vec1()?;
         match &self.config.labels {
-            Labels::Number { mean, std } => Ok(numbers(&outputs, (*mean, *std), wanted, report)),
+            Labels::Number { mean, std } => {
+                let numbers = outputs.iter().map(|output| output * std + mean);
+                Ok(of_numbers(numbers.collect(), wanted, report))
+            }
+            Labels::Count { mean } => {
+                let counts = outputs.iter().map(|output| mean * output.exp());
+                Ok(of_numbers(counts.collect(), wanted, report))
+            }
             Labels::Classes { .. } => self.classes(&outputs, wanted, report),
         }
     }
@@ -276,16 +283,9 @@ impl Model for TrainedModel {
     }
 }
 
-/// The outputs of a regressor, in the label's units.
-fn numbers(
-    outputs: &[f64],
-    (mean, std): (f64, f64),
-    wanted: &Wanted,
-    report: RowReport,
-) -> Outputs {
-    let numbers = outputs.iter().map(|&output| output * std + mean);
-    let valid = report.valid.clone();
-    let column = Float64Array::new(numbers.collect(), valid);
+/// The outputs of a regressor, from numbers in the label's units.
+fn of_numbers(numbers: Vec<f64>, wanted: &Wanted, report: RowReport) -> Outputs {
+    let column = Float64Array::new(numbers.into(), report.valid.clone());
     let scores = match wanted.scores {
         true => column.values().to_vec(),
         false => vec![],

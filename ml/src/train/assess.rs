@@ -80,12 +80,17 @@ impl Training<'_> {
                     outputs.iter().map(|output| output * std + mean).collect();
                 regressed.add(labels.iter().map(|label| label * std + mean), &predicted);
             }
+            (Predictions::Numbers(regressed), Labels::Count { mean }) => {
+                let predicted: Vec<f64> =
+                    outputs.iter().map(|output| mean * output.exp()).collect();
+                regressed.add(labels.iter().copied(), &predicted);
+            }
             (Predictions::Classes(classified), Labels::Classes { values }) => {
                 let labels: Vec<_> = labels.iter().map(|label| Some(*label as u32)).collect();
                 classified.add(&labels, &probabilities(outputs, values.len()));
             }
             (Predictions::Numbers(_), Labels::Classes { .. })
-            | (Predictions::Classes(_), Labels::Number { .. }) => {
+            | (Predictions::Classes(_), Labels::Number { .. } | Labels::Count { .. }) => {
                 let message = "an assessment and its training have different kinds of labels";
                 return Err(Error::Internal(message.into()));
             }

@@ -13,7 +13,7 @@ use crate::data::columns::{Column, Columns, FeatureKind};
 use crate::data::labels::Task;
 use crate::data::labels::{ClassValue, class_values, numbers};
 use crate::data::parts::{CategoryPart, Parts};
-use crate::model::options::{NullHandling, TrainOptions};
+use crate::model::options::{LossName, NullHandling, TrainOptions};
 use crate::train::raw::RawShard;
 use crate::{Error, Result};
 
@@ -34,6 +34,9 @@ pub(crate) struct ShardCounts {
     pub(crate) classes: Vec<(ClassValue, (u64, u64))>,
     pub(crate) label_nulls: u64,
     pub(crate) label_not_finite: u64,
+    pub(crate) label_below_zero: u64,
+    /// The lowest label of a regressor, or 0 if it is higher.
+    pub(crate) label_lowest: f64,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -151,6 +154,8 @@ fn count_shard(
         classes: vec![],
         label_nulls: 0,
         label_not_finite: 0,
+        label_below_zero: 0,
+        label_lowest: 0.0,
     };
     count_labels(shard, columns, task, &mut counts)?;
     Ok(counts)
@@ -251,11 +256,14 @@ fn count_labels(
         let labels: &ArrayRef = part.column(index);
         counts.label_nulls += labels.logical_null_count() as u64;
         if task == Task::Regression {
-            counts.label_not_finite += numbers(labels)?
-                .iter()
-                .flatten()
-                .filter(|label| !label.is_finite())
-                .count() as u64;
+            for label in numbers(labels)?.iter().flatten() {
+                if !label.is_finite() {
+                    counts.label_not_finite += 1;
+                } else if label < 0.0 {
+                    counts.label_below_zero += 1;
+                    counts.label_lowest = counts.label_lowest.min(label);
+                }
+            }
             continue;
         }
         for value in class_values(labels)?.into_iter().flatten() {
@@ -341,11 +349,27 @@ pub(crate) fn check_counts(
             "no rows to train on: {eval_rows} went to evaluation and {skipped} were skipped for NULLs"
         )));
     }
-    if task == Task::Classification {
-        check_classes(counts, columns)
-    } else {
-        Ok(())
+    match task {
+        Task::Classification => check_classes(counts, columns),
+        Task::Regression if options.loss == Some(LossName::Poisson) => {
+            check_not_below_zero(counts, columns)
+        }
+        Task::Regression => Ok(()),
     }
+}
+
+fn check_not_below_zero(counts: &[ShardCounts], columns: &Columns) -> Result<()> {
+    let rows: u64 = counts.iter().map(|shard| shard.label_below_zero).sum();
+    if rows == 0 {
+        return Ok(());
+    }
+    let lowest = counts.iter().map(|shard| shard.label_lowest);
+    let lowest = lowest.fold(0.0, f64::min);
+    let name = &columns.target.name;
+    Err(Error::Invalid(format!(
+        "label \"{name}\" is below 0 in {rows} rows, down to {lowest}; loss = 'poisson' needs counts from 0: filter these \
+         rows out, or use another loss"
+    )))
 }
 
 fn check_classes(counts: &[ShardCounts], columns: &Columns) -> Result<()> {

@@ -101,7 +101,7 @@ pub fn fit(
         .unwrap_or_else(|| model_type.default_optimizer(shape, options));
     let training = Training {
         network: network.as_ref(),
-        loss: Loss::of(&prepared.labels),
+        loss: Loss::of(&prepared.labels, options)?,
         precision: model_type.precision(),
         device: device.open()?,
         batch_size: options

@@ -137,13 +137,9 @@ impl<'a> GpuDescent<'a> {
         let parameters: Vec<Tensor> = parameters.collect();
         let outputs = training.network.forward(&parameters, &batch.inputs, mode)?;
         let outputs = one_head(outputs)?.contiguous()?;
-        let kind = match training.loss {
-            Loss::Squared => KernelLoss::Squared,
-            Loss::Binary => KernelLoss::Binary,
-            Loss::Classes(_) => KernelLoss::Classes,
-        };
+        let loss = kernel_loss(training.loss);
         let total = &mut self.losses[index];
-        let slopes = kernels::loss(&outputs, &batch.labels, &batch.weights, kind, total)?;
+        let slopes = kernels::loss(&outputs, &batch.labels, &batch.weights, loss, total)?;
         let gradients = outputs.apply_op1(Slopes(slopes))?.backward()?;
         let specs = training.network.parameters();
         let all = self.variables.iter().zip(specs).map(|(variable, spec)| {
@@ -376,6 +372,21 @@ fn resident(training: &Training<'_>, gpu: &CudaDevice) -> Result<Vec<GpuRows>> {
         // Other ranks may have taken the memory that was free.
         Err(Error::DeviceMemory(_)) => Ok(vec![]),
         rows => rows,
+    }
+}
+
+/// A loss with its constant, 0 if it has none.
+fn kernel_loss(loss: Loss) -> (KernelLoss, f64) {
+    match loss {
+        Loss::Squared => (KernelLoss::Squared, 0.0),
+        Loss::Absolute => (KernelLoss::Absolute, 0.0),
+        Loss::Huber { delta } => (KernelLoss::Huber, delta),
+        Loss::Quantile { quantile } => (KernelLoss::Quantile, quantile),
+        Loss::Poisson { offset } => (KernelLoss::Poisson, offset),
+        Loss::Binary { smoothing } => (KernelLoss::Binary, smoothing),
+        Loss::Classes { smoothing, .. } => (KernelLoss::Classes, smoothing),
+        Loss::BinaryFocal { gamma } => (KernelLoss::BinaryFocal, gamma),
+        Loss::ClassesFocal { gamma, .. } => (KernelLoss::ClassesFocal, gamma),
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```
 //! Statistics come from the training split only; the classes come from all rows.
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -16,7 +16,7 @@ use crate::data::inputs::InputsBuilder;
 use crate::data::labels::{Labels, Task, class_position, class_values, numbers};
 use crate::data::rows::Rows;
 use crate::model::network::ModelType;
-use crate::model::options::{NullHandling, TrainOptions};
+use crate::model::options::{LossName, NullHandling, TrainOptions};
 use crate::train::control::{Control, ReservedMemory};
 use crate::train::counts::{
     ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
@@ -132,7 +132,12 @@ pub fn prepare(
     let labels = match task {
         Task::Regression => {
             let Standardiser { mean, std } = standardisers[widths.iter().sum::<usize>()];
-            Labels::Number { mean, std }
+            match options.loss == Some(LossName::Poisson) {
+                true => Labels::Count {
+                    mean: if mean > 0.0 { mean } else { 1.0 },
+                },
+                false => Labels::Number { mean, std },
+            }
         }
         Task::Classification => Labels::Classes {
             values: class_counts(&counts).into_keys().collect(),
@@ -264,15 +269,8 @@ fn encode_part(
     }
     let column = batch.column(encoder.columns().len());
     let (labels, weights) = match labels {
-        Labels::Number { mean, std } => {
-            let labels = numbers(column)?
-                .values()
-                .iter()
-                .map(|label| (label - mean) / std)
-                .collect::<Vec<_>>();
-            let weights = vec![1.0; labels.len()];
-            (labels, weights)
-        }
+        Labels::Number { mean, std } => number_labels(column, |label| (label - mean) / std)?,
+        Labels::Count { .. } => number_labels(column, |label| label)?,
         Labels::Classes { values } => {
             let positions = class_values(column)?
                 .into_iter()
@@ -292,4 +290,12 @@ fn encode_part(
         labels,
         weights,
     })
+}
+
+/// The labels of a regressor, and their weights.
+fn number_labels(column: &ArrayRef, of: impl Fn(f64) -> f64) -> Result<(Vec<f64>, Vec<f64>)> {
+    let numbers = numbers(column)?;
+    let labels: Vec<f64> = numbers.values().iter().map(|&label| of(label)).collect();
+    let weights = vec![1.0; labels.len()];
+    Ok((labels, weights))
 }

@@ -83,12 +83,12 @@ impl Training<'_> {
         }
     }
 
-    /// The factor from a mean loss to the reported loss: for a regressor, the mean squared error in the label's units.
+    /// The factor from a mean loss to the reported loss, which is in the label's units.
     pub(crate) fn loss_unit(&self) -> f64 {
-        match &self.prepared.labels {
-            Labels::Number { std, .. } => 2.0 * std * std,
-            Labels::Classes { .. } => 1.0,
-        }
+        self.loss.unit(match &self.prepared.labels {
+            Labels::Number { std, .. } => *std,
+            Labels::Count { .. } | Labels::Classes { .. } => 1.0,
+        })
     }
 
     /// Whether `max_runtime_s` has passed for any rank since the training was asked for.

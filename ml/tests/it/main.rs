@@ -9,6 +9,7 @@ mod flavours;
 mod gradients;
 mod layers;
 mod limits;
+mod losses;
 mod parity;
 mod splits;
 
