@@ -8,7 +8,7 @@ use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ConfigOptions;
 use futures::TryStreamExt;
 use vatic_ml::model::compute::ComputeType;
-use vatic_ml::model::options::{Optimizer, Schedule};
+use vatic_ml::model::options::{LossName, Optimizer, Schedule};
 use vatic_ml::nn::Activation;
 
 use super::command_list::{COMMANDS, Takes};
@@ -203,6 +203,7 @@ impl Completion {
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         match name {
             "model_type" => owned(self.session.engine().runtime().model_types().names()),
+            "loss" => owned(LossName::ALL.iter().map(|(name, _)| *name).collect()),
             "activation" => owned(Activation::ALL.iter().map(|(name, _)| *name).collect()),
             "optimizer" => owned(Optimizer::ALL.iter().map(|(name, _)| *name).collect()),
             "lr_schedule" => owned(Schedule::ALL.iter().map(|(name, _)| *name).collect()),

@@ -52,6 +52,13 @@ pub(super) fn below_one() -> Range {
     )
 }
 
+pub(super) fn between_zero_and_one() -> Range {
+    (
+        |number| number > 0.0 && number < 1.0,
+        "a number above 0 and below 1",
+    )
+}
+
 pub(super) fn above_zero() -> Range {
     (
         |number| number > 0.0 && number.is_finite(),

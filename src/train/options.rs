@@ -3,14 +3,16 @@
 use datafusion::common::DataFusionError;
 use vatic_ml::data::precision::Precision;
 use vatic_ml::model::network::{ModelType, Task};
-use vatic_ml::model::options::{DataSplit, NullHandling, Optimizer, Schedule, TrainOptions};
+use vatic_ml::model::options::{
+    DataSplit, LossName, NullHandling, Optimizer, Schedule, TrainOptions,
+};
 use vatic_ml::models::ModelTypes;
 use vatic_ml::nn::Activation;
 
 use super::option_list::{OPTIONS, PLANNED};
 use super::option_values::{
-    above_zero, below_one, boolean, class_weights, device, from_zero, hidden_units, input_shape,
-    layers, model_type, named, number, one_of, text, whole,
+    above_zero, below_one, between_zero_and_one, boolean, class_weights, device, from_zero,
+    hidden_units, input_shape, layers, model_type, named, number, one_of, text, whole,
 };
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::OptionValue;
@@ -86,6 +88,11 @@ impl Reader {
             "input_shape" => options.input_shape = input_shape(value)?,
             "activation" => options.activation = named(name, value, Activation::ALL)?,
             "dropout" => options.dropout = number(name, value, below_one)?,
+            "loss" => options.loss = Some(named(name, value, LossName::ALL)?),
+            "label_smoothing" => options.label_smoothing = number(name, value, below_one)?,
+            "focal_gamma" => options.focal_gamma = Some(number(name, value, from_zero)?),
+            "huber_delta" => options.huber_delta = Some(number(name, value, above_zero)?),
+            "quantile" => options.quantile = Some(number(name, value, between_zero_and_one)?),
             "batch_size" => options.batch_size = Some(whole(name, value, 1, 1 << 24)? as usize),
             "epochs" => options.epochs = Some(whole(name, value, 1, 1_000_000)? as usize),
             "learn_rate" => options.learn_rate = number(name, value, above_zero)?,
@@ -173,6 +180,12 @@ fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<
         }
         _ => {}
     }
+    // A linear model takes no loss at all, which `check_applies` says.
+    if let Some(loss) = options.loss
+        && !is_linear
+    {
+        check_loss_of_task(loss, options, model_type)?;
+    }
     if options.auto_class_weights && !options.class_weights.is_empty() {
         return wrong(
             "class_weights and auto_class_weights exclude each other; keep one of them".into(),
@@ -186,6 +199,32 @@ fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<
         ));
     }
     Ok(())
+}
+
+/// Refuses a loss of the other task.
+fn check_loss_of_task(
+    loss: LossName,
+    options: &TrainOptions,
+    model_type: &dyn ModelType,
+) -> Result<()> {
+    let task = model_type.task(options);
+    if loss.task() == task {
+        return Ok(());
+    }
+    let kind = match task {
+        Task::Classification => "classifier",
+        Task::Regression => "regressor",
+    };
+    let fitting = LossName::ALL.iter();
+    let fitting = fitting.filter(|(_, loss)| loss.task() == task);
+    let fitting: Vec<&str> = fitting.map(|(name, _)| *name).collect();
+    let message = format!(
+        "loss = '{}' does not fit this {}, which is a {kind}; use one of {}",
+        loss.name(),
+        model_type.name(),
+        fitting.join(", ")
+    );
+    Err(sql_err(SqlState::InvalidParameter, message))
 }
 
 /// Refuses options of networks that the model type does not use.
@@ -227,10 +266,23 @@ fn check_applies(
     let is_linear = model_type.is_linear();
     let is_solved =
         is_linear && !matches!(options.optimizer, Some(Optimizer::Adamw | Optimizer::Sgd));
-    let is_regressor = model_type.task(options) == Task::Regression;
+    let task = model_type.task(options);
+    let is_regressor = task == Task::Regression;
+    let loss = options.loss.unwrap_or(LossName::default_of(task));
     for (name, _) in given {
         let needs = match name.as_str() {
             "checkpoint_every" if is_linear => "a model type with hidden layers",
+            "loss" | "label_smoothing" | "focal_gamma" | "huber_delta" | "quantile"
+                if is_linear =>
+            {
+                "a network, such as a dnn model"
+            }
+            "label_smoothing" if loss != LossName::CrossEntropy => {
+                "a classifier with loss = 'cross_entropy'"
+            }
+            "focal_gamma" if loss != LossName::Focal => "a classifier with loss = 'focal'",
+            "huber_delta" if loss != LossName::Huber => "a regressor with loss = 'huber'",
+            "quantile" if loss != LossName::Quantile => "a regressor with loss = 'quantile'",
             "class_weights" | "auto_class_weights" if is_regressor => "a classifier",
             "batch_size" | "learn_rate" | "lr_schedule" | "clip_norm" | "early_stop"
             | "min_rel_progress"
@@ -396,8 +448,105 @@ mod tests {
     }
 
     #[test]
+    fn losses_fit_their_task_and_their_options() {
+        let read = |model_type: &str, options: &str| {
+            read(&format!("model_type = {model_type}, {options}"))
+        };
+        for (model_type, options) in [
+            ("dnn_classifier", "label_smoothing = 0.1"),
+            (
+                "dnn_classifier",
+                "loss = 'cross_entropy', label_smoothing = 0",
+            ),
+            ("dnn_classifier", "loss = FOCAL, focal_gamma = 0"),
+            ("dnn_regressor", "loss = 'huber', huber_delta = 0.5"),
+            ("dnn_regressor", "loss = 'quantile', quantile = 0.9"),
+            ("sequential", "loss = 'poisson', layers = ['linear(1)']"),
+            ("sequential", "loss = 'focal', layers = ['linear(classes)']"),
+        ] {
+            assert!(read(model_type, options).is_ok(), "{model_type}, {options}");
+        }
+        let options = read("dnn_regressor", "loss = 'quantile', quantile = 0.9").unwrap();
+        let expected = (Some(LossName::Quantile), Some(0.9));
+        assert_eq!((options.loss, options.quantile), expected);
+        for (model_type, options, expected) in [
+            (
+                "dnn_classifier",
+                "loss = 'mea'",
+                "one of cross_entropy, focal, mse",
+            ),
+            (
+                "dnn_classifier",
+                "loss = 'mae'",
+                "loss = 'mae' does not fit this dnn_classifier, which is a classifier; use one of cross_entropy, focal",
+            ),
+            (
+                "sequential",
+                "loss = 'focal', layers = ['linear(1)']",
+                "which is a regressor; use one of mse, mae, huber, quantile, poisson",
+            ),
+            (
+                "dnn_classifier",
+                "loss = 'focal', label_smoothing = 0.1",
+                "\"label_smoothing\" has no effect on this dnn_classifier: it needs a classifier with loss = 'cross_entropy'",
+            ),
+            (
+                "dnn_classifier",
+                "focal_gamma = 2",
+                "a classifier with loss = 'focal'",
+            ),
+            (
+                "dnn_regressor",
+                "huber_delta = 2",
+                "a regressor with loss = 'huber'",
+            ),
+            (
+                "dnn_regressor",
+                "loss = mae, quantile = 0.5",
+                "a regressor with loss = 'quantile'",
+            ),
+            (
+                "linear_reg",
+                "loss = 'mae'",
+                "no effect on this linear_reg: it needs a network",
+            ),
+            ("logistic_reg", "loss = 'mae'", "it needs a network"),
+            (
+                "logistic_reg",
+                "label_smoothing = 0.1",
+                "it needs a network",
+            ),
+            (
+                "dnn_regressor",
+                "loss = quantile, quantile = 1",
+                "a number above 0 and below 1",
+            ),
+            (
+                "dnn_regressor",
+                "loss = huber, huber_delta = 0",
+                "a number above 0",
+            ),
+            (
+                "dnn_classifier",
+                "loss = focal, focal_gamma = -1",
+                "a number from 0",
+            ),
+            (
+                "dnn_classifier",
+                "label_smoothing = 1",
+                "a number from 0 to below 1",
+            ),
+        ] {
+            let error = read(model_type, options).unwrap_err();
+            let message = crate::error::report(&error).message;
+            assert!(message.contains(expected), "{options}: {message}");
+        }
+    }
+
+    #[test]
     fn a_slip_gets_the_nearest_name() {
         assert!(error("learning_rate = 1").contains("nearest name is \"learn_rate\""));
+        assert!(error("huber_detla = 1").contains("nearest name is \"huber_delta\""));
         assert!(error("activation = 'rleu'").contains("relu, gelu"));
         assert!(error("freeze = 1").contains("not supported yet"));
         let message =

@@ -270,6 +270,12 @@ fn the_reference_names_every_option_code_and_setting() {
             layer.written
         );
     }
+    for (name, _) in vatic::ml::model::options::LossName::ALL {
+        assert!(
+            reference.contains(&format!("| `{name}` |")),
+            "loss {name} is not in docs/sql.md"
+        );
+    }
     for model_type in vatic::ml::models::MODEL_TYPES {
         assert!(
             reference.contains(&format!("| `{}` |", model_type.name())),
