@@ -171,6 +171,18 @@ KINDS = {
 TYPED = ["binary, relu", "five classes, gelu"]
 TYPES = {"tf32": 5e-3, "bf16": 1e-2, "f16": 1e-2}
 
+# The other losses; labels and hidden units matter little to them.
+LOSSES = {
+    loss: (target, model_type, f"hidden_units = [32], {loss}", COLUMNS)
+    for target, model_type, losses in [
+        ("label", "dnn_classifier", ["label_smoothing = 0.2", "loss = 'focal'"]),
+        ("class", "dnn_classifier", ["label_smoothing = 0.1", "loss = 'focal', focal_gamma = 0.5"]),
+        ("score", "dnn_regressor", ["loss = 'mae'", "loss = 'huber', huber_delta = 0.5", "loss = 'quantile', quantile = 0.9"]),
+        ("class", "dnn_regressor", ["loss = 'poisson'"]),
+    ]
+    for loss in losses
+}
+
 
 def options(kind, extra):
     model_type, own = kind[1], kind[2]
@@ -231,7 +243,7 @@ def check_training(context):
         )[0]
         return found, vatic.weights()
 
-    for name, kind in KINDS.items():
+    for name, kind in {**KINDS, **LOSSES}.items():
         try:
             shards = "" if kind[1] == "linear_reg" else ", shards = 1"
             ours, weights = train(kind, f"device = '{device}'{shards}")
