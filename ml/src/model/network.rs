@@ -96,7 +96,7 @@ pub struct LayerSummary {
     pub layer: String,
     /// The dimensions of its output for one row.
     pub output: Vec<usize>,
-    /// Its number of weights.
+    /// The number of its weights that an optimiser learns.
     pub parameters: usize,
     /// Floating-point operations for one row: two for each multiplication of a product, else one for each number.
     pub flops: u64,
@@ -111,6 +111,9 @@ pub enum Mode<'a> {
     Training {
         /// The source of the random values of a step, such as the masks of dropout.
         random: &'a mut ChaCha8Rng,
+        /// Takes what the rows have in place of each [`ParameterKind::Statistic`], in the order and the shapes of the
+        /// parameters.
+        statistics: &'a mut Vec<Tensor>,
     },
 }
 
@@ -123,8 +126,19 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// The values before training.
     pub init: Init,
-    /// Whether penalties apply: true for weights, false for biases.
-    pub penalised: bool,
+    /// Who finds the values.
+    pub kind: ParameterKind,
+}
+
+/// Who finds the values of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// An optimiser, with penalties: a weight.
+    Penalised,
+    /// An optimiser, without penalties: a bias.
+    Free,
+    /// Training measures it on the rows of each step, such as the mean of batch normalisation. No optimiser changes it.
+    Statistic,
 }
 
 impl Parameter {

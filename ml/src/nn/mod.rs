@@ -1,7 +1,7 @@
 //! Differentiable layers, whose gradients `tests/it/gradients.rs` and `tests/it/layers.rs` check against finite differences.
 //!
-//! `linear`, `embedding`, `activation`, `dropout`; `convolution`, `pool` and `norm`, which have no GPU kernels; and `softmax`,
-//! which predictions use without gradients. Below them, `window` moves a window over an image, `product` multiplies
+//! `linear`, `embedding`, `activation`, `dropout`, `batch_norm`; `convolution`, `pool` and `norm`, which have no GPU kernels;
+//! and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image, `product` multiplies
 //! matrices, `values` reads the elements of tensors. To add a layer, write a file here, add its gradients to the tests, and
 //! use it in a network of `models/`.
 //!
@@ -10,6 +10,7 @@
 //! without an error.
 
 mod activation;
+mod batch_norm;
 mod convolution;
 mod dropout;
 mod embedding;
@@ -22,6 +23,7 @@ mod values;
 mod window;
 
 pub use activation::{Activation, activate};
+pub use batch_norm::{ChannelStatistics, batch_norm_inference, batch_norm_training};
 pub use convolution::{Convolution, convolution};
 pub use dropout::dropout;
 pub use embedding::embedding_sum;

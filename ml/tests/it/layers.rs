@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field};
 use candle_core::{DType, Device, Tensor, Var};
 use vatic_ml::data::encode::tabular::{InputShape, NUMBERS};
 use vatic_ml::data::inputs::Inputs;
-use vatic_ml::model::network::{Mode, Network};
+use vatic_ml::model::network::{Mode, Network, ParameterKind};
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::models::Sequential;
 use vatic_ml::nn::{Convolution, Pooling, Runs, Window, convolution, normalise, pool};
@@ -168,6 +168,7 @@ fn every_layer() -> Sequential {
         "conv2d(4, 3, padding=same)",
         "group_norm(2)",
         "silu",
+        "batch_norm",
         "residual(conv2d(4, 3, padding=same, groups=2), tanh)",
         "max_pool2d(2)",
         "dropout(0.3)",
@@ -194,16 +195,38 @@ fn gradients_of_a_network() {
     let mut draw = noise(8);
     let values: Vec<f64> = (0..3 * 72).map(|_| draw()).collect();
     let values = Tensor::from_vec(values, (3, 72), &Device::Cpu).unwrap();
-    let inputs = Inputs::new(3).with(NUMBERS, values).unwrap();
-    let specs = network.parameters().iter();
-    let shapes: Vec<&[usize]> = specs.map(|spec| spec.shape.as_slice()).collect();
+    check_network(&network, &values);
+}
+
+/// Compares the gradient of everything that an optimiser learns with finite differences.
+pub(crate) fn check_network(network: &Sequential, values: &Tensor) {
+    let inputs = Inputs::new(values.dim(0).unwrap());
+    let inputs = inputs.with(NUMBERS, values.clone()).unwrap();
+    let specs = network.parameters();
+    let is_learned = |kind: ParameterKind| kind != ParameterKind::Statistic;
+    let learned = specs.iter().filter(|spec| is_learned(spec.kind));
+    let shapes: Vec<&[usize]> = learned.map(|spec| spec.shape.as_slice()).collect();
+    let with_statistics = |learned: &[Tensor]| -> Vec<Tensor> {
+        let mut learned = learned.iter();
+        let all = specs.iter().map(|spec| match is_learned(spec.kind) {
+            true => learned.next().unwrap().clone(),
+            false => {
+                let values = spec.initial_values(0);
+                let values = Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu);
+                values.unwrap().to_dtype(DType::F64).unwrap()
+            }
+        });
+        all.collect()
+    };
     check_within(1e-5, "inference", &shapes, |v| {
-        let outputs = network.forward(v, &inputs, Mode::Inference);
+        let outputs = network.forward(&with_statistics(v), &inputs, Mode::Inference);
         outputs.map(|mut outputs| outputs.remove(0))
     });
     check_within(1e-5, "training", &shapes, |v| {
         let random = &mut random::stream(1, "test", &[]);
-        let outputs = network.forward(v, &inputs, Mode::Training { random });
+        let statistics = &mut vec![];
+        let mode = Mode::Training { random, statistics };
+        let outputs = network.forward(&with_statistics(v), &inputs, mode);
         outputs.map(|mut outputs| outputs.remove(0))
     });
 }
@@ -251,7 +274,7 @@ fn a_row_has_the_same_outputs_in_every_batch() {
 }
 
 /// Images of 6 x 6 with a bright row or column, and which of them.
-fn images(count: usize) -> (RecordBatch, Vec<u128>) {
+pub(crate) fn images(count: usize) -> (RecordBatch, Vec<u128>) {
     let mut draw = noise(4);
     let mut pixels = Vec::with_capacity(count * 36);
     for image in 0..count {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agreement;
+mod batch_norm;
 mod determinism;
 mod flavours;
 mod gradients;

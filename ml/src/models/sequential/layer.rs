@@ -6,7 +6,7 @@ use std::slice::Iter;
 use candle_core::Tensor;
 
 use super::text::invalid;
-use crate::model::network::{Init, LayerSummary, Mode, Parameter};
+use crate::model::network::{Init, LayerSummary, Mode, Parameter, ParameterKind};
 use crate::{Error, Result};
 
 /// The most numbers that a layer gives for one row.
@@ -91,10 +91,12 @@ impl Placed {
 
     /// The description of the layer.
     pub(super) fn summary(&self, text: &str) -> LayerSummary {
+        let learned = self.parameters.iter();
+        let learned = learned.filter(|parameter| parameter.kind != ParameterKind::Statistic);
         LayerSummary {
             layer: text.to_owned(),
             output: self.output.clone(),
-            parameters: self.parameters.iter().map(Parameter::len).sum(),
+            parameters: learned.map(Parameter::len).sum(),
             flops: self.flops,
         }
     }
@@ -112,8 +114,8 @@ impl Input<'_> {
         let bound = 1.0 / (inputs as f32).sqrt();
         let init = Init::Uniform { bound };
         vec![
-            self.parameter("weight", weight, init.clone(), true),
-            self.parameter("bias", vec![outputs], init, false),
+            self.parameter("weight", weight, init.clone(), ParameterKind::Penalised),
+            self.parameter("bias", vec![outputs], init, ParameterKind::Free),
         ]
     }
 
@@ -123,13 +125,13 @@ impl Input<'_> {
         name: &str,
         shape: Vec<usize>,
         init: Init,
-        penalised: bool,
+        kind: ParameterKind,
     ) -> Parameter {
         Parameter {
             name: format!("{}.{name}", self.name),
             shape,
             init,
-            penalised,
+            kind,
         }
     }
 

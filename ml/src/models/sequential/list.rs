@@ -3,7 +3,7 @@
 use super::layer::{Layer, Written, at_layer};
 use super::residual::Residual;
 use super::text::{Arguments, invalid};
-use super::{activation, convolution, dense, dropout, norm, pool, shape};
+use super::{activation, batch_norm, convolution, dense, dropout, norm, pool, shape};
 use crate::{Error, Result};
 
 /// The most layers of a model, not counting those in other layers.
@@ -79,20 +79,14 @@ pub const LAYERS: &[LayerKind] = &[
     kind("sigmoid", "sigmoid", activation::read),
     kind("leaky_relu", "leaky_relu", activation::read),
     kind("dropout", "dropout(share)", dropout::read),
+    kind("batch_norm", "batch_norm", batch_norm::read),
     kind("layer_norm", "layer_norm", norm::read_layer),
     kind("group_norm", "group_norm(groups)", norm::read_group),
     kind("residual", "residual(layer, …)", residual),
 ];
 
 /// Layers that users may expect and this version does not have.
-const PLANNED: &[&str] = &[
-    "batch_norm",
-    "batch_norm1d",
-    "batch_norm2d",
-    "embedding",
-    "gru",
-    "lstm",
-];
+const PLANNED: &[&str] = &["embedding", "gru", "lstm"];
 
 /// The layers of a model.
 ///
@@ -140,10 +134,16 @@ fn unknown(name: &str) -> Error {
     if PLANNED.contains(&name) {
         return Error::Unsupported(format!("layer {name} is not supported yet"));
     }
-    if name == "softmax" {
-        return invalid(
-            "leave it out: predict makes probabilities of the outputs of linear(classes)",
-        );
+    match name {
+        "softmax" => {
+            return invalid(
+                "leave it out: predict makes probabilities of the outputs of linear(classes)",
+            );
+        }
+        "batch_norm1d" | "batch_norm2d" => {
+            return invalid("write batch_norm, which takes inputs of any dimensions");
+        }
+        _ => {}
     }
     let known: Vec<&str> = LAYERS.iter().map(|kind| kind.name).collect();
     invalid(format!(
@@ -186,6 +186,7 @@ mod tests {
                 "layer 2 (lstm(8)): layer lstm is not supported yet",
             ),
             ("softmax", "layer 2 (softmax): leave it out"),
+            ("batch_norm2d", "layer 2 (batch_norm2d): write batch_norm,"),
             (
                 "relu(1)",
                 "layer 2 (relu(1)): 1 is one argument too many; write relu",

@@ -315,6 +315,21 @@ mod tests {
     }
 
     #[test]
+    fn running_statistics_are_weights_that_no_optimiser_learns() {
+        let texts = ["conv1d(3, 1)", "batch_norm", "flatten", "linear(1)"];
+        let network = network(&texts, &[2, 4], 1).unwrap();
+        let names = network.parameters().iter().map(|spec| spec.name.as_str());
+        let expected = [
+            "layer2.weight",
+            "layer2.bias",
+            "layer2.running_mean",
+            "layer2.running_var",
+        ];
+        assert_eq!(names.collect::<Vec<_>>()[2..6], expected);
+        assert_eq!(network.layers()[1].parameters, 6);
+    }
+
+    #[test]
     fn categories_and_other_dimensions_are_refused() {
         let texts = ["linear(1)".to_owned()];
         let mut shape = InputShape {
