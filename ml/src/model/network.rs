@@ -29,6 +29,11 @@ pub trait ModelType: Debug + Send + Sync {
     fn check(&self, _options: &TrainOptions) -> Result<()> {
         Ok(())
     }
+    /// How many ids there are, if the numbers of the columns are ids: whole numbers from 0, which reach the network as they
+    /// are. Other numbers are standardised.
+    fn ids(&self, _options: &TrainOptions) -> Option<usize> {
+        None
+    }
     /// Whether outputs are linear in the features, which allows exact solvers.
     fn is_linear(&self) -> bool {
         false
@@ -154,11 +159,12 @@ impl Parameter {
 
     /// The values before training.
     pub fn initial_values(&self, seed: u64) -> Vec<f32> {
+        let mut random = random::stream(seed, &self.name, &[]);
         let bound = match self.init {
             Init::Uniform { bound } | Init::Categories { bound, .. } => bound,
+            Init::Normal => return random::normal(self.len(), &mut random),
             Init::Constant { value } => return vec![value; self.len()],
         };
-        let mut random = random::stream(seed, &self.name, &[]);
         let mut values: Vec<f32> = (0..self.len())
             .map(|_| (random.random::<f32>() * 2.0 - 1.0) * bound)
             .collect();
@@ -187,6 +193,8 @@ pub enum Init {
         /// The rows of unseen categories.
         unseen_ids: Vec<usize>,
     },
+    /// Normal, with mean 0 and variance 1.
+    Normal,
     /// One value for all.
     Constant {
         /// The value.

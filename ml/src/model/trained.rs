@@ -138,7 +138,8 @@ impl TrainedModel {
             true => device,
             false => &HOST,
         };
-        let encoder = Encoder::new(config.encoders.clone(), precision);
+        let encoder = Encoder::new(config.encoders.clone(), precision)
+            .with_ids(model_type.ids(&config.options));
         let network =
             model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();
