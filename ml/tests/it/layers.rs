@@ -84,15 +84,16 @@ fn the_gradient_of_a_maximum_goes_to_the_first() {
     assert!(y.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0].is_nan());
 }
 
-/// The numbers of `fixtures/layers.py`.
-fn numbers(shape: &[usize]) -> Tensor {
+/// The numbers of `fixtures/layers.py` and `fixtures/sequences.py`.
+pub(crate) fn numbers(shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
     let values = (0..count).map(|index| ((index * 37 + 11) % 101) as f64 / 50.0 - 1.0);
     Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap()
 }
 
-fn reversed(shape: &[usize]) -> Tensor {
-    let mut values = numbers(shape).to_vec1::<f64>().unwrap();
+pub(crate) fn reversed(shape: &[usize]) -> Tensor {
+    let values = numbers(shape).flatten_all().unwrap();
+    let mut values = values.to_vec1::<f64>().unwrap();
     values.reverse();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }

@@ -10,6 +10,7 @@ mod gradients;
 mod layers;
 mod limits;
 mod parity;
+mod sequences;
 mod splits;
 
 use std::sync::Arc;

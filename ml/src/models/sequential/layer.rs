@@ -20,6 +20,11 @@ pub(super) trait Layer: Debug {
     /// [`Error::Invalid`] with both shapes if the input does not fit.
     fn place(&self, input: &Input<'_>) -> Result<Placed>;
 
+    /// If it takes whole numbers from 0 instead of any numbers, how many.
+    fn ids(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether one of its sizes is the number of classes.
     fn has_classes(&self) -> bool {
         false
@@ -192,16 +197,12 @@ pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Pla
             }
             Ok(next)
         });
-        placed.push(next.map_err(|error| at_layer(number, text, error))?);
+        placed.push(next.map_err(|error| at_layer(number, text, &error))?);
     }
     Ok(placed)
 }
 
 /// An error with the number and the text of its layer.
-pub(super) fn at_layer(number: usize, text: &str, error: Error) -> Error {
-    let message = format!("layer {number} ({text}): {error}");
-    match error {
-        Error::Unsupported(_) => Error::Unsupported(message),
-        _ => Error::Invalid(message),
-    }
+pub(super) fn at_layer(number: usize, text: &str, error: &Error) -> Error {
+    invalid(format!("layer {number} ({text}): {error}"))
 }

@@ -49,6 +49,11 @@ impl Layers {
         }
     }
 
+    /// How many ids there are, if the first layer takes ids.
+    pub(super) fn ids(&self) -> Option<usize> {
+        self.0.first().and_then(|written| written.layer.ids())
+    }
+
     /// The network for rows of this shape and a model of so many outputs.
     pub(super) fn network(&self, input: &[usize], outputs: usize) -> Result<Sequential> {
         if numbers(input).is_none() {
