@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Storage, Tensor, Var, WithDType};
 
 use crate::data::inputs::Inputs;
 use crate::device::HOST;
-use crate::model::network::{Network, Parameter};
+use crate::model::network::{Network, Parameter, ParameterKind};
 use crate::{Error, Result};
 
 /// The numbers of a row in the inputs and in all layers of a network together.
@@ -16,13 +16,14 @@ pub(crate) fn numbers_per_row(network: &dyn Network, inputs: &Inputs) -> usize {
 
 /// Whether each weight is penalised.
 pub(crate) fn penalised(specs: &[Parameter]) -> Vec<bool> {
+    let is_penalised = |spec: &Parameter| spec.kind == ParameterKind::Penalised;
     specs
         .iter()
-        .flat_map(|spec| std::iter::repeat_n(spec.penalised, spec.len()))
+        .flat_map(|spec| std::iter::repeat_n(is_penalised(spec), spec.len()))
         .collect()
 }
 
-/// The gradient of a parameter.
+/// The gradient of a parameter; `None` for a statistic, which has none.
 ///
 /// # Errors
 /// [`Error::Internal`] if a layer without a backward pass lies between the parameter and the outputs.
@@ -30,13 +31,16 @@ pub(crate) fn gradient_of<'a>(
     gradients: &'a GradStore,
     variable: &Var,
     spec: &Parameter,
-) -> Result<&'a Tensor> {
+) -> Result<Option<&'a Tensor>> {
+    if spec.kind == ParameterKind::Statistic {
+        return Ok(None);
+    }
     let cut = || {
         let name = &spec.name;
         let message = format!("parameter \"{name}\" received no gradient; the network cuts it");
         Error::Internal(message)
     };
-    gradients.get(variable).ok_or_else(cut)
+    gradients.get(variable).map(Some).ok_or_else(cut)
 }
 
 /// Adds the elements of `tensor` to `sum`.

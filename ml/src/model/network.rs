@@ -29,6 +29,11 @@ pub trait ModelType: Debug + Send + Sync {
     fn check(&self, _options: &TrainOptions) -> Result<()> {
         Ok(())
     }
+    /// How many ids there are, if the numbers of the columns are ids: whole numbers from 0, which reach the network as they
+    /// are. Other numbers are standardised.
+    fn ids(&self, _options: &TrainOptions) -> Option<usize> {
+        None
+    }
     /// Whether outputs are linear in the features, which allows exact solvers.
     fn is_linear(&self) -> bool {
         false
@@ -92,7 +97,7 @@ pub struct LayerSummary {
     pub layer: String,
     /// The dimensions of its output for one row.
     pub output: Vec<usize>,
-    /// Its number of weights.
+    /// The number of its weights that an optimiser learns.
     pub parameters: usize,
     /// Floating-point operations for one row: two for each multiplication of a product, else one for each number.
     pub flops: u64,
@@ -107,6 +112,9 @@ pub enum Mode<'a> {
     Training {
         /// The source of the random values of a step, such as the masks of dropout.
         random: &'a mut ChaCha8Rng,
+        /// Takes what the rows have in place of each [`ParameterKind::Statistic`], in the order and the shapes of the
+        /// parameters.
+        statistics: &'a mut Vec<Tensor>,
     },
 }
 
@@ -119,8 +127,19 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// The values before training.
     pub init: Init,
-    /// Whether penalties apply: true for weights, false for biases.
-    pub penalised: bool,
+    /// Who finds the values.
+    pub kind: ParameterKind,
+}
+
+/// Who finds the values of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// An optimiser, with penalties: a weight.
+    Penalised,
+    /// An optimiser, without penalties: a bias.
+    Free,
+    /// Training measures it on the rows of each step, such as the mean of batch normalisation. No optimiser changes it.
+    Statistic,
 }
 
 impl Parameter {
@@ -136,11 +155,12 @@ impl Parameter {
 
     /// The values before training.
     pub fn initial_values(&self, seed: u64) -> Vec<f32> {
+        let mut random = random::stream(seed, &self.name, &[]);
         let bound = match self.init {
             Init::Uniform { bound } | Init::Categories { bound, .. } => bound,
+            Init::Normal => return random::normal(self.len(), &mut random),
             Init::Constant { value } => return vec![value; self.len()],
         };
-        let mut random = random::stream(seed, &self.name, &[]);
         let mut values: Vec<f32> = (0..self.len())
             .map(|_| (random.random::<f32>() * 2.0 - 1.0) * bound)
             .collect();
@@ -169,6 +189,8 @@ pub enum Init {
         /// The rows of unseen categories.
         unseen_ids: Vec<usize>,
     },
+    /// Normal, with mean 0 and variance 1.
+    Normal,
     /// One value for all.
     Constant {
         /// The value.

@@ -136,7 +136,8 @@ impl TrainedModel {
         let precision = model_type.precision();
         let compute = options.compute.unwrap_or(precision.into());
         let device = &options.device;
-        let encoder = Encoder::new(config.encoders.clone(), precision);
+        let encoder = Encoder::new(config.encoders.clone(), precision)
+            .with_ids(model_type.ids(&config.options));
         let network =
             model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();

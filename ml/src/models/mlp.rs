@@ -11,7 +11,7 @@ use candle_core::Tensor;
 
 use crate::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
-use crate::model::network::{Init, Mode, Network, Parameter};
+use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind};
 use crate::model::options::TrainOptions;
 use crate::nn::{Activation, activate, dropout, embedding_sum, linear};
 use crate::{Error, Result};
@@ -45,26 +45,34 @@ impl Mlp {
             } else {
                 init_bound(inputs)
             };
-            let mut add = |name: &str, shape: Vec<usize>, init: Init, penalised: bool| {
+            let mut add = |name: &str, shape: Vec<usize>, init: Init, kind: ParameterKind| {
                 parameters.push(Parameter {
                     name: format!("layer{layer}.{name}"),
                     shape,
                     init,
-                    penalised,
+                    kind,
                 });
             };
             if layer > 0 || shape.numbers > 0 {
                 let inputs = if layer == 0 { shape.numbers } else { inputs };
-                add("weight", vec![inputs, width], Init::Uniform { bound }, true);
+                let init = Init::Uniform { bound };
+                add(
+                    "weight",
+                    vec![inputs, width],
+                    init,
+                    ParameterKind::Penalised,
+                );
             }
             if layer == 0 && shape.categories > 0 {
                 let init = Init::Categories {
                     bound,
                     unseen_ids: shape.unseen_ids.clone(),
                 };
-                add("categories", vec![shape.category_ids, width], init, true);
+                let weights = vec![shape.category_ids, width];
+                add("categories", weights, init, ParameterKind::Penalised);
             }
-            add("bias", vec![width], Init::Uniform { bound }, false);
+            let init = Init::Uniform { bound };
+            add("bias", vec![width], init, ParameterKind::Free);
             inputs = width;
         }
         Self {
@@ -127,7 +135,7 @@ impl Network for Mlp {
         let mut parameters = parameters.iter();
         let mut x = self.first_layer(&mut parameters, inputs)?;
         for layer in 1..self.layers {
-            if let (Mode::Training { random }, true) = (&mut mode, self.dropout_rate > 0.0) {
+            if let (Mode::Training { random, .. }, true) = (&mut mode, self.dropout_rate > 0.0) {
                 x = dropout(&x, self.dropout_rate, random)?;
             }
             let activation = (layer + 1 < self.layers).then_some(self.activation);

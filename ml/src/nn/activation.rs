@@ -123,7 +123,7 @@ pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
 }
 
 /// Computed from tanh, because 1 / (1 + exp(-x)) has no derivative once the exponential overflows.
-fn sigmoid(x: &Tensor) -> Result<Tensor> {
+pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok((x * 0.5)?.tanh()?.affine(0.5, 0.5)?)
 }
 

@@ -1,4 +1,4 @@
-//! The product of one-hot categories with a weight matrix, without the zeros.
+//! The rows of a weight matrix that ids name, and their sums: products with one-hot categories, without the zeros.
 
 #[cfg(feature = "cuda")]
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Shape};
@@ -8,6 +8,17 @@ use super::values::is_half;
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::kernels;
+
+/// The rows of `weight` `[count, width]` that `ids` `[ids]` (u32) name: `[ids, width]`.
+///
+/// # Errors
+/// [`Error::Internal`](crate::Error::Internal) for an id that is not below `count`, on the host. A GPU does not check it.
+pub fn embedding(ids: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    match ids.device().is_cpu() {
+        true => Ok(weight.index_select(&ids.contiguous()?, 0)?),
+        false => embedding_sum(ids, weight, ids.elem_count()),
+    }
+}
 
 /// Sums the rows of `weight` `[ids, outputs]` that `ids` `[rows * categories]` name: `[rows, outputs]`.
 pub fn embedding_sum(ids: &Tensor, weight: &Tensor, rows: usize) -> Result<Tensor> {

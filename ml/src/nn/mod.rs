@@ -1,7 +1,8 @@
-//! Differentiable layers, whose gradients `tests/it/gradients.rs` and `tests/it/layers.rs` check against finite differences.
+//! Differentiable layers, whose gradients `gradients.rs`, `layers.rs`, `batch_norm.rs` and `sequences.rs` in `tests/it` check
+//! against finite differences.
 //!
-//! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool` and `norm`; and `softmax`, which predictions use
-//! without gradients. Below them, `window` moves a window over an image, `product` multiplies
+//! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
+//! and `gru`; and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image, `product` multiplies
 //! matrices, `values` reads the elements of tensors. To add a layer, write a file here, add its gradients to the tests, and
 //! use it in a network of `models/`.
 //!
@@ -12,23 +13,29 @@
 //! without an error.
 
 mod activation;
+mod batch_norm;
 mod convolution;
 mod dropout;
 mod embedding;
+mod gru;
 mod linear;
+mod lstm;
 mod norm;
 mod pool;
 mod product;
+mod recurrent;
 mod softmax;
 mod values;
 mod window;
 
 pub use activation::{Activation, activate};
+pub use batch_norm::{ChannelStatistics, batch_norm_inference, batch_norm_training};
 pub use convolution::{Convolution, convolution};
 pub use dropout::dropout;
-pub use embedding::embedding_sum;
+pub use embedding::{embedding, embedding_sum};
 pub use linear::linear;
 pub use norm::{Runs, normalise};
 pub use pool::{Pooling, pool};
+pub use recurrent::{Cell, CellWeights, Direction, recurrent};
 pub use softmax::softmax;
 pub use window::Window;

@@ -15,12 +15,13 @@ use crate::data::rows::Rows;
 use crate::device::gpu_memory;
 use crate::device::kernels::{self, KernelLoss, KernelStep};
 use crate::model::flat::{add_tensor, gradient_of, tensors, variables};
-use crate::model::network::Mode;
+use crate::model::network::{Mode, Parameter, ParameterKind};
 use crate::model::trained::one_head;
 use crate::train::descent::{Descent, Step};
 use crate::train::loss::Loss;
 use crate::train::optim::{MomentScales, OptimizerState, Penalty, clip_norm};
 use crate::train::prepare::Shard;
+use crate::train::running::{self, MOMENTUM};
 use crate::train::training::Training;
 use crate::{Error, Result};
 
@@ -50,6 +51,14 @@ struct GpuRows {
     inputs: Inputs,
     labels: Tensor,
     weights: Tensor,
+}
+
+/// What the rows of a shard give to a step.
+struct OfShard {
+    /// The gradient of each parameter; zeros for a statistic.
+    gradients: Vec<Tensor>,
+    /// What the network measured, in the order of its statistics.
+    statistics: Vec<Tensor>,
 }
 
 /// The moments of a parameter.
@@ -122,13 +131,15 @@ impl<'a> GpuDescent<'a> {
         })
     }
 
-    /// The gradient of each parameter for the rows of a shard. Adds their loss to the sum.
-    fn gradients(&mut self, index: usize, shard: &Shard, step: &Step<'_>) -> Result<Vec<Tensor>> {
+    /// The gradients and statistics of the rows of a shard. Adds their loss to the sum.
+    fn of_shard(&mut self, index: usize, shard: &Shard, step: &Step<'_>) -> Result<OfShard> {
         let training = self.training;
         let batch = self.batch(index, shard, step)?;
         let mut random = step.random(training.options.seed, shard.number);
+        let mut statistics = vec![];
         let mode = Mode::Training {
             random: &mut random,
+            statistics: &mut statistics,
         };
         let parameters = self
             .variables
@@ -143,16 +154,24 @@ impl<'a> GpuDescent<'a> {
         let gradients = outputs.apply_op1(Slopes(slopes))?.backward()?;
         let specs = training.network.parameters();
         let all = self.variables.iter().zip(specs).map(|(variable, spec)| {
-            let gradient = gradient_of(&gradients, variable, spec)?;
-            Ok(gradient.contiguous()?)
+            Ok(match gradient_of(&gradients, variable, spec)? {
+                Some(gradient) => gradient.contiguous()?,
+                None => variable.zeros_like()?,
+            })
         });
-        all.collect()
+        Ok(OfShard {
+            gradients: all.collect::<Result<_>>()?,
+            statistics,
+        })
     }
 
     /// A step of a training with one shard: the gradients stay on the GPU.
     fn step_of_one_shard(&mut self, shard: &Shard, step: &Step<'_>) -> Result<()> {
         let weight = self.shard_weight(0, shard, step);
-        let gradients = self.gradients(0, shard, step)?;
+        let OfShard {
+            gradients,
+            statistics,
+        } = self.of_shard(0, shard, step)?;
         self.weight += f64::from(weight);
         if weight <= 0.0 {
             return Ok(());
@@ -169,7 +188,8 @@ impl<'a> GpuDescent<'a> {
                 scale *= (norm_max / norm) as f32;
             }
         }
-        self.apply(&gradients, step, scale)
+        self.apply(&gradients, step, scale)?;
+        self.follow(&statistics)
     }
 
     /// A step of a training with several shards: the ranks sum the gradients on the host.
@@ -180,33 +200,37 @@ impl<'a> GpuDescent<'a> {
         if weight <= 0.0 {
             return Ok(());
         }
+        let specs = training.network.parameters();
+        let mut statistics = sum.split_off(sum.len() - running::length(specs));
         if let Some(norm_max) = training.options.clip_norm {
             clip_norm(&mut sum, norm_max * f64::from(weight));
         }
-        let gradients = tensors(training.network.parameters(), &sum, &training.device)?;
-        self.apply(&gradients, step, 1.0 / weight)
+        let gradients = tensors(specs, &sum, &training.device)?;
+        self.apply(&gradients, step, 1.0 / weight)?;
+        statistics.iter_mut().for_each(|sum| *sum /= weight);
+        let specs: Vec<Parameter> = running::statistics(specs).cloned().collect();
+        self.follow(&tensors(&specs, &statistics, &training.device)?)
     }
 
-    /// The gradients summed over all shards and ranks in the fixed tree, and the sum of the weights of their rows.
+    /// The gradients summed over all shards and ranks in the fixed tree, then the sums of the statistics; and the sum of the
+    /// weights of their rows.
     fn sum_of_shards(&mut self, step: &Step<'_>) -> Result<(Vec<f32>, f32)> {
         let training = self.training;
-        let length = self
-            .variables
-            .iter()
-            .map(|variable| variable.elem_count())
-            .sum();
+        let specs = training.network.parameters();
+        let weights: usize = specs.iter().map(Parameter::len).sum();
         let mut buffers = Vec::with_capacity(training.prepared.shards.len());
         for (index, shard) in training.prepared.shards.iter().enumerate() {
-            let mut sum = vec![0.0f32; length];
+            let mut sum = vec![0.0f32; weights + running::length(specs)];
             let weight = self.shard_weight(index, shard, step);
             if !step.ranges[shard.number].is_empty() {
-                let gradients = self.gradients(index, shard, step)?;
+                let of_shard = self.of_shard(index, shard, step)?;
                 let mut rest = sum.as_mut_slice();
-                for gradient in &gradients {
+                for gradient in &of_shard.gradients {
                     let (ours, tail) = rest.split_at_mut(gradient.elem_count());
                     rest = tail;
                     add_tensor(ours, gradient)?;
                 }
+                running::add(specs, &of_shard.statistics, weight, rest)?;
             }
             sum.push(weight);
             buffers.push((shard.number, sum));
@@ -230,9 +254,10 @@ impl<'a> GpuDescent<'a> {
         let specs = self.training.network.parameters();
         let all = self.variables.iter().zip(gradients).zip(&mut self.moments);
         for (((variable, gradient), moments), spec) in all.zip(specs) {
-            let Penalty { l1, l2, decay } = match spec.penalised {
-                true => penalty,
-                false => Penalty::default(),
+            let Penalty { l1, l2, decay } = match spec.kind {
+                ParameterKind::Penalised => penalty,
+                ParameterKind::Free => Penalty::default(),
+                ParameterKind::Statistic => continue,
             };
             let numbers = KernelStep {
                 scale,
@@ -256,6 +281,19 @@ impl<'a> GpuDescent<'a> {
                     kernels::sgd(variable, gradient, velocity, numbers)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Moves the running statistics towards those of a step.
+    fn follow(&self, statistics: &[Tensor]) -> Result<()> {
+        let specs = self.training.network.parameters();
+        let running = self.variables.iter().zip(specs);
+        let running = running.filter(|(_, spec)| spec.kind == ParameterKind::Statistic);
+        let share = f64::from(MOMENTUM);
+        for ((running, _), statistic) in running.zip(statistics) {
+            let stays = (running.as_detached_tensor() * (1.0 - share))?;
+            running.set(&(stays + (statistic * share)?)?)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::model::flat::{penalised, variables};
 use crate::model::network::Mode;
 use crate::train::descent::{Descent, Step};
 use crate::train::optim::{OptimizerState, clip_norm};
+use crate::train::running;
 use crate::train::training::Training;
 
 /// A descent on the host.
@@ -34,7 +35,7 @@ impl<'a> HostDescent<'a> {
         }
     }
 
-    /// The gradient of the step's loss summed over all shards, then the loss, then the sum of weights.
+    /// The gradient of the step's loss summed over all shards, then the sums of the statistics, the loss and the weights.
     fn gradient(&self, step: &Step<'_>) -> Result<Vec<f32>> {
         let training = self.training;
         let parameters = training.network.parameters();
@@ -42,16 +43,20 @@ impl<'a> HostDescent<'a> {
         let mut buffers = Vec::with_capacity(self.orders.len());
         for (shard, order) in training.prepared.shards.iter().zip(&self.orders) {
             let slice = &order[step.ranges[shard.number].clone()];
-            let mut sum = vec![0.0f32; self.weights.len()];
+            let mut sum = vec![0.0f32; self.weights.len() + running::length(parameters)];
             let (mut weight, mut loss) = (0.0, 0.0);
             if !slice.is_empty() {
+                let (gradient, statistics) = sum.split_at_mut(self.weights.len());
                 let mut random = step.random(training.options.seed, shard.number);
+                let mut measured = vec![];
                 let batch = shard.train.select(slice)?;
                 let mode = Mode::Training {
                     random: &mut random,
+                    statistics: &mut measured,
                 };
-                let at = training.gradient(&variables, &batch, mode, &mut sum)?;
+                let at = training.gradient(&variables, &batch, mode, gradient)?;
                 (weight, loss) = (at.weight as f32, at.loss as f32);
+                running::add(parameters, &measured, weight, statistics)?;
             }
             sum.extend([loss, weight]);
             buffers.push((shard.number, sum));
@@ -76,6 +81,7 @@ impl Descent for HostDescent<'_> {
         self.loss.1 += f64::from(weight);
         if weight > 0.0 {
             sum.iter_mut().for_each(|slope| *slope /= weight);
+            let statistics = sum.split_off(self.weights.len());
             if let Some(norm_max) = self.training.options.clip_norm {
                 clip_norm(&mut sum, norm_max);
             }
@@ -83,6 +89,8 @@ impl Descent for HostDescent<'_> {
             let weights = &mut self.weights;
             self.state
                 .step(weights, &sum, learn_rate, penalty, &self.penalised);
+            let parameters = self.training.network.parameters();
+            running::follow(parameters, weights, &statistics);
         }
         Ok(())
     }

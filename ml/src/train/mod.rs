@@ -8,7 +8,7 @@
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
 //! * `steps`, `schedule` rows and learning rate of a step; `best` early stopping
-//! * `loss`, `optim` loss functions and optimisers
+//! * `loss`, `optim` loss functions and optimisers; `running` the statistics that follow the rows of the steps
 //! * `solvers` linear models on all rows at once
 //! * `agreement` the check that all ranks hold the same weights
 //! * `checkpoint` the state between two epochs
@@ -35,6 +35,7 @@ mod descent;
 mod gpu_descent;
 mod host_descent;
 mod memory;
+mod running;
 mod solvers;
 mod spec;
 mod split;

@@ -45,7 +45,7 @@ pub(crate) struct Solution {
 }
 
 impl Training<'_> {
-    /// Adds the gradient of the summed loss of `rows` to `sum`.
+    /// Adds the gradient of the summed loss of `rows` to `sum`; the places of statistics stay as they are.
     pub(crate) fn gradient<T: WithDType + std::ops::AddAssign>(
         &self,
         variables: &[Var],
@@ -69,8 +69,9 @@ impl Training<'_> {
         for (variable, spec) in variables.iter().zip(self.network.parameters()) {
             let (ours, tail) = rest.split_at_mut(spec.len());
             rest = tail;
-            let gradient = gradient_of(&gradients, variable, spec)?;
-            add_tensor(ours, gradient)?;
+            if let Some(gradient) = gradient_of(&gradients, variable, spec)? {
+                add_tensor(ours, gradient)?;
+            }
         }
         Ok(loss)
     }

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field};
 use candle_core::{DType, Device, Tensor, Var};
 use vatic_ml::data::encode::tabular::{InputShape, NUMBERS};
 use vatic_ml::data::inputs::Inputs;
-use vatic_ml::model::network::{Mode, Network};
+use vatic_ml::model::network::{Mode, Network, ParameterKind};
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::models::Sequential;
 use vatic_ml::nn::{Activation, Convolution, Pooling, Runs, Window, convolution, normalise, pool};
@@ -87,15 +87,16 @@ fn the_gradient_of_a_maximum_goes_to_the_first() {
     assert!(y.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0].is_nan());
 }
 
-/// The numbers of `fixtures/layers.py`.
-fn numbers(shape: &[usize]) -> Tensor {
+/// The numbers of `fixtures/layers.py` and `fixtures/sequences.py`.
+pub(crate) fn numbers(shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
     let values = (0..count).map(|index| ((index * 37 + 11) % 101) as f64 / 50.0 - 1.0);
     Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap()
 }
 
-fn reversed(shape: &[usize]) -> Tensor {
-    let mut values = numbers(shape).to_vec1::<f64>().unwrap();
+pub(crate) fn reversed(shape: &[usize]) -> Tensor {
+    let values = numbers(shape).flatten_all().unwrap();
+    let mut values = values.to_vec1::<f64>().unwrap();
     values.reverse();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
@@ -171,6 +172,7 @@ fn every_layer() -> Sequential {
         "conv2d(4, 3, padding=same)",
         "group_norm(2)",
         "silu",
+        "batch_norm",
         "residual(conv2d(4, 3, padding=same, groups=2), tanh)",
         "max_pool2d(2)",
         "dropout(0.3)",
@@ -197,16 +199,38 @@ fn gradients_of_a_network() {
     let mut draw = noise(8);
     let values: Vec<f64> = (0..3 * 72).map(|_| draw()).collect();
     let values = Tensor::from_vec(values, (3, 72), &Device::Cpu).unwrap();
-    let inputs = Inputs::new(3).with(NUMBERS, values).unwrap();
-    let specs = network.parameters().iter();
-    let shapes: Vec<&[usize]> = specs.map(|spec| spec.shape.as_slice()).collect();
+    check_network(&network, &values);
+}
+
+/// Compares the gradient of everything that an optimiser learns with finite differences.
+pub(crate) fn check_network(network: &Sequential, values: &Tensor) {
+    let inputs = Inputs::new(values.dim(0).unwrap());
+    let inputs = inputs.with(NUMBERS, values.clone()).unwrap();
+    let specs = network.parameters();
+    let is_learned = |kind: ParameterKind| kind != ParameterKind::Statistic;
+    let learned = specs.iter().filter(|spec| is_learned(spec.kind));
+    let shapes: Vec<&[usize]> = learned.map(|spec| spec.shape.as_slice()).collect();
+    let with_statistics = |learned: &[Tensor]| -> Vec<Tensor> {
+        let mut learned = learned.iter();
+        let all = specs.iter().map(|spec| match is_learned(spec.kind) {
+            true => learned.next().unwrap().clone(),
+            false => {
+                let values = spec.initial_values(0);
+                let values = Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu);
+                values.unwrap().to_dtype(DType::F64).unwrap()
+            }
+        });
+        all.collect()
+    };
     check_within(1e-5, "inference", &shapes, |v| {
-        let outputs = network.forward(v, &inputs, Mode::Inference);
+        let outputs = network.forward(&with_statistics(v), &inputs, Mode::Inference);
         outputs.map(|mut outputs| outputs.remove(0))
     });
     check_within(1e-5, "training", &shapes, |v| {
         let random = &mut random::stream(1, "test", &[]);
-        let outputs = network.forward(v, &inputs, Mode::Training { random });
+        let statistics = &mut vec![];
+        let mode = Mode::Training { random, statistics };
+        let outputs = network.forward(&with_statistics(v), &inputs, mode);
         outputs.map(|mut outputs| outputs.remove(0))
     });
 }
@@ -254,7 +278,7 @@ fn a_row_has_the_same_outputs_in_every_batch() {
 }
 
 /// Images of 6 x 6 with a bright row or column, and which of them.
-fn images(count: usize) -> (RecordBatch, Vec<u128>) {
+pub(crate) fn images(count: usize) -> (RecordBatch, Vec<u128>) {
     let mut draw = noise(4);
     let mut pixels = Vec::with_capacity(count * 36);
     for image in 0..count {

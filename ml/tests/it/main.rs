@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agreement;
+mod batch_norm;
 mod compute_types;
 mod determinism;
 mod flavours;
@@ -11,6 +12,7 @@ mod layers;
 mod limits;
 mod losses;
 mod parity;
+mod sequences;
 mod splits;
 
 use std::sync::Arc;

@@ -14,6 +14,14 @@ pub struct Standardiser {
     pub std: f64,
 }
 
+impl Standardiser {
+    /// Leaves a number as it is.
+    pub const IDENTITY: Self = Self {
+        mean: 0.0,
+        std: 1.0,
+    };
+}
+
 /// The float type of encoded features.
 pub(crate) trait Real: WithDType {
     /// The nearest float of this type.

@@ -1,7 +1,7 @@
 //! [`Encoder`]: record batches → tensors of standardised numbers and category ids.
 //!
 //! ```text
-//! column ──coerce, parts──▶ numbers f64 ──(x - mean) / std──▶ f32 or f64 [rows, numbers]
+//! column ──coerce, parts──▶ numbers f64 ──(x - mean) / std──▶ f32 or f64 [rows, numbers]; ids stay as they are
 //!                           categories  ──vocabulary───────▶ u32 [rows, categories]
 //! ```
 //!
@@ -20,6 +20,7 @@ use crate::Result;
 use crate::data::apart::parts;
 use crate::data::coerce::coerced;
 use crate::data::columns::Column;
+use crate::data::encode::ids::rows_without_ids;
 use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
 use crate::data::encode::standardise::{Real, Standardiser};
 use crate::data::inputs::{Inputs, RowReport};
@@ -75,6 +76,7 @@ pub struct Encoder {
     lookups: Vec<Vec<Lookup>>,
     shape: InputShape,
     precision: Precision,
+    ids: Option<usize>,
 }
 
 /// Ids of one vocabulary: `first` for unseen values, `first + 1 + position` for a known value.
@@ -136,7 +138,20 @@ impl Encoder {
             lookups,
             shape,
             precision,
+            ids: None,
         }
+    }
+
+    /// With `ids`, numbers are not standardised, and must be whole numbers from 0 to below `ids`; a row with another number is
+    /// a failure. A NULL becomes 0.
+    pub fn with_ids(mut self, ids: Option<usize>) -> Self {
+        if ids.is_some() {
+            let numbers = self.columns.iter_mut();
+            let numbers = numbers.flat_map(|column| &mut column.numbers);
+            numbers.for_each(|number| *number = Standardiser::IDENTITY);
+        }
+        self.ids = ids;
+        self
     }
 
     /// The widths of the tensors that [`Encoder::encode`] returns.
@@ -192,8 +207,9 @@ impl Encoder {
         let mut plain = Vec::with_capacity(self.columns.len());
         for (index, (encoder, (array, failures))) in self.columns.iter().zip(&columns).enumerate() {
             let width = encoder.numbers.len();
-            let values = PlainValues::of(array, width).filter(|_| failures.is_empty());
-            if let Some(values) = values {
+            let values = PlainValues::of(array, width);
+            let is_plain = failures.is_empty() && self.ids.is_none();
+            if let Some(values) = values.filter(|_| is_plain) {
                 plain.push(PlainColumn {
                     values,
                     standardisers: &encoder.numbers,
@@ -203,7 +219,11 @@ impl Encoder {
                 continue;
             }
             let parts = parts(&encoder.column.name, array, Some(width))?;
-            let parts = parts.failing(failures, rows);
+            let mut parts = parts.failing(failures, rows);
+            if let Some(count) = self.ids {
+                let others = rows_without_ids(&encoder.column.name, &parts, count);
+                parts = parts.failing(&others, rows);
+            }
             self.encode_numbers(encoder, &parts, number, &mut numbers);
             let frequent = frequent.map(|frequent| frequent[index].as_slice());
             report.unseen +=

@@ -41,7 +41,7 @@ impl Function for Dropout {
         mode: &mut Mode<'_>,
     ) -> Result<Tensor> {
         match mode {
-            Mode::Training { random } if self.share > 0.0 => dropout(x, self.share, random),
+            Mode::Training { random, .. } if self.share > 0.0 => dropout(x, self.share, random),
             Mode::Training { .. } | Mode::Inference => Ok(x.clone()),
         }
     }

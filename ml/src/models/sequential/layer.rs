@@ -6,7 +6,7 @@ use std::slice::Iter;
 use candle_core::Tensor;
 
 use super::text::invalid;
-use crate::model::network::{Init, LayerSummary, Mode, Parameter};
+use crate::model::network::{Init, LayerSummary, Mode, Parameter, ParameterKind};
 use crate::nn::Activation;
 use crate::{Error, Result};
 
@@ -20,6 +20,11 @@ pub(super) trait Layer: Debug {
     /// # Errors
     /// [`Error::Invalid`] with both shapes if the input does not fit.
     fn place(&self, input: &Input<'_>) -> Result<Placed>;
+
+    /// If it takes whole numbers from 0 instead of any numbers, how many.
+    fn ids(&self) -> Option<usize> {
+        None
+    }
 
     /// Whether one of its sizes is the number of classes.
     fn has_classes(&self) -> bool {
@@ -130,10 +135,12 @@ impl Placed {
 
     /// The description of the layer.
     pub(super) fn summary(&self, text: &str) -> LayerSummary {
+        let learned = self.parameters.iter();
+        let learned = learned.filter(|parameter| parameter.kind != ParameterKind::Statistic);
         LayerSummary {
             layer: text.to_owned(),
             output: self.output.clone(),
-            parameters: self.parameters.iter().map(Parameter::len).sum(),
+            parameters: learned.map(Parameter::len).sum(),
             flops: self.flops,
         }
     }
@@ -151,8 +158,8 @@ impl Input<'_> {
         let bound = 1.0 / (inputs as f32).sqrt();
         let init = Init::Uniform { bound };
         vec![
-            self.parameter("weight", weight, init.clone(), true),
-            self.parameter("bias", vec![outputs], init, false),
+            self.parameter("weight", weight, init.clone(), ParameterKind::Penalised),
+            self.parameter("bias", vec![outputs], init, ParameterKind::Free),
         ]
     }
 
@@ -162,13 +169,13 @@ impl Input<'_> {
         name: &str,
         shape: Vec<usize>,
         init: Init,
-        penalised: bool,
+        kind: ParameterKind,
     ) -> Parameter {
         Parameter {
             name: format!("{}.{name}", self.name),
             shape,
             init,
-            penalised,
+            kind,
         }
     }
 
@@ -229,17 +236,13 @@ pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Pla
             }
             Ok(next)
         });
-        placed.push(next.map_err(|error| at_layer(number, text, error))?);
+        placed.push(next.map_err(|error| at_layer(number, text, &error))?);
     }
     fuse_activations(&mut placed);
     Ok(placed)
 }
 
 /// An error with the number and the text of its layer.
-pub(super) fn at_layer(number: usize, text: &str, error: Error) -> Error {
-    let message = format!("layer {number} ({text}): {error}");
-    match error {
-        Error::Unsupported(_) => Error::Unsupported(message),
-        _ => Error::Invalid(message),
-    }
+pub(super) fn at_layer(number: usize, text: &str, error: &Error) -> Error {
+    invalid(format!("layer {number} ({text}): {error}"))
 }

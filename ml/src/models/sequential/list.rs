@@ -3,7 +3,9 @@
 use super::layer::{Layer, Written, at_layer};
 use super::residual::Residual;
 use super::text::{Arguments, invalid};
-use super::{activation, convolution, dense, dropout, norm, pool, shape};
+use super::{
+    activation, batch_norm, convolution, dense, dropout, embedding, norm, pool, recurrent, shape,
+};
 use crate::{Error, Result};
 
 /// The most layers of a model, not counting those in other layers.
@@ -70,8 +72,20 @@ pub const LAYERS: &[LayerKind] = &[
     ),
     kind("global_max_pool", "global_max_pool", pool::read_global_max),
     kind("global_avg_pool", "global_avg_pool", pool::read_global_mean),
+    kind(
+        "lstm",
+        "lstm(units, sequences=false, reverse=false, bidirectional=false)",
+        recurrent::read_lstm,
+    ),
+    kind(
+        "gru",
+        "gru(units, sequences=false, reverse=false, bidirectional=false)",
+        recurrent::read_gru,
+    ),
+    kind("embedding", "embedding(count, width)", embedding::read),
     kind("flatten", "flatten", shape::read_flatten),
     kind("reshape", "reshape(size, …)", shape::read_reshape),
+    kind("transpose", "transpose", shape::read_transpose),
     kind("relu", "relu", activation::read),
     kind("gelu", "gelu", activation::read),
     kind("silu", "silu", activation::read),
@@ -79,26 +93,16 @@ pub const LAYERS: &[LayerKind] = &[
     kind("sigmoid", "sigmoid", activation::read),
     kind("leaky_relu", "leaky_relu", activation::read),
     kind("dropout", "dropout(share)", dropout::read),
+    kind("batch_norm", "batch_norm", batch_norm::read),
     kind("layer_norm", "layer_norm", norm::read_layer),
     kind("group_norm", "group_norm(groups)", norm::read_group),
     kind("residual", "residual(layer, …)", residual),
 ];
 
-/// Layers that users may expect and this version does not have.
-const PLANNED: &[&str] = &[
-    "batch_norm",
-    "batch_norm1d",
-    "batch_norm2d",
-    "embedding",
-    "gru",
-    "lstm",
-];
-
 /// The layers of a model.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the number and the text of the layer, and how it is written; [`Error::Unsupported`] for a layer of
-/// later versions.
+/// [`Error::Invalid`] with the number and the text of the layer, and how it is written.
 pub(super) fn layers<T: AsRef<str>>(texts: &[T]) -> Result<Vec<Written>> {
     let bytes: usize = texts.iter().map(|text| text.as_ref().len()).sum();
     if texts.len() > LAYERS_MAX || bytes > BYTES_MAX {
@@ -112,7 +116,13 @@ pub(super) fn layers<T: AsRef<str>>(texts: &[T]) -> Result<Vec<Written>> {
 fn layers_at<T: AsRef<str>>(texts: &[T], depth: usize) -> Result<Vec<Written>> {
     let written = (1..).zip(texts).map(|(number, text)| {
         let text = text.as_ref().trim();
-        let layer = layer(text, depth).map_err(|error| at_layer(number, text, error))?;
+        let layer = layer(text, depth).and_then(|layer| match (layer.ids(), number, depth) {
+            (None, ..) | (Some(_), 1, 0) => Ok(layer),
+            _ => Err(invalid(
+                "it must be the first layer, because it takes the numbers of the columns as they are",
+            )),
+        });
+        let layer = layer.map_err(|error| at_layer(number, text, &error))?;
         let text = text.to_owned();
         Ok(Written { text, layer })
     });
@@ -137,13 +147,16 @@ fn layer(text: &str, depth: usize) -> Result<Box<dyn Layer>> {
 }
 
 fn unknown(name: &str) -> Error {
-    if PLANNED.contains(&name) {
-        return Error::Unsupported(format!("layer {name} is not supported yet"));
-    }
-    if name == "softmax" {
-        return invalid(
-            "leave it out: predict makes probabilities of the outputs of linear(classes)",
-        );
+    match name {
+        "softmax" => {
+            return invalid(
+                "leave it out: predict makes probabilities of the outputs of linear(classes)",
+            );
+        }
+        "batch_norm1d" | "batch_norm2d" => {
+            return invalid("write batch_norm, which takes inputs of any dimensions");
+        }
+        _ => {}
     }
     let known: Vec<&str> = LAYERS.iter().map(|kind| kind.name).collect();
     invalid(format!(
@@ -182,10 +195,23 @@ mod tests {
                 "layer 2 (dense(3)): there is no layer \"dense\"; use one of linear, conv1d",
             ),
             (
-                "lstm(8)",
-                "layer 2 (lstm(8)): layer lstm is not supported yet",
+                "lstm(8, reverse=yes)",
+                "reverse is yes; expected true or false; write lstm(units, sequences=false,",
+            ),
+            (
+                "gru(8, reverse=true, bidirectional=true)",
+                "bidirectional=true includes reverse=true; write gru(units,",
+            ),
+            (
+                "embedding(10, 4)",
+                "layer 2 (embedding(10, 4)): it must be the first layer, because it takes",
+            ),
+            (
+                "residual(embedding(10, 4))",
+                "layer 1 (embedding(10, 4)): it must be the first layer",
             ),
             ("softmax", "layer 2 (softmax): leave it out"),
+            ("batch_norm2d", "layer 2 (batch_norm2d): write batch_norm,"),
             (
                 "relu(1)",
                 "layer 2 (relu(1)): 1 is one argument too many; write relu",
@@ -219,7 +245,7 @@ mod tests {
             let error = layers(&["relu", text]).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
-        assert!(matches!(layers(&["gru(1)"]), Err(Error::Unsupported(_))));
+        assert!(layers(&["embedding(10, 4)", "lstm(8)"]).is_ok());
         assert!(layers(&["relu"; 1_000]).is_ok());
         assert!(layers(&["relu"; 1_001]).is_err());
         assert!(layers(&["linear ".repeat(5_000)]).is_err());

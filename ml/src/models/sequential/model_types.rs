@@ -51,6 +51,10 @@ impl ModelType for SequentialModel {
         layers.map_or(Task::Regression, |layers| layers.task())
     }
 
+    fn ids(&self, options: &TrainOptions) -> Option<usize> {
+        Layers::read(&options.layers).ok()?.ids()
+    }
+
     fn check(&self, options: &TrainOptions) -> Result<()> {
         if options.layers.is_empty() {
             return Err(invalid(

@@ -49,6 +49,11 @@ impl Layers {
         }
     }
 
+    /// How many ids there are, if the first layer takes ids.
+    pub(super) fn ids(&self) -> Option<usize> {
+        self.0.first().and_then(|written| written.layer.ids())
+    }
+
     /// The network for rows of this shape and a model of so many outputs.
     pub(super) fn network(&self, input: &[usize], outputs: usize) -> Result<Sequential> {
         if numbers(input).is_none() {
@@ -312,6 +317,21 @@ mod tests {
         ];
         assert_eq!(names.collect::<Vec<_>>(), expected);
         assert_eq!(network.numbers_per_row(), 3 * 10 + 10 + 10 + 1);
+    }
+
+    #[test]
+    fn running_statistics_are_weights_that_no_optimiser_learns() {
+        let texts = ["conv1d(3, 1)", "batch_norm", "flatten", "linear(1)"];
+        let network = network(&texts, &[2, 4], 1).unwrap();
+        let names = network.parameters().iter().map(|spec| spec.name.as_str());
+        let expected = [
+            "layer2.weight",
+            "layer2.bias",
+            "layer2.running_mean",
+            "layer2.running_var",
+        ];
+        assert_eq!(names.collect::<Vec<_>>()[2..6], expected);
+        assert_eq!(network.layers()[1].parameters, 6);
     }
 
     #[test]

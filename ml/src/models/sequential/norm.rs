@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::layer::{Function, Input, Layer, Placed, next};
 use super::text::{Arguments, invalid};
 use crate::Result;
-use crate::model::network::{Init, Mode};
+use crate::model::network::{Init, Mode, ParameterKind};
 use crate::nn::{Runs, normalise};
 
 /// Over the last dimension, with a weight for each of its places.
@@ -64,7 +64,7 @@ impl Layer for GroupNorm {
 fn placed(input: &Input<'_>, channels: usize, runs: Runs) -> Placed {
     let parameter = |name: &str, value: f32| {
         let init = Init::Constant { value };
-        input.parameter(name, vec![channels], init, false)
+        input.parameter(name, vec![channels], init, ParameterKind::Free)
     };
     Placed {
         parameters: vec![parameter("weight", 1.0), parameter("bias", 0.0)],

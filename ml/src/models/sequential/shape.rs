@@ -1,4 +1,4 @@
-//! `flatten` and `reshape(size, …)`
+//! `flatten`, `reshape(size, …)` and `transpose`
 
 use std::slice::Iter;
 
@@ -33,6 +33,10 @@ pub(super) fn read_reshape(arguments: &mut Arguments<'_>) -> Result<Box<dyn Laye
     Ok(Box::new(Reshape(sizes.collect::<Result<_>>()?)))
 }
 
+pub(super) fn read_transpose(_arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Transpose))
+}
+
 impl Layer for Reshape {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
         let count: usize = input.shape.iter().product();
@@ -64,5 +68,33 @@ impl Function for Reshape {
         let mut shape = vec![x.dim(0)?];
         shape.extend(&self.0);
         Ok(x.reshape(shape)?)
+    }
+}
+
+/// Exchanges the last two dimensions.
+#[derive(Debug)]
+struct Transpose;
+
+impl Layer for Transpose {
+    fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let [outer @ .., down, across] = input.shape else {
+            return Err(input.needs("two dimensions or more"));
+        };
+        let output = [outer, &[*across, *down]].concat();
+        Ok(Placed {
+            flops: 0,
+            ..Placed::plain(input, output, Transpose)
+        })
+    }
+}
+
+impl Function for Transpose {
+    fn forward(
+        &self,
+        x: &Tensor,
+        _parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        Ok(x.t()?.contiguous()?)
     }
 }

@@ -133,6 +133,16 @@ impl<'a> Arguments<'a> {
         })
     }
 
+    /// `true` or `false`; `false` if it is missing.
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool> {
+        match self.text(name)? {
+            None => Ok(false),
+            Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(text) => Err(invalid(format!("{name} is {text}; expected true or false"))),
+        }
+    }
+
     /// Refuses arguments that nobody asked for.
     pub(super) fn finish(&self) -> Result<()> {
         if let Some((key, _)) = self.named.first() {
@@ -204,6 +214,16 @@ mod tests {
         assert_eq!(read.whole("stride", Some(1), 1..=9).unwrap(), 1);
         assert_eq!(read.whole("padding", Some(0), 0..=9).unwrap(), 1);
         read.finish().unwrap();
+    }
+
+    #[test]
+    fn a_flag_is_true_false_or_missing() {
+        let mut read = Arguments::parse("lstm(sequences=True, reverse=false)", 0).unwrap();
+        let mut flag = |name: &str| read.flag(name).unwrap();
+        assert!(flag("sequences") && !flag("reverse") && !flag("bidirectional"));
+        let mut read = Arguments::parse("lstm(sequences=1)", 0).unwrap();
+        let error = read.flag("sequences").unwrap_err().to_string();
+        assert_eq!(error, "sequences is 1; expected true or false");
     }
 
     #[test]

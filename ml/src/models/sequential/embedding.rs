@@ -1,0 +1,67 @@
+//! `embedding(count, width)`
+
+use std::slice::Iter;
+
+use candle_core::{DType, Tensor};
+
+use super::layer::{Function, Input, Layer, Placed, next};
+use super::text::Arguments;
+use crate::Result;
+use crate::model::network::{Init, Mode, ParameterKind};
+use crate::nn::embedding;
+
+/// Single precision holds all whole numbers up to this one.
+const COUNT_MAX: usize = 1 << 24;
+const WIDTH_MAX: usize = 65_536;
+
+/// The encoder has checked that the numbers are ids: whole numbers below `count`.
+#[derive(Debug)]
+struct Embedding {
+    count: usize,
+    width: usize,
+}
+
+pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Embedding {
+        count: arguments.whole("count", None, 1..=COUNT_MAX)?,
+        width: arguments.whole("width", None, 1..=WIDTH_MAX)?,
+    }))
+}
+
+impl Layer for Embedding {
+    fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let [length] = *input.shape else {
+            return Err(input.needs("[length]"));
+        };
+        let shape = vec![self.count, self.width];
+        let weight = input.parameter("weight", shape, Init::Normal, ParameterKind::Penalised);
+        Ok(Placed {
+            output: vec![length, self.width],
+            parameters: vec![weight],
+            flops: 0,
+            inner_numbers: 0,
+            function: Box::new(Rows),
+        })
+    }
+
+    fn ids(&self) -> Option<usize> {
+        Some(self.count)
+    }
+}
+
+#[derive(Debug)]
+struct Rows;
+
+impl Function for Rows {
+    fn forward(
+        &self,
+        x: &Tensor,
+        parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        let weight = next(parameters)?;
+        let (rows, length) = x.dims2()?;
+        let ids = x.flatten_all()?.to_dtype(DType::U32)?;
+        Ok(embedding(&ids, weight)?.reshape((rows, length, weight.dim(1)?))?)
+    }
+}

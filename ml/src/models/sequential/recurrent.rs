@@ -1,0 +1,155 @@
+//! `lstm(units)` and `gru(units)`
+
+use std::slice::Iter;
+
+use candle_core::Tensor;
+
+use super::layer::{Function, Input, Layer, Placed, next, numbers, operations};
+use super::text::{Arguments, invalid};
+use crate::Result;
+use crate::model::network::{Init, Mode, Parameter, ParameterKind};
+use crate::nn::{Cell, CellWeights, Direction, recurrent};
+
+const UNITS_MAX: usize = 65_536;
+/// The values that each product leaves until the gradient is known: the product itself in two layouts, and what its gate does.
+const VALUES_OF_PRODUCT: usize = 4;
+
+#[derive(Debug)]
+struct Recurrent {
+    cell: Cell,
+    units: usize,
+    /// Whether the output is that of all steps, or that of the last step.
+    sequences: bool,
+    directions: &'static [Direction],
+}
+
+pub(super) fn read_lstm(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    read(arguments, Cell::Lstm)
+}
+
+pub(super) fn read_gru(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    read(arguments, Cell::Gru)
+}
+
+fn read(arguments: &mut Arguments<'_>, cell: Cell) -> Result<Box<dyn Layer>> {
+    let units = arguments.whole("units", None, 1..=UNITS_MAX)?;
+    let sequences = arguments.flag("sequences")?;
+    let (reverse, bidirectional) = (arguments.flag("reverse")?, arguments.flag("bidirectional")?);
+    let directions: &[Direction] = match (reverse, bidirectional) {
+        (false, false) => &[Direction::Forward],
+        (true, false) => &[Direction::Backward],
+        (false, true) => &[Direction::Forward, Direction::Backward],
+        (true, true) => return Err(invalid("bidirectional=true includes reverse=true")),
+    };
+    Ok(Box::new(Recurrent {
+        cell,
+        units,
+        sequences,
+        directions,
+    }))
+}
+
+impl Recurrent {
+    /// The parameters of a direction, as in PyTorch: uniform in ±1/√units.
+    fn parameters(
+        &self,
+        input: &Input<'_>,
+        features: usize,
+        direction: Direction,
+    ) -> Vec<Parameter> {
+        let suffix = match (direction, self.directions) {
+            (Direction::Backward, [_, _]) => "_reverse",
+            _ => "",
+        };
+        let bound = 1.0 / (self.units as f32).sqrt();
+        let gates = self.cell.gates() * self.units;
+        let parameter = |name: &str, shape: Vec<usize>, kind: ParameterKind| {
+            let name = format!("{name}{suffix}");
+            input.parameter(&name, shape, Init::Uniform { bound }, kind)
+        };
+        vec![
+            parameter("weight_ih", vec![gates, features], ParameterKind::Penalised),
+            parameter(
+                "weight_hh",
+                vec![gates, self.units],
+                ParameterKind::Penalised,
+            ),
+            parameter("bias_ih", vec![gates], ParameterKind::Free),
+            parameter("bias_hh", vec![gates], ParameterKind::Free),
+        ]
+    }
+}
+
+impl Layer for Recurrent {
+    fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let [length, features] = *input.shape else {
+            return Err(input.needs("[length, features]; write 'transpose' behind a convolution"));
+        };
+        let gates = self.cell.gates() * self.units;
+        let directions = self.directions.len();
+        let products = numbers(&[length, gates, directions]);
+        let products = products.ok_or_else(|| {
+            invalid(format!(
+                "{length} steps of {} units are too large",
+                self.units
+            ))
+        })?;
+        let units = directions * self.units;
+        let parameters = self.directions.iter();
+        let parameters = parameters.map(|&direction| self.parameters(input, features, direction));
+        Ok(Placed {
+            output: match self.sequences {
+                true => vec![length, units],
+                false => vec![units],
+            },
+            parameters: parameters.flatten().collect(),
+            flops: operations(&[2, products, features + self.units]),
+            inner_numbers: products * VALUES_OF_PRODUCT,
+            function: Box::new(Steps {
+                cell: self.cell,
+                sequences: self.sequences,
+                directions: self.directions,
+            }),
+        })
+    }
+
+    fn can_end(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug)]
+struct Steps {
+    cell: Cell,
+    sequences: bool,
+    directions: &'static [Direction],
+}
+
+impl Function for Steps {
+    fn forward(
+        &self,
+        x: &Tensor,
+        parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        let length = x.dim(1)?;
+        let outputs = self.directions.iter().map(|&direction| {
+            let weights = CellWeights {
+                weight_ih: next(parameters)?,
+                weight_hh: next(parameters)?,
+                bias_ih: next(parameters)?,
+                bias_hh: next(parameters)?,
+            };
+            let steps = recurrent(self.cell, x, weights, direction)?;
+            let rows_first = match (self.sequences, direction) {
+                (true, _) => steps.permute((2, 0, 1))?,
+                (false, Direction::Forward) => steps.get(length - 1)?.t()?,
+                (false, Direction::Backward) => steps.get(0)?.t()?,
+            };
+            Ok(rows_first.contiguous()?)
+        });
+        let outputs = outputs.collect::<Result<Vec<Tensor>>>()?;
+        let features = outputs[0].rank() - 1;
+        Ok(Tensor::cat(&outputs, features)?)
+    }
+}

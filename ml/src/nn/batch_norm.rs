@@ -1,0 +1,411 @@
+//! Normalisation of each channel over the rows of a batch, then a factor and a summand for each channel: batch norm.
+//!
+//! ```text
+//! training   mean and variance of the batch; the gradient goes through both
+//! inference  mean and variance of the training, which are constants
+//! y = weight (x - mean) / √(variance + ε) + bias
+//! ```
+//! On the host it is one operation, forward and backward; on a GPU, a composition of candle operations.
+
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
+
+use super::values::{Float, cpu_slice, part};
+use crate::Result;
+
+/// Added to a variance, as in PyTorch.
+const EPSILON: f64 = 1e-5;
+
+/// The mean and the variance of each channel, both `[channels]`.
+#[derive(Debug, Clone)]
+pub struct ChannelStatistics {
+    /// The mean.
+    pub mean: Tensor,
+    /// The variance.
+    pub variance: Tensor,
+}
+
+/// Normalises each channel of `x` `[rows, channels, …]` to mean 0 and variance 1, then multiplies it by its `weight` and adds
+/// its `bias`, both `[channels]`. Returns, too, what the running statistics should follow: the mean and the unbiased
+/// variance of the batch. One number for each channel has no variance, so the `running` variance is returned then.
+///
+/// Ioffe and Szegedy, "Batch normalization", 2015.
+///
+/// # Errors
+/// [`Error::Internal`](crate::Error::Internal) if the shapes do not match.
+pub fn batch_norm_training(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running: &ChannelStatistics,
+) -> Result<(Tensor, ChannelStatistics)> {
+    let sizes = Sizes::of(x)?;
+    let (y, mean, variance) = match x.device().is_cpu() {
+        true => fused_training(x, weight, bias, sizes)?,
+        false => composed_training(x, weight, bias, sizes)?,
+    };
+    let variance = match sizes.count() {
+        0 | 1 => running.variance.detach(),
+        count => (variance * (count as f64 / (count - 1) as f64))?,
+    };
+    Ok((y, ChannelStatistics { mean, variance }))
+}
+
+/// As [`batch_norm_training`], with the mean and the variance that the training found.
+///
+/// # Errors
+/// [`Error::Internal`](crate::Error::Internal) if the shapes do not match.
+pub fn batch_norm_inference(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    running: &ChannelStatistics,
+) -> Result<Tensor> {
+    let sizes = Sizes::of(x)?;
+    if !x.device().is_cpu() {
+        let centred = sizes.apart(x)?.broadcast_sub(&across(&running.mean)?)?;
+        let y = scaled(&centred, &across(&running.variance)?, weight, bias)?;
+        return Ok(y.reshape(x.shape())?);
+    }
+    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let layer = Normalise {
+        sizes,
+        means: numbers(&running.mean)?,
+        scales: scales(&numbers(&running.variance)?),
+        is_measured: false,
+        has_input_gradient: x.track_op(),
+    };
+    layer.apply(x, weight, bias)
+}
+
+/// How the numbers of the channels follow each other: `[rows, channels, positions]`.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    channels: usize,
+    positions: usize,
+}
+
+impl Sizes {
+    fn of(x: &Tensor) -> Result<Self> {
+        Ok(Self {
+            rows: x.dim(0)?,
+            channels: x.dim(1)?,
+            positions: x.dims()[2..].iter().product(),
+        })
+    }
+
+    /// The numbers of a channel.
+    fn count(self) -> usize {
+        self.rows * self.positions
+    }
+
+    fn apart(self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.reshape((self.rows, self.channels, self.positions))?)
+    }
+
+    /// The numbers of each channel of each row, with the number of the channel.
+    fn runs<T>(self, values: &[T]) -> impl Iterator<Item = (usize, &[T])> {
+        let rows = values.chunks_exact((self.channels * self.positions).max(1));
+        rows.flat_map(move |row| row.chunks_exact(self.positions.max(1)).enumerate())
+    }
+
+    /// The mean and the variance of each channel.
+    fn moments<T: Float>(self, x: &[T]) -> (Vec<f64>, Vec<f64>) {
+        let count = self.count().max(1) as f64;
+        let mut means = vec![0.0; self.channels];
+        for (channel, run) in self.runs(x) {
+            means[channel] += run.iter().map(|x| x.to_f64()).sum::<f64>();
+        }
+        means.iter_mut().for_each(|mean| *mean /= count);
+        let mut variances = vec![0.0; self.channels];
+        for (channel, run) in self.runs(x) {
+            let squares = run.iter().map(|x| (x.to_f64() - means[channel]).powi(2));
+            variances[channel] += squares.sum::<f64>();
+        }
+        variances.iter_mut().for_each(|sum| *sum /= count);
+        (means, variances)
+    }
+}
+
+/// The output, and the mean and the variance of each channel.
+fn fused_training(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    sizes: Sizes,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let x = x.contiguous()?;
+    let (means, variances) = {
+        let (storage, layout) = x.storage_and_layout();
+        match x.dtype() {
+            DType::F32 => sizes.moments(part(cpu_slice::<f32>(&storage)?, layout)),
+            _ => sizes.moments(part(cpu_slice::<f64>(&storage)?, layout)),
+        }
+    };
+    let tensor = |values: &[f64]| {
+        let values = Tensor::from_slice(values, sizes.channels, x.device())?;
+        values.to_dtype(x.dtype())
+    };
+    let (mean, variance) = (tensor(&means)?, tensor(&variances)?);
+    let layer = Normalise {
+        sizes,
+        means,
+        scales: scales(&variances),
+        is_measured: true,
+        has_input_gradient: x.track_op(),
+    };
+    Ok((layer.apply(&x, weight, bias)?, mean, variance))
+}
+
+/// [`fused_training`] with candle operations.
+fn composed_training(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    sizes: Sizes,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let apart = sizes.apart(x)?;
+    let mean = apart.mean_keepdim((0, 2))?;
+    let centred = apart.broadcast_sub(&mean)?;
+    let variance = centred.sqr()?.mean_keepdim((0, 2))?;
+    let y = scaled(&centred, &variance, weight, bias)?.reshape(x.shape())?;
+    let flat = |statistic: Tensor| statistic.detach().flatten_all();
+    Ok((y, flat(mean)?, flat(variance)?))
+}
+
+/// `weight centred / √(variance + ε) + bias`, where `centred` is `[rows, channels, positions]`.
+fn scaled(centred: &Tensor, variance: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let normal = centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
+    let product = normal.broadcast_mul(&across(weight)?)?;
+    Ok(product.broadcast_add(&across(bias)?)?)
+}
+
+/// `[channels]` as `[1, channels, 1]`.
+fn across(values: &Tensor) -> Result<Tensor> {
+    Ok(values.reshape((1, values.elem_count(), 1))?)
+}
+
+/// What a number is multiplied by to have variance 1.
+fn scales(variances: &[f64]) -> Vec<f64> {
+    let scales = variances.iter();
+    let scales = scales.map(|variance| 1.0 / (variance + EPSILON).sqrt());
+    scales.collect()
+}
+
+#[derive(Debug)]
+struct Normalise {
+    sizes: Sizes,
+    means: Vec<f64>,
+    /// 1 / √(variance + ε) of each channel.
+    scales: Vec<f64>,
+    /// Whether mean and variance are those of the input.
+    is_measured: bool,
+    has_input_gradient: bool,
+}
+
+impl Normalise {
+    fn apply(self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
+        Ok(x.contiguous()?.apply_op3(&weight, &bias, self)?)
+    }
+
+    fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+        let mut y = Vec::with_capacity(x.len());
+        for (channel, run) in self.sizes.runs(x) {
+            let mean = T::from_f64(self.means[channel]);
+            let factor = T::from_f64(self.scales[channel] * weight[channel].to_f64());
+            let bias = bias[channel];
+            y.extend(run.iter().map(|&x| (x - mean) * factor + bias));
+        }
+        y
+    }
+
+    fn gradients<T: Float>(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<Gradients> {
+        let dy = dy.contiguous()?;
+        let (x_storage, x_layout) = x.storage_and_layout();
+        let (weight_storage, weight_layout) = weight.storage_and_layout();
+        let (dy_storage, dy_layout) = dy.storage_and_layout();
+        let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
+        let weights = part(cpu_slice::<T>(&weight_storage)?, weight_layout);
+        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
+        let pairs = || self.sizes.runs(x_values).zip(self.sizes.runs(dy_values));
+        let normal =
+            |channel: usize, x: T| (x.to_f64() - self.means[channel]) * self.scales[channel];
+        let mut dw = vec![0.0; self.sizes.channels];
+        let mut db = vec![0.0; self.sizes.channels];
+        for ((channel, x), (_, dy)) in pairs() {
+            for (&x, &dy) in x.iter().zip(dy) {
+                dw[channel] += dy.to_f64() * normal(channel, x);
+                db[channel] += dy.to_f64();
+            }
+        }
+        let device = x.device();
+        let dx = match self.has_input_gradient {
+            true => {
+                // What each number of a channel adds to its mean and to its variance.
+                let share = match self.is_measured {
+                    true => 1.0 / self.sizes.count() as f64,
+                    false => 0.0,
+                };
+                let mut dx = Vec::with_capacity(x_values.len());
+                for ((channel, x), (_, dy)) in pairs() {
+                    let factor = self.scales[channel] * weights[channel].to_f64();
+                    let (mean, along) = (share * db[channel], share * dw[channel]);
+                    dx.extend(x.iter().zip(dy).map(|(&x, &dy)| {
+                        T::from_f64(factor * (dy.to_f64() - mean - normal(channel, x) * along))
+                    }));
+                }
+                Some(Tensor::from_vec(dx, x.shape(), device)?)
+            }
+            false => None,
+        };
+        let tensor = |values: &[f64]| {
+            let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
+            Tensor::from_vec(values, weight.shape(), device)
+        };
+        Ok((dx, Some(tensor(&dw)?), Some(tensor(&db)?)))
+    }
+}
+
+type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
+impl CustomOp3 for Normalise {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let channels = [self.means.len()];
+        let fits = channels == [self.sizes.channels] && self.scales.len() == channels[0];
+        if !fits || weight_layout.dims() != channels || bias_layout.dims() != channels {
+            candle_core::bail!("batch_norm: x {:?} has other channels", x_layout.shape());
+        }
+        let y = match x {
+            CpuStorage::F32(x) => {
+                let weight = part(weight.as_slice::<f32>()?, weight_layout);
+                let bias = part(bias.as_slice::<f32>()?, bias_layout);
+                CpuStorage::F32(self.forward(part(x, x_layout), weight, bias))
+            }
+            CpuStorage::F64(x) => {
+                let weight = part(weight.as_slice::<f64>()?, weight_layout);
+                let bias = part(bias.as_slice::<f64>()?, bias_layout);
+                CpuStorage::F64(self.forward(part(x, x_layout), weight, bias))
+            }
+            _ => candle_core::bail!("batch_norm: neither f32 nor f64"),
+        };
+        Ok((y, x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _bias: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<Gradients> {
+        match x.dtype() {
+            DType::F32 => self.gradients::<f32>(x, weight, dy),
+            _ => self.gradients::<f64>(x, weight, dy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    fn var(values: &[f64], shape: &[usize]) -> Var {
+        Var::from_slice(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f64> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn running() -> ChannelStatistics {
+        ChannelStatistics {
+            mean: var(&[1.0, -1.0], &[2]).detach(),
+            variance: var(&[4.0, 0.25], &[2]).detach(),
+        }
+    }
+
+    #[test]
+    fn one_operation_is_its_parts() {
+        let values: Vec<f64> = (0..24).map(|n| f64::from(n * 7 % 11) / 3.0 - 1.0).collect();
+        let x = var(&values, &[4, 2, 3]);
+        let (weight, bias) = (var(&[1.5, -0.5], &[2]), var(&[0.25, 2.0], &[2]));
+        let sizes = Sizes::of(&x).unwrap();
+        let (fused, mean, variance) = fused_training(&x, &weight, &bias, sizes).unwrap();
+        let parts = composed_training(&x, &weight, &bias, sizes).unwrap();
+        let near = |left: &Tensor, right: &Tensor| {
+            let (left, right) = (numbers(left), numbers(right));
+            let mut pairs = left.iter().zip(&right);
+            assert!(
+                pairs.all(|(l, r)| (l - r).abs() < 1e-12),
+                "{left:?} {right:?}"
+            );
+        };
+        near(&fused, &parts.0);
+        near(&mean, &parts.1);
+        near(&variance, &parts.2);
+        let gradients = [&fused, &parts.0].map(|y| {
+            let sum = (y * y.cos().unwrap()).unwrap().sum_all().unwrap();
+            sum.backward().unwrap()
+        });
+        for variable in [&x, &weight, &bias] {
+            let [fused, parts] = gradients.each_ref().map(|all| all.get(variable).unwrap());
+            near(fused, parts);
+        }
+    }
+
+    #[test]
+    fn the_running_variance_is_unbiased() {
+        let x = var(&[1.0, 10.0, 2.0, 10.0, 6.0, 10.0], &[3, 2]);
+        let (weight, bias) = (var(&[1.0, 1.0], &[2]), var(&[0.0, 0.5], &[2]));
+        let (y, measured) = batch_norm_training(&x, &weight, &bias, &running()).unwrap();
+        assert_eq!(numbers(&measured.mean), [3.0, 10.0]);
+        assert_eq!(numbers(&measured.variance), [7.0, 0.0]);
+        let expected = 3.0 / (14f64 / 3.0 + EPSILON).sqrt();
+        assert!((numbers(&y)[4] - expected).abs() < 1e-12);
+        assert_eq!(numbers(&y)[5], 0.5);
+    }
+
+    #[test]
+    fn one_number_has_no_variance() {
+        let x = var(&[3.0, 5.0], &[1, 2]);
+        let (weight, bias) = (var(&[1.0, 1.0], &[2]), var(&[0.5, -0.5], &[2]));
+        let (y, measured) = batch_norm_training(&x, &weight, &bias, &running()).unwrap();
+        assert_eq!(numbers(&y), [0.5, -0.5]);
+        assert_eq!(numbers(&measured.mean), [3.0, 5.0]);
+        assert_eq!(numbers(&measured.variance), [4.0, 0.25]);
+    }
+
+    #[test]
+    fn inference_uses_the_running_statistics() {
+        let x = var(&[3.0, -1.0, 1.0, 0.0], &[2, 2]);
+        let (weight, bias) = (var(&[2.0, 1.0], &[2]), var(&[0.0, 1.0], &[2]));
+        let y = batch_norm_inference(&x, &weight, &bias, &running()).unwrap();
+        let expected = [2.0, 1.0, 0.0, 3.0];
+        let mut pairs = numbers(&y).into_iter().zip(expected);
+        assert!(
+            pairs.all(|(y, expected)| (y - expected).abs() < 1e-4),
+            "{y}"
+        );
+    }
+}
