@@ -13,7 +13,6 @@ use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::executor_server::TERMINATING;
 use datafusion::common::DataFusionError;
-use datafusion::execution::memory_pool::UnboundedMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use tempfile::TempDir;
@@ -30,6 +29,7 @@ use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::extensions::EXTENSIONS;
+use crate::memory::{Memory, machine_bytes};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::functions::functions_state;
 use crate::storage::Stores;
@@ -43,6 +43,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const REFUSALS_MAX: usize = 3;
 /// How long tasks may run after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
+/// The share of the machine's memory that all tasks together may reserve.
+const TASK_MEMORY_SHARE: f64 = 0.7;
+/// The share of the machine's memory for tasks and loaded models: models have memory even while tasks use all of theirs.
+const MEMORY_SHARE: f64 = 0.8;
 
 /// The options of an executor.
 #[derive(Debug, Clone)]
@@ -260,11 +264,18 @@ struct Node {
     security: Security,
     slots: usize,
     work_dir: PathBuf,
+    /// The memory of tasks and of loaded models.
+    memory: Arc<Memory>,
     runtime: Arc<ModelRuntime>,
     functions: Arc<BallistaFunctionRegistry>,
     tasks: Arc<Tasks>,
     /// The GPUs of this process that can be used, or `cpu`.
     devices: Vec<String>,
+}
+
+/// The memory for tasks and loaded models; no limit if the machine's memory is not known.
+fn memory_bytes() -> Option<usize> {
+    machine_bytes().map(|bytes| (bytes as f64 * MEMORY_SHARE) as usize)
 }
 
 /// The GPUs of this process that can be used, or `cpu`.
@@ -286,19 +297,15 @@ impl Node {
         security: Security,
     ) -> Result<Self> {
         let slots = options.slots.unwrap_or_else(vatic_ml::device::cores).max(1);
+        let memory = Arc::new(Memory::of_tasks(memory_bytes()));
         Ok(Self {
             scheduler: options.scheduler.clone(),
             listen,
             security,
             slots,
             work_dir,
-            runtime: Arc::new(ModelRuntime::new(
-                vec![],
-                vec![],
-                // Ballista makes a memory pool for each task, and none for the process, so only `vatic.cache_bytes` limits
-                // models here.
-                Arc::new(UnboundedMemoryPool::default()),
-            )),
+            runtime: ModelRuntime::new(vec![], vec![], &memory),
+            memory,
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
             tasks: Arc::default(),
             devices: devices(),
@@ -368,9 +375,11 @@ impl Node {
             task_scheduling_policy: TaskSchedulingPolicy::PushStaged,
             work_dir: Some(work_dir.to_string_lossy().into_owned()),
             executor_heartbeat_interval_seconds: HEARTBEAT_S,
+            memory_pool_fraction: TASK_MEMORY_SHARE,
             override_execution_engine: Some(Arc::new(TaskEngine::new(
                 Arc::clone(&self.tasks),
                 self.security.clone(),
+                Arc::clone(&self.memory),
             ))),
             override_function_registry: Some(Arc::clone(&self.functions)),
             override_config_producer: Some(Arc::new(session)),

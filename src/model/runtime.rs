@@ -16,7 +16,7 @@ use vatic_ml::worker::WorkerPool;
 
 use super::ResolvedModel;
 use crate::error::{Result, SqlState, ml_err, sql_err};
-use crate::memory::Cache;
+use crate::memory::{Cache, Memory};
 
 /// Batches in flight for each core: one that is computed, and one that is prepared.
 const BATCHES_PER_CORE: usize = 2;
@@ -82,23 +82,27 @@ pub(crate) struct CachedModel {
 }
 
 impl ModelRuntime {
-    /// A runtime with the built-in model types and loaders, and with these.
+    /// The runtime of a process with this memory, with the built-in model types and loaders, and with these. Models count
+    /// in the memory, and models that nobody uses make room for operators.
     pub(crate) fn new(
         model_types: Vec<Arc<dyn ModelType>>,
         own_loaders: Vec<Arc<dyn Loader>>,
-        memory: Arc<dyn MemoryPool>,
-    ) -> Self {
+        memory: &Memory,
+    ) -> Arc<Self> {
         let model_types = Arc::new(ModelTypes::with(model_types));
         let mut all = loaders(Arc::clone(&model_types));
         all.extend(own_loaders);
-        Self {
+        let runtime = Arc::new(Self {
             model_types,
             loaders: all,
             entries: Mutex::default(),
-            memory,
+            memory: memory.pool(),
             workers: Mutex::default(),
             batch_permits: Arc::new(Semaphore::new(cores() * BATCHES_PER_CORE)),
-        }
+        });
+        let cache: Arc<dyn Cache> = Arc::clone(&runtime) as _;
+        memory.take_from(Arc::downgrade(&cache));
+        runtime
     }
 
     /// The model types that can be trained.
