@@ -45,6 +45,14 @@ pub(crate) fn is_half_free(pool: &dyn MemoryPool) -> bool {
     }
 }
 
+/// Whether this much of a pool is free.
+pub(crate) fn has_free(pool: &dyn MemoryPool, bytes: usize) -> bool {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(limit) => bytes <= limit.saturating_sub(pool.reserved()),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => true,
+    }
+}
+
 /// A set of held buffers. Batches that are slices of one another or came in one message share buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {

@@ -15,6 +15,7 @@ use vatic_ml::models::ModelTypes;
 use vatic_ml::worker::WorkerPool;
 
 use super::ResolvedModel;
+use super::batch_memory::{BatchMemory, Statements};
 use crate::error::{Result, SqlState, ml_err, sql_err};
 use crate::memory::{Cache, Memory};
 
@@ -31,6 +32,7 @@ pub(crate) struct ModelRuntime {
     memory: Arc<dyn MemoryPool>,
     workers: Mutex<HashMap<DeviceName, Arc<DeviceWorkers>>>,
     batch_permits: Arc<Semaphore>,
+    statements: Statements,
 }
 
 /// A model on a device.
@@ -99,6 +101,7 @@ impl ModelRuntime {
             memory: memory.pool(),
             workers: Mutex::default(),
             batch_permits: Arc::new(Semaphore::new(cores() * BATCHES_PER_CORE)),
+            statements: Statements::default(),
         });
         let cache: Arc<dyn Cache> = Arc::clone(&runtime) as _;
         memory.take_from(Arc::downgrade(&cache));
@@ -116,12 +119,17 @@ impl ModelRuntime {
     }
 
     /// The permits for batches in flight that all streams of this process share. None for a GPU: the two batches that a stream
-    /// has in flight in any case keep it busy.
+    /// has in flight without a permit keep it busy.
     pub(crate) fn batch_permits(&self, device: DeviceName) -> Arc<Semaphore> {
         match device.is_gpu() {
             true => Arc::new(Semaphore::new(0)),
             false => Arc::clone(&self.batch_permits),
         }
+    }
+
+    /// The memory of a stream of batches: of an operator of this name, in the pool of its statement.
+    pub(crate) fn batch_memory(&self, name: &str, pool: &Arc<dyn MemoryPool>) -> BatchMemory {
+        BatchMemory::new(name, pool, &self.statements)
     }
 
     /// The workers of a device, which start with the first job.
