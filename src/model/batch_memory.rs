@@ -89,7 +89,8 @@ impl BatchMemory {
         let memory = self.none();
         memory.try_grow(bytes).ok()?;
         let pool = statement.pool.as_ref();
-        let room = bytes.max(counts.largest).saturating_mul(counts.idle_streams);
+        let largest = bytes.max(counts.largest);
+        let room = largest.saturating_mul(counts.idle_streams);
         let may_begin = has_free(pool, room)
             && match ahead {
                 Ahead::Second => true,
