@@ -4,7 +4,7 @@
 //! while it waits. Free slots are counted from the running tasks, never kept as a sum, so that no slot can leak. Binding is
 //! one critical section: no training holds slots while it waits for others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,13 @@ impl BarrierClusterState {
     /// The slots of all executors that are alive.
     pub(super) async fn slots(&self) -> usize {
         self.slots.lock().await.values().sum::<u32>() as usize
+    }
+
+    /// The executors that can run tasks.
+    pub(super) async fn executor_ids(&self) -> BTreeSet<String> {
+        let slots = self.slots.lock().await;
+        let usable = slots.iter().filter(|(_, slots)| **slots > 0);
+        usable.map(|(id, _)| id.clone()).collect()
     }
 
     /// The time since the last executor joined; `None` before the first.
