@@ -411,7 +411,8 @@ impl Node {
         };
         let rows = listen(config.port).map_err(failed)?;
         let tasks = listen(config.grpc_port).map_err(failed)?;
-        let server = SocketAddr::from((inner_ip(ip), config.grpc_port));
+        let inner = inner_ip(ip, config.grpc_port).map_err(failed)?;
+        let server = SocketAddr::from((inner, config.grpc_port));
         config.bind_host = server.ip().to_string();
         let message_bytes_max = config.grpc_max_encoding_message_size as usize;
         config.override_arrow_flight_service =
@@ -448,12 +449,22 @@ fn local_ip(listen: IpAddr, scheduler: SocketAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// An address of the loopback device other than `outer`, so that both can have one port.
-fn inner_ip(outer: IpAddr) -> Ipv4Addr {
-    match outer == Ipv4Addr::LOCALHOST {
-        true => Ipv4Addr::new(127, 0, 0, 2),
-        false => Ipv4Addr::LOCALHOST,
+/// An address of the loopback device, other than `outer`, at which `port` is free now. Executors of one machine with different
+/// addresses may have one port, so they need different ones here too. 127.0.0.1 comes last: another executor may listen there.
+/// Some systems have no other one.
+fn inner_ip(outer: IpAddr, port: u16) -> io::Result<Ipv4Addr> {
+    let others = (2..=254).map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let mut refused = io::Error::from(io::ErrorKind::AddrInUse);
+    for ip in others.chain([Ipv4Addr::LOCALHOST]) {
+        if outer == ip {
+            continue;
+        }
+        match TcpListener::bind((ip, port)) {
+            Ok(_) => return Ok(ip),
+            Err(error) => refused = error,
+        }
     }
+    Err(refused)
 }
 
 /// Two ports that are free now. They are bound later, so another process may still take them first.
@@ -465,4 +476,23 @@ fn free_ports(ip: IpAddr) -> Result<(u16, u16)> {
     );
     let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
     Ok((port(&one).map_err(failed)?, port(&other).map_err(failed)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executors_with_one_port_and_different_addresses_do_not_collide_on_the_loopback_device() {
+        let far: IpAddr = Ipv4Addr::new(10, 0, 0, 1).into();
+        let (port, _) = free_ports(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let first = inner_ip(far, port).unwrap();
+        let _held = TcpListener::bind((first, port)).unwrap();
+        let second = inner_ip(far, port).unwrap();
+        assert_ne!(first, second);
+        let near = IpAddr::from(second);
+        assert_ne!(inner_ip(near, port).unwrap(), second);
+        // An executor at 127.0.0.1 can have the port too.
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    }
 }
