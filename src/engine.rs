@@ -15,7 +15,7 @@ use crate::access::grants::Grants;
 use crate::catalog::Catalog;
 use crate::cluster::{Cluster, ClusterRunner};
 use crate::error::{Result, SqlState, sql_err};
-use crate::memory::{Cache, Memory};
+use crate::memory::Memory;
 use crate::model::ModelRegistry;
 use crate::model::runtime::ModelRuntime;
 use crate::storage::Stores;
@@ -173,13 +173,7 @@ impl EngineBuilder {
             None => DataDir::temporary()?,
         });
         let memory = Memory::new(self.memory_limit);
-        let runtime = Arc::new(ModelRuntime::new(
-            self.model_types,
-            self.loaders,
-            memory.pool(),
-        ));
-        let cache: Arc<dyn Cache> = Arc::clone(&runtime) as _;
-        memory.take_from(Arc::downgrade(&cache));
+        let runtime = ModelRuntime::new(self.model_types, self.loaders, &memory);
         let inner = EngineInner {
             registry: Arc::new(ModelRegistry::new(Arc::clone(&data))),
             catalog: Arc::new(Catalog::new(Arc::clone(&data))),

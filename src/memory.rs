@@ -1,6 +1,7 @@
 //! Memory limits of statements: of each one, and of all together.
 //!
-//! Operators reserve memory in a pool: [`StatementPool`] gives each statement its own pool within the process's pool.
+//! Operators reserve memory in a pool: [`StatementPool`] gives each statement its own pool within the process's pool. On an
+//! executor, each task has such a pool.
 //! Unreserved memory shows only in the size of the process, so [`Memory::relieve`] checks that size too.
 
 use std::collections::HashSet;
@@ -14,7 +15,8 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::human_readable_size;
 use datafusion::execution::memory_pool::{
-    FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, UnboundedMemoryPool,
+    FairSpillPool, GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+    UnboundedMemoryPool,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +41,14 @@ pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
 pub(crate) fn is_half_free(pool: &dyn MemoryPool) -> bool {
     match pool.memory_limit() {
         MemoryLimit::Finite(bytes) => pool.reserved() <= bytes / 2,
+        MemoryLimit::Infinite | MemoryLimit::Unknown => true,
+    }
+}
+
+/// Whether this much of a pool is free.
+pub(crate) fn has_free(pool: &dyn MemoryPool, bytes: usize) -> bool {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(limit) => bytes <= limit.saturating_sub(pool.reserved()),
         MemoryLimit::Infinite | MemoryLimit::Unknown => true,
     }
 }
@@ -128,7 +138,7 @@ impl MemoryPool for ProcessPool {
     }
 }
 
-/// The memory of an engine.
+/// The memory of an engine or of an executor.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pool: Arc<ProcessPool>,
@@ -145,7 +155,7 @@ struct Statements {
 }
 
 /// The memory statistics of a statement.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Trace {
     /// The size of the process at the start of the statement, and the idle bytes at that time.
     size: u64,
@@ -192,16 +202,26 @@ fn has_grown(before: u64, size: u64, bytes: u64) -> bool {
 impl Memory {
     /// A pool of this many bytes for all operators, or an unbounded pool.
     pub(crate) fn new(bytes: Option<usize>) -> Self {
-        let pool: Arc<dyn MemoryPool> = match bytes {
+        Self::of(match bytes {
             // Each operator gets a share, so that none can starve the others.
             Some(bytes) => Arc::new(FairSpillPool::new(bytes)),
             None => Arc::new(UnboundedMemoryPool::default()),
-        };
+        })
+    }
+
+    /// A pool of this many bytes for the tasks of an executor and for its models, or an unbounded pool. The limits of the
+    /// tasks keep an operator from starving the others.
+    pub(crate) fn of_tasks(bytes: Option<usize>) -> Self {
+        Self::of(match bytes {
+            Some(bytes) => Arc::new(GreedyMemoryPool::new(bytes)),
+            None => Arc::new(UnboundedMemoryPool::default()),
+        })
+    }
+
+    fn of(inner: Arc<dyn MemoryPool>) -> Self {
+        let cache = OnceLock::new();
         Self {
-            pool: Arc::new(ProcessPool {
-                inner: pool,
-                cache: OnceLock::new(),
-            }),
+            pool: Arc::new(ProcessPool { inner, cache }),
             statements: Mutex::default(),
         }
     }
@@ -212,7 +232,7 @@ impl Memory {
 
     /// From now on, this cache gives memory back when operators need it.
     pub(crate) fn take_from(&self, cache: Weak<dyn Cache>) {
-        // An engine has one cache.
+        // A process has one cache.
         let _ = self.pool.cache.set(cache);
     }
 
@@ -228,6 +248,7 @@ impl Memory {
             shared: self.pool(),
             own: FairSpillPool::new(bytes),
             bytes,
+            owner: "statement",
             trace: Arc::clone(&trace),
             began_at: Instant::now(),
             stop: CancellationToken::new(),
@@ -237,6 +258,19 @@ impl Memory {
             statements.running.push((running, trace));
         }
         pool
+    }
+
+    /// Creates the pool of a task with this limit.
+    pub(crate) fn task(&self, bytes: usize) -> Arc<StatementPool> {
+        Arc::new(StatementPool {
+            shared: self.pool(),
+            own: FairSpillPool::new(bytes),
+            bytes,
+            owner: "task",
+            trace: Arc::default(),
+            began_at: Instant::now(),
+            stop: CancellationToken::new(),
+        })
     }
 
     /// Refuses a new statement if other statements have made the process almost as large as its limit `bytes`. Returns
@@ -303,12 +337,14 @@ impl Memory {
     }
 }
 
-/// The memory pool of one statement, within the pool of the process.
+/// The memory pool of one statement or task, within the pool of the process.
 #[derive(Debug)]
 pub(crate) struct StatementPool {
     shared: Arc<dyn MemoryPool>,
     own: FairSpillPool,
     bytes: usize,
+    /// What the pool belongs to, for messages.
+    owner: &'static str,
     trace: Arc<Trace>,
     began_at: Instant,
     stop: CancellationToken,
@@ -337,7 +373,7 @@ impl fmt::Display for StatementPool {
 
 impl MemoryPool for StatementPool {
     fn name(&self) -> &str {
-        "statement"
+        self.owner
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
@@ -366,10 +402,11 @@ impl MemoryPool for StatementPool {
         self.own.try_grow(reservation, additional).map_err(|_| {
             // The operator spills only on an error of this kind.
             DataFusionError::ResourcesExhausted(format!(
-                "{} needs {} more and has {}; the statement may have {} in all",
+                "{} needs {} more and has {}; the {} may have {} in all",
                 reservation.consumer().name(),
                 human_readable_size(additional),
                 human_readable_size(reservation.size()),
+                self.owner,
                 human_readable_size(self.bytes),
             ))
         })?;
@@ -501,6 +538,34 @@ mod tests {
         assert!(second.try_grow(1).is_err());
         drop((held, second));
         assert_eq!((one.reserved(), memory.pool.reserved()), (0, 0));
+    }
+
+    #[test]
+    fn a_model_in_use_leaves_less_to_tasks_and_an_unused_one_goes() {
+        let memory = Memory::of_tasks(Some(1_000));
+        let pool = memory.pool();
+        let model = || {
+            let held = MemoryConsumer::new("models").register(&pool);
+            held.try_grow(300).unwrap();
+            held
+        };
+        let in_use = model();
+        let unused = Arc::new(Unused(Mutex::new(vec![model()])));
+        let cache: Arc<dyn Cache> = Arc::clone(&unused) as _;
+        memory.take_from(Arc::downgrade(&cache));
+        let task = memory.task(800);
+        // The limit of the task is for a single operator, too.
+        let operator = consumer(&task, true);
+        operator.try_grow(700).unwrap();
+        assert_eq!(unused.0.lock().unwrap().len(), 0);
+        assert!(operator.try_grow(1).is_err());
+        drop(in_use);
+        operator.try_grow(100).unwrap();
+        let error = operator.try_grow(1).unwrap_err().to_string();
+        assert!(
+            error.contains("the task may have 800.0 B in all"),
+            "{error}"
+        );
     }
 
     #[test]

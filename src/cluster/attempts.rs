@@ -4,7 +4,10 @@
 //! some rows were returned; then it is computed again, and the returned rows are skipped. This is correct if these rows
 //! come in the same order again, which they do unless the last stage reads its inputs in any order; a digest checks this.
 //! Partitions of different attempts are mixed, unless the plan may choose other rows each time.
+//!
+//! A job that fails is repeated too if an executor was lost meanwhile and others are there.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +22,7 @@ use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, Stream, StreamExt};
 
 use super::job::{Job, Rows};
+use super::liveness::Machines;
 use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 use crate::progress::ProgressListener;
@@ -27,7 +31,15 @@ use crate::progress::ProgressListener;
 const ATTEMPTS_MAX: usize = 3;
 
 /// A job that all partitions wait for.
-type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Arc<DataFusionError>>>>;
+type Running = Shared<BoxFuture<'static, Result<Arc<Job>, Failure>>>;
+
+/// Why a job failed.
+#[derive(Debug, Clone)]
+struct Failure {
+    error: Arc<DataFusionError>,
+    /// Whether an executor was lost, which may be the cause, and others can compute the query.
+    is_of_machine: bool,
+}
 
 /// Whether a plan has the same rows in each partition each time it is computed. The rows that a limit takes, the order
 /// in which a window sees equal rows, and the results of random functions may differ each time.
@@ -78,7 +90,8 @@ impl Jobs {
     /// The job of the last attempt.
     pub(super) async fn job(&self) -> Result<Arc<Job>> {
         let (_, running) = self.running(0);
-        running.await.map_err(DataFusionError::Shared)
+        let job = running.await;
+        job.map_err(|failure| DataFusionError::Shared(failure.error))
     }
 
     /// The first attempt that is not known to have lost rows, and its job. Attempts up to `lost` have lost rows.
@@ -93,8 +106,12 @@ impl Jobs {
             let (cluster, plan) = (Arc::clone(&self.cluster), Arc::clone(&self.plan));
             let (config, listener) = (self.config.clone(), self.listener.clone());
             let run = async move {
+                let executors = cluster.placement.executor_ids().await;
                 let job = cluster.run(plan, &config, "query", listener.as_ref()).await;
-                job.map(Arc::new).map_err(Arc::new)
+                match job {
+                    Ok(job) => Ok(Arc::new(job)),
+                    Err(error) => Err(failure(&cluster, error, &executors).await),
+                }
             };
             run.boxed().shared()
         };
@@ -118,6 +135,19 @@ impl Jobs {
     /// Whether the plan has the same rows in each partition each time it is computed.
     fn is_stable(&self) -> bool {
         is_stable(&self.plan).unwrap_or(false)
+    }
+}
+
+async fn failure(
+    cluster: &Cluster,
+    error: DataFusionError,
+    executors: &BTreeSet<String>,
+) -> Failure {
+    let machines = cluster.machines_after(&error, executors).await;
+    let is_of_machine = machines == Machines::SomeLost && cluster.slots_now().await > 0;
+    Failure {
+        error: Arc::new(error),
+        is_of_machine,
     }
 }
 
@@ -184,7 +214,14 @@ impl Reading {
     async fn current(&mut self) -> Result<&mut (usize, Rows)> {
         while self.current.is_none() {
             let (attempt, running) = self.jobs.running(self.lost);
-            let job = running.await.map_err(DataFusionError::Shared)?;
+            let job = match running.await {
+                Ok(job) => job,
+                Err(failure) if failure.is_of_machine => {
+                    self.lose(attempt, &failure.error)?;
+                    continue;
+                }
+                Err(failure) => return Err(DataFusionError::Shared(failure.error)),
+            };
             match job.read(self.partition).await {
                 Ok(rows) => {
                     self.again = (self.left.rows > 0).then(Digest::default);

@@ -1,5 +1,7 @@
 //! Conversion of errors between tasks, scheduler and engine.
 
+use std::io;
+
 use ballista_core::error::BallistaError;
 use datafusion::common::DataFusionError;
 
@@ -22,29 +24,37 @@ pub(super) fn is_lost_input(error: &DataFusionError) -> bool {
 /// The error of a task whose rows were lost, as the scheduler carries it. If the scheduler gives up after some tries, the
 /// text of its error has our code.
 pub(super) fn lost_input_err(error: DataFusionError) -> DataFusionError {
-    match fetch_failure(&error) {
+    match with_code(&error) {
         Some(failure) => DataFusionError::External(Box::new(failure)),
         None => error,
     }
 }
 
-fn fetch_failure(error: &DataFusionError) -> Option<BallistaError> {
+fn with_code(error: &DataFusionError) -> Option<BallistaError> {
     let DataFusionError::External(inner) = error.find_root() else {
         return None;
     };
+    let text_of = |message: String| {
+        error_to_text(&SqlError {
+            state: SqlState::NoResources,
+            message,
+            position: None,
+        })
+    };
     match inner.downcast_ref::<BallistaError>()? {
         BallistaError::FetchFailed(executor, stage, partition, text) => {
-            let error = SqlError {
-                state: SqlState::NoResources,
-                message: format!("the rows on executor {executor} cannot be read: {text}"),
-                position: None,
-            };
-            let (executor, text) = (executor.clone(), error_to_text(&error));
+            let message = format!("the rows on executor {executor} cannot be read: {text}");
+            let (executor, text) = (executor.clone(), text_of(message));
             Some(BallistaError::FetchFailed(
                 executor, *stage, *partition, text,
             ))
         }
-        BallistaError::DataFusionError(inner) => fetch_failure(inner),
+        BallistaError::IoError(broken) => {
+            let message = format!("the rows of an earlier stage cannot be read: {broken}");
+            let coded = io::Error::new(broken.kind(), text_of(message));
+            Some(BallistaError::IoError(coded))
+        }
+        BallistaError::DataFusionError(inner) => with_code(inner),
         _ => None,
     }
 }
@@ -115,6 +125,26 @@ mod tests {
         assert_eq!(
             found.message,
             "the rows on executor e1 cannot be read: no route"
+        );
+    }
+
+    #[test]
+    fn a_connection_that_breaks_each_time_has_a_code_after_the_last_try_of_the_scheduler() {
+        let broken = io::Error::new(io::ErrorKind::BrokenPipe, "h2 protocol error");
+        let broken = BallistaError::IoError(broken);
+        let error = lost_input_err(DataFusionError::External(Box::new(broken)));
+        assert!(is_lost_input(&error));
+        let text = format!(
+            "Task failed due to IO error: {:?}",
+            BallistaError::from(error)
+        );
+        let text = format!("Task 1 failed 4 times, most recent failure reason: {text:?}");
+        let found = report(&job_err(&text));
+        assert_eq!(found.state, SqlState::NoResources);
+        assert!(
+            found.message.ends_with("h2 protocol error"),
+            "{}",
+            found.message
         );
     }
 }

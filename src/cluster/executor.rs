@@ -13,7 +13,6 @@ use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::executor_server::TERMINATING;
 use datafusion::common::DataFusionError;
-use datafusion::execution::memory_pool::UnboundedMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use tempfile::TempDir;
@@ -30,6 +29,7 @@ use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::extensions::EXTENSIONS;
+use crate::memory::{Memory, machine_bytes};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::functions::functions_state;
 use crate::storage::Stores;
@@ -43,6 +43,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const REFUSALS_MAX: usize = 3;
 /// How long tasks may run after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
+/// The share of the machine's memory that all tasks together may reserve.
+const TASK_MEMORY_SHARE: f64 = 0.7;
+/// The share of the machine's memory for tasks and loaded models: models have memory even while tasks use all of theirs.
+const MEMORY_SHARE: f64 = 0.8;
 
 /// The options of an executor.
 #[derive(Debug, Clone)]
@@ -260,11 +264,18 @@ struct Node {
     security: Security,
     slots: usize,
     work_dir: PathBuf,
+    /// The memory of tasks and of loaded models.
+    memory: Arc<Memory>,
     runtime: Arc<ModelRuntime>,
     functions: Arc<BallistaFunctionRegistry>,
     tasks: Arc<Tasks>,
     /// The GPUs of this process that can be used, or `cpu`.
     devices: Vec<String>,
+}
+
+/// The memory for tasks and loaded models; no limit if the machine's memory is not known.
+fn memory_bytes() -> Option<usize> {
+    machine_bytes().map(|bytes| (bytes as f64 * MEMORY_SHARE) as usize)
 }
 
 /// The GPUs of this process that can be used, or `cpu`.
@@ -286,19 +297,15 @@ impl Node {
         security: Security,
     ) -> Result<Self> {
         let slots = options.slots.unwrap_or_else(vatic_ml::device::cores).max(1);
+        let memory = Arc::new(Memory::of_tasks(memory_bytes()));
         Ok(Self {
             scheduler: options.scheduler.clone(),
             listen,
             security,
             slots,
             work_dir,
-            runtime: Arc::new(ModelRuntime::new(
-                vec![],
-                vec![],
-                // Ballista makes a memory pool for each task, and none for the process, so only `vatic.cache_bytes` limits
-                // models here.
-                Arc::new(UnboundedMemoryPool::default()),
-            )),
+            runtime: ModelRuntime::new(vec![], vec![], &memory),
+            memory,
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
             tasks: Arc::default(),
             devices: devices(),
@@ -371,9 +378,11 @@ impl Node {
             task_scheduling_policy: TaskSchedulingPolicy::PushStaged,
             work_dir: Some(work_dir.to_string_lossy().into_owned()),
             executor_heartbeat_interval_seconds: HEARTBEAT_S,
+            memory_pool_fraction: TASK_MEMORY_SHARE,
             override_execution_engine: Some(Arc::new(TaskEngine::new(
                 Arc::clone(&self.tasks),
                 self.security.clone(),
+                Arc::clone(&self.memory),
             ))),
             override_function_registry: Some(Arc::clone(&self.functions)),
             override_config_producer: Some(Arc::new(session)),
@@ -405,7 +414,8 @@ impl Node {
         };
         let rows = listen(config.port).map_err(failed)?;
         let tasks = listen(config.grpc_port).map_err(failed)?;
-        let server = SocketAddr::from((inner_ip(ip), config.grpc_port));
+        let inner = inner_ip(ip, config.grpc_port).map_err(failed)?;
+        let server = SocketAddr::from((inner, config.grpc_port));
         config.bind_host = server.ip().to_string();
         let message_bytes_max = config.grpc_max_encoding_message_size as usize;
         config.override_arrow_flight_service =
@@ -442,12 +452,22 @@ fn local_ip(listen: IpAddr, scheduler: SocketAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// An address of the loopback device other than `outer`, so that both can have one port.
-fn inner_ip(outer: IpAddr) -> Ipv4Addr {
-    match outer == Ipv4Addr::LOCALHOST {
-        true => Ipv4Addr::new(127, 0, 0, 2),
-        false => Ipv4Addr::LOCALHOST,
+/// An address of the loopback device, other than `outer`, at which `port` is free now. Executors of one machine with different
+/// addresses may have one port, so they need different ones here too. 127.0.0.1 comes last: another executor may listen there.
+/// Some systems have no other one.
+fn inner_ip(outer: IpAddr, port: u16) -> io::Result<Ipv4Addr> {
+    let others = (2..=254).map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let mut refused = io::Error::from(io::ErrorKind::AddrInUse);
+    for ip in others.chain([Ipv4Addr::LOCALHOST]) {
+        if outer == ip {
+            continue;
+        }
+        match TcpListener::bind((ip, port)) {
+            Ok(_) => return Ok(ip),
+            Err(error) => refused = error,
+        }
     }
+    Err(refused)
 }
 
 /// Two ports that are free now. They are bound later, so another process may still take them first.
@@ -459,4 +479,23 @@ fn free_ports(ip: IpAddr) -> Result<(u16, u16)> {
     );
     let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
     Ok((port(&one).map_err(failed)?, port(&other).map_err(failed)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executors_with_one_port_and_different_addresses_do_not_collide_on_the_loopback_device() {
+        let far: IpAddr = Ipv4Addr::new(10, 0, 0, 1).into();
+        let (port, _) = free_ports(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let first = inner_ip(far, port).unwrap();
+        let _held = TcpListener::bind((first, port)).unwrap();
+        let second = inner_ip(far, port).unwrap();
+        assert_ne!(first, second);
+        let near = IpAddr::from(second);
+        assert_ne!(inner_ip(near, port).unwrap(), second);
+        // An executor at 127.0.0.1 can have the port too.
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    }
 }

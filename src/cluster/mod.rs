@@ -26,7 +26,7 @@
 //! * `services` the scheduler and what runs beside it; `scheduler`, `placement` (slots; all ranks of a training at once),
 //!   `turns` (whose turn it is to take slots), `settings`, `address`
 //! * `backend` decides what goes to executors; `stages` finds what would run differently there; `rules` plans for a cluster
-//! * `attempts` repeats queries whose rows were lost; `job` reads the rows of a result
+//! * `attempts` repeats queries whose rows were lost; `job` reads the rows of a result; `liveness` finds executors that are lost
 //! * `executor`, `task` the other side; `codec` plans as bytes; `errors` errors as text; `fetch` connections that break
 //! * `analyze`, `status`, `counters`, `prometheus` what users see of it
 //! * `training` one attempt of a training; `rendezvous` where its ranks meet; `collective` their sums; `pulse` what a rank
@@ -47,6 +47,7 @@ mod executor;
 mod fetch;
 mod job;
 mod link;
+mod liveness;
 mod placement;
 mod prometheus;
 mod pulse;

@@ -4,16 +4,16 @@
 //! while it waits. Free slots are counted from the running tasks, never kept as a sum, so that no slot can leak. Binding is
 //! one critical section: no training holds slots while it waits for others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use ballista_core::JobId;
 use ballista_core::error::Result;
 use ballista_core::execution_plans::{RangeShuffleReaderExec, ShuffleReaderExec};
 use ballista_core::extension::SessionConfigExt;
-use ballista_core::serde::protobuf::{ExecutorHeartbeat, job_status};
+use ballista_core::serde::protobuf::{ExecutorHeartbeat, job_status, task_status};
 use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata, TaskKey};
 use ballista_scheduler::cluster::memory::InMemoryClusterState;
 use ballista_scheduler::cluster::{BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot};
@@ -27,7 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use tokio::sync::Mutex;
 
 use super::rendezvous::Coordinator;
-use super::turns::{BindingRound, RanksWanted};
+use super::turns::{BindingRound, QuerySlot, RanksWanted, SlotsNow};
 use crate::train::TrainExec;
 
 /// Free slots by executor.
@@ -57,6 +57,13 @@ impl BarrierClusterState {
     /// The slots of all executors that are alive.
     pub(super) async fn slots(&self) -> usize {
         self.slots.lock().await.values().sum::<u32>() as usize
+    }
+
+    /// The executors that can run tasks.
+    pub(super) async fn executor_ids(&self) -> BTreeSet<String> {
+        let slots = self.slots.lock().await;
+        let usable = slots.iter().filter(|(_, slots)| **slots > 0);
+        usable.map(|(id, _)| id.clone()).collect()
     }
 
     /// The time since the last executor joined; `None` before the first.
@@ -97,6 +104,7 @@ impl BarrierClusterState {
         for (id, info) in in_order(jobs).await {
             let mut graph = info.execution_graph.write().await;
             let session = graph.session_id().to_owned();
+            let job_started_ms = graph.start_time();
             let mut seen = Vec::new();
             while let Some(stage) = graph.fetch_running_stage(&seen) {
                 seen.push(stage.stage_id);
@@ -121,6 +129,7 @@ impl BarrierClusterState {
                     needed: task.stage.pending.remaining(),
                     free: free.values().sum::<u32>() as usize,
                     waited: now.duration_since(since),
+                    job_started_ms,
                     is_rest,
                 };
                 if round.admits_ranks(ranks) {
@@ -289,6 +298,29 @@ fn held_by_ranks(graph: &ExecutionGraphBox) -> usize {
     ranks.count()
 }
 
+/// The slots that tasks of queries hold.
+fn held_by_queries(graph: &ExecutionGraphBox) -> Vec<QuerySlot> {
+    let mut held = Vec::new();
+    for stage in graph.stages().values() {
+        let ExecutionStage::Running(stage) = stage else {
+            continue;
+        };
+        if training(&stage.plan).is_some() {
+            continue;
+        }
+        for task in &stage.task_infos {
+            if matches!(task.task_status, task_status::Status::Running(_)) {
+                let slot = QuerySlot {
+                    job_started_ms: graph.start_time(),
+                    task_started_ms: task.scheduled_time as u64,
+                };
+                held.extend(std::iter::repeat_n(slot, task.vcores_consumed as usize));
+            }
+        }
+    }
+    held
+}
+
 #[async_trait]
 impl ClusterState for BarrierClusterState {
     async fn init(&self) -> Result<()> {
@@ -305,16 +337,22 @@ impl ClusterState for BarrierClusterState {
         let is_wanted = |id: &String| executors.as_ref().is_none_or(|wanted| wanted.contains(id));
         let wanted = slots.iter().filter(|(id, _)| is_wanted(id));
         let mut free: Free = wanted.map(|(id, slots)| (id.clone(), *slots)).collect();
-        let all = free.values().sum::<u32>() as usize;
-        let mut held = 0;
+        // The jobs and their tasks have the time of the clock.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let mut counted = SlotsNow {
+            all: free.values().sum::<u32>() as usize,
+            of_trainings: 0,
+            of_queries: Vec::new(),
+            now_ms: now.unwrap_or_default().as_millis() as u64,
+        };
         for info in jobs.values() {
             let graph = info.execution_graph.read().await;
             take_running(&graph, &mut free);
-            held += held_by_ranks(&graph);
+            counted.of_trainings += held_by_ranks(&graph);
+            counted.of_queries.extend(held_by_queries(&graph));
         }
-        Ok(self
-            .bind(&mut free, BindingRound::new(all, held), &jobs)
-            .await)
+        let round = BindingRound::new(counted);
+        Ok(self.bind(&mut free, round, &jobs).await)
     }
 
     async fn unbind_tasks(&self, _slots: Vec<ExecutorSlot>) -> Result<()> {

@@ -12,6 +12,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::address::{failed_at, resolve};
 use super::counters::Counters;
+use super::liveness::watch;
 use super::placement::BarrierClusterState;
 use super::rendezvous::{Coordinator, LINK_TIMEOUT};
 use super::scheduler::{self, Scheduler};
@@ -204,6 +205,7 @@ async fn start_services(
     );
     let (scheduler, serving) = started.await?;
     handle.spawn(serving);
+    handle.spawn(watch(Arc::clone(&placement)));
     handle.spawn(Arc::clone(&coordinator).serve(ranks));
     Ok(Cluster {
         scheduler,

@@ -16,6 +16,8 @@ use ballista_executor::execution_engine::{
     DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor,
 };
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -30,6 +32,7 @@ use super::errors::{is_lost_input, lost_input_err, task_report, wire_err};
 use super::fetch::FetchExec;
 use super::secure::Security;
 use crate::error::{Result, SqlState, sql_err};
+use crate::memory::Memory;
 use crate::plan::joins::yield_exec::with_yields;
 use crate::plan::one_input::one_input;
 use crate::testing::crash;
@@ -56,14 +59,16 @@ pub(super) struct TaskEngine {
     inner: DefaultExecutionEngine,
     tasks: Arc<Tasks>,
     security: Security,
+    memory: Arc<Memory>,
 }
 
 impl TaskEngine {
-    pub(super) fn new(tasks: Arc<Tasks>, security: Security) -> Self {
+    pub(super) fn new(tasks: Arc<Tasks>, security: Security, memory: Arc<Memory>) -> Self {
         Self {
             inner: DefaultExecutionEngine::default(),
             tasks,
             security,
+            memory,
         }
     }
 }
@@ -118,6 +123,7 @@ impl ExecutionEngine for TaskEngine {
             inner,
             token,
             has_union,
+            memory: Arc::clone(&self.memory),
         }))
     }
 }
@@ -127,6 +133,7 @@ struct Task {
     inner: Arc<dyn QueryStageExecutor>,
     token: CancellationToken,
     has_union: bool,
+    memory: Arc<Memory>,
 }
 
 impl fmt::Display for Task {
@@ -143,6 +150,7 @@ impl QueryStageExecutor for Task {
         context: Arc<TaskContext>,
     ) -> Result<Vec<ShuffleWritePartition>> {
         let _guard = self.token.clone().drop_guard();
+        let context = within(&self.memory, &context);
         let result = self.inner.execute_query_stage(task_id, context).await;
         crash::point("task-done");
         result.map_err(|error| match is_lost_input(&error) {
@@ -173,6 +181,29 @@ impl QueryStageExecutor for Task {
     fn collect_column_stats(&self) -> Vec<TaskColumnStats> {
         self.inner.collect_column_stats()
     }
+}
+
+/// The context of a task whose memory counts in that of the process. Ballista gives each task a pool of its own, with the
+/// share of the task's slots as its limit.
+fn within(memory: &Memory, context: &TaskContext) -> Arc<TaskContext> {
+    let bytes = match context.memory_pool().memory_limit() {
+        MemoryLimit::Finite(bytes) => bytes,
+        MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
+    };
+    let runtime = RuntimeEnv {
+        memory_pool: memory.task(bytes),
+        ..context.runtime_env().as_ref().clone()
+    };
+    Arc::new(TaskContext::new(
+        context.task_id(),
+        context.session_id(),
+        context.session_config().clone(),
+        context.scalar_functions().clone(),
+        context.higher_order_functions().clone(),
+        context.aggregate_functions().clone(),
+        context.window_functions().clone(),
+        Arc::new(runtime),
+    ))
 }
 
 /// An operator that ends its input when the task is cancelled. It has no metrics, so the length of the list stays right.
@@ -232,5 +263,35 @@ impl ExecutionPlan for StopExec {
             std::future::ready(item)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer};
+
+    use super::*;
+
+    #[test]
+    fn the_memory_of_tasks_counts_in_that_of_the_process() {
+        let memory = Memory::of_tasks(Some(1_000));
+        let runtime = RuntimeEnv {
+            memory_pool: Arc::new(FairSpillPool::new(600)),
+            ..RuntimeEnv::default()
+        };
+        let context = TaskContext::default().with_runtime(Arc::new(runtime));
+        let operator = || {
+            let context = within(&memory, &context);
+            MemoryConsumer::new("join").register(context.memory_pool())
+        };
+        let (one, other) = (operator(), operator());
+        one.try_grow(600).unwrap();
+        assert!(one.try_grow(1).is_err(), "the limit of a task");
+        assert_eq!(memory.pool().reserved(), 600);
+        other.try_grow(400).unwrap();
+        assert!(other.try_grow(1).is_err(), "the limit of the process");
+        drop(one);
+        other.try_grow(200).unwrap();
+        assert_eq!(memory.pool().reserved(), 600);
     }
 }

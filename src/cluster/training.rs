@@ -1,6 +1,5 @@
 //! [`ClusterRunner`]: one attempt of a training on executors; its outcome comes from the ranks, else from the job.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::backend::CHECK_INTERVAL;
+use super::liveness::Machines;
 use super::rendezvous::{Outcome, RankReport};
 use super::services::Cluster;
 use super::stages::travels;
@@ -68,7 +68,7 @@ impl Cluster {
             Arc::new(watch) as _
         });
         let mut opened = self.coordinator.open(&task.run_id, task.workers, watcher);
-        let executors = self.executor_ids().await;
+        let executors = self.placement.executor_ids().await;
         let mut config = context.session_config().clone();
         let options = config.options_mut();
         // One rank per task.
@@ -102,18 +102,13 @@ impl Cluster {
             }
             _ => {}
         }
-        let machines = match executors.is_subset(&self.executor_ids().await) {
-            true => Machines::AllThere,
-            false => Machines::SomeLost,
+        let machines = match (&outcome, &finished) {
+            (Some(Outcome::Cancelled) | None, Some(Err(error))) => {
+                self.machines_after(error, &executors).await
+            }
+            _ => Machines::AllThere,
         };
         result_of(outcome, finished, machines)
-    }
-
-    /// The executors that can run tasks.
-    async fn executor_ids(&self) -> BTreeSet<String> {
-        let executors = self.executors().await.into_iter();
-        let usable = executors.filter(|executor| executor.slots > 0);
-        usable.map(|executor| executor.id).collect()
     }
 
     /// Reports a training that waits for slots; returns when the training needs more slots than the cluster has.
@@ -147,13 +142,6 @@ impl Cluster {
             }
         }
     }
-}
-
-/// The executors at the end of an attempt, compared with those at its beginning.
-#[derive(Debug, Clone, Copy)]
-enum Machines {
-    AllThere,
-    SomeLost,
 }
 
 /// The result of an attempt: what the ranks reported counts for more than how their job ended, which is `None` if the job

@@ -14,7 +14,6 @@ use datafusion::arrow::array::{AsArray, BinaryArray, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result};
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -36,7 +35,8 @@ use crate::config::VaticOptions;
 use crate::error::{SqlState, ml_err, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
-use crate::model::in_flight::{BatchMemory, side_by_side};
+use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
+use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
@@ -151,7 +151,7 @@ impl ExecutionPlan for EvaluateExec {
         let runtime =
             runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
         let cache_bytes = VaticOptions::of(config.options()).cache_bytes;
-        let memory = BatchMemory::new("EvaluateExec", context.memory_pool());
+        let memory = runtime.batch_memory("EvaluateExec", context.memory_pool());
         let input = self.input.execute(partition, context)?;
         let (spec, schema) = (Arc::clone(&self.spec), self.schema());
         let task = Arc::new(Task {
@@ -195,7 +195,8 @@ impl Task {
         let input = input.filter(move |batch| std::future::ready(!is_empty(batch)));
         let permits = self.runtime.batch_permits(DEVICE);
         let reserving = Arc::clone(self);
-        let reserve = move |batch: &Result<RecordBatch>| reserving.reserve_more(batch);
+        let reserve =
+            move |batch: &Result<RecordBatch>, ahead: Ahead| reserving.reserve(batch, ahead);
         let task = Arc::clone(self);
         let infer = move |batch: Result<RecordBatch>, held| {
             let task = Arc::clone(&task);
@@ -218,14 +219,17 @@ impl Task {
     async fn infer(
         &self,
         batch: RecordBatch,
-        held: Option<MemoryReservation>,
-    ) -> Result<(RecordBatch, Outputs, MemoryReservation)> {
+        held: Option<BatchReservation>,
+    ) -> Result<(RecordBatch, Outputs, BatchReservation)> {
         let spec = &self.spec;
         let features = feature_batch(&spec.model, &spec.features, &batch)?;
         let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
         let held = match held {
             Some(held) => held,
-            None => self.memory.reserve(&**model, &batch)?,
+            None => {
+                let bytes = batch_cost(&**model, &batch);
+                self.memory.reserve(bytes).await?
+            }
         };
         let wanted = Wanted {
             scores: true,
@@ -243,10 +247,11 @@ impl Task {
         Ok(model)
     }
 
-    /// The memory of one more batch, once the model is loaded.
-    fn reserve_more(&self, batch: &Result<RecordBatch>) -> Option<MemoryReservation> {
+    /// The memory of a batch that is computed ahead, once the model is loaded.
+    fn reserve(&self, batch: &Result<RecordBatch>, ahead: Ahead) -> Option<BatchReservation> {
         let (model, batch) = (self.model.get()?, batch.as_ref().ok()?);
-        self.memory.reserve_more(&***model, batch)
+        let bytes = batch_cost(&***model, batch);
+        self.memory.reserve_ahead(ahead, bytes)
     }
 
     fn pieces(&self, bytes: &[u8]) -> Result<Vec<RecordBatch>> {

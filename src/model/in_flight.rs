@@ -1,31 +1,44 @@
 //! [`side_by_side`]: computes the batches of a stream side by side, and returns the results in the order of the batches.
 //!
 //! All streams of a process share a number of permits ([`super::runtime::ModelRuntime::batch_permits`]). A stream always has
-//! two batches: one is computed, and one is prepared. It has more while permits are free and memory is plenty. So the only
-//! partition with rows keeps all cores busy, and one of many partitions takes no more than its share.
+//! one batch, and a second one that is prepared meanwhile as soon as there is memory for it. It has more while permits are free
+//! and memory is plenty. So the only partition with rows keeps all cores busy, and one of many partitions takes no more than
+//! its share.
 
 use std::sync::Arc;
 use std::task::Poll;
 
-use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::stream::{FuturesOrdered, poll_fn};
 use futures::{Stream, StreamExt};
 use tokio::sync::Semaphore;
-use vatic_ml::model::Model;
 
-use crate::error::Result;
-use crate::memory::{batch_bytes, is_half_free};
+/// The batches of a stream that need no permit.
+const WITHOUT_PERMIT: usize = 2;
 
-/// The batches of a stream that are in flight in any case.
-const IN_FLIGHT_MIN: usize = 2;
+/// A batch that begins before it is the oldest of its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// It is prepared while the oldest batch is computed.
+    Second,
+    /// It is computed on a core that would be idle.
+    Further,
+}
 
-/// Computes the batches of a stream. A batch beyond the first ones begins with the memory that `reserve` returns; without
-/// it, the batch waits for an earlier one. A dropped stream starts no further batch.
+/// When the next batch of a stream may begin.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Oldest,
+    Ahead(Ahead),
+    /// Not before the stream has fewer batches.
+    Later,
+}
+
+/// Computes the batches of a stream. A batch ahead of others begins with the memory that `reserve` returns; without it, the
+/// batch waits for an earlier one. The oldest batch begins in any case. A dropped stream starts no further batch.
 pub(crate) fn side_by_side<B, M, F: Future>(
     mut input: impl Stream<Item = B> + Unpin,
     permits: Arc<Semaphore>,
-    reserve: impl Fn(&B) -> Option<M>,
+    reserve: impl Fn(&B, Ahead) -> Option<M>,
     compute: impl Fn(B, Option<M>) -> F,
 ) -> impl Stream<Item = F::Output> {
     let mut running = FuturesOrdered::new();
@@ -35,23 +48,32 @@ pub(crate) fn side_by_side<B, M, F: Future>(
     poll_fn(move |context| {
         loop {
             let permit = Arc::clone(&permits).try_acquire_owned().ok();
-            let is_below_min = running.len() < IN_FLIGHT_MIN;
-            // Each result that is read makes room for one more: a LIMIT above may need no more than the first.
-            let may_grow =
-                !is_below_min && running.len() < IN_FLIGHT_MIN + returned && permit.is_some();
-            if (is_below_min || may_grow) && next.is_none() && !is_over {
+            let place = match running.len() {
+                0 => Place::Oldest,
+                1 => Place::Ahead(Ahead::Second),
+                // Each result that is read makes room for one more: a LIMIT above may need no more than the first.
+                count if count < WITHOUT_PERMIT + returned && permit.is_some() => {
+                    Place::Ahead(Ahead::Further)
+                }
+                _ => Place::Later,
+            };
+            let may_begin = !matches!(place, Place::Later);
+            if may_begin && next.is_none() && !is_over {
                 match input.poll_next_unpin(context) {
                     Poll::Ready(Some(batch)) => next = Some(batch),
                     Poll::Ready(None) => is_over = true,
                     Poll::Pending => {}
                 }
             }
-            let memory = match &next {
-                Some(batch) if may_grow => reserve(batch),
-                _ => None,
+            let memory = match (place, &next) {
+                (Place::Oldest, Some(_)) => Some(None),
+                (Place::Ahead(ahead), Some(batch)) => reserve(batch, ahead).map(Some),
+                (Place::Later, _) | (_, None) => None,
             };
-            let starts = next.is_some() && (is_below_min || memory.is_some());
-            if starts && let Some(batch) = next.take() {
+            let starts = memory.is_some();
+            if let Some(memory) = memory
+                && let Some(batch) = next.take()
+            {
                 let computed = compute(batch, memory);
                 running.push_back(async move { (computed.await, permit) });
             }
@@ -67,50 +89,6 @@ pub(crate) fn side_by_side<B, M, F: Future>(
             }
         }
     })
-}
-
-/// The memory of the batches of one partition that are in flight.
-#[derive(Debug)]
-pub(crate) struct BatchMemory {
-    pool: Arc<dyn MemoryPool>,
-    /// Empty: each batch gets its own reservation of the same consumer.
-    consumer: MemoryReservation,
-}
-
-impl BatchMemory {
-    /// The memory of an operator of this name.
-    pub(crate) fn new(name: &str, pool: &Arc<dyn MemoryPool>) -> Self {
-        Self {
-            pool: Arc::clone(pool),
-            consumer: MemoryConsumer::new(name).register(pool),
-        }
-    }
-
-    /// A reservation without memory.
-    pub(crate) fn none(&self) -> MemoryReservation {
-        self.consumer.new_empty()
-    }
-
-    /// Reserves the memory of a batch and of its way through the model.
-    pub(crate) fn reserve(
-        &self,
-        model: &dyn Model,
-        batch: &RecordBatch,
-    ) -> Result<MemoryReservation> {
-        let held = self.none();
-        held.try_grow(batch_bytes(batch) + model.working_bytes(batch.num_rows()))?;
-        Ok(held)
-    }
-
-    /// Reserves the memory of one more batch, if half of all memory is left for other operators.
-    pub(crate) fn reserve_more(
-        &self,
-        model: &dyn Model,
-        batch: &RecordBatch,
-    ) -> Option<MemoryReservation> {
-        let held = self.reserve(model, batch).ok()?;
-        is_half_free(self.pool.as_ref()).then_some(held)
-    }
 }
 
 #[cfg(test)]
@@ -137,7 +115,7 @@ mod tests {
     }
 
     impl Lab {
-        fn new(permits: &Arc<Semaphore>, has_memory: bool) -> Self {
+        fn new(permits: &Arc<Semaphore>, has_memory: fn(Ahead) -> bool) -> Self {
             let batches: Arc<Mutex<Batches>> = Arc::default();
             let begun = Arc::clone(&batches);
             let compute = move |number: usize, _memory: Option<()>| {
@@ -150,7 +128,7 @@ mod tests {
                     number
                 }
             };
-            let reserve = move |_: &usize| has_memory.then_some(());
+            let reserve = move |_: &usize, ahead: Ahead| has_memory(ahead).then_some(());
             let numbers = futures::stream::iter(0..10);
             let stream = side_by_side(numbers, Arc::clone(permits), reserve, compute);
             Self {
@@ -185,7 +163,7 @@ mod tests {
     #[test]
     fn a_stream_alone_takes_all_places_once_results_are_read() {
         let permits = permits(4);
-        let mut lab = Lab::new(&permits, true);
+        let mut lab = Lab::new(&permits, |_| true);
         assert_eq!((lab.poll(), lab.started()), (None, 2));
         lab.finish(0);
         assert_eq!(lab.poll(), Some(0));
@@ -204,7 +182,7 @@ mod tests {
 
     #[test]
     fn results_come_in_the_order_of_the_batches() {
-        let mut lab = Lab::new(&permits(4), true);
+        let mut lab = Lab::new(&permits(4), |_| true);
         let mut results = Vec::new();
         while results.len() < 10 {
             results.extend(lab.poll());
@@ -219,9 +197,9 @@ mod tests {
     }
 
     #[test]
-    fn streams_share_the_places_and_each_has_two_batches_in_any_case() {
+    fn streams_share_the_places_and_each_has_two_batches_without_a_permit() {
         let permits = permits(3);
-        let (mut one, mut other) = (Lab::new(&permits, true), Lab::new(&permits, true));
+        let (mut one, mut other) = (Lab::new(&permits, |_| true), Lab::new(&permits, |_| true));
         one.poll();
         other.poll();
         assert_eq!((one.started(), other.started()), (2, 2));
@@ -236,12 +214,16 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_there_are_two_batches() {
-        let mut lab = Lab::new(&permits(8), false);
-        for result in 0..4 {
-            assert_eq!((lab.poll(), lab.started()), (None, result + 2));
-            lab.finish(0);
-            assert_eq!(lab.poll(), Some(result));
+    fn with_little_memory_there_are_two_batches_and_with_none_there_is_one() {
+        let cases: [(usize, fn(Ahead) -> bool); 2] =
+            [(2, |ahead| ahead == Ahead::Second), (1, |_| false)];
+        for (count, has_memory) in cases {
+            let mut lab = Lab::new(&permits(8), has_memory);
+            for result in 0..4 {
+                assert_eq!((lab.poll(), lab.started()), (None, result + count));
+                lab.finish(0);
+                assert_eq!(lab.poll(), Some(result));
+            }
         }
     }
 }

@@ -10,8 +10,9 @@
 //! * `publish` files that become a version
 //! * `rights` access checks for models
 //! * `runtime` the loaded models of this process, and the workers of its devices
-//! * `in_flight` the batches of a stream that models compute side by side
+//! * `in_flight` the batches of a stream that models compute side by side; `batch_memory` their memory
 
+pub(crate) mod batch_memory;
 #[cfg(test)]
 mod example;
 pub(crate) mod in_flight;

@@ -16,8 +16,9 @@ use vatic_ml::models::ModelTypes;
 use vatic_ml::worker::WorkerPool;
 
 use super::ResolvedModel;
+use super::batch_memory::{BatchMemory, Statements};
 use crate::error::{Result, SqlState, ml_err, sql_err};
-use crate::memory::Cache;
+use crate::memory::{Cache, Memory};
 
 /// Batches in flight for each core: one that is computed, and one that is prepared.
 const BATCHES_PER_CORE: usize = 2;
@@ -32,6 +33,7 @@ pub(crate) struct ModelRuntime {
     memory: Arc<dyn MemoryPool>,
     workers: Mutex<HashMap<DeviceName, Arc<DeviceWorkers>>>,
     batch_permits: Arc<Semaphore>,
+    statements: Statements,
 }
 
 /// A model on a device.
@@ -86,23 +88,28 @@ pub(crate) struct CachedModel {
 }
 
 impl ModelRuntime {
-    /// A runtime with the built-in model types and loaders, and with these.
+    /// The runtime of a process with this memory, with the built-in model types and loaders, and with these. Models count
+    /// in the memory, and models that nobody uses make room for operators.
     pub(crate) fn new(
         model_types: Vec<Arc<dyn ModelType>>,
         own_loaders: Vec<Arc<dyn Loader>>,
-        memory: Arc<dyn MemoryPool>,
-    ) -> Self {
+        memory: &Memory,
+    ) -> Arc<Self> {
         let model_types = Arc::new(ModelTypes::with(model_types));
         let mut all = loaders(Arc::clone(&model_types));
         all.extend(own_loaders);
-        Self {
+        let runtime = Arc::new(Self {
             model_types,
             loaders: all,
             entries: Mutex::default(),
-            memory,
+            memory: memory.pool(),
             workers: Mutex::default(),
             batch_permits: Arc::new(Semaphore::new(cores() * BATCHES_PER_CORE)),
-        }
+            statements: Statements::default(),
+        });
+        let cache: Arc<dyn Cache> = Arc::clone(&runtime) as _;
+        memory.take_from(Arc::downgrade(&cache));
+        runtime
     }
 
     /// The model types that can be trained.
@@ -116,12 +123,17 @@ impl ModelRuntime {
     }
 
     /// The permits for batches in flight that all streams of this process share. None for a GPU: the two batches that a stream
-    /// has in flight in any case keep it busy.
+    /// has in flight without a permit keep it busy.
     pub(crate) fn batch_permits(&self, device: DeviceName) -> Arc<Semaphore> {
         match device.is_gpu() {
             true => Arc::new(Semaphore::new(0)),
             false => Arc::clone(&self.batch_permits),
         }
+    }
+
+    /// The memory of a stream of batches: of an operator of this name, in the pool of its statement.
+    pub(crate) fn batch_memory(&self, name: &str, pool: &Arc<dyn MemoryPool>) -> BatchMemory {
+        BatchMemory::new(name, pool, &self.statements)
     }
 
     /// The workers of a device, which start with the first job.

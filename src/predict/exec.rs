@@ -11,7 +11,6 @@ use datafusion::arrow::array::StringArray;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -31,8 +30,10 @@ use super::coalesce::BatchSize;
 use super::node::{Appended, PredictOptions};
 use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
+use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
-use crate::model::in_flight::{BatchMemory, side_by_side};
+use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
+use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
@@ -132,6 +133,7 @@ impl ExecutionPlan for PredictExec {
         let runtime = context.session_config().get_extension::<ModelRuntime>();
         let runtime =
             runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
+        let memory = runtime.batch_memory("PredictExec", context.memory_pool());
         let task = Arc::new(Task {
             spec: Arc::clone(&self.spec),
             runtime,
@@ -139,12 +141,13 @@ impl ExecutionPlan for PredictExec {
             model: OnceCell::new(),
             schema: self.schema(),
             metrics: Metrics::new(&self.metrics, partition),
-            memory: BatchMemory::new("PredictExec", context.memory_pool()),
+            memory,
         });
         let input = self.input.execute(partition, context)?;
         let permits = task.runtime.batch_permits(self.spec.options.device);
         let reserving = Arc::clone(&task);
-        let reserve = move |batch: &Result<RecordBatch>| reserving.reserve_more(batch);
+        let reserve =
+            move |batch: &Result<RecordBatch>, ahead: Ahead| reserving.reserve(batch, ahead);
         let predict = move |batch: Result<RecordBatch>, held| {
             let task = Arc::clone(&task);
             async move { task.predict(batch?, held).await }
@@ -221,16 +224,19 @@ impl Task {
     async fn predict(
         &self,
         batch: RecordBatch,
-        held: Option<MemoryReservation>,
-    ) -> Result<(RecordBatch, MemoryReservation)> {
+        held: Option<BatchReservation>,
+    ) -> Result<(RecordBatch, Option<BatchReservation>)> {
         if batch.num_rows() == 0 {
             let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
-            return Ok((empty, self.memory.none()));
+            return Ok((empty, None));
         }
         let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
         let held = match held {
             Some(held) => held,
-            None => self.memory.reserve(&**model, &batch)?,
+            None => {
+                let bytes = batch_cost(&**model, &batch);
+                self.memory.reserve(bytes).await?
+            }
         };
         let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
         let wanted = Wanted {
@@ -245,13 +251,16 @@ impl Task {
         self.metrics.compute_time.add_elapsed(started);
         self.count(&batch, &outputs.report);
         self.check(&outputs.report)?;
-        Ok((self.append(batch, outputs)?, held))
+        let predicted = self.append(batch, outputs)?;
+        held.shrink_to(batch_bytes(&predicted));
+        Ok((predicted, Some(held)))
     }
 
-    /// The memory of one more batch, once the model is loaded.
-    fn reserve_more(&self, batch: &Result<RecordBatch>) -> Option<MemoryReservation> {
+    /// The memory of a batch that is computed ahead, once the model is loaded.
+    fn reserve(&self, batch: &Result<RecordBatch>, ahead: Ahead) -> Option<BatchReservation> {
         let (model, batch) = (self.model.get()?, batch.as_ref().ok()?);
-        self.memory.reserve_more(&***model, batch)
+        let bytes = batch_cost(&***model, batch);
+        self.memory.reserve_ahead(ahead, bytes)
     }
 
     async fn load(&self) -> Result<Arc<LoadedModel>> {

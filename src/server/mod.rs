@@ -12,7 +12,7 @@
 //! * `state` shared state of all calls; `sessions` state of a client between calls
 //! * `service` one short method for each call of the protocol
 //! * `statements` starts statements, then returns the rows for their tickets; `work` the statements and values to run
-//! * `prepared` prepared statements and their bound values
+//! * `prepared` prepared statements and their bound values; `bound_rows` runs a statement for several rows of values
 //! * `results` results that wait to be fetched or are being fetched; `stop` asks running statements to end
 //! * `upload` checks and reads uploads; `ingest` writes uploaded rows to a table
 //! * `metadata`, `sql_info` catalogs, schemas, tables, types, and the server's capabilities
@@ -26,6 +26,7 @@
 
 pub(crate) mod actions;
 mod auth;
+mod bound_rows;
 mod ingest;
 mod listener;
 mod lock;

@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use tonic::Status;
 use vatic_ml::train::control::Progress;
 
+use super::bound_rows::BoundRows;
 use super::lock::lock;
 use super::status::status;
 use super::stop::{Stop, StopOnDrop, cancelled, timed_out};
@@ -49,6 +50,7 @@ pub(super) struct PendingResult {
     content: tokio::sync::Mutex<Content>,
     seen: Arc<Mutex<StatementProgress>>,
     stop: Stop,
+    bound: BoundRows,
     effect: Effect,
     /// How the result ended: whoever sets it decides what the client that fetches and the client that cancels are told.
     end: OnceLock<End>,
@@ -74,6 +76,7 @@ pub(super) struct Begun {
     pub(super) seen: Arc<Mutex<StatementProgress>>,
     /// Ends the statement.
     pub(super) stop: Stop,
+    pub(super) bound: BoundRows,
     /// Computing time used so far.
     pub(super) spent: Duration,
 }
@@ -160,6 +163,7 @@ impl PendingResult {
             count,
             seen,
             stop,
+            bound,
             spent,
         } = begun;
         let (schema, content) = match effect {
@@ -178,6 +182,7 @@ impl PendingResult {
             content: tokio::sync::Mutex::new(content),
             seen,
             stop,
+            bound,
             effect,
             end: OnceLock::new(),
             is_fetched: AtomicBool::new(false),
@@ -311,7 +316,7 @@ impl PendingResult {
             drop(stopping);
             *content = match result {
                 Ok(batches) => Content::Kept(batches),
-                Err(error) => Content::Failed(report(&error)),
+                Err(error) => Content::Failed(report(&self.bound.explain(error))),
             };
         }
         self.is_done.store(true, Ordering::Relaxed);

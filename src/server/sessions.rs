@@ -17,7 +17,7 @@ use super::users::User;
 use crate::access::Access;
 use crate::engine::Engine;
 use crate::error::SqlState;
-use crate::session::Session;
+use crate::session::{PlannerShare, Session};
 use crate::sql::Limits;
 
 const SESSIONS_MAX: usize = 10_000;
@@ -256,6 +256,8 @@ pub(super) struct Sessions {
     settings: Vec<(String, String)>,
     idle_max: Duration,
     clients: Arc<Clients>,
+    /// The share of each user in planning, which all sessions of the user have.
+    shares: Mutex<HashMap<String, Weak<PlannerShare>>>,
 }
 
 impl Sessions {
@@ -271,7 +273,24 @@ impl Sessions {
             settings,
             idle_max,
             clients: Arc::default(),
+            shares: Mutex::default(),
         }
+    }
+
+    /// The share of a client in planning. A client without a user has one of its own.
+    fn share(&self, identity: &Identity) -> Arc<PlannerShare> {
+        let Some(user) = &identity.user else {
+            return Arc::default();
+        };
+        let mut shares = lock(&self.shares);
+        // A share lives as long as the sessions of its user, and the threads that still plan for them.
+        shares.retain(|_, share| share.strong_count() > 0);
+        if let Some(share) = shares.get(user).and_then(Weak::upgrade) {
+            return share;
+        }
+        let share = Arc::default();
+        shares.insert(user.clone(), Arc::downgrade(&share));
+        share
     }
 
     /// A new session for the web page, which is not kept.
@@ -281,6 +300,7 @@ impl Sessions {
             .engine
             .session_as(access(&self.engine, identity, user.as_ref()));
         let session = session.map_err(|error| status(&error))?;
+        let session = session.with_planner_share(self.share(identity));
         Ok(session.with_limits(self.limits.clone()))
     }
 
@@ -328,6 +348,7 @@ impl Sessions {
             .engine
             .session_as(access(&self.engine, identity, user.as_ref()));
         let session = session.map_err(|error| status(&error))?;
+        let session = session.with_planner_share(self.share(identity));
         for (name, value) in &self.settings {
             let statement = format!("SET {name} = {}", crate::sql::quoted(value));
             let done = session.sql(&statement).await;

@@ -10,11 +10,11 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::runtime::JoinSet;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
+use super::bound_rows::BoundRows;
 use super::lock::lock;
 use super::prepared::Prepared;
 use super::results::{self, Begun, NOTHING, PendingResult, StatementProgress, collect};
@@ -123,6 +123,7 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<PendingRe
         Work::Bound(texts) => texts.first().cloned().unwrap_or_default(),
         Work::Rows { parameters, .. } => parameters.text().to_owned(),
     };
+    let bound = BoundRows::of(&work);
     tracing::debug!(user = client.identity.user, "a statement begins");
     let stop = Stop::default();
     let asked = stop.clone();
@@ -133,7 +134,8 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<PendingRe
         }
     }
     .boxed();
-    let (answer, _) = run_answer(answer(session, work).boxed(), &server.workers, stopped);
+    let answer = answer(session, work, bound.clone()).boxed();
+    let (answer, _) = run_answer(answer, &server.workers, stopped);
     let answering = async move {
         let Answer { effect, mut rows } = answer.await?;
         let count = match effect {
@@ -143,7 +145,8 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<PendingRe
         Ok::<_, DataFusionError>((effect, rows, count))
     };
     let began_at = Instant::now();
-    let (effect, rows, count) = stop.within(limit, answering).await?;
+    let outcome = stop.within(limit, answering).await;
+    let (effect, rows, count) = outcome.map_err(|error| bound.explain(error))?;
     Ok(PendingResult::new(Begun {
         shown,
         effect,
@@ -151,6 +154,7 @@ async fn begin(server: &Server, client: &Client, work: Work) -> Result<PendingRe
         count: count.flatten(),
         seen,
         stop,
+        bound,
         spent: began_at.elapsed(),
     }))
 }
@@ -169,7 +173,7 @@ pub(super) fn within_memory(
     Ok((session, pool))
 }
 
-async fn answer(session: Session, work: Work) -> Result<Answer> {
+async fn answer(session: Session, work: Work, bound: BoundRows) -> Result<Answer> {
     match work {
         Work::Text(text) => session.answer(&text).await,
         Work::Bound(texts) => {
@@ -178,7 +182,7 @@ async fn answer(session: Session, work: Work) -> Result<Answer> {
                 statement_bytes: usize::MAX,
                 ..session.limits().clone()
             };
-            answer_all(session.with_limits(limits), texts).await
+            bound.answer(session.with_limits(limits), texts).await
         }
         Work::Rows { parameters, rows } => {
             let table = session.add_rows(rows)?;
@@ -195,30 +199,6 @@ async fn answer(session: Session, work: Work) -> Result<Answer> {
             answer
         }
     }
-}
-
-/// Runs several statements of the same kind one after the other and chains their rows.
-async fn answer_all(session: Session, mut texts: Vec<String>) -> Result<Answer> {
-    if texts.is_empty() {
-        return Err(sql_err(
-            SqlState::WrongParameters,
-            "no row of parameter values was bound",
-        ));
-    }
-    let rest = texts.split_off(1);
-    let Answer { effect, rows } = session.answer(&texts[0]).await?;
-    if rest.is_empty() {
-        return Ok(Answer { effect, rows });
-    }
-    let schema = rows.schema();
-    let rest = futures::stream::iter(rest)
-        .then(move |text| {
-            let session = session.clone();
-            async move { Ok::<_, DataFusionError>(session.answer(&text).await?.rows) }
-        })
-        .try_flatten();
-    let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows.chain(rest)));
-    Ok(Answer { effect, rows })
 }
 
 /// The sum of the counts, if the statement returns counts.

@@ -34,6 +34,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DFStatement;
 
 use self::install::session_state;
+pub(crate) use self::planner_thread::PlannerShare;
 use crate::access::Access;
 use crate::catalog::temporary::TemporaryTables;
 use crate::catalog::{ManagedTables, TableStore};
@@ -55,6 +56,7 @@ pub struct Session {
     names_column_tables: bool,
     access: Access,
     temporary: Arc<TemporaryTables>,
+    planning: Arc<PlannerShare>,
 }
 
 /// The catalog of the tables of rows that are bound to a statement.
@@ -98,6 +100,7 @@ impl Session {
             names_column_tables: false,
             access,
             temporary,
+            planning: Arc::default(),
         })
     }
 
@@ -112,6 +115,13 @@ impl Session {
     #[must_use]
     pub(crate) fn with_memory(mut self, pool: Arc<StatementPool>) -> Self {
         self.memory = Some(pool);
+        self
+    }
+
+    /// Statements are planned on the threads that this client may have; by default, a session is a client of its own.
+    #[must_use]
+    pub(crate) fn with_planner_share(mut self, share: Arc<PlannerShare>) -> Self {
+        self.planning = share;
         self
     }
 

@@ -59,7 +59,7 @@ impl Session {
         work: BoxFuture<'static, Result<LogicalPlan>>,
     ) -> Result<LogicalPlan> {
         let limits = Arc::clone(&self.limits);
-        on_planner_thread(self.limits.planning, async move {
+        on_planner_thread(&self.planning, self.limits.planning, async move {
             let plan = work.await?;
             check_plan(&plan, &limits)?;
             Ok(plan)
@@ -73,7 +73,7 @@ impl Session {
         plan: &LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (state, plan) = (state.clone(), plan.clone());
-        on_planner_thread(self.limits.planning, async move {
+        on_planner_thread(&self.planning, self.limits.planning, async move {
             state.create_physical_plan(&plan).await
         })
         .await

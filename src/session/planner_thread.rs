@@ -2,7 +2,8 @@
 //!
 //! A computation on a thread cannot be interrupted. So a permit to plan belongs to the statement that waits, not to the
 //! thread: when the statement ends first, at its deadline or because it is cancelled, another statement gets the permit,
-//! and the thread counts as abandoned until it ends. The numbers of both are bounded.
+//! and the thread counts as abandoned until it ends. The numbers of both are bounded, for all clients together and for each
+//! ([`PlannerShare`]), so that a client with statements that are hard to plan leaves threads to others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use datafusion::common::DataFusionError;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::testing::stall;
@@ -22,18 +23,46 @@ const PLANNERS_MAX: usize = 8;
 /// Threads that may still plan for ended statements when another statement is planned. Each takes a core's time, and the
 /// pages of its stack that it has used.
 const ABANDONED_MAX: usize = 32;
+/// The parts of both that one client may take.
+const CLIENT_PLANNERS_MAX: usize = 6;
+const CLIENT_ABANDONED_MAX: usize = 8;
 
 static PLANNERS: Planners = Planners::new(PLANNERS_MAX, ABANDONED_MAX);
 
-/// Runs `work` on its own thread, for at most `time_max`.
+/// Runs `work` of a client on its own thread, for at most `time_max`.
 ///
 /// # Errors
 /// The errors of `work`; if `work` takes longer, or panics; if too many statements are being planned.
-pub(crate) async fn on_planner_thread<T: Send + 'static>(
+pub(super) async fn on_planner_thread<T: Send + 'static>(
+    share: &Arc<PlannerShare>,
     time_max: Option<Duration>,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    PLANNERS.run(time_max, work).await
+    PLANNERS.run(share, time_max, work).await
+}
+
+/// The planner threads that one client may have.
+#[derive(Debug)]
+pub(crate) struct PlannerShare {
+    permits: Arc<Semaphore>,
+    abandoned: AtomicUsize,
+    abandoned_max: usize,
+}
+
+impl Default for PlannerShare {
+    fn default() -> Self {
+        Self::new(CLIENT_PLANNERS_MAX, CLIENT_ABANDONED_MAX)
+    }
+}
+
+impl PlannerShare {
+    fn new(planners_max: usize, abandoned_max: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(planners_max)),
+            abandoned: AtomicUsize::new(0),
+            abandoned_max,
+        }
+    }
 }
 
 /// The planner threads of a process. There are never more than both limits together.
@@ -56,21 +85,25 @@ impl Planners {
 
     async fn run<T: Send + 'static>(
         &'static self,
+        share: &Arc<PlannerShare>,
         time_max: Option<Duration>,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let acquiring = self.permits.acquire();
-        let permit = match time_max {
+        let acquiring = self.acquire(share);
+        let permits = match time_max {
             Some(time) => tokio::time::timeout(time, acquiring)
                 .await
                 .map_err(|_| too_many())?,
             None => acquiring.await,
         };
-        let permit = permit.map_err(|_| failed("planning has ended"))?;
+        let permits = permits?;
+        if share.abandoned.load(Ordering::Acquire) >= share.abandoned_max {
+            return Err(too_many_of_one());
+        }
         if self.abandoned.load(Ordering::Acquire) >= self.abandoned_max {
             return Err(too_many());
         }
-        let planning = self.spawn(permit, work);
+        let planning = self.spawn(Arc::clone(share), permits, work);
         match time_max {
             Some(time) => tokio::time::timeout(time, planning)
                 .await
@@ -79,15 +112,29 @@ impl Planners {
         }
     }
 
+    async fn acquire(&'static self, share: &PlannerShare) -> Result<Permits> {
+        let ended = |_| failed("planning has ended");
+        // The client's own permit first: the queue for the others has no more statements of one client than may run.
+        let own = Arc::clone(&share.permits).acquire_owned();
+        let own = own.await.map_err(ended)?;
+        let of_all = self.permits.acquire().await.map_err(ended)?;
+        Ok(Permits {
+            _own: own,
+            _of_all: of_all,
+        })
+    }
+
     async fn spawn<T: Send + 'static>(
         &'static self,
-        permit: SemaphorePermit<'static>,
+        share: Arc<PlannerShare>,
+        permits: Permits,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let (sender, result) = oneshot::channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let thread = PlannerThread {
             planners: self,
+            share: Arc::clone(&share),
             is_over: Arc::clone(&is_over),
         };
         let runtime = Handle::current();
@@ -116,8 +163,9 @@ impl Planners {
             .map_err(|error| failed(&format!("cannot start a thread for planning: {error}")))?;
         let _waiting = WaitingStatement {
             planners: self,
+            share,
             is_over,
-            _permit: permit,
+            _permits: permits,
         };
         result.await.unwrap_or_else(|_| {
             Err(failed(
@@ -127,9 +175,16 @@ impl Planners {
     }
 }
 
+/// The permits of one planning.
+struct Permits {
+    _own: OwnedSemaphorePermit,
+    _of_all: SemaphorePermit<'static>,
+}
+
 /// The thread's side of a planning. The side that ends first sets `is_over`.
 struct PlannerThread {
     planners: &'static Planners,
+    share: Arc<PlannerShare>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -137,6 +192,7 @@ impl Drop for PlannerThread {
     fn drop(&mut self) {
         let is_abandoned = self.is_over.swap(true, Ordering::AcqRel);
         if is_abandoned {
+            self.share.abandoned.fetch_sub(1, Ordering::AcqRel);
             self.planners.abandoned.fetch_sub(1, Ordering::AcqRel);
         }
     }
@@ -145,9 +201,10 @@ impl Drop for PlannerThread {
 /// The statement's side of a planning.
 struct WaitingStatement {
     planners: &'static Planners,
+    share: Arc<PlannerShare>,
     is_over: Arc<AtomicBool>,
     /// Given back after the thread counts as abandoned, so that the limits hold at every moment.
-    _permit: SemaphorePermit<'static>,
+    _permits: Permits,
 }
 
 impl Drop for WaitingStatement {
@@ -156,8 +213,10 @@ impl Drop for WaitingStatement {
             return;
         }
         // Counted first: the thread may end now and subtract itself.
+        self.share.abandoned.fetch_add(1, Ordering::AcqRel);
         let before = self.planners.abandoned.fetch_add(1, Ordering::AcqRel);
         if self.is_over.swap(true, Ordering::AcqRel) {
+            self.share.abandoned.fetch_sub(1, Ordering::AcqRel);
             self.planners.abandoned.fetch_sub(1, Ordering::AcqRel);
         } else {
             let abandoned = before + 1;
@@ -184,6 +243,12 @@ fn too_many() -> DataFusionError {
     sql_err(SqlState::TooMany, message)
 }
 
+fn too_many_of_one() -> DataFusionError {
+    let message = "too many statements of this client are still being planned although they have ended; make them \
+                   simpler, or try again later";
+    sql_err(SqlState::TooMany, message)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -196,6 +261,11 @@ mod tests {
 
     fn planners(planners_max: usize, abandoned_max: usize) -> &'static Planners {
         Box::leak(Box::new(Planners::new(planners_max, abandoned_max)))
+    }
+
+    /// A client that may take all threads.
+    fn anyone() -> Arc<PlannerShare> {
+        Arc::new(PlannerShare::new(9, 9))
     }
 
     /// Work that blocks its thread until the sender is dropped.
@@ -226,8 +296,17 @@ mod tests {
         for _ in 0..4 {
             let (release, work) = stuck();
             releases.push(release);
-            assert_eq!(code(planners.run(SHORT, work).await), SqlState::TooComplex);
-            assert_eq!(planners.run(LONG, async { Ok(7) }).await.unwrap(), 7);
+            assert_eq!(
+                code(planners.run(&anyone(), SHORT, work).await),
+                SqlState::TooComplex
+            );
+            assert_eq!(
+                planners
+                    .run(&anyone(), LONG, async { Ok(7) })
+                    .await
+                    .unwrap(),
+                7
+            );
         }
         assert_eq!(planners.abandoned.load(Ordering::Acquire), 4);
         drop(releases);
@@ -241,17 +320,23 @@ mod tests {
         for _ in 0..3 {
             let (release, work) = stuck();
             releases.push(release);
-            assert_eq!(code(planners.run(SHORT, work).await), SqlState::TooComplex);
+            assert_eq!(
+                code(planners.run(&anyone(), SHORT, work).await),
+                SqlState::TooComplex
+            );
         }
         assert_eq!(
-            code(planners.run(LONG, async { Ok(()) }).await),
+            code(planners.run(&anyone(), LONG, async { Ok(()) }).await),
             SqlState::TooMany
         );
         releases.pop();
         while planners.abandoned.load(Ordering::Acquire) > 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        planners.run(LONG, async { Ok(()) }).await.unwrap();
+        planners
+            .run(&anyone(), LONG, async { Ok(()) })
+            .await
+            .unwrap();
         drop(releases);
         until_none_is_abandoned(planners).await;
         assert_eq!(planners.permits.available_permits(), 2);
@@ -261,9 +346,10 @@ mod tests {
     async fn a_wait_for_a_permit_has_a_deadline_too() {
         let planners = planners(1, 3);
         let (release, work) = stuck();
-        let first = planners.run(LONG, work);
+        let client = anyone();
+        let first = planners.run(&client, LONG, work);
         let second = async {
-            let refused = planners.run(SHORT, async { Ok(()) }).await;
+            let refused = planners.run(&anyone(), SHORT, async { Ok(()) }).await;
             drop(release);
             code(refused)
         };
@@ -276,10 +362,14 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn planning_that_waits_ends_with_its_statement() {
         let planners = planners(1, 3);
-        let endless = planners.run(SHORT, std::future::pending::<Result<()>>());
-        assert_eq!(code(endless.await), SqlState::TooComplex);
+        let endless = std::future::pending::<Result<()>>();
+        let planned = planners.run(&anyone(), SHORT, endless).await;
+        assert_eq!(code(planned), SqlState::TooComplex);
         until_none_is_abandoned(planners).await;
-        planners.run(LONG, async { Ok(()) }).await.unwrap();
+        planners
+            .run(&anyone(), LONG, async { Ok(()) })
+            .await
+            .unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -289,8 +379,63 @@ mod tests {
             assert!(std::hint::black_box(false), "on purpose");
             Ok(())
         };
-        assert_eq!(code(planners.run(LONG, broken).await), SqlState::Internal);
-        planners.run(LONG, async { Ok(()) }).await.unwrap();
+        assert_eq!(
+            code(planners.run(&anyone(), LONG, broken).await),
+            SqlState::Internal
+        );
+        planners
+            .run(&anyone(), LONG, async { Ok(()) })
+            .await
+            .unwrap();
         until_none_is_abandoned(planners).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_with_abandoned_threads_is_refused_and_others_are_not() {
+        let planners = planners(4, 9);
+        let share = Arc::new(PlannerShare::new(2, 3));
+        let mut releases = Vec::new();
+        for _ in 0..3 {
+            let (release, work) = stuck();
+            releases.push(release);
+            let planned = planners.run(&share, SHORT, work).await;
+            assert_eq!(code(planned), SqlState::TooComplex);
+        }
+        let refused = planners.run(&share, LONG, async { Ok(()) }).await;
+        assert_eq!(code(refused), SqlState::TooMany);
+        planners
+            .run(&anyone(), LONG, async { Ok(()) })
+            .await
+            .unwrap();
+        drop(releases);
+        until_none_is_abandoned(planners).await;
+        planners.run(&share, LONG, async { Ok(()) }).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_plans_leaves_permits_to_others() {
+        let planners = planners(3, 9);
+        let share = Arc::new(PlannerShare::new(2, 9));
+        let (one, first) = stuck();
+        let (two, second) = stuck();
+        let busy = async {
+            let first = planners.run(&share, LONG, first);
+            let second = planners.run(&share, LONG, second);
+            let third = planners.run(&share, SHORT, async { Ok(()) });
+            let (first, second, third) = tokio::join!(first, second, third);
+            first.and(second).unwrap();
+            code(third)
+        };
+        let other = async {
+            planners
+                .run(&anyone(), LONG, async { Ok(()) })
+                .await
+                .unwrap();
+            // The third statement has waited in vain by now.
+            tokio::time::sleep(2 * SHORT.unwrap()).await;
+            drop((one, two));
+        };
+        let (third, ()) = tokio::join!(busy, other);
+        assert_eq!(third, SqlState::TooMany);
     }
 }

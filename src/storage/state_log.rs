@@ -24,8 +24,12 @@
 //! after [`KEPT`] others only, so a listing has it, or a later one. The last two numbers of a listing follow each other;
 //! a listing in which they do not is read again, ten times at the most: then the log really has a gap, for example because a
 //! file was deleted by hand.
+//!
+//! Clients of NFS keep listings for up to a minute. Such a listing may end with a state that was removed; a listing that was
+//! just made cannot, twice in a row. So a reader waits only in this case, until the listing is another one.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use datafusion::common::DataFusionError;
 use serde::de::DeserializeOwned;
@@ -44,6 +48,10 @@ const REMOVAL_INTERVAL: u64 = 16;
 const REMOVED_MAX: usize = 64;
 /// How often a reader tries again while states are removed.
 const TRIES: u32 = 10;
+/// How long a reader waits for a new listing in all, and between two tries.
+const OLD_LISTING_MAX: Duration = Duration::from_secs(90);
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The log of one object.
 #[derive(Debug, Clone)]
@@ -91,12 +99,29 @@ impl Log {
 
     /// The last state.
     pub(crate) fn latest<T: DeserializeOwned>(&self) -> Result<Option<(LogPosition, T)>> {
-        for _ in 0..TRIES {
-            let Some(number) = self.last_number()? else {
+        self.latest_by(|| self.last_number(), std::thread::sleep)
+    }
+
+    fn latest_by<T: DeserializeOwned>(
+        &self,
+        last_number: impl Fn() -> Result<Option<u64>>,
+        sleep: impl Fn(Duration),
+    ) -> Result<Option<(LogPosition, T)>> {
+        let (mut tries, mut missing) = (0, None);
+        let mut pauses = pauses();
+        while tries < TRIES {
+            tries += 1;
+            let Some(number) = last_number()? else {
                 return Ok(None);
             };
             // A state that was removed after it was listed is not the last any more.
             let Some(envelope) = self.read(number)? else {
+                let is_old = missing == Some(number);
+                missing = Some(number);
+                if is_old && let Some(pause) = pauses.next() {
+                    sleep(pause);
+                    tries -= 1;
+                }
                 continue;
             };
             let corrupt = |problem: &str| self.corrupt(number, problem);
@@ -108,7 +133,7 @@ impl Log {
             let id = envelope.id().to_owned();
             // The file that was read may be of a slow writer, who will remove it: only where the state of this number was
             // removed before, so that many states follow it.
-            let last = self.last_number()?;
+            let last = last_number()?;
             if last.is_some_and(|last| last >= number + KEPT) {
                 continue;
             }
@@ -283,6 +308,17 @@ impl Log {
     }
 }
 
+/// The pauses of a reader who waits for a new listing.
+fn pauses() -> impl Iterator<Item = Duration> {
+    let longer = |pause: &Duration| Some((*pause * 2).min(PAUSE_MAX));
+    let pauses = std::iter::successors(Some(PAUSE_MIN), longer);
+    let mut total = Duration::ZERO;
+    pauses.take_while(move |pause| {
+        total += *pause;
+        total <= OLD_LISTING_MAX
+    })
+}
+
 /// Numbers have twenty digits, so that names sort in numeric order.
 fn file_name(number: u64) -> String {
     format!("{number:020}.json")
@@ -303,11 +339,13 @@ pub(crate) fn names_in(directory: &Place) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::error::report;
 
     fn log(directory: &Path) -> Log {
         Log::new(Place::Local(directory.join("log")))
@@ -495,6 +533,48 @@ mod tests {
         }
         assert_eq!(last(&log).1, 199 + 64);
         assert!(log.numbers().unwrap().len() < 64);
+    }
+
+    /// The value of the last state, or the code of the error, and how long the reader waited: with a listing that is this old
+    /// number for the first calls.
+    fn read_with_listings(
+        log: &Log,
+        calls: usize,
+        old: impl Fn(usize) -> u64,
+    ) -> (Result<u64, SqlState>, Duration) {
+        let (call, slept) = (Cell::new(0), Cell::new(Duration::ZERO));
+        let last_number = || {
+            call.set(call.get() + 1);
+            match call.get() <= calls {
+                true => Ok(Some(old(call.get()))),
+                false => log.last_number(),
+            }
+        };
+        let sleep = |pause: Duration| slept.set(slept.get() + pause);
+        let found = log.latest_by::<u64>(last_number, sleep);
+        let value = found.map(|found| found.unwrap().1);
+        (value.map_err(|error| report(&error).state), slept.get())
+    }
+
+    #[test]
+    fn a_listing_that_is_old_is_awaited_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log(directory.path());
+        for _ in 0..100 {
+            add(&log);
+        }
+        let (value, slept) = read_with_listings(&log, 50, |_| 10);
+        assert_eq!(value, Ok(100));
+        assert!(slept > Duration::from_secs(30), "{slept:?}");
+        let (value, slept) = read_with_listings(&log, usize::MAX, |_| 10);
+        assert_eq!(value, Err(SqlState::LostRace));
+        assert!(slept <= OLD_LISTING_MAX, "{slept:?}");
+        assert!(slept > OLD_LISTING_MAX - PAUSE_MAX * 2, "{slept:?}");
+        // A state that was removed between the listing and the reading, once and each time.
+        let (value, slept) = read_with_listings(&log, 1, |_| 10);
+        assert_eq!((value, slept), (Ok(100), Duration::ZERO));
+        let (value, slept) = read_with_listings(&log, usize::MAX, |call| call as u64);
+        assert_eq!((value, slept), (Err(SqlState::LostRace), Duration::ZERO));
     }
 
     #[test]
