@@ -139,6 +139,18 @@ impl DeviceName {
             _ => Ok(tensor.clone()),
         }
     }
+
+    /// Waits for the work of the device, and gives memory that this process holds and no tensor uses back to the driver. For
+    /// the processor, does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the GPU has failed.
+    pub fn trim(self) -> Result<()> {
+        match self.resolved() {
+            Self::Cuda(number) => gpu::trim(number),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The number of cores of this process.
@@ -235,6 +247,7 @@ mod tests {
         }
         assert_eq!(DeviceName::Auto.resolved(), DeviceName::Cpu);
         assert!(DeviceName::Auto.open().unwrap().is_cpu());
+        DeviceName::Auto.trim().unwrap();
         let error = DeviceName::Cuda(0).open().unwrap_err().to_string();
         assert!(error.contains("GPU"), "{error}");
     }
