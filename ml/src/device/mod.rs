@@ -2,6 +2,7 @@
 //!
 //! * `gpu` the GPUs of this process, with the feature `cuda`; without it, `no_gpu` says so
 //! * `fault` the errors of GPUs
+//! * `injected` a fault inside a kernel, for tests
 //! * `staging` the way of rows to a GPU, beside its work
 //! * `kernels`, `kernels.cu` GPU kernels of layers, losses and optimisers
 
@@ -9,6 +10,8 @@
 mod fault;
 #[cfg(feature = "cuda")]
 mod gpu;
+#[cfg(feature = "cuda")]
+mod injected;
 #[cfg(feature = "cuda")]
 pub(crate) mod kernels;
 #[cfg(feature = "cuda")]
@@ -25,6 +28,8 @@ use gpu::device_error;
 pub use gpu::gpus;
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::memory as gpu_memory;
+#[cfg(feature = "cuda")]
+pub(crate) use injected::count_pass;
 
 use std::fmt;
 

@@ -212,6 +212,8 @@ impl Model for TrainedModel {
     /// The network's outputs `[rows, outputs]` (f64), computed some rows at a time, so that they fit into memory.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
         let rows = inputs.rows();
+        #[cfg(feature = "cuda")]
+        crate::device::count_pass(&self.device)?;
         // Rows that are on a GPU come back at once to a network that stays on the host.
         let inputs = &match self.device.is_cpu() {
             true => inputs.to(&HOST, self.precision.dtype())?,
