@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::address::resolve;
 use super::codec::PlanCodec;
-use super::rendezvous::{ExecutorReport, RemoteRendezvous, introduce, report_until_refused};
+use super::rendezvous::{RemoteRendezvous, Stock, introduce, report_until_refused};
 use super::scheduler::node_config;
 use super::secure::{Refused, Security, TlsProxy};
 use super::settings::STACK_BYTES;
@@ -203,13 +203,8 @@ async fn serve_once(node: &Node, is_told_to_end: &AtomicBool) -> io::Result<()> 
             None => std::future::pending().await,
         }
     };
-    let reporting = report_until_refused(
-        scheduler,
-        &node.security,
-        &id,
-        || node.report(),
-        || node.tasks.stop(),
-    );
+    let lost = || node.tasks.stop();
+    let reporting = report_until_refused(scheduler, &node.security, &id, &node.stock, lost);
     tokio::select! {
         // Ballista's process handles the signals too, and ends by itself.
         ended = start_executor_process(Arc::new(config)) => {
@@ -260,11 +255,9 @@ struct Node {
     security: Security,
     slots: usize,
     work_dir: PathBuf,
-    runtime: Arc<ModelRuntime>,
+    stock: Arc<Stock>,
     functions: Arc<BallistaFunctionRegistry>,
     tasks: Arc<Tasks>,
-    /// The GPUs of this process that can be used, or `cpu`.
-    devices: Vec<String>,
 }
 
 /// The GPUs of this process that can be used, or `cpu`.
@@ -286,31 +279,19 @@ impl Node {
         security: Security,
     ) -> Result<Self> {
         let slots = options.slots.unwrap_or_else(vatic_ml::device::cores).max(1);
+        // Ballista makes a memory pool for each task, and none for the process, so only `vatic.cache_bytes` limits models here.
+        let memory = Arc::new(UnboundedMemoryPool::default());
+        let runtime = Arc::new(ModelRuntime::new(vec![], vec![], memory));
         Ok(Self {
             scheduler: options.scheduler.clone(),
             listen,
             security,
             slots,
             work_dir,
-            runtime: Arc::new(ModelRuntime::new(
-                vec![],
-                vec![],
-                // Ballista makes a memory pool for each task, and none for the process, so only `vatic.cache_bytes` limits
-                // models here.
-                Arc::new(UnboundedMemoryPool::default()),
-            )),
+            stock: Arc::new(Stock::new(runtime, devices())),
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
             tasks: Arc::default(),
-            devices: devices(),
         })
-    }
-
-    fn report(&self) -> ExecutorReport {
-        let cached = self.runtime.cached().into_iter();
-        ExecutorReport {
-            models: cached.map(|model| model.name).collect(),
-            devices: self.devices.clone(),
-        }
     }
 
     /// The current address of the scheduler.
@@ -334,7 +315,7 @@ impl Node {
             host: scheduler.ip().to_string(),
             security: self.security.clone(),
         })));
-        let runtime = Arc::clone(&self.runtime);
+        let runtime = Arc::clone(self.stock.runtime());
         let endpoints = self.security.endpoint_override();
         let session = move || -> SessionConfig {
             let config = node_config()
