@@ -68,13 +68,13 @@ class Vatic:
     def __init__(self, binary, directory):
         self.binary, self.directory = str(binary), str(directory)
 
-    def run(self, *statements, environment=None, before=(), timeout=200):
+    def run(self, *statements, environment=None, before=(), flags=(), timeout=200):
         """Runs statements in one process; returns standard output, standard error, seconds and the exit status."""
         script = "\n".join(statement + ";" for statement in statements)
         with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
             file.write(script)
             file.flush()
-            command = [*before, self.binary, "--no-rc", "--data-dir", self.directory, "--format", "csv", "--timing"]
+            command = [*before, self.binary, "--no-rc", "--data-dir", self.directory, "--format", "csv", "--timing", *flags]
             started = time.perf_counter()
             done = subprocess.run(
                 [*command, "-f", file.name],
@@ -343,6 +343,29 @@ def check_faults(context):
             report.check(f"another process leaves {left >> 20} MiB", passed, f"status {status}, {seconds:.1f} s: {answer} {' '.join(err.split())[-250:]}")
         finally:
             holder.communicate()
+    check_fault_in_a_kernel(context)
+
+
+def check_fault_in_a_kernel(context):
+    """The GPU is lost to the process, and the processor takes over."""
+    vatic, report, device = context["vatic"], context["report"], context["device"]
+    count = "SELECT count(predicted_label) AS n FROM predict(parity0, mixed, device => '{}')"
+    statements = [count.format(where) for where in [device, "cpu", "auto", device]]
+    out, err, _, status = vatic.run(
+        table("mixed", context["mixed"]),
+        *statements,
+        "SELECT device, failure FROM ml.devices",
+        environment={"VATIC_INJECT_GPU_FAULT": "1"},
+        flags=["--continue-on-error"],
+    )
+    # The results follow each other: the header and the row of two counts, then the devices.
+    lines = out.strip().splitlines()
+    counted, expected = lines[:4], ["n", str(context["mixed_rows"])] * 2
+    devices = dict(csv.reader(lines[5:]))
+    failed = err.count("error[53000]: the GPU failed (")
+    report.check("a fault in a kernel fails statements on the GPU", failed == 2 and status == 1, f"status {status}: {' '.join(err.split())[-400:]}")
+    report.check("after a fault, cpu and auto work on the CPU", counted == expected, str(counted))
+    report.check("after a fault, ml.devices has the cause", "the GPU failed (" in devices.get("cuda:0", ""), str(devices))
 
 
 def check_sanitizer(context):

@@ -457,6 +457,12 @@ fn model_cache(of: &SystemTables) -> Result<RecordBatch> {
                 each().map(|model| Some(model.is_in_use)),
             )) as ArrayRef,
         ),
+        (
+            "pinned",
+            Arc::new(BooleanArray::from_iter(
+                each().map(|model| Some(model.is_pinned)),
+            )) as ArrayRef,
+        ),
     ])?)
 }
 

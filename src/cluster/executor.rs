@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::address::resolve;
 use super::codec::PlanCodec;
-use super::rendezvous::{ExecutorReport, RemoteRendezvous, introduce, report_until_refused};
+use super::rendezvous::{RemoteRendezvous, Stock, introduce, report_until_refused};
 use super::scheduler::node_config;
 use super::secure::{Refused, Security, TlsProxy};
 use super::settings::STACK_BYTES;
@@ -207,13 +207,8 @@ async fn serve_once(node: &Node, is_told_to_end: &AtomicBool) -> io::Result<()> 
             None => std::future::pending().await,
         }
     };
-    let reporting = report_until_refused(
-        scheduler,
-        &node.security,
-        &id,
-        || node.report(),
-        || node.tasks.stop(),
-    );
+    let lost = || node.tasks.stop();
+    let reporting = report_until_refused(scheduler, &node.security, &id, &node.stock, lost);
     tokio::select! {
         // Ballista's process handles the signals too, and ends by itself.
         ended = start_executor_process(Arc::new(config)) => {
@@ -266,11 +261,9 @@ struct Node {
     work_dir: PathBuf,
     /// The memory of tasks and of loaded models.
     memory: Arc<Memory>,
-    runtime: Arc<ModelRuntime>,
+    stock: Arc<Stock>,
     functions: Arc<BallistaFunctionRegistry>,
     tasks: Arc<Tasks>,
-    /// The GPUs of this process that can be used, or `cpu`.
-    devices: Vec<String>,
 }
 
 /// The memory for tasks and loaded models; no limit if the machine's memory is not known.
@@ -298,29 +291,18 @@ impl Node {
     ) -> Result<Self> {
         let slots = options.slots.unwrap_or_else(vatic_ml::device::cores).max(1);
         let memory = Arc::new(Memory::of_tasks(memory_bytes()));
+        let runtime = ModelRuntime::new(vec![], vec![], &memory);
         Ok(Self {
             scheduler: options.scheduler.clone(),
             listen,
             security,
             slots,
             work_dir,
-            runtime: ModelRuntime::new(vec![], vec![], &memory),
             memory,
+            stock: Arc::new(Stock::new(runtime, devices())),
             functions: Arc::new(BallistaFunctionRegistry::from(&functions_state()?)),
             tasks: Arc::default(),
-            devices: devices(),
         })
-    }
-
-    fn report(&self) -> ExecutorReport {
-        let cached = self.runtime.cached().into_iter();
-        let mut models: Vec<String> = cached.map(|model| model.name).collect();
-        // A model may be there on several devices and in several types.
-        models.dedup();
-        ExecutorReport {
-            models,
-            devices: self.devices.clone(),
-        }
     }
 
     /// The current address of the scheduler.
@@ -344,7 +326,7 @@ impl Node {
             host: scheduler.ip().to_string(),
             security: self.security.clone(),
         })));
-        let runtime = Arc::clone(&self.runtime);
+        let runtime = Arc::clone(self.stock.runtime());
         let endpoints = self.security.endpoint_override();
         let session = move || -> SessionConfig {
             let config = node_config()

@@ -18,6 +18,7 @@
 //! | rows between stages | shuffle files, over Arrow Flight | executor |
 //! | rows of a result | the same, as fast as they are read ([`job`]) | engine |
 //! | gradients | floats, from rank to rank ([`collective`]) | executor |
+//! | LOAD, UNLOAD MODEL | an order with the reply to a report ([`rendezvous`]) | executor |
 //! | settings | key and value with each task | executor |
 //! | errors | text with our code in it ([`errors`]) | engine |
 //!
@@ -28,6 +29,7 @@
 //! * `backend` decides what goes to executors; `stages` finds what would run differently there; `rules` plans for a cluster
 //! * `attempts` repeats queries whose rows were lost; `job` reads the rows of a result; `liveness` finds executors that are lost
 //! * `executor`, `task` the other side; `codec` plans as bytes; `errors` errors as text; `fetch` connections that break
+//! * `caches` orders to the model caches of executors
 //! * `analyze`, `status`, `counters`, `prometheus` what users see of it
 //! * `training` one attempt of a training; `rendezvous` where its ranks meet; `collective` their sums; `pulse` what a rank
 //!   does; `link` options of connections
@@ -39,6 +41,7 @@ mod address;
 mod analyze;
 mod attempts;
 mod backend;
+mod caches;
 mod codec;
 mod collective;
 mod counters;

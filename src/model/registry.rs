@@ -57,7 +57,7 @@ impl ResolvedModel {
 }
 
 /// The address of a model version in a plan that travels to another process: the version, and the place of its files.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ModelAddress {
     schema: String,
     name: String,
@@ -79,8 +79,15 @@ impl ResolvedModel {
 }
 
 impl ModelAddress {
+    /// `name@version`
+    pub(crate) fn label(&self) -> String {
+        let (schema, name) = (self.schema.clone(), self.name.clone());
+        format!("{}@{}", ModelName { schema, name }.short(), self.version)
+    }
+
     /// Opens the version, if its manifest still has the hash that the reference was resolved to.
     pub(crate) fn open(self) -> Result<ResolvedModel> {
+        let label = self.label();
         let Self {
             schema,
             name,
@@ -89,7 +96,6 @@ impl ModelAddress {
             directory,
         } = self;
         let name = ModelName { schema, name };
-        let label = format!("{}@{version}", name.short());
         let manifest = Arc::new(Manifest::read(&directory, &sha256, &label)?);
         Ok(ResolvedModel {
             name,

@@ -1,12 +1,17 @@
 //! [`ModelRuntime`]: runs models on the workers of each device, and caches loaded models within a byte budget.
+//!
+//! `pins` keeps models in the cache, and drops them from it.
 
-use std::collections::HashMap;
+mod pins;
+
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use vatic_ml::artifact::{Files, Loader, loaders};
 use vatic_ml::device::{DeviceName, cores};
 use vatic_ml::model::compute::{ComputeType, LoadOptions};
@@ -15,6 +20,7 @@ use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
 use vatic_ml::models::ModelTypes;
 use vatic_ml::worker::WorkerPool;
 
+pub(crate) use self::pins::{CacheOrder, LoadOrder, ModelCopy, Pin, PinnedVersion};
 use super::ResolvedModel;
 use super::batch_memory::{BatchMemory, Statements};
 use crate::error::{Result, SqlState, ml_err, sql_err};
@@ -45,12 +51,25 @@ struct Key {
     compute: Option<ComputeType>,
 }
 
+impl Key {
+    fn new(model: &ResolvedModel, device: DeviceName, compute: Option<ComputeType>) -> Self {
+        Self {
+            sha256: model.sha256.clone(),
+            device: device.resolved(),
+            // Any other type must be that of the training, which `check_type` compares.
+            compute: compute.filter(|compute| compute.needs_gpu()),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     name: String,
     model: Arc<OnceCell<Arc<LoadedModel>>>,
     last_used: u64,
     hits: u64,
+    /// The model stays in the cache as long as there is one.
+    pins: BTreeSet<Pin>,
 }
 
 /// A model with the memory that is reserved for it. A statement may use the model longer than it is in the cache.
@@ -58,6 +77,8 @@ struct Entry {
 pub(crate) struct LoadedModel {
     model: Arc<dyn Model>,
     _held: MemoryReservation,
+    /// Cancels its token when the model is freed: fields are dropped in this order.
+    freed: DropGuard,
 }
 
 impl Deref for LoadedModel {
@@ -85,6 +106,7 @@ pub(crate) struct CachedModel {
     pub(crate) bytes: usize,
     pub(crate) hits: u64,
     pub(crate) is_in_use: bool,
+    pub(crate) is_pinned: bool,
 }
 
 impl ModelRuntime {
@@ -216,14 +238,8 @@ impl ModelRuntime {
         compute: Option<ComputeType>,
         budget_bytes: usize,
     ) -> Result<(Arc<LoadedModel>, bool)> {
-        let device = device.resolved();
-        check_device(compute, device)?;
-        let key = Key {
-            sha256: model.sha256.clone(),
-            device,
-            // Any other type must be that of the training, which `check_type` compares.
-            compute: compute.filter(|compute| compute.needs_gpu()),
-        };
+        check_device(compute, device.resolved())?;
+        let key = Key::new(model, device, compute);
         let cell = self.cell(&key, model.label());
         let is_hit = cell.initialized();
         let loaded = cell.get_or_try_init(|| self.read(model, &key)).await;
@@ -273,7 +289,11 @@ impl ModelRuntime {
                 true => 0,
                 false => model.bytes(),
             })?;
-            Ok(Arc::new(LoadedModel { model, _held: held }))
+            Ok(Arc::new(LoadedModel {
+                model,
+                _held: held,
+                freed: CancellationToken::new().drop_guard(),
+            }))
         };
         loaded.await.map_err(|error| {
             let mut found = crate::error::report(&error);
@@ -294,18 +314,16 @@ impl ModelRuntime {
             .max()
             .unwrap_or(0)
             + 1;
-        let entry = entries.entry(key.clone()).or_insert_with(|| Entry {
-            name,
-            model: Arc::default(),
-            last_used: 0,
-            hits: 0,
-        });
+        let entry = entries
+            .entry(key.clone())
+            .or_insert_with(|| Entry::new(name, OnceCell::new()));
         entry.last_used = now;
         entry.hits += u64::from(entry.model.initialized());
         Arc::clone(&entry.model)
     }
 
-    /// Evicts the least recently used models until the rest fits. A statement that still uses a model keeps it alive.
+    /// Evicts the least recently used models until the rest fits, but no pinned model. A statement that still uses a model
+    /// keeps it alive.
     fn evict(&self, budget_bytes: usize, keep: &Key) {
         let mut entries = self.lock();
         let mut total: usize = entries.values().map(Entry::bytes).sum();
@@ -332,6 +350,7 @@ impl ModelRuntime {
                     bytes: model.bytes(),
                     hits: entry.hits,
                     is_in_use: Arc::strong_count(model) > 1,
+                    is_pinned: entry.is_pinned(),
                 })
             })
             .collect();
@@ -373,6 +392,16 @@ fn check_type(
 }
 
 impl Entry {
+    fn new(name: String, model: OnceCell<Arc<LoadedModel>>) -> Self {
+        Self {
+            name,
+            model: Arc::new(model),
+            last_used: 0,
+            hits: 0,
+            pins: BTreeSet::new(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.model.get().map_or(0, |model| model.bytes())
     }
@@ -380,6 +409,10 @@ impl Entry {
     fn is_unused(&self) -> bool {
         let model = self.model.get();
         model.is_some_and(|model| Arc::strong_count(model) == 1)
+    }
+
+    fn is_pinned(&self) -> bool {
+        !self.pins.is_empty()
     }
 }
 
@@ -389,14 +422,14 @@ impl Cache for ModelRuntime {
     }
 }
 
-/// Removes the least recently used model of those that are loaded and `may_go`.
+/// Removes the least recently used model of those that are loaded, are not pinned and `may_go`.
 fn evict_oldest(
     entries: &mut HashMap<Key, Entry>,
     may_go: impl Fn(&Key, &Entry) -> bool,
 ) -> Option<Entry> {
-    let candidates = entries
-        .iter()
-        .filter(|(key, entry)| entry.model.initialized() && may_go(key, entry));
+    let candidates = entries.iter().filter(|(key, entry)| {
+        entry.model.initialized() && !entry.is_pinned() && may_go(key, entry)
+    });
     let oldest = candidates.min_by_key(|(_, entry)| entry.last_used);
     let oldest = oldest.map(|(key, _)| key.clone())?;
     entries.remove(&oldest)

@@ -18,7 +18,7 @@ use super::settings::PRINT_SETTINGS;
 use crate::catalog::CATALOG;
 use crate::client::{Remote, RemoteTable};
 use crate::session::Session;
-use crate::sql::RELATION_FUNCTIONS;
+use crate::sql::{LOAD_OPTIONS, RELATION_FUNCTIONS};
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::OPTIONS;
 
@@ -36,11 +36,11 @@ const KEYWORDS: &[&str] = &[
     "CREATE SCHEMA", "CREATE TABLE", "CREATE VIEW", "CROSS JOIN", "DEALLOCATE", "DESC", "DESCRIBE", "DESCRIBE MODEL", "DISTINCT",
     "DROP MODEL", "DROP SCHEMA", "DROP TABLE", "DROP VIEW", "ELSE", "END", "EXCEPT", "EXECUTE", "EXISTS", "EXPLAIN",
     "EXPLAIN ANALYZE", "FALSE", "FILTER", "FROM", "FULL JOIN", "GROUP BY", "HAVING", "IF EXISTS", "IF NOT EXISTS", "ILIKE", "IN",
-    "INNER JOIN", "INSERT INTO", "INTERSECT", "IS NOT NULL", "IS NULL", "JOIN", "LEFT JOIN", "LIKE", "LIMIT", "LOCATION", "NOT",
-    "NULL", "NULLS FIRST", "NULLS LAST", "OFFSET", "ON", "OPTIONS", "OR", "OR REPLACE", "ORDER BY", "OVER", "PARTITION BY",
-    "PREPARE", "RESET", "RIGHT JOIN", "SELECT", "SET", "SHOW", "SHOW CREATE MODEL", "SHOW MODELS", "SHOW TABLES",
+    "INNER JOIN", "INSERT INTO", "INTERSECT", "IS NOT NULL", "IS NULL", "JOIN", "LEFT JOIN", "LIKE", "LIMIT", "LOAD MODEL",
+    "LOCATION", "NOT", "NULL", "NULLS FIRST", "NULLS LAST", "OFFSET", "ON", "OPTIONS", "OR", "OR REPLACE", "ORDER BY", "OVER",
+    "PARTITION BY", "PREPARE", "RESET", "RIGHT JOIN", "SELECT", "SET", "SHOW", "SHOW CREATE MODEL", "SHOW MODELS", "SHOW TABLES",
     "SHOW VERSIONS IN MODEL", "STORED AS", "TABLE", "TARGET", "THEN", "TO", "TRAIN MODEL", "TRAIN OR REPLACE MODEL", "TRUE",
-    "UNION ALL", "USING", "VALUES", "WHEN", "WHERE", "WITH",
+    "UNION ALL", "UNLOAD MODEL", "USING", "VALUES", "WHEN", "WHERE", "WITH",
 ];
 
 /// Completion with the names of a session.
@@ -132,8 +132,11 @@ impl Completion {
             Context::Argument(takes) => names(self.arguments(*takes, word)),
             Context::Path => names(paths(word)),
             Context::OptionName => {
-                let all = OPTIONS.iter();
-                names(all.map(|option| format!("{} = ", option.name)).collect())
+                let all: Vec<&str> = match statement.trim_start().get(..4) {
+                    Some(first) if first.eq_ignore_ascii_case("LOAD") => LOAD_OPTIONS.to_vec(),
+                    _ => OPTIONS.iter().map(|option| option.name).collect(),
+                };
+                names(all.iter().map(|name| format!("{name} = ")).collect())
             }
             Context::OptionValue(name) => names(self.option_values(name)),
             Context::ArgumentValue(name) => names(argument_values(name)),

@@ -16,7 +16,7 @@ pub(super) enum Context {
     Argument(Takes),
     /// A path in quotes.
     Path,
-    /// The name of a training option.
+    /// The name of an option of TRAIN or LOAD MODEL.
     OptionName,
     /// A value of this option, in quotes.
     OptionValue(String),
@@ -143,16 +143,16 @@ fn quoted_context(before: &str, begun: &str) -> (Context, String) {
     (context, begun.to_owned())
 }
 
-/// Whether the last open parenthesis belongs to the OPTIONS of a training.
+/// Whether the last open parenthesis belongs to the OPTIONS of a statement about a model.
 fn is_in_options(before: &[String]) -> bool {
-    let is_training = before.iter().any(|word| word.eq_ignore_ascii_case("MODEL"));
+    let is_of_model = before.iter().any(|word| word.eq_ignore_ascii_case("MODEL"));
     let mut depth = 0;
     for (at, word) in before.iter().enumerate().rev() {
         match word.as_str() {
             ")" => depth += 1,
             "(" if depth == 0 => {
                 let is_options = at > 0 && before[at - 1].eq_ignore_ascii_case("OPTIONS");
-                return is_options && is_training;
+                return is_options && is_of_model;
             }
             "(" => depth -= 1,
             _ => {}
@@ -217,6 +217,8 @@ mod tests {
         check("SELECT * FROM predict(", Context::Model, "");
         check("SELECT * FROM predict(m, t", Context::Table, "t");
         check("DROP MODEL ch", Context::Model, "ch");
+        check("UNLOAD MODEL ch", Context::Model, "ch");
+        check("LOAD MODEL m OPTIONS (de", Context::OptionName, "de");
         check("TRAIN MODEL ch", Context::Any, "ch");
         check("SET vatic.ba", Context::Setting, "vatic.ba");
         let train = "TRAIN MODEL m TARGET y OPTIONS (";

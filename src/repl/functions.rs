@@ -19,6 +19,7 @@ SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), conf
 SHOW MODELS, SHOW VERSIONS IN MODEL name, DESCRIBE MODEL name, SHOW CREATE MODEL name
 ALTER MODEL name SET DEFAULT_VERSION = n | VERSION n SET ALIAS = name | RENAME TO name | SET COMMENT = '…'
 DROP MODEL [IF EXISTS] name [VERSION n]
+LOAD MODEL name OPTIONS (device = 'auto' | 'cpu' | 'cuda'), UNLOAD MODEL name
 CREATE EXTERNAL TABLE name STORED AS PARQUET | CSV | JSON LOCATION '…', CREATE TABLE, CREATE VIEW, INSERT INTO, COPY … TO '…'
 SHOW TABLES, DESCRIBE table, EXPLAIN [ANALYZE] statement, SET setting = value, SHOW setting, PREPARE, EXECUTE
 docs/sql.md has all of them with examples.

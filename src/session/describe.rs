@@ -61,7 +61,7 @@ impl Session {
             Ok(None) => return Ok(Description::change(unknown)),
             // Parameters in OPTIONS have no values yet.
             Err(error) => match parse(&parameters.numbered_without_options()) {
-                Ok(Some(training @ Statement::Train(_))) => training,
+                Ok(Some(statement @ (Statement::Train(_) | Statement::Load(_)))) => statement,
                 _ => return Err(error),
             },
         };
@@ -76,9 +76,14 @@ impl Session {
                 schema: train::result_schema(),
                 parameters: self.training_types(parameters).await,
             }),
-            Statement::Import(_) => Ok(Description {
+            // The statement runs when its rows are read.
+            Statement::Import(_) | Statement::Load(_) | Statement::Unload(_) => Ok(Description {
                 effect,
-                schema: self.answer(parameters.text()).await?.rows.schema(),
+                schema: self
+                    .answer(&parameters.numbered_without_options())
+                    .await?
+                    .rows
+                    .schema(),
                 parameters: unknown,
             }),
             Statement::Model(_) | Statement::Grant(_) | Statement::ExplainTrain(_) => {

@@ -11,7 +11,8 @@ use super::statement::{GrantStatement, ModelStatement, Statement, folded};
 pub(crate) enum Effect {
     /// Its rows.
     Rows,
-    /// A model. Its row comes after the model is made; the model is made once, however often the row is fetched.
+    /// A model that is made, loaded or unloaded. The rows come afterwards; the work is done once, however often the rows are
+    /// fetched.
     Model,
     /// A change. The rows of the statement, if any, hold a count.
     Change,
@@ -34,7 +35,7 @@ impl Statement {
     pub(crate) fn effect(&self) -> Effect {
         match self {
             Self::DataFusion(statement) => effect(statement),
-            Self::Train(_) | Self::Import(_) => Effect::Model,
+            Self::Train(_) | Self::Import(_) | Self::Load(_) | Self::Unload(_) => Effect::Model,
             Self::ExplainTrain(_) => Effect::Rows,
             Self::Model(statement) => statement.effect(),
             Self::Grant(statement) => statement.effect(),

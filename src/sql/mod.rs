@@ -16,6 +16,7 @@
 //! alter    ::= 'ALTER' 'MODEL' m ('SET' 'DEFAULT_VERSION' '=' n | 'VERSION' n 'SET' 'ALIAS' '=' a
 //!            | 'RENAME' 'TO' name | 'SET' 'COMMENT' '=' string)
 //! drop     ::= 'DROP' 'MODEL' ['IF' 'EXISTS'] m ['VERSION' n]
+//! cache    ::= 'LOAD' 'MODEL' model_ref ['OPTIONS' '(' key '=' value {',' key '=' value} ')'] | 'UNLOAD' 'MODEL' model_ref
 //! grant    ::= ('GRANT' | 'REVOKE') ('EXECUTE' 'ON' 'MODEL' m | 'SELECT' 'ON' ['TABLE'] t) ('TO' | 'FROM') role
 //!            | 'SHOW' 'GRANTS'
 //! ```
@@ -51,6 +52,6 @@ pub(crate) use rewrite::{
 };
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
-    AlterModel, DropModel, GrantStatement, ImportModel, ModelStatement, OptionValue,
-    RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, folded, quoted,
+    AlterModel, DropModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel, ModelStatement,
+    OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, folded, quoted,
 };

@@ -13,6 +13,8 @@ use crate::storage::IfTaken;
 /// Functions in FROM whose first argument is a model.
 pub(crate) const RELATION_FUNCTIONS: &[&str] =
     &["predict", "evaluate", "confusion_matrix", "training_info"];
+/// The names of the options of LOAD MODEL.
+pub(crate) const LOAD_OPTIONS: &[&str] = &["device", "dtype"];
 
 /// One statement.
 #[derive(Debug, Clone)]
@@ -25,6 +27,10 @@ pub(crate) enum Statement {
     Import(Box<ImportModel>),
     /// `EXPLAIN TRAIN MODEL …`
     ExplainTrain(Box<TrainModel>),
+    /// `LOAD MODEL …`
+    Load(LoadModel),
+    /// `UNLOAD MODEL m`
+    Unload(ModelRef),
     /// A statement about existing models.
     Model(ModelStatement),
     /// A statement about grants.
@@ -78,6 +84,13 @@ pub(crate) struct DropModel {
     pub(crate) name: ModelName,
     pub(crate) if_exists: bool,
     pub(crate) version: Option<u64>,
+}
+
+/// `LOAD MODEL m [OPTIONS (…)]`
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LoadModel {
+    pub(crate) model: ModelRef,
+    pub(crate) options: Vec<(String, OptionValue)>,
 }
 
 /// `TRAIN MODEL …`

@@ -7,8 +7,10 @@
 //! * `model` SHOW, DESCRIBE, ALTER and DROP MODEL
 //! * `train` TRAIN MODEL
 //! * `import` CREATE MODEL … FROM
+//! * `cache` LOAD MODEL and UNLOAD MODEL
 //! * `ingest` rows that a client uploads into a new or an existing table
 
+mod cache;
 mod grant;
 mod import;
 pub(crate) mod ingest;
@@ -64,6 +66,16 @@ impl Session {
                 let session = self.clone();
                 let import = async move { Box::pin(import::import(&session, &statement)).await };
                 later(import, import::result_schema())
+            }
+            Statement::Load(statement) => {
+                let session = self.clone();
+                let load = async move { Box::pin(cache::load(&session, &statement)).await };
+                later(load, cache::loaded_schema())
+            }
+            Statement::Unload(model) => {
+                let session = self.clone();
+                let unload = async move { Box::pin(cache::unload(&session, &model)).await };
+                later(unload, cache::unloaded_schema())
             }
             Statement::ExplainTrain(statement) => {
                 rows(Box::pin(train::explain(self, &statement)).await?)

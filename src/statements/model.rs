@@ -1,6 +1,7 @@
 //! SHOW, DESCRIBE, ALTER and DROP MODEL.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, StringArray};
@@ -10,10 +11,11 @@ use vatic_ml::data::signature::{Port, PortKind};
 use vatic_ml::data::types::type_name;
 use vatic_ml::model::network::LayerSummary;
 
+use super::cache;
 use crate::access::grants::Privilege;
 use crate::access::ownership::{Ownership, new_id};
 use crate::error::{Result, SqlState, sql_err};
-use crate::model::{ModelName, ModelState, Origin, ResolvedModel, RunSummary};
+use crate::model::{ModelName, ModelState, Origin, ResolvedModel, RunSummary, VersionEntry};
 use crate::session::Session;
 use crate::session::answer::{empty, rows};
 use crate::sql::{AlterModel, DropModel, ModelStatement, quoted};
@@ -267,9 +269,14 @@ fn drop_model(session: &Session, drop: &DropModel) -> Result<()> {
         return Ok(());
     }
     let dropped = Cell::new(None);
+    let sha256s = Cell::new(HashSet::new());
     registry.alter(&drop.name, |state| {
         let access = session.access();
         registry.check_for(access, Privilege::Own, &drop.name, state)?;
+        let is_gone =
+            |entry: &&VersionEntry| drop.version.is_none_or(|version| version == entry.version);
+        let gone = state.versions.iter().filter(is_gone);
+        sha256s.set(gone.map(|entry| entry.sha256.clone()).collect());
         let Some(version) = drop.version else {
             state.is_dropped = true;
             state.versions.clear();
@@ -294,6 +301,7 @@ fn drop_model(session: &Session, drop: &DropModel) -> Result<()> {
         state.versions.retain(|entry| entry.version != version);
         Ok(())
     })?;
+    cache::forget(engine, sha256s.take());
     match dropped.take() {
         Some(ownership) => {
             let grants = engine.grants();

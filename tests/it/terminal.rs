@@ -169,6 +169,8 @@ fn tab_completes_names_keywords_options_and_commands() {
         "TRAIN MODEL m TARGET y OPTIONS (model_type = 'linear",
         "'linear_reg",
     );
+    check("unlo", "unload model");
+    check("LOAD MODEL m OPTIONS (dev", "OPTIONS (device = ");
     check("SET vatic.cache", "SET vatic.cache_bytes");
     check("\\timi", "\\timing");
     check("\\i Cargo.to", "\\i Cargo.toml");

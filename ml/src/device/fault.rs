@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use candle_core::cuda_backend::CudaError;
 use candle_core::cuda_backend::cudarc::cublas::sys::cublasStatus_t;
-use candle_core::cuda_backend::cudarc::driver::DriverError;
 use candle_core::cuda_backend::cudarc::driver::sys::CUresult;
+use candle_core::cuda_backend::cudarc::driver::{DriverError, result};
 use tracing::warn;
 
 use crate::Error;
@@ -39,6 +39,8 @@ fn of_cuda(error: &CudaError) -> Option<Error> {
         CudaError::Cublas(error) if error.0 == cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY
         }
+        // cuBLAS does not say that a kernel before had a fault; the driver does.
+        CudaError::Cublas(_) => result::ctx::synchronize().err()?.0,
         _ => return None,
     };
     if code == CUresult::CUDA_ERROR_OUT_OF_MEMORY {

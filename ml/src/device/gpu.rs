@@ -189,6 +189,22 @@ pub(super) fn upload(number: u16, tensor: &Tensor) -> Result<Tensor> {
     gpu(number)?.staging.upload(tensor)
 }
 
+/// Gives the memory that the pool of the process holds and no tensor uses back to the driver.
+pub(super) fn trim(number: u16) -> Result<()> {
+    let stream = gpu(number)?.device.cuda_stream();
+    // Memory is freed in the order of the stream.
+    stream.synchronize().map_err(driver_error)?;
+    let mut pool = std::ptr::null_mut();
+    // SAFETY: the driver writes the pool to the address of a pointer.
+    unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, stream.context().cu_device()) }
+        .result()
+        .map_err(driver_error)?;
+    // SAFETY: the pool is of this device, and keeps the memory that is in use.
+    unsafe { sys::cuMemPoolTrimTo(pool, 0) }
+        .result()
+        .map_err(driver_error)
+}
+
 /// The free and all memory of a GPU in bytes.
 pub(crate) fn memory(device: &CudaDevice) -> Result<(usize, usize)> {
     let stream = device.cuda_stream();

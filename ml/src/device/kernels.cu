@@ -293,3 +293,6 @@ extern "C" __global__ void dropout(const float* x, float* y, uint64_t elements, 
     y[i] = philox(i, key) < threshold ? 0.0f : x[i] * kept;
   }
 }
+
+// Stops with a fault, for tests.
+extern "C" __global__ void fault() { asm("trap;"); }

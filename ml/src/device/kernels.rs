@@ -367,3 +367,11 @@ pub(crate) fn embedding_slopes(ids: &Tensor, slopes: &Tensor, vocabulary: usize)
         })
     })
 }
+
+/// Runs a kernel that stops with a fault, for tests.
+pub(super) fn fault(device: &CudaDevice) -> Result<()> {
+    let fault = function(device, "fault")?;
+    // SAFETY: the kernel has no arguments and touches no memory.
+    unsafe { fault.builder().launch(grid(1)) }.w()?;
+    Ok(())
+}

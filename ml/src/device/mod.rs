@@ -2,6 +2,7 @@
 //!
 //! * `gpu` the GPUs of this process, with the feature `cuda`; without it, `no_gpu` says so
 //! * `fault` the errors of GPUs
+//! * `injected` a fault inside a kernel, for tests
 //! * `staging` the way of rows to a GPU, beside its work
 //! * [`products`] whether products on a GPU use tf32
 //! * `kernels`, `kernels.cu` GPU kernels of losses, optimisers, categories and dropout
@@ -11,6 +12,8 @@
 mod fault;
 #[cfg(feature = "cuda")]
 mod gpu;
+#[cfg(feature = "cuda")]
+mod injected;
 #[cfg(feature = "cuda")]
 pub(crate) mod kernels;
 #[cfg(feature = "cuda")]
@@ -30,6 +33,8 @@ use gpu::device_error;
 pub use gpu::gpus;
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::memory as gpu_memory;
+#[cfg(feature = "cuda")]
+pub(crate) use injected::count_pass;
 
 use std::fmt;
 
@@ -144,6 +149,18 @@ impl DeviceName {
             _ => Ok(tensor.clone()),
         }
     }
+
+    /// Waits for the work of the device, and gives memory that this process holds and no tensor uses back to the driver. For
+    /// the processor, does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the GPU has failed.
+    pub fn trim(self) -> Result<()> {
+        match self.resolved() {
+            Self::Cuda(number) => gpu::trim(number),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The number of cores of this process.
@@ -240,6 +257,7 @@ mod tests {
         }
         assert_eq!(DeviceName::Auto.resolved(), DeviceName::Cpu);
         assert!(DeviceName::Auto.open().unwrap().is_cpu());
+        DeviceName::Auto.trim().unwrap();
         let error = DeviceName::Cuda(0).open().unwrap_err().to_string();
         assert!(error.contains("GPU"), "{error}");
     }

@@ -22,6 +22,10 @@ pub(super) fn upload(_number: u16, _tensor: &Tensor) -> Result<Tensor> {
     Err(no_support())
 }
 
+pub(super) fn trim(_number: u16) -> Result<()> {
+    Err(no_support())
+}
+
 /// The GPUs of this process.
 ///
 /// # Errors

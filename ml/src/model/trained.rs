@@ -220,6 +220,8 @@ impl Model for TrainedModel {
     /// The network's outputs `[rows, outputs]` (f64), computed some rows at a time, so that they fit into memory.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
         let rows = inputs.rows();
+        #[cfg(feature = "cuda")]
+        crate::device::count_pass(&self.device)?;
         let pass = |range: Range<usize>| {
             let inputs = inputs
                 .narrow(range)?

@@ -154,8 +154,12 @@ impl Coordinator {
                 rank,
                 address,
             }))) => (run_id, Event::Enter { rank, address }),
-            Ok(Ok(Some(FromRank::Has { executor, report }))) => {
-                return self.reports.listen(wire, executor, report).await;
+            Ok(Ok(Some(FromRank::Has {
+                executor,
+                report,
+                answers,
+            }))) => {
+                return self.reports.listen(wire, executor, (report, answers)).await;
             }
             other => {
                 tracing::debug!(%peer, ?other, "a connection that is not of a worker");

@@ -1,5 +1,6 @@
 //! Messages between ranks and coordinator: JSON in length-delimited frames, over one connection per rank.
 
+use std::collections::HashSet;
 use std::io;
 
 use futures::{SinkExt, StreamExt};
@@ -11,6 +12,7 @@ use vatic_ml::train::control::Progress;
 use crate::cluster::pulse::Vitals;
 use crate::cluster::secure::SecureStream;
 use crate::error::SqlError;
+use crate::model::runtime::{CacheOrder, ModelCopy, PinnedVersion};
 
 /// The largest message: a result has a record of each epoch.
 const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -38,10 +40,11 @@ pub(super) enum FromRank {
         error: Option<SqlError>,
         is_consequence: bool,
     },
-    /// What an executor has, sent repeatedly on a separate connection.
+    /// What an executor has, sent repeatedly on a separate connection, and its answers to orders.
     Has {
         executor: String,
         report: ExecutorReport,
+        answers: Vec<OrderAnswer>,
     },
 }
 
@@ -50,6 +53,8 @@ pub(super) enum FromRank {
 pub(in crate::cluster) struct ExecutorReport {
     /// The names of the models that it has loaded.
     pub(in crate::cluster) models: Vec<String>,
+    /// Those that stay loaded.
+    pub(in crate::cluster) pinned: HashSet<PinnedVersion>,
     /// Its GPUs, or `cpu`.
     pub(in crate::cluster) devices: Vec<String>,
 }
@@ -65,11 +70,31 @@ pub(super) enum ToRank {
     Abort { reason: String },
 }
 
-/// The answer to [`FromRank::Has`]: the unique name of this engine.
+/// The answer to [`FromRank::Has`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ReportReply {
+    /// The unique name of this engine.
     pub(super) engine: String,
+    /// All orders that the executor has not answered.
+    pub(super) orders: Vec<NumberedOrder>,
 }
+
+/// An order to an executor about its model cache, with a unique id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct NumberedOrder {
+    pub(super) id: String,
+    pub(super) order: CacheOrder,
+}
+
+/// The answer of an executor to an order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct OrderAnswer {
+    pub(super) id: String,
+    pub(super) outcome: OrderOutcome,
+}
+
+/// The copies of models that an executor loaded or dropped.
+pub(in crate::cluster) type OrderOutcome = Result<Vec<ModelCopy>, SqlError>;
 
 /// A connection that carries these messages.
 pub(super) struct Wire(Framed<SecureStream, LengthDelimitedCodec>);

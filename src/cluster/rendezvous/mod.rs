@@ -17,20 +17,24 @@
 //! * `rank` the state of a rank, without I/O
 //! * `coordinator` the attempts of an engine and their connections
 //! * `remote_rank` the connection of a rank to the coordinator
-//! * `reports` the models and devices that executors report, whether they train or not
+//! * `reports` the models and devices that executors report, whether they train or not; `orders` the engine's orders to their
+//!   model caches, which answer the reports; `stock` the executor's side of both
 
 mod attempt;
 mod coordinator;
 mod losses;
 mod message;
+mod orders;
 mod rank;
 mod remote_rank;
 mod reports;
 #[cfg(test)]
 mod schedules;
+mod stock;
 
 pub(super) use attempt::{LINK_TIMEOUT, Outcome};
 pub(super) use coordinator::{Coordinator, RankReport};
-pub(super) use message::ExecutorReport;
+pub(super) use orders::OrderEnd;
 pub(super) use remote_rank::RemoteRendezvous;
-pub(super) use reports::{introduce, report_until_refused};
+pub(super) use reports::{FIRST_REPORT_MAX, introduce, report_until_refused};
+pub(super) use stock::Stock;

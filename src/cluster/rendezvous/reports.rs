@@ -1,20 +1,23 @@
 //! The models and devices that executors have: each executor reports them once a second on a separate connection, and so
-//! learns that the engine is there.
+//! learns that the engine is there. The replies carry the engine's orders to the executors' model caches.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::io;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::message::{ExecutorReport, FromRank, ReportReply, Wire};
+use super::message::{ExecutorReport, FromRank, OrderAnswer, ReportReply, Wire};
+use super::orders::{OrderEnd, Orders};
 use super::remote_rank::{BEAT, CONNECT_TIMEOUT};
+use super::stock::Stock;
 use crate::cluster::secure::{Refused, Security};
+use crate::model::runtime::{CacheOrder, PinnedVersion};
 
 /// An engine that cannot be reached for this long has ended, or counts this executor as lost.
 const ENGINE_SILENCE_MAX: Duration = Duration::from_secs(25);
@@ -25,6 +28,12 @@ const RETRY: Duration = Duration::from_millis(200);
 const INTRODUCTION_MAX: Duration = Duration::from_secs(5);
 /// The report of an executor that is silent for this long is forgotten.
 const EXECUTOR_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// An executor that has stopped reporting for this long does not obey an order any more.
+const LEFT_AFTER: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 5_000 });
+/// How long an executor that has not reported yet may take to report.
+pub(in crate::cluster) const FIRST_REPORT_MAX: Duration = Duration::from_secs(30);
+/// The interval between checks for the answer to an order.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The reports of executors, by the id of the executor.
 #[derive(Debug)]
@@ -34,6 +43,7 @@ pub(in crate::cluster) struct Reports {
     /// The report of each executor, with the number of the connection that brought it.
     told: Mutex<HashMap<String, (u64, ExecutorReport)>>,
     connections: AtomicU64,
+    orders: Orders,
 }
 
 impl Reports {
@@ -42,6 +52,7 @@ impl Reports {
             engine: uuid::Uuid::new_v4().to_string(),
             told: Mutex::default(),
             connections: AtomicU64::default(),
+            orders: Orders::default(),
         }
     }
 
@@ -50,18 +61,61 @@ impl Reports {
         self.lock().get(executor).map(|(_, report)| report.clone())
     }
 
+    /// The executors that report.
+    pub(in crate::cluster) fn executors(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// The versions that executors keep loaded.
+    pub(in crate::cluster) fn pinned(&self) -> HashSet<PinnedVersion> {
+        let all = self.lock();
+        let pinned = all.values().flat_map(|(_, report)| &report.pinned);
+        pinned.cloned().collect()
+    }
+
+    /// Gives an order to an executor, and waits for its end. Dropping the future withdraws the order.
+    pub(in crate::cluster) async fn order(&self, executor: &str, order: CacheOrder) -> OrderEnd {
+        let given = self.orders.give(executor, order);
+        let given_at = Instant::now();
+        let mut last_seen = None;
+        loop {
+            if let Some(outcome) = given.outcome() {
+                return OrderEnd::Answered(outcome);
+            }
+            if self.lock().contains_key(executor) {
+                last_seen = Some(Instant::now());
+            }
+            match last_seen {
+                Some(seen_at) if seen_at.elapsed() >= LEFT_AFTER => return OrderEnd::Left,
+                None if given_at.elapsed() >= FIRST_REPORT_MAX => return OrderEnd::Silent,
+                Some(_) | None => tokio::time::sleep(CHECK_INTERVAL).await,
+            }
+        }
+    }
+
     /// Keeps the report of an executor as long as the executor repeats it.
-    pub(super) async fn listen(&self, mut wire: Wire, executor: String, report: ExecutorReport) {
+    pub(super) async fn listen(
+        &self,
+        mut wire: Wire,
+        executor: String,
+        first: (ExecutorReport, Vec<OrderAnswer>),
+    ) {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut told = report;
+        let (mut told, mut answered) = first;
         loop {
             self.lock().insert(executor.clone(), (connection, told));
-            let engine = self.engine.clone();
-            if wire.send(&ReportReply { engine }).await.is_err() {
+            self.orders.settle(answered);
+            let reply = ReportReply {
+                engine: self.engine.clone(),
+                orders: self.orders.unanswered_by(&executor),
+            };
+            if wire.send(&reply).await.is_err() {
                 break;
             }
             match tokio::time::timeout(EXECUTOR_SILENCE_MAX, wire.next()).await {
-                Ok(Ok(Some(FromRank::Has { report, .. }))) => told = report,
+                Ok(Ok(Some(FromRank::Has {
+                    report, answers, ..
+                }))) => (told, answered) = (report, answers),
                 _ => break,
             }
         }
@@ -105,13 +159,14 @@ pub(in crate::cluster) async fn introduce(
     }
 }
 
-/// Reports to the engine what this executor has, until an engine refuses this executor. Calls `lost` when an engine that
-/// answered has ended, or has a successor. A paused engine is not lost: its machine accepts connections for it.
+/// Reports to the engine what this executor has, and obeys its orders, until an engine refuses this executor. Calls `lost`
+/// when an engine that answered has ended, or has a successor. A paused engine is not lost: its machine accepts connections
+/// for it.
 pub(in crate::cluster) async fn report_until_refused(
     scheduler: SocketAddr,
     security: &Security,
     executor: &str,
-    report: impl Fn() -> ExecutorReport,
+    stock: &Arc<Stock>,
     lost: impl Fn(),
 ) -> io::Error {
     // The engine that answered last, and when it was reached last.
@@ -125,10 +180,15 @@ pub(in crate::cluster) async fn report_until_refused(
             }
             let mut wire = Wire::new(security.connect(stream).await?);
             loop {
-                let (executor, report) = (executor.to_owned(), report());
-                wire.send(&FromRank::Has { executor, report }).await?;
+                let (report, answers) = stock.report();
+                let has = FromRank::Has {
+                    executor: executor.to_owned(),
+                    report,
+                    answers,
+                };
+                wire.send(&has).await?;
                 let answer = tokio::time::timeout(CONNECT_TIMEOUT, wire.next()).await??;
-                let Some(ReportReply { engine }) = answer else {
+                let Some(ReportReply { engine, orders }) = answer else {
                     return Err(ErrorKind::UnexpectedEof.into());
                 };
                 if known.as_ref().is_some_and(|(known, _)| *known != engine) {
@@ -136,7 +196,11 @@ pub(in crate::cluster) async fn report_until_refused(
                     lost();
                 }
                 known = Some((engine, Instant::now()));
-                tokio::time::sleep(BEAT).await;
+                stock.obey(orders);
+                tokio::select! {
+                    () = tokio::time::sleep(BEAT) => {}
+                    () = stock.news() => {}
+                }
             }
         };
         let ended: io::Result<Infallible> = telling.await;
@@ -163,22 +227,37 @@ pub(in crate::cluster) async fn report_until_refused(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use datafusion::common::runtime::SpawnedTask;
     use tokio::net::TcpListener;
 
     use super::super::attempt::LINK_TIMEOUT;
     use super::super::coordinator::Coordinator;
     use super::*;
+    use crate::memory::Memory;
+    use crate::model::runtime::ModelRuntime;
 
     /// The address of a scheduler beside this engine.
     async fn engine(security: Security) -> (SocketAddr, SpawnedTask<()>) {
+        serve(Arc::new(Coordinator::new(security, LINK_TIMEOUT))).await
+    }
+
+    async fn serve(coordinator: Arc<Coordinator>) -> (SocketAddr, SpawnedTask<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut scheduler = listener.local_addr().unwrap();
         scheduler.set_port(scheduler.port() - 1);
-        let coordinator = Arc::new(Coordinator::new(security, LINK_TIMEOUT));
         (scheduler, SpawnedTask::spawn(coordinator.serve(listener)))
+    }
+
+    /// An executor without devices and models.
+    fn stock() -> Arc<Stock> {
+        let runtime = ModelRuntime::new(vec![], vec![], &Memory::of_tasks(None));
+        Arc::new(Stock::new(runtime, vec![]))
+    }
+
+    /// An order that no executor refuses.
+    fn unload() -> CacheOrder {
+        let sha256s = HashSet::new();
+        CacheOrder::Unload { sha256s }
     }
 
     #[tokio::test]
@@ -187,20 +266,35 @@ mod tests {
         let executor = Security::of_test(None, "vatic 1 (a)");
         let introduced = introduce(scheduler, &executor).await.unwrap_err();
         let lost = AtomicU64::default();
-        let report = || ExecutorReport {
-            models: vec![],
-            devices: vec![],
-        };
+        let stock = stock();
         let count = || {
             lost.fetch_add(1, Ordering::Relaxed);
         };
-        let refused = report_until_refused(scheduler, &executor, "executor", report, count).await;
+        let refused = report_until_refused(scheduler, &executor, "executor", &stock, count).await;
         for error in [introduced, refused] {
             let refused = Refused::of(&error).unwrap().to_string();
             assert!(refused.contains("vatic 1 (a)"), "{refused}");
             assert!(refused.contains("the engine from vatic 2 (b)"), "{refused}");
         }
         assert_eq!(lost.into_inner(), 1, "tasks are stopped");
+    }
+
+    #[tokio::test]
+    async fn an_executor_answers_orders_until_it_is_gone() {
+        let security = Security::of_test(None, "a");
+        let coordinator = Arc::new(Coordinator::new(security.clone(), LINK_TIMEOUT));
+        let (scheduler, _serving) = serve(Arc::clone(&coordinator)).await;
+        let reporting = SpawnedTask::spawn(async move {
+            report_until_refused(scheduler, &security, "executor", &stock(), || {}).await
+        });
+        for _ in 0..2 {
+            let end = coordinator.reports().order("executor", unload()).await;
+            assert!(matches!(end, OrderEnd::Answered(Ok(copies)) if copies.is_empty()));
+        }
+        let order = coordinator.reports().order("executor", unload());
+        drop(reporting);
+        let end = order.await;
+        assert!(matches!(end, OrderEnd::Left), "{end:?}");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The parser of statements about models: TRAIN, CREATE, SHOW, ALTER and DROP MODEL.
+//! The parser of statements about models: TRAIN, CREATE, SHOW, ALTER, DROP, LOAD and UNLOAD MODEL.
 
 use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -8,8 +8,8 @@ use crate::error::{Position, Result, SqlError, SqlState, sql_err};
 use crate::model::{ModelName, ModelRef};
 use crate::sql::script::LineStarts;
 use crate::sql::statement::{
-    AlterModel, DropModel, ImportModel, ModelStatement, OptionValue, Statement, TrainModel,
-    TrainingQuery,
+    AlterModel, DropModel, ImportModel, LoadModel, ModelStatement, OptionValue, Statement,
+    TrainModel, TrainingQuery,
 };
 use crate::storage::{EXCLUSIVE_CLAUSES, IfTaken};
 
@@ -253,6 +253,22 @@ impl Parser<'_> {
             if_exists,
             version,
         })))
+    }
+
+    pub(super) fn load_model(&mut self) -> Result<Statement> {
+        self.skip(2);
+        let model = self.model_ref()?;
+        let options = match self.accept("OPTIONS") {
+            true => self.options()?,
+            false if self.is_at_end() => vec![],
+            false => return Err(self.expected("OPTIONS or the end of the statement")),
+        };
+        Ok(Statement::Load(LoadModel { model, options }))
+    }
+
+    pub(super) fn unload_model(&mut self) -> Result<Statement> {
+        self.skip(2);
+        Ok(Statement::Unload(self.model_ref()?))
     }
 
     pub(super) fn model_name(&mut self) -> Result<ModelName> {

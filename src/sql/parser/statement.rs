@@ -89,10 +89,8 @@ impl Parser<'_> {
         let words: Vec<String> = (0..7).map(|index| self.word(index)).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
-            ["TRAIN", ..] | ["CREATE", "MODEL", ..] | ["CREATE", "OR", "REPLACE", "MODEL", ..] => {
-                self.make_model()
-            }
-            ["EXPLAIN", rest @ ..] if is_train_after_explain(rest) => self.explain_train(),
+            words if is_train(words) => self.make_model(),
+            ["EXPLAIN", rest @ ..] if is_train(after_explain(rest)) => self.explain_train(),
             ["SHOW", "MODELS", ..] => self.show_models(),
             ["SHOW", "VERSIONS", ..] => {
                 self.words(&["SHOW", "VERSIONS", "IN", "MODEL"])?;
@@ -114,9 +112,13 @@ impl Parser<'_> {
             }
             ["ALTER", "MODEL", ..] => self.alter(),
             ["DROP", "MODEL", ..] => self.drop_model(),
-            [first @ ("EXPORT" | "LOAD" | "UNLOAD"), "MODEL", ..] => {
-                Err(unsupported(&format!("{first} MODEL")))
-            }
+            ["LOAD", "MODEL", ..] => self.load_model(),
+            ["UNLOAD", "MODEL", ..] => self.unload_model(),
+            ["EXPLAIN", rest @ ..] if is_load(after_explain(rest)) => Err(sql_err(
+                SqlState::Unsupported,
+                "EXPLAIN shows the plan of a query or of a training; LOAD and UNLOAD MODEL have none",
+            )),
+            ["EXPORT", "MODEL", ..] => Err(unsupported("EXPORT MODEL")),
             ["GRANT", ..] => Ok(Statement::Grant(GrantStatement::Grant(self.grant("TO")?))),
             ["REVOKE", ..] => Ok(Statement::Grant(GrantStatement::Revoke(
                 self.grant("FROM")?,
@@ -128,6 +130,10 @@ impl Parser<'_> {
             ["PREPARE", _, "AS", "TRAIN", ..] | ["PREPARE", _, "AS", "CREATE", ..] => Err(sql_err(
                 SqlState::Unsupported,
                 "PREPARE takes a query; a training cannot be prepared",
+            )),
+            ["PREPARE", _, "AS", rest @ ..] if is_load(rest) => Err(sql_err(
+                SqlState::Unsupported,
+                "PREPARE takes a query; LOAD and UNLOAD MODEL cannot be prepared",
             )),
             _ => Ok(Statement::DataFusion(Box::new(
                 self.inner.parse_statement()?,
@@ -164,18 +170,24 @@ impl Parser<'_> {
     }
 }
 
-fn is_train_after_explain(words: &[&str]) -> bool {
-    let mut rest = words
-        .iter()
-        .copied()
-        .skip_while(|word| matches!(*word, "ANALYZE" | "VERBOSE"));
-    match (rest.next(), rest.next()) {
-        (Some("TRAIN"), _) | (Some("CREATE"), Some("MODEL")) => true,
-        (Some("CREATE"), Some("OR")) => {
-            rest.next() == Some("REPLACE") && rest.next() == Some("MODEL")
-        }
-        _ => false,
+/// The words of the explained statement.
+fn after_explain<'a>(words: &'a [&'a str]) -> &'a [&'a str] {
+    let mut rest = words;
+    while let ["ANALYZE" | "VERBOSE", after @ ..] = rest {
+        rest = after;
     }
+    rest
+}
+
+fn is_train(words: &[&str]) -> bool {
+    matches!(
+        words,
+        ["TRAIN", ..] | ["CREATE", "MODEL", ..] | ["CREATE", "OR", "REPLACE", "MODEL", ..]
+    )
+}
+
+fn is_load(words: &[&str]) -> bool {
+    matches!(words, ["LOAD" | "UNLOAD", "MODEL", ..])
 }
 
 pub(super) fn syntax(error: ParserError) -> datafusion::common::DataFusionError {
@@ -194,7 +206,7 @@ mod tests {
     use super::*;
     use crate::error::report;
     use crate::model::ModelRef;
-    use crate::sql::statement::TrainModel;
+    use crate::sql::statement::{OptionValue, TrainModel};
 
     fn train(text: &str) -> TrainModel {
         match parse(text).unwrap().unwrap() {
@@ -312,6 +324,16 @@ mod tests {
                 "42601 expected a version number, found x at 1:22",
             ),
             ("EXPLAIN ANALYZE TRAIN MODEL m AS SELECT 1", "0A000"),
+            (
+                "LOAD MODEL m DEVICE 'cpu'",
+                "42601 expected OPTIONS or the end of the statement, found DEVICE at 1:14",
+            ),
+            (
+                "UNLOAD MODEL",
+                "42601 expected the name of a model, found the end of the statement",
+            ),
+            ("EXPLAIN VERBOSE LOAD MODEL m", "0A000"),
+            ("PREPARE p AS UNLOAD MODEL m", "0A000"),
             ("SELECT 'abc", "42601 unterminated string literal at 1:8"),
             ("SELEC 1", "42601"),
         ] {
@@ -333,6 +355,23 @@ mod tests {
             };
             assert_eq!(found, ModelRef::parse("m@3").unwrap(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_model_is_loaded_with_options_and_unloaded_without() {
+        let load = |text: &str| match parse(text).unwrap().unwrap() {
+            Statement::Load(load) => load,
+            other => panic!("{other:?}"),
+        };
+        let found = load("load model S.m@champion options (device = cuda);");
+        assert_eq!(found.model, ModelRef::parse("s.m@champion").unwrap());
+        let device = ("device".to_owned(), OptionValue::Text("cuda".into()));
+        assert_eq!(found.options, [device]);
+        assert!(load("LOAD MODEL 'm' ;").options.is_empty());
+        let Some(Statement::Unload(found)) = parse("UNLOAD MODEL m@2").unwrap() else {
+            panic!("another statement")
+        };
+        assert_eq!(found, ModelRef::parse("m@2").unwrap());
     }
 
     #[test]

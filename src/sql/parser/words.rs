@@ -91,6 +91,13 @@ impl Parser<'_> {
         }
     }
 
+    pub(super) fn is_at_end(&self) -> bool {
+        matches!(
+            self.inner.parser.peek_token().token,
+            Token::EOF | Token::SemiColon
+        )
+    }
+
     pub(super) fn end(&mut self) -> Result<()> {
         while self.inner.parser.consume_token(&Token::SemiColon) {}
         match self.inner.parser.peek_token().token {

@@ -125,6 +125,16 @@ async fn another_attempt_goes_on_from_the_last_checkpoint() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_killed_while_it_loads_a_model_is_left_out() {
+    let cluster = Cluster::start_with(2, 1, Some(("load-model", 1))).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster.sql(TRAIN).await.unwrap();
+    let rows = cluster.sql("LOAD MODEL m").await.unwrap();
+    assert!(cluster.fault_happened());
+    assert_eq!(rows[0].num_rows(), 1);
+}
+
 fn many_files(directory: &Path, files: usize) -> PathBuf {
     let path = directory.join("many");
     std::fs::create_dir(&path).unwrap();

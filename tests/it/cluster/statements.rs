@@ -24,6 +24,47 @@ async fn executors_say_which_models_they_have_loaded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_loaded_on_all_executors_and_unloaded_from_all() {
+    let cluster = Cluster::start(2, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    cluster.sql(TRAIN).await.unwrap();
+    let executors = cluster
+        .sql("SELECT executor_id FROM ml.executors ORDER BY 1")
+        .await
+        .unwrap();
+    let executors = texts(&executors, 0);
+    let loaded = "SELECT count(*) FROM ml.executors WHERE array_has(models, 'm@1')";
+    let load = "LOAD MODEL m OPTIONS (device = 'cpu')";
+    for was_loaded in [false, true] {
+        let rows = cluster.sql(load).await.unwrap();
+        assert_eq!(texts(&rows, 1), executors);
+        let known = rows[0].column_by_name("was_loaded").unwrap();
+        assert_eq!(known.as_boolean().true_count(), 2 * usize::from(was_loaded));
+        assert_eq!(cluster.count(loaded).await, 2);
+    }
+    // Other models do not displace it.
+    cluster.sql("SET vatic.cache_bytes = 0").await.unwrap();
+    let other = TRAIN.replace("MODEL m ", "MODEL other ");
+    cluster.sql(&other).await.unwrap();
+    let rows = "SELECT count(predicted_species) FROM predict(other, iris)";
+    assert_eq!(cluster.count(rows).await, 150);
+    assert_eq!(cluster.count(loaded).await, 2);
+    let unloaded = cluster.sql("UNLOAD MODEL m").await.unwrap();
+    let mut places = vec!["engine".to_owned()];
+    places.extend(executors);
+    assert_eq!(texts(&unloaded, 0), places);
+    let copies = unloaded[0].column(1).as_primitive::<Int64Type>();
+    assert_eq!(copies.values().to_vec(), [0, 1, 1]);
+    assert_eq!(cluster.count(loaded).await, 0);
+}
+
+/// The values of a column of texts.
+fn texts(rows: &[RecordBatch], column: usize) -> Vec<String> {
+    let texts = rows[0].column(column).as_string::<i32>();
+    texts.iter().flatten().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_training_that_needs_more_slots_than_there_are_waits_and_says_so() {
     let cluster = Cluster::start(2, 1).await;
     cluster.sql(IRIS).await.unwrap();

@@ -39,6 +39,8 @@ fn what_is_not_granted_looks_like_what_is_not_there() {
                 "SELECT * FROM evaluate(pr1ce)",
             ),
             ("DESCRIBE MODEL price", "DESCRIBE MODEL pr1ce"),
+            ("LOAD MODEL price", "LOAD MODEL pr1ce"),
+            ("UNLOAD MODEL price", "UNLOAD MODEL pr1ce"),
             ("SHOW CREATE MODEL price", "SHOW CREATE MODEL pr1ce"),
             (
                 "SHOW VERSIONS IN MODEL price",
@@ -120,6 +122,8 @@ fn what_is_granted_can_be_used_and_no_more() {
         let predict = "SELECT count(*) FROM predict(price, (SELECT 1.0 AS a))";
         column(&ada, "GRANT EXECUTE ON MODEL price TO analyst").await;
         assert_eq!(column(&bob, predict).await, ["1"]);
+        assert_eq!(column(&bob, "LOAD MODEL price").await.len(), 1);
+        assert_eq!(column(&bob, "UNLOAD MODEL price").await, ["engine,1"]);
         // The grant does not cover the table that the model was trained on.
         assert!(
             error(&bob, "SELECT * FROM houses")

@@ -1,0 +1,240 @@
+//! Pinned models. LOAD MODEL loads a model and pins it: neither the budget of the cache nor a lack of memory evicts it.
+//! UNLOAD MODEL and DROP MODEL drop models from the cache.
+//!
+//! A pin belongs to a reference as a user wrote it. When the reference means another version, the next LOAD MODEL moves the
+//! pin: a model that is trained again every night leaves no old versions in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use datafusion::common::human_readable_size;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use vatic_ml::device::DeviceName;
+
+use super::{Entry, Key, LoadedModel, ModelRuntime};
+use crate::error::{Result, SqlState, sql_err};
+use crate::model::ModelAddress;
+use crate::testing::crash;
+
+/// An order to change the model cache of a process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum CacheOrder {
+    /// Loads a model and pins it.
+    Load(Box<LoadOrder>),
+    /// Drops these versions on all devices. A version is named by its hash.
+    Unload { sha256s: HashSet<String> },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LoadOrder {
+    pub(crate) model: ModelAddress,
+    pub(crate) device: DeviceName,
+    pub(crate) compute: Option<ComputeType>,
+    pub(crate) pin: Pin,
+    /// The budget of the cache.
+    pub(crate) cache_bytes: usize,
+}
+
+/// What keeps a model in the cache.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Pin {
+    /// The data directory: engines that share executors may have models of the same name.
+    pub(crate) data: String,
+    /// The reference to the model.
+    pub(crate) reference: String,
+}
+
+/// A version that is pinned for a data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct PinnedVersion {
+    pub(crate) data: String,
+    pub(crate) sha256: String,
+}
+
+/// A copy of a model that was loaded, or dropped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ModelCopy {
+    pub(crate) device: DeviceName,
+    pub(crate) bytes: usize,
+    /// Whether the copy was in the cache before.
+    pub(crate) was_loaded: bool,
+}
+
+impl ModelRuntime {
+    /// Obeys an order, and returns the copy that it loaded or the copies that it dropped. The memory of dropped copies that no
+    /// statement uses is free then; that of others when the last statement that uses them ends.
+    pub(crate) async fn obey(self: &Arc<Self>, order: CacheOrder) -> Result<Vec<ModelCopy>> {
+        match order {
+            CacheOrder::Load(load) => Ok(vec![self.load_pinned(&load).await?]),
+            CacheOrder::Unload { sha256s } => {
+                let (copies, freeing) = self.drop_copies(&sha256s);
+                futures::future::join_all(freeing).await;
+                Ok(copies)
+            }
+        }
+    }
+
+    /// Drops these versions from the cache at once, and gives their memory back in the background.
+    pub(crate) fn forget(self: &Arc<Self>, sha256s: &HashSet<String>) {
+        self.drop_copies(sha256s);
+    }
+
+    /// The versions that are pinned on some device.
+    pub(crate) fn pinned(&self) -> HashSet<PinnedVersion> {
+        let entries = self.lock();
+        let pins = entries
+            .iter()
+            .flat_map(|(key, entry)| entry.pins.iter().map(move |pin| (key, pin)));
+        pins.map(|(key, pin)| PinnedVersion {
+            data: pin.data.clone(),
+            sha256: key.sha256.clone(),
+        })
+        .collect()
+    }
+
+    async fn load_pinned(self: &Arc<Self>, load: &LoadOrder) -> Result<ModelCopy> {
+        crash::point("load-model");
+        let address = load.model.clone();
+        // The manifest may be in a store.
+        let open = move || Ok(address.open());
+        let model = self.run(DeviceName::Cpu, open).await??;
+        let (device, compute) = (load.device, load.compute);
+        let (loaded, was_loaded) = self.load(&model, device, compute, load.cache_bytes).await?;
+        let key = Key::new(&model, device, compute);
+        self.pin(load, &key, &loaded)?;
+        Ok(ModelCopy {
+            device: key.device,
+            bytes: loaded.bytes(),
+            was_loaded,
+        })
+    }
+
+    /// Moves the pin of an order to a loaded model, which may have been evicted since it was loaded.
+    fn pin(&self, load: &LoadOrder, key: &Key, loaded: &Arc<LoadedModel>) -> Result<()> {
+        let mut entries = self.lock();
+        let is_pinned = entries.get(key).is_some_and(Entry::is_pinned);
+        let pinned_bytes = pinned_by_others(&entries, key, &load.pin) + loaded.bytes();
+        if !is_pinned && pinned_bytes > load.cache_bytes {
+            let message = format!(
+                "model \"{}\" cannot be kept in memory: all pinned models would take {}, and vatic.cache_bytes is {}; raise it, \
+                 or UNLOAD other models",
+                load.model.label(),
+                human_readable_size(pinned_bytes),
+                human_readable_size(load.cache_bytes),
+            );
+            return Err(sql_err(SqlState::OutOfMemory, message));
+        }
+        for (other, entry) in entries.iter_mut() {
+            if other.device == key.device {
+                entry.pins.remove(&load.pin);
+            }
+        }
+        let entry = entries.entry(key.clone()).or_insert_with(|| {
+            let model = OnceCell::new_with(Some(Arc::clone(loaded)));
+            Entry::new(load.model.label(), model)
+        });
+        entry.pins.insert(load.pin.clone());
+        Ok(())
+    }
+
+    /// Drops all copies of these versions from the cache. The tasks give the memory of copies that no statement uses back to
+    /// their GPUs; other copies follow when their last statement ends.
+    fn drop_copies(
+        self: &Arc<Self>,
+        sha256s: &HashSet<String>,
+    ) -> (Vec<ModelCopy>, Vec<JoinHandle<()>>) {
+        let entries: Vec<_> = self
+            .lock()
+            .extract_if(|key, _| sha256s.contains(&key.sha256))
+            .collect();
+        let (mut copies, mut freeing) = (Vec::new(), Vec::new());
+        for (key, entry) in entries {
+            let Some(dropped) = Dropped::of(key.device, entry) else {
+                continue;
+            };
+            let is_used = dropped.is_used;
+            copies.push(dropped.copy.clone());
+            if key.device.is_gpu() {
+                let task = Handle::current().spawn(Arc::clone(self).free(dropped));
+                freeing.extend((!is_used).then_some(task));
+            }
+        }
+        (copies, freeing)
+    }
+
+    /// Gives the memory of a copy back to its GPU, once no statement uses the copy.
+    async fn free(self: Arc<Self>, dropped: Dropped) {
+        dropped.freed.cancelled().await;
+        let device = dropped.copy.device;
+        if let Err(error) = self.run(device, move || device.trim()).await {
+            tracing::debug!(%device, %error, "the memory of a model cannot be given back");
+        }
+    }
+}
+
+/// A copy that is not in the cache any more.
+struct Dropped {
+    copy: ModelCopy,
+    /// Cancelled when the copy is freed.
+    freed: CancellationToken,
+    is_used: bool,
+}
+
+impl Dropped {
+    /// The copy of an entry, which is freed unless a statement uses it; `None` if a statement is still loading it.
+    fn of(device: DeviceName, entry: Entry) -> Option<Self> {
+        let model = entry.model.get()?;
+        Some(Self {
+            copy: ModelCopy {
+                device,
+                bytes: model.bytes(),
+                was_loaded: true,
+            },
+            freed: model.freed.token().clone(),
+            // A statement that is about to use the model holds its cell.
+            is_used: Arc::strong_count(model) > 1 || Arc::strong_count(&entry.model) > 1,
+        })
+    }
+}
+
+/// The bytes of the other models that stay pinned if this pin moves away from them.
+fn pinned_by_others(entries: &HashMap<Key, Entry>, key: &Key, pin: &Pin) -> usize {
+    let others = entries.iter().filter(|(other, entry)| {
+        let is_released = |own: &Pin| own == pin && other.device == key.device;
+        *other != key && entry.pins.iter().any(|own| !is_released(own))
+    });
+    others.map(|(_, entry)| entry.bytes()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::record_batch::RecordBatch;
+    use futures::TryStreamExt;
+
+    use crate::engine::Engine;
+    use crate::memory::Cache;
+
+    #[tokio::test]
+    async fn a_lack_of_memory_evicts_no_pinned_model() {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        let run = async |sql: &str| {
+            let rows = session.sql(sql).await.unwrap();
+            rows.try_collect::<Vec<RecordBatch>>().await.unwrap()
+        };
+        run("CREATE TABLE t AS SELECT value * 1.0 AS x, value * 2.0 AS y FROM generate_series(1, 20)").await;
+        run("TRAIN MODEL m TARGET y OPTIONS (model_type = 'linear_reg') AS SELECT x, y FROM t")
+            .await;
+        run("LOAD MODEL m").await;
+        assert!(!engine.runtime().shrink());
+        assert_eq!(engine.runtime().cached().len(), 1);
+        run("UNLOAD MODEL m").await;
+        assert!(engine.runtime().cached().is_empty());
+        run("SELECT * FROM predict(m, (SELECT 1.0 AS x))").await;
+        assert!(engine.runtime().shrink());
+    }
+}
