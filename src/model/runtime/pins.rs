@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vatic_ml::device::DeviceName;
+use vatic_ml::model::compute::ComputeType;
 
 use super::{Entry, Key, LoadedModel, ModelRuntime};
 use crate::error::{Result, SqlState, sql_err};
