@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(error.state, SqlState::TimedOut);
         let (_, rows) = run(&session, &["SELECT count(*) FROM t"]).await;
         let counts = rows.unwrap();
-        let counts = datafusion::arrow::util::pretty::pretty_format_batches(&counts);
+        let counts = arrow::util::pretty::pretty_format_batches(&counts);
         assert!(counts.unwrap().to_string().contains("| 2 "));
     }
 
