@@ -77,7 +77,7 @@ class Vatic:
             command = [*before, self.binary, "--no-rc", "--data-dir", self.directory, "--format", "csv", "--timing", *flags]
             started = time.perf_counter()
             done = subprocess.run(
-                [*command, *more, "-f", file.name],
+                [*command, "-f", file.name],
                 capture_output=True,
                 text=True,
                 env=os.environ | {"RUST_LOG": "vatic=info,vatic_ml=info"} | (environment or {}),
