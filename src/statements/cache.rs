@@ -85,23 +85,23 @@ pub(super) async fn load(session: &Session, statement: &LoadModel) -> Result<Rec
 }
 
 fn loaded_rows(label: &str, loaded: &[(String, Vec<ModelCopy>)]) -> Result<RecordBatch> {
-    let copies = || {
-        let places = loaded.iter();
-        places.flat_map(|(place, copies)| copies.iter().map(move |copy| (place, copy)))
-    };
+    let places = loaded.iter();
+    let copies: Vec<(&String, &ModelCopy)> = places
+        .flat_map(|(place, copies)| copies.iter().map(move |copy| (place, copy)))
+        .collect();
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(copies().map(|_| label))),
+        Arc::new(StringArray::from_iter_values(copies.iter().map(|_| label))),
         Arc::new(StringArray::from_iter_values(
-            copies().map(|(place, _)| place),
+            copies.iter().map(|(place, _)| place),
         )),
         Arc::new(StringArray::from_iter_values(
-            copies().map(|(_, copy)| copy.device.to_string()),
+            copies.iter().map(|(_, copy)| copy.device.to_string()),
         )),
         Arc::new(Int64Array::from_iter_values(
-            copies().map(|(_, copy)| copy.bytes as i64),
+            copies.iter().map(|(_, copy)| copy.bytes as i64),
         )),
         Arc::new(BooleanArray::from_iter(
-            copies().map(|(_, copy)| Some(copy.was_loaded)),
+            copies.iter().map(|(_, copy)| Some(copy.was_loaded)),
         )),
     ];
     Ok(RecordBatch::try_new(loaded_schema(), columns)?)

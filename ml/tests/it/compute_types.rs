@@ -74,7 +74,7 @@ fn model(trained: &Trained, compute: Option<ComputeType>) -> TrainedModel {
 }
 
 #[test]
-fn probabilities_in_16_bits_are_those_of_f32_within_a_hundredth() {
+fn probabilities_in_16_bits_are_those_of_f32_but_for_their_rounding() {
     let two = rows(|score| i64::from(score > 0.0));
     let three = rows(|score| i64::from(score > -0.4) + i64::from(score > 0.4));
     for (name, activation) in Activation::ALL {
@@ -92,8 +92,15 @@ fn probabilities_in_16_bits_are_those_of_f32_within_a_hundredth() {
                 let scores = predict(&half, &features).scores;
                 assert_eq!(scores.len(), expected.len());
                 let differences = scores.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-                let worst = differences.fold(0.0, f64::max);
-                assert!(worst > 0.0 && worst < 1e-2, "{name}, {compute}: {worst}");
+                let worst = differences.clone().fold(0.0, f64::max);
+                let mean = differences.sum::<f64>() / scores.len() as f64;
+                // bf16 has three bits fewer than f16.
+                let most = match compute {
+                    ComputeType::Bf16 => 4e-2,
+                    _ => 5e-3,
+                };
+                let is_close = worst > 0.0 && worst < most && mean < most / 8.0;
+                assert!(is_close, "{name}, {compute}: {worst}, {mean}");
             }
         }
     }
