@@ -8,6 +8,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 
 use super::csv::nested_as_json;
+use super::series::{frame_values, series_position};
 use crate::error::Result;
 
 /// A session state with every function, for processes that only run plans.
@@ -21,6 +22,8 @@ pub(crate) fn functions_state() -> Result<SessionState> {
 pub(crate) fn register_functions(state: &mut SessionState) -> Result<()> {
     vatic_udfs::register(state)?;
     state.register_udf(Arc::new(nested_as_json()))?;
+    state.register_udwf(Arc::new(series_position()))?;
+    state.register_udwf(Arc::new(frame_values()))?;
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 //! * `extension` the trait of additions with operators of their own
 //! * `functions` the functions that plans may call
 //! * `prepare` checks and rewrites of a statement before DataFusion's planner
-//! * `table_function` the shared code of table functions over a model
+//! * `table_function` the shared code of table functions
+//! * `series` the table function `windows`: time series as arrays
 //! * `times` timestamps beyond nanoseconds
 //! * `integer_overflow` integer arithmetic that fails on overflow
 //! * `chance`, `once` random values are drawn once; WITH queries that draw are computed once
@@ -35,5 +36,6 @@ pub(crate) mod prepare;
 pub(crate) mod replace_rule;
 pub(crate) mod sample;
 pub(crate) mod scans;
+pub(crate) mod series;
 pub(crate) mod table_function;
 pub(crate) mod times;

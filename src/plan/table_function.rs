@@ -1,4 +1,4 @@
-//! The shared code of table functions over a model: their arguments, and the binding of features to columns.
+//! The shared code of table functions: their arguments, the names of their relations, and the binding of features to columns.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -69,24 +69,9 @@ pub(crate) fn call(
 }
 
 impl Call {
-    /// The relation, named by the alias of the call or by the function. With the names of the input's tables, its columns would
-    /// be confused with theirs. An input with two columns of one name keeps the qualifiers that it needs.
+    /// The relation of the call.
     pub(crate) fn planned(self, plan: LogicalPlan) -> Result<RelationPlanning> {
-        let mut names = HashSet::new();
-        let is_unique = plan
-            .schema()
-            .fields()
-            .iter()
-            .all(|field| names.insert(field.name().clone()));
-        let plan = match &self.alias {
-            None if is_unique => LogicalPlanBuilder::from(plan)
-                .alias(self.function)?
-                .build()?,
-            _ => plan,
-        };
-        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
-            plan, self.alias,
-        ))))
+        named_relation(self.function, self.alias, plan)
     }
 
     fn take_arguments(
@@ -137,23 +122,9 @@ impl Call {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<()> {
         let name = name.value.to_lowercase();
-        let value = context.sql_to_expr(value.clone(), &DFSchema::empty())?;
-        let literal = match value {
-            Expr::Literal(literal, _) => literal,
-            Expr::Negative(inner) => match *inner {
-                Expr::Literal(literal, _) => literal.arithmetic_negate()?,
-                other => {
-                    return Err(
-                        self.wrong(format!("argument {name} must be a literal, found -{other}"))
-                    );
-                }
-            },
-            other => {
-                return Err(self.wrong(format!("argument {name} must be a literal, found {other}")));
-            }
-        };
+        let literal = literal(&name, value, context)?;
         if self.named.iter().any(|(known, _)| *known == name) {
-            return Err(self.wrong(format!("argument {name} is given twice; keep one of them")));
+            return Err(given_twice(&name));
         }
         self.named.push((name, literal));
         Ok(())
@@ -184,24 +155,77 @@ impl Call {
     ) -> Result<()> {
         for (name, value) in &self.named {
             if !known.contains(&name.as_str()) {
-                let what = match known {
-                    [] => format!(
-                        "{} takes no named arguments, found \"{name}\"",
-                        self.function
-                    ),
-                    _ => format!(
-                        "{} has no argument \"{name}\"; it has {}",
-                        self.function,
-                        known.join(", ")
-                    ),
-                };
-                let message = with_cause(what, name, known.iter().copied());
-                return Err(sql_err(SqlState::InvalidParameter, message));
+                return Err(unknown_argument(self.function, name, known));
             }
             take(name, value)?;
         }
         Ok(())
     }
+}
+
+/// A relation, named by the alias of the call or by the function. With the names of the input's tables, its columns would be
+/// confused with theirs. An input with two columns of one name keeps the qualifiers that it needs.
+pub(crate) fn named_relation(
+    function: &'static str,
+    alias: Option<TableAlias>,
+    plan: LogicalPlan,
+) -> Result<RelationPlanning> {
+    let mut names = HashSet::new();
+    let is_unique = plan
+        .schema()
+        .fields()
+        .iter()
+        .all(|field| names.insert(field.name().clone()));
+    let plan = match &alias {
+        None if is_unique => LogicalPlanBuilder::from(plan).alias(function)?.build()?,
+        _ => plan,
+    };
+    Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(
+        plan, alias,
+    ))))
+}
+
+/// The value of a named argument, which must be a literal.
+pub(crate) fn literal(
+    name: &str,
+    value: &SqlExpr,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<ScalarValue> {
+    let not_literal = |found: String| {
+        let message = format!("argument {name} must be a literal, found {found}");
+        sql_err(SqlState::Syntax, message)
+    };
+    match context.sql_to_expr(value.clone(), &DFSchema::empty())? {
+        Expr::Literal(literal, _) => Ok(literal),
+        Expr::Negative(inner) => match *inner {
+            Expr::Literal(literal, _) => literal.arithmetic_negate(),
+            other => Err(not_literal(format!("-{other}"))),
+        },
+        other => Err(not_literal(other.to_string())),
+    }
+}
+
+/// The error for an argument that is given twice.
+pub(crate) fn given_twice(name: &str) -> datafusion::common::DataFusionError {
+    let message = format!("argument {name} is given twice; keep one of them");
+    sql_err(SqlState::Syntax, message)
+}
+
+/// The error for an argument that the function does not have.
+pub(crate) fn unknown_argument(
+    function: &str,
+    name: &str,
+    known: &[&str],
+) -> datafusion::common::DataFusionError {
+    let what = match known {
+        [] => format!("{function} takes no named arguments, found \"{name}\""),
+        _ => format!(
+            "{function} has no argument \"{name}\"; it has {}",
+            known.join(", ")
+        ),
+    };
+    let message = with_cause(what, name, known.iter().copied());
+    sql_err(SqlState::InvalidParameter, message)
 }
 
 /// The error for an argument with a wrong value.

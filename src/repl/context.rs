@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::command_list::{COMMANDS, Takes};
-use crate::sql::RELATION_FUNCTIONS;
+use crate::sql::{RELATION_FUNCTIONS, WINDOWS};
 
 /// The kind of text that may follow at the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,9 +69,11 @@ pub(super) fn context(text: &str) -> (Context, String) {
             true => Context::OptionName,
             false => Context::Any,
         }
+    } else if is(1, "(") && is(2, WINDOWS) {
+        Context::Table
     } else if is(1, "(") && is_any(2, RELATION_FUNCTIONS) {
         Context::Model
-    } else if is(1, ",") && is(3, "(") && is_any(4, RELATION_FUNCTIONS) {
+    } else if is(1, ",") && is(3, "(") && is_any(4, RELATION_FUNCTIONS) && !is(4, WINDOWS) {
         Context::Table
     } else if is_any(1, &["SET", "RESET"]) || (is(1, "SHOW") && word.contains('.')) {
         Context::Setting
@@ -161,7 +163,7 @@ fn is_in_options(before: &[String]) -> bool {
     false
 }
 
-/// The tables in FROM and JOIN, with their aliases.
+/// The tables in FROM and JOIN, with their aliases. A call of `windows` counts as the table that it takes.
 pub(super) fn tables_in(statement: &str) -> Vec<(String, String)> {
     let words = words(statement);
     let mut tables = Vec::new();
@@ -173,6 +175,13 @@ pub(super) fn tables_in(statement: &str) -> Vec<(String, String)> {
             continue;
         }
         let mut at = at + 1;
+        let is_at = |at: usize, expected: &str| {
+            let word = words.get(at);
+            word.is_some_and(|word| word.eq_ignore_ascii_case(expected))
+        };
+        if is_at(at, WINDOWS) && is_at(at + 1, "(") {
+            at += 2;
+        }
         let Some(mut name) = words.get(at).filter(|name| is_name(name)).cloned() else {
             continue;
         };
@@ -216,6 +225,8 @@ mod tests {
         check("SELECT p.na", Context::ColumnOf("p".into()), "p.na");
         check("SELECT * FROM predict(", Context::Model, "");
         check("SELECT * FROM predict(m, t", Context::Table, "t");
+        check("SELECT * FROM windows(", Context::Table, "");
+        check("SELECT * FROM windows(t, or", Context::Any, "or");
         check("DROP MODEL ch", Context::Model, "ch");
         check("UNLOAD MODEL ch", Context::Model, "ch");
         check("LOAD MODEL m OPTIONS (de", Context::OptionName, "de");
@@ -265,5 +276,7 @@ mod tests {
         let expected = [("p", "people"), ("h", "s.houses"), ("\"Big\"", "\"Big\"")];
         let expected = expected.map(|(alias, name)| (alias.to_owned(), name.to_owned()));
         assert_eq!(found, expected);
+        let found = tables_in("SELECT  FROM windows(s.sales, order => ");
+        assert_eq!(found, [("sales".to_owned(), "s.sales".to_owned())]);
     }
 }

@@ -20,6 +20,7 @@ use crate::plan::csv::with_text_in_csv;
 use crate::plan::keys::SoundRelations;
 use crate::plan::once::keep_marks;
 use crate::plan::prepare::{plan_with_names, prepare};
+use crate::plan::series::WindowsRelation;
 use crate::plan::times::wide_times;
 use crate::sql::prepare_relations;
 
@@ -48,6 +49,7 @@ impl Engine {
         {
             state.register_relation_planner(planner)?;
         }
+        state.register_relation_planner(Arc::new(WindowsRelation))?;
         state.register_relation_planner(Arc::new(SoundRelations::default()))?;
         prepare(&mut statement, &state)?;
         let planned = Box::pin(plan_with_names(&state, statement)).await;

@@ -8,6 +8,7 @@
 //! import   ::= 'CREATE' ['OR' 'REPLACE'] 'MODEL' ['IF' 'NOT' 'EXISTS'] name 'FROM' string
 //!              ['OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string]*
 //! relation ::= fn '(' model_ref [',' input] {',' name '=>' literal} ')'       -- in FROM
+//!            | 'windows' '(' input {',' name '=>' (column | '[' column {',' column} ']' | literal)} ')'
 //! fn       ::= predict | evaluate | confusion_matrix | training_info
 //! model_ref::= identifier | string                                            -- m, 'm@3', 'm@champion'
 //! input    ::= '(' query ')' | ['TABLE'] table_name
@@ -53,5 +54,5 @@ pub(crate) use rewrite::{
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
     AlterModel, DropModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel, ModelStatement,
-    OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, folded, quoted,
+    OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, WINDOWS, folded, quoted,
 };

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::statement::RELATION_FUNCTIONS;
+use super::statement::{RELATION_FUNCTIONS, WINDOWS};
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
 use crate::sql::folded;
@@ -45,7 +45,8 @@ pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<Model
 }
 
 /// The statement with each `predict(?, (query))` replaced by its query, to which `outputs` are added, each a name and an
-/// expression: so the types of the other parameters can be determined before the model is known.
+/// expression: so the types of the other parameters can be determined before the model is known. A call of `windows`, which
+/// has no outputs of a model, is replaced by its query alone.
 pub(crate) fn with_inputs_only(statement: &mut DFStatement, outputs: &[(String, String)]) {
     if let DFStatement::Statement(statement) = statement {
         let _ = statement.visit(&mut Inputs { outputs });
@@ -89,14 +90,21 @@ impl VisitorMut for Inputs<'_> {
         else {
             return ControlFlow::Continue(());
         };
-        let input = match args.args.get(1) {
+        let Some(function) = relation_function(name) else {
+            return ControlFlow::Continue(());
+        };
+        let input = match args.args.get(input_position(function)) {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))) => {
                 Some(query.clone())
             }
             _ => None,
         };
-        if let (Some(_), Some(subquery)) = (relation_function(name), input) {
-            let (alias, subquery) = (alias.take(), self.with_outputs(subquery));
+        if let Some(input) = input {
+            let subquery = match function {
+                WINDOWS => input,
+                _ => self.with_outputs(input),
+            };
+            let alias = alias.take();
             *factor = TableFactor::Derived {
                 lateral: false,
                 subquery,
@@ -123,11 +131,14 @@ impl VisitorMut for Relations {
         } = factor
             && let Some(function) = relation_function(name)
         {
-            match model_argument(function, args.args.first()) {
-                Ok(model) => self.models.push(model),
-                Err(error) => return ControlFlow::Break(error),
+            if function != WINDOWS {
+                match model_argument(function, args.args.first()) {
+                    Ok(model) => self.models.push(model),
+                    Err(error) => return ControlFlow::Break(error),
+                }
             }
-            if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(input))) = args.args.get_mut(1)
+            let input = args.args.get_mut(input_position(function));
+            if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(input))) = input
                 && let Some(query) = whole_table(input)
             {
                 *input = Expr::Subquery(Box::new(query));
@@ -143,12 +154,25 @@ impl VisitorMut for Relations {
             return ControlFlow::Break(sql_err(
                 SqlState::Plan,
                 format!(
-                    "{name} is a relation and not allowed here; use it in FROM: SELECT … FROM {name}(model, (query))"
+                    "{name} is a relation and not allowed here; use it in FROM: SELECT … FROM {}",
+                    usage(name)
                 ),
             ));
         }
         ControlFlow::Continue(())
     }
+}
+
+fn usage(function: &str) -> String {
+    match function {
+        WINDOWS => format!("{function}((query), order => column, lags => 14)"),
+        _ => format!("{function}(model, (query))"),
+    }
+}
+
+/// The position of the input among the arguments: behind the model, if the function takes one.
+fn input_position(function: &str) -> usize {
+    usize::from(function != WINDOWS)
 }
 
 /// The relation function of this name.
@@ -229,6 +253,12 @@ mod tests {
             assert!(rewritten.contains("(SELECT * FROM t)"), "{rewritten}");
             assert_eq!(models, ["public.m"]);
         }
+        let (rewritten, models) = prepared("SELECT * FROM windows(t, order => a)").unwrap();
+        assert!(
+            rewritten.contains("windows((SELECT * FROM t), order => a)"),
+            "{rewritten}"
+        );
+        assert!(models.is_empty());
     }
 
     #[test]

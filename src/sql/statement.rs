@@ -10,9 +10,16 @@ use crate::error::Position;
 use crate::model::{ModelName, ModelRef};
 use crate::storage::IfTaken;
 
-/// Functions in FROM whose first argument is a model.
-pub(crate) const RELATION_FUNCTIONS: &[&str] =
-    &["predict", "evaluate", "confusion_matrix", "training_info"];
+/// Our functions in FROM. The first argument of all but [`WINDOWS`] is a model.
+pub(crate) const RELATION_FUNCTIONS: &[&str] = &[
+    "predict",
+    "evaluate",
+    "confusion_matrix",
+    "training_info",
+    WINDOWS,
+];
+/// The function in FROM whose first argument is its input.
+pub(crate) const WINDOWS: &str = "windows";
 /// The names of the options of LOAD MODEL.
 pub(crate) const LOAD_OPTIONS: &[&str] = &["device", "dtype"];
 

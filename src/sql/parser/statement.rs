@@ -4,12 +4,14 @@ use datafusion::sql::parser::{DFParser, DFParserBuilder};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::access::grants::{Grant, Object, Privilege};
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::script::tokenize;
-use crate::sql::statement::{GrantStatement, ModelStatement, RELATION_FUNCTIONS, Statement};
+use crate::sql::statement::{
+    GrantStatement, ModelStatement, RELATION_FUNCTIONS, Statement, WINDOWS,
+};
 use crate::storage::DEFAULT_SCHEMA;
 
 /// Parses one statement; `None` if the text has only space and comments.
@@ -44,6 +46,13 @@ fn without_table_keyword(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         .filter(|&index| !matches!(tokens[index].token, Token::Whitespace(_)))
         .collect();
     let token = |at: usize| significant.get(at).map(|&index| &tokens[index].token);
+    let is_marked_table = |at: usize| {
+        let is_keyword = matches!(token(at), Some(Token::Word(word))
+            if word.quote_style.is_none() && word.keyword == Keyword::TABLE);
+        let is_name = matches!(token(at + 1), Some(Token::Word(word))
+            if word.quote_style.is_some() || word.keyword != Keyword::TABLE);
+        is_keyword && is_name
+    };
     // For each open bracket, whether it belongs to a call of a relation function.
     let mut open = Vec::new();
     let mut found = Vec::new();
@@ -51,19 +60,17 @@ fn without_table_keyword(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         match &tokens[index].token {
             Token::LParen | Token::LBracket | Token::LBrace => {
                 let before = at.checked_sub(1).and_then(token);
-                open.push(matches!(before, Some(Token::Word(word)) if is_relation_function(word)));
+                let function = before.and_then(relation_function);
+                open.push(function.is_some());
+                if function == Some(WINDOWS) && is_marked_table(at + 1) {
+                    found.push(significant[at + 1]);
+                }
             }
             Token::RParen | Token::RBracket | Token::RBrace => {
                 open.pop();
             }
-            Token::Comma if open.last() == Some(&true) => {
-                let is_keyword = matches!(token(at + 1), Some(Token::Word(word))
-                    if word.quote_style.is_none() && word.keyword == Keyword::TABLE);
-                let is_name = matches!(token(at + 2), Some(Token::Word(word))
-                    if word.quote_style.is_some() || word.keyword != Keyword::TABLE);
-                if is_keyword && is_name {
-                    found.push(significant[at + 1]);
-                }
+            Token::Comma if open.last() == Some(&true) && is_marked_table(at + 1) => {
+                found.push(significant[at + 1]);
             }
             _ => {}
         }
@@ -74,9 +81,14 @@ fn without_table_keyword(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     tokens
 }
 
-fn is_relation_function(word: &Word) -> bool {
+/// The relation function that a word names.
+fn relation_function(token: &Token) -> Option<&'static str> {
+    let Token::Word(word) = token else {
+        return None;
+    };
     let name = word.value.to_lowercase();
-    RELATION_FUNCTIONS.contains(&name.as_str())
+    let mut functions = RELATION_FUNCTIONS.iter().copied();
+    functions.find(|function| *function == name)
 }
 
 pub(super) struct Parser<'a> {
@@ -248,6 +260,9 @@ mod tests {
         }
         let text = "SELECT a, table FROM predict(m, TABLE t) JOIN Evaluate (m, table s.t) ON true";
         let expected = "SELECT a, table FROM predict(m, t) JOIN Evaluate(m, s.t) ON true";
+        assert_eq!(parsed(text), expected);
+        let text = "SELECT a, table FROM windows(TABLE t, order => a, lags => 2)";
+        let expected = "SELECT a, table FROM windows(t, order => a, lags => 2)";
         assert_eq!(parsed(text), expected);
     }
 
