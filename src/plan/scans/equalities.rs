@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
+use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::physical_plan::{
     FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
@@ -21,7 +22,10 @@ pub(crate) const SCAN_EQUALITIES: ScanRule = ScanRule {
     other: without_equal_expressions,
 };
 
-fn without_equal_expressions(config: &FileScanConfig) -> Option<FileScanConfig> {
+fn without_equal_expressions(
+    config: &FileScanConfig,
+    _options: &ConfigOptions,
+) -> Option<FileScanConfig> {
     let source = config.file_source.downcast_ref::<ParquetSource>()?;
     let predicate = source.filter()?;
     let schema = source.table_schema().table_schema();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::Statistics;
+use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
@@ -30,7 +31,10 @@ pub(crate) const FLOAT_PREDICATES: ScanRule = ScanRule {
 };
 
 /// The scan without skipping by the bounds of floats; `None` if it has no conditions on floats.
-fn without_float_predicates(config: &FileScanConfig) -> Option<FileScanConfig> {
+fn without_float_predicates(
+    config: &FileScanConfig,
+    _options: &ConfigOptions,
+) -> Option<FileScanConfig> {
     let source = config.file_source.downcast_ref::<ParquetSource>()?;
     let predicate = source.filter()?;
     let schema = source.table_schema().table_schema();
@@ -75,7 +79,7 @@ fn has_nan(data_type: &DataType) -> bool {
 }
 
 /// The scan with inexact bounds of floats; `None` if it has no floats.
-fn loosened(config: &FileScanConfig) -> Option<FileScanConfig> {
+fn loosened(config: &FileScanConfig, _options: &ConfigOptions) -> Option<FileScanConfig> {
     let schema = config.file_source.table_schema().table_schema();
     if !schema
         .fields()

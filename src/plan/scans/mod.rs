@@ -1,13 +1,16 @@
-//! Optimizer rules that correct the statistics and the filters of file scans.
+//! Optimizer rules of file scans: they correct statistics and filters, and choose the size of batches.
 //!
 //! * `rule` a rule that replaces file scans only
 //! * `floats` NaN, which the bounds of Parquet leave out
 //! * `equalities` equalities in a filter, which a scan must not declare
+//! * `wide_rows` smaller batches of arrays
 
 mod equalities;
 mod floats;
 mod rule;
+mod wide_rows;
 
 pub(crate) use self::equalities::SCAN_EQUALITIES;
 pub(crate) use self::floats::{FLOAT_PREDICATES, FLOAT_STATISTICS};
 pub(crate) use self::rule::file_scan;
+pub(crate) use self::wide_rows::WIDE_ROWS;

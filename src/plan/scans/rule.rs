@@ -22,17 +22,18 @@ pub(crate) fn file_scan(exec: &dyn ExecutionPlan) -> Option<&FileScanConfig> {
 pub(crate) struct ScanRule {
     pub(super) name: &'static str,
     /// Returns the replacement of a scan; `None` keeps the scan.
-    pub(super) other: fn(&FileScanConfig) -> Option<FileScanConfig>,
+    pub(super) other: fn(&FileScanConfig, &ConfigOptions) -> Option<FileScanConfig>,
 }
 
 impl PhysicalOptimizerRule for ScanRule {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
-        _options: &ConfigOptions,
+        options: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let replace = |plan: Arc<dyn ExecutionPlan>| {
-            Ok(match file_scan(plan.as_ref()).and_then(self.other) {
+            let replaced = file_scan(plan.as_ref()).and_then(|scan| (self.other)(scan, options));
+            Ok(match replaced {
                 Some(config) => Transformed::yes(DataSourceExec::from_data_source(config) as _),
                 None => Transformed::no(plan),
             })
