@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::data::types::{canonical_type, is_number, type_name};
 use crate::{Error, Result};
 
+/// More classes than this are an error.
+pub(crate) const CLASSES_MAX: usize = 1_000;
+
 /// The kind of prediction that a model makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {

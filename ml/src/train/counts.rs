@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::collective::Collective;
 use crate::data::apart::parts;
 use crate::data::columns::{Column, Columns, FeatureKind};
-use crate::data::labels::Task;
-use crate::data::labels::{ClassValue, class_values, numbers};
+use crate::data::labels::{CLASSES_MAX, ClassValue, Task, class_values, numbers};
 use crate::data::parts::{CategoryPart, Parts};
 use crate::model::options::{LossName, NullHandling, TrainOptions};
 use crate::train::raw::RawShard;
@@ -19,8 +18,6 @@ use crate::{Error, Result};
 
 /// More values than this in one category column are an error: each value would have its own weight.
 pub(crate) const CATEGORY_VALUES_MAX: usize = 10_000;
-/// More classes than this are an error.
-pub(crate) const CLASSES_MAX: usize = 1_000;
 
 /// The counts of a shard, in a form that a rank can send.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 //! ```
 //! * `model_types` the types `sequential`, `cnn_classifier` and `cnn_regressor`
 //! * `network` the network of all of them
+//! * `classes` errors of layers before and after the number of classes is known
 //! * `list` every layer, with its arguments; reads the layers of a model
 //! * `text` the text of a layer → its name and arguments
 //! * `layer` the trait of layers, before and after the shape of their input is known
@@ -16,6 +17,7 @@
 
 mod activation;
 mod batch_norm;
+mod classes;
 mod convolution;
 mod dense;
 mod dropout;

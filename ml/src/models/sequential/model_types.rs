@@ -25,20 +25,13 @@ const POOLED_MIN: usize = 8;
 /// Smaller images are not made smaller.
 const SIZE_MIN: usize = 4;
 
-/// Stands for the number of classes before it is known.
-const SOME_CLASSES: usize = 3;
-
 /// Checks that the layers fit each other, as far as that is known before any row is read.
 fn check(texts: &[String], input_shape: &[usize]) -> Result<()> {
     let layers = Layers::read(texts)?;
-    if input_shape.is_empty() {
-        return Ok(());
+    match input_shape {
+        [] => Ok(()),
+        input => layers.check(input),
     }
-    let outputs = match layers.task() {
-        Task::Classification => SOME_CLASSES,
-        Task::Regression => 1,
-    };
-    layers.network(input_shape, outputs).map(|_| ())
 }
 
 impl ModelType for SequentialModel {
@@ -193,9 +186,67 @@ mod tests {
         assert!(error(&[], &[]).contains("needs layers"));
         assert!(error(&["linear(x)"], &[]).contains("outputs is x"));
         assert!(error(&["linear(1)"], &[2, 2]).contains("needs an input of [numbers]"));
+        assert_eq!(
+            error(&["conv2d(classes, 8)"], &[1, 8, 8]),
+            "the layers have an output of [classes, 1, 1], a classifier needs [classes]; end with 'linear(classes)'"
+        );
+        assert_eq!(
+            error(
+                &[
+                    "conv1d(classes, 1)",
+                    "flatten",
+                    "relu",
+                    "conv1d(2, 1)",
+                    "linear(classes)"
+                ],
+                &[1, 5]
+            ),
+            "layer 4 (conv1d(2, 1)): needs an input of [channels, length], found [5 * classes]"
+        );
         let cnn = options("cnn_classifier", &[], &[64]);
         let error = CnnClassifier.check(&cnn).unwrap_err().to_string();
         assert!(error.contains("[channels, height, width]"), "{error}");
+    }
+
+    #[test]
+    fn layers_that_some_number_of_classes_fits_wait_for_the_rows() {
+        for (layers, input_shape, classes, other) in [
+            (
+                vec!["linear(classes)", "group_norm(5)", "linear(classes)"],
+                vec![64],
+                10,
+                "layer 2 (group_norm(5)): 5 groups do not divide the channels of its input [3]; the label has 3 classes",
+            ),
+            (
+                vec!["linear(10)", "residual(linear(classes))"],
+                vec![64],
+                10,
+                "its layers make [3] of its input of [10]; both must be the same; the label has 3 classes",
+            ),
+            (
+                vec!["linear(classes)", "relu", "linear(10)"],
+                vec![64],
+                10,
+                "an output of [10], a classifier needs [3]; end with 'linear(classes)'; the label has 3 classes",
+            ),
+            (
+                vec!["conv2d(classes, 1, groups=4)", "global_avg_pool"],
+                vec![4, 8, 8],
+                8,
+                "groups=4 does not divide the channels of its input [4, 8, 8] and its own 3; the label has 3 classes",
+            ),
+        ] {
+            let options = options("sequential", &layers, &input_shape);
+            SequentialModel.check(&options).unwrap();
+            let shape = InputShape {
+                numbers: input_shape.iter().product(),
+                ..InputShape::default()
+            };
+            let network = |outputs| SequentialModel.network(&shape, outputs, &options);
+            network(classes).unwrap();
+            let error = network(3).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(other), "{layers:?}: {error}");
+        }
     }
 
     #[test]

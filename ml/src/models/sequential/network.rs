@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::classes;
 use super::layer::{Input, Placed, Written, numbers, place_all};
 use super::list::layers;
 use super::text::invalid;
@@ -54,8 +55,28 @@ impl Layers {
         self.0.first().and_then(|written| written.layer.ids())
     }
 
+    /// Refuses layers that fit rows of this shape with no label.
+    pub(super) fn check(&self, input: &[usize]) -> Result<()> {
+        let error = |outputs: usize| self.network(input, outputs).err();
+        match self.task() {
+            Task::Classification => classes::check(error),
+            Task::Regression => error(1).map_or(Ok(()), Err),
+        }
+    }
+
+    /// The network for rows of this shape and a label of so many outputs.
+    fn network_of_label(&self, input: &[usize], outputs: usize) -> Result<Sequential> {
+        let network = self.network(input, outputs);
+        network.map_err(|error| match self.task() {
+            Task::Classification => {
+                classes::explained(error, outputs, |outputs| self.network(input, outputs).err())
+            }
+            Task::Regression => error,
+        })
+    }
+
     /// The network for rows of this shape and a model of so many outputs.
-    pub(super) fn network(&self, input: &[usize], outputs: usize) -> Result<Sequential> {
+    fn network(&self, input: &[usize], outputs: usize) -> Result<Sequential> {
         if numbers(input).is_none() {
             return Err(invalid(format!("input_shape = {input:?} is too large")));
         }
@@ -67,16 +88,15 @@ impl Layers {
         let layers = place_all(&self.0, &first)?;
         let output = layers.last().map_or(input, |last| last.output.as_slice());
         if output != [outputs] {
-            let needs = match self.task() {
-                Task::Classification => {
-                    "a classifier needs [classes]; end with 'linear(classes)'".to_owned()
-                }
-                Task::Regression => "a regressor needs [1]; end with 'linear(1)', or with \
-                                     'linear(classes)' for a classifier"
-                    .to_owned(),
+            let (kind, remedy) = match self.task() {
+                Task::Classification => ("classifier", "end with 'linear(classes)'"),
+                Task::Regression => (
+                    "regressor",
+                    "end with 'linear(1)', or with 'linear(classes)' for a classifier",
+                ),
             };
             return Err(invalid(format!(
-                "the layers have an output of {output:?}, {needs}"
+                "the layers have an output of {output:?}, a {kind} needs [{outputs}]; {remedy}"
             )));
         }
         let of_layers = layers.iter().flat_map(|layer| &layer.parameters);
@@ -134,7 +154,7 @@ impl Sequential {
                 )));
             }
         };
-        Layers::read(texts)?.network(input, outputs)
+        Layers::read(texts)?.network_of_label(input, outputs)
     }
 }
 
@@ -272,7 +292,8 @@ mod tests {
             ),
             (
                 vec!["flatten", "linear(classes)", "linear(4)"],
-                "the layers have an output of [4], a classifier needs [classes]",
+                "the layers have an output of [4], a classifier needs [1]; end with 'linear(classes)'; the label has two \
+                 classes, so classes is 1",
             ),
             (
                 vec!["flatten", "linear(classes)", "relu"],
