@@ -278,6 +278,27 @@ mod tests {
                 "layer 2 (group_norm(4)): 4 groups do not divide the channels of its input [6, 6, 6]",
             ),
             (
+                vec!["flatten", "linear(1)", "layer_norm", "linear(1)"],
+                "layer 3 (layer_norm): normalises 1 number, which leaves only its bias; leave it out",
+            ),
+            (
+                vec!["flatten", "group_norm(64)", "linear(1)"],
+                "layer 2 (group_norm(64)): normalises 1 number, which leaves only its bias; use fewer groups",
+            ),
+            (
+                vec![
+                    "flatten",
+                    "linear(classes)",
+                    "layer_norm",
+                    "linear(classes)",
+                ],
+                "which leaves only its bias; leave it out; the label has two classes, so classes is 1",
+            ),
+            (
+                vec!["flatten", "linear(classes)", "group_norm(1)"],
+                "the last layer is group_norm(1); end with 'linear(classes)'",
+            ),
+            (
                 vec!["residual(conv2d(2, 3), relu)"],
                 "its layers make [2, 6, 6] of its input of [1, 8, 8]; both must be the same",
             ),
