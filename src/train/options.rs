@@ -219,10 +219,11 @@ fn check_loss_of_task(
     let fitting = fitting.filter(|(_, loss)| loss.task() == task);
     let fitting: Vec<&str> = fitting.map(|(name, _)| *name).collect();
     let message = format!(
-        "loss = '{}' does not fit this {}, which is a {kind}; use one of {}",
+        "loss = '{}' does not fit this {}, which is a {kind}; use one of {}, or {}",
         loss.name(),
         model_type.name(),
-        fitting.join(", ")
+        fitting.join(", "),
+        model_type.other_task(options)
     );
     Err(sql_err(SqlState::InvalidParameter, message))
 }
@@ -483,7 +484,7 @@ mod tests {
             (
                 "sequential",
                 "loss = 'focal', layers = ['linear(1)']",
-                "which is a regressor; use one of mse, mae, huber, quantile, poisson",
+                "which is a regressor; use one of mse, mae, huber, quantile, poisson, or end the layers with 'linear(classes)'",
             ),
             (
                 "dnn_classifier",

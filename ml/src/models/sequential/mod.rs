@@ -4,7 +4,7 @@
 //! text ─ text ─▶ name and arguments ─ list ─▶ layers ─ network, with the shape of the input ─▶ placed layers ─▶ forward
 //! ```
 //! * `model_types` the types `sequential`, `cnn_classifier` and `cnn_regressor`
-//! * `network` the network of all of them
+//! * `network` the network of all of them; `input_shape` the dimensions of a row
 //! * `classes` errors of layers before and after the number of classes is known
 //! * `list` every layer, with its arguments; reads the layers of a model
 //! * `text` the text of a layer → its name and arguments
@@ -22,6 +22,7 @@ mod convolution;
 mod dense;
 mod dropout;
 mod embedding;
+mod input_shape;
 mod layer;
 mod list;
 mod model_types;

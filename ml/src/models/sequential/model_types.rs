@@ -1,8 +1,10 @@
 //! `sequential`: the user writes the layers. `cnn_classifier` and `cnn_regressor`: layers for images, chosen by their size.
 
+use super::input_shape::dimensions_of;
 use super::network::{Layers, Sequential};
 use super::text::invalid;
 use crate::Result;
+use crate::data::columns::Columns;
 use crate::data::encode::tabular::InputShape;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Optimizer, TrainOptions};
@@ -34,6 +36,15 @@ fn check(texts: &[String], input_shape: &[usize]) -> Result<()> {
     }
 }
 
+/// Checks that the layers fit these columns, as far as the types of the columns tell.
+fn check_columns(texts: &[String], input_shape: &[usize], columns: &Columns) -> Result<()> {
+    match dimensions_of(columns, input_shape)? {
+        // `check` knows an `input_shape` already.
+        Some(input) if input_shape.is_empty() => Layers::read(texts)?.check(&input),
+        Some(_) | None => Ok(()),
+    }
+}
+
 impl ModelType for SequentialModel {
     fn name(&self) -> &str {
         "sequential"
@@ -55,6 +66,21 @@ impl ModelType for SequentialModel {
             ));
         }
         check(&options.layers, &options.input_shape)
+    }
+
+    fn check_columns(&self, columns: &Columns, options: &TrainOptions) -> Result<()> {
+        check_columns(&options.layers, &options.input_shape, columns)
+    }
+
+    fn other_task(&self, options: &TrainOptions) -> &str {
+        match self.task(options) {
+            Task::Classification => {
+                "end the layers with 'linear(1)': layers with classes make a classifier"
+            }
+            Task::Regression => {
+                "end the layers with 'linear(classes)': layers without classes make a regressor"
+            }
+        }
     }
 
     fn network_options(&self) -> &[&str] {
@@ -123,6 +149,11 @@ macro_rules! cnn {
 
             fn check(&self, options: &TrainOptions) -> Result<()> {
                 check(&cnn_layers(options, $last)?, &options.input_shape)
+            }
+
+            fn check_columns(&self, columns: &Columns, options: &TrainOptions) -> Result<()> {
+                let layers = cnn_layers(options, $last)?;
+                check_columns(&layers, &options.input_shape, columns)
             }
 
             fn network_options(&self) -> &[&str] {

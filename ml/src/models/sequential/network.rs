@@ -3,7 +3,8 @@
 use candle_core::Tensor;
 
 use super::classes;
-use super::layer::{Input, Placed, Written, numbers, place_all};
+use super::input_shape::{count, dimensions};
+use super::layer::{Input, Placed, Written, place_all};
 use super::list::layers;
 use super::text::invalid;
 use crate::data::encode::tabular::{InputShape, NUMBERS};
@@ -77,9 +78,7 @@ impl Layers {
 
     /// The network for rows of this shape and a model of so many outputs.
     fn network(&self, input: &[usize], outputs: usize) -> Result<Sequential> {
-        if numbers(input).is_none() {
-            return Err(invalid(format!("input_shape = {input:?} is too large")));
-        }
+        count(input)?;
         let first = Input {
             name: "",
             shape: input,
@@ -142,19 +141,8 @@ impl Sequential {
                  and timestamps, or CAST them to numbers",
             ));
         }
-        let vector = [shape.numbers];
-        let input = match input_shape {
-            [] => &vector[..],
-            dimensions if numbers(dimensions) == Some(shape.numbers) => dimensions,
-            dimensions => {
-                return Err(invalid(format!(
-                    "input_shape = {dimensions:?} has {} numbers, a row has {}",
-                    numbers(dimensions).map_or("too many".to_owned(), |count| count.to_string()),
-                    shape.numbers
-                )));
-            }
-        };
-        Layers::read(texts)?.network_of_label(input, outputs)
+        let input = dimensions(input_shape, shape.numbers)?;
+        Layers::read(texts)?.network_of_label(&input, outputs)
     }
 }
 
@@ -338,10 +326,7 @@ mod tests {
             assert!(error.contains(expected), "{texts:?}: {error}");
         }
         let error = network(&["linear(1)"], &[1 << 14, 1 << 15], 1).unwrap_err();
-        assert!(
-            error.to_string().contains("has too many numbers"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("is too large"), "{error}");
     }
 
     #[test]
