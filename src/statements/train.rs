@@ -146,6 +146,7 @@ fn manifest(
         format: TRAINED.into(),
         signature: result.signature,
         batching: result.batching,
+        layers: result.layers,
         origin: Origin::Trained(Box::new(Trained {
             run_id: run_id.into(),
             statement: statement.to_string(),

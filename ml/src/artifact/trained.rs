@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::IgnoredAny;
 
 use super::{Files, Loader, ModelFile, corrupt, write_file};
 use crate::data::apart::{ARRAY_LENGTH_MAX, parts};
@@ -97,9 +98,24 @@ impl Loader for TrainedLoader {
         TRAINED
     }
 
-    /// Never: TRAIN writes a manifest with each model.
-    fn takes(&self, _files: &Files) -> bool {
-        false
+    /// Other formats have files of these names too, so the fields of the description decide.
+    fn takes(&self, files: &Files) -> bool {
+        let is_there = |name: &&str| files.known().iter().any(|file| file.name == **name);
+        if ![CONFIG_FILE, WEIGHTS_FILE].iter().all(is_there) {
+            return false;
+        }
+        let Ok(config) = files.read(CONFIG_FILE, CONFIG_BYTES_MAX) else {
+            return false;
+        };
+        let fields = serde_json::from_slice::<HashMap<String, IgnoredAny>>(&config);
+        let ours = [
+            "format_version",
+            "signature",
+            "encoders",
+            "labels",
+            "options",
+        ];
+        fields.is_ok_and(|fields| ours.iter().all(|name| fields.contains_key(*name)))
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {

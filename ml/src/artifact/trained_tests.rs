@@ -120,6 +120,22 @@ fn what_was_written_predicts_the_same() {
 }
 
 #[test]
+fn the_files_of_a_model_are_known_by_their_description() {
+    let (directory, files) = written();
+    let takes = |files: &[ModelFile]| {
+        let files = Files::new(directory.path(), files.to_vec());
+        TrainedLoader::new(Arc::default()).takes(&files)
+    };
+    assert!(takes(&files));
+    assert!(!takes(&files[..1]) && !takes(&files[1..]));
+    // A description of another format.
+    fs::remove_file(directory.path().join(CONFIG_FILE)).unwrap();
+    let other = br#"{"architectures": ["BertModel"], "labels": [], "hidden_size": 8}"#;
+    let other = write_file(directory.path(), CONFIG_FILE, other).unwrap();
+    assert!(!takes(&[other, files[1].clone()]));
+}
+
+#[test]
 fn types_in_which_the_model_does_not_compute_are_refused() {
     let (directory, files) = written();
     let files = Files::new(directory.path(), files);

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field};
 use candle_core::{DType, Device, Tensor, Var};
 use vatic_ml::data::encode::tabular::{InputShape, NUMBERS};
 use vatic_ml::data::inputs::Inputs;
+use vatic_ml::model::Model;
 use vatic_ml::model::network::{Mode, Network, ParameterKind};
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::models::Sequential;
@@ -339,8 +340,9 @@ fn networks_of_images_learn_and_do_not_depend_on_the_number_of_workers() {
             let together = train(&batch, &hashes, &options, workers).unwrap();
             assert_eq!(together.weights, alone.weights, "{model_type}, {workers}");
         }
-        assert_eq!(alone.layers.last().unwrap().output, [1]);
-        let outputs = predict(&model(&alone), &batch.project(&[0]).unwrap());
+        let model = model(&alone);
+        assert_eq!(model.layers().last().unwrap().output, [1]);
+        let outputs = predict(&model, &batch.project(&[0]).unwrap());
         assert_eq!(outputs.columns[0].len(), 300);
     }
 }
