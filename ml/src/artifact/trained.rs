@@ -8,7 +8,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::IgnoredAny;
 
 use super::{Files, Loader, ModelFile, corrupt, write_file};
-use crate::data::apart::{ARRAY_LENGTH_MAX, parts};
+use crate::data::apart::parts;
+use crate::data::columns::NUMBERS_MAX;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
 use crate::data::precision::Precision;
@@ -192,7 +193,7 @@ fn check_config(config: &ModelConfig) -> Result<()> {
     }
     for encoder in &config.encoders {
         let is_usable = |number: &Standardiser| number.mean.is_finite() && number.std > 0.0;
-        if encoder.numbers.len() > ARRAY_LENGTH_MAX || !encoder.numbers.iter().all(is_usable) {
+        if encoder.numbers.len() > NUMBERS_MAX || !encoder.numbers.iter().all(is_usable) {
             return wrong(format!(
                 "the statistics of \"{}\" are out of range",
                 encoder.column.name

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
 use crate::data::apart::parts;
-use crate::data::columns::{Column, Columns, FeatureKind};
+use crate::data::columns::{Column, Columns, FeatureKind, NUMBERS_MAX};
 use crate::data::labels::{CLASSES_MAX, ClassValue, Task, class_values, numbers};
 use crate::data::parts::{CategoryPart, Parts};
 use crate::model::options::{LossName, NullHandling, TrainOptions};
@@ -470,6 +470,13 @@ pub(crate) fn merge_columns(
                 column.name
             )));
         }
+    }
+    let numbers: usize = merged.iter().filter_map(|counts| counts.width).sum();
+    if numbers > NUMBERS_MAX {
+        return Err(Error::Invalid(format!(
+            "the features of a row have {numbers} numbers together, at most {NUMBERS_MAX} are possible; leave out columns, \
+             or make their arrays shorter"
+        )));
     }
     Ok(merged)
 }
