@@ -428,6 +428,8 @@ mod tests {
         assert!(error("layers = [3]").contains("a list of layers such as"));
         assert!(error("input_shape = []").contains("a list of whole numbers such as [1, 28, 28]"));
         assert!(error("input_shape = [0]").contains("whole number from 1"));
+        let sizes = error("input_shape = [1, 1, 1, 1, 1, 1, 1]");
+        assert!(sizes.contains("expected at most 6 sizes"), "{sizes}");
     }
 
     #[test]

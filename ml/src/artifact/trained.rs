@@ -16,7 +16,7 @@ use crate::data::precision::Precision;
 use crate::device::HOST;
 use crate::model::Model;
 use crate::model::compute::{ComputeType, LoadOptions};
-use crate::model::network::ModelType;
+use crate::model::network::{ModelType, Task};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::models::ModelTypes;
 use crate::train::fit::{FORMAT_VERSION, Trained};
@@ -128,6 +128,7 @@ impl Loader for TrainedLoader {
         let model_type = self.model_types.get(name).ok_or_else(|| {
             Error::Unsupported(format!("this build has no model type \"{name}\""))
         })?;
+        check_task(&config, model_type)?;
         check_type(model_type, options.compute)?;
         let expected = expected_tensors(&config, model_type)?;
         let content = files.read(WEIGHTS_FILE, u64::MAX)?;
@@ -136,6 +137,27 @@ impl Loader for TrainedLoader {
         check_device(model_type, &model)?;
         Ok(Arc::new(model))
     }
+}
+
+/// Refuses options that the model type refuses, and labels of the other task.
+fn check_task(config: &ModelConfig, model_type: &dyn ModelType) -> Result<()> {
+    let options = &config.options;
+    let checked = model_type.check(options);
+    checked.map_err(|error| corrupt(CONFIG_FILE, error))?;
+    let (labels, predicts) = match (config.labels.task(), model_type.task(options)) {
+        (Task::Classification, Task::Regression) => ("classes", "numbers"),
+        (Task::Regression, Task::Classification) => ("numbers", "classes"),
+        (Task::Classification, Task::Classification) | (Task::Regression, Task::Regression) => {
+            return Ok(());
+        }
+    };
+    let name = model_type.name();
+    Err(corrupt(
+        CONFIG_FILE,
+        format!(
+            "the labels are {labels}, and a model of type {name} with these options predicts {predicts}"
+        ),
+    ))
 }
 
 /// Refuses a type in which models of this model type do not compute.

@@ -238,6 +238,21 @@ fn impossible_configurations_are_refused_before_memory_is_asked_for() {
         ("\"format_version\": 1", "\"format_version\": 2", "upgrade"),
         ("\"dnn_classifier\"", "\"transformer\"", "transformer"),
         (
+            "\"dnn_classifier\"",
+            "\"dnn_regressor\"",
+            "the labels are classes, and a model of type dnn_regressor with these options predicts numbers",
+        ),
+        (
+            "\"dnn_classifier\"",
+            "\"sequential\"",
+            "config.json: model type sequential needs layers",
+        ),
+        (
+            "\"dnn_classifier\"",
+            "\"sequential\", \"layers\": [\"linear(classes)\"], \"input_shape\": [0]",
+            "config.json: input_shape = [0] has a size of 0",
+        ),
+        (
             "\"hidden_units\": [\n      4",
             "\"hidden_units\": [\n      999999999",
             "hidden layers",

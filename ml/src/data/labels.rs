@@ -161,6 +161,14 @@ pub fn numbers(array: &ArrayRef) -> Result<Float64Array> {
 }
 
 impl Labels {
+    /// The task of a model with these labels.
+    pub fn task(&self) -> Task {
+        match self {
+            Labels::Number { .. } | Labels::Count { .. } => Task::Regression,
+            Labels::Classes { .. } => Task::Classification,
+        }
+    }
+
     /// Number of classes; 0 for a number or a count.
     pub fn class_count(&self) -> usize {
         match self {

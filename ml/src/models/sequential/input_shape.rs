@@ -3,6 +3,7 @@
 use arrow::datatypes::DataType;
 
 use super::layer::numbers;
+use super::shape::DIMENSIONS_MAX;
 use super::text::invalid;
 use crate::data::columns::{Column, Columns, FeatureKind};
 use crate::data::types::{canonical_type, type_name};
@@ -13,6 +14,12 @@ const LISTED_MAX: usize = 5;
 
 /// The number of elements of a shape.
 pub(super) fn count(shape: &[usize]) -> Result<usize> {
+    let sizes = shape.len();
+    if sizes > DIMENSIONS_MAX {
+        return Err(invalid(format!(
+            "input_shape has {sizes} sizes; expected at most {DIMENSIONS_MAX}"
+        )));
+    }
     numbers(shape).ok_or_else(|| match shape.contains(&0) {
         true => invalid(format!("input_shape = {shape:?} has a size of 0")),
         false => invalid(format!("input_shape = {shape:?} is too large")),
@@ -151,6 +158,7 @@ mod tests {
                 vec![2, 4],
                 "input_shape = [2, 4] has 8 numbers, a row has 6",
             ),
+            (vec![1; 7], "input_shape has 7 sizes; expected at most 6"),
         ] {
             let error = dimensions(&shape, 6).unwrap_err().to_string();
             assert_eq!(error, expected);

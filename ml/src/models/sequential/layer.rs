@@ -5,7 +5,7 @@ use std::slice::Iter;
 
 use candle_core::Tensor;
 
-use super::text::invalid;
+use super::text::{invalid, short};
 use crate::model::network::{Init, LayerSummary, Mode, Parameter, ParameterKind};
 use crate::nn::Activation;
 use crate::{Error, Result};
@@ -244,5 +244,5 @@ pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Pla
 
 /// An error with the number and the text of its layer.
 pub(super) fn at_layer(number: usize, text: &str, error: &Error) -> Error {
-    invalid(format!("layer {number} ({text}): {error}"))
+    invalid(format!("layer {number} ({}): {error}", short(text)))
 }

@@ -2,7 +2,7 @@
 
 use super::layer::{Layer, Written, at_layer};
 use super::residual::Residual;
-use super::text::{Arguments, invalid};
+use super::text::{Arguments, invalid, short};
 use super::{
     activation, batch_norm, convolution, dense, dropout, embedding, norm, pool, recurrent, shape,
 };
@@ -160,7 +160,8 @@ fn unknown(name: &str) -> Error {
     }
     let known: Vec<&str> = LAYERS.iter().map(|kind| kind.name).collect();
     invalid(format!(
-        "there is no layer \"{name}\"; use one of {}",
+        "there is no layer \"{}\"; use one of {}",
+        short(name),
         known.join(", ")
     ))
 }
@@ -225,6 +226,23 @@ mod tests {
                 "padding=same needs an odd kernel and stride=1; write conv2d(",
             ),
             (
+                "conv2d(8, 3, padding=sane)",
+                "padding is sane; expected a whole number from 0 to 1024, or same; write conv2d(",
+            ),
+            (
+                "linear(classes, )",
+                "layer 2 (linear(classes, )): argument 2 is empty",
+            ),
+            (
+                "reshape(64,)",
+                "layer 2 (reshape(64,)): argument 2 is empty",
+            ),
+            (
+                "residual(conv2d(4, padding=same, 3))",
+                "layer 1 (conv2d(4, padding=same, 3)): 3 comes after padding=…; arguments without a name come first",
+            ),
+            ("residual('relu, tanh')", "a quote is missing in 'relu"),
+            (
                 "max_pool2d(2, padding=2)",
                 "padding is 2; expected at most half of the kernel of 2",
             ),
@@ -245,6 +263,15 @@ mod tests {
             let error = layers(&["relu", text]).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
+        let long = format!("linear({})", "1".repeat(200));
+        let error = layers(&[long]).unwrap_err().to_string();
+        let expected = format!(
+            "layer 1 (linear({}…): outputs is {}…;",
+            "1".repeat(93),
+            "1".repeat(100)
+        );
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(layers(&["conv2d(8, 3, padding='same')", "residual('relu', 'tanh')"]).is_ok());
         assert!(layers(&["embedding(10, 4)", "lstm(8)"]).is_ok());
         assert!(layers(&["relu"; 1_000]).is_ok());
         assert!(layers(&["relu"; 1_001]).is_err());

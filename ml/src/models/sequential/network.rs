@@ -6,7 +6,7 @@ use super::classes;
 use super::input_shape::{count, dimensions};
 use super::layer::{Input, Placed, Written, place_all};
 use super::list::layers;
-use super::text::invalid;
+use super::text::{invalid, short};
 use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
@@ -37,7 +37,7 @@ impl Layers {
             Some(last) if last.layer.can_end() => Ok(Self(layers)),
             Some(last) => Err(invalid(format!(
                 "the last layer is {}; end with 'linear(classes)' for a classifier, or 'linear(1)' for a regressor",
-                last.text
+                short(&last.text)
             ))),
             None => Err(invalid("there are no layers")),
         }
