@@ -272,6 +272,9 @@ fn check_applies(
     let loss = options.loss.unwrap_or(LossName::default_of(task));
     for (name, _) in given {
         let needs = match name.as_str() {
+            "hash_buckets" if !model_type.takes_categories(options) => {
+                "a model type that takes categories, such as a dnn model"
+            }
             "checkpoint_every" if is_linear => "a model type with hidden layers",
             "loss" | "label_smoothing" | "focal_gamma" | "huber_delta" | "quantile"
                 if is_linear =>
@@ -440,7 +443,13 @@ mod tests {
         assert!(
             message(&format!("{layers}, dropout = 0.1")).contains("without layers of your own")
         );
-        assert!(message(&format!("{layers}, device = 'cuda'")).contains("without GPU kernels"));
+        for model_type in [
+            layers,
+            "model_type = cnn_regressor, input_shape = [1, 8, 8]",
+        ] {
+            let hashed = message(&format!("{model_type}, hash_buckets = 8"));
+            assert!(hashed.contains("it needs a model type that takes categories"));
+        }
         let regressor =
             "model_type = sequential, layers = ['linear(1)'], auto_class_weights = true";
         assert!(message(regressor).contains("it needs a classifier"));

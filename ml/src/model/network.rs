@@ -49,6 +49,14 @@ pub trait ModelType: Debug + Send + Sync {
     fn ids(&self, _options: &TrainOptions) -> Option<usize> {
         None
     }
+    /// Whether columns may have categories.
+    fn takes_categories(&self, _options: &TrainOptions) -> bool {
+        true
+    }
+    /// Notices for the user about options that are possible, and probably not meant.
+    fn notices(&self, _options: &TrainOptions) -> Vec<String> {
+        vec![]
+    }
     /// Whether outputs are linear in the features, which allows exact solvers.
     fn is_linear(&self) -> bool {
         false

@@ -26,6 +26,8 @@ const CHANNELS: [usize; 5] = [32, 64, 128, 256, 256];
 const POOLED_MIN: usize = 8;
 /// Smaller images are not made smaller.
 const SIZE_MIN: usize = 4;
+/// Images have at most so many channels, mostly.
+const CHANNELS_OF_IMAGES: usize = 4;
 
 /// Checks that the layers fit each other, as far as that is known before any row is read.
 fn check(texts: &[String], input_shape: &[usize]) -> Result<()> {
@@ -83,6 +85,10 @@ impl ModelType for SequentialModel {
         }
     }
 
+    fn takes_categories(&self, _options: &TrainOptions) -> bool {
+        false
+    }
+
     fn network_options(&self) -> &[&str] {
         &["layers", "input_shape"]
     }
@@ -136,6 +142,28 @@ fn cnn_layers(options: &TrainOptions, last: &str) -> Result<Vec<String>> {
     Ok(layers)
 }
 
+/// The notice about an input shape that looks like height, width and channels.
+fn channels_last(input_shape: &[usize]) -> Option<String> {
+    let [first, second, last] = *input_shape else {
+        return None;
+    };
+    if last > CHANNELS_OF_IMAGES || last >= first.min(second) {
+        return None;
+    }
+    let remedy = match last {
+        1 => format!("write [1, {first}, {second}]"),
+        _ => format!(
+            "use model type sequential and begin its layers with 'reshape({}, {last})', 'transpose', \
+             'reshape({last}, {first}, {second})'",
+            first * second
+        ),
+    };
+    Some(format!(
+        "input_shape = {input_shape:?} is {first} channels of {second} x {last} pixels; if the channels are the last size, \
+         {remedy}"
+    ))
+}
+
 macro_rules! cnn {
     ($type:ident, $name:literal, $task:expr, $last:literal) => {
         impl ModelType for $type {
@@ -154,6 +182,14 @@ macro_rules! cnn {
             fn check_columns(&self, columns: &Columns, options: &TrainOptions) -> Result<()> {
                 let layers = cnn_layers(options, $last)?;
                 check_columns(&layers, &options.input_shape, columns)
+            }
+
+            fn takes_categories(&self, _options: &TrainOptions) -> bool {
+                false
+            }
+
+            fn notices(&self, options: &TrainOptions) -> Vec<String> {
+                Vec::from_iter(channels_last(&options.input_shape))
             }
 
             fn network_options(&self) -> &[&str] {
@@ -277,6 +313,25 @@ mod tests {
             network(classes).unwrap();
             let error = network(3).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains(other), "{layers:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn channels_that_seem_to_be_last_are_a_notice() {
+        let notices = |input_shape: &[usize]| {
+            CnnRegressor.notices(&options("cnn_regressor", &[], input_shape))
+        };
+        assert_eq!(
+            notices(&[8, 9, 1]),
+            [
+                "input_shape = [8, 9, 1] is 8 channels of 9 x 1 pixels; if the channels are the last size, write [1, 8, 9]"
+            ]
+        );
+        let photo = notices(&[224, 200, 3]);
+        let remedy = "'reshape(44800, 3)', 'transpose', 'reshape(3, 224, 200)'";
+        assert!(photo[0].ends_with(remedy), "{photo:?}");
+        for shape in [[1, 8, 8], [3, 224, 224], [64, 8, 8], [3, 1, 1], [1, 1, 1]] {
+            assert_eq!(notices(&shape), [""; 0], "{shape:?}");
         }
     }
 
