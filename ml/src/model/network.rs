@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::data::columns::Columns;
+use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::InputShape;
 use crate::data::inputs::Inputs;
 use crate::data::precision::Precision;
@@ -44,9 +44,9 @@ pub trait ModelType: Debug + Send + Sync {
             Task::Regression => "use a classifier",
         }
     }
-    /// How many ids there are, if the numbers of the columns are ids: whole numbers from 0, which reach the network as they
+    /// How many ids there are, if the numbers of this column are ids: whole numbers from 0, which reach the network as they
     /// are. Other numbers are standardised.
-    fn ids(&self, _options: &TrainOptions) -> Option<usize> {
+    fn ids(&self, _options: &TrainOptions, _column: &Column) -> Option<usize> {
         None
     }
     /// Whether columns may have categories.

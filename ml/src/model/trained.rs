@@ -137,7 +137,7 @@ impl TrainedModel {
         let compute = options.compute.unwrap_or(precision.into());
         let device = &options.device;
         let encoder = Encoder::new(config.encoders.clone(), precision)
-            .with_ids(model_type.ids(&config.options));
+            .with_ids(|column| model_type.ids(&config.options, column));
         let network =
             model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();

@@ -144,7 +144,8 @@ pub fn prepare(
         },
     };
     let weights = class_weights(&labels, &counts, options)?;
-    let encoder = Encoder::new(encoders, model_type.precision()).with_ids(model_type.ids(options));
+    let encoder = Encoder::new(encoders, model_type.precision())
+        .with_ids(|column| model_type.ids(options, column));
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
     let encode =
         |part: &RecordBatch| encode_part(part, &encoder, frequent.as_deref(), &labels, &weights);

@@ -2,10 +2,11 @@
 
 use arrow::datatypes::DataType;
 
-use super::layer::numbers;
+use super::layer::{Row, numbers};
 use super::shape::DIMENSIONS_MAX;
 use super::text::invalid;
 use crate::data::columns::{Column, Columns, FeatureKind};
+use crate::data::encode::tabular::InputShape;
 use crate::data::types::{canonical_type, type_name};
 use crate::{Error, Result};
 
@@ -26,8 +27,69 @@ pub(super) fn count(shape: &[usize]) -> Result<usize> {
     })
 }
 
+/// Rows whose numbers are all the input of the first layer.
+pub(super) fn whole_row(input_shape: &[usize], shape: &InputShape) -> Result<Row> {
+    if shape.categories > 0 {
+        return Err(invalid(
+            "the layers take numbers and arrays, and a column has categories; leave out strings, booleans, dates and \
+             timestamps, or CAST them to numbers",
+        ));
+    }
+    Ok(Row {
+        dimensions: dimensions(input_shape, shape.numbers)?,
+        place: 0..shape.numbers,
+        beside: InputShape::default(),
+    })
+}
+
+/// Rows with an array that is the input of the first layer, and columns beside it for the layer `inputs`.
+pub(super) fn array_row(input_shape: &[usize], shape: &InputShape) -> Result<Row> {
+    let [place] = shape.arrays.as_slice() else {
+        return Err(needs_one_array(shape.arrays.len()));
+    };
+    let beside = InputShape {
+        numbers: shape.numbers - place.len(),
+        arrays: vec![],
+        ..shape.clone()
+    };
+    match beside.numbers + beside.categories {
+        0 => Err(nothing_beside()),
+        _ => Ok(Row {
+            dimensions: dimensions(input_shape, place.len())?,
+            place: place.clone(),
+            beside,
+        }),
+    }
+}
+
+/// The array of a network with a layer `inputs`, which takes the other columns.
+pub(super) fn array_of(columns: &Columns) -> Result<&Column> {
+    let mut arrays = vec![];
+    for column in &columns.features {
+        if FeatureKind::of(&column.name, &column.data_type)? == FeatureKind::Array {
+            arrays.push(column);
+        }
+    }
+    match (arrays.len(), columns.features.len()) {
+        (1, 1) => Err(nothing_beside()),
+        (1, _) => Ok(arrays[0]),
+        (found, _) => Err(needs_one_array(found)),
+    }
+}
+
+fn needs_one_array(found: usize) -> Error {
+    invalid(format!(
+        "the layer inputs needs one array column, found {found}: the array is the input of the first layer, and inputs takes \
+         the other columns"
+    ))
+}
+
+fn nothing_beside() -> Error {
+    invalid("the layer inputs takes the columns beside the array, and there are none; leave it out")
+}
+
 /// The dimensions of rows of so many numbers: those of `input_shape`, or a vector if it is empty.
-pub(super) fn dimensions(input_shape: &[usize], numbers: usize) -> Result<Vec<usize>> {
+fn dimensions(input_shape: &[usize], numbers: usize) -> Result<Vec<usize>> {
     match (input_shape, numbers) {
         ([], 0) => Err(invalid("the columns hold no numbers")),
         ([], _) => Ok(vec![numbers]),
@@ -45,17 +107,17 @@ pub(super) fn dimensions(input_shape: &[usize], numbers: usize) -> Result<Vec<us
 /// # Errors
 /// [`Error::Type`] for a column that holds no numbers, [`Error::Invalid`] for too many or too few numbers.
 pub(super) fn dimensions_of(
-    columns: &Columns,
+    columns: &[&Column],
     input_shape: &[usize],
 ) -> Result<Option<Vec<usize>>> {
-    let widths = columns.features.iter().map(width);
+    let widths = columns.iter().map(|column| width(column));
     let widths = widths.collect::<Result<Vec<Option<usize>>>>()?;
     let Some(total) = widths.iter().copied().sum::<Option<usize>>() else {
         return Ok(None);
     };
     let found = dimensions(input_shape, total);
     let dimensions = found.map_err(|error| {
-        let listed = columns.features.iter().zip(&widths).take(LISTED_MAX);
+        let listed = columns.iter().zip(&widths).take(LISTED_MAX);
         let listed =
             listed.map(|(column, width)| format!("\"{}\" {}", column.name, width.unwrap_or(0)));
         let mut listed: Vec<String> = listed.collect();
@@ -100,11 +162,8 @@ mod tests {
             name: format!("c{number}"),
             data_type,
         };
-        let columns = Columns {
-            features: features.into_iter().enumerate().map(column).collect(),
-            target: column((0, DataType::Utf8)),
-        };
-        match dimensions_of(&columns, input_shape) {
+        let columns: Vec<Column> = features.into_iter().enumerate().map(column).collect();
+        match dimensions_of(&columns.iter().collect::<Vec<_>>(), input_shape) {
             Ok(dimensions) => format!("{dimensions:?}"),
             Err(error) => error.to_string(),
         }
@@ -144,6 +203,30 @@ mod tests {
             let error = found(vec![list(), data_type], &[]);
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn the_layer_inputs_needs_one_array_and_others() {
+        let array = || {
+            let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+            DataType::List(item)
+        };
+        let found = |features: Vec<DataType>| {
+            let column = |(number, data_type): (usize, DataType)| Column {
+                name: format!("c{number}"),
+                data_type,
+            };
+            let columns = Columns {
+                features: features.into_iter().enumerate().map(column).collect(),
+                target: column((9, DataType::Int64)),
+            };
+            let found = array_of(&columns).map(|column| column.name.clone());
+            found.unwrap_or_else(|error| error.to_string())
+        };
+        assert_eq!(found(vec![DataType::Utf8, array(), DataType::Date32]), "c1");
+        assert!(found(vec![array()]).contains("and there are none"));
+        assert!(found(vec![DataType::Int64]).contains("found 0"));
+        assert!(found(vec![array(), DataType::Int64, array()]).contains("found 2"));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use super::layer::{Layer, Written, at_layer};
 use super::residual::Residual;
 use super::text::{Arguments, invalid, short};
 use super::{
-    activation, batch_norm, convolution, dense, dropout, embedding, norm, pool, recurrent, shape,
+    activation, batch_norm, convolution, dense, dropout, embedding, inputs, norm, pool, recurrent,
+    shape,
 };
 use crate::{Error, Result};
 
@@ -83,6 +84,7 @@ pub const LAYERS: &[LayerKind] = &[
         recurrent::read_gru,
     ),
     kind("embedding", "embedding(count, width)", embedding::read),
+    kind("inputs", "inputs(units)", inputs::read),
     kind("flatten", "flatten", shape::read_flatten),
     kind("reshape", "reshape(size, …)", shape::read_reshape),
     kind("transpose", "transpose", shape::read_transpose),
@@ -116,11 +118,17 @@ pub(super) fn layers<T: AsRef<str>>(texts: &[T]) -> Result<Vec<Written>> {
 fn layers_at<T: AsRef<str>>(texts: &[T], depth: usize) -> Result<Vec<Written>> {
     let written = (1..).zip(texts).map(|(number, text)| {
         let text = text.as_ref().trim();
-        let layer = layer(text, depth).and_then(|layer| match (layer.ids(), number, depth) {
-            (None, ..) | (Some(_), 1, 0) => Ok(layer),
-            _ => Err(invalid(
-                "it must be the first layer, because it takes the numbers of the columns as they are",
-            )),
+        let layer = layer(text, depth).and_then(|layer| {
+            let is_first = number == 1 && depth == 0;
+            if layer.ids().is_some() && !is_first {
+                return Err(invalid(
+                    "it must be the first layer, because it takes the numbers of the columns as they are",
+                ));
+            }
+            if layer.takes_columns() && depth > 0 {
+                return Err(invalid("it cannot be within another layer"));
+            }
+            Ok(layer)
         });
         let layer = layer.map_err(|error| at_layer(number, text, &error))?;
         let text = text.to_owned();
@@ -210,6 +218,10 @@ mod tests {
             (
                 "residual(embedding(10, 4))",
                 "layer 1 (embedding(10, 4)): it must be the first layer",
+            ),
+            (
+                "residual(inputs(4))",
+                "layer 2 (residual(inputs(4))): layer 1 (inputs(4)): it cannot be within another layer",
             ),
             ("softmax", "layer 2 (softmax): leave it out"),
             ("batch_norm2d", "layer 2 (batch_norm2d): write batch_norm,"),

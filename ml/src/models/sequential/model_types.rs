@@ -1,10 +1,10 @@
 //! `sequential`: the user writes the layers. `cnn_classifier` and `cnn_regressor`: layers for images, chosen by their size.
 
-use super::input_shape::dimensions_of;
+use super::input_shape::{array_of, dimensions_of};
 use super::network::{Layers, Sequential};
 use super::text::invalid;
 use crate::Result;
-use crate::data::columns::Columns;
+use crate::data::columns::{Column, Columns, FeatureKind};
 use crate::data::encode::tabular::InputShape;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Optimizer, TrainOptions};
@@ -40,9 +40,14 @@ fn check(texts: &[String], input_shape: &[usize]) -> Result<()> {
 
 /// Checks that the layers fit these columns, as far as the types of the columns tell.
 fn check_columns(texts: &[String], input_shape: &[usize], columns: &Columns) -> Result<()> {
-    match dimensions_of(columns, input_shape)? {
+    let layers = Layers::read(texts)?;
+    let of_input: Vec<&Column> = match layers.takes_columns() {
+        true => vec![array_of(columns)?],
+        false => columns.features.iter().collect(),
+    };
+    match dimensions_of(&of_input, input_shape)? {
         // `check` knows an `input_shape` already.
-        Some(input) if input_shape.is_empty() => Layers::read(texts)?.check(&input),
+        Some(input) if input_shape.is_empty() => layers.check(&input),
         Some(_) | None => Ok(()),
     }
 }
@@ -57,8 +62,11 @@ impl ModelType for SequentialModel {
         layers.map_or(Task::Regression, |layers| layers.task())
     }
 
-    fn ids(&self, options: &TrainOptions) -> Option<usize> {
-        Layers::read(&options.layers).ok()?.ids()
+    fn ids(&self, options: &TrainOptions, column: &Column) -> Option<usize> {
+        let layers = Layers::read(&options.layers).ok()?;
+        let kind = FeatureKind::of(&column.name, &column.data_type).ok()?;
+        let is_input = kind == FeatureKind::Array || !layers.takes_columns();
+        layers.ids().filter(|_| is_input)
     }
 
     fn check(&self, options: &TrainOptions) -> Result<()> {
@@ -85,8 +93,9 @@ impl ModelType for SequentialModel {
         }
     }
 
-    fn takes_categories(&self, _options: &TrainOptions) -> bool {
-        false
+    fn takes_categories(&self, options: &TrainOptions) -> bool {
+        let layers = Layers::read(&options.layers);
+        layers.is_ok_and(|layers| layers.takes_columns())
     }
 
     fn network_options(&self) -> &[&str] {
