@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// The most numbers of all features of a row: an image of 3 x 836 x 836. The description of a model has the mean and the deviation of
 /// each as text, about 100 bytes, and is read whole.
-pub const NUMBERS_MAX: usize = 1 << 21;
+pub(crate) const NUMBERS_MAX: usize = 1 << 21;
 
 /// A named, typed column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
