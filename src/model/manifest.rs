@@ -27,6 +27,9 @@ pub(crate) struct Manifest {
     pub(crate) format: String,
     pub(crate) signature: Signature,
     pub(crate) batching: Batching,
+    /// The layers of the network, if the user wrote them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) layers: Vec<LayerSummary>,
     pub(crate) origin: Origin,
     pub(crate) files: Vec<ModelFile>,
 }
@@ -87,8 +90,8 @@ pub(crate) struct RunSummary {
     /// Notices about the rows.
     #[serde(default)]
     pub(crate) notices: Vec<String>,
-    /// The layers of the network, if the user wrote them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The layers, in manifests of earlier builds: see [`Manifest::layers`].
+    #[serde(default, skip_serializing)]
     pub(crate) layers: Vec<LayerSummary>,
 }
 
@@ -111,6 +114,14 @@ impl Manifest {
         match &self.origin {
             Origin::Trained(trained) => Some(trained),
             Origin::Imported(_) => None,
+        }
+    }
+
+    /// The layers of the network, if the user wrote them.
+    pub(crate) fn layers(&self) -> &[LayerSummary] {
+        match self.trained() {
+            Some(trained) if self.layers.is_empty() => &trained.run.layers,
+            _ => &self.layers,
         }
     }
 

@@ -42,6 +42,7 @@ impl TryFrom<ManifestV1> for Manifest {
             format: TRAINED.into(),
             signature: signature(&old.columns, widths, &old.labels)?,
             batching: Batching::Rows,
+            layers: vec![],
             origin: Origin::Trained(Box::new(Trained {
                 run_id: old.run_id,
                 statement: old.training_sql,

@@ -127,6 +127,23 @@ mod tests {
         assert_eq!(Manifest::from_json(&written).unwrap(), manifest);
     }
 
+    #[test]
+    fn layers_are_read_where_earlier_builds_wrote_them() {
+        let layer =
+            serde_json::json!({"layer": "linear(1)", "output": [1], "parameters": 2, "flops": 2});
+        let manifest = Manifest::from_json(example_v1().to_string().as_bytes()).unwrap();
+        assert!(manifest.layers().is_empty());
+        let mut of_earlier_build = serde_json::to_value(&manifest).unwrap();
+        let mut of_this_build = of_earlier_build.clone();
+        of_earlier_build["origin"]["trained"]["run"]["layers"] = serde_json::json!([layer.clone()]);
+        of_this_build["layers"] = serde_json::json!([layer]);
+        for manifest in [of_earlier_build, of_this_build] {
+            let manifest = Manifest::from_json(manifest.to_string().as_bytes()).unwrap();
+            let layers = manifest.layers().iter().map(|layer| layer.layer.as_str());
+            assert_eq!(layers.collect::<Vec<_>>(), ["linear(1)"]);
+        }
+    }
+
     fn read(edit: impl FnOnce(&mut serde_json::Value)) -> Result<Manifest, String> {
         let mut value = example();
         edit(&mut value);

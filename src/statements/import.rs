@@ -82,6 +82,7 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
         format: opened.format,
         signature: opened.model.signature().clone(),
         batching: opened.model.batching(),
+        layers: opened.model.layers(),
         origin: Origin::Imported(Imported {
             source: statement.source.clone(),
             licence: options.licence,

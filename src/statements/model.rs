@@ -102,9 +102,7 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
             .iter()
             .map(|output| port("output", output)),
     );
-    if let Some(trained) = manifest.trained() {
-        described.extend((1..).zip(&trained.run.layers).map(layer));
-    }
+    described.extend((1..).zip(manifest.layers()).map(layer));
     let mut properties: Vec<(&str, String)> = Vec::new();
     let classes = signature.classes();
     if !classes.is_empty() {

@@ -11,7 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::displayable;
 use vatic_ml::artifact::TRAINED;
 use vatic_ml::data::columns::Columns;
-use vatic_ml::model::network::{ModelType, Task};
+use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::fit::training_device;
 
@@ -87,8 +87,7 @@ async fn train_until_done(
     run_id: &str,
 ) -> Result<(Published, RunSummary, u64)> {
     let began = Instant::now();
-    let task = model_type.task(&options);
-    let query = plan_query(session, statement, &options, task).await?;
+    let query = plan_query(session, statement, &options, model_type).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
     let local = LocalRunner(Arc::clone(engine.rendezvous()));
@@ -147,6 +146,7 @@ fn manifest(
         format: TRAINED.into(),
         signature: result.signature,
         batching: result.batching,
+        layers: result.layers,
         origin: Origin::Trained(Box::new(Trained {
             run_id: run_id.into(),
             statement: statement.to_string(),
@@ -170,10 +170,10 @@ async fn plan_query(
     session: &Session,
     statement: &TrainModel,
     options: &TrainOptions,
-    task: Task,
+    model_type: &dyn ModelType,
 ) -> Result<PlannedQuery> {
     let plan = session.plan_training_query(&statement.query).await?;
-    let (columns, indices) = training_columns(statement, options, task, plan.schema())?;
+    let (columns, indices) = training_columns(statement, options, model_type, plan.schema())?;
     Ok(PlannedQuery {
         plan,
         columns,
@@ -243,7 +243,7 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
     let (options, model_type) = train_options(&statement.options, model_types)?;
     let runner = session.engine().runner();
     let options = with_device(options, runner.as_ref(), model_type)?;
-    let query = plan_query(session, statement, &options, model_type.task(&options)).await?;
+    let query = plan_query(session, statement, &options, model_type).await?;
     let optimized = session.optimize(&query.plan)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
     let nowhere = Place::Local(PathBuf::new());

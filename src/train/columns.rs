@@ -5,7 +5,7 @@ use datafusion::common::DFSchema;
 use vatic_ml::data::columns::{Column, Columns, FeatureKind};
 use vatic_ml::data::labels::check_label_type;
 use vatic_ml::data::types::{canonical_type, type_name};
-use vatic_ml::model::network::Task;
+use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::{DataSplit, TrainOptions};
 
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
@@ -18,7 +18,7 @@ const DEFAULT_TARGET: &str = "label";
 pub(crate) fn training_columns(
     statement: &TrainModel,
     options: &TrainOptions,
-    task: Task,
+    model_type: &dyn ModelType,
     schema: &DFSchema,
 ) -> Result<(Columns, Vec<usize>)> {
     check_names(schema)?;
@@ -59,7 +59,11 @@ pub(crate) fn training_columns(
         features: features.iter().map(|&index| column(index)).collect(),
         target: column(label),
     };
-    check_label_type(&columns.target.name, &columns.target.data_type, task).map_err(ml_err)?;
+    let (task, other_task) = (model_type.task(options), model_type.other_task(options));
+    check_label_type(&columns.target, task, other_task).map_err(ml_err)?;
+    model_type
+        .check_columns(&columns, options)
+        .map_err(ml_err)?;
     Ok((
         columns,
         features.into_iter().chain([label]).chain(split).collect(),

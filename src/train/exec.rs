@@ -273,7 +273,6 @@ impl Rank {
         let device = trained.config.options.device;
         // Only the description is needed, which takes no memory of a GPU.
         let model = trained.model(model_type, &DeviceName::Cpu.open()?)?;
-        let (signature, batching) = (model.signature().clone(), model.batching());
         self.task.target.take_in(&staged)?;
         on_write(None);
         crash::point("files-written");
@@ -294,12 +293,13 @@ impl Rank {
             optimizer: trained.optimizer.name().into(),
             rows_hash: format!("{:032x}", trained.rows_hash),
             notices: trained.notices,
-            layers: trained.layers,
+            layers: vec![],
         };
         let result = RankResult {
             run,
-            signature,
-            batching,
+            signature: model.signature().clone(),
+            batching: model.batching(),
+            layers: model.layers(),
             files,
         };
         let text = serde_json::to_string(&result)

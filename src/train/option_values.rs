@@ -151,7 +151,11 @@ pub(super) fn layers(value: &OptionValue) -> Result<Vec<String>> {
 pub(super) fn input_shape(value: &OptionValue) -> Result<Vec<usize>> {
     let name = "input_shape";
     match value {
-        OptionValue::List(values) if !values.is_empty() && values.len() <= DIMENSIONS_MAX => values
+        OptionValue::List(values) if values.len() > DIMENSIONS_MAX => {
+            let takes = format!("at most {DIMENSIONS_MAX} sizes, such as [1, 28, 28]");
+            Err(expected(name, &takes, value))
+        }
+        OptionValue::List(values) if !values.is_empty() => values
             .iter()
             .map(|value| Ok(whole(name, value, 1, UNITS_MAX)? as usize))
             .collect(),

@@ -219,10 +219,11 @@ fn check_loss_of_task(
     let fitting = fitting.filter(|(_, loss)| loss.task() == task);
     let fitting: Vec<&str> = fitting.map(|(name, _)| *name).collect();
     let message = format!(
-        "loss = '{}' does not fit this {}, which is a {kind}; use one of {}",
+        "loss = '{}' does not fit this {}, which is a {kind}; use one of {}, or {}",
         loss.name(),
         model_type.name(),
-        fitting.join(", ")
+        fitting.join(", "),
+        model_type.other_task(options)
     );
     Err(sql_err(SqlState::InvalidParameter, message))
 }
@@ -271,6 +272,9 @@ fn check_applies(
     let loss = options.loss.unwrap_or(LossName::default_of(task));
     for (name, _) in given {
         let needs = match name.as_str() {
+            "hash_buckets" if !model_type.takes_categories(options) => {
+                "a model type that takes categories, such as a dnn model"
+            }
             "checkpoint_every" if is_linear => "a model type with hidden layers",
             "loss" | "label_smoothing" | "focal_gamma" | "huber_delta" | "quantile"
                 if is_linear =>
@@ -427,6 +431,8 @@ mod tests {
         assert!(error("layers = [3]").contains("a list of layers such as"));
         assert!(error("input_shape = []").contains("a list of whole numbers such as [1, 28, 28]"));
         assert!(error("input_shape = [0]").contains("whole number from 1"));
+        let sizes = error("input_shape = [1, 1, 1, 1, 1, 1, 1]");
+        assert!(sizes.contains("expected at most 6 sizes"), "{sizes}");
     }
 
     #[test]
@@ -437,7 +443,13 @@ mod tests {
         assert!(
             message(&format!("{layers}, dropout = 0.1")).contains("without layers of your own")
         );
-        assert!(message(&format!("{layers}, device = 'cuda'")).contains("without GPU kernels"));
+        for model_type in [
+            layers,
+            "model_type = cnn_regressor, input_shape = [1, 8, 8]",
+        ] {
+            let hashed = message(&format!("{model_type}, hash_buckets = 8"));
+            assert!(hashed.contains("it needs a model type that takes categories"));
+        }
         let regressor =
             "model_type = sequential, layers = ['linear(1)'], auto_class_weights = true";
         assert!(message(regressor).contains("it needs a classifier"));
@@ -483,7 +495,7 @@ mod tests {
             (
                 "sequential",
                 "loss = 'focal', layers = ['linear(1)']",
-                "which is a regressor; use one of mse, mae, huber, quantile, poisson",
+                "which is a regressor; use one of mse, mae, huber, quantile, poisson, or end the layers with 'linear(classes)'",
             ),
             (
                 "dnn_classifier",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::ModelFile;
 use vatic_ml::data::signature::Signature;
 use vatic_ml::model::Batching;
+use vatic_ml::model::network::LayerSummary;
 use vatic_ml::train::fit::TrainSpec;
 
 use crate::model::RunSummary;
@@ -17,6 +18,8 @@ pub(crate) struct RankResult {
     pub(crate) run: RunSummary,
     pub(crate) signature: Signature,
     pub(crate) batching: Batching,
+    /// The layers of the network, if the user wrote them.
+    pub(crate) layers: Vec<LayerSummary>,
     pub(crate) files: Vec<ModelFile>,
 }
 

@@ -56,6 +56,20 @@ fn tables_views_and_models_are_there_tomorrow() {
 }
 
 #[test]
+fn the_files_of_a_model_are_a_model_elsewhere() {
+    let data = trained();
+    let files = find(data.path(), "model.safetensors");
+    let directory = files[0].parent().unwrap().display();
+    let other = tempfile::tempdir().unwrap();
+    let output = run(
+        other.path(),
+        &[&format!("CREATE MODEL price FROM '{directory}'")],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(rows(other.path(), GUESS), ["30.0"]);
+}
+
+#[test]
 fn memory_keeps_nothing() {
     let memory = Path::new(":memory:");
     assert_eq!(rows(memory, "SELECT 1"), ["1"]);

@@ -5,16 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::IgnoredAny;
 
 use super::{Files, Loader, ModelFile, corrupt, write_file};
-use crate::data::apart::{ARRAY_LENGTH_MAX, parts};
+use crate::data::apart::parts;
+use crate::data::columns::NUMBERS_MAX;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
 use crate::data::precision::Precision;
 use crate::device::HOST;
 use crate::model::Model;
 use crate::model::compute::{ComputeType, LoadOptions};
-use crate::model::network::ModelType;
+use crate::model::network::{ModelType, Task};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::models::ModelTypes;
 use crate::train::fit::{FORMAT_VERSION, Trained};
@@ -97,9 +99,24 @@ impl Loader for TrainedLoader {
         TRAINED
     }
 
-    /// Never: TRAIN writes a manifest with each model.
-    fn takes(&self, _files: &Files) -> bool {
-        false
+    /// Other formats have files of these names too, so the fields of the description decide.
+    fn takes(&self, files: &Files) -> bool {
+        let is_there = |name: &&str| files.known().iter().any(|file| file.name == **name);
+        if ![CONFIG_FILE, WEIGHTS_FILE].iter().all(is_there) {
+            return false;
+        }
+        let Ok(config) = files.read(CONFIG_FILE, CONFIG_BYTES_MAX) else {
+            return false;
+        };
+        let fields = serde_json::from_slice::<HashMap<String, IgnoredAny>>(&config);
+        let ours = [
+            "format_version",
+            "signature",
+            "encoders",
+            "labels",
+            "options",
+        ];
+        fields.is_ok_and(|fields| ours.iter().all(|name| fields.contains_key(*name)))
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
@@ -111,6 +128,7 @@ impl Loader for TrainedLoader {
         let model_type = self.model_types.get(name).ok_or_else(|| {
             Error::Unsupported(format!("this build has no model type \"{name}\""))
         })?;
+        check_task(&config, model_type)?;
         check_type(model_type, options.compute)?;
         let expected = expected_tensors(&config, model_type)?;
         let content = files.read(WEIGHTS_FILE, u64::MAX)?;
@@ -119,6 +137,27 @@ impl Loader for TrainedLoader {
         check_device(model_type, &model)?;
         Ok(Arc::new(model))
     }
+}
+
+/// Refuses options that the model type refuses, and labels of the other task.
+fn check_task(config: &ModelConfig, model_type: &dyn ModelType) -> Result<()> {
+    let options = &config.options;
+    let checked = model_type.check(options);
+    checked.map_err(|error| corrupt(CONFIG_FILE, error))?;
+    let (labels, predicts) = match (config.labels.task(), model_type.task(options)) {
+        (Task::Classification, Task::Regression) => ("classes", "numbers"),
+        (Task::Regression, Task::Classification) => ("numbers", "classes"),
+        (Task::Classification, Task::Classification) | (Task::Regression, Task::Regression) => {
+            return Ok(());
+        }
+    };
+    let name = model_type.name();
+    Err(corrupt(
+        CONFIG_FILE,
+        format!(
+            "the labels are {labels}, and a model of type {name} with these options predicts {predicts}"
+        ),
+    ))
 }
 
 /// Refuses a type in which models of this model type do not compute.
@@ -176,7 +215,7 @@ fn check_config(config: &ModelConfig) -> Result<()> {
     }
     for encoder in &config.encoders {
         let is_usable = |number: &Standardiser| number.mean.is_finite() && number.std > 0.0;
-        if encoder.numbers.len() > ARRAY_LENGTH_MAX || !encoder.numbers.iter().all(is_usable) {
+        if encoder.numbers.len() > NUMBERS_MAX || !encoder.numbers.iter().all(is_usable) {
             return wrong(format!(
                 "the statistics of \"{}\" are out of range",
                 encoder.column.name

@@ -120,6 +120,22 @@ fn what_was_written_predicts_the_same() {
 }
 
 #[test]
+fn the_files_of_a_model_are_known_by_their_description() {
+    let (directory, files) = written();
+    let takes = |files: &[ModelFile]| {
+        let files = Files::new(directory.path(), files.to_vec());
+        TrainedLoader::new(Arc::default()).takes(&files)
+    };
+    assert!(takes(&files));
+    assert!(!takes(&files[..1]) && !takes(&files[1..]));
+    // A description of another format.
+    fs::remove_file(directory.path().join(CONFIG_FILE)).unwrap();
+    let other = br#"{"architectures": ["BertModel"], "labels": [], "hidden_size": 8}"#;
+    let other = write_file(directory.path(), CONFIG_FILE, other).unwrap();
+    assert!(!takes(&[other, files[1].clone()]));
+}
+
+#[test]
 fn types_in_which_the_model_does_not_compute_are_refused() {
     let (directory, files) = written();
     let files = Files::new(directory.path(), files);
@@ -221,6 +237,21 @@ fn impossible_configurations_are_refused_before_memory_is_asked_for() {
     for (from, to, part) in [
         ("\"format_version\": 1", "\"format_version\": 2", "upgrade"),
         ("\"dnn_classifier\"", "\"transformer\"", "transformer"),
+        (
+            "\"dnn_classifier\"",
+            "\"dnn_regressor\"",
+            "the labels are classes, and a model of type dnn_regressor with these options predicts numbers",
+        ),
+        (
+            "\"dnn_classifier\"",
+            "\"sequential\"",
+            "config.json: model type sequential needs layers",
+        ),
+        (
+            "\"dnn_classifier\"",
+            "\"sequential\", \"layers\": [\"linear(classes)\"], \"input_shape\": [0]",
+            "config.json: input_shape = [0] has a size of 0",
+        ),
         (
             "\"hidden_units\": [\n      4",
             "\"hidden_units\": [\n      999999999",

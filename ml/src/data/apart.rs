@@ -8,14 +8,11 @@ use arrow::datatypes::{DataType, Float64Type};
 
 use crate::data::calendar::calendar_parts;
 use crate::data::coerce::canonical_array;
-use crate::data::columns::FeatureKind;
+use crate::data::columns::{FeatureKind, NUMBERS_MAX, too_many_numbers};
 use crate::data::lists::Lists;
 use crate::data::parts::{CategoryPart, Parts};
 use crate::data::types::canonical_type;
 use crate::{Error, Result};
-
-/// The maximum length of a feature array.
-pub const ARRAY_LENGTH_MAX: usize = 65_536;
 
 const BOOLEANS: &[&str] = &["false", "true"];
 /// Splits a column into numbers and categories.
@@ -79,10 +76,8 @@ fn array_parts(name: &str, array: &ArrayRef, expected: Option<usize>) -> Result<
             .find(|&row| valid[row])
             .map_or(0, |row| lists.rows[row].1),
     };
-    if width > ARRAY_LENGTH_MAX {
-        return Err(Error::Invalid(format!(
-            "column \"{name}\" holds arrays of length {width}; a feature array has at most {ARRAY_LENGTH_MAX} elements"
-        )));
+    if width > NUMBERS_MAX {
+        return Err(too_many_numbers(name, width));
     }
     let mut failures = Vec::new();
     for (row, &(_, found)) in lists.rows.iter().enumerate() {

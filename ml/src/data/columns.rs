@@ -3,8 +3,12 @@
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::data::types::{canonical_type, is_number, type_name};
+use crate::data::types::{canonical_type, is_number, item_type, type_name};
 use crate::{Error, Result};
+
+/// The most numbers of all features of a row: an image of 3 x 836 x 836. The description of a model has the mean and the deviation of
+/// each as text, about 100 bytes, and is read whole.
+pub(crate) const NUMBERS_MAX: usize = 1 << 21;
 
 /// A named, typed column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +70,9 @@ impl FeatureKind {
             FixedSizeList(_, width) if width < 1 => Err(Error::Unsupported(format!(
                 "column \"{name}\" is an array of width {width}; a feature array needs at least one element"
             ))),
+            FixedSizeList(_, width) if width as usize > NUMBERS_MAX => {
+                Err(too_many_numbers(name, width as usize))
+            }
             List(item)
             | LargeList(item)
             | FixedSizeList(item, _)
@@ -76,11 +83,75 @@ impl FeatureKind {
                 Ok(Self::Array)
             }
             number if is_number(&number) => Ok(Self::Number),
-            other => Err(Error::Unsupported(format!(
-                "column \"{name}\" is {}, which cannot be a feature; leave it out or CAST it to a number, string, \
-                 date or list of numbers",
-                type_name(&other)
-            ))),
+            other => Err(no_feature(name, &other)),
         }
+    }
+}
+
+/// The error for a type that cannot be a feature.
+fn no_feature(name: &str, data_type: &DataType) -> Error {
+    let remedy = match flattened(name, data_type) {
+        Some(flattened) => format!("a feature array has one dimension; use {flattened}"),
+        None => "leave it out or CAST it to a number, string, date or list of numbers".into(),
+    };
+    Error::Unsupported(format!(
+        "column \"{name}\" is {}, which cannot be a feature; {remedy}",
+        type_name(data_type)
+    ))
+}
+
+/// The SQL that makes one list of nested lists of numbers.
+fn flattened(name: &str, data_type: &DataType) -> Option<String> {
+    let mut sql = name.to_owned();
+    let mut item = item_type(data_type)?;
+    while let Some(inner) = item_type(&item) {
+        sql = format!("flatten({sql})");
+        item = inner;
+    }
+    is_number(&item).then_some(sql)
+}
+
+/// The error for an array with more numbers than a row may have.
+pub(crate) fn too_many_numbers(name: &str, count: usize) -> Error {
+    Error::Invalid(format!(
+        "column \"{name}\" is an array of {count} numbers; the features of a row have at most {NUMBERS_MAX} together, so \
+         make the array shorter"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn error(data_type: DataType) -> String {
+        FeatureKind::of("x", &data_type).unwrap_err().to_string()
+    }
+
+    fn item(data_type: DataType) -> Arc<Field> {
+        Arc::new(Field::new_list_field(data_type, true))
+    }
+
+    #[test]
+    fn nested_lists_of_numbers_are_flattened() {
+        let rows = DataType::List(item(DataType::UInt8));
+        let image = DataType::FixedSizeList(item(rows.clone()), 28);
+        let expected = "column \"x\" is list(list(uint8), 28), which cannot be a feature; a feature array has one dimension; \
+                        use flatten(x)";
+        assert_eq!(error(image.clone()), expected);
+        let channels = DataType::LargeList(item(image));
+        assert!(error(channels).ends_with("use flatten(flatten(x))"));
+        let texts = DataType::List(item(DataType::List(item(DataType::Utf8))));
+        assert!(error(texts).contains("leave it out or CAST it"));
+        assert_eq!(FeatureKind::of("x", &rows).unwrap(), FeatureKind::Array);
+    }
+
+    #[test]
+    fn an_array_has_no_more_numbers_than_a_row() {
+        let array = |width| DataType::FixedSizeList(item(DataType::Float32), width);
+        assert!(FeatureKind::of("x", &array(3 * 224 * 224)).is_ok());
+        assert!(error(array(1 << 22)).contains("is an array of 4194304 numbers"));
+        assert!(error(array(0)).contains("width 0"));
     }
 }

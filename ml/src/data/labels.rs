@@ -11,8 +11,12 @@ use arrow::compute::{CastOptions, cast, cast_with_options, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Fields, Float64Type, Int64Type};
 use serde::{Deserialize, Serialize};
 
+use crate::data::columns::Column;
 use crate::data::types::{canonical_type, is_number, type_name};
 use crate::{Error, Result};
+
+/// More classes than this are an error.
+pub(crate) const CLASSES_MAX: usize = 1_000;
 
 /// The kind of prediction that a model makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,24 +80,24 @@ pub enum Labels {
     },
 }
 
-/// Refuses label types that do not fit the task.
+/// Refuses a label whose type does not fit the task. `other_task` is what a user does to get a model of the other task.
 ///
 /// # Errors
 /// [`Error::Type`] with the remedy.
-pub fn check_label_type(name: &str, data_type: &DataType, task: Task) -> Result<()> {
+pub fn check_label_type(label: &Column, task: Task, other_task: &str) -> Result<()> {
+    let Column { name, data_type } = label;
     let canonical = canonical_type(data_type);
     match task {
         Task::Regression if is_number(&canonical) => Ok(()),
         Task::Regression => Err(Error::Type(format!(
-            "label \"{name}\" is {}, a regressor needs a number; CAST it, or use a classifier",
+            "label \"{name}\" is {}, a regressor needs a number; CAST it, or {other_task}",
             type_name(data_type)
         ))),
         Task::Classification => match canonical {
             DataType::Boolean | DataType::Utf8 | DataType::Date32 => Ok(()),
             integer if integer.is_integer() => Ok(()),
             _ => Err(Error::Type(format!(
-                "label \"{name}\" is {}, a classifier needs a string, integer, boolean or date; CAST it, or use a \
-                 regressor",
+                "label \"{name}\" is {}, a classifier needs a string, integer, boolean or date; CAST it, or {other_task}",
                 type_name(data_type)
             ))),
         },
@@ -157,6 +161,14 @@ pub fn numbers(array: &ArrayRef) -> Result<Float64Array> {
 }
 
 impl Labels {
+    /// The task of a model with these labels.
+    pub fn task(&self) -> Task {
+        match self {
+            Labels::Number { .. } | Labels::Count { .. } => Task::Regression,
+            Labels::Classes { .. } => Task::Classification,
+        }
+    }
+
     /// Number of classes; 0 for a number or a count.
     pub fn class_count(&self) -> usize {
         match self {

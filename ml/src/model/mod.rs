@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 use crate::model::compute::ComputeType;
+use crate::model::network::LayerSummary;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
@@ -36,6 +37,11 @@ pub trait Model: Debug + Send + Sync {
 
     /// The type in which the model computes.
     fn compute_type(&self) -> ComputeType;
+
+    /// A description of each layer, if the user wrote the layers.
+    fn layers(&self) -> Vec<LayerSummary> {
+        vec![]
+    }
 
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
     /// same values. Encoding runs on the host, possibly while the model runs the previous batch.

@@ -7,6 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::InputShape;
 use crate::data::inputs::Inputs;
 use crate::data::precision::Precision;
@@ -29,10 +30,32 @@ pub trait ModelType: Debug + Send + Sync {
     fn check(&self, _options: &TrainOptions) -> Result<()> {
         Ok(())
     }
-    /// How many ids there are, if the numbers of the columns are ids: whole numbers from 0, which reach the network as they
+    /// Refuses columns that the type cannot take, before any row is read. The options have passed [`ModelType::check`].
+    ///
+    /// # Errors
+    /// [`Error::Type`](crate::Error::Type) and [`Error::Invalid`](crate::Error::Invalid) with the column and the remedy.
+    fn check_columns(&self, _columns: &Columns, _options: &TrainOptions) -> Result<()> {
+        Ok(())
+    }
+    /// What a user does to get a model of the other task.
+    fn other_task(&self, options: &TrainOptions) -> &str {
+        match self.task(options) {
+            Task::Classification => "use a regressor",
+            Task::Regression => "use a classifier",
+        }
+    }
+    /// How many ids there are, if the numbers of this column are ids: whole numbers from 0, which reach the network as they
     /// are. Other numbers are standardised.
-    fn ids(&self, _options: &TrainOptions) -> Option<usize> {
+    fn ids(&self, _options: &TrainOptions, _column: &Column) -> Option<usize> {
         None
+    }
+    /// Whether columns may have categories.
+    fn takes_categories(&self, _options: &TrainOptions) -> bool {
+        true
+    }
+    /// Notices for the user about options that are possible, and probably not meant.
+    fn notices(&self, _options: &TrainOptions) -> Vec<String> {
+        vec![]
     }
     /// Whether outputs are linear in the features, which allows exact solvers.
     fn is_linear(&self) -> bool {

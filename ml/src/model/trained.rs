@@ -20,7 +20,7 @@ use crate::device::pass_rows;
 use crate::device::products::with_tf32;
 use crate::model::compute::{ComputeType, LoadOptions};
 use crate::model::flat::{numbers_per_row, tensors_of};
-use crate::model::network::{Mode, ModelType, Network, Parameter};
+use crate::model::network::{LayerSummary, Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::nn::softmax;
@@ -137,7 +137,7 @@ impl TrainedModel {
         let compute = options.compute.unwrap_or(precision.into());
         let device = &options.device;
         let encoder = Encoder::new(config.encoders.clone(), precision)
-            .with_ids(model_type.ids(&config.options));
+            .with_ids(|column| model_type.ids(&config.options, column));
         let network =
             model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();
@@ -211,6 +211,10 @@ impl Model for TrainedModel {
 
     fn compute_type(&self) -> ComputeType {
         self.compute
+    }
+
+    fn layers(&self) -> Vec<LayerSummary> {
+        self.network.layers()
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {

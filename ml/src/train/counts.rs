@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
 use crate::data::apart::parts;
-use crate::data::columns::{Column, Columns, FeatureKind};
-use crate::data::labels::Task;
-use crate::data::labels::{ClassValue, class_values, numbers};
+use crate::data::columns::{Column, Columns, FeatureKind, NUMBERS_MAX};
+use crate::data::labels::{CLASSES_MAX, ClassValue, Task, class_values, numbers};
 use crate::data::parts::{CategoryPart, Parts};
 use crate::model::options::{LossName, NullHandling, TrainOptions};
 use crate::train::raw::RawShard;
@@ -19,8 +18,6 @@ use crate::{Error, Result};
 
 /// More values than this in one category column are an error: each value would have its own weight.
 pub(crate) const CATEGORY_VALUES_MAX: usize = 10_000;
-/// More classes than this are an error.
-pub(crate) const CLASSES_MAX: usize = 1_000;
 
 /// The counts of a shard, in a form that a rank can send.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -473,6 +470,13 @@ pub(crate) fn merge_columns(
                 column.name
             )));
         }
+    }
+    let numbers: usize = merged.iter().filter_map(|counts| counts.width).sum();
+    if numbers > NUMBERS_MAX {
+        return Err(Error::Invalid(format!(
+            "the features of a row have {numbers} numbers together, at most {NUMBERS_MAX} are possible; leave out columns, \
+             or make their arrays shorter"
+        )));
     }
     Ok(merged)
 }

@@ -16,7 +16,7 @@ use crate::collective::Collective;
 use crate::device::DeviceName;
 use crate::model::compute::LoadOptions;
 use crate::model::metrics::Metric;
-use crate::model::network::{LayerSummary, ModelType};
+use crate::model::network::ModelType;
 use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::control::{Control, EpochRecord, Progress};
@@ -60,8 +60,6 @@ pub struct Trained {
     pub batch_size: usize,
     /// The optimiser or solver that found the weights.
     pub optimizer: Optimizer,
-    /// The layers of the network, if the user wrote them.
-    pub layers: Vec<LayerSummary>,
 }
 
 /// Trains on the rows of this rank together with all other ranks.
@@ -180,7 +178,6 @@ pub fn fit(
         rows_hash: prepared.rows_hash,
         batch_size: training.batch_size,
         optimizer,
-        layers: network.layers(),
     })
 }
 

@@ -59,7 +59,7 @@ pub struct Prepared {
     pub eval_rows: u64,
     /// Rows left out because of a NULL.
     pub skipped_rows: u64,
-    /// Notices for the user about the rows.
+    /// Notices for the user about the rows and the options.
     pub notices: Vec<String>,
     /// A hash of all rows as a multiset.
     pub rows_hash: u128,
@@ -144,7 +144,8 @@ pub fn prepare(
         },
     };
     let weights = class_weights(&labels, &counts, options)?;
-    let encoder = Encoder::new(encoders, model_type.precision()).with_ids(model_type.ids(options));
+    let encoder = Encoder::new(encoders, model_type.precision())
+        .with_ids(|column| model_type.ids(options, column));
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
     let encode =
         |part: &RecordBatch| encode_part(part, &encoder, frequent.as_deref(), &labels, &weights);
@@ -171,7 +172,7 @@ pub fn prepare(
         shards,
         train_rows_by_shard,
         eval_rows: counts.iter().map(|shard| shard.eval_rows).sum(),
-        notices: notices(&counts, columns, task),
+        notices: [notices(&counts, columns, task), model_type.notices(options)].concat(),
         skipped_rows: counts.iter().map(|shard| shard.skipped).sum(),
         rows_hash: counts.iter().fold(0, |sum: u128, shard| {
             sum.wrapping_add(join(shard.rows_hash))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Float64Array, RecordBatch};
 use candle_core::{Device, Tensor};
+use vatic_ml::model::Model;
 use vatic_ml::model::options::{DataSplit, Optimizer, TrainOptions};
 use vatic_ml::nn::{ChannelStatistics, batch_norm_inference, batch_norm_training};
 
@@ -144,7 +145,8 @@ fn batch_norm_does_not_depend_on_the_number_of_workers() {
         let together = train(&batch, &hashes, &options, workers).unwrap();
         assert_eq!(together.weights, alone.weights, "{workers}");
     }
-    let sizes = alone.layers.iter().map(|layer| layer.parameters);
+    let layers = model(&alone).layers();
+    let sizes = layers.iter().map(|layer| layer.parameters);
     assert_eq!(sizes.take(2).collect::<Vec<_>>(), [60, 12]);
 }
 

@@ -185,6 +185,7 @@ fn perceptron_of_numbers_and_categories() {
         categories: 2,
         category_ids: 5,
         unseen_ids: vec![0, 3],
+        ..InputShape::default()
     };
     let numbers = Tensor::new(&[[0.1f64, -0.5], [0.7, 0.2], [-0.3, 0.9]], &Device::Cpu).unwrap();
     let categories = Tensor::new(&[[1u32, 4], [2, 4], [0, 3]], &Device::Cpu).unwrap();

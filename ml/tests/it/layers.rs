@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field};
 use candle_core::{DType, Device, Tensor, Var};
-use vatic_ml::data::encode::tabular::{InputShape, NUMBERS};
+use vatic_ml::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
 use vatic_ml::data::inputs::Inputs;
+use vatic_ml::model::Model;
 use vatic_ml::model::network::{Mode, Network, ParameterKind};
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::models::Sequential;
@@ -202,10 +203,52 @@ fn gradients_of_a_network() {
     check_network(&network, &values);
 }
 
+#[test]
+fn gradients_of_columns_beside_an_array() {
+    let layers = [
+        "reshape(2, 2)",
+        "conv1d(2, 1)",
+        "tanh",
+        "flatten",
+        "inputs(3)",
+        "tanh",
+        "linear(classes)",
+    ];
+    let layers = layers.map(str::to_owned);
+    let ids = [0u32, 4, 1, 5, 2, 6];
+    let ids = Tensor::from_slice(&ids, (3, 2), &Device::Cpu).unwrap();
+    // The array is at the beginning, between other numbers, and at the end.
+    for (start, width) in [(0, 6), (1, 6), (2, 6), (0, 4)] {
+        for categories in [0, 2] {
+            if width == 4 && categories == 0 {
+                continue;
+            }
+            let array = start..start + 4;
+            let shape = InputShape {
+                numbers: width,
+                categories,
+                category_ids: 7 * categories / 2,
+                unseen_ids: [0, 4][..categories].to_vec(),
+                arrays: vec![array],
+            };
+            let network = Sequential::new(&layers, &[], &shape, 3).unwrap();
+            let inputs = Inputs::new(3).with(NUMBERS, numbers(&[3, width])).unwrap();
+            let inputs = match categories {
+                0 => inputs,
+                _ => inputs.with(CATEGORIES, ids.clone()).unwrap(),
+            };
+            check_inputs(&network, &inputs);
+        }
+    }
+}
+
 /// Compares the gradient of everything that an optimiser learns with finite differences.
 pub(crate) fn check_network(network: &Sequential, values: &Tensor) {
     let inputs = Inputs::new(values.dim(0).unwrap());
-    let inputs = inputs.with(NUMBERS, values.clone()).unwrap();
+    check_inputs(network, &inputs.with(NUMBERS, values.clone()).unwrap());
+}
+
+fn check_inputs(network: &Sequential, inputs: &Inputs) {
     let specs = network.parameters();
     let is_learned = |kind: ParameterKind| kind != ParameterKind::Statistic;
     let learned = specs.iter().filter(|spec| is_learned(spec.kind));
@@ -223,14 +266,14 @@ pub(crate) fn check_network(network: &Sequential, values: &Tensor) {
         all.collect()
     };
     check_within(1e-5, "inference", &shapes, |v| {
-        let outputs = network.forward(&with_statistics(v), &inputs, Mode::Inference);
+        let outputs = network.forward(&with_statistics(v), inputs, Mode::Inference);
         outputs.map(|mut outputs| outputs.remove(0))
     });
     check_within(1e-5, "training", &shapes, |v| {
         let random = &mut random::stream(1, "test", &[]);
         let statistics = &mut vec![];
         let mode = Mode::Training { random, statistics };
-        let outputs = network.forward(&with_statistics(v), &inputs, mode);
+        let outputs = network.forward(&with_statistics(v), inputs, mode);
         outputs.map(|mut outputs| outputs.remove(0))
     });
 }
@@ -339,8 +382,9 @@ fn networks_of_images_learn_and_do_not_depend_on_the_number_of_workers() {
             let together = train(&batch, &hashes, &options, workers).unwrap();
             assert_eq!(together.weights, alone.weights, "{model_type}, {workers}");
         }
-        assert_eq!(alone.layers.last().unwrap().output, [1]);
-        let outputs = predict(&model(&alone), &batch.project(&[0]).unwrap());
+        let model = model(&alone);
+        assert_eq!(model.layers().last().unwrap().output, [1]);
+        let outputs = predict(&model, &batch.project(&[0]).unwrap());
         assert_eq!(outputs.columns[0].len(), 300);
     }
 }

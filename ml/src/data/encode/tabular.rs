@@ -9,6 +9,7 @@
 //! The first id of each vocabulary stands for values that training did not see; its weight stays zero.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::NullBuffer;
@@ -19,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::Result;
 use crate::data::apart::parts;
 use crate::data::coerce::coerced;
-use crate::data::columns::Column;
+use crate::data::columns::{Column, FeatureKind};
 use crate::data::encode::ids::rows_without_ids;
 use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
 use crate::data::encode::standardise::{Real, Standardiser};
@@ -67,6 +68,8 @@ pub struct InputShape {
     pub category_ids: usize,
     /// The ids that stand for unseen values.
     pub unseen_ids: Vec<usize>,
+    /// The place of each array among the numbers.
+    pub arrays: Vec<Range<usize>>,
 }
 
 /// Encodes batches as inputs of a trained model.
@@ -76,7 +79,8 @@ pub struct Encoder {
     lookups: Vec<Vec<Lookup>>,
     shape: InputShape,
     precision: Precision,
-    ids: Option<usize>,
+    /// The number of ids of each column that holds ids.
+    ids: Vec<Option<usize>>,
 }
 
 /// Ids of one vocabulary: `first` for unseen values, `first + 1 + position` for a known value.
@@ -113,7 +117,12 @@ impl Encoder {
         let mut shape = InputShape::default();
         let mut lookups = Vec::with_capacity(columns.len());
         for column in &columns {
-            shape.numbers += column.numbers.len();
+            let end = shape.numbers + column.numbers.len();
+            let Column { name, data_type } = &column.column;
+            if FeatureKind::of(name, data_type).is_ok_and(|kind| kind == FeatureKind::Array) {
+                shape.arrays.push(shape.numbers..end);
+            }
+            shape.numbers = end;
             shape.categories += column.vocabularies.len();
             let mut of_column = Vec::with_capacity(column.vocabularies.len());
             for vocabulary in &column.vocabularies {
@@ -134,23 +143,23 @@ impl Encoder {
             lookups.push(of_column);
         }
         Self {
+            ids: vec![None; columns.len()],
             columns,
             lookups,
             shape,
             precision,
-            ids: None,
         }
     }
 
-    /// With `ids`, numbers are not standardised, and must be whole numbers from 0 to below `ids`; a row with another number is
-    /// a failure. A NULL becomes 0.
-    pub fn with_ids(mut self, ids: Option<usize>) -> Self {
-        if ids.is_some() {
-            let numbers = self.columns.iter_mut();
-            let numbers = numbers.flat_map(|column| &mut column.numbers);
-            numbers.for_each(|number| *number = Standardiser::IDENTITY);
+    /// Where `ids` says how many ids there are, the numbers of the column are not standardised, and must be whole numbers from 0
+    /// to below; a row with another number is a failure. A NULL becomes 0.
+    pub fn with_ids(mut self, ids: impl Fn(&Column) -> Option<usize>) -> Self {
+        for (encoder, of_column) in self.columns.iter_mut().zip(&mut self.ids) {
+            *of_column = ids(&encoder.column);
+            if of_column.is_some() {
+                encoder.numbers.fill(Standardiser::IDENTITY);
+            }
         }
-        self.ids = ids;
         self
     }
 
@@ -208,7 +217,8 @@ impl Encoder {
         for (index, (encoder, (array, failures))) in self.columns.iter().zip(&columns).enumerate() {
             let width = encoder.numbers.len();
             let values = PlainValues::of(array, width);
-            let is_plain = failures.is_empty() && self.ids.is_none();
+            let ids = self.ids[index];
+            let is_plain = failures.is_empty() && ids.is_none();
             if let Some(values) = values.filter(|_| is_plain) {
                 plain.push(PlainColumn {
                     values,
@@ -220,7 +230,7 @@ impl Encoder {
             }
             let parts = parts(&encoder.column.name, array, Some(width))?;
             let mut parts = parts.failing(failures, rows);
-            if let Some(count) = self.ids {
+            if let Some(count) = ids {
                 let others = rows_without_ids(&encoder.column.name, &parts, count);
                 parts = parts.failing(&others, rows);
             }

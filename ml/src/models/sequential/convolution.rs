@@ -39,7 +39,8 @@ fn read(arguments: &mut Arguments<'_>, dimensions: usize) -> Result<Box<dyn Laye
     let padding = match arguments.text("padding")? {
         None => 0,
         Some(text) if text.eq_ignore_ascii_case("same") => same(kernel, stride)?,
-        Some(text) => whole("padding", text, 0..=KERNEL_MAX)?,
+        Some(text) => whole("padding", text, 0..=KERNEL_MAX)
+            .map_err(|error| invalid(format!("{error}, or same")))?,
     };
     Ok(Box::new(Conv {
         dimensions,

@@ -1,11 +1,14 @@
 //! [`Layer`]: a layer as written; [`Placed`]: the same layer once the shape of its input is known.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::slice::Iter;
 
 use candle_core::Tensor;
 
-use super::text::invalid;
+use super::text::{invalid, short};
+use crate::data::encode::tabular::InputShape;
+use crate::data::inputs::Inputs;
 use crate::model::network::{Init, LayerSummary, Mode, Parameter, ParameterKind};
 use crate::nn::Activation;
 use crate::{Error, Result};
@@ -26,6 +29,11 @@ pub(super) trait Layer: Debug {
         None
     }
 
+    /// Whether it takes the columns beside the array, too.
+    fn takes_columns(&self) -> bool {
+        false
+    }
+
     /// Whether one of its sizes is the number of classes.
     fn has_classes(&self) -> bool {
         false
@@ -44,6 +52,31 @@ pub(super) struct Written {
     pub(super) layer: Box<dyn Layer>,
 }
 
+/// What a network takes of a row.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// The dimensions of the input of the first layer.
+    pub(super) dimensions: Vec<usize>,
+    /// The place of its numbers among those of the row.
+    pub(super) place: Range<usize>,
+    /// The columns beside it.
+    pub(super) beside: InputShape,
+}
+
+impl Row {
+    /// A row before the rows are read, with some column beside the array: no size of a layer depends on these columns.
+    pub(super) fn of_shape(dimensions: &[usize]) -> Self {
+        Self {
+            dimensions: dimensions.to_vec(),
+            place: 0..0,
+            beside: InputShape {
+                numbers: 1,
+                ..InputShape::default()
+            },
+        }
+    }
+}
+
 /// What reaches a layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Input<'a> {
@@ -53,6 +86,8 @@ pub(super) struct Input<'a> {
     pub(super) shape: &'a [usize],
     /// The outputs of the model.
     pub(super) outputs: usize,
+    /// What the network takes of a row.
+    pub(super) row: &'a Row,
 }
 
 /// A layer whose input is known.
@@ -77,6 +112,17 @@ pub(super) trait Function: Debug + Send + Sync {
         parameters: &mut Iter<'_, Tensor>,
         mode: &mut Mode<'_>,
     ) -> Result<Tensor>;
+
+    /// The output of a layer that is not in another, which may take more of the rows than `x`.
+    fn forward_with(
+        &self,
+        x: &Tensor,
+        _inputs: &Inputs,
+        parameters: &mut Iter<'_, Tensor>,
+        mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        self.forward(x, parameters, mode)
+    }
 
     /// The activation function that this is, if it is one.
     fn activation(&self) -> Option<Activation> {
@@ -226,6 +272,7 @@ pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Pla
             name: &name,
             shape,
             outputs: input.outputs,
+            row: input.row,
         };
         let next = layer.place(&at).and_then(|next| {
             if numbers(&next.output).is_none() {
@@ -244,5 +291,5 @@ pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Pla
 
 /// An error with the number and the text of its layer.
 pub(super) fn at_layer(number: usize, text: &str, error: &Error) -> Error {
-    invalid(format!("layer {number} ({text}): {error}"))
+    invalid(format!("layer {number} ({}): {error}", short(text)))
 }

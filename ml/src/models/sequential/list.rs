@@ -2,9 +2,10 @@
 
 use super::layer::{Layer, Written, at_layer};
 use super::residual::Residual;
-use super::text::{Arguments, invalid};
+use super::text::{Arguments, invalid, short};
 use super::{
-    activation, batch_norm, convolution, dense, dropout, embedding, norm, pool, recurrent, shape,
+    activation, batch_norm, convolution, dense, dropout, embedding, inputs, norm, pool, recurrent,
+    shape,
 };
 use crate::{Error, Result};
 
@@ -83,6 +84,7 @@ pub const LAYERS: &[LayerKind] = &[
         recurrent::read_gru,
     ),
     kind("embedding", "embedding(count, width)", embedding::read),
+    kind("inputs", "inputs(units)", inputs::read),
     kind("flatten", "flatten", shape::read_flatten),
     kind("reshape", "reshape(size, …)", shape::read_reshape),
     kind("transpose", "transpose", shape::read_transpose),
@@ -116,11 +118,17 @@ pub(super) fn layers<T: AsRef<str>>(texts: &[T]) -> Result<Vec<Written>> {
 fn layers_at<T: AsRef<str>>(texts: &[T], depth: usize) -> Result<Vec<Written>> {
     let written = (1..).zip(texts).map(|(number, text)| {
         let text = text.as_ref().trim();
-        let layer = layer(text, depth).and_then(|layer| match (layer.ids(), number, depth) {
-            (None, ..) | (Some(_), 1, 0) => Ok(layer),
-            _ => Err(invalid(
-                "it must be the first layer, because it takes the numbers of the columns as they are",
-            )),
+        let layer = layer(text, depth).and_then(|layer| {
+            let is_first = number == 1 && depth == 0;
+            if layer.ids().is_some() && !is_first {
+                return Err(invalid(
+                    "it must be the first layer, because it takes the numbers of the columns as they are",
+                ));
+            }
+            if layer.takes_columns() && depth > 0 {
+                return Err(invalid("it cannot be within another layer"));
+            }
+            Ok(layer)
         });
         let layer = layer.map_err(|error| at_layer(number, text, &error))?;
         let text = text.to_owned();
@@ -160,7 +168,8 @@ fn unknown(name: &str) -> Error {
     }
     let known: Vec<&str> = LAYERS.iter().map(|kind| kind.name).collect();
     invalid(format!(
-        "there is no layer \"{name}\"; use one of {}",
+        "there is no layer \"{}\"; use one of {}",
+        short(name),
         known.join(", ")
     ))
 }
@@ -210,6 +219,10 @@ mod tests {
                 "residual(embedding(10, 4))",
                 "layer 1 (embedding(10, 4)): it must be the first layer",
             ),
+            (
+                "residual(inputs(4))",
+                "layer 2 (residual(inputs(4))): layer 1 (inputs(4)): it cannot be within another layer",
+            ),
             ("softmax", "layer 2 (softmax): leave it out"),
             ("batch_norm2d", "layer 2 (batch_norm2d): write batch_norm,"),
             (
@@ -224,6 +237,23 @@ mod tests {
                 "conv2d(8, 2, padding=same)",
                 "padding=same needs an odd kernel and stride=1; write conv2d(",
             ),
+            (
+                "conv2d(8, 3, padding=sane)",
+                "padding is sane; expected a whole number from 0 to 1024, or same; write conv2d(",
+            ),
+            (
+                "linear(classes, )",
+                "layer 2 (linear(classes, )): argument 2 is empty",
+            ),
+            (
+                "reshape(64,)",
+                "layer 2 (reshape(64,)): argument 2 is empty",
+            ),
+            (
+                "residual(conv2d(4, padding=same, 3))",
+                "layer 1 (conv2d(4, padding=same, 3)): 3 comes after padding=…; arguments without a name come first",
+            ),
+            ("residual('relu, tanh')", "a quote is missing in 'relu"),
             (
                 "max_pool2d(2, padding=2)",
                 "padding is 2; expected at most half of the kernel of 2",
@@ -245,6 +275,15 @@ mod tests {
             let error = layers(&["relu", text]).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
+        let long = format!("linear({})", "1".repeat(200));
+        let error = layers(&[long]).unwrap_err().to_string();
+        let expected = format!(
+            "layer 1 (linear({}…): outputs is {}…;",
+            "1".repeat(93),
+            "1".repeat(100)
+        );
+        assert!(error.starts_with(&expected), "{error}");
+        assert!(layers(&["conv2d(8, 3, padding='same')", "residual('relu', 'tanh')"]).is_ok());
         assert!(layers(&["embedding(10, 4)", "lstm(8)"]).is_ok());
         assert!(layers(&["relu"; 1_000]).is_ok());
         assert!(layers(&["relu"; 1_001]).is_err());

@@ -4,22 +4,26 @@
 //! text ─ text ─▶ name and arguments ─ list ─▶ layers ─ network, with the shape of the input ─▶ placed layers ─▶ forward
 //! ```
 //! * `model_types` the types `sequential`, `cnn_classifier` and `cnn_regressor`
-//! * `network` the network of all of them
+//! * `network` the network of all of them; `input_shape` the dimensions of a row
+//! * `classes` errors of layers before and after the number of classes is known
 //! * `list` every layer, with its arguments; reads the layers of a model
 //! * `text` the text of a layer → its name and arguments
 //! * `layer` the trait of layers, before and after the shape of their input is known
-//! * `dense`, `convolution`, `pool`, `recurrent`, `embedding`, `shape`, `activation`, `dropout`, `norm`, `batch_norm`, `residual`
-//!   the layers
+//! * `dense`, `convolution`, `pool`, `recurrent`, `embedding`, `inputs`, `shape`, `activation`, `dropout`, `norm`, `batch_norm`,
+//!   `residual` the layers
 //!
 //! To add a layer, write it in a file here, append it to `LAYERS` in `list.rs`, and to the table of layers in `docs/sql.md`.
 //! Its functions are in `nn/`, with their gradients.
 
 mod activation;
 mod batch_norm;
+mod classes;
 mod convolution;
 mod dense;
 mod dropout;
 mod embedding;
+mod input_shape;
+mod inputs;
 mod layer;
 mod list;
 mod model_types;

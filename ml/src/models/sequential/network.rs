@@ -2,9 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::layer::{Input, Placed, Written, numbers, place_all};
+use super::classes;
+use super::input_shape::{array_row, count, whole_row};
+use super::layer::{Input, Placed, Row, Written, place_all};
 use super::list::layers;
-use super::text::invalid;
+use super::text::{invalid, short};
 use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
@@ -20,8 +22,7 @@ pub struct Sequential {
     texts: Vec<String>,
     layers: Vec<Placed>,
     parameters: Vec<Parameter>,
-    /// The dimensions of the input for one row.
-    input: Vec<usize>,
+    row: Row,
 }
 
 /// The layers of a model, read but without the shape of their input.
@@ -31,11 +32,19 @@ pub(super) struct Layers(Vec<Written>);
 impl Layers {
     pub(super) fn read(texts: &[String]) -> Result<Self> {
         let layers = layers(texts)?;
+        let taking = layers
+            .iter()
+            .filter(|written| written.layer.takes_columns());
+        if taking.count() > 1 {
+            return Err(invalid(
+                "there is more than one layer inputs; one takes all columns beside the array",
+            ));
+        }
         match layers.last() {
             Some(last) if last.layer.can_end() => Ok(Self(layers)),
             Some(last) => Err(invalid(format!(
                 "the last layer is {}; end with 'linear(classes)' for a classifier, or 'linear(1)' for a regressor",
-                last.text
+                short(&last.text)
             ))),
             None => Err(invalid("there are no layers")),
         }
@@ -49,34 +58,59 @@ impl Layers {
         }
     }
 
+    /// Whether one of them takes the columns beside the array.
+    pub(super) fn takes_columns(&self) -> bool {
+        self.0.iter().any(|written| written.layer.takes_columns())
+    }
+
     /// How many ids there are, if the first layer takes ids.
     pub(super) fn ids(&self) -> Option<usize> {
         self.0.first().and_then(|written| written.layer.ids())
     }
 
-    /// The network for rows of this shape and a model of so many outputs.
-    pub(super) fn network(&self, input: &[usize], outputs: usize) -> Result<Sequential> {
-        if numbers(input).is_none() {
-            return Err(invalid(format!("input_shape = {input:?} is too large")));
+    /// Refuses layers that fit an input of this shape with no label.
+    pub(super) fn check(&self, input: &[usize]) -> Result<()> {
+        let row = Row::of_shape(input);
+        let error = |outputs: usize| self.network(&row, outputs).err();
+        match self.task() {
+            Task::Classification => classes::check(error),
+            Task::Regression => error(1).map_or(Ok(()), Err),
         }
+    }
+
+    /// The network for these rows and a label of so many outputs.
+    fn network_of_label(&self, row: &Row, outputs: usize) -> Result<Sequential> {
+        let network = self.network(row, outputs);
+        network.map_err(|error| match self.task() {
+            Task::Classification => {
+                classes::explained(error, outputs, |outputs| self.network(row, outputs).err())
+            }
+            Task::Regression => error,
+        })
+    }
+
+    /// The network for these rows and a model of so many outputs.
+    fn network(&self, row: &Row, outputs: usize) -> Result<Sequential> {
+        let input = row.dimensions.as_slice();
+        count(input)?;
         let first = Input {
             name: "",
             shape: input,
             outputs,
+            row,
         };
         let layers = place_all(&self.0, &first)?;
         let output = layers.last().map_or(input, |last| last.output.as_slice());
         if output != [outputs] {
-            let needs = match self.task() {
-                Task::Classification => {
-                    "a classifier needs [classes]; end with 'linear(classes)'".to_owned()
-                }
-                Task::Regression => "a regressor needs [1]; end with 'linear(1)', or with \
-                                     'linear(classes)' for a classifier"
-                    .to_owned(),
+            let (kind, remedy) = match self.task() {
+                Task::Classification => ("classifier", "end with 'linear(classes)'"),
+                Task::Regression => (
+                    "regressor",
+                    "end with 'linear(1)', or with 'linear(classes)' for a classifier",
+                ),
             };
             return Err(invalid(format!(
-                "the layers have an output of {output:?}, {needs}"
+                "the layers have an output of {output:?}, a {kind} needs [{outputs}]; {remedy}"
             )));
         }
         let of_layers = layers.iter().flat_map(|layer| &layer.parameters);
@@ -86,7 +120,7 @@ impl Layers {
             texts: self.0.iter().map(|written| written.text.clone()).collect(),
             layers,
             parameters,
-            input: input.to_vec(),
+            row: row.clone(),
         })
     }
 }
@@ -106,7 +140,7 @@ fn check_weights(parameters: &[Parameter]) -> Result<()> {
 
 impl Sequential {
     /// The network of these layers over rows of numbers, which have the dimensions `input_shape`, or are a vector if it is
-    /// empty.
+    /// empty. With a layer `inputs`, the array has these dimensions, and the layer takes the other columns.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the layer that does not fit, or for rows that do not have the dimensions.
@@ -116,25 +150,12 @@ impl Sequential {
         shape: &InputShape,
         outputs: usize,
     ) -> Result<Self> {
-        if shape.categories > 0 {
-            return Err(invalid(
-                "the layers take numbers and arrays, and a column has categories; leave out strings, booleans, dates \
-                 and timestamps, or CAST them to numbers",
-            ));
-        }
-        let vector = [shape.numbers];
-        let input = match input_shape {
-            [] => &vector[..],
-            dimensions if numbers(dimensions) == Some(shape.numbers) => dimensions,
-            dimensions => {
-                return Err(invalid(format!(
-                    "input_shape = {dimensions:?} has {} numbers, a row has {}",
-                    numbers(dimensions).map_or("too many".to_owned(), |count| count.to_string()),
-                    shape.numbers
-                )));
-            }
+        let layers = Layers::read(texts)?;
+        let row = match layers.takes_columns() {
+            true => array_row(input_shape, shape)?,
+            false => whole_row(input_shape, shape)?,
         };
-        Layers::read(texts)?.network(input, outputs)
+        layers.network_of_label(&row, outputs)
     }
 }
 
@@ -152,12 +173,17 @@ impl Network for Sequential {
         let numbers = inputs
             .get(NUMBERS)
             .ok_or_else(|| Error::Internal("a network without numbers".into()))?;
+        let Row {
+            dimensions, place, ..
+        } = &self.row;
         let mut shape = vec![inputs.rows()];
-        shape.extend(&self.input);
-        let mut x = numbers.reshape(shape)?;
+        shape.extend(dimensions);
+        let input = numbers.narrow(1, place.start, place.len())?;
+        let mut x = input.reshape(shape)?;
         let mut parameters = parameters.iter();
         for layer in &self.layers {
-            x = layer.function.forward(&x, &mut parameters, &mut mode)?;
+            let function = &layer.function;
+            x = function.forward_with(&x, inputs, &mut parameters, &mut mode)?;
         }
         Ok(vec![x])
     }
@@ -258,6 +284,27 @@ mod tests {
                 "layer 2 (group_norm(4)): 4 groups do not divide the channels of its input [6, 6, 6]",
             ),
             (
+                vec!["flatten", "linear(1)", "layer_norm", "linear(1)"],
+                "layer 3 (layer_norm): normalises 1 number, which leaves only its bias; leave it out",
+            ),
+            (
+                vec!["flatten", "group_norm(64)", "linear(1)"],
+                "layer 2 (group_norm(64)): normalises 1 number, which leaves only its bias; use fewer groups",
+            ),
+            (
+                vec![
+                    "flatten",
+                    "linear(classes)",
+                    "layer_norm",
+                    "linear(classes)",
+                ],
+                "which leaves only its bias; leave it out; the label has two classes, so classes is 1",
+            ),
+            (
+                vec!["flatten", "linear(classes)", "group_norm(1)"],
+                "the last layer is group_norm(1); end with 'linear(classes)'",
+            ),
+            (
                 vec!["residual(conv2d(2, 3), relu)"],
                 "its layers make [2, 6, 6] of its input of [1, 8, 8]; both must be the same",
             ),
@@ -272,7 +319,8 @@ mod tests {
             ),
             (
                 vec!["flatten", "linear(classes)", "linear(4)"],
-                "the layers have an output of [4], a classifier needs [classes]",
+                "the layers have an output of [4], a classifier needs [1]; end with 'linear(classes)'; the label has two \
+                 classes, so classes is 1",
             ),
             (
                 vec!["flatten", "linear(classes)", "relu"],
@@ -296,10 +344,7 @@ mod tests {
             assert!(error.contains(expected), "{texts:?}: {error}");
         }
         let error = network(&["linear(1)"], &[1 << 14, 1 << 15], 1).unwrap_err();
-        assert!(
-            error.to_string().contains("has too many numbers"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("is too large"), "{error}");
     }
 
     #[test]
@@ -332,6 +377,50 @@ mod tests {
         ];
         assert_eq!(names.collect::<Vec<_>>()[2..6], expected);
         assert_eq!(network.layers()[1].parameters, 6);
+    }
+
+    #[test]
+    fn the_columns_beside_an_array_are_behind_its_numbers() {
+        let texts = ["conv1d(2, 1)", "flatten", "inputs(4)", "relu", "linear(1)"];
+        let texts = texts.map(str::to_owned);
+        let array = |start: usize, end: usize| start..end;
+        let shape = InputShape {
+            numbers: 7,
+            categories: 2,
+            category_ids: 9,
+            unseen_ids: vec![0, 4],
+            arrays: vec![array(1, 6)],
+        };
+        let network = Sequential::new(&texts, &[1, 5], &shape, 1).unwrap();
+        let of_layer = |name: &str| {
+            let found = network.parameters().iter().find(|spec| spec.name == name);
+            found.unwrap().shape.clone()
+        };
+        assert_eq!(of_layer("layer3.weight"), [2, 4]);
+        assert_eq!(of_layer("layer3.categories"), [9, 4]);
+        assert_eq!(of_layer("layer3.bias"), [4]);
+        let layer = &network.layers()[2];
+        assert_eq!((layer.output.as_slice(), layer.flops), (&[14][..], 32));
+        let one = ["inputs(4)", "linear(1)"].map(str::to_owned);
+        for (arrays, expected) in [
+            (vec![], "needs one array column, found 0"),
+            (
+                vec![array(0, 2), array(3, 7)],
+                "needs one array column, found 2",
+            ),
+            (vec![array(0, 7)], "and there are none"),
+        ] {
+            let shape = InputShape {
+                numbers: 7,
+                arrays,
+                ..InputShape::default()
+            };
+            let error = Sequential::new(&one, &[], &shape, 1).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let two = ["inputs(4)", "inputs(4)", "linear(1)"].map(str::to_owned);
+        let error = Sequential::new(&two, &[], &shape, 1).unwrap_err();
+        assert!(error.to_string().contains("more than one layer inputs"));
     }
 
     #[test]

@@ -32,11 +32,16 @@ pub(super) fn read_group(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>
 impl Layer for LayerNorm {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
         let width = input.shape.last().copied().unwrap_or(1);
+        check_width(width, "leave it out")?;
         let runs = Runs {
             width,
             positions: 1,
         };
         Ok(placed(input, width, runs))
+    }
+
+    fn can_end(&self) -> bool {
+        false
     }
 }
 
@@ -53,11 +58,24 @@ impl Layer for GroupNorm {
                 input.shape
             )));
         }
-        let runs = Runs {
-            width: channels / groups * positions,
-            positions,
-        };
+        let width = channels / groups * positions;
+        check_width(width, "use fewer groups")?;
+        let runs = Runs { width, positions };
         Ok(placed(input, channels, runs))
+    }
+
+    fn can_end(&self) -> bool {
+        false
+    }
+}
+
+/// Refuses a norm over one number, which is its own mean.
+fn check_width(width: usize, remedy: &str) -> Result<()> {
+    match width {
+        0 | 1 => Err(invalid(format!(
+            "normalises 1 number, which leaves only its bias; {remedy}"
+        ))),
+        _ => Ok(()),
     }
 }
 

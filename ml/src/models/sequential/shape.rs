@@ -10,7 +10,7 @@ use crate::Result;
 use crate::model::network::Mode;
 
 /// The most dimensions of a row.
-const DIMENSIONS_MAX: usize = 6;
+pub(super) const DIMENSIONS_MAX: usize = 6;
 const SIZE_MAX: usize = 1 << 24;
 
 /// The dimensions of the output; all numbers as a vector if there are none.

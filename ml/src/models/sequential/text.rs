@@ -1,14 +1,25 @@
 //! [`Arguments`]: the text of a layer, `name(argument, key=value, …)`, and its arguments one by one.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use crate::{Error, Result};
 
 /// The most outputs or channels of a layer.
 const WIDTH_MAX: usize = 65_536;
+/// The most characters of a user's text in an error.
+const SHORT_MAX: usize = 100;
 
 pub(super) fn invalid(problem: impl Into<String>) -> Error {
     Error::Invalid(problem.into())
+}
+
+/// The beginning of a text that a user wrote, for an error.
+pub(super) fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHORT_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// A number of outputs or channels.
@@ -64,15 +75,22 @@ impl<'a> Arguments<'a> {
             named: vec![],
             taken: 0,
         };
-        for part in parts(inside)? {
-            match part.split_once('=') {
-                // An equals sign behind a bracket belongs to a layer within this one.
-                Some((key, value)) if !key.contains('(') => {
-                    let key = key.trim().to_lowercase();
-                    arguments.named.push((key, value.trim()));
-                }
-                _ => arguments.positional.push(part),
+        for (number, part) in (1..).zip(parts(inside)?) {
+            let (key, value) = key_and_value(part)?;
+            if value.is_empty() {
+                return Err(invalid(format!("argument {number} is empty")));
             }
+            let Some(key) = key else {
+                if let Some((before, _)) = arguments.named.first() {
+                    return Err(invalid(format!(
+                        "{} comes after {before}=…; arguments without a name come first",
+                        short(value)
+                    )));
+                }
+                arguments.positional.push(value);
+                continue;
+            };
+            arguments.named.push((key, value));
         }
         Ok(arguments)
     }
@@ -128,7 +146,8 @@ impl<'a> Arguments<'a> {
         let in_range = number.filter(|number| (0.0..1.0).contains(number));
         in_range.ok_or_else(|| {
             invalid(format!(
-                "{name} is {text}; expected a number from 0 to below 1"
+                "{name} is {}; expected a number from 0 to below 1",
+                short(text)
             ))
         })
     }
@@ -139,17 +158,23 @@ impl<'a> Arguments<'a> {
             None => Ok(false),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
             Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-            Some(text) => Err(invalid(format!("{name} is {text}; expected true or false"))),
+            Some(text) => Err(invalid(format!(
+                "{name} is {}; expected true or false",
+                short(text)
+            ))),
         }
     }
 
     /// Refuses arguments that nobody asked for.
     pub(super) fn finish(&self) -> Result<()> {
         if let Some((key, _)) = self.named.first() {
-            return Err(invalid(format!("it has no argument {key}")));
+            return Err(invalid(format!("it has no argument {}", short(key))));
         }
         match self.positional.get(self.taken) {
-            Some(extra) => Err(invalid(format!("{extra} is one argument too many"))),
+            Some(extra) => Err(invalid(format!(
+                "{} is one argument too many",
+                short(extra)
+            ))),
             None => Ok(()),
         }
     }
@@ -161,12 +186,13 @@ pub(super) fn whole(name: &str, text: &str, range: RangeInclusive<usize>) -> Res
     in_range.ok_or_else(|| {
         let (min, max) = (range.start(), range.end());
         invalid(format!(
-            "{name} is {text}; expected a whole number from {min} to {max}"
+            "{name} is {}; expected a whole number from {min} to {max}",
+            short(text)
         ))
     })
 }
 
-/// The parts between the commas that are in no brackets, without quotes around them.
+/// The parts between the commas that are in no brackets.
 fn parts(text: &str) -> Result<Vec<&str>> {
     let (mut depth, mut start) = (0usize, 0);
     let mut parts = vec![];
@@ -190,15 +216,35 @@ fn parts(text: &str) -> Result<Vec<&str>> {
     if !text.trim().is_empty() {
         parts.push(&text[start..]);
     }
-    Ok(parts.into_iter().map(unquoted).collect())
+    Ok(parts)
 }
 
-fn unquoted(text: &str) -> &str {
+/// The parts of `key=value`, or a value without a key; both may be quoted.
+fn key_and_value(part: &str) -> Result<(Option<String>, &str)> {
+    let part = part.trim();
+    let part = match part.starts_with(['\'', '"']) {
+        true => unquoted(part)?,
+        false => part,
+    };
+    match part.split_once('=') {
+        // An equals sign behind a bracket belongs to a layer within this one.
+        Some((key, value)) if !key.contains('(') => {
+            Ok((Some(key.trim().to_lowercase()), unquoted(value)?))
+        }
+        _ => Ok((None, unquoted(part)?)),
+    }
+}
+
+/// The text without quotes around it.
+fn unquoted(text: &str) -> Result<&str> {
     let text = text.trim();
-    let inside = text
-        .strip_prefix('\'')
-        .and_then(|text| text.strip_suffix('\''));
-    inside.unwrap_or(text).trim()
+    let quote = |character: Option<char>| character.filter(|found| matches!(found, '\'' | '"'));
+    let mut characters = text.chars();
+    match (quote(characters.next()), quote(characters.next_back())) {
+        (None, None) => Ok(text),
+        (Some(first), Some(last)) if first == last => Ok(text[1..text.len() - 1].trim()),
+        _ => Err(invalid(format!("a quote is missing in {}", short(text)))),
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +282,31 @@ mod tests {
     }
 
     #[test]
+    fn quotes_around_an_argument_are_no_part_of_it() {
+        let rest = |text: &'static str| Arguments::parse(text, 0).unwrap().rest();
+        assert_eq!(rest("residual('relu', 'tanh')"), ["relu", "tanh"]);
+        assert_eq!(rest("residual(\"relu\", tanh)"), ["relu", "tanh"]);
+        let inner = "residual('relu', 'tanh')";
+        assert_eq!(rest("residual('residual('relu', 'tanh')')"), [inner]);
+        for text in [
+            "x(padding='same')",
+            "x('padding=same')",
+            "x( padding = \"same\" )",
+        ] {
+            let mut read = Arguments::parse(text, 0).unwrap();
+            assert_eq!(read.text("padding").unwrap(), Some("same"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_shows_the_beginning_of_a_long_text() {
+        assert_eq!(short("relu"), "relu");
+        let text = "ä".repeat(101);
+        assert_eq!(short(&text), format!("{}…", "ä".repeat(100)));
+        assert_eq!(short(&text[..200]), text[..200]);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let problem = |text: &str| {
             let mut read = Arguments::parse(text, 0)?;
@@ -257,6 +328,17 @@ mod tests {
                 "conv2d(32, 10)",
                 "kernel is 10; expected a whole number from 1 to 9",
             ),
+            ("conv2d(32, )", "argument 2 is empty"),
+            ("conv2d(, 3)", "argument 1 is empty"),
+            ("conv2d('', 3)", "argument 1 is empty"),
+            ("conv2d(32, kernel=)", "argument 2 is empty"),
+            (
+                "conv2d(kernel=3, 32)",
+                "32 comes after kernel=…; arguments without a name come first",
+            ),
+            ("conv2d('32, 3)", "a quote is missing in '32"),
+            ("conv2d(32', 3)", "a quote is missing in 32'"),
+            ("conv2d(32, kernel='3)", "a quote is missing in '3"),
             ("conv2d(32, 3, kernel=3)", "kernel is given twice"),
             ("conv2d(32, 3, 4)", "4 is one argument too many"),
             ("conv2d(32, 3, size=4)", "it has no argument size"),

@@ -1,0 +1,152 @@
+//! `inputs(units)`: the columns beside the array that the network begins with.
+//!
+//! ```text
+//! output of the layer before [n] ────────────────────┐
+//! numbers    ─ weights ──────────────┐               ├─ [n + units]
+//!                                    + bias ─ [units]┘
+//! categories ─ a weight each value ──┘
+//! ```
+
+use std::ops::Range;
+use std::slice::Iter;
+
+use candle_core::Tensor;
+
+use super::layer::{Function, Input, Layer, Placed, next, operations};
+use super::text::Arguments;
+use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
+use crate::data::inputs::Inputs;
+use crate::model::network::{Init, Mode, ParameterKind};
+use crate::nn::{embedding_sum, linear};
+use crate::{Error, Result};
+
+const UNITS_MAX: usize = 65_536;
+
+/// The first layer of a dnn model over the columns beside the array, behind the numbers of its input.
+#[derive(Debug)]
+struct Columns {
+    units: usize,
+}
+
+pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
+    let units = arguments.whole("units", None, 1..=UNITS_MAX)?;
+    Ok(Box::new(Columns { units }))
+}
+
+impl Layer for Columns {
+    fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let [numbers] = *input.shape else {
+            return Err(input.needs("[numbers]; write 'flatten' before it"));
+        };
+        let (units, beside) = (self.units, &input.row.beside);
+        let columns = beside.numbers + beside.categories;
+        let bound = 1.0 / (columns.max(1) as f32).sqrt();
+        let mut parameters = vec![];
+        if beside.numbers > 0 {
+            let shape = vec![beside.numbers, units];
+            let init = Init::Uniform { bound };
+            parameters.push(input.parameter("weight", shape, init, ParameterKind::Penalised));
+        }
+        if beside.categories > 0 {
+            let shape = vec![beside.category_ids, units];
+            let unseen_ids = beside.unseen_ids.clone();
+            let init = Init::Categories { bound, unseen_ids };
+            parameters.push(input.parameter("categories", shape, init, ParameterKind::Penalised));
+        }
+        let init = Init::Uniform { bound };
+        parameters.push(input.parameter("bias", vec![units], init, ParameterKind::Free));
+        Ok(Placed {
+            output: vec![numbers + units],
+            parameters,
+            flops: operations(&[2, columns, units]),
+            inner_numbers: (1 + beside.categories) * units,
+            function: Box::new(Concatenated {
+                array: input.row.place.clone(),
+                has_numbers: beside.numbers > 0,
+                has_categories: beside.categories > 0,
+            }),
+        })
+    }
+
+    fn takes_columns(&self) -> bool {
+        true
+    }
+
+    fn can_end(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug)]
+struct Concatenated {
+    /// The place of the array among the numbers of a row.
+    array: Range<usize>,
+    has_numbers: bool,
+    has_categories: bool,
+}
+
+impl Concatenated {
+    /// `[rows, units]`
+    fn of_columns(&self, inputs: &Inputs, parameters: &mut Iter<'_, Tensor>) -> Result<Tensor> {
+        let numbers = match self.has_numbers {
+            true => Some((self.numbers(inputs)?, next(parameters)?)),
+            false => None,
+        };
+        let categories = match self.has_categories {
+            true => {
+                let ids = tensor(inputs, CATEGORIES)?.flatten_all()?;
+                Some(embedding_sum(&ids, next(parameters)?, inputs.rows())?)
+            }
+            false => None,
+        };
+        let bias = next(parameters)?;
+        match (numbers, categories) {
+            (Some((numbers, weight)), None) => linear(&numbers, weight, bias, None),
+            (Some((numbers, weight)), Some(of_categories)) => {
+                Ok((linear(&numbers, weight, bias, None)? + of_categories)?)
+            }
+            (None, Some(of_categories)) => Ok(of_categories.broadcast_add(bias)?),
+            (None, None) => Err(Error::Internal("no columns beside an array".into())),
+        }
+    }
+
+    /// The numbers beside the array.
+    fn numbers(&self, inputs: &Inputs) -> Result<Tensor> {
+        let all = tensor(inputs, NUMBERS)?;
+        let Range { start, end } = self.array;
+        let before = || all.narrow(1, 0, start);
+        let behind = |width: usize| all.narrow(1, end, width);
+        Ok(match (start, all.dim(1)? - end) {
+            (0, width) => behind(width)?,
+            (_, 0) => before()?,
+            (_, width) => Tensor::cat(&[before()?, behind(width)?], 1)?,
+        })
+    }
+}
+
+fn tensor<'a>(inputs: &'a Inputs, name: &str) -> Result<&'a Tensor> {
+    let found = inputs.get(name);
+    found.ok_or_else(|| Error::Internal(format!("rows without {name}")))
+}
+
+impl Function for Concatenated {
+    fn forward(
+        &self,
+        _x: &Tensor,
+        _parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        Err(Error::Internal("inputs within another layer".into()))
+    }
+
+    fn forward_with(
+        &self,
+        x: &Tensor,
+        inputs: &Inputs,
+        parameters: &mut Iter<'_, Tensor>,
+        _mode: &mut Mode<'_>,
+    ) -> Result<Tensor> {
+        let of_columns = self.of_columns(inputs, parameters)?;
+        Ok(Tensor::cat(&[x, &of_columns], 1)?)
+    }
+}
