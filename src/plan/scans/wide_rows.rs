@@ -28,7 +28,9 @@ fn smaller_batches(config: &FileScanConfig, options: &ConfigOptions) -> Option<F
         .map(|field| list_bytes(field.data_type()))
         .fold(0, usize::saturating_add);
     let rows = BATCH_BYTES.checked_div(bytes)?.max(ROWS_MIN);
-    let known = config.batch_size.unwrap_or(options.execution.batch_size);
+    let known = config
+        .batch_size
+        .unwrap_or(options.execution.batch_size.into());
     (rows < known).then(|| FileScanConfig {
         batch_size: Some(rows),
         ..config.clone()
