@@ -4,7 +4,7 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
 
 use super::rule::ScanRule;
 
@@ -31,10 +31,8 @@ fn smaller_batches(config: &FileScanConfig, options: &ConfigOptions) -> Option<F
     let known = config
         .batch_size
         .unwrap_or(options.execution.batch_size.into());
-    (rows < known).then(|| FileScanConfig {
-        batch_size: Some(rows),
-        ..config.clone()
-    })
+    let smaller = || FileScanConfigBuilder::from(config.clone()).with_batch_size(Some(rows));
+    (rows < known).then(|| smaller().build())
 }
 
 /// The bytes of a list; 0 for other types.
