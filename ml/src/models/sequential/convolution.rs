@@ -167,6 +167,10 @@ impl Function for Windows {
     }
 
     fn fuse(&mut self, activation: Activation) -> bool {
-        self.activation.replace(activation).is_none()
+        if self.activation.is_some() {
+            return false;
+        }
+        self.activation = Some(activation);
+        true
     }
 }

@@ -57,6 +57,23 @@ impl Function for Product {
     }
 
     fn fuse(&mut self, activation: Activation) -> bool {
-        self.activation.replace(activation).is_none()
+        if self.activation.is_some() {
+            return false;
+        }
+        self.activation = Some(activation);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_applies_one_activation_function_and_keeps_it() {
+        let mut layer = Product { activation: None };
+        assert!(layer.fuse(Activation::Relu));
+        assert!(!layer.fuse(Activation::Tanh));
+        assert_eq!(layer.activation, Some(Activation::Relu));
     }
 }
