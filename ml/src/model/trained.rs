@@ -24,7 +24,7 @@ use crate::model::network::{Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::nn::softmax;
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// Everything about a trained model except its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -223,6 +223,7 @@ impl Model for TrainedModel {
         #[cfg(feature = "cuda")]
         crate::device::count_pass(&self.device)?;
         let pass = |range: Range<usize>| {
+            stop::check()?;
             let inputs = inputs
                 .narrow(range)?
                 .to(&self.device, self.compute.dtype())?;

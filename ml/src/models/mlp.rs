@@ -14,7 +14,7 @@ use crate::data::inputs::Inputs;
 use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind};
 use crate::model::options::TrainOptions;
 use crate::nn::{Activation, activate, dropout, embedding_sum, linear};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// A multilayer perceptron.
 #[derive(Debug)]
@@ -135,6 +135,7 @@ impl Network for Mlp {
         let mut parameters = parameters.iter();
         let mut x = self.first_layer(&mut parameters, inputs)?;
         for layer in 1..self.layers {
+            stop::check()?;
             if let (Mode::Training { random, .. }, true) = (&mut mode, self.dropout_rate > 0.0) {
                 x = dropout(&x, self.dropout_rate, random)?;
             }

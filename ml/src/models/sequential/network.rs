@@ -9,7 +9,7 @@ use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// The most weights of a network.
 const WEIGHTS_MAX: usize = 1 << 32;
@@ -157,6 +157,7 @@ impl Network for Sequential {
         let mut x = numbers.reshape(shape)?;
         let mut parameters = parameters.iter();
         for layer in &self.layers {
+            stop::check()?;
             x = layer.function.forward(&x, &mut parameters, &mut mode)?;
         }
         Ok(vec![x])

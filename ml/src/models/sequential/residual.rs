@@ -6,8 +6,8 @@ use candle_core::Tensor;
 
 use super::layer::{Function, Input, Layer, Placed, Written, place_all};
 use super::text::invalid;
-use crate::Result;
 use crate::model::network::Mode;
+use crate::{Result, stop};
 
 #[derive(Debug)]
 pub(super) struct Residual(pub(super) Vec<Written>);
@@ -59,6 +59,7 @@ impl Function for Sum {
     ) -> Result<Tensor> {
         let mut y = x.clone();
         for function in &self.0 {
+            stop::check()?;
             y = function.forward(&y, parameters, mode)?;
         }
         Ok((x + y)?)
