@@ -118,19 +118,6 @@ pub(super) fn with_elements<T: WithDType, R, const N: usize>(
     work(all)
 }
 
-/// The elements of a contiguous layout.
-pub(super) fn part<'a, T>(values: &'a [T], layout: &Layout) -> &'a [T] {
-    &values[layout.start_offset()..][..layout.shape().elem_count()]
-}
-
-/// The elements in the memory of a tensor.
-pub(super) fn cpu_slice<T: WithDType>(storage: &Storage) -> candle_core::Result<&[T]> {
-    match storage {
-        Storage::Cpu(storage) => storage.as_slice(),
-        _ => candle_core::bail!("a layer of the host met a tensor of another device"),
-    }
-}
-
 /// Whether the elements have 16 bits: layers then compute in f32 what would lose bits at each step, and round once.
 pub(super) fn is_half(tensor: &Tensor) -> bool {
     matches!(tensor.dtype(), DType::BF16 | DType::F16)
