@@ -278,7 +278,10 @@ impl Model for TrainedModel {
         let widths = self.network.numbers_per_row();
         // On a GPU they take memory of the GPU.
         let between = match self.device.is_cpu() {
-            true => rows.min(pass_rows(&self.device, widths)) * widths * number,
+            true => {
+                let at_once = rows.min(pass_rows(&self.device, widths));
+                at_once * widths * number + self.network.scratch_bytes()
+            }
             false => 0,
         };
         // A probability takes a number, a label and a position in a list.

@@ -27,11 +27,9 @@ impl Layer for Linear {
         };
         let outputs = self.outputs.number(input.outputs);
         Ok(Placed {
-            output: vec![outputs],
             parameters: input.weight_and_bias(vec![inputs, outputs], inputs, outputs),
             flops: operations(&[2, inputs, outputs]),
-            inner_numbers: 0,
-            function: Box::new(Product { activation: None }),
+            ..Placed::plain(input, vec![outputs], Product { activation: None })
         })
     }
 

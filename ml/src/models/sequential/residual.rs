@@ -24,10 +24,7 @@ impl Layer for Residual {
                 input.shape
             )));
         }
-        let numbers = inner.iter().map(|layer| {
-            let output: usize = layer.output.iter().product();
-            output + layer.inner_numbers
-        });
+        let scratch_bytes = inner.iter().map(|layer| layer.scratch_bytes).max();
         let flops = inner.iter().map(|layer| layer.flops);
         let plain = Placed::plain(input, input.shape.to_vec(), Sum(vec![]));
         Ok(Placed {
@@ -36,7 +33,8 @@ impl Layer for Residual {
                 .flat_map(|layer| layer.parameters.iter().cloned())
                 .collect(),
             flops: flops.fold(plain.flops, u64::saturating_add),
-            inner_numbers: numbers.sum(),
+            inner_numbers: inner.iter().map(Placed::numbers).sum(),
+            scratch_bytes: scratch_bytes.unwrap_or(0),
             function: Box::new(Sum(inner.into_iter().map(|layer| layer.function).collect())),
             output: plain.output,
         })
