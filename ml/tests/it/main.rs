@@ -4,6 +4,7 @@
 
 mod agreement;
 mod batch_norm;
+mod cancel;
 mod compute_types;
 mod determinism;
 mod flavours;
