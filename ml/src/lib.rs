@@ -12,7 +12,8 @@
 //! * [`data`] columns ↔ tensors
 //! * [`collective`] communication of ranks
 //! * [`device`], [`worker`] the devices of models, and the threads that own candle
-//! * [`random`], `bytes`, `named`, `simd`, `error` seeded numbers; numbers as bytes; enums with names; vector instructions; errors
+//! * [`random`], `bytes`, `named`, `simd` seeded numbers; numbers as bytes; enums with names; vector instructions
+//! * [`stop`], `error` requests to stop; errors
 
 pub mod artifact;
 pub mod collective;
@@ -22,6 +23,7 @@ pub mod model;
 pub mod models;
 pub mod nn;
 pub mod random;
+pub mod stop;
 pub mod train;
 pub mod worker;
 

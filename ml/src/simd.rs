@@ -6,11 +6,16 @@
 /// Defines a function whose body is compiled once for each generation of vector instructions. The function returns
 /// nothing and writes its results to its arguments.
 macro_rules! simd_fn {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident<$life:lifetime $(, $number:ident: $bound:ident)?>(
+            $($arg:ident: $type:ty),* $(,)?
+        ) $body:block
+    ) => {
         $(#[$meta])*
-        $vis fn $name<$life>($($arg: $type),*) {
-            struct Work<$life> { $($arg: $type),* }
-            impl<$life> pulp::WithSimd for Work<$life> {
+        $vis fn $name<$life $(, $number: $bound)?>($($arg: $type),*) {
+            struct Work<$life $(, $number: $bound)?> { $($arg: $type),* }
+            impl<$life $(, $number: $bound)?> pulp::WithSimd for Work<$life $(, $number)?> {
                 type Output = ();
                 #[inline(always)]
                 fn with_simd<S: pulp::Simd>(self, _simd: S) {

@@ -18,7 +18,8 @@ use vatic_ml::model::compute::{ComputeType, LoadOptions};
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
 use vatic_ml::models::ModelTypes;
-use vatic_ml::worker::WorkerPool;
+use vatic_ml::stop::Stop;
+use vatic_ml::worker::{WorkerPool, catch};
 
 pub(crate) use self::pins::{CacheOrder, LoadOrder, ModelCopy, Pin, PinnedVersion};
 use super::ResolvedModel;
@@ -171,7 +172,8 @@ impl ModelRuntime {
         Ok(started)
     }
 
-    /// Runs a computation on a worker of a device, never on the async runtime's threads. A panic becomes an error.
+    /// Runs a computation on a worker of a device, never on the async runtime's threads. A panic becomes an error. The
+    /// computation is asked to stop if nobody awaits it any more.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         device: DeviceName,
@@ -182,12 +184,14 @@ impl ModelRuntime {
         // The permits keep `execute` from blocking a thread of the async runtime.
         let _permit = workers.permits.acquire().await.map_err(|_| closed())?;
         let (sender, receiver) = oneshot::channel();
+        let stop = Stop::default();
+        let _stop_on_drop = stop.on_drop();
         workers
             .pool
             .execute(move || {
                 // The result of a cancelled statement is not needed.
                 if !sender.is_closed() {
-                    let _ = sender.send(vatic_ml::worker::catch(job));
+                    let _ = sender.send(stop.watch(|| catch(job)));
                 }
             })
             .map_err(ml_err)?;
@@ -433,4 +437,36 @@ fn evict_oldest(
     let oldest = candidates.min_by_key(|(_, entry)| entry.last_used);
     let oldest = oldest.map(|(key, _)| key.clone())?;
     entries.remove(&oldest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use vatic_ml::stop;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_computation_that_nobody_awaits_is_asked_to_stop() {
+        let runtime = ModelRuntime::new(vec![], vec![], &Memory::new(None));
+        let (begin, began) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let job = move || {
+            begin.send(()).unwrap();
+            while stop::check().is_ok() {
+                std::thread::yield_now();
+            }
+            end.send(()).unwrap();
+            Ok(())
+        };
+        let mut run = Box::pin(runtime.run(DeviceName::Cpu, job));
+        tokio::select! {
+            _ = &mut run => panic!("the computation does not end by itself"),
+            began = began => began.unwrap(),
+        }
+        drop(run);
+        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+        ended.unwrap().unwrap();
+    }
 }

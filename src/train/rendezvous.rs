@@ -95,10 +95,10 @@ impl fmt::Debug for Run {
 fn control(model: &str, listener: Option<ProgressListener>) -> Control {
     let mut control = Control::default();
     if let Some(listener) = listener {
-        let (model, cancelled) = (model.to_owned(), Arc::clone(&control.cancelled));
+        let (model, stop) = (model.to_owned(), control.stop.clone());
         control.progress = Some(Arc::new(move |progress: Progress| {
             // After a cancel, a worker may still report its last step, when the shell no longer expects progress.
-            if !cancelled.load(Ordering::Relaxed) {
+            if !stop.is_asked() {
                 let model = model.clone();
                 listener(ProgressEvent::Training { model, progress });
             }
@@ -206,7 +206,7 @@ pub(super) struct OpenRun {
 
 impl Drop for OpenRun {
     fn drop(&mut self) {
-        self.run.control.cancelled.store(true, Ordering::Relaxed);
+        self.run.control.stop.ask();
         self.rendezvous.lock().remove(&self.run_id);
         // Drop the collectives that no rank took: the other ranks would wait for them.
         self.run

@@ -111,6 +111,7 @@ const ML_LAYERS: &[&str] = &[
     "bytes",
     "named",
     "simd",
+    "stop",
     "error",
 ];
 

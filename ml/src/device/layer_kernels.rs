@@ -16,6 +16,7 @@ use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage
 
 use super::kernels::{Kernel, KernelActivation, grid, strided};
 use super::products::uses_tf32;
+use crate::Error;
 
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/layers.ptx"));
 
@@ -335,6 +336,23 @@ fn rows_at_once(numbers: Numbers<'_>, numbers_per_row: usize) -> usize {
     (COLUMNS_BYTES / numbers.dtype.size_in_bytes() / numbers_per_row.max(1)).max(1)
 }
 
+/// Memory for the windows of so many rows.
+fn alloc_windows(x: Numbers<'_>, rows: usize, numbers_per_row: usize) -> Result<CudaStorage> {
+    let count = rows * numbers_per_row;
+    x.alloc(count).map_err(|error| match Error::from(error) {
+        // Fewer rows would not help.
+        Error::DeviceMemory(_) if rows == 1 => {
+            let message = format!(
+                "the windows of a convolution over one row take {} MiB, which the GPU does not have; use a smaller \
+                 kernel, padding or input, or device 'cpu'",
+                (count * x.dtype.size_in_bytes()) >> 20
+            );
+            Error::DeviceMemory(message).into()
+        }
+        error => error.into(),
+    })
+}
+
 /// Copies the windows of `images` images side by side.
 fn gather(x: Numbers<'_>, window: KernelWindow, to: Numbers<'_>) -> Result<()> {
     let count = (x.count / window.pixels() * window.area() * window.places()) as u64;
@@ -372,7 +390,7 @@ pub(crate) fn convolution(
         groups.channels * window.area(),
     );
     let at_once = rows_at_once(x, depth * places).min(rows.max(1));
-    let columns = x.alloc(at_once * depth * places)?;
+    let columns = alloc_windows(x, at_once, depth * places)?;
     let columns = Numbers::all(&columns, at_once * depth * places)?;
     for first in (0..rows).step_by(at_once) {
         let count = at_once.min(rows - first);
@@ -499,7 +517,7 @@ impl ConvolutionSlopes<'_> {
         );
         let rows = self.rows;
         let at_once = rows_at_once(x, depth * places).min(rows.max(1));
-        let columns = x.alloc(at_once * depth * places)?;
+        let columns = alloc_windows(x, at_once, depth * places)?;
         let columns = Numbers::all(&columns, at_once * depth * places)?;
         // A gradient of the weights for each row.
         let each = x.alloc(rows * outputs * depth)?;

@@ -178,7 +178,7 @@ pub(crate) fn pass_rows(device: &Device, numbers: usize) -> usize {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        if let Some(known) = device_error(&error) {
+        if let Some(known) = our_error(&error).or_else(|| device_error(&error)) {
             return known;
         }
         // candle appends a backtrace to its message when RUST_BACKTRACE is set.
@@ -187,6 +187,26 @@ impl From<candle_core::Error> for Error {
             "tensor: {}",
             text.lines().next().unwrap_or_default()
         ))
+    }
+}
+
+/// An error on its way through candle, such as that of a layer that was asked to stop.
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        Self::WrappedContext {
+            wrapped: Box::new(error),
+            context: String::new(),
+        }
+    }
+}
+
+/// The error of this crate that came through candle, if it is one.
+fn our_error(error: &candle_core::Error) -> Option<Error> {
+    use candle_core::Error as Candle;
+    match error {
+        Candle::WithBacktrace { inner, .. } | Candle::Context { inner, .. } => our_error(inner),
+        Candle::WrappedContext { wrapped, .. } => wrapped.downcast_ref::<Error>().cloned(),
+        _ => None,
     }
 }
 

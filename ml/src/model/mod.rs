@@ -51,10 +51,11 @@ pub trait Model: Debug + Send + Sync {
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs>;
 
     /// Computes on the model's device what [`Model::outputs`] reads, on a worker of the device. On a GPU the work is
-    /// queued, not awaited. The inputs are on the host or on the device.
+    /// queued, not awaited. The inputs are on the host or on the device. What takes long calls
+    /// [`stop::check`](crate::stop::check) now and then.
     ///
     /// # Errors
-    /// [`Error::DeviceMemory`] if the device has too little memory for so many rows.
+    /// [`Error::DeviceMemory`] if the device has too little memory for so many rows; [`Error::Cancelled`].
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>>;
 
     /// The outputs from the tensors `[rows, …]` of [`Model::forward`], on a worker of the host.

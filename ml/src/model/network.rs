@@ -102,10 +102,15 @@ pub trait Network: Send + Sync {
         inputs: &Inputs,
         mode: Mode<'_>,
     ) -> Result<Vec<Tensor>>;
-    /// The numbers that the outputs of all layers have for one row, to estimate memory.
+    /// The numbers that all layers keep for one row until the gradient is known, to estimate memory: their outputs, and what
+    /// else their gradients need.
     fn numbers_per_row(&self) -> usize {
         let parameters = self.parameters().iter();
         parameters.filter_map(|spec| spec.shape.last()).sum()
+    }
+    /// The memory on the host that a layer takes while it works, however many rows there are.
+    fn scratch_bytes(&self) -> usize {
+        0
     }
     /// A description of each layer, if the user wrote the layers.
     fn layers(&self) -> Vec<LayerSummary> {

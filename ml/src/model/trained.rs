@@ -24,7 +24,7 @@ use crate::model::network::{LayerSummary, Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::nn::softmax;
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// Everything about a trained model except its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -227,6 +227,7 @@ impl Model for TrainedModel {
         #[cfg(feature = "cuda")]
         crate::device::count_pass(&self.device)?;
         let pass = |range: Range<usize>| {
+            stop::check()?;
             let inputs = inputs
                 .narrow(range)?
                 .to(&self.device, self.compute.dtype())?;
@@ -281,7 +282,10 @@ impl Model for TrainedModel {
         let widths = self.network.numbers_per_row();
         // On a GPU they take memory of the GPU.
         let between = match self.device.is_cpu() {
-            true => rows.min(pass_rows(&self.device, widths)) * widths * number,
+            true => {
+                let at_once = rows.min(pass_rows(&self.device, widths));
+                at_once * widths * number + self.network.scratch_bytes()
+            }
             false => 0,
         };
         // A probability takes a number, a label and a position in a list.

@@ -14,7 +14,7 @@ use crate::data::inputs::Inputs;
 use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind};
 use crate::model::options::TrainOptions;
 use crate::nn::{Activation, activate, dropout, embedding_sum, linear};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// A multilayer perceptron.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub struct Mlp {
     parameters: Vec<Parameter>,
     layers: usize,
     has_numbers: bool,
-    has_categories: bool,
+    /// The categories of a row.
+    categories: usize,
     activation: Activation,
     dropout_rate: f64,
 }
@@ -79,7 +80,7 @@ impl Mlp {
             parameters,
             layers: widths.len(),
             has_numbers: shape.numbers > 0,
-            has_categories: shape.categories > 0,
+            categories: shape.categories,
             activation: options.activation,
             dropout_rate: options.dropout,
         }
@@ -93,7 +94,7 @@ impl Mlp {
         let mut next = || parameters.next().ok_or_else(too_few);
         let activation = (self.layers > 1).then_some(self.activation);
         let numbers = inputs.get(NUMBERS).filter(|_| self.has_numbers);
-        let categories = inputs.get(CATEGORIES).filter(|_| self.has_categories);
+        let categories = inputs.get(CATEGORIES).filter(|_| self.categories > 0);
         let Some(ids) = categories else {
             let numbers =
                 numbers.ok_or_else(|| Error::Internal("a network without inputs".into()))?;
@@ -135,6 +136,7 @@ impl Network for Mlp {
         let mut parameters = parameters.iter();
         let mut x = self.first_layer(&mut parameters, inputs)?;
         for layer in 1..self.layers {
+            stop::check()?;
             if let (Mode::Training { random, .. }, true) = (&mut mode, self.dropout_rate > 0.0) {
                 x = dropout(&x, self.dropout_rate, random)?;
             }
@@ -144,5 +146,13 @@ impl Network for Mlp {
             x = linear(&x, weight, bias, activation)?;
         }
         Ok(vec![x])
+    }
+
+    fn numbers_per_row(&self) -> usize {
+        // Each layer has a weight and a bias, and keeps a product and its activation; the first layer keeps the weights of each
+        // category as well.
+        let widths = self.parameters.iter().filter_map(|spec| spec.shape.last());
+        let of_first = self.parameters.first().and_then(|spec| spec.shape.last());
+        widths.sum::<usize>() + self.categories * of_first.copied().unwrap_or(0)
     }
 }

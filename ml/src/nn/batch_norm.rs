@@ -7,9 +7,10 @@
 //! ```
 //! On the host it is one operation, forward and backward; on a GPU, a composition of candle operations.
 
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
-use super::values::{Float, cpu_slice, part};
+use super::values::{Float, elements, storage, with_elements, with_float};
 use crate::Result;
 
 /// Added to a variance, as in PyTorch.
@@ -109,17 +110,21 @@ impl Sizes {
         rows.flat_map(move |row| row.chunks_exact(self.positions.max(1)).enumerate())
     }
 
-    /// The mean and the variance of each channel.
+    /// The mean and the variance of each channel of `x`.
+    fn measure(self, x: &Tensor) -> candle_core::Result<(Vec<f64>, Vec<f64>)> {
+        with_float!(x.dtype(), T => with_elements([x], |[x]: [&[T]; 1]| Ok(self.moments(x))))
+    }
+
     fn moments<T: Float>(self, x: &[T]) -> (Vec<f64>, Vec<f64>) {
         let count = self.count().max(1) as f64;
         let mut means = vec![0.0; self.channels];
         for (channel, run) in self.runs(x) {
-            means[channel] += run.iter().map(|x| x.to_f64()).sum::<f64>();
+            means[channel] += run.iter().map(|x| x.double()).sum::<f64>();
         }
         means.iter_mut().for_each(|mean| *mean /= count);
         let mut variances = vec![0.0; self.channels];
         for (channel, run) in self.runs(x) {
-            let squares = run.iter().map(|x| (x.to_f64() - means[channel]).powi(2));
+            let squares = run.iter().map(|x| (x.double() - means[channel]).powi(2));
             variances[channel] += squares.sum::<f64>();
         }
         variances.iter_mut().for_each(|sum| *sum /= count);
@@ -135,13 +140,7 @@ fn fused_training(
     sizes: Sizes,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let x = x.contiguous()?;
-    let (means, variances) = {
-        let (storage, layout) = x.storage_and_layout();
-        match x.dtype() {
-            DType::F32 => sizes.moments(part(cpu_slice::<f32>(&storage)?, layout)),
-            _ => sizes.moments(part(cpu_slice::<f64>(&storage)?, layout)),
-        }
-    };
+    let (means, variances) = sizes.measure(&x)?;
     let tensor = |values: &[f64]| {
         let values = Tensor::from_slice(values, sizes.channels, x.device())?;
         values.to_dtype(x.dtype())
@@ -212,8 +211,8 @@ impl Normalise {
     fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
         let mut y = Vec::with_capacity(x.len());
         for (channel, run) in self.sizes.runs(x) {
-            let mean = T::from_f64(self.means[channel]);
-            let factor = T::from_f64(self.scales[channel] * weight[channel].to_f64());
+            let mean = T::of(self.means[channel]);
+            let factor = T::of(self.scales[channel] * weight[channel].double());
             let bias = bias[channel];
             y.extend(run.iter().map(|&x| (x - mean) * factor + bias));
         }
@@ -226,49 +225,63 @@ impl Normalise {
         weight: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
-        let dy = dy.contiguous()?;
-        let (x_storage, x_layout) = x.storage_and_layout();
-        let (weight_storage, weight_layout) = weight.storage_and_layout();
-        let (dy_storage, dy_layout) = dy.storage_and_layout();
-        let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
-        let weights = part(cpu_slice::<T>(&weight_storage)?, weight_layout);
-        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
-        let pairs = || self.sizes.runs(x_values).zip(self.sizes.runs(dy_values));
-        let normal =
-            |channel: usize, x: T| (x.to_f64() - self.means[channel]) * self.scales[channel];
-        let mut dw = vec![0.0; self.sizes.channels];
-        let mut db = vec![0.0; self.sizes.channels];
-        for ((channel, x), (_, dy)) in pairs() {
-            for (&x, &dy) in x.iter().zip(dy) {
-                dw[channel] += dy.to_f64() * normal(channel, x);
-                db[channel] += dy.to_f64();
-            }
-        }
+        let (dx, dw, db) = with_elements([x, weight, dy], |[x, weights, dy]: [&[T]; 3]| {
+            let (dw, db) = self.channel_gradients(x, dy);
+            let dx = match self.has_input_gradient {
+                true => Some(self.input_gradient(x, weights, dy, (&dw, &db))),
+                false => None,
+            };
+            Ok((dx, dw, db))
+        })?;
         let device = x.device();
-        let dx = match self.has_input_gradient {
-            true => {
-                // What each number of a channel adds to its mean and to its variance.
-                let share = match self.is_measured {
-                    true => 1.0 / self.sizes.count() as f64,
-                    false => 0.0,
-                };
-                let mut dx = Vec::with_capacity(x_values.len());
-                for ((channel, x), (_, dy)) in pairs() {
-                    let factor = self.scales[channel] * weights[channel].to_f64();
-                    let (mean, along) = (share * db[channel], share * dw[channel]);
-                    dx.extend(x.iter().zip(dy).map(|(&x, &dy)| {
-                        T::from_f64(factor * (dy.to_f64() - mean - normal(channel, x) * along))
-                    }));
-                }
-                Some(Tensor::from_vec(dx, x.shape(), device)?)
-            }
-            false => None,
-        };
-        let tensor = |values: &[f64]| {
-            let values: Vec<T> = values.iter().map(|&value| T::from_f64(value)).collect();
+        let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), device));
+        let tensor = |values: Vec<f64>| {
+            let values: Vec<T> = values.into_iter().map(T::of).collect();
             Tensor::from_vec(values, weight.shape(), device)
         };
-        Ok((dx, Some(tensor(&dw)?), Some(tensor(&db)?)))
+        Ok((dx.transpose()?, Some(tensor(dw)?), Some(tensor(db)?)))
+    }
+
+    /// A number with mean 0 and variance 1.
+    fn normal<T: Float>(&self, channel: usize, x: T) -> f64 {
+        (x.double() - self.means[channel]) * self.scales[channel]
+    }
+
+    /// The gradients with respect to the factors and the summands.
+    fn channel_gradients<T: Float>(&self, x: &[T], dy: &[T]) -> (Vec<f64>, Vec<f64>) {
+        let mut dw = vec![0.0; self.sizes.channels];
+        let mut db = vec![0.0; self.sizes.channels];
+        for ((channel, x), (_, dy)) in self.sizes.runs(x).zip(self.sizes.runs(dy)) {
+            for (&x, &dy) in x.iter().zip(dy) {
+                dw[channel] += dy.double() * self.normal(channel, x);
+                db[channel] += dy.double();
+            }
+        }
+        (dw, db)
+    }
+
+    /// The gradient with respect to x, from those with respect to the factors and the summands.
+    fn input_gradient<T: Float>(
+        &self,
+        x: &[T],
+        weights: &[T],
+        dy: &[T],
+        (dw, db): (&[f64], &[f64]),
+    ) -> Vec<T> {
+        // What each number of a channel adds to its mean and to its variance.
+        let share = match self.is_measured {
+            true => 1.0 / self.sizes.count() as f64,
+            false => 0.0,
+        };
+        let mut dx = Vec::with_capacity(x.len());
+        for ((channel, x), (_, dy)) in self.sizes.runs(x).zip(self.sizes.runs(dy)) {
+            let factor = self.scales[channel] * weights[channel].double();
+            let (mean, along) = (share * db[channel], share * dw[channel]);
+            dx.extend(x.iter().zip(dy).map(|(&x, &dy)| {
+                T::of(factor * (dy.double() - mean - self.normal(channel, x) * along))
+            }));
+        }
+        dx
     }
 }
 
@@ -293,19 +306,11 @@ impl CustomOp3 for Normalise {
         if !fits || weight_layout.dims() != channels || bias_layout.dims() != channels {
             candle_core::bail!("batch_norm: x {:?} has other channels", x_layout.shape());
         }
-        let y = match x {
-            CpuStorage::F32(x) => {
-                let weight = part(weight.as_slice::<f32>()?, weight_layout);
-                let bias = part(bias.as_slice::<f32>()?, bias_layout);
-                CpuStorage::F32(self.forward(part(x, x_layout), weight, bias))
-            }
-            CpuStorage::F64(x) => {
-                let weight = part(weight.as_slice::<f64>()?, weight_layout);
-                let bias = part(bias.as_slice::<f64>()?, bias_layout);
-                CpuStorage::F64(self.forward(part(x, x_layout), weight, bias))
-            }
-            _ => candle_core::bail!("batch_norm: neither f32 nor f64"),
-        };
+        let y = with_float!(x.dtype(), T => {
+            let x = elements::<T>(x, x_layout)?;
+            let (weight, bias) = (elements(weight, weight_layout)?, elements(bias, bias_layout)?);
+            storage(self.forward(x, weight, bias))
+        });
         Ok((y, x_layout.shape().clone()))
     }
 
@@ -317,10 +322,7 @@ impl CustomOp3 for Normalise {
         _y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
-        match x.dtype() {
-            DType::F32 => self.gradients::<f32>(x, weight, dy),
-            _ => self.gradients::<f64>(x, weight, dy),
-        }
+        with_float!(x.dtype(), T => self.gradients::<T>(x, weight, dy))
     }
 }
 

@@ -1,25 +1,34 @@
 //! Convolution as a product: the windows of an image side by side, times the weights.
 //!
 //! ```text
-//! forward   y  = activation(W columns(x) + b)   one product for each row and group of channels
+//! forward   y  = activation(W columns(x) + b)   a product for each tile of the windows of a row and group of channels
 //! backward  dz = dy * activation'(y)
-//!           dW = Σ dz columns(x)ᵀ, db           summed over the rows in their order
+//!           dW = Σ dz columns(x)ᵀ, db           summed over the rows and tiles in their order
 //!           dx = scattered Wᵀ dz                only if x has a gradient
 //! ```
-//! Each row has a product of its own, so its result does not depend on the rows beside it. The windows are copied again for
-//! the gradient: kept, they would take as much memory as all other values together times the area of the window.
+//! All windows of an image take the memory of the image times the area of the window. A tile of them is copied, used while it
+//! is in the cache, and forgotten; for the gradient it is copied again. Its size follows from the sizes of the layer, and each
+//! row has products of its own: so the result of a row depends neither on the rows beside it nor on the number of threads.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
-use super::activation::{Activation, Fused, activate};
-use super::product::{Matrix, add_product, write_product};
-use super::values::{Float, cpu_slice, part};
-use super::window::Window;
-use crate::Result;
+use super::activation::{Activation, Fused, activate, finish};
+use super::product::{Matrix, MatrixMut, add_product, write_product};
+use super::values::{Float, elements, storage, with_elements, with_float};
+use super::window::{Tile, Window};
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, KernelGroups, KernelWindow, Numbers};
+use crate::{Result, stop};
+
+/// The most memory of a tile, about the size of a core's cache.
+const TILE_BYTES: usize = 1 << 20;
+/// The least positions of a tile, if there are so many. Each tile reads the weights, so that few positions cost more.
+const TILE_PLACES_MIN: usize = 256;
+/// Positions come in multiples of this number, with which products are fastest.
+const TILE_PLACES_STEP: usize = 64;
 
 /// How a convolution goes over its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +37,21 @@ pub struct Convolution {
     pub window: Window,
     /// The groups of channels that do not see each other.
     pub groups: usize,
+}
+
+impl Convolution {
+    /// The most memory that a convolution of images with these channels and of this size takes on the host besides its output.
+    pub(crate) fn scratch_bytes(&self, channels: usize, size: [usize; 2]) -> usize {
+        let positions = self.window.positions(size).unwrap_or_default();
+        let depth = (channels / self.groups).saturating_mul(self.window.area());
+        let numbers = depth
+            .saturating_mul(positions[0])
+            .saturating_mul(positions[1]);
+        match self.window.is_one_element() {
+            true => 0,
+            false => numbers.saturating_mul(size_of::<f64>()).min(TILE_BYTES),
+        }
+    }
 }
 
 /// The convolution of `x` `[rows, channels, height, width]` with `weight` `[outputs, channels / groups, height, width]` of the
@@ -87,9 +111,11 @@ impl Sizes {
         self.positions[0] * self.positions[1]
     }
 
-    /// The output channels of a group.
-    fn of_group<'a, T>(&self, values: &'a [T], group: usize) -> &'a [T] {
-        &values[group * self.outputs * self.depth..][..self.outputs * self.depth]
+    /// The weights of a group, `[outputs, depth]`.
+    fn weights<'a, T>(&self, weights: &'a [T], group: usize) -> Matrix<'a, T> {
+        let count = self.outputs * self.depth;
+        let of_group = &weights[group * count..][..count];
+        Matrix::new(of_group, self.outputs, self.depth)
     }
 }
 
@@ -116,46 +142,93 @@ impl Layer {
         }
     }
 
-    /// The windows of a group of channels side by side, `[depth, positions]`.
+    /// The size of a tile of numbers of `bytes` bytes: elements of the windows, and positions.
+    fn tile_size(&self, sizes: &Sizes, bytes: usize) -> [usize; 2] {
+        let places = sizes.places();
+        // A window of one element is copied nowhere.
+        if self.window.is_one_element() {
+            return [sizes.depth, places];
+        }
+        let numbers = TILE_BYTES / bytes;
+        let whole = numbers / sizes.depth / TILE_PLACES_STEP * TILE_PLACES_STEP;
+        let places = places.min(whole.max(TILE_PLACES_MIN));
+        let parts = sizes.depth.div_ceil(numbers / places);
+        [sizes.depth.div_ceil(parts), places]
+    }
+
+    /// The windows of an image in tiles: all elements of the first positions, then those of the next.
+    fn tiles<T>(&self, sizes: &Sizes) -> impl Iterator<Item = Tile> {
+        let (depth, places) = (sizes.depth, sizes.places());
+        let [elements_at_once, places_at_once] = self.tile_size(sizes, size_of::<T>());
+        let starts = (0..places).step_by(places_at_once);
+        starts.flat_map(move |place| {
+            let starts = (0..depth).step_by(elements_at_once);
+            starts.map(move |element| Tile {
+                depth: element..depth.min(element + elements_at_once),
+                places: place..places.min(place + places_at_once),
+            })
+        })
+    }
+
+    /// Memory for a tile.
+    fn scratch<T: Float>(&self, sizes: &Sizes) -> Vec<T> {
+        match self.window.is_one_element() {
+            true => vec![],
+            false => {
+                let [elements, places] = self.tile_size(sizes, size_of::<T>());
+                vec![T::zero(); elements * places]
+            }
+        }
+    }
+
+    /// A tile of the windows of an image, `[elements of the windows, positions]`.
     fn columns<'a, T: Float>(
         &self,
         sizes: &Sizes,
         image: &'a [T],
+        tile: &Tile,
         scratch: &'a mut [T],
     ) -> Matrix<'a, T> {
-        let places = sizes.places();
+        let (depth, places) = (tile.depth.len(), tile.places.len());
         if self.window.is_one_element() {
-            return Matrix::new(image, sizes.depth, places);
+            return Matrix::new(image, depth, places);
         }
-        let channels = image.chunks_exact(sizes.image[0] * sizes.image[1]);
-        let columns = scratch.chunks_exact_mut(self.window.area() * places);
-        for (channel, columns) in channels.zip(columns) {
-            self.window.gather(channel, sizes.image, columns);
-        }
-        Matrix::new(scratch, sizes.depth, places)
+        let columns = &mut scratch[..depth * places];
+        self.window.gather(image, sizes.image, tile, columns);
+        Matrix::new(columns, depth, places)
     }
 
-    fn forward<T: Float>(&self, sizes: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+    fn forward<T: Float>(
+        &self,
+        sizes: &Sizes,
+        x: &[T],
+        weight: &[T],
+        bias: &[T],
+    ) -> candle_core::Result<Vec<T>> {
         let (places, outputs) = (sizes.places(), sizes.outputs);
         let mut y = vec![T::zero(); sizes.rows * self.groups * outputs * places];
-        let mut scratch = vec![T::zero(); sizes.depth * places];
+        let mut scratch = self.scratch(sizes);
         let images = x.chunks_exact(sizes.inputs());
         let results = y.chunks_exact_mut(outputs * places);
         for (index, (image, y)) in images.zip(results).enumerate() {
             let group = index % self.groups;
-            let weight = Matrix::new(sizes.of_group(weight, group), outputs, sizes.depth);
-            write_product(weight, self.columns(sizes, image, &mut scratch), y);
+            let weight = sizes.weights(weight, group);
             let bias = &bias[group * outputs..][..outputs];
-            for (y, &bias) in y.chunks_exact_mut(places).zip(bias) {
-                match self.activation {
-                    None => y.iter_mut().for_each(|y| *y += bias),
-                    Some(activation) => {
-                        y.iter_mut().for_each(|y| *y = activation.value(*y + bias));
-                    }
+            for tile in self.tiles::<T>(sizes) {
+                stop::check()?;
+                let columns = self.columns(sizes, image, &tile, &mut scratch);
+                let weight = weight.columns(tile.depth.clone());
+                let to = MatrixMut::new(y, outputs, places).columns(tile.places.clone());
+                match tile.depth.start {
+                    0 => write_product(weight, columns, to),
+                    _ => add_product(weight, columns, to),
+                }
+                if tile.depth.end == sizes.depth {
+                    finish(self.activation, y, bias, &tile.places);
                 }
             }
         }
-        y
+        Ok(y)
     }
 
     /// The gradients with respect to x, the weights and the bias.
@@ -167,57 +240,73 @@ impl Layer {
         y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
-        let sizes = &self.sizes(x.shape(), weight.shape(), bias.shape())?;
-        let (places, outputs) = (sizes.places(), sizes.outputs);
-        let dy = &dy.contiguous()?;
+        let sizes = self.sizes(x.shape(), weight.shape(), bias.shape())?;
         let dz = match self.activation {
             None => dy.clone(),
             Some(activation) => activation.slopes::<T>(y, dy)?,
         };
-        let (x_storage, x_layout) = x.storage_and_layout();
-        let (weight_storage, weight_layout) = weight.storage_and_layout();
-        let (dz_storage, dz_layout) = dz.storage_and_layout();
-        let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
-        let weights = part(cpu_slice::<T>(&weight_storage)?, weight_layout);
-        let dz_values = part(cpu_slice::<T>(&dz_storage)?, dz_layout);
+        let (dx, dw, db) = with_elements([x, weight, &dz], |[x, weights, dz]: [&[T]; 3]| {
+            let (dx, dw) = self.gradients_of_products(&sizes, x, weights, dz)?;
+            Ok((dx, dw, self.bias_gradient(&sizes, dz)))
+        })?;
+        let device = x.device();
+        let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), device));
+        let dw = Tensor::from_vec(dw, weight.shape(), device)?;
+        let db = Tensor::from_vec(db, bias.shape(), device)?;
+        Ok((dx.transpose()?, Some(dw), Some(db)))
+    }
+
+    /// The gradients with respect to x, if it has one, and to the weights.
+    fn gradients_of_products<T: Float>(
+        &self,
+        sizes: &Sizes,
+        x: &[T],
+        weights: &[T],
+        dz: &[T],
+    ) -> candle_core::Result<(Option<Vec<T>>, Vec<T>)> {
+        let (places, outputs, inputs) = (sizes.places(), sizes.outputs, sizes.inputs());
         let mut dw = vec![T::zero(); weights.len()];
-        let mut db = vec![T::zero(); self.groups * outputs];
-        let mut dx = match self.has_input_gradient {
-            true => vec![T::zero(); x_values.len()],
-            false => vec![],
-        };
-        let mut scratch = vec![T::zero(); sizes.depth * places];
-        let images = x_values.chunks_exact(sizes.inputs());
-        let slopes = dz_values.chunks_exact(outputs * places);
+        let mut dx = self.has_input_gradient.then(|| vec![T::zero(); x.len()]);
+        let mut scratch = self.scratch(sizes);
+        let images = x.chunks_exact(inputs);
+        let slopes = dz.chunks_exact(outputs * places);
         for (index, (image, dz)) in images.zip(slopes).enumerate() {
             let group = index % self.groups;
-            let slopes = Matrix::new(dz, outputs, places);
-            let columns = self.columns(sizes, image, &mut scratch);
-            let of_group = &mut dw[group * outputs * sizes.depth..][..outputs * sizes.depth];
-            add_product(slopes, columns.transposed(), of_group);
-            let of_group = &mut db[group * outputs..][..outputs];
-            for (db, dz) in of_group.iter_mut().zip(dz.chunks_exact(places)) {
-                dz.iter().for_each(|&dz| *db += dz);
-            }
-            if self.has_input_gradient {
-                let weight = Matrix::new(sizes.of_group(weights, group), outputs, sizes.depth);
-                write_product(weight.transposed(), slopes, &mut scratch);
-                let dx = &mut dx[index * sizes.inputs()..][..sizes.inputs()];
-                let channels = dx.chunks_exact_mut(sizes.image[0] * sizes.image[1]);
-                let columns = scratch.chunks_exact(self.window.area() * places);
-                for (dx, columns) in channels.zip(columns) {
-                    self.window.scatter(columns, sizes.image, dx);
+            let weight = sizes.weights(weights, group);
+            let count = outputs * sizes.depth;
+            let dw = &mut dw[group * count..][..count];
+            for tile in self.tiles::<T>(sizes) {
+                stop::check()?;
+                let slopes = Matrix::new(dz, outputs, places).columns(tile.places.clone());
+                let columns = self.columns(sizes, image, &tile, &mut scratch);
+                let to = MatrixMut::new(dw, outputs, sizes.depth).columns(tile.depth.clone());
+                add_product(slopes, columns.transposed(), to);
+                let Some(dx) = &mut dx else {
+                    continue;
+                };
+                let dx = &mut dx[index * inputs..][..inputs];
+                let weight = weight.columns(tile.depth.clone()).transposed();
+                let (depth, places) = (tile.depth.len(), tile.places.len());
+                if self.window.is_one_element() {
+                    write_product(weight, slopes, MatrixMut::new(dx, depth, places));
+                } else {
+                    let columns = &mut scratch[..depth * places];
+                    write_product(weight, slopes, MatrixMut::new(columns, depth, places));
+                    self.window.scatter(columns, sizes.image, &tile, dx);
                 }
             }
         }
-        let device = x.device();
-        let dx = match self.has_input_gradient {
-            true => Some(Tensor::from_vec(dx, x.shape(), device)?),
-            false => None,
-        };
-        let dw = Tensor::from_vec(dw, weight.shape(), device)?;
-        let db = Tensor::from_vec(db, bias.shape(), device)?;
-        Ok((dx, Some(dw), Some(db)))
+        Ok((dx, dw))
+    }
+
+    fn bias_gradient<T: Float>(&self, sizes: &Sizes, dz: &[T]) -> Vec<T> {
+        let mut db = vec![T::zero(); self.groups * sizes.outputs];
+        for dz in dz.chunks_exact(db.len() * sizes.places()) {
+            for (db, dz) in db.iter_mut().zip(dz.chunks_exact(sizes.places())) {
+                dz.iter().for_each(|&dz| *db += dz);
+            }
+        }
+        db
     }
 
     #[cfg(feature = "cuda")]
@@ -271,19 +360,11 @@ impl CustomOp3 for Layer {
         bias_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let sizes = self.sizes(x_layout.shape(), weight_layout.shape(), bias_layout.shape())?;
-        let y = match x {
-            CpuStorage::F32(x) => {
-                let weight = part(weight.as_slice::<f32>()?, weight_layout);
-                let bias = part(bias.as_slice::<f32>()?, bias_layout);
-                CpuStorage::F32(self.forward(&sizes, part(x, x_layout), weight, bias))
-            }
-            CpuStorage::F64(x) => {
-                let weight = part(weight.as_slice::<f64>()?, weight_layout);
-                let bias = part(bias.as_slice::<f64>()?, bias_layout);
-                CpuStorage::F64(self.forward(&sizes, part(x, x_layout), weight, bias))
-            }
-            _ => candle_core::bail!("convolution: neither f32 nor f64"),
-        };
+        let y = with_float!(x.dtype(), T => {
+            let x = elements::<T>(x, x_layout)?;
+            let (weight, bias) = (elements(weight, weight_layout)?, elements(bias, bias_layout)?);
+            storage(self.forward(&sizes, x, weight, bias)?)
+        });
         let [down, across] = sizes.positions;
         let outputs = self.groups * sizes.outputs;
         Ok((y, (sizes.rows, outputs, down, across).into()))
@@ -322,11 +403,81 @@ impl CustomOp3 for Layer {
         y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
-        match x.dtype() {
-            #[cfg(feature = "cuda")]
-            _ if x.device().is_cuda() => self.gradients_on_gpu(x, weight, bias, y, dy),
-            DType::F32 => self.gradients::<f32>(x, weight, bias, y, dy),
-            _ => self.gradients::<f64>(x, weight, bias, y, dy),
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return self.gradients_on_gpu(x, weight, bias, y, dy);
+        }
+        with_float!(x.dtype(), T => self.gradients::<T>(x, weight, bias, y, dy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A convolution of one group, and its sizes for an image.
+    fn layer(window: Window, channels: usize, image: [usize; 2]) -> (Layer, Sizes) {
+        let layer = Layer {
+            window,
+            groups: 1,
+            activation: None,
+            has_input_gradient: true,
+        };
+        let sizes = Sizes {
+            rows: 1,
+            channels,
+            outputs: 1,
+            image,
+            positions: window.positions(image).unwrap(),
+            depth: channels * window.area(),
+        };
+        (layer, sizes)
+    }
+
+    #[test]
+    fn a_tile_is_small_whatever_the_image_and_the_window_are() {
+        for (window, channels, image) in [
+            (Window::square(3, 1, 1), 1, [5, 5]),
+            (Window::square(3, 1, 1), 64, [64, 64]),
+            (Window::square(31, 1, 15), 32, [64, 64]),
+            (Window::square(512, 1, 512), 1, [8, 8]),
+            (Window::square(1_024, 1, 1_024), 65_536, [64, 64]),
+            (Window::line(1_024, 3, 7), 512, [1, 100_000]),
+        ] {
+            let (layer, sizes) = layer(window, channels, image);
+            let convolution = Convolution { window, groups: 1 };
+            for bytes in [4, 8] {
+                let [depth, places] = layer.tile_size(&sizes, bytes);
+                assert!(depth > 0 && places > 0 && depth <= sizes.depth);
+                assert!(depth * places * bytes <= TILE_BYTES, "{window:?}");
+                let scratch = convolution.scratch_bytes(channels, image);
+                assert!(depth * places * bytes <= scratch, "{window:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_cover_each_element_of_each_window_once() {
+        for (window, channels, image) in [
+            (Window::square(1, 1, 0), 3, [4, 5]),
+            (Window::square(3, 1, 1), 2, [6, 7]),
+            (Window::square(5, 1, 2), 200, [30, 31]),
+        ] {
+            let (layer, sizes) = layer(window, channels, image);
+            let mut counts = vec![0u8; sizes.depth * sizes.places()];
+            let mut next = (0, 0);
+            for tile in layer.tiles::<f64>(&sizes) {
+                assert_eq!((tile.places.start, tile.depth.start), next);
+                for element in tile.depth.clone() {
+                    let row = &mut counts[element * sizes.places()..][tile.places.clone()];
+                    row.iter_mut().for_each(|count| *count += 1);
+                }
+                next = match tile.depth.end == sizes.depth {
+                    true => (tile.places.end, 0),
+                    false => (tile.places.start, tile.depth.end),
+                };
+            }
+            assert!(counts.iter().all(|count| *count == 1), "{window:?}");
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Dropout with masks from a seeded stream.
 
-use candle_core::Tensor;
 #[cfg(feature = "cuda")]
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, Shape};
+use candle_core::CudaStorage;
+#[cfg(feature = "cuda")]
+use candle_core::DType;
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use super::values::{Float, elements, storage, with_elements, with_float};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::kernels;
@@ -19,35 +23,74 @@ pub fn dropout(x: &Tensor, rate: f64, random: &mut ChaCha8Rng) -> Result<Tensor>
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() && x.dtype() == DType::F32 {
         let key = random.random();
-        let mask = Mask {
+        let mask = Key {
             key,
             threshold,
             kept,
         };
         return Ok(x.contiguous()?.apply_op1(mask)?);
     }
-    let mask = (0..x.elem_count()).map(|_| {
-        if random.random::<u32>() < threshold {
-            0.0
-        } else {
-            kept
-        }
-    });
-    let mask = Tensor::from_vec(mask.collect::<Vec<f32>>(), x.shape(), x.device())?;
-    Ok((x * mask.to_dtype(x.dtype())?)?)
+    let is_kept = (0..x.elem_count()).map(|_| u8::from(random.random::<u32>() >= threshold));
+    let mask = Mask {
+        is_kept: is_kept.collect(),
+        kept,
+    };
+    Ok(x.contiguous()?.apply_op1(mask)?)
+}
+
+/// A mask on the host, in a quarter of the memory of the values.
+#[derive(Debug)]
+struct Mask {
+    /// 1 for an element that is kept, 0 for one that is zeroed.
+    is_kept: Vec<u8>,
+    /// The factor of an element that is kept.
+    kept: f32,
+}
+
+impl Mask {
+    fn apply<T: Float>(&self, values: &[T]) -> Vec<T> {
+        let kept = T::of(self.kept.into());
+        let pairs = values.iter().zip(&self.is_kept);
+        let masked = pairs.map(|(&value, &is_kept)| {
+            let factor = match is_kept {
+                0 => T::zero(),
+                _ => kept,
+            };
+            value * factor
+        });
+        masked.collect()
+    }
+}
+
+impl CustomOp1 for Mask {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let y = with_float!(x.dtype(), T => storage(self.apply(elements::<T>(x, layout)?)));
+        Ok((y, layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        with_float!(x.dtype(), T => {
+            let dx = with_elements([dy], |[dy]: [&[T]; 1]| Ok(self.apply(dy)))?;
+            Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        })
+    }
 }
 
 /// A mask that the GPU computes from a key, forward and backward, so that it takes no memory.
 #[cfg(feature = "cuda")]
 #[derive(Debug, Clone, Copy)]
-struct Mask {
+struct Key {
     key: u64,
     threshold: u32,
     kept: f32,
 }
 
 #[cfg(feature = "cuda")]
-impl CustomOp1 for Mask {
+impl CustomOp1 for Key {
     fn name(&self) -> &'static str {
         "dropout"
     }

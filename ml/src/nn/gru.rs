@@ -9,7 +9,7 @@
 
 use candle_core::Tensor;
 
-use super::activation::sigmoid;
+use super::activation::{Activation, activate};
 use super::lstm::{of_sigmoid, of_tanh};
 use super::recurrent::{Recurrence, Slopes, Step};
 use crate::Result;
@@ -34,7 +34,7 @@ impl Recurrence for Gru {
     fn step(input: &Tensor, product: &Tensor, output: &Tensor, _memory: &()) -> Result<Step<Self>> {
         let units = output.dim(0)?;
         let gates = (input.narrow(0, 0, 2 * units)? + product.narrow(0, 0, 2 * units)?)?;
-        let opened = sigmoid(&gates)?;
+        let opened = activate(Activation::Sigmoid, &gates)?;
         let (reset, update) = (opened.narrow(0, 0, units)?, opened.narrow(0, units, units)?);
         let product = product.narrow(0, 2 * units, units)?;
         let candidate = (input.narrow(0, 2 * units, units)? + (&reset * &product)?)?.tanh()?;

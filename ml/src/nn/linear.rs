@@ -10,10 +10,10 @@
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use super::activation::Fused;
-use super::values::{cpu_slice, is_half, part};
+use super::values::{Float, elements, is_half, with_elements, with_float};
 use super::{Activation, activate};
 use crate::Result;
 #[cfg(feature = "cuda")]
@@ -74,13 +74,9 @@ impl CustomOp3 for Linear {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let size @ (_, rows, outputs, _) = product_size(x_layout, weight_layout, bias_layout)?;
         let mut y = x.matmul(weight, size, x_layout, weight_layout)?;
-        match (&mut y, bias) {
-            (CpuStorage::F32(y), CpuStorage::F32(bias)) => {
-                f32::finish(y, part(bias, bias_layout), self.activation);
-            }
-            (CpuStorage::F64(y), CpuStorage::F64(bias)) => {
-                f64::finish(y, part(bias, bias_layout), self.activation);
-            }
+        match &mut y {
+            CpuStorage::F32(y) => finish_rows(y, elements(bias, bias_layout)?, self.activation),
+            CpuStorage::F64(y) => finish_rows(y, elements(bias, bias_layout)?, self.activation),
             _ => candle_core::bail!("linear: neither f32 nor f64"),
         }
         Ok((y, (rows, outputs).into()))
@@ -116,13 +112,7 @@ impl CustomOp3 for Linear {
         y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (dz, db) = match y.dtype() {
-            #[cfg(feature = "cuda")]
-            DType::F32 if y.device().is_cuda() => kernels::slopes(y, &dy, self.activation.into())?,
-            DType::F32 => self.slopes::<f32>(y, &dy)?,
-            _ => self.slopes::<f64>(y, &dy)?,
-        };
+        let (dz, db) = self.slopes(y, &dy.contiguous()?)?;
         let dx = match self.has_input_gradient {
             true => Some(dz.matmul(&weight.t()?)?),
             false => None,
@@ -154,97 +144,82 @@ fn product_size(
 
 impl Linear {
     /// The gradients with respect to x W + b and to b.
-    fn slopes<T: Real>(&self, y: &Tensor, dy: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
-        let mut db = vec![T::zero(); y.dim(1)?];
-        let (dy_storage, dy_layout) = dy.storage_and_layout();
-        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
-        let dz = match self.activation {
-            None => {
-                T::column_sums(dy_values, &mut db);
-                dy.clone()
-            }
-            Some(activation) => {
-                let (y_storage, y_layout) = y.storage_and_layout();
-                let y_values = part(cpu_slice::<T>(&y_storage)?, y_layout);
-                let mut dz = vec![T::zero(); y_values.len()];
-                T::slopes(activation, y_values, dy_values, &mut dz, &mut db);
-                Tensor::from_vec(dz, y.shape(), y.device())?
-            }
+    fn slopes(&self, y: &Tensor, dy: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
+        #[cfg(feature = "cuda")]
+        if y.device().is_cuda() {
+            return kernels::slopes(y, dy, self.activation.into());
+        }
+        with_float!(y.dtype(), T => self.slopes_on_host::<T>(y, dy))
+    }
+
+    fn slopes_on_host<T: Float>(
+        &self,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let (outputs, device) = (y.dim(1)?, y.device());
+        let mut db = vec![T::zero(); outputs];
+        let dz = with_elements([y, dy], |[y, dy]: [&[T]; 2]| {
+            Ok(match self.activation {
+                None => {
+                    add_columns(dy, &mut db);
+                    None
+                }
+                Some(activation) => {
+                    let mut dz = vec![T::zero(); y.len()];
+                    write_slopes(activation, y, dy, &mut dz, &mut db);
+                    Some(dz)
+                }
+            })
+        })?;
+        let dz = match dz {
+            Some(dz) => Tensor::from_vec(dz, y.shape(), device)?,
+            None => dy.clone(),
         };
-        let db = Tensor::from_vec(db, y.dim(1)?, y.device())?;
-        Ok((dz, db))
+        Ok((dz, Tensor::from_vec(db, outputs, device)?))
     }
 }
 
-trait Real: WithDType + Default {
+simd_fn! {
     /// Adds the bias to each row and applies the activation.
-    fn finish(y: &mut [Self], bias: &[Self], activation: Option<Fused>);
-    /// Writes `dz` and adds its columns to `db`.
-    fn slopes(activation: Fused, y: &[Self], dy: &[Self], dz: &mut [Self], db: &mut [Self]);
-    /// Adds the columns of `dy` to `db`.
-    fn column_sums(dy: &[Self], db: &mut [Self]);
-}
-
-macro_rules! real {
-    ($float:ident) => {
-        impl Real for $float {
-            fn finish(y: &mut [Self], bias: &[Self], activation: Option<Fused>) {
-                simd_fn! {
-                    fn run<'a>(y: &'a mut [$float], bias: &'a [$float], activation: Option<Fused>) {
-                        match activation {
-                            None => map_rows(y, bias, |z| z),
-                            // NaN stays NaN.
-                            Some(Fused::Relu) => map_rows(y, bias, |z| if z <= 0.0 { 0.0 } else { z }),
-                            Some(Fused::Tanh) => map_rows(y, bias, |z: $float| z.tanh()),
-                            Some(Fused::Sigmoid) => {
-                                // 1 / (1 + exp(-z)) would overflow.
-                                map_rows(y, bias, |z: $float| 0.5 * (0.5 * z).tanh() + 0.5);
-                            }
-                        }
-                    }
-                }
-                run(y, bias, activation);
-            }
-
-            fn slopes(activation: Fused, y: &[Self], dy: &[Self], dz: &mut [Self], db: &mut [Self]) {
-                simd_fn! {
-                    fn run<'a>(
-                        activation: Fused,
-                        y: &'a [$float],
-                        dy: &'a [$float],
-                        dz: &'a mut [$float],
-                        db: &'a mut [$float],
-                    ) {
-                        match activation {
-                            // At 0 the slope is 0, as in PyTorch.
-                            Fused::Relu => slope_rows(y, dy, dz, db, |y, dy| if y > 0.0 { dy } else { 0.0 }),
-                            Fused::Tanh => slope_rows(y, dy, dz, db, |y, dy| dy * (1.0 - y * y)),
-                            Fused::Sigmoid => slope_rows(y, dy, dz, db, |y, dy| dy * y * (1.0 - y)),
-                        }
-                    }
-                }
-                run(activation, y, dy, dz, db);
-            }
-
-            fn column_sums(dy: &[Self], db: &mut [Self]) {
-                simd_fn! {
-                    fn run<'a>(dy: &'a [$float], db: &'a mut [$float]) {
-                        for dy in dy.chunks_exact(db.len().max(1)) {
-                            db.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
-                        }
-                    }
-                }
-                run(dy, db);
-            }
+    fn finish_rows<'a, T: Float>(y: &'a mut [T], bias: &'a [T], activation: Option<Fused>) {
+        match activation {
+            None => map_rows(y, bias, |z| z),
+            Some(Fused::Relu) => map_rows(y, bias, |z| Fused::Relu.value(z)),
+            Some(Fused::Tanh) => map_rows(y, bias, |z| Fused::Tanh.value(z)),
+            Some(Fused::Sigmoid) => map_rows(y, bias, |z| Fused::Sigmoid.value(z)),
         }
-    };
+    }
 }
 
-real!(f32);
-real!(f64);
+simd_fn! {
+    /// Writes `dz` and adds its columns to `db`.
+    fn write_slopes<'a, T: Float>(
+        activation: Fused,
+        y: &'a [T],
+        dy: &'a [T],
+        dz: &'a mut [T],
+        db: &'a mut [T],
+    ) {
+        match activation {
+            Fused::Relu => slope_rows(y, dy, dz, db, |y, dy| Fused::Relu.slope(y, dy)),
+            Fused::Tanh => slope_rows(y, dy, dz, db, |y, dy| Fused::Tanh.slope(y, dy)),
+            Fused::Sigmoid => slope_rows(y, dy, dz, db, |y, dy| Fused::Sigmoid.slope(y, dy)),
+        }
+    }
+}
+
+simd_fn! {
+    /// Adds the columns of `dy` to `db`.
+    fn add_columns<'a, T: Float>(dy: &'a [T], db: &'a mut [T]) {
+        for dy in dy.chunks_exact(db.len().max(1)) {
+            db.iter_mut().zip(dy).for_each(|(sum, &dy)| *sum += dy);
+        }
+    }
+}
 
 #[inline(always)]
-fn map_rows<T: Copy + std::ops::Add<Output = T>>(y: &mut [T], bias: &[T], f: impl Fn(T) -> T) {
+fn map_rows<T: Float>(y: &mut [T], bias: &[T], f: impl Fn(T) -> T) {
     for row in y.chunks_exact_mut(bias.len().max(1)) {
         row.iter_mut()
             .zip(bias)
@@ -253,13 +228,7 @@ fn map_rows<T: Copy + std::ops::Add<Output = T>>(y: &mut [T], bias: &[T], f: imp
 }
 
 #[inline(always)]
-fn slope_rows<T: Copy + std::ops::AddAssign>(
-    y: &[T],
-    dy: &[T],
-    dz: &mut [T],
-    db: &mut [T],
-    f: impl Fn(T, T) -> T,
-) {
+fn slope_rows<T: Float>(y: &[T], dy: &[T], dz: &mut [T], db: &mut [T], f: impl Fn(T, T) -> T) {
     let width = db.len().max(1);
     let rows = y.chunks_exact(width).zip(dy.chunks_exact(width));
     for ((y, dy), dz) in rows.zip(dz.chunks_exact_mut(width)) {

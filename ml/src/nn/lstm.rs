@@ -9,7 +9,7 @@
 
 use candle_core::Tensor;
 
-use super::activation::sigmoid;
+use super::activation::{Activation, activate};
 use super::recurrent::{Recurrence, Slopes, Step};
 use crate::Result;
 
@@ -42,10 +42,10 @@ impl Recurrence for Lstm {
     ) -> Result<Step<Self>> {
         let gates = (input + product)?;
         let units = memory.dim(0)?;
-        let opened = sigmoid(&gates.narrow(0, 0, 2 * units)?)?;
+        let opened = activate(Activation::Sigmoid, &gates.narrow(0, 0, 2 * units)?)?;
         let (input, forget) = (opened.narrow(0, 0, units)?, opened.narrow(0, units, units)?);
         let candidate = gates.narrow(0, 2 * units, units)?.tanh()?;
-        let output = sigmoid(&gates.narrow(0, 3 * units, units)?)?;
+        let output = activate(Activation::Sigmoid, &gates.narrow(0, 3 * units, units)?)?;
         let memory_after = ((&forget * memory)? + (&input * &candidate)?)?;
         let squashed = memory_after.tanh()?;
         Ok(Step {

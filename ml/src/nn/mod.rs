@@ -3,7 +3,7 @@
 //!
 //! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
 //! and `gru`; and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image, `product` multiplies
-//! matrices, `values` reads the elements of tensors. To add a layer, write a file here, add its gradients to the tests, and
+//! matrices, `values` is the frame of a layer of the host. To add a layer, write a file here, add its gradients to the tests, and
 //! use it in a network of `models/`.
 //!
 //! `linear`, `embedding` and `activation` also take bf16 and f16, for predictions.

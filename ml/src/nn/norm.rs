@@ -2,9 +2,10 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor};
 
-use super::values::{Float, cpu_slice, part};
+use super::values::{Float, elements, storage, with_elements, with_float};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, Numbers};
@@ -41,8 +42,8 @@ struct Normalise {
 /// The mean, and the inverse of the deviation.
 fn statistics<T: Float>(run: &[T]) -> (f64, f64) {
     let count = run.len() as f64;
-    let mean = run.iter().map(|x| x.to_f64()).sum::<f64>() / count;
-    let squares = run.iter().map(|x| (x.to_f64() - mean).powi(2));
+    let mean = run.iter().map(|x| x.double()).sum::<f64>() / count;
+    let squares = run.iter().map(|x| (x.double() - mean).powi(2));
     let variance = squares.sum::<f64>() / count;
     (mean, 1.0 / (variance + EPSILON).sqrt())
 }
@@ -52,38 +53,24 @@ impl Normalise {
         let mut y = Vec::with_capacity(x.len());
         for run in x.chunks_exact(self.width) {
             let (mean, scale) = statistics(run);
-            y.extend(run.iter().map(|x| T::from_f64((x.to_f64() - mean) * scale)));
+            y.extend(run.iter().map(|x| T::of((x.double() - mean) * scale)));
         }
         y
     }
 
-    fn gradient<T: Float>(
-        &self,
-        x: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<Tensor> {
-        let dy = dy.contiguous()?;
-        let (x_storage, x_layout) = x.storage_and_layout();
-        let (y_storage, y_layout) = y.storage_and_layout();
-        let (dy_storage, dy_layout) = dy.storage_and_layout();
-        let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
-        let y_values = part(cpu_slice::<T>(&y_storage)?, y_layout);
-        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
-        let mut dx = Vec::with_capacity(x_values.len());
-        let runs = x_values.chunks_exact(self.width);
-        let of_outputs = y_values
-            .chunks_exact(self.width)
-            .zip(dy_values.chunks_exact(self.width));
+    fn gradient<T: Float>(&self, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
+        let mut dx = Vec::with_capacity(x.len());
+        let count = self.width as f64;
+        let runs = x.chunks_exact(self.width);
+        let of_outputs = y.chunks_exact(self.width).zip(dy.chunks_exact(self.width));
         for (x, (y, dy)) in runs.zip(of_outputs) {
-            let count = self.width as f64;
             let (_, scale) = statistics(x);
-            let pairs = || y.iter().zip(dy).map(|(y, dy)| (y.to_f64(), dy.to_f64()));
+            let pairs = || y.iter().zip(dy).map(|(y, dy)| (y.double(), dy.double()));
             let mean = pairs().map(|(_, dy)| dy).sum::<f64>() / count;
             let along = pairs().map(|(y, dy)| y * dy).sum::<f64>() / count;
-            dx.extend(pairs().map(|(y, dy)| T::from_f64(scale * (dy - mean - y * along))));
+            dx.extend(pairs().map(|(y, dy)| T::of(scale * (dy - mean - y * along))));
         }
-        Tensor::from_vec(dx, x.shape(), x.device())
+        dx
     }
 }
 
@@ -93,11 +80,7 @@ impl CustomOp1 for Normalise {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = match x {
-            CpuStorage::F32(x) => CpuStorage::F32(self.forward(part(x, layout))),
-            CpuStorage::F64(x) => CpuStorage::F64(self.forward(part(x, layout))),
-            _ => candle_core::bail!("normalise: neither f32 nor f64"),
-        };
+        let y = with_float!(x.dtype(), T => storage(self.forward(elements::<T>(x, layout)?)));
         Ok((y, layout.shape().clone()))
     }
 
@@ -117,10 +100,12 @@ impl CustomOp1 for Normalise {
             let dx = layer_kernels::normalise_slopes(x, y, &dy.contiguous()?, self.width)?;
             return Ok(Some(dx));
         }
-        Ok(Some(match x.dtype() {
-            DType::F32 => self.gradient::<f32>(x, y, dy)?,
-            _ => self.gradient::<f64>(x, y, dy)?,
-        }))
+        with_float!(x.dtype(), T => {
+            let dx = with_elements([x, y, dy], |[x, y, dy]: [&[T]; 3]| {
+                Ok(self.gradient(x, y, dy))
+            })?;
+            Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        })
     }
 }
 
@@ -147,27 +132,22 @@ impl Scale {
         weight: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
-        let dy = dy.contiguous()?;
-        let (x_storage, x_layout) = x.storage_and_layout();
-        let (weight_storage, weight_layout) = weight.storage_and_layout();
-        let (dy_storage, dy_layout) = dy.storage_and_layout();
-        let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
-        let weights = part(cpu_slice::<T>(&weight_storage)?, weight_layout);
-        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
-        let mut dx = Vec::with_capacity(x_values.len());
-        let mut dw = vec![T::zero(); weights.len()];
-        let mut db = vec![T::zero(); weights.len()];
-        let pieces = x_values
-            .chunks_exact(self.positions)
-            .zip(dy_values.chunks_exact(self.positions));
-        for (index, (x, dy)) in pieces.enumerate() {
-            let channel = index % weights.len();
-            for (&x, &dy) in x.iter().zip(dy) {
-                dw[channel] += dy * x;
-                db[channel] += dy;
-                dx.push(dy * weights[channel]);
+        let (dx, dw, db) = with_elements([x, weight, dy], |[x, weights, dy]: [&[T]; 3]| {
+            let mut dx = Vec::with_capacity(x.len());
+            let mut dw = vec![T::zero(); weights.len()];
+            let mut db = vec![T::zero(); weights.len()];
+            let x = x.chunks_exact(self.positions);
+            let pieces = x.zip(dy.chunks_exact(self.positions));
+            for (index, (x, dy)) in pieces.enumerate() {
+                let channel = index % weights.len();
+                for (&x, &dy) in x.iter().zip(dy) {
+                    dw[channel] += dy * x;
+                    db[channel] += dy;
+                    dx.push(dy * weights[channel]);
+                }
             }
-        }
+            Ok((dx, dw, db))
+        })?;
         let device = x.device();
         Ok((
             Some(Tensor::from_vec(dx, x.shape(), device)?),
@@ -193,19 +173,11 @@ impl CustomOp3 for Scale {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = match x {
-            CpuStorage::F32(x) => {
-                let weight = part(weight.as_slice::<f32>()?, weight_layout);
-                let bias = part(bias.as_slice::<f32>()?, bias_layout);
-                CpuStorage::F32(self.forward(part(x, x_layout), weight, bias))
-            }
-            CpuStorage::F64(x) => {
-                let weight = part(weight.as_slice::<f64>()?, weight_layout);
-                let bias = part(bias.as_slice::<f64>()?, bias_layout);
-                CpuStorage::F64(self.forward(part(x, x_layout), weight, bias))
-            }
-            _ => candle_core::bail!("scale: neither f32 nor f64"),
-        };
+        let y = with_float!(x.dtype(), T => {
+            let x = elements::<T>(x, x_layout)?;
+            let (weight, bias) = (elements(weight, weight_layout)?, elements(bias, bias_layout)?);
+            storage(self.forward(x, weight, bias))
+        });
         Ok((y, x_layout.shape().clone()))
     }
 
@@ -242,9 +214,6 @@ impl CustomOp3 for Scale {
             let (dx, dw, db) = layer_kernels::scale_slopes(x, weight, &dy, self.positions)?;
             return Ok((Some(dx), Some(dw), Some(db)));
         }
-        match x.dtype() {
-            DType::F32 => self.gradients::<f32>(x, weight, dy),
-            _ => self.gradients::<f64>(x, weight, dy),
-        }
+        with_float!(x.dtype(), T => self.gradients::<T>(x, weight, dy))
     }
 }

@@ -4,13 +4,14 @@ use std::ops::Range;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
-use super::values::{Float, cpu_slice, part};
-use super::window::Window;
-use crate::Result;
+use super::values::{Float, elements, storage, with_elements, with_float};
+use super::window::{Tile, Window};
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, Numbers};
+use crate::{Result, stop};
 
 /// What pooling computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,16 @@ struct Sizes {
     positions: [usize; 2],
 }
 
+impl Sizes {
+    fn pixels(self) -> usize {
+        self.image[0] * self.image[1]
+    }
+
+    fn places(self) -> usize {
+        self.positions[0] * self.positions[1]
+    }
+}
+
 impl Pool {
     fn sizes(&self, x: &Shape) -> candle_core::Result<Sizes> {
         let (_, _, height, width) = x.dims4()?;
@@ -50,88 +61,137 @@ impl Pool {
         }
     }
 
-    /// The rows and columns of the image under each position of the window.
-    fn windows(&self, sizes: Sizes) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-        let (window, [height, width]) = (self.window, sizes.image);
-        let [down, across] = sizes.positions;
-        (0..down * across).map(move |position| {
-            let rows = window.under(0, position / across, height);
-            (rows, window.under(1, position % across, width))
-        })
+    /// The rows and columns of the image under a position of the window.
+    fn under(&self, sizes: Sizes, place: usize) -> (Range<usize>, Range<usize>) {
+        let ([height, width], [_, across]) = (sizes.image, sizes.positions);
+        let rows = self.window.under(0, place / across, height);
+        (rows, self.window.under(1, place % across, width))
     }
 
-    fn forward<T: Float>(&self, sizes: Sizes, x: &[T]) -> Vec<T> {
-        let [height, width] = sizes.image;
-        let count = T::from_f64(self.window.area() as f64);
-        let images = x.chunks_exact(height * width);
-        let mut y = Vec::with_capacity(images.len() * sizes.positions[0] * sizes.positions[1]);
-        for image in images {
-            y.extend(
-                self.windows(sizes)
-                    .map(|(rows, columns)| match self.pooling {
-                        Pooling::Max => image[greatest(image, width, rows, columns)],
-                        Pooling::Mean => {
-                            let mut sum = T::zero();
-                            for row in rows {
-                                let elements = &image[row * width..][columns.clone()];
-                                elements.iter().for_each(|&element| sum += element);
-                            }
-                            sum / count
-                        }
-                    }),
-            );
+    /// Calls `each` with all pixels in the order in which each position has them: with pixels that are `stride` apart and
+    /// the position that each of them is under, or with neighbours that are all under one position.
+    fn runs(&self, sizes: Sizes, mut each: impl FnMut(Range<usize>, Range<usize>)) {
+        if sizes.places() == 1 {
+            let (rows, columns) = self.under(sizes, 0);
+            for row in rows {
+                let start = row * sizes.image[1];
+                each(start + columns.start..start + columns.end, 0..1);
+            }
+            return;
         }
-        y
+        let all = Tile {
+            depth: 0..self.window.area(),
+            places: 0..sizes.places(),
+        };
+        self.window
+            .runs(sizes.image, &all, |_, pixels, places| each(pixels, places));
     }
 
-    fn gradient<T: Float>(&self, x: &Tensor, dy: &Tensor) -> candle_core::Result<Tensor> {
-        let sizes = self.sizes(x.shape())?;
-        let [height, width] = sizes.image;
-        let count = T::from_f64(self.window.area() as f64);
-        let dy = dy.contiguous()?;
-        let (x_storage, x_layout) = x.storage_and_layout();
-        let (dy_storage, dy_layout) = dy.storage_and_layout();
-        let x_values = part(cpu_slice::<T>(&x_storage)?, x_layout);
-        let dy_values = part(cpu_slice::<T>(&dy_storage)?, dy_layout);
-        let mut dx = vec![T::zero(); x_values.len()];
-        let images = x_values.chunks_exact(height * width);
-        let slopes = dy_values.chunks_exact(sizes.positions[0] * sizes.positions[1]);
-        let results = dx.chunks_exact_mut(height * width);
-        for ((image, dy), dx) in images.zip(slopes).zip(results) {
-            for (&dy, (rows, columns)) in dy.iter().zip(self.windows(sizes)) {
-                match self.pooling {
-                    Pooling::Max => dx[greatest(image, width, rows, columns)] += dy,
-                    Pooling::Mean => {
-                        for row in rows {
-                            let elements = &mut dx[row * width..][columns.clone()];
-                            elements.iter_mut().for_each(|dx| *dx += dy / count);
-                        }
-                    }
+    fn forward<T: Float>(&self, sizes: Sizes, x: &[T]) -> candle_core::Result<Vec<T>> {
+        let count = T::of(self.window.area() as f64);
+        let images = x.chunks_exact(sizes.pixels());
+        let mut y = vec![T::zero(); images.len() * sizes.places()];
+        for (image, y) in images.zip(y.chunks_exact_mut(sizes.places())) {
+            stop::check()?;
+            match self.pooling {
+                Pooling::Max => {
+                    y.fill(T::of(f64::NEG_INFINITY));
+                    self.combine(sizes, image, y, |y, x| match x > y || x.is_nan() {
+                        true => x,
+                        false => y,
+                    });
+                }
+                Pooling::Mean => {
+                    self.combine(sizes, image, y, |y, x| y + x);
+                    y.iter_mut().for_each(|y| *y /= count);
                 }
             }
         }
-        Tensor::from_vec(dx, x.shape(), x.device())
+        Ok(y)
     }
-}
 
-/// The place of the first greatest element in these rows and columns, or of the first NaN.
-fn greatest<T: Float>(
-    image: &[T],
-    width: usize,
-    rows: Range<usize>,
-    columns: Range<usize>,
-) -> usize {
-    let mut best = rows.start * width + columns.start;
-    for row in rows {
-        for place in row * width + columns.start..row * width + columns.end {
-            let (element, greatest) = (image[place], image[best]);
-            let is_first_nan = element.to_f64().is_nan() && !greatest.to_f64().is_nan();
-            if element > greatest || is_first_nan {
-                best = place;
+    /// Combines the value of each position with each pixel under it.
+    fn combine<T: Float>(
+        &self,
+        sizes: Sizes,
+        image: &[T],
+        y: &mut [T],
+        combined: impl Fn(T, T) -> T,
+    ) {
+        let pair = |(y, &x): (&mut T, &T)| *y = combined(*y, x);
+        self.runs(sizes, |pixels, places| {
+            let (x, y) = (&image[pixels], &mut y[places]);
+            match (y, self.window.stride[1]) {
+                ([y], _) => *y = x.iter().fold(*y, |y, &x| combined(y, x)),
+                (y, 1) => y.iter_mut().zip(x).for_each(pair),
+                (y, stride) => y.iter_mut().zip(x.iter().step_by(stride)).for_each(pair),
+            }
+        });
+    }
+
+    fn gradient<T: Float>(&self, sizes: Sizes, x: &[T], dy: &[T]) -> candle_core::Result<Vec<T>> {
+        let mut dx = vec![T::zero(); x.len()];
+        let images = x.chunks_exact(sizes.pixels());
+        let of_images = dy
+            .chunks_exact(sizes.places())
+            .zip(dx.chunks_exact_mut(sizes.pixels()));
+        let first = self.first_pixels(sizes);
+        let mut greatest = first.clone();
+        for (image, (dy, dx)) in images.zip(of_images) {
+            stop::check()?;
+            match self.pooling {
+                Pooling::Max => {
+                    greatest.copy_from_slice(&first);
+                    self.find_greatest(sizes, image, &mut greatest);
+                    let pairs = greatest.iter().zip(dy);
+                    pairs.for_each(|(&pixel, &dy)| dx[pixel] += dy);
+                }
+                Pooling::Mean => self.spread(sizes, dy, dx),
             }
         }
+        Ok(dx)
     }
-    best
+
+    /// The first pixel under each position.
+    fn first_pixels(&self, sizes: Sizes) -> Vec<usize> {
+        let firsts = (0..sizes.places()).map(|place| {
+            let (rows, columns) = self.under(sizes, place);
+            rows.start * sizes.image[1] + columns.start
+        });
+        firsts.collect()
+    }
+
+    /// Moves the pixels of all positions from the first under each to its first greatest, or to its first NaN.
+    fn find_greatest<T: Float>(&self, sizes: Sizes, image: &[T], greatest: &mut [usize]) {
+        let replace = |greatest: &mut usize, pixel: usize| {
+            let (found, known) = (image[pixel], image[*greatest]);
+            if found > known || (found.is_nan() && !known.is_nan()) {
+                *greatest = pixel;
+            }
+        };
+        self.runs(sizes, |pixels, places| match &mut greatest[places] {
+            [greatest] => pixels.for_each(|pixel| replace(greatest, pixel)),
+            greatest => {
+                let pixels = pixels.step_by(self.window.stride[1]);
+                let pairs = greatest.iter_mut().zip(pixels);
+                pairs.for_each(|(greatest, pixel)| replace(greatest, pixel));
+            }
+        });
+    }
+
+    /// Adds its share of the slope of each position to each pixel under it.
+    fn spread<T: Float>(&self, sizes: Sizes, dy: &[T], dx: &mut [T]) {
+        let count = T::of(self.window.area() as f64);
+        self.runs(sizes, |pixels, places| {
+            match (&dy[places], &mut dx[pixels]) {
+                (&[dy], dx) => dx.iter_mut().for_each(|dx| *dx += dy / count),
+                (dy, dx) => {
+                    let dx = dx.iter_mut().step_by(self.window.stride[1]);
+                    dx.zip(dy).for_each(|(dx, &dy)| *dx += dy / count);
+                }
+            }
+        });
+    }
 }
 
 impl CustomOp1 for Pool {
@@ -141,11 +201,9 @@ impl CustomOp1 for Pool {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let sizes = self.sizes(layout.shape())?;
-        let y = match x {
-            CpuStorage::F32(x) => CpuStorage::F32(self.forward(sizes, part(x, layout))),
-            CpuStorage::F64(x) => CpuStorage::F64(self.forward(sizes, part(x, layout))),
-            _ => candle_core::bail!("pool: neither f32 nor f64"),
-        };
+        let y = with_float!(x.dtype(), T => {
+            storage(self.forward(sizes, elements::<T>(x, layout)?)?)
+        });
         let (rows, channels, _, _) = layout.shape().dims4()?;
         let [down, across] = sizes.positions;
         Ok((y, (rows, channels, down, across).into()))
@@ -167,17 +225,94 @@ impl CustomOp1 for Pool {
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let sizes = self.sizes(x.shape())?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            let sizes = self.sizes(x.shape())?;
             let window = self.window.on_gpu(sizes.image, sizes.positions);
             let is_max = self.pooling == Pooling::Max;
             let dx = layer_kernels::pool_slopes(x, &dy.contiguous()?, window, is_max)?;
             return Ok(Some(dx));
         }
-        Ok(Some(match x.dtype() {
-            DType::F32 => self.gradient::<f32>(x, dy)?,
-            _ => self.gradient::<f64>(x, dy)?,
-        }))
+        with_float!(x.dtype(), T => {
+            let dx = with_elements([x, dy], |[x, dy]: [&[T]; 2]| self.gradient(sizes, x, dy))?;
+            Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    /// The value and the pixel of each position, one after the other.
+    fn greatest(pool: &Pool, sizes: Sizes, image: &[f32]) -> Vec<(f32, usize)> {
+        let places = (0..sizes.places()).map(|place| {
+            let (rows, columns) = pool.under(sizes, place);
+            let pixels = rows.flat_map(|row| {
+                let columns = columns.clone();
+                columns.map(move |column| row * sizes.image[1] + column)
+            });
+            let pixels: Vec<usize> = pixels.collect();
+            let nan = pixels.iter().find(|pixel| image[**pixel].is_nan());
+            let first = |best: usize, pixel: usize| match image[pixel] > image[best] {
+                true => pixel,
+                false => best,
+            };
+            let pixel = match nan {
+                Some(pixel) => *pixel,
+                None => pixels.into_iter().reduce(first).unwrap(),
+            };
+            (image[pixel], pixel)
+        });
+        places.collect()
+    }
+
+    #[test]
+    fn the_first_greatest_pixel_or_the_first_nan_gets_the_slope() {
+        let (height, width) = (6, 7);
+        // Few different values, so that many are equal.
+        let mut values: Vec<f32> = (0..height * width).map(|n| ((n * 5) % 4) as f32).collect();
+        (values[9], values[17], values[30]) = (f32::NAN, f32::NAN, f32::INFINITY);
+        values[..3].fill(f32::NEG_INFINITY);
+        let windows = [
+            (2, 2, 0),
+            (3, 1, 1),
+            (3, 2, 1),
+            (2, 3, 1),
+            (4, 3, 2),
+            (5, 4, 0),
+        ];
+        let windows =
+            windows.map(|(kernel, stride, padding)| Window::square(kernel, stride, padding));
+        let whole = Window {
+            kernel: [height, width],
+            ..Window::square(1, 1, 0)
+        };
+        for window in windows.into_iter().chain([whole]) {
+            let layer = Pool {
+                window,
+                pooling: Pooling::Max,
+            };
+            let x = Var::from_slice(&values, (1, 1, height, width), &Device::Cpu).unwrap();
+            let sizes = layer.sizes(x.shape()).unwrap();
+            let y = pool(&x, window, Pooling::Max)
+                .unwrap()
+                .flatten_all()
+                .unwrap();
+            let expected = greatest(&layer, sizes, &values);
+            let found = y.to_vec1::<f32>().unwrap();
+            let mut pairs = found.iter().zip(&expected);
+            assert!(
+                pairs.all(|(y, (value, _))| y == value || (y.is_nan() && value.is_nan())),
+                "{window:?}: {found:?}"
+            );
+            let mut counts = vec![0.0; values.len()];
+            expected.iter().for_each(|(_, pixel)| counts[*pixel] += 1.0);
+            let gradients = y.sum_all().unwrap().backward().unwrap();
+            let slopes = gradients.get(&x).unwrap().flatten_all().unwrap();
+            assert_eq!(slopes.to_vec1::<f32>().unwrap(), counts, "{window:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use candle_core::{CudaStorage, backend::BackendStorage};
 use super::gru::Gru;
 use super::linear::linear;
 use super::lstm::Lstm;
-use crate::Result;
+use crate::{Result, stop};
 
 /// A cell of a recurrent layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,7 @@ fn over_steps<R: Recurrence>(
     let mut outputs = vec![output.clone(); length];
     let mut kept = Vec::new();
     for &at in &order {
+        stop::check()?;
         let product = across.matmul(&output)?.broadcast_add(&bias_column)?;
         let step = R::step(&inputs.get(at)?, &product, &output, &memory)?;
         (output, memory) = (step.output, step.memory);
@@ -243,6 +244,7 @@ impl<R: Recurrence> CustomOp3 for Steps<R> {
         let mut of_inputs = vec![zeros; self.order.len()];
         let (mut of_products, mut outputs) = (vec![], vec![]);
         for (number, (&at, kept)) in self.order.iter().zip(&self.kept).enumerate().rev() {
+            stop::check()?;
             let output = self.output_before(number)?;
             let of_step = (slopes.get(at)? + of_output)?;
             let before = R::slopes(kept, &output, &of_step, &of_memory)?;

@@ -1,24 +1,121 @@
-//! The elements of tensors, for layers that compute on slices of the host, or that round to 16 bits.
+//! The numbers of tensors, for layers that compute on slices of the host, or that round to 16 bits.
+//!
+//! The frame of a layer of the host: [`with_float`] chooses f32 or f64; [`elements`] and [`storage`] lead into and out of its
+//! forward pass, [`with_elements`] into its backward pass.
 
-use candle_core::{DType, Layout, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Layout, Storage, Tensor, WithDType};
 
-/// The numbers that layers compute with.
-pub(super) trait Float: WithDType {}
+use crate::stop;
 
-impl Float for f32 {}
-impl Float for f64 {}
+/// The numbers that layers compute with on the host.
+pub(super) trait Float: WithDType + Into<f64> {
+    /// The nearest number of this type.
+    fn of(number: f64) -> Self;
 
-/// The elements of a contiguous layout.
-pub(super) fn part<'a, T>(values: &'a [T], layout: &Layout) -> &'a [T] {
-    &values[layout.start_offset()..][..layout.shape().elem_count()]
+    #[inline(always)]
+    fn double(self) -> f64 {
+        self.into()
+    }
+
+    fn is_nan(&self) -> bool;
+    fn exp(self) -> Self;
+    fn tanh(self) -> Self;
+    fn erf(self) -> Self;
 }
 
-/// The elements in the memory of a tensor.
-pub(super) fn cpu_slice<T: WithDType>(storage: &Storage) -> candle_core::Result<&[T]> {
-    match storage {
-        Storage::Cpu(storage) => storage.as_slice(),
-        _ => candle_core::bail!("a layer of the host met a tensor of another device"),
+// Inlined, unlike candle's conversions: a loop with a call for each number is no loop of vectors.
+macro_rules! float {
+    ($float:ident, $erf:ident, $number:ident => $rounded:expr) => {
+        impl Float for $float {
+            #[inline(always)]
+            fn of($number: f64) -> Self {
+                $rounded
+            }
+
+            #[inline(always)]
+            fn is_nan(&self) -> bool {
+                $float::is_nan(*self)
+            }
+
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $float::exp(self)
+            }
+
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                $float::tanh(self)
+            }
+
+            #[inline(always)]
+            fn erf(self) -> Self {
+                candle_core::cpu::erf::$erf(self)
+            }
+        }
+    };
+}
+
+float!(f32, erf_f32, number => number as f32);
+float!(f64, erf_f64, number => number);
+
+/// `$work` with `$float` as the type of the numbers that `$dtype` names, f32 or f64. Other types end the function, which
+/// returns a result of candle, with an error.
+macro_rules! with_float {
+    ($dtype:expr, $float:ident => $work:expr) => {
+        match $dtype {
+            ::candle_core::DType::F32 => {
+                type $float = f32;
+                $work
+            }
+            ::candle_core::DType::F64 => {
+                type $float = f64;
+                $work
+            }
+            other => {
+                ::candle_core::bail!("a layer of the host computes in f32 or f64, found {other:?}")
+            }
+        }
+    };
+}
+
+pub(super) use with_float;
+
+/// The elements of a contiguous tensor.
+pub(super) fn elements<'a, T: WithDType>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a [T]> {
+    let values = storage.as_slice::<T>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => candle_core::bail!("a layer of the host got a tensor that is not contiguous"),
     }
+}
+
+/// The values as candle stores them.
+pub(super) fn storage<T: WithDType>(values: Vec<T>) -> CpuStorage {
+    T::to_cpu_storage_owned(values)
+}
+
+/// `work` on the elements of tensors of the host. The backward passes of all layers of the host begin here, so each of them
+/// ends here if it was asked to stop.
+pub(super) fn with_elements<T: WithDType, R, const N: usize>(
+    tensors: [&Tensor; N],
+    work: impl FnOnce([&[T]; N]) -> candle_core::Result<R>,
+) -> candle_core::Result<R> {
+    stop::check()?;
+    let tensors = tensors.iter().map(|tensor| tensor.contiguous());
+    let tensors = tensors.collect::<candle_core::Result<Vec<Tensor>>>()?;
+    let storages: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+    let empty: &[T] = &[];
+    let mut all = [empty; N];
+    for (values, (storage, layout)) in all.iter_mut().zip(&storages) {
+        *values = match &**storage {
+            Storage::Cpu(storage) => elements(storage, layout)?,
+            _ => candle_core::bail!("a layer of the host met a tensor of another device"),
+        };
+    }
+    work(all)
 }
 
 /// Whether the elements have 16 bits: layers then compute in f32 what would lose bits at each step, and round once.

@@ -48,7 +48,7 @@ impl Training<'_> {
             let (mut loss, mut weight) = (0.0, 0.0);
             let numbers = numbers_per_row(self.network, &rows.inputs);
             for range in rows.ranges(pass_rows(&self.device, numbers)) {
-                self.control.check()?;
+                self.control.stop.check()?;
                 let inputs = rows.inputs.narrow(range.clone())?;
                 let inputs = inputs.to(&self.device, self.precision.dtype())?;
                 let values = forward(self.network, &parameters, &inputs)?;

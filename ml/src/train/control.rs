@@ -1,18 +1,18 @@
 //! Cancellation, progress, checkpoints and memory of a training.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::stop::Stop;
 
 /// Cancellation, progress, checkpoints and memory of a training.
 #[derive(Clone, Default)]
 pub struct Control {
-    /// Set to true to stop the training at the next step.
-    pub cancelled: Arc<AtomicBool>,
+    /// Asks the training to end, also within a step.
+    pub stop: Stop,
     /// Called with progress, by rank 0 only.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     /// The store of a network's checkpoints, from which training resumes; all ranks have a store, or none has.
@@ -28,20 +28,12 @@ pub struct Control {
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Control")
-            .field("cancelled", &self.cancelled)
+            .field("stop", &self.stop)
             .finish_non_exhaustive()
     }
 }
 
 impl Control {
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            Err(Error::Cancelled)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Reserves memory for `what`, for as long as the result lives.
     pub(crate) fn reserve(&self, bytes: usize, what: &str) -> Result<Option<ReservedMemory>> {
         let memory = self.memory.as_ref();
@@ -97,7 +89,7 @@ pub trait Memory: Send + Sync {
     /// Reserves this many bytes; an error names `what` they are for.
     ///
     /// # Errors
-    /// [`Error::Memory`] if the account has not as many bytes left.
+    /// [`Error::Memory`](crate::Error::Memory) if the account has not as many bytes left.
     fn reserve(&self, bytes: usize, what: &str) -> Result<ReservedMemory>;
 }
 

@@ -65,7 +65,7 @@ impl Training<'_> {
             let mut last_report = Instant::now();
             let shards = &self.prepared.train_rows_by_shard;
             for (number, ranges) in Steps::new(shards, self.batch_size).enumerate() {
-                self.control.check()?;
+                self.control.stop.check()?;
                 let progress = (epoch * steps + number) as f64 / (epochs * steps) as f64;
                 learn_rate = self.options.learn_rate * factor(self.options.lr_schedule, progress);
                 descent.step(&Step {

@@ -75,6 +75,17 @@ pub fn fit(
     collective: &dyn Collective,
     control: &Control,
 ) -> Result<Trained> {
+    let train = || train(spec, model_type, rows, collective, control);
+    control.stop.watch(train)
+}
+
+fn train(
+    spec: &TrainSpec,
+    model_type: &dyn ModelType,
+    rows: RankRows,
+    collective: &dyn Collective,
+    control: &Control,
+) -> Result<Trained> {
     let options = &spec.options;
     let started = Instant::now();
     let helpers = helpers(control.threads.max(1))?;

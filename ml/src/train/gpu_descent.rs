@@ -220,6 +220,7 @@ impl<'a> GpuDescent<'a> {
         let weights: usize = specs.iter().map(Parameter::len).sum();
         let mut buffers = Vec::with_capacity(training.prepared.shards.len());
         for (index, shard) in training.prepared.shards.iter().enumerate() {
+            training.control.stop.check()?;
             let mut sum = vec![0.0f32; weights + running::length(specs)];
             let weight = self.shard_weight(index, shard, step);
             if !step.ranges[shard.number].is_empty() {

@@ -42,6 +42,7 @@ impl<'a> HostDescent<'a> {
         let variables = variables(parameters, &self.weights, &training.device)?;
         let mut buffers = Vec::with_capacity(self.orders.len());
         for (shard, order) in training.prepared.shards.iter().zip(&self.orders) {
+            training.control.stop.check()?;
             let slice = &order[step.ranges[shard.number].clone()];
             let mut sum = vec![0.0f32; self.weights.len() + running::length(parameters)];
             let (mut weight, mut loss) = (0.0, 0.0);

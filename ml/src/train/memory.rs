@@ -1,14 +1,31 @@
 //! The memory that a training takes besides its rows.
 
+use crate::device::pass_rows;
 use crate::model::options::Optimizer;
 use crate::train::solvers::linear::BATCH_ROWS;
 use crate::train::solvers::{lbfgs, normal_equation};
 use crate::train::training::Training;
 
+/// How often the numbers that a network keeps for a row ([`numbers_per_row`](crate::model::network::Network::numbers_per_row))
+/// exist at once, at most.
+///
+/// Forward, they exist once. Backward, one layer is at work. There are the slope of its output, that slope before the activation,
+/// the slope of its input, and the sum of the slopes of its input with the zeros that candle starts it from: twice the numbers of
+/// its output, and three times those of its input, which is the output of the layer before. The first layer has no slope of its
+/// input. Recurrent layers have slopes of what they keep besides their output, at most three times. Each residual layer around the
+/// layer at work has one more slope of as many numbers as its own output. All these are different numbers that the network keeps,
+/// so the slopes are at most three times as many.
+const COPIES: usize = 4;
+
+/// Copies of each output of a model while its loss and their slopes are computed, in numbers of f32: in f64, the outputs as a
+/// tensor and as values, and their slopes; in the type of the network, the slopes and their product with the outputs, and the
+/// sums with zeros to which candle adds the gradients of both.
+const COPIES_OF_LOSS: usize = 16;
+
 /// Memory of an optimiser or solver in bytes: an upper bound.
 pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> usize {
-    let (specs, prepared) = (training.network.parameters(), training.prepared);
-    let weights: usize = specs.iter().map(|spec| spec.len()).sum();
+    let (network, prepared) = (training.network, training.prepared);
+    let weights: usize = network.parameters().iter().map(|spec| spec.len()).sum();
     let shards = prepared.shards.len();
     let (copies, rows, number) = match optimizer {
         Optimizer::NormalEquation => return normal_equation::working_bytes(weights, shards),
@@ -18,20 +35,27 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
         Optimizer::Adamw | Optimizer::Sgd => (2 * shards + 12, training.batch_size, 4),
     };
     let rows = rows.min(prepared.train_rows() as usize);
-    // On a GPU, gradients and outputs take memory of the GPU; the host keeps the best weights and the optimiser's state.
-    let (copies, rows) = match training.device.is_cpu() {
-        true => (copies, rows),
-        false => (4, 0),
-    };
-    // The outputs of each layer, their gradients, and what lies between them, for one shard at a time.
-    let widths = training.network.numbers_per_row();
+    let orders = prepared.train_rows() as usize * size_of::<u32>();
+    if !training.device.is_cpu() {
+        // Gradients and outputs take memory of the GPU; the host keeps the best weights and the optimiser's state.
+        return weights * 4 * number + orders;
+    }
     let at_once = match optimizer {
         Optimizer::Adamw | Optimizer::Sgd => rows_of_one_shard(rows, &prepared.train_rows_by_shard),
         Optimizer::NormalEquation | Optimizer::Lbfgs => rows,
     };
-    let inputs = prepared.encoder.bytes(rows);
-    let orders = prepared.train_rows() as usize * size_of::<u32>();
-    weights * copies * number + at_once * widths * number * 4 + inputs * 2 + orders
+    let (widths, outputs) = (network.numbers_per_row(), prepared.labels.outputs());
+    let of_step = at_once * (widths * COPIES + outputs * COPIES_OF_LOSS);
+    // Losses are computed without gradients, but possibly of more rows than a shard has in a step.
+    let assessed = (prepared.train_rows() + prepared.eval_rows) as usize;
+    let assessed = assessed.min(pass_rows(&training.device, widths));
+    let of_loss = assessed * (widths + outputs * COPIES_OF_LOSS);
+    let inputs = prepared.encoder.bytes(rows.max(assessed));
+    weights * copies * number
+        + of_step.max(of_loss) * number
+        + network.scratch_bytes()
+        + inputs * 2
+        + orders
 }
 
 /// The most rows of a step of `rows` rows that one shard has.

@@ -96,7 +96,7 @@ pub fn prepare(
         at_once.max().unwrap_or(0) * PART_COPIES,
         "the rows that are being encoded",
     )?;
-    control.check()?;
+    control.stop.check()?;
     let counts = gather_counts(&raw, columns, task, collective, helpers)?;
     check_counts(&counts, columns, task, options)?;
     let merged = merge_columns(&counts, columns, options.hash_buckets)?;
@@ -113,7 +113,7 @@ pub fn prepare(
         .chain([train_rows])
         .map(|count| count.max(1) as f64)
         .collect();
-    control.check()?;
+    control.stop.check()?;
     let numbers = Numbers {
         columns,
         task,
@@ -154,7 +154,7 @@ pub fn prepare(
     let held = control.reserve(encoder.bytes(rows) + rows * LABEL_BYTES, "the encoded rows")?;
     let mut shards = Vec::with_capacity(raw.len());
     for shard in raw {
-        control.check()?;
+        control.stop.check()?;
         shards.push(Shard {
             number: shard.number,
             train: encode_rows(shard.train, helpers, &encode)?,

@@ -164,6 +164,61 @@ fn relu_is_flat_at_zero() {
 }
 
 #[test]
+fn relu_of_infinities_and_of_nan() {
+    let x = Var::new(
+        &[f32::NEG_INFINITY, -0.0, 0.5, f32::INFINITY, f32::NAN],
+        &Device::Cpu,
+    )
+    .unwrap();
+    let y = activate(Activation::Relu, &x).unwrap();
+    let gradients = y.sum_all().unwrap().backward().unwrap();
+    let y = y.to_vec1::<f32>().unwrap();
+    assert_eq!(y[..4], [0.0, 0.0, 0.5, f32::INFINITY]);
+    assert!(y[4].is_nan());
+    let slopes = gradients.get(&x).unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(slopes[..4], [0.0, 0.0, 1.0, 1.0]);
+}
+
+#[test]
+fn activations_have_the_values_of_their_definitions() {
+    let x = Tensor::new(&[-3.0f64, -0.5, 0.0, 0.25, 2.0], &Device::Cpu).unwrap();
+    // From Python: 0.5 * x * (1 + erf(x / sqrt(2))), x / (1 + exp(-x)).
+    for (activation, expected) in [
+        (
+            Activation::Gelu,
+            [
+                -0.004_049_694_094_890_31,
+                -0.154_268_769_362_993_44,
+                0.0,
+                0.149_676_581_420_730_93,
+                1.954_499_736_103_641_6,
+            ],
+        ),
+        (
+            Activation::Silu,
+            [
+                -0.142_277_619_532_700_35,
+                -0.188_770_334_399_072_7,
+                0.0,
+                0.140_544_125_221_449_52,
+                1.761_594_155_955_764_6,
+            ],
+        ),
+        (Activation::LeakyRelu, [-0.03, -0.005, 0.0, 0.25, 2.0]),
+    ] {
+        for (dtype, error_max) in [(DType::F64, 1e-12), (DType::F32, 1e-6)] {
+            let y = activate(activation, &x.to_dtype(dtype).unwrap()).unwrap();
+            let y = y.to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
+            let mut pairs = y.iter().zip(expected);
+            assert!(
+                pairs.all(|(y, expected)| (y - expected).abs() < error_max),
+                "{activation:?}: {y:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn dropout_with_its_mask_held() {
     check("dropout", &[&[4, 5]], |v| {
         dropout(&v[0], 0.4, &mut random::stream(1, "test", &[]))

@@ -51,6 +51,89 @@ fn gradients_of_convolutions() {
     });
 }
 
+/// Calls `each` with the places of each product of a convolution in its weights, its image and its output.
+fn each_product(
+    [rows, groups]: [usize; 2],
+    weight: &[usize],
+    image: [usize; 2],
+    window: Window,
+    mut each: impl FnMut(usize, usize, usize),
+) {
+    let ([height, width], [down, across]) = (image, window.positions(image).unwrap());
+    let &[outputs, channels, tall, wide] = weight else {
+        panic!("weights {weight:?}");
+    };
+    let along = |axis: usize, place: usize, offset: usize| {
+        let pixel = (place * window.stride[axis] + offset).checked_sub(window.padding[axis]);
+        pixel.filter(|pixel| *pixel < image[axis])
+    };
+    for row in 0..rows {
+        for output in 0..outputs {
+            let first = (row * groups + output / (outputs / groups)) * channels;
+            for channel in 0..channels {
+                for element in 0..tall * wide {
+                    for place in 0..down * across {
+                        let pixel_y = along(0, place / across, element / wide);
+                        let pixel_x = along(1, place % across, element % wide);
+                        if let (Some(y), Some(x)) = (pixel_y, pixel_x) {
+                            each(
+                                (output * channels + channel) * tall * wide + element,
+                                ((first + channel) * height + y) * width + x,
+                                (row * outputs + output) * down * across + place,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_convolution_in_many_tiles_is_the_sum_of_its_products() {
+    // A tile has 256 positions and 512 elements of the windows, in f64.
+    for (groups, kernel, stride, padding) in [(1, 5, 1, 2), (2, 6, 1, 1), (1, 7, 2, 3)] {
+        let (rows, channels, outputs, image) = (2, 48, 4, [35, 33]);
+        let window = Window::square(kernel, stride, padding);
+        let shape = [outputs, channels / groups, kernel, kernel];
+        let x = Var::from_tensor(&numbers(&[rows, channels, image[0], image[1]])).unwrap();
+        let weight = Var::from_tensor(&reversed(&shape)).unwrap();
+        let bias = Var::from_tensor(&numbers(&[outputs])).unwrap();
+        let y = convolution(&x, &weight, &bias, Convolution { window, groups }, None).unwrap();
+        let slopes = reversed(y.dims());
+        let gradients = (&y * &slopes)
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap();
+        let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let (xs, weights, dys) = (flat(&x), flat(&weight), flat(&slopes));
+        let places = y.elem_count() / (rows * outputs);
+        let biases = flat(&bias);
+        let mut expected: Vec<f64> = (0..y.elem_count())
+            .map(|n| biases[n / places % outputs])
+            .collect();
+        let (mut dx, mut dw) = (vec![0.0; xs.len()], vec![0.0; weights.len()]);
+        each_product([rows, groups], &shape, image, window, |w, x, y| {
+            expected[y] += weights[w] * xs[x];
+            dx[x] += weights[w] * dys[y];
+            dw[w] += xs[x] * dys[y];
+        });
+        let gradient = |variable: &Var| flat(gradients.get(variable).unwrap());
+        for (name, found, expected) in [
+            ("y", flat(&y), expected),
+            ("dx", gradient(&x), dx),
+            ("dw", gradient(&weight), dw),
+        ] {
+            assert_eq!(found.len(), expected.len());
+            let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+            let worst = differences.fold(0.0, f64::max);
+            assert!(worst < 1e-9, "{name}: {worst}, kernel {kernel}");
+        }
+    }
+}
+
 #[test]
 fn gradients_of_pools() {
     for (kernel, stride, padding) in WINDOWS {
@@ -395,4 +478,20 @@ fn a_regressor_of_images_learns() {
     let trained = train(&batch, &hashes, &options("cnn_regressor"), 2).unwrap();
     let r2 = trained.metrics.iter().find(|metric| metric.name == "r2");
     assert!(r2.unwrap().value.unwrap() > 0.5, "{:?}", trained.metrics);
+}
+
+#[test]
+fn a_thousand_layers_train() {
+    let (batch, hashes) = images(40);
+    let mut layers = vec!["flatten", "linear(4)"];
+    let rest = ["leaky_relu", "dropout(0.01)", "gelu", "layer_norm"];
+    layers.extend(rest.into_iter().cycle().take(997));
+    layers.push("linear(classes)");
+    let options = TrainOptions {
+        layers: layers.into_iter().map(str::to_owned).collect(),
+        epochs: Some(1),
+        ..options("sequential")
+    };
+    let trained = train(&batch, &hashes, &options, 1).unwrap();
+    assert_eq!(trained.layers.len(), 1_000);
 }

@@ -4,6 +4,7 @@
 
 mod agreement;
 mod batch_norm;
+mod cancel;
 mod compute_types;
 mod determinism;
 mod flavours;
@@ -11,6 +12,7 @@ mod gradients;
 mod layers;
 mod limits;
 mod losses;
+mod memory;
 mod parity;
 mod sequences;
 mod splits;
@@ -72,15 +74,8 @@ fn train_after(
     Ok(first.unwrap())
 }
 
-/// What each rank of a group returns.
-fn train_on<C: Collective + 'static>(
-    ranks: Vec<C>,
-    spent: Duration,
-    batch: &RecordBatch,
-    hashes: &[u128],
-    options: &TrainOptions,
-) -> Vec<Result<Trained>> {
-    let workers = ranks.len();
+/// A training on the columns of `batch`, the last of which is the label.
+fn spec_of(batch: &RecordBatch, options: &TrainOptions) -> TrainSpec {
     let schema = batch.schema();
     let columns = schema.fields().iter();
     let mut columns: Vec<Column> = columns
@@ -90,15 +85,27 @@ fn train_on<C: Collective + 'static>(
         })
         .collect();
     let target = columns.pop().unwrap();
-    let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
-    let spec = TrainSpec {
+    TrainSpec {
         columns: Columns {
             features: columns,
             target,
         },
         options: options.clone(),
-        shards,
-    };
+        shards: options.shards.unwrap_or(SHARDS_DEFAULT),
+    }
+}
+
+/// What each rank of a group returns.
+fn train_on<C: Collective + 'static>(
+    ranks: Vec<C>,
+    spent: Duration,
+    batch: &RecordBatch,
+    hashes: &[u128],
+    options: &TrainOptions,
+) -> Vec<Result<Trained>> {
+    let workers = ranks.len();
+    let spec = spec_of(batch, options);
+    let shards = spec.shards;
     let ranks: Vec<_> = ranks
         .into_iter()
         .enumerate()

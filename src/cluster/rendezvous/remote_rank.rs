@@ -2,7 +2,6 @@
 //! without answers. One task serves the connection to the coordinator from the first message to the last.
 
 use std::net::{IpAddr, TcpListener as StdListener};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -191,7 +190,7 @@ impl Entered for RemoteEntered {
         seat.stop.arm(collective.breaker());
         tracing::info!(run = %task.run_id, rank, "started a training");
         let mut control = Control {
-            cancelled: Arc::clone(&seat.stop.cancelled),
+            stop: seat.stop.work.clone(),
             checkpoints: Some(Arc::new(CheckpointFile {
                 place: task.checkpoint.clone(),
                 pulse: Arc::clone(&pulse),
@@ -263,7 +262,8 @@ impl Checkpoints for CheckpointFile {
 /// Stops this rank, whether it reads, computes or waits for other ranks.
 #[derive(Clone, Default)]
 struct Stop {
-    cancelled: Arc<AtomicBool>,
+    /// Ends the computation.
+    work: vatic_ml::stop::Stop,
     state: Arc<Mutex<StopState>>,
 }
 
@@ -278,7 +278,7 @@ impl Stop {
     fn stop(&self, reason: SqlError) {
         let mut state = self.lock();
         state.reason.get_or_insert(reason);
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.work.ask();
         if let Some(breaker) = &state.breaker {
             breaker.disconnect();
         }
@@ -435,7 +435,7 @@ impl Membership {
 #[async_trait]
 impl RankExit for Membership {
     async fn end(self: Box<Self>, result: Result<Option<&str>, &SqlError>) {
-        let is_stopped = self.stop.cancelled.load(Ordering::Relaxed);
+        let is_stopped = self.stop.work.is_asked();
         let error = result.err().cloned().map(|mut error| {
             // An error in the data names the row; an internal error must name the worker.
             if error.state == SqlState::Internal {

@@ -76,16 +76,18 @@ impl Layer for Conv {
         let inputs = channels / groups * window.area();
         let [down, across] = window.kernel;
         let weight = vec![outputs, channels / groups, down, across];
+        let convolution = Convolution { window, groups };
+        let output = shape(outputs, positions, self.dimensions);
+        let function = Windows {
+            dimensions: self.dimensions,
+            convolution,
+            activation: None,
+        };
         Ok(Placed {
-            output: shape(outputs, positions, self.dimensions),
             parameters: input.weight_and_bias(weight, inputs, outputs),
             flops: operations(&[2, inputs, outputs, positions[0], positions[1]]),
-            inner_numbers: 0,
-            function: Box::new(Windows {
-                dimensions: self.dimensions,
-                convolution: Convolution { window, groups },
-                activation: None,
-            }),
+            scratch_bytes: convolution.scratch_bytes(channels, size),
+            ..Placed::plain(input, output, function)
         })
     }
 
@@ -168,6 +170,10 @@ impl Function for Windows {
     }
 
     fn fuse(&mut self, activation: Activation) -> bool {
-        self.activation.replace(activation).is_none()
+        if self.activation.is_some() {
+            return false;
+        }
+        self.activation = Some(activation);
+        true
     }
 }

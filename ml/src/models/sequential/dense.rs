@@ -27,11 +27,9 @@ impl Layer for Linear {
         };
         let outputs = self.outputs.number(input.outputs);
         Ok(Placed {
-            output: vec![outputs],
             parameters: input.weight_and_bias(vec![inputs, outputs], inputs, outputs),
             flops: operations(&[2, inputs, outputs]),
-            inner_numbers: 0,
-            function: Box::new(Product { activation: None }),
+            ..Placed::plain(input, vec![outputs], Product { activation: None })
         })
     }
 
@@ -57,6 +55,23 @@ impl Function for Product {
     }
 
     fn fuse(&mut self, activation: Activation) -> bool {
-        self.activation.replace(activation).is_none()
+        if self.activation.is_some() {
+            return false;
+        }
+        self.activation = Some(activation);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_applies_one_activation_function_and_keeps_it() {
+        let mut layer = Product { activation: None };
+        assert!(layer.fuse(Activation::Relu));
+        assert!(!layer.fuse(Activation::Tanh));
+        assert_eq!(layer.activation, Some(Activation::Relu));
     }
 }

@@ -20,10 +20,15 @@ pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
     Ok(Box::new(Dropout { share }))
 }
 
+/// The bytes of a mask that take the memory of a number.
+const MASKS_OF_NUMBER: usize = size_of::<f32>();
+
 impl Layer for Dropout {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let numbers: usize = input.shape.iter().product();
         Ok(Placed {
             flops: 0,
+            inner_numbers: numbers.div_ceil(MASKS_OF_NUMBER),
             ..Placed::plain(input, input.shape.to_vec(), *self)
         })
     }

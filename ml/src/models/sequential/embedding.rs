@@ -36,11 +36,10 @@ impl Layer for Embedding {
         let shape = vec![self.count, self.width];
         let weight = input.parameter("weight", shape, Init::Normal, ParameterKind::Penalised);
         Ok(Placed {
-            output: vec![length, self.width],
             parameters: vec![weight],
             flops: 0,
-            inner_numbers: 0,
-            function: Box::new(Rows),
+            inner_numbers: length,
+            ..Placed::plain(input, vec![length, self.width], Rows)
         })
     }
 

@@ -98,8 +98,10 @@ pub(super) struct Placed {
     pub(super) parameters: Vec<Parameter>,
     /// Floating-point operations for one row.
     pub(super) flops: u64,
-    /// The numbers that layers within it give for one row.
+    /// The numbers of one row besides its output that it keeps until the gradient is known.
     pub(super) inner_numbers: usize,
+    /// The memory that it takes while it works, however many rows there are.
+    pub(super) scratch_bytes: usize,
     pub(super) function: Box<dyn Function>,
 }
 
@@ -175,8 +177,14 @@ impl Placed {
             parameters: vec![],
             flops: operations(input.shape),
             inner_numbers: 0,
+            scratch_bytes: 0,
             function: Box::new(function),
         }
+    }
+
+    /// The numbers of one row that it keeps until the gradient is known.
+    pub(super) fn numbers(&self) -> usize {
+        self.output.iter().product::<usize>() + self.inner_numbers
     }
 
     /// The description of the layer.

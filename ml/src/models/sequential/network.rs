@@ -11,7 +11,7 @@ use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// The most weights of a network.
 const WEIGHTS_MAX: usize = 1 << 32;
@@ -182,6 +182,7 @@ impl Network for Sequential {
         let mut x = input.reshape(shape)?;
         let mut parameters = parameters.iter();
         for layer in &self.layers {
+            stop::check()?;
             let function = &layer.function;
             x = function.forward_with(&x, inputs, &mut parameters, &mut mode)?;
         }
@@ -189,11 +190,12 @@ impl Network for Sequential {
     }
 
     fn numbers_per_row(&self) -> usize {
-        let of_layers = self.layers.iter().map(|layer| {
-            let output: usize = layer.output.iter().product();
-            output + layer.inner_numbers
-        });
-        of_layers.sum()
+        self.layers.iter().map(Placed::numbers).sum()
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        let of_layers = self.layers.iter().map(|layer| layer.scratch_bytes);
+        of_layers.max().unwrap_or(0)
     }
 
     fn layers(&self) -> Vec<LayerSummary> {
@@ -362,6 +364,32 @@ mod tests {
         ];
         assert_eq!(names.collect::<Vec<_>>(), expected);
         assert_eq!(network.numbers_per_row(), 3 * 10 + 10 + 10 + 1);
+    }
+
+    #[test]
+    fn a_layer_counts_what_it_keeps_and_what_it_works_with() {
+        let numbers = |texts: &[&str], input: &[usize]| {
+            network(texts, input, 1)
+                .map(|network| network.numbers_per_row())
+                .unwrap()
+        };
+        assert_eq!(
+            numbers(&["linear(8)", "gelu", "linear(1)"], &[4]),
+            8 + 8 + 1
+        );
+        let with_mask = 8 + (8 + 2) + 1;
+        assert_eq!(
+            numbers(&["linear(8)", "dropout(0.5)", "linear(1)"], &[4]),
+            with_mask
+        );
+        assert_eq!(numbers(&["layer_norm", "linear(1)"], &[4]), 2 * 4 + 1);
+        let scratch = |layer: &str| {
+            let texts = [layer, "global_avg_pool", "linear(1)"];
+            network(&texts, &[1, 8, 8], 1).unwrap().scratch_bytes()
+        };
+        assert_eq!(scratch("conv2d(1, 512, padding=512)"), 1 << 20);
+        assert_eq!(scratch("residual(conv2d(1, 3, padding=same))"), 9 * 64 * 8);
+        assert_eq!(scratch("max_pool2d(2)"), 0);
     }
 
     #[test]

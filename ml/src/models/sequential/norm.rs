@@ -86,6 +86,8 @@ fn placed(input: &Input<'_>, channels: usize, runs: Runs) -> Placed {
     };
     Placed {
         parameters: vec![parameter("weight", 1.0), parameter("bias", 0.0)],
+        // What is normalised, before the weights.
+        inner_numbers: input.shape.iter().product(),
         ..Placed::plain(input, input.shape.to_vec(), Normalised(runs))
     }
 }

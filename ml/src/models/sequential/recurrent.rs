@@ -11,8 +11,10 @@ use crate::model::network::{Init, Mode, Parameter, ParameterKind};
 use crate::nn::{Cell, CellWeights, Direction, recurrent};
 
 const UNITS_MAX: usize = 65_536;
-/// The values that each product leaves until the gradient is known: the product itself in two layouts, and what its gate does.
-const VALUES_OF_PRODUCT: usize = 4;
+/// The values of each product: it exists in two layouts.
+const VALUES_OF_PRODUCT: usize = 2;
+/// The values of each unit at a step besides its products: six that its gradient needs, and its output in three layouts.
+const VALUES_OF_UNIT: usize = 9;
 
 #[derive(Debug)]
 struct Recurrent {
@@ -95,21 +97,23 @@ impl Layer for Recurrent {
             ))
         })?;
         let units = directions * self.units;
+        let copies = directions * length * features;
         let parameters = self.directions.iter();
         let parameters = parameters.map(|&direction| self.parameters(input, features, direction));
+        let output = match self.sequences {
+            true => vec![length, units],
+            false => vec![units],
+        };
+        let function = Steps {
+            cell: self.cell,
+            sequences: self.sequences,
+            directions: self.directions,
+        };
         Ok(Placed {
-            output: match self.sequences {
-                true => vec![length, units],
-                false => vec![units],
-            },
             parameters: parameters.flatten().collect(),
             flops: operations(&[2, products, features + self.units]),
-            inner_numbers: products * VALUES_OF_PRODUCT,
-            function: Box::new(Steps {
-                cell: self.cell,
-                sequences: self.sequences,
-                directions: self.directions,
-            }),
+            inner_numbers: products * VALUES_OF_PRODUCT + length * units * VALUES_OF_UNIT + copies,
+            ..Placed::plain(input, output, function)
         })
     }
 

@@ -6,8 +6,8 @@ use candle_core::Tensor;
 
 use super::layer::{Function, Input, Layer, Placed, Written, place_all};
 use super::text::invalid;
-use crate::Result;
 use crate::model::network::Mode;
+use crate::{Result, stop};
 
 #[derive(Debug)]
 pub(super) struct Residual(pub(super) Vec<Written>);
@@ -24,10 +24,7 @@ impl Layer for Residual {
                 input.shape
             )));
         }
-        let numbers = inner.iter().map(|layer| {
-            let output: usize = layer.output.iter().product();
-            output + layer.inner_numbers
-        });
+        let scratch_bytes = inner.iter().map(|layer| layer.scratch_bytes).max();
         let flops = inner.iter().map(|layer| layer.flops);
         let plain = Placed::plain(input, input.shape.to_vec(), Sum(vec![]));
         Ok(Placed {
@@ -36,7 +33,8 @@ impl Layer for Residual {
                 .flat_map(|layer| layer.parameters.iter().cloned())
                 .collect(),
             flops: flops.fold(plain.flops, u64::saturating_add),
-            inner_numbers: numbers.sum(),
+            inner_numbers: inner.iter().map(Placed::numbers).sum(),
+            scratch_bytes: scratch_bytes.unwrap_or(0),
             function: Box::new(Sum(inner.into_iter().map(|layer| layer.function).collect())),
             output: plain.output,
         })
@@ -59,6 +57,7 @@ impl Function for Sum {
     ) -> Result<Tensor> {
         let mut y = x.clone();
         for function in &self.0 {
+            stop::check()?;
             y = function.forward(&y, parameters, mode)?;
         }
         Ok((x + y)?)

@@ -88,7 +88,7 @@ impl Training<'_> {
             let mut sum = vec![0.0f64; weights.len()];
             let (mut loss, mut weight) = (0.0, 0.0);
             for range in shard.train.ranges(BATCH_ROWS) {
-                self.control.check()?;
+                self.control.stop.check()?;
                 let chunk = shard.train.narrow(range)?;
                 let at = self.gradient(&variables, &chunk, Mode::Inference, &mut sum)?;
                 loss += at.loss;
@@ -119,7 +119,7 @@ impl Training<'_> {
         let began = Instant::now();
         let shape = self.prepared.encoder.shape();
         let rows = self.prepared.train_rows();
-        let check = || self.control.check();
+        let check = || self.control.stop.check();
         let l2 = self.l2;
         let found = normal_equation::solve(
             &self.prepared.shards,
