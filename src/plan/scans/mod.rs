@@ -1,13 +1,16 @@
-//! Optimizer rules that correct the statistics and the filters of file scans.
+//! Optimizer rules that correct the statistics and the filters of file scans, and the bytes of scans of our own sources.
 //!
 //! * `rule` a rule that replaces file scans only
 //! * `floats` NaN, which the bounds of Parquet leave out
 //! * `equalities` equalities in a filter, which a scan must not declare
+//! * `wire` scans as bytes for executors
 
 mod equalities;
 mod floats;
 mod rule;
+mod wire;
 
 pub(crate) use self::equalities::SCAN_EQUALITIES;
 pub(crate) use self::floats::{FLOAT_PREDICATES, FLOAT_STATISTICS};
 pub(crate) use self::rule::file_scan;
+pub(crate) use self::wire::WireSource;
