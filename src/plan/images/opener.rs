@@ -76,3 +76,32 @@ async fn read(store: &dyn ObjectStore, file: &ObjectMeta) -> Result<Bytes> {
         .await?;
     Ok(found.bytes().await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::execution::object_store::ObjectStoreUrl;
+    use datafusion::execution::runtime_env::RuntimeEnv;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_whose_bytes_are_not_used_is_not_opened() {
+        let local = ObjectStoreUrl::local_filesystem();
+        let store = RuntimeEnv::default().object_store(local).unwrap();
+        let missing = ObjectMeta {
+            location: "nowhere/a.png".into(),
+            last_modified: Default::default(),
+            size: 1,
+            e_tag: None,
+            version: None,
+        };
+        let row_of = |fields: Vec<Field>| {
+            let schema = Arc::new(Schema::new(fields));
+            row(store.as_ref(), schema, &missing)
+        };
+        assert_eq!(row_of(vec![]).await.unwrap().num_rows(), 1);
+        let bytes = Field::new("bytes", DataType::BinaryView, false);
+        assert!(row_of(vec![bytes]).await.is_err());
+    }
+}
