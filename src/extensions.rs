@@ -1,4 +1,4 @@
-//! [`EXTENSIONS`]: all of Vatic's own operators in DataFusion's plans.
+//! [`EXTENSIONS`]: all of Vatic's own operators in DataFusion's plans. [`SCANS`]: all of its own sources of file scans.
 
 use crate::evaluate::Evaluate;
 use crate::plan::chance::Fence;
@@ -6,6 +6,8 @@ use crate::plan::extension::PlanExtension;
 use crate::plan::once::Once;
 use crate::plan::orders::known_order::KnownOrder;
 use crate::plan::sample::Sample;
+use crate::plan::scans::WireSource;
+use crate::plan::{csv, images};
 use crate::predict::Predict;
 use crate::train::Train;
 
@@ -18,3 +20,5 @@ pub(crate) const EXTENSIONS: &[&dyn PlanExtension] = &[
     &Sample,
     &KnownOrder,
 ];
+
+pub(crate) const SCANS: &[WireSource] = &[csv::codec::SOURCE, images::codec::SOURCE];

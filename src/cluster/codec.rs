@@ -1,4 +1,4 @@
-//! Wire codec of plans: extensions encode our operators, [`crate::plan::csv::codec`] CSV scans, Ballista everything else.
+//! Wire codec of plans: [`SCANS`] encode the scans of our sources, extensions our operators, Ballista everything else.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
 use crate::error::{Result, SqlState, sql_err};
-use crate::plan::csv::codec as csv;
+use crate::extensions::SCANS;
 use crate::plan::extension::PlanExtension;
 
 /// The prefix of our operators. No protobuf message begins with these bytes: 0xFF would be a field of wire type 7.
 const MARK: &[u8] = b"\xFFML\x01";
 
-/// Writes `MARK`, the length of the extension's name, the name, and the bytes of the extension.
+/// Writes `MARK`, the length of the name of an extension or a scan, the name, and its bytes.
 #[derive(Debug)]
 pub(super) struct PlanCodec {
     extensions: &'static [&'static dyn PlanExtension],
@@ -44,8 +44,8 @@ impl PhysicalExtensionCodec for PlanCodec {
         let (name, payload) = rest
             .split_at_checked(usize::from(*length))
             .ok_or_else(damaged)?;
-        if name == csv::NAME.as_bytes() {
-            return csv::decode(payload, context, self, converter);
+        if let Some(scan) = SCANS.iter().find(|scan| scan.name.as_bytes() == name) {
+            return scan.decode(payload, context, self, converter);
         }
         let extension = self
             .extensions
@@ -69,22 +69,23 @@ impl PhysicalExtensionCodec for PlanCodec {
         bytes: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
-        if let Some(payload) = csv::encode(&exec, self, converter) {
-            bytes.extend_from_slice(MARK);
-            bytes.push(csv::NAME.len() as u8);
-            bytes.extend_from_slice(csv::NAME.as_bytes());
-            bytes.extend(payload?);
-            return Ok(());
-        }
-        for extension in self.extensions {
-            if let Some(payload) = extension.encode_exec(exec.as_ref()) {
-                bytes.extend_from_slice(MARK);
-                bytes.push(extension.name().len() as u8);
-                bytes.extend_from_slice(extension.name().as_bytes());
-                bytes.extend(payload?);
-                return Ok(());
-            }
-        }
-        self.others.try_encode(exec, bytes, converter)
+        let scan = SCANS.iter().find_map(|scan| {
+            let payload = scan.encode(&exec, self, converter)?;
+            Some((scan.name, payload))
+        });
+        let ours = scan.or_else(|| {
+            self.extensions.iter().find_map(|extension| {
+                let payload = extension.encode_exec(exec.as_ref())?;
+                Some((extension.name(), payload))
+            })
+        });
+        let Some((name, payload)) = ours else {
+            return self.others.try_encode(exec, bytes, converter);
+        };
+        bytes.extend_from_slice(MARK);
+        bytes.push(name.len() as u8);
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend(payload?);
+        Ok(())
     }
 }

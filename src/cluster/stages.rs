@@ -337,6 +337,10 @@ mod tests {
             ),
             ("SELECT a FROM t UNION ALL SELECT a + 1 FROM t", true),
             ("SELECT a FROM t ORDER BY b, a", true),
+            (
+                "SELECT label, decode_image(bytes) FROM read_images('sql-tests/data/images/') WHERE label = 'odd'",
+                true,
+            ),
             // The literal is decoded as a column.
             ("SELECT a FROM t UNION ALL SELECT 1", false),
             (

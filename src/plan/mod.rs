@@ -1,4 +1,4 @@
-//! Additions to DataFusion's planning: analyzer and optimizer rules, operators, table functions, and scans of CSV files.
+//! Additions to DataFusion's planning: analyzer and optimizer rules, operators, table functions, and scans of CSV files and images.
 //!
 //! * `extension` the trait of additions with operators of their own
 //! * `functions` the functions that plans may call
@@ -17,6 +17,7 @@
 //! * `replace_rule` a physical optimizer rule that replaces some operators
 //! * `scans` rules that correct the statistics and filters of file scans
 //! * `csv` CSV files: format, scan, and the codec of a scan
+//! * `images` scans of images
 //!
 //! `session/install.rs` installs the additions of every session. `session/planner.rs` adds the table functions, which need
 //! the models of a statement.
@@ -26,6 +27,7 @@ pub(crate) mod conditions;
 pub(crate) mod csv;
 pub(crate) mod extension;
 pub(crate) mod functions;
+pub(crate) mod images;
 pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod keys;

@@ -142,8 +142,9 @@ impl Completion {
             Context::ArgumentValue(name) => names(argument_values(name)),
             Context::Setting => names(self.settings()),
             Context::Table => {
+                let functions = table_functions(&self.session).into_iter();
                 let mut known = self.tables();
-                known.extend(RELATION_FUNCTIONS.iter().map(|name| format!("{name}(")));
+                known.extend(functions.map(|name| format!("{name}(")));
                 names(known)
             }
             Context::Model => names(self.models()),
@@ -233,7 +234,7 @@ impl Completion {
         let mut names: Vec<String> = state.scalar_functions().keys().cloned().collect();
         names.extend(state.aggregate_functions().keys().cloned());
         names.extend(state.window_functions().keys().cloned());
-        names.extend(RELATION_FUNCTIONS.iter().map(|name| (*name).to_owned()));
+        names.extend(table_functions(&self.session));
         names.sort();
         names.dedup();
         names
@@ -306,6 +307,14 @@ impl Completion {
             _ => Vec::new(),
         }
     }
+}
+
+/// The functions in FROM.
+pub(super) fn table_functions(session: &Session) -> Vec<String> {
+    let state = session.context().state();
+    let mut names: Vec<String> = state.table_functions().keys().cloned().collect();
+    names.extend(RELATION_FUNCTIONS.iter().map(|name| (*name).to_owned()));
+    names
 }
 
 /// The values of a named argument of `predict`.

@@ -6,10 +6,10 @@ use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Documentation;
 
+use super::complete::table_functions;
 use super::shell::Shell;
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::session::answer::rows;
-use crate::sql::RELATION_FUNCTIONS;
 
 /// The statements, for `\h`.
 const STATEMENTS: &str = "\
@@ -17,6 +17,7 @@ TRAIN [OR REPLACE] MODEL name TARGET column OPTIONS (model_type = '…', …) AS
 CREATE [OR REPLACE] MODEL name FROM 'directory or file' OPTIONS (format = '…', licence = '…')
 SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), confusion_matrix(model, input), training_info(model)
 SELECT … FROM windows(table | (query), order => column, by => column, columns => [column, …], lags => n, horizon => n)
+SELECT … FROM read_images('folder/' | 'folder/*.jpg' | 's3://bucket/folder/')
 SHOW MODELS, SHOW VERSIONS IN MODEL name, DESCRIBE MODEL name, SHOW CREATE MODEL name
 ALTER MODEL name SET DEFAULT_VERSION = n | VERSION n SET ALIAS = name | RENAME TO name | SET COMMENT = '…'
 DROP MODEL [IF EXISTS] name [VERSION n]
@@ -52,9 +53,9 @@ pub(super) async fn list(shell: &mut Shell, part: &str) -> Result<()> {
         let text = docs.map(first_line).unwrap_or_default();
         (name, kind, text)
     });
-    let relations = RELATION_FUNCTIONS.iter().map(|name| {
+    let relations = table_functions(shell.session()).into_iter().map(|name| {
         let text = "a table function, used in FROM".to_owned();
-        ((*name).to_owned(), "relation", text)
+        (name, "relation", text)
     });
     let part = part.to_lowercase();
     let mut found: Vec<_> = described.chain(relations).collect();
@@ -76,10 +77,12 @@ pub(super) fn help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
         return shell.print(STATEMENTS.trim_end());
     };
     let name = name.trim_end_matches(['(', ')']).to_lowercase();
-    if RELATION_FUNCTIONS.contains(&name.as_str()) {
-        let mut lines = STATEMENTS.lines();
-        let call = format!("{name}(");
-        return shell.print(lines.find(|line| line.contains(&call)).unwrap_or_default());
+    let call = format!("{name}(");
+    let mut lines = STATEMENTS.lines();
+    if table_functions(shell.session()).contains(&name)
+        && let Some(line) = lines.find(|line| line.contains(&call))
+    {
+        return shell.print(line);
     }
     let known = known(shell);
     let Some((.., docs)) = known.iter().find(|(known, ..)| *known == name) else {

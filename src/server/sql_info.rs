@@ -10,6 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::DocSection;
 use tonic::Status;
 
+use crate::catalog::images::READ_IMAGES;
 use crate::session::Session;
 
 /// Keywords of Vatic beyond those of SQL.
@@ -229,6 +230,7 @@ impl Functions {
         }
         let relations = crate::sql::RELATION_FUNCTIONS.iter();
         found.other.extend(relations.map(|name| (*name).to_owned()));
+        found.other.push(READ_IMAGES.to_owned());
         for names in [
             &mut found.numeric,
             &mut found.string,

@@ -17,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 
 use crate::access::Access;
 use crate::catalog::CATALOG;
+use crate::catalog::images::{READ_IMAGES, ReadImages};
 use crate::catalog::partitions::PartitionNulls;
 use crate::catalog::provider::VaticCatalog;
 use crate::catalog::system_tables::SystemTables;
@@ -95,6 +96,8 @@ pub(crate) fn session_state(
     for function in engine.functions() {
         state.register_udf(Arc::clone(function))?;
     }
+    let read_images = ReadImages::new(Arc::new(engine.clone()));
+    state.register_udtf(READ_IMAGES, Arc::new(read_images));
     let system = SystemTables {
         registry: Arc::clone(engine.registry()),
         runs: Arc::clone(engine.runs()),

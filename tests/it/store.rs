@@ -132,6 +132,29 @@ impl Drop for Store {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn images_may_lie_in_a_store() {
+    let Some(store) = Store::start() else { return };
+    let image = std::fs::read("sql-tests/data/images/grey.png").unwrap();
+    store.put("photos/cat/a.png", &image).await;
+    store.put("photos/cat/notes.txt", b"no image").await;
+    let query =
+        "SELECT path, label, image_info(bytes)['width'] FROM read_images('s3://lake/photos/')";
+    let expected = ["s3://lake/photos/cat/a.png,cat,4"];
+    assert_eq!(store.lines(":memory:", &[query]), expected);
+    let query = query.replace("photos/", "photos/cat/a.png");
+    let expected = ["s3://lake/photos/cat/a.png,,4"];
+    assert_eq!(store.lines(":memory:", &[&query]), expected);
+    let error = store.fails(
+        ":memory:",
+        &["SELECT * FROM read_images('s3://lake/nothing/')"],
+    );
+    assert!(
+        error.contains("error[58030]: s3://lake/nothing/"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_may_lie_in_a_store() {
     let Some(store) = Store::start() else { return };
     store.put("in/a.csv", b"a,b\n1,x\n2,y\n").await;

@@ -2,6 +2,7 @@
 //!
 //! * [`vector`] lists of numbers: distances, length, mean, softmax, the largest elements
 //! * [`metric`] aggregates that measure predictions
+//! * [`images`] files of images and their pixels
 //! * [`time`] timestamps beyond the range of nanoseconds
 //! * [`checked`] integer operators that fail on overflow, [`guard`] limits on DataFusion's functions
 //! * [`nullable`] a value that may be NULL
@@ -12,6 +13,7 @@
 
 pub mod checked;
 pub mod guard;
+pub mod images;
 pub mod metric;
 pub mod nullable;
 pub mod sum;
@@ -28,7 +30,9 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 /// Every scalar function.
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    vector::scalar_functions()
+    let mut functions = vector::scalar_functions();
+    functions.extend(images::scalar_functions());
+    functions
 }
 
 /// Every aggregate function.

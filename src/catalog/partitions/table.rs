@@ -8,14 +8,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{DFSchema, ScalarValue, Statistics, project_schema};
+use datafusion::common::{ScalarValue, Statistics, project_schema};
 use datafusion::datasource::file_format::FileFormat;
-use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
 };
@@ -23,9 +20,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchemaBuilder;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{
-    CreateExternalTable, Expr, TableProviderFilterPushDown, TableType, utils,
-};
+use datafusion::logical_expr::{CreateExternalTable, Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, case, cast, is_null, lit};
 use datafusion::physical_plan::ExecutionPlan;
@@ -35,6 +30,7 @@ use futures::{StreamExt, TryStreamExt};
 use vatic_ml::data::types::type_name;
 
 use super::folders::{Folders, NULL_FOLDER};
+use super::prune::kept_files;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::csv;
 use crate::storage::{ObjectMeta, ObjectStore};
@@ -176,46 +172,23 @@ impl PartitionedTable {
         files.collect()
     }
 
-    /// The files that may have rows for these conditions, judged by their folders.
+    /// The files that may have rows for these conditions, judged by their folders. A condition that fails for a folder fails
+    /// again above the scan, if it is evaluated for that folder there.
     fn pruned(
         &self,
         state: &dyn Session,
         files: Vec<PartitionedFile>,
         filters: &[Expr],
-    ) -> Result<Vec<PartitionedFile>> {
-        let names: Vec<&str> = self.folders.names.iter().map(String::as_str).collect();
-        let applicable = filters.iter();
-        let applicable = applicable.filter(|filter| expr_applicable_for_cols(&names, filter));
-        let Some(condition) = utils::conjunction(applicable.cloned()) else {
-            return Ok(files);
-        };
-        if files.is_empty() {
-            return Ok(files);
+    ) -> Vec<PartitionedFile> {
+        match kept_files(state, &self.partitions, &files, filters) {
+            Ok(kept) => {
+                let files = files.into_iter().zip(kept);
+                files
+                    .filter_map(|(file, kept)| kept.then_some(file))
+                    .collect()
+            }
+            Err(_) => files,
         }
-        let columns = (0..names.len()).map(|column| {
-            let values = files
-                .iter()
-                .map(|file| file.partition_values[column].clone());
-            ScalarValue::iter_to_array(values)
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        let fields: Fields = self.partitions.iter().cloned().collect();
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns)?;
-        let schema = DFSchema::from_unqualified_fields(fields, Default::default())?;
-        let condition = state.create_physical_expr(condition, &schema)?;
-        // A condition that fails for a folder fails again above the scan, if it is evaluated for that folder there.
-        let Ok(kept) = condition
-            .evaluate(&batch)
-            .and_then(|kept| kept.into_array(files.len()))
-        else {
-            return Ok(files);
-        };
-        let Some(kept) = kept.as_boolean_opt() else {
-            return Ok(files);
-        };
-        let files = files.into_iter().enumerate();
-        let files = files.filter(|(row, _)| kept.is_valid(*row) && kept.value(*row));
-        Ok(files.map(|(_, file)| file).collect())
     }
 
     /// The number of rows, if the files' statistics have it.
@@ -283,7 +256,7 @@ impl TableProvider for PartitionedTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let store = state.runtime_env().object_store(self.folders.store())?;
         let files = self.files(&store).await?;
-        let files = self.pruned(state, files, filters)?;
+        let files = self.pruned(state, files, filters);
         if files.is_empty() {
             let schema = project_schema(&self.schema, projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));

@@ -12,7 +12,7 @@
 //! * `quotes`: where a file may be cut into parts
 //! * `format`, `source`, `opener`: DataFusion's three steps from a folder to rows; arrow's decoder makes the rows
 //! * `diagnose`: after a failure, the line and the column that failed
-//! * `codec`: a scan as bytes for executors
+//! * `codec`: the options of a scan as bytes for executors
 //!
 //! DataFusion writes CSV files; `nested` converts nested values to text first.
 

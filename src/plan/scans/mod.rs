@@ -1,16 +1,20 @@
-//! Optimizer rules of file scans: they correct statistics and filters, and choose the size of batches.
+//! Optimizer rules of file scans, which correct statistics and filters and choose the size of batches; and the bytes of scans
+//! of our own sources.
 //!
 //! * `rule` a rule that replaces file scans only
 //! * `floats` NaN, which the bounds of Parquet leave out
 //! * `equalities` equalities in a filter, which a scan must not declare
 //! * `wide_rows` smaller batches of arrays
+//! * `wire` scans as bytes for executors
 
 mod equalities;
 mod floats;
 mod rule;
 mod wide_rows;
+mod wire;
 
 pub(crate) use self::equalities::SCAN_EQUALITIES;
 pub(crate) use self::floats::{FLOAT_PREDICATES, FLOAT_STATISTICS};
 pub(crate) use self::rule::file_scan;
 pub(crate) use self::wide_rows::WIDE_ROWS;
+pub(crate) use self::wire::WireSource;

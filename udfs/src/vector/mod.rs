@@ -17,7 +17,7 @@ mod udf;
 mod vector_avg;
 mod vectors;
 
-pub(crate) use vectors::type_name;
+pub(crate) use vectors::{Vectors, is_vector, type_name};
 
 use std::sync::Arc;
 

@@ -1,0 +1,227 @@
+//! [`Images`]: a column of images or of files of images. [`ImagesBuilder`]: builds a column of images.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StructArray, UInt8Array};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, UInt8Type};
+use datafusion_common::{Result, exec_err, resources_err};
+
+use super::decode::decode;
+use super::pixels::{CHANNELS, Image};
+use super::value::{Values, strictly};
+use crate::guard::RESULT_BYTES_MAX;
+
+/// The channels of a file that a function decodes on the way.
+pub(super) const DEFAULT_CHANNELS: usize = 3;
+
+/// The whole numbers of an image.
+const SIZES: [&str; 3] = ["height", "width", "channels"];
+const PIXELS: &str = "pixels";
+
+/// The type of an image in SQL.
+pub(super) fn image_type() -> DataType {
+    DataType::Struct(fields())
+}
+
+fn fields() -> Fields {
+    let sizes = SIZES.map(|name| Field::new(name, DataType::Int32, false));
+    let pixels = Field::new_list(PIXELS, item(), false);
+    sizes.into_iter().chain([pixels]).collect()
+}
+
+fn item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::UInt8, false))
+}
+
+/// Whether a type can hold images: it has the fields, which may have other types of numbers and lists.
+pub(super) fn is_image(data_type: &DataType) -> bool {
+    let DataType::Struct(fields) = data_type else {
+        return false;
+    };
+    let has = |name: &str, is: fn(&DataType) -> bool| {
+        let mut fields = fields.iter();
+        fields.any(|field| field.name() == name && is(field.data_type()))
+    };
+    SIZES.iter().all(|name| has(name, DataType::is_integer)) && has(PIXELS, is_list_of_integers)
+}
+
+fn is_list_of_integers(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            item.data_type().is_integer()
+        }
+        _ => false,
+    }
+}
+
+/// The images of an argument.
+pub(super) struct Images {
+    function: &'static str,
+    values: Values,
+    /// The fields of images; `None` if the values are files.
+    decoded: Option<Decoded>,
+}
+
+struct Decoded {
+    sizes: [ArrayRef; 3],
+    pixels: ListArray,
+}
+
+impl Images {
+    pub(super) fn try_new(function: &'static str, values: Values) -> Result<Self> {
+        let decoded = match values.array.as_struct_opt() {
+            Some(images) => Some(Decoded::try_new(function, images)?),
+            None => None,
+        };
+        Ok(Self {
+            function,
+            values,
+            decoded,
+        })
+    }
+
+    /// The image of a row; `None` if it is NULL.
+    pub(super) fn row(&self, row: usize) -> Result<Option<Image<'_>>> {
+        let function = self.function;
+        let found = match &self.decoded {
+            None => match self.values.binary(row) {
+                Some(bytes) => decode(bytes, DEFAULT_CHANNELS).map(Some),
+                None => Ok(None),
+            },
+            Some(decoded) => match self.values.place(row) {
+                Some(place) => decoded.image(place),
+                None => Ok(None),
+            },
+        };
+        match found {
+            Ok(image) => Ok(image),
+            Err(cause) => exec_err!("{function}: {cause}"),
+        }
+    }
+}
+
+impl Decoded {
+    fn try_new(function: &str, images: &StructArray) -> Result<Self> {
+        let field = |name: &str, data_type: &DataType| match images.column_by_name(name) {
+            Some(field) => strictly(field, data_type),
+            None => exec_err!("{function} takes images with the field {name}"),
+        };
+        let [height, width, channels] = SIZES;
+        let size = |name: &str| field(name, &DataType::Int32);
+        let nullable = Field::new_list_field(DataType::UInt8, true);
+        let pixels = field(PIXELS, &DataType::List(Arc::new(nullable)))?;
+        Ok(Self {
+            sizes: [size(height)?, size(width)?, size(channels)?],
+            pixels: pixels.as_list::<i32>().clone(),
+        })
+    }
+
+    /// The image at a place; `None` if a part of it is NULL.
+    fn image(&self, place: usize) -> Result<Option<Image<'_>>, String> {
+        let has_null = self.pixels.is_null(place) || self.sizes.iter().any(|of| of.is_null(place));
+        if has_null {
+            return Ok(None);
+        }
+        let offsets = self.pixels.value_offsets();
+        let (start, end) = (offsets[place] as usize, offsets[place + 1] as usize);
+        let values = self.pixels.values().as_primitive::<UInt8Type>();
+        if values.null_count() > 0 && (start..end).any(|at| values.is_null(at)) {
+            return Ok(None);
+        }
+        let pixels = &values.values()[start..end];
+        let sizes = [0, 1, 2].map(|of: usize| {
+            let size = self.sizes[of].as_primitive::<Int32Type>().value(place);
+            usize::try_from(size).unwrap_or(0)
+        });
+        let [height, width, channels] = sizes;
+        let is_whole = !pixels.is_empty()
+            && CHANNELS.contains(&channels)
+            && height as u128 * width as u128 * channels as u128 == pixels.len() as u128;
+        if !is_whole {
+            return Err(format!(
+                "an image of height {height}, width {width} and {channels} channels has {} values; channels are 1, 3 or 4",
+                pixels.len()
+            ));
+        }
+        Ok(Some(Image {
+            height,
+            width,
+            channels,
+            pixels: Cow::Borrowed(pixels),
+        }))
+    }
+}
+
+/// Builds a column of images.
+pub(super) struct ImagesBuilder {
+    function: &'static str,
+    sizes: [Vec<i32>; 3],
+    pixels: Vec<u8>,
+    lengths: Vec<usize>,
+    valid: Vec<bool>,
+}
+
+impl ImagesBuilder {
+    pub(super) fn new(function: &'static str, rows: usize) -> Self {
+        Self {
+            function,
+            sizes: [(); 3].map(|()| Vec::with_capacity(rows)),
+            pixels: Vec::new(),
+            lengths: Vec::with_capacity(rows),
+            valid: Vec::with_capacity(rows),
+        }
+    }
+
+    pub(super) fn push(&mut self, image: Option<&Image<'_>>) -> Result<()> {
+        self.valid.push(image.is_some());
+        let (sizes, pixels) = match image {
+            Some(image) => (
+                [image.height, image.width, image.channels],
+                &image.pixels[..],
+            ),
+            None => ([0; 3], &[][..]),
+        };
+        for (column, size) in self.sizes.iter_mut().zip(sizes) {
+            // An image has at most 100 million pixels.
+            column.push(size as i32);
+        }
+        check_result(self.function, self.pixels.len() + pixels.len())?;
+        self.lengths.push(pixels.len());
+        self.pixels.extend_from_slice(pixels);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<ArrayRef> {
+        let pixels = ListArray::try_new(
+            item(),
+            OffsetBuffer::from_lengths(self.lengths),
+            Arc::new(UInt8Array::from(self.pixels)),
+            None,
+        )?;
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(4);
+        for size in self.sizes {
+            columns.push(Arc::new(Int32Array::from(size)));
+        }
+        columns.push(Arc::new(pixels));
+        let valid = NullBuffer::from(self.valid);
+        Ok(Arc::new(StructArray::try_new(
+            fields(),
+            columns,
+            Some(valid),
+        )?))
+    }
+}
+
+/// Refuses a result that is too large for one batch.
+pub(super) fn check_result(function: &str, bytes: usize) -> Result<()> {
+    if bytes as u128 <= RESULT_BYTES_MAX {
+        return Ok(());
+    }
+    resources_err!(
+        "{function} would make {bytes} bytes, at most {RESULT_BYTES_MAX} are allowed at once; SET \
+         datafusion.execution.batch_size to fewer rows, or give the bytes of files to resize_image or normalize_image, which \
+         keep no larger image than their result"
+    )
+}
