@@ -60,6 +60,7 @@ impl Layer for Columns {
             parameters,
             flops: operations(&[2, columns, units]),
             inner_numbers: (1 + beside.categories) * units,
+            scratch_bytes: 0,
             function: Box::new(Concatenated {
                 array: input.row.place.clone(),
                 has_numbers: beside.numbers > 0,
