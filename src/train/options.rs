@@ -340,10 +340,6 @@ mod tests {
             true
         }
 
-        fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
-            Optimizer::Lbfgs
-        }
-
         fn network(
             &self,
             _shape: &InputShape,

@@ -78,7 +78,12 @@ pub trait ModelType: Debug + Send + Sync {
         0.0
     }
     /// The default optimiser.
-    fn default_optimizer(&self, shape: &InputShape, options: &TrainOptions) -> Optimizer;
+    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
+        match self.is_linear() {
+            true => Optimizer::Lbfgs,
+            false => Optimizer::Adamw,
+        }
+    }
     /// The network for this input; `outputs` is one, or the number of classes if more than two.
     ///
     /// # Errors

@@ -16,17 +16,17 @@ pub use sequential::{LAYERS, LayerKind, Sequential};
 
 use std::sync::Arc;
 
-use crate::model::network::ModelType;
+use crate::model::network::{ModelType, Task};
 
 /// Every model type.
 pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &linear_reg::LinearReg,
     &logistic_reg::LogisticReg,
-    &dnn::DnnClassifier,
-    &dnn::DnnRegressor,
+    &dnn::Dnn(Task::Classification),
+    &dnn::Dnn(Task::Regression),
     &sequential::SequentialModel,
-    &sequential::CnnClassifier,
-    &sequential::CnnRegressor,
+    &sequential::Cnn(Task::Classification),
+    &sequential::Cnn(Task::Regression),
 ];
 
 /// The model types that a process knows: the built-in types, and added types.

@@ -3,7 +3,7 @@
 //! ```text
 //! text ─ text ─▶ name and arguments ─ list ─▶ layers ─ network, with the shape of the input ─▶ placed layers ─▶ forward
 //! ```
-//! * `model_types` the types `sequential`, `cnn_classifier` and `cnn_regressor`
+//! * `model_type` the type `sequential`, `cnn` the types `cnn_classifier` and `cnn_regressor`
 //! * `network` the network of all of them; `input_shape` the dimensions of a row
 //! * `classes` errors of layers before and after the number of classes is known
 //! * `list` every layer, with its arguments; reads the layers of a model
@@ -18,6 +18,7 @@
 mod activation;
 mod batch_norm;
 mod classes;
+mod cnn;
 mod convolution;
 mod dense;
 mod dropout;
@@ -26,7 +27,7 @@ mod input_shape;
 mod inputs;
 mod layer;
 mod list;
-mod model_types;
+mod model_type;
 mod network;
 mod norm;
 mod pool;
@@ -35,6 +36,7 @@ mod residual;
 mod shape;
 mod text;
 
+pub(super) use cnn::Cnn;
 pub use list::{LAYERS, LayerKind};
-pub(super) use model_types::{CnnClassifier, CnnRegressor, SequentialModel};
+pub(super) use model_type::SequentialModel;
 pub use network::Sequential;

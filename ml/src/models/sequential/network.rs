@@ -3,10 +3,11 @@
 use candle_core::Tensor;
 
 use super::classes;
-use super::input_shape::{array_row, count, whole_row};
+use super::input_shape::{array_of, array_row, count, dimensions_of, whole_row};
 use super::layer::{Input, Placed, Row, Written, place_all};
 use super::list::layers;
 use super::text::{invalid, short};
+use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
@@ -68,13 +69,30 @@ impl Layers {
         self.0.first().and_then(|written| written.layer.ids())
     }
 
-    /// Refuses layers that fit an input of this shape with no label.
+    /// Refuses layers that fit an input of this shape with no label. An empty shape is one that is not known.
     pub(super) fn check(&self, input: &[usize]) -> Result<()> {
+        if input.is_empty() {
+            return Ok(());
+        }
         let row = Row::of_shape(input);
         let error = |outputs: usize| self.network(&row, outputs).err();
         match self.task() {
             Task::Classification => classes::check(error),
             Task::Regression => error(1).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Refuses columns that the layers fit with no label, as far as the types of the columns tell. The layers have passed
+    /// [`Layers::check`].
+    pub(super) fn check_columns(&self, input_shape: &[usize], columns: &Columns) -> Result<()> {
+        let of_input: Vec<&Column> = match self.takes_columns() {
+            true => vec![array_of(columns)?],
+            false => columns.features.iter().collect(),
+        };
+        match dimensions_of(&of_input, input_shape)? {
+            // `check` knows an `input_shape` already.
+            Some(input) if input_shape.is_empty() => self.check(&input),
+            Some(_) | None => Ok(()),
         }
     }
 
