@@ -4,7 +4,7 @@ use super::layer::{Layer, Written, at_layer};
 use super::residual::Residual;
 use super::text::{Arguments, invalid, short};
 use super::{
-    activation, batch_norm, convolution, dense, dropout, embedding, inputs, norm, pool, recurrent,
+    activation, batch_norm, convolution, dropout, embedding, inputs, linear, norm, pool, recurrent,
     shape,
 };
 use crate::{Error, Result};
@@ -40,7 +40,7 @@ const fn kind(
 
 /// Every layer.
 pub const LAYERS: &[LayerKind] = &[
-    kind("linear", "linear(outputs)", dense::read),
+    kind("linear", "linear(outputs)", linear::read),
     kind(
         "conv1d",
         "conv1d(channels, kernel, stride=1, padding=0, groups=1)",

@@ -9,8 +9,8 @@
 //! * `list` every layer, with its arguments; reads the layers of a model
 //! * `text` the text of a layer → its name and arguments
 //! * `layer` the trait of layers, before and after the shape of their input is known
-//! * `dense`, `convolution`, `pool`, `recurrent`, `embedding`, `inputs`, `shape`, `activation`, `dropout`, `norm`, `batch_norm`,
-//!   `residual` the layers
+//! * `linear`, `convolution`, `pool`, `recurrent`, `embedding`, `inputs`, `shape`, `activation`, `dropout`, `norm`, `batch_norm`,
+//!   `residual` the layers; `window` what convolutions and pools share
 //!
 //! To add a layer, write it in a file here, append it to `LAYERS` in `list.rs`, and to the table of layers in `docs/sql.md`.
 //! Its functions are in `nn/`, with their gradients.
@@ -20,12 +20,12 @@ mod batch_norm;
 mod classes;
 mod cnn;
 mod convolution;
-mod dense;
 mod dropout;
 mod embedding;
 mod input_shape;
 mod inputs;
 mod layer;
+mod linear;
 mod list;
 mod model_type;
 mod network;
@@ -35,6 +35,7 @@ mod recurrent;
 mod residual;
 mod shape;
 mod text;
+mod window;
 
 pub(super) use cnn::Cnn;
 pub use list::{LAYERS, LayerKind};
