@@ -11,7 +11,9 @@ use vatic_ml::model::Model;
 use vatic_ml::model::network::{Mode, Network, ParameterKind};
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::models::Sequential;
-use vatic_ml::nn::{Activation, Convolution, Pooling, Runs, Window, convolution, normalise, pool};
+use vatic_ml::nn::{
+    Activation, Convolution, Pooling, Runs, Window, activate, convolution, linear, normalise, pool,
+};
 use vatic_ml::{Result, random};
 
 use crate::gradients::check_within;
@@ -359,6 +361,36 @@ fn check_inputs(network: &Sequential, inputs: &Inputs) {
         let outputs = network.forward(&with_statistics(v), inputs, mode);
         outputs.map(|mut outputs| outputs.remove(0))
     });
+}
+
+#[test]
+fn each_activation_function_is_applied_once_in_its_place() {
+    let layers = ["linear(4)", "relu", "sigmoid", "gelu", "linear(classes)"];
+    let shape = InputShape {
+        numbers: 5,
+        ..InputShape::default()
+    };
+    let network = Sequential::new(&layers.map(str::to_owned), &[], &shape, 3).unwrap();
+    let specs = network.parameters().iter();
+    let parameters: Vec<Tensor> = specs.map(|spec| numbers(&spec.shape)).collect();
+    let [first, first_bias, last, last_bias] = parameters.as_slice() else {
+        panic!("{parameters:?}");
+    };
+    let x = numbers(&[2, 5]);
+    let mut y = linear(&x, first, first_bias, None).unwrap();
+    for activation in [Activation::Relu, Activation::Sigmoid, Activation::Gelu] {
+        y = activate(activation, &y).unwrap();
+    }
+    let expected = linear(&y, last, last_bias, None).unwrap();
+    let inputs = Inputs::new(2).with(NUMBERS, x).unwrap();
+    let found = network.forward(&parameters, &inputs, Mode::Inference);
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let (found, expected) = (flat(&found.unwrap()[0]), flat(&expected));
+    let mut pairs = found.iter().zip(&expected);
+    assert!(
+        pairs.all(|(y, expected)| (y - expected).abs() < 1e-12),
+        "{found:?}, expected {expected:?}"
+    );
 }
 
 #[test]

@@ -1,15 +1,10 @@
 //! `conv1d` and `conv2d`
 
-use std::slice::Iter;
-
-use candle_core::Tensor;
-
-use super::layer::{Function, Input, Layer, Placed, next, operations};
+use super::layer::{Input, Layer, Placed, operations};
 use super::text::{Arguments, Width, invalid, whole};
 use super::window::{KERNEL_MAX, Space, kernel, positions, stride};
 use crate::Result;
-use crate::model::network::Mode;
-use crate::nn::{Activation, Convolution, Window, convolution};
+use crate::nn::{Convolution, Window, convolution};
 
 #[derive(Debug)]
 struct Conv {
@@ -68,50 +63,20 @@ impl Layer for Conv {
         let inputs = channels / groups * window.area();
         let [down, across] = window.kernel;
         let weight = vec![outputs, channels / groups, down, across];
-        let convolution = Convolution { window, groups };
-        let function = Windows {
-            space,
-            convolution,
-            activation: None,
-        };
+        let (layer, activation) = (Convolution { window, groups }, input.next);
         Ok(Placed {
             parameters: input.weight_and_bias(weight, inputs, outputs),
             flops: operations(&[2, inputs, outputs, positions[0], positions[1]]),
-            scratch_bytes: convolution.scratch_bytes(channels, size),
-            ..Placed::plain(input, space.shape(outputs, positions), function)
+            scratch_bytes: layer.scratch_bytes(channels, size),
+            applies_next: activation.is_some(),
+            ..Placed::new(input, space.shape(outputs, positions), move |x, pass| {
+                let (weight, bias) = (pass.parameter()?, pass.parameter()?);
+                space.as_images(x, |x| convolution(x, weight, bias, layer, activation))
+            })
         })
     }
 
     fn has_classes(&self) -> bool {
         self.channels == Width::Classes
-    }
-}
-
-#[derive(Debug)]
-struct Windows {
-    space: Space,
-    convolution: Convolution,
-    activation: Option<Activation>,
-}
-
-impl Function for Windows {
-    fn forward(
-        &self,
-        x: &Tensor,
-        parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let (weight, bias) = (next(parameters)?, next(parameters)?);
-        self.space.as_images(x, |x| {
-            convolution(x, weight, bias, self.convolution, self.activation)
-        })
-    }
-
-    fn fuse(&mut self, activation: Activation) -> bool {
-        if self.activation.is_some() {
-            return false;
-        }
-        self.activation = Some(activation);
-        true
     }
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::classes;
 use super::input_shape::{array_of, array_row, count, dimensions_of, whole_row};
-use super::layer::{Input, Placed, Row, Written, place_all};
+use super::layer::{Input, Pass, Placed, Row, Written, forward_all, place_all};
 use super::list::layers;
 use super::text::{invalid, short};
 use crate::data::columns::{Column, Columns};
@@ -12,7 +12,7 @@ use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
-use crate::{Error, Result, stop};
+use crate::{Error, Result};
 
 /// The most weights of a network.
 const WEIGHTS_MAX: usize = 1 << 32;
@@ -116,6 +116,7 @@ impl Layers {
             shape: input,
             outputs,
             row,
+            next: None,
         };
         let layers = place_all(&self.0, &first)?;
         let output = layers.last().map_or(input, |last| last.output.as_slice());
@@ -186,7 +187,7 @@ impl Network for Sequential {
         &self,
         parameters: &[Tensor],
         inputs: &Inputs,
-        mut mode: Mode<'_>,
+        mode: Mode<'_>,
     ) -> Result<Vec<Tensor>> {
         let numbers = inputs
             .get(NUMBERS)
@@ -197,14 +198,9 @@ impl Network for Sequential {
         let mut shape = vec![inputs.rows()];
         shape.extend(dimensions);
         let input = numbers.narrow(1, place.start, place.len())?;
-        let mut x = input.reshape(shape)?;
-        let mut parameters = parameters.iter();
-        for layer in &self.layers {
-            stop::check()?;
-            let function = &layer.function;
-            x = function.forward_with(&x, inputs, &mut parameters, &mut mode)?;
-        }
-        Ok(vec![x])
+        let mut pass = Pass::new(parameters, inputs, mode);
+        let y = forward_all(&self.layers, &input.reshape(shape)?, &mut pass)?;
+        Ok(vec![y])
     }
 
     fn numbers_per_row(&self) -> usize {

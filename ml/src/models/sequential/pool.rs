@@ -1,14 +1,9 @@
 //! `max_pool1d`, `max_pool2d`, `avg_pool1d`, `avg_pool2d`, `global_max_pool` and `global_avg_pool`
 
-use std::slice::Iter;
-
-use candle_core::Tensor;
-
-use super::layer::{Function, Input, Layer, Placed, operations};
+use super::layer::{Input, Layer, Placed, operations};
 use super::text::{Arguments, invalid};
 use super::window::{KERNEL_MAX, Space, kernel, positions, stride};
 use crate::Result;
-use crate::model::network::Mode;
 use crate::nn::{Pooling, Window, pool};
 
 #[derive(Debug)]
@@ -64,38 +59,15 @@ fn read(arguments: &mut Arguments<'_>, space: Space, pooling: Pooling) -> Result
 
 impl Layer for Pool {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
-        let (space, window) = (self.space, self.window);
+        let (space, window, pooling) = (self.space, self.window, self.pooling);
         let (channels, size) = space.channels_and_size(input)?;
         let output = space.shape(channels, positions(&window, input, size)?);
-        let flops = operations(&output).saturating_mul(window.area() as u64);
-        let function = Pooled {
-            space,
-            window,
-            pooling: self.pooling,
-        };
         Ok(Placed {
-            flops,
-            ..Placed::plain(input, output, function)
+            flops: operations(&output).saturating_mul(window.area() as u64),
+            ..Placed::new(input, output, move |x, _| {
+                space.as_images(x, |x| pool(x, window, pooling))
+            })
         })
-    }
-}
-
-#[derive(Debug)]
-struct Pooled {
-    space: Space,
-    window: Window,
-    pooling: Pooling,
-}
-
-impl Function for Pooled {
-    fn forward(
-        &self,
-        x: &Tensor,
-        _parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let pooled = |x: &Tensor| pool(x, self.window, self.pooling);
-        self.space.as_images(x, pooled)
     }
 }
 
@@ -112,27 +84,10 @@ impl Layer for GlobalPool {
             stride: [1; 2],
             padding: [0; 2],
         };
-        let function = Channels(Pooled {
-            space,
-            window,
-            pooling: self.0,
-        });
-        Ok(Placed::plain(input, vec![channels], function))
-    }
-}
-
-/// A number for each channel, without positions.
-#[derive(Debug)]
-struct Channels(Pooled);
-
-impl Function for Channels {
-    fn forward(
-        &self,
-        x: &Tensor,
-        parameters: &mut Iter<'_, Tensor>,
-        mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let pooled = self.0.forward(x, parameters, mode)?;
-        Ok(pooled.flatten_from(1)?)
+        let pooling = self.0;
+        Ok(Placed::new(input, vec![channels], move |x, _| {
+            let pooled = space.as_images(x, |x| pool(x, window, pooling))?;
+            Ok(pooled.flatten_from(1)?)
+        }))
     }
 }
