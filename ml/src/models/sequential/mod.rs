@@ -12,8 +12,18 @@
 //! * `linear`, `convolution`, `pool`, `recurrent`, `embedding`, `inputs`, `shape`, `activation`, `dropout`, `norm`, `batch_norm`,
 //!   `residual` the layers; `window` what convolutions and pools share
 //!
-//! To add a layer, write it in a file here, append it to `LAYERS` in `list.rs`, and to the table of layers in `docs/sql.md`.
-//! Its functions are in `nn/`, with their gradients.
+//! To add a layer:
+//!
+//! 1. Write its arithmetic in a file of `nn/`, unless candle's operations give it with correct gradients.
+//! 2. Write its `Layer` in a file here, and name the file in the list above.
+//! 3. Append it to `LAYERS` in `list.rs`.
+//! 4. Add it to the table of layers in `docs/sql.md`, which `tests/it/tidy.rs` compares with `LAYERS`, and to `CHANGELOG.md`.
+//! 5. Use it in a network of `ml/tests/it/layers.rs`, which checks the gradients of every layer of `LAYERS`, and in
+//!    `sql-tests/train/sequential.slt`.
+//!
+//! A layer is a function of its input, its parameters and the mode, over the rows of one shard; only `inputs` takes more of the
+//! rows. It has no state: what a pass measures for later ones is a parameter of the kind `Statistic`, as in `batch_norm`. Texts
+//! are stored with models, so a default never changes.
 
 mod activation;
 mod batch_norm;
