@@ -182,6 +182,7 @@ fn residual(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Activation;
 
     #[test]
     fn a_mistake_names_the_layer_and_how_it_is_written() {
@@ -277,7 +278,18 @@ mod tests {
         assert!(layers(&["conv2d(8, 3, padding='same')", "residual('relu', 'tanh')"]).is_ok());
         assert!(layers(&["embedding(10, 4)", "lstm(8)"]).is_ok());
         assert!(layers(&["relu"; 1_000]).is_ok());
-        assert!(layers(&["relu"; 1_001]).is_err());
-        assert!(layers(&["linear ".repeat(5_000)]).is_err());
+        let long = format!("relu{}", " ".repeat(BYTES_MAX));
+        for too_many in [vec!["relu"; 1_001], vec![long.as_str()]] {
+            let error = layers(&too_many).unwrap_err().to_string();
+            let expected = "at most 1000 layers, of 32768 bytes together";
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_activation_function_is_a_layer() {
+        for (name, _) in Activation::ALL {
+            assert!(layers(&[name]).is_ok(), "{name}");
+        }
     }
 }
