@@ -49,6 +49,14 @@ impl ModelTypes {
         self.all().filter(|known| known.name() == name).last()
     }
 
+    /// The names of the types whose networks use this option.
+    pub fn using(&self, option: &str) -> Vec<&str> {
+        let using = self
+            .all()
+            .filter(|known| known.network_options().contains(&option));
+        using.map(ModelType::name).collect()
+    }
+
     /// The names of all types.
     pub fn names(&self) -> Vec<&str> {
         self.all().map(ModelType::name).collect()
