@@ -117,7 +117,7 @@ pub trait Network: Send + Sync {
     fn scratch_bytes(&self) -> usize {
         0
     }
-    /// A description of each layer, if the user wrote the layers.
+    /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {
         vec![]
     }

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// The most weights of a network.
 const WEIGHTS_MAX: usize = 1 << 32;
 
-/// A network of layers that the user wrote.
+/// A network that is a list of layers, written by the user or by a model type.
 #[derive(Debug)]
 pub struct Sequential {
     texts: Vec<String>,
