@@ -17,7 +17,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 use super::activation::{Activation, Fused, activate, finish};
 use super::product::{Matrix, MatrixMut, add_product, write_product};
-use super::values::{Float, elements, storage, with_elements, with_float};
+use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
 use super::window::{Tile, Window};
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, KernelGroups, KernelWindow, Numbers};
@@ -343,8 +343,6 @@ impl Convolve {
         (window, groups)
     }
 }
-
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl CustomOp3 for Convolve {
     fn name(&self) -> &'static str {

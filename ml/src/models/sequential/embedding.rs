@@ -3,14 +3,13 @@
 use candle_core::DType;
 
 use super::layer::{Input, Layer, Placed};
-use super::text::Arguments;
+use super::text::{Arguments, WIDTH_MAX};
 use crate::Result;
 use crate::model::network::{Init, ParameterKind};
 use crate::nn::embedding;
 
 /// Single precision holds all whole numbers up to this one.
 const COUNT_MAX: usize = 1 << 24;
-const WIDTH_MAX: usize = 65_536;
 
 /// The encoder has checked that the numbers are ids: whole numbers below `count`.
 #[derive(Debug)]

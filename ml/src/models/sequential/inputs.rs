@@ -12,14 +12,12 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use super::layer::{Input, Layer, Pass, Placed, operations};
-use super::text::Arguments;
+use super::text::{Arguments, WIDTH_MAX};
 use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::model::network::{Init, ParameterKind};
 use crate::nn::{embedding_sum, linear};
 use crate::{Error, Result};
-
-const UNITS_MAX: usize = 65_536;
 
 /// The first layer of a dnn model over the columns beside the array, behind the numbers of its input.
 #[derive(Debug)]
@@ -28,7 +26,7 @@ struct Columns {
 }
 
 pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
-    let units = arguments.whole("units", None, 1..=UNITS_MAX)?;
+    let units = arguments.whole("units", None, 1..=WIDTH_MAX)?;
     Ok(Box::new(Columns { units }))
 }
 

@@ -29,7 +29,7 @@ pub(super) trait Layer: Debug {
         None
     }
 
-    /// Whether it takes the columns beside the array, too.
+    /// Whether it also takes the columns beside the array.
     fn takes_columns(&self) -> bool {
         false
     }

@@ -3,12 +3,11 @@
 use candle_core::Tensor;
 
 use super::layer::{Input, Layer, Pass, Placed, numbers, operations};
-use super::text::{Arguments, invalid};
+use super::text::{Arguments, WIDTH_MAX, invalid};
 use crate::Result;
 use crate::model::network::{Init, Parameter, ParameterKind};
 use crate::nn::{Cell, CellWeights, Direction, recurrent};
 
-const UNITS_MAX: usize = 65_536;
 /// The values of each product: it exists in two layouts.
 const VALUES_OF_PRODUCT: usize = 2;
 /// The values of each unit at a step besides its products: six that its gradient needs, and its output in three layouts.
@@ -32,7 +31,7 @@ pub(super) fn read_gru(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> 
 }
 
 fn read(arguments: &mut Arguments<'_>, cell: Cell) -> Result<Box<dyn Layer>> {
-    let units = arguments.whole("units", None, 1..=UNITS_MAX)?;
+    let units = arguments.whole("units", None, 1..=WIDTH_MAX)?;
     let sequences = arguments.flag("sequences")?;
     let (reverse, bidirectional) = (arguments.flag("reverse")?, arguments.flag("bidirectional")?);
     let directions: &[Direction] = match (reverse, bidirectional) {

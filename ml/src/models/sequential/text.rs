@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use crate::{Error, Result};
 
-/// The most outputs or channels of a layer.
-const WIDTH_MAX: usize = 65_536;
+/// The most outputs, channels or units of a layer.
+pub(super) const WIDTH_MAX: usize = 65_536;
 /// The most characters of a user's text in an error.
 const SHORT_MAX: usize = 100;
 
