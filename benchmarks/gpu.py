@@ -32,7 +32,7 @@ EPOCHS = 2
 LEARN_RATE = 0.001
 HIDDEN = [256, 128]
 IMAGE_BATCH = 128
-# The network of the article that docs/guide compares with.
+# The network of PyTorch's MNIST example, without its second dropout.
 CONVOLUTIONS = ["conv2d(32, 3)", "relu", "conv2d(64, 3)", "relu", "max_pool2d(2)", "dropout(0.25)", "flatten", "linear(128)", "relu", "linear(classes)"]
 
 
@@ -708,7 +708,7 @@ def torch_images(context, data, batch, mode):
 
 
 def bench_images(context):
-    """The convolutional network of the article: images from Parquet to Parquet, and training, beside PyTorch."""
+    """A convolutional network: images from Parquet to Parquet, and training, beside PyTorch."""
     vatic, report, device = context["vatic"], context["report"], context["device"]
     rows = context["images"] // 16 * 16
     data = make_data(context["work"] / f"images-{rows}", rows, write=write_images)

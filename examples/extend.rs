@@ -19,7 +19,7 @@ use vatic::ml::data::labels::ClassValue;
 use vatic::ml::data::signature::{Port, PortKind, Signature};
 use vatic::ml::model::compute::{ComputeType, LoadOptions};
 use vatic::ml::model::network::{ModelType, Network, Task};
-use vatic::ml::model::options::{Optimizer, TrainOptions};
+use vatic::ml::model::options::TrainOptions;
 use vatic::ml::model::{Batching, Model, Outputs, Wanted};
 use vatic::ml::models::Mlp;
 use vatic::ml::nn::Activation;
@@ -44,10 +44,6 @@ impl ModelType for TinyNet {
 
     fn task(&self, _options: &TrainOptions) -> Task {
         Task::Classification
-    }
-
-    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
-        Optimizer::Adamw
     }
 
     fn network(

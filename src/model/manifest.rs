@@ -27,7 +27,7 @@ pub(crate) struct Manifest {
     pub(crate) format: String,
     pub(crate) signature: Signature,
     pub(crate) batching: Batching,
-    /// The layers of the network, if the user wrote them.
+    /// The layers of the network, if it is a list of layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) layers: Vec<LayerSummary>,
     pub(crate) origin: Origin,
@@ -117,7 +117,7 @@ impl Manifest {
         }
     }
 
-    /// The layers of the network, if the user wrote them.
+    /// The layers of the network, if it is a list of layers.
     pub(crate) fn layers(&self) -> &[LayerSummary] {
         match self.trained() {
             Some(trained) if self.layers.is_empty() => &trained.run.layers,

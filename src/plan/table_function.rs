@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlannerContext, RelationPlanning,
 };
@@ -86,7 +86,7 @@ impl Call {
                     if self.input.is_none() =>
                 {
                     if !self.named.is_empty() {
-                        return Err(self.wrong(format!(
+                        return Err(syntax_err(format!(
                             "the input of {function} comes before its named arguments"
                         )));
                     }
@@ -106,9 +106,9 @@ impl Call {
                 }
                 other => {
                     let usage = format!("{function}(model, (query), name => value, …)");
-                    return Err(
-                        self.wrong(format!("{function} does not take {other}; use {usage}"))
-                    );
+                    return Err(syntax_err(format!(
+                        "{function} does not take {other}; use {usage}"
+                    )));
                 }
             }
         }
@@ -130,20 +130,13 @@ impl Call {
         Ok(())
     }
 
-    fn wrong(&self, message: String) -> datafusion::common::DataFusionError {
-        sql_err(SqlState::Syntax, message)
-    }
-
     /// Takes the input; a call without one is an error.
     pub(crate) fn required_input(&mut self) -> Result<LogicalPlan> {
         let function = self.function;
         self.input.take().ok_or_else(|| {
-            sql_err(
-                SqlState::Syntax,
-                format!(
-                    "{function} needs rows: {function}(model, (query)) or {function}(model, table)"
-                ),
-            )
+            syntax_err(format!(
+                "{function} needs rows: {function}(model, (query)) or {function}(model, table)"
+            ))
         })
     }
 
@@ -191,10 +184,8 @@ pub(crate) fn literal(
     value: &SqlExpr,
     context: &mut dyn RelationPlannerContext,
 ) -> Result<ScalarValue> {
-    let not_literal = |found: String| {
-        let message = format!("argument {name} must be a literal, found {found}");
-        sql_err(SqlState::Syntax, message)
-    };
+    let not_literal =
+        |found: String| syntax_err(format!("argument {name} must be a literal, found {found}"));
     match context.sql_to_expr(value.clone(), &DFSchema::empty())? {
         Expr::Literal(literal, _) => Ok(literal),
         Expr::Negative(inner) => match *inner {
@@ -205,18 +196,18 @@ pub(crate) fn literal(
     }
 }
 
-/// The error for an argument that is given twice.
-pub(crate) fn given_twice(name: &str) -> datafusion::common::DataFusionError {
-    let message = format!("argument {name} is given twice; keep one of them");
+/// The error for a call that is not written as the function takes it.
+pub(crate) fn syntax_err(message: String) -> DataFusionError {
     sql_err(SqlState::Syntax, message)
 }
 
+/// The error for an argument that is given twice.
+pub(crate) fn given_twice(name: &str) -> DataFusionError {
+    syntax_err(format!("argument {name} is given twice; keep one of them"))
+}
+
 /// The error for an argument that the function does not have.
-pub(crate) fn unknown_argument(
-    function: &str,
-    name: &str,
-    known: &[&str],
-) -> datafusion::common::DataFusionError {
+pub(crate) fn unknown_argument(function: &str, name: &str, known: &[&str]) -> DataFusionError {
     let what = match known {
         [] => format!("{function} takes no named arguments, found \"{name}\""),
         _ => format!(
@@ -229,11 +220,7 @@ pub(crate) fn unknown_argument(
 }
 
 /// The error for an argument with a wrong value.
-pub(crate) fn argument_err(
-    name: &str,
-    expected: &str,
-    found: &ScalarValue,
-) -> datafusion::common::DataFusionError {
+pub(crate) fn argument_err(name: &str, expected: &str, found: &ScalarValue) -> DataFusionError {
     sql_err(
         SqlState::InvalidParameter,
         format!("argument {name} is {found}; expected {expected}"),

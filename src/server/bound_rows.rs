@@ -1,7 +1,7 @@
 //! [`BoundRows`]: the runs of a prepared statement with several rows of values, one for each row.
 //!
-//! An `INSERT … VALUES` of one row is a single write of all rows instead ([`super::work::Work::Rows`]). Other statements take
-//! effect row by row, so an error says how many rows took effect before.
+//! For `INSERT … VALUES (?)`, all rows are a single write instead ([`super::work::Work::Rows`]). Other statements take effect
+//! row by row, so an error says how many rows took effect before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

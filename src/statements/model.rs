@@ -83,7 +83,8 @@ fn text(values: Vec<String>) -> ArrayRef {
     Arc::new(StringArray::from(values))
 }
 
-/// One row for each input and output, for each layer that the user wrote, and for each property of the model.
+/// One row for each input and output, for each layer of a network that is a list of layers, and for each property of the
+/// model.
 fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     let manifest = &model.manifest;
     let signature = &manifest.signature;

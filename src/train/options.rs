@@ -41,7 +41,7 @@ pub(crate) fn train_options<'a>(
         return Err(sql_err(SqlState::InvalidParameter, message));
     };
     read.options.data_split = read.split.finish()?;
-    check_applies_to_network(options, model_type)?;
+    check_applies_to_network(options, model_type, model_types)?;
     model_type.check(&read.options).map_err(ml_err)?;
     check_together(&read.options, model_type)?;
     check_applies(options, &read.options, model_type)?;
@@ -232,20 +232,14 @@ fn check_loss_of_task(
 fn check_applies_to_network(
     given: &[(String, OptionValue)],
     model_type: &dyn ModelType,
+    model_types: &ModelTypes,
 ) -> Result<()> {
-    let used = model_type.network_options();
     for (name, _) in given {
-        let needs = match name.as_str() {
-            "layers" => "model_type = 'sequential'",
-            "input_shape" => "model_type = 'sequential', 'cnn_classifier' or 'cnn_regressor'",
-            "hidden_units" | "activation" | "dropout" if used.contains(&"layers") => {
-                "a model type without layers of your own"
-            }
-            "hidden_units" | "activation" | "dropout" => "a model type with hidden layers",
-            _ => continue,
-        };
-        if !used.contains(&name.as_str()) {
-            return Err(without_effect(name, model_type, needs));
+        let users = model_types.using(name);
+        let is_used = model_type.network_options().contains(&name.as_str());
+        if !users.is_empty() && !is_used {
+            let needs = format!("model_type = '{}'", users.join("' or '"));
+            return Err(without_effect(name, model_type, &needs));
         }
     }
     Ok(())
@@ -340,10 +334,6 @@ mod tests {
             true
         }
 
-        fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
-            Optimizer::Lbfgs
-        }
-
         fn network(
             &self,
             _shape: &InputShape,
@@ -361,7 +351,10 @@ mod tests {
         }
         for (option, needs) in [
             ("class_weights = [('a', 2)]", "a classifier"),
-            ("hidden_units = [8]", "hidden layers"),
+            (
+                "hidden_units = [8]",
+                "model_type = 'dnn_classifier' or 'dnn_regressor' or 'cnn_classifier' or 'cnn_regressor'; leave it out",
+            ),
             ("batch_size = 8", "optimizer = 'adamw' or 'sgd'"),
         ] {
             let error = read(&format!("model_type = 'line', {option}")).unwrap_err();
@@ -440,9 +433,8 @@ mod tests {
         let message = |options: &str| crate::error::report(&read(options).unwrap_err()).message;
         let layers = "model_type = sequential, layers = ['linear(classes)']";
         assert!(read(layers).is_ok());
-        assert!(
-            message(&format!("{layers}, dropout = 0.1")).contains("without layers of your own")
-        );
+        let dropout = message(&format!("{layers}, dropout = 0.1"));
+        assert!(dropout.contains("it needs model_type = 'dnn_classifier' or"));
         for model_type in [
             layers,
             "model_type = cnn_regressor, input_shape = [1, 8, 8]",
@@ -453,7 +445,7 @@ mod tests {
         let regressor =
             "model_type = sequential, layers = ['linear(1)'], auto_class_weights = true";
         assert!(message(regressor).contains("it needs a classifier"));
-        assert!(error("layers = ['relu']").contains("it needs model_type = 'sequential'"));
+        assert!(error("layers = ['relu']").contains("it needs model_type = 'sequential';"));
         assert!(error("input_shape = [1, 8, 8]").contains("'cnn_classifier' or 'cnn_regressor'"));
         let cnn = "model_type = cnn_regressor, input_shape = [1, 8, 8], hidden_units = [16]";
         assert!(read(cnn).is_ok());

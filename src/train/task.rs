@@ -18,7 +18,7 @@ pub(crate) struct RankResult {
     pub(crate) run: RunSummary,
     pub(crate) signature: Signature,
     pub(crate) batching: Batching,
-    /// The layers of the network, if the user wrote them.
+    /// The layers of the network, if it is a list of layers.
     pub(crate) layers: Vec<LayerSummary>,
     pub(crate) files: Vec<ModelFile>,
 }

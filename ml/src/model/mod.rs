@@ -38,7 +38,7 @@ pub trait Model: Debug + Send + Sync {
     /// The type in which the model computes.
     fn compute_type(&self) -> ComputeType;
 
-    /// A description of each layer, if the user wrote the layers.
+    /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {
         vec![]
     }

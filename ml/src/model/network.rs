@@ -78,7 +78,12 @@ pub trait ModelType: Debug + Send + Sync {
         0.0
     }
     /// The default optimiser.
-    fn default_optimizer(&self, shape: &InputShape, options: &TrainOptions) -> Optimizer;
+    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
+        match self.is_linear() {
+            true => Optimizer::Lbfgs,
+            false => Optimizer::Adamw,
+        }
+    }
     /// The network for this input; `outputs` is one, or the number of classes if more than two.
     ///
     /// # Errors
@@ -112,7 +117,7 @@ pub trait Network: Send + Sync {
     fn scratch_bytes(&self) -> usize {
         0
     }
-    /// A description of each layer, if the user wrote the layers.
+    /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {
         vec![]
     }

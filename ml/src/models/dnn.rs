@@ -4,51 +4,22 @@ use super::Mlp;
 use crate::Result;
 use crate::data::encode::tabular::InputShape;
 use crate::model::network::{ModelType, Network, Task};
-use crate::model::options::{Optimizer, TrainOptions};
+use crate::model::options::TrainOptions;
 
-/// A network that predicts a class.
+/// A perceptron that predicts a class or a number.
 #[derive(Debug)]
-pub(super) struct DnnClassifier;
+pub(super) struct Dnn(pub(super) Task);
 
-/// A network that predicts a number.
-#[derive(Debug)]
-pub(super) struct DnnRegressor;
-
-impl ModelType for DnnClassifier {
+impl ModelType for Dnn {
     fn name(&self) -> &str {
-        "dnn_classifier"
+        match self.0 {
+            Task::Classification => "dnn_classifier",
+            Task::Regression => "dnn_regressor",
+        }
     }
 
     fn task(&self, _options: &TrainOptions) -> Task {
-        Task::Classification
-    }
-
-    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
-        Optimizer::Adamw
-    }
-
-    fn network(
-        &self,
-        shape: &InputShape,
-        outputs: usize,
-        options: &TrainOptions,
-    ) -> Result<Box<dyn Network>> {
-        let hidden = &options.hidden_units;
-        Ok(Box::new(Mlp::new(shape, hidden, outputs, options)))
-    }
-}
-
-impl ModelType for DnnRegressor {
-    fn name(&self) -> &str {
-        "dnn_regressor"
-    }
-
-    fn task(&self, _options: &TrainOptions) -> Task {
-        Task::Regression
-    }
-
-    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
-        Optimizer::Adamw
+        self.0
     }
 
     fn network(

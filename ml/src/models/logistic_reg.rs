@@ -4,7 +4,7 @@ use super::Mlp;
 use crate::Result;
 use crate::data::encode::tabular::InputShape;
 use crate::model::network::{ModelType, Network, Task};
-use crate::model::options::{Optimizer, TrainOptions};
+use crate::model::options::TrainOptions;
 
 /// Logistic regression for two classes, multinomial for more.
 #[derive(Debug)]
@@ -26,10 +26,6 @@ impl ModelType for LogisticReg {
     /// As scikit-learn's `C = 1`: without a penalty, the weights of linearly separable classes grow without bound.
     fn default_l2(&self, train_rows: u64) -> f64 {
         1.0 / train_rows.max(1) as f64
-    }
-
-    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
-        Optimizer::Lbfgs
     }
 
     fn network(

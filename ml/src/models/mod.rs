@@ -16,17 +16,17 @@ pub use sequential::{LAYERS, LayerKind, Sequential};
 
 use std::sync::Arc;
 
-use crate::model::network::ModelType;
+use crate::model::network::{ModelType, Task};
 
 /// Every model type.
 pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &linear_reg::LinearReg,
     &logistic_reg::LogisticReg,
-    &dnn::DnnClassifier,
-    &dnn::DnnRegressor,
+    &dnn::Dnn(Task::Classification),
+    &dnn::Dnn(Task::Regression),
     &sequential::SequentialModel,
-    &sequential::CnnClassifier,
-    &sequential::CnnRegressor,
+    &sequential::Cnn(Task::Classification),
+    &sequential::Cnn(Task::Regression),
 ];
 
 /// The model types that a process knows: the built-in types, and added types.
@@ -47,6 +47,14 @@ impl ModelTypes {
     /// The type of this name. An added type takes precedence over a built-in type.
     pub fn get(&self, name: &str) -> Option<&dyn ModelType> {
         self.all().filter(|known| known.name() == name).last()
+    }
+
+    /// The names of the types whose networks use this option.
+    pub fn using(&self, option: &str) -> Vec<&str> {
+        let using = self
+            .all()
+            .filter(|known| known.network_options().contains(&option));
+        using.map(ModelType::name).collect()
     }
 
     /// The names of all types.

@@ -10,11 +10,9 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
-use super::values::{Float, elements, storage, with_elements, with_float};
+use super::norm::EPSILON;
+use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
 use crate::Result;
-
-/// Added to a variance, as in PyTorch.
-const EPSILON: f64 = 1e-5;
 
 /// The mean and the variance of each channel, both `[channels]`.
 #[derive(Debug, Clone)]
@@ -26,7 +24,7 @@ pub struct ChannelStatistics {
 }
 
 /// Normalises each channel of `x` `[rows, channels, …]` to mean 0 and variance 1, then multiplies it by its `weight` and adds
-/// its `bias`, both `[channels]`. Returns, too, what the running statistics should follow: the mean and the unbiased
+/// its `bias`, both `[channels]`. Also returns what the running statistics should follow: the mean and the unbiased
 /// variance of the batch. One number for each channel has no variance, so the `running` variance is returned then.
 ///
 /// Ioffe and Szegedy, "Batch normalization", 2015.
@@ -284,8 +282,6 @@ impl Normalise {
         dx
     }
 }
-
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl CustomOp3 for Normalise {
     fn name(&self) -> &'static str {

@@ -17,7 +17,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 use super::activation::{Activation, Fused, activate, finish};
 use super::product::{Matrix, MatrixMut, add_product, write_product};
-use super::values::{Float, elements, storage, with_elements, with_float};
+use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
 use super::window::{Tile, Window};
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, KernelGroups, KernelWindow, Numbers};
@@ -64,22 +64,23 @@ pub fn convolution(
     convolution: Convolution,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    let layer = Layer {
+    let operation = Convolve {
         window: convolution.window,
         groups: convolution.groups,
         activation: Fused::of(activation),
         has_input_gradient: x.track_op(),
     };
     let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
-    let y = x.contiguous()?.apply_op3(&weight, &bias, layer)?;
+    let y = x.contiguous()?.apply_op3(&weight, &bias, operation)?;
     match activation {
-        Some(activation) if layer.activation.is_none() => activate(activation, &y),
+        Some(activation) if operation.activation.is_none() => activate(activation, &y),
         _ => Ok(y),
     }
 }
 
+/// A convolution and its activation as one operation.
 #[derive(Debug, Clone, Copy)]
-struct Layer {
+struct Convolve {
     window: Window,
     groups: usize,
     activation: Option<Fused>,
@@ -119,7 +120,7 @@ impl Sizes {
     }
 }
 
-impl Layer {
+impl Convolve {
     fn sizes(&self, x: &Shape, weight: &Shape, bias: &Shape) -> candle_core::Result<Sizes> {
         let (rows, channels, height, width) = x.dims4()?;
         let (outputs, of_group, down, across) = weight.dims4()?;
@@ -343,9 +344,7 @@ impl Layer {
     }
 }
 
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
-
-impl CustomOp3 for Layer {
+impl CustomOp3 for Convolve {
     fn name(&self) -> &'static str {
         "convolution"
     }
@@ -416,8 +415,8 @@ mod tests {
     use super::*;
 
     /// A convolution of one group, and its sizes for an image.
-    fn layer(window: Window, channels: usize, image: [usize; 2]) -> (Layer, Sizes) {
-        let layer = Layer {
+    fn operation(window: Window, channels: usize, image: [usize; 2]) -> (Convolve, Sizes) {
+        let operation = Convolve {
             window,
             groups: 1,
             activation: None,
@@ -431,7 +430,7 @@ mod tests {
             positions: window.positions(image).unwrap(),
             depth: channels * window.area(),
         };
-        (layer, sizes)
+        (operation, sizes)
     }
 
     #[test]
@@ -444,10 +443,10 @@ mod tests {
             (Window::square(1_024, 1, 1_024), 65_536, [64, 64]),
             (Window::line(1_024, 3, 7), 512, [1, 100_000]),
         ] {
-            let (layer, sizes) = layer(window, channels, image);
+            let (operation, sizes) = operation(window, channels, image);
             let convolution = Convolution { window, groups: 1 };
             for bytes in [4, 8] {
-                let [depth, places] = layer.tile_size(&sizes, bytes);
+                let [depth, places] = operation.tile_size(&sizes, bytes);
                 assert!(depth > 0 && places > 0 && depth <= sizes.depth);
                 assert!(depth * places * bytes <= TILE_BYTES, "{window:?}");
                 let scratch = convolution.scratch_bytes(channels, image);
@@ -463,10 +462,10 @@ mod tests {
             (Window::square(3, 1, 1), 2, [6, 7]),
             (Window::square(5, 1, 2), 200, [30, 31]),
         ] {
-            let (layer, sizes) = layer(window, channels, image);
+            let (operation, sizes) = operation(window, channels, image);
             let mut counts = vec![0u8; sizes.depth * sizes.places()];
             let mut next = (0, 0);
-            for tile in layer.tiles::<f64>(&sizes) {
+            for tile in operation.tiles::<f64>(&sizes) {
                 assert_eq!((tile.places.start, tile.depth.start), next);
                 for element in tile.depth.clone() {
                     let row = &mut counts[element * sizes.places()..][tile.places.clone()];

@@ -13,7 +13,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use super::activation::Fused;
-use super::values::{Float, elements, is_half, with_elements, with_float};
+use super::values::{Float, Gradients, elements, is_half, with_elements, with_float};
 use super::{Activation, activate};
 use crate::Result;
 #[cfg(feature = "cuda")]
@@ -111,7 +111,7 @@ impl CustomOp3 for Linear {
         bias: &Tensor,
         y: &Tensor,
         dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> candle_core::Result<Gradients> {
         let (dz, db) = self.slopes(y, &dy.contiguous()?)?;
         let dx = match self.has_input_gradient {
             true => Some(dz.matmul(&weight.t()?)?),

@@ -2,11 +2,11 @@
 //! against finite differences.
 //!
 //! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
-//! and `gru`; and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image, `product` multiplies
-//! matrices, `values` is the frame of a layer of the host. To add a layer, write a file here, add its gradients to the tests, and
-//! use it in a network of `models/`.
+//! and `gru`; and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image,
+//! `product` multiplies matrices, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
+//! gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
 //!
-//! `linear`, `embedding` and `activation` also take bf16 and f16, for predictions.
+//! On a GPU, predictions also take bf16 and f16. On the host, only `linear`, `embedding` and `activation` do, for tests.
 //!
 //! The layers use only candle operations with a correct backward pass: candle's `relu` has slope 1 at 0, its `gelu`
 //! six-digit constants, its dropout cannot be seeded, its pooling has wrong gradients, and its fused layers cut the gradient

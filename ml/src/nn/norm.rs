@@ -5,13 +5,13 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor};
 
-use super::values::{Float, elements, storage, with_elements, with_float};
+use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, Numbers};
 
 /// Added to a variance, as in PyTorch.
-const EPSILON: f64 = 1e-5;
+pub(super) const EPSILON: f64 = 1e-5;
 
 /// How the numbers of a row follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,8 +156,6 @@ impl Scale {
         ))
     }
 }
-
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl CustomOp3 for Scale {
     fn name(&self) -> &'static str {

@@ -19,6 +19,7 @@ use candle_core::{CudaStorage, backend::BackendStorage};
 use super::gru::Gru;
 use super::linear::linear;
 use super::lstm::Lstm;
+use super::values::Gradients;
 use crate::{Result, stop};
 
 /// A cell of a recurrent layer.
@@ -188,8 +189,6 @@ impl<R: Recurrence> Steps<R> {
         }
     }
 }
-
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl<R: Recurrence> CustomOp3 for Steps<R> {
     fn name(&self) -> &'static str {

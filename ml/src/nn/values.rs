@@ -80,6 +80,9 @@ macro_rules! with_float {
 
 pub(super) use with_float;
 
+/// The gradients with respect to three arguments; `None` for an argument that has none.
+pub(super) type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
 /// The elements of a contiguous tensor.
 pub(super) fn elements<'a, T: WithDType>(
     storage: &'a CpuStorage,

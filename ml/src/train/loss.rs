@@ -227,7 +227,7 @@ fn squared(difference: f64) -> (f64, f64) {
     (0.5 * difference * difference, difference)
 }
 
-/// At 0 the slope is 0, as in PyTorch; `signum` has none there.
+/// At 0 the slope is 0, as in PyTorch; `signum` of 0 is 1.
 fn absolute(difference: f64) -> (f64, f64) {
     let slope = match difference == 0.0 {
         true => 0.0,

@@ -10,7 +10,7 @@ use vatic_ml::data::encode::tabular::InputShape;
 use vatic_ml::data::inputs::Inputs;
 use vatic_ml::model::Model;
 use vatic_ml::model::network::{Mode, ModelType, Network, Parameter, Task};
-use vatic_ml::model::options::{Optimizer, TrainOptions};
+use vatic_ml::model::options::TrainOptions;
 use vatic_ml::models::Mlp;
 use vatic_ml::nn::{
     Activation, Cell, CellWeights, Convolution, Direction, Pooling, Runs, Window, activate,
@@ -54,10 +54,6 @@ impl ModelType for Impatient {
 
     fn task(&self, _options: &TrainOptions) -> Task {
         Task::Regression
-    }
-
-    fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
-        Optimizer::Adamw
     }
 
     fn network(

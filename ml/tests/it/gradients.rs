@@ -1,4 +1,4 @@
-//! The gradients of every layer, checked against central finite differences in f64.
+//! The gradients of the layers of a perceptron, checked against central finite differences in f64.
 
 use candle_core::{DType, Device, Tensor, Var};
 use vatic_ml::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};

@@ -6,15 +6,13 @@ use std::sync::Arc;
 use arrow::array::{Array, Int64Array, ListArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use candle_core::{DType, Device, Tensor, Var};
-use vatic_ml::data::encode::tabular::InputShape;
 use vatic_ml::model::Model;
 use vatic_ml::model::network::Network;
 use vatic_ml::model::options::TrainOptions;
-use vatic_ml::models::Sequential;
 use vatic_ml::nn::{Cell, CellWeights, Direction, embedding, recurrent};
 
 use crate::gradients::check_within;
-use crate::layers::{check_network, numbers, reversed};
+use crate::layers::{network, numbers, reversed};
 use crate::{batch_of, model, noise, predict, train};
 
 const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Backward];
@@ -123,33 +121,6 @@ fn a_long_sequence_has_a_gradient() {
             .iter()
             .all(|slope| slope.is_finite())
     );
-}
-
-fn network(texts: &[&str], input: &[usize], outputs: usize) -> Sequential {
-    let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-    let shape = InputShape {
-        numbers: input.iter().product(),
-        ..InputShape::default()
-    };
-    Sequential::new(&texts, input, &shape, outputs).unwrap()
-}
-
-#[test]
-fn gradients_of_networks() {
-    let texts = [
-        "embedding(5, 3)",
-        "gru(3, sequences=true, bidirectional=true)",
-        "transpose",
-        "conv1d(4, 2)",
-        "batch_norm",
-        "tanh",
-        "transpose",
-        "lstm(3, reverse=true)",
-        "linear(classes)",
-    ];
-    let ids = [0.0, 4.0, 1.0, 1.0, 2.0, 3.0, 3.0, 0.0, 2.0, 4.0, 4.0, 1.0];
-    let ids = Tensor::from_slice(&ids, (3, 4), &Device::Cpu).unwrap();
-    check_network(&network(&texts, &[4], 3), &ids);
 }
 
 #[test]

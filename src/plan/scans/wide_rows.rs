@@ -1,5 +1,5 @@
 //! [`WIDE_ROWS`]: the optimizer rule for scans of arrays. A batch of 8,192 images of 28 x 28 pixels has 25 MB; its buffers are
-//! written and read again from memory at each copy. Of batches that fit into the cache of a core, a scan of lists reads two to
+//! written and read again from memory at each copy. With batches that fit into the cache of a core, a scan of lists reads two to
 //! three times as many rows a second. Operators that want larger batches gather them themselves.
 
 use datafusion::arrow::datatypes::DataType;
@@ -10,7 +10,7 @@ use super::rule::ScanRule;
 
 /// Bytes of a batch of arrays.
 const BATCH_BYTES: usize = 4 << 20;
-/// Rows of a batch, however large they are.
+/// The least rows of a batch, however large they are.
 const ROWS_MIN: usize = 64;
 /// The assumed elements of a list, whose type does not tell its length.
 const LIST_ELEMENTS: usize = 1_024;

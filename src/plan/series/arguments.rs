@@ -9,8 +9,10 @@ use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Query, TableFunctionArgs,
 };
 
-use crate::error::{Result, SqlState, sql_err};
-use crate::plan::table_function::{argument_err, given_twice, literal, unknown_argument};
+use crate::error::Result;
+use crate::plan::table_function::{
+    argument_err, given_twice, literal, syntax_err, unknown_argument,
+};
 use crate::sql::WINDOWS;
 
 const NAMES: &[&str] = &["order", "by", "columns", "lags", "horizon"];
@@ -139,8 +141,4 @@ fn row_count(
             Err(argument_err(name, &expected, &other))
         }
     }
-}
-
-fn syntax_err(message: String) -> DataFusionError {
-    sql_err(SqlState::Syntax, message)
 }

@@ -1,16 +1,11 @@
 //! `relu` and the other activation functions
 
-use std::slice::Iter;
-
-use candle_core::Tensor;
-
-use super::layer::{Function, Input, Layer, Placed};
+use super::layer::{Input, Layer, Placed};
 use super::text::{Arguments, invalid};
 use crate::Result;
-use crate::model::network::Mode;
 use crate::nn::{Activation, activate};
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Activate(Activation);
 
 pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
@@ -23,25 +18,17 @@ pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
 
 impl Layer for Activate {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
-        Ok(Placed::plain(input, input.shape.to_vec(), *self))
-    }
-
-    fn can_end(&self) -> bool {
-        false
-    }
-}
-
-impl Function for Activate {
-    fn forward(
-        &self,
-        x: &Tensor,
-        _parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        activate(self.0, x)
+        let activation = self.0;
+        Ok(Placed::same_shape(input, move |x, _| {
+            activate(activation, x)
+        }))
     }
 
     fn activation(&self) -> Option<Activation> {
         Some(self.0)
+    }
+
+    fn can_end(&self) -> bool {
+        false
     }
 }

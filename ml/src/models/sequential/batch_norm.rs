@@ -1,10 +1,6 @@
 //! `batch_norm`
 
-use std::slice::Iter;
-
-use candle_core::Tensor;
-
-use super::layer::{Function, Input, Layer, Placed, next};
+use super::layer::{Input, Layer, Placed};
 use super::text::Arguments;
 use crate::Result;
 use crate::model::network::{Init, Mode, ParameterKind};
@@ -33,33 +29,21 @@ impl Layer for BatchNorm {
                 parameter("running_mean", 0.0, ParameterKind::Statistic),
                 parameter("running_var", 1.0, ParameterKind::Statistic),
             ],
-            ..Placed::plain(input, input.shape.to_vec(), Normalised)
+            ..Placed::same_shape(input, |x, pass| {
+                let (weight, bias) = (pass.parameter()?, pass.parameter()?);
+                let running = ChannelStatistics {
+                    mean: pass.parameter()?.clone(),
+                    variance: pass.parameter()?.clone(),
+                };
+                match &mut pass.mode {
+                    Mode::Inference => batch_norm_inference(x, weight, bias, &running),
+                    Mode::Training { statistics, .. } => {
+                        let (y, batch) = batch_norm_training(x, weight, bias, &running)?;
+                        statistics.extend([batch.mean, batch.variance]);
+                        Ok(y)
+                    }
+                }
+            })
         })
-    }
-}
-
-#[derive(Debug)]
-struct Normalised;
-
-impl Function for Normalised {
-    fn forward(
-        &self,
-        x: &Tensor,
-        parameters: &mut Iter<'_, Tensor>,
-        mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let (weight, bias) = (next(parameters)?, next(parameters)?);
-        let running = ChannelStatistics {
-            mean: next(parameters)?.clone(),
-            variance: next(parameters)?.clone(),
-        };
-        match mode {
-            Mode::Inference => batch_norm_inference(x, weight, bias, &running),
-            Mode::Training { statistics, .. } => {
-                let (y, batch) = batch_norm_training(x, weight, bias, &running)?;
-                statistics.extend([batch.mean, batch.variance]);
-                Ok(y)
-            }
-        }
     }
 }

@@ -1,16 +1,12 @@
 //! `dropout(share)`
 
-use std::slice::Iter;
-
-use candle_core::Tensor;
-
-use super::layer::{Function, Input, Layer, Placed};
+use super::layer::{Input, Layer, Placed};
 use super::text::Arguments;
 use crate::Result;
 use crate::model::network::Mode;
 use crate::nn::dropout;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Dropout {
     share: f64,
 }
@@ -25,29 +21,19 @@ const MASKS_OF_NUMBER: usize = size_of::<f32>();
 
 impl Layer for Dropout {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
+        let share = self.share;
         let numbers: usize = input.shape.iter().product();
         Ok(Placed {
             flops: 0,
             inner_numbers: numbers.div_ceil(MASKS_OF_NUMBER),
-            ..Placed::plain(input, input.shape.to_vec(), *self)
+            ..Placed::same_shape(input, move |x, pass| match &mut pass.mode {
+                Mode::Training { random, .. } if share > 0.0 => dropout(x, share, random),
+                Mode::Training { .. } | Mode::Inference => Ok(x.clone()),
+            })
         })
     }
 
     fn can_end(&self) -> bool {
         false
-    }
-}
-
-impl Function for Dropout {
-    fn forward(
-        &self,
-        x: &Tensor,
-        _parameters: &mut Iter<'_, Tensor>,
-        mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        match mode {
-            Mode::Training { random, .. } if self.share > 0.0 => dropout(x, self.share, random),
-            Mode::Training { .. } | Mode::Inference => Ok(x.clone()),
-        }
     }
 }

@@ -1,18 +1,15 @@
 //! `embedding(count, width)`
 
-use std::slice::Iter;
+use candle_core::DType;
 
-use candle_core::{DType, Tensor};
-
-use super::layer::{Function, Input, Layer, Placed, next};
-use super::text::Arguments;
+use super::layer::{Input, Layer, Placed};
+use super::text::{Arguments, WIDTH_MAX};
 use crate::Result;
-use crate::model::network::{Init, Mode, ParameterKind};
+use crate::model::network::{Init, ParameterKind};
 use crate::nn::embedding;
 
 /// Single precision holds all whole numbers up to this one.
 const COUNT_MAX: usize = 1 << 24;
-const WIDTH_MAX: usize = 65_536;
 
 /// The encoder has checked that the numbers are ids: whole numbers below `count`.
 #[derive(Debug)]
@@ -39,28 +36,16 @@ impl Layer for Embedding {
             parameters: vec![weight],
             flops: 0,
             inner_numbers: length,
-            ..Placed::plain(input, vec![length, self.width], Rows)
+            ..Placed::new(input, vec![length, self.width], |x, pass| {
+                let weight = pass.parameter()?;
+                let (rows, length) = x.dims2()?;
+                let ids = x.flatten_all()?.to_dtype(DType::U32)?;
+                Ok(embedding(&ids, weight)?.reshape((rows, length, weight.dim(1)?))?)
+            })
         })
     }
 
     fn ids(&self) -> Option<usize> {
         Some(self.count)
-    }
-}
-
-#[derive(Debug)]
-struct Rows;
-
-impl Function for Rows {
-    fn forward(
-        &self,
-        x: &Tensor,
-        parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let weight = next(parameters)?;
-        let (rows, length) = x.dims2()?;
-        let ids = x.flatten_all()?.to_dtype(DType::U32)?;
-        Ok(embedding(&ids, weight)?.reshape((rows, length, weight.dim(1)?))?)
     }
 }

@@ -8,19 +8,16 @@
 //! ```
 
 use std::ops::Range;
-use std::slice::Iter;
 
 use candle_core::Tensor;
 
-use super::layer::{Function, Input, Layer, Placed, next, operations};
-use super::text::Arguments;
+use super::layer::{Input, Layer, Pass, Placed, operations};
+use super::text::{Arguments, WIDTH_MAX};
 use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
 use crate::data::inputs::Inputs;
-use crate::model::network::{Init, Mode, ParameterKind};
+use crate::model::network::{Init, ParameterKind};
 use crate::nn::{embedding_sum, linear};
 use crate::{Error, Result};
-
-const UNITS_MAX: usize = 65_536;
 
 /// The first layer of a dnn model over the columns beside the array, behind the numbers of its input.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ struct Columns {
 }
 
 pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
-    let units = arguments.whole("units", None, 1..=UNITS_MAX)?;
+    let units = arguments.whole("units", None, 1..=WIDTH_MAX)?;
     Ok(Box::new(Columns { units }))
 }
 
@@ -55,17 +52,19 @@ impl Layer for Columns {
         }
         let init = Init::Uniform { bound };
         parameters.push(input.parameter("bias", vec![units], init, ParameterKind::Free));
+        let beside_array = BesideArray {
+            array: input.row.place.clone(),
+            has_numbers: beside.numbers > 0,
+            has_categories: beside.categories > 0,
+        };
         Ok(Placed {
-            output: vec![numbers + units],
             parameters,
             flops: operations(&[2, columns, units]),
             inner_numbers: (1 + beside.categories) * units,
-            scratch_bytes: 0,
-            function: Box::new(Concatenated {
-                array: input.row.place.clone(),
-                has_numbers: beside.numbers > 0,
-                has_categories: beside.categories > 0,
-            }),
+            ..Placed::new(input, vec![numbers + units], move |x, pass| {
+                let of_columns = beside_array.forward(pass)?;
+                Ok(Tensor::cat(&[x, &of_columns], 1)?)
+            })
         })
     }
 
@@ -78,29 +77,30 @@ impl Layer for Columns {
     }
 }
 
-#[derive(Debug)]
-struct Concatenated {
+/// The columns beside the array.
+struct BesideArray {
     /// The place of the array among the numbers of a row.
     array: Range<usize>,
     has_numbers: bool,
     has_categories: bool,
 }
 
-impl Concatenated {
+impl BesideArray {
     /// `[rows, units]`
-    fn of_columns(&self, inputs: &Inputs, parameters: &mut Iter<'_, Tensor>) -> Result<Tensor> {
+    fn forward(&self, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let inputs = pass.inputs;
         let numbers = match self.has_numbers {
-            true => Some((self.numbers(inputs)?, next(parameters)?)),
+            true => Some((self.numbers(inputs)?, pass.parameter()?)),
             false => None,
         };
         let categories = match self.has_categories {
             true => {
                 let ids = tensor(inputs, CATEGORIES)?.flatten_all()?;
-                Some(embedding_sum(&ids, next(parameters)?, inputs.rows())?)
+                Some(embedding_sum(&ids, pass.parameter()?, inputs.rows())?)
             }
             false => None,
         };
-        let bias = next(parameters)?;
+        let bias = pass.parameter()?;
         match (numbers, categories) {
             (Some((numbers, weight)), None) => linear(&numbers, weight, bias, None),
             (Some((numbers, weight)), Some(of_categories)) => {
@@ -128,26 +128,4 @@ impl Concatenated {
 fn tensor<'a>(inputs: &'a Inputs, name: &str) -> Result<&'a Tensor> {
     let found = inputs.get(name);
     found.ok_or_else(|| Error::Internal(format!("rows without {name}")))
-}
-
-impl Function for Concatenated {
-    fn forward(
-        &self,
-        _x: &Tensor,
-        _parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        Err(Error::Internal("inputs within another layer".into()))
-    }
-
-    fn forward_with(
-        &self,
-        x: &Tensor,
-        inputs: &Inputs,
-        parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let of_columns = self.of_columns(inputs, parameters)?;
-        Ok(Tensor::cat(&[x, &of_columns], 1)?)
-    }
 }

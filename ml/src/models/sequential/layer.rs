@@ -1,6 +1,6 @@
 //! [`Layer`]: a layer as written; [`Placed`]: the same layer once the shape of its input is known.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::ops::Range;
 use std::slice::Iter;
 
@@ -11,7 +11,7 @@ use crate::data::encode::tabular::InputShape;
 use crate::data::inputs::Inputs;
 use crate::model::network::{Init, LayerSummary, Mode, Parameter, ParameterKind};
 use crate::nn::Activation;
-use crate::{Error, Result};
+use crate::{Error, Result, stop};
 
 /// The most numbers that a layer gives for one row.
 const NUMBERS_MAX: usize = 1 << 28;
@@ -29,7 +29,7 @@ pub(super) trait Layer: Debug {
         None
     }
 
-    /// Whether it takes the columns beside the array, too.
+    /// Whether it also takes the columns beside the array.
     fn takes_columns(&self) -> bool {
         false
     }
@@ -37,6 +37,11 @@ pub(super) trait Layer: Debug {
     /// Whether one of its sizes is the number of classes.
     fn has_classes(&self) -> bool {
         false
+    }
+
+    /// The activation function that the layer is, if it is one.
+    fn activation(&self) -> Option<Activation> {
+        None
     }
 
     /// Whether its outputs can be the outputs of a model.
@@ -88,10 +93,12 @@ pub(super) struct Input<'a> {
     pub(super) outputs: usize,
     /// What the network takes of a row.
     pub(super) row: &'a Row,
+    /// The activation function that follows. A layer that can applies it to its output, while the values are in the cache, and
+    /// says so in [`Placed::applies_next`].
+    pub(super) next: Option<Activation>,
 }
 
 /// A layer whose input is known.
-#[derive(Debug)]
 pub(super) struct Placed {
     /// The dimensions of its output for one row.
     pub(super) output: Vec<usize>,
@@ -102,75 +109,45 @@ pub(super) struct Placed {
     pub(super) inner_numbers: usize,
     /// The memory that it takes while it works, however many rows there are.
     pub(super) scratch_bytes: usize,
-    pub(super) function: Box<dyn Function>,
+    /// Whether it applies [`Input::next`].
+    pub(super) applies_next: bool,
+    pub(super) function: Box<Function>,
 }
 
-/// The differentiable function of a layer.
-pub(super) trait Function: Debug + Send + Sync {
-    /// The output, from the layer's parameters, which it takes in the order of [`Placed::parameters`].
-    fn forward(
-        &self,
-        x: &Tensor,
-        parameters: &mut Iter<'_, Tensor>,
-        mode: &mut Mode<'_>,
-    ) -> Result<Tensor>;
+/// The differentiable function of a layer: its output, from its input. It takes its parameters from the pass, in the order of
+/// [`Placed::parameters`].
+pub(super) type Function = dyn Fn(&Tensor, &mut Pass<'_>) -> Result<Tensor> + Send + Sync;
 
-    /// The output of a layer that is not in another, which may take more of the rows than `x`.
-    fn forward_with(
-        &self,
-        x: &Tensor,
-        _inputs: &Inputs,
-        parameters: &mut Iter<'_, Tensor>,
-        mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        self.forward(x, parameters, mode)
-    }
-
-    /// The activation function that this is, if it is one.
-    fn activation(&self) -> Option<Activation> {
-        None
-    }
-
-    /// Applies `activation` to the output from now on, and says so; or leaves it to the layer that follows.
-    fn fuse(&mut self, _activation: Activation) -> bool {
-        false
-    }
+/// A pass through the layers of a network.
+pub(super) struct Pass<'a> {
+    /// The rows, of which the input of the first layer is a part.
+    pub(super) inputs: &'a Inputs,
+    pub(super) mode: Mode<'a>,
+    parameters: Iter<'a, Tensor>,
 }
 
-/// An activation function that the layer before applies.
-#[derive(Debug)]
-struct FusedBefore;
-
-impl Function for FusedBefore {
-    fn forward(
-        &self,
-        x: &Tensor,
-        _parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        Ok(x.clone())
-    }
-}
-
-/// Lets each layer apply the activation function that follows it, if it can: the values are in the cache already.
-fn fuse_activations(layers: &mut [Placed]) {
-    for second in 1..layers.len() {
-        let (before, after) = layers.split_at_mut(second);
-        let (first, second) = (&mut before[second - 1], &mut after[0]);
-        if let Some(activation) = second.function.activation()
-            && first.function.fuse(activation)
-        {
-            second.function = Box::new(FusedBefore);
+impl<'a> Pass<'a> {
+    pub(super) fn new(parameters: &'a [Tensor], inputs: &'a Inputs, mode: Mode<'a>) -> Self {
+        Self {
+            inputs,
+            mode,
+            parameters: parameters.iter(),
         }
+    }
+
+    /// The parameter that a layer takes next.
+    pub(super) fn parameter(&mut self) -> Result<&'a Tensor> {
+        let next = self.parameters.next();
+        next.ok_or_else(|| Error::Internal("fewer parameters than the network has".into()))
     }
 }
 
 impl Placed {
     /// A layer without parameters, with an operation for each number of its input.
-    pub(super) fn plain(
+    pub(super) fn new(
         input: &Input<'_>,
         output: Vec<usize>,
-        function: impl Function + 'static,
+        function: impl Fn(&Tensor, &mut Pass<'_>) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Self {
         Self {
             output,
@@ -178,8 +155,17 @@ impl Placed {
             flops: operations(input.shape),
             inner_numbers: 0,
             scratch_bytes: 0,
+            applies_next: false,
             function: Box::new(function),
         }
+    }
+
+    /// The same, with an output of the dimensions of the input.
+    pub(super) fn same_shape(
+        input: &Input<'_>,
+        function: impl Fn(&Tensor, &mut Pass<'_>) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(input, input.shape.to_vec(), function)
     }
 
     /// The numbers of one row that it keeps until the gradient is known.
@@ -197,6 +183,14 @@ impl Placed {
             parameters: learned.map(Parameter::len).sum(),
             flops: self.flops,
         }
+    }
+}
+
+impl Debug for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Placed")
+            .field("output", &self.output)
+            .finish_non_exhaustive()
     }
 }
 
@@ -256,10 +250,14 @@ pub(super) fn numbers(shape: &[usize]) -> Option<usize> {
     product.filter(|product| (1..=NUMBERS_MAX).contains(product))
 }
 
-/// The parameter that a layer takes next.
-pub(super) fn next<'a>(parameters: &mut Iter<'a, Tensor>) -> Result<&'a Tensor> {
-    let next = parameters.next();
-    next.ok_or_else(|| Error::Internal("fewer parameters than the network has".into()))
+/// The output of the layers one after the other.
+pub(super) fn forward_all(layers: &[Placed], x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+    let mut x = x.clone();
+    for layer in layers {
+        stop::check()?;
+        x = (layer.function)(&x, pass)?;
+    }
+    Ok(x)
 }
 
 /// The layers one after the other, from an input of this shape.
@@ -268,33 +266,40 @@ pub(super) fn next<'a>(parameters: &mut Iter<'a, Tensor>) -> Result<&'a Tensor> 
 /// The error of the first layer that does not fit, with its number and text.
 pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Placed>> {
     let mut placed: Vec<Placed> = Vec::with_capacity(layers.len());
-    for (number, Written { text, layer }) in (1..).zip(layers) {
+    for (number, Written { text, layer }) in (1usize..).zip(layers) {
         let name = match input.name {
             "" => format!("layer{number}"),
             outer => format!("{outer}.{number}"),
         };
-        let shape = placed
-            .last()
-            .map_or(input.shape, |last| last.output.as_slice());
+        // Numbers count from 1, so that of a layer is the index of the layer behind it.
+        let (before, behind) = (placed.last(), layers.get(number));
         let at = Input {
             name: &name,
-            shape,
+            shape: before.map_or(input.shape, |before| before.output.as_slice()),
             outputs: input.outputs,
             row: input.row,
+            next: behind.and_then(|written| written.layer.activation()),
         };
-        let next = layer.place(&at).and_then(|next| {
-            if numbers(&next.output).is_none() {
-                return Err(invalid(format!(
-                    "an output of {:?} is too large",
-                    next.output
-                )));
-            }
-            Ok(next)
-        });
-        placed.push(next.map_err(|error| at_layer(number, text, &error))?);
+        let is_applied = before.is_some_and(|before| before.applies_next);
+        let next = layer.place(&at).and_then(check_size);
+        let mut next = next.map_err(|error| at_layer(number, text, &error))?;
+        if is_applied {
+            next.function = Box::new(|x, _| Ok(x.clone()));
+        }
+        placed.push(next);
     }
-    fuse_activations(&mut placed);
     Ok(placed)
+}
+
+/// Refuses a layer whose output is too large.
+fn check_size(layer: Placed) -> Result<Placed> {
+    match numbers(&layer.output) {
+        Some(_) => Ok(layer),
+        None => Err(invalid(format!(
+            "an output of {:?} is too large",
+            layer.output
+        ))),
+    }
 }
 
 /// An error with the number and the text of its layer.

@@ -4,101 +4,92 @@ use super::layer::{Layer, Written, at_layer};
 use super::residual::Residual;
 use super::text::{Arguments, invalid, short};
 use super::{
-    activation, batch_norm, convolution, dense, dropout, embedding, inputs, norm, pool, recurrent,
+    activation, batch_norm, convolution, dropout, embedding, inputs, linear, norm, pool, recurrent,
     shape,
 };
 use crate::{Error, Result};
 
 /// The most layers of a model, not counting those in other layers.
 const LAYERS_MAX: usize = 1_000;
-/// The length of all layers as text.
+/// The length of all layers together, as text.
 const BYTES_MAX: usize = 32_768;
-/// How deep layers may be in each other.
+/// How deep layers can be nested.
 const DEPTH_MAX: usize = 4;
 
 /// A kind of layer.
 #[derive(Debug)]
 pub struct LayerKind {
-    /// The name.
-    pub name: &'static str,
-    /// How it is written, with its defaults.
+    /// How it is written: its name, and its arguments with their defaults.
     pub written: &'static str,
-    read: fn(&mut Arguments<'_>) -> Result<Box<dyn Layer>>,
+    read: Read,
 }
 
-const fn kind(
-    name: &'static str,
-    written: &'static str,
-    read: fn(&mut Arguments<'_>) -> Result<Box<dyn Layer>>,
-) -> LayerKind {
-    LayerKind {
-        name,
-        written,
-        read,
+type Read = fn(&mut Arguments<'_>) -> Result<Box<dyn Layer>>;
+
+impl LayerKind {
+    /// The name.
+    pub fn name(&self) -> &'static str {
+        self.written.split('(').next().unwrap_or_default()
     }
+}
+
+const fn kind(written: &'static str, read: Read) -> LayerKind {
+    LayerKind { written, read }
 }
 
 /// Every layer.
 pub const LAYERS: &[LayerKind] = &[
-    kind("linear", "linear(outputs)", dense::read),
+    kind("linear(outputs)", linear::read),
     kind(
-        "conv1d",
         "conv1d(channels, kernel, stride=1, padding=0, groups=1)",
         convolution::read_1d,
     ),
     kind(
-        "conv2d",
         "conv2d(channels, kernel, stride=1, padding=0, groups=1)",
         convolution::read_2d,
     ),
     kind(
-        "max_pool1d",
         "max_pool1d(kernel, stride=kernel, padding=0)",
         pool::read_max_1d,
     ),
     kind(
-        "max_pool2d",
         "max_pool2d(kernel, stride=kernel, padding=0)",
         pool::read_max_2d,
     ),
     kind(
-        "avg_pool1d",
         "avg_pool1d(kernel, stride=kernel, padding=0)",
         pool::read_mean_1d,
     ),
     kind(
-        "avg_pool2d",
         "avg_pool2d(kernel, stride=kernel, padding=0)",
         pool::read_mean_2d,
     ),
-    kind("global_max_pool", "global_max_pool", pool::read_global_max),
-    kind("global_avg_pool", "global_avg_pool", pool::read_global_mean),
+    kind("global_max_pool", pool::read_global_max),
+    kind("global_avg_pool", pool::read_global_mean),
     kind(
-        "lstm",
         "lstm(units, sequences=false, reverse=false, bidirectional=false)",
         recurrent::read_lstm,
     ),
     kind(
-        "gru",
         "gru(units, sequences=false, reverse=false, bidirectional=false)",
         recurrent::read_gru,
     ),
-    kind("embedding", "embedding(count, width)", embedding::read),
-    kind("inputs", "inputs(units)", inputs::read),
-    kind("flatten", "flatten", shape::read_flatten),
-    kind("reshape", "reshape(size, …)", shape::read_reshape),
-    kind("transpose", "transpose", shape::read_transpose),
-    kind("relu", "relu", activation::read),
-    kind("gelu", "gelu", activation::read),
-    kind("silu", "silu", activation::read),
-    kind("tanh", "tanh", activation::read),
-    kind("sigmoid", "sigmoid", activation::read),
-    kind("leaky_relu", "leaky_relu", activation::read),
-    kind("dropout", "dropout(share)", dropout::read),
-    kind("batch_norm", "batch_norm", batch_norm::read),
-    kind("layer_norm", "layer_norm", norm::read_layer),
-    kind("group_norm", "group_norm(groups)", norm::read_group),
-    kind("residual", "residual(layer, …)", residual),
+    kind("embedding(count, width)", embedding::read),
+    kind("inputs(units)", inputs::read),
+    kind("flatten", shape::read_flatten),
+    kind("reshape(size, …)", shape::read_reshape),
+    kind("transpose", shape::read_transpose),
+    kind("relu", activation::read),
+    kind("gelu", activation::read),
+    kind("silu", activation::read),
+    kind("tanh", activation::read),
+    kind("sigmoid", activation::read),
+    kind("leaky_relu", activation::read),
+    kind("dropout(share)", dropout::read),
+    kind("batch_norm", batch_norm::read),
+    kind("layer_norm", norm::read_layer),
+    kind("group_norm(groups)", norm::read_group),
+    kind("residual(layer, …)", residual),
 ];
 
 /// The layers of a model.
@@ -109,7 +100,7 @@ pub(super) fn layers<T: AsRef<str>>(texts: &[T]) -> Result<Vec<Written>> {
     let bytes: usize = texts.iter().map(|text| text.as_ref().len()).sum();
     if texts.len() > LAYERS_MAX || bytes > BYTES_MAX {
         return Err(invalid(format!(
-            "a model has at most {LAYERS_MAX} layers, of {BYTES_MAX} characters together"
+            "a model has at most {LAYERS_MAX} layers, of {BYTES_MAX} bytes together"
         )));
     }
     layers_at(texts, 0)
@@ -140,7 +131,7 @@ fn layers_at<T: AsRef<str>>(texts: &[T], depth: usize) -> Result<Vec<Written>> {
 fn layer(text: &str, depth: usize) -> Result<Box<dyn Layer>> {
     let mut arguments = Arguments::parse(text, depth)?;
     let name = arguments.name.clone();
-    let Some(kind) = LAYERS.iter().find(|kind| kind.name == name) else {
+    let Some(kind) = LAYERS.iter().find(|kind| kind.name() == name) else {
         return Err(unknown(&name));
     };
     let read = (kind.read)(&mut arguments);
@@ -166,7 +157,7 @@ fn unknown(name: &str) -> Error {
         }
         _ => {}
     }
-    let known: Vec<&str> = LAYERS.iter().map(|kind| kind.name).collect();
+    let known: Vec<&str> = LAYERS.iter().map(LayerKind::name).collect();
     invalid(format!(
         "there is no layer \"{}\"; use one of {}",
         short(name),
@@ -177,7 +168,7 @@ fn unknown(name: &str) -> Error {
 fn residual(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
     if arguments.depth == DEPTH_MAX {
         return Err(invalid(format!(
-            "layers are in each other at most {DEPTH_MAX} deep"
+            "layers can be nested at most {DEPTH_MAX} deep"
         )));
     }
     let inner = arguments.rest();
@@ -191,6 +182,7 @@ fn residual(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Activation;
 
     #[test]
     fn a_mistake_names_the_layer_and_how_it_is_written() {
@@ -286,7 +278,18 @@ mod tests {
         assert!(layers(&["conv2d(8, 3, padding='same')", "residual('relu', 'tanh')"]).is_ok());
         assert!(layers(&["embedding(10, 4)", "lstm(8)"]).is_ok());
         assert!(layers(&["relu"; 1_000]).is_ok());
-        assert!(layers(&["relu"; 1_001]).is_err());
-        assert!(layers(&["linear ".repeat(5_000)]).is_err());
+        let long = format!("relu{}", " ".repeat(BYTES_MAX));
+        for too_many in [vec!["relu"; 1_001], vec![long.as_str()]] {
+            let error = layers(&too_many).unwrap_err().to_string();
+            let expected = "at most 1000 layers, of 32768 bytes together";
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_activation_function_is_a_layer() {
+        for (name, _) in Activation::ALL {
+            assert!(layers(&[name]).is_ok(), "{name}");
+        }
     }
 }

@@ -3,20 +3,21 @@
 use candle_core::Tensor;
 
 use super::classes;
-use super::input_shape::{array_row, count, whole_row};
-use super::layer::{Input, Placed, Row, Written, place_all};
+use super::input_shape::{array_of, array_row, count, dimensions_of, whole_row};
+use super::layer::{Input, Pass, Placed, Row, Written, forward_all, place_all};
 use super::list::layers;
 use super::text::{invalid, short};
+use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
-use crate::{Error, Result, stop};
+use crate::{Error, Result};
 
 /// The most weights of a network.
 const WEIGHTS_MAX: usize = 1 << 32;
 
-/// A network of layers that the user wrote.
+/// A network that is a list of layers, written by the user or by a model type.
 #[derive(Debug)]
 pub struct Sequential {
     texts: Vec<String>,
@@ -68,13 +69,30 @@ impl Layers {
         self.0.first().and_then(|written| written.layer.ids())
     }
 
-    /// Refuses layers that fit an input of this shape with no label.
+    /// Refuses layers that fit an input of this shape with no label. An empty shape is one that is not known.
     pub(super) fn check(&self, input: &[usize]) -> Result<()> {
+        if input.is_empty() {
+            return Ok(());
+        }
         let row = Row::of_shape(input);
         let error = |outputs: usize| self.network(&row, outputs).err();
         match self.task() {
             Task::Classification => classes::check(error),
             Task::Regression => error(1).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Refuses columns that the layers fit with no label, as far as the types of the columns tell. The layers have passed
+    /// [`Layers::check`].
+    pub(super) fn check_columns(&self, input_shape: &[usize], columns: &Columns) -> Result<()> {
+        let of_input: Vec<&Column> = match self.takes_columns() {
+            true => vec![array_of(columns)?],
+            false => columns.features.iter().collect(),
+        };
+        match dimensions_of(&of_input, input_shape)? {
+            // `check` knows an `input_shape` already.
+            Some(input) if input_shape.is_empty() => self.check(&input),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -98,6 +116,7 @@ impl Layers {
             shape: input,
             outputs,
             row,
+            next: None,
         };
         let layers = place_all(&self.0, &first)?;
         let output = layers.last().map_or(input, |last| last.output.as_slice());
@@ -168,7 +187,7 @@ impl Network for Sequential {
         &self,
         parameters: &[Tensor],
         inputs: &Inputs,
-        mut mode: Mode<'_>,
+        mode: Mode<'_>,
     ) -> Result<Vec<Tensor>> {
         let numbers = inputs
             .get(NUMBERS)
@@ -179,14 +198,9 @@ impl Network for Sequential {
         let mut shape = vec![inputs.rows()];
         shape.extend(dimensions);
         let input = numbers.narrow(1, place.start, place.len())?;
-        let mut x = input.reshape(shape)?;
-        let mut parameters = parameters.iter();
-        for layer in &self.layers {
-            stop::check()?;
-            let function = &layer.function;
-            x = function.forward_with(&x, inputs, &mut parameters, &mut mode)?;
-        }
-        Ok(vec![x])
+        let mut pass = Pass::new(parameters, inputs, mode);
+        let y = forward_all(&self.layers, &input.reshape(shape)?, &mut pass)?;
+        Ok(vec![y])
     }
 
     fn numbers_per_row(&self) -> usize {

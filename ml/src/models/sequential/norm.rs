@@ -1,13 +1,9 @@
 //! `layer_norm` and `group_norm(groups)`
 
-use std::slice::Iter;
-
-use candle_core::Tensor;
-
-use super::layer::{Function, Input, Layer, Placed, next};
+use super::layer::{Input, Layer, Placed};
 use super::text::{Arguments, invalid};
 use crate::Result;
-use crate::model::network::{Init, Mode, ParameterKind};
+use crate::model::network::{Init, ParameterKind};
 use crate::nn::{Runs, normalise};
 
 /// Over the last dimension, with a weight for each of its places.
@@ -88,20 +84,8 @@ fn placed(input: &Input<'_>, channels: usize, runs: Runs) -> Placed {
         parameters: vec![parameter("weight", 1.0), parameter("bias", 0.0)],
         // What is normalised, before the weights.
         inner_numbers: input.shape.iter().product(),
-        ..Placed::plain(input, input.shape.to_vec(), Normalised(runs))
-    }
-}
-
-#[derive(Debug)]
-struct Normalised(Runs);
-
-impl Function for Normalised {
-    fn forward(
-        &self,
-        x: &Tensor,
-        parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        normalise(x, next(parameters)?, next(parameters)?, self.0)
+        ..Placed::same_shape(input, move |x, pass| {
+            normalise(x, pass.parameter()?, pass.parameter()?, runs)
+        })
     }
 }

@@ -1,22 +1,19 @@
 //! `lstm(units)` and `gru(units)`
 
-use std::slice::Iter;
-
 use candle_core::Tensor;
 
-use super::layer::{Function, Input, Layer, Placed, next, numbers, operations};
-use super::text::{Arguments, invalid};
+use super::layer::{Input, Layer, Pass, Placed, numbers, operations};
+use super::text::{Arguments, WIDTH_MAX, invalid};
 use crate::Result;
-use crate::model::network::{Init, Mode, Parameter, ParameterKind};
+use crate::model::network::{Init, Parameter, ParameterKind};
 use crate::nn::{Cell, CellWeights, Direction, recurrent};
 
-const UNITS_MAX: usize = 65_536;
 /// The values of each product: it exists in two layouts.
 const VALUES_OF_PRODUCT: usize = 2;
 /// The values of each unit at a step besides its products: six that its gradient needs, and its output in three layouts.
 const VALUES_OF_UNIT: usize = 9;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Recurrent {
     cell: Cell,
     units: usize,
@@ -34,7 +31,7 @@ pub(super) fn read_gru(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> 
 }
 
 fn read(arguments: &mut Arguments<'_>, cell: Cell) -> Result<Box<dyn Layer>> {
-    let units = arguments.whole("units", None, 1..=UNITS_MAX)?;
+    let units = arguments.whole("units", None, 1..=WIDTH_MAX)?;
     let sequences = arguments.flag("sequences")?;
     let (reverse, bidirectional) = (arguments.flag("reverse")?, arguments.flag("bidirectional")?);
     let directions: &[Direction] = match (reverse, bidirectional) {
@@ -80,6 +77,28 @@ impl Recurrent {
             parameter("bias_hh", vec![gates], ParameterKind::Free),
         ]
     }
+
+    fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let length = x.dim(1)?;
+        let outputs = self.directions.iter().map(|&direction| {
+            let weights = CellWeights {
+                weight_ih: pass.parameter()?,
+                weight_hh: pass.parameter()?,
+                bias_ih: pass.parameter()?,
+                bias_hh: pass.parameter()?,
+            };
+            let steps = recurrent(self.cell, x, weights, direction)?;
+            let rows_first = match (self.sequences, direction) {
+                (true, _) => steps.permute((2, 0, 1))?,
+                (false, Direction::Forward) => steps.get(length - 1)?.t()?,
+                (false, Direction::Backward) => steps.get(0)?.t()?,
+            };
+            Ok(rows_first.contiguous()?)
+        });
+        let outputs = outputs.collect::<Result<Vec<Tensor>>>()?;
+        let features = outputs[0].rank() - 1;
+        Ok(Tensor::cat(&outputs, features)?)
+    }
 }
 
 impl Layer for Recurrent {
@@ -104,56 +123,16 @@ impl Layer for Recurrent {
             true => vec![length, units],
             false => vec![units],
         };
-        let function = Steps {
-            cell: self.cell,
-            sequences: self.sequences,
-            directions: self.directions,
-        };
+        let layer = *self;
         Ok(Placed {
             parameters: parameters.flatten().collect(),
             flops: operations(&[2, products, features + self.units]),
             inner_numbers: products * VALUES_OF_PRODUCT + length * units * VALUES_OF_UNIT + copies,
-            ..Placed::plain(input, output, function)
+            ..Placed::new(input, output, move |x, pass| layer.forward(x, pass))
         })
     }
 
     fn can_end(&self) -> bool {
         false
-    }
-}
-
-#[derive(Debug)]
-struct Steps {
-    cell: Cell,
-    sequences: bool,
-    directions: &'static [Direction],
-}
-
-impl Function for Steps {
-    fn forward(
-        &self,
-        x: &Tensor,
-        parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let length = x.dim(1)?;
-        let outputs = self.directions.iter().map(|&direction| {
-            let weights = CellWeights {
-                weight_ih: next(parameters)?,
-                weight_hh: next(parameters)?,
-                bias_ih: next(parameters)?,
-                bias_hh: next(parameters)?,
-            };
-            let steps = recurrent(self.cell, x, weights, direction)?;
-            let rows_first = match (self.sequences, direction) {
-                (true, _) => steps.permute((2, 0, 1))?,
-                (false, Direction::Forward) => steps.get(length - 1)?.t()?,
-                (false, Direction::Backward) => steps.get(0)?.t()?,
-            };
-            Ok(rows_first.contiguous()?)
-        });
-        let outputs = outputs.collect::<Result<Vec<Tensor>>>()?;
-        let features = outputs[0].rank() - 1;
-        Ok(Tensor::cat(&outputs, features)?)
     }
 }

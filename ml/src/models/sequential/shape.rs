@@ -1,20 +1,15 @@
 //! `flatten`, `reshape(size, …)` and `transpose`
 
-use std::slice::Iter;
-
-use candle_core::Tensor;
-
-use super::layer::{Function, Input, Layer, Placed, numbers};
+use super::layer::{Input, Layer, Placed, numbers};
 use super::text::{Arguments, invalid, whole};
 use crate::Result;
-use crate::model::network::Mode;
 
 /// The most dimensions of a row.
 pub(super) const DIMENSIONS_MAX: usize = 6;
 const SIZE_MAX: usize = 1 << 24;
 
 /// The dimensions of the output; all numbers as a vector if there are none.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Reshape(Vec<usize>);
 
 pub(super) fn read_flatten(_arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
@@ -50,24 +45,15 @@ impl Layer for Reshape {
                 )));
             }
         };
-        let function = Reshape(output.clone());
+        let sizes = output.clone();
         Ok(Placed {
             flops: 0,
-            ..Placed::plain(input, output, function)
+            ..Placed::new(input, output, move |x, _| {
+                let mut shape = vec![x.dim(0)?];
+                shape.extend(&sizes);
+                Ok(x.reshape(shape)?)
+            })
         })
-    }
-}
-
-impl Function for Reshape {
-    fn forward(
-        &self,
-        x: &Tensor,
-        _parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let mut shape = vec![x.dim(0)?];
-        shape.extend(&self.0);
-        Ok(x.reshape(shape)?)
     }
 }
 
@@ -83,18 +69,7 @@ impl Layer for Transpose {
         let output = [outer, &[*across, *down]].concat();
         Ok(Placed {
             flops: 0,
-            ..Placed::plain(input, output, Transpose)
+            ..Placed::new(input, output, |x, _| Ok(x.t()?.contiguous()?))
         })
-    }
-}
-
-impl Function for Transpose {
-    fn forward(
-        &self,
-        x: &Tensor,
-        _parameters: &mut Iter<'_, Tensor>,
-        _mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        Ok(x.t()?.contiguous()?)
     }
 }

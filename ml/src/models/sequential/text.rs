@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 use crate::{Error, Result};
 
-/// The most outputs or channels of a layer.
-const WIDTH_MAX: usize = 65_536;
+/// The most outputs, channels or units of a layer.
+pub(super) const WIDTH_MAX: usize = 65_536;
 /// The most characters of a user's text in an error.
 const SHORT_MAX: usize = 100;
 
@@ -46,7 +46,7 @@ impl Width {
 pub(super) struct Arguments<'a> {
     /// The name of the layer, in lower case.
     pub(super) name: String,
-    /// How many layers this layer is in.
+    /// How deep the layer is nested: 0 for a layer of the model itself.
     pub(super) depth: usize,
     positional: Vec<&'a str>,
     named: Vec<(String, &'a str)>,
@@ -90,6 +90,9 @@ impl<'a> Arguments<'a> {
                 arguments.positional.push(value);
                 continue;
             };
+            if arguments.named.iter().any(|(known, _)| *known == key) {
+                return Err(invalid(format!("{} is given twice", short(&key))));
+            }
             arguments.named.push((key, value));
         }
         Ok(arguments)
@@ -227,7 +230,7 @@ fn key_and_value(part: &str) -> Result<(Option<String>, &str)> {
         false => part,
     };
     match part.split_once('=') {
-        // An equals sign behind a bracket belongs to a layer within this one.
+        // An equals sign after a bracket belongs to a layer within this one.
         Some((key, value)) if !key.contains('(') => {
             Ok((Some(key.trim().to_lowercase()), unquoted(value)?))
         }
@@ -340,6 +343,7 @@ mod tests {
             ("conv2d(32', 3)", "a quote is missing in 32'"),
             ("conv2d(32, kernel='3)", "a quote is missing in '3"),
             ("conv2d(32, 3, kernel=3)", "kernel is given twice"),
+            ("conv2d(32, kernel=3, kernel=5)", "kernel is given twice"),
             ("conv2d(32, 3, 4)", "4 is one argument too many"),
             ("conv2d(32, 3, size=4)", "it has no argument size"),
             (
