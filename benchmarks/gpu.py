@@ -350,7 +350,7 @@ def check_cluster(context):
     try:
         answer = f"SELECT count(*) AS n, sum(predicted_label) AS ones FROM predict(parity0, mixed, device => '{device}')"
         here = vatic.rows(mixed, answer)
-        statements = [mixed, f"LOAD MODEL parity0 OPTIONS (device = '{device}')", answer, "SELECT devices, models FROM ml.executors", answer]
+        statements = [mixed, f"LOAD MODEL parity0 OPTIONS (device = '{device}')", answer, "SELECT device, models FROM ml.executors", answer]
         there = vatic.rows(*statements, flags=["--cluster", f"127.0.0.1:{port}"])
         report.check("predict on two executors with one GPU", here == there, f"{here} and {there}")
         kind = KINDS["binary, relu"]

@@ -48,8 +48,8 @@ struct Tokens {
 const BYTES_PER_TOKEN: usize = 4;
 const TOKENS_AROUND: usize = 2;
 
-/// The numbers of a batch for a GPU: 64 MiB of f32.
-const GPU_NUMBERS: usize = 16 << 20;
+/// The numbers of a batch for a GPU: 16 MiB of f32. Larger batches leave the caches of the host while they are encoded.
+const GPU_NUMBERS: usize = 4 << 20;
 const GPU_ROWS_MAX: usize = 1 << 16;
 const GPU_ROWS_MIN: usize = 256;
 
