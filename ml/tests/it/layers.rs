@@ -581,5 +581,5 @@ fn a_thousand_layers_train() {
         ..options("sequential")
     };
     let trained = train(&batch, &hashes, &options, 1).unwrap();
-    assert_eq!(trained.layers.len(), 1_000);
+    assert_eq!(model(&trained).layers().len(), 1_000);
 }
