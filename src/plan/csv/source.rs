@@ -19,6 +19,7 @@ use super::opener::CsvTableOpener;
 use super::options::ReadOptions;
 use super::quotes::Quotes;
 use crate::error::Result;
+use crate::plan::scans::declared;
 use crate::storage::ObjectStore;
 
 const BATCH_SIZE: usize = 8192;
@@ -62,11 +63,12 @@ impl FileSource for CsvTableSource {
             store,
             quotes: Arc::clone(&self.quotes),
         };
-        ProjectionOpener::try_new(
+        let projected = ProjectionOpener::try_new(
             self.projection.clone(),
             Arc::new(opener),
             self.schema.file_schema(),
-        )
+        )?;
+        declared(projected, &self.schema, &self.projection.source)
     }
 
     fn table_schema(&self) -> &TableSchema {

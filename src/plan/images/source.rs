@@ -12,6 +12,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 
 use super::opener::ImageOpener;
 use crate::error::Result;
+use crate::plan::scans::declared;
 use crate::storage::ObjectStore;
 
 /// The columns of a scan. Its files have one column, their bytes.
@@ -42,7 +43,8 @@ impl FileSource for ImageSource {
         let schema = self.schema.file_schema();
         let read = Arc::new(schema.project(&self.projection.file_indices)?);
         let opener = Arc::new(ImageOpener::new(store, read));
-        ProjectionOpener::try_new(self.projection.clone(), opener, schema)
+        let projected = ProjectionOpener::try_new(self.projection.clone(), opener, schema)?;
+        declared(projected, &self.schema, &self.projection.source)
     }
 
     fn table_schema(&self) -> &TableSchema {

@@ -4,15 +4,18 @@
 //! * `rule` a rule that replaces file scans only
 //! * `floats` NaN, which the bounds of Parquet leave out
 //! * `equalities` equalities in a filter, which a scan must not declare
+//! * `declared` batches with the schema that their scan declares
 //! * `wide_rows` smaller batches of arrays
 //! * `wire` scans as bytes for executors
 
+mod declared;
 mod equalities;
 mod floats;
 mod rule;
 mod wide_rows;
 mod wire;
 
+pub(crate) use self::declared::declared;
 pub(crate) use self::equalities::SCAN_EQUALITIES;
 pub(crate) use self::floats::{FLOAT_PREDICATES, FLOAT_STATISTICS};
 pub(crate) use self::rule::file_scan;

@@ -296,7 +296,7 @@ mod tests {
                 "layer 1 (reshape(3, 3)): an output of [3, 3] has not as many numbers as its input of [1, 8, 8]",
             ),
             (
-                vec!["conv2d(6, 3)", "group_norm(4)"],
+                vec!["conv2d(6, 3)", "group_norm(4)", "flatten", "linear(1)"],
                 "layer 2 (group_norm(4)): 4 groups do not divide the channels of its input [6, 6, 6]",
             ),
             (
