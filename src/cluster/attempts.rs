@@ -143,7 +143,7 @@ async fn failure(
     error: DataFusionError,
     executors: &BTreeSet<String>,
 ) -> Failure {
-    let machines = cluster.machines_after(&error, executors).await;
+    let machines = cluster.placement.machines_after(&error, executors).await;
     let is_of_machine = machines == Machines::SomeLost && cluster.slots_now().await > 0;
     Failure {
         error: Arc::new(error),

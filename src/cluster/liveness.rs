@@ -13,7 +13,6 @@ use futures::future::join_all;
 use tokio::net::TcpStream;
 
 use super::placement::BarrierClusterState;
-use super::services::Cluster;
 use crate::error::{SqlState, report};
 
 /// An executor that is silent for longer than this is asked for a connection; it gives a sign of life every 2 s.
@@ -31,7 +30,7 @@ pub(super) enum Machines {
     SomeLost,
 }
 
-impl Cluster {
+impl BarrierClusterState {
     /// The executors after a job failed with this error, of which `before` were there at its beginning. Only after an error
     /// that the loss of an executor may cause, they are asked whether they are alive.
     pub(super) async fn machines_after(
@@ -43,26 +42,15 @@ impl Cluster {
             SqlState::Internal | SqlState::NoResources => {}
             _ => return Machines::AllThere,
         }
-        let all = self.placement.registered_executor_metadata().await;
-        let lost = self.placement.lost_of(&all).await;
-        self.placement.removed().await;
-        match lost == 0 && before.is_subset(&self.placement.executor_ids().await) {
+        let all = self.registered_executor_metadata().await;
+        let lost = self.lost_of(&all).await;
+        self.removed().await;
+        match lost == 0 && before.is_subset(&self.executor_ids().await) {
             true => Machines::AllThere,
             false => Machines::SomeLost,
         }
     }
-}
 
-/// Gives up silent executors whose process has ended.
-pub(super) async fn watch(placement: Arc<BarrierClusterState>) {
-    loop {
-        tokio::time::sleep(INTERVAL).await;
-        let silent = placement.silent().await;
-        placement.lost_of(&silent).await;
-    }
-}
-
-impl BarrierClusterState {
     /// The executors that have given no sign of life for some time.
     async fn silent(&self) -> Vec<ExecutorMetadata> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -123,6 +111,15 @@ impl BarrierClusterState {
     }
 }
 
+/// Gives up silent executors whose process has ended.
+pub(super) async fn watch(placement: Arc<BarrierClusterState>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let silent = placement.silent().await;
+        placement.lost_of(&silent).await;
+    }
+}
+
 /// What a machine answers to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -150,6 +147,7 @@ mod tests {
         ExecutorData, ExecutorOperatingSystemSpecification, ExecutorSpecification,
     };
 
+    use super::super::services::Cluster;
     use super::*;
     use crate::error::sql_err;
 
@@ -180,7 +178,8 @@ mod tests {
         register(&cluster.placement, "ended", &ended).await;
         let before = cluster.placement.executor_ids().await;
         let failed = |state| sql_err(state, "x");
-        let machines = async |state| cluster.machines_after(&failed(state), &before).await;
+        let placement = &cluster.placement;
+        let machines = async |state| placement.machines_after(&failed(state), &before).await;
         assert_eq!(machines(SqlState::Internal).await, Machines::AllThere);
         drop(ended);
         // An error of the statement.

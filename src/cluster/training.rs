@@ -104,7 +104,7 @@ impl Cluster {
         }
         let machines = match (&outcome, &finished) {
             (Some(Outcome::Cancelled) | None, Some(Err(error))) => {
-                self.machines_after(error, &executors).await
+                self.placement.machines_after(error, &executors).await
             }
             _ => Machines::AllThere,
         };
