@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn with_little_memory_there_are_two_batches_and_with_none_there_is_one() {
-        let cases: [(usize, fn(Ahead) -> bool); 2] =
-            [(2, |ahead| ahead == Ahead::Second), (1, |_| false)];
+        type Rule = fn(Ahead) -> bool;
+        let cases: [(usize, Rule); 2] = [(2, |ahead| ahead == Ahead::Second), (1, |_| false)];
         for (count, has_memory) in cases {
             let mut lab = Lab::new(&permits(8), has_memory);
             for result in 0..4 {

@@ -20,6 +20,9 @@ use prost::Message;
 use super::rule::file_scan;
 use crate::error::{Result, SqlState, sql_err};
 
+/// Makes a source of its bytes and of the columns of the table.
+type Decode = fn(&[u8], TableSchema) -> Result<Arc<dyn FileSource>>;
+
 /// A kind of source that travels.
 pub(crate) struct WireSource {
     /// The name of its scans on the wire.
@@ -27,7 +30,7 @@ pub(crate) struct WireSource {
     /// The options of a source; `None` for a source of another kind.
     pub(crate) options: fn(&dyn FileSource) -> Option<Result<Vec<u8>>>,
     /// The source of all columns with these options.
-    pub(crate) source: fn(&[u8], TableSchema) -> Result<Arc<dyn FileSource>>,
+    pub(crate) source: Decode,
 }
 
 impl WireSource {
