@@ -187,7 +187,7 @@ impl Cluster {
         let is_done = done.is_ok();
         let is_heard = result.send(done).is_ok();
         if !is_done || !is_heard {
-            self.scheduler.state.executor_manager.clean_up_job_data(id);
+            self.forget(id).await;
         }
     }
 }

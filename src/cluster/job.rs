@@ -198,13 +198,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         let (cluster, id) = (Arc::clone(&self.cluster), self.id.clone());
         if let Some(handle) = self.cluster.handle() {
-            handle.spawn(async move {
-                cluster
-                    .scheduler
-                    .state
-                    .executor_manager
-                    .clean_up_job_data(id);
-            });
+            handle.spawn(async move { cluster.forget(id).await });
         }
     }
 }

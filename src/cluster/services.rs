@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ballista_core::JobId;
 use ballista_scheduler::cluster::JobState;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
@@ -168,6 +169,14 @@ impl Cluster {
         let secret = secret.map(|path| format!(" --cluster-secret-file {}", path.display()));
         let (scheduler, secret) = (self.address, secret.unwrap_or_default());
         format!("vatic executor --scheduler {scheduler}{listen}{secret}")
+    }
+
+    /// Removes the files of a job on the executors, and what the scheduler keeps of the job: its plan, and the metrics of
+    /// each task and file. The scheduler itself removes the rest later: jobs that it has not recorded as over yet.
+    pub(super) async fn forget(&self, id: JobId) {
+        // The state is in memory, so the call cannot fail.
+        let _ = self.job_state.remove_job(&id).await;
+        self.scheduler.state.executor_manager.clean_up_job_data(id);
     }
 
     /// The runtime of the scheduler; `None` once it has ended.
