@@ -1,7 +1,8 @@
 //! [`ModelRuntime`]: runs models on the workers of each device, and caches loaded models within a byte budget.
 //!
-//! `pins` keeps models in the cache, and drops them from it.
+//! `order` changes of the cache that statements ask for; `pins` keeps models in the cache, and drops them from it.
 
+mod order;
 mod pins;
 
 use std::collections::{BTreeSet, HashMap};
@@ -21,7 +22,7 @@ use vatic_ml::models::ModelTypes;
 use vatic_ml::stop::Stop;
 use vatic_ml::worker::{WorkerPool, catch};
 
-pub(crate) use self::pins::{CacheOrder, LoadOrder, ModelCopy, Pin, PinnedVersion};
+pub(crate) use self::order::{CacheOrder, LoadOrder, ModelCopy, Pin, PinnedVersion};
 use super::ResolvedModel;
 use super::batch_memory::{BatchMemory, Statements};
 use crate::error::{Result, SqlState, ml_err, sql_err};
