@@ -11,7 +11,7 @@ use candle_core::Tensor;
 
 use super::activation::{Activation, activate};
 use super::lstm::{of_sigmoid, of_tanh};
-use super::recurrent::{Recurrence, Slopes, Step};
+use super::recurrence::{Recurrence, Slopes, Step};
 use crate::Result;
 
 pub(super) struct Gru;

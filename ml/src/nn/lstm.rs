@@ -10,7 +10,7 @@
 use candle_core::Tensor;
 
 use super::activation::{Activation, activate};
-use super::recurrent::{Recurrence, Slopes, Step};
+use super::recurrence::{Recurrence, Slopes, Step};
 use crate::Result;
 
 pub(super) struct Lstm;

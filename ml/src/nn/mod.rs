@@ -2,7 +2,7 @@
 //! against finite differences.
 //!
 //! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
-//! and `gru`; and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image,
+//! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image,
 //! `product` multiplies matrices, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
 //! gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
 //!
@@ -23,6 +23,7 @@ mod lstm;
 mod norm;
 mod pool;
 mod product;
+mod recurrence;
 mod recurrent;
 mod softmax;
 mod values;

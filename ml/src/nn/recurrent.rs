@@ -10,7 +10,7 @@
 //! backward consist of candle operations, so they run on any device.
 //!
 //! Between the steps a column is a row of the batch, `[numbers, rows]`: so the gates of a cell are contiguous, and the weights
-//! have the shapes that they have in PyTorch. `lstm` and `gru` are the cells. To add a cell, implement `Recurrence`.
+//! have the shapes that they have in PyTorch. `lstm` and `gru` are the cells. To add a cell, implement `Recurrence` of `recurrence`.
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Storage, Tensor};
 #[cfg(feature = "cuda")]
@@ -19,6 +19,7 @@ use candle_core::{CudaStorage, backend::BackendStorage};
 use super::gru::Gru;
 use super::linear::linear;
 use super::lstm::Lstm;
+use super::recurrence::Recurrence;
 use super::values::Gradients;
 use crate::{Result, stop};
 
@@ -82,49 +83,6 @@ pub fn recurrent(
         Cell::Lstm => over_steps::<Lstm>(&products, weights, direction),
         Cell::Gru => over_steps::<Gru>(&products, weights, direction),
     }
-}
-
-/// What a cell computes at a step, outside of autograd. Each tensor is `[numbers, rows]`.
-pub(super) trait Recurrence: Sized + 'static {
-    /// What a step hands to the next beside its output.
-    type Memory;
-    /// What the backward pass of a step needs.
-    type Kept: Send + Sync + 'static;
-
-    /// The memory before the first step, from zeros for each unit.
-    fn start(zeros: &Tensor) -> Self::Memory;
-
-    /// A step, from the products of its input and of the output before.
-    fn step(
-        input: &Tensor,
-        product: &Tensor,
-        output: &Tensor,
-        memory: &Self::Memory,
-    ) -> Result<Step<Self>>;
-
-    /// The slopes of the loss before a step, from its slopes behind the step and the output before the step.
-    fn slopes(
-        kept: &Self::Kept,
-        output: &Tensor,
-        of_output: &Tensor,
-        of_memory: &Self::Memory,
-    ) -> candle_core::Result<Slopes<Self>>;
-}
-
-/// The results of a step.
-pub(super) struct Step<R: Recurrence> {
-    pub(super) output: Tensor,
-    pub(super) memory: R::Memory,
-    pub(super) kept: R::Kept,
-}
-
-/// The slopes of the loss with respect to the arguments of a step.
-pub(super) struct Slopes<R: Recurrence> {
-    pub(super) input: Tensor,
-    pub(super) product: Tensor,
-    /// Beside the slope that comes through the product.
-    pub(super) output: Option<Tensor>,
-    pub(super) memory: R::Memory,
 }
 
 /// Goes over the products of the inputs, `[length, gates * units, rows]`.
