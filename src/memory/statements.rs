@@ -1,25 +1,21 @@
-//! Memory limits of statements: of each one, and of all together.
+//! [`Memory`]: the memory of all statements or tasks of a process.
 //!
-//! Operators reserve memory in a pool: [`StatementPool`] gives each statement its own pool within the process's pool. On an
+//! Operators reserve memory in a pool: a [`StatementPool`] gives each statement its own pool within the process's pool. On an
 //! executor, each task has such a pool.
 //! Unreserved memory shows only in the size of the process, so [`Memory::relieve`] checks that size too.
 
-use std::collections::HashSet;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::{Array, ArrayData};
-use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::DataFusionError;
 use datafusion::common::human_readable_size;
 use datafusion::execution::memory_pool::{
-    FairSpillPool, GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
-    UnboundedMemoryPool,
+    FairSpillPool, GreedyMemoryPool, MemoryPool, UnboundedMemoryPool,
 };
-use tokio_util::sync::CancellationToken;
 
+use super::machine::process_bytes;
+use super::process_pool::{Cache, ProcessPool};
+use super::statement_pool::{StatementPool, Trace};
 use crate::error::{Result, SqlState, sql_err};
 
 /// Shares of the process's limit at which new statements are refused, and at which the largest statement is stopped.
@@ -31,112 +27,6 @@ const GROWTH: f64 = 0.01;
 const IDLE_MAX: f64 = 0.95;
 /// How long a stopped statement may take to end before another one is stopped.
 const END_TIME: Duration = Duration::from_secs(2);
-
-/// The memory of a batch in bytes. A buffer that several columns share counts once, with its whole capacity.
-pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
-    Buffers::default().add(batch)
-}
-
-/// Whether at least half of a pool is free.
-pub(crate) fn is_half_free(pool: &dyn MemoryPool) -> bool {
-    match pool.memory_limit() {
-        MemoryLimit::Finite(bytes) => pool.reserved() <= bytes / 2,
-        MemoryLimit::Infinite | MemoryLimit::Unknown => true,
-    }
-}
-
-/// Whether this much of a pool is free.
-pub(crate) fn has_free(pool: &dyn MemoryPool, bytes: usize) -> bool {
-    match pool.memory_limit() {
-        MemoryLimit::Finite(limit) => bytes <= limit.saturating_sub(pool.reserved()),
-        MemoryLimit::Infinite | MemoryLimit::Unknown => true,
-    }
-}
-
-/// A set of held buffers. Batches that are slices of one another or came in one message share buffers.
-#[derive(Debug, Default)]
-pub(crate) struct Buffers {
-    known: HashSet<usize>,
-}
-
-impl Buffers {
-    /// The bytes of the batch's buffers that are not in the set yet.
-    pub(crate) fn add(&mut self, batch: &RecordBatch) -> usize {
-        let columns = batch.columns().iter();
-        columns.map(|column| self.add_data(&column.to_data())).sum()
-    }
-
-    fn add_data(&mut self, data: &ArrayData) -> usize {
-        let nulls = data.nulls().map(|nulls| nulls.buffer());
-        let mut bytes = 0;
-        for buffer in data.buffers().iter().chain(nulls) {
-            if self.known.insert(buffer.data_ptr().as_ptr() as usize) {
-                bytes += buffer.capacity();
-            }
-        }
-        let children = data.child_data().iter();
-        bytes + children.map(|child| self.add_data(child)).sum::<usize>()
-    }
-}
-
-/// A cache of things that can be made again.
-pub(crate) trait Cache: fmt::Debug + Send + Sync {
-    /// Drops something that nobody uses; `false` if there is nothing.
-    fn shrink(&self) -> bool;
-}
-
-/// The pool of the process. A request that does not fit is tried again while the cache can give memory back.
-#[derive(Debug)]
-struct ProcessPool {
-    inner: Arc<dyn MemoryPool>,
-    cache: OnceLock<Weak<dyn Cache>>,
-}
-
-impl fmt::Display for ProcessPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-impl MemoryPool for ProcessPool {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn register(&self, consumer: &MemoryConsumer) {
-        self.inner.register(consumer);
-    }
-
-    fn unregister(&self, consumer: &MemoryConsumer) {
-        self.inner.unregister(consumer);
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.inner.grow(reservation, additional);
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.inner.shrink(reservation, shrink);
-    }
-
-    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        loop {
-            let grown = self.inner.try_grow(reservation, additional);
-            let cache = self.cache.get().and_then(Weak::upgrade);
-            if grown.is_ok() || !cache.is_some_and(|cache| cache.shrink()) {
-                return grown;
-            }
-        }
-    }
-
-    fn reserved(&self) -> usize {
-        self.inner.reserved()
-    }
-
-    fn memory_limit(&self) -> MemoryLimit {
-        self.inner.memory_limit()
-    }
-}
 
 /// The memory of an engine or of an executor.
 #[derive(Debug)]
@@ -152,16 +42,6 @@ struct Statements {
     stopped: Option<(Weak<StatementPool>, Instant)>,
     /// Process memory that no running statement caused: caches, and memory that the allocator kept of ended statements.
     idle_bytes: u64,
-}
-
-/// The memory statistics of a statement.
-#[derive(Debug, Default)]
-struct Trace {
-    /// The size of the process at the start of the statement, and the idle bytes at that time.
-    size: u64,
-    idle_bytes: u64,
-    /// The maximum of the operators' reservations.
-    peak: AtomicUsize,
 }
 
 impl Statements {
@@ -219,9 +99,8 @@ impl Memory {
     }
 
     fn of(inner: Arc<dyn MemoryPool>) -> Self {
-        let cache = OnceLock::new();
         Self {
-            pool: Arc::new(ProcessPool { inner, cache }),
+            pool: Arc::new(ProcessPool::new(inner)),
             statements: Mutex::default(),
         }
     }
@@ -232,8 +111,7 @@ impl Memory {
 
     /// From now on, this cache gives memory back when operators need it.
     pub(crate) fn take_from(&self, cache: Weak<dyn Cache>) {
-        // A process has one cache.
-        let _ = self.pool.cache.set(cache);
+        self.pool.take_from(cache);
     }
 
     /// Creates the pool of a new statement with this limit; `size` is the size of the process, if that is limited.
@@ -244,15 +122,8 @@ impl Memory {
             idle_bytes: statements.idle_bytes,
             peak: AtomicUsize::new(0),
         });
-        let pool = Arc::new(StatementPool {
-            shared: self.pool(),
-            own: FairSpillPool::new(bytes),
-            bytes,
-            owner: "statement",
-            trace: Arc::clone(&trace),
-            began_at: Instant::now(),
-            stop: CancellationToken::new(),
-        });
+        let trace_of_pool = Arc::clone(&trace);
+        let pool = StatementPool::new(self.pool(), bytes, "statement", trace_of_pool);
         if size.is_some() {
             let running = Arc::downgrade(&pool);
             statements.running.push((running, trace));
@@ -262,15 +133,7 @@ impl Memory {
 
     /// Creates the pool of a task with this limit.
     pub(crate) fn task(&self, bytes: usize) -> Arc<StatementPool> {
-        Arc::new(StatementPool {
-            shared: self.pool(),
-            own: FairSpillPool::new(bytes),
-            bytes,
-            owner: "task",
-            trace: Arc::default(),
-            began_at: Instant::now(),
-            stop: CancellationToken::new(),
-        })
+        StatementPool::new(self.pool(), bytes, "task", Arc::default())
     }
 
     /// Refuses a new statement if other statements have made the process almost as large as its limit `bytes`. Returns
@@ -337,132 +200,11 @@ impl Memory {
     }
 }
 
-/// The memory pool of one statement or task, within the pool of the process.
-#[derive(Debug)]
-pub(crate) struct StatementPool {
-    shared: Arc<dyn MemoryPool>,
-    own: FairSpillPool,
-    bytes: usize,
-    /// What the pool belongs to, for messages.
-    owner: &'static str,
-    trace: Arc<Trace>,
-    began_at: Instant,
-    stop: CancellationToken,
-}
-
-impl StatementPool {
-    fn mark_peak(&self) {
-        let reserved = self.own.reserved();
-        self.trace.peak.fetch_max(reserved, Ordering::Relaxed);
-    }
-
-    /// Returns when the statement must end because the process is short of memory.
-    pub(crate) async fn stopped(&self) -> DataFusionError {
-        self.stop.cancelled().await;
-        let message =
-            "the statement was stopped because the server is short of memory; try again later";
-        sql_err(SqlState::OutOfMemory, message)
-    }
-}
-
-impl fmt::Display for StatementPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(bytes: {})", self.name(), self.bytes)
-    }
-}
-
-impl MemoryPool for StatementPool {
-    fn name(&self) -> &str {
-        self.owner
-    }
-
-    fn register(&self, consumer: &MemoryConsumer) {
-        self.shared.register(consumer);
-        self.own.register(consumer);
-    }
-
-    fn unregister(&self, consumer: &MemoryConsumer) {
-        self.shared.unregister(consumer);
-        self.own.unregister(consumer);
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.shared.grow(reservation, additional);
-        self.own.grow(reservation, additional);
-        self.mark_peak();
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.shared.shrink(reservation, shrink);
-        self.own.shrink(reservation, shrink);
-    }
-
-    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        // The own pool first: a refused request takes nothing from other statements, not even for a moment.
-        self.own.try_grow(reservation, additional).map_err(|_| {
-            // The operator spills only on an error of this kind.
-            DataFusionError::ResourcesExhausted(format!(
-                "{} needs {} more and has {}; the {} may have {} in all",
-                reservation.consumer().name(),
-                human_readable_size(additional),
-                human_readable_size(reservation.size()),
-                self.owner,
-                human_readable_size(self.bytes),
-            ))
-        })?;
-        let shared = self.shared.try_grow(reservation, additional);
-        match &shared {
-            Ok(()) => self.mark_peak(),
-            Err(_) => self.own.shrink(reservation, additional),
-        }
-        shared
-    }
-
-    fn reserved(&self) -> usize {
-        self.own.reserved()
-    }
-
-    fn memory_limit(&self) -> MemoryLimit {
-        match self.bytes {
-            usize::MAX => self.shared.memory_limit(),
-            bytes => MemoryLimit::Finite(bytes),
-        }
-    }
-}
-
-/// The memory limit of this machine or of the process's control group, on Linux.
-#[must_use]
-pub fn machine_bytes() -> Option<u64> {
-    let total = kilobytes("/proc/meminfo", "MemTotal:")?;
-    // For cgroup versions 2 and 1. Without a limit, the file holds no number, or one larger than any machine's memory.
-    let groups = [
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ];
-    let limits = groups.iter().filter_map(|path| {
-        let text = std::fs::read_to_string(path).ok()?;
-        text.trim().parse().ok()
-    });
-    limits.chain([total]).min()
-}
-
-/// The resident memory of this process.
-fn process_bytes() -> Option<u64> {
-    kilobytes("/proc/self/status", "VmRSS:")
-}
-
-/// The bytes in a line of a Linux status file, which counts in kilobytes.
-fn kilobytes(path: &str, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kilobytes: u64 = value.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kilobytes << 10)
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, Int64Array};
+    use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 
+    use super::super::process_pool::is_half_free;
     use super::*;
 
     fn consumer(memory: &Arc<StatementPool>, can_spill: bool) -> MemoryReservation {
@@ -470,18 +212,6 @@ mod tests {
         MemoryConsumer::new("sort")
             .with_can_spill(can_spill)
             .register(&pool)
-    }
-
-    #[test]
-    fn a_buffer_that_batches_share_counts_once() {
-        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000));
-        let columns = [("a", Arc::clone(&column)), ("b", column)];
-        let batch = RecordBatch::try_from_iter(columns).unwrap();
-        let whole = batch_bytes(&batch);
-        assert!((8_000..9_000).contains(&whole), "{whole}");
-        let mut buffers = Buffers::default();
-        assert_eq!(buffers.add(&batch.slice(0, 500)), whole);
-        assert_eq!(buffers.add(&batch.slice(500, 500)), 0);
     }
 
     /// Memory that nobody uses.
