@@ -3,7 +3,8 @@
 //!
 //! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
 //! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image,
-//! `product` multiplies matrices, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
+//! `direct` has the kernels of convolutions (`no_direct` where there are none), `unfolded` makes products of the other convolutions,
+//! `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
 //! gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
 //!
 //! On a GPU, predictions also take bf16 and f16. On the host, only `linear`, `embedding` and `activation` do, for tests.
@@ -15,6 +16,11 @@
 mod activation;
 mod batch_norm;
 mod convolution;
+#[cfg(target_arch = "x86_64")]
+mod direct;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_direct.rs"]
+mod direct;
 mod dropout;
 mod embedding;
 mod gru;
@@ -26,6 +32,8 @@ mod product;
 mod recurrence;
 mod recurrent;
 mod softmax;
+mod sums;
+mod unfolded;
 mod values;
 mod window;
 

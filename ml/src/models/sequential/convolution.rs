@@ -67,7 +67,7 @@ impl Layer for Conv {
         Ok(Placed {
             parameters: input.weight_and_bias(weight, inputs, outputs),
             flops: operations(&[2, inputs, outputs, positions[0], positions[1]]),
-            scratch_bytes: layer.scratch_bytes(channels, size),
+            scratch_bytes: layer.scratch_bytes([channels, outputs], size),
             applies_next: activation.is_some(),
             ..Placed::new(input, space.shape(outputs, positions), move |x, pass| {
                 let (weight, bias) = (pass.parameter()?, pass.parameter()?);

@@ -402,7 +402,9 @@ mod tests {
             network(&texts, &[1, 8, 8], 1).unwrap().scratch_bytes()
         };
         assert_eq!(scratch("conv2d(1, 512, padding=512)"), 1 << 20);
-        assert_eq!(scratch("residual(conv2d(1, 3, padding=same))"), 9 * 64 * 8);
+        let inner = scratch("conv2d(1, 3, padding=same)");
+        assert!(inner >= 9 * 64 * 8);
+        assert_eq!(scratch("residual(conv2d(1, 3, padding=same))"), inner);
         assert_eq!(scratch("max_pool2d(2)"), 0);
     }
 
