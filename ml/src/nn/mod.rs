@@ -2,7 +2,7 @@
 //! against finite differences.
 //!
 //! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
-//! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image,
+//! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image, `pool_rows` combines what is under it,
 //! `direct` has the kernels of convolutions (`no_direct` where there are none), `unfolded` makes products of the other convolutions,
 //! `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
 //! gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
@@ -28,6 +28,7 @@ mod linear;
 mod lstm;
 mod norm;
 mod pool;
+mod pool_rows;
 mod product;
 mod recurrence;
 mod recurrent;
