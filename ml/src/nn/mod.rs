@@ -2,10 +2,11 @@
 //! against finite differences.
 //!
 //! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
-//! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image, `pool_rows` combines what is under it,
-//! `direct` has the kernels of convolutions (`no_direct` where there are none), `unfolded` makes products of the other convolutions,
-//! `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
-//! gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
+//! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window`
+//! moves a window over an image; `direct` has the kernels of convolutions (`no_direct` on processors without them), `unfolded`
+//! makes products of other convolutions, `pool_rows` combines what is under a window, `channel_norm` is batch norm on the host;
+//! `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host. To add a layer, write a file
+//! here, add its gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
 //!
 //! On a GPU, predictions also take bf16 and f16. On the host, only `linear`, `embedding` and `activation` do, for tests.
 //!
@@ -15,6 +16,7 @@
 
 mod activation;
 mod batch_norm;
+mod channel_norm;
 mod convolution;
 #[cfg(target_arch = "x86_64")]
 mod direct;
