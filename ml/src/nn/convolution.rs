@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use super::activation::{Activation, Fused, activate};
 use super::direct::{Direct, Group};
+use super::given::give;
 use super::unfolded::{Sizes, TILE_BYTES, Unfolded};
 use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
 use super::window::Window;
@@ -140,12 +141,12 @@ impl Convolve {
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let sizes = self.sizes(x.shape(), weight.shape(), bias.shape())?;
-        let shapes = [x, weight, bias].map(Tensor::shape);
+        let arguments = [x, weight, bias];
         if let (DType::F32, Some(direct)) = (x.dtype(), self.direct(&sizes)) {
             let slopes = with_elements([x, weight, y, dy], |numbers| {
                 Ok(direct.slopes(numbers, self.has_input_gradient)?)
             })?;
-            return gradients(shapes, (slopes.dx, slopes.dw, slopes.db));
+            return gradients(arguments, (slopes.dx, slopes.dw, slopes.db));
         }
         let dz = match self.activation {
             None => dy.clone(),
@@ -156,7 +157,7 @@ impl Convolve {
             let (dx, dw) = unfolded.slopes(&sizes, [x, weights, dz], self.has_input_gradient)?;
             Ok((dx, dw, unfolded.bias_slopes(&sizes, dz)))
         })?;
-        gradients(shapes, (dx, dw, db))
+        gradients(arguments, (dx, dw, db))
     }
 
     #[cfg(feature = "cuda")]
@@ -193,15 +194,15 @@ impl Convolve {
     }
 }
 
-/// Gradients on the host, with the shapes of what they belong to.
+/// Gradients on the host of x, the weights and the bias.
 fn gradients<T: Float>(
-    [x, weight, bias]: [&Shape; 3],
+    [x, weight, bias]: [&Tensor; 3],
     (dx, dw, db): (Option<Vec<T>>, Vec<T>, Vec<T>),
 ) -> candle_core::Result<Gradients> {
-    let dx = dx.map(|dx| Tensor::from_vec(dx, x, &HOST));
-    let dw = Tensor::from_vec(dw, weight, &HOST)?;
-    let db = Tensor::from_vec(db, bias, &HOST)?;
-    Ok((dx.transpose()?, Some(dw), Some(db)))
+    let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), &HOST));
+    let dw = Tensor::from_vec(dw, weight.shape(), &HOST)?;
+    let db = Tensor::from_vec(db, bias.shape(), &HOST)?;
+    Ok((dx.transpose()?, give(weight, dw)?, give(bias, db)?))
 }
 
 impl CustomOp3 for Convolve {

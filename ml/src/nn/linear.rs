@@ -13,6 +13,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use super::activation::Fused;
+use super::given::give;
 use super::values::{Float, Gradients, elements, is_half, with_elements, with_float};
 use super::{Activation, activate};
 use crate::Result;
@@ -119,7 +120,7 @@ impl CustomOp3 for Linear {
         };
         let dw = x.t()?.matmul(&dz)?;
         debug_assert_eq!(db.dims(), bias.dims());
-        Ok((dx, Some(dw), Some(db)))
+        Ok((dx, give(weight, dw)?, give(bias, db)?))
     }
 }
 

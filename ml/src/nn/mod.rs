@@ -5,8 +5,9 @@
 //! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window`
 //! moves a window over an image; `direct` has the kernels of convolutions (`no_direct` on processors without them), `unfolded`
 //! makes products of other convolutions, `pool_rows` combines what is under a window, `channel_norm` is batch norm on the host;
-//! `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host. To add a layer, write a file
-//! here, add its gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
+//! `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host, `given` has gradients that
+//! layers give past candle. To add a layer, write a file here, add its gradients to the tests, and use it in a network of
+//! `models/`; `models/sequential/mod.rs` has the steps.
 //!
 //! On a GPU, predictions also take bf16 and f16. On the host, only `linear`, `embedding` and `activation` do, for tests.
 //!
@@ -25,6 +26,7 @@ mod direct;
 mod direct;
 mod dropout;
 mod embedding;
+mod given;
 mod gru;
 mod linear;
 mod lstm;
@@ -45,6 +47,7 @@ pub use batch_norm::{ChannelStatistics, batch_norm_inference, batch_norm_trainin
 pub use convolution::{Convolution, convolution};
 pub use dropout::dropout;
 pub use embedding::{embedding, embedding_sum};
+pub(crate) use given::collect_gradients;
 pub use linear::linear;
 pub use norm::{Runs, normalise};
 pub use pool::{Pooling, pool};

@@ -12,6 +12,7 @@ use crate::model::flat::{add_tensor, gradient_of};
 use crate::model::network::{Mode, Network};
 use crate::model::options::TrainOptions;
 use crate::model::trained::one_head;
+use crate::nn::collect_gradients;
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::{Loss, LossSum};
 use crate::train::optim::Penalty;
@@ -64,7 +65,8 @@ impl Training<'_> {
         let loss = self.loss.evaluate(&values, &rows.labels, &rows.weights)?;
         let slope = Tensor::from_slice(&loss.gradient, outputs.shape(), &self.device)?
             .to_dtype(T::DTYPE)?;
-        let gradients = (outputs * slope)?.sum_all()?.backward()?;
+        let objective = (outputs * slope)?.sum_all()?;
+        let gradients = collect_gradients(|| objective.backward())?;
         let mut rest = sum;
         for (variable, spec) in variables.iter().zip(self.network.parameters()) {
             let (ours, tail) = rest.split_at_mut(spec.len());
