@@ -6,6 +6,7 @@ mod agreement;
 mod batch_norm;
 mod cancel;
 mod compute_types;
+mod convolutions;
 mod determinism;
 mod flavours;
 mod gradients;
