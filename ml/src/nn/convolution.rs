@@ -9,7 +9,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use super::activation::{Activation, Fused, activate};
-use super::direct::{Direct, Group};
+use super::direct::{Arguments, Direct, Group};
 use super::given::give;
 use super::unfolded::{Sizes, TILE_BYTES, Unfolded};
 use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
@@ -64,12 +64,7 @@ pub fn convolution(
     convolution: Convolution,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    let operation = Convolve {
-        window: convolution.window,
-        groups: convolution.groups,
-        activation: Fused::of(activation),
-        has_input_gradient: x.track_op(),
-    };
+    let operation = Convolve::new(x, convolution, activation);
     let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
     let y = x.contiguous()?.apply_op3(&weight, &bias, operation)?;
     match activation {
@@ -80,15 +75,35 @@ pub fn convolution(
 
 /// A convolution and its activation as one operation.
 #[derive(Debug, Clone, Copy)]
-struct Convolve {
+pub(super) struct Convolve {
     window: Window,
     groups: usize,
     activation: Option<Fused>,
-    has_input_gradient: bool,
+    pub(super) has_input_gradient: bool,
 }
 
 impl Convolve {
-    fn sizes(&self, x: &Shape, weight: &Shape, bias: &Shape) -> candle_core::Result<Sizes> {
+    /// The convolution of `x`, with the activation if it can be applied to its own result.
+    pub(super) fn new(
+        x: &Tensor,
+        convolution: Convolution,
+        activation: Option<Activation>,
+    ) -> Self {
+        Self {
+            window: convolution.window,
+            groups: convolution.groups,
+            activation: Fused::of(activation),
+            has_input_gradient: x.track_op(),
+        }
+    }
+
+    /// The sizes of these arguments, if they fit each other.
+    pub(super) fn sizes(
+        &self,
+        x: &Shape,
+        weight: &Shape,
+        bias: &Shape,
+    ) -> candle_core::Result<Sizes> {
         let (rows, channels, height, width) = x.dims4()?;
         let (outputs, of_group, down, across) = weight.dims4()?;
         let fits = of_group * self.groups == channels
@@ -120,7 +135,7 @@ impl Convolve {
     }
 
     /// The kernels for f32, if this processor has some for these sizes.
-    fn direct(&self, sizes: &Sizes) -> Option<Direct> {
+    pub(super) fn direct(&self, sizes: &Sizes) -> Option<Direct> {
         let group = Group {
             window: self.window,
             channels: sizes.channels,
@@ -143,8 +158,9 @@ impl Convolve {
         let sizes = self.sizes(x.shape(), weight.shape(), bias.shape())?;
         let arguments = [x, weight, bias];
         if let (DType::F32, Some(direct)) = (x.dtype(), self.direct(&sizes)) {
-            let slopes = with_elements([x, weight, y, dy], |numbers| {
-                Ok(direct.slopes(numbers, self.has_input_gradient)?)
+            let slopes = with_elements([x, weight, bias, y, dy], |[x, weight, bias, y, dy]| {
+                let arguments = Arguments { x, weight, bias };
+                Ok(direct.slopes(arguments, [y, dy], self.has_input_gradient)?)
             })?;
             return gradients(arguments, (slopes.dx, slopes.dw, slopes.db));
         }
@@ -195,7 +211,7 @@ impl Convolve {
 }
 
 /// Gradients on the host of x, the weights and the bias.
-fn gradients<T: Float>(
+pub(super) fn gradients<T: Float>(
     [x, weight, bias]: [&Tensor; 3],
     (dx, dw, db): (Option<Vec<T>>, Vec<T>, Vec<T>),
 ) -> candle_core::Result<Gradients> {
@@ -223,7 +239,8 @@ impl CustomOp3 for Convolve {
         let y = match (x, self.direct(&sizes)) {
             (CpuStorage::F32(_), Some(direct)) => {
                 let (x, weight) = (elements(x, x_layout)?, elements(weight, weight_layout)?);
-                storage(direct.forward(x, weight, elements(bias, bias_layout)?)?)
+                let bias = elements(bias, bias_layout)?;
+                storage(direct.forward(Arguments { x, weight, bias })?)
             }
             _ => with_float!(x.dtype(), T => {
                 let x = elements::<T>(x, x_layout)?;

@@ -1,13 +1,13 @@
 //! Differentiable layers, whose gradients `gradients.rs`, `layers.rs`, `batch_norm.rs` and `sequences.rs` in `tests/it` check
 //! against finite differences.
 //!
-//! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
-//! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window`
-//! moves a window over an image; `direct` has the kernels of convolutions (`no_direct` on processors without them), `unfolded`
-//! makes products of other convolutions, `pool_rows` combines what is under a window, `channel_norm` is batch norm on the host;
-//! `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host, `given` has gradients that
-//! layers give past candle. To add a layer, write a file here, add its gradients to the tests, and use it in a network of
-//! `models/`; `models/sequential/mod.rs` has the steps.
+//! `linear`, `embedding`, `activation`, `dropout`, `convolution` (`convolution_squares` with a pool behind it), `pool`, `norm`,
+//! `batch_norm`; `recurrent` with the cells `lstm` and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions
+//! use without gradients. Below them, `window` moves a window over an image; `direct` has the kernels of convolutions (`no_direct`
+//! on processors without them), `unfolded` makes products of other convolutions, `pool_rows` combines what is under a window,
+//! `channel_norm` is batch norm on the host; `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer
+//! of the host, `given` has gradients that layers give past candle. To add a layer, write a file here, add its gradients to the
+//! tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
 //!
 //! On a GPU, predictions also take bf16 and f16. On the host, only `linear`, `embedding` and `activation` do, for tests.
 //!
@@ -19,6 +19,7 @@ mod activation;
 mod batch_norm;
 mod channel_norm;
 mod convolution;
+mod convolution_squares;
 #[cfg(target_arch = "x86_64")]
 mod direct;
 #[cfg(not(target_arch = "x86_64"))]
@@ -45,6 +46,7 @@ mod window;
 pub use activation::{Activation, activate};
 pub use batch_norm::{ChannelStatistics, batch_norm_inference, batch_norm_training};
 pub use convolution::{Convolution, convolution};
+pub use convolution_squares::convolution_and_squares;
 pub use dropout::dropout;
 pub use embedding::{embedding, embedding_sum};
 pub(crate) use given::collect_gradients;

@@ -2,7 +2,9 @@
 //! (`fixtures/convolutions.py`), and their determinism.
 
 use candle_core::{DType, Tensor, Var};
-use vatic_ml::nn::{Activation, Convolution, Window, convolution};
+use vatic_ml::nn::{
+    Activation, Convolution, Pooling, Window, convolution, convolution_and_squares, pool,
+};
 
 use crate::layers::{numbers, reversed};
 
@@ -114,6 +116,42 @@ fn each_number_is_that_of_double_precision() {
                 "{name} of {:?}: {worst}, largest {scale}",
                 case.shape
             );
+        }
+    }
+}
+
+#[test]
+fn a_pool_behind_a_convolution_is_its_parts() {
+    for (channels, groups, activation) in [
+        (3, 1, None),
+        (3, 1, Some(Activation::Relu)),
+        (6, 6, Some(Activation::Tanh)),
+        (6, 2, Some(Activation::Gelu)),
+    ] {
+        let layer = Convolution {
+            window: Window::square(3, 1, 1),
+            groups,
+        };
+        for dtype in [DType::F32, DType::F64] {
+            let variable =
+                |values: Tensor| Var::from_tensor(&values.to_dtype(dtype).unwrap()).unwrap();
+            let x = variable(numbers(&[3, channels, 7, 10]));
+            let weight = variable(reversed(&[12, channels / groups, 3, 3]));
+            let bias = variable(numbers(&[12]));
+            let parts = convolution(&x, &weight, &bias, layer, activation).unwrap();
+            let parts = pool(&parts, Window::square(2, 2, 0), Pooling::Max).unwrap();
+            let one = convolution_and_squares(&x, &weight, &bias, layer, activation).unwrap();
+            assert_eq!(one.dims(), [3, 12, 3, 5]);
+            assert_eq!(flat(&one), flat(&parts));
+            let slopes = reversed(one.dims()).to_dtype(dtype).unwrap();
+            let gradients = [&one, &parts].map(|y| {
+                let sum = (y * &slopes).unwrap().sum_all().unwrap();
+                sum.backward().unwrap()
+            });
+            for variable in [&x, &weight, &bias] {
+                let [one, parts] = gradients.each_ref().map(|all| all.get(variable).unwrap());
+                assert_eq!(flat(one), flat(parts), "{activation:?} {dtype:?}");
+            }
         }
     }
 }

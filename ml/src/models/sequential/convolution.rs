@@ -4,7 +4,7 @@ use super::layer::{Input, Layer, Placed, operations};
 use super::text::{Arguments, Width, invalid, whole};
 use super::window::{KERNEL_MAX, Space, kernel, positions, stride};
 use crate::Result;
-use crate::nn::{Convolution, Window, convolution};
+use crate::nn::{Convolution, Window, convolution, convolution_and_squares};
 
 #[derive(Debug)]
 struct Conv {
@@ -64,14 +64,18 @@ impl Layer for Conv {
         let [down, across] = window.kernel;
         let weight = vec![outputs, channels / groups, down, across];
         let (layer, activation) = (Convolution { window, groups }, input.next);
+        let has_squares = input.squares_next && space == Space::Image;
         Ok(Placed {
             parameters: input.weight_and_bias(weight, inputs, outputs),
             flops: operations(&[2, inputs, outputs, positions[0], positions[1]]),
             scratch_bytes: layer.scratch_bytes([channels, outputs], size),
-            applies_next: activation.is_some(),
+            applied: usize::from(activation.is_some()) + usize::from(has_squares),
             ..Placed::new(input, space.shape(outputs, positions), move |x, pass| {
                 let (weight, bias) = (pass.parameter()?, pass.parameter()?);
-                space.as_images(x, |x| convolution(x, weight, bias, layer, activation))
+                space.as_images(x, |x| match has_squares {
+                    true => convolution_and_squares(x, weight, bias, layer, activation),
+                    false => convolution(x, weight, bias, layer, activation),
+                })
             })
         })
     }

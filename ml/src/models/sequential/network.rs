@@ -117,6 +117,7 @@ impl Layers {
             outputs,
             row,
             next: None,
+            squares_next: false,
         };
         let layers = place_all(&self.0, &first)?;
         let output = layers.last().map_or(input, |last| last.output.as_slice());
@@ -406,6 +407,30 @@ mod tests {
         assert!(inner >= 9 * 64 * 8);
         assert_eq!(scratch("residual(conv2d(1, 3, padding=same))"), inner);
         assert_eq!(scratch("max_pool2d(2)"), 0);
+    }
+
+    #[test]
+    fn a_convolution_applies_what_is_behind_it() {
+        for (texts, input, expected) in [
+            (
+                vec!["conv2d(2, 3)", "relu", "max_pool2d(2)"],
+                &[1, 8, 8][..],
+                2,
+            ),
+            (vec!["conv2d(2, 3)", "max_pool2d(2)"], &[1, 8, 8], 1),
+            (vec!["conv2d(2, 3)", "relu", "max_pool2d(3)"], &[1, 8, 8], 1),
+            (vec!["conv2d(2, 3)", "relu", "avg_pool2d(2)"], &[1, 8, 8], 1),
+            (
+                vec!["conv2d(2, 3)", "dropout(0.5)", "max_pool2d(2)"],
+                &[1, 8, 8],
+                0,
+            ),
+            (vec!["conv1d(2, 3)", "relu", "max_pool1d(2)"], &[1, 8], 1),
+        ] {
+            let behind = ["flatten", "linear(1)"];
+            let network = network(&[&texts[..], &behind].concat(), input, 1).unwrap();
+            assert_eq!(network.layers[0].applied, expected, "{texts:?}");
+        }
     }
 
     #[test]

@@ -69,6 +69,10 @@ impl Layer for Pool {
             })
         })
     }
+
+    fn takes_squares(&self) -> bool {
+        self.pooling == Pooling::Max && self.window == Window::square(2, 2, 0)
+    }
 }
 
 impl Layer for GlobalPool {

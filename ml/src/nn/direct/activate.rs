@@ -26,15 +26,13 @@ pub(super) fn activate<L: Lanes>(lanes: L, activation: Fused, z: &mut [f32]) {
     }
 }
 
-/// The slopes of the output before its activation, and their sums for each channel.
+/// The slopes of the output before its activation.
 pub(super) struct OutputSlopes<'a> {
     pub(super) activation: Option<Fused>,
     pub(super) y: &'a [f32],
     pub(super) dy: &'a [f32],
     /// Memory for the slopes, if there is an activation.
     pub(super) dz: &'a mut [f32],
-    /// The sums of the channels, to which these are added.
-    pub(super) sums: &'a mut [f32],
 }
 
 impl<'a> Work for OutputSlopes<'a> {
@@ -42,37 +40,39 @@ impl<'a> Work for OutputSlopes<'a> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, _lanes: L) -> &'a [f32] {
-        let Self {
-            activation,
-            y,
-            dy,
-            dz,
-            sums,
-        } = self;
-        let dz = match activation {
-            None => dy,
-            Some(Fused::Relu) => write(dz, y, dy, |y, dy| Fused::Relu.slope(y, dy)),
-            Some(Fused::Tanh) => write(dz, y, dy, |y, dy| Fused::Tanh.slope(y, dy)),
-            Some(Fused::Sigmoid) => write(dz, y, dy, |y, dy| Fused::Sigmoid.slope(y, dy)),
-        };
-        let places = dz.len() / sums.len();
-        for (total, dz) in sums.iter_mut().zip(dz.chunks_exact(places)) {
-            *total += sum(dz, |dz| dz);
+        match self.activation {
+            None => self.dy,
+            Some(Fused::Relu) => self.write(|y, dy| Fused::Relu.slope(y, dy)),
+            Some(Fused::Tanh) => self.write(|y, dy| Fused::Tanh.slope(y, dy)),
+            Some(Fused::Sigmoid) => self.write(|y, dy| Fused::Sigmoid.slope(y, dy)),
         }
-        dz
     }
 }
 
-#[inline(always)]
-fn write<'a>(
-    dz: &'a mut [f32],
-    y: &[f32],
-    dy: &[f32],
-    slope: impl Fn(f32, f32) -> f32,
-) -> &'a [f32] {
-    let pairs = y.iter().zip(dy);
-    dz.iter_mut()
-        .zip(pairs)
-        .for_each(|(dz, (&y, &dy))| *dz = slope(y, dy));
-    dz
+impl<'a> OutputSlopes<'a> {
+    #[inline(always)]
+    fn write(self, slope: impl Fn(f32, f32) -> f32) -> &'a [f32] {
+        let pairs = self.y.iter().zip(self.dy);
+        let all = self.dz.iter_mut().zip(pairs);
+        all.for_each(|(dz, (&y, &dy))| *dz = slope(y, dy));
+        self.dz
+    }
+}
+
+/// Adds the sum of the slopes of each channel to `sums`.
+pub(super) struct ChannelSums<'a> {
+    pub(super) dz: &'a [f32],
+    pub(super) sums: &'a mut [f32],
+}
+
+impl Work for ChannelSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _lanes: L) {
+        let places = self.dz.len() / self.sums.len();
+        for (total, dz) in self.sums.iter_mut().zip(self.dz.chunks_exact(places)) {
+            *total += sum(dz, |dz| dz);
+        }
+    }
 }

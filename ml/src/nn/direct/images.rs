@@ -1,12 +1,13 @@
 //! [`Direct`]: a convolution of a batch, and its gradients, image by image.
 
 use super::activate::OutputSlopes;
-use super::aligned::Aligned;
+use super::arguments::{Arguments, Slopes};
 use super::channels::SCRATCH_NUMBERS;
 use super::frame::Frame;
-use super::kernel::{Kernel, Weights};
-use super::lanes::{Instructions, LANES_MAX};
-use super::plan::{Group, Plan, has_position_lanes};
+use super::kernel::Weights;
+use super::lanes::{Instructions, LANES_MAX, Work};
+use super::passes::{Backward, Forward, more};
+use super::plan::{Group, has_position_lanes};
 use crate::Result;
 use crate::nn::activation::Fused;
 
@@ -25,14 +26,6 @@ pub(in crate::nn) struct Direct {
     group: Group,
     groups: usize,
     activation: Option<Fused>,
-}
-
-/// The slopes of a convolution: of its input if they are wanted, of its weights, and of its bias.
-#[derive(Debug)]
-pub(in crate::nn) struct Slopes {
-    pub(in crate::nn) dx: Option<Vec<f32>>,
-    pub(in crate::nn) dw: Vec<f32>,
-    pub(in crate::nn) db: Vec<f32>,
 }
 
 impl Direct {
@@ -68,89 +61,64 @@ impl Direct {
     }
 
     /// `y` `[rows, outputs, positions]` of `x` `[rows, channels, pixels]`, with all groups of channels.
-    pub(in crate::nn) fn forward(
-        &self,
-        x: &[f32],
-        weight: &[f32],
-        bias: &[f32],
-    ) -> Result<Vec<f32>> {
-        let group = &self.group;
-        let kernel = Kernel::new(self.instructions, Plan::of_output(group));
-        let weights = weight.chunks_exact(group.outputs * group.depth());
-        let packed = weights.zip(bias.chunks_exact(group.outputs));
-        let packed = packed.map(|(weights, bias)| kernel.pack(weights, Some(bias)));
-        let packed: Vec<Weights<'_>> = packed.collect();
-        let images = x.chunks_exact(group.channels * group.pixels());
-        let outputs = group.outputs * group.places();
-        let mut y = Vec::with_capacity(images.len() * outputs);
-        let mut source = Source::new(kernel.plan().frame);
-        let mut scratch = Aligned::zeros(kernel.scratch_numbers());
-        for (index, image) in images.enumerate() {
-            let weights = &packed[index % self.groups];
-            let (source, y) = (source.of(image), more(&mut y, outputs));
-            kernel.write(weights, source, self.activation, &mut scratch, y)?;
+    pub(in crate::nn) fn forward(&self, arguments: Arguments<'_>) -> Result<Vec<f32>> {
+        let mut pass = self.forward_pass(arguments);
+        let images = arguments.x.chunks_exact(self.group.inputs());
+        let mut y = Vec::with_capacity(images.len() * self.group.results());
+        for (number, image) in images.enumerate() {
+            pass.write(number, image, more(&mut y, self.group.results()))?;
         }
         Ok(y)
     }
 
-    /// The slopes of `x` if `has_input_gradient`, of the weights and of the bias, from those of `y`. The sums go over the images in
-    /// their order.
+    /// The slopes of `x` if they are wanted, of the weights and of the bias, from the slopes `dy` of `y`. The sums go over the
+    /// images in their order.
     pub(in crate::nn) fn slopes(
         &self,
-        [x, weight, y, dy]: [&[f32]; 4],
+        arguments: Arguments<'_>,
+        [y, dy]: [&[f32]; 2],
         has_input_gradient: bool,
     ) -> Result<Slopes> {
-        let group = &self.group;
-        let kernel = Kernel::new(self.instructions, Plan::of_output(group));
-        let mut input_slopes = has_input_gradient.then(|| self.input_slopes(weight));
-        let mut of_groups: Vec<Aligned> = (0..self.groups).map(|_| kernel.slopes()).collect();
-        let (inputs, outputs) = (
-            group.channels * group.pixels(),
-            group.outputs * group.places(),
-        );
-        let mut source = Source::new(kernel.plan().frame);
-        let mut scratch = Aligned::zeros(kernel.scratch_numbers());
+        let outputs = self.group.results();
+        let mut pass = self.backward_pass(arguments, has_input_gradient);
         let mut dz = vec![0.0; self.activation.map_or(0, |_| outputs)];
-        let mut db = vec![0.0; self.groups * group.outputs];
-        let mut dx = has_input_gradient.then(|| Vec::with_capacity(x.len()));
         let of_outputs = y.chunks_exact(outputs).zip(dy.chunks_exact(outputs));
-        for (index, (image, (y, dy))) in x.chunks_exact(inputs).zip(of_outputs).enumerate() {
-            let number = index % self.groups;
-            let dz = self.instructions.run(OutputSlopes {
+        let images = arguments.x.chunks_exact(self.group.inputs());
+        for (number, (image, (y, dy))) in images.zip(of_outputs).enumerate() {
+            let dz = self.run(OutputSlopes {
                 activation: self.activation,
                 y,
                 dy,
                 dz: &mut dz,
-                sums: &mut db[number * group.outputs..][..group.outputs],
             });
-            kernel.add_slopes(source.of(image), dz, &mut scratch, &mut of_groups[number])?;
-            if let (Some(slopes), Some(dx)) = (&mut input_slopes, &mut dx) {
-                slopes.write(number, dz, more(dx, inputs))?;
-            }
+            pass.add(number, image, dz)?;
         }
-        let mut dw = vec![0.0; weight.len()];
-        let weights = dw.chunks_exact_mut(group.outputs * group.depth());
-        for (slopes, weights) in of_groups.iter().zip(weights) {
-            kernel.unpack(slopes, weights);
-        }
-        Ok(Slopes { dx, dw, db })
+        Ok(pass.end())
     }
 
-    fn input_slopes<'a>(&self, weight: &'a [f32]) -> InputSlopes<'a> {
-        let plans = Plan::of_input_slopes(&self.group).into_iter();
-        let kernels = plans.map(|plan| {
-            let kernel = Kernel::new(self.instructions, plan);
-            let weights = weight.chunks_exact(self.group.outputs * self.group.depth());
-            let packed = weights.map(|weights| kernel.pack(weights, None)).collect();
-            (kernel, packed)
-        });
-        let kernels: Vec<(Kernel, Vec<Weights<'a>>)> = kernels.collect();
-        let scratch = kernels.iter().map(|(kernel, _)| kernel.scratch_numbers());
-        InputSlopes {
-            source: Source::new(self.group.slope_frame()),
-            scratch: Aligned::zeros(scratch.max().unwrap_or(0)),
-            kernels,
-        }
+    pub(super) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    pub(super) fn activation(&self) -> Option<Fused> {
+        self.activation
+    }
+
+    pub(super) fn run<W: Work>(&self, work: W) -> W::Output {
+        self.instructions.run(work)
+    }
+
+    pub(super) fn forward_pass<'a>(&self, arguments: Arguments<'a>) -> Forward<'a> {
+        Forward::new(self.instructions, &self.group, self.activation, arguments)
+    }
+
+    pub(super) fn backward_pass<'a>(
+        &self,
+        arguments: Arguments<'a>,
+        has_input_gradient: bool,
+    ) -> Backward<'a> {
+        let group = &self.group;
+        Backward::new(self.instructions, group, arguments, has_input_gradient)
     }
 
     /// The most memory that the convolution and its gradients take besides their results, if its window suits the kernels.
@@ -183,13 +151,6 @@ impl Direct {
     }
 }
 
-/// Zeros behind the numbers. Those of an image are still in the cache when its results replace them, unlike those of a batch.
-fn more(numbers: &mut Vec<f32>, count: usize) -> &mut [f32] {
-    let start = numbers.len();
-    numbers.resize(start + count, 0.0);
-    &mut numbers[start..]
-}
-
 /// Whether a convolution has frames that are not much larger than its images, and not many more pixels than positions.
 fn suits(group: &Group) -> bool {
     let fits = |frame: &Frame, channels: usize, numbers: usize| {
@@ -200,50 +161,4 @@ fn suits(group: &Group) -> bool {
     fits(&group.frame(), group.channels, pixels)
         && fits(&group.slope_frame(), group.outputs, pixels.max(places))
         && pixels <= PIXELS_RATIO_MAX * places * down * across
-}
-
-/// The frame of one image after the other.
-#[derive(Debug)]
-struct Source {
-    frame: Frame,
-    /// Empty if the frame is the image.
-    values: Aligned,
-}
-
-impl Source {
-    fn new(frame: Frame) -> Self {
-        let numbers = if frame.is_image() { 0 } else { frame.len() };
-        Self {
-            frame,
-            values: Aligned::zeros(numbers),
-        }
-    }
-
-    fn of<'a>(&'a mut self, image: &'a [f32]) -> &'a [f32] {
-        if self.frame.is_image() {
-            return image;
-        }
-        self.frame.fill(image, &mut self.values);
-        &self.values
-    }
-}
-
-/// The slopes of the input of a convolution.
-#[derive(Debug)]
-struct InputSlopes<'a> {
-    source: Source,
-    /// The kernel of each class of pixels, with the weights of each group of channels.
-    kernels: Vec<(Kernel, Vec<Weights<'a>>)>,
-    scratch: Aligned,
-}
-
-impl InputSlopes<'_> {
-    /// Writes those of an image of a group of channels, from the slopes `dz` of its output.
-    fn write(&mut self, group: usize, dz: &[f32], dx: &mut [f32]) -> Result<()> {
-        let source = self.source.of(dz);
-        for (kernel, weights) in &self.kernels {
-            kernel.write(&weights[group], source, None, &mut self.scratch, dx)?;
-        }
-        Ok(())
-    }
 }

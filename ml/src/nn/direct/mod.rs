@@ -6,10 +6,11 @@
 //!            dW = Σ dz x
 //!            dx = Σ W dz                       the same sums, with the window turned around
 //! ```
-//! `images` goes over the images of a batch, forward and backward. `plan` says what is summed: `frame` is an image with zeros
-//! around it, `places` are places in it. `kernel` chooses between two kernels: in `channels` the lanes of a vector are channels,
-//! with the sums of `tile` and the transposes of `transpose`; in `positions` they are positions, for depthwise convolutions.
-//! `activate` has activations and their slopes, `aligned` memory for vectors, `lanes` the vectors of AVX2 and AVX-512.
+//! `images` is a convolution of a batch, `squares` the same with a pool behind it; `arguments` are its arguments, and `passes` go
+//! over its images, forward and backward. `plan` says what is summed: `frame` is an image with zeros around it, `places` are
+//! places in it. `kernel` chooses between two kernels: in `channels` the lanes of a vector are channels, with the sums of `tile`
+//! and the transposes of `transpose`; in `positions` they are positions, for depthwise convolutions. `activate` has activations
+//! and their slopes, `aligned` memory for vectors, `lanes` the vectors of AVX2 and AVX-512.
 //!
 //! The order of each sum follows from the sizes of the layer alone, and multiplications are fused with additions on every
 //! processor that has these kernels: so their results are the same bits, whatever the instruction set, the threads and the
@@ -18,18 +19,22 @@
 
 mod activate;
 mod aligned;
+mod arguments;
 mod channels;
 mod frame;
 mod images;
 mod kernel;
 mod lanes;
+mod passes;
 mod places;
 mod plan;
 mod positions;
+mod squares;
 #[cfg(test)]
 mod tests;
 mod tile;
 mod transpose;
 
+pub(super) use arguments::Arguments;
 pub(super) use images::Direct;
 pub(super) use plan::Group;

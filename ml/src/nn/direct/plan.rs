@@ -37,6 +37,21 @@ impl Group {
         self.positions[0] * self.positions[1]
     }
 
+    /// Elements of the input.
+    pub(super) fn inputs(&self) -> usize {
+        self.channels * self.pixels()
+    }
+
+    /// Elements of the output.
+    pub(super) fn results(&self) -> usize {
+        self.outputs * self.places()
+    }
+
+    /// The weights.
+    pub(super) fn weights(&self) -> usize {
+        self.outputs * self.depth()
+    }
+
     /// Elements under the window in all channels.
     pub(super) fn depth(&self) -> usize {
         self.channels * self.window.area()

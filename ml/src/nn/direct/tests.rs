@@ -1,5 +1,6 @@
 //! The kernels of all instruction sets against sums of products in f64.
 
+use super::arguments::Arguments;
 use super::images::Direct;
 use super::lanes::Instructions;
 use super::plan::{Group, Plan};
@@ -218,9 +219,10 @@ fn outputs_and_slopes_are_sums_of_products() {
             let expected = case.expected(&numbers, activation);
             let found = Instructions::all().map(|instructions| {
                 let direct = Direct::with(instructions, case.group(), case.groups, activation);
-                let y = direct.forward(x, weight, bias).unwrap();
-                let slopes = direct.slopes([x, weight, &y, dy], true).unwrap();
-                let without = direct.slopes([x, weight, &y, dy], false).unwrap();
+                let arguments = Arguments { x, weight, bias };
+                let y = direct.forward(arguments).unwrap();
+                let slopes = direct.slopes(arguments, [&y, dy], true).unwrap();
+                let without = direct.slopes(arguments, [&y, dy], false).unwrap();
                 assert!(without.dx.is_none());
                 assert_eq!((&without.dw, &without.db), (&slopes.dw, &slopes.db));
                 [y, slopes.dx.unwrap(), slopes.dw, slopes.db]
@@ -241,6 +243,102 @@ fn outputs_and_slopes_are_sums_of_products() {
     }
 }
 
+/// The place in the output of the greatest element of each square: the first one, or the first NaN.
+fn greatest(full: &[f32], [down, across]: [usize; 2]) -> Vec<[usize; 2]> {
+    let channels = full.len() / (down * across);
+    let squares = (0..channels).flat_map(|channel| {
+        let lines = (0..down / 2).map(move |line| (channel * down + line * 2) * across);
+        lines.flat_map(|line| (0..across / 2).map(move |column| line + column * 2))
+    });
+    let greatest = squares.map(|corner| {
+        let all = [0, 1, across, across + 1].map(|offset| full[corner + offset]);
+        let max = all
+            .iter()
+            .fold(f32::NEG_INFINITY, |max, &value| max.max(value));
+        let is_nan = all.iter().position(|value| value.is_nan());
+        let place = is_nan
+            .or(all.iter().position(|&value| value == max))
+            .unwrap();
+        [corner + [0, 1, across, across + 1][place], place]
+    });
+    greatest.collect()
+}
+
+#[test]
+fn a_pool_keeps_the_greatest_of_each_square() {
+    for case in cases() {
+        let positions = case.group().positions;
+        if positions.contains(&1) {
+            continue;
+        }
+        let mut numbers = case.numbers();
+        numbers.x[1] = f32::NAN;
+        let Numbers {
+            x, weight, bias, ..
+        } = &numbers;
+        let arguments = Arguments { x, weight, bias };
+        for instructions in Instructions::all() {
+            let relu = Some(Fused::Relu);
+            let direct = Direct::with(instructions, case.group(), case.groups, relu);
+            let full = direct.forward(arguments).unwrap();
+            let squares = direct.forward_squares(arguments, true).unwrap();
+            let only = direct.forward_squares(arguments, false).unwrap();
+            assert!(only.places.is_empty());
+            let expected = greatest(&full, positions);
+            assert_eq!(squares.y.len(), expected.len());
+            for (number, [at, place]) in expected.into_iter().enumerate() {
+                let greatest = full[at];
+                for y in [squares.y[number], only.y[number]] {
+                    let is_same = y == greatest || (y.is_nan() && greatest.is_nan());
+                    assert!(is_same, "{case:?} {at}: {y}, expected {greatest}");
+                }
+                assert_eq!(usize::from(squares.places[number]), place, "{case:?} {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn slopes_go_through_a_pool() {
+    for case in cases() {
+        let positions = case.group().positions;
+        if positions.contains(&1) {
+            continue;
+        }
+        let numbers = case.numbers();
+        let Numbers {
+            x, weight, bias, ..
+        } = &numbers;
+        let arguments = Arguments { x, weight, bias };
+        for activation in [
+            None,
+            Some(Fused::Relu),
+            Some(Fused::Tanh),
+            Some(Fused::Sigmoid),
+        ] {
+            let instructions = Instructions::all().next().unwrap();
+            let direct = Direct::with(instructions, case.group(), case.groups, activation);
+            let full = direct.forward(arguments).unwrap();
+            let squares = direct.forward_squares(arguments, true).unwrap();
+            let dy = &numbers.dy[..squares.y.len()];
+            let mut full_dy = vec![0.0; full.len()];
+            let places = greatest(&full, positions);
+            places
+                .iter()
+                .zip(dy)
+                .for_each(|([at, _], dy)| full_dy[*at] = *dy);
+            let pooled = (&squares.y[..], &squares.places[..]);
+            let found = direct
+                .slopes_of_squares(arguments, pooled, dy, true)
+                .unwrap();
+            let expected = direct.slopes(arguments, [&full, &full_dy], true).unwrap();
+            assert_eq!(found.dw, expected.dw, "{case:?}");
+            assert_eq!(found.db, expected.db, "{case:?}");
+            assert_eq!(found.dx, expected.dx, "{case:?}");
+        }
+    }
+}
+
 #[test]
 fn a_row_does_not_depend_on_the_rows_beside_it() {
     for case in cases() {
@@ -249,9 +347,12 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
         } = case.numbers();
         for instructions in Instructions::all() {
             let direct = Direct::with(instructions, case.group(), case.groups, None);
-            let together = direct.forward(&x, &weight, &bias).unwrap();
-            let rows = x.chunks(x.len() / case.rows);
-            let alone = rows.flat_map(|row| direct.forward(row, &weight, &bias).unwrap());
+            let forward = |x: &[f32]| {
+                let (weight, bias) = (&weight, &bias);
+                direct.forward(Arguments { x, weight, bias }).unwrap()
+            };
+            let together = forward(&x);
+            let alone = x.chunks(x.len() / case.rows).flat_map(forward);
             assert_eq!(alone.collect::<Vec<f32>>(), together, "{case:?}");
         }
     }
@@ -268,9 +369,11 @@ fn a_nan_stays_a_nan() {
         for instructions in Instructions::all() {
             let relu = Some(Fused::Relu);
             let direct = Direct::with(instructions, case.group(), case.groups, relu);
-            let y = direct.forward(&numbers.x, &numbers.weight, &numbers.bias);
+            let Numbers {
+                x, weight, bias, ..
+            } = &numbers;
+            let y = direct.forward(Arguments { x, weight, bias }).unwrap();
             // The first pixel is under the positions of the first two rows and columns.
-            let y = y.unwrap();
             for (place, y) in y[..25].iter().enumerate() {
                 let is_near = place / 5 < 2 && place % 5 < 2;
                 assert_eq!(y.is_nan(), is_near, "{case:?}: {place}");
