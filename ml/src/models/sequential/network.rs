@@ -411,24 +411,25 @@ mod tests {
 
     #[test]
     fn a_convolution_applies_what_is_behind_it() {
+        let image: &[usize] = &[1, 8, 8];
         for (texts, input, expected) in [
-            (
-                vec!["conv2d(2, 3)", "relu", "max_pool2d(2)"],
-                &[1, 8, 8][..],
-                2,
-            ),
-            (vec!["conv2d(2, 3)", "max_pool2d(2)"], &[1, 8, 8], 1),
-            (vec!["conv2d(2, 3)", "relu", "max_pool2d(3)"], &[1, 8, 8], 1),
-            (vec!["conv2d(2, 3)", "relu", "avg_pool2d(2)"], &[1, 8, 8], 1),
+            (vec!["conv2d(2, 3)", "relu", "max_pool2d(2)"], image, 2),
+            (vec!["conv2d(2, 3)", "max_pool2d(2)"], image, 1),
+            (vec!["conv2d(2, 3)", "relu", "max_pool2d(3)"], image, 1),
+            (vec!["conv2d(2, 3)", "relu", "avg_pool2d(2)"], image, 1),
             (
                 vec!["conv2d(2, 3)", "dropout(0.5)", "max_pool2d(2)"],
-                &[1, 8, 8],
+                image,
                 0,
             ),
-            (vec!["conv1d(2, 3)", "relu", "max_pool1d(2)"], &[1, 8], 1),
+            (
+                vec!["conv1d(2, 3)", "relu", "max_pool1d(2)"],
+                &[1, 8][..],
+                1,
+            ),
         ] {
-            let behind = ["flatten", "linear(1)"];
-            let network = network(&[&texts[..], &behind].concat(), input, 1).unwrap();
+            let texts = [texts, vec!["flatten", "linear(1)"]].concat();
+            let network = network(&texts, input, 1).unwrap();
             assert_eq!(network.layers[0].applied, expected, "{texts:?}");
         }
     }
