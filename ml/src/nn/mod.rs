@@ -49,7 +49,7 @@ pub use convolution::{Convolution, convolution};
 pub use convolution_squares::convolution_and_squares;
 pub use dropout::dropout;
 pub use embedding::{embedding, embedding_sum};
-pub(crate) use given::collect_gradients;
+pub(crate) use given::{Sums, collect_gradients};
 pub use linear::linear;
 pub use norm::{Runs, normalise};
 pub use pool::{Pooling, pool};
