@@ -143,7 +143,7 @@ impl Convolve {
             image: sizes.image,
             positions: sizes.positions,
         };
-        Direct::new(group, self.groups, self.activation)
+        Direct::new(group, self.activation)
     }
 
     /// The gradients with respect to x, the weights and the bias.

@@ -47,7 +47,7 @@ pub(super) struct Squares {
 pub(super) enum Direct {}
 
 impl Direct {
-    pub(super) fn new(_: Group, _: usize, _: Option<Fused>) -> Option<Self> {
+    pub(super) fn new(_: Group, _: Option<Fused>) -> Option<Self> {
         None
     }
 

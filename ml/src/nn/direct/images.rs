@@ -24,22 +24,16 @@ const PIXELS_RATIO_MAX: usize = 3;
 pub(in crate::nn) struct Direct {
     instructions: Instructions,
     group: Group,
-    groups: usize,
     activation: Option<Fused>,
 }
 
 impl Direct {
     /// The convolution, if this processor has instructions for it and its window suits the kernels.
-    pub(in crate::nn) fn new(
-        group: Group,
-        groups: usize,
-        activation: Option<Fused>,
-    ) -> Option<Self> {
+    pub(in crate::nn) fn new(group: Group, activation: Option<Fused>) -> Option<Self> {
         let instructions = Instructions::all().next()?;
         suits(&group).then_some(Self {
             instructions,
             group,
-            groups,
             activation,
         })
     }
@@ -49,13 +43,11 @@ impl Direct {
     pub(super) fn with(
         instructions: Instructions,
         group: Group,
-        groups: usize,
         activation: Option<Fused>,
     ) -> Self {
         Self {
             instructions,
             group,
-            groups,
             activation,
         }
     }

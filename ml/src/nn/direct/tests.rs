@@ -218,7 +218,7 @@ fn outputs_and_slopes_are_sums_of_products() {
         ] {
             let expected = case.expected(&numbers, activation);
             let found = Instructions::all().map(|instructions| {
-                let direct = Direct::with(instructions, case.group(), case.groups, activation);
+                let direct = Direct::with(instructions, case.group(), activation);
                 let arguments = Arguments { x, weight, bias };
                 let y = direct.forward(arguments).unwrap();
                 let slopes = direct.slopes(arguments, [&y, dy], true).unwrap();
@@ -279,7 +279,7 @@ fn a_pool_keeps_the_greatest_of_each_square() {
         let arguments = Arguments { x, weight, bias };
         for instructions in Instructions::all() {
             let relu = Some(Fused::Relu);
-            let direct = Direct::with(instructions, case.group(), case.groups, relu);
+            let direct = Direct::with(instructions, case.group(), relu);
             let full = direct.forward(arguments).unwrap();
             let squares = direct.forward_squares(arguments, true).unwrap();
             let only = direct.forward_squares(arguments, false).unwrap();
@@ -317,7 +317,7 @@ fn slopes_go_through_a_pool() {
             Some(Fused::Sigmoid),
         ] {
             let instructions = Instructions::all().next().unwrap();
-            let direct = Direct::with(instructions, case.group(), case.groups, activation);
+            let direct = Direct::with(instructions, case.group(), activation);
             let full = direct.forward(arguments).unwrap();
             let squares = direct.forward_squares(arguments, true).unwrap();
             let dy = &numbers.dy[..squares.y.len()];
@@ -346,7 +346,7 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
             x, weight, bias, ..
         } = case.numbers();
         for instructions in Instructions::all() {
-            let direct = Direct::with(instructions, case.group(), case.groups, None);
+            let direct = Direct::with(instructions, case.group(), None);
             let forward = |x: &[f32]| {
                 let (weight, bias) = (&weight, &bias);
                 direct.forward(Arguments { x, weight, bias }).unwrap()
@@ -368,7 +368,7 @@ fn a_nan_stays_a_nan() {
         numbers.x[0] = f32::NAN;
         for instructions in Instructions::all() {
             let relu = Some(Fused::Relu);
-            let direct = Direct::with(instructions, case.group(), case.groups, relu);
+            let direct = Direct::with(instructions, case.group(), relu);
             let Numbers {
                 x, weight, bias, ..
             } = &numbers;
