@@ -9,9 +9,9 @@ use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, guess_format,
 };
 
-use super::colour::with_channels;
-use super::pixels::{Image, PIXELS_MAX};
-use super::whole::{Jpeg, is_whole};
+use crate::colour::with_channels;
+use crate::pixels::{Image, PIXELS_MAX};
+use crate::whole::{Jpeg, is_whole};
 
 /// The memory for the pixels of one file, as the file has them, and for the buffers of its decoder.
 const BYTES_MAX: u64 = 400_000_000;
@@ -26,24 +26,26 @@ const FORMATS: [(ImageFormat, &str); 4] = [
 
 /// What the header of a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) format: &'static str,
-    /// The sizes before the orientation is applied.
-    pub(super) width: u32,
-    pub(super) height: u32,
+pub struct Header {
+    /// The name of the format: jpeg, png, webp or gif.
+    pub format: &'static str,
+    /// The width before the orientation is applied.
+    pub width: u32,
+    /// The height before the orientation is applied.
+    pub height: u32,
     /// The channels in the file; a palette counts as the colours that it stands for.
-    pub(super) channels: u8,
+    pub channels: u8,
     /// The bits of a channel.
-    pub(super) bits: u8,
+    pub bits: u8,
     /// How a viewer turns the image, as Exif numbers it: 1 is upright.
-    pub(super) orientation: u8,
+    pub orientation: u8,
 }
 
 /// Reads the header of a file, and no pixels.
 ///
 /// # Errors
 /// The cause, for a message that names the function.
-pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+pub fn header(bytes: &[u8]) -> Result<Header, String> {
     let (format, name) = format(bytes)?;
     let mut decoder = decoder(bytes, format, name)?;
     let (width, height) = decoder.dimensions();
@@ -75,7 +77,7 @@ fn png_bits(bytes: &[u8]) -> u8 {
 ///
 /// # Errors
 /// The cause, for a message that names the function.
-pub(super) fn decode(bytes: &[u8], channels: usize) -> Result<Image<'static>, String> {
+pub fn decode(bytes: &[u8], channels: usize) -> Result<Image<'static>, String> {
     let (format, name) = format(bytes)?;
     let mut decoder = decoder(bytes, format, name)?;
     let (width, height) = decoder.dimensions();
