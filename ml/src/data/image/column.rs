@@ -24,11 +24,15 @@ enum Column {
     /// Only NULLs.
     Nothing,
     Files(ArrayRef),
-    Decoded {
-        images: StructArray,
-        sizes: [ArrayRef; 3],
-        pixels: Lists,
-    },
+    Decoded(Box<Decoded>),
+}
+
+/// Structs of sizes and levels.
+#[derive(Debug)]
+struct Decoded {
+    images: StructArray,
+    sizes: [ArrayRef; 3],
+    pixels: Lists,
 }
 
 impl Images {
@@ -42,7 +46,10 @@ impl Images {
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
                 Column::Files(Arc::clone(array))
             }
-            DataType::Struct(_) => decoded(array.as_struct())?,
+            DataType::Struct(_) => {
+                let decoded = Decoded::try_new(array.as_struct())?;
+                Column::Decoded(Box::new(decoded))
+            }
             DataType::Dictionary(..) | DataType::RunEndEncoded(..) => {
                 return Self::of(&canonical_array(array)?);
             }
@@ -63,8 +70,8 @@ impl Images {
                     (header.decoding_bytes(reader.channels) as usize, size)
                 })
             }
-            Column::Decoded { .. } => {
-                let image = self.decoded(row).and_then(Result::ok);
+            Column::Decoded(decoded) => {
+                let image = decoded.row(row).and_then(Result::ok);
                 image.map(|image| {
                     let values = image.height * image.width * reader.channels;
                     (values, [image.width, image.height])
@@ -97,7 +104,7 @@ impl Images {
                     .map(|bytes| decode(bytes, reader.channels))
                     .transpose()?
             }
-            Column::Decoded { .. } => self.decoded(row).transpose()?,
+            Column::Decoded(decoded) => decoded.row(row).transpose()?,
         };
         let Some(image) = image else {
             pixels.resize(pixels.len() + reader.numbers(), 0);
@@ -106,17 +113,28 @@ impl Images {
         reader.append(image, pixels)?;
         Ok(true)
     }
+}
 
-    /// The image of a row of structs; `None` if a part of it is NULL.
-    fn decoded(&self, row: usize) -> Option<Result<Image<'_>, String>> {
-        let Column::Decoded {
+impl Decoded {
+    fn try_new(images: &StructArray) -> Result<Self> {
+        let missing = || no_images(images.data_type());
+        let field = |name: &str| images.column_by_name(name).ok_or_else(missing);
+        let [height, width, channels] = IMAGE_SIZES;
+        let size = |name: &str| -> Result<ArrayRef> { Ok(cast(field(name)?, &DataType::Int64)?) };
+        Ok(Self {
+            images: images.clone(),
+            sizes: [size(height)?, size(width)?, size(channels)?],
+            pixels: Lists::of(field(IMAGE_PIXELS)?)?,
+        })
+    }
+
+    /// The image of a row; `None` if a part of it is NULL.
+    fn row(&self, row: usize) -> Option<Result<Image<'_>, String>> {
+        let Self {
             images,
             sizes,
             pixels,
-        } = &self.0
-        else {
-            return None;
-        };
+        } = self;
         let is_null = |array: &dyn Array| array.is_null(row);
         if is_null(images) || sizes.iter().any(|size| is_null(size)) || !pixels.is_valid(row) {
             return None;
@@ -152,18 +170,6 @@ fn file(files: &ArrayRef, row: usize) -> Option<&[u8]> {
         DataType::BinaryView => Some(files.as_binary_view().value(row)),
         _ => None,
     }
-}
-
-fn decoded(images: &StructArray) -> Result<Column> {
-    let missing = || no_images(images.data_type());
-    let field = |name: &str| images.column_by_name(name).ok_or_else(missing);
-    let [height, width, channels] = IMAGE_SIZES;
-    let size = |name: &str| -> Result<ArrayRef> { Ok(cast(field(name)?, &DataType::Int64)?) };
-    Ok(Column::Decoded {
-        images: images.clone(),
-        sizes: [size(height)?, size(width)?, size(channels)?],
-        pixels: Lists::of(field(IMAGE_PIXELS)?)?,
-    })
 }
 
 /// An image of these sizes, whose levels are the part `range` of `values`.
