@@ -7,9 +7,8 @@ use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StructArray,
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, UInt8Type};
 use datafusion_common::{Result, exec_err, resources_err};
+use vatic_images::{CHANNELS, Image, decode};
 
-use super::decode::decode;
-use super::pixels::{CHANNELS, Image};
 use super::value::{Values, strictly};
 use crate::guard::RESULT_BYTES_MAX;
 

@@ -7,11 +7,11 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::ScalarUDF;
+use vatic_images::Image;
 
 use super::argument::Arguments;
 use super::column::check_result;
 use super::function::{Definition, Parameter, Takes};
-use super::pixels::Image;
 use crate::doc::Doc;
 
 const DOC: Doc = Doc {

@@ -3,41 +3,87 @@
 
 use std::borrow::Cow;
 use std::f64::consts::PI;
+use std::fmt;
+use std::str::FromStr;
 
-use super::pixels::Image;
+use crate::pixels::Image;
 
 /// The bits of a weight behind the point. A sum of 8 bits times weights needs two more bits and its sign.
 const PRECISION: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION - 1);
 
-/// How the pixels around a place make a new pixel.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Filter {
+/// How the pixels around a place make a new pixel. Except for `Nearest`, a new pixel is a weighted mean; the weights depend on
+/// the distance, in pixels of the smaller image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Filter {
     /// The nearest pixel as it is.
     Nearest,
-    /// The weighted mean of the pixels within `support`.
-    Weighted(Kernel),
+    /// The same weight up to the distance 1/2.
+    Box,
+    /// Weights that fall linearly to 0 at the distance 1.
+    #[default]
+    Bilinear,
+    /// Weights that fall to 0 at the distance 1 by the window of Hamming.
+    Hamming,
+    /// Cubic weights up to the distance 2, in part below 0.
+    Bicubic,
+    /// The window of Lanczos up to the distance 3, in part below 0.
+    Lanczos,
+}
+
+impl Filter {
+    /// The filters by name.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("nearest", Self::Nearest),
+        ("box", Self::Box),
+        ("bilinear", Self::Bilinear),
+        ("hamming", Self::Hamming),
+        ("bicubic", Self::Bicubic),
+        ("lanczos", Self::Lanczos),
+    ];
+
+    /// The weights; `None` for `Nearest`.
+    fn kernel(self) -> Option<Kernel> {
+        let (support, weight): (f64, fn(f64) -> f64) = match self {
+            Self::Nearest => return None,
+            Self::Box => (0.5, of_box),
+            Self::Bilinear => (1.0, of_bilinear),
+            Self::Hamming => (1.0, of_hamming),
+            Self::Bicubic => (2.0, of_bicubic),
+            Self::Lanczos => (3.0, of_lanczos),
+        };
+        Some(Kernel { support, weight })
+    }
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    /// The filter with this name.
+    ///
+    /// # Errors
+    /// If no filter has the name; the text names the filters.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
+        found.map(|(_, filter)| filter).ok_or_else(|| {
+            let names = Self::ALL.map(|(name, _)| name);
+            format!("no filter \"{name}\"; it has {}", names.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.into_iter().find(|(_, filter)| filter == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
 }
 
 /// The weights of pixels by their distance.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kernel {
+#[derive(Clone, Copy)]
+struct Kernel {
     support: f64,
     weight: fn(f64) -> f64,
-}
-
-/// The filters by name.
-pub(super) const FILTERS: [(&str, Filter); 6] = [
-    ("nearest", Filter::Nearest),
-    ("box", weighted(0.5, of_box)),
-    ("bilinear", weighted(1.0, of_bilinear)),
-    ("hamming", weighted(1.0, of_hamming)),
-    ("bicubic", weighted(2.0, of_bicubic)),
-    ("lanczos", weighted(3.0, of_lanczos)),
-];
-
-const fn weighted(support: f64, weight: fn(f64) -> f64) -> Filter {
-    Filter::Weighted(Kernel { support, weight })
 }
 
 fn of_box(distance: f64) -> f64 {
@@ -89,17 +135,17 @@ fn sinc(x: f64) -> f64 {
 }
 
 /// The image with this width and height, each at least 1.
-pub(super) fn resize(image: Image<'_>, width: usize, height: usize, filter: Filter) -> Image<'_> {
+pub fn resize(image: Image<'_>, width: usize, height: usize, filter: Filter) -> Image<'_> {
     if (image.width, image.height) == (width, height) {
         return image;
     }
-    match filter {
-        Filter::Nearest => nearest(&image, width, height),
+    match filter.kernel() {
+        None => nearest(&image, width, height),
         // A transparent pixel must not colour its neighbours.
-        Filter::Weighted(kernel) if image.channels == 4 => {
+        Some(kernel) if image.channels == 4 => {
             divided_by_alpha(blended(times_alpha(image), width, height, kernel))
         }
-        Filter::Weighted(kernel) => blended(image, width, height, kernel),
+        Some(kernel) => blended(image, width, height, kernel),
     }
 }
 
@@ -293,12 +339,8 @@ mod tests {
         }
     }
 
-    fn filter(name: &str) -> Filter {
-        FILTERS.iter().find(|(known, _)| *known == name).unwrap().1
-    }
-
     fn check(image: Image<'_>, (width, height): (usize, usize), name: &str, expected: &[u8]) {
-        let resized = resize(image, width, height, filter(name));
+        let resized = resize(image, width, height, name.parse().unwrap());
         assert_eq!((resized.width, resized.height), (width, height));
         assert_eq!(&resized.pixels[..], expected, "{name}, {width} x {height}");
     }
@@ -342,9 +384,10 @@ mod tests {
 
     #[test]
     fn an_image_of_the_right_size_stays_as_it_is() {
-        for (name, filter) in FILTERS {
+        for (name, filter) in Filter::ALL {
             let resized = resize(image(4, 3, 3), 4, 3, filter);
             assert_eq!(resized, image(4, 3, 3), "{name}");
+            assert_eq!(filter.to_string(), name);
         }
     }
 }
