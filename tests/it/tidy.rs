@@ -103,6 +103,7 @@ const ML_LAYERS: &[&str] = &[
     "models",
     "model",
     "nn",
+    "graph",
     "data",
     "collective",
     "worker",

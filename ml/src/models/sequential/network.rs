@@ -4,13 +4,14 @@ use candle_core::Tensor;
 
 use super::classes;
 use super::input_shape::{array_of, array_row, count, dimensions_of, whole_row};
-use super::layer::{Input, Pass, Placed, Row, Written, forward_all, place_all};
+use super::layer::{Input, Pass, Placed, Row, Written, draw_all, forward_all, place_all};
 use super::list::layers;
 use super::text::{invalid, short};
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
+use crate::graph::{Drawing, Value};
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
 use crate::{Error, Result};
 
@@ -201,6 +202,24 @@ impl Network for Sequential {
         let mut pass = Pass::new(parameters, inputs, mode);
         let y = forward_all(&self.layers, &input.reshape(shape)?, &mut pass)?;
         Ok(vec![y])
+    }
+
+    fn draw(&self, drawing: &mut Drawing<'_>) -> Result<Vec<Value>> {
+        let Row {
+            dimensions,
+            place,
+            beside,
+        } = &self.row;
+        let numbers = drawing.numbers()?;
+        let input = match beside.numbers {
+            0 => numbers,
+            _ => drawing.graph.columns(&numbers, place.clone()),
+        };
+        let input = match dimensions.as_slice() {
+            [_] => input,
+            dimensions => drawing.graph.reshape(&input, dimensions),
+        };
+        Ok(vec![draw_all(&self.layers, input, drawing)?])
     }
 
     fn numbers_per_row(&self) -> usize {
