@@ -20,4 +20,6 @@ mod types;
 pub(super) use file::onnx;
 
 #[cfg(test)]
+mod layer_tests;
+#[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! Tests of what is written: files are decoded again, and every graph must be one that a runtime can follow. What the graphs
-//! compute is compared with `predict` in `tests/clients/onnx`.
+//! Tests of what is written: files are decoded again, and every graph must be one that a runtime can follow. `layer_tests`
+//! has the layers. What the graphs compute is compared with `predict` in `tests/clients/graphs`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
@@ -17,11 +17,11 @@ use crate::graph::messages::{GraphProto, ModelProto, TensorProto, ValueInfoProto
 use crate::model::network::{ModelType, Parameter, Task};
 use crate::model::options::TrainOptions;
 use crate::model::trained::ModelConfig;
-use crate::models::{LAYERS, MODEL_TYPES, ModelTypes};
+use crate::models::{MODEL_TYPES, ModelTypes};
 use crate::{Result, model};
 
 /// A feature with so many numbers, and these values of its categories.
-fn feature(
+pub(super) fn feature(
     name: &str,
     data_type: DataType,
     numbers: usize,
@@ -48,11 +48,11 @@ fn feature(
     }
 }
 
-fn number(name: &str) -> ColumnEncoder {
+pub(super) fn number(name: &str) -> ColumnEncoder {
     feature(name, DataType::Float64, 1, &[])
 }
 
-fn array(name: &str, item: DataType, width: usize) -> ColumnEncoder {
+pub(super) fn array(name: &str, item: DataType, width: usize) -> ColumnEncoder {
     let item = Arc::new(Field::new_list_field(item, true));
     feature(
         name,
@@ -69,7 +69,7 @@ fn texts(values: &[&str]) -> Labels {
     }
 }
 
-fn numbers() -> Labels {
+pub(super) fn numbers() -> Labels {
     Labels::Number {
         mean: 3.0,
         std: 0.5,
@@ -84,7 +84,7 @@ fn options(model_type: &str) -> TrainOptions {
     }
 }
 
-fn layers(layers: &[&str], input_shape: &[usize]) -> TrainOptions {
+pub(super) fn layers(layers: &[&str], input_shape: &[usize]) -> TrainOptions {
     TrainOptions {
         layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
         input_shape: input_shape.to_vec(),
@@ -93,7 +93,7 @@ fn layers(layers: &[&str], input_shape: &[usize]) -> TrainOptions {
 }
 
 /// The file of a model of these features, whose weights are 0, 1, 2 and so on.
-fn written(
+pub(super) fn written(
     encoders: &[ColumnEncoder],
     (target, labels): (DataType, Labels),
     options: TrainOptions,
@@ -123,7 +123,7 @@ fn written(
 }
 
 /// The graph of a file, after a check that its nodes use only what stands before them, and that nothing has two names.
-fn graph(file: &ModelProto) -> &GraphProto {
+pub(super) fn graph(file: &ModelProto) -> &GraphProto {
     let graph = file.graph.as_ref().unwrap();
     let mut known = HashSet::new();
     let inputs = graph.input.iter().map(|port| &port.name);
@@ -182,7 +182,7 @@ fn ports(ports: &[ValueInfoProto]) -> Vec<String> {
     shown.collect()
 }
 
-fn operators(graph: &GraphProto) -> Vec<&str> {
+pub(super) fn operators(graph: &GraphProto) -> Vec<&str> {
     graph
         .node
         .iter()
@@ -190,14 +190,9 @@ fn operators(graph: &GraphProto) -> Vec<&str> {
         .collect()
 }
 
-fn tensor<'a>(graph: &'a GraphProto, name: &str) -> &'a TensorProto {
+pub(super) fn tensor<'a>(graph: &'a GraphProto, name: &str) -> &'a TensorProto {
     let mut tensors = graph.initializer.iter();
     tensors.find(|tensor| tensor.name == name).unwrap()
-}
-
-fn singles(tensor: &TensorProto) -> Vec<f32> {
-    let values = tensor.raw_data.as_chunks().0.iter();
-    values.map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 #[test]
@@ -327,128 +322,10 @@ fn a_model_in_double_precision_stays_in_it() {
     assert_eq!(file.opset_import.len(), 1);
 }
 
-/// Layers with the shape of their input; together they are all layers but `inputs`, which `BESIDE` has.
-const NETWORKS: &[(&[usize], &[&str])] = &[
-    (
-        &[2, 6, 6],
-        &[
-            "conv2d(4, 3, padding=same)",
-            "relu",
-            "residual(group_norm(2), gelu, conv2d(4, 3, padding=same, groups=2))",
-            "batch_norm",
-            "silu",
-            "max_pool2d(2)",
-            "avg_pool2d(2, stride=1, padding=1)",
-            "leaky_relu",
-            "flatten",
-            "linear(classes)",
-        ],
-    ),
-    (
-        &[2, 12],
-        &[
-            "conv1d(4, 3, stride=2, padding=1)",
-            "tanh",
-            "max_pool1d(2, stride=1)",
-            "avg_pool1d(2)",
-            "transpose",
-            "lstm(3, sequences=true, bidirectional=true)",
-            "layer_norm",
-            "gru(4, reverse=true)",
-            "sigmoid",
-            "dropout(0.5)",
-            "linear(classes)",
-        ],
-    ),
-    (&[2, 12], &["conv1d(classes, 1)", "global_max_pool"]),
-    (
-        &[2, 3, 3],
-        &["reshape(2, 9)", "conv1d(classes, 1)", "global_avg_pool"],
-    ),
-    (&[5], &["embedding(7, 3)", "flatten", "linear(classes)"]),
-];
-const BESIDE: &[&str] = &["linear(4)", "inputs(2)", "relu", "linear(classes)"];
-
-#[test]
-fn every_layer_is_written() {
-    let labels = || (DataType::Int64, integers(&[1, 2, 3]));
-    for (input_shape, texts) in NETWORKS {
-        let encoder = array("x", DataType::Float32, input_shape.iter().product());
-        let file = written(&[encoder], labels(), layers(texts, input_shape)).unwrap();
-        graph(&file);
-    }
-    let around = |before: bool| {
-        let array = array("x", DataType::Float32, 6);
-        let others = [number("z"), feature("c", DataType::Utf8, 0, &[&["a", "b"]])];
-        match before {
-            true => [&[array][..], &others].concat(),
-            false => [&others[..], &[array]].concat(),
-        }
-    };
-    for before in [true, false] {
-        let file = written(&around(before), labels(), layers(BESIDE, &[])).unwrap();
-        assert!(operators(graph(&file)).contains(&"Slice"));
-    }
-    let all = NETWORKS.iter().flat_map(|(_, texts)| texts.iter());
-    let all: Vec<&str> = all.chain(BESIDE).copied().collect();
-    let all = all.join(" ");
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    let names: HashSet<&str> = all.split(|letter: char| !is_part(letter)).collect();
-    for layer in LAYERS {
-        assert!(
-            names.contains(layer.name()),
-            "{} is not written",
-            layer.name()
-        );
-    }
-}
-
-fn integers(values: &[i64]) -> Labels {
+pub(super) fn integers(values: &[i64]) -> Labels {
     Labels::Classes {
         values: values.iter().copied().map(ClassValue::Integer).collect(),
     }
-}
-
-#[test]
-fn gates_are_in_the_order_of_onnx() {
-    // PyTorch's order is input, forget, candidate, output, and reset, update, candidate.
-    for (layer, expected) in [
-        ("lstm(1)", &[0.0, 3.0, 1.0, 2.0][..]),
-        ("gru(1)", &[1.0, 0.0, 2.0][..]),
-    ] {
-        let encoder = array("x", DataType::Float32, 5);
-        let options = layers(&[layer, "linear(1)"], &[5, 1]);
-        let file = written(&[encoder], (DataType::Float64, numbers()), options).unwrap();
-        let graph = graph(&file);
-        let weight = tensor(graph, "weight_ih");
-        assert_eq!(singles(weight), expected);
-        assert_eq!(weight.dims, [1, expected.len() as i64, 1]);
-        let name = layer.split('(').next().unwrap().to_uppercase();
-        let node = graph.node.iter().find(|node| node.op_type == name).unwrap();
-        let attributes = node.attribute.iter();
-        let attributes: HashMap<&str, Option<i64>> = attributes
-            .map(|attribute| (attribute.name.as_str(), attribute.i))
-            .collect();
-        assert_eq!(attributes["hidden_size"], Some(1));
-        let before_reset = attributes.get("linear_before_reset");
-        assert_eq!(
-            before_reset.copied().flatten(),
-            (name == "GRU").then_some(1)
-        );
-    }
-}
-
-#[test]
-fn integers_that_are_ids_reach_the_embedding_as_they_are() {
-    let encoder = array("tokens", DataType::Int32, 5);
-    let options = layers(&["embedding(7, 3)", "flatten", "linear(1)"], &[]);
-    let file = written(&[encoder], (DataType::Float64, numbers()), options).unwrap();
-    let found = operators(graph(&file));
-    assert!(
-        found.contains(&"Floor") && found.contains(&"Gather"),
-        "{found:?}"
-    );
-    assert!(!found.contains(&"Sub"), "{found:?}");
 }
 
 #[test]
