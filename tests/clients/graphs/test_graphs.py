@@ -170,7 +170,7 @@ def text_of(label):
 
 def as_label(predicted, like):
     """The label of a graph, in which a date is a number of days."""
-    is_date = isinstance(like, str) and isinstance(predicted, np.int64)
+    is_date = isinstance(like, str) and isinstance(predicted, np.integer)
     return str(np.datetime64(int(predicted), "D")) if is_date else predicted
 
 

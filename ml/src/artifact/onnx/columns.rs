@@ -14,7 +14,7 @@ use crate::data::columns::{Column, FeatureKind};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::{ColumnEncoder, Vocabulary};
 use crate::data::parts::CategoryPart;
-use crate::data::types::item_type;
+use crate::data::types::{canonical_type, item_type};
 use crate::graph::{Attribute, ElementType, Graph, GraphPort, Value};
 use crate::{Error, Result};
 
@@ -92,7 +92,8 @@ impl Found {
             }
             FeatureKind::Array => {
                 let width = encoder.numbers.len();
-                let element = item_type(data_type).map(|item| element_type(&item));
+                let item = item_type(&canonical_type(data_type));
+                let element = item.map(|item| element_type(&item));
                 let (Some(element), 1..) = (element, width) else {
                     return Err(Error::Unsupported(format!(
                         "column \"{name}\" is an array without elements, which ONNX has no input for; train without it"
