@@ -9,6 +9,7 @@
 //! * [`models`] the model types that can be trained
 //! * [`model`] models that predict, and their parts
 //! * [`nn`] layers
+//! * [`graph`] graphs that other programs run
 //! * [`data`] columns ↔ tensors
 //! * [`collective`] communication of ranks
 //! * [`device`], [`worker`] the devices of models, and the threads that own candle
@@ -19,6 +20,7 @@ pub mod artifact;
 pub mod collective;
 pub mod data;
 pub mod device;
+pub mod graph;
 pub mod model;
 pub mod models;
 pub mod nn;

@@ -87,9 +87,32 @@ impl FileAccess {
         if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_dir()) {
             return exists();
         }
+        self.check_parents(&path, location)
+    }
+
+    /// Checks that no link leads a path outside, as far as the path exists.
+    fn check_parents(&self, path: &Path, location: &str) -> Result<()> {
         let existing = path.ancestors().find(|ancestor| ancestor.exists());
-        self.resolved(existing.unwrap_or(&path), location)?;
-        Ok(())
+        self.resolved(existing.unwrap_or(path), location).map(drop)
+    }
+
+    /// The place of a location that may be written: an absolute path without `.` and `..`, or a place in a store. Something may
+    /// be there.
+    pub(crate) fn place_to_write(&self, location: &str) -> Result<Place> {
+        if is_remote(location) {
+            return self.remote(location);
+        }
+        let path = self.local(location)?;
+        self.check_parents(&path, location)?;
+        Ok(Place::Local(path))
+    }
+
+    /// Whether statements may replace files.
+    pub(crate) fn may_replace(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below { .. } => false,
+        }
     }
 
     /// Checks the output locations of COPY statements in a plan.
@@ -189,10 +212,19 @@ impl FileAccess {
     }
 
     fn refused(&self, location: &str) -> datafusion::common::DataFusionError {
-        let message = format!(
-            "{location} is not open to SQL on this server; start the server with --root for its directory"
-        );
-        sql_err(SqlState::NotAllowed, message)
+        match self {
+            Self::All => {
+                let message =
+                    format!("{location} is neither a path of this machine nor s3://bucket/key");
+                sql_err(SqlState::Unsupported, message)
+            }
+            Self::Below { .. } => {
+                let message = format!(
+                    "{location} is not open to SQL on this server; start the server with --root for its directory"
+                );
+                sql_err(SqlState::NotAllowed, message)
+            }
+        }
     }
 }
 
@@ -303,6 +335,39 @@ mod tests {
             "other/new",
         ] {
             assert!(is_refused(files.check_write(&at(closed))), "{closed}");
+        }
+        // A place to write may hold a file; whoever writes decides about it.
+        let place = |path: &str| files.place_to_write(&at(path));
+        let plain = Place::Local(base.join("root/a.csv"));
+        assert_eq!(place("root/sub/../a.csv").unwrap(), plain);
+        for closed in [
+            "root/link.csv",
+            "links/out/new",
+            "root/data/new",
+            "other/new",
+        ] {
+            assert!(is_refused(place(closed).map(drop)), "{closed}");
+        }
+    }
+
+    #[test]
+    fn without_roots_every_path_and_store_is_open_and_nothing_else() {
+        let place = |location: &str| FileAccess::All.place_to_write(location);
+        let path = std::env::temp_dir().join("m.onnx");
+        let expected = Place::Local(path.clone());
+        assert_eq!(place(&path.to_string_lossy()).unwrap(), expected);
+        assert_eq!(
+            place(&format!("file://{}", path.display())).unwrap(),
+            expected
+        );
+        assert!(place("m.onnx").unwrap().as_local().unwrap().is_absolute());
+        assert!(matches!(
+            place("s3://bucket/m.onnx").unwrap(),
+            Place::Remote(_)
+        ));
+        for odd in ["http://host/m.onnx", "", " m.onnx", "s3://bucket/%2e%2e/m"] {
+            let error = crate::report(&place(odd).unwrap_err());
+            assert_eq!(error.state, SqlState::Unsupported, "{odd}");
         }
     }
 }

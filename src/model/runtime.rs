@@ -1,9 +1,11 @@
 //! [`ModelRuntime`]: runs models on the workers of each device, and caches loaded models within a byte budget.
 //!
-//! `order` changes of the cache that statements ask for; `pins` keeps models in the cache, and drops them from it.
+//! `order` changes of the cache that statements ask for; `pins` keeps models in the cache, and drops them from it;
+//! `version_files` files of a version that are read without a model.
 
 mod order;
 mod pins;
+mod version_files;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
@@ -264,16 +266,7 @@ impl ModelRuntime {
 
     async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Arc<LoadedModel>> {
         let (device, compute) = (key.device, key.compute);
-        let format = &model.manifest.format;
-        let mut loaders = self.loaders.iter();
-        let loader = loaders.find(|loader| loader.format() == format);
-        let loader = loader.map(Arc::clone).ok_or_else(|| {
-            let message = format!(
-                "model \"{}\" is of format \"{format}\", which this build does not know",
-                model.label()
-            );
-            sql_err(SqlState::Unsupported, message)
-        })?;
+        let loader = self.loader_of(model)?;
         let (directory, files) = (model.directory.clone(), model.manifest.files.clone());
         let label = model.label();
         let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();

@@ -175,7 +175,7 @@ fn forget_dropped(engine: &Engine) -> Result<()> {
 }
 
 /// The version of a reference, which the session may run.
-fn resolve(session: &Session, reference: &ModelRef) -> Result<ResolvedModel> {
+pub(super) fn resolve(session: &Session, reference: &ModelRef) -> Result<ResolvedModel> {
     let registry = session.engine().registry();
     let state = registry.get_for(session.access(), Privilege::Execute, &reference.name)?;
     registry.resolve(reference, &state)

@@ -104,6 +104,7 @@ const ML_LAYERS: &[&str] = &[
     "models",
     "model",
     "nn",
+    "graph",
     "data",
     "collective",
     "worker",

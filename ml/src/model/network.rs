@@ -11,8 +11,9 @@ use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::InputShape;
 use crate::data::inputs::Inputs;
 use crate::data::precision::Precision;
+use crate::graph::{Drawing, Value};
 use crate::model::options::{Optimizer, TrainOptions};
-use crate::{Result, random};
+use crate::{Error, Result, random};
 
 pub use crate::data::labels::Task;
 
@@ -111,6 +112,15 @@ pub trait Network: Send + Sync {
         inputs: &Inputs,
         mode: Mode<'_>,
     ) -> Result<Vec<Tensor>>;
+    /// Writes the network into a graph: the outputs of each head, `[rows, outputs]`, as [`Network::forward`] predicts them.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the network has no form in ONNX.
+    fn draw(&self, _drawing: &mut Drawing<'_>) -> Result<Vec<Value>> {
+        Err(Error::Unsupported(
+            "its network has no form in ONNX; write TO 'directory/' to export its files".into(),
+        ))
+    }
     /// The numbers that all layers keep for one row until the gradient is known, to estimate memory: their outputs, and what
     /// else their gradients need.
     fn numbers_per_row(&self) -> usize {

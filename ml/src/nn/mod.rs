@@ -35,6 +35,7 @@ pub use convolution::{Convolution, convolution};
 pub use dropout::dropout;
 pub use embedding::{embedding, embedding_sum};
 pub use linear::linear;
+pub(crate) use norm::EPSILON;
 pub use norm::{Runs, normalise};
 pub use pool::{Pooling, pool};
 pub use recurrent::{Cell, CellWeights, Direction, recurrent};

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::device::layer_kernels::{self, Numbers};
 
 /// Added to a variance, as in PyTorch.
-pub(super) const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
 
 /// How the numbers of a row follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

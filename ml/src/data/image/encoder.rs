@@ -117,17 +117,28 @@ impl ImageEncoder {
         let pixels = inputs
             .get(PIXELS)
             .ok_or_else(|| Error::Internal("rows without pixels".into()))?;
-        let of_channels = |of: fn(&Standardiser) -> f64| -> Result<Tensor> {
-            let numbers: Vec<f32> = self.channels.iter().map(|c| of(c) as f32).collect();
+        let of_channels = |numbers: Vec<f64>| -> Result<Tensor> {
+            let numbers: Vec<f32> = numbers.into_iter().map(|number| number as f32).collect();
             let shape = (1, numbers.len(), 1, 1);
             Ok(Tensor::from_vec(numbers, shape, pixels.device())?)
         };
-        let scale = of_channels(|channel| 1.0 / (LEVEL_MAX * channel.std))?;
-        let shift = of_channels(|channel| -channel.mean / channel.std)?;
+        let (scale, shift) = (of_channels(self.scales())?, of_channels(self.shifts())?);
         // In single precision also for a model of 16 bits, whose levels would be rounded twice.
         let levels = pixels.to_dtype(DType::F32)?;
         let standardised = levels.broadcast_mul(&scale)?.broadcast_add(&shift)?;
         Ok(standardised.to_dtype(dtype)?)
+    }
+
+    /// The factor of a level, for each channel.
+    pub(crate) fn scales(&self) -> Vec<f64> {
+        let scale = |channel: &Standardiser| 1.0 / (LEVEL_MAX * channel.std);
+        self.channels.iter().map(scale).collect()
+    }
+
+    /// What is added to a scaled level, for each channel.
+    pub(crate) fn shifts(&self) -> Vec<f64> {
+        let shift = |channel: &Standardiser| -channel.mean / channel.std;
+        self.channels.iter().map(shift).collect()
     }
 }
 

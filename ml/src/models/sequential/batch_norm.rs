@@ -3,8 +3,9 @@
 use super::layer::{Input, Layer, Placed};
 use super::text::Arguments;
 use crate::Result;
+use crate::graph::Attribute;
 use crate::model::network::{Init, Mode, ParameterKind};
-use crate::nn::{ChannelStatistics, batch_norm_inference, batch_norm_training};
+use crate::nn::{ChannelStatistics, EPSILON, batch_norm_inference, batch_norm_training};
 
 /// Over the rows of a step and the places of each channel.
 #[derive(Debug)]
@@ -44,6 +45,15 @@ impl Layer for BatchNorm {
                     }
                 }
             })
-        })
+        }
+        .drawn(|x, drawing| {
+            let (weight, bias) = (drawing.parameter()?, drawing.parameter()?);
+            let (mean, variance) = (drawing.parameter()?, drawing.parameter()?);
+            let inputs = [x, &weight, &bias, &mean, &variance];
+            let epsilon = Attribute::Number(EPSILON as f32);
+            Ok(drawing
+                .graph
+                .node("BatchNormalization", &inputs, vec![("epsilon", epsilon)]))
+        }))
     }
 }

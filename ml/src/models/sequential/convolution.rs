@@ -4,6 +4,7 @@ use super::layer::{Input, Layer, Placed, operations};
 use super::text::{Arguments, Width, invalid, whole};
 use super::window::{KERNEL_MAX, Space, kernel, positions, stride};
 use crate::Result;
+use crate::graph::Attribute;
 use crate::nn::{Convolution, Window, convolution};
 
 #[derive(Debug)]
@@ -64,6 +65,10 @@ impl Layer for Conv {
         let [down, across] = window.kernel;
         let weight = vec![outputs, channels / groups, down, across];
         let (layer, activation) = (Convolution { window, groups }, input.next);
+        let of_graph = match space {
+            Space::Line => vec![outputs, channels / groups, across],
+            Space::Image => weight.clone(),
+        };
         Ok(Placed {
             parameters: input.weight_and_bias(weight, inputs, outputs),
             flops: operations(&[2, inputs, outputs, positions[0], positions[1]]),
@@ -73,7 +78,15 @@ impl Layer for Conv {
                 let (weight, bias) = (pass.parameter()?, pass.parameter()?);
                 space.as_images(x, |x| convolution(x, weight, bias, layer, activation))
             })
-        })
+        }
+        .drawn(move |x, drawing| {
+            let weight = drawing.parameter_as(&of_graph)?;
+            let bias = drawing.parameter()?;
+            let mut attributes = space.attributes(&window);
+            attributes.push(("group", Attribute::Integer(groups as i64)));
+            let inputs = [x, &weight, &bias];
+            Ok(drawing.graph.node("Conv", &inputs, attributes))
+        }))
     }
 
     fn has_classes(&self) -> bool {

@@ -10,6 +10,7 @@ use super::text::{invalid, short};
 use crate::data::encode::tabular::InputShape;
 use crate::data::image::ImageEncoder;
 use crate::data::inputs::Inputs;
+use crate::graph::{Drawing, Value};
 use crate::model::network::{Init, LayerSummary, Mode, Parameter, ParameterKind};
 use crate::nn::Activation;
 use crate::{Error, Result, stop};
@@ -116,11 +117,17 @@ pub(super) struct Placed {
     /// Whether it applies [`Input::next`].
     pub(super) applies_next: bool,
     pub(super) function: Box<Function>,
+    /// The nodes of the layer in a graph, without an activation function that follows. `None` in a layer without a form in ONNX.
+    pub(super) draw: Option<Box<Draw>>,
 }
 
 /// The differentiable function of a layer: its output, from its input. It takes its parameters from the pass, in the order of
 /// [`Placed::parameters`].
 pub(super) type Function = dyn Fn(&Tensor, &mut Pass<'_>) -> Result<Tensor> + Send + Sync;
+
+/// Writes a layer into a graph: its output, from its input. It takes its parameters from the drawing, in the order of
+/// [`Placed::parameters`].
+pub(super) type Draw = dyn Fn(&Value, &mut Drawing<'_>) -> Result<Value> + Send + Sync;
 
 /// A pass through the layers of a network.
 pub(super) struct Pass<'a> {
@@ -161,6 +168,7 @@ impl Placed {
             scratch_bytes: 0,
             applies_next: false,
             function: Box::new(function),
+            draw: None,
         }
     }
 
@@ -170,6 +178,15 @@ impl Placed {
         function: impl Fn(&Tensor, &mut Pass<'_>) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Self {
         Self::new(input, input.shape.to_vec(), function)
+    }
+
+    /// The same layer, with its nodes in a graph.
+    pub(super) fn drawn(
+        mut self,
+        draw: impl Fn(&Value, &mut Drawing<'_>) -> Result<Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.draw = Some(Box::new(draw));
+        self
     }
 
     /// The numbers of one row that it keeps until the gradient is known.
@@ -264,6 +281,24 @@ pub(super) fn forward_all(layers: &[Placed], x: &Tensor, pass: &mut Pass<'_>) ->
     Ok(x)
 }
 
+/// The nodes of the layers one after the other.
+pub(super) fn draw_all(layers: &[Placed], x: Value, drawing: &mut Drawing<'_>) -> Result<Value> {
+    let mut layers = layers.iter();
+    layers.try_fold(x, |x, layer| match &layer.draw {
+        Some(draw) => draw(&x, drawing),
+        None => Err(Error::Internal("a layer that is not placed".into())),
+    })
+}
+
+/// The nodes of a layer that has none.
+fn undrawn(number: usize, text: &str) -> Box<Draw> {
+    let message = format!(
+        "layer {number} ({}) has no form in ONNX; write TO 'directory/' to export the model's files",
+        short(text)
+    );
+    Box::new(move |_, _| Err(Error::Unsupported(message.clone())))
+}
+
 /// The layers one after the other, from an input of this shape.
 ///
 /// # Errors
@@ -290,6 +325,7 @@ pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Pla
         if is_applied {
             next.function = Box::new(|x, _| Ok(x.clone()));
         }
+        next.draw.get_or_insert_with(|| undrawn(number, text));
         placed.push(next);
     }
     Ok(placed)

@@ -4,13 +4,15 @@ use candle_core::{DType, Tensor};
 
 use super::classes;
 use super::input_shape::{array_of, array_row, check_image, count, dimensions_of, whole_row};
-use super::layer::{Input, Pass, Placed, Row, Written, forward_all, place_all};
+use super::layer::{Input, Pass, Placed, Row, Written, draw_all, forward_all, place_all};
 use super::list::layers;
 use super::text::{invalid, short};
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::{InputShape, NUMBERS};
+use crate::data::image::ImageEncoder;
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
+use crate::graph::{Drawing, Graph, Value};
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
 use crate::model::options::TrainOptions;
 use crate::{Error, Result};
@@ -224,6 +226,35 @@ impl Network for Sequential {
         Ok(vec![y])
     }
 
+    fn draw(&self, drawing: &mut Drawing<'_>) -> Result<Vec<Value>> {
+        let Row {
+            dimensions,
+            place,
+            beside,
+            image,
+        } = &self.row;
+        let (input, drawn) = match image {
+            Some(image) => {
+                let pixels = drawing.pixels()?;
+                let shape = image.reader.shape().to_vec();
+                (draw_image(image, drawing.graph, &pixels), shape)
+            }
+            None => {
+                let numbers = drawing.numbers()?;
+                let input = match beside.numbers {
+                    0 => numbers,
+                    _ => drawing.graph.columns(&numbers, place.clone()),
+                };
+                (input, vec![place.len()])
+            }
+        };
+        let input = match drawn == *dimensions {
+            true => input,
+            false => drawing.graph.reshape(&input, dimensions),
+        };
+        Ok(vec![draw_all(&self.layers, input, drawing)?])
+    }
+
     fn numbers_per_row(&self) -> usize {
         let image = self.row.image.as_ref();
         // Pixels become floats in a pass.
@@ -240,6 +271,16 @@ impl Network for Sequential {
         let pairs = self.texts.iter().zip(&self.layers);
         pairs.map(|(text, layer)| layer.summary(text)).collect()
     }
+}
+
+/// Pixels `[rows, channels, height, width]` (u8) as standardised numbers.
+fn draw_image(image: &ImageEncoder, graph: &mut Graph, pixels: &Value) -> Value {
+    let sizes = [image.channels.len(), 1, 1];
+    let levels = graph.cast(pixels, graph.float());
+    let scales = graph.numbers("scales", &sizes, &image.scales());
+    let shifts = graph.numbers("shifts", &sizes, &image.shifts());
+    let scaled = graph.node("Mul", &[&levels, &scales], vec![]);
+    graph.node("Add", &[&scaled, &shifts], vec![])
 }
 
 #[cfg(test)]
