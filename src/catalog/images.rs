@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::TryStreamExt;
 
-use super::external::absolute;
+use super::external::{absolute, literal};
 use super::partitions::{is_of_files, kept_files};
 use super::planner::OwnerPlanner;
 use crate::error::{Result, SqlState, sql_err};
@@ -63,7 +63,7 @@ impl TableFunctionImpl for ReadImages {
             Some(location) => {
                 // Without access, a user must not learn whether the file exists.
                 self.planner.files().check_read(location)?;
-                Some(ListingTableUrl::parse(absolute(location)?)?)
+                Some(ListingTableUrl::parse(literal(&absolute(location)?))?)
             }
             None => None,
         };
