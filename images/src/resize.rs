@@ -11,6 +11,8 @@ use crate::pixels::Image;
 /// The bits of a weight behind the point. A sum of 8 bits times weights needs two more bits and its sign.
 const PRECISION: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION - 1);
+/// The windows of a row that are in memory at once: an image may have 100 million pixels in one row.
+const WINDOWS_MAX: usize = 4_096;
 
 /// How the pixels around a place make a new pixel. Except for `Nearest`, a new pixel is a weighted mean; the weights depend on
 /// the distance, in pixels of the smaller image.
@@ -194,14 +196,19 @@ fn with_width(image: Image<'_>, width: usize, kernel: Kernel) -> Image<'_> {
     if image.width == width {
         return image;
     }
-    let windows = windows(image.width, width, kernel);
+    let mut windows = windows(image.width, width, kernel);
     let channels = image.channels;
-    let mut pixels = Vec::with_capacity(width * image.height * channels);
-    for row in image.pixels.chunks_exact(image.width * channels) {
-        match channels {
-            1 => blend_row::<1>(row, &windows, &mut pixels),
-            3 => blend_row::<3>(row, &windows, &mut pixels),
-            _ => blend_row::<4>(row, &windows, &mut pixels),
+    let mut pixels = vec![0; width * image.height * channels];
+    for first in (0..width).step_by(WINDOWS_MAX) {
+        let windows: Vec<Window> = windows.by_ref().take(WINDOWS_MAX).collect();
+        let rows = image.pixels.chunks_exact(image.width * channels);
+        for (row, blended) in rows.zip(pixels.chunks_exact_mut(width * channels)) {
+            let blended = &mut blended[first * channels..];
+            match channels {
+                1 => blend_row::<1>(row, &windows, blended),
+                3 => blend_row::<3>(row, &windows, blended),
+                _ => blend_row::<4>(row, &windows, blended),
+            }
         }
     }
     Image {
@@ -211,8 +218,9 @@ fn with_width(image: Image<'_>, width: usize, kernel: Kernel) -> Image<'_> {
     }
 }
 
-fn blend_row<const CHANNELS: usize>(row: &[u8], windows: &[Window], blended: &mut Vec<u8>) {
-    for window in windows {
+/// Blends a pixel for each window.
+fn blend_row<const CHANNELS: usize>(row: &[u8], windows: &[Window], blended: &mut [u8]) {
+    for (window, blended) in windows.iter().zip(blended.chunks_exact_mut(CHANNELS)) {
         let mut sums = [HALF; CHANNELS];
         let pixels = row[window.first * CHANNELS..].chunks_exact(CHANNELS);
         for (pixel, weight) in pixels.zip(&window.weights) {
@@ -220,7 +228,7 @@ fn blend_row<const CHANNELS: usize>(row: &[u8], windows: &[Window], blended: &mu
                 *sum += i32::from(*value) * weight;
             }
         }
-        blended.extend(sums.map(level));
+        blended.copy_from_slice(&sums.map(level));
     }
 }
 
@@ -258,27 +266,27 @@ struct Window {
     weights: Vec<i32>,
 }
 
-fn windows(from: usize, to: usize, kernel: Kernel) -> Vec<Window> {
+fn windows(from: usize, to: usize, kernel: Kernel) -> impl Iterator<Item = Window> {
     let scale = from as f64 / to as f64;
     let filter_scale = scale.max(1.0);
     let support = kernel.support * filter_scale;
     let step = 1.0 / filter_scale;
-    let window = |place: usize| {
+    let window = move |place: usize| {
         let centre = (place as f64 + 0.5) * scale;
         // Converted to whole numbers as in C: towards 0.
         let first = (centre - support + 0.5) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
         let distances = (first..end).map(|at| (at as f64 - centre + 0.5) * step);
-        let weights: Vec<f64> = distances.map(kernel.weight).collect();
-        let total: f64 = weights.iter().sum();
+        let weights = distances.map(kernel.weight);
+        let total: f64 = weights.clone().sum();
         let divisor = if total == 0.0 { 1.0 } else { total };
-        let weights = weights.iter().map(|weight| fixed(weight / divisor));
+        let weights = weights.map(|weight| fixed(weight / divisor));
         Window {
             first,
             weights: weights.collect(),
         }
     };
-    (0..to).map(window).collect()
+    (0..to).map(window)
 }
 
 fn fixed(weight: f64) -> i32 {
@@ -380,6 +388,15 @@ mod tests {
         ] {
             check(image(3, 4, 4), (2, 2), name, &expected);
         }
+    }
+
+    #[test]
+    fn a_long_row_is_resized_in_parts() {
+        // Each pixel becomes two.
+        let long = image(3 * WINDOWS_MAX, 2, 3);
+        let resized = resize(long.clone(), 6 * WINDOWS_MAX, 2, filter("box"));
+        let columns = nearest(&long, 6 * WINDOWS_MAX, 2);
+        assert_eq!(resized, columns);
     }
 
     #[test]

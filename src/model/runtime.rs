@@ -258,7 +258,7 @@ impl ModelRuntime {
                 Ok((loaded, is_hit))
             }
             Err(error) => {
-                self.lock().remove(&key);
+                self.remove_failed(&key, &cell);
                 Err(error)
             }
         }
@@ -318,6 +318,17 @@ impl ModelRuntime {
         entry.last_used = now;
         entry.hits += u64::from(entry.model.initialized());
         Arc::clone(&entry.model)
+    }
+
+    /// Removes the entry of a load that has failed. Meanwhile another statement may have loaded the model with the same cell, or
+    /// with a new one after UNLOAD MODEL.
+    fn remove_failed(&self, key: &Key, cell: &Arc<OnceCell<Arc<LoadedModel>>>) {
+        let mut entries = self.lock();
+        let has_failed =
+            |entry: &Entry| Arc::ptr_eq(&entry.model, cell) && !entry.model.initialized();
+        if entries.get(key).is_some_and(has_failed) {
+            entries.remove(key);
+        }
     }
 
     /// Evicts the least recently used models until the rest fits, but no pinned model. A statement that still uses a model
@@ -416,7 +427,9 @@ impl Entry {
 
 impl Cache for ModelRuntime {
     fn shrink(&self) -> bool {
-        evict_oldest(&mut self.lock(), |_, entry| entry.is_unused()).is_some()
+        // A model on a GPU holds no memory of the host.
+        let may_go = |key: &Key, entry: &Entry| !key.device.is_gpu() && entry.is_unused();
+        evict_oldest(&mut self.lock(), may_go).is_some()
     }
 }
 
