@@ -45,7 +45,7 @@ pub trait ModelType: Debug + Send + Sync {
         }
     }
     /// How many ids there are, if the numbers of this column are ids: whole numbers from 0, which reach the network as they
-    /// are. Other numbers are standardised.
+    /// are, and in 32 bits where the model computes in 16. Other numbers are standardised.
     fn ids(&self, _options: &TrainOptions, _column: &Column) -> Option<usize> {
         None
     }
