@@ -117,6 +117,11 @@ pub trait Network: Send + Sync {
     fn scratch_bytes(&self) -> usize {
         0
     }
+    /// How many numbers each row of a shard adds to the fewest that a layer normalises together in a step; `None` if no layer
+    /// normalises over rows.
+    fn normalised_numbers(&self) -> Option<usize> {
+        None
+    }
     /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {
         vec![]
