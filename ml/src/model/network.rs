@@ -50,7 +50,7 @@ pub trait ModelType: Debug + Send + Sync {
         }
     }
     /// How many ids there are, if the numbers of this column are ids: whole numbers from 0, which reach the network as they
-    /// are. Other numbers are standardised.
+    /// are, and in 32 bits where the model computes in 16. Other numbers are standardised.
     fn ids(&self, _options: &TrainOptions, _column: &Column) -> Option<usize> {
         None
     }
@@ -130,6 +130,11 @@ pub trait Network: Send + Sync {
     /// The memory on the host that a layer takes while it works, however many rows there are.
     fn scratch_bytes(&self) -> usize {
         0
+    }
+    /// How many numbers each row of a shard adds to the fewest that a layer normalises together in a step; `None` if no layer
+    /// normalises over rows.
+    fn normalised_numbers(&self) -> Option<usize> {
+        None
     }
     /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {

@@ -172,6 +172,11 @@ impl Encoder {
         self
     }
 
+    /// Whether some numbers are ids.
+    pub(crate) fn has_ids(&self) -> bool {
+        self.ids.iter().any(Option::is_some)
+    }
+
     /// The widths of the tensors that [`Encoder::encode`] returns.
     pub fn shape(&self) -> &InputShape {
         &self.shape

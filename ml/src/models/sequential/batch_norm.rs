@@ -17,7 +17,7 @@ pub(super) fn read(_arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
 
 impl Layer for BatchNorm {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
-        let &[channels, ..] = input.shape else {
+        let &[channels, ref places @ ..] = input.shape else {
             return Err(input.needs("[channels, …]"));
         };
         let parameter = |name: &str, value: f32, kind: ParameterKind| {
@@ -30,6 +30,7 @@ impl Layer for BatchNorm {
                 parameter("running_mean", 0.0, ParameterKind::Statistic),
                 parameter("running_var", 1.0, ParameterKind::Statistic),
             ],
+            normalised: Some(places.iter().product()),
             ..Placed::same_shape(input, |x, pass| {
                 let (weight, bias) = (pass.parameter()?, pass.parameter()?);
                 let running = ChannelStatistics {

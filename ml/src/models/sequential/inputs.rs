@@ -98,7 +98,11 @@ impl BesideArray {
     fn forward(&self, pass: &mut Pass<'_>) -> Result<Tensor> {
         let inputs = pass.inputs;
         let numbers = match self.numbers > 0 {
-            true => Some((self.numbers_of(inputs)?, pass.parameter()?)),
+            true => {
+                let (numbers, weight) = (self.numbers_of(inputs)?, pass.parameter()?);
+                // Behind an array of ids, the numbers may have more bits than the weights.
+                Some((numbers.to_dtype(weight.dtype())?, weight))
+            }
             false => None,
         };
         let categories = match self.has_categories {

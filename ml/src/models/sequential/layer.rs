@@ -114,6 +114,9 @@ pub(super) struct Placed {
     pub(super) inner_numbers: usize,
     /// The memory that it takes while it works, however many rows there are.
     pub(super) scratch_bytes: usize,
+    /// The numbers of a channel in a row, if it normalises them together with those of the other rows of a step; the fewest of
+    /// the layers within it.
+    pub(super) normalised: Option<usize>,
     /// Whether it applies [`Input::next`].
     pub(super) applies_next: bool,
     pub(super) function: Box<Function>,
@@ -166,6 +169,7 @@ impl Placed {
             flops: operations(input.shape),
             inner_numbers: 0,
             scratch_bytes: 0,
+            normalised: None,
             applies_next: false,
             function: Box::new(function),
             draw: None,

@@ -267,6 +267,11 @@ impl Network for Sequential {
         of_layers.max().unwrap_or(0)
     }
 
+    fn normalised_numbers(&self) -> Option<usize> {
+        let of_layers = self.layers.iter().filter_map(|layer| layer.normalised);
+        of_layers.min()
+    }
+
     fn layers(&self) -> Vec<LayerSummary> {
         let pairs = self.texts.iter().zip(&self.layers);
         pairs.map(|(text, layer)| layer.summary(text)).collect()
@@ -484,6 +489,20 @@ mod tests {
         ];
         assert_eq!(names.collect::<Vec<_>>()[2..6], expected);
         assert_eq!(network.layers()[1].parameters, 6);
+    }
+
+    #[test]
+    fn the_fewest_numbers_of_a_channel_in_a_row_are_those_of_the_last_batch_norm() {
+        let numbers = |texts: &[&str]| network(texts, &[2, 4], 1).unwrap().normalised_numbers();
+        assert_eq!(numbers(&["conv1d(3, 1)", "flatten", "linear(1)"]), None);
+        let mut texts = vec!["residual(batch_norm, relu)", "conv1d(3, 2)", "flatten"];
+        texts.push("linear(1)");
+        assert_eq!(numbers(&texts), Some(4));
+        texts[2] = "batch_norm";
+        texts.insert(3, "flatten");
+        assert_eq!(numbers(&texts), Some(3));
+        texts.insert(4, "batch_norm");
+        assert_eq!(numbers(&texts), Some(1));
     }
 
     #[test]

@@ -23,6 +23,7 @@ impl Layer for Residual {
             )));
         }
         let scratch_bytes = inner.iter().map(|layer| layer.scratch_bytes).max();
+        let normalised = inner.iter().filter_map(|layer| layer.normalised).min();
         let flops = inner.iter().map(|layer| layer.flops);
         Ok(Placed {
             parameters: inner
@@ -32,6 +33,7 @@ impl Layer for Residual {
             flops: flops.fold(operations(input.shape), u64::saturating_add),
             inner_numbers: inner.iter().map(Placed::numbers).sum(),
             scratch_bytes: scratch_bytes.unwrap_or(0),
+            normalised,
             ..Placed::same_shape(input, move |x, pass| {
                 Ok((x + forward_all(&inner, x, pass)?)?)
             })
