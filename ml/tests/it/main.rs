@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agreement;
+mod attention;
 mod batch_norm;
 mod cancel;
 mod compute_types;
