@@ -81,6 +81,10 @@ impl BatchSize {
             true => gpu_rows(model),
             false => settings.batch_size,
         };
+        let default = match &model.manifest.batching {
+            Batching::UpTo { rows_max } => default.min(*rows_max),
+            Batching::Rows | Batching::Tokens { .. } => default,
+        };
         let rows_max = wanted.unwrap_or(default).max(1);
         let tokens = match (&model.manifest.batching, wanted) {
             (Batching::Tokens { input, tokens_max }, None) => {
@@ -91,7 +95,9 @@ impl BatchSize {
                     max: *tokens_max,
                 })
             }
-            (Batching::Tokens { .. }, Some(_)) | (Batching::Rows, _) => None,
+            (Batching::Tokens { .. }, Some(_)) | (Batching::Rows | Batching::UpTo { .. }, _) => {
+                None
+            }
         };
         Self { rows_max, tokens }
     }

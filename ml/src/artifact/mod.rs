@@ -1,7 +1,7 @@
 //! Models ↔ files. Files are not trusted.
 //!
 //! * [`Files`] the files of a version, as its manifest names them
-//! * [`Loader`] builds a [`Model`] from files; [`loaders`] lists all loaders
+//! * [`Loader`] builds a [`Model`] from files; [`formats`](crate::formats) lists all loaders
 //! * `trained` the format that TRAIN writes: `config.json` and `model.safetensors`
 //!
 //! Files are read whole into memory and compared with the hashes of the manifest before any other use. A memory-mapped
@@ -20,7 +20,6 @@ use sha2::{Digest, Sha256};
 
 use crate::model::Model;
 use crate::model::compute::LoadOptions;
-use crate::models::ModelTypes;
 use crate::{Error, Result};
 
 pub use trained::{CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
@@ -39,11 +38,6 @@ pub trait Loader: Debug + Send + Sync {
     /// [`Error::Corrupt`] naming the file and what is wrong with it; [`Error::Unsupported`] for a model that this build does
     /// not know, or a type in which it does not compute.
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>>;
-}
-
-/// Every loader, for models of these types.
-pub fn loaders(model_types: Arc<ModelTypes>) -> Vec<Arc<dyn Loader>> {
-    vec![Arc::new(TrainedLoader::new(model_types))]
 }
 
 /// One file of a model, as the manifest names it.
