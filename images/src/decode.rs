@@ -41,6 +41,19 @@ pub struct Header {
     pub orientation: u8,
 }
 
+impl Header {
+    /// The memory that [`decode`] takes at once, in bytes: an upper bound. 0 for a file with more pixels than are decoded.
+    pub fn decoding_bytes(&self, channels: usize) -> u64 {
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        if pixels > PIXELS_MAX {
+            return 0;
+        }
+        let of_file = u64::from(self.channels) * u64::from(self.bits).div_ceil(8);
+        // The pixels as the file has them, what the decoder keeps beside them, the pixels upright, and their new channels.
+        pixels * (3 * of_file + channels as u64)
+    }
+}
+
 /// Reads the header of a file, and no pixels.
 ///
 /// # Errors
@@ -172,5 +185,29 @@ fn in_eight_bits(image: DynamicImage) -> Vec<u8> {
             .chunks_exact(2)
             .map(|value| (u16::from_ne_bytes([value[0], value[1]]) >> 8) as u8)
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(image: &DynamicImage) -> Vec<u8> {
+        let mut file = Cursor::new(vec![]);
+        image.write_to(&mut file, ImageFormat::Png).unwrap();
+        file.into_inner()
+    }
+
+    #[test]
+    fn the_header_tells_the_memory_of_the_pixels() {
+        let bytes = |file: &[u8], channels| header(file).unwrap().decoding_bytes(channels);
+        let colours = png(&DynamicImage::new_rgb8(4, 3));
+        assert_eq!(bytes(&colours, 1), 12 * (3 * 3 + 1));
+        let deep = png(&DynamicImage::new_luma16(4, 3));
+        assert_eq!(bytes(&deep, 3), 12 * (3 * 2 + 3));
+        // A header that promises more pixels than are decoded.
+        let huge = include_bytes!("../../sql-tests/data/broken_images/huge.png");
+        assert_eq!(bytes(huge, 3), 0);
+        assert!(decode(huge, 3).is_err());
     }
 }

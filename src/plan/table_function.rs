@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
     TableFunctionArgs,
 };
-use vatic_ml::data::types::{coercion, type_name};
+use vatic_ml::data::types::{coercion, is_image, type_name};
 
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::model::{ResolvedModel, ResolvedModels};
@@ -313,7 +313,7 @@ fn qualified(schema: &DFSchema, index: usize) -> String {
     Column::from(schema.qualified_field(index)).flat_name()
 }
 
-/// An expression that casts the column to this type. SQL has no names for some types.
+/// An expression that casts the column to this type, or another column to use. SQL has no names for some types.
 fn cast_advice(name: &str, data_type: &DataType) -> String {
     let sql_type = match data_type {
         DataType::Int8 => "TINYINT",
@@ -329,6 +329,7 @@ fn cast_advice(name: &str, data_type: &DataType) -> String {
         DataType::Utf8 => "VARCHAR",
         DataType::Boolean => "BOOLEAN",
         DataType::Date32 => "DATE",
+        image if is_image(image) => return "the bytes of image files, or decode_image".to_owned(),
         other => return format!("arrow_cast({name}, '{other}')"),
     };
     format!("CAST({name} AS {sql_type})")
@@ -415,6 +416,11 @@ mod tests {
         // Without loss an integer becomes a larger one.
         let columns = [(None, "a", DataType::Int32)];
         assert_eq!(bound(&[("a", DataType::Int64)], &columns), Ok(vec![0]));
+        let columns = [(None, "a", DataType::Int32)];
+        let (_, message) = bound(&[("a", DataType::Binary)], &columns).unwrap_err();
+        assert!(message.ends_with("use the bytes of image files, or decode_image"));
+        let columns = [(None, "a", DataType::BinaryView)];
+        assert_eq!(bound(&[("a", DataType::Binary)], &columns), Ok(vec![0]));
         let duration = DataType::Duration(TimeUnit::Second);
         let advice = cast_advice("a", &duration);
         assert_eq!(advice, format!("arrow_cast(a, '{duration}')"));

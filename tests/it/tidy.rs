@@ -276,6 +276,13 @@ fn the_reference_names_every_option_code_and_setting() {
             layer.written
         );
     }
+    for augmentation in vatic::ml::data::augment::AUGMENTATIONS {
+        assert!(
+            reference.contains(&format!("| `{}` |", augmentation.written)),
+            "{} is not in docs/sql.md",
+            augmentation.written
+        );
+    }
     for (name, _) in vatic::ml::model::options::LossName::ALL {
         assert!(
             reference.contains(&format!("| `{name}` |")),

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 use super::{Files, Loader, ModelFile, corrupt, write_file};
 use crate::data::apart::parts;
-use crate::data::columns::NUMBERS_MAX;
+use crate::data::columns::{Column, FeatureKind, NUMBERS_MAX};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
 use crate::data::precision::Precision;
@@ -228,6 +228,15 @@ fn check_config(config: &ModelConfig) -> Result<()> {
                 encoder.column.name
             ));
         }
+        let Column { name, data_type } = &encoder.column;
+        let is_image = FeatureKind::of(name, data_type)? == FeatureKind::Image;
+        let is_fitting = match &encoder.image {
+            Some(image) => is_image && image.is_usable() && encoder.numbers.is_empty(),
+            None => !is_image,
+        };
+        if !is_fitting {
+            return wrong(format!("the encoder of \"{name}\" does not fit its images"));
+        }
         // The parts of the column must match the encoder; otherwise encoding would index beyond its vocabularies.
         let empty = arrow::array::new_empty_array(&encoder.column.data_type);
         let parts = parts(&encoder.column.name, &empty, None)?;
@@ -240,6 +249,10 @@ fn check_config(config: &ModelConfig) -> Result<()> {
                 encoder.column.name
             ));
         }
+    }
+    let images = config.encoders.iter();
+    if images.filter(|encoder| encoder.image.is_some()).count() > 1 {
+        return wrong("more than one column of images".into());
     }
     if config.labels.class_count() == 1 {
         return wrong("a single class".into());

@@ -37,6 +37,10 @@ pub trait ModelType: Debug + Send + Sync {
     fn check_columns(&self, _columns: &Columns, _options: &TrainOptions) -> Result<()> {
         Ok(())
     }
+    /// Whether its networks take a column of images as input, of the shape `input_shape`.
+    fn takes_images(&self) -> bool {
+        false
+    }
     /// What a user does to get a model of the other task.
     fn other_task(&self, options: &TrainOptions) -> &str {
         match self.task(options) {
@@ -61,8 +65,8 @@ pub trait ModelType: Debug + Send + Sync {
     fn is_linear(&self) -> bool {
         false
     }
-    /// The options of the network that the type uses, among `hidden_units`, `activation`, `dropout`, `layers` and
-    /// `input_shape`.
+    /// The options of the network that the type uses, among `hidden_units`, `activation`, `dropout`, `layers`, `input_shape`,
+    /// `augment` and those of images.
     fn network_options(&self) -> &[&str] {
         match self.is_linear() {
             true => &[],

@@ -221,6 +221,10 @@ impl Model for TrainedModel {
         self.encoder.encode(batch, None)
     }
 
+    fn encoding_bytes(&self, batch: &RecordBatch) -> usize {
+        self.encoder.decoding_bytes(batch)
+    }
+
     /// The network's outputs `[rows, outputs]` (f64), computed some rows at a time, so that they fit into memory.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
         let rows = inputs.rows();

@@ -19,6 +19,7 @@ use crate::model::metrics::Metric;
 use crate::model::network::ModelType;
 use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::trained::{ModelConfig, TrainedModel};
+use crate::train::augment::Augmenter;
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::Loss;
 use crate::train::memory::working_bytes;
@@ -119,6 +120,7 @@ fn train(
         l2: options
             .l2_reg
             .unwrap_or_else(|| model_type.default_l2(prepared.train_rows())),
+        augmenter: Augmenter::of(options, &prepared.encoder)?,
         prepared: &prepared,
         options,
         collective,

@@ -50,7 +50,7 @@ impl<'a> HostDescent<'a> {
                 let (gradient, statistics) = sum.split_at_mut(self.weights.len());
                 let mut random = step.random(training.options.seed, shard.number);
                 let mut measured = vec![];
-                let batch = shard.train.select(slice)?;
+                let batch = training.batch(shard, slice, step.epoch)?;
                 let mode = Mode::Training {
                     random: &mut random,
                     statistics: &mut measured,

@@ -35,10 +35,15 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
         Optimizer::Adamw | Optimizer::Sgd => (2 * shards + 12, training.batch_size, 4),
     };
     let rows = rows.min(prepared.train_rows() as usize);
+    // Images that are changed are there before and after, and one of them in f32, twice.
+    let augmented = match training.augmenter {
+        Some(_) => 2 * prepared.encoder.bytes(rows) + 8 * prepared.encoder.bytes(1),
+        None => 0,
+    };
     let orders = prepared.train_rows() as usize * size_of::<u32>();
     if !training.device.is_cpu() {
         // Gradients and outputs take memory of the GPU; the host keeps the best weights and the optimiser's state.
-        return weights * 4 * number + orders;
+        return weights * 4 * number + orders + augmented;
     }
     let at_once = match optimizer {
         Optimizer::Adamw | Optimizer::Sgd => rows_of_one_shard(rows, &prepared.train_rows_by_shard),
@@ -55,6 +60,7 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
         + of_step.max(of_loss) * number
         + network.scratch_bytes()
         + inputs * 2
+        + augmented
         + orders
 }
 

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 
 use super::text::{invalid, short};
 use crate::data::encode::tabular::InputShape;
+use crate::data::image::ImageEncoder;
 use crate::data::inputs::Inputs;
 use crate::model::network::{Init, LayerSummary, Mode, Parameter, ParameterKind};
 use crate::nn::Activation;
@@ -66,6 +67,8 @@ pub(super) struct Row {
     pub(super) place: Range<usize>,
     /// The columns beside it.
     pub(super) beside: InputShape,
+    /// The image that is the input of the first layer, if it is no numbers of the row.
+    pub(super) image: Option<ImageEncoder>,
 }
 
 impl Row {
@@ -78,6 +81,7 @@ impl Row {
                 numbers: 1,
                 ..InputShape::default()
             },
+            image: None,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! [`Sequential`]: one layer after the other.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::classes;
-use super::input_shape::{array_of, array_row, count, dimensions_of, whole_row};
+use super::input_shape::{array_of, array_row, check_image, count, dimensions_of, whole_row};
 use super::layer::{Input, Pass, Placed, Row, Written, forward_all, place_all};
 use super::list::layers;
 use super::text::{invalid, short};
@@ -12,6 +12,7 @@ use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
+use crate::model::options::TrainOptions;
 use crate::{Error, Result};
 
 /// The most weights of a network.
@@ -84,11 +85,20 @@ impl Layers {
 
     /// Refuses columns that the layers fit with no label, as far as the types of the columns tell. The layers have passed
     /// [`Layers::check`].
-    pub(super) fn check_columns(&self, input_shape: &[usize], columns: &Columns) -> Result<()> {
+    pub(super) fn check_columns(&self, options: &TrainOptions, columns: &Columns) -> Result<()> {
         let of_input: Vec<&Column> = match self.takes_columns() {
             true => vec![array_of(columns)?],
             false => columns.features.iter().collect(),
         };
+        if check_image(&of_input, options)? {
+            return match self.ids() {
+                Some(_) => Err(invalid(
+                    "the layer embedding takes whole numbers, and the input is an image; begin with another layer",
+                )),
+                None => Ok(()),
+            };
+        }
+        let input_shape = &options.input_shape;
         match dimensions_of(&of_input, input_shape)? {
             // `check` knows an `input_shape` already.
             Some(input) if input_shape.is_empty() => self.check(&input),
@@ -189,22 +199,36 @@ impl Network for Sequential {
         inputs: &Inputs,
         mode: Mode<'_>,
     ) -> Result<Vec<Tensor>> {
-        let numbers = inputs
-            .get(NUMBERS)
-            .ok_or_else(|| Error::Internal("a network without numbers".into()))?;
         let Row {
-            dimensions, place, ..
+            dimensions,
+            place,
+            image,
+            ..
         } = &self.row;
+        let input = match image {
+            Some(image) => {
+                let dtype = parameters.first().map_or(DType::F32, Tensor::dtype);
+                image.standardised(inputs, dtype)?
+            }
+            None => {
+                let numbers = inputs
+                    .get(NUMBERS)
+                    .ok_or_else(|| Error::Internal("a network without numbers".into()))?;
+                numbers.narrow(1, place.start, place.len())?
+            }
+        };
         let mut shape = vec![inputs.rows()];
         shape.extend(dimensions);
-        let input = numbers.narrow(1, place.start, place.len())?;
         let mut pass = Pass::new(parameters, inputs, mode);
         let y = forward_all(&self.layers, &input.reshape(shape)?, &mut pass)?;
         Ok(vec![y])
     }
 
     fn numbers_per_row(&self) -> usize {
-        self.layers.iter().map(Placed::numbers).sum()
+        let image = self.row.image.as_ref();
+        // Pixels become floats in a pass.
+        let standardised = image.map_or(0, |image| image.reader.numbers());
+        standardised + self.layers.iter().map(Placed::numbers).sum::<usize>()
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -432,6 +456,7 @@ mod tests {
             category_ids: 9,
             unseen_ids: vec![0, 4],
             arrays: vec![array(1, 6)],
+            image: None,
         };
         let network = Sequential::new(&texts, &[1, 5], &shape, 1).unwrap();
         let of_layer = |name: &str| {
