@@ -91,10 +91,6 @@ impl BatchSize {
             false if is_default && takes_images => IMAGE_ROWS,
             false => settings.batch_size,
         };
-        let default = match &model.manifest.batching {
-            Batching::UpTo { rows_max } => default.min(*rows_max),
-            Batching::Rows | Batching::Tokens { .. } => default,
-        };
         let rows_max = wanted.unwrap_or(default).max(1);
         let tokens = match (&model.manifest.batching, wanted) {
             (Batching::Tokens { input, tokens_max }, None) => {
@@ -105,9 +101,7 @@ impl BatchSize {
                     max: *tokens_max,
                 })
             }
-            (Batching::Tokens { .. }, Some(_)) | (Batching::Rows | Batching::UpTo { .. }, _) => {
-                None
-            }
+            (Batching::Tokens { .. }, Some(_)) | (Batching::Rows, _) => None,
         };
         Self { rows_max, tokens }
     }

@@ -110,11 +110,6 @@ pub enum Batching {
     /// As many rows as the user sets.
     #[default]
     Rows,
-    /// As many rows as the user sets for a prediction, else at most so many: rows with many numbers.
-    UpTo {
-        /// Rows per batch.
-        rows_max: usize,
-    },
     /// As many rows as hold `tokens_max` tokens together, not counting padding.
     Tokens {
         /// The input whose tokens are counted.

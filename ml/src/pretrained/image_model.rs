@@ -25,10 +25,6 @@ use crate::{Error, Result, stop};
 const IMAGE: &str = "image";
 /// The column of features.
 const EMBEDDING: &str = "embedding";
-/// The numbers of the images of a batch: 32 MiB of f32.
-const BATCH_NUMBERS: usize = 8 << 20;
-const BATCH_ROWS_MIN: usize = 8;
-const BATCH_ROWS_MAX: usize = 256;
 /// The layers whose outputs are there at the same time: those of a block with the way around it.
 const LAYERS_AT_ONCE: usize = 4;
 
@@ -154,10 +150,7 @@ impl Model for ImageModel {
     }
 
     fn batching(&self) -> Batching {
-        let rows = BATCH_NUMBERS / self.preprocess.numbers();
-        Batching::UpTo {
-            rows_max: rows.clamp(BATCH_ROWS_MIN, BATCH_ROWS_MAX),
-        }
+        Batching::Rows
     }
 
     fn compute_type(&self) -> ComputeType {
@@ -167,6 +160,7 @@ impl Model for ImageModel {
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
         let rows = batch.num_rows();
         let images = Images::of(batch.column(0))?;
+        let name = batch.schema_ref().field(0).name();
         let channels = self.preprocess.channels();
         let mut numbers = vec![0.0f32; rows * self.preprocess.numbers()];
         let (mut valid, mut failures) = (Vec::with_capacity(rows), vec![]);
@@ -180,7 +174,6 @@ impl Model for ImageModel {
             });
             valid.push(written.as_ref().is_ok_and(|is_there| *is_there));
             if let Err(cause) = written {
-                let name = batch.schema_ref().field(0).name();
                 failures.push((row, format!("column \"{name}\" holds no image: {cause}")));
             }
         }
@@ -188,8 +181,25 @@ impl Model for ImageModel {
         let tensor = Tensor::from_vec(numbers, (rows, channels, height, width), &HOST)?;
         let mut inputs = Inputs::new(rows).with(IMAGE, tensor)?;
         let valid = Some(NullBuffer::from(valid)).filter(|valid| valid.null_count() > 0);
-        inputs.report.add(IMAGE, valid.as_ref(), failures);
+        inputs.report.add(name, valid.as_ref(), failures);
         Ok(inputs)
+    }
+
+    fn encoding_bytes(&self, batch: &RecordBatch) -> usize {
+        let Ok(images) = Images::of(batch.column(0)) else {
+            return 0;
+        };
+        // Images of one batch are read one after the other.
+        let of_rows = (0..batch.num_rows()).map(|row| {
+            let decoding = images.decoding_bytes(row, self.preprocess.channels());
+            decoding.map_or(0, |(decoding, [width, height])| {
+                // The orientation of a file may exchange both.
+                let upright = self.preprocess.resizing_bytes([width, height]);
+                let turned = self.preprocess.resizing_bytes([height, width]);
+                decoding.saturating_add(upright.max(turned))
+            })
+        });
+        of_rows.max().unwrap_or(0)
     }
 
     /// The features `[rows, width]`, and the outputs of the last layer `[rows, outputs]` of a classifier.

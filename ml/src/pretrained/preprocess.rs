@@ -247,6 +247,35 @@ impl Preprocess {
         self.channels * self.size[0] * self.size[1]
     }
 
+    /// The memory that [`Preprocess::write`] takes for an image of this width and height, in bytes: an upper bound. 0 for an image
+    /// that it refuses.
+    pub(crate) fn resizing_bytes(&self, [width, height]: [usize; 2]) -> usize {
+        let Some([rows, columns]) = self.resized([height, width]) else {
+            return 0;
+        };
+        // Rows and columns are resized one after the other, so that there is an image between both.
+        let between = rows.max(height).saturating_mul(columns.max(width));
+        let pixels = between.saturating_add(rows.saturating_mul(columns));
+        pixels.saturating_mul(self.channels)
+    }
+
+    /// The height and the width of a resized image of this height and width; `None` if there would be too many pixels.
+    fn resized(&self, [height, width]: [usize; 2]) -> Option<[usize; 2]> {
+        let size = match self.resizing {
+            Resizing::None | Resizing::Never => return Some([height, width]),
+            Resizing::To(size) => size,
+            Resizing::Shorter(edge) => {
+                let longer = |long: usize, short: usize| edge.saturating_mul(long) / short.max(1);
+                match width <= height {
+                    true => [longer(height, width), edge],
+                    false => [edge, longer(width, height)],
+                }
+            }
+        };
+        let pixels = size[0].saturating_mul(size[1]);
+        (pixels as u64 <= PIXELS_MAX).then_some(size)
+    }
+
     /// Writes the numbers of an image, `[channels, height, width]`.
     ///
     /// # Errors
@@ -254,31 +283,19 @@ impl Preprocess {
     pub(crate) fn write(&self, image: Image<'_>, to: &mut [f32]) -> Result<(), String> {
         let mut image = image.with_channels(self.channels);
         let (height, width) = (image.height, image.width);
-        match self.resizing {
-            Resizing::Never if [height, width] != self.size => {
-                let [rows, columns] = self.size;
-                return Err(format!(
-                    "the image has {width} x {height} pixels, the model takes {columns} x {rows} and does not resize"
-                ));
-            }
-            Resizing::None | Resizing::Never => {}
-            Resizing::To([rows, columns]) => image = resize(image, columns, rows, self.filter),
-            Resizing::Shorter(edge) => {
-                let longer = |long: usize, short: usize| edge.saturating_mul(long) / short;
-                let [rows, columns] = match width <= height {
-                    true => [longer(height, width), edge],
-                    false => [edge, longer(width, height)],
-                };
-                if rows as u64 * columns as u64 > PIXELS_MAX {
-                    return Err(format!(
-                        "the image has {width} x {height} pixels, which would become {columns} x {rows}; at most {} megapixels \
-                         are allowed",
-                        PIXELS_MAX / 1_000_000
-                    ));
-                }
-                image = resize(image, columns, rows, self.filter);
-            }
+        if self.resizing == Resizing::Never && [height, width] != self.size {
+            let [rows, columns] = self.size;
+            return Err(format!(
+                "the image has {width} x {height} pixels, the model takes {columns} x {rows} and does not resize"
+            ));
         }
+        let Some([rows, columns]) = self.resized([height, width]) else {
+            return Err(format!(
+                "an image of {width} x {height} pixels is too long; it would be resized to more than {} megapixels",
+                PIXELS_MAX / 1_000_000
+            ));
+        };
+        image = resize(image, columns, rows, self.filter);
         self.write_middle(&image, to);
         Ok(())
     }
@@ -586,7 +603,14 @@ mod tests {
         };
         let found = timm(r#"{"input_size": [1, 224, 224], "mean": 0, "std": 1}"#).unwrap();
         let error = found.write(long, &mut vec![0.0; found.numbers()]);
-        assert!(error.unwrap_err().contains("at most 100 megapixels"));
+        assert!(
+            error
+                .unwrap_err()
+                .contains("1048576 x 1 pixels is too long")
+        );
+        assert_eq!(found.resizing_bytes([1 << 20, 1]), 0);
+        // From 4 x 2 to 448 x 224, with 4 x 224 or 448 x 2 between.
+        assert!(found.resizing_bytes([4, 2]) >= 448 * 224);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod memory;
 mod parity;
 mod sequences;
 mod splits;
+mod vision;
 
 use std::sync::Arc;
 use std::time::Duration;
