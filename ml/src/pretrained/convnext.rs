@@ -38,6 +38,7 @@ pub(super) const FAMILY: Family = Family {
         "convnext_xlarge",
     ],
     open,
+    open_texts: None,
 };
 
 /// The epsilon of all norms but the last of Hugging Face.

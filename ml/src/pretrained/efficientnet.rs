@@ -51,6 +51,7 @@ pub(super) const FAMILY: Family = Family {
         "tf_efficientnet_lite4",
     ],
     open,
+    open_texts: None,
 };
 
 /// What the name of a model of timm says, and its weights do not.

@@ -1,7 +1,7 @@
 //! The families whose models can be imported.
 
 use super::family::{Family, Origin, Source};
-use super::{convnext, efficientnet, mobilenet, resnet, vit};
+use super::{clip, convnext, efficientnet, mobilenet, resnet, siglip, vit};
 use crate::{Error, Result};
 
 /// Every family.
@@ -11,6 +11,8 @@ pub const FAMILIES: &[Family] = &[
     mobilenet::FAMILY,
     convnext::FAMILY,
     efficientnet::FAMILY,
+    clip::FAMILY,
+    siglip::FAMILY,
 ];
 
 /// The family of an architecture, or else of a `model_type` if a description names no architecture.

@@ -9,6 +9,9 @@ use crate::artifact::Files;
 use crate::model::Model;
 use crate::{Error, Result};
 
+/// Opens a model.
+pub(super) type Open = fn(&Source<'_>) -> Result<Arc<dyn Model>>;
+
 /// Architectures that one file opens.
 #[derive(Debug)]
 pub struct Family {
@@ -18,8 +21,10 @@ pub struct Family {
     pub architectures: &'static [&'static str],
     /// The architectures of timm: `architecture` in `config.json`.
     pub timm: &'static [&'static str],
-    /// Opens a model.
-    pub(super) open: fn(&Source<'_>) -> Result<Arc<dyn Model>>,
+    /// Opens a model of images, or the tower of images of a model that has a tower of texts, too.
+    pub(super) open: Open,
+    /// Opens the tower of texts.
+    pub(super) open_texts: Option<Open>,
 }
 
 /// What a family opens a model from.

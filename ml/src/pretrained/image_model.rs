@@ -3,15 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::DataType;
 use candle_core::{DType, Device, Tensor};
 
 use super::classes::Classes;
+use super::config::Config;
 use super::family::{Origin, Source};
 use super::layers::{Builder, Linear};
 use super::preprocess::Preprocess;
+use super::vectors::{vector_port, vectors};
 use super::weights::Weights;
 use crate::data::image::Images;
 use crate::data::inputs::{Inputs, RowReport};
@@ -23,8 +25,6 @@ use crate::{Error, Result, stop};
 
 /// The column that a model of images takes.
 const IMAGE: &str = "image";
-/// The column of features.
-const EMBEDDING: &str = "embedding";
 /// The layers whose outputs are there at the same time: those of a block with the way around it.
 const LAYERS_AT_ONCE: usize = 4;
 
@@ -34,17 +34,27 @@ pub(super) trait ImageNetwork: std::fmt::Debug + Send + Sync {
     fn features(&self, images: &Tensor) -> Result<Tensor>;
 }
 
-/// The builder of a network over the images that the files of a model describe, and the way of images to it.
+/// The builder of a network over the images that the files of a model describe, and the way of images to it. Images that are not
+/// resized have this height and width.
 pub(super) fn builder<'a>(
     source: &Source<'a>,
     size: [usize; 2],
 ) -> Result<(Builder<'a>, Preprocess)> {
+    builder_of(source, &source.config, size)
+}
+
+/// [`builder`] of a part of a model, which has a description of its own.
+pub(super) fn builder_of<'a>(
+    source: &Source<'a>,
+    config: &Config,
+    size: [usize; 2],
+) -> Result<(Builder<'a>, Preprocess)> {
     let preprocess = match source.origin {
-        Origin::Timm => Preprocess::of_timm(&source.config)?,
+        Origin::Timm => Preprocess::of_timm(config)?,
         Origin::HuggingFace => {
-            let channels = source.config.whole("num_channels", Some(3), 1..=3)?;
+            let channels = config.whole("num_channels", Some(3), 1..=3)?;
             if channels == 2 {
-                return Err(source.config.error("num_channels", "is 2; expected 1 or 3"));
+                return Err(config.error("num_channels", "is 2; expected 1 or 3"));
             }
             Preprocess::of_hugging_face(source.files, channels, size)?
         }
@@ -102,16 +112,11 @@ impl ImageModel {
             data_type: DataType::Binary,
             kind: PortKind::Image,
         };
-        let embedding = Port {
-            name: EMBEDDING.into(),
-            data_type: vector_type(parts.width),
-            kind: PortKind::Vector { width: parts.width },
-        };
         let of_classes = classes.iter().flat_map(Classes::ports);
         Ok(Arc::new(Self {
             signature: Signature {
                 inputs: vec![image],
-                outputs: of_classes.chain([embedding]).collect(),
+                outputs: of_classes.chain([vector_port(parts.width)]).collect(),
             },
             preprocess: parts.preprocess,
             network: parts.network,
@@ -279,22 +284,4 @@ impl Model for ImageModel {
             + outputs * 4 * size_of::<f64>();
         between * number + rows * of_row
     }
-}
-
-fn item() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Float32, true))
-}
-
-/// The type of vectors of this width.
-fn vector_type(width: usize) -> DataType {
-    DataType::FixedSizeList(item(), width as i32)
-}
-
-/// The rows of a tensor `[rows, width]` as a column of vectors.
-fn vectors(tensor: &Tensor, valid: Option<&NullBuffer>) -> Result<ArrayRef> {
-    let width = tensor.dim(1)?;
-    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-    let values = Arc::new(Float32Array::from(values));
-    let vectors = FixedSizeListArray::try_new(item(), width as i32, values, valid.cloned())?;
-    Ok(Arc::new(vectors))
 }

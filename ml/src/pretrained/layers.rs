@@ -286,14 +286,14 @@ impl<'a> Builder<'a> {
         Linear::new(weight, bias, self.device)
     }
 
-    /// Three linear layers whose weights are one after the other in one tensor.
+    /// Three linear layers whose weights are one after the other in one tensor, as are their biases.
     pub(super) fn three_linear(
         &mut self,
-        name: &str,
+        [weight, bias]: &[String; 2],
         width: usize,
-        has_bias: bool,
     ) -> Result<[Linear; 3]> {
-        let (weight, bias) = self.weight_and_bias(name, [width, 3 * width], has_bias)?;
+        let weight = self.weights.take(weight, &[3 * width, width])?;
+        let bias = self.weights.take(bias, &[3 * width])?;
         let part = |part: usize| {
             let weight = weight[part * width * width..][..width * width].to_vec();
             let bias = bias[part * width..][..width].to_vec();

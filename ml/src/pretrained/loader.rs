@@ -1,4 +1,4 @@
-//! [`PretrainedLoader`]: opens the directories of Hugging Face and timm.
+//! [`PretrainedLoader`]: opens the directories of Hugging Face and timm. [`TextTowerLoader`]: opens their towers of texts.
 
 use std::sync::Arc;
 
@@ -14,10 +14,16 @@ use crate::{Error, Result};
 
 /// The name of the format.
 pub const HUGGING_FACE: &str = "huggingface";
+/// The name of the format of the same files, opened as their tower of texts.
+pub const HUGGING_FACE_TEXT: &str = "huggingface_text";
 
 /// Opens models as Hugging Face and timm save them.
 #[derive(Debug)]
 pub struct PretrainedLoader;
+
+/// Opens the tower of texts of a model that has a tower of images, too. A directory is such a model only if its user says so.
+#[derive(Debug)]
+pub struct TextTowerLoader;
 
 impl Loader for PretrainedLoader {
     fn format(&self) -> &str {
@@ -34,22 +40,48 @@ impl Loader for PretrainedLoader {
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
-        if let Some(other) = options.compute.filter(|wanted| *wanted != ComputeType::F32) {
-            return Err(Error::Unsupported(format!(
-                "models of format {HUGGING_FACE} compute in f32, not {other}; leave out dtype"
-            )));
-        }
-        let config = read_config(files)?;
-        let (origin, architecture) = architecture(&config)?;
-        let source = Source {
-            files,
-            config,
-            architecture,
-            origin,
-            device: &options.device,
-        };
+        let source = source(files, options)?;
         (family_of(&source)?.open)(&source)
     }
+}
+
+impl Loader for TextTowerLoader {
+    fn format(&self) -> &str {
+        HUGGING_FACE_TEXT
+    }
+
+    fn takes(&self, _files: &Files) -> bool {
+        false
+    }
+
+    fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
+        let source = source(files, options)?;
+        match family_of(&source)?.open_texts {
+            Some(open) => open(&source),
+            None => Err(Error::Unsupported(format!(
+                "{} has no tower of texts; leave out the format {HUGGING_FACE_TEXT}",
+                source.architecture
+            ))),
+        }
+    }
+}
+
+/// What a family opens, and its architecture.
+fn source<'a>(files: &'a Files, options: &'a LoadOptions) -> Result<Source<'a>> {
+    if let Some(other) = options.compute.filter(|wanted| *wanted != ComputeType::F32) {
+        return Err(Error::Unsupported(format!(
+            "models of format {HUGGING_FACE} compute in f32, not {other}; leave out dtype"
+        )));
+    }
+    let config = read_config(files)?;
+    let (origin, architecture) = architecture(&config)?;
+    Ok(Source {
+        files,
+        config,
+        architecture,
+        origin,
+        device: &options.device,
+    })
 }
 
 fn read_config(files: &Files) -> Result<Config> {

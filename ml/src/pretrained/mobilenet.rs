@@ -35,6 +35,7 @@ pub(super) const FAMILY: Family = Family {
         "tf_mobilenetv3_large_100",
     ],
     open,
+    open_texts: None,
 };
 
 /// The strides of the blocks after the first.

@@ -11,14 +11,17 @@
 //! * `config` JSON with limits; `weights` tensors by name; `loader` the loaders of both
 //! * `family` what a family is, `families` the list of all
 //! * `preprocess` images → numbers; `classes` the names of classes; `image_model` a network of images as a model
+//! * `tokenizer` texts → tokens; `text_model` a network of texts as a model; `vectors` the output of both
 //! * `layers` layers with their tensors, batch normalisation as a part of the convolution before it; `transformer` a layer of a
 //!   transformer
 //! * `resnet`, `mobilenet`, `efficientnet` (both of blocks of `inverted_residual`), `convnext`, `vit` families of images, a file each
+//! * `clip`, `siglip` families of images and texts; `towers` what both share
 //!
 //! To add a family, write a file with a `Family`, append it to the list, and compare its outputs with the library that made it:
 //! `tests/it/fixtures/vision.py` makes small models of random weights with their outputs.
 
 mod classes;
+mod clip;
 mod config;
 mod convnext;
 mod efficientnet;
@@ -31,8 +34,13 @@ mod loader;
 mod mobilenet;
 mod preprocess;
 mod resnet;
+mod siglip;
+mod text_model;
+mod tokenizer;
+mod towers;
 mod transformer;
+mod vectors;
 mod vit;
 mod weights;
 
-pub use loader::{HUGGING_FACE, PretrainedLoader};
+pub use loader::{HUGGING_FACE, HUGGING_FACE_TEXT, PretrainedLoader, TextTowerLoader};

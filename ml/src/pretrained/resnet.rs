@@ -24,6 +24,7 @@ pub(super) const FAMILY: Family = Family {
     architectures: &["ResNetForImageClassification", "ResNetModel"],
     timm: &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"],
     open,
+    open_texts: None,
 };
 
 /// The pooling after the first convolution.

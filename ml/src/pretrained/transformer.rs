@@ -37,10 +37,10 @@ pub(super) struct BlockNames {
 /// The layers that make queries, keys and values.
 #[derive(Debug)]
 pub(super) enum Projections {
-    /// One layer for each.
+    /// One layer for each, some without a bias.
     Three([String; 3]),
-    /// One layer for all three, one after the other.
-    One(String),
+    /// One layer for all three: its weight and its bias.
+    One([String; 2]),
 }
 
 /// A layer of a transformer.
@@ -77,7 +77,7 @@ impl Block {
                 builder.linear(key, square, has_bias)?,
                 builder.linear(value, square, has_bias)?,
             ],
-            Projections::One(name) => builder.three_linear(name, width, has_bias)?,
+            Projections::One(names) => builder.three_linear(names, width)?,
         };
         Ok(Self {
             before_attention: builder.layer_norm(&names.before_attention, width, sizes.epsilon)?,

@@ -44,6 +44,7 @@ pub(super) const FAMILY: Family = Family {
         "vit_large_patch32_384",
     ],
     open,
+    open_texts: None,
 };
 
 fn open(source: &Source<'_>) -> Result<Arc<dyn Model>> {
@@ -256,7 +257,9 @@ fn of_timm(source: &Source<'_>, builder: &mut Builder<'_>) -> Result<(VisionTran
         let layer = |layer: &str| format!("blocks.{number}.{layer}");
         let names = BlockNames {
             before_attention: layer("norm1"),
-            projections: Projections::One(layer("attn.qkv")),
+            projections: Projections::One(
+                ["weight", "bias"].map(|of| layer(&format!("attn.qkv.{of}"))),
+            ),
             out: layer("attn.proj"),
             before_perceptron: layer("norm2"),
             first: layer("mlp.fc1"),

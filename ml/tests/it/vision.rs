@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, RecordBatch, StringArray,
+    StringViewArray,
+};
 use arrow::datatypes::{DataType, Float32Type};
 use candle_core::Device;
 use safetensors::SafeTensors;
@@ -17,7 +20,7 @@ use vatic_ml::artifact::{Files, Loader, describe_file};
 use vatic_ml::data::signature::PortKind;
 use vatic_ml::model::compute::{ComputeType, LoadOptions};
 use vatic_ml::model::{Model, Outputs, Wanted};
-use vatic_ml::pretrained::PretrainedLoader;
+use vatic_ml::pretrained::{PretrainedLoader, TextTowerLoader};
 use vatic_ml::{Error, Result};
 
 use crate::batch_of;
@@ -28,6 +31,7 @@ const MODELS: &str = "../sql-tests/data/models";
 #[derive(Deserialize)]
 struct Fixture {
     pictures: Vec<String>,
+    texts: Vec<String>,
     models: BTreeMap<String, Expected>,
 }
 
@@ -37,6 +41,8 @@ struct Expected {
     embedding: Vec<Vec<f64>>,
     /// Of each picture the probability of each class, in ascending order of the classes.
     probabilities: Option<Vec<Vec<f64>>>,
+    /// Of each text.
+    texts: Option<Vec<Vec<f64>>>,
 }
 
 fn fixture() -> Fixture {
@@ -156,6 +162,70 @@ fn rows_without_an_image_have_no_output_and_the_others_the_same() {
         &batch(BinaryArray::from_iter_values([b""; 0])),
     );
     assert!(nothing.columns.iter().all(|column| column.is_empty()));
+}
+
+fn open_texts(directory: &Path) -> Result<Arc<dyn Model>> {
+    TextTowerLoader.load(&files(directory), &LoadOptions::on(&Device::Cpu))
+}
+
+#[test]
+fn vectors_of_texts_are_those_of_the_libraries() {
+    let fixture = fixture();
+    let texts = batch(StringArray::from_iter_values(&fixture.texts));
+    for (name, expected) in &fixture.models {
+        let Some(expected) = &expected.texts else {
+            continue;
+        };
+        let model = open_texts(&Path::new(MODELS).join(name)).unwrap();
+        assert_eq!(model.signature().inputs[0].kind, PortKind::Text);
+        let found = embeddings(&run(model.as_ref(), &texts));
+        for (found, expected) in found.iter().zip(expected) {
+            check_close(name, found, expected);
+        }
+        // Longer texts beside a text do not change its vector.
+        let rows = [None, Some(fixture.texts[0].as_str())];
+        let outputs = run(model.as_ref(), &batch(StringViewArray::from_iter(rows)));
+        assert_eq!(outputs.report.null_rows(), 1);
+        assert!(outputs.columns[0].is_null(0));
+        check_close(name, &embeddings(&outputs)[1], &expected[0]);
+    }
+}
+
+#[test]
+fn towers_of_texts_need_their_tokenizer() {
+    assert!(!TextTowerLoader.takes(&files(&Path::new(MODELS).join("clip"))));
+    let error = |copied: &Copied| open_texts(copied.0.path()).unwrap_err().to_string();
+    let copied = Copied::of("clip");
+    fs::remove_file(copied.path("tokenizer.json")).unwrap();
+    assert!(error(&copied).contains("tokenizer.json: the directory has no such file"));
+    let copied = Copied::of("clip");
+    fs::write(copied.path("tokenizer.json"), "{}").unwrap();
+    assert!(error(&copied).starts_with("tokenizer.json: "));
+    let short = Copied::of("clip").with("config.json", |config| {
+        config["text_config"]["max_position_embeddings"] = json!(2);
+    });
+    let expected = "tokenizer.json: adds 2 tokens to each text, the model takes 2";
+    assert_eq!(error(&short), expected);
+    let large = Copied::of("clip").with("config.json", |config| {
+        config["text_config"]["vocab_size"] = json!(1_000_000);
+    });
+    assert!(error(&large).contains("token_embedding.weight\" is F16 of shape [196, 12], expected"));
+    let expected = "ViTForImageClassification has no tower of texts";
+    assert!(error(&Copied::of("vit")).contains(expected));
+    // A token that the model does not know is a failure of its row.
+    let copied = Copied::of("siglip").with("tokenizer.json", |tokenizer| {
+        tokenizer["model"]["vocab"]["z"] = json!(5_000);
+    });
+    let model = open_texts(copied.0.path()).unwrap();
+    let outputs = run(model.as_ref(), &batch(StringArray::from(vec!["a", "zz"])));
+    let failures = &outputs.report.failures;
+    let [(1, cause)] = failures.as_slice() else {
+        panic!("{failures:?}")
+    };
+    assert!(
+        cause.contains("its token 5000 is none of the 96"),
+        "{cause}"
+    );
 }
 
 #[test]
