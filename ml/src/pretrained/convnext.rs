@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::builder::{Builder, ConvolutionSpec};
 use super::config::{Config, EDGE_MAX, LAYERS_MAX, WIDTH_MAX};
 use super::family::{Family, Origin, Source};
 use super::image_model::{ImageModel, ImageNetwork, Parts, builder};
 use super::layers::{
-    Builder, Conv, ConvolutionSpec, LayerNorm, Linear, activation, channel_means, channels_first,
-    channels_last,
+    Conv, LayerNorm, Linear, activation, channel_means, channels_first, channels_last,
 };
 use crate::Result;
 use crate::model::Model;

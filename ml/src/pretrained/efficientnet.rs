@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::builder::{Builder, ConvolutionSpec, Padding};
 use super::config::{Config, EDGE_MAX, LAYERS_MAX};
 use super::family::{Family, Origin, Source};
 use super::image_model::{ImageModel, ImageNetwork, Parts, builder};
 use super::inverted_residual::{Block, BlockSpec, Names, take};
-use super::layers::{Builder, Conv, ConvolutionSpec, Linear, Padding, activation, channel_means};
+use super::layers::{Conv, Linear, activation, channel_means};
 use crate::Result;
 use crate::model::Model;
 use crate::nn::{Pointwise, pointwise};
@@ -109,7 +110,7 @@ struct EfficientNet {
 
 #[derive(Debug)]
 enum Layer {
-    Block(Block),
+    Block(Box<Block>),
     Plain(Conv),
 }
 
@@ -217,7 +218,7 @@ fn of_timm(builder: &mut Builder<'_>, kind: Kind) -> Result<(EfficientNet, usize
                 may_skip: stride == 1,
                 epsilon,
             };
-            blocks.push(Layer::Block(Block::take(builder, &spec)?));
+            blocks.push(Layer::Block(Box::new(Block::take(builder, &spec)?)));
         }
     }
     let [width, ..] = builder.dimensions("conv_head")?;
@@ -327,7 +328,7 @@ fn of_hugging_face(config: &Config, builder: &mut Builder<'_>) -> Result<Efficie
                 let what = format!("has {kernel}, the weights of {block} have {down} x {across}");
                 return Err(config.error("kernel_sizes", what));
             }
-            blocks.push(Layer::Block(Block::take(builder, &spec)?));
+            blocks.push(Layer::Block(Box::new(Block::take(builder, &spec)?)));
         }
     }
     let names = named(["encoder.top_conv", "encoder.top_bn"]);

@@ -8,11 +8,14 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use candle_core::{DType, Device, Tensor};
 
+use super::builder::Builder;
 use super::classes::Classes;
 use super::config::Config;
 use super::family::{Origin, Source};
-use super::layers::{Builder, Linear};
+use super::image_processor::of_hugging_face;
+use super::layers::Linear;
 use super::preprocess::Preprocess;
+use super::timm_transform::of_timm;
 use super::vectors::{vector_port, vectors};
 use super::weights::Weights;
 use crate::data::image::Images;
@@ -50,13 +53,13 @@ pub(super) fn builder_of<'a>(
     size: [usize; 2],
 ) -> Result<(Builder<'a>, Preprocess)> {
     let preprocess = match source.origin {
-        Origin::Timm => Preprocess::of_timm(config)?,
+        Origin::Timm => of_timm(config)?,
         Origin::HuggingFace => {
             let channels = config.whole("num_channels", Some(3), 1..=3)?;
             if channels == 2 {
                 return Err(config.error("num_channels", "is 2; expected 1 or 3"));
             }
-            Preprocess::of_hugging_face(source.files, channels, size)?
+            of_hugging_face(source.files, channels, size)?
         }
     };
     let weights = Weights::read(source.files)?;
@@ -214,7 +217,7 @@ impl Model for ImageModel {
             .get(IMAGE)
             .ok_or_else(|| Error::Internal("a model of images without images".into()))?;
         if rows == 0 {
-            let empty = |width| Ok(Tensor::zeros((0, width), DType::F32, &self.device)?);
+            let empty = |width: usize| Ok(Tensor::zeros((0, width), DType::F32, &self.device)?);
             return self.widths().map(empty).collect();
         }
         let at_once = pass_rows(&self.device, self.numbers[0]);

@@ -8,7 +8,8 @@
 
 use candle_core::Tensor;
 
-use super::layers::{BatchNorm, Builder, Conv, ConvolutionSpec, Linear, Padding, channel_means};
+use super::builder::{BatchNorm, Builder, ConvolutionSpec, Padding};
+use super::layers::{Conv, Linear, channel_means};
 use crate::Result;
 use crate::nn::{Pointwise, pointwise};
 

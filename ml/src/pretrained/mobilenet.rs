@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::builder::{Builder, ConvolutionSpec, Padding};
 use super::config::EDGE_MAX;
 use super::efficientnet::{self, Kind};
 use super::family::{Family, Origin, Source};
 use super::image_model::{ImageModel, ImageNetwork, Parts, builder};
 use super::inverted_residual::{Block, BlockSpec, Names, take};
-use super::layers::{Builder, Conv, ConvolutionSpec, Padding, activation, channel_means};
+use super::layers::{Conv, activation, channel_means};
 use crate::model::Model;
 use crate::nn::Pointwise;
 use crate::{Error, Result};

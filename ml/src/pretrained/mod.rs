@@ -10,16 +10,18 @@
 //!
 //! * `config` JSON with limits; `weights` tensors by name; `loader` the loaders of both
 //! * `family` what a family is, `families` the list of all
-//! * `preprocess` images → numbers; `classes` the names of classes; `image_model` a network of images as a model
+//! * `preprocess` images → numbers, as `image_processor` (Hugging Face) or `timm_transform` reads it from the files
+//! * `image_model` a network of images as a model; `classes` its classes
 //! * `tokenizer` texts → tokens; `text_model` a network of texts as a model; `vectors` the output of both
-//! * `layers` layers with their tensors, batch normalisation as a part of the convolution before it; `transformer` a layer of a
-//!   transformer
+//! * `layers` layers with their tensors; `builder` takes them from weights, batch normalisation as a part of the convolution before
+//!   it; `transformer` a layer of a transformer
 //! * `resnet`, `mobilenet`, `efficientnet` (both of blocks of `inverted_residual`), `convnext`, `vit` families of images, a file each
 //! * `clip`, `siglip` families of images and texts; `towers` what both share
 //!
 //! To add a family, write a file with a `Family`, append it to the list, and compare its outputs with the library that made it:
 //! `tests/it/fixtures/vision.py` makes small models of random weights with their outputs.
 
+mod builder;
 mod classes;
 mod clip;
 mod config;
@@ -28,6 +30,7 @@ mod efficientnet;
 pub mod families;
 mod family;
 mod image_model;
+mod image_processor;
 mod inverted_residual;
 mod layers;
 mod loader;
@@ -36,6 +39,7 @@ mod preprocess;
 mod resnet;
 mod siglip;
 mod text_model;
+mod timm_transform;
 mod tokenizer;
 mod towers;
 mod transformer;

@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::builder::{BatchNorm, Builder, ConvolutionSpec};
 use super::config::{Config, EDGE_MAX, LAYERS_MAX, WIDTH_MAX};
 use super::family::{Family, Origin, Source};
 use super::image_model::{ImageModel, ImageNetwork, Parts, builder};
-use super::layers::{BatchNorm, Builder, Conv, ConvolutionSpec, activation, channel_means};
+use super::layers::{Conv, activation, channel_means};
 use crate::Result;
 use crate::model::Model;
 use crate::nn::{Pointwise, Pooling, Window, pointwise, pool};

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::builder::{Builder, ConvolutionSpec};
 use super::config::{Config, EDGE_MAX};
 use super::family::{Family, Source};
 use super::image_model::{self, ImageModel, ImageNetwork, builder_of};
-use super::layers::{Builder, Conv, ConvolutionSpec, LayerNorm, Linear, activation};
+use super::layers::{Conv, LayerNorm, Linear, activation};
 use super::text_model::{self, Layout, TextModel, TextNetwork};
 use super::tokenizer::TextTokenizer;
 use super::towers::{

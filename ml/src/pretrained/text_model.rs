@@ -8,8 +8,8 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use candle_core::{DType, Device, Tensor};
 
+use super::builder::Builder;
 use super::family::Source;
-use super::layers::Builder;
 use super::tokenizer::TextTokenizer;
 use super::vectors::{vector_port, vectors};
 use crate::data::coerce::coerced;

@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
+use super::builder::Builder;
 use super::config::{Config, WIDTH_MAX};
-use super::layers::Builder;
 use super::transformer::{Block, BlockNames, Projections, Sizes};
 use crate::Result;
 use crate::nn::embedding;

@@ -7,7 +7,8 @@
 
 use candle_core::Tensor;
 
-use super::layers::{Builder, LayerNorm, Linear};
+use super::builder::Builder;
+use super::layers::{LayerNorm, Linear};
 use crate::Result;
 use crate::nn::{Attention, Pointwise, attention, pointwise};
 

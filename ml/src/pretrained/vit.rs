@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::builder::{Builder, ConvolutionSpec};
 use super::config::{Config, EDGE_MAX, LAYERS_MAX, WIDTH_MAX};
 use super::family::{Family, Origin, Source};
 use super::image_model::{ImageModel, ImageNetwork, Parts, builder};
-use super::layers::{Builder, Conv, ConvolutionSpec, LayerNorm, activation};
+use super::layers::{Conv, LayerNorm, activation};
 use super::transformer::{Block, BlockNames, Projections, Sizes};
 use crate::Result;
 use crate::artifact::{WEIGHTS_FILE, corrupt};
