@@ -146,7 +146,7 @@ fn logistic(x: f32) -> f32 {
 fn normal(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let sum = ((1.061_405_4 * t - 1.453_152) * t + 1.421_413_8) * t - 0.284_496_74;
+    let sum = ((1.061_405_4 * t - 1.453_152) * t + 1.421_413_8) * t - 0.284_496_75;
     let rest = (sum * t + 0.254_829_6) * t * (-z * z).quick_exp();
     match x < 0.0 {
         true => 0.5 * rest,

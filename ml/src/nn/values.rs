@@ -76,7 +76,7 @@ fn quick_exp(x: f32) -> f32 {
     let whole = x * std::f32::consts::LOG2_E + WHOLE;
     let count = whole - WHOLE;
     let rest = x - count * LN_2[0] - count * LN_2[1];
-    let mut power = 1.0 / 5_040.0;
+    let mut power: f32 = 1.0 / 5_040.0;
     for coefficient in [
         1.0 / 720.0,
         1.0 / 120.0,
