@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agreement;
+mod attention;
 mod batch_norm;
 mod cancel;
 mod compute_types;
@@ -17,6 +18,7 @@ mod memory;
 mod parity;
 mod sequences;
 mod splits;
+mod vision;
 
 use std::sync::Arc;
 use std::time::Duration;
