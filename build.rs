@@ -4,7 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Everything that decides what travels between machines, and how it is computed there.
-const SOURCES: &[&str] = &["src", "ml/src", "udfs/src", "metrics/src", "Cargo.lock"];
+const SOURCES: &[&str] = &[
+    "src",
+    "ml/src",
+    "udfs/src",
+    "images/src",
+    "metrics/src",
+    "Cargo.lock",
+];
 
 fn main() {
     let mut files = Vec::new();

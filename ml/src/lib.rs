@@ -4,11 +4,14 @@
 //! [`model::network::ModelType`] and [`model::network::Network`] (what TRAIN trains) and [`collective::Collective`]
 //! (communication of the ranks of a training). From top to bottom:
 //!
+//! * [`formats`] the formats of models that this build opens
+//! * [`pretrained`] models of Hugging Face and timm
 //! * [`artifact`] models ↔ files
 //! * [`train`] the training of one rank
 //! * [`models`] the model types that can be trained
 //! * [`model`] models that predict, and their parts
 //! * [`nn`] layers
+//! * [`graph`] graphs that other programs run
 //! * [`data`] columns ↔ tensors
 //! * [`collective`] communication of ranks
 //! * [`device`], [`worker`] the devices of models, and the threads that own candle
@@ -19,9 +22,12 @@ pub mod artifact;
 pub mod collective;
 pub mod data;
 pub mod device;
+pub mod formats;
+pub mod graph;
 pub mod model;
 pub mod models;
 pub mod nn;
+pub mod pretrained;
 pub mod random;
 pub mod stop;
 pub mod train;

@@ -3,15 +3,18 @@
 //! A local process may access every file that its operating-system user may. A server's clients may access only files
 //! below its roots, after links are resolved, and never the data directory.
 
+use std::collections::HashSet;
+use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
 
+use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::storage::{Kind, Place, RemotePlace, is_remote};
 
-/// The maximum number of directory entries checked for links that lead outside.
+/// The maximum number of directory entries that are checked before a directory is read.
 const ENTRIES_MAX: usize = 100_000;
 
 /// The files that statements may access.
@@ -22,6 +25,13 @@ pub(crate) enum FileAccess {
     All,
     /// Files below the roots, except for the data directory.
     Below { roots: Vec<Place>, data: Place },
+}
+
+/// What was checked of a directory and of those that links in it lead to.
+#[derive(Debug, Default)]
+struct Checked {
+    entries: usize,
+    directories: HashSet<PathBuf>,
 }
 
 impl FileAccess {
@@ -48,13 +58,17 @@ impl FileAccess {
         })
     }
 
-    /// Checks that a file, a directory or a pattern may be read.
+    /// Checks that a file, a directory or a pattern may be read, with all that is below it.
     pub(crate) fn check_read(&self, location: &str) -> Result<()> {
         if matches!(self, Self::All) {
             return Ok(());
         }
         if is_remote(location) {
-            return self.remote(location).map(drop);
+            let place = self.remote(location)?;
+            return match self.is_above_data(&place) {
+                true => Err(holds_closed(location, "the data directory")),
+                false => Ok(()),
+            };
         }
         let path = self.local(location)?;
         let fixed: PathBuf = path
@@ -62,8 +76,7 @@ impl FileAccess {
             .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
             .collect();
         let resolved = self.resolved(&fixed, location)?;
-        let mut left = ENTRIES_MAX;
-        self.check_entries(&resolved, location, &mut left)
+        self.check_entries(&resolved, location, &mut Checked::default())
     }
 
     /// Checks that a location may be written and no file exists there.
@@ -87,9 +100,32 @@ impl FileAccess {
         if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_dir()) {
             return exists();
         }
+        self.check_parents(&path, location)
+    }
+
+    /// Checks that no link leads a path outside, as far as the path exists.
+    fn check_parents(&self, path: &Path, location: &str) -> Result<()> {
         let existing = path.ancestors().find(|ancestor| ancestor.exists());
-        self.resolved(existing.unwrap_or(&path), location)?;
-        Ok(())
+        self.resolved(existing.unwrap_or(path), location).map(drop)
+    }
+
+    /// The place of a location that may be written: an absolute path without `.` and `..`, or a place in a store. Something may
+    /// be there.
+    pub(crate) fn place_to_write(&self, location: &str) -> Result<Place> {
+        if is_remote(location) {
+            return self.remote(location);
+        }
+        let path = self.local(location)?;
+        self.check_parents(&path, location)?;
+        Ok(Place::Local(path))
+    }
+
+    /// Whether statements may replace files.
+    pub(crate) fn may_replace(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below { .. } => false,
+        }
     }
 
     /// Checks the output locations of COPY statements in a plan.
@@ -150,28 +186,42 @@ impl FileAccess {
         }
     }
 
-    /// Checks that links below a directory do not lead outside.
-    fn check_entries(&self, path: &Path, location: &str, left: &mut usize) -> Result<()> {
-        if !path.is_dir() {
+    /// Checks that nothing below a directory is closed: neither what links lead to, nor the data directory.
+    fn check_entries(&self, directory: &Path, location: &str, checked: &mut Checked) -> Result<()> {
+        // A link may lead back to a directory above it.
+        if !directory.is_dir() || !checked.directories.insert(directory.to_owned()) {
             return Ok(());
         }
-        for entry in std::fs::read_dir(path).map_err(|error| io_err(location, &error))? {
-            let entry = entry.map_err(|error| io_err(location, &error))?;
-            *left = left.saturating_sub(1);
-            if *left == 0 {
+        let failed = |error: std::io::Error| io_err(location, &error);
+        for entry in std::fs::read_dir(directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            checked.entries += 1;
+            if checked.entries >= ENTRIES_MAX {
                 let message = format!("{location} has over {ENTRIES_MAX} entries");
                 return Err(sql_err(SqlState::TooComplex, message));
             }
-            let kind = entry
-                .file_type()
-                .map_err(|error| io_err(location, &error))?;
-            if kind.is_symlink() {
-                self.resolved(&entry.path(), location)?;
-            } else if kind.is_dir() {
-                self.check_entries(&entry.path(), location, left)?;
+            let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
+            let resolved = match kind.is_symlink() {
+                true => path.canonicalize().map_err(failed)?,
+                false if kind.is_dir() => path.clone(),
+                false => continue,
+            };
+            if !self.is_open(&resolved) {
+                return Err(holds_closed(location, path.display()));
             }
+            self.check_entries(&resolved, location, checked)?;
         }
         Ok(())
+    }
+
+    /// Whether the data directory is below a place in a store.
+    fn is_above_data(&self, place: &Place) -> bool {
+        match (self, place) {
+            (Self::Below { data, .. }, Place::Remote(place)) => {
+                matches!(data, Place::Remote(data) if data.is_below(place))
+            }
+            _ => false,
+        }
     }
 
     fn is_open(&self, path: &Path) -> bool {
@@ -188,12 +238,29 @@ impl FileAccess {
         }
     }
 
-    fn refused(&self, location: &str) -> datafusion::common::DataFusionError {
-        let message = format!(
-            "{location} is not open to SQL on this server; start the server with --root for its directory"
-        );
-        sql_err(SqlState::NotAllowed, message)
+    fn refused(&self, location: &str) -> DataFusionError {
+        match self {
+            Self::All => {
+                let message =
+                    format!("{location} is neither a path of this machine nor s3://bucket/key");
+                sql_err(SqlState::Unsupported, message)
+            }
+            Self::Below { .. } => {
+                let message = format!(
+                    "{location} is not open to SQL on this server; start the server with --root for its directory"
+                );
+                sql_err(SqlState::NotAllowed, message)
+            }
+        }
     }
+}
+
+/// The error for a location below a root with something closed below it.
+fn holds_closed(location: &str, closed: impl Display) -> DataFusionError {
+    let message = format!(
+        "{location} holds {closed}, which is not open to SQL on this server; name files or folders beside it"
+    );
+    sql_err(SqlState::NotAllowed, message)
 }
 
 /// The path of a location. A location that DataFusion would read as a URL is not a path: DataFusion's parser drops spaces
@@ -221,6 +288,51 @@ mod tests {
 
     fn is_refused(result: Result<()>) -> bool {
         result.is_err_and(|error| crate::report(&error).state == SqlState::NotAllowed)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_is_closed_if_something_in_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        for name in ["other", "a/sub", "a/data/blobs", "b/sub", "c", "d/sub"] {
+            fs::create_dir_all(base.join(name)).unwrap();
+        }
+        let link = |to: &str, from: &str| {
+            std::os::unix::fs::symlink(base.join(to), base.join(from)).unwrap();
+        };
+        link("other", "b/sub/out");
+        link("b/sub", "c/indirect");
+        link("d", "d/sub/back");
+        let roots = ["a", "b", "c", "d"].map(|name| base.join(name));
+        let files = FileAccess::below(&roots, &Place::Local(base.join("a/data"))).unwrap();
+        let read = |path: &str| files.check_read(&base.join(path).to_string_lossy());
+        for closed in ["a", "a/", "a/*.csv", "a/**", "b", "c", "c/indirect"] {
+            assert!(is_refused(read(closed)), "{closed}");
+        }
+        for open in ["a/sub", "a/sub/*.csv", "d", "d/sub"] {
+            read(open).unwrap();
+        }
+        let named = crate::report(&read("c").unwrap_err()).message;
+        assert!(named.contains("/b/sub/out, which is"), "{named}");
+    }
+
+    #[test]
+    fn a_folder_of_a_store_is_closed_if_the_data_directory_is_in_it() {
+        let place = |location: &str| Place::parse(location.as_ref()).unwrap();
+        let roots = [PathBuf::from("s3://lake/open")];
+        let files = FileAccess::below(&roots, &place("s3://lake/open/some/data")).unwrap();
+        for closed in [
+            "s3://lake/open",
+            "s3://lake/open/",
+            "s3://lake/open/some/",
+            "s3://lake/open/some/data/blobs/a.png",
+        ] {
+            assert!(is_refused(files.check_read(closed)), "{closed}");
+        }
+        for open in ["s3://lake/open/a.png", "s3://lake/open/some/database/"] {
+            files.check_read(open).unwrap();
+        }
     }
 
     #[cfg(unix)]
@@ -303,6 +415,39 @@ mod tests {
             "other/new",
         ] {
             assert!(is_refused(files.check_write(&at(closed))), "{closed}");
+        }
+        // A place to write may hold a file; whoever writes decides about it.
+        let place = |path: &str| files.place_to_write(&at(path));
+        let plain = Place::Local(base.join("root/a.csv"));
+        assert_eq!(place("root/sub/../a.csv").unwrap(), plain);
+        for closed in [
+            "root/link.csv",
+            "links/out/new",
+            "root/data/new",
+            "other/new",
+        ] {
+            assert!(is_refused(place(closed).map(drop)), "{closed}");
+        }
+    }
+
+    #[test]
+    fn without_roots_every_path_and_store_is_open_and_nothing_else() {
+        let place = |location: &str| FileAccess::All.place_to_write(location);
+        let path = std::env::temp_dir().join("m.onnx");
+        let expected = Place::Local(path.clone());
+        assert_eq!(place(&path.to_string_lossy()).unwrap(), expected);
+        assert_eq!(
+            place(&format!("file://{}", path.display())).unwrap(),
+            expected
+        );
+        assert!(place("m.onnx").unwrap().as_local().unwrap().is_absolute());
+        assert!(matches!(
+            place("s3://bucket/m.onnx").unwrap(),
+            Place::Remote(_)
+        ));
+        for odd in ["http://host/m.onnx", "", " m.onnx", "s3://bucket/%2e%2e/m"] {
+            let error = crate::report(&place(odd).unwrap_err());
+            assert_eq!(error.state, SqlState::Unsupported, "{odd}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! External tables: files outside the data directory, opened from the declaring statement in any process.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -7,6 +8,7 @@ use datafusion::catalog::{TableProvider, TableProviderFactory};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
+use url::Url;
 use vatic_ml::data::types;
 
 use super::name::unused_name;
@@ -18,6 +20,9 @@ use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::plan::csv;
 use crate::sql::{Statement, parse};
 use crate::storage::{Kind, Place, is_remote};
+
+/// The characters of patterns.
+const PATTERN: [char; 3] = ['*', '?', '['];
 
 /// Opens the files of an external table from its state.
 pub(crate) async fn open_external(
@@ -48,7 +53,7 @@ pub(crate) async fn open_external(
     for location in locations {
         planner.files().check_read(location)?;
     }
-    create.locations.clone_from(locations);
+    create.locations = locations.iter().map(|of| literal(of)).collect();
     create.name = unused_name();
     let file_type = create.file_type.to_uppercase();
     let plan = planner
@@ -76,7 +81,7 @@ pub(crate) async fn open_external(
     let is_csv = file_type == "CSV";
     let own_reader = csv::with_reader(state, csv::Table::of(&create))?;
     let state = if is_csv { &own_reader } else { state };
-    let directory = match create.locations.as_slice() {
+    let directory = match locations.as_slice() {
         [location] if location.ends_with('/') && create.schema.fields().is_empty() => {
             Some(location.clone())
         }
@@ -98,7 +103,7 @@ pub(crate) async fn open_external(
             if opened.schema().fields().is_empty() {
                 let message = format!(
                     "{} has no columns: the file or directory is empty",
-                    create.locations.join(", ")
+                    locations.join(", ")
                 );
                 return Err(sql_err(SqlState::Data, message));
             }
@@ -123,7 +128,7 @@ async fn check_files(
     let files = files.filter(|(name, kind)| *kind == Kind::File && is_data(name));
     for (name, _) in files {
         let alone = CreateExternalTable {
-            locations: vec![format!("{directory}{name}")],
+            locations: vec![literal(&format!("{directory}{name}"))],
             ..create.clone()
         };
         let opened = factory.create(state, &alone).await.map_err(|error| {
@@ -183,7 +188,7 @@ pub(crate) fn absolute(location: &str) -> Result<String> {
     let is_url = location
         .split_once("://")
         .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric()));
-    let has_glob = location.contains(['*', '?', '[']);
+    let has_glob = location.contains(PATTERN);
     // A file URL is checked like a path.
     if let Some(path) = location.strip_prefix("file://") {
         return absolute(path);
@@ -212,5 +217,51 @@ pub(crate) fn absolute(location: &str) -> Result<String> {
         }
         Err(_) if has_glob => Ok(path.display().to_string()),
         Err(error) => Err(io_err(location, &error)),
+    }
+}
+
+/// An absolute location as DataFusion reads it. A file or directory that is there means itself, though `photos[1]/` looks like
+/// a pattern; DataFusion takes no URL for a pattern.
+pub(super) fn literal(location: &str) -> String {
+    let path = Path::new(location);
+    let is_there = path.is_absolute() && location.contains(PATTERN) && path.exists();
+    let url = match location.ends_with('/') {
+        _ if !is_there => None,
+        true => Url::from_directory_path(path).ok(),
+        false => Url::from_file_path(path).ok(),
+    };
+    url.map_or_else(|| location.to_owned(), String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use datafusion::datasource::listing::ListingTableUrl;
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_no_pattern() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        fs::create_dir(base.join("a[1] %20")).unwrap();
+        fs::write(base.join("b*?.csv"), "").unwrap();
+        let parsed = |name: &str| {
+            let location = absolute(&base.join(name).to_string_lossy()).unwrap();
+            ListingTableUrl::parse(literal(&location)).unwrap()
+        };
+        for name in ["a[1] %20", "b*?.csv"] {
+            let url = parsed(name);
+            assert!(url.get_glob().is_none(), "{name}");
+            assert_eq!(
+                format!("/{}", url.prefix()),
+                base.join(name).to_string_lossy()
+            );
+        }
+        assert!(parsed("a[1] %20").is_collection());
+        for name in ["*.csv", "c[1].csv", "b*"] {
+            assert!(parsed(name).get_glob().is_some(), "{name}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::TryStreamExt;
 
-use super::external::absolute;
+use super::external::{absolute, literal};
 use super::partitions::{is_of_files, kept_files};
 use super::planner::OwnerPlanner;
 use crate::error::{Result, SqlState, sql_err};
@@ -63,7 +63,7 @@ impl TableFunctionImpl for ReadImages {
             Some(location) => {
                 // Without access, a user must not learn whether the file exists.
                 self.planner.files().check_read(location)?;
-                Some(ListingTableUrl::parse(absolute(location)?)?)
+                Some(ListingTableUrl::parse(literal(&absolute(location)?))?)
             }
             None => None,
         };
@@ -161,8 +161,8 @@ fn path(url: &ListingTableUrl, file: &ObjectMeta) -> String {
 fn label(url: &ListingTableUrl, file: &ObjectMeta) -> Option<Option<String>> {
     let parts: Vec<&str> = url.strip_prefix(&file.location)?.collect();
     let Some((name, folders)) = parts.split_last() else {
-        // The location is the file itself.
-        return Some(None);
+        // The location is the file itself. At a folder, it is an empty object that some tools create for the folder.
+        return (!url.is_collection()).then_some(None);
     };
     let is_hidden = parts.iter().any(|part| part.starts_with('.'));
     let is_meant = match url.get_glob() {
@@ -305,6 +305,16 @@ mod tests {
                 ("/no/photos/train/dog/c.webp", Some("dog")),
             ],
         );
+    }
+
+    #[test]
+    fn the_object_of_a_folder_of_a_store_is_no_file() {
+        check(
+            "s3://lake/photos/",
+            &["photos", "photos/cat", "photos/cat/a.png"],
+            &[("photos/cat/a.png", Some("cat"))],
+        );
+        check("s3://lake/photos", &["photos"], &[("photos", None)]);
     }
 
     #[test]

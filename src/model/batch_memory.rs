@@ -24,9 +24,12 @@ use crate::memory::{batch_bytes, has_free, is_half_free};
 /// How long a batch waits while no other batch of its statement gives memory back.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The memory of a batch and of its way through the model, in bytes.
-pub(crate) fn batch_cost(model: &dyn Model, batch: &RecordBatch) -> usize {
-    batch_bytes(batch) + model.working_bytes(batch.num_rows())
+/// The memory of a batch and of its way through the model, in bytes; `features` holds the column of each feature.
+pub(crate) fn batch_cost(model: &dyn Model, batch: &RecordBatch, features: &[usize]) -> usize {
+    // A projection copies no values.
+    let columns = batch.project(features);
+    let encoding = columns.map_or(0, |columns| model.encoding_bytes(&columns));
+    batch_bytes(batch) + model.working_bytes(batch.num_rows()) + encoding
 }
 
 /// The memory of the batches of one stream.

@@ -1,9 +1,11 @@
 //! [`ModelRuntime`]: runs models on the workers of each device, and caches loaded models within a byte budget.
 //!
-//! `order` changes of the cache that statements ask for; `pins` keeps models in the cache, and drops them from it.
+//! `order` changes of the cache that statements ask for; `pins` keeps models in the cache, and drops them from it;
+//! `version_files` files of a version that are read without a model.
 
 mod order;
 mod pins;
+mod version_files;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
@@ -13,8 +15,9 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use vatic_ml::artifact::{Files, Loader, loaders};
+use vatic_ml::artifact::{Files, Loader};
 use vatic_ml::device::{DeviceName, cores};
+use vatic_ml::formats::loaders;
 use vatic_ml::model::compute::{ComputeType, LoadOptions};
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
@@ -256,7 +259,7 @@ impl ModelRuntime {
                 Ok((loaded, is_hit))
             }
             Err(error) => {
-                self.lock().remove(&key);
+                self.remove_failed(&key, &cell);
                 Err(error)
             }
         }
@@ -264,16 +267,7 @@ impl ModelRuntime {
 
     async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Arc<LoadedModel>> {
         let (device, compute) = (key.device, key.compute);
-        let format = &model.manifest.format;
-        let mut loaders = self.loaders.iter();
-        let loader = loaders.find(|loader| loader.format() == format);
-        let loader = loader.map(Arc::clone).ok_or_else(|| {
-            let message = format!(
-                "model \"{}\" is of format \"{format}\", which this build does not know",
-                model.label()
-            );
-            sql_err(SqlState::Unsupported, message)
-        })?;
+        let loader = self.loader_of(model)?;
         let (directory, files) = (model.directory.clone(), model.manifest.files.clone());
         let label = model.label();
         let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
@@ -325,6 +319,17 @@ impl ModelRuntime {
         entry.last_used = now;
         entry.hits += u64::from(entry.model.initialized());
         Arc::clone(&entry.model)
+    }
+
+    /// Removes the entry of a load that has failed. Meanwhile another statement may have loaded the model with the same cell, or
+    /// with a new one after UNLOAD MODEL.
+    fn remove_failed(&self, key: &Key, cell: &Arc<OnceCell<Arc<LoadedModel>>>) {
+        let mut entries = self.lock();
+        let has_failed =
+            |entry: &Entry| Arc::ptr_eq(&entry.model, cell) && !entry.model.initialized();
+        if entries.get(key).is_some_and(has_failed) {
+            entries.remove(key);
+        }
     }
 
     /// Evicts the least recently used models until the rest fits, but no pinned model. A statement that still uses a model
@@ -423,7 +428,9 @@ impl Entry {
 
 impl Cache for ModelRuntime {
     fn shrink(&self) -> bool {
-        evict_oldest(&mut self.lock(), |_, entry| entry.is_unused()).is_some()
+        // A model on a GPU holds no memory of the host.
+        let may_go = |key: &Key, entry: &Entry| !key.device.is_gpu() && entry.is_unused();
+        evict_oldest(&mut self.lock(), may_go).is_some()
     }
 }
 

@@ -15,7 +15,8 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
     TableFunctionArgs,
 };
-use vatic_ml::data::types::{coercion, type_name};
+use vatic_ml::data::signature::PortKind;
+use vatic_ml::data::types::{coercion, is_image, type_name};
 
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::model::{ResolvedModel, ResolvedModels};
@@ -233,7 +234,8 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
     let mut indices = Vec::with_capacity(model.manifest.signature.inputs.len());
     let mut missing = Vec::new();
     for feature in &model.manifest.signature.inputs {
-        match find_column(&feature.name, input, &label)? {
+        let named = find_column(&feature.name, input, &label)?;
+        match named.or_else(|| only_images(model, input)) {
             Some(index) => indices.push(index),
             None => missing.push(feature.name.as_str()),
         }
@@ -275,6 +277,21 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
     }
 }
 
+/// The only column of images, for an imported model that takes an image and nothing else: whoever made the model did not know
+/// the names of the columns.
+fn only_images(model: &ResolvedModel, input: &DFSchema) -> Option<usize> {
+    let [port] = model.manifest.signature.inputs.as_slice() else {
+        return None;
+    };
+    if port.kind != PortKind::Image || model.manifest.trained().is_some() {
+        return None;
+    }
+    let fields = input.fields().iter().enumerate();
+    let mut images = fields.filter(|(_, field)| is_image(field.data_type()));
+    let first = images.next().map(|(index, _)| index);
+    first.filter(|_| images.next().is_none())
+}
+
 /// The one column of this name: an exact match, else a match that ignores case.
 pub(crate) fn find_column(name: &str, input: &DFSchema, model: &str) -> Result<Option<usize>> {
     let find = |is_match: &dyn Fn(&str) -> bool| -> Vec<usize> {
@@ -313,7 +330,7 @@ fn qualified(schema: &DFSchema, index: usize) -> String {
     Column::from(schema.qualified_field(index)).flat_name()
 }
 
-/// An expression that casts the column to this type. SQL has no names for some types.
+/// An expression that casts the column to this type, or another column to use. SQL has no names for some types.
 fn cast_advice(name: &str, data_type: &DataType) -> String {
     let sql_type = match data_type {
         DataType::Int8 => "TINYINT",
@@ -329,6 +346,7 @@ fn cast_advice(name: &str, data_type: &DataType) -> String {
         DataType::Utf8 => "VARCHAR",
         DataType::Boolean => "BOOLEAN",
         DataType::Date32 => "DATE",
+        image if is_image(image) => return "the bytes of image files, or decode_image".to_owned(),
         other => return format!("arrow_cast({name}, '{other}')"),
     };
     format!("CAST({name} AS {sql_type})")
@@ -415,6 +433,11 @@ mod tests {
         // Without loss an integer becomes a larger one.
         let columns = [(None, "a", DataType::Int32)];
         assert_eq!(bound(&[("a", DataType::Int64)], &columns), Ok(vec![0]));
+        let columns = [(None, "a", DataType::Int32)];
+        let (_, message) = bound(&[("a", DataType::Binary)], &columns).unwrap_err();
+        assert!(message.ends_with("use the bytes of image files, or decode_image"));
+        let columns = [(None, "a", DataType::BinaryView)];
+        assert_eq!(bound(&[("a", DataType::Binary)], &columns), Ok(vec![0]));
         let duration = DataType::Duration(TimeUnit::Second);
         let advice = cast_advice("a", &duration);
         assert_eq!(advice, format!("arrow_cast(a, '{duration}')"));

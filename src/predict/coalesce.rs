@@ -53,11 +53,18 @@ const GPU_NUMBERS: usize = 4 << 20;
 const GPU_ROWS_MAX: usize = 1 << 16;
 const GPU_ROWS_MIN: usize = 256;
 
+/// The rows of a batch of images for the processor. Images of one batch are decoded one after the other, so small batches
+/// keep all cores busy.
+const IMAGE_ROWS: usize = 32;
+/// The assumed numbers of an image: 3 x 224 x 224.
+const IMAGE_NUMBERS: usize = 3 * 224 * 224;
+
 /// The rows of a batch that gives a GPU enough work.
 fn gpu_rows(model: &ResolvedModel) -> usize {
     let inputs = model.manifest.signature.inputs.iter();
     let widths = inputs.map(|port| match &port.kind {
         PortKind::Array { shape } => shape.iter().product(),
+        PortKind::Image => IMAGE_NUMBERS,
         _ => 1,
     });
     let classes = model.manifest.signature.classes().len();
@@ -77,8 +84,11 @@ impl BatchSize {
         let settings = VaticOptions::of(session.config_options());
         // A setting of the user's own holds on a GPU, too.
         let is_default = settings.batch_size == VaticOptions::default().batch_size;
+        let inputs = &model.manifest.signature.inputs;
+        let takes_images = inputs.iter().any(|port| port.kind == PortKind::Image);
         let default = match is_default && device.is_gpu() {
             true => gpu_rows(model),
+            false if is_default && takes_images => IMAGE_ROWS,
             false => settings.batch_size,
         };
         let rows_max = wanted.unwrap_or(default).max(1);

@@ -234,7 +234,7 @@ impl Task {
         let held = match held {
             Some(held) => held,
             None => {
-                let bytes = batch_cost(&**model, &batch);
+                let bytes = batch_cost(&**model, &batch, &self.spec.features);
                 self.memory.reserve(bytes).await?
             }
         };
@@ -259,7 +259,7 @@ impl Task {
     /// The memory of a batch that is computed ahead, once the model is loaded.
     fn reserve(&self, batch: &Result<RecordBatch>, ahead: Ahead) -> Option<BatchReservation> {
         let (model, batch) = (self.model.get()?, batch.as_ref().ok()?);
-        let bytes = batch_cost(&***model, batch);
+        let bytes = batch_cost(&***model, batch, &self.spec.features);
         self.memory.reserve_ahead(ahead, bytes)
     }
 

@@ -77,7 +77,7 @@ pub(super) fn context(text: &str) -> (Context, String) {
         Context::Table
     } else if is_any(1, &["SET", "RESET"]) || (is(1, "SHOW") && word.contains('.')) {
         Context::Setting
-    } else if is(1, "MODEL") && !is_any(2, &["TRAIN", "CREATE", "REPLACE"]) {
+    } else if is(1, "MODEL") && (is(4, "EXPORT") || !is_any(2, &["TRAIN", "CREATE", "REPLACE"])) {
         Context::Model
     } else if is_any(
         1,
@@ -230,6 +230,10 @@ mod tests {
         check("DROP MODEL ch", Context::Model, "ch");
         check("UNLOAD MODEL ch", Context::Model, "ch");
         check("LOAD MODEL m OPTIONS (de", Context::OptionName, "de");
+        check("EXPORT MODEL ch", Context::Model, "ch");
+        check("EXPORT OR REPLACE MODEL ch", Context::Model, "ch");
+        check("TRAIN OR REPLACE MODEL ch", Context::Any, "ch");
+        check("EXPORT MODEL m TO 'models/m", Context::Path, "models/m");
         check("TRAIN MODEL ch", Context::Any, "ch");
         check("SET vatic.ba", Context::Setting, "vatic.ba");
         let train = "TRAIN MODEL m TARGET y OPTIONS (";

@@ -22,6 +22,7 @@ SHOW MODELS, SHOW VERSIONS IN MODEL name, DESCRIBE MODEL name, SHOW CREATE MODEL
 ALTER MODEL name SET DEFAULT_VERSION = n | VERSION n SET ALIAS = name | RENAME TO name | SET COMMENT = '…'
 DROP MODEL [IF EXISTS] name [VERSION n]
 LOAD MODEL name OPTIONS (device = 'auto' | 'cpu' | 'cuda'), UNLOAD MODEL name
+EXPORT [OR REPLACE] MODEL name TO 'file.onnx' | 'directory/'
 CREATE EXTERNAL TABLE name STORED AS PARQUET | CSV | JSON LOCATION '…', CREATE TABLE, CREATE VIEW, INSERT INTO, COPY … TO '…'
 SHOW TABLES, DESCRIBE table, EXPLAIN [ANALYZE] statement, SET setting = value, SHOW setting, PREPARE, EXECUTE
 docs/sql.md has all of them with examples.

@@ -77,7 +77,10 @@ impl Session {
                 parameters: self.training_types(parameters).await,
             }),
             // The statement runs when its rows are read.
-            Statement::Import(_) | Statement::Load(_) | Statement::Unload(_) => Ok(Description {
+            Statement::Import(_)
+            | Statement::Load(_)
+            | Statement::Unload(_)
+            | Statement::Export(_) => Ok(Description {
                 effect,
                 schema: self
                     .answer(&parameters.numbered_without_options())

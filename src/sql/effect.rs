@@ -11,8 +11,8 @@ use super::statement::{GrantStatement, ModelStatement, Statement, folded};
 pub(crate) enum Effect {
     /// Its rows.
     Rows,
-    /// A model that is made, loaded or unloaded. The rows come afterwards; the work is done once, however often the rows are
-    /// fetched.
+    /// A model that is made, loaded, unloaded or exported. The rows come afterwards; the work is done once, however often the
+    /// rows are fetched.
     Model,
     /// A change. The rows of the statement, if any, hold a count.
     Change,
@@ -35,7 +35,11 @@ impl Statement {
     pub(crate) fn effect(&self) -> Effect {
         match self {
             Self::DataFusion(statement) => effect(statement),
-            Self::Train(_) | Self::Import(_) | Self::Load(_) | Self::Unload(_) => Effect::Model,
+            Self::Train(_)
+            | Self::Import(_)
+            | Self::Load(_)
+            | Self::Unload(_)
+            | Self::Export(_) => Effect::Model,
             Self::ExplainTrain(_) => Effect::Rows,
             Self::Model(statement) => statement.effect(),
             Self::Grant(statement) => statement.effect(),

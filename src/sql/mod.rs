@@ -18,6 +18,7 @@
 //!            | 'RENAME' 'TO' name | 'SET' 'COMMENT' '=' string)
 //! drop     ::= 'DROP' 'MODEL' ['IF' 'EXISTS'] m ['VERSION' n]
 //! cache    ::= 'LOAD' 'MODEL' model_ref ['OPTIONS' '(' key '=' value {',' key '=' value} ')'] | 'UNLOAD' 'MODEL' model_ref
+//! export   ::= 'EXPORT' ['OR' 'REPLACE'] 'MODEL' model_ref 'TO' string
 //! grant    ::= ('GRANT' | 'REVOKE') ('EXECUTE' 'ON' 'MODEL' m | 'SELECT' 'ON' ['TABLE'] t) ('TO' | 'FROM') role
 //!            | 'SHOW' 'GRANTS'
 //! ```
@@ -53,6 +54,7 @@ pub(crate) use rewrite::{
 };
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
-    AlterModel, DropModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel, ModelStatement,
-    OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, WINDOWS, folded, quoted,
+    AlterModel, DropModel, ExportModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel,
+    ModelStatement, OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, WINDOWS,
+    folded, quoted,
 };

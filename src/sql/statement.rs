@@ -38,6 +38,8 @@ pub(crate) enum Statement {
     Load(LoadModel),
     /// `UNLOAD MODEL m`
     Unload(ModelRef),
+    /// `EXPORT MODEL m TO …`
+    Export(ExportModel),
     /// A statement about existing models.
     Model(ModelStatement),
     /// A statement about grants.
@@ -121,6 +123,16 @@ pub(crate) struct ImportModel {
     pub(crate) source: String,
     pub(crate) options: Vec<(String, OptionValue)>,
     pub(crate) comment: Option<String>,
+}
+
+/// `EXPORT [OR REPLACE] MODEL m TO 'location'`
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ExportModel {
+    pub(crate) model: ModelRef,
+    /// Whether it may take the place of an earlier export.
+    pub(crate) replaces: bool,
+    /// A file whose name ends in `.onnx`, or a directory, which ends in `/`.
+    pub(crate) location: String,
 }
 
 /// The text of the training query, as written.
@@ -262,5 +274,14 @@ impl fmt::Display for ImportModel {
         let head = Head(&self.name, self.if_taken);
         let clauses = Clauses(&self.options, self.comment.as_deref());
         write!(f, "CREATE {head}\nFROM {}{clauses}", quoted(&self.source))
+    }
+}
+
+/// Parses back to the same statement.
+impl fmt::Display for ExportModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_replace = if self.replaces { "OR REPLACE " } else { "" };
+        let (model, location) = (&self.model, quoted(&self.location));
+        write!(f, "EXPORT {or_replace}MODEL {model} TO {location}")
     }
 }

@@ -81,6 +81,7 @@ pub(super) async fn load(session: &Session, statement: &LoadModel) -> Result<Rec
         );
         return Err(sql_err(SqlState::NoResources, message));
     }
+    release_if_dropped(engine, &model)?;
     loaded_rows(&model.label(), &loaded)
 }
 
@@ -150,8 +151,19 @@ pub(super) fn forget(engine: &Engine, sha256s: HashSet<String>) {
     }
 }
 
-/// Drops pinned versions that do not exist any more: another process may have dropped them.
-fn forget_dropped(engine: &Engine) -> Result<()> {
+/// Releases a model that was dropped while it was loaded.
+fn release_if_dropped(engine: &Engine, model: &ResolvedModel) -> Result<()> {
+    let (_, state) = engine.registry().state(&model.name)?;
+    let mut versions = state.versions.iter();
+    match versions.any(|version| version.sha256 == model.sha256) {
+        true => Ok(()),
+        // Under another name, the version may be there.
+        false => forget_dropped(engine),
+    }
+}
+
+/// Drops pinned versions that do not exist any more: another process, or DROP SCHEMA, may have dropped them.
+pub(super) fn forget_dropped(engine: &Engine) -> Result<()> {
     let data = engine.data().root().to_string();
     let mut pinned = engine.runtime().pinned();
     if let Some(cluster) = engine.cluster() {
@@ -175,7 +187,7 @@ fn forget_dropped(engine: &Engine) -> Result<()> {
 }
 
 /// The version of a reference, which the session may run.
-fn resolve(session: &Session, reference: &ModelRef) -> Result<ResolvedModel> {
+pub(super) fn resolve(session: &Session, reference: &ModelRef) -> Result<ResolvedModel> {
     let registry = session.engine().registry();
     let state = registry.get_for(session.access(), Privilege::Execute, &reference.name)?;
     registry.resolve(reference, &state)
@@ -210,4 +222,61 @@ fn place(options: &[(String, OptionValue)]) -> Result<(DeviceName, Option<Comput
         }
     }
     Ok((device, compute))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    async fn run(engine: &Engine, sql: &str) {
+        let session = engine.session().unwrap();
+        let rows = session.sql(sql).await.unwrap();
+        rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
+    }
+
+    /// Engines of two processes.
+    async fn engines(directory: &tempfile::TempDir) -> [Engine; 2] {
+        let engines = [(); 2].map(|()| {
+            let builder = Engine::builder().data_dir(directory.path());
+            builder.build().unwrap()
+        });
+        run(&engines[0], "CREATE SCHEMA s").await;
+        run(&engines[0], "CREATE TABLE t AS SELECT value * 1.0 AS x, value * 2.0 AS y FROM generate_series(1, 20)").await;
+        run(
+            &engines[0],
+            "TRAIN MODEL s.m TARGET y OPTIONS (model_type = 'linear_reg') AS SELECT x, y FROM t",
+        )
+        .await;
+        engines
+    }
+
+    #[tokio::test]
+    async fn a_model_that_is_dropped_while_it_is_loaded_is_released() {
+        let directory = tempfile::tempdir().unwrap();
+        let [engine, other] = engines(&directory).await;
+        let session = engine.session().unwrap();
+        let model = resolve(&session, &ModelRef::parse("s.m").unwrap()).unwrap();
+        run(&engine, "LOAD MODEL s.m").await;
+        run(&other, "ALTER MODEL s.m RENAME TO s.n").await;
+        release_if_dropped(&engine, &model).unwrap();
+        assert_eq!(
+            engine.runtime().cached().len(),
+            1,
+            "the model has another name"
+        );
+        run(&other, "DROP MODEL s.n").await;
+        release_if_dropped(&engine, &model).unwrap();
+        assert!(engine.runtime().cached().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_model_that_is_dropped_with_its_schema_is_released() {
+        let directory = tempfile::tempdir().unwrap();
+        let [engine, _] = engines(&directory).await;
+        run(&engine, "LOAD MODEL s.m").await;
+        run(&engine, "DROP SCHEMA s CASCADE").await;
+        assert!(engine.runtime().cached().is_empty());
+    }
 }

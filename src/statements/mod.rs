@@ -8,9 +8,11 @@
 //! * `train` TRAIN MODEL
 //! * `import` CREATE MODEL … FROM
 //! * `cache` LOAD MODEL and UNLOAD MODEL
+//! * `export` EXPORT MODEL
 //! * `ingest` rows that a client uploads into a new or an existing table
 
 mod cache;
+mod export;
 mod grant;
 mod import;
 pub(crate) mod ingest;
@@ -76,6 +78,11 @@ impl Session {
                 let session = self.clone();
                 let unload = async move { Box::pin(cache::unload(&session, &model)).await };
                 later(unload, cache::unloaded_schema())
+            }
+            Statement::Export(statement) => {
+                let session = self.clone();
+                let export = async move { Box::pin(export::export(&session, &statement)).await };
+                later(export, export::result_schema())
             }
             Statement::ExplainTrain(statement) => {
                 rows(Box::pin(train::explain(self, &statement)).await?)

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use vatic_ml::data::signature::{Port, PortKind};
+use vatic_ml::data::signature::{Port, PortKind, Signature};
 use vatic_ml::data::types::type_name;
 use vatic_ml::model::network::LayerSummary;
+use vatic_ml::model::options::TrainOptions;
 
 use super::cache;
 use crate::access::grants::Privilege;
@@ -116,7 +117,10 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     properties.push(("model_type", manifest.model_type().to_owned()));
     properties.push(("version", model.version.to_string()));
     match &manifest.origin {
-        Origin::Trained(trained) => properties.extend(of_training(&trained.run)),
+        Origin::Trained(trained) => {
+            properties.extend(of_training(&trained.run));
+            properties.extend(of_images(signature, &trained.options));
+        }
         Origin::Imported(imported) => {
             properties.push(("source", imported.source.clone()));
             let licence = imported.licence.iter().cloned();
@@ -173,6 +177,21 @@ fn of_training(run: &RunSummary) -> [(&'static str, String); 5] {
         (of_split, metrics.collect::<Vec<_>>().join(", ")),
         ("rows_hash", run.rows_hash.clone()),
     ]
+}
+
+/// How a model reads images, and what its training changed in them.
+fn of_images(signature: &Signature, options: &TrainOptions) -> Vec<(&'static str, String)> {
+    let mut properties = vec![];
+    let mut inputs = signature.inputs.iter();
+    if inputs.any(|port| port.kind == PortKind::Image) {
+        properties.push(("input_shape", format!("{:?}", options.input_shape)));
+        properties.push(("image_resize", options.image.resize.name().to_owned()));
+        properties.push(("image_filter", options.image.filter.to_string()));
+    }
+    if !options.augment.is_empty() {
+        properties.push(("augment", options.augment.join(", ")));
+    }
+    properties
 }
 
 fn show_create(model: &ResolvedModel) -> Result<RecordBatch> {

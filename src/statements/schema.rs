@@ -3,6 +3,7 @@
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::logical_expr::{CreateCatalogSchema, DropCatalogSchema};
 
+use super::cache;
 use crate::catalog::ML_SCHEMA;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
@@ -42,5 +43,10 @@ pub(super) fn drop_schema(session: &Session, drop: &DropCatalogSchema) -> Result
         .catalog()
         .drop_schema(&name, drop.if_exists, drop.cascade, has_more)?;
     temporary.remove_schema(&name);
-    grants.forget_all(&gone)
+    grants.forget_all(&gone)?;
+    if let Err(error) = cache::forget_dropped(session.engine()) {
+        // The schema is gone. The next LOAD MODEL or UNLOAD MODEL releases its models.
+        tracing::warn!(schema = name, %error, "models of a dropped schema stay loaded");
+    }
+    Ok(())
 }

@@ -70,6 +70,48 @@ fn replace_by(
     sync_directory(directory)
 }
 
+/// Gives a finished and synced file or directory another name in its directory. With `replaces`, it takes the place of
+/// a file, or of a directory with its content; without, at most that of an empty directory.
+pub(super) fn put(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
+    match from.is_dir() {
+        true => put_directory(from, to, replaces)?,
+        false if replaces => fs::rename(from, to)?,
+        false => put_file(from, to)?,
+    }
+    sync_directory(parent(to)?)
+}
+
+fn put_file(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        // A leftover has a hidden name.
+        Ok(()) => {
+            let _ = fs::remove_file(from);
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
+        // Some file systems of removable disks have no links.
+        Err(_) if to.symlink_metadata().is_ok() => Err(ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(from, to),
+    }
+}
+
+fn put_directory(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
+    // A directory takes the place of none, or of an empty one.
+    let renamed = fs::rename(from, to);
+    if renamed.is_ok() || !replaces || !to.is_dir() {
+        return renamed;
+    }
+    let before = parent(to)?.join(format!(".{}", uuid::Uuid::new_v4()));
+    fs::rename(to, &before)?;
+    if let Err(error) = fs::rename(from, to) {
+        fs::rename(&before, to)?;
+        return Err(error);
+    }
+    // A leftover has a hidden name.
+    let _ = fs::remove_dir_all(before);
+    Ok(())
+}
+
 fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
     Ok(is_same(&fs::metadata(one)?, &fs::metadata(other)?))
 }

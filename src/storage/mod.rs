@@ -5,6 +5,7 @@
 //! remote.rs     files in a store
 //! stores.rs     the stores, for Vatic and for DataFusion; credentials come from each process's environment
 //! new_file.rs   files too large to be written at once
+//! staged.rs     files for a user, which appear at once
 //! identifier.rs checks of names that become file names
 //! if_taken.rs   what CREATE does if the name is taken
 //! hold.rs       a process's sign of life
@@ -19,6 +20,7 @@ mod if_taken;
 mod local;
 mod new_file;
 mod remote;
+mod staged;
 pub(crate) mod state_log;
 mod stores;
 
@@ -39,6 +41,7 @@ pub(crate) use object_store::{GetOptions, GetRange, GetResultPayload, ObjectMeta
 pub(crate) use remote::RemotePlace;
 #[doc(hidden)]
 pub use remote::is_remote;
+pub(crate) use staged::Staged;
 pub(crate) use stores::Stores;
 
 use crate::error::Result;

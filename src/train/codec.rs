@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::Field;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
+use vatic_ml::data::image::ImageReader;
 
 use super::exec::TrainExec;
 use super::route::{Route, RouteExec};
@@ -19,6 +20,7 @@ enum Wire {
         seed: u64,
         shards: usize,
         workers: usize,
+        reader: Option<ImageReader>,
     },
     Train(Box<TrainTask>),
 }
@@ -33,6 +35,7 @@ pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
         seed: route.seed,
         shards: route.shards,
         workers: route.workers(),
+        reader: route.reader,
     }))
 }
 
@@ -47,8 +50,9 @@ pub(super) fn decode(
             seed,
             shards,
             workers,
+            reader,
         } => {
-            let route = Route::try_new(columns, seed, shards, workers)?;
+            let route = Route::try_new(columns, seed, shards, workers)?.reading(reader);
             Arc::new(RouteExec::new(input, route))
         }
     })

@@ -1,7 +1,7 @@
 //! Selection of features, label and split column among the columns of a training query.
 
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, DataFusionError};
 use vatic_ml::data::columns::{Column, Columns, FeatureKind};
 use vatic_ml::data::labels::check_label_type;
 use vatic_ml::data::types::{canonical_type, type_name};
@@ -51,9 +51,17 @@ pub(crate) fn training_columns(
             data_type: canonical_type(field.data_type()),
         }
     };
+    let mut has_image = false;
     for &index in &features {
         let Column { name, data_type } = column(index);
-        FeatureKind::of(&name, &data_type).map_err(ml_err)?;
+        let kind = FeatureKind::of(&name, &data_type).map_err(ml_err)?;
+        if kind == FeatureKind::Image && !model_type.takes_images() {
+            return Err(no_image(&name, &data_type, model_type));
+        }
+        has_image |= kind == FeatureKind::Image;
+    }
+    if !has_image {
+        refuse_image_options(statement)?;
     }
     let columns = Columns {
         features: features.iter().map(|&index| column(index)).collect(),
@@ -68,6 +76,32 @@ pub(crate) fn training_columns(
         columns,
         features.into_iter().chain([label]).chain(split).collect(),
     ))
+}
+
+/// The options that only images need.
+const IMAGE_OPTIONS: [&str; 4] = ["image_resize", "image_filter", "image_mean", "image_std"];
+
+/// Refuses options of images in a training without images.
+fn refuse_image_options(statement: &TrainModel) -> Result<()> {
+    let mut given = statement.options.iter().map(|(name, _)| name.as_str());
+    let Some(name) = given.find(|name| IMAGE_OPTIONS.contains(name)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "option \"{name}\" has no effect on this training: it needs a column of images, and the query has none; leave it out"
+    );
+    Err(sql_err(SqlState::InvalidParameter, message))
+}
+
+/// The error for images that the model type does not take.
+fn no_image(name: &str, data_type: &DataType, model_type: &dyn ModelType) -> DataFusionError {
+    let message = format!(
+        "column \"{name}\" is {}, which cannot be a feature of a {} model; for images use model type sequential, \
+         cnn_classifier or cnn_regressor, else leave it out",
+        type_name(data_type),
+        model_type.name()
+    );
+    sql_err(SqlState::Unsupported, message)
 }
 
 /// Refuses columns whose names differ only in case: features are matched by name, without regard to case.
@@ -115,11 +149,16 @@ fn split_position(schema: &DFSchema, name: &str) -> Result<usize> {
 
 pub(super) fn route_columns(
     columns: &Columns,
+    options: &TrainOptions,
     indices: &[usize],
     schema: &DFSchema,
 ) -> Vec<(usize, Field)> {
     let known = columns.features.iter().chain([&columns.target]);
-    let known = known.map(|column| (column.name.clone(), column.data_type.clone()));
+    let known = known.map(|column| {
+        let pixels = options.pixels_type(&column.data_type);
+        let data_type = pixels.unwrap_or_else(|| column.data_type.clone());
+        (column.name.clone(), data_type)
+    });
     let split = indices.get(columns.features.len() + 1).map(|&index| {
         let field = schema.field(index);
         (field.name().clone(), field.data_type().clone())

@@ -1,8 +1,9 @@
 //! Values of options: numbers in a range, names, lists. An error names the option and what it takes.
 
+use vatic_ml::data::augment::{AUGMENTATIONS, AugmentationKind, Augmentations};
 use vatic_ml::device::DeviceName;
 
-use crate::error::{Result, SqlState, sql_err, with_cause};
+use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::OptionValue;
 
 const UNITS_MAX: u64 = 65_536;
@@ -73,6 +74,10 @@ pub(super) fn from_zero() -> Range {
     )
 }
 
+pub(super) fn any() -> Range {
+    (f64::is_finite, "a number")
+}
+
 pub(super) fn number(name: &str, value: &OptionValue, range: fn() -> Range) -> Result<f64> {
     let (is_valid, description) = range();
     let found = match value {
@@ -80,6 +85,18 @@ pub(super) fn number(name: &str, value: &OptionValue, range: fn() -> Range) -> R
         _ => None,
     };
     found.ok_or_else(|| expected(name, description, value))
+}
+
+/// A number, or a list of numbers.
+pub(super) fn numbers(name: &str, value: &OptionValue, range: fn() -> Range) -> Result<Vec<f64>> {
+    match value {
+        OptionValue::List(values) if !values.is_empty() => values
+            .iter()
+            .map(|value| number(name, value, range))
+            .collect(),
+        OptionValue::List(_) => Err(expected(name, "a number, or a list of them", value)),
+        one => Ok(vec![number(name, one, range)?]),
+    }
 }
 
 pub(super) fn boolean(name: &str, value: &OptionValue) -> Result<bool> {
@@ -165,6 +182,35 @@ pub(super) fn input_shape(value: &OptionValue) -> Result<Vec<usize>> {
             value,
         )),
     }
+}
+
+pub(super) fn augment(value: &OptionValue) -> Result<Vec<String>> {
+    let name = "augment";
+    let takes = "a list such as ['flip', 'shift(0.1)']";
+    let OptionValue::List(values) = value else {
+        return Err(expected(name, takes, value));
+    };
+    let text = |value: &OptionValue| match value {
+        OptionValue::Text(text) => Ok(text.clone()),
+        other => Err(expected(name, takes, other)),
+    };
+    let texts = values.iter().map(text).collect::<Result<Vec<String>>>()?;
+    for text in &texts {
+        let found = text.split('(').next().unwrap_or_default().trim();
+        let found = found.to_lowercase();
+        if !Augmentations::has(&found) {
+            let written: Vec<&str> = AUGMENTATIONS.iter().map(|kind| kind.written).collect();
+            let what = format!(
+                "there is no augmentation \"{found}\"; use {}",
+                written.join(", ")
+            );
+            let known = AUGMENTATIONS.iter().map(AugmentationKind::name);
+            let message = with_cause(what, &found, known);
+            return Err(sql_err(SqlState::InvalidParameter, message));
+        }
+    }
+    Augmentations::read(&texts).map_err(ml_err)?;
+    Ok(texts)
 }
 
 pub(super) fn class_weights(value: &OptionValue) -> Result<Vec<(String, f64)>> {

@@ -1,6 +1,7 @@
 //! `OPTIONS (key = value, …)` → [`TrainOptions`]: checks names, types and ranges, and suggests the nearest name.
 
 use datafusion::common::DataFusionError;
+use vatic_ml::data::image::{Filter, ImageResize};
 use vatic_ml::data::precision::Precision;
 use vatic_ml::model::network::{ModelType, Task};
 use vatic_ml::model::options::{
@@ -11,8 +12,9 @@ use vatic_ml::nn::Activation;
 
 use super::option_list::{OPTIONS, PLANNED};
 use super::option_values::{
-    above_zero, below_one, between_zero_and_one, boolean, class_weights, device, from_zero,
-    hidden_units, input_shape, layers, model_type, named, number, one_of, text, whole,
+    above_zero, any, augment, below_one, between_zero_and_one, boolean, class_weights, device,
+    from_zero, hidden_units, input_shape, layers, model_type, named, number, numbers, one_of, text,
+    whole,
 };
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::OptionValue;
@@ -86,6 +88,11 @@ impl Reader {
             "hidden_units" => options.hidden_units = hidden_units(value)?,
             "layers" => options.layers = layers(value)?,
             "input_shape" => options.input_shape = input_shape(value)?,
+            "image_resize" => options.image.resize = named(name, value, ImageResize::ALL)?,
+            "image_filter" => options.image.filter = named(name, value, &Filter::ALL)?,
+            "image_mean" => options.image.mean = numbers(name, value, any)?,
+            "image_std" => options.image.std = numbers(name, value, above_zero)?,
+            "augment" => options.augment = augment(value)?,
             "activation" => options.activation = named(name, value, Activation::ALL)?,
             "dropout" => options.dropout = number(name, value, below_one)?,
             "loss" => options.loss = Some(named(name, value, LossName::ALL)?),
@@ -449,6 +456,48 @@ mod tests {
         assert!(error("input_shape = [1, 8, 8]").contains("'cnn_classifier' or 'cnn_regressor'"));
         let cnn = "model_type = cnn_regressor, input_shape = [1, 8, 8], hidden_units = [16]";
         assert!(read(cnn).is_ok());
+    }
+
+    #[test]
+    fn options_of_images_are_read_and_checked() {
+        let cnn = "model_type = cnn_regressor, input_shape = [3, 8, 8]";
+        let options = read(&format!(
+            "{cnn}, image_resize = 'pad', image_filter = LANCZOS, image_mean = [0.485, 0.456, 0.406], image_std = 0.5, \
+             augment = ['flip', 'color(0.1)']"
+        ))
+        .unwrap();
+        assert_eq!(options.image.resize, ImageResize::Pad);
+        assert_eq!(options.image.filter, Filter::Lanczos);
+        assert_eq!(options.image.mean, [0.485, 0.456, 0.406]);
+        assert_eq!(options.image.std, [0.5]);
+        assert_eq!(options.augment, ["flip", "color(0.1)"]);
+        let message = |option: &str| {
+            let error = read(&format!("{cnn}, {option}")).unwrap_err();
+            crate::error::report(&error).message
+        };
+        for (option, expected) in [
+            ("image_resize = 'cover'", "one of crop, pad, stretch"),
+            ("image_filter = 'cubic'", "bicubic, lanczos"),
+            ("image_mean = []", "a number, or a list of them"),
+            ("image_std = [0.5, 0]", "a number above 0"),
+            ("augment = 'flip'", "a list such as ['flip', 'shift(0.1)']"),
+            (
+                "augment = ['rotat(3)']",
+                "there is no augmentation \"rotat\"; use flip, shift(share), crop(share), rotate(degrees), colour(strength); \
+                 the nearest name is \"rotate\"",
+            ),
+            (
+                "augment = ['shift(3)']",
+                "share is 3; expected a number from 0 to 1",
+            ),
+        ] {
+            let message = message(option);
+            assert!(message.contains(expected), "{option}: {message}");
+        }
+        assert!(error("augment = ['flip']").contains("it needs model_type = 'sequential' or"));
+        let vector = "model_type = sequential, layers = ['linear(1)'], augment = ['flip']";
+        let error = crate::error::report(&read(vector).unwrap_err()).message;
+        assert!(error.contains("needs input_shape = [channels,"), "{error}");
     }
 
     #[test]

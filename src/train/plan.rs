@@ -15,9 +15,9 @@ use vatic_ml::train::shard::shards;
 
 use super::columns::route_columns;
 use super::exec::TrainExec;
-use super::route::{KEY_COLUMN, Route, RouteExec};
+use super::route::{KEY_COLUMN, Route, RouteExec, is_pixels};
 use super::task::TrainTask;
-use crate::error::Result;
+use crate::error::{Result, ml_err};
 use crate::storage::Place;
 
 /// A training: its model, options, and columns of the query.
@@ -52,8 +52,12 @@ pub(crate) fn plan_ranks(
     let options = training.options;
     let workers = attempt.workers;
     let shards = shards(options);
-    let columns = route_columns(training.columns, &training.column_indices, training.schema);
-    let route = Route::try_new(columns, options.seed, shards, workers)?;
+    let indices = &training.column_indices;
+    let columns = route_columns(training.columns, options, indices, training.schema);
+    let has_pixels = columns.iter().any(|(_, field)| is_pixels(field));
+    let reader = has_pixels.then(|| options.image_reader());
+    let reader = reader.transpose().map_err(ml_err)?;
+    let route = Route::try_new(columns, options.seed, shards, workers)?.reading(reader);
     let mut plan: Arc<dyn ExecutionPlan> = Arc::new(RouteExec::new(query, route));
     if workers > 1 {
         let key = ColumnExpr::new_with_schema(KEY_COLUMN, &plan.schema())?;

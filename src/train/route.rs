@@ -1,5 +1,6 @@
-//! [`RouteExec`]: physical operator that casts the columns of a training to canonical types, and appends a content hash
-//! and a routing key to each row. By the key, hash repartitioning sends the row to the rank that owns its shard.
+//! [`RouteExec`]: physical operator that casts the columns of a training to canonical types, reads images as pixels, and
+//! appends a content hash and a routing key to each row. By the key, hash repartitioning sends the row to the rank that owns
+//! its shard.
 //!
 //! DataFusion repartitions rows only by its own hash, which would spread a few shards unevenly over the ranks. So each
 //! rank has an integer key, found by search, whose hash selects that rank.
@@ -7,11 +8,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, FixedSizeBinaryBuilder, Int64Array};
+use datafusion::arrow::array::{
+    ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array,
+};
+use datafusion::arrow::buffer::{Buffer, NullBuffer};
 use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::common::DataFusionError;
 use datafusion::common::hash_utils::create_hashes;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
@@ -21,6 +28,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 use vatic_ml::data::coerce::canonical_array;
+use vatic_ml::data::image::{ImageReader, Images};
 use vatic_ml::train::shard::{Placement, content_hashes, owner};
 
 use crate::error::{Result, SqlState, ml_err, sql_err};
@@ -32,6 +40,11 @@ pub(super) const HASH_COLUMN: &str = "__row_hash";
 /// The name of the column that the rows are repartitioned by.
 pub(super) const KEY_COLUMN: &str = "__routing_key";
 const HASH_BYTES: i32 = 16;
+/// The pixels of a batch, in bytes.
+const PIXELS_BYTES: usize = 4 << 20;
+/// The most columns whose values name a row in an error, and the most characters of a value.
+const NAMED_MAX: usize = 3;
+const VALUE_CHARACTERS: usize = 40;
 
 /// The mapping of rows to ranks.
 #[derive(Debug, Clone)]
@@ -40,6 +53,8 @@ pub(super) struct Route {
     pub(super) columns: Vec<(usize, Field)>,
     pub(super) seed: u64,
     pub(super) shards: usize,
+    /// How the columns of pixels are made of images, if there are any.
+    pub(super) reader: Option<ImageReader>,
     /// The routing key of each rank.
     keys: Arc<Vec<i64>>,
 }
@@ -55,8 +70,14 @@ impl Route {
             columns,
             seed,
             shards,
+            reader: None,
             keys: Arc::new(routing_keys(workers)?),
         })
+    }
+
+    /// The same, with images that this reader reads.
+    pub(super) fn reading(self, reader: Option<ImageReader>) -> Self {
+        Self { reader, ..self }
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -165,37 +186,148 @@ impl ExecutionPlan for RouteExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let (route, schema) = (self.route.clone(), self.schema());
+        let router = Router {
+            route: self.route.clone(),
+            schema: self.schema(),
+            reading: MemoryConsumer::new("RouteExec").register(context.memory_pool()),
+        };
         let input = self.input.execute(partition, context)?;
-        let stream = input.map(move |batch| route_batch(&batch?, &route, &schema));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            self.schema(),
-            stream,
-        )))
+        let Some(reader) = self.route.reader else {
+            let stream = input.map(move |batch| router.route(&batch?));
+            let stream = RecordBatchStreamAdapter::new(self.schema(), stream);
+            return Ok(Box::pin(stream));
+        };
+        let router = Arc::new(router);
+        let rows_max = (PIXELS_BYTES / reader.numbers()).max(1);
+        let stream = input.flat_map(move |batch| {
+            let router = Arc::clone(&router);
+            let parts = divided(batch, rows_max).into_iter();
+            futures::stream::iter(parts.map(move |part| router.route(&part?)))
+        });
+        // Images take long, so other tasks of this thread have a turn after each part.
+        let stream = stream.then(|part| async move {
+            tokio::task::yield_now().await;
+            part
+        });
+        let stream = RecordBatchStreamAdapter::new(self.schema(), stream);
+        Ok(Box::pin(stream))
     }
 }
 
-fn route_batch(batch: &RecordBatch, route: &Route, schema: &SchemaRef) -> Result<RecordBatch> {
-    let mut columns = Vec::with_capacity(route.columns.len() + 2);
-    for (index, field) in &route.columns {
-        let column = canonical_array(batch.column(*index)).map_err(ml_err)?;
-        // The rows may differ from the planned type, for example in a column with only NULLs.
-        columns.push(match column.data_type() == field.data_type() {
-            true => column,
-            false => cast_with_options(&column, field.data_type(), &STRICT)?,
+/// Whether a column of a training holds the pixels of images.
+pub(super) fn is_pixels(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::FixedSizeBinary(_))
+}
+
+/// A batch in parts of at most `rows_max` rows.
+fn divided(batch: Result<RecordBatch>, rows_max: usize) -> Vec<Result<RecordBatch>> {
+    let batch = match batch {
+        Ok(batch) if batch.num_rows() > rows_max => batch,
+        whole => return vec![whole],
+    };
+    let rows = batch.num_rows();
+    let starts = (0..rows).step_by(rows_max);
+    let parts = starts.map(|start| Ok(batch.slice(start, rows_max.min(rows - start))));
+    parts.collect()
+}
+
+/// Routes the rows of one partition.
+struct Router {
+    route: Route,
+    schema: SchemaRef,
+    /// The memory of the image that is read.
+    reading: MemoryReservation,
+}
+
+impl Router {
+    fn route(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let route = &self.route;
+        let mut columns = Vec::with_capacity(route.columns.len() + 2);
+        for (index, field) in &route.columns {
+            let column = batch.column(*index);
+            columns.push(match &route.reader {
+                Some(reader) if is_pixels(field) => self.pixels(batch, *index, field, reader)?,
+                _ => canonical(column, field)?,
+            });
+        }
+        let content = content_hashes(&columns.iter().collect::<Vec<_>>()).map_err(ml_err)?;
+        let mut hashes = FixedSizeBinaryBuilder::with_capacity(content.len(), HASH_BYTES);
+        let mut keys = Vec::with_capacity(content.len());
+        for hash in content {
+            hashes.append_value(hash.to_le_bytes())?;
+            let shard = Placement::new(hash, route.seed).shard(route.shards);
+            keys.push(route.keys[owner(shard, route.shards, route.workers())]);
+        }
+        columns.push(Arc::new(hashes.finish()));
+        columns.push(Arc::new(Int64Array::from(keys)));
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    /// The pixels of a column of images.
+    fn pixels(
+        &self,
+        batch: &RecordBatch,
+        index: usize,
+        field: &Field,
+        reader: &ImageReader,
+    ) -> Result<ArrayRef> {
+        let images = Images::of(batch.column(index)).map_err(ml_err)?;
+        let bytes = batch.num_rows() * reader.numbers();
+        self.reading.try_resize(bytes)?;
+        let mut pixels = Vec::with_capacity(bytes);
+        let mut valid = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            let reading = images.reading_bytes(row, reader);
+            self.reading.try_resize(bytes.saturating_add(reading))?;
+            let read = images.read(row, reader, &mut pixels);
+            valid.push(read.map_err(|cause| self.unreadable(batch, row, (index, field), &cause))?);
+        }
+        self.reading.free();
+        let valid = NullBuffer::from(valid);
+        let valid = (valid.null_count() > 0).then_some(valid);
+        let numbers = reader.numbers() as i32;
+        let pixels = FixedSizeBinaryArray::try_new(numbers, Buffer::from_vec(pixels), valid)?;
+        Ok(Arc::new(pixels))
+    }
+
+    /// The error for a row whose image cannot be read; other columns name the row.
+    fn unreadable(
+        &self,
+        batch: &RecordBatch,
+        row: usize,
+        (index, field): (usize, &Field),
+        cause: &str,
+    ) -> DataFusionError {
+        let columns = self.route.columns.iter();
+        let simple =
+            columns.filter(|(_, field)| !is_pixels(field) && !field.data_type().is_nested());
+        let values = simple.take(NAMED_MAX).map(|(index, field)| {
+            let value = array_value_to_string(batch.column(*index), row).unwrap_or_default();
+            let value: String = value.chars().take(VALUE_CHARACTERS).collect();
+            format!("{} = {value}", field.name())
         });
+        let values: Vec<String> = values.collect();
+        let name = field.name();
+        let remedy = match batch.column(index).data_type() {
+            DataType::Struct(_) => String::new(),
+            _ => format!("; WHERE try_decode_image({name}) IS NOT NULL leaves such rows out"),
+        };
+        let message = format!(
+            "column \"{name}\" holds no image in a row with {}: {cause}{remedy}",
+            values.join(", ")
+        );
+        sql_err(SqlState::InvalidParameter, message)
     }
-    let content = content_hashes(&columns.iter().collect::<Vec<_>>()).map_err(ml_err)?;
-    let mut hashes = FixedSizeBinaryBuilder::with_capacity(content.len(), HASH_BYTES);
-    let mut keys = Vec::with_capacity(content.len());
-    for hash in content {
-        hashes.append_value(hash.to_le_bytes())?;
-        let shard = Placement::new(hash, route.seed).shard(route.shards);
-        keys.push(route.keys[owner(shard, route.shards, route.workers())]);
-    }
-    columns.push(Arc::new(hashes.finish()));
-    columns.push(Arc::new(Int64Array::from(keys)));
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// A column in the type of a training.
+fn canonical(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let column = canonical_array(column).map_err(ml_err)?;
+    // The rows may differ from the planned type, for example in a column with only NULLs.
+    Ok(match column.data_type() == field.data_type() {
+        true => column,
+        false => cast_with_options(&column, field.data_type(), &STRICT)?,
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Tests with real Flight SQL clients, each in the client's own language. A client that is not installed is skipped with
-//! a message.
+//! Tests with other programs: Flight SQL clients, each in its own language, and onnxruntime. What is not installed is skipped
+//! with a message.
 
 use std::process::Command;
 
@@ -23,6 +23,11 @@ fn run(client: &str) {
 #[test]
 fn adbc_from_python() {
     run("adbc");
+}
+
+#[test]
+fn exported_models_in_onnxruntime() {
+    run("graphs");
 }
 
 #[test]

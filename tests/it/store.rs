@@ -331,6 +331,44 @@ async fn machines_that_share_a_store_train_and_predict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn models_are_exported_to_a_store() {
+    let Some(store) = Store::start() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().to_str().unwrap();
+    let export = |location: &str| format!("EXPORT MODEL price TO 's3://lake/{location}'");
+    let train = [HOUSES, TRAIN, &export("out/m.onnx"), &export("out/m/")];
+    assert!(store.run(data, &train).status.success());
+    let mut names = store.keys("out", "").await;
+    names.sort();
+    let names: Vec<&str> = names.iter().map(|key| key.as_ref()).collect();
+    let expected = [
+        "out/m.onnx",
+        "out/m/config.json",
+        "out/m/manifest.json",
+        "out/m/model.safetensors",
+    ];
+    assert_eq!(names, expected);
+    for (location, expected) in [
+        ("out/m.onnx", "exists; use EXPORT OR REPLACE MODEL"),
+        ("out/m/", "exists; use EXPORT OR REPLACE MODEL"),
+        ("out/", "exists; use EXPORT OR REPLACE MODEL"),
+    ] {
+        let error = store.fails(data, &[&export(location)]);
+        assert!(error.contains(expected), "{location}: {error}");
+    }
+    let replace = |location: &str| export(location).replace("EXPORT", "EXPORT OR REPLACE");
+    let error = store.fails(data, &[&replace("out/")]);
+    assert!(error.contains("holds other files than those"), "{error}");
+    let again = [&replace("out/m.onnx")[..], &replace("out/m/")];
+    assert!(store.run(data, &again).status.success());
+    let imported = "CREATE MODEL again FROM 's3://lake/out/m/'";
+    let guess = GUESS.replace("predict(price", "predict(again");
+    let lines = store.lines(data, &[imported, &guess, GUESS]);
+    assert_eq!(lines.last().unwrap(), "30.0");
+    assert_eq!(lines.iter().filter(|line| *line == "30.0").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_reach_a_store_below_the_roots_only() {
     let Some(store) = Store::start() else { return };
     store.put("open/a.csv", b"a\n1\n").await;

@@ -48,6 +48,7 @@ fn models_and_functions_know_no_query_engine() {
         &[],
         &["vatic_ml", "candle", "tokio", "ballista"],
     );
+    check("images/src", &[], &["arrow", "datafusion", "candle"]);
     check("metrics/src", &[], &["arrow", "datafusion", "candle"]);
 }
 
@@ -98,11 +99,14 @@ const LAYERS: &[&str] = &[
 
 /// The top-level modules of `ml/src/`, from top to bottom.
 const ML_LAYERS: &[&str] = &[
+    "formats",
+    "pretrained",
     "artifact",
     "train",
     "models",
     "model",
     "nn",
+    "graph",
     "data",
     "collective",
     "worker",
@@ -182,6 +186,7 @@ fn imports_above<'a>(
 fn there_is_no_unsafe_outside_of_ml() {
     check("src", &[], &["unsafe {", "unsafe fn", "unsafe impl"]);
     check("udfs/src", &[], &["unsafe {", "unsafe fn", "unsafe impl"]);
+    check("images/src", &[], &["unsafe {", "unsafe fn", "unsafe impl"]);
 }
 
 #[test]
@@ -190,6 +195,7 @@ fn every_file_says_what_lives_in_it() {
         "src",
         "ml/src",
         "udfs/src",
+        "images/src",
         "metrics/src",
         "tests",
         "sql-tests",
@@ -271,6 +277,13 @@ fn the_reference_names_every_option_code_and_setting() {
             layer.written
         );
     }
+    for augmentation in vatic::ml::data::augment::AUGMENTATIONS {
+        assert!(
+            reference.contains(&format!("| `{}` |", augmentation.written)),
+            "{} is not in docs/sql.md",
+            augmentation.written
+        );
+    }
     for (name, _) in vatic::ml::model::options::LossName::ALL {
         assert!(
             reference.contains(&format!("| `{name}` |")),
@@ -288,7 +301,7 @@ fn the_reference_names_every_option_code_and_setting() {
 
 #[test]
 fn each_folder_lists_its_files() {
-    for source_dir in ["src", "ml/src", "udfs/src", "metrics/src"] {
+    for source_dir in ["src", "ml/src", "udfs/src", "images/src", "metrics/src"] {
         for (path, text) in sources(source_dir) {
             let name = path.file_name().unwrap().to_str().unwrap();
             // docs/architecture.md lists the folders of src/.

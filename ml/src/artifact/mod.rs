@@ -1,12 +1,14 @@
 //! Models ↔ files. Files are not trusted.
 //!
 //! * [`Files`] the files of a version, as its manifest names them
-//! * [`Loader`] builds a [`Model`] from files; [`loaders`] lists all loaders
+//! * [`Loader`] builds a [`Model`] from files; [`formats`](crate::formats) lists all loaders
 //! * `trained` the format that TRAIN writes: `config.json` and `model.safetensors`
+//! * `onnx` models as files of ONNX, for other programs
 //!
 //! Files are read whole into memory and compared with the hashes of the manifest before any other use. A memory-mapped
 //! file could change, or kill the process, while it is in use.
 
+mod onnx;
 mod trained;
 
 use std::fmt::Debug;
@@ -20,7 +22,6 @@ use sha2::{Digest, Sha256};
 
 use crate::model::Model;
 use crate::model::compute::LoadOptions;
-use crate::models::ModelTypes;
 use crate::{Error, Result};
 
 pub use trained::{CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
@@ -39,11 +40,17 @@ pub trait Loader: Debug + Send + Sync {
     /// [`Error::Corrupt`] naming the file and what is wrong with it; [`Error::Unsupported`] for a model that this build does
     /// not know, or a type in which it does not compute.
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>>;
-}
 
-/// Every loader, for models of these types.
-pub fn loaders(model_types: Arc<ModelTypes>) -> Vec<Arc<dyn Loader>> {
-    vec![Arc::new(TrainedLoader::new(model_types))]
+    /// The model as the content of an ONNX file, whose graph is called `name`. It takes the columns that the model takes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] as [`Loader::load`]; [`Error::Unsupported`] with the part of the model that has no form in ONNX.
+    fn onnx(&self, _files: &Files, _name: &str) -> Result<Vec<u8>> {
+        Err(Error::Unsupported(format!(
+            "models of format {} cannot be written as ONNX; write TO 'directory/' to export the model's files",
+            self.format()
+        )))
+    }
 }
 
 /// One file of a model, as the manifest names it.

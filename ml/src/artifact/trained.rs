@@ -7,9 +7,10 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::IgnoredAny;
 
+use super::onnx::onnx;
 use super::{Files, Loader, ModelFile, corrupt, write_file};
 use crate::data::apart::parts;
-use crate::data::columns::NUMBERS_MAX;
+use crate::data::columns::{Column, FeatureKind, NUMBERS_MAX};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
 use crate::data::precision::Precision;
@@ -92,6 +93,28 @@ impl TrainedLoader {
     pub fn new(model_types: Arc<ModelTypes>) -> Self {
         Self { model_types }
     }
+
+    /// The description of a model, and its type.
+    fn describe(&self, files: &Files) -> Result<(ModelConfig, &dyn ModelType)> {
+        let config = files.read(CONFIG_FILE, CONFIG_BYTES_MAX)?;
+        let config: ModelConfig =
+            serde_json::from_slice(&config).map_err(|error| corrupt(CONFIG_FILE, error))?;
+        check_config(&config)?;
+        let model_type = self.model_types.get(&config.options.model_type);
+        let model_type = model_type.ok_or_else(|| {
+            let name = &config.options.model_type;
+            Error::Unsupported(format!("this build has no model type \"{name}\""))
+        })?;
+        check_task(&config, model_type)?;
+        Ok((config, model_type))
+    }
+}
+
+/// The weights of a model of this description, flat.
+fn weights_of(files: &Files, config: &ModelConfig, model_type: &dyn ModelType) -> Result<Vec<f64>> {
+    let expected = expected_tensors(config, model_type)?;
+    let content = files.read(WEIGHTS_FILE, u64::MAX)?;
+    read_weights(&content, &expected)
 }
 
 impl Loader for TrainedLoader {
@@ -120,22 +143,18 @@ impl Loader for TrainedLoader {
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
-        let config = files.read(CONFIG_FILE, CONFIG_BYTES_MAX)?;
-        let config: ModelConfig =
-            serde_json::from_slice(&config).map_err(|error| corrupt(CONFIG_FILE, error))?;
-        check_config(&config)?;
-        let name = &config.options.model_type;
-        let model_type = self.model_types.get(name).ok_or_else(|| {
-            Error::Unsupported(format!("this build has no model type \"{name}\""))
-        })?;
-        check_task(&config, model_type)?;
+        let (config, model_type) = self.describe(files)?;
         check_type(model_type, options.compute)?;
-        let expected = expected_tensors(&config, model_type)?;
-        let content = files.read(WEIGHTS_FILE, u64::MAX)?;
-        let weights = read_weights(&content, &expected)?;
+        let weights = weights_of(files, &config, model_type)?;
         let model = TrainedModel::new(config, model_type, &weights, options)?;
         check_device(model_type, &model)?;
         Ok(Arc::new(model))
+    }
+
+    fn onnx(&self, files: &Files, name: &str) -> Result<Vec<u8>> {
+        let (config, model_type) = self.describe(files)?;
+        let weights = weights_of(files, &config, model_type)?;
+        onnx(name, &config, model_type, &weights)
     }
 }
 
@@ -228,6 +247,15 @@ fn check_config(config: &ModelConfig) -> Result<()> {
                 encoder.column.name
             ));
         }
+        let Column { name, data_type } = &encoder.column;
+        let is_image = FeatureKind::of(name, data_type)? == FeatureKind::Image;
+        let is_fitting = match &encoder.image {
+            Some(image) => is_image && image.is_usable() && encoder.numbers.is_empty(),
+            None => !is_image,
+        };
+        if !is_fitting {
+            return wrong(format!("the encoder of \"{name}\" does not fit its images"));
+        }
         // The parts of the column must match the encoder; otherwise encoding would index beyond its vocabularies.
         let empty = arrow::array::new_empty_array(&encoder.column.data_type);
         let parts = parts(&encoder.column.name, &empty, None)?;
@@ -240,6 +268,10 @@ fn check_config(config: &ModelConfig) -> Result<()> {
                 encoder.column.name
             ));
         }
+    }
+    let images = config.encoders.iter();
+    if images.filter(|encoder| encoder.image.is_some()).count() > 1 {
+        return wrong("more than one column of images".into());
     }
     if config.labels.class_count() == 1 {
         return wrong("a single class".into());

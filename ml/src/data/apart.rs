@@ -22,6 +22,10 @@ const BOOLEANS: &[&str] = &["false", "true"];
 /// # Errors
 /// [`Error::Invalid`] if arrays differ in length; a type that cannot be a feature.
 pub fn parts(name: &str, array: &ArrayRef, width: Option<usize>) -> Result<Parts> {
+    if let DataType::FixedSizeBinary(_) = array.data_type() {
+        // The pixels of an image, as a training holds them.
+        return Ok(whole(array.nulls().cloned()));
+    }
     let array = &canonical_array(array)?;
     let valid = array.logical_nulls();
     match FeatureKind::of(name, array.data_type())? {
@@ -52,6 +56,15 @@ pub fn parts(name: &str, array: &ArrayRef, width: Option<usize>) -> Result<Parts
         FeatureKind::Date => calendar_parts(array, valid, false),
         FeatureKind::Timestamp => calendar_parts(array, valid, true),
         FeatureKind::Array => array_parts(name, array, width),
+        FeatureKind::Image => Ok(whole(valid)),
+    }
+}
+
+/// An image, which has no numbers besides its pixels, and no categories.
+fn whole(valid: Option<NullBuffer>) -> Parts {
+    Parts {
+        valid,
+        ..Parts::default()
     }
 }
 

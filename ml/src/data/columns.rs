@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
-use crate::data::types::{canonical_type, is_number, item_type, type_name};
+use crate::data::types::{canonical_type, is_image, is_number, item_type, type_name};
 use crate::{Error, Result};
 
 /// The most numbers of all features of a row: an image of 3 x 836 x 836. The description of a model has the mean and the deviation of
@@ -51,6 +51,8 @@ pub enum FeatureKind {
     Timestamp,
     /// A list of numbers of one length: each element minus its own mean, all divided by one standard deviation.
     Array,
+    /// Files of images in bytes, or decoded images: pixels of one shape, standardised by channel.
+    Image,
 }
 
 impl FeatureKind {
@@ -83,6 +85,7 @@ impl FeatureKind {
                 Ok(Self::Array)
             }
             number if is_number(&number) => Ok(Self::Number),
+            image if is_image(&image) => Ok(Self::Image),
             other => Err(no_feature(name, &other)),
         }
     }

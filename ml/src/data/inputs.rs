@@ -45,6 +45,21 @@ impl RowReport {
         let invalid = self.valid.as_ref().map_or(0, NullBuffer::null_count);
         invalid.saturating_sub(self.failures.len())
     }
+
+    /// Adds the rows of a column that have neither a NULL nor a failure, and its failures, which are not valid.
+    pub(crate) fn add(
+        &mut self,
+        column: &str,
+        valid: Option<&NullBuffer>,
+        failures: Vec<(usize, String)>,
+    ) {
+        self.valid = NullBuffer::union(self.valid.as_ref(), valid);
+        let invalid = valid.map_or(0, NullBuffer::null_count);
+        if invalid > failures.len() && self.null_column.is_none() {
+            self.null_column = Some(column.to_owned());
+        }
+        self.failures.extend(failures);
+    }
 }
 
 /// Whether the tensor is on the host and does not use all of its memory.
@@ -54,6 +69,7 @@ fn is_part(tensor: &Tensor) -> bool {
         Storage::Cpu(CpuStorage::F32(values)) => values.len(),
         Storage::Cpu(CpuStorage::F64(values)) => values.len(),
         Storage::Cpu(CpuStorage::U32(values)) => values.len(),
+        Storage::Cpu(CpuStorage::U8(values)) => values.len(),
         Storage::Cpu(_) => return true,
         _ => return false,
     };
@@ -83,6 +99,15 @@ impl Inputs {
     /// [`Error::Internal`] if one of the tensors has another number of rows.
     pub fn with_lengths(self, name: &str, values: Tensor, lengths: Tensor) -> Result<Self> {
         self.add(name, values, Some(lengths))
+    }
+
+    /// The inputs with other values in the tensor of this name, if there is one.
+    pub(crate) fn replaced(mut self, name: &str, values: Tensor) -> Self {
+        let mut named = self.tensors.iter_mut();
+        if let Some(found) = named.find(|tensor| *tensor.name == *name) {
+            found.values = values;
+        }
+        self
     }
 
     fn add(mut self, name: &str, values: Tensor, lengths: Option<Tensor>) -> Result<Self> {
@@ -121,6 +146,13 @@ impl Inputs {
 
     fn named(&self, name: &str) -> Option<&Named> {
         self.tensors.iter().find(|tensor| *tensor.name == *name)
+    }
+
+    /// The elements of all tensors.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn elements(&self) -> usize {
+        let tensors = self.tensors.iter();
+        tensors.map(|named| named.values.elem_count()).sum()
     }
 
     /// Memory of the tensors in bytes.
@@ -214,6 +246,7 @@ enum Values {
     F32(Vec<f32>),
     F64(Vec<f64>),
     U32(Vec<u32>),
+    U8(Vec<u8>),
 }
 
 impl InputsBuilder {
@@ -247,6 +280,7 @@ impl InputsBuilder {
                         DType::F32 => Values::F32(Vec::with_capacity(length)),
                         DType::F64 => Values::F64(Vec::with_capacity(length)),
                         DType::U32 => Values::U32(Vec::with_capacity(length)),
+                        DType::U8 => Values::U8(Vec::with_capacity(length)),
                         _ => return Err(other_parts()),
                     },
                     lengths: named.lengths.as_ref().map(|_| Vec::new()),
@@ -265,6 +299,7 @@ impl InputsBuilder {
                 Values::F32(values) => append(values, &named.values)?,
                 Values::F64(values) => append(values, &named.values)?,
                 Values::U32(values) => append(values, &named.values)?,
+                Values::U8(values) => append(values, &named.values)?,
             }
             match (&mut ours.lengths, &named.lengths) {
                 (Some(ours), Some(lengths)) => append(ours, lengths)?,
@@ -291,6 +326,7 @@ impl InputsBuilder {
                 Values::F32(values) => Tensor::from_vec(values, shape, &HOST)?,
                 Values::F64(values) => Tensor::from_vec(values, shape, &HOST)?,
                 Values::U32(values) => Tensor::from_vec(values, shape, &HOST)?,
+                Values::U8(values) => Tensor::from_vec(values, shape, &HOST)?,
             };
             let lengths = lengths.map(|lengths| Tensor::from_vec(lengths, self.rows, &HOST));
             inputs = inputs.add(&name, values, lengths.transpose()?)?;

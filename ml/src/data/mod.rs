@@ -4,6 +4,7 @@
 //! * `columns` the columns of a training; `types` SQL types, and which types hold the same values
 //! * `coerce`, `lists` columns of other types and encodings that hold the same values
 //! * `apart` splits a column into `parts`, which are numbers and categories; `calendar` dates and times
+//! * `image` columns of images as pixels of one shape; `augment` random changes of images in a training
 //! * `encode` numbers standardised, categories as ids
 //! * `precision` single or double
 //! * `inputs` encoded rows, as tensors by name
@@ -11,9 +12,11 @@
 //! * `labels` a column → the numbers of a loss; outputs → the label's type
 
 pub mod apart;
+pub mod augment;
 pub mod coerce;
 pub mod columns;
 pub mod encode;
+pub mod image;
 pub mod inputs;
 pub mod labels;
 pub mod parts;

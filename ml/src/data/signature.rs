@@ -45,7 +45,7 @@ pub enum PortKind {
     },
     /// Text in a language.
     Text,
-    /// A picture, as the bytes of its file.
+    /// A picture: the bytes of its file, or its pixels in a struct of height, width, channels and pixels.
     Image,
     /// The prediction of a column: one of `classes`, or a number if `classes` is empty.
     Label {
@@ -76,6 +76,7 @@ impl PortKind {
             FeatureKind::Timestamp => Self::Timestamp,
             FeatureKind::Array if width == 0 => Self::Array { shape: vec![] },
             FeatureKind::Array => Self::Array { shape: vec![width] },
+            FeatureKind::Image => Self::Image,
         }
     }
 }

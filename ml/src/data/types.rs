@@ -4,15 +4,43 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 
+/// The whole numbers of a struct that is an image.
+pub(crate) const IMAGE_SIZES: [&str; 3] = ["height", "width", "channels"];
+/// The list of its levels.
+pub(crate) const IMAGE_PIXELS: &str = "pixels";
+
 /// Integers, floats and decimals.
 pub fn is_number(data_type: &DataType) -> bool {
     data_type.is_integer() || data_type.is_floating() || data_type.is_decimal()
 }
 
-/// The type without its encoding: every string type becomes utf8, a dictionary its value type, a list view a list.
+/// Files of images in bytes, or images as structs of the fields height, width, channels and pixels.
+pub fn is_image(data_type: &DataType) -> bool {
+    canonical_type(data_type) == DataType::Binary || is_image_struct(data_type)
+}
+
+/// Structs that hold decoded images; the numbers may have any type of integers.
+fn is_image_struct(data_type: &DataType) -> bool {
+    let DataType::Struct(fields) = data_type else {
+        return false;
+    };
+    let has = |name: &str, is: fn(&DataType) -> bool| {
+        let mut fields = fields.iter();
+        fields.any(|field| field.name() == name && is(field.data_type()))
+    };
+    let is_list = |data_type: &DataType| item_type(data_type).is_some_and(|item| item.is_integer());
+    IMAGE_SIZES
+        .iter()
+        .all(|size| has(size, DataType::is_integer))
+        && has(IMAGE_PIXELS, is_list)
+}
+
+/// The type without its encoding: every string type becomes utf8, every type of bytes of varying length binary, a dictionary
+/// its value type, a list view a list.
 pub fn canonical_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::ListView(item) => DataType::List(Arc::clone(item)),
         DataType::LargeListView(item) => DataType::LargeList(Arc::clone(item)),
         DataType::Dictionary(_, value) => canonical_type(value),
@@ -21,7 +49,7 @@ pub fn canonical_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// A type as errors and DESCRIBE show it: lower case, arrays as `list(float64)`.
+/// A type as errors and DESCRIBE show it: lower case, arrays as `list(float64)`, decoded images as `image`.
 pub fn type_name(data_type: &DataType) -> String {
     match canonical_type(data_type) {
         DataType::List(item)
@@ -33,6 +61,7 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::FixedSizeList(item, width) => {
             format!("list({}, {width})", type_name(item.data_type()))
         }
+        image if is_image_struct(&image) => "image".to_owned(),
         other => other.to_string().to_lowercase(),
     }
 }
@@ -49,7 +78,7 @@ pub enum Coercion {
 /// How a feature of type `to` accepts a column of type `from`; `None` if it does not.
 pub fn coercion(from: &DataType, to: &DataType) -> Option<Coercion> {
     let (from, to) = (canonical_type(from), canonical_type(to));
-    if is_lossless(&from, &to) {
+    if is_lossless(&from, &to) || (is_image(&from) && is_image(&to)) {
         return Some(Coercion::ByType);
     }
     if let (Some(from_item), Some(to_item)) = (item_type(&from), item_type(&to)) {
@@ -168,6 +197,11 @@ mod tests {
     fn numbers_are_taken_by_value_and_instants_in_every_unit_and_zone() {
         let list = |item: DataType| List(Arc::new(Field::new_list_field(item, true)));
         let utc = Some("+00:00".into());
+        let image = |sizes: DataType| {
+            let fields = IMAGE_SIZES.map(|name| Field::new(name, sizes.clone(), false));
+            let pixels = Field::new(IMAGE_PIXELS, list(UInt8), false);
+            Struct(fields.into_iter().chain([pixels]).collect())
+        };
         for (from, to, expected) in [
             (Int32, Int64, Some(Coercion::ByType)),
             (Float64, Int64, Some(Coercion::ByValue)),
@@ -183,6 +217,12 @@ mod tests {
             (Int64, Utf8, None),
             (Boolean, Int64, None),
             (Int64, list(Int64), None),
+            (BinaryView, Binary, Some(Coercion::ByType)),
+            (image(Int32), LargeBinary, Some(Coercion::ByType)),
+            (Binary, image(Int32), Some(Coercion::ByType)),
+            (Binary, image(Utf8), None),
+            (Utf8, Binary, None),
+            (FixedSizeBinary(4), Binary, None),
             (Date32, Timestamp(TimeUnit::Second, None), None),
         ] {
             assert_eq!(coercion(&from, &to), expected, "{from} to {to}");

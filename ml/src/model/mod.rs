@@ -50,6 +50,12 @@ pub trait Model: Debug + Send + Sync {
     /// If no row of the batch can be encoded. The report holds the failures of single rows.
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs>;
 
+    /// The most memory that encoding this batch takes at once besides [`Model::working_bytes`], in bytes: for example, that of
+    /// an image while it is decoded. The columns are those of [`Model::encode`].
+    fn encoding_bytes(&self, _batch: &RecordBatch) -> usize {
+        0
+    }
+
     /// Computes on the model's device what [`Model::outputs`] reads, on a worker of the device. On a GPU the work is
     /// queued, not awaited. The inputs are on the host or on the device. What takes long calls
     /// [`stop::check`](crate::stop::check) now and then.

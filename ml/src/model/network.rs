@@ -11,8 +11,9 @@ use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::InputShape;
 use crate::data::inputs::Inputs;
 use crate::data::precision::Precision;
+use crate::graph::{Drawing, Value};
 use crate::model::options::{Optimizer, TrainOptions};
-use crate::{Result, random};
+use crate::{Error, Result, random};
 
 pub use crate::data::labels::Task;
 
@@ -37,6 +38,10 @@ pub trait ModelType: Debug + Send + Sync {
     fn check_columns(&self, _columns: &Columns, _options: &TrainOptions) -> Result<()> {
         Ok(())
     }
+    /// Whether its networks take a column of images as input, of the shape `input_shape`.
+    fn takes_images(&self) -> bool {
+        false
+    }
     /// What a user does to get a model of the other task.
     fn other_task(&self, options: &TrainOptions) -> &str {
         match self.task(options) {
@@ -45,7 +50,7 @@ pub trait ModelType: Debug + Send + Sync {
         }
     }
     /// How many ids there are, if the numbers of this column are ids: whole numbers from 0, which reach the network as they
-    /// are. Other numbers are standardised.
+    /// are, and in 32 bits where the model computes in 16. Other numbers are standardised.
     fn ids(&self, _options: &TrainOptions, _column: &Column) -> Option<usize> {
         None
     }
@@ -61,8 +66,8 @@ pub trait ModelType: Debug + Send + Sync {
     fn is_linear(&self) -> bool {
         false
     }
-    /// The options of the network that the type uses, among `hidden_units`, `activation`, `dropout`, `layers` and
-    /// `input_shape`.
+    /// The options of the network that the type uses, among `hidden_units`, `activation`, `dropout`, `layers`, `input_shape`,
+    /// `augment` and those of images.
     fn network_options(&self) -> &[&str] {
         match self.is_linear() {
             true => &[],
@@ -107,6 +112,15 @@ pub trait Network: Send + Sync {
         inputs: &Inputs,
         mode: Mode<'_>,
     ) -> Result<Vec<Tensor>>;
+    /// Writes the network into a graph: the outputs of each head, `[rows, outputs]`, as [`Network::forward`] predicts them.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the network has no form in ONNX.
+    fn draw(&self, _drawing: &mut Drawing<'_>) -> Result<Vec<Value>> {
+        Err(Error::Unsupported(
+            "its network has no form in ONNX; write TO 'directory/' to export its files".into(),
+        ))
+    }
     /// The numbers that all layers keep for one row until the gradient is known, to estimate memory: their outputs, and what
     /// else their gradients need.
     fn numbers_per_row(&self) -> usize {
@@ -116,6 +130,11 @@ pub trait Network: Send + Sync {
     /// The memory on the host that a layer takes while it works, however many rows there are.
     fn scratch_bytes(&self) -> usize {
         0
+    }
+    /// How many numbers each row of a shard adds to the fewest that a layer normalises together in a step; `None` if no layer
+    /// normalises over rows.
+    fn normalised_numbers(&self) -> Option<usize> {
+        None
     }
     /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {

@@ -1,9 +1,13 @@
 //! The options of TRAIN MODEL with their defaults.
 
+use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
+use crate::data::image::{ImageOptions, ImageReader};
 use crate::data::labels::Task;
 use crate::data::precision::Precision;
+use crate::data::types::is_image;
 use crate::device::DeviceName;
 use crate::named::named_enum;
 use crate::nn::Activation;
@@ -21,6 +25,12 @@ pub struct TrainOptions {
     /// The dimensions of the numbers of a row; the numbers as a vector if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub input_shape: Vec<usize>,
+    /// How images become inputs of the shape `input_shape`.
+    #[serde(default, skip_serializing_if = "ImageOptions::is_default")]
+    pub image: ImageOptions,
+    /// The random changes of the images of training rows, as written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<String>,
     /// The activation function between layers.
     pub activation: Activation,
     /// The share of hidden units left out at each step, in `[0, 1)`.
@@ -99,6 +109,8 @@ impl Default for TrainOptions {
             hidden_units: vec![128, 128],
             layers: Vec::new(),
             input_shape: Vec::new(),
+            image: ImageOptions::default(),
+            augment: Vec::new(),
             activation: Activation::Relu,
             dropout: 0.0,
             loss: None,
@@ -130,6 +142,24 @@ impl Default for TrainOptions {
             device: DeviceName::default(),
             precision: None,
         }
+    }
+}
+
+impl TrainOptions {
+    /// How images become pixels of the shape `input_shape`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) if it is no shape of images.
+    pub fn image_reader(&self) -> Result<ImageReader> {
+        ImageReader::new(&self.input_shape, &self.image)
+    }
+
+    /// The type in which a column of images of this type is part of the rows of a training: its pixels, as many bytes in each
+    /// row. `None` for another column.
+    pub fn pixels_type(&self, data_type: &DataType) -> Option<DataType> {
+        let reader = self.image_reader().ok()?;
+        let numbers = reader.numbers() as i32;
+        is_image(data_type).then_some(DataType::FixedSizeBinary(numbers))
     }
 }
 

@@ -173,6 +173,19 @@ impl TrainedModel {
         self.network.as_ref()
     }
 
+    /// The type of the numbers that reach the network. Numbers of 16 bits cannot hold all ids: bf16 rounds 257 to 256. So a
+    /// network with ids takes numbers of 32 bits, and rounds those that are no ids itself.
+    fn input_type(&self) -> DType {
+        match self.compute {
+            ComputeType::Bf16 | ComputeType::F16 if self.encoder.has_ids() => DType::F32,
+            ComputeType::F32
+            | ComputeType::F64
+            | ComputeType::Tf32
+            | ComputeType::Bf16
+            | ComputeType::F16 => self.compute.dtype(),
+        }
+    }
+
     fn classes(&self, outputs: &[f64], wanted: &Wanted, report: RowReport) -> Result<Outputs> {
         let classes = self.config.labels.classes();
         let data_type = &self.config.columns.target.data_type;
@@ -221,6 +234,10 @@ impl Model for TrainedModel {
         self.encoder.encode(batch, None)
     }
 
+    fn encoding_bytes(&self, batch: &RecordBatch) -> usize {
+        self.encoder.decoding_bytes(batch)
+    }
+
     /// The network's outputs `[rows, outputs]` (f64), computed some rows at a time, so that they fit into memory.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
         let rows = inputs.rows();
@@ -228,9 +245,7 @@ impl Model for TrainedModel {
         crate::device::count_pass(&self.device)?;
         let pass = |range: Range<usize>| {
             stop::check()?;
-            let inputs = inputs
-                .narrow(range)?
-                .to(&self.device, self.compute.dtype())?;
+            let inputs = inputs.narrow(range)?.to(&self.device, self.input_type())?;
             let forward = || {
                 self.network
                     .forward(&self.parameters, &inputs, Mode::Inference)

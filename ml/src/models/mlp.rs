@@ -11,6 +11,7 @@ use candle_core::Tensor;
 
 use crate::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
 use crate::data::inputs::Inputs;
+use crate::graph::{Drawing, Value};
 use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind};
 use crate::model::options::TrainOptions;
 use crate::nn::{Activation, activate, dropout, embedding_sum, linear};
@@ -111,6 +112,31 @@ impl Mlp {
         let sum = sum.broadcast_add(next()?)?;
         activation.map_or(Ok(sum.clone()), |activation| activate(activation, &sum))
     }
+
+    /// The first layer without its activation function.
+    fn draw_first(&self, drawing: &mut Drawing<'_>) -> Result<Value> {
+        let of_numbers = match self.has_numbers {
+            true => Some((drawing.numbers()?, drawing.parameter()?)),
+            false => None,
+        };
+        let of_categories = match self.categories > 0 {
+            true => Some(drawing.sum_of_categories()?),
+            false => None,
+        };
+        let bias = drawing.parameter()?;
+        let graph = &mut *drawing.graph;
+        match (of_numbers, of_categories) {
+            (Some((numbers, weight)), None) => {
+                Ok(graph.node("Gemm", &[&numbers, &weight, &bias], vec![]))
+            }
+            (Some((numbers, weight)), Some(sum)) => {
+                let product = graph.node("Gemm", &[&numbers, &weight, &bias], vec![]);
+                Ok(graph.node("Add", &[&product, &sum], vec![]))
+            }
+            (None, Some(sum)) => Ok(graph.node("Add", &[&sum, &bias], vec![])),
+            (None, None) => Err(Error::Internal("a network without inputs".into())),
+        }
+    }
 }
 
 fn too_few() -> Error {
@@ -144,6 +170,16 @@ impl Network for Mlp {
             let weight = parameters.next().ok_or_else(too_few)?;
             let bias = parameters.next().ok_or_else(too_few)?;
             x = linear(&x, weight, bias, activation)?;
+        }
+        Ok(vec![x])
+    }
+
+    fn draw(&self, drawing: &mut Drawing<'_>) -> Result<Vec<Value>> {
+        let mut x = self.draw_first(drawing)?;
+        for _ in 1..self.layers {
+            x = self.activation.draw(drawing.graph, &x);
+            let (weight, bias) = (drawing.parameter()?, drawing.parameter()?);
+            x = drawing.graph.node("Gemm", &[&x, &weight, &bias], vec![]);
         }
         Ok(vec![x])
     }

@@ -14,6 +14,7 @@ use crate::Result;
 use crate::device::kernels::KernelActivation;
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, Numbers};
+use crate::graph::{Attribute, Graph, Value};
 use crate::named::named_enum;
 use crate::simd::simd_fn;
 
@@ -42,6 +43,34 @@ pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
         return Ok(y.to_dtype(x.dtype())?);
     }
     Ok(x.contiguous()?.apply_op1(Activate(activation))?)
+}
+
+impl Activation {
+    /// The nodes of the function.
+    pub fn draw(self, graph: &mut Graph, x: &Value) -> Value {
+        match self {
+            Self::Relu => graph.node("Relu", &[x], vec![]),
+            Self::Tanh => graph.node("Tanh", &[x], vec![]),
+            Self::Sigmoid => graph.node("Sigmoid", &[x], vec![]),
+            Self::LeakyRelu => {
+                let alpha = Attribute::Number(0.01);
+                graph.node("LeakyRelu", &[x], vec![("alpha", alpha)])
+            }
+            Self::Silu => {
+                let sigmoid = graph.node("Sigmoid", &[x], vec![]);
+                graph.node("Mul", &[x, &sigmoid], vec![])
+            }
+            Self::Gelu => {
+                let half = graph.numbers("half", &[], &[0.5]);
+                let root = graph.numbers("root", &[], &[std::f64::consts::FRAC_1_SQRT_2]);
+                let scaled = graph.node("Mul", &[x, &root], vec![]);
+                let erf = graph.node("Erf", &[&scaled], vec![]);
+                let halved = graph.node("Mul", &[&erf, &half], vec![]);
+                let normal = graph.node("Add", &[&halved, &half], vec![]);
+                graph.node("Mul", &[x, &normal], vec![])
+            }
+        }
+    }
 }
 
 /// The activations whose slope follows from their value, so that a layer can apply them to its own result.

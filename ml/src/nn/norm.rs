@@ -13,7 +13,7 @@ use crate::device::layer_kernels::{self, Numbers};
 use crate::simd::simd_fn;
 
 /// Added to a variance, as in PyTorch.
-pub(super) const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
 
 /// How the numbers of a row follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,46 +29,73 @@ pub struct Runs {
 ///
 /// Ba et al., "Layer normalization", 2016; Wu and He, "Group normalization", 2018.
 pub fn normalise(x: &Tensor, weight: &Tensor, bias: &Tensor, runs: Runs) -> Result<Tensor> {
-    let normal = x.contiguous()?.apply_op1(Normalise { width: runs.width })?;
+    normalise_with(x, weight, bias, runs, EPSILON)
+}
+
+/// [`normalise`] with another number that is added to a variance.
+pub fn normalise_with(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    runs: Runs,
+    epsilon: f64,
+) -> Result<Tensor> {
+    let width = runs.width;
+    let normal = match x.device().is_cpu() || epsilon == EPSILON {
+        true => x.contiguous()?.apply_op1(Normalise { width, epsilon })?,
+        // The kernel of GPUs knows one number.
+        false => normal_of_tensors(x, width, epsilon)?,
+    };
     let scale = Scale {
         positions: runs.positions,
     };
     Ok(normal.apply_op3(&weight.contiguous()?, &bias.contiguous()?, scale)?)
 }
 
+/// The runs with mean 0 and variance 1, by operations that every device has.
+fn normal_of_tensors(x: &Tensor, width: usize, epsilon: f64) -> Result<Tensor> {
+    let runs = x.reshape((x.elem_count() / width.max(1), width))?;
+    let centred = runs.broadcast_sub(&runs.mean_keepdim(1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(1)?;
+    let normal = centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?;
+    Ok(normal.reshape(x.shape())?)
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Normalise {
     width: usize,
+    epsilon: f64,
 }
 
 /// The mean, and the inverse of the deviation.
 #[inline(always)]
-fn statistics<T: Float>(run: &[T]) -> (f64, f64) {
+fn statistics<T: Float>(run: &[T], epsilon: f64) -> (f64, f64) {
     let count = run.len() as f64;
     let mean = sum(run, |x: T| x.double()) / count;
     let squares = sum(run, |x: T| (x.double() - mean) * (x.double() - mean));
-    (mean, 1.0 / (squares / count + EPSILON).sqrt())
+    (mean, 1.0 / (squares / count + epsilon).sqrt())
 }
 
 impl Normalise {
     fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {
         let mut y = vec![T::zero(); x.len()];
-        write_normal(self.width, x, &mut y);
+        write_normal(*self, x, &mut y);
         y
     }
 
     fn gradient<T: Float>(&self, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
         let mut dx = vec![T::zero(); x.len()];
-        write_slopes(self.width, (x, y, dy), &mut dx);
+        write_slopes(*self, (x, y, dy), &mut dx);
         dx
     }
 }
 
 simd_fn! {
-    /// Writes the runs of `width` numbers with mean 0 and variance 1.
-    fn write_normal<'a, T: Float>(width: usize, x: &'a [T], y: &'a mut [T]) {
+    /// Writes the runs with mean 0 and variance 1.
+    fn write_normal<'a, T: Float>(layer: Normalise, x: &'a [T], y: &'a mut [T]) {
+        let Normalise { width, epsilon } = layer;
         for (run, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-            let (mean, scale) = statistics(run);
+            let (mean, scale) = statistics(run, epsilon);
             let pairs = y.iter_mut().zip(run);
             pairs.for_each(|(y, x)| *y = T::of((x.double() - mean) * scale));
         }
@@ -76,18 +103,18 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Writes the slopes of runs of `width` numbers, from the numbers, their results, and the slopes of these.
+    /// Writes the slopes of runs, from the numbers, their results, and the slopes of these.
     fn write_slopes<'a, T: Float>(
-        width: usize,
+        layer: Normalise,
         numbers: (&'a [T], &'a [T], &'a [T]),
         dx: &'a mut [T],
     ) {
-        let (x, y, dy) = numbers;
+        let (Normalise { width, epsilon }, (x, y, dy)) = (layer, numbers);
         let count = width as f64;
         let of_outputs = y.chunks_exact(width).zip(dy.chunks_exact(width));
         let runs = x.chunks_exact(width).zip(dx.chunks_exact_mut(width));
         for ((x, dx), (y, dy)) in runs.zip(of_outputs) {
-            let (_, scale) = statistics(x);
+            let (_, scale) = statistics(x, epsilon);
             let mean = sum(dy, |dy: T| dy.double()) / count;
             let along = sum_of_pairs(y, dy, |y, dy| y.double() * dy.double()) / count;
             for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
@@ -181,6 +208,14 @@ simd_fn! {
         y: &'a mut [T],
     ) {
         let (weights, biases) = parameters;
+        if positions == 1 {
+            let rows = x.chunks_exact(weights.len().max(1));
+            for (x, y) in rows.zip(y.chunks_exact_mut(weights.len().max(1))) {
+                let of_channels = y.iter_mut().zip(x).zip(weights.iter().zip(biases));
+                of_channels.for_each(|((y, &x), (&weight, &bias))| *y = x * weight + bias);
+            }
+            return;
+        }
         let parameters = weights.iter().zip(biases).cycle();
         let runs = x.chunks_exact(positions).zip(y.chunks_exact_mut(positions));
         for ((x, y), (&weight, &bias)) in runs.zip(parameters) {
@@ -199,8 +234,9 @@ simd_fn! {
     ) {
         let ((x, weights, dy), (dw, db)) = (numbers, sums);
         if positions == 1 {
-            let rows = x.chunks_exact(weights.len()).zip(dy.chunks_exact(weights.len()));
-            for ((x, dy), dx) in rows.zip(dx.chunks_exact_mut(weights.len())) {
+            let channels = weights.len().max(1);
+            let rows = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
+            for ((x, dy), dx) in rows.zip(dx.chunks_exact_mut(channels)) {
                 dx.iter_mut().zip(dy).zip(weights).for_each(|((dx, &dy), &weight)| *dx = dy * weight);
                 dw.iter_mut().zip(x).zip(dy).for_each(|((sum, &x), &dy)| *sum += x * dy);
                 db.iter_mut().zip(dy).for_each(|(sum, &dy)| *sum += dy);

@@ -11,6 +11,7 @@
 //! row has products of its own: so the result of a row depends neither on the rows beside it nor on the number of threads.
 
 use super::activation::{Fused, finish};
+use super::depthwise::depthwise;
 use super::product::{Matrix, MatrixMut, add_product, write_product};
 use super::sums::sum;
 use super::values::Float;
@@ -77,6 +78,10 @@ impl Unfolded {
     ) -> Result<Vec<T>> {
         let (places, outputs) = (sizes.places(), sizes.outputs);
         let mut y = vec![T::zero(); sizes.rows * self.groups * outputs * places];
+        if sizes.channels == 1 && outputs == 1 {
+            self.forward_depthwise(sizes, x, weight, bias, &mut y)?;
+            return Ok(y);
+        }
         let mut scratch = self.scratch(sizes);
         let images = x.chunks_exact(sizes.inputs());
         let results = y.chunks_exact_mut(outputs * places);
@@ -99,6 +104,27 @@ impl Unfolded {
             }
         }
         Ok(y)
+    }
+
+    /// The forward pass if each group is one channel, which a product would multiply by a matrix of one row.
+    fn forward_depthwise<T: Float>(
+        &self,
+        sizes: &Sizes,
+        x: &[T],
+        weight: &[T],
+        bias: &[T],
+        y: &mut [T],
+    ) -> Result<()> {
+        let places = sizes.places();
+        let images = x.chunks_exact(sizes.inputs());
+        for (index, (image, y)) in images.zip(y.chunks_exact_mut(places)).enumerate() {
+            stop::check()?;
+            let channel = index % self.groups;
+            let weight = &weight[channel * sizes.depth..][..sizes.depth];
+            depthwise(&self.window, image, sizes.image, weight, y);
+            finish(self.activation, y, &bias[channel..=channel], &(0..places));
+        }
+        Ok(())
     }
 
     /// The slopes of x if `has_input_gradient`, and of the weights, from those of the output before its activation.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::interleave_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 
 use crate::collective::Collective;
@@ -84,7 +84,12 @@ fn chunk_rows(batches: &[RecordBatch]) -> usize {
 
 /// The schema of a rank that has no rows.
 fn schema(columns: &Columns, options: &TrainOptions) -> SchemaRef {
-    let mut fields = columns.schema().fields().to_vec();
+    let of_column = |field: &FieldRef| match options.pixels_type(field.data_type()) {
+        Some(pixels) => Arc::new(field.as_ref().clone().with_data_type(pixels)),
+        None => Arc::clone(field),
+    };
+    let columns = columns.schema();
+    let mut fields: Vec<FieldRef> = columns.fields().iter().map(of_column).collect();
     if let DataSplit::Column { name } = &options.data_split {
         fields.push(Arc::new(Field::new(name, DataType::Boolean, true)));
     }

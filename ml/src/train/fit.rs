@@ -19,6 +19,7 @@ use crate::model::metrics::Metric;
 use crate::model::network::ModelType;
 use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::trained::{ModelConfig, TrainedModel};
+use crate::train::augment::Augmenter;
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::Loss;
 use crate::train::memory::working_bytes;
@@ -30,6 +31,9 @@ use crate::worker::helpers;
 
 /// The version of the model files that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// Batch norm has rough statistics if it normalises fewer numbers of a channel together.
+const NORMALISED_MIN: usize = 16;
 
 /// A trained model and the record of its training.
 #[derive(Debug, Clone)]
@@ -97,11 +101,12 @@ fn train(
         duration_ms = ms(started),
         "prepared the rows of a training"
     );
-    if rank == 0 {
-        for notice in &prepared.notices {
+    let report = |notice: &String| {
+        if rank == 0 {
             control.report(|| Progress::Notice(notice.clone()));
         }
-    }
+    };
+    prepared.notices.iter().for_each(report);
     let shape = prepared.encoder.shape();
     let network = model_type.network(shape, prepared.labels.outputs(), options)?;
     let device = agreed_device(spec, model_type, collective)?;
@@ -119,12 +124,17 @@ fn train(
         l2: options
             .l2_reg
             .unwrap_or_else(|| model_type.default_l2(prepared.train_rows())),
+        augmenter: Augmenter::of(options, &prepared.encoder)?,
         prepared: &prepared,
         options,
         collective,
         control,
         started,
     };
+    let too_few = network.normalised_numbers().and_then(|of_row| {
+        too_few_at_once(of_row, training.batch_size, &prepared.train_rows_by_shard)
+    });
+    too_few.iter().for_each(report);
     let _held = control.reserve(
         working_bytes(&training, optimizer),
         "the weights, gradients and outputs of a step",
@@ -144,11 +154,7 @@ fn train(
         duration_ms = ms(began),
         "found the weights of a model"
     );
-    if let Some(notice) = &notice
-        && rank == 0
-    {
-        control.report(|| Progress::Notice(notice.clone()));
-    }
+    notice.iter().for_each(report);
     let began = Instant::now();
     let unit = training.loss_unit();
     history.iter_mut().for_each(|record| {
@@ -185,7 +191,13 @@ fn train(
         train_rows: prepared.train_rows(),
         eval_rows: prepared.eval_rows,
         skipped_rows: prepared.skipped_rows,
-        notices: prepared.notices.iter().cloned().chain(notice).collect(),
+        notices: prepared
+            .notices
+            .iter()
+            .cloned()
+            .chain(too_few)
+            .chain(notice)
+            .collect(),
         rows_hash: prepared.rows_hash,
         batch_size: training.batch_size,
         optimizer,
@@ -235,7 +247,68 @@ fn ms(began: Instant) -> u64 {
     began.elapsed().as_millis() as u64
 }
 
+/// The notice of a training with batch norm whose steps have too few rows, each of which has `of_row` numbers of a channel.
+fn too_few_at_once(of_row: usize, batch_size: usize, rows_by_shard: &[u64]) -> Option<String> {
+    let train_rows = rows_by_shard.iter().sum::<u64>() as usize;
+    let shards = rows_by_shard.iter().filter(|rows| **rows > 0).count();
+    let rows = batch_size.min(train_rows);
+    let enough = NORMALISED_MIN.div_ceil(of_row.max(1)) * shards;
+    if rows >= enough {
+        return None;
+    }
+    let of_step = match shards {
+        1 => format!("a step has {rows} rows"),
+        _ => format!("a step has {rows} rows in {shards} shards, each normalised by itself"),
+    };
+    let remedy = match (enough <= train_rows, shards) {
+        (true, 1) => format!("set batch_size = {enough}"),
+        (true, _) => format!("set batch_size = {enough}, or shards = 1"),
+        (false, 1) => "train on more rows, or leave it out".to_owned(),
+        (false, _) => "set shards = 1".to_owned(),
+    };
+    Some(format!(
+        "batch_norm normalises too few rows at once: {of_step}; {remedy}"
+    ))
+}
+
 /// About 32 to 64 steps per epoch, with 32 to 1,024 rows each: small data needs many steps, large data large batches.
 fn default_batch_size(train_rows: u64) -> usize {
     (train_rows / 64).next_power_of_two().clamp(32, 1_024) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_with_few_rows_for_batch_norm_are_a_notice() {
+        let notice = |of_row, batch_size, rows: &[u64]| {
+            let notice = too_few_at_once(of_row, batch_size, rows);
+            notice.unwrap_or_default()
+        };
+        let shards = [100; 8];
+        assert_eq!(notice(1, 128, &shards), "");
+        assert_eq!(
+            notice(1, 32, &shards),
+            "batch_norm normalises too few rows at once: a step has 32 rows in 8 shards, each normalised by itself; set \
+             batch_size = 128, or shards = 1"
+        );
+        // The places of a channel count too, and shards without rows do not.
+        assert_eq!(notice(4, 32, &shards), "");
+        assert_eq!(notice(1, 32, &[100, 0, 100]), "");
+        // No step has more rows than there are.
+        let few = notice(1, 128, &[3; 8]);
+        assert!(few.contains("has 24 rows in 8 shards, each"), "{few}");
+        assert!(few.ends_with("; set shards = 1"), "{few}");
+        let one = notice(1, 8, &[100]);
+        assert!(
+            one.ends_with("a step has 8 rows; set batch_size = 16"),
+            "{one}"
+        );
+        let none = notice(3, 32, &[4]);
+        assert!(
+            none.ends_with("has 4 rows; train on more rows, or leave it out"),
+            "{none}"
+        );
+    }
 }

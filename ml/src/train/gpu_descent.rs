@@ -120,7 +120,8 @@ impl<'a> GpuDescent<'a> {
         let range = step.ranges[shard.number].clone();
         let (Some(rows), Some(order)) = (self.resident.get(index), self.gpu_orders.get(index))
         else {
-            let rows = shard.train.select(&self.orders[index][range])?;
+            let rows = &self.orders[index][range];
+            let rows = self.training.batch(shard, rows, step.epoch)?;
             return GpuRows::new(&rows, &self.training.device);
         };
         let order = order.narrow(0, range.start, range.len())?;
@@ -390,15 +391,17 @@ impl GpuRows {
     }
 }
 
-/// The rows of all shards on the GPU; none if they take too much of its memory, or have more numbers than candle's kernels
-/// can count.
+/// The rows of all shards on the GPU; none if they take too much of its memory, have more numbers than candle's kernels can
+/// count, or have images that the host changes in each epoch.
 fn resident(training: &Training<'_>, gpu: &CudaDevice) -> Result<Vec<GpuRows>> {
+    if training.augmenter.is_some() {
+        return Ok(vec![]);
+    }
     let shards = &training.prepared.shards;
     let bytes: usize = shards.iter().map(|shard| bytes(&shard.train)).sum();
     let (free, _) = gpu_memory(gpu)?;
     let is_countable = |shard: &Shard| {
-        let (rows, bytes) = (shard.train.labels.len(), shard.train.inputs.bytes());
-        let numbers = bytes / size_of::<f32>();
+        let (rows, numbers) = (shard.train.labels.len(), shard.train.inputs.elements());
         let of_step = numbers.div_ceil(rows.max(1)) * training.batch_size.min(rows);
         numbers.max(of_step) <= u32::MAX as usize
     };

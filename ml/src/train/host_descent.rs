@@ -52,7 +52,7 @@ impl<'a> HostDescent<'a> {
             if !slice.is_empty() {
                 let mut random = step.random(training.options.seed, shard.number);
                 let mut measured = vec![];
-                let batch = shard.train.select(slice)?;
+                let batch = training.batch(shard, slice, step.epoch)?;
                 let mode = Mode::Training {
                     random: &mut random,
                     statistics: &mut measured,

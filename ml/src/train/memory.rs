@@ -35,27 +35,38 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
         Optimizer::Adamw | Optimizer::Sgd => (2 * shards + 12, training.batch_size, 4),
     };
     let rows = rows.min(prepared.train_rows() as usize);
+    // Images that are changed are there before and after, and one of them in f32, twice.
+    let augmented = match training.augmenter {
+        Some(_) => 2 * prepared.encoder.bytes(rows) + 8 * prepared.encoder.bytes(1),
+        None => 0,
+    };
     let orders = prepared.train_rows() as usize * size_of::<u32>();
     if !training.device.is_cpu() {
         // Gradients and outputs take memory of the GPU; the host keeps the best weights and the optimiser's state.
-        return weights * 4 * number + orders;
+        return weights * 4 * number + orders + augmented;
     }
     let at_once = match optimizer {
         Optimizer::Adamw | Optimizer::Sgd => rows_of_one_shard(rows, &prepared.train_rows_by_shard),
         Optimizer::NormalEquation | Optimizer::Lbfgs => rows,
     };
     let (widths, outputs) = (network.numbers_per_row(), prepared.labels.outputs());
-    let of_step = at_once * (widths * COPIES + outputs * COPIES_OF_LOSS);
+    let of_step = bytes_of_rows(at_once, widths * COPIES + outputs * COPIES_OF_LOSS, number);
     // Losses are computed without gradients, but possibly of more rows than a shard has in a step.
     let assessed = (prepared.train_rows() + prepared.eval_rows) as usize;
     let assessed = assessed.min(pass_rows(&training.device, widths));
-    let of_loss = assessed * (widths + outputs * COPIES_OF_LOSS);
+    let of_loss = bytes_of_rows(assessed, widths + outputs * COPIES_OF_LOSS, number);
     let inputs = prepared.encoder.bytes(rows.max(assessed));
-    weights * copies * number
-        + of_step.max(of_loss) * number
-        + network.scratch_bytes()
-        + inputs * 2
-        + orders
+    let rest =
+        weights * copies * number + network.scratch_bytes() + inputs * 2 + augmented + orders;
+    // No process has more, and an account may still add it to what it has given.
+    let most = isize::MAX as usize;
+    of_step.max(of_loss).saturating_add(rest).min(most)
+}
+
+/// The memory of rows of so many numbers of `number` bytes. Layers that a user writes may need more bytes than a `usize` counts;
+/// a product that wrapped around would seem to fit into memory.
+fn bytes_of_rows(rows: usize, numbers: usize, number: usize) -> usize {
+    rows.saturating_mul(numbers).saturating_mul(number)
 }
 
 /// The most rows of a step of `rows` rows that one shard has.
@@ -63,4 +74,17 @@ fn rows_of_one_shard(rows: usize, by_shard: &[u64]) -> usize {
     let (largest, all) = (by_shard.iter().max(), by_shard.iter().sum::<u64>());
     let share = largest.copied().unwrap_or(0) as f64 / all.max(1) as f64;
     ((rows as f64 * share) as usize + 1).min(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_bytes_than_can_be_counted_do_not_seem_few() {
+        assert_eq!(bytes_of_rows(3, 10, 4), 120);
+        // A thousand layers of the largest size, for the largest batch, in four copies.
+        let numbers = 1_000 * (1 << 28) * COPIES;
+        assert_eq!(bytes_of_rows(1 << 24, numbers, 4), usize::MAX);
+    }
 }

@@ -4,10 +4,10 @@
 //! * `control` cancellation, progress and checkpoints
 //! * `shard`, `split`, `copies` the rows that train together, and the rows for evaluation
 //! * `raw` rows before they are encoded; `memory` what a training takes besides its rows
-//! * `prepare` everything learnt from the rows before the first step: `counts`, `statistics`, `vocabularies`
+//! * `prepare` everything learnt from the rows before the first step: `counts`, `statistics`, `vocabularies`, `images`
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
-//! * `steps`, `schedule` rows and learning rate of a step; `best` early stopping
+//! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `best` early stopping
 //! * `loss`, `optim` loss functions and optimisers; `running` the statistics that follow the rows of the steps
 //! * `solvers` linear models on all rows at once
 //! * `agreement` the check that all ranks hold the same weights
@@ -26,6 +26,7 @@ pub mod shard;
 
 mod agreement;
 mod assess;
+mod augment;
 mod best;
 mod copies;
 mod counts;
@@ -34,6 +35,7 @@ mod descent;
 #[cfg(feature = "cuda")]
 mod gpu_descent;
 mod host_descent;
+mod images;
 mod memory;
 mod running;
 mod solvers;

@@ -21,6 +21,7 @@ use crate::train::control::{Control, ReservedMemory};
 use crate::train::counts::{
     ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
 };
+use crate::train::images::image_encoders;
 use crate::train::raw::{RankRows, RawRows};
 use crate::train::spec::TrainSpec;
 use crate::train::split::split_into_shards;
@@ -122,13 +123,16 @@ pub fn prepare(
         helpers,
     };
     let standardisers = standardise(&raw, &numbers, &value_counts, collective)?;
-    let (encoders, frequent) = encoders(
+    let images = image_encoders(&raw, spec, collective, helpers)?;
+    let (mut encoders, frequent) = encoders(
         columns,
         &merged,
         &standardisers,
         &widths,
         options.hash_buckets,
     );
+    let of_images = encoders.iter_mut().zip(images);
+    of_images.for_each(|(encoder, image)| encoder.image = image);
     let labels = match task {
         Task::Regression => {
             let Standardiser { mean, std } = standardisers[widths.iter().sum::<usize>()];

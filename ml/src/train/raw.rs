@@ -163,6 +163,7 @@ impl<'a> Lengths<'a> {
                 let lists = values.as_fixed_size_list();
                 Self::Fixed(*length as usize * element(lists.values()))
             }
+            DataType::FixedSizeBinary(length) => Self::Fixed(*length as usize),
             other => Self::Fixed(other.primitive_width().unwrap_or(1)),
         }
     }
@@ -184,7 +185,7 @@ impl<'a> Lengths<'a> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float64Array, ListArray, StringArray};
+    use arrow::array::{FixedSizeBinaryArray, Float64Array, ListArray, StringArray};
     use arrow::compute::concat_batches;
     use arrow::datatypes::Float32Type;
 
@@ -253,5 +254,7 @@ mod tests {
         ]);
         let lengths = Lengths::of(&array);
         assert_eq!([lengths.bytes(0), lengths.bytes(1)], [4 << 10, 4]);
+        let pixels = FixedSizeBinaryArray::new(768, vec![0u8; 2 * 768].into(), None);
+        assert_eq!(Lengths::of(&pixels).bytes(1), 768);
     }
 }

@@ -14,10 +14,11 @@ use crate::model::network::{Mode, Network};
 use crate::model::options::TrainOptions;
 use crate::model::trained::one_head;
 use crate::nn::{Sums, collect_gradients};
+use crate::train::augment::{Augmenter, Origin};
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::{Loss, LossSum};
 use crate::train::optim::Penalty;
-use crate::train::prepare::Prepared;
+use crate::train::prepare::{Prepared, Shard};
 use crate::{Error, Result};
 
 /// A training whose rows are prepared.
@@ -29,6 +30,8 @@ pub(crate) struct Training<'a> {
     pub(crate) batch_size: usize,
     pub(crate) l2: f64,
     pub(crate) prepared: &'a Prepared,
+    /// Changes the images of the rows of a step, if the options say so.
+    pub(crate) augmenter: Option<Augmenter>,
     pub(crate) options: &'a TrainOptions,
     pub(crate) collective: &'a dyn Collective,
     pub(crate) control: &'a Control,
@@ -98,6 +101,20 @@ impl Training<'_> {
             }
         }
         Ok(loss)
+    }
+
+    /// The training rows of a shard at these places, for a step of an epoch.
+    pub(crate) fn batch(&self, shard: &Shard, rows: &[u32], epoch: usize) -> Result<Rows> {
+        let mut batch = shard.train.select(rows)?;
+        if let Some(augmenter) = self.augmenter.as_ref().filter(|_| !rows.is_empty()) {
+            let origin = Origin {
+                epoch,
+                shard: shard.number,
+                rows,
+            };
+            batch.inputs = augmenter.apply(batch.inputs, &origin)?;
+        }
+        Ok(batch)
     }
 
     pub(crate) fn penalty(&self) -> Penalty {

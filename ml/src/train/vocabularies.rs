@@ -33,6 +33,7 @@ pub(crate) fn encoders(
             column: column.clone(),
             numbers,
             vocabularies,
+            image: None,
         });
     }
     (encoders, frequent)

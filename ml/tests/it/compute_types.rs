@@ -11,6 +11,7 @@ use vatic_ml::model::trained::TrainedModel;
 use vatic_ml::nn::Activation;
 use vatic_ml::train::fit::Trained;
 
+use crate::sequences::lists;
 use crate::{batch_of, model_type, noise, predict, train};
 
 const ROWS: usize = 300;
@@ -103,6 +104,46 @@ fn probabilities_in_16_bits_are_those_of_f32_but_for_their_rounding() {
                 assert!(is_close, "{name}, {compute}: {worst}, {mean}");
             }
         }
+    }
+}
+
+#[test]
+fn ids_keep_all_their_digits_in_16_bits() {
+    // bf16 holds no odd number above 256, f16 none above 2,048.
+    let tokens = (0..ROWS as i64).map(|row| vec![2 * row + 1, 4_999 - 2 * row]);
+    let mut draw = noise(5);
+    let numbers = (0..ROWS).map(|_| draw());
+    let colours = (0..ROWS).map(|row| ["red", "green", "blue"][row % 3]);
+    let labels = (0..ROWS as i64).map(|row| row % 2);
+    let batch = batch_of(vec![
+        ("tokens", Arc::new(lists(tokens.collect()))),
+        ("x", Arc::new(Float64Array::from_iter_values(numbers))),
+        ("colour", Arc::new(StringArray::from_iter_values(colours))),
+        ("label", Arc::new(Int64Array::from_iter_values(labels))),
+    ]);
+    let features = batch.project(&[0, 1, 2]).unwrap();
+    let layers = [
+        "embedding(5000, 2)",
+        "flatten",
+        "inputs(3)",
+        "linear(classes)",
+    ];
+    let options = TrainOptions {
+        model_type: "sequential".into(),
+        layers: layers.map(str::to_owned).to_vec(),
+        epochs: Some(1),
+        data_split: DataSplit::None,
+        shards: Some(1),
+        ..TrainOptions::default()
+    };
+    let hashes: Vec<u128> = (0..ROWS as u128).collect();
+    let trained = train(&batch, &hashes, &options, 1).unwrap();
+    let expected = predict(&model(&trained, None), &features).scores;
+    for (compute, most) in [(ComputeType::Bf16, 4e-2), (ComputeType::F16, 5e-3)] {
+        let scores = predict(&model(&trained, Some(compute)), &features).scores;
+        let differences = scores.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let worst = differences.fold(0.0, f64::max);
+        assert!(worst > 0.0 && worst < most, "{compute}: {worst}");
     }
 }
 

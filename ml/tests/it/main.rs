@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agreement;
+mod attention;
 mod batch_norm;
 mod cancel;
 mod compute_types;
@@ -10,6 +11,7 @@ mod convolutions;
 mod determinism;
 mod flavours;
 mod gradients;
+mod images;
 mod layers;
 mod limits;
 mod losses;
@@ -17,11 +19,13 @@ mod memory;
 mod parity;
 mod sequences;
 mod splits;
+mod vision;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use vatic_ml::collective::{Collective, LocalCollective};
 use vatic_ml::data::columns::{Column, Columns};
 use vatic_ml::device::DeviceName;
@@ -75,14 +79,17 @@ fn train_after(
     Ok(first.unwrap())
 }
 
-/// A training on the columns of `batch`, the last of which is the label.
+/// A training on the columns of `batch`, the last of which is the label. Pixels of images are those of files in the query.
 fn spec_of(batch: &RecordBatch, options: &TrainOptions) -> TrainSpec {
     let schema = batch.schema();
     let columns = schema.fields().iter();
     let mut columns: Vec<Column> = columns
         .map(|field| Column {
             name: field.name().clone(),
-            data_type: field.data_type().clone(),
+            data_type: match field.data_type() {
+                DataType::FixedSizeBinary(_) => DataType::Binary,
+                other => other.clone(),
+            },
         })
         .collect();
     let target = columns.pop().unwrap();

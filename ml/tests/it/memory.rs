@@ -81,10 +81,16 @@ const BUFFERS: isize = 16 << 20;
 
 /// Trains a network of these layers on so many images of 6 x 6, in one step.
 fn check(layers: &[&str], rows: usize) {
+    check_augmented(layers, rows, &[]);
+}
+
+/// The same with these augmentations.
+fn check_augmented(layers: &[&str], rows: usize, augment: &[&str]) {
     let options = TrainOptions {
         model_type: "sequential".into(),
         layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
         input_shape: vec![1, 6, 6],
+        augment: augment.iter().map(|text| (*text).to_owned()).collect(),
         data_split: DataSplit::None,
         batch_size: Some(rows),
         shards: Some(1),
@@ -160,6 +166,8 @@ fn a_step_takes_no_more_than_it_reserves() {
         "linear(classes)",
     ];
     check(&sequences, 64);
+    let augment = ["flip", "rotate(20)", "colour(0.1)"];
+    check_augmented(&["flatten", "linear(classes)"], 4_096, &augment);
 }
 
 #[test]

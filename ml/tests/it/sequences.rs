@@ -177,7 +177,7 @@ fn tokens(count: usize) -> (RecordBatch, Vec<u128>) {
     (batch, hashes.collect())
 }
 
-fn lists(rows: Vec<Vec<i64>>) -> ListArray {
+pub(crate) fn lists(rows: Vec<Vec<i64>>) -> ListArray {
     let rows = rows.into_iter();
     let rows = rows.map(|row| Some(row.into_iter().map(Some).collect::<Vec<_>>()));
     ListArray::from_iter_primitive::<Int64Type, _, _>(rows)

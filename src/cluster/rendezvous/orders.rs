@@ -77,14 +77,38 @@ pub(super) struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// The executor's answer, once it is there.
+    /// The executor's answer, once it is there. The order keeps it: without an answer, it would be given again.
     pub(super) fn outcome(&self) -> Option<OrderOutcome> {
-        self.orders.lock().get_mut(&self.id)?.outcome.take()
+        self.orders.lock().get(&self.id)?.outcome.clone()
     }
 }
 
 impl Drop for Given<'_> {
     fn drop(&mut self) {
         self.orders.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn an_order_is_given_until_it_is_answered() {
+        let orders = Orders::default();
+        let sha256s = HashSet::new();
+        let given = orders.give("one", CacheOrder::Unload { sha256s });
+        assert!(orders.unanswered_by("other").is_empty());
+        assert!(given.outcome().is_none());
+        let id = orders.unanswered_by("one").remove(0).id;
+        let outcome = Ok(vec![]);
+        let answer = OrderAnswer { id, outcome };
+        orders.settle(vec![answer]);
+        assert!(given.outcome().is_some());
+        assert!(orders.unanswered_by("one").is_empty());
+        drop(given);
+        assert!(orders.lock().is_empty());
     }
 }

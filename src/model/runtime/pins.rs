@@ -2,7 +2,7 @@
 //! UNLOAD MODEL and DROP MODEL drop models from the cache.
 //!
 //! A pin belongs to a reference as a user wrote it. When the reference means another version, the next LOAD MODEL moves the
-//! pin: a model that is trained again every night leaves no old versions in memory.
+//! pin: a model that is trained again every night leaves no old versions in memory. One version may be pinned in several types.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -84,14 +84,16 @@ impl ModelRuntime {
             return Err(sql_err(SqlState::OutOfMemory, message));
         }
         for (other, entry) in entries.iter_mut() {
-            if other.device == key.device {
+            if is_left(other, key) {
                 entry.pins.remove(&load.pin);
             }
         }
-        let entry = entries.entry(key.clone()).or_insert_with(|| {
-            let model = OnceCell::new_with(Some(Arc::clone(loaded)));
-            Entry::new(load.model.label(), model)
-        });
+        let new = || Entry::new(load.model.label(), OnceCell::new());
+        let entry = entries.entry(key.clone()).or_insert_with(new);
+        // Another statement may be loading the model again, which may fail.
+        if !entry.model.initialized() {
+            entry.model = Arc::new(OnceCell::new_with(Some(Arc::clone(loaded))));
+        }
         entry.pins.insert(load.pin.clone());
         Ok(())
     }
@@ -156,10 +158,15 @@ impl Dropped {
     }
 }
 
+/// Whether a pin leaves a model when it moves to another one: to another version on the same device.
+fn is_left(other: &Key, key: &Key) -> bool {
+    other.device == key.device && other.sha256 != key.sha256
+}
+
 /// The bytes of the other models that stay pinned if this pin moves away from them.
 fn pinned_by_others(entries: &HashMap<Key, Entry>, key: &Key, pin: &Pin) -> usize {
     let others = entries.iter().filter(|(other, entry)| {
-        let is_released = |own: &Pin| own == pin && other.device == key.device;
+        let is_released = |own: &Pin| own == pin && is_left(other, key);
         *other != key && entry.pins.iter().any(|own| !is_released(own))
     });
     others.map(|(_, entry)| entry.bytes()).sum()
@@ -169,27 +176,138 @@ fn pinned_by_others(entries: &HashMap<Key, Entry>, key: &Key, pin: &Pin) -> usiz
 mod tests {
     use datafusion::arrow::record_batch::RecordBatch;
     use futures::TryStreamExt;
+    use vatic_ml::model::compute::ComputeType;
 
+    use super::*;
     use crate::engine::Engine;
     use crate::memory::Cache;
+    use crate::model::ModelRef;
+
+    async fn run(engine: &Engine, sql: &str) {
+        let session = engine.session().unwrap();
+        let rows = session.sql(sql).await.unwrap();
+        rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
+    }
+
+    /// An engine with the model `m`, which is loaded and pinned.
+    async fn engine() -> Engine {
+        let engine = Engine::builder().build().unwrap();
+        run(&engine, "CREATE TABLE t AS SELECT value * 1.0 AS x, value * 2.0 AS y FROM generate_series(1, 20)").await;
+        run(
+            &engine,
+            "TRAIN MODEL m TARGET y OPTIONS (model_type = 'linear_reg') AS SELECT x, y FROM t",
+        )
+        .await;
+        run(&engine, LOAD).await;
+        engine
+    }
+
+    const LOAD: &str = "LOAD MODEL m OPTIONS (device = 'cpu')";
+
+    fn order(engine: &Engine) -> LoadOrder {
+        let reference = ModelRef::parse("m").unwrap();
+        let state = engine.registry().get(&reference.name).unwrap();
+        let model = engine.registry().resolve(&reference, &state).unwrap();
+        LoadOrder {
+            model: model.address(),
+            device: DeviceName::Cpu,
+            compute: None,
+            pin: Pin {
+                data: engine.data().root().to_string(),
+                reference: reference.to_string(),
+            },
+            cache_bytes: 1 << 30,
+        }
+    }
+
+    /// The only model of the cache.
+    fn cached(runtime: &ModelRuntime) -> (Key, Arc<LoadedModel>) {
+        let entries = runtime.lock();
+        assert_eq!(entries.len(), 1);
+        let (key, entry) = entries.iter().next().unwrap();
+        (key.clone(), Arc::clone(entry.model.get().unwrap()))
+    }
+
+    fn is_pinned(runtime: &ModelRuntime, key: &Key) -> bool {
+        runtime.lock().get(key).is_some_and(Entry::is_pinned)
+    }
 
     #[tokio::test]
     async fn a_lack_of_memory_evicts_no_pinned_model() {
-        let engine = Engine::builder().build().unwrap();
-        let session = engine.session().unwrap();
-        let run = async |sql: &str| {
-            let rows = session.sql(sql).await.unwrap();
-            rows.try_collect::<Vec<RecordBatch>>().await.unwrap()
-        };
-        run("CREATE TABLE t AS SELECT value * 1.0 AS x, value * 2.0 AS y FROM generate_series(1, 20)").await;
-        run("TRAIN MODEL m TARGET y OPTIONS (model_type = 'linear_reg') AS SELECT x, y FROM t")
-            .await;
-        run("LOAD MODEL m").await;
+        let engine = engine().await;
         assert!(!engine.runtime().shrink());
         assert_eq!(engine.runtime().cached().len(), 1);
-        run("UNLOAD MODEL m").await;
+        run(&engine, "UNLOAD MODEL m").await;
         assert!(engine.runtime().cached().is_empty());
-        run("SELECT * FROM predict(m, (SELECT 1.0 AS x))").await;
+        run(
+            &engine,
+            "SELECT * FROM predict(m, (SELECT 1.0 AS x), device => 'cpu')",
+        )
+        .await;
         assert!(engine.runtime().shrink());
+    }
+
+    #[tokio::test]
+    async fn a_version_stays_pinned_in_each_type() {
+        let engine = engine().await;
+        let (runtime, order) = (engine.runtime(), order(&engine));
+        let (key, loaded) = cached(runtime);
+        let half = Key {
+            compute: Some(ComputeType::Bf16),
+            ..key.clone()
+        };
+        runtime.pin(&order, &half, &loaded).unwrap();
+        assert!(is_pinned(runtime, &key) && is_pinned(runtime, &half));
+        let next = Key {
+            sha256: "of the next version".into(),
+            ..key.clone()
+        };
+        runtime.pin(&order, &next, &loaded).unwrap();
+        assert!(!is_pinned(runtime, &key) && !is_pinned(runtime, &half));
+        assert!(is_pinned(runtime, &next));
+    }
+
+    #[tokio::test]
+    async fn pins_in_several_types_count_together() {
+        let engine = engine().await;
+        let (runtime, mut order) = (engine.runtime(), order(&engine));
+        let (key, loaded) = cached(runtime);
+        let half = Key {
+            compute: Some(ComputeType::Bf16),
+            ..key.clone()
+        };
+        order.cache_bytes = 2 * loaded.bytes() - 1;
+        let refused = runtime.pin(&order, &half, &loaded).unwrap_err();
+        assert_eq!(crate::report(&refused).state, SqlState::OutOfMemory);
+        let next = Key {
+            sha256: "of the next version".into(),
+            ..key
+        };
+        runtime.pin(&order, &next, &loaded).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_load_that_fails_removes_no_model_of_another_load() {
+        let engine = engine().await;
+        let (runtime, order) = (engine.runtime(), order(&engine));
+        let (key, loaded) = cached(runtime);
+        // UNLOAD MODEL and LOAD MODEL run while another statement loads.
+        run(&engine, "UNLOAD MODEL m").await;
+        let loading = runtime.cell(&key, "m".into());
+        run(&engine, "UNLOAD MODEL m").await;
+        run(&engine, LOAD).await;
+        runtime.remove_failed(&key, &loading);
+        assert!(is_pinned(runtime, &key));
+        // The pinned model was evicted before it was pinned, and another statement loads it again.
+        run(&engine, "UNLOAD MODEL m").await;
+        let loading = runtime.cell(&key, "m".into());
+        runtime.pin(&order, &key, &loaded).unwrap();
+        runtime.remove_failed(&key, &loading);
+        assert!(is_pinned(runtime, &key));
+        // Nothing is left of a load that fails alone.
+        run(&engine, "UNLOAD MODEL m").await;
+        let loading = runtime.cell(&key, "m".into());
+        runtime.remove_failed(&key, &loading);
+        assert!(runtime.lock().is_empty());
     }
 }

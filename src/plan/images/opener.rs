@@ -59,14 +59,7 @@ async fn row(store: &dyn ObjectStore, schema: SchemaRef, file: &ObjectMeta) -> R
 }
 
 async fn read(store: &dyn ObjectStore, file: &ObjectMeta) -> Result<Bytes> {
-    if file.size > FILE_BYTES_MAX {
-        let message = format!(
-            "{} has {} bytes; files of at most {FILE_BYTES_MAX} bytes are read as images",
-            shown_path(store, &file.location),
-            file.size
-        );
-        return Err(sql_err(SqlState::Data, message));
-    }
+    check_size(store, file)?;
     // What has no bytes may be a pipe, which would never end.
     if file.size == 0 {
         return Ok(Bytes::new());
@@ -74,7 +67,21 @@ async fn read(store: &dyn ObjectStore, file: &ObjectMeta) -> Result<Bytes> {
     let found = store
         .get_opts(&file.location, GetOptions::default())
         .await?;
+    // The file may have grown since it was listed.
+    check_size(store, &found.meta)?;
     Ok(found.bytes().await?)
+}
+
+fn check_size(store: &dyn ObjectStore, file: &ObjectMeta) -> Result<()> {
+    if file.size <= FILE_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has {} bytes; files of at most {FILE_BYTES_MAX} bytes are read as images",
+        shown_path(store, &file.location),
+        file.size
+    );
+    Err(sql_err(SqlState::Data, message))
 }
 
 #[cfg(test)]
@@ -84,6 +91,26 @@ mod tests {
     use datafusion::execution::runtime_env::RuntimeEnv;
 
     use super::*;
+    use crate::error::report;
+    use crate::storage::StorePath;
+
+    #[tokio::test]
+    async fn a_file_that_has_grown_too_large_is_not_read() {
+        let local = ObjectStoreUrl::local_filesystem();
+        let store = RuntimeEnv::default().object_store(local).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let location = StorePath::from_absolute_path(file.path()).unwrap();
+        let options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        file.as_file().set_len(3).unwrap();
+        let listed = store.get_opts(&location, options).await.unwrap().meta;
+        assert_eq!(read(store.as_ref(), &listed).await.unwrap().len(), 3);
+        file.as_file().set_len(FILE_BYTES_MAX + 1).unwrap();
+        let error = read(store.as_ref(), &listed).await.unwrap_err();
+        assert_eq!(report(&error).state, SqlState::Data);
+    }
 
     #[tokio::test]
     async fn a_file_whose_bytes_are_not_used_is_not_opened() {

@@ -1,4 +1,4 @@
-//! The parser of statements about models: TRAIN, CREATE, SHOW, ALTER, DROP, LOAD and UNLOAD MODEL.
+//! The parser of statements about models: TRAIN, CREATE, SHOW, ALTER, DROP, LOAD, UNLOAD and EXPORT MODEL.
 
 use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -8,8 +8,8 @@ use crate::error::{Position, Result, SqlError, SqlState, sql_err};
 use crate::model::{ModelName, ModelRef};
 use crate::sql::script::LineStarts;
 use crate::sql::statement::{
-    AlterModel, DropModel, ImportModel, LoadModel, ModelStatement, OptionValue, Statement,
-    TrainModel, TrainingQuery,
+    AlterModel, DropModel, ExportModel, ImportModel, LoadModel, ModelStatement, OptionValue,
+    Statement, TrainModel, TrainingQuery,
 };
 use crate::storage::{EXCLUSIVE_CLAUSES, IfTaken};
 
@@ -269,6 +269,23 @@ impl Parser<'_> {
     pub(super) fn unload_model(&mut self) -> Result<Statement> {
         self.skip(2);
         Ok(Statement::Unload(self.model_ref()?))
+    }
+
+    pub(super) fn export_model(&mut self) -> Result<Statement> {
+        self.skip(1);
+        let replaces = self.accept("OR");
+        if replaces {
+            self.words(&["REPLACE"])?;
+        }
+        self.words(&["MODEL"])?;
+        let model = self.model_ref()?;
+        self.words(&["TO"])?;
+        let location = self.string()?;
+        Ok(Statement::Export(ExportModel {
+            model,
+            replaces,
+            location,
+        }))
     }
 
     pub(super) fn model_name(&mut self) -> Result<ModelName> {

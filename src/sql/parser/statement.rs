@@ -126,11 +126,11 @@ impl Parser<'_> {
             ["DROP", "MODEL", ..] => self.drop_model(),
             ["LOAD", "MODEL", ..] => self.load_model(),
             ["UNLOAD", "MODEL", ..] => self.unload_model(),
-            ["EXPLAIN", rest @ ..] if is_load(after_explain(rest)) => Err(sql_err(
+            words if is_export(words) => self.export_model(),
+            ["EXPLAIN", rest @ ..] if has_no_plan(after_explain(rest)) => Err(sql_err(
                 SqlState::Unsupported,
-                "EXPLAIN shows the plan of a query or of a training; LOAD and UNLOAD MODEL have none",
+                "EXPLAIN shows the plan of a query or of a training; LOAD, UNLOAD and EXPORT MODEL have none",
             )),
-            ["EXPORT", "MODEL", ..] => Err(unsupported("EXPORT MODEL")),
             ["GRANT", ..] => Ok(Statement::Grant(GrantStatement::Grant(self.grant("TO")?))),
             ["REVOKE", ..] => Ok(Statement::Grant(GrantStatement::Revoke(
                 self.grant("FROM")?,
@@ -143,9 +143,9 @@ impl Parser<'_> {
                 SqlState::Unsupported,
                 "PREPARE takes a query; a training cannot be prepared",
             )),
-            ["PREPARE", _, "AS", rest @ ..] if is_load(rest) => Err(sql_err(
+            ["PREPARE", _, "AS", rest @ ..] if has_no_plan(rest) => Err(sql_err(
                 SqlState::Unsupported,
-                "PREPARE takes a query; LOAD and UNLOAD MODEL cannot be prepared",
+                "PREPARE takes a query; LOAD, UNLOAD and EXPORT MODEL cannot be prepared",
             )),
             _ => Ok(Statement::DataFusion(Box::new(
                 self.inner.parse_statement()?,
@@ -198,8 +198,15 @@ fn is_train(words: &[&str]) -> bool {
     )
 }
 
-fn is_load(words: &[&str]) -> bool {
-    matches!(words, ["LOAD" | "UNLOAD", "MODEL", ..])
+fn is_export(words: &[&str]) -> bool {
+    matches!(
+        words,
+        ["EXPORT", "MODEL", ..] | ["EXPORT", "OR", "REPLACE", "MODEL", ..]
+    )
+}
+
+fn has_no_plan(words: &[&str]) -> bool {
+    matches!(words, ["LOAD" | "UNLOAD", "MODEL", ..]) || is_export(words)
 }
 
 pub(super) fn syntax(error: ParserError) -> datafusion::common::DataFusionError {
@@ -349,6 +356,20 @@ mod tests {
             ),
             ("EXPLAIN VERBOSE LOAD MODEL m", "0A000"),
             ("PREPARE p AS UNLOAD MODEL m", "0A000"),
+            ("EXPLAIN EXPORT MODEL m TO 'm.onnx'", "0A000"),
+            ("PREPARE p AS EXPORT OR REPLACE MODEL m TO 'm/'", "0A000"),
+            (
+                "EXPORT MODEL m",
+                "42601 expected TO, found the end of the statement at 1:15",
+            ),
+            (
+                "EXPORT MODEL m TO m.onnx",
+                "42601 expected a string, found m at 1:19",
+            ),
+            (
+                "EXPORT MODEL m TO 'm.onnx' OPTIONS (opset = 17)",
+                "42601 expected the end of the statement, found OPTIONS at 1:28",
+            ),
             ("SELECT 'abc", "42601 unterminated string literal at 1:8"),
             ("SELEC 1", "42601"),
         ] {
@@ -387,6 +408,21 @@ mod tests {
             panic!("another statement")
         };
         assert_eq!(found, ModelRef::parse("m@2").unwrap());
+    }
+
+    #[test]
+    fn an_export_parses_back_to_itself() {
+        let export = |text: &str| match parse(text).unwrap().unwrap() {
+            Statement::Export(export) => export,
+            other => panic!("{other:?}"),
+        };
+        let found = export("export or replace model S.m@3 to 'it''s/m.onnx' ;");
+        assert_eq!(found.model, ModelRef::parse("s.m@3").unwrap());
+        assert_eq!((found.replaces, &*found.location), (true, "it's/m.onnx"));
+        assert_eq!(export(&found.to_string()), found);
+        let found = export("EXPORT MODEL 'm@champion' TO 'models/m/'");
+        assert!(!found.replaces);
+        assert_eq!(export(&found.to_string()), found);
     }
 
     #[test]

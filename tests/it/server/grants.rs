@@ -41,6 +41,10 @@ fn what_is_not_granted_looks_like_what_is_not_there() {
             ("DESCRIBE MODEL price", "DESCRIBE MODEL pr1ce"),
             ("LOAD MODEL price", "LOAD MODEL pr1ce"),
             ("UNLOAD MODEL price", "UNLOAD MODEL pr1ce"),
+            (
+                "EXPORT MODEL price TO 'm.onnx'",
+                "EXPORT MODEL pr1ce TO 'm.onnx'",
+            ),
             ("SHOW CREATE MODEL price", "SHOW CREATE MODEL pr1ce"),
             (
                 "SHOW VERSIONS IN MODEL price",
@@ -124,6 +128,12 @@ fn what_is_granted_can_be_used_and_no_more() {
         assert_eq!(column(&bob, predict).await, ["1"]);
         assert_eq!(column(&bob, "LOAD MODEL price").await.len(), 1);
         assert_eq!(column(&bob, "UNLOAD MODEL price").await, ["engine,1"]);
+        // Who may run a model may export it, where files are open at all.
+        let export = error(&bob, "EXPORT MODEL price TO 'm.onnx'").await;
+        assert!(
+            export.starts_with("42501") && export.contains("m.onnx is not open to SQL"),
+            "{export}"
+        );
         // The grant does not cover the table that the model was trained on.
         assert!(
             error(&bob, "SELECT * FROM houses")

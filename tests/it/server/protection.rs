@@ -31,6 +31,9 @@ fn files_outside_of_the_roots_are_closed() {
         column(&remote, &external(&open)).await;
         assert_eq!(column(&remote, "SELECT a FROM e").await, ["42"]);
         column(&remote, "DROP TABLE e").await;
+        let train = "TRAIN MODEL m TARGET y OPTIONS (model_type = 'linear_reg') \
+                     AS SELECT value AS x, 2 * value AS y FROM generate_series(1, 9)";
+        column(&remote, train).await;
         let data = server.data.path().to_string_lossy().into_owned();
         let climbing = format!(
             "{}/../{}/canary.csv",
@@ -67,6 +70,8 @@ fn files_outside_of_the_roots_are_closed() {
                 format!("COPY (SELECT 1) TO '{path}' STORED AS CSV"),
                 format!("EXPLAIN ANALYZE COPY (SELECT 1) TO '{path}' STORED AS CSV"),
                 format!("SELECT * FROM '{path}'"),
+                format!("EXPORT OR REPLACE MODEL m TO '{path}/'"),
+                format!("EXPORT MODEL m TO '{path}/m.onnx'"),
             ] {
                 let refused = error(&remote, &sql).await;
                 let is_refused = refused.starts_with("42501")
@@ -88,6 +93,20 @@ fn files_outside_of_the_roots_are_closed() {
         )
         .await;
         assert_eq!(std::fs::read_to_string(&open).unwrap(), "a\n42\n");
+        let export = |name: &str| {
+            let root = root.path().display();
+            format!("EXPORT OR REPLACE MODEL m TO '{root}/{name}'")
+        };
+        for (name, file) in [("m.onnx", "m.onnx"), ("m/", "m/config.json")] {
+            column(&remote, &export(name)).await;
+            let written = std::fs::read(root.path().join(file)).unwrap();
+            let again = error(&remote, &export(name)).await;
+            assert!(
+                again.starts_with("42501") && again.contains("on a server replaces no file"),
+                "{again}"
+            );
+            assert_eq!(std::fs::read(root.path().join(file)).unwrap(), written);
+        }
         assert!(
             std::fs::read_dir(other.path()).unwrap().count() == 1,
             "nothing was written"

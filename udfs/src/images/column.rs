@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StructArray, UInt8Array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, UInt8Type};
 use datafusion_common::{Result, exec_err, resources_err};
+use vatic_images::{CHANNELS, Image, decode};
 
-use super::decode::decode;
-use super::pixels::{CHANNELS, Image};
 use super::value::{Values, strictly};
 use crate::guard::RESULT_BYTES_MAX;
 
@@ -65,8 +65,16 @@ pub(super) struct Images {
 }
 
 struct Decoded {
-    sizes: [ArrayRef; 3],
-    pixels: ListArray,
+    sizes: [Part; 3],
+    pixels: Part,
+}
+
+/// A field of all images.
+struct Part {
+    found: ArrayRef,
+    /// The field in the type that images have. What does not fit this type is NULL: it may belong to no row, as behind a NULL,
+    /// or in a list before the first row of a slice.
+    fitted: ArrayRef,
 }
 
 impl Images {
@@ -91,7 +99,7 @@ impl Images {
                 None => Ok(None),
             },
             Some(decoded) => match self.values.place(row) {
-                Some(place) => decoded.image(place),
+                Some(place) => return decoded.image(function, place),
                 None => Ok(None),
             },
         };
@@ -104,46 +112,47 @@ impl Images {
 
 impl Decoded {
     fn try_new(function: &str, images: &StructArray) -> Result<Self> {
-        let field = |name: &str, data_type: &DataType| match images.column_by_name(name) {
-            Some(field) => strictly(field, data_type),
-            None => exec_err!("{function} takes images with the field {name}"),
+        let part = |name: &str, data_type: &DataType| -> Result<Part> {
+            match images.column_by_name(name) {
+                Some(found) => Ok(Part {
+                    found: Arc::clone(found),
+                    fitted: cast(found, data_type)?,
+                }),
+                None => exec_err!("{function} takes images with the field {name}"),
+            }
         };
         let [height, width, channels] = SIZES;
-        let size = |name: &str| field(name, &DataType::Int32);
+        let size = |name: &str| part(name, &DataType::Int32);
         let nullable = Field::new_list_field(DataType::UInt8, true);
-        let pixels = field(PIXELS, &DataType::List(Arc::new(nullable)))?;
         Ok(Self {
             sizes: [size(height)?, size(width)?, size(channels)?],
-            pixels: pixels.as_list::<i32>().clone(),
+            pixels: part(PIXELS, &DataType::List(Arc::new(nullable)))?,
         })
     }
 
     /// The image at a place; `None` if a part of it is NULL.
-    fn image(&self, place: usize) -> Result<Option<Image<'_>>, String> {
-        let has_null = self.pixels.is_null(place) || self.sizes.iter().any(|of| of.is_null(place));
-        if has_null {
+    fn image(&self, function: &str, place: usize) -> Result<Option<Image<'_>>> {
+        let mut parts = self.sizes.iter().chain([&self.pixels]);
+        if parts.any(|part| part.found.is_null(place)) {
             return Ok(None);
         }
-        let offsets = self.pixels.value_offsets();
-        let (start, end) = (offsets[place] as usize, offsets[place + 1] as usize);
-        let values = self.pixels.values().as_primitive::<UInt8Type>();
-        if values.null_count() > 0 && (start..end).any(|at| values.is_null(at)) {
-            return Ok(None);
+        let mut sizes = [0; 3];
+        for (size, part) in sizes.iter_mut().zip(&self.sizes) {
+            *size = usize::try_from(part.size(place)?).unwrap_or(0);
         }
-        let pixels = &values.values()[start..end];
-        let sizes = [0, 1, 2].map(|of: usize| {
-            let size = self.sizes[of].as_primitive::<Int32Type>().value(place);
-            usize::try_from(size).unwrap_or(0)
-        });
+        let Some(pixels) = self.pixels.bytes(place)? else {
+            return Ok(None);
+        };
         let [height, width, channels] = sizes;
         let is_whole = !pixels.is_empty()
             && CHANNELS.contains(&channels)
             && height as u128 * width as u128 * channels as u128 == pixels.len() as u128;
         if !is_whole {
-            return Err(format!(
-                "an image of height {height}, width {width} and {channels} channels has {} values; channels are 1, 3 or 4",
+            return exec_err!(
+                "{function}: an image of height {height}, width {width} and {channels} channels has {} values; channels \
+                 are 1, 3 or 4",
                 pixels.len()
-            ));
+            );
         }
         Ok(Some(Image {
             height,
@@ -151,6 +160,38 @@ impl Decoded {
             channels,
             pixels: Cow::Borrowed(pixels),
         }))
+    }
+}
+
+impl Part {
+    /// A size that is not NULL.
+    fn size(&self, place: usize) -> Result<i32> {
+        if self.fitted.is_null(place) {
+            strictly(&self.found.slice(place, 1), &DataType::Int32)?;
+        }
+        Ok(self.fitted.as_primitive::<Int32Type>().value(place))
+    }
+
+    /// The elements of a list that is not NULL; `None` if one of them is NULL.
+    fn bytes(&self, place: usize) -> Result<Option<&[u8]>> {
+        let lists = self.fitted.as_list::<i32>();
+        let offsets = lists.value_offsets();
+        let (start, end) = (offsets[place] as usize, offsets[place + 1] as usize);
+        let values = lists.values().as_primitive::<UInt8Type>();
+        if values.null_count() > 0 && (start..end).any(|at| values.is_null(at)) {
+            strictly(&elements(&self.found, place), &DataType::UInt8)?;
+            return Ok(None);
+        }
+        Ok(Some(&values.values()[start..end]))
+    }
+}
+
+/// The elements of a list at a place.
+fn elements(lists: &ArrayRef, place: usize) -> ArrayRef {
+    match lists.data_type() {
+        DataType::List(_) => lists.as_list::<i32>().value(place),
+        DataType::LargeList(_) => lists.as_list::<i64>().value(place),
+        _ => lists.as_fixed_size_list().value(place),
     }
 }
 
@@ -224,4 +265,47 @@ pub(super) fn check_result(function: &str, bytes: usize) -> Result<()> {
          datafusion.execution.batch_size to fewer rows, or give the bytes of files to resize_image or normalize_image, which \
          keep no larger image than their result"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use datafusion_expr::ColumnarValue;
+
+    use super::*;
+
+    /// Images of one grey pixel.
+    fn images(pixels: &[i64], valid: &[bool]) -> StructArray {
+        let sizes: ArrayRef = Arc::new(Int64Array::from(vec![1; pixels.len()]));
+        let item = Arc::new(Field::new_list_field(DataType::Int64, true));
+        let values = Arc::new(Int64Array::from(pixels.to_vec()));
+        let offsets = OffsetBuffer::from_repeated_length(1, pixels.len());
+        let pixels = Arc::new(ListArray::new(item, offsets, values, None));
+        let columns = SIZES.map(|name| (name, Arc::clone(&sizes)));
+        let columns = columns.into_iter().chain([(PIXELS, pixels as ArrayRef)]);
+        let fields = columns.clone().map(|(name, column)| {
+            let data_type = column.data_type().clone();
+            Field::new(name, data_type, true)
+        });
+        let columns = columns.map(|(_, column)| column).collect();
+        let valid = NullBuffer::from(valid.to_vec());
+        StructArray::new(fields.collect(), columns, Some(valid))
+    }
+
+    fn pixel(images: &StructArray, row: usize) -> Result<Option<u8>> {
+        let values = Values::try_new(&ColumnarValue::Array(Arc::new(images.clone())))?;
+        let images = Images::try_new("resize_image", values)?;
+        Ok(images.row(row)?.map(|image| image.pixels[0]))
+    }
+
+    #[test]
+    fn values_that_belong_to_no_row_are_not_looked_at() {
+        let all = images(&[256, 7, -1, 8], &[true, true, false, true]);
+        assert_eq!(pixel(&all, 1).unwrap(), Some(7));
+        assert_eq!(pixel(&all, 2).unwrap(), None);
+        let error = pixel(&all, 0).unwrap_err().to_string();
+        assert!(error.contains("256"), "{error}");
+        let last = all.slice(3, 1);
+        assert_eq!(pixel(&last, 0).unwrap(), Some(8));
+    }
 }

@@ -1,15 +1,13 @@
 //! `crop_image(image, x, y, width, height)`: a part of an image.
 
-use std::borrow::Cow;
-
 use arrow::array::ArrayRef;
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::ScalarUDF;
+use vatic_images::{Image, crop};
 
 use super::argument::Arguments;
 use super::column::{ImagesBuilder, image_type};
 use super::function::{Definition, Parameter, Takes};
-use super::pixels::Image;
 use crate::doc::Doc;
 
 const DOC: Doc = Doc {
@@ -75,22 +73,6 @@ fn compute(arguments: &Arguments<'_>) -> Result<ArrayRef> {
 /// The part of an image; `None` if it is not within the image, or has no pixel.
 fn cropped(image: &Image<'_>, corner: [i64; 2], sizes: [i64; 2]) -> Option<Image<'static>> {
     let [x, y] = corner.map(|at| usize::try_from(at).ok());
-    let [width, height] = sizes.map(|size| usize::try_from(size).ok().filter(|size| *size > 0));
-    let (x, y, width, height) = (x?, y?, width?, height?);
-    let is_within = x.checked_add(width)? <= image.width && y.checked_add(height)? <= image.height;
-    if !is_within {
-        return None;
-    }
-    let channels = image.channels;
-    let rows = image.pixels.chunks_exact(image.width * channels);
-    let mut pixels = Vec::with_capacity(width * height * channels);
-    for row in rows.skip(y).take(height) {
-        pixels.extend_from_slice(&row[x * channels..(x + width) * channels]);
-    }
-    Some(Image {
-        height,
-        width,
-        channels,
-        pixels: Cow::Owned(pixels),
-    })
+    let [width, height] = sizes.map(|size| usize::try_from(size).ok());
+    crop(image, [x?, y?], [width?, height?])
 }

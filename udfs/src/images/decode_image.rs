@@ -3,12 +3,11 @@
 use arrow::array::ArrayRef;
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::ScalarUDF;
+use vatic_images::{CHANNELS, decode};
 
 use super::argument::Arguments;
 use super::column::{DEFAULT_CHANNELS, ImagesBuilder, image_type};
-use super::decode::decode;
 use super::function::{Definition, Parameter, Takes};
-use super::pixels::CHANNELS;
 use crate::doc::Doc;
 
 const DOC: Doc = Doc {

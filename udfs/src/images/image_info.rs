@@ -7,9 +7,9 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::ScalarUDF;
+use vatic_images::header;
 
 use super::argument::Arguments;
-use super::decode::header;
 use super::function::{Definition, Parameter, Takes};
 use crate::doc::Doc;
 

@@ -7,27 +7,22 @@
 //! Where a function takes an image it takes the bytes of a file, too. Then it decodes one row after the other, and the pixels
 //! of a file are in memory for its row only.
 //!
-//! * `pixels` one image; `column` images as a column of structs
+//! The crate `vatic_images` decodes, crops and resizes.
+//!
+//! * `column` images as a column of structs
 //! * `argument` the arguments of a call, `value` their values by row; `function` a function with the checks of its arguments
-//! * `decode` files as pixels; `whole` finds truncated files, `colour` converts channels
-//! * `resample` Pillow's way to resize
 //!
 //! A NULL argument gives NULL. To add a function, write a file with `function()` and list it.
 
 mod argument;
-mod colour;
 mod column;
 mod crop_image;
-mod decode;
 mod decode_image;
 mod function;
 mod image_info;
 mod normalize_image;
-mod pixels;
-mod resample;
 mod resize_image;
 mod value;
-mod whole;
 
 use std::sync::Arc;
 

@@ -7,11 +7,11 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::ScalarUDF;
+use vatic_images::Image;
 
 use super::argument::Arguments;
 use super::column::check_result;
 use super::function::{Definition, Parameter, Takes};
-use super::pixels::Image;
 use crate::doc::Doc;
 
 const DOC: Doc = Doc {
@@ -82,13 +82,13 @@ fn append(
     deviation: &[f64],
 ) -> Result<()> {
     for channel in 0..image.channels {
-        let mean = of_channel("mean", mean, channel, image.channels)?;
-        let deviation = of_channel("std", deviation, channel, image.channels)?;
+        let mean = of_channel("mean", mean, channel, image.channels)? as f32;
+        let deviation = of_channel("std", deviation, channel, image.channels)? as f32;
         if deviation.is_nan() || deviation <= 0.0 {
             return exec_err!("{} takes a std above 0, found {deviation}", DOC.name);
         }
         let normalized: [f32; LEVELS] =
-            std::array::from_fn(|level| (level as f32 / 255.0 - mean as f32) / deviation as f32);
+            std::array::from_fn(|level| (level as f32 / 255.0 - mean) / deviation);
         let values = image.pixels.iter().skip(channel).step_by(image.channels);
         numbers.extend(values.map(|value| normalized[usize::from(*value)]));
     }

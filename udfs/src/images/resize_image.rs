@@ -3,12 +3,11 @@
 use arrow::array::ArrayRef;
 use datafusion_common::{Result, exec_err};
 use datafusion_expr::ScalarUDF;
+use vatic_images::{Filter, PIXELS_MAX, resize};
 
 use super::argument::Arguments;
 use super::column::{ImagesBuilder, image_type};
 use super::function::{Definition, Parameter, Takes};
-use super::pixels::PIXELS_MAX;
-use super::resample::{FILTERS, Filter, resize};
 use crate::doc::Doc;
 
 const DOC: Doc = Doc {
@@ -72,16 +71,8 @@ fn checked(width: i64, height: i64) -> Result<(usize, usize)> {
 }
 
 fn known(name: &str) -> Result<Filter> {
-    let found = FILTERS.into_iter().find(|(known, _)| *known == name);
-    match found {
-        Some((_, filter)) => Ok(filter),
-        None => {
-            let names = FILTERS.map(|(name, _)| name);
-            exec_err!(
-                "{} has no filter \"{name}\"; it has {}",
-                DOC.name,
-                names.join(", ")
-            )
-        }
+    match name.parse() {
+        Ok(filter) => Ok(filter),
+        Err(cause) => exec_err!("{} has {cause}", DOC.name),
     }
 }

@@ -5,14 +5,16 @@
 //!                           categories  ──vocabulary───────▶ u32 [rows, categories]
 //! ```
 //!
+//! An image becomes a tensor of its own ([`PIXELS`](crate::data::image::PIXELS)).
+//!
 //! Category ids are numbered across all vocabularies of a model, so that one table holds the weights of all categories.
 //! The first id of each vocabulary stands for values that training did not see; its weight stays zero.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::buffer::NullBuffer;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -24,6 +26,7 @@ use crate::data::columns::{Column, FeatureKind};
 use crate::data::encode::ids::rows_without_ids;
 use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
 use crate::data::encode::standardise::{Real, Standardiser};
+use crate::data::image::{ImageEncoder, PIXELS};
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::parts::{CategoryPart, Parts};
 use crate::data::precision::Precision;
@@ -43,6 +46,9 @@ pub struct ColumnEncoder {
     pub numbers: Vec<Standardiser>,
     /// One for each category of the column.
     pub vocabularies: Vec<Vocabulary>,
+    /// How an image becomes a tensor, if the column holds images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageEncoder>,
 }
 
 /// The values of a category seen in training, in ascending order, or the number of buckets of their hashes.
@@ -58,7 +64,7 @@ pub struct Vocabulary {
 }
 
 /// The widths of the tensors.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InputShape {
     /// Numbers per row.
     pub numbers: usize,
@@ -70,6 +76,8 @@ pub struct InputShape {
     pub unseen_ids: Vec<usize>,
     /// The place of each array among the numbers.
     pub arrays: Vec<Range<usize>>,
+    /// The image, if a column holds images. A model has one such column at most.
+    pub image: Option<ImageEncoder>,
 }
 
 /// Encodes batches as inputs of a trained model.
@@ -123,6 +131,7 @@ impl Encoder {
                 shape.arrays.push(shape.numbers..end);
             }
             shape.numbers = end;
+            shape.image = shape.image.take().or_else(|| column.image.clone());
             shape.categories += column.vocabularies.len();
             let mut of_column = Vec::with_capacity(column.vocabularies.len());
             for vocabulary in &column.vocabularies {
@@ -163,6 +172,11 @@ impl Encoder {
         self
     }
 
+    /// Whether some numbers are ids.
+    pub(crate) fn has_ids(&self) -> bool {
+        self.ids.iter().any(Option::is_some)
+    }
+
     /// The widths of the tensors that [`Encoder::encode`] returns.
     pub fn shape(&self) -> &InputShape {
         &self.shape
@@ -176,16 +190,29 @@ impl Encoder {
     /// Memory of `rows` encoded rows in bytes.
     pub fn bytes(&self, rows: usize) -> usize {
         let number = self.precision.dtype().size_in_bytes();
-        rows * (self.shape.numbers * number + self.shape.categories * size_of::<u32>())
+        let images = self.columns.iter().filter_map(|of| of.image.as_ref());
+        let pixels: usize = images.map(|image| image.reader.numbers()).sum();
+        rows * (self.shape.numbers * number + self.shape.categories * size_of::<u32>() + pixels)
     }
 
-    /// Encodes `batch` as [`NUMBERS`] and [`CATEGORIES`], as far as the model has them. Its columns are the features in
-    /// the order of the signature, in the types of the signature or in types that hold the same values.
+    /// The most memory that an image of `batch` takes while it is decoded, in bytes.
+    pub fn decoding_bytes(&self, batch: &RecordBatch) -> usize {
+        let columns = self.columns.iter().zip(batch.columns());
+        let images = columns.filter_map(|(encoder, array)| {
+            let image = encoder.image.as_ref()?;
+            Some(image.decoding_bytes(array))
+        });
+        images.max().unwrap_or(0)
+    }
+
+    /// Encodes `batch` as [`NUMBERS`], [`CATEGORIES`] and [`PIXELS`], as far as the model has them. Its columns are the
+    /// features in the order of the signature, in the types of the signature or in types that hold the same values.
     ///
     /// A NULL number becomes the mean. A NULL category becomes `frequent[column][category]`; if that is `None`, or without
     /// `frequent`, it gets the id of unseen values.
     ///
-    /// A value that does not fit the type of training, or an array of another length, is a failure of its row.
+    /// A value that does not fit the type of training, an array of another length, or a file that is no image is a failure
+    /// of its row.
     pub fn encode(
         &self,
         batch: &RecordBatch,
@@ -210,11 +237,22 @@ impl Encoder {
             .columns
             .iter()
             .zip(batch.columns())
-            .map(|(encoder, array)| coerced(&encoder.column.name, array, &encoder.column.data_type))
+            .map(|(encoder, array)| match encoder.image {
+                Some(_) => Ok((Arc::clone(array), vec![])),
+                None => coerced(&encoder.column.name, array, &encoder.column.data_type),
+            })
             .collect::<Result<Vec<_>>>()?;
         let (mut number, mut category) = (0, 0);
+        let mut pixels = None;
         let mut plain = Vec::with_capacity(self.columns.len());
         for (index, (encoder, (array, failures))) in self.columns.iter().zip(&columns).enumerate() {
+            let name = &encoder.column.name;
+            if let Some(image) = &encoder.image {
+                let images = image.encode(name, array)?;
+                report.add(name, images.valid.as_ref(), images.failures);
+                pixels = Some(images.pixels);
+                continue;
+            }
             let width = encoder.numbers.len();
             let values = PlainValues::of(array, width);
             let ids = self.ids[index];
@@ -228,22 +266,17 @@ impl Encoder {
                 number += width;
                 continue;
             }
-            let parts = parts(&encoder.column.name, array, Some(width))?;
+            let parts = parts(name, array, Some(width))?;
             let mut parts = parts.failing(failures, rows);
             if let Some(count) = ids {
-                let others = rows_without_ids(&encoder.column.name, &parts, count);
+                let others = rows_without_ids(name, &parts, count);
                 parts = parts.failing(&others, rows);
             }
             self.encode_numbers(encoder, &parts, number, &mut numbers);
             let frequent = frequent.map(|frequent| frequent[index].as_slice());
             report.unseen +=
                 self.encode_categories(index, &parts, frequent, category, &mut categories);
-            report.valid = NullBuffer::union(report.valid.as_ref(), parts.valid.as_ref());
-            let nulls = parts.valid.as_ref().map_or(0, NullBuffer::null_count);
-            if nulls > parts.failures.len() && report.null_column.is_none() {
-                report.null_column = Some(encoder.column.name.clone());
-            }
-            report.failures.extend(parts.failures);
+            report.add(name, parts.valid.as_ref(), parts.failures);
             number += width;
             category += encoder.vocabularies.len();
         }
@@ -258,6 +291,9 @@ impl Encoder {
         if self.shape.categories > 0 {
             let shape = (rows, self.shape.categories);
             inputs = inputs.with(CATEGORIES, Tensor::from_vec(categories, shape, &HOST)?)?;
+        }
+        if let Some(pixels) = pixels {
+            inputs = inputs.with(PIXELS, pixels)?;
         }
         inputs.report = report;
         Ok(inputs)
@@ -330,8 +366,6 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Array, ArrayRef, Date32Array, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field};
 
@@ -363,6 +397,7 @@ mod tests {
                 column,
                 numbers: vec![],
                 vocabularies: vec![vocabulary],
+                image: None,
             }],
             Precision::Single,
         );
@@ -398,6 +433,7 @@ mod tests {
                 column,
                 numbers,
                 vocabularies: vec![],
+                image: None,
             }],
             Precision::Single,
         );
@@ -421,6 +457,7 @@ mod tests {
             },
             numbers: (0..numbers).map(|n| standardiser(n as f64)).collect(),
             vocabularies: vec![],
+            image: None,
         };
         let count = 700;
         let values: Vec<f32> = (0..count * 3).map(|n| n as f32 / 7.0 - 90.0).collect();
@@ -489,6 +526,7 @@ mod tests {
                 column,
                 numbers,
                 vocabularies,
+                image: None,
             }],
             Precision::Single,
         );

@@ -19,9 +19,10 @@ pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
 impl Layer for Activate {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
         let activation = self.0;
-        Ok(Placed::same_shape(input, move |x, _| {
-            activate(activation, x)
-        }))
+        Ok(
+            Placed::same_shape(input, move |x, _| activate(activation, x))
+                .drawn(move |x, drawing| Ok(activation.draw(drawing.graph, x))),
+        )
     }
 
     fn activation(&self) -> Option<Activation> {

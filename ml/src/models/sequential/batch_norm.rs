@@ -3,8 +3,9 @@
 use super::layer::{Input, Layer, Placed};
 use super::text::Arguments;
 use crate::Result;
+use crate::graph::Attribute;
 use crate::model::network::{Init, Mode, ParameterKind};
-use crate::nn::{ChannelStatistics, batch_norm_inference, batch_norm_training};
+use crate::nn::{ChannelStatistics, EPSILON, batch_norm_inference, batch_norm_training};
 
 /// Over the rows of a step and the places of each channel.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub(super) fn read(_arguments: &mut Arguments<'_>) -> Result<Box<dyn Layer>> {
 
 impl Layer for BatchNorm {
     fn place(&self, input: &Input<'_>) -> Result<Placed> {
-        let &[channels, ..] = input.shape else {
+        let &[channels, ref places @ ..] = input.shape else {
             return Err(input.needs("[channels, …]"));
         };
         let parameter = |name: &str, value: f32, kind: ParameterKind| {
@@ -29,6 +30,7 @@ impl Layer for BatchNorm {
                 parameter("running_mean", 0.0, ParameterKind::Statistic),
                 parameter("running_var", 1.0, ParameterKind::Statistic),
             ],
+            normalised: Some(places.iter().product()),
             ..Placed::same_shape(input, |x, pass| {
                 let (weight, bias) = (pass.parameter()?, pass.parameter()?);
                 let running = ChannelStatistics {
@@ -44,6 +46,15 @@ impl Layer for BatchNorm {
                     }
                 }
             })
-        })
+        }
+        .drawn(|x, drawing| {
+            let (weight, bias) = (drawing.parameter()?, drawing.parameter()?);
+            let (mean, variance) = (drawing.parameter()?, drawing.parameter()?);
+            let inputs = [x, &weight, &bias, &mean, &variance];
+            let epsilon = Attribute::Number(EPSILON as f32);
+            Ok(drawing
+                .graph
+                .node("BatchNormalization", &inputs, vec![("epsilon", epsilon)]))
+        }))
     }
 }

@@ -1,5 +1,6 @@
 //! `cnn_classifier` and `cnn_regressor`: layers for images, chosen by their size.
 
+use super::input_shape::check_augment;
 use super::network::{Layers, Sequential};
 use super::text::invalid;
 use crate::Result;
@@ -33,11 +34,16 @@ impl ModelType for Cnn {
     }
 
     fn check(&self, options: &TrainOptions) -> Result<()> {
-        Layers::read(&self.layers(options)?)?.check(&options.input_shape)
+        Layers::read(&self.layers(options)?)?.check(&options.input_shape)?;
+        check_augment(options)
     }
 
     fn check_columns(&self, columns: &Columns, options: &TrainOptions) -> Result<()> {
-        Layers::read(&self.layers(options)?)?.check_columns(&options.input_shape, columns)
+        Layers::read(&self.layers(options)?)?.check_columns(options, columns)
+    }
+
+    fn takes_images(&self) -> bool {
+        true
     }
 
     fn takes_categories(&self, _options: &TrainOptions) -> bool {
@@ -49,7 +55,17 @@ impl ModelType for Cnn {
     }
 
     fn network_options(&self) -> &[&str] {
-        &["hidden_units", "activation", "dropout", "input_shape"]
+        &[
+            "hidden_units",
+            "activation",
+            "dropout",
+            "input_shape",
+            "image_resize",
+            "image_filter",
+            "image_mean",
+            "image_std",
+            "augment",
+        ]
     }
 
     fn network(

@@ -4,6 +4,7 @@ use super::layer::{Input, Layer, Placed, operations};
 use super::text::{Arguments, Width, invalid, whole};
 use super::window::{KERNEL_MAX, Space, kernel, positions, stride};
 use crate::Result;
+use crate::graph::Attribute;
 use crate::nn::{Convolution, Window, convolution, convolution_and_squares};
 
 #[derive(Debug)]
@@ -65,6 +66,10 @@ impl Layer for Conv {
         let weight = vec![outputs, channels / groups, down, across];
         let (layer, activation) = (Convolution { window, groups }, input.next);
         let has_squares = input.squares_next && space == Space::Image;
+        let of_graph = match space {
+            Space::Line => vec![outputs, channels / groups, across],
+            Space::Image => weight.clone(),
+        };
         Ok(Placed {
             parameters: input.weight_and_bias(weight, inputs, outputs),
             flops: operations(&[2, inputs, outputs, positions[0], positions[1]]),
@@ -77,7 +82,15 @@ impl Layer for Conv {
                     false => convolution(x, weight, bias, layer, activation),
                 })
             })
-        })
+        }
+        .drawn(move |x, drawing| {
+            let weight = drawing.parameter_as(&of_graph)?;
+            let bias = drawing.parameter()?;
+            let mut attributes = space.attributes(&window);
+            attributes.push(("group", Attribute::Integer(groups as i64)));
+            let inputs = [x, &weight, &bias];
+            Ok(drawing.graph.node("Conv", &inputs, attributes))
+        }))
     }
 
     fn has_classes(&self) -> bool {

@@ -30,7 +30,8 @@ impl Layer for Dropout {
                 Mode::Training { random, .. } if share > 0.0 => dropout(x, share, random),
                 Mode::Training { .. } | Mode::Inference => Ok(x.clone()),
             })
-        })
+        }
+        .drawn(|x, _| Ok(x.clone())))
     }
 
     fn can_end(&self) -> bool {

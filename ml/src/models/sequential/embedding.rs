@@ -5,6 +5,7 @@ use candle_core::DType;
 use super::layer::{Input, Layer, Placed};
 use super::text::{Arguments, WIDTH_MAX};
 use crate::Result;
+use crate::graph::ElementType;
 use crate::model::network::{Init, ParameterKind};
 use crate::nn::embedding;
 
@@ -42,7 +43,12 @@ impl Layer for Embedding {
                 let ids = x.flatten_all()?.to_dtype(DType::U32)?;
                 Ok(embedding(&ids, weight)?.reshape((rows, length, weight.dim(1)?))?)
             })
-        })
+        }
+        .drawn(|x, drawing| {
+            let weight = drawing.parameter()?;
+            let ids = drawing.graph.cast(x, ElementType::Int64);
+            Ok(drawing.graph.node("Gather", &[&weight, &ids], vec![]))
+        }))
     }
 
     fn ids(&self) -> Option<usize> {

@@ -5,9 +5,12 @@ use arrow::datatypes::DataType;
 use super::layer::{Row, numbers};
 use super::shape::DIMENSIONS_MAX;
 use super::text::invalid;
+use crate::data::augment::Augmentations;
 use crate::data::columns::{Column, Columns, FeatureKind};
 use crate::data::encode::tabular::InputShape;
+use crate::data::image::ImageEncoder;
 use crate::data::types::{canonical_type, type_name};
+use crate::model::options::TrainOptions;
 use crate::{Error, Result};
 
 /// The most columns that an error lists.
@@ -35,15 +38,50 @@ pub(super) fn whole_row(input_shape: &[usize], shape: &InputShape) -> Result<Row
              timestamps, or CAST them to numbers",
         ));
     }
+    if let Some(image) = &shape.image {
+        return match shape.numbers {
+            0 => image_row(image, input_shape, InputShape::default()),
+            _ => Err(beside_an_image()),
+        };
+    }
     Ok(Row {
         dimensions: dimensions(input_shape, shape.numbers)?,
         place: 0..shape.numbers,
         beside: InputShape::default(),
+        image: None,
     })
+}
+
+/// Rows with an image that is the input of the first layer.
+fn image_row(image: &ImageEncoder, input_shape: &[usize], beside: InputShape) -> Result<Row> {
+    Ok(Row {
+        dimensions: dimensions(input_shape, image.reader.numbers())?,
+        place: 0..0,
+        beside,
+        image: Some(image.clone()),
+    })
+}
+
+fn beside_an_image() -> Error {
+    invalid(
+        "the image is all the input of the layers; leave out the other columns, or add a layer inputs(units), which takes them",
+    )
 }
 
 /// Rows with an array that is the input of the first layer, and columns beside it for the layer `inputs`.
 pub(super) fn array_row(input_shape: &[usize], shape: &InputShape) -> Result<Row> {
+    if let Some(image) = &shape.image {
+        let beside = InputShape {
+            arrays: vec![],
+            image: None,
+            ..shape.clone()
+        };
+        return match (shape.arrays.len(), beside.numbers + beside.categories) {
+            (0, 0) => Err(nothing_beside()),
+            (0, _) => image_row(image, input_shape, beside),
+            (arrays, _) => Err(needs_one_array(arrays + 1)),
+        };
+    }
     let [place] = shape.arrays.as_slice() else {
         return Err(needs_one_array(shape.arrays.len()));
     };
@@ -58,15 +96,17 @@ pub(super) fn array_row(input_shape: &[usize], shape: &InputShape) -> Result<Row
             dimensions: dimensions(input_shape, place.len())?,
             place: place.clone(),
             beside,
+            image: None,
         }),
     }
 }
 
-/// The array of a network with a layer `inputs`, which takes the other columns.
+/// The array or image of a network with a layer `inputs`, which takes the other columns.
 pub(super) fn array_of(columns: &Columns) -> Result<&Column> {
     let mut arrays = vec![];
     for column in &columns.features {
-        if FeatureKind::of(&column.name, &column.data_type)? == FeatureKind::Array {
+        let kind = FeatureKind::of(&column.name, &column.data_type)?;
+        if matches!(kind, FeatureKind::Array | FeatureKind::Image) {
             arrays.push(column);
         }
     }
@@ -79,8 +119,8 @@ pub(super) fn array_of(columns: &Columns) -> Result<&Column> {
 
 fn needs_one_array(found: usize) -> Error {
     invalid(format!(
-        "the layer inputs needs one array column, found {found}: the array is the input of the first layer, and inputs takes \
-         the other columns"
+        "the layer inputs needs one array column, found {found}: the array or the image is the input of the first layer, and \
+         inputs takes the other columns"
     ))
 }
 
@@ -99,6 +139,40 @@ fn dimensions(input_shape: &[usize], numbers: usize) -> Result<Vec<usize>> {
                 "input_shape = {shape:?} has {count} numbers, a row has {numbers}"
             ))),
         },
+    }
+}
+
+/// Refuses images that are not the input of layers, before any row is read; `of_input` are the columns of the input. Returns
+/// whether there is one.
+///
+/// # Errors
+/// [`Error::Invalid`] with the remedy.
+pub(super) fn check_image(of_input: &[&Column], options: &TrainOptions) -> Result<bool> {
+    let is_image = |column: &&Column| {
+        let kind = FeatureKind::of(&column.name, &column.data_type);
+        kind.is_ok_and(|kind| kind == FeatureKind::Image)
+    };
+    let Some(column) = of_input.iter().copied().find(is_image) else {
+        return Ok(false);
+    };
+    if of_input.len() > 1 {
+        return Err(beside_an_image());
+    }
+    let reader = options.image_reader();
+    let reader = reader.map_err(|error| invalid(format!("column \"{}\": {error}", column.name)))?;
+    options.image.statistics(reader.channels)?;
+    Ok(true)
+}
+
+/// Refuses augmentations that are not known, or that change no image: without the three sizes of one.
+pub(super) fn check_augment(options: &TrainOptions) -> Result<()> {
+    let augmentations = Augmentations::read(&options.augment)?;
+    match options.input_shape.len() {
+        3 => Ok(()),
+        _ if augmentations.is_empty() => Ok(()),
+        _ => Err(invalid(
+            "augment changes images, so it needs input_shape = [channels, height, width]",
+        )),
     }
 }
 
@@ -140,6 +214,8 @@ fn width(column: &Column) -> Result<Option<usize>> {
                 _ => None,
             });
         }
+        // The shape of an input of images is `input_shape`.
+        FeatureKind::Image => return Ok(None),
         FeatureKind::Category => "CAST it to a number",
         FeatureKind::Date | FeatureKind::Timestamp => "make numbers of it with date_part",
     };

@@ -15,6 +15,7 @@ use super::layer::{Input, Layer, Pass, Placed, operations};
 use super::text::{Arguments, WIDTH_MAX};
 use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
 use crate::data::inputs::Inputs;
+use crate::graph::{Drawing, Value};
 use crate::model::network::{Init, ParameterKind};
 use crate::nn::{embedding_sum, linear};
 use crate::{Error, Result};
@@ -54,9 +55,10 @@ impl Layer for Columns {
         parameters.push(input.parameter("bias", vec![units], init, ParameterKind::Free));
         let beside_array = BesideArray {
             array: input.row.place.clone(),
-            has_numbers: beside.numbers > 0,
+            numbers: beside.numbers,
             has_categories: beside.categories > 0,
         };
+        let of_graph = beside_array.clone();
         Ok(Placed {
             parameters,
             flops: operations(&[2, columns, units]),
@@ -65,7 +67,11 @@ impl Layer for Columns {
                 let of_columns = beside_array.forward(pass)?;
                 Ok(Tensor::cat(&[x, &of_columns], 1)?)
             })
-        })
+        }
+        .drawn(move |x, drawing| {
+            let of_columns = of_graph.draw(drawing)?;
+            Ok(drawing.graph.concat(&[x.clone(), of_columns]))
+        }))
     }
 
     fn takes_columns(&self) -> bool {
@@ -78,10 +84,12 @@ impl Layer for Columns {
 }
 
 /// The columns beside the array.
+#[derive(Debug, Clone)]
 struct BesideArray {
     /// The place of the array among the numbers of a row.
     array: Range<usize>,
-    has_numbers: bool,
+    /// How many numbers there are beside it.
+    numbers: usize,
     has_categories: bool,
 }
 
@@ -89,8 +97,12 @@ impl BesideArray {
     /// `[rows, units]`
     fn forward(&self, pass: &mut Pass<'_>) -> Result<Tensor> {
         let inputs = pass.inputs;
-        let numbers = match self.has_numbers {
-            true => Some((self.numbers(inputs)?, pass.parameter()?)),
+        let numbers = match self.numbers > 0 {
+            true => {
+                let (numbers, weight) = (self.numbers_of(inputs)?, pass.parameter()?);
+                // Behind an array of ids, the numbers may have more bits than the weights.
+                Some((numbers.to_dtype(weight.dtype())?, weight))
+            }
             false => None,
         };
         let categories = match self.has_categories {
@@ -112,7 +124,7 @@ impl BesideArray {
     }
 
     /// The numbers beside the array.
-    fn numbers(&self, inputs: &Inputs) -> Result<Tensor> {
+    fn numbers_of(&self, inputs: &Inputs) -> Result<Tensor> {
         let all = tensor(inputs, NUMBERS)?;
         let Range { start, end } = self.array;
         let before = || all.narrow(1, 0, start);
@@ -122,6 +134,39 @@ impl BesideArray {
             (_, 0) => before()?,
             (_, width) => Tensor::cat(&[before()?, behind(width)?], 1)?,
         })
+    }
+
+    /// The nodes of [`BesideArray::forward`].
+    fn draw(&self, drawing: &mut Drawing<'_>) -> Result<Value> {
+        let numbers = match self.numbers > 0 {
+            true => Some((self.draw_numbers(drawing)?, drawing.parameter()?)),
+            false => None,
+        };
+        let categories = match self.has_categories {
+            true => Some(drawing.sum_of_categories()?),
+            false => None,
+        };
+        let bias = drawing.parameter()?;
+        let graph = &mut *drawing.graph;
+        let of_numbers = numbers
+            .map(|(numbers, weight)| graph.node("Gemm", &[&numbers, &weight, &bias], vec![]));
+        match (of_numbers, categories) {
+            (Some(of_numbers), None) => Ok(of_numbers),
+            (Some(of_numbers), Some(sum)) => Ok(graph.node("Add", &[&of_numbers, &sum], vec![])),
+            (None, Some(sum)) => Ok(graph.node("Add", &[&sum, &bias], vec![])),
+            (None, None) => Err(Error::Internal("no columns beside an array".into())),
+        }
+    }
+
+    fn draw_numbers(&self, drawing: &mut Drawing<'_>) -> Result<Value> {
+        let all = drawing.numbers()?;
+        let Range { start, end } = self.array;
+        let total = self.numbers + self.array.len();
+        let parts = [0..start, end..total];
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        let graph = &mut *drawing.graph;
+        let parts: Vec<Value> = parts.map(|part| graph.columns(&all, part)).collect();
+        Ok(graph.concat(&parts))
     }
 }
 

@@ -8,7 +8,9 @@ use candle_core::Tensor;
 
 use super::text::{invalid, short};
 use crate::data::encode::tabular::InputShape;
+use crate::data::image::ImageEncoder;
 use crate::data::inputs::Inputs;
+use crate::graph::{Drawing, Value};
 use crate::model::network::{Init, LayerSummary, Mode, Parameter, ParameterKind};
 use crate::nn::Activation;
 use crate::{Error, Result, stop};
@@ -71,6 +73,8 @@ pub(super) struct Row {
     pub(super) place: Range<usize>,
     /// The columns beside it.
     pub(super) beside: InputShape,
+    /// The image that is the input of the first layer, if it is no numbers of the row.
+    pub(super) image: Option<ImageEncoder>,
 }
 
 impl Row {
@@ -83,6 +87,7 @@ impl Row {
                 numbers: 1,
                 ..InputShape::default()
             },
+            image: None,
         }
     }
 }
@@ -117,14 +122,23 @@ pub(super) struct Placed {
     pub(super) inner_numbers: usize,
     /// The memory that it takes while it works, however many rows there are.
     pub(super) scratch_bytes: usize,
+    /// The numbers of a channel in a row, if it normalises them together with those of the other rows of a step; the fewest of
+    /// the layers within it.
+    pub(super) normalised: Option<usize>,
     /// How many of the layers behind it it applies.
     pub(super) applied: usize,
     pub(super) function: Box<Function>,
+    /// The nodes of the layer in a graph, without an activation function that follows. `None` in a layer without a form in ONNX.
+    pub(super) draw: Option<Box<Draw>>,
 }
 
 /// The differentiable function of a layer: its output, from its input. It takes its parameters from the pass, in the order of
 /// [`Placed::parameters`].
 pub(super) type Function = dyn Fn(&Tensor, &mut Pass<'_>) -> Result<Tensor> + Send + Sync;
+
+/// Writes a layer into a graph: its output, from its input. It takes its parameters from the drawing, in the order of
+/// [`Placed::parameters`].
+pub(super) type Draw = dyn Fn(&Value, &mut Drawing<'_>) -> Result<Value> + Send + Sync;
 
 /// A pass through the layers of a network.
 pub(super) struct Pass<'a> {
@@ -163,8 +177,10 @@ impl Placed {
             flops: operations(input.shape),
             inner_numbers: 0,
             scratch_bytes: 0,
+            normalised: None,
             applied: 0,
             function: Box::new(function),
+            draw: None,
         }
     }
 
@@ -174,6 +190,15 @@ impl Placed {
         function: impl Fn(&Tensor, &mut Pass<'_>) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Self {
         Self::new(input, input.shape.to_vec(), function)
+    }
+
+    /// The same layer, with its nodes in a graph.
+    pub(super) fn drawn(
+        mut self,
+        draw: impl Fn(&Value, &mut Drawing<'_>) -> Result<Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.draw = Some(Box::new(draw));
+        self
     }
 
     /// The numbers of one row that it keeps until the gradient is known.
@@ -268,6 +293,24 @@ pub(super) fn forward_all(layers: &[Placed], x: &Tensor, pass: &mut Pass<'_>) ->
     Ok(x)
 }
 
+/// The nodes of the layers one after the other.
+pub(super) fn draw_all(layers: &[Placed], x: Value, drawing: &mut Drawing<'_>) -> Result<Value> {
+    let mut layers = layers.iter();
+    layers.try_fold(x, |x, layer| match &layer.draw {
+        Some(draw) => draw(&x, drawing),
+        None => Err(Error::Internal("a layer that is not placed".into())),
+    })
+}
+
+/// The nodes of a layer that has none.
+fn undrawn(number: usize, text: &str) -> Box<Draw> {
+    let message = format!(
+        "layer {number} ({}) has no form in ONNX; write TO 'directory/' to export the model's files",
+        short(text)
+    );
+    Box::new(move |_, _| Err(Error::Unsupported(message.clone())))
+}
+
 /// The layers one after the other, from an input of this shape.
 ///
 /// # Errors
@@ -303,6 +346,7 @@ pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Pla
                 applied -= 1;
             }
         }
+        next.draw.get_or_insert_with(|| undrawn(number, text));
         placed.push(next);
     }
     Ok(placed)

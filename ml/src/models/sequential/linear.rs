@@ -29,7 +29,11 @@ impl Layer for Linear {
             ..Placed::new(input, vec![outputs], move |x, pass| {
                 linear(x, pass.parameter()?, pass.parameter()?, activation)
             })
-        })
+        }
+        .drawn(|x, drawing| {
+            let (weight, bias) = (drawing.parameter()?, drawing.parameter()?);
+            Ok(drawing.graph.node("Gemm", &[x, &weight, &bias], vec![]))
+        }))
     }
 
     fn has_classes(&self) -> bool {

@@ -15,11 +15,12 @@
 //! To add a layer:
 //!
 //! 1. Write its arithmetic in a file of `nn/`, unless candle's operations give it with correct gradients.
-//! 2. Write its `Layer` in a file here, and name the file in the list above.
+//! 2. Write its `Layer` in a file here, with its nodes in a graph of ONNX (`Placed::drawn`), and name the file in the list above.
 //! 3. Append it to `LAYERS` in `list.rs`.
 //! 4. Add it to the table of layers in `docs/sql.md`, which `tests/it/tidy.rs` compares with `LAYERS`, and to `CHANGELOG.md`.
-//! 5. Use it in a network of `ml/tests/it/layers.rs`, which checks the gradients of every layer of `LAYERS`, and in
-//!    `sql-tests/train/sequential.slt`.
+//! 5. Use it in a network of `ml/tests/it/layers.rs`, which checks the gradients of every layer of `LAYERS`, in one of
+//!    `ml/src/artifact/onnx/layer_tests.rs`, which draws every layer, in `tests/clients/graphs/test_graphs.py`, which runs the graphs, and
+//!    in `sql-tests/train/sequential.slt`.
 //!
 //! A layer is a function of its input, its parameters and the mode, over the rows of one shard; only `inputs` takes more of the
 //! rows. It has no state: what a pass measures for later ones is a parameter of the kind `Statistic`, as in `batch_norm`. Texts

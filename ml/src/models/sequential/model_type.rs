@@ -1,5 +1,6 @@
 //! `sequential`: the user writes the layers.
 
+use super::input_shape::check_augment;
 use super::network::{Layers, Sequential};
 use super::text::invalid;
 use crate::Result;
@@ -35,11 +36,16 @@ impl ModelType for SequentialModel {
                 "model type sequential needs layers, such as layers = ['linear(32)', 'relu', 'linear(classes)']",
             ));
         }
-        Layers::read(&options.layers)?.check(&options.input_shape)
+        Layers::read(&options.layers)?.check(&options.input_shape)?;
+        check_augment(options)
     }
 
     fn check_columns(&self, columns: &Columns, options: &TrainOptions) -> Result<()> {
-        Layers::read(&options.layers)?.check_columns(&options.input_shape, columns)
+        Layers::read(&options.layers)?.check_columns(options, columns)
+    }
+
+    fn takes_images(&self) -> bool {
+        true
     }
 
     fn other_task(&self, options: &TrainOptions) -> &str {
@@ -59,7 +65,15 @@ impl ModelType for SequentialModel {
     }
 
     fn network_options(&self) -> &[&str] {
-        &["layers", "input_shape"]
+        &[
+            "layers",
+            "input_shape",
+            "image_resize",
+            "image_filter",
+            "image_mean",
+            "image_std",
+            "augment",
+        ]
     }
 
     fn network(
@@ -75,6 +89,8 @@ impl ModelType for SequentialModel {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::DataType;
+
     use super::*;
 
     fn options(layers: &[&str], input_shape: &[usize]) -> TrainOptions {
@@ -121,6 +137,62 @@ mod tests {
             ),
             "layer 4 (conv1d(2, 1)): needs an input of [channels, length], found [5 * classes]"
         );
+    }
+
+    #[test]
+    fn an_image_needs_its_shape_and_is_all_the_input() {
+        let column = |name: &str, data_type| Column {
+            name: name.into(),
+            data_type,
+        };
+        let error = |features: Vec<Column>, layers: &[&str], shape: &[usize], mean: &[f64]| {
+            let mut options = options(layers, shape);
+            options.image.mean = mean.to_vec();
+            let columns = Columns {
+                features,
+                target: column("y", DataType::Float64),
+            };
+            let found = SequentialModel.check_columns(&columns, &options);
+            found
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default()
+        };
+        let photo = || column("photo", DataType::Binary);
+        let number = || column("x", DataType::Float64);
+        let alone = ["flatten", "linear(1)"];
+        let beside = ["flatten", "inputs(4)", "linear(1)"];
+        let shape = [3, 8, 8];
+        assert_eq!(error(vec![photo()], &alone, &shape, &[0.5; 3]), "");
+        assert_eq!(error(vec![number(), photo()], &beside, &shape, &[]), "");
+        for (found, expected) in [
+            (
+                error(vec![photo()], &alone, &[], &[]),
+                "column \"photo\": images need input_shape = [channels, height, width]",
+            ),
+            (
+                error(vec![photo()], &alone, &[2, 8, 8], &[]),
+                "images have 1 (grey) or 3 (RGB)",
+            ),
+            (
+                error(vec![photo()], &alone, &shape, &[0.5; 2]),
+                "image_mean has 2 numbers",
+            ),
+            (
+                error(vec![photo(), number()], &alone, &shape, &[]),
+                "the image is all the input of the layers; leave out the other columns",
+            ),
+            (
+                error(vec![photo(), photo()], &beside, &shape, &[]),
+                "needs one array column, found 2",
+            ),
+            (
+                error(vec![photo()], &["embedding(4, 2)"], &shape, &[]),
+                "the layer embedding takes whole numbers",
+            ),
+        ] {
+            assert!(found.contains(expected), "{found}");
+        }
     }
 
     #[test]

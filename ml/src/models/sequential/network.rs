@@ -1,17 +1,20 @@
 //! [`Sequential`]: one layer after the other.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::classes;
-use super::input_shape::{array_of, array_row, count, dimensions_of, whole_row};
-use super::layer::{Input, Pass, Placed, Row, Written, forward_all, place_all};
+use super::input_shape::{array_of, array_row, check_image, count, dimensions_of, whole_row};
+use super::layer::{Input, Pass, Placed, Row, Written, draw_all, forward_all, place_all};
 use super::list::layers;
 use super::text::{invalid, short};
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::{InputShape, NUMBERS};
+use crate::data::image::ImageEncoder;
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
+use crate::graph::{Drawing, Graph, Value};
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
+use crate::model::options::TrainOptions;
 use crate::{Error, Result};
 
 /// The most weights of a network.
@@ -84,11 +87,20 @@ impl Layers {
 
     /// Refuses columns that the layers fit with no label, as far as the types of the columns tell. The layers have passed
     /// [`Layers::check`].
-    pub(super) fn check_columns(&self, input_shape: &[usize], columns: &Columns) -> Result<()> {
+    pub(super) fn check_columns(&self, options: &TrainOptions, columns: &Columns) -> Result<()> {
         let of_input: Vec<&Column> = match self.takes_columns() {
             true => vec![array_of(columns)?],
             false => columns.features.iter().collect(),
         };
+        if check_image(&of_input, options)? {
+            return match self.ids() {
+                Some(_) => Err(invalid(
+                    "the layer embedding takes whole numbers, and the input is an image; begin with another layer",
+                )),
+                None => Ok(()),
+            };
+        }
+        let input_shape = &options.input_shape;
         match dimensions_of(&of_input, input_shape)? {
             // `check` knows an `input_shape` already.
             Some(input) if input_shape.is_empty() => self.check(&input),
@@ -190,22 +202,65 @@ impl Network for Sequential {
         inputs: &Inputs,
         mode: Mode<'_>,
     ) -> Result<Vec<Tensor>> {
-        let numbers = inputs
-            .get(NUMBERS)
-            .ok_or_else(|| Error::Internal("a network without numbers".into()))?;
         let Row {
-            dimensions, place, ..
+            dimensions,
+            place,
+            image,
+            ..
         } = &self.row;
+        let input = match image {
+            Some(image) => {
+                let dtype = parameters.first().map_or(DType::F32, Tensor::dtype);
+                image.standardised(inputs, dtype)?
+            }
+            None => {
+                let numbers = inputs
+                    .get(NUMBERS)
+                    .ok_or_else(|| Error::Internal("a network without numbers".into()))?;
+                numbers.narrow(1, place.start, place.len())?
+            }
+        };
         let mut shape = vec![inputs.rows()];
         shape.extend(dimensions);
-        let input = numbers.narrow(1, place.start, place.len())?;
         let mut pass = Pass::new(parameters, inputs, mode);
         let y = forward_all(&self.layers, &input.reshape(shape)?, &mut pass)?;
         Ok(vec![y])
     }
 
+    fn draw(&self, drawing: &mut Drawing<'_>) -> Result<Vec<Value>> {
+        let Row {
+            dimensions,
+            place,
+            beside,
+            image,
+        } = &self.row;
+        let (input, drawn) = match image {
+            Some(image) => {
+                let pixels = drawing.pixels()?;
+                let shape = image.reader.shape().to_vec();
+                (draw_image(image, drawing.graph, &pixels), shape)
+            }
+            None => {
+                let numbers = drawing.numbers()?;
+                let input = match beside.numbers {
+                    0 => numbers,
+                    _ => drawing.graph.columns(&numbers, place.clone()),
+                };
+                (input, vec![place.len()])
+            }
+        };
+        let input = match drawn == *dimensions {
+            true => input,
+            false => drawing.graph.reshape(&input, dimensions),
+        };
+        Ok(vec![draw_all(&self.layers, input, drawing)?])
+    }
+
     fn numbers_per_row(&self) -> usize {
-        self.layers.iter().map(Placed::numbers).sum()
+        let image = self.row.image.as_ref();
+        // Pixels become floats in a pass.
+        let standardised = image.map_or(0, |image| image.reader.numbers());
+        standardised + self.layers.iter().map(Placed::numbers).sum::<usize>()
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -213,10 +268,25 @@ impl Network for Sequential {
         of_layers.max().unwrap_or(0)
     }
 
+    fn normalised_numbers(&self) -> Option<usize> {
+        let of_layers = self.layers.iter().filter_map(|layer| layer.normalised);
+        of_layers.min()
+    }
+
     fn layers(&self) -> Vec<LayerSummary> {
         let pairs = self.texts.iter().zip(&self.layers);
         pairs.map(|(text, layer)| layer.summary(text)).collect()
     }
+}
+
+/// Pixels `[rows, channels, height, width]` (u8) as standardised numbers.
+fn draw_image(image: &ImageEncoder, graph: &mut Graph, pixels: &Value) -> Value {
+    let sizes = [image.channels.len(), 1, 1];
+    let levels = graph.cast(pixels, graph.float());
+    let scales = graph.numbers("scales", &sizes, &image.scales());
+    let shifts = graph.numbers("shifts", &sizes, &image.shifts());
+    let scaled = graph.node("Mul", &[&levels, &scales], vec![]);
+    graph.node("Add", &[&scaled, &shifts], vec![])
 }
 
 #[cfg(test)]
@@ -450,6 +520,20 @@ mod tests {
     }
 
     #[test]
+    fn the_fewest_numbers_of_a_channel_in_a_row_are_those_of_the_last_batch_norm() {
+        let numbers = |texts: &[&str]| network(texts, &[2, 4], 1).unwrap().normalised_numbers();
+        assert_eq!(numbers(&["conv1d(3, 1)", "flatten", "linear(1)"]), None);
+        let mut texts = vec!["residual(batch_norm, relu)", "conv1d(3, 2)", "flatten"];
+        texts.push("linear(1)");
+        assert_eq!(numbers(&texts), Some(4));
+        texts[2] = "batch_norm";
+        texts.insert(3, "flatten");
+        assert_eq!(numbers(&texts), Some(3));
+        texts.insert(4, "batch_norm");
+        assert_eq!(numbers(&texts), Some(1));
+    }
+
+    #[test]
     fn the_columns_beside_an_array_are_behind_its_numbers() {
         let texts = ["conv1d(2, 1)", "flatten", "inputs(4)", "relu", "linear(1)"];
         let texts = texts.map(str::to_owned);
@@ -460,6 +544,7 @@ mod tests {
             category_ids: 9,
             unseen_ids: vec![0, 4],
             arrays: vec![array(1, 6)],
+            image: None,
         };
         let network = Sequential::new(&texts, &[1, 5], &shape, 1).unwrap();
         let of_layer = |name: &str| {

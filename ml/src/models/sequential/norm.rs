@@ -3,8 +3,9 @@
 use super::layer::{Input, Layer, Placed};
 use super::text::{Arguments, invalid};
 use crate::Result;
+use crate::graph::{Attribute, Drawing, Value};
 use crate::model::network::{Init, ParameterKind};
-use crate::nn::{Runs, normalise};
+use crate::nn::{EPSILON, Runs, normalise};
 
 /// Over the last dimension, with a weight for each of its places.
 #[derive(Debug)]
@@ -33,7 +34,13 @@ impl Layer for LayerNorm {
             width,
             positions: 1,
         };
-        Ok(placed(input, width, runs))
+        Ok(placed(input, width, runs).drawn(|x, drawing| {
+            let (weight, bias) = (drawing.parameter()?, drawing.parameter()?);
+            let inputs = [x, &weight, &bias];
+            let attributes = vec![("axis", Attribute::Integer(-1)), epsilon()];
+            let graph = &mut *drawing.graph;
+            Ok(graph.node("LayerNormalization", &inputs, attributes))
+        }))
     }
 
     fn can_end(&self) -> bool {
@@ -57,12 +64,41 @@ impl Layer for GroupNorm {
         let width = channels / groups * positions;
         check_width(width, "use fewer groups")?;
         let runs = Runs { width, positions };
-        Ok(placed(input, channels, runs))
+        let shape = input.shape.to_vec();
+        let placed = placed(input, channels, runs);
+        Ok(placed.drawn(move |x, drawing| draw_groups(x, drawing, &shape, groups)))
     }
 
     fn can_end(&self) -> bool {
         false
     }
+}
+
+fn epsilon() -> (&'static str, Attribute) {
+    ("epsilon", Attribute::Number(EPSILON as f32))
+}
+
+/// The nodes of a group norm: ONNX normalises the channels of its input, so a group is a channel there.
+fn draw_groups(
+    x: &Value,
+    drawing: &mut Drawing<'_>,
+    shape: &[usize],
+    groups: usize,
+) -> Result<Value> {
+    let mut of_channels = vec![1; shape.len()];
+    of_channels[0] = shape[0];
+    let weight = drawing.parameter_as(&of_channels)?;
+    let bias = drawing.parameter_as(&of_channels)?;
+    let graph = &mut *drawing.graph;
+    let width = shape.iter().product::<usize>() / groups;
+    let apart = graph.reshape(x, &[groups, width]);
+    let one = graph.numbers("one", &[groups], &vec![1.0; groups]);
+    let zero = graph.numbers("zero", &[groups], &vec![0.0; groups]);
+    let inputs = [&apart, &one, &zero];
+    let normal = graph.node("InstanceNormalization", &inputs, vec![epsilon()]);
+    let normal = graph.reshape(&normal, shape);
+    let scaled = graph.node("Mul", &[&normal, &weight], vec![]);
+    Ok(graph.node("Add", &[&scaled, &bias], vec![]))
 }
 
 /// Refuses a norm over one number, which is its own mean.

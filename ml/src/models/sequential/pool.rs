@@ -4,6 +4,7 @@ use super::layer::{Input, Layer, Placed, operations};
 use super::text::{Arguments, invalid};
 use super::window::{KERNEL_MAX, Space, kernel, positions, stride};
 use crate::Result;
+use crate::graph::Attribute;
 use crate::nn::{Pooling, Window, pool};
 
 #[derive(Debug)]
@@ -67,7 +68,18 @@ impl Layer for Pool {
             ..Placed::new(input, output, move |x, _| {
                 space.as_images(x, |x| pool(x, window, pooling))
             })
-        })
+        }
+        .drawn(move |x, drawing| {
+            let mut attributes = space.attributes(&window);
+            let operator = match pooling {
+                Pooling::Max => "MaxPool",
+                Pooling::Mean => {
+                    attributes.push(("count_include_pad", Attribute::Integer(1)));
+                    "AveragePool"
+                }
+            };
+            Ok(drawing.graph.node(operator, &[x], attributes))
+        }))
     }
 
     fn takes_squares(&self) -> bool {
@@ -92,6 +104,14 @@ impl Layer for GlobalPool {
         Ok(Placed::new(input, vec![channels], move |x, _| {
             let pooled = space.as_images(x, |x| pool(x, window, pooling))?;
             Ok(pooled.flatten_from(1)?)
+        })
+        .drawn(move |x, drawing| {
+            let operator = match pooling {
+                Pooling::Max => "GlobalMaxPool",
+                Pooling::Mean => "GlobalAveragePool",
+            };
+            let pooled = drawing.graph.node(operator, &[x], vec![]);
+            Ok(drawing.graph.reshape(&pooled, &[channels]))
         }))
     }
 }

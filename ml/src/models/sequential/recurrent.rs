@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::layer::{Input, Layer, Pass, Placed, numbers, operations};
 use super::text::{Arguments, WIDTH_MAX, invalid};
 use crate::Result;
+use crate::graph::{Attribute, Drawing, Value, Weight};
 use crate::model::network::{Init, Parameter, ParameterKind};
 use crate::nn::{Cell, CellWeights, Direction, recurrent};
 
@@ -99,6 +100,79 @@ impl Recurrent {
         let features = outputs[0].rank() - 1;
         Ok(Tensor::cat(&outputs, features)?)
     }
+
+    /// The nodes of [`Recurrent::forward`] over sequences of `length` steps.
+    fn draw(&self, x: &Value, drawing: &mut Drawing<'_>, length: usize) -> Result<Value> {
+        let names = ["weight_ih", "weight_hh", "bias"];
+        // The weights of all directions, one after the other, as ONNX has them.
+        let mut all: [Vec<f64>; 3] = Default::default();
+        let mut features = 0;
+        for _ in self.directions {
+            let (weight_ih, weight_hh) = (drawing.weight()?, drawing.weight()?);
+            features = weight_ih.shape[1];
+            all[0].extend(self.reordered(weight_ih));
+            all[1].extend(self.reordered(weight_hh));
+            for _ in 0..2 {
+                let bias = drawing.weight()?;
+                all[2].extend(self.reordered(bias));
+            }
+        }
+        let (directions, gates) = (self.directions.len(), self.cell.gates() * self.units);
+        let shapes: [&[usize]; 3] = [
+            &[directions, gates, features],
+            &[directions, gates, self.units],
+            &[directions, 2 * gates],
+        ];
+        let graph = &mut *drawing.graph;
+        let [weight_ih, weight_hh, bias] =
+            std::array::from_fn(|index| graph.numbers(names[index], shapes[index], &all[index]));
+        let direction = match self.directions {
+            [_, _] => "bidirectional",
+            [Direction::Backward] => "reverse",
+            _ => "forward",
+        };
+        let mut attributes = vec![
+            ("hidden_size", Attribute::Integer(self.units as i64)),
+            ("direction", Attribute::Text(direction)),
+        ];
+        let operator = match self.cell {
+            Cell::Lstm => "LSTM",
+            Cell::Gru => {
+                attributes.push(("linear_before_reset", Attribute::Integer(1)));
+                "GRU"
+            }
+        };
+        let steps = graph.transpose(x, &[1, 0, 2]);
+        let inputs = [&steps, &weight_ih, &weight_hh, &bias];
+        // [length, directions, rows, units], and [directions, rows, units] of the steps that were read last.
+        let [all, last] = graph.node_of(operator, &inputs, attributes);
+        let width = directions * self.units;
+        Ok(match self.sequences {
+            true => {
+                let rows_first = graph.transpose(&all, &[2, 0, 1, 3]);
+                graph.reshape(&rows_first, &[length, width])
+            }
+            false => {
+                let rows_first = graph.transpose(&last, &[1, 0, 2]);
+                graph.reshape(&rows_first, &[width])
+            }
+        })
+    }
+
+    /// The values of a parameter with its gates in ONNX's order.
+    fn reordered(&self, weight: Weight<'_>) -> Vec<f64> {
+        let order: &[usize] = match self.cell {
+            // Input, output, forget, candidate.
+            Cell::Lstm => &[0, 3, 1, 2],
+            // Update, reset, candidate.
+            Cell::Gru => &[1, 0, 2],
+        };
+        let of_gate = weight.values.len() / order.len();
+        let gates = order.iter().map(|gate| gate * of_gate);
+        gates
+            .flat_map(|start| weight.values[start..start + of_gate].iter().copied())
+            .collect()
+    }
 }
 
 impl Layer for Recurrent {
@@ -129,7 +203,8 @@ impl Layer for Recurrent {
             flops: operations(&[2, products, features + self.units]),
             inner_numbers: products * VALUES_OF_PRODUCT + length * units * VALUES_OF_UNIT + copies,
             ..Placed::new(input, output, move |x, pass| layer.forward(x, pass))
-        })
+        }
+        .drawn(move |x, drawing| layer.draw(x, drawing, length)))
     }
 
     fn can_end(&self) -> bool {

@@ -45,7 +45,7 @@ impl Layer for Reshape {
                 )));
             }
         };
-        let sizes = output.clone();
+        let (sizes, of_graph) = (output.clone(), output.clone());
         Ok(Placed {
             flops: 0,
             ..Placed::new(input, output, move |x, _| {
@@ -53,7 +53,8 @@ impl Layer for Reshape {
                 shape.extend(&sizes);
                 Ok(x.reshape(shape)?)
             })
-        })
+        }
+        .drawn(move |x, drawing| Ok(drawing.graph.reshape(x, &of_graph))))
     }
 }
 
@@ -67,9 +68,12 @@ impl Layer for Transpose {
             return Err(input.needs("two dimensions or more"));
         };
         let output = [outer, &[*across, *down]].concat();
+        let mut order: Vec<usize> = (0..=output.len()).collect();
+        order.swap(output.len() - 1, output.len());
         Ok(Placed {
             flops: 0,
             ..Placed::new(input, output, |x, _| Ok(x.t()?.contiguous()?))
-        })
+        }
+        .drawn(move |x, drawing| Ok(drawing.graph.transpose(x, &order))))
     }
 }

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::layer::Input;
 use super::text::{Arguments, invalid};
 use crate::Result;
+use crate::graph::Attribute;
 use crate::nn::Window;
 
 /// The largest kernel, stride and padding.
@@ -43,6 +44,22 @@ impl Space {
             Self::Line => vec![channels, across],
             Self::Image => vec![channels, down, across],
         }
+    }
+
+    /// The window as attributes of a node of a graph.
+    pub(super) fn attributes(self, window: &Window) -> Vec<(&'static str, Attribute)> {
+        let axes = match self {
+            Self::Line => 1..2,
+            Self::Image => 0..2,
+        };
+        let along = |sizes: [usize; 2]| sizes[axes.clone()].to_vec();
+        // The padding before each dimension, then that behind each.
+        let padding = along(window.padding).repeat(2);
+        vec![
+            ("kernel_shape", Attribute::sizes(&along(window.kernel))),
+            ("strides", Attribute::sizes(&along(window.stride))),
+            ("pads", Attribute::sizes(&padding)),
+        ]
     }
 
     /// Applies a function of images `[rows, channels, height, width]`.

@@ -3,41 +3,89 @@
 
 use std::borrow::Cow;
 use std::f64::consts::PI;
+use std::fmt;
+use std::str::FromStr;
 
-use super::pixels::Image;
+use crate::pixels::Image;
 
 /// The bits of a weight behind the point. A sum of 8 bits times weights needs two more bits and its sign.
 const PRECISION: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION - 1);
+/// The windows of a row that are in memory at once: an image may have 100 million pixels in one row.
+const WINDOWS_MAX: usize = 4_096;
 
-/// How the pixels around a place make a new pixel.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Filter {
+/// How the pixels around a place make a new pixel. Except for `Nearest`, a new pixel is a weighted mean; the weights depend on
+/// the distance, in pixels of the smaller image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Filter {
     /// The nearest pixel as it is.
     Nearest,
-    /// The weighted mean of the pixels within `support`.
-    Weighted(Kernel),
+    /// The same weight up to the distance 1/2.
+    Box,
+    /// Weights that fall linearly to 0 at the distance 1.
+    #[default]
+    Bilinear,
+    /// Weights that fall to 0 at the distance 1 by the window of Hamming.
+    Hamming,
+    /// Cubic weights up to the distance 2, in part below 0.
+    Bicubic,
+    /// The window of Lanczos up to the distance 3, in part below 0.
+    Lanczos,
+}
+
+impl Filter {
+    /// The filters by name.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("nearest", Self::Nearest),
+        ("box", Self::Box),
+        ("bilinear", Self::Bilinear),
+        ("hamming", Self::Hamming),
+        ("bicubic", Self::Bicubic),
+        ("lanczos", Self::Lanczos),
+    ];
+
+    /// The weights; `None` for `Nearest`.
+    fn kernel(self) -> Option<Kernel> {
+        let (support, weight): (f64, fn(f64) -> f64) = match self {
+            Self::Nearest => return None,
+            Self::Box => (0.5, of_box),
+            Self::Bilinear => (1.0, of_bilinear),
+            Self::Hamming => (1.0, of_hamming),
+            Self::Bicubic => (2.0, of_bicubic),
+            Self::Lanczos => (3.0, of_lanczos),
+        };
+        Some(Kernel { support, weight })
+    }
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    /// The filter with this name.
+    ///
+    /// # Errors
+    /// If no filter has the name; the text names the filters.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
+        found.map(|(_, filter)| filter).ok_or_else(|| {
+            let names = Self::ALL.map(|(name, _)| name);
+            format!("no filter \"{name}\"; it has {}", names.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.into_iter().find(|(_, filter)| filter == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
 }
 
 /// The weights of pixels by their distance.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kernel {
+#[derive(Clone, Copy)]
+struct Kernel {
     support: f64,
     weight: fn(f64) -> f64,
-}
-
-/// The filters by name.
-pub(super) const FILTERS: [(&str, Filter); 6] = [
-    ("nearest", Filter::Nearest),
-    ("box", weighted(0.5, of_box)),
-    ("bilinear", weighted(1.0, of_bilinear)),
-    ("hamming", weighted(1.0, of_hamming)),
-    ("bicubic", weighted(2.0, of_bicubic)),
-    ("lanczos", weighted(3.0, of_lanczos)),
-];
-
-const fn weighted(support: f64, weight: fn(f64) -> f64) -> Filter {
-    Filter::Weighted(Kernel { support, weight })
 }
 
 fn of_box(distance: f64) -> f64 {
@@ -89,17 +137,17 @@ fn sinc(x: f64) -> f64 {
 }
 
 /// The image with this width and height, each at least 1.
-pub(super) fn resize(image: Image<'_>, width: usize, height: usize, filter: Filter) -> Image<'_> {
+pub fn resize(image: Image<'_>, width: usize, height: usize, filter: Filter) -> Image<'_> {
     if (image.width, image.height) == (width, height) {
         return image;
     }
-    match filter {
-        Filter::Nearest => nearest(&image, width, height),
+    match filter.kernel() {
+        None => nearest(&image, width, height),
         // A transparent pixel must not colour its neighbours.
-        Filter::Weighted(kernel) if image.channels == 4 => {
+        Some(kernel) if image.channels == 4 => {
             divided_by_alpha(blended(times_alpha(image), width, height, kernel))
         }
-        Filter::Weighted(kernel) => blended(image, width, height, kernel),
+        Some(kernel) => blended(image, width, height, kernel),
     }
 }
 
@@ -148,14 +196,19 @@ fn with_width(image: Image<'_>, width: usize, kernel: Kernel) -> Image<'_> {
     if image.width == width {
         return image;
     }
-    let windows = windows(image.width, width, kernel);
+    let mut windows = windows(image.width, width, kernel);
     let channels = image.channels;
-    let mut pixels = Vec::with_capacity(width * image.height * channels);
-    for row in image.pixels.chunks_exact(image.width * channels) {
-        match channels {
-            1 => blend_row::<1>(row, &windows, &mut pixels),
-            3 => blend_row::<3>(row, &windows, &mut pixels),
-            _ => blend_row::<4>(row, &windows, &mut pixels),
+    let mut pixels = vec![0; width * image.height * channels];
+    for first in (0..width).step_by(WINDOWS_MAX) {
+        let windows: Vec<Window> = windows.by_ref().take(WINDOWS_MAX).collect();
+        let rows = image.pixels.chunks_exact(image.width * channels);
+        for (row, blended) in rows.zip(pixels.chunks_exact_mut(width * channels)) {
+            let blended = &mut blended[first * channels..];
+            match channels {
+                1 => blend_row::<1>(row, &windows, blended),
+                3 => blend_row::<3>(row, &windows, blended),
+                _ => blend_row::<4>(row, &windows, blended),
+            }
         }
     }
     Image {
@@ -165,8 +218,9 @@ fn with_width(image: Image<'_>, width: usize, kernel: Kernel) -> Image<'_> {
     }
 }
 
-fn blend_row<const CHANNELS: usize>(row: &[u8], windows: &[Window], blended: &mut Vec<u8>) {
-    for window in windows {
+/// Blends a pixel for each window.
+fn blend_row<const CHANNELS: usize>(row: &[u8], windows: &[Window], blended: &mut [u8]) {
+    for (window, blended) in windows.iter().zip(blended.chunks_exact_mut(CHANNELS)) {
         let mut sums = [HALF; CHANNELS];
         let pixels = row[window.first * CHANNELS..].chunks_exact(CHANNELS);
         for (pixel, weight) in pixels.zip(&window.weights) {
@@ -174,7 +228,7 @@ fn blend_row<const CHANNELS: usize>(row: &[u8], windows: &[Window], blended: &mu
                 *sum += i32::from(*value) * weight;
             }
         }
-        blended.extend(sums.map(level));
+        blended.copy_from_slice(&sums.map(level));
     }
 }
 
@@ -212,27 +266,27 @@ struct Window {
     weights: Vec<i32>,
 }
 
-fn windows(from: usize, to: usize, kernel: Kernel) -> Vec<Window> {
+fn windows(from: usize, to: usize, kernel: Kernel) -> impl Iterator<Item = Window> {
     let scale = from as f64 / to as f64;
     let filter_scale = scale.max(1.0);
     let support = kernel.support * filter_scale;
     let step = 1.0 / filter_scale;
-    let window = |place: usize| {
+    let window = move |place: usize| {
         let centre = (place as f64 + 0.5) * scale;
         // Converted to whole numbers as in C: towards 0.
         let first = (centre - support + 0.5) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
         let distances = (first..end).map(|at| (at as f64 - centre + 0.5) * step);
-        let weights: Vec<f64> = distances.map(kernel.weight).collect();
-        let total: f64 = weights.iter().sum();
+        let weights = distances.map(kernel.weight);
+        let total: f64 = weights.clone().sum();
         let divisor = if total == 0.0 { 1.0 } else { total };
-        let weights = weights.iter().map(|weight| fixed(weight / divisor));
+        let weights = weights.map(|weight| fixed(weight / divisor));
         Window {
             first,
             weights: weights.collect(),
         }
     };
-    (0..to).map(window).collect()
+    (0..to).map(window)
 }
 
 fn fixed(weight: f64) -> i32 {
@@ -293,12 +347,8 @@ mod tests {
         }
     }
 
-    fn filter(name: &str) -> Filter {
-        FILTERS.iter().find(|(known, _)| *known == name).unwrap().1
-    }
-
     fn check(image: Image<'_>, (width, height): (usize, usize), name: &str, expected: &[u8]) {
-        let resized = resize(image, width, height, filter(name));
+        let resized = resize(image, width, height, name.parse().unwrap());
         assert_eq!((resized.width, resized.height), (width, height));
         assert_eq!(&resized.pixels[..], expected, "{name}, {width} x {height}");
     }
@@ -341,10 +391,20 @@ mod tests {
     }
 
     #[test]
+    fn a_long_row_is_resized_in_parts() {
+        // Each pixel becomes two.
+        let long = image(3 * WINDOWS_MAX, 2, 3);
+        let resized = resize(long.clone(), 6 * WINDOWS_MAX, 2, filter("box"));
+        let columns = nearest(&long, 6 * WINDOWS_MAX, 2);
+        assert_eq!(resized, columns);
+    }
+
+    #[test]
     fn an_image_of_the_right_size_stays_as_it_is() {
-        for (name, filter) in FILTERS {
+        for (name, filter) in Filter::ALL {
             let resized = resize(image(4, 3, 3), 4, 3, filter);
             assert_eq!(resized, image(4, 3, 3), "{name}");
+            assert_eq!(filter.to_string(), name);
         }
     }
 }

@@ -9,9 +9,9 @@ use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, guess_format,
 };
 
-use super::colour::with_channels;
-use super::pixels::{Image, PIXELS_MAX};
-use super::whole::{Jpeg, is_whole};
+use crate::colour::with_channels;
+use crate::pixels::{Image, PIXELS_MAX};
+use crate::whole::{Jpeg, is_whole};
 
 /// The memory for the pixels of one file, as the file has them, and for the buffers of its decoder.
 const BYTES_MAX: u64 = 400_000_000;
@@ -26,24 +26,39 @@ const FORMATS: [(ImageFormat, &str); 4] = [
 
 /// What the header of a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) format: &'static str,
-    /// The sizes before the orientation is applied.
-    pub(super) width: u32,
-    pub(super) height: u32,
+pub struct Header {
+    /// The name of the format: jpeg, png, webp or gif.
+    pub format: &'static str,
+    /// The width before the orientation is applied.
+    pub width: u32,
+    /// The height before the orientation is applied.
+    pub height: u32,
     /// The channels in the file; a palette counts as the colours that it stands for.
-    pub(super) channels: u8,
+    pub channels: u8,
     /// The bits of a channel.
-    pub(super) bits: u8,
+    pub bits: u8,
     /// How a viewer turns the image, as Exif numbers it: 1 is upright.
-    pub(super) orientation: u8,
+    pub orientation: u8,
+}
+
+impl Header {
+    /// The memory that [`decode`] takes at once, in bytes: an upper bound. 0 for a file with more pixels than are decoded.
+    pub fn decoding_bytes(&self, channels: usize) -> u64 {
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        if pixels > PIXELS_MAX {
+            return 0;
+        }
+        let of_file = u64::from(self.channels) * u64::from(self.bits).div_ceil(8);
+        // The pixels as the file has them, what the decoder keeps beside them, the pixels upright, and their new channels.
+        pixels * (3 * of_file + channels as u64)
+    }
 }
 
 /// Reads the header of a file, and no pixels.
 ///
 /// # Errors
 /// The cause, for a message that names the function.
-pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+pub fn header(bytes: &[u8]) -> Result<Header, String> {
     let (format, name) = format(bytes)?;
     let mut decoder = decoder(bytes, format, name)?;
     let (width, height) = decoder.dimensions();
@@ -75,7 +90,7 @@ fn png_bits(bytes: &[u8]) -> u8 {
 ///
 /// # Errors
 /// The cause, for a message that names the function.
-pub(super) fn decode(bytes: &[u8], channels: usize) -> Result<Image<'static>, String> {
+pub fn decode(bytes: &[u8], channels: usize) -> Result<Image<'static>, String> {
     let (format, name) = format(bytes)?;
     let mut decoder = decoder(bytes, format, name)?;
     let (width, height) = decoder.dimensions();
@@ -170,5 +185,29 @@ fn in_eight_bits(image: DynamicImage) -> Vec<u8> {
             .chunks_exact(2)
             .map(|value| (u16::from_ne_bytes([value[0], value[1]]) >> 8) as u8)
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(image: &DynamicImage) -> Vec<u8> {
+        let mut file = Cursor::new(vec![]);
+        image.write_to(&mut file, ImageFormat::Png).unwrap();
+        file.into_inner()
+    }
+
+    #[test]
+    fn the_header_tells_the_memory_of_the_pixels() {
+        let bytes = |file: &[u8], channels| header(file).unwrap().decoding_bytes(channels);
+        let colours = png(&DynamicImage::new_rgb8(4, 3));
+        assert_eq!(bytes(&colours, 1), 12 * (3 * 3 + 1));
+        let deep = png(&DynamicImage::new_luma16(4, 3));
+        assert_eq!(bytes(&deep, 3), 12 * (3 * 2 + 3));
+        // A header that promises more pixels than are decoded.
+        let huge = include_bytes!("../../sql-tests/data/broken_images/huge.png");
+        assert_eq!(bytes(huge, 3), 0);
+        assert!(decode(huge, 3).is_err());
     }
 }

@@ -4,7 +4,7 @@
 use image::ImageFormat;
 
 /// Whether a file has its end, as far as its decoder would not notice.
-pub(super) fn is_whole(bytes: &[u8], format: ImageFormat) -> bool {
+pub(crate) fn is_whole(bytes: &[u8], format: ImageFormat) -> bool {
     match format {
         ImageFormat::Jpeg => Jpeg::read(bytes).has_end,
         ImageFormat::WebP => webp_has_end(bytes),
@@ -21,14 +21,14 @@ fn webp_has_end(bytes: &[u8]) -> bool {
 
 /// What the segments of a JPEG say.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Jpeg {
+pub(crate) struct Jpeg {
     /// The number of channels in the file.
-    pub(super) channels: Option<u8>,
+    pub(crate) channels: Option<u8>,
     has_end: bool,
 }
 
 impl Jpeg {
-    pub(super) fn read(bytes: &[u8]) -> Self {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
         let (mut channels, mut has_end) = (None, false);
         let mut at = 0;
         while let Some(rest) = bytes.get(at..) {

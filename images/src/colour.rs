@@ -1,7 +1,27 @@
 //! Converts the channels of pixels, as `Image.convert` of Pillow does.
 
+use std::borrow::Cow;
+
+use crate::pixels::Image;
+
+impl Image<'_> {
+    /// The image in grey (1), RGB (3) or RGBA (4). Alpha is left out, not blended.
+    #[must_use]
+    pub fn with_channels(self, channels: usize) -> Self {
+        if self.channels == channels {
+            return self;
+        }
+        let pixels = with_channels(self.pixels.into_owned(), self.channels, channels);
+        Self {
+            channels,
+            pixels: Cow::Owned(pixels),
+            ..self
+        }
+    }
+}
+
 /// Pixels with other channels: from grey, grey with alpha, RGB or RGBA to grey, RGB or RGBA. Alpha is left out, not blended.
-pub(super) fn with_channels(pixels: Vec<u8>, from: usize, to: usize) -> Vec<u8> {
+pub(crate) fn with_channels(pixels: Vec<u8>, from: usize, to: usize) -> Vec<u8> {
     if from == to {
         return pixels;
     }

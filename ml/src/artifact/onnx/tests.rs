@@ -1,0 +1,505 @@
+//! Tests of what is written: files are decoded again, and every graph must be one that a runtime can follow. `layer_tests`
+//! has the layers. What the graphs compute is compared with `predict` in `tests/clients/graphs`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use prost::Message;
+
+use super::*;
+use crate::data::columns::{Column, Columns};
+use crate::data::encode::standardise::Standardiser;
+use crate::data::encode::tabular::{ColumnEncoder, Encoder, Vocabulary};
+use crate::data::image::{ImageEncoder, ImageOptions, ImageReader};
+use crate::data::labels::{ClassValue, Labels};
+use crate::graph::check_length;
+use crate::graph::messages::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use crate::model::network::{ModelType, Parameter, Task};
+use crate::model::options::TrainOptions;
+use crate::model::trained::ModelConfig;
+use crate::models::{MODEL_TYPES, ModelTypes};
+use crate::{Result, model};
+
+/// A feature with so many numbers, and these values of its categories.
+pub(super) fn feature(
+    name: &str,
+    data_type: DataType,
+    numbers: usize,
+    categories: &[&[&str]],
+) -> ColumnEncoder {
+    let vocabulary = |values: &&[&str]| Vocabulary {
+        part: String::new(),
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+        buckets: None,
+    };
+    ColumnEncoder {
+        column: Column {
+            name: name.into(),
+            data_type,
+        },
+        numbers: vec![
+            Standardiser {
+                mean: 1.5,
+                std: 4.0
+            };
+            numbers
+        ],
+        vocabularies: categories.iter().map(vocabulary).collect(),
+        image: None,
+    }
+}
+
+pub(super) fn number(name: &str) -> ColumnEncoder {
+    feature(name, DataType::Float64, 1, &[])
+}
+
+pub(super) fn array(name: &str, item: DataType, width: usize) -> ColumnEncoder {
+    let item = Arc::new(Field::new_list_field(item, true));
+    feature(
+        name,
+        DataType::FixedSizeList(item, width as i32),
+        width,
+        &[],
+    )
+}
+
+fn texts(values: &[&str]) -> Labels {
+    let text = |value: &&str| ClassValue::Text((*value).to_owned());
+    Labels::Classes {
+        values: values.iter().map(text).collect(),
+    }
+}
+
+pub(super) fn numbers() -> Labels {
+    Labels::Number {
+        mean: 3.0,
+        std: 0.5,
+    }
+}
+
+fn options(model_type: &str) -> TrainOptions {
+    TrainOptions {
+        model_type: model_type.into(),
+        hidden_units: vec![3],
+        ..TrainOptions::default()
+    }
+}
+
+pub(super) fn layers(layers: &[&str], input_shape: &[usize]) -> TrainOptions {
+    TrainOptions {
+        layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
+        input_shape: input_shape.to_vec(),
+        ..options("sequential")
+    }
+}
+
+/// The file of a model of these features, whose weights are 0, 1, 2 and so on.
+pub(super) fn written(
+    encoders: &[ColumnEncoder],
+    (target, labels): (DataType, Labels),
+    options: TrainOptions,
+) -> Result<ModelProto> {
+    let types = ModelTypes::default();
+    let model_type = types.get(&options.model_type).unwrap();
+    let config = ModelConfig {
+        format_version: 1,
+        columns: Columns {
+            features: encoders.iter().map(|of| of.column.clone()).collect(),
+            target: Column {
+                name: "y".into(),
+                data_type: target,
+            },
+        },
+        encoders: encoders.to_vec(),
+        labels,
+        options,
+    };
+    let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
+    let outputs = config.labels.outputs();
+    let network = model_type.network(encoder.shape(), outputs, &config.options)?;
+    let count: usize = network.parameters().iter().map(Parameter::len).sum();
+    let weights: Vec<f64> = (0..count).map(|number| number as f64).collect();
+    let file = onnx("m@1", &config, model_type, &weights)?;
+    Ok(ModelProto::decode(file.as_slice()).unwrap())
+}
+
+/// The graph of a file, after a check that its nodes use only what stands before them, and that nothing has two names.
+pub(super) fn graph(file: &ModelProto) -> &GraphProto {
+    let graph = file.graph.as_ref().unwrap();
+    let mut known = HashSet::new();
+    let inputs = graph.input.iter().map(|port| &port.name);
+    let constants = graph.initializer.iter().map(|tensor| &tensor.name);
+    for name in inputs.chain(constants) {
+        assert!(known.insert(name), "{name} stands twice");
+    }
+    for node in &graph.node {
+        let missing = node.input.iter().find(|name| !known.contains(name));
+        assert_eq!(missing, None, "{node:?}");
+        for name in &node.output {
+            assert!(known.insert(name), "{name} stands twice");
+        }
+    }
+    assert!(graph.output.iter().all(|port| known.contains(&port.name)));
+    for tensor in &graph.initializer {
+        let elements: i64 = tensor.dims.iter().product();
+        let bytes = match tensor.data_type {
+            1 => 4,
+            7 | 11 => 8,
+            9 => 1,
+            8 => {
+                assert_eq!(tensor.string_data.len() as i64, elements, "{}", tensor.name);
+                continue;
+            }
+            other => panic!("{}: type {other}", tensor.name),
+        };
+        assert_eq!(
+            tensor.raw_data.len() as i64,
+            elements * bytes,
+            "{}",
+            tensor.name
+        );
+    }
+    graph
+}
+
+/// `name type [dimensions]`; the types have numbers in ONNX.
+fn ports(ports: &[ValueInfoProto]) -> Vec<String> {
+    let shown = ports.iter().map(|port| {
+        let tensor = port.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap();
+        let dimensions = tensor.shape.as_ref().unwrap().dim.iter();
+        let dimensions = dimensions.map(|of| match (&of.dim_param, of.dim_value) {
+            (Some(name), None) => name.clone(),
+            (None, Some(size)) => size.to_string(),
+            both => panic!("{both:?}"),
+        });
+        let dimensions: Vec<String> = dimensions.collect();
+        format!(
+            "{} {} [{}]",
+            port.name,
+            tensor.elem_type,
+            dimensions.join(", ")
+        )
+    });
+    shown.collect()
+}
+
+pub(super) fn operators(graph: &GraphProto) -> Vec<&str> {
+    graph
+        .node
+        .iter()
+        .map(|node| node.op_type.as_str())
+        .collect()
+}
+
+pub(super) fn tensor<'a>(graph: &'a GraphProto, name: &str) -> &'a TensorProto {
+    let mut tensors = graph.initializer.iter();
+    tensors.find(|tensor| tensor.name == name).unwrap()
+}
+
+#[test]
+fn inputs_and_outputs_have_the_types_of_their_columns() {
+    let timestamp = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    let encoders = [
+        feature("small", DataType::Int16, 1, &[]),
+        feature("single", DataType::Float32, 1, &[]),
+        feature("price", DataType::Decimal128(10, 2), 1, &[]),
+        feature("colour", DataType::Utf8View, 0, &[&["blue", "red"]]),
+        feature("is_new", DataType::Boolean, 0, &[&["false", "true"]]),
+        feature("day", DataType::Date32, 2, &[&["1", "12"], &["monday"]]),
+        feature("at", timestamp, 2, &[&["1"], &["monday"], &["0", "23"]]),
+        array("pixels", DataType::UInt8, 4),
+    ];
+    let labels = (DataType::LargeUtf8, texts(&["a", "b", "c"]));
+    let file = written(&encoders, labels, options("dnn_classifier")).unwrap();
+    assert_eq!((file.ir_version, file.producer_name.as_str()), (8, "vatic"));
+    let opsets = file.opset_import.iter();
+    let opsets: Vec<(&str, i64)> = opsets.map(|of| (of.domain.as_str(), of.version)).collect();
+    assert_eq!(opsets, [("", 17), ("ai.onnx.ml", 3)]);
+    let graph = graph(&file);
+    assert_eq!(graph.name, "m@1");
+    assert_eq!(
+        ports(&graph.input),
+        [
+            "small 5 [rows, 1]",
+            "single 1 [rows, 1]",
+            "price 11 [rows, 1]",
+            "colour 8 [rows, 1]",
+            "is_new 9 [rows, 1]",
+            "day 7 [rows, 1]",
+            "at 7 [rows, 1]",
+            "pixels 2 [rows, 4]",
+        ]
+    );
+    assert_eq!(
+        ports(&graph.output),
+        ["predicted_y 8 [rows, 1]", "predicted_y_probs 11 [rows, 3]"]
+    );
+    assert_eq!(graph.input[6].doc_string, types::MICROSECONDS);
+    // A decimal may be NaN in its input.
+    assert_eq!(graph.input[2].doc_string, "NaN stands for NULL");
+    let classes = &file.metadata_props[0];
+    assert_eq!(
+        (&*classes.key, &*classes.value),
+        ("classes", r#"["a","b","c"]"#)
+    );
+    assert_eq!(tensor(graph, "classes").string_data, [b"a", b"b", b"c"]);
+    // Ids count over all vocabularies, and the first of each is that of other values.
+    let mapper = graph
+        .node
+        .iter()
+        .find(|node| node.op_type == "CategoryMapper");
+    let attributes = &mapper.unwrap().attribute;
+    assert_eq!(attributes[0].strings, [b"blue".to_vec(), b"red".to_vec()]);
+    assert_eq!(
+        (&*attributes[1].ints, attributes[2].i),
+        (&[1, 2][..], Some(0))
+    );
+    let tables = graph.initializer.iter();
+    let tables = tables.filter(|tensor| tensor.name.starts_with("ids"));
+    let tables = tables.map(|tensor| {
+        let ids = tensor.raw_data.as_chunks().0.iter();
+        ids.map(|bytes| i64::from_le_bytes(*bytes)).collect()
+    });
+    let tables: Vec<Vec<i64>> = tables.collect();
+    assert_eq!(tables[0], [4, 5]);
+    assert_eq!(tables[1], [7, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 8]);
+    assert_eq!(tables[2], [10, 9, 9, 9, 9, 9, 9]);
+    assert_eq!(tables[3][..2], [12, 11]);
+    assert_eq!((tables[5].len(), tables[5][0], tables[5][23]), (24, 16, 17));
+}
+
+#[test]
+fn every_model_type_is_written() {
+    for model_type in MODEL_TYPES {
+        let mut options = match model_type.name() {
+            "sequential" => layers(&["linear(4)", "relu", "linear(1)"], &[]),
+            name => options(name),
+        };
+        let mut encoders = vec![number("x"), feature("c", DataType::Utf8, 0, &[&["a"]])];
+        if !model_type.takes_categories(&options) {
+            encoders = vec![number("x"), array("z", DataType::Float32, 8)];
+        }
+        if model_type.name().starts_with("cnn") {
+            options.input_shape = vec![1, 3, 3];
+        }
+        let (labels, outputs) = match model_type.task(&options) {
+            Task::Regression => (
+                (DataType::Int64, numbers()),
+                vec!["predicted_y 11 [rows, 1]"],
+            ),
+            Task::Classification => (
+                (DataType::Utf8, texts(&["no", "yes"])),
+                vec!["predicted_y 8 [rows, 1]", "predicted_y_probs 11 [rows, 2]"],
+            ),
+        };
+        let file = written(&encoders, labels, options).unwrap();
+        assert_eq!(
+            ports(&graph(&file).output),
+            outputs,
+            "{}",
+            model_type.name()
+        );
+    }
+}
+
+#[test]
+fn a_model_in_double_precision_stays_in_it() {
+    let encoders = [number("x"), number("z")];
+    let labels = (DataType::Float64, numbers());
+    let file = written(&encoders, labels, options("linear_reg")).unwrap();
+    let graph = graph(&file);
+    let weight = tensor(graph, "layer0.weight");
+    assert_eq!(
+        (weight.data_type, weight.dims.as_slice()),
+        (11, &[2, 1][..])
+    );
+    // The only numbers in single precision are the marks of NULL.
+    let to_single = graph.node.iter().filter(|node| {
+        let mut attributes = node.attribute.iter();
+        attributes.any(|of| of.name == "to" && of.i == Some(1))
+    });
+    let inputs: Vec<&str> = to_single.map(|node| node.input[0].as_str()).collect();
+    assert_eq!(inputs, ["isnan"]);
+    assert_eq!(file.opset_import.len(), 1);
+}
+
+pub(super) fn integers(values: &[i64]) -> Labels {
+    Labels::Classes {
+        values: values.iter().copied().map(ClassValue::Integer).collect(),
+    }
+}
+
+#[test]
+fn labels_keep_their_types() {
+    let dates = Labels::Classes {
+        values: vec![ClassValue::Date(0), ClassValue::Date(31)],
+    };
+    let booleans = Labels::Classes {
+        values: vec![ClassValue::Boolean(false), ClassValue::Boolean(true)],
+    };
+    let count = Labels::Count { mean: 2.0 };
+    for (data_type, labels, model_type, expected) in [
+        (
+            DataType::Int8,
+            integers(&[-1, 1]),
+            "logistic_reg",
+            "predicted_y 3 [rows, 1]",
+        ),
+        (
+            DataType::Date32,
+            dates,
+            "logistic_reg",
+            "predicted_y 7 [rows, 1]",
+        ),
+        (
+            DataType::Boolean,
+            booleans,
+            "logistic_reg",
+            "predicted_y 9 [rows, 1]",
+        ),
+        (
+            DataType::Int64,
+            count,
+            "dnn_regressor",
+            "predicted_y 11 [rows, 1]",
+        ),
+    ] {
+        let file = written(&[number("x")], (data_type, labels), options(model_type)).unwrap();
+        let graph = graph(&file);
+        assert_eq!(ports(&graph.output)[0], expected);
+        let has_exp = operators(graph).contains(&"Exp");
+        assert_eq!(has_exp, model_type == "dnn_regressor");
+    }
+}
+
+#[test]
+fn what_onnx_cannot_express_is_named() {
+    let error = |encoders: &[ColumnEncoder]| {
+        let labels = (DataType::Float64, numbers());
+        let written = written(encoders, labels, options("dnn_regressor"));
+        written.map(|_| ()).unwrap_err().to_string()
+    };
+    let mut hashed = feature("visitor", DataType::Utf8, 0, &[&[]]);
+    hashed.vocabularies[0].buckets = Some(100);
+    let found = error(&[number("x"), hashed]);
+    assert!(
+        found.contains("column \"visitor\" share weights by their hash"),
+        "{found}"
+    );
+    let found = error(&[number("predicted_y")]);
+    assert!(
+        found.starts_with("\"predicted_y\" would be the name of two"),
+        "{found}"
+    );
+    let item = Arc::new(Field::new_list_field(DataType::Float64, true));
+    let none = feature("none", DataType::List(item), 0, &[]);
+    let found = error(&[number("x"), none]);
+    assert!(
+        found.contains("column \"none\" is an array without elements"),
+        "{found}"
+    );
+    let found = error(&[number("")]);
+    assert!(found.starts_with("a column without a name"), "{found}");
+    let found = check_length(1 << 31).unwrap_err().to_string();
+    assert!(found.contains("at most 2147483647 bytes"), "{found}");
+}
+
+#[test]
+fn columns_may_be_called_as_parts_of_the_graph() {
+    let encoders = ["layer0.weight", "gemm", "zero"].map(number);
+    let labels = (DataType::Float64, numbers());
+    let file = written(&encoders, labels, options("dnn_regressor")).unwrap();
+    let graph = graph(&file);
+    let names: Vec<&str> = graph.input.iter().map(|port| port.name.as_str()).collect();
+    assert_eq!(names, ["layer0.weight", "gemm", "zero"]);
+}
+
+/// A network that says nothing of its form.
+#[derive(Debug)]
+struct Opaque;
+
+impl ModelType for Opaque {
+    fn name(&self) -> &str {
+        "opaque"
+    }
+
+    fn task(&self, _options: &TrainOptions) -> Task {
+        Task::Regression
+    }
+
+    fn network(
+        &self,
+        _shape: &crate::data::encode::tabular::InputShape,
+        _outputs: usize,
+        _options: &TrainOptions,
+    ) -> Result<Box<dyn model::network::Network>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl model::network::Network for Opaque {
+    fn parameters(&self) -> &[Parameter] {
+        &[]
+    }
+
+    fn forward(
+        &self,
+        _parameters: &[candle_core::Tensor],
+        _inputs: &crate::data::inputs::Inputs,
+        _mode: model::network::Mode<'_>,
+    ) -> Result<Vec<candle_core::Tensor>> {
+        Ok(vec![])
+    }
+}
+
+#[test]
+fn a_network_without_a_form_is_refused_with_the_remedy() {
+    let encoder = number("x");
+    let config = ModelConfig {
+        format_version: 1,
+        columns: Columns {
+            features: vec![encoder.column.clone()],
+            target: encoder.column.clone(),
+        },
+        encoders: vec![encoder],
+        labels: numbers(),
+        options: options("opaque"),
+    };
+    let error = onnx("m", &config, &Opaque, &[]).unwrap_err().to_string();
+    assert!(
+        error.ends_with("write TO 'directory/' to export its files"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_image_enters_as_pixels() {
+    let channel = Standardiser {
+        mean: 0.5,
+        std: 0.25,
+    };
+    let image = ImageEncoder {
+        reader: ImageReader::new(&[3, 4, 4], &ImageOptions::default()).unwrap(),
+        channels: vec![channel; 3],
+    };
+    let photo = ColumnEncoder {
+        image: Some(image),
+        ..feature("photo", DataType::Binary, 0, &[])
+    };
+    let options = layers(&["conv2d(2, 3)", "flatten", "linear(1)"], &[3, 4, 4]);
+    let file = written(&[photo], (DataType::Float64, numbers()), options).unwrap();
+    let graph = graph(&file);
+    assert_eq!(ports(&graph.input), ["photo 2 [rows, 3, 4, 4]"]);
+    assert_eq!(operators(graph)[..4], ["Cast", "Mul", "Add", "Conv"]);
+    let scale: f32 = 1.0 / (255.0 * 0.25);
+    assert_eq!(
+        tensor(graph, "scales").raw_data,
+        [scale.to_le_bytes(); 3].concat()
+    );
+    let property = file.metadata_props.iter().find(|of| of.key == "photo");
+    assert_eq!(
+        property.unwrap().value,
+        "image_resize crop, image_filter bilinear"
+    );
+}
