@@ -161,7 +161,7 @@ fn of_training(run: &RunSummary) -> [(&'static str, String); 5] {
     let metrics = run
         .metrics
         .iter()
-        .filter_map(|metric| Some(format!("{} {:.4}", metric.name, metric.value?)));
+        .filter_map(|metric| Some(format!("{} {:.4}", metric.full_name(), metric.value?)));
     let of_split = match run.eval_rows > 0 {
         true => "eval_metrics",
         false => "train_metrics",

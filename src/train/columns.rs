@@ -3,10 +3,10 @@
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::DFSchema;
 use vatic_ml::data::columns::{Column, Columns, FeatureKind};
-use vatic_ml::data::labels::check_label_type;
 use vatic_ml::data::types::{canonical_type, type_name};
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::{DataSplit, TrainOptions};
+use vatic_ml::train::losses::check_weights;
 
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::TrainModel;
@@ -57,10 +57,11 @@ pub(crate) fn training_columns(
     }
     let columns = Columns {
         features: features.iter().map(|&index| column(index)).collect(),
-        target: column(label),
+        targets: vec![column(label)],
     };
-    let (task, other_task) = (model_type.task(options), model_type.other_task(options));
-    check_label_type(&columns.target, task, other_task).map_err(ml_err)?;
+    let targets = &columns.targets;
+    let kinds = model_type.predictor(options).kinds(targets);
+    check_weights(targets, &kinds.map_err(ml_err)?, options).map_err(ml_err)?;
     model_type
         .check_columns(&columns, options)
         .map_err(ml_err)?;
@@ -118,9 +119,10 @@ pub(super) fn route_columns(
     indices: &[usize],
     schema: &DFSchema,
 ) -> Vec<(usize, Field)> {
-    let known = columns.features.iter().chain([&columns.target]);
+    let known = columns.features.iter().chain(&columns.targets);
     let known = known.map(|column| (column.name.clone(), column.data_type.clone()));
-    let split = indices.get(columns.features.len() + 1).map(|&index| {
+    let split = columns.features.len() + columns.targets.len();
+    let split = indices.get(split).map(|&index| {
         let field = schema.field(index);
         (field.name().clone(), field.data_type().clone())
     });
