@@ -55,14 +55,16 @@ impl RelationPlanner for PredictRelation {
 }
 
 fn options(call: &Call) -> Result<PredictOptions> {
-    let classes = call.model.manifest.signature.classes().len();
+    let labels = call.model.manifest.signature.labels();
+    let classes: Vec<usize> = labels.map(|label| label.classes.len()).collect();
+    let (has_classes, has_two) = (classes.iter().any(|count| *count > 0), classes.contains(&2));
     let mut options = PredictOptions::default();
     call.named(ARGUMENTS, |name, value| {
         match name {
             "batch_size" => options.batch_size = Some(positive(name, value)?),
-            "top_k" if classes > 0 => options.top_k = Some(positive(name, value)?),
+            "top_k" if has_classes => options.top_k = Some(positive(name, value)?),
             "top_k" => return Err(needs("top_k", "a classifier", call)),
-            "threshold" if classes == 2 => options.set_threshold(fraction(name, value)?),
+            "threshold" if has_two => options.set_threshold(fraction(name, value)?),
             "threshold" => return Err(needs("threshold", "a classifier of two classes", call)),
             "on_error" => {
                 options.null_on_error = one_of(name, value, &["error", "null"])? == "null"
