@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use vatic_ml::data::labels::LabelForm;
 use vatic_ml::data::signature::Label;
 use vatic_ml::data::types::{canonical_type, coercion, is_lossless, is_number, type_name};
-use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS};
+use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS, SET_METRICS};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
@@ -144,6 +144,7 @@ fn label_column(model: &ResolvedModel, label: &Label<'_>, input: &DFSchema) -> R
         LabelForm::Number => is_number(found),
         LabelForm::Vector(_) => coercion(found, &target.data_type).is_some(),
         LabelForm::Class(_) => both_integers,
+        LabelForm::Set(_) => false,
     };
     if fits || is_lossless(found, &target.data_type) {
         return Ok(column);
@@ -158,22 +159,31 @@ fn label_column(model: &ResolvedModel, label: &Label<'_>, input: &DFSchema) -> R
     Err(sql_err(SqlState::TypeMismatch, message))
 }
 
-/// The names of the metrics of labels of these forms.
+/// The names of the metrics of labels of these forms, each once.
 pub(super) fn metric_names(forms: impl Iterator<Item = LabelForm> + Clone) -> Vec<&'static str> {
-    let mut lists = vec![];
-    if forms.clone().any(has_classes) {
-        lists.push(CLASSIFIER_METRICS);
+    let mut names = vec![];
+    for list in [CLASSIFIER_METRICS, SET_METRICS, REGRESSOR_METRICS] {
+        let is_used = forms.clone().any(|form| metrics_of(form) == list);
+        let new = list.iter().filter(|name| is_used && !names.contains(*name));
+        let new: Vec<&str> = new.copied().collect();
+        names.extend(new);
     }
-    if !forms.clone().all(has_classes) {
-        lists.push(REGRESSOR_METRICS);
+    names
+}
+
+/// The names of the metrics of a label of this form.
+fn metrics_of(form: LabelForm) -> &'static [&'static str] {
+    match form {
+        LabelForm::Class(_) => CLASSIFIER_METRICS,
+        LabelForm::Set(_) => SET_METRICS,
+        LabelForm::Number | LabelForm::Vector(_) => REGRESSOR_METRICS,
     }
-    lists.concat()
 }
 
 /// Whether labels of this form may be unknown to a model.
 pub(super) fn has_classes(form: LabelForm) -> bool {
     match form {
-        LabelForm::Class(_) => true,
+        LabelForm::Class(_) | LabelForm::Set(_) => true,
         LabelForm::Number | LabelForm::Vector(_) => false,
     }
 }

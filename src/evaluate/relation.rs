@@ -9,6 +9,7 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
+use vatic_ml::data::labels::LabelForm;
 use vatic_ml::data::signature::Label;
 use vatic_ml::model::metrics::Metric;
 
@@ -77,15 +78,20 @@ fn judged_label(call: &Call, target: Option<&str>) -> Result<usize> {
     let wrong = |message: String| sql_err(SqlState::InvalidParameter, message);
     let labels: Vec<Label<'_>> = call.model.manifest.signature.labels().collect();
     let of_classes = labels.iter().enumerate();
-    let of_classes = of_classes.filter(|(_, label)| has_classes(label.form()));
+    let of_classes = of_classes.filter(|(_, label)| matches!(label.form(), LabelForm::Class(_)));
     let of_classes: Vec<(usize, &str)> = of_classes
         .map(|(number, label)| (number, label.target.name.as_str()))
         .collect();
     let names: Vec<&str> = of_classes.iter().map(|(_, name)| *name).collect();
     match (target, of_classes.as_slice()) {
-        (_, []) => Err(wrong(format!(
-            "confusion_matrix needs a classifier, which \"{model}\" is not"
-        ))),
+        (_, []) => Err(wrong(
+            match labels.iter().any(|label| has_classes(label.form())) {
+                true => format!(
+                    "confusion_matrix needs a target with one class in a row, which \"{model}\" does not have"
+                ),
+                false => format!("confusion_matrix needs a classifier, which \"{model}\" is not"),
+            },
+        )),
         (None, [(number, _)]) => Ok(*number),
         (None, _) => Err(wrong(format!(
             "model \"{model}\" has several targets with classes; name one of them: confusion_matrix(model, input, target => '{}')",

@@ -65,6 +65,7 @@ fn metrics(model: &ResolvedModel, all: &Assessments, schema: SchemaRef) -> Resul
 fn unseen_labels(label: &Assessment) -> Option<u64> {
     match &label.predictions {
         Predictions::Classes(classified) => Some(classified.unseen()),
+        Predictions::Sets(tagged) => Some(tagged.unseen()),
         Predictions::Numbers(_) | Predictions::Vectors(_) => None,
     }
 }

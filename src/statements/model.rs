@@ -120,7 +120,7 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
             let names: Vec<String> = label.classes.iter().map(ToString::to_string).collect();
             properties.push(("classes", of_label(label, names.join(", "))));
         }
-        if let [_, positive] = label.classes {
+        if let ([_, positive], LabelForm::Class(_)) = (label.classes, label.form()) {
             properties.push(("positive_class", of_label(label, positive.to_string())));
         }
     }
@@ -168,11 +168,11 @@ fn layer((number, layer): (usize, &LayerSummary)) -> [String; 4] {
     ]
 }
 
-/// The outputs of the last layer for each target, if there are several targets or a list of numbers.
+/// The outputs of the last layer for each target, if there are several targets or a list.
 fn heads(labels: &[Label<'_>]) -> Vec<[String; 4]> {
     let is_plain = |label: &Label<'_>| match label.form() {
         LabelForm::Number | LabelForm::Class(_) => true,
-        LabelForm::Vector(_) => false,
+        LabelForm::Vector(_) | LabelForm::Set(_) => false,
     };
     if let [only] = labels
         && is_plain(only)
@@ -185,6 +185,7 @@ fn heads(labels: &[Label<'_>]) -> Vec<[String; 4]> {
             LabelForm::Number => "number".to_owned(),
             LabelForm::Vector(length) => format!("list of {length} numbers"),
             LabelForm::Class(classes) => format!("{classes} classes"),
+            LabelForm::Set(labels) => format!("set of {labels} labels"),
         };
         let (start, end) = (first, first + label.form().outputs() - 1);
         first = end + 1;

@@ -108,7 +108,7 @@ fn check_outputs(targets: &[Column], kinds: &[TargetKind]) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     for (Column { name, .. }, kind) in targets.iter().zip(kinds) {
         let probabilities = match kind {
-            TargetKind::Class => Some(format!("{name}_probs")),
+            TargetKind::Class | TargetKind::Set => Some(format!("{name}_probs")),
             TargetKind::Number | TargetKind::Vector => None,
         };
         for output in std::iter::once(name.clone()).chain(probabilities) {

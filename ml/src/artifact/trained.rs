@@ -12,7 +12,7 @@ use crate::data::apart::parts;
 use crate::data::columns::NUMBERS_MAX;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
-use crate::data::labels::{Labels, outputs_of};
+use crate::data::labels::{LabelForm, Labels, outputs_of};
 use crate::data::precision::Precision;
 use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind};
 use crate::device::HOST;
@@ -179,13 +179,15 @@ fn check_kinds(config: &ModelConfig, model_type: &dyn ModelType) -> Result<()> {
                 (means.len(), TARGET_NUMBERS_MAX)
             }
             (Labels::Counts { length, .. }, TargetKind::Vector) => (*length, TARGET_NUMBERS_MAX),
+            (Labels::Set { values }, TargetKind::Set) => (values.len(), usize::MAX),
             (
                 Labels::Number { .. }
                 | Labels::Count { .. }
                 | Labels::Classes { .. }
                 | Labels::Numbers { .. }
-                | Labels::Counts { .. },
-                TargetKind::Number | TargetKind::Class | TargetKind::Vector,
+                | Labels::Counts { .. }
+                | Labels::Set { .. },
+                TargetKind::Number | TargetKind::Class | TargetKind::Vector | TargetKind::Set,
             ) => (0, 0),
         };
         if count == 0 || count > most {
@@ -281,11 +283,8 @@ fn check_config(config: &ModelConfig) -> Result<()> {
         let (labels, targets) = (config.labels.len(), config.columns.targets.len());
         return wrong(format!("labels of {labels} targets, and {targets} targets"));
     }
-    if config
-        .labels
-        .iter()
-        .any(|labels| labels.classes().len() == 1)
-    {
+    let is_single = |labels: &Labels| labels.form() == LabelForm::Class(1);
+    if config.labels.iter().any(is_single) {
         return wrong("a single class".into());
     }
     Ok(())

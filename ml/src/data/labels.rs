@@ -91,6 +91,11 @@ pub enum Labels {
         /// The mean of all elements of the training rows, 1 if all are 0.
         mean: f64,
     },
+    /// A set of labels: a logit for each.
+    Set {
+        /// The labels, ascending.
+        values: Vec<ClassValue>,
+    },
 }
 
 /// The form of a label: what it is, and how many numbers or classes it has.
@@ -102,25 +107,29 @@ pub enum LabelForm {
     Vector(usize),
     /// One of so many classes.
     Class(usize),
+    /// Some of so many labels.
+    Set(usize),
 }
 
 impl LabelForm {
-    /// The outputs of the network per row: a number, the logarithm of a count, the logit of the second of two classes, or one
-    /// logit per class.
+    /// The outputs of the network per row: a number, the logarithm of a count, the logit of the second of two classes, one
+    /// logit per class, or one per label of a set.
     pub fn outputs(self) -> usize {
         match self {
             Self::Number | Self::Class(2) => 1,
             Self::Vector(length) => length,
             Self::Class(classes) => classes,
+            Self::Set(labels) => labels,
         }
     }
 
-    /// The scores per row: the numbers, or the probability of each class.
+    /// The scores per row: the numbers, or the probability of each class or label.
     pub fn scores(self) -> usize {
         match self {
             Self::Number => 1,
             Self::Vector(length) => length,
             Self::Class(classes) => classes,
+            Self::Set(labels) => labels,
         }
     }
 }
@@ -186,7 +195,7 @@ impl Labels {
     pub fn task(&self) -> Task {
         match self.form() {
             LabelForm::Number | LabelForm::Vector(_) => Task::Regression,
-            LabelForm::Class(_) => Task::Classification,
+            LabelForm::Class(_) | LabelForm::Set(_) => Task::Classification,
         }
     }
 
@@ -197,13 +206,14 @@ impl Labels {
             Labels::Classes { values } => LabelForm::Class(values.len()),
             Labels::Numbers { means, .. } => LabelForm::Vector(means.len()),
             Labels::Counts { length, .. } => LabelForm::Vector(*length),
+            Labels::Set { values } => LabelForm::Set(values.len()),
         }
     }
 
-    /// The classes; empty for numbers and counts.
+    /// The classes, or the labels of sets; empty for numbers and counts.
     pub fn classes(&self) -> &[ClassValue] {
         match self {
-            Labels::Classes { values } => values,
+            Labels::Classes { values } | Labels::Set { values } => values,
             Labels::Number { .. }
             | Labels::Count { .. }
             | Labels::Numbers { .. }
@@ -216,11 +226,11 @@ impl Labels {
         self.form().outputs()
     }
 
-    /// The numbers of a row's label for a loss: those of a list, or the position of a class.
+    /// The numbers of a row's label for a loss: those of a list, the position of a class, or 1 or 0 for each label of a set.
     pub fn numbers(&self) -> usize {
         match self.form() {
             LabelForm::Number | LabelForm::Class(_) => 1,
-            LabelForm::Vector(length) => length,
+            LabelForm::Vector(length) | LabelForm::Set(length) => length,
         }
     }
 }

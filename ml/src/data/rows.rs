@@ -10,7 +10,8 @@ use crate::data::inputs::Inputs;
 pub struct Rows {
     /// The features.
     pub inputs: Inputs,
-    /// Standardised numbers, counts, or positions of classes: row-major, those of all targets side by side.
+    /// Standardised numbers, counts, positions of classes, or 1 or 0 for each label of a set: row-major, those of all targets side by
+    /// side.
     pub labels: Vec<f64>,
     /// The weight of each row for each target, row-major `[rows, targets]`.
     pub weights: Vec<f64>,

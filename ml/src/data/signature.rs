@@ -47,13 +47,13 @@ pub enum PortKind {
     Text,
     /// A picture, as the bytes of its file.
     Image,
-    /// The prediction of a column: one of `classes`, or numbers if `classes` is empty.
+    /// The prediction of a column: one or a set of `classes`, or numbers if `classes` is empty.
     Label {
         /// The predicted column, with its type in training.
         target: Column,
         /// The classes, ascending.
         classes: Vec<ClassValue>,
-        /// How many numbers a row has.
+        /// How many of them a row has.
         #[serde(default, skip_serializing_if = "Values::is_one")]
         values: Values,
     },
@@ -78,6 +78,8 @@ pub enum Values {
     One,
     /// A list of so many numbers.
     Vector(usize),
+    /// A set of classes.
+    Set,
 }
 
 impl Values {
@@ -120,6 +122,7 @@ impl Label<'_> {
             (Values::One, 0) => LabelForm::Number,
             (Values::One, classes) => LabelForm::Class(classes),
             (Values::Vector(length), _) => LabelForm::Vector(length),
+            (Values::Set, labels) => LabelForm::Set(labels),
         }
     }
 }

@@ -1,12 +1,14 @@
-//! [`TargetKind`]: what a model predicts of a target, before its rows are read; the NULLs of its labels.
+//! [`TargetKind`]: what a model predicts of a target, before its rows are read; the NULLs and the sets of its labels.
 
 use arrow::array::{Array, ArrayRef};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 
 use crate::data::apart::parts;
+use crate::data::coerce::canonical_array;
 use crate::data::columns::Column;
-use crate::data::labels::Task;
+use crate::data::labels::{ClassValue, Task, class_values};
+use crate::data::lists::Lists;
 use crate::data::types::{canonical_type, is_number, item_type, type_name};
 use crate::{Error, Result};
 
@@ -22,11 +24,13 @@ pub enum TargetKind {
     Vector,
     /// One of several classes.
     Class,
+    /// A set of labels, as a list.
+    Set,
 }
 
 impl TargetKind {
-    /// The kind of a target of this type. An integer is a number to a regressor and a class to a classifier, as are lists of
-    /// integers; the type decides about the others. `None` for a type that no model predicts.
+    /// The kind of a target of this type. An integer is a number to a regressor and a class to a classifier, and so are the elements
+    /// of lists of integers; the type decides about the others. `None` for a type that no model predicts.
     fn of(data_type: &DataType, task: Task) -> Option<Self> {
         match canonical_type(data_type) {
             DataType::Boolean | DataType::Utf8 | DataType::Date32 => Some(Self::Class),
@@ -35,8 +39,9 @@ impl TargetKind {
                 Task::Classification => Self::Class,
             }),
             number if is_number(&number) => Some(Self::Number),
-            list => match item_type(&list)? {
-                item if item.is_integer() && task == Task::Classification => None,
+            list => match canonical_type(&item_type(&list)?) {
+                DataType::Utf8 | DataType::Date32 => Some(Self::Set),
+                item if item.is_integer() && task == Task::Classification => Some(Self::Set),
                 item if is_number(&item) => Some(Self::Vector),
                 _ => None,
             },
@@ -47,7 +52,7 @@ impl TargetKind {
     pub fn task(self) -> Task {
         match self {
             Self::Number | Self::Vector => Task::Regression,
-            Self::Class => Task::Classification,
+            Self::Class | Self::Set => Task::Classification,
         }
     }
 }
@@ -80,7 +85,8 @@ impl Predictor<'_> {
         if !kinds.iter().any(|kind| kind.task() == self.task) {
             return Err(self.no_target_of_the_task(targets));
         }
-        let has_several = kinds.len() > 1 || kinds.contains(&TargetKind::Vector);
+        let is_list = |kind: &TargetKind| matches!(kind, TargetKind::Vector | TargetKind::Set);
+        let has_several = kinds.len() > 1 || kinds.iter().any(is_list);
         match has_several && !self.takes_several {
             true => Err(Error::Unsupported(format!(
                 "a model of type {} has one target with one value in a row; use a dnn model, or train a model for each",
@@ -113,8 +119,8 @@ impl Predictor<'_> {
         let Column { name, data_type } = target;
         TargetKind::of(data_type, self.task).ok_or_else(|| {
             Error::Type(format!(
-                "label \"{name}\" is {}, which no model predicts; leave it out, or CAST it to a number, string, boolean, date \
-                 or list of numbers",
+                "label \"{name}\" is {}, which no model predicts; leave it out, or CAST it to a number, string, boolean, date, \
+                 or list of numbers or strings",
                 type_name(data_type)
             ))
         })
@@ -150,14 +156,37 @@ pub(crate) fn valid_labels(
     match kind {
         TargetKind::Number | TargetKind::Class => Ok(labels.logical_nulls()),
         TargetKind::Vector => Ok(parts(name, labels, None)?.valid),
+        TargetKind::Set => Ok(Some(sets(labels)?.iter().map(Option::is_some).collect())),
     }
+}
+
+/// The sets of a target: the labels of each row, ascending and each once. `None` for a row without a set, or with a NULL in it.
+///
+/// # Errors
+/// [`Error::Invalid`] for a label that is none of the possible values.
+pub(crate) fn sets(labels: &ArrayRef) -> Result<Vec<Option<Vec<ClassValue>>>> {
+    let lists = Lists::of(&canonical_array(labels)?)?;
+    let (start, values) = lists.used_values();
+    let values = class_values(&values)?;
+    let of_row = |(row, (first, length)): (usize, &(usize, usize))| {
+        if !lists.is_valid(row) {
+            return None;
+        }
+        let values = values[first - start..][..*length].iter().cloned();
+        let mut set = values.collect::<Option<Vec<ClassValue>>>()?;
+        set.sort_unstable();
+        set.dedup();
+        Some(set)
+    };
+    Ok(lists.rows.iter().enumerate().map(of_row).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::datatypes::Field;
+    use arrow::array::ListArray;
+    use arrow::datatypes::{Field, Int32Type};
 
     use super::*;
 
@@ -182,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_types_of_several_targets_decide_but_for_integers() {
-        use TargetKind::{Class, Number, Vector};
+        use TargetKind::{Class, Number, Set, Vector};
         let types = [
             DataType::Int64,
             DataType::Float32,
@@ -190,13 +219,15 @@ mod tests {
             DataType::Boolean,
             DataType::Decimal128(10, 2),
             list(DataType::Float64),
+            list(DataType::LargeUtf8),
         ];
-        let expected = [Number, Number, Class, Class, Number, Vector];
+        let expected = [Number, Number, Class, Class, Number, Vector, Set];
         assert_eq!(kinds(Task::Regression, &types).unwrap(), expected);
-        let expected = [Class, Number, Class, Class, Number, Vector];
+        let expected = [Class, Number, Class, Class, Number, Vector, Set];
         assert_eq!(kinds(Task::Classification, &types).unwrap(), expected);
         let integers = [list(DataType::Int64)];
         assert_eq!(kinds(Task::Regression, &integers).unwrap(), [Vector]);
+        assert_eq!(kinds(Task::Classification, &integers).unwrap(), [Set]);
     }
 
     #[test]
@@ -231,6 +262,32 @@ mod tests {
             let error = kinds(task, &types).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_set_has_each_label_once_whatever_the_list() {
+        let rows = [
+            Some(vec![Some(3), Some(1), Some(3)]),
+            None,
+            Some(vec![]),
+            Some(vec![Some(2), None]),
+            Some(vec![Some(1)]),
+        ];
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(rows);
+        let set = |values: &[i64]| {
+            let values = values.iter().copied().map(ClassValue::Integer);
+            Some(values.collect::<Vec<_>>())
+        };
+        let expected = [set(&[1, 3]), None, set(&[]), None, set(&[1])];
+        let lists: ArrayRef = Arc::new(lists);
+        for start in 0..5 {
+            let found = sets(&lists.slice(start, 5 - start)).unwrap();
+            assert_eq!(found, expected[start..]);
+        }
+        let valid = valid_labels("tags", &lists, TargetKind::Set)
+            .unwrap()
+            .unwrap();
+        assert_eq!(valid.null_count(), 2);
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub enum Batching {
 pub struct Wanted {
     /// Positions of ports among the outputs of the signature.
     pub outputs: Vec<usize>,
-    /// Of two classes, the probability from which the second class is predicted.
+    /// The probability from which the second of two classes, or a label of a set, is predicted.
     pub threshold: f64,
     /// How many probabilities to keep, the most probable first; all if `None`.
     pub top_k: Option<usize>,

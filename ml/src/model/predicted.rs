@@ -10,6 +10,7 @@ use crate::data::labels::{
     LabelForm, Labels, class_array, predicted_classes, probabilities_type, probability_lists,
 };
 use crate::data::signature::PortKind;
+use crate::data::types::{canonical_type, item_type};
 use crate::model::Wanted;
 use crate::nn::softmax;
 use crate::{Error, Result};
@@ -35,7 +36,7 @@ impl<'a> Predicted<'a> {
         let scores = scores(labels, outputs);
         let valid = match labels.form() {
             LabelForm::Number | LabelForm::Vector(_) => valid.cloned(),
-            LabelForm::Class(classes) => {
+            LabelForm::Class(classes) | LabelForm::Set(classes) => {
                 // With a NaN no class is the most probable; any class would be a guess.
                 let is_known = |row: &[f64]| row.iter().all(|probability| !probability.is_nan());
                 let known: NullBuffer = scores.chunks(classes).map(is_known).collect();
@@ -54,11 +55,16 @@ impl<'a> Predicted<'a> {
     /// The column of a port of the target.
     pub(crate) fn column(&self, port: &PortKind, wanted: &Wanted) -> Result<ArrayRef> {
         let (classes, valid) = (self.labels.classes(), self.valid.as_ref());
+        let top_k = wanted.top_k;
         match (self.labels.form(), port) {
             (LabelForm::Class(_), PortKind::Probabilities { .. }) => {
-                let top_k = wanted.top_k;
                 probability_lists(classes, &self.scores, valid, top_k, self.data_type)
             }
+            (LabelForm::Set(_), PortKind::Probabilities { .. }) => {
+                let label = label_type(self.data_type);
+                probability_lists(classes, &self.scores, valid, top_k, &label)
+            }
+            (LabelForm::Set(_), _) => self.sets(wanted.threshold),
             (LabelForm::Class(count), _) => {
                 let predicted = predicted_classes(&self.scores, count, wanted.threshold);
                 class_array(classes, &predicted, valid, self.data_type)
@@ -73,6 +79,25 @@ impl<'a> Predicted<'a> {
         }
     }
 
+    /// For each row the labels that are at least so probable, ascending.
+    fn sets(&self, threshold: f64) -> Result<ArrayRef> {
+        let classes = self.labels.classes();
+        let (mut positions, mut lengths) = (vec![], vec![]);
+        for row in self.scores.chunks_exact(classes.len().max(1)) {
+            let before = positions.len();
+            let likely = (0u32..).zip(row).filter(|(_, score)| **score >= threshold);
+            positions.extend(likely.map(|(position, _)| position));
+            lengths.push(positions.len() - before);
+        }
+        check_total(positions.len())?;
+        let label = label_type(self.data_type);
+        let labels = class_array(classes, &positions, None, &label)?;
+        let item = Arc::new(Field::new_list_field(label, true));
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let lists = ListArray::try_new(item, offsets, labels, self.valid.clone());
+        Ok(Arc::new(lists?))
+    }
+
     fn numbers(&self, valid: Option<&NullBuffer>) -> Float64Array {
         Float64Array::new(self.scores.clone().into(), valid.cloned())
     }
@@ -84,18 +109,32 @@ pub(crate) fn predicted_types(labels: &Labels, target: &DataType) -> (DataType, 
         LabelForm::Number => (DataType::Float64, None),
         LabelForm::Vector(_) => (DataType::List(number_item()), None),
         LabelForm::Class(_) => (target.clone(), Some(probabilities_type(target))),
+        LabelForm::Set(_) => {
+            let label = label_type(target);
+            let item = Arc::new(Field::new_list_field(label.clone(), true));
+            (DataType::List(item), Some(probabilities_type(&label)))
+        }
     }
+}
+
+/// The type of the labels of sets of this type.
+fn label_type(target: &DataType) -> DataType {
+    canonical_type(&item_type(target).unwrap_or_else(|| target.clone()))
 }
 
 /// The offsets of lists of one length.
 fn offsets(length: usize, rows: usize) -> Result<OffsetBuffer<i32>> {
-    let total = rows.saturating_mul(length);
-    match i32::try_from(total) {
-        Ok(_) => Ok(OffsetBuffer::from_lengths(std::iter::repeat_n(
-            length, rows,
-        ))),
+    check_total(rows.saturating_mul(length))?;
+    let lengths = std::iter::repeat_n(length, rows);
+    Ok(OffsetBuffer::from_lengths(lengths))
+}
+
+/// Refuses more elements than the lists of a column can have.
+fn check_total(elements: usize) -> Result<()> {
+    match i32::try_from(elements) {
+        Ok(_) => Ok(()),
         Err(_) => Err(Error::Invalid(format!(
-            "the predictions of a batch have {total} numbers, more than one column can hold; use smaller batches"
+            "the predictions of a batch have {elements} elements, more than one column can hold; use smaller batches"
         ))),
     }
 }
@@ -116,14 +155,21 @@ pub(crate) fn scores(labels: &Labels, outputs: &[f64]) -> Vec<f64> {
             pairs.map(|(output, mean)| output * std + mean).collect()
         }
         Labels::Classes { values } => probabilities(outputs, values.len()),
+        Labels::Set { .. } => {
+            let probabilities = outputs.iter().map(|logit| of_logit(*logit)[1]);
+            probabilities.collect()
+        }
     }
 }
 
-/// The labels of a training, row-major: numbers in the units of the target, or positions of classes.
+/// The labels of a training, row-major: numbers in the units of the target, positions of classes, or 1 or 0 for each label.
 pub(crate) fn in_units(labels: &Labels, encoded: &[f64]) -> Vec<f64> {
     match labels {
         Labels::Number { .. } | Labels::Numbers { .. } => scores(labels, encoded),
-        Labels::Count { .. } | Labels::Counts { .. } | Labels::Classes { .. } => encoded.to_vec(),
+        Labels::Count { .. }
+        | Labels::Counts { .. }
+        | Labels::Classes { .. }
+        | Labels::Set { .. } => encoded.to_vec(),
     }
 }
 
@@ -131,15 +177,7 @@ pub(crate) fn in_units(labels: &Labels, encoded: &[f64]) -> Vec<f64> {
 fn probabilities(logits: &[f64], classes: usize) -> Vec<f64> {
     let mut values = Vec::with_capacity(logits.len() * 2);
     if classes == 2 {
-        for &logit in logits {
-            // Both probabilities come from one exponential, which cannot overflow.
-            let smaller = (-logit.abs()).exp();
-            let (likely, unlikely) = (1.0 / (1.0 + smaller), smaller / (1.0 + smaller));
-            values.extend(match logit < 0.0 {
-                true => [likely, unlikely],
-                false => [unlikely, likely],
-            });
-        }
+        values.extend(logits.iter().flat_map(|logit| of_logit(*logit)));
         return values;
     }
     values.extend(logits);
@@ -147,4 +185,67 @@ fn probabilities(logits: &[f64], classes: usize) -> Vec<f64> {
         softmax(row);
     });
     values
+}
+
+/// The probabilities of no and of yes.
+fn of_logit(logit: f64) -> [f64; 2] {
+    // Both probabilities come from one exponential, which cannot overflow.
+    let smaller = (-logit.abs()).exp();
+    let (likely, unlikely) = (1.0 / (1.0 + smaller), smaller / (1.0 + smaller));
+    match logit < 0.0 {
+        true => [likely, unlikely],
+        false => [unlikely, likely],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+
+    use super::*;
+    use crate::data::labels::ClassValue;
+
+    #[test]
+    fn a_set_has_the_labels_from_the_threshold_on() {
+        let values = ["blue", "green", "red"].map(|name| ClassValue::Text(name.into()));
+        let labels = Labels::Set {
+            values: values.into(),
+        };
+        let item = Arc::new(Field::new_list_field(DataType::Utf8View, true));
+        let target = DataType::LargeList(item);
+        let logits = [4.0, -4.0, 0.0, -1.0, -1.0, -1.0, f64::NAN, 9.0, 9.0];
+        let predicted = Predicted::new(&labels, &target, &logits, None);
+        let (list, probabilities) = predicted_types(&labels, &target);
+        let sets = |threshold: f64| {
+            let sets = predicted.sets(threshold).unwrap();
+            assert_eq!(sets.data_type(), &list);
+            let sets = sets.as_list::<i32>().iter();
+            let of_row = |row: ArrayRef| {
+                let names = row.as_string::<i32>().iter().flatten();
+                names.collect::<Vec<_>>().join(" ")
+            };
+            sets.map(|row| row.map(of_row)).collect::<Vec<_>>()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(sets(0.5), [some("blue red"), some(""), None]);
+        assert_eq!(sets(0.6), [some("blue"), some(""), None]);
+        assert_eq!(sets(0.1), [some("blue red"), some("blue green red"), None]);
+        let port = PortKind::Probabilities {
+            target: "tags".into(),
+        };
+        let wanted = Wanted {
+            top_k: Some(1),
+            ..Wanted::default()
+        };
+        let lists = predicted.column(&port, &wanted).unwrap();
+        assert_eq!(lists.data_type(), &probabilities.unwrap());
+        let first = lists.as_list::<i32>().value(0);
+        let names = first
+            .as_struct()
+            .column(0)
+            .as_string::<i32>()
+            .value(0)
+            .to_owned();
+        assert_eq!((first.len(), names), (1, "blue".to_owned()));
+    }
 }

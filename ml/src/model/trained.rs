@@ -97,6 +97,7 @@ fn output_ports(target: &Column, labels: &Labels) -> Vec<Port> {
             classes: labels.classes().to_vec(),
             values: match labels.form() {
                 LabelForm::Vector(length) => Values::Vector(length),
+                LabelForm::Set(_) => Values::Set,
                 LabelForm::Number | LabelForm::Class(_) => Values::One,
             },
         },

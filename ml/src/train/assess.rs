@@ -108,6 +108,14 @@ fn add(to: &mut Assessment, of: &Labels, labels: &[f64], outputs: &[f64]) {
     match &mut to.predictions {
         Predictions::Numbers(regressed) => regressed.add(labels, &predicted),
         Predictions::Vectors(vectors) => vectors.add(&labels, &predicted),
+        Predictions::Sets(tagged) => {
+            let labels: Vec<bool> = labels.iter().map(|label| *label > 0.0).collect();
+            let width = of.numbers().max(1);
+            let rows = labels
+                .chunks_exact(width)
+                .zip(predicted.chunks_exact(width));
+            rows.for_each(|(applies, probabilities)| tagged.add(applies, probabilities, false));
+        }
         Predictions::Classes(classified) => {
             let labels: Vec<_> = labels.iter().map(|label| Some(*label as u32)).collect();
             classified.add(&labels, &predicted);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::apart::parts;
 use crate::data::columns::Column;
 use crate::data::labels::{CLASSES_MAX, ClassValue, class_values, numbers};
-use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind};
+use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind, sets};
 use crate::{Error, Result};
 
 /// The most classes that a notice names.
@@ -27,7 +27,7 @@ pub(crate) struct LabelCounts {
     lowest: f64,
     /// The length of the lists; `None` without one.
     pub(crate) length: Option<usize>,
-    /// The rows of each class, ascending.
+    /// The rows of each class, or of each label of sets, ascending.
     classes: Vec<(ClassValue, OfSplit)>,
 }
 
@@ -44,6 +44,7 @@ impl LabelCounts {
                 TargetKind::Number => counts.add_numbers(labels)?,
                 TargetKind::Vector => counts.add_vectors(target, labels)?,
                 TargetKind::Class => counts.add_classes(labels, is_train)?,
+                TargetKind::Set => counts.add_sets(labels, is_train)?,
             }
         }
         Ok(counts)
@@ -84,11 +85,23 @@ impl LabelCounts {
         }
     }
 
+    fn add_sets(&mut self, labels: &ArrayRef, is_train: bool) -> Result<()> {
+        let sets = sets(labels)?;
+        self.nulls += sets.iter().filter(|set| set.is_none()).count() as u64;
+        self.add_values(sets.into_iter().flatten().flatten(), is_train);
+        Ok(())
+    }
+
     fn add_classes(&mut self, labels: &ArrayRef, is_train: bool) -> Result<()> {
         self.nulls += labels.logical_null_count() as u64;
+        self.add_values(class_values(labels)?.into_iter().flatten(), is_train);
+        Ok(())
+    }
+
+    fn add_values(&mut self, values: impl Iterator<Item = ClassValue>, is_train: bool) {
         let mut classes: BTreeMap<ClassValue, OfSplit> =
             std::mem::take(&mut self.classes).into_iter().collect();
-        for value in class_values(labels)?.into_iter().flatten() {
+        for value in values {
             // The target is refused, so its other values need not be counted and sent.
             if classes.len() > CLASSES_MAX {
                 break;
@@ -97,7 +110,6 @@ impl LabelCounts {
             *if is_train { train } else { eval } += 1;
         }
         self.classes = classes.into_iter().collect();
-        Ok(())
     }
 
     /// Adds the counts of other rows.
@@ -137,6 +149,7 @@ impl LabelCounts {
             TargetKind::Number => {}
             TargetKind::Vector => self.check_length(target)?,
             TargetKind::Class => self.check_classes(target)?,
+            TargetKind::Set => self.check_set(target)?,
         }
         match is_count && self.below_zero > 0 {
             true => Err(Error::Invalid(format!(
@@ -158,6 +171,21 @@ impl LabelCounts {
                 "label \"{name}\" is a list of {length} numbers, at most {TARGET_NUMBERS_MAX} are possible; make it shorter"
             ))),
             Some(_) => Ok(()),
+        }
+    }
+
+    fn check_set(&self, target: &Column) -> Result<()> {
+        let name = &target.name;
+        if self.classes.len() > CLASSES_MAX {
+            return Err(Error::Invalid(format!(
+                "label \"{name}\" has lists of over {CLASSES_MAX} distinct values, too many for a set; group the values"
+            )));
+        }
+        match self.train_rows().sum::<u64>() {
+            0 => Err(Error::Invalid(format!(
+                "label \"{name}\" is an empty list in all training rows; leave it out"
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -77,7 +77,7 @@ pub struct LossSum {
 }
 
 impl Loss {
-    /// The loss of this name for these labels, or for each element of lists.
+    /// The loss of this name for these labels, for each element of lists, or for each label of sets.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the loss is for other labels.
@@ -105,6 +105,12 @@ impl Loss {
                     classes => Loss::Classes { classes, smoothing },
                 }
             }
+            (LossName::CrossEntropy, Labels::Set { .. }) => Loss::Binary {
+                smoothing: options.label_smoothing,
+            },
+            (LossName::Focal, Labels::Set { .. }) => Loss::BinaryFocal {
+                gamma: options.focal_gamma.unwrap_or(FOCAL_GAMMA_DEFAULT),
+            },
             (LossName::Focal, Labels::Classes { values }) => {
                 let gamma = options.focal_gamma.unwrap_or(FOCAL_GAMMA_DEFAULT);
                 match values.len() {
@@ -114,11 +120,17 @@ impl Loss {
             }
             (
                 LossName::Mse | LossName::Mae | LossName::Huber | LossName::Quantile,
-                Labels::Count { .. } | Labels::Counts { .. } | Labels::Classes { .. },
+                Labels::Count { .. }
+                | Labels::Counts { .. }
+                | Labels::Classes { .. }
+                | Labels::Set { .. },
             )
             | (
                 LossName::Poisson,
-                Labels::Number { .. } | Labels::Numbers { .. } | Labels::Classes { .. },
+                Labels::Number { .. }
+                | Labels::Numbers { .. }
+                | Labels::Classes { .. }
+                | Labels::Set { .. },
             )
             | (
                 LossName::CrossEntropy | LossName::Focal,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! outputs of a row:  │ a: 1 │ b: a logit for each of 3 classes │ c: 7 │
-//!                       │                 │                       └ the mean of the losses of the elements
+//!                       │                 │                       └ the mean of the losses of the elements, or labels of a set
 //!                       └─────────────────┴── sum, each times the weight of its target
 //! ```
 
@@ -23,7 +23,7 @@ pub struct Losses(Vec<Head>);
 pub(crate) struct Head {
     /// The loss of each of its numbers.
     pub(crate) loss: Loss,
-    /// The numbers of its label in a row: those of a list, each with an output.
+    /// The numbers of its label in a row: those of a list or a set, each with an output.
     pub(crate) numbers: usize,
     /// The factor of its loss.
     pub(crate) weight: f64,
@@ -88,7 +88,10 @@ impl Losses {
         match (&self.0[..], labels) {
             ([head], [labels]) => head.loss.unit(match labels {
                 Labels::Number { std, .. } | Labels::Numbers { std, .. } => *std,
-                Labels::Count { .. } | Labels::Counts { .. } | Labels::Classes { .. } => 1.0,
+                Labels::Count { .. }
+                | Labels::Counts { .. }
+                | Labels::Classes { .. }
+                | Labels::Set { .. } => 1.0,
             }),
             _ => 1.0,
         }
@@ -168,14 +171,20 @@ pub fn check_weights(
 ) -> Result<()> {
     target_weights(targets, options)?;
     let with_classes = kinds.iter().filter(|kind| **kind == TargetKind::Class);
-    let with_classes = with_classes.count();
-    match with_classes > 1 && !options.class_weights.is_empty() {
-        true => Err(Error::Invalid(format!(
-            "class_weights names the classes of one target, and {with_classes} targets have classes; use auto_class_weights, or \
+    let problem = match (with_classes.count(), options.class_weights.is_empty()) {
+        (0, true) if options.auto_class_weights => {
+            "auto_class_weights weighs the classes of targets with one class in a row, and there is none; leave it out".to_owned()
+        }
+        (0, false) => {
+            "class_weights names the classes of a target with one class in a row, and there is none; leave it out".to_owned()
+        }
+        (_, true) | (1, false) => return Ok(()),
+        (several, false) => format!(
+            "class_weights names the classes of one target, and {several} targets have classes; use auto_class_weights, or \
              train a model for each target"
-        ))),
-        false => Ok(()),
-    }
+        ),
+    };
+    Err(Error::Invalid(problem))
 }
 
 /// The weight of each target.

@@ -157,7 +157,7 @@ fn target_sums(
     let columns = numbers.columns;
     let index = columns.features.len() + target;
     match kind {
-        TargetKind::Class => Ok(vec![0.0]),
+        TargetKind::Class | TargetKind::Set => Ok(vec![0.0]),
         TargetKind::Number => {
             let mut sum = LaneSum::default();
             for part in &rows.parts {

@@ -6,8 +6,8 @@ use crate::data::apart::parts;
 use crate::data::columns::Columns;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::heads::joined;
-use crate::data::labels::{Labels, class_position, class_values, numbers};
-use crate::data::targets::TargetKind;
+use crate::data::labels::{ClassValue, Labels, class_position, class_values, numbers};
+use crate::data::targets::{TargetKind, sets};
 use crate::model::options::{LossName, TrainOptions};
 use crate::train::label_counts::LabelCounts;
 use crate::{Error, Result};
@@ -22,11 +22,12 @@ struct Target {
     class_weights: Vec<f64>,
 }
 
-/// The numbers of each target in a row that are standardised. Classes have one that is 0: sums over ranks are never empty.
+/// The numbers of each target in a row that are standardised. Classes and sets have one that is 0: sums over ranks are never
+/// empty.
 pub(crate) fn widths(kinds: &[TargetKind], counts: &[LabelCounts]) -> Vec<usize> {
     let targets = kinds.iter().zip(counts);
     let widths = targets.map(|(kind, counts)| match kind {
-        TargetKind::Number | TargetKind::Class => 1,
+        TargetKind::Number | TargetKind::Class | TargetKind::Set => 1,
         TargetKind::Vector => counts.length.unwrap_or(0),
     });
     widths.collect()
@@ -97,12 +98,12 @@ impl Target {
             Labels::Counts { length, .. } => {
                 parts(&self.name, column, Some(*length))?.numbers.to_vec()
             }
+            Labels::Set { values } => indicators(values, column)?,
             Labels::Classes { values } => {
                 let positions = class_values(column)?
                     .into_iter()
                     .map(|value| value.and_then(|value| class_position(values, &value)));
                 let positions = positions.collect::<Option<Vec<u32>>>();
-                let unknown = || Error::Internal("a label without a class".into());
                 let positions = positions.ok_or_else(unknown)?;
                 let weights = positions.iter();
                 let weights = weights.map(|&position| self.class_weights[position as usize]);
@@ -112,6 +113,23 @@ impl Target {
         };
         Ok((labels, vec![1.0; column.len()]))
     }
+}
+
+/// For each row and each of these labels, 1 if it is in the set of the row, else 0.
+fn indicators(values: &[ClassValue], column: &ArrayRef) -> Result<Vec<f64>> {
+    let mut indicators = vec![0.0; column.len() * values.len()];
+    let rows = indicators.chunks_exact_mut(values.len().max(1));
+    for (row, set) in rows.zip(sets(column)?) {
+        for label in set.unwrap_or_default() {
+            let position = class_position(values, &label).ok_or_else(unknown)?;
+            row[position as usize] = 1.0;
+        }
+    }
+    Ok(indicators)
+}
+
+fn unknown() -> Error {
+    Error::Internal("a label without a class".into())
 }
 
 /// The labels of a target of one number.
@@ -146,6 +164,9 @@ fn labels(
             std,
         },
         (TargetKind::Class, _) => Labels::Classes {
+            values: counts.values().cloned().collect(),
+        },
+        (TargetKind::Set, _) => Labels::Set {
             values: counts.values().cloned().collect(),
         },
     }

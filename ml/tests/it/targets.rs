@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float64Array, Int64Array,
-    ListArray, RecordBatch, StringArray,
+    ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder,
 };
 use arrow::datatypes::{DataType, Float64Type};
 use vatic_ml::artifact::{self, Files, Loader, TrainedLoader};
@@ -117,6 +117,33 @@ fn the_loss_of_a_list_is_the_mean_over_its_elements() {
     assert!((found - 3.839_096_448_740_811_2).abs() < 1e-12, "{found}");
 }
 
+/// Expected values: numpy, by the definition of PyTorch's `BCEWithLogitsLoss`, with a label of 0.95 or 0.05 if smoothed.
+#[test]
+fn the_loss_of_a_set_is_the_mean_over_its_labels() {
+    let sets = [Labels::Set {
+        values: (0..3).map(ClassValue::Integer).collect(),
+    }];
+    let (columns, _) = three_targets();
+    for (label_smoothing, expected) in
+        [(0.0, 1.410_646_878_251_277_8), (0.1, 1.456_480_211_584_611)]
+    {
+        let options = TrainOptions {
+            label_smoothing,
+            ..TrainOptions::default()
+        };
+        let losses = Losses::of(&columns[..1], &sets, &options).unwrap();
+        let (outputs, labels) = (
+            [0.5, -1.0, 2.0, -3.0, 0.25, 0.0],
+            [1.0, 0.0, 0.0, 0.0, 1.0, 1.0],
+        );
+        let found = losses
+            .evaluate(&outputs, &labels, &[1.0, 1.0])
+            .unwrap()
+            .loss;
+        assert!((found - expected).abs() < 1e-12, "{found}");
+    }
+}
+
 #[test]
 fn weights_and_losses_that_fit_no_target_are_refused() {
     let (columns, labels) = three_targets();
@@ -154,7 +181,7 @@ fn weights_and_losses_that_fit_no_target_are_refused() {
     );
 }
 
-/// Numbers `a` and `b`; a number, two classes, three classes and a list that depend on them.
+/// Numbers `a` and `b`; a number, two classes, three classes, a list and a set that depend on them.
 fn rows() -> (RecordBatch, Vec<u128>) {
     let mut draw = noise(5);
     let inputs: Vec<[f64; 2]> = (0..ROWS).map(|_| [draw(), draw()]).collect();
@@ -174,6 +201,12 @@ fn rows() -> (RecordBatch, Vec<u128>) {
         Some(path.map(Some).to_vec())
     });
     let paths = ListArray::from_iter_primitive::<Float64Type, _, _>(paths);
+    let mut tags = ListBuilder::new(StringBuilder::new());
+    for [a, b] in &inputs {
+        let all = [("left", *a < 0.0), ("up", *b > 0.3), ("far", a.abs() > 0.5)];
+        let tags_of_row = all.iter().filter(|(_, applies)| *applies);
+        tags.append_value(tags_of_row.map(|(tag, _)| Some(*tag)));
+    }
     let batch = batch_of(vec![
         ("a", numbers(&|a, _| a)),
         ("b", numbers(&|_, b| b)),
@@ -181,6 +214,7 @@ fn rows() -> (RecordBatch, Vec<u128>) {
         ("flag", Arc::new(flags.collect::<BooleanArray>())),
         ("kind", Arc::new(StringArray::from_iter_values(kinds))),
         ("path", Arc::new(paths)),
+        ("tags", Arc::new(tags.finish())),
     ]);
     let hashes = (0..ROWS as u128).map(|row| row.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060));
     (batch, hashes.collect())
@@ -369,6 +403,83 @@ fn a_model_of_several_targets_survives_as_files() {
     let after = loaded.run(loaded.encode(&features()).unwrap(), &wanted);
     let before = before.run(before.encode(&features()).unwrap(), &wanted);
     assert_eq!(after.unwrap().columns, before.unwrap().columns);
+}
+
+#[test]
+fn a_network_learns_sets_of_labels() {
+    for (targets, prefix) in [(&["tags"][..], ""), (&["tags", "price"][..], "tags.")] {
+        let alone = trained(targets, &options("dnn_classifier"), 1);
+        let found = |name: &str| metric(&alone, &format!("{prefix}{name}"));
+        assert!(
+            found("f1") > 0.8 && found("f1_micro") > 0.8,
+            "{:?}",
+            alone.metrics
+        );
+        assert!(found("hamming_loss") < 0.2, "{:?}", alone.metrics);
+        let Labels::Set { values } = &alone.config.labels[0] else {
+            panic!("{:?}", alone.config.labels)
+        };
+        let names = ["far", "left", "up"].map(|name| ClassValue::Text(name.into()));
+        assert_eq!(*values, names);
+        let outputs = predict(&model(&alone), &features());
+        let sets = outputs.columns[0].as_list::<i32>();
+        let all = sets.values().as_string::<i32>();
+        // The probabilities of a row that is predicted to be far to the left, and not up.
+        let row = (0..ROWS).find(|row| {
+            let set = sets.value_offsets()[*row] as usize..sets.value_offsets()[row + 1] as usize;
+            set.len() == 2
+                && set
+                    .zip(["far", "left"])
+                    .all(|(at, name)| all.value(at) == name)
+        });
+        let scores = &outputs.scores[row.unwrap() * 3..][..3];
+        assert!(
+            scores[0] >= 0.5 && scores[1] >= 0.5 && scores[2] < 0.5,
+            "{scores:?}"
+        );
+        let together = trained(targets, &options("dnn_classifier"), 3);
+        assert_eq!(together.weights, alone.weights);
+        assert_eq!(together.metrics, alone.metrics);
+    }
+}
+
+#[test]
+fn sets_that_cannot_be_learnt_are_named() {
+    let error = |of: &dyn Fn(usize) -> Vec<Option<String>>| {
+        let mut tags = ListBuilder::new(StringBuilder::new());
+        (0..ROWS).for_each(|row| tags.append_value(of(row)));
+        let (batch, hashes) = rows();
+        let a = Arc::clone(batch.column(0));
+        let batch = batch_of(vec![("a", a), ("tags", Arc::new(tags.finish()))]);
+        let trained = train(&batch, &hashes, &options("dnn_classifier"), 2);
+        trained.map_or_else(|error| error.to_string(), |_| "learnt".to_owned())
+    };
+    let found = error(&|_| vec![]);
+    assert!(
+        found.contains("is an empty list in all training rows"),
+        "{found}"
+    );
+    let found = error(&|row| {
+        vec![
+            Some(format!("{row} a")),
+            Some(format!("{row} b")),
+            Some(format!("{row} c")),
+        ]
+    });
+    assert!(
+        found.contains("lists of over 1000 distinct values"),
+        "{found}"
+    );
+    let found = error(&|row| vec![(row != 9).then(|| "a".to_owned())]);
+    assert!(
+        found.contains("NULLs in the training rows: \"tags\" 1;"),
+        "{found}"
+    );
+    // A label that applies to all rows is learnt, and so is one that repeats in a list.
+    assert_eq!(
+        error(&|_| vec![Some("a".into()), Some("a".into())]),
+        "learnt"
+    );
 }
 
 #[test]

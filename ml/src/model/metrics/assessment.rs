@@ -7,12 +7,14 @@ use arrow::buffer::NullBuffer;
 use super::classified::Classified;
 use super::metric::Metric;
 use super::regressed::Regressed;
+use super::tagged::Tagged;
 use super::vectors::Vectors;
 use crate::bytes::{Reader, Writer};
 use crate::data::apart::parts;
 use crate::data::inputs::RowReport;
 use crate::data::labels::{LabelForm, class_position, class_values, numbers};
 use crate::data::signature::Label;
+use crate::data::targets::sets;
 use crate::{Error, Result};
 
 /// The predictions and labels of some rows, accumulated for metrics.
@@ -33,12 +35,15 @@ pub enum Predictions {
     Numbers(Regressed),
     /// Of lists of numbers.
     Vectors(Vectors),
+    /// Of sets of labels.
+    Sets(Tagged),
 }
 
 /// The kinds of predictions in messages.
 const NUMBERS: u64 = 0;
 const CLASSES: u64 = 1;
 const VECTORS: u64 = 2;
+const SETS: u64 = 3;
 
 impl Assessment {
     /// An empty assessment of labels of this form.
@@ -49,6 +54,7 @@ impl Assessment {
                 LabelForm::Number => Predictions::Numbers(Regressed::default()),
                 LabelForm::Vector(length) => Predictions::Vectors(Vectors::new(length)),
                 LabelForm::Class(classes) => Predictions::Classes(Classified::new(classes)),
+                LabelForm::Set(labels) => Predictions::Sets(Tagged::new(labels)),
             },
         }
     }
@@ -67,14 +73,19 @@ impl Assessment {
     ) -> Result<()> {
         let vectors = match label.form() {
             LabelForm::Vector(length) => Some(parts(&label.target.name, column, Some(length))?),
-            LabelForm::Number | LabelForm::Class(_) => None,
+            LabelForm::Number | LabelForm::Class(_) | LabelForm::Set(_) => None,
+        };
+        let sets = match label.form() {
+            LabelForm::Set(_) => Some(sets(column)?),
+            LabelForm::Number | LabelForm::Vector(_) | LabelForm::Class(_) => None,
         };
         if let Some((_, cause)) = vectors.iter().flat_map(|parts| &parts.failures).next() {
             return Err(Error::Invalid(cause.clone()));
         }
-        let nulls = match &vectors {
-            Some(parts) => parts.valid.clone(),
-            None => column.logical_nulls(),
+        let nulls = match (&vectors, &sets) {
+            (Some(parts), _) => parts.valid.clone(),
+            (None, Some(sets)) => Some(sets.iter().map(Option::is_some).collect()),
+            (None, None) => column.logical_nulls(),
         };
         let valid = NullBuffer::union(report.valid.as_ref(), nulls.as_ref());
         let is_valid = |row: &usize| valid.as_ref().is_none_or(|valid| valid.is_valid(*row));
@@ -104,6 +115,17 @@ impl Assessment {
                 let positions: Vec<Option<u32>> = rows.iter().map(position).collect();
                 classified.add(&positions, &of_rows(scores));
             }
+            Predictions::Sets(tagged) => {
+                let sets = sets.unwrap_or_default();
+                for &row in &rows {
+                    let set = sets[row].as_deref().unwrap_or_default();
+                    let applies = label.classes.iter();
+                    let applies = applies.map(|class| set.binary_search(class).is_ok());
+                    let applies: Vec<bool> = applies.collect();
+                    let others = applies.iter().filter(|applies| **applies).count() < set.len();
+                    tagged.add(&applies, &scores[row * width..][..width], others);
+                }
+            }
         }
         Ok(())
     }
@@ -126,9 +148,17 @@ impl Assessment {
             {
                 ours.merge(theirs);
             }
+            (Predictions::Sets(ours), Predictions::Sets(theirs))
+                if ours.labels() == theirs.labels() =>
+            {
+                ours.merge(&theirs);
+            }
             (
-                Predictions::Classes(_) | Predictions::Numbers(_) | Predictions::Vectors(_),
-                Predictions::Classes(_) | Predictions::Numbers(_) | Predictions::Vectors(_),
+                Predictions::Classes(_)
+                | Predictions::Numbers(_)
+                | Predictions::Vectors(_)
+                | Predictions::Sets(_),
+                _,
             ) => {
                 let message = "assessments of different models cannot be merged";
                 return Err(Error::Internal(message.into()));
@@ -144,6 +174,7 @@ impl Assessment {
             Predictions::Classes(classified) => classified.metrics(),
             Predictions::Numbers(regressed) => regressed.metrics(),
             Predictions::Vectors(vectors) => vectors.metrics(),
+            Predictions::Sets(tagged) => tagged.metrics(),
         }
     }
 
@@ -153,6 +184,7 @@ impl Assessment {
             Predictions::Classes(classified) => classified.bytes(),
             Predictions::Numbers(regressed) => regressed.bytes(),
             Predictions::Vectors(vectors) => vectors.bytes(),
+            Predictions::Sets(tagged) => tagged.bytes(),
         }
     }
 
@@ -162,6 +194,7 @@ impl Assessment {
             Predictions::Classes(classified) => classified.rows(),
             Predictions::Numbers(regressed) => regressed.sums.rows,
             Predictions::Vectors(vectors) => vectors.rows(),
+            Predictions::Sets(tagged) => tagged.rows(),
         }
     }
 
@@ -183,6 +216,11 @@ impl Assessment {
                 bytes.count(vectors.length() as u64);
                 vectors.write(bytes);
             }
+            Predictions::Sets(tagged) => {
+                bytes.count(SETS);
+                bytes.count(tagged.labels() as u64);
+                tagged.write(bytes);
+            }
         }
     }
 
@@ -201,6 +239,10 @@ impl Assessment {
             VECTORS => {
                 let length = bytes.count()? as usize;
                 Predictions::Vectors(Vectors::read(bytes, length)?)
+            }
+            SETS => {
+                let labels = bytes.count()? as usize;
+                Predictions::Sets(Tagged::read(bytes, labels)?)
             }
             other => {
                 let message = format!("message of a worker: predictions of kind {other}");
@@ -255,7 +297,12 @@ mod tests {
 
     #[test]
     fn no_rows_have_no_metrics() {
-        for form in [LabelForm::Number, LabelForm::Class(3), LabelForm::Vector(2)] {
+        for form in [
+            LabelForm::Number,
+            LabelForm::Class(3),
+            LabelForm::Vector(2),
+            LabelForm::Set(2),
+        ] {
             let metrics = Assessment::new(form).metrics();
             assert!(metrics.iter().all(|metric| metric.value.is_none()));
         }

@@ -33,6 +33,16 @@ pub const CLASSIFIER_METRICS: &[&str] = &[
     "log_loss",
     "roc_auc",
 ];
+/// The columns of `evaluate` for sets of labels, in order.
+pub const SET_METRICS: &[&str] = &[
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "f1_micro",
+    "hamming_loss",
+    "log_loss",
+];
 /// The columns of `evaluate` for a regressor, in order.
 pub const REGRESSOR_METRICS: &[&str] = &[
     "mae",
