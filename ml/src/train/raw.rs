@@ -23,7 +23,7 @@ pub(crate) type RowAt = (usize, usize);
 /// The rows that one rank received: the rows of its shards, in any order.
 #[derive(Debug, Default)]
 pub struct RankRows {
-    /// The features in their order, then the label, then the split column if there is one.
+    /// The features in their order, then the targets, then the split column if there is one.
     pub batches: Vec<RecordBatch>,
     /// A content hash of each row of each batch.
     pub hashes: Vec<Vec<u128>>,
@@ -213,7 +213,7 @@ mod tests {
         };
         Columns {
             features: vec![column("number", DataType::Float64)],
-            target: column("name", DataType::Utf8),
+            targets: vec![column("name", DataType::Utf8)],
         }
     }
 
