@@ -129,7 +129,7 @@ pub trait Network: Send + Sync {
         inputs: &Inputs,
         mode: Mode<'_>,
     ) -> Result<Vec<Tensor>>;
-    /// Writes the network into a graph: the outputs of each head, `[rows, outputs]`, as [`Network::forward`] predicts them.
+    /// Writes the network into a graph: the outputs `[rows, outputs]`, as [`Network::forward`] predicts them.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the network has no form in ONNX.

@@ -187,6 +187,10 @@ mod tests {
                 "needs one array column, found 2",
             ),
             (
+                error(vec![photo()], &["flatten", "linear(3)"], &shape, &[]),
+                "the layers have an output of [3], a regressor needs [1]; end with 'linear(1)'",
+            ),
+            (
                 error(vec![photo()], &["embedding(4, 2)"], &shape, &[]),
                 "the layer embedding takes whole numbers",
             ),
