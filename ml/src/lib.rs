@@ -4,6 +4,8 @@
 //! [`model::network::ModelType`] and [`model::network::Network`] (what TRAIN trains) and [`collective::Collective`]
 //! (communication of the ranks of a training). From top to bottom:
 //!
+//! * [`formats`] the formats of models that this build opens
+//! * [`pretrained`] models of Hugging Face and timm
 //! * [`artifact`] models ↔ files
 //! * [`train`] the training of one rank
 //! * [`models`] the model types that can be trained
@@ -20,10 +22,12 @@ pub mod artifact;
 pub mod collective;
 pub mod data;
 pub mod device;
+pub mod formats;
 pub mod graph;
 pub mod model;
 pub mod models;
 pub mod nn;
+pub mod pretrained;
 pub mod random;
 pub mod stop;
 pub mod train;

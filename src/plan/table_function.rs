@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
     TableFunctionArgs,
 };
+use vatic_ml::data::signature::PortKind;
 use vatic_ml::data::types::{coercion, is_image, type_name};
 
 use crate::error::{Result, SqlState, sql_err, with_cause};
@@ -233,7 +234,8 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
     let mut indices = Vec::with_capacity(model.manifest.signature.inputs.len());
     let mut missing = Vec::new();
     for feature in &model.manifest.signature.inputs {
-        match find_column(&feature.name, input, &label)? {
+        let named = find_column(&feature.name, input, &label)?;
+        match named.or_else(|| only_images(model, input)) {
             Some(index) => indices.push(index),
             None => missing.push(feature.name.as_str()),
         }
@@ -273,6 +275,21 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
         true => Ok(indices),
         false => Err(sql_err(SqlState::TypeMismatch, misfits.join("; "))),
     }
+}
+
+/// The only column of images, for an imported model that takes an image and nothing else: whoever made the model did not know
+/// the names of the columns.
+fn only_images(model: &ResolvedModel, input: &DFSchema) -> Option<usize> {
+    let [port] = model.manifest.signature.inputs.as_slice() else {
+        return None;
+    };
+    if port.kind != PortKind::Image || model.manifest.trained().is_some() {
+        return None;
+    }
+    let fields = input.fields().iter().enumerate();
+    let mut images = fields.filter(|(_, field)| is_image(field.data_type()));
+    let first = images.next().map(|(index, _)| index);
+    first.filter(|_| images.next().is_none())
 }
 
 /// The one column of this name: an exact match, else a match that ignores case.

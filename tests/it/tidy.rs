@@ -99,6 +99,8 @@ const LAYERS: &[&str] = &[
 
 /// The top-level modules of `ml/src/`, from top to bottom.
 const ML_LAYERS: &[&str] = &[
+    "formats",
+    "pretrained",
     "artifact",
     "train",
     "models",

@@ -1,7 +1,7 @@
 //! Models ↔ files. Files are not trusted.
 //!
 //! * [`Files`] the files of a version, as its manifest names them
-//! * [`Loader`] builds a [`Model`] from files; [`loaders`] lists all loaders
+//! * [`Loader`] builds a [`Model`] from files; [`formats`](crate::formats) lists all loaders
 //! * `trained` the format that TRAIN writes: `config.json` and `model.safetensors`
 //! * `onnx` models as files of ONNX, for other programs
 //!
@@ -22,7 +22,6 @@ use sha2::{Digest, Sha256};
 
 use crate::model::Model;
 use crate::model::compute::LoadOptions;
-use crate::models::ModelTypes;
 use crate::{Error, Result};
 
 pub use trained::{CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
@@ -52,11 +51,6 @@ pub trait Loader: Debug + Send + Sync {
             self.format()
         )))
     }
-}
-
-/// Every loader, for models of these types.
-pub fn loaders(model_types: Arc<ModelTypes>) -> Vec<Arc<dyn Loader>> {
-    vec![Arc::new(TrainedLoader::new(model_types))]
 }
 
 /// One file of a model, as the manifest names it.

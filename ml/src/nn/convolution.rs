@@ -16,6 +16,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 use super::activation::{Activation, Fused, activate, finish};
+use super::depthwise::depthwise;
 use super::product::{Matrix, MatrixMut, add_product, write_product};
 use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
 use super::window::{Tile, Window};
@@ -208,6 +209,10 @@ impl Convolve {
     ) -> candle_core::Result<Vec<T>> {
         let (places, outputs) = (sizes.places(), sizes.outputs);
         let mut y = vec![T::zero(); sizes.rows * self.groups * outputs * places];
+        if sizes.channels == 1 && outputs == 1 {
+            self.forward_depthwise(sizes, x, weight, bias, &mut y)?;
+            return Ok(y);
+        }
         let mut scratch = self.scratch(sizes);
         let images = x.chunks_exact(sizes.inputs());
         let results = y.chunks_exact_mut(outputs * places);
@@ -230,6 +235,27 @@ impl Convolve {
             }
         }
         Ok(y)
+    }
+
+    /// The forward pass if each group is one channel, which a product would multiply by a matrix of one row.
+    fn forward_depthwise<T: Float>(
+        &self,
+        sizes: &Sizes,
+        x: &[T],
+        weight: &[T],
+        bias: &[T],
+        y: &mut [T],
+    ) -> candle_core::Result<()> {
+        let places = sizes.places();
+        let images = x.chunks_exact(sizes.inputs());
+        for (index, (image, y)) in images.zip(y.chunks_exact_mut(places)).enumerate() {
+            stop::check()?;
+            let channel = index % self.groups;
+            let weight = &weight[channel * sizes.depth..][..sizes.depth];
+            depthwise(&self.window, image, sizes.image, weight, y);
+            finish(self.activation, y, &bias[channel..=channel], &(0..places));
+        }
+        Ok(())
     }
 
     /// The gradients with respect to x, the weights and the bias.

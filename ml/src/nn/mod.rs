@@ -1,9 +1,9 @@
-//! Differentiable layers, whose gradients `gradients.rs`, `layers.rs`, `batch_norm.rs` and `sequences.rs` in `tests/it` check
-//! against finite differences.
+//! Differentiable layers, whose gradients `gradients.rs`, `layers.rs`, `batch_norm.rs`, `attention.rs` and `sequences.rs` in
+//! `tests/it` check against finite differences.
 //!
-//! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`; `recurrent` with the cells `lstm`
-//! and `gru` (`recurrence` is a step of a cell); and `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image,
-//! `product` multiplies matrices, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
+//! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`, `attention`; `recurrent` with the cells
+//! `lstm` and `gru` (`recurrence` is a step of a cell); and `softmax` and `pointwise`, which predictions use without gradients. Below
+//! them, `window` moves a window over an image, `depthwise` convolves channels that do not see each other, `product` multiplies matrices, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
 //! gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
 //!
 //! On a GPU, predictions also take bf16 and f16. On the host, only `linear`, `embedding` and `activation` do, for tests.
@@ -13,14 +13,17 @@
 //! without an error.
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod convolution;
+mod depthwise;
 mod dropout;
 mod embedding;
 mod gru;
 mod linear;
 mod lstm;
 mod norm;
+mod pointwise;
 mod pool;
 mod product;
 mod recurrence;
@@ -30,13 +33,15 @@ mod values;
 mod window;
 
 pub use activation::{Activation, activate};
+pub use attention::{Attention, attention};
 pub use batch_norm::{ChannelStatistics, batch_norm_inference, batch_norm_training};
 pub use convolution::{Convolution, convolution};
 pub use dropout::dropout;
 pub use embedding::{embedding, embedding_sum};
 pub use linear::linear;
 pub(crate) use norm::EPSILON;
-pub use norm::{Runs, normalise};
+pub use norm::{Runs, normalise, normalise_with};
+pub use pointwise::{Pointwise, pointwise};
 pub use pool::{Pooling, pool};
 pub use recurrent::{Cell, CellWeights, Direction, recurrent};
 pub use softmax::softmax;

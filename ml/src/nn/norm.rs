@@ -27,32 +27,58 @@ pub struct Runs {
 ///
 /// Ba et al., "Layer normalization", 2016; Wu and He, "Group normalization", 2018.
 pub fn normalise(x: &Tensor, weight: &Tensor, bias: &Tensor, runs: Runs) -> Result<Tensor> {
-    let normal = x.contiguous()?.apply_op1(Normalise { width: runs.width })?;
+    normalise_with(x, weight, bias, runs, EPSILON)
+}
+
+/// [`normalise`] with another number that is added to a variance.
+pub fn normalise_with(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    runs: Runs,
+    epsilon: f64,
+) -> Result<Tensor> {
+    let width = runs.width;
+    let normal = match x.device().is_cpu() || epsilon == EPSILON {
+        true => x.contiguous()?.apply_op1(Normalise { width, epsilon })?,
+        // The kernel of GPUs knows one number.
+        false => normal_of_tensors(x, width, epsilon)?,
+    };
     let scale = Scale {
         positions: runs.positions,
     };
     Ok(normal.apply_op3(&weight.contiguous()?, &bias.contiguous()?, scale)?)
 }
 
+/// The runs with mean 0 and variance 1, by operations that every device has.
+fn normal_of_tensors(x: &Tensor, width: usize, epsilon: f64) -> Result<Tensor> {
+    let runs = x.reshape((x.elem_count() / width.max(1), width))?;
+    let centred = runs.broadcast_sub(&runs.mean_keepdim(1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(1)?;
+    let normal = centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?;
+    Ok(normal.reshape(x.shape())?)
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Normalise {
     width: usize,
+    epsilon: f64,
 }
 
 /// The mean, and the inverse of the deviation.
-fn statistics<T: Float>(run: &[T]) -> (f64, f64) {
+fn statistics<T: Float>(run: &[T], epsilon: f64) -> (f64, f64) {
     let count = run.len() as f64;
     let mean = run.iter().map(|x| x.double()).sum::<f64>() / count;
     let squares = run.iter().map(|x| (x.double() - mean).powi(2));
     let variance = squares.sum::<f64>() / count;
-    (mean, 1.0 / (variance + EPSILON).sqrt())
+    (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
 impl Normalise {
     fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {
         let mut y = Vec::with_capacity(x.len());
         for run in x.chunks_exact(self.width) {
-            let (mean, scale) = statistics(run);
+            let (mean, scale) = statistics(run, self.epsilon);
             y.extend(run.iter().map(|x| T::of((x.double() - mean) * scale)));
         }
         y
@@ -64,7 +90,7 @@ impl Normalise {
         let runs = x.chunks_exact(self.width);
         let of_outputs = y.chunks_exact(self.width).zip(dy.chunks_exact(self.width));
         for (x, (y, dy)) in runs.zip(of_outputs) {
-            let (_, scale) = statistics(x);
+            let (_, scale) = statistics(x, self.epsilon);
             let pairs = || y.iter().zip(dy).map(|(y, dy)| (y.double(), dy.double()));
             let mean = pairs().map(|(_, dy)| dy).sum::<f64>() / count;
             let along = pairs().map(|(y, dy)| y * dy).sum::<f64>() / count;
@@ -118,6 +144,14 @@ struct Scale {
 impl Scale {
     fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
         let mut y = Vec::with_capacity(x.len());
+        if self.positions == 1 {
+            for x in x.chunks_exact(weight.len().max(1)) {
+                let of_channels = weight.iter().zip(bias);
+                let pairs = x.iter().zip(of_channels);
+                y.extend(pairs.map(|(&x, (&weight, &bias))| x * weight + bias));
+            }
+            return y;
+        }
         for (index, x) in x.chunks_exact(self.positions).enumerate() {
             let channel = index % weight.len();
             let (weight, bias) = (weight[channel], bias[channel]);

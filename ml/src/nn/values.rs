@@ -19,13 +19,15 @@ pub(super) trait Float: WithDType + Into<f64> {
 
     fn is_nan(&self) -> bool;
     fn exp(self) -> Self;
+    /// e to this power, to about 1e-7 of it in f32, without a call. Powers that are no numbers of f32 get the nearest one that is.
+    fn quick_exp(self) -> Self;
     fn tanh(self) -> Self;
     fn erf(self) -> Self;
 }
 
 // Inlined, unlike candle's conversions: a loop with a call for each number is no loop of vectors.
 macro_rules! float {
-    ($float:ident, $erf:ident, $number:ident => $rounded:expr) => {
+    ($float:ident, $erf:ident, $quick_exp:path, $number:ident => $rounded:expr) => {
         impl Float for $float {
             #[inline(always)]
             fn of($number: f64) -> Self {
@@ -43,6 +45,11 @@ macro_rules! float {
             }
 
             #[inline(always)]
+            fn quick_exp(self) -> Self {
+                $quick_exp(self)
+            }
+
+            #[inline(always)]
             fn tanh(self) -> Self {
                 $float::tanh(self)
             }
@@ -55,8 +62,34 @@ macro_rules! float {
     };
 }
 
-float!(f32, erf_f32, number => number as f32);
-float!(f64, erf_f64, number => number);
+float!(f32, erf_f32, quick_exp, number => number as f32);
+float!(f64, erf_f64, f64::exp, number => number);
+
+/// 2 to the whole part of the exponent, times a polynomial of the rest.
+#[inline(always)]
+fn quick_exp(x: f32) -> f32 {
+    /// Added to a number, leaves its whole part in the last bits.
+    const WHOLE: f32 = 12_582_912.0;
+    /// ln 2 in two parts; the first has few bits, so that a multiple of it is exact.
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let x = x.clamp(-87.0, 88.0);
+    let whole = x * std::f32::consts::LOG2_E + WHOLE;
+    let count = whole - WHOLE;
+    let rest = x - count * LN_2[0] - count * LN_2[1];
+    let mut power: f32 = 1.0 / 5_040.0;
+    for coefficient in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
+        power = power * rest + coefficient;
+    }
+    f32::from_bits(power.to_bits().wrapping_add(whole.to_bits() << 23))
+}
 
 /// `$work` with `$float` as the type of the numbers that `$dtype` names, f32 or f64. Other types end the function, which
 /// returns a result of candle, with an error.

@@ -76,7 +76,13 @@ impl Window {
     }
 
     /// The positions at which the element `offset` of the window lies in the image.
-    fn inside(&self, axis: usize, offset: usize, length: usize, positions: usize) -> Range<usize> {
+    pub(super) fn inside(
+        &self,
+        axis: usize,
+        offset: usize,
+        length: usize,
+        positions: usize,
+    ) -> Range<usize> {
         let (stride, padding) = (self.stride[axis], self.padding[axis]);
         let start = padding.saturating_sub(offset).div_ceil(stride);
         let end = (length + padding)

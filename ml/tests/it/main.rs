@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agreement;
+mod attention;
 mod batch_norm;
 mod cancel;
 mod compute_types;
@@ -18,6 +19,7 @@ mod parity;
 mod sequences;
 mod splits;
 mod targets;
+mod vision;
 
 use std::sync::Arc;
 use std::time::Duration;

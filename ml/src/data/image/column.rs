@@ -58,26 +58,50 @@ impl Images {
         Ok(Self(column))
     }
 
-    /// The memory that [`Images::read`] takes at once besides the pixels that it appends, in bytes: an upper bound, which
-    /// the header of a file tells.
-    pub fn reading_bytes(&self, row: usize, reader: &ImageReader) -> usize {
-        let found = match &self.0 {
+    /// The memory that [`Images::image`] takes at once, in bytes: an upper bound, which the header of a file tells; and the width
+    /// and the height of the image. `None` without an image.
+    pub(crate) fn decoding_bytes(
+        &self,
+        row: usize,
+        channels: usize,
+    ) -> Option<(usize, [usize; 2])> {
+        match &self.0 {
             Column::Nothing => None,
             Column::Files(files) => {
                 let header = file(files, row).and_then(|bytes| header(bytes).ok());
                 header.map(|header| {
                     let size = [header.width as usize, header.height as usize];
-                    (header.decoding_bytes(reader.channels) as usize, size)
+                    (header.decoding_bytes(channels) as usize, size)
                 })
             }
             Column::Decoded(decoded) => {
                 let image = decoded.row(row).and_then(Result::ok);
                 image.map(|image| {
-                    let values = image.height * image.width * reader.channels;
+                    let values = image.height * image.width * channels;
                     (values, [image.width, image.height])
                 })
             }
-        };
+        }
+    }
+
+    /// The image of a row; `None` if it is NULL. A file is decoded with these channels.
+    ///
+    /// # Errors
+    /// The cause, for a message that names the column.
+    pub(crate) fn image(&self, row: usize, channels: usize) -> Result<Option<Image<'_>>, String> {
+        match &self.0 {
+            Column::Nothing => Ok(None),
+            Column::Files(files) => {
+                let bytes = file(files, row);
+                bytes.map(|bytes| decode(bytes, channels)).transpose()
+            }
+            Column::Decoded(decoded) => decoded.row(row).transpose(),
+        }
+    }
+
+    /// The memory that [`Images::read`] takes at once besides the pixels that it appends, in bytes: an upper bound.
+    pub fn reading_bytes(&self, row: usize, reader: &ImageReader) -> usize {
+        let found = self.decoding_bytes(row, reader.channels);
         found.map_or(0, |(decoding, [width, height])| {
             // The orientation of a file may exchange both.
             let upright = reader.resizing_bytes([width, height]);
@@ -96,17 +120,7 @@ impl Images {
         reader: &ImageReader,
         pixels: &mut Vec<u8>,
     ) -> Result<bool, String> {
-        let image = match &self.0 {
-            Column::Nothing => None,
-            Column::Files(files) => {
-                let bytes = file(files, row);
-                bytes
-                    .map(|bytes| decode(bytes, reader.channels))
-                    .transpose()?
-            }
-            Column::Decoded(decoded) => decoded.row(row).transpose()?,
-        };
-        let Some(image) = image else {
+        let Some(image) = self.image(row, reader.channels)? else {
             pixels.resize(pixels.len() + reader.numbers(), 0);
             return Ok(false);
         };

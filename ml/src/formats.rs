@@ -1,0 +1,16 @@
+//! The formats of models that this build opens.
+
+use std::sync::Arc;
+
+use crate::artifact::{Loader, TrainedLoader};
+use crate::models::ModelTypes;
+use crate::pretrained::{PretrainedLoader, TextTowerLoader};
+
+/// A loader for each format, for models of these types. The first loader that takes the files of a model opens it.
+pub fn loaders(model_types: Arc<ModelTypes>) -> Vec<Arc<dyn Loader>> {
+    vec![
+        Arc::new(TrainedLoader::new(model_types)),
+        Arc::new(PretrainedLoader),
+        Arc::new(TextTowerLoader),
+    ]
+}

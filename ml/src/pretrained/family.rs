@@ -1,0 +1,94 @@
+//! [`Family`]: architectures that one file opens; [`Source`]: what it opens them from.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use super::config::Config;
+use crate::artifact::Files;
+use crate::model::Model;
+use crate::{Error, Result};
+
+/// Opens a model.
+pub(super) type Open = fn(&Source<'_>) -> Result<Arc<dyn Model>>;
+
+/// Architectures that one file opens.
+#[derive(Debug)]
+pub struct Family {
+    /// What Hugging Face calls the family: `model_type` in `config.json`.
+    pub model_type: &'static str,
+    /// The architectures of Hugging Face: `architectures` in `config.json`.
+    pub architectures: &'static [&'static str],
+    /// The architectures of timm: `architecture` in `config.json`.
+    pub timm: &'static [&'static str],
+    /// Opens a model of images, or the tower of images of a model that has a tower of texts, too.
+    pub(super) open: Open,
+    /// Opens the tower of texts.
+    pub(super) open_texts: Option<Open>,
+}
+
+/// What a family opens a model from.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    pub(super) files: &'a Files,
+    /// The content of `config.json`.
+    pub(super) config: Config,
+    pub(super) architecture: String,
+    pub(super) origin: Origin,
+    /// The device of the weights and of the work.
+    pub(super) device: &'a Device,
+}
+
+/// The library that wrote a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    HuggingFace,
+    Timm,
+}
+
+impl Source<'_> {
+    /// Refuses arguments of a model of timm, except those that its weights or the code of its family show.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with the first of the others.
+    pub(super) fn check_arguments(&self, known: &[&str]) -> Result<()> {
+        /// What every model has, and what has no effect but in training.
+        const COMMON: [&str; 6] = [
+            "num_classes",
+            "in_chans",
+            "img_size",
+            "global_pool",
+            "drop_rate",
+            "drop_path_rate",
+        ];
+        let Some(arguments) = self.config.section("model_args")? else {
+            return Ok(());
+        };
+        let is_known = |name: &&str| COMMON.contains(name) || known.contains(name);
+        match arguments.names().find(|name| !is_known(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::Unsupported(format!(
+                "{}: the argument {name} of {} in model_args is not supported",
+                self.config.file(),
+                self.architecture
+            ))),
+        }
+    }
+
+    /// Refuses another way to pool features than `wanted`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub(super) fn check_pooling(&self, wanted: &[&str]) -> Result<()> {
+        let pooling = self.config.text("global_pool")?.unwrap_or(wanted[0]);
+        match wanted.contains(&pooling) {
+            true => Ok(()),
+            false => Err(Error::Unsupported(format!(
+                "{}: global_pool \"{pooling}\" of {} is not supported; {} is",
+                self.config.file(),
+                self.architecture,
+                wanted.join(" or ")
+            ))),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! [`PretrainedLoader`]: opens the directories of Hugging Face and timm. [`TextTowerLoader`]: opens their towers of texts.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::config::{Config, JSON_BYTES_MAX};
+use super::families::family_of;
+use super::family::{Origin, Source};
+use crate::artifact::{CONFIG_FILE, Files, Loader};
+use crate::model::Model;
+use crate::model::compute::{ComputeType, LoadOptions};
+use crate::{Error, Result};
+
+/// The name of the format.
+pub const HUGGING_FACE: &str = "huggingface";
+/// The name of the format of the same files, opened as their tower of texts.
+pub const HUGGING_FACE_TEXT: &str = "huggingface_text";
+
+/// Opens models as Hugging Face and timm save them.
+#[derive(Debug)]
+pub struct PretrainedLoader;
+
+/// Opens the tower of texts of a model that has a tower of images, too. A directory is such a model only if its user says so.
+#[derive(Debug)]
+pub struct TextTowerLoader;
+
+impl Loader for PretrainedLoader {
+    fn format(&self) -> &str {
+        HUGGING_FACE
+    }
+
+    fn takes(&self, files: &Files) -> bool {
+        let is_there = files.known().iter().any(|file| file.name == CONFIG_FILE);
+        let described = |config: &Config| {
+            let names = ["architectures", "model_type", "architecture"];
+            names.iter().any(|name| config.get(name).is_some())
+        };
+        is_there && read_config(files).is_ok_and(|config| described(&config))
+    }
+
+    fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
+        let source = source(files, options)?;
+        (family_of(&source)?.open)(&source)
+    }
+}
+
+impl Loader for TextTowerLoader {
+    fn format(&self) -> &str {
+        HUGGING_FACE_TEXT
+    }
+
+    fn takes(&self, _files: &Files) -> bool {
+        false
+    }
+
+    fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
+        let source = source(files, options)?;
+        match family_of(&source)?.open_texts {
+            Some(open) => open(&source),
+            None => Err(Error::Unsupported(format!(
+                "{} has no tower of texts; leave out the format {HUGGING_FACE_TEXT}",
+                source.architecture
+            ))),
+        }
+    }
+}
+
+/// What a family opens, and its architecture.
+fn source<'a>(files: &'a Files, options: &'a LoadOptions) -> Result<Source<'a>> {
+    if let Some(other) = options.compute.filter(|wanted| *wanted != ComputeType::F32) {
+        return Err(Error::Unsupported(format!(
+            "models of format {HUGGING_FACE} compute in f32, not {other}; leave out dtype"
+        )));
+    }
+    let config = read_config(files)?;
+    let (origin, architecture) = architecture(&config)?;
+    Ok(Source {
+        files,
+        config,
+        architecture,
+        origin,
+        device: &options.device,
+    })
+}
+
+fn read_config(files: &Files) -> Result<Config> {
+    Config::parse(CONFIG_FILE, &files.read(CONFIG_FILE, JSON_BYTES_MAX)?)
+}
+
+/// The library that wrote the description, and the architecture.
+fn architecture(config: &Config) -> Result<(Origin, String)> {
+    // A model of timm that Hugging Face wraps keeps the names of its tensors.
+    let of_timm = config.text("architecture")?;
+    if let Some(name) = of_timm {
+        return Ok((Origin::Timm, name.to_owned()));
+    }
+    let names = config.get("architectures").and_then(Value::as_array);
+    let first = names
+        .and_then(|names| names.first())
+        .and_then(Value::as_str);
+    match first.or(config.text("model_type")?) {
+        Some(name) => Ok((Origin::HuggingFace, name.to_owned())),
+        None => {
+            let what = "names no architecture";
+            Err(config.error("architectures", what))
+        }
+    }
+}

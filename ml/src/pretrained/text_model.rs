@@ -1,0 +1,254 @@
+//! [`TextModel`]: a network of texts as a model, whose output is a vector for each text.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::DataType;
+use candle_core::{DType, Device, Tensor};
+
+use super::builder::Builder;
+use super::family::Source;
+use super::tokenizer::TextTokenizer;
+use super::vectors::{vector_port, vectors};
+use crate::data::coerce::coerced;
+use crate::data::inputs::{Inputs, RowReport};
+use crate::data::signature::{Port, PortKind, Signature};
+use crate::device::{HOST, pass_rows};
+use crate::model::compute::ComputeType;
+use crate::model::{Batching, Model, Outputs, Wanted};
+use crate::{Error, Result, stop};
+
+/// The column that a model of texts takes.
+const TEXT: &str = "text";
+/// The tokens of a batch.
+const BATCH_TOKENS: usize = 8_192;
+/// The layers whose outputs are there at the same time.
+const LAYERS_AT_ONCE: usize = 4;
+
+/// A network of texts.
+pub(super) trait TextNetwork: std::fmt::Debug + Send + Sync {
+    /// The vectors `[rows, width]` of `tokens` `[rows, tokens]` (u32), each of which has so many tokens as `lengths` `[rows]`
+    /// (u32) says.
+    fn features(&self, tokens: &Tensor, lengths: &Tensor) -> Result<Tensor>;
+}
+
+/// How tokens become rows of one length.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Layout {
+    /// A text ends with its first token of this number; the rows are as long as the longest text.
+    UpTo(u32),
+    /// A text ends with its token of the greatest number; the rows are as long as the longest text.
+    UpToGreatest,
+    /// Each text has so many tokens, the last of which have this number.
+    Filled(usize, u32),
+}
+
+impl Layout {
+    /// The tokens of a text up to its end.
+    ///
+    /// # Errors
+    /// If the text has no end.
+    fn laid_out(self, mut tokens: Vec<u32>) -> Result<Vec<u32>, String> {
+        let length = match self {
+            Self::UpTo(end) => tokens.iter().position(|token| *token == end),
+            Self::UpToGreatest => {
+                let greatest = tokens.iter().max().copied();
+                tokens.iter().position(|token| Some(*token) == greatest)
+            }
+            Self::Filled(length, padding) => {
+                tokens.resize(length, padding);
+                length.checked_sub(1)
+            }
+        };
+        let last = length.ok_or_else(|| "it has no token that ends it".to_owned())?;
+        tokens.truncate(last + 1);
+        Ok(tokens)
+    }
+}
+
+/// What a model of texts is made of.
+pub(super) struct Parts {
+    pub(super) tokenizer: TextTokenizer,
+    pub(super) layout: Layout,
+    pub(super) network: Box<dyn TextNetwork>,
+    /// The numbers of the vector of a text.
+    pub(super) width: usize,
+}
+
+/// A network of texts with its weights.
+#[derive(Debug)]
+pub(super) struct TextModel {
+    signature: Signature,
+    tokenizer: TextTokenizer,
+    layout: Layout,
+    network: Box<dyn TextNetwork>,
+    width: usize,
+    device: Device,
+    bytes: usize,
+    /// The numbers of a row in all layers together, and in the largest of them.
+    numbers: [usize; 2],
+}
+
+impl TextModel {
+    /// A model whose weights have all been taken, but for those that are `known` to belong to another part.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for other weights.
+    pub(super) fn open(
+        source: &Source<'_>,
+        builder: &Builder<'_>,
+        parts: Parts,
+        known: impl Fn(&str) -> bool,
+    ) -> Result<Arc<dyn Model>> {
+        builder.weights.finish(&source.architecture, known)?;
+        let text = Port {
+            name: TEXT.into(),
+            data_type: DataType::Utf8,
+            kind: PortKind::Text,
+        };
+        Ok(Arc::new(Self {
+            signature: Signature {
+                inputs: vec![text],
+                outputs: vec![vector_port(parts.width)],
+            },
+            tokenizer: parts.tokenizer,
+            layout: parts.layout,
+            network: parts.network,
+            width: parts.width,
+            device: source.device.clone(),
+            bytes: builder.weights.numbers() * size_of::<f32>(),
+            numbers: builder.numbers(),
+        }))
+    }
+
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
+        self.layout.laid_out(self.tokenizer.tokens(text)?)
+    }
+}
+
+impl Model for TextModel {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn batching(&self) -> Batching {
+        Batching::Tokens {
+            input: TEXT.into(),
+            tokens_max: BATCH_TOKENS,
+        }
+    }
+
+    fn compute_type(&self) -> ComputeType {
+        ComputeType::F32
+    }
+
+    fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
+        let rows = batch.num_rows();
+        let schema = batch.schema_ref();
+        let name = schema.field(0).name();
+        let (texts, _) = coerced(name, batch.column(0), &DataType::Utf8)?;
+        let texts = texts.as_string::<i32>();
+        let (mut all, mut failures) = (Vec::with_capacity(rows), vec![]);
+        for row in 0..rows {
+            stop::check()?;
+            let text = texts.is_valid(row).then(|| texts.value(row));
+            let tokens = text.map(|text| self.tokens(text)).transpose();
+            all.push(tokens.unwrap_or_else(|cause| {
+                failures.push((row, format!("column \"{name}\" holds no text: {cause}")));
+                None
+            }));
+        }
+        let valid: NullBuffer = all.iter().map(Option::is_some).collect();
+        // A row without a text has one token, so that each row has a last one.
+        let of_row = |tokens: &Option<Vec<u32>>| tokens.as_ref().map_or(1, Vec::len);
+        let width = all.iter().map(of_row).max().unwrap_or(1);
+        let lengths: Vec<u32> = all.iter().map(|tokens| of_row(tokens) as u32).collect();
+        let padded = all.into_iter().flat_map(|tokens| {
+            let mut tokens = tokens.unwrap_or_default();
+            tokens.resize(width, 0);
+            tokens
+        });
+        let tokens = Tensor::from_vec(padded.collect::<Vec<u32>>(), (rows, width), &HOST)?;
+        let lengths = Tensor::from_vec(lengths, rows, &HOST)?;
+        let mut inputs = Inputs::new(rows).with_lengths(TEXT, tokens, lengths)?;
+        let valid = Some(valid).filter(|valid| valid.null_count() > 0);
+        inputs.report.add(name, valid.as_ref(), failures);
+        Ok(inputs)
+    }
+
+    /// The vectors `[rows, width]`.
+    fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
+        let missing = || Error::Internal("a model of texts without tokens".into());
+        let tokens = inputs.get(TEXT).ok_or_else(missing)?;
+        let lengths = inputs.lengths(TEXT).ok_or_else(missing)?;
+        let rows = inputs.rows();
+        if rows == 0 {
+            let empty = Tensor::zeros((0, self.width), DType::F32, &self.device)?;
+            return Ok(vec![empty]);
+        }
+        let pass = |range: Range<usize>| -> Result<Tensor> {
+            stop::check()?;
+            let part = |tensor: &Tensor| -> Result<Tensor> {
+                let part = tensor.narrow(0, range.start, range.len())?.contiguous()?;
+                Ok(part.to_device(&self.device)?)
+            };
+            self.network.features(&part(tokens)?, &part(lengths)?)
+        };
+        let at_once = pass_rows(&self.device, self.numbers[0]);
+        let starts = (0..rows).step_by(at_once);
+        let passes = starts.map(|start| pass(start..rows.min(start + at_once)));
+        let passes = passes.collect::<Result<Vec<Tensor>>>()?;
+        Ok(vec![Tensor::cat(&passes, 0)?])
+    }
+
+    fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
+        let [features] = computed else {
+            let heads = computed.len();
+            return Err(Error::Internal(format!(
+                "{heads} outputs of a model of texts"
+            )));
+        };
+        let column = vectors(features, report.valid.as_ref())?;
+        Ok(Outputs {
+            columns: vec![column; wanted.outputs.len()],
+            scores: vec![],
+            report,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn working_bytes(&self, rows: usize) -> usize {
+        let number = size_of::<f32>();
+        let [all, largest] = self.numbers;
+        // On a GPU they take memory of the GPU.
+        let between = match self.device.is_cpu() {
+            true => rows.min(pass_rows(&self.device, all)) * LAYERS_AT_ONCE * largest,
+            false => 0,
+        };
+        // A vector as a tensor and as a column.
+        between * number + rows * 2 * self.width * number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_end_where_their_layout_says() {
+        let tokens = || vec![7, 3, 9, 4, 9];
+        let laid_out = |layout: Layout| layout.laid_out(tokens());
+        assert_eq!(laid_out(Layout::UpTo(9)), Ok(vec![7, 3, 9]));
+        assert_eq!(laid_out(Layout::UpToGreatest), Ok(vec![7, 3, 9]));
+        assert_eq!(
+            laid_out(Layout::Filled(7, 1)),
+            Ok(vec![7, 3, 9, 4, 9, 1, 1])
+        );
+        assert!(laid_out(Layout::UpTo(5)).is_err());
+    }
+}

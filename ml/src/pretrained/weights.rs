@@ -1,0 +1,378 @@
+//! [`Weights`]: the tensors of a model by name, from `model.safetensors` or from the parts that
+//! `model.safetensors.index.json` names.
+//!
+//! The headers of all files are read first. A model takes each tensor with the shape that its description asks for, so that a
+//! description that asks for more than there is fails before memory is taken for it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use candle_core::{DType, Tensor};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+use serde_json::Value;
+
+use super::config::{Config, JSON_BYTES_MAX};
+use crate::artifact::{Files, WEIGHTS_FILE, corrupt};
+use crate::device::HOST;
+use crate::{Error, Result};
+
+/// The list of the parts of a model.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+/// A header of a file has more bytes only if somebody wants to fill the memory.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+const TENSORS_MAX: usize = 100_000;
+/// Formats of weights that execute code when they are read.
+const PICKLES: [&str; 6] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"];
+
+/// The tensors of a model that nobody has taken yet.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    files: Vec<(String, Vec<u8>)>,
+    tensors: HashMap<String, Stored>,
+    numbers: usize,
+}
+
+/// A tensor in a file.
+#[derive(Debug)]
+struct Stored {
+    /// The position of the file.
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Its bytes in the file.
+    bytes: Range<usize>,
+}
+
+impl Weights {
+    /// Reads the files of the weights, and their headers.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if there are only weights that execute code when they are read; [`Error::Corrupt`] if a file is
+    /// missing or damaged.
+    pub(crate) fn read(files: &Files) -> Result<Self> {
+        let is_there = |name: &str| files.known().iter().any(|file| file.name == name);
+        let names = match (is_there(WEIGHTS_FILE), is_there(INDEX_FILE)) {
+            (true, _) => BTreeSet::from([WEIGHTS_FILE.to_owned()]),
+            (false, true) => parts(files)?,
+            (false, false) => return Err(no_weights(files)),
+        };
+        let mut weights = Self {
+            files: vec![],
+            tensors: HashMap::new(),
+            numbers: 0,
+        };
+        for name in names {
+            if !is_there(&name) {
+                return Err(corrupt(
+                    INDEX_FILE,
+                    format!(
+                        "names the part \"{}\", which is missing",
+                        name.escape_debug()
+                    ),
+                ));
+            }
+            let content = files.read(&name, u64::MAX)?;
+            weights.add(name, content)?;
+        }
+        Ok(weights)
+    }
+
+    fn add(&mut self, name: String, content: Vec<u8>) -> Result<()> {
+        let header = content.first_chunk::<8>();
+        let header_bytes = header.map(|bytes| u64::from_le_bytes(*bytes));
+        match header_bytes {
+            None => {
+                return Err(corrupt(
+                    &name,
+                    format!("{} bytes are too few", content.len()),
+                ));
+            }
+            Some(bytes) if bytes > HEADER_BYTES_MAX => {
+                let what = format!("a header of {bytes} bytes; not a safetensors file?");
+                return Err(corrupt(&name, what));
+            }
+            Some(_) => {}
+        }
+        let (header_bytes, metadata) =
+            SafeTensors::read_metadata(&content).map_err(|error| corrupt(&name, error))?;
+        let start = header_bytes + 8;
+        let found = metadata.tensors();
+        if self.tensors.len() + found.len() > TENSORS_MAX {
+            return Err(corrupt(&name, format!("more than {TENSORS_MAX} tensors")));
+        }
+        let file = self.files.len();
+        for (tensor, info) in found {
+            let (first, end) = info.data_offsets;
+            let stored = Stored {
+                file,
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                bytes: start + first..start + end,
+            };
+            if self.tensors.insert(tensor.clone(), stored).is_some() {
+                let what = format!("tensor \"{tensor}\" is in two parts");
+                return Err(corrupt(&name, what));
+            }
+        }
+        self.files.push((name, content));
+        Ok(())
+    }
+
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The shape of the tensor of this name.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if there is none.
+    pub(crate) fn shape(&self, name: &str) -> Result<&[usize]> {
+        let stored = self.tensors.get(name);
+        let shape = stored.map(|stored| stored.shape.as_slice());
+        shape.ok_or_else(|| self.missing(name))
+    }
+
+    /// How many of the names `{prefix}0`, `{prefix}1`, … begin the name of a tensor, with a point after them.
+    pub(crate) fn count(&self, prefix: &str) -> usize {
+        let numbers = self.tensors.keys().filter_map(|name| {
+            let (number, _) = name.strip_prefix(prefix)?.split_once('.')?;
+            number.parse::<usize>().ok()
+        });
+        let known: BTreeSet<usize> = numbers.collect();
+        (0..).take_while(|number| known.contains(number)).count()
+    }
+
+    /// Takes the numbers of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the tensor is missing, has another shape or other numbers than floats, or if a number is NaN or
+    /// infinite.
+    pub(crate) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let stored = match self.tensors.get(name) {
+            Some(stored) => stored,
+            None => return Err(self.missing(name)),
+        };
+        let (file, content) = &self.files[stored.file];
+        let dtype = match stored.dtype {
+            Dtype::F32 => Some(DType::F32),
+            Dtype::F16 => Some(DType::F16),
+            Dtype::BF16 => Some(DType::BF16),
+            _ => None,
+        };
+        let dtype = dtype.filter(|_| stored.shape == shape).ok_or_else(|| {
+            corrupt(
+                file,
+                format!(
+                    "tensor \"{name}\" is {:?} of shape {:?}, expected F32, F16 or BF16 of shape {shape:?}",
+                    stored.dtype, stored.shape
+                ),
+            )
+        })?;
+        let bytes = &content[stored.bytes.clone()];
+        let numbers: Vec<f32> = match dtype {
+            DType::F32 => {
+                let numbers = bytes.as_chunks::<4>().0.iter();
+                numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+            }
+            half => Tensor::from_raw_buffer(bytes, half, &[bytes.len() / 2], &HOST)?
+                .to_dtype(DType::F32)?
+                .to_vec1::<f32>()?,
+        };
+        if numbers.iter().any(|number| !number.is_finite()) {
+            let what = format!("a number of tensor \"{name}\" is NaN or infinite");
+            return Err(corrupt(file, what));
+        }
+        self.numbers += numbers.len();
+        self.tensors.remove(name);
+        Ok(numbers)
+    }
+
+    /// The numbers that were taken.
+    pub(crate) fn numbers(&self) -> usize {
+        self.numbers
+    }
+
+    /// Refuses tensors that nobody took, unless they are `known` to have no effect: a model that has more tensors than its
+    /// architecture computes something else.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the first of them.
+    pub(crate) fn finish(&self, architecture: &str, known: impl Fn(&str) -> bool) -> Result<()> {
+        let rest = self.tensors.iter().filter(|(name, _)| !known(name));
+        match rest.min_by_key(|(name, _)| *name) {
+            None => Ok(()),
+            Some((name, stored)) => Err(corrupt(
+                &self.files[stored.file].0,
+                format!("tensor \"{name}\" is not expected; {architecture} has no such tensor"),
+            )),
+        }
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let file = match self.files.as_slice() {
+            [(only, _)] => only,
+            _ => INDEX_FILE,
+        };
+        corrupt(file, format!("tensor \"{name}\" is missing"))
+    }
+}
+
+/// The files that the index names.
+fn parts(files: &Files) -> Result<BTreeSet<String>> {
+    let index = Config::parse(INDEX_FILE, &files.read(INDEX_FILE, JSON_BYTES_MAX)?)?;
+    let parts = index.get("weight_map").and_then(Value::as_object);
+    let parts = parts.ok_or_else(|| index.error("weight_map", "is no object of names of files"))?;
+    let names = parts.values().map(|name| name.as_str().map(str::to_owned));
+    let names: Option<BTreeSet<String>> = names.collect();
+    let wrong = || index.error("weight_map", "has a value that is no name of a file");
+    let names = names.ok_or_else(wrong)?;
+    match names.is_empty() {
+        true => Err(index.error("weight_map", "names no file")),
+        false => Ok(names),
+    }
+}
+
+fn no_weights(files: &Files) -> Error {
+    let mut names = files.known().iter().map(|file| file.name.as_str());
+    let pickle = names.find(|name| {
+        let name = name.to_ascii_lowercase();
+        PICKLES.iter().any(|ending| name.ends_with(ending))
+    });
+    match pickle {
+        Some(name) => Error::Unsupported(format!(
+            "the weights are in {name}, a pickle, which executes code when it is read; load the model in Python where you trust \
+             it, and save it with save_pretrained, or its state_dict with safetensors.torch.save_file as {WEIGHTS_FILE}"
+        )),
+        None => corrupt(WEIGHTS_FILE, "the directory has no such file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+    use crate::artifact::{ModelFile, write_file};
+
+    fn files(directory: &tempfile::TempDir, contents: &[(&str, Vec<u8>)]) -> Files {
+        let written = contents
+            .iter()
+            .map(|(name, content)| write_file(directory.path(), name, content).unwrap());
+        let known: Vec<ModelFile> = written.collect();
+        Files::new(directory.path(), known)
+    }
+
+    fn file(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> Vec<u8> {
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (
+                *name,
+                TensorView::new(*dtype, shape.to_vec(), bytes).unwrap(),
+            )
+        });
+        safetensors::serialize(views, None).unwrap()
+    }
+
+    fn read(contents: &[(&str, Vec<u8>)]) -> Result<Weights> {
+        Weights::read(&files(&tempfile::tempdir().unwrap(), contents))
+    }
+
+    #[test]
+    fn numbers_of_each_type_and_of_each_part() {
+        // 1.5 and -2 as f32, f16 and bf16.
+        let single: Vec<u8> = [1.5f32, -2.0]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        let first = file(&[
+            ("single", Dtype::F32, &[2], &single),
+            ("half", Dtype::F16, &[1, 2], &[0, 0x3E, 0, 0xC0]),
+        ]);
+        let second = file(&[("brain", Dtype::BF16, &[2, 1], &[0xC0, 0x3F, 0, 0xC0])]);
+        let index = r#"{"weight_map": {"single": "a.safetensors", "half": "a.safetensors", "brain": "b.safetensors"}}"#;
+        let mut weights = read(&[
+            ("a.safetensors", first),
+            ("b.safetensors", second),
+            (INDEX_FILE, index.into()),
+        ])
+        .unwrap();
+        for (name, shape) in [
+            ("single", &[2][..]),
+            ("half", &[1, 2][..]),
+            ("brain", &[2, 1][..]),
+        ] {
+            assert!(weights.has(name) && weights.shape(name).unwrap() == shape);
+            assert_eq!(weights.take(name, shape).unwrap(), [1.5, -2.0], "{name}");
+        }
+        assert_eq!(weights.numbers(), 6);
+        weights.finish("a model", |_| false).unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_tensor_is_named() {
+        let numbers = [0u8; 8];
+        let nan = f32::NAN.to_le_bytes();
+        let content = file(&[
+            ("a.0.x", Dtype::F32, &[2], &numbers),
+            ("a.1.x", Dtype::I64, &[1], &numbers),
+            ("a.3.x", Dtype::F32, &[1], &nan),
+        ]);
+        let mut weights = read(&[(WEIGHTS_FILE, content)]).unwrap();
+        assert_eq!(weights.count("a."), 2);
+        let mut error = |name: &str, shape: &[usize]| {
+            let error = weights.take(name, shape).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(
+            error("b", &[1]),
+            "model.safetensors: tensor \"b\" is missing"
+        );
+        assert!(
+            error("a.0.x", &[1, 2])
+                .contains("is F32 of shape [2], expected F32, F16 or BF16 of shape [1, 2]")
+        );
+        assert!(error("a.1.x", &[1]).contains("is I64 of shape [1]"));
+        assert!(error("a.3.x", &[1]).contains("NaN or infinite"));
+        let error = weights.finish("TinyModel", |name| name == "a.0.x");
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("\"a.1.x\" is not expected; TinyModel")
+        );
+    }
+
+    #[test]
+    fn files_that_are_no_weights() {
+        for (contents, expected) in [
+            (
+                vec![("pytorch_model.bin", vec![1])],
+                "pytorch_model.bin, a pickle",
+            ),
+            (
+                vec![("README.md", vec![1])],
+                "model.safetensors: the directory has no such file",
+            ),
+            (vec![(WEIGHTS_FILE, vec![1])], "1 bytes are too few"),
+            (
+                vec![(WEIGHTS_FILE, vec![255; 9])],
+                "not a safetensors file?",
+            ),
+            (
+                vec![(
+                    INDEX_FILE,
+                    br#"{"weight_map": {"a": "a.safetensors"}}"#.to_vec(),
+                )],
+                "names the part \"a.safetensors\", which is missing",
+            ),
+            (
+                vec![(INDEX_FILE, b"{}".to_vec())],
+                "weight_map is no object",
+            ),
+        ] {
+            let error = read(&contents).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
