@@ -142,7 +142,7 @@ impl<'a> Lengths<'a> {
     fn of(values: &'a dyn Array) -> Self {
         let element = |values: &ArrayRef| match Lengths::of(values) {
             Lengths::Fixed(bytes) => bytes,
-            // Features have no lists of texts or of lists.
+            // Features have no lists of texts or of lists; the texts of sets of labels are short.
             _ => size_of::<f64>(),
         };
         match values.data_type() {

@@ -16,7 +16,7 @@ const CLASSES: &str = "classes";
 /// `[rows, 1]` marks.
 ///
 /// # Errors
-/// [`Error::Unsupported`](crate::Error::Unsupported) for a feature with the name of an output;
+/// [`Error::Unsupported`](crate::Error::Unsupported) for a feature with the name of an output or a property;
 /// [`Error::Corrupt`](crate::Error::Corrupt) for classes of several types.
 pub(super) fn add_outputs(
     graph: &mut Graph,
