@@ -32,7 +32,8 @@ pub enum Loss {
         /// The share of the labels below the output at the minimum.
         quantile: f64,
     },
-    /// Half the Poisson deviance of a count from the exponential of the output plus `offset`; one output per row.
+    /// Half the Poisson deviance of a count from the exponential of the output plus `offset`, divided by the mean count, so that
+    /// slopes do not depend on the unit of the counts; one output per row.
     Poisson {
         /// The logarithm of the mean count, so that an output of 0 is the mean.
         offset: f64,
@@ -167,8 +168,8 @@ impl Loss {
             Loss::Squared => 2.0 * std * std,
             Loss::Huber { .. } => std * std,
             Loss::Absolute | Loss::Quantile { .. } => std,
-            Loss::Poisson { .. }
-            | Loss::Binary { .. }
+            Loss::Poisson { offset } => offset.exp(),
+            Loss::Binary { .. }
             | Loss::Classes { .. }
             | Loss::BinaryFocal { .. }
             | Loss::ClassesFocal { .. } => 1.0,
@@ -216,7 +217,7 @@ impl Loss {
             Loss::Absolute => absolute(outputs[0] - label),
             Loss::Huber { delta } => huber(outputs[0] - label, delta),
             Loss::Quantile { quantile } => pinball(outputs[0] - label, quantile),
-            Loss::Poisson { offset } => poisson(outputs[0] + offset, label),
+            Loss::Poisson { offset } => poisson(outputs[0], label / offset.exp()),
             Loss::Binary { smoothing } => binary(outputs[0], label, smoothing),
             Loss::BinaryFocal { gamma } => binary_focal(outputs[0], label, gamma),
             Loss::Classes { classes, smoothing } => {
