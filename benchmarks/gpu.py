@@ -148,6 +148,8 @@ def make_mixed(path, rows):
     columns["size"] = pa.array(np.array(["s", "m", "l", "xl"])[draw.integers(0, 4, rows)])
     edges = np.quantile(columns["score"], [0.2, 0.4, 0.6, 0.8])
     columns["class"] = np.searchsorted(edges, columns["score"] + colours / 600).astype(np.int64)
+    columns["steps"] = pa.array(np.outer(columns["score"], [1.0, -2.0, 0.5]).tolist())
+    columns["tags"] = pa.array([["high"] * label + [size] for label, size in zip(columns["label"], columns["size"].to_pylist())])
     pq.write_table(pa.table(columns), path)
 
 
@@ -181,6 +183,17 @@ LOSSES = {
         ("class", "dnn_regressor", ["loss = 'poisson'"]),
     ]
     for loss in losses
+}
+
+# Lists as labels, and several targets.
+TARGETS = {
+    target: (target, model_type, f"hidden_units = [32]{extra}", COLUMNS)
+    for target, model_type, extra in [
+        ("steps", "dnn_regressor", ""),
+        ("tags", "dnn_classifier", ""),
+        ("score, class, size, steps", "dnn_regressor", ", target_weights = [('class', 2)]"),
+        ("label, tags, class, score", "dnn_classifier", ", auto_class_weights = true"),
+    ]
 }
 
 
@@ -243,7 +256,7 @@ def check_training(context):
         )[0]
         return found, vatic.weights()
 
-    for name, kind in {**KINDS, **LOSSES}.items():
+    for name, kind in {**KINDS, **LOSSES, **TARGETS}.items():
         try:
             shards = "" if kind[1] == "linear_reg" else ", shards = 1"
             ours, weights = train(kind, f"device = '{device}'{shards}")

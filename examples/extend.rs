@@ -16,7 +16,7 @@ use vatic::ml::data::columns::Column;
 use vatic::ml::data::encode::tabular::InputShape;
 use vatic::ml::data::inputs::{Inputs, RowReport};
 use vatic::ml::data::labels::ClassValue;
-use vatic::ml::data::signature::{Port, PortKind, Signature};
+use vatic::ml::data::signature::{Port, PortKind, Signature, Values};
 use vatic::ml::model::compute::{ComputeType, LoadOptions};
 use vatic::ml::model::network::{ModelType, Network, Task};
 use vatic::ml::model::options::TrainOptions;
@@ -123,6 +123,7 @@ fn signature(header: &[&str], classes: &[String]) -> Signature {
     let label = PortKind::Label {
         target,
         classes: known,
+        values: Values::One,
     };
     let name = format!("predicted_{}", header[0]);
     Signature {

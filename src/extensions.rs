@@ -7,6 +7,7 @@ use crate::plan::once::Once;
 use crate::plan::orders::known_order::KnownOrder;
 use crate::plan::sample::Sample;
 use crate::plan::scans::WireSource;
+use crate::plan::series::ShortBatches;
 use crate::plan::{csv, images};
 use crate::predict::Predict;
 use crate::train::Train;
@@ -19,6 +20,7 @@ pub(crate) const EXTENSIONS: &[&dyn PlanExtension] = &[
     &Once,
     &Sample,
     &KnownOrder,
+    &ShortBatches,
 ];
 
 pub(crate) const SCANS: &[WireSource] = &[csv::codec::SOURCE, images::codec::SOURCE];

@@ -122,7 +122,7 @@ impl<K: Ord> Confusion<K> {
 }
 
 impl ClassCounts {
-    fn scores(self) -> Scores {
+    pub(crate) fn scores(self) -> Scores {
         Scores {
             precision: ratio(self.hits, self.predicted),
             recall: ratio(self.hits, self.labelled),
@@ -131,7 +131,7 @@ impl ClassCounts {
     }
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
     } else {

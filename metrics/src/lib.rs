@@ -5,6 +5,7 @@
 //! share the accumulators, so their results agree.
 //!
 //! * `confusion`: [`Confusion`] accuracy, precision, recall, f1
+//! * `sets`: [`LabelSets`] accuracy, Hamming loss, macro and micro averages of sets of labels
 //! * `log_loss`: [`LogLoss`]
 //! * `ranking`: [`Ranking`] area under the ROC curve, average precision
 //! * `regression`: [`Regression`] mean absolute and squared error, R², explained variance
@@ -20,6 +21,7 @@ mod median;
 mod ranking;
 mod regression;
 mod rounding;
+mod sets;
 
 pub use confusion::{ClassCounts, Confusion, Scores};
 pub use exact::ExactSum;
@@ -27,3 +29,4 @@ pub use log_loss::LogLoss;
 pub use median::Median;
 pub use ranking::Ranking;
 pub use regression::Regression;
+pub use sets::LabelSets;

@@ -240,8 +240,9 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
     let known = || manifests.iter().map(|manifest| manifest.as_deref());
     let trained = || known().map(|manifest| manifest.and_then(Manifest::trained));
     let target = |manifest: Option<&Manifest>| {
-        let label = manifest?.signature.label()?;
-        Some(label.target.name.clone())
+        let labels = manifest?.signature.labels();
+        let names: Vec<&str> = labels.map(|label| label.target.name.as_str()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     };
     let features = known().map(|manifest| {
         let columns = manifest.map(|manifest| {
@@ -260,7 +261,7 @@ fn model_versions(of: &SystemTables) -> Result<RecordBatch> {
                 .run
                 .metrics
                 .iter()
-                .filter_map(|m| m.value.map(|value| (m.name.clone(), value.into())));
+                .filter_map(|m| m.value.map(|value| (m.full_name(), value.into())));
             serde_json::Value::Object(present.collect()).to_string()
         })
     });

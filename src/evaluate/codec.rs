@@ -16,7 +16,7 @@ struct Wire {
     model: ModelAddress,
     report: Report,
     features: Vec<usize>,
-    label: usize,
+    labels: Vec<Option<usize>>,
     step: Step,
     description: String,
 }
@@ -27,7 +27,7 @@ pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
         model: spec.model.address(),
         report: spec.report,
         features: spec.features.clone(),
-        label: spec.label,
+        labels: spec.labels.clone(),
         step: spec.step,
         description: spec.description.clone(),
     }))
@@ -43,7 +43,7 @@ pub(super) fn decode(
         model,
         report: wire.report,
         features: wire.features,
-        label: wire.label,
+        labels: wire.labels,
         step: wire.step,
         description: wire.description,
     };

@@ -25,11 +25,12 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
+use vatic_ml::data::signature::Label;
 use vatic_ml::device::DeviceName;
-use vatic_ml::model::metrics::Assessment;
+use vatic_ml::model::metrics::Assessments;
 use vatic_ml::model::{Outputs, Wanted};
 
-use super::node::{Report, report_fields, single_label};
+use super::node::{Report, labels, report_fields};
 use super::report::report;
 use crate::config::VaticOptions;
 use crate::error::{SqlState, ml_err, sql_err};
@@ -61,7 +62,7 @@ pub(super) struct EvaluateSpec {
     pub(super) model: Arc<ResolvedModel>,
     pub(super) report: Report,
     pub(super) features: Vec<usize>,
-    pub(super) label: usize,
+    pub(super) labels: Vec<Option<usize>>,
     pub(super) step: Step,
     pub(super) description: String,
 }
@@ -188,8 +189,8 @@ struct Task {
 impl Task {
     /// The sums of a partition, in pieces.
     async fn score(self: &Arc<Self>, input: SendableRecordBatchStream) -> Result<Vec<RecordBatch>> {
-        let classes = single_label(&self.spec.model)?.classes;
-        let mut sums = Assessment::new(classes.len());
+        let labels = labels(&self.spec.model)?;
+        let mut sums = Assessments::new(labels.iter().map(Label::form));
         let is_empty =
             |batch: &Result<RecordBatch>| batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
         let input = input.filter(move |batch| std::future::ready(!is_empty(batch)));
@@ -206,8 +207,10 @@ impl Task {
         let kept = self.memory.none();
         while let Some(answer) = answers.next().await {
             let (batch, outputs, _held) = answer?;
-            let label = batch.column(self.spec.label);
-            sums.add(label, classes, &outputs).map_err(ml_err)?;
+            let columns = self.spec.labels.iter();
+            let columns = columns.map(|column| column.map(|column| batch.column(column)));
+            let labels: Vec<_> = labels.iter().copied().zip(columns).collect();
+            sums.add(&labels, &outputs).map_err(ml_err)?;
             kept.try_resize(sums.bytes())?;
         }
         // The sums as bytes, and the pieces of these.
@@ -282,9 +285,9 @@ impl Task {
                 part.extend_from_slice(piece.unwrap_or_default());
             }
         }
-        let mut all = Assessment::new(single_label(&self.spec.model)?.classes.len());
+        let mut all = Assessments::new(labels(&self.spec.model)?.iter().map(Label::form));
         for part in parts.values() {
-            let part = Assessment::from_bytes(part);
+            let part = Assessments::from_bytes(part);
             part.and_then(|part| all.merge(part)).map_err(ml_err)?;
         }
         let (spec, schema) = (&self.spec, Arc::clone(&self.schema));

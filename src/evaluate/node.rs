@@ -6,12 +6,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
+use vatic_ml::data::labels::LabelForm;
 use vatic_ml::data::signature::Label;
-use vatic_ml::data::types::{canonical_type, is_lossless, is_number, type_name};
-use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS};
+use vatic_ml::data::types::{canonical_type, coercion, is_lossless, is_number, type_name};
+use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS, SET_METRICS};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
@@ -20,10 +21,13 @@ use crate::plan::table_function::{bind_features, find_column};
 /// The kind of report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// One row of metrics.
+    /// One row of metrics for each label.
     Metrics,
     /// One row for each pair of expected and predicted label.
-    ConfusionMatrix,
+    ConfusionMatrix {
+        /// The number of the label among those of the model.
+        label: usize,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -33,8 +37,8 @@ pub(super) struct EvaluateNode {
     pub(super) report: Report,
     /// The input column of each feature.
     pub(super) features: Vec<usize>,
-    /// The input column of the label.
-    pub(super) label: usize,
+    /// The input column of each label of the model; `None` for labels that the report is not about.
+    pub(super) labels: Vec<Option<usize>>,
     schema: DFSchemaRef,
 }
 
@@ -45,34 +49,7 @@ impl EvaluateNode {
         report: Report,
     ) -> Result<Self> {
         let features = bind_features(&model, input.schema())?;
-        let judged = single_label(&model)?;
-        let target = judged.target;
-        let label =
-            find_column(&target.name, input.schema(), &model.label())?.ok_or_else(|| {
-                let message = format!(
-                    "the input has no column \"{}\", the label of \"{}\"",
-                    target.name,
-                    model.label()
-                );
-                sql_err(SqlState::MissingColumn, message)
-            })?;
-        let found = input.schema().field(label).data_type();
-        // A regressor can be compared with numbers of any type; a class must have the type of the model's classes.
-        let is_regressor = judged.classes.is_empty();
-        let both_integers = found.is_integer() && canonical_type(&target.data_type).is_integer();
-        if !(is_lossless(found, &target.data_type)
-            || both_integers
-            || (is_regressor && is_number(found)))
-        {
-            let message = format!(
-                "label \"{}\" is {}, model \"{}\" was trained on {}; CAST it",
-                target.name,
-                type_name(found),
-                model.label(),
-                type_name(&target.data_type)
-            );
-            return Err(sql_err(SqlState::TypeMismatch, message));
-        }
+        let labels = label_columns(&model, report, input.schema())?;
         let fields = report_fields(&model, report)?;
         let schema = Arc::new(DFSchema::try_from(Schema::new(fields))?);
         Ok(Self {
@@ -80,7 +57,7 @@ impl EvaluateNode {
             input,
             report,
             features,
-            label,
+            labels,
             schema,
         })
     }
@@ -90,16 +67,22 @@ impl EvaluateNode {
         let inputs = signature.inputs.iter().map(|port| port.name.as_str());
         let report = match self.report {
             Report::Metrics => "metrics",
-            Report::ConfusionMatrix => "confusion_matrix",
+            Report::ConfusionMatrix { .. } => "confusion_matrix",
+        };
+        let judged = signature.labels().zip(&self.labels);
+        let judged = judged.filter(|(_, column)| column.is_some());
+        let names: Vec<&str> = judged
+            .map(|(label, _)| label.target.name.as_str())
+            .collect();
+        let label = match names[..] {
+            [only] => format!("label={only}"),
+            _ => format!("labels=[{}]", names.join(", ")),
         };
         format!(
-            "report={report}, model={} ({}), features=[{}], label={}",
+            "report={report}, model={} ({}), features=[{}], {label}",
             self.model.label(),
             &self.model.sha256[..12],
             inputs.collect::<Vec<_>>().join(", "),
-            signature
-                .label()
-                .map_or("", |label| label.target.name.as_str())
         )
     }
 
@@ -108,43 +91,136 @@ impl EvaluateNode {
     }
 }
 
-/// The label that the model predicts. A model without a single label cannot be evaluated.
-pub(super) fn single_label(model: &ResolvedModel) -> Result<Label<'_>> {
-    model.manifest.signature.label().ok_or_else(|| {
+/// The labels that the model predicts. A model without a label cannot be evaluated.
+pub(super) fn labels(model: &ResolvedModel) -> Result<Vec<Label<'_>>> {
+    let labels: Vec<Label<'_>> = model.manifest.signature.labels().collect();
+    match labels.is_empty() {
+        true => {
+            let message = format!(
+                "model \"{}\" has no label to compare with a column; DESCRIBE MODEL shows its outputs",
+                model.label()
+            );
+            Err(sql_err(SqlState::InvalidParameter, message))
+        }
+        false => Ok(labels),
+    }
+}
+
+/// The input column of each label of the model that the report is about.
+fn label_columns(
+    model: &ResolvedModel,
+    report: Report,
+    input: &DFSchema,
+) -> Result<Vec<Option<usize>>> {
+    let labels = labels(model)?.into_iter().enumerate();
+    let columns = labels.map(|(number, label)| {
+        let is_judged = match report {
+            Report::Metrics => true,
+            Report::ConfusionMatrix { label } => label == number,
+        };
+        is_judged
+            .then(|| label_column(model, &label, input))
+            .transpose()
+    });
+    columns.collect()
+}
+
+/// The input column of a label, whose values the model could predict.
+fn label_column(model: &ResolvedModel, label: &Label<'_>, input: &DFSchema) -> Result<usize> {
+    let target = label.target;
+    let missing = || {
         let message = format!(
-            "model \"{}\" has no single label to compare with a column; DESCRIBE MODEL shows its outputs",
+            "the input has no column \"{}\", the label of \"{}\"",
+            target.name,
             model.label()
         );
-        sql_err(SqlState::InvalidParameter, message)
-    })
+        sql_err(SqlState::MissingColumn, message)
+    };
+    let column = find_column(&target.name, input, &model.label())?.ok_or_else(missing)?;
+    let found = input.field(column).data_type();
+    let both_integers = found.is_integer() && canonical_type(&target.data_type).is_integer();
+    // Numbers can be compared with numbers of any type; a class must have the type of the model's classes.
+    let fits = match label.form() {
+        LabelForm::Number => is_number(found),
+        LabelForm::Vector(_) => coercion(found, &target.data_type).is_some(),
+        LabelForm::Class(_) => both_integers,
+        LabelForm::Set(_) => false,
+    };
+    if fits || is_lossless(found, &target.data_type) {
+        return Ok(column);
+    }
+    let message = format!(
+        "label \"{}\" is {}, model \"{}\" was trained on {}; CAST it",
+        target.name,
+        type_name(found),
+        model.label(),
+        type_name(&target.data_type)
+    );
+    Err(sql_err(SqlState::TypeMismatch, message))
+}
+
+/// The names of the metrics of labels of these forms, each once.
+pub(super) fn metric_names(forms: impl Iterator<Item = LabelForm> + Clone) -> Vec<&'static str> {
+    let mut names = vec![];
+    for list in [CLASSIFIER_METRICS, SET_METRICS, REGRESSOR_METRICS] {
+        let is_used = forms.clone().any(|form| metrics_of(form) == list);
+        let new = list.iter().filter(|name| is_used && !names.contains(*name));
+        let new: Vec<&str> = new.copied().collect();
+        names.extend(new);
+    }
+    names
+}
+
+/// The names of the metrics of a label of this form.
+fn metrics_of(form: LabelForm) -> &'static [&'static str] {
+    match form {
+        LabelForm::Class(_) => CLASSIFIER_METRICS,
+        LabelForm::Set(_) => SET_METRICS,
+        LabelForm::Number | LabelForm::Vector(_) => REGRESSOR_METRICS,
+    }
+}
+
+/// Whether labels of this form may be unknown to a model.
+pub(super) fn has_classes(form: LabelForm) -> bool {
+    match form {
+        LabelForm::Class(_) | LabelForm::Set(_) => true,
+        LabelForm::Number | LabelForm::Vector(_) => false,
+    }
 }
 
 pub(super) fn report_fields(model: &ResolvedModel, report: Report) -> Result<Vec<Field>> {
-    let Label {
-        target, classes, ..
-    } = single_label(model)?;
-    let number = |name: &&str| Field::new(*name, DataType::Float64, true);
-    let count = |name: &str| Field::new(name, DataType::Int64, false);
-    Ok(match (report, classes.len()) {
-        (Report::ConfusionMatrix, _) => vec![
+    let labels = labels(model)?;
+    let number = |name: &str| Field::new(name, DataType::Float64, true);
+    let count = |name: &str, is_nullable: bool| Field::new(name, DataType::Int64, is_nullable);
+    if let Report::ConfusionMatrix { label } = report {
+        let target = labels.get(label).ok_or_else(no_such_label)?.target;
+        return Ok(vec![
             Field::new("expected_label", target.data_type.clone(), true),
             Field::new("predicted_label", target.data_type.clone(), true),
-            count("rows"),
-        ],
-        (Report::Metrics, 0) => REGRESSOR_METRICS
-            .iter()
-            .map(number)
-            .chain(["rows", "null_rows"].map(count))
-            .collect(),
-        (Report::Metrics, _) => {
-            let counts = ["rows", "unseen_labels", "null_rows"].map(count);
-            CLASSIFIER_METRICS
-                .iter()
-                .map(number)
-                .chain(counts)
-                .collect()
-        }
-    })
+            count("rows", false),
+        ]);
+    }
+    let forms = labels.iter().map(Label::form);
+    let has_several = labels.len() > 1;
+    let mut fields = vec![];
+    if has_several {
+        fields.push(Field::new("target", DataType::Utf8, false));
+    }
+    fields.extend(metric_names(forms.clone()).into_iter().map(number));
+    fields.push(count("rows", false));
+    if forms.clone().any(has_classes) {
+        fields.push(count("unseen_labels", has_several));
+    }
+    fields.push(count("null_rows", false));
+    Ok(fields)
+}
+
+/// The error for a report of a label that the model does not have.
+pub(super) fn no_such_label() -> DataFusionError {
+    sql_err(
+        SqlState::Internal,
+        "a report is about a label that the model does not have",
+    )
 }
 
 impl UserDefinedLogicalNodeCore for EvaluateNode {
@@ -177,7 +253,8 @@ impl UserDefinedLogicalNodeCore for EvaluateNode {
     }
 
     fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        let mut needed: Vec<usize> = self.features.iter().copied().chain([self.label]).collect();
+        let labels = self.labels.iter().copied().flatten();
+        let mut needed: Vec<usize> = self.features.iter().copied().chain(labels).collect();
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])

@@ -38,7 +38,7 @@ impl ExtensionPlanner for EvaluatePlanner {
             model: Arc::clone(&node.model),
             report: node.report,
             features: node.features.clone(),
-            label: node.label,
+            labels: node.labels.clone(),
             step,
             description: node.describe(),
         };

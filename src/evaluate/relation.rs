@@ -9,11 +9,14 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
+use vatic_ml::data::labels::LabelForm;
+use vatic_ml::data::signature::Label;
+use vatic_ml::model::metrics::Metric;
 
-use super::node::{EvaluateNode, Report};
-use crate::error::{SqlState, sql_err};
-use crate::model::{ResolvedModel, ResolvedModels, Trained};
-use crate::plan::table_function::{Call, call};
+use super::node::{EvaluateNode, Report, has_classes, labels, metric_names};
+use crate::error::{SqlState, sql_err, with_cause};
+use crate::model::{ResolvedModel, ResolvedModels, RunSummary, Trained};
+use crate::plan::table_function::{Call, argument_err, call};
 
 const FUNCTIONS: &[&str] = &["evaluate", "confusion_matrix", "training_info"];
 
@@ -31,7 +34,17 @@ impl RelationPlanner for EvaluateRelation {
         let Some(mut call) = call(&factor, FUNCTIONS, &self.models, context)? else {
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
-        call.named(&[], |_, _| Ok(()))?;
+        let known: &[&str] = match call.function {
+            "confusion_matrix" => &["target"],
+            _ => &[],
+        };
+        let mut target = None;
+        call.named(known, |name, value| {
+            let text = value.try_as_str().flatten();
+            let text = text.ok_or_else(|| argument_err(name, "the name of a target", value))?;
+            target = Some(text.to_owned());
+            Ok(())
+        })?;
         let plan = match (call.function, call.input.is_some()) {
             ("training_info", false) => training_info(&call.model)?,
             ("training_info", true) => {
@@ -42,21 +55,16 @@ impl RelationPlanner for EvaluateRelation {
             }
             ("evaluate", false) => stored_metrics(&call.model)?,
             ("evaluate", true) => evaluate(&mut call, Report::Metrics)?,
-            _ => evaluate(&mut call, Report::ConfusionMatrix)?,
+            _ => {
+                let label = judged_label(&call, target.as_deref())?;
+                evaluate(&mut call, Report::ConfusionMatrix { label })?
+            }
         };
         call.planned(plan)
     }
 }
 
 fn evaluate(call: &mut Call, report: Report) -> Result<LogicalPlan> {
-    let is_classifier = !call.model.manifest.signature.classes().is_empty();
-    if report == Report::ConfusionMatrix && !is_classifier {
-        let message = format!(
-            "confusion_matrix needs a classifier, which \"{}\" is not",
-            call.model.label()
-        );
-        return Err(sql_err(SqlState::InvalidParameter, message));
-    }
     let input = call.required_input()?;
     let node = EvaluateNode::try_new(Arc::clone(&call.model), input, report)?;
     Ok(LogicalPlan::Extension(Extension {
@@ -64,9 +72,52 @@ fn evaluate(call: &mut Call, report: Report) -> Result<LogicalPlan> {
     }))
 }
 
-/// The metrics that were stored at training, as one row.
+/// The number of the label that a confusion matrix is about: that of the named target, or the only one with classes.
+fn judged_label(call: &Call, target: Option<&str>) -> Result<usize> {
+    let model = call.model.label();
+    let wrong = |message: String| sql_err(SqlState::InvalidParameter, message);
+    let labels: Vec<Label<'_>> = call.model.manifest.signature.labels().collect();
+    let of_classes = labels.iter().enumerate();
+    let of_classes = of_classes.filter(|(_, label)| matches!(label.form(), LabelForm::Class(_)));
+    let of_classes: Vec<(usize, &str)> = of_classes
+        .map(|(number, label)| (number, label.target.name.as_str()))
+        .collect();
+    let names: Vec<&str> = of_classes.iter().map(|(_, name)| *name).collect();
+    match (target, of_classes.as_slice()) {
+        (_, []) => Err(wrong(
+            match labels.iter().any(|label| has_classes(label.form())) {
+                true => format!(
+                    "confusion_matrix needs a target with one class in a row, which \"{model}\" does not have"
+                ),
+                false => format!("confusion_matrix needs a classifier, which \"{model}\" is not"),
+            },
+        )),
+        (None, [(number, _)]) => Ok(*number),
+        (None, _) => Err(wrong(format!(
+            "model \"{model}\" has several targets with classes; name one of them: confusion_matrix(model, input, target => '{}')",
+            names[0]
+        ))),
+        (Some(target), of_classes) => {
+            let named = of_classes
+                .iter()
+                .find(|(_, name)| name.eq_ignore_ascii_case(target));
+            named.map(|(number, _)| *number).ok_or_else(|| {
+                let what = format!(
+                    "model \"{model}\" has no target \"{target}\" with classes; it has {}",
+                    names.join(", ")
+                );
+                wrong(with_cause(what, target, names.iter().copied()))
+            })
+        }
+    }
+}
+
+/// The metrics that were stored at training: one row, or with several targets one for each.
 fn stored_metrics(model: &ResolvedModel) -> Result<LogicalPlan> {
     let run = &training(model)?.run;
+    if run.metrics.iter().any(|metric| metric.target.is_some()) {
+        return stored_metrics_of_targets(model, run);
+    }
     let mut row: Vec<Expr> = run
         .metrics
         .iter()
@@ -77,17 +128,38 @@ fn stored_metrics(model: &ResolvedModel) -> Result<LogicalPlan> {
         .iter()
         .map(|metric| metric.name.clone())
         .collect();
-    let rows = if run.eval_rows > 0 {
-        run.eval_rows
-    } else {
-        run.train_rows
-    };
-    row.extend([lit(rows as i64), lit(run.split())]);
+    row.extend([lit(run.judged_rows() as i64), lit(run.split())]);
     names.extend(["rows".into(), "split".into()]);
     constants(
         vec![row],
         &names.iter().map(String::as_str).collect::<Vec<_>>(),
     )
+}
+
+/// A row for each target, with the columns of `evaluate` on rows but for the counts.
+fn stored_metrics_of_targets(model: &ResolvedModel, run: &RunSummary) -> Result<LogicalPlan> {
+    let labels = labels(model)?;
+    let names = metric_names(labels.iter().map(Label::form));
+    let row = |label: &Label<'_>| -> Vec<Expr> {
+        let target = label.target.name.as_str();
+        let of_target = |metric: &&Metric| metric.target.as_deref() == Some(target);
+        let value = |name: &&str| {
+            let mut metrics = run.metrics.iter().filter(of_target);
+            let metric = metrics.find(|metric| metric.name == *name);
+            lit(ScalarValue::Float64(metric.and_then(|metric| metric.value)))
+        };
+        let counts = [lit(run.judged_rows() as i64), lit(run.split())];
+        let values = names.iter().map(value);
+        std::iter::once(lit(target))
+            .chain(values)
+            .chain(counts)
+            .collect()
+    };
+    let rows = labels.iter().map(row).collect();
+    let mut columns = vec!["target"];
+    columns.extend(&names);
+    columns.extend(["rows", "split"]);
+    constants(rows, &columns)
 }
 
 fn training(model: &ResolvedModel) -> Result<&Trained> {

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use vatic_ml::data::labels::class_array;
-use vatic_ml::model::metrics::{Assessment, Metric, Predictions};
+use vatic_ml::data::signature::Label;
+use vatic_ml::model::metrics::{Assessment, Assessments, Metric, Predictions};
 
-use super::node::{Report, single_label};
+use super::node::{Report, has_classes, labels, metric_names, no_such_label};
 use crate::error::{Result, ml_err};
 use crate::model::ResolvedModel;
 
@@ -18,35 +19,67 @@ use crate::model::ResolvedModel;
 pub(super) fn report(
     model: &ResolvedModel,
     report: Report,
-    all: &Assessment,
+    all: &Assessments,
     schema: SchemaRef,
 ) -> Result<RecordBatch> {
     match report {
-        Report::Metrics => metrics(all, schema),
-        Report::ConfusionMatrix => confusion_matrix(model, all, schema),
+        Report::Metrics => metrics(model, all, schema),
+        Report::ConfusionMatrix { label } => confusion_matrix(model, label, all, schema),
     }
 }
 
-fn metrics(all: &Assessment, schema: SchemaRef) -> Result<RecordBatch> {
-    let mut counts = vec![all.rows()];
-    if let Predictions::Classes(classified) = &all.predictions {
-        counts.push(classified.unseen());
+/// A row for each label: the metrics, which are NULL where they are of labels of the other kind, and the counts of rows.
+fn metrics(model: &ResolvedModel, all: &Assessments, schema: SchemaRef) -> Result<RecordBatch> {
+    let labels = labels(model)?;
+    let forms = labels.iter().map(Label::form);
+    let of_labels: Vec<Vec<Metric>> = all.0.iter().map(Assessment::metrics).collect();
+    let value = |name: &str| -> ArrayRef {
+        let values = of_labels.iter().map(|metrics| {
+            let metric = metrics.iter().find(|metric| metric.name == name);
+            metric.and_then(|metric| metric.value)
+        });
+        Arc::new(Float64Array::from_iter(values))
+    };
+    let count = |of: &dyn Fn(&Assessment) -> Option<u64>| -> ArrayRef {
+        let counts = all
+            .0
+            .iter()
+            .map(|label| of(label).map(|count| count as i64));
+        Arc::new(Int64Array::from_iter(counts))
+    };
+    let mut columns: Vec<ArrayRef> = vec![];
+    if labels.len() > 1 {
+        let names = labels.iter().map(|label| label.target.name.as_str());
+        columns.push(Arc::new(StringArray::from_iter_values(names)));
     }
-    counts.push(all.null_rows);
-    let number = |metric: Metric| Arc::new(Float64Array::from(vec![metric.value])) as ArrayRef;
-    let count = |count: u64| Arc::new(Int64Array::from(vec![count as i64])) as ArrayRef;
-    let columns = all.metrics().into_iter().map(number);
-    let columns = columns.chain(counts.into_iter().map(count)).collect();
+    columns.extend(metric_names(forms.clone()).into_iter().map(value));
+    columns.push(count(&|label| Some(label.rows())));
+    if forms.clone().any(has_classes) {
+        columns.push(count(&unseen_labels));
+    }
+    columns.push(count(&|label| Some(label.null_rows)));
     Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// The rows whose label the model does not know; `None` for numbers.
+fn unseen_labels(label: &Assessment) -> Option<u64> {
+    match &label.predictions {
+        Predictions::Classes(classified) => Some(classified.unseen()),
+        Predictions::Sets(tagged) => Some(tagged.unseen()),
+        Predictions::Numbers(_) | Predictions::Vectors(_) => None,
+    }
 }
 
 /// The count of each pair of labels. If there are labels that training did not see, they form one NULL label.
 fn confusion_matrix(
     model: &ResolvedModel,
-    all: &Assessment,
+    number: usize,
+    all: &Assessments,
     schema: SchemaRef,
 ) -> Result<RecordBatch> {
-    let label = single_label(model)?;
+    let labels = labels(model)?;
+    let label = labels.get(number).ok_or_else(no_such_label)?;
+    let all = all.0.get(number).ok_or_else(no_such_label)?;
     let classes = label.classes.len();
     let mut counts = vec![0i64; (classes + 1) * classes];
     if let Predictions::Classes(classified) = &all.predictions {

@@ -96,10 +96,18 @@ pub(crate) struct RunSummary {
 }
 
 impl RunSummary {
-    /// The main metric: accuracy or r2.
+    /// The main metric: accuracy or r2 of the first target.
     pub(crate) fn main_metric(&self) -> Option<&Metric> {
         let is_main = |metric: &&Metric| matches!(metric.name.as_str(), "accuracy" | "r2");
         self.metrics.iter().find(is_main)
+    }
+
+    /// The number of rows that the metrics were computed on.
+    pub(crate) fn judged_rows(&self) -> u64 {
+        match self.eval_rows {
+            0 => self.train_rows,
+            rows => rows,
+        }
     }
 
     /// The rows that the metrics were computed on.

@@ -40,7 +40,7 @@ impl TryFrom<ManifestV1> for Manifest {
             created_at: old.created_at,
             engine: old.engine,
             format: TRAINED.into(),
-            signature: signature(&old.columns, widths, &old.labels)?,
+            signature: signature(&old.columns, widths, &[old.labels])?,
             batching: Batching::Rows,
             layers: vec![],
             origin: Origin::Trained(Box::new(Trained {

@@ -224,8 +224,17 @@ pub(crate) fn unknown_argument(function: &str, name: &str, known: &[&str]) -> Da
 pub(crate) fn argument_err(name: &str, expected: &str, found: &ScalarValue) -> DataFusionError {
     sql_err(
         SqlState::InvalidParameter,
-        format!("argument {name} is {found}; expected {expected}"),
+        format!("argument {name} is {}; expected {expected}", shown(found)),
     )
+}
+
+/// A literal as SQL writes it, so that an error tells '3' and 3.0 from 3.
+fn shown(literal: &ScalarValue) -> String {
+    match (literal, literal.try_as_str()) {
+        (_, Some(Some(text))) => format!("'{text}'"),
+        (ScalarValue::Float64(Some(number)), _) => format!("{number:?}"),
+        _ => literal.to_string(),
+    }
 }
 
 /// The input column of each feature of the model, by name. The types of the columns must be convertible to those of the model.
@@ -395,6 +404,20 @@ mod tests {
             let error = report(&error);
             (error.state, error.message)
         })
+    }
+
+    #[test]
+    fn an_error_shows_a_literal_as_it_is_written() {
+        let literals = [
+            (ScalarValue::from("3"), "'3'"),
+            (ScalarValue::from(3.0f64), "3.0"),
+            (ScalarValue::from(1.5f64), "1.5"),
+            (ScalarValue::from(3i64), "3"),
+            (ScalarValue::Utf8(None), "NULL"),
+        ];
+        for (literal, expected) in literals {
+            assert_eq!(shown(&literal), expected);
+        }
     }
 
     #[test]

@@ -67,8 +67,9 @@ fn gpu_rows(model: &ResolvedModel) -> usize {
         PortKind::Image => IMAGE_NUMBERS,
         _ => 1,
     });
-    let classes = model.manifest.signature.classes().len();
-    let width = widths.sum::<usize>().max(classes);
+    let labels = model.manifest.signature.labels();
+    let scores = labels.map(|label| label.form().scores());
+    let width = widths.sum::<usize>().max(scores.sum());
     (GPU_NUMBERS / width.max(1)).clamp(GPU_ROWS_MIN, GPU_ROWS_MAX)
 }
 

@@ -9,6 +9,7 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
+use vatic_ml::data::labels::LabelForm;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::compute::ComputeType;
 
@@ -55,14 +56,19 @@ impl RelationPlanner for PredictRelation {
 }
 
 fn options(call: &Call) -> Result<PredictOptions> {
-    let classes = call.model.manifest.signature.classes().len();
+    let labels = || call.model.manifest.signature.labels();
+    let has_classes = labels().any(|label| !label.classes.is_empty());
+    let has_threshold = labels().any(|label| match label.form() {
+        LabelForm::Class(2) | LabelForm::Set(_) => true,
+        LabelForm::Number | LabelForm::Vector(_) | LabelForm::Class(_) => false,
+    });
     let mut options = PredictOptions::default();
     call.named(ARGUMENTS, |name, value| {
         match name {
             "batch_size" => options.batch_size = Some(positive(name, value)?),
-            "top_k" if classes > 0 => options.top_k = Some(positive(name, value)?),
+            "top_k" if has_classes => options.top_k = Some(positive(name, value)?),
             "top_k" => return Err(needs("top_k", "a classifier", call)),
-            "threshold" if classes == 2 => options.set_threshold(fraction(name, value)?),
+            "threshold" if has_threshold => options.set_threshold(fraction(name, value)?),
             "threshold" => return Err(needs("threshold", "a classifier of two classes", call)),
             "on_error" => {
                 options.null_on_error = one_of(name, value, &["error", "null"])? == "null"

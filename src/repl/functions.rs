@@ -13,7 +13,7 @@ use crate::session::answer::rows;
 
 /// The statements, for `\h`.
 const STATEMENTS: &str = "\
-TRAIN [OR REPLACE] MODEL name TARGET column OPTIONS (model_type = '…', …) AS query
+TRAIN [OR REPLACE] MODEL name TARGET column, … OPTIONS (model_type = '…', …) AS query
 CREATE [OR REPLACE] MODEL name FROM 'directory or file' OPTIONS (format = '…', licence = '…')
 SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), confusion_matrix(model, input), training_info(model)
 SELECT … FROM windows(table | (query), order => column, by => column, columns => [column, …], lags => n, horizon => n)

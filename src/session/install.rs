@@ -41,6 +41,7 @@ use crate::plan::once::ComputeOnce;
 use crate::plan::orders::known_order::sound_orders;
 use crate::plan::orders::missing_sorts::AddMissingSorts;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, WIDE_ROWS};
+use crate::plan::series::SHORT_BATCHES;
 use crate::plan::times::analyzer_rules;
 use crate::predict::PruneOutputs;
 use crate::storage::DEFAULT_SCHEMA;
@@ -134,6 +135,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
     }
     rules.push(Arc::new(FLOAT_PREDICATES));
     rules.push(Arc::new(WIDE_ROWS));
+    rules.push(Arc::new(SHORT_BATCHES));
     match is_cluster {
         true => cluster::for_cluster(rules),
         false => rules,

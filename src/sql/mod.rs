@@ -4,7 +4,7 @@
 //!
 //! ```ebnf
 //! train    ::= ('TRAIN' | 'CREATE') ['OR' 'REPLACE'] 'MODEL' ['IF' 'NOT' 'EXISTS'] name clause* 'AS' query
-//! clause   ::= 'TARGET' column | 'OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string
+//! clause   ::= 'TARGET' column {',' column} | 'OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string
 //! import   ::= 'CREATE' ['OR' 'REPLACE'] 'MODEL' ['IF' 'NOT' 'EXISTS'] name 'FROM' string
 //!              ['OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string]*
 //! relation ::= fn '(' model_ref [',' input] {',' name '=>' literal} ')'       -- in FROM

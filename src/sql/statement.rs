@@ -107,8 +107,8 @@ pub(crate) struct LoadModel {
 pub(crate) struct TrainModel {
     pub(crate) name: ModelName,
     pub(crate) if_taken: IfTaken,
-    /// The column of the label; `label` if `None`.
-    pub(crate) target: Option<String>,
+    /// The columns of the labels; `label` if there are none.
+    pub(crate) targets: Vec<String>,
     pub(crate) options: Vec<(String, OptionValue)>,
     pub(crate) comment: Option<String>,
     pub(crate) query: TrainingQuery,
@@ -260,8 +260,9 @@ impl fmt::Display for TrainModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = Head(&self.name, self.if_taken);
         write!(f, "TRAIN {head}")?;
-        if let Some(target) = &self.target {
-            write!(f, "\nTARGET {}", quoted_identifier(target))?;
+        if !self.targets.is_empty() {
+            let targets = self.targets.iter().map(|name| quoted_identifier(name));
+            write!(f, "\nTARGET {}", targets.collect::<Vec<_>>().join(", "))?;
         }
         let clauses = Clauses(&self.options, self.comment.as_deref());
         write!(f, "{clauses}\nAS {}", self.query.text)

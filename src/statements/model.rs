@@ -7,7 +7,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use vatic_ml::data::signature::{Port, PortKind, Signature};
+use vatic_ml::data::labels::LabelForm;
+use vatic_ml::data::signature::{Label, Port, PortKind, Signature};
 use vatic_ml::data::types::type_name;
 use vatic_ml::model::network::LayerSummary;
 use vatic_ml::model::options::TrainOptions;
@@ -84,8 +85,8 @@ fn text(values: Vec<String>) -> ArrayRef {
     Arc::new(StringArray::from(values))
 }
 
-/// One row for each input and output, for each layer of a network that is a list of layers, and for each property of the
-/// model.
+/// One row for each input and output, for each layer of a network that is a list of layers, for each head of a network with
+/// several outputs, and for each property of the model.
 fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     let manifest = &model.manifest;
     let signature = &manifest.signature;
@@ -105,14 +106,24 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
             .map(|output| port("output", output)),
     );
     described.extend((1..).zip(manifest.layers()).map(layer));
-    let mut properties: Vec<(&str, String)> = Vec::new();
-    let classes = signature.classes();
-    if !classes.is_empty() {
-        let names: Vec<String> = classes.iter().map(ToString::to_string).collect();
-        properties.push(("classes", names.join(", ")));
+    let labels: Vec<Label<'_>> = signature.labels().collect();
+    if manifest.trained().is_some() {
+        described.extend(heads(&labels));
     }
-    if let [_, positive] = classes {
-        properties.push(("positive_class", positive.to_string()));
+    let mut properties: Vec<(&str, String)> = Vec::new();
+    let has_several = labels.len() > 1;
+    let of_label = |label: &Label<'_>, text: String| match has_several {
+        true => format!("{}: {text}", label.target.name),
+        false => text,
+    };
+    for label in &labels {
+        if !label.classes.is_empty() {
+            let names: Vec<String> = label.classes.iter().map(ToString::to_string).collect();
+            properties.push(("classes", of_label(label, names.join(", "))));
+        }
+        if let ([_, positive], LabelForm::Class(_)) = (label.classes, label.form()) {
+            properties.push(("positive_class", of_label(label, positive.to_string())));
+        }
     }
     properties.push(("model_type", manifest.model_type().to_owned()));
     properties.push(("version", model.version.to_string()));
@@ -161,11 +172,41 @@ fn layer((number, layer): (usize, &LayerSummary)) -> [String; 4] {
     ]
 }
 
+/// The outputs of the last layer for each target, if there are several targets or a list.
+fn heads(labels: &[Label<'_>]) -> Vec<[String; 4]> {
+    let is_plain = |label: &Label<'_>| match label.form() {
+        LabelForm::Number | LabelForm::Class(_) => true,
+        LabelForm::Vector(_) | LabelForm::Set(_) => false,
+    };
+    if let [only] = labels
+        && is_plain(only)
+    {
+        return vec![];
+    }
+    let mut first = 1;
+    let head = |label: &Label<'_>| {
+        let kind = match label.form() {
+            LabelForm::Number => "number".to_owned(),
+            LabelForm::Vector(length) => format!("list of {length} numbers"),
+            LabelForm::Class(classes) => format!("{classes} classes"),
+            LabelForm::Set(labels) => format!("set of {labels} labels"),
+        };
+        let (start, end) = (first, first + label.form().outputs() - 1);
+        first = end + 1;
+        let outputs = match start == end {
+            true => format!("output {start}"),
+            false => format!("outputs {start} to {end}"),
+        };
+        ["head".to_owned(), label.target.name.clone(), kind, outputs]
+    };
+    labels.iter().map(head).collect()
+}
+
 fn of_training(run: &RunSummary) -> [(&'static str, String); 5] {
     let metrics = run
         .metrics
         .iter()
-        .filter_map(|metric| Some(format!("{} {:.4}", metric.name, metric.value?)));
+        .filter_map(|metric| Some(format!("{} {:.4}", metric.full_name(), metric.value?)));
     let of_split = match run.eval_rows > 0 {
         true => "eval_metrics",
         false => "train_metrics",

@@ -160,7 +160,7 @@ fn manifest(
 /// The planned query of a training.
 struct PlannedQuery {
     plan: LogicalPlan,
-    /// The features and the label.
+    /// The features and the targets.
     columns: Columns,
     /// The position of each column in the query.
     indices: Vec<usize>,
@@ -262,12 +262,17 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         .iter()
         .map(|column| column.name.as_str())
         .collect();
+    let targets = query.columns.targets.iter();
+    let targets: Vec<&str> = targets.map(|column| column.name.as_str()).collect();
+    let label = match targets[..] {
+        [only] => format!("label={only}"),
+        _ => format!("labels=[{}]", targets.join(", ")),
+    };
     let logical = format!(
-        "Train: model={}, type={}, features=[{}], label={}\n  {logical}",
+        "Train: model={}, type={}, features=[{}], {label}\n  {logical}",
         statement.name.short(),
         options.model_type,
         features.join(", "),
-        query.columns.target.name
     );
     let physical = displayable(ranks.as_ref()).indent(false).to_string();
     let kinds: ArrayRef = Arc::new(StringArray::from(vec!["logical_plan", "physical_plan"]));

@@ -1,12 +1,13 @@
-//! Selection of features, label and split column among the columns of a training query.
+//! Selection of features, targets and split column among the columns of a training query.
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{DFSchema, DataFusionError};
 use vatic_ml::data::columns::{Column, Columns, FeatureKind};
-use vatic_ml::data::labels::check_label_type;
+use vatic_ml::data::targets::TargetKind;
 use vatic_ml::data::types::{canonical_type, type_name};
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::{DataSplit, TrainOptions};
+use vatic_ml::train::losses::check_weights;
 
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::TrainModel;
@@ -14,7 +15,7 @@ use crate::sql::TrainModel;
 /// The label column if the statement has no TARGET.
 const DEFAULT_TARGET: &str = "label";
 
-/// The features and the label of the query, and the column indices of features, label and split column, in this order.
+/// The features and the targets of the query, and the column indices of features, targets and split column, in this order.
 pub(crate) fn training_columns(
     statement: &TrainModel,
     options: &TrainOptions,
@@ -22,60 +23,112 @@ pub(crate) fn training_columns(
     schema: &DFSchema,
 ) -> Result<(Columns, Vec<usize>)> {
     check_names(schema)?;
-    let target = statement.target.as_deref().unwrap_or(DEFAULT_TARGET);
-    let label = position(schema, target).ok_or_else(|| {
-        let names = schema.fields().iter().map(|field| field.name().as_str());
-        let hint = if statement.target.is_none() {
-            "; name the label with TARGET"
-        } else {
-            ""
-        };
-        let what = format!("the training query has no column \"{target}\" for the label{hint}");
-        sql_err(SqlState::MissingColumn, with_cause(what, target, names))
-    })?;
+    let targets = target_positions(statement, schema)?;
     let split = match &options.data_split {
         DataSplit::Column { name } => Some(split_position(schema, name)?),
         DataSplit::Hash { .. } | DataSplit::None => None,
     };
     let features: Vec<usize> = (0..schema.fields().len())
-        .filter(|&index| index != label && Some(index) != split)
+        .filter(|index| !targets.contains(index) && Some(*index) != split)
         .collect();
-    if features.is_empty() {
-        let message = format!("the training query has no columns besides the label \"{target}\"");
-        return Err(sql_err(SqlState::MissingColumn, message));
-    }
-    let column = |index: usize| {
-        let field = schema.field(index);
+    let column = |index: &usize| {
+        let field = schema.field(*index);
         Column {
             name: field.name().clone(),
             data_type: canonical_type(field.data_type()),
         }
     };
+    let columns = Columns {
+        features: features.iter().map(column).collect(),
+        targets: targets.iter().map(column).collect(),
+    };
+    if features.is_empty() {
+        return Err(no_features(&columns.targets));
+    }
     let mut has_image = false;
-    for &index in &features {
-        let Column { name, data_type } = column(index);
-        let kind = FeatureKind::of(&name, &data_type).map_err(ml_err)?;
+    for Column { name, data_type } in &columns.features {
+        let kind = FeatureKind::of(name, data_type).map_err(ml_err)?;
         if kind == FeatureKind::Image && !model_type.takes_images() {
-            return Err(no_image(&name, &data_type, model_type));
+            return Err(no_image(name, data_type, model_type));
         }
         has_image |= kind == FeatureKind::Image;
     }
     if !has_image {
         refuse_image_options(statement)?;
     }
-    let columns = Columns {
-        features: features.iter().map(|&index| column(index)).collect(),
-        target: column(label),
-    };
-    let (task, other_task) = (model_type.task(options), model_type.other_task(options));
-    check_label_type(&columns.target, task, other_task).map_err(ml_err)?;
+    let predictor = model_type.predictor(options);
+    let kinds = predictor.kinds(&columns.targets).map_err(ml_err)?;
+    check_weights(&columns.targets, &kinds, options).map_err(ml_err)?;
+    check_outputs(&columns.targets, &kinds)?;
     model_type
         .check_columns(&columns, options)
         .map_err(ml_err)?;
-    Ok((
-        columns,
-        features.into_iter().chain([label]).chain(split).collect(),
-    ))
+    let indices = features.into_iter().chain(targets).chain(split);
+    Ok((columns, indices.collect()))
+}
+
+/// The columns that TARGET names.
+fn target_positions(statement: &TrainModel, schema: &DFSchema) -> Result<Vec<usize>> {
+    let names: Vec<&str> = match statement.targets.as_slice() {
+        [] => vec![DEFAULT_TARGET],
+        names => names.iter().map(String::as_str).collect(),
+    };
+    let mut positions = Vec::with_capacity(names.len());
+    for target in names {
+        let label = position(schema, target).ok_or_else(|| {
+            let names = schema.fields().iter().map(|field| field.name().as_str());
+            let hint = if statement.targets.is_empty() {
+                "; name the label with TARGET"
+            } else {
+                ""
+            };
+            let what = format!("the training query has no column \"{target}\" for the label{hint}");
+            sql_err(SqlState::MissingColumn, with_cause(what, target, names))
+        })?;
+        if positions.contains(&label) {
+            let message = format!("TARGET names column \"{target}\" twice; keep one of them");
+            return Err(sql_err(SqlState::DuplicateName, message));
+        }
+        positions.push(label);
+    }
+    Ok(positions)
+}
+
+/// The error for a query of which all columns are targets.
+fn no_features(targets: &[Column]) -> DataFusionError {
+    let names: Vec<String> = targets
+        .iter()
+        .map(|target| format!("\"{}\"", target.name))
+        .collect();
+    let labels = match names.len() {
+        1 => "label",
+        _ => "labels",
+    };
+    let message = format!(
+        "the training query has no columns besides the {labels} {}",
+        names.join(", ")
+    );
+    sql_err(SqlState::MissingColumn, message)
+}
+
+/// Refuses targets for which a model would have two outputs of one name.
+fn check_outputs(targets: &[Column], kinds: &[TargetKind]) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for (Column { name, .. }, kind) in targets.iter().zip(kinds) {
+        let probabilities = match kind {
+            TargetKind::Class | TargetKind::Set => Some(format!("{name}_probs")),
+            TargetKind::Number | TargetKind::Vector => None,
+        };
+        for output in std::iter::once(name.clone()).chain(probabilities) {
+            if !seen.insert(output.to_lowercase()) {
+                let message = format!(
+                    "the model would have two outputs \"predicted_{output}\"; rename a label in the query"
+                );
+                return Err(sql_err(SqlState::DuplicateName, message));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The options that only images need.
@@ -153,13 +206,14 @@ pub(super) fn route_columns(
     indices: &[usize],
     schema: &DFSchema,
 ) -> Vec<(usize, Field)> {
-    let known = columns.features.iter().chain([&columns.target]);
+    let known = columns.features.iter().chain(&columns.targets);
     let known = known.map(|column| {
         let pixels = options.pixels_type(&column.data_type);
         let data_type = pixels.unwrap_or_else(|| column.data_type.clone());
         (column.name.clone(), data_type)
     });
-    let split = indices.get(columns.features.len() + 1).map(|&index| {
+    let split = columns.features.len() + columns.targets.len();
+    let split = indices.get(split).map(|&index| {
         let field = schema.field(index);
         (field.name().clone(), field.data_type().clone())
     });

@@ -9,7 +9,7 @@
 //! replace the RepartitionExec by one of its own. The files, in the order of a training:
 //!
 //! * `options` OPTIONS (…) → `TrainOptions`; `option_list` the options, `option_values` their values
-//! * `columns` features, label and split column among the columns of the query
+//! * `columns` features, targets and split column among the columns of the query
 //! * `policy` the number of ranks
 //! * `plan` the operators above the query
 //! * `route` a row's hash and the rank that owns its shard

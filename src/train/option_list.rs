@@ -133,6 +133,13 @@ pub const OPTIONS: &[TrainOption] = &[
         data_type: DataType::Float64,
     },
     TrainOption {
+        name: "target_weights",
+        takes: "list of ('target', weight)",
+        default: "all 1",
+        description: "factors of the losses of several targets",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
         name: "batch_size",
         takes: "whole number",
         default: "rows / 64, from 32 to 1024",

@@ -214,8 +214,17 @@ pub(super) fn augment(value: &OptionValue) -> Result<Vec<String>> {
 }
 
 pub(super) fn class_weights(value: &OptionValue) -> Result<Vec<(String, f64)>> {
-    let name = "class_weights";
-    let wrong = || expected(name, "a list such as [('yes', 5.0), ('no', 1.0)]", value);
+    let takes = "a list such as [('yes', 5.0), ('no', 1.0)]";
+    weights("class_weights", takes, value)
+}
+
+pub(super) fn target_weights(value: &OptionValue) -> Result<Vec<(String, f64)>> {
+    let takes = "a list such as [('price', 2.0), ('kind', 1.0)]";
+    weights("target_weights", takes, value)
+}
+
+fn weights(name: &str, takes: &str, value: &OptionValue) -> Result<Vec<(String, f64)>> {
+    let wrong = || expected(name, takes, value);
     let OptionValue::List(pairs) = value else {
         return Err(wrong());
     };
@@ -233,7 +242,7 @@ pub(super) fn class_weights(value: &OptionValue) -> Result<Vec<(String, f64)>> {
             _ => return Err(wrong()),
         };
         if weights.iter().any(|(known, _)| *known == label) {
-            let message = format!("class_weights names \"{label}\" twice; keep one of them");
+            let message = format!("{name} names \"{label}\" twice; keep one of them");
             return Err(sql_err(SqlState::InvalidParameter, message));
         }
         weights.push((label, number(name, weight, above_zero)?));

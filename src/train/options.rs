@@ -13,8 +13,8 @@ use vatic_ml::nn::Activation;
 use super::option_list::{OPTIONS, PLANNED};
 use super::option_values::{
     above_zero, any, augment, below_one, between_zero_and_one, boolean, class_weights, device,
-    from_zero, hidden_units, input_shape, layers, model_type, named, number, numbers, one_of, text,
-    whole,
+    from_zero, hidden_units, input_shape, layers, model_type, named, number, numbers, one_of,
+    target_weights, text, whole,
 };
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::OptionValue;
@@ -100,6 +100,7 @@ impl Reader {
             "focal_gamma" => options.focal_gamma = Some(number(name, value, from_zero)?),
             "huber_delta" => options.huber_delta = Some(number(name, value, above_zero)?),
             "quantile" => options.quantile = Some(number(name, value, between_zero_and_one)?),
+            "target_weights" => options.target_weights = target_weights(value)?,
             "batch_size" => options.batch_size = Some(whole(name, value, 1, 1 << 24)? as usize),
             "epochs" => options.epochs = Some(whole(name, value, 1, 1_000_000)? as usize),
             "learn_rate" => options.learn_rate = number(name, value, above_zero)?,

@@ -25,7 +25,7 @@ pub(crate) struct Training<'a> {
     pub(crate) model: String,
     pub(crate) options: &'a TrainOptions,
     pub(crate) columns: &'a Columns,
-    /// The index of each column in the query, in the order features, label, split column.
+    /// The index of each column in the query, in the order features, targets, split column.
     pub(crate) column_indices: Vec<usize>,
     /// The columns of the query.
     pub(crate) schema: &'a DFSchema,

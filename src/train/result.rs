@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use vatic_ml::model::metrics::Metric;
 
 use crate::error::Result;
 use crate::model::RunSummary;
@@ -46,7 +47,7 @@ pub(crate) fn result_row(
     let count = |count: u64| Arc::new(Int64Array::from(vec![count as i64])) as ArrayRef;
     let number = |number: Option<f64>| Arc::new(Float64Array::from(vec![number])) as ArrayRef;
     let metric = run.main_metric();
-    let metric_name = metric.map(|metric| metric.name.clone());
+    let metric_name = metric.map(Metric::full_name);
     let columns = vec![
         text(&statement.name.short()),
         count(version),

@@ -13,7 +13,9 @@ use crate::data::apart::parts;
 use crate::data::columns::{Column, FeatureKind, NUMBERS_MAX};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
+use crate::data::labels::{LabelForm, Labels, outputs_of};
 use crate::data::precision::Precision;
+use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind};
 use crate::device::HOST;
 use crate::model::Model;
 use crate::model::compute::{ComputeType, LoadOptions};
@@ -158,17 +160,19 @@ impl Loader for TrainedLoader {
     }
 }
 
-/// Refuses options that the model type refuses, and labels of the other task.
+/// Refuses options that the model type refuses, and labels that do not fit their targets or the task.
 fn check_task(config: &ModelConfig, model_type: &dyn ModelType) -> Result<()> {
     let options = &config.options;
     let checked = model_type.check(options);
     checked.map_err(|error| corrupt(CONFIG_FILE, error))?;
-    let (labels, predicts) = match (config.labels.task(), model_type.task(options)) {
-        (Task::Classification, Task::Regression) => ("classes", "numbers"),
-        (Task::Regression, Task::Classification) => ("numbers", "classes"),
-        (Task::Classification, Task::Classification) | (Task::Regression, Task::Regression) => {
-            return Ok(());
-        }
+    let task = model_type.task(options);
+    let mut tasks = config.labels.iter().map(Labels::task);
+    if tasks.any(|of| of == task) {
+        return check_kinds(config, model_type);
+    }
+    let (labels, predicts) = match task {
+        Task::Regression => ("classes", "numbers"),
+        Task::Classification => ("numbers", "classes"),
     };
     let name = model_type.name();
     Err(corrupt(
@@ -177,6 +181,40 @@ fn check_task(config: &ModelConfig, model_type: &dyn ModelType) -> Result<()> {
             "the labels are {labels}, and a model of type {name} with these options predicts {predicts}"
         ),
     ))
+}
+
+/// Refuses labels that are not what the model type predicts of their targets.
+fn check_kinds(config: &ModelConfig, model_type: &dyn ModelType) -> Result<()> {
+    let kinds = model_type
+        .predictor(&config.options)
+        .kinds(&config.columns.targets);
+    let kinds = kinds.map_err(|error| corrupt(CONFIG_FILE, error))?;
+    let labels = config.labels.iter().zip(&config.columns.targets);
+    for ((labels, target), kind) in labels.zip(kinds) {
+        let (count, most) = match (labels, kind) {
+            (Labels::Number { .. } | Labels::Count { .. }, TargetKind::Number) => (1, 1),
+            (Labels::Classes { values }, TargetKind::Class) => (values.len(), usize::MAX),
+            (Labels::Numbers { means, .. }, TargetKind::Vector) => {
+                (means.len(), TARGET_NUMBERS_MAX)
+            }
+            (Labels::Counts { length, .. }, TargetKind::Vector) => (*length, TARGET_NUMBERS_MAX),
+            (Labels::Set { values }, TargetKind::Set) => (values.len(), usize::MAX),
+            (
+                Labels::Number { .. }
+                | Labels::Count { .. }
+                | Labels::Classes { .. }
+                | Labels::Numbers { .. }
+                | Labels::Counts { .. }
+                | Labels::Set { .. },
+                TargetKind::Number | TargetKind::Class | TargetKind::Vector | TargetKind::Set,
+            ) => (0, 0),
+        };
+        if count == 0 || count > most {
+            let problem = format!("the labels of \"{}\" do not fit its type", target.name);
+            return Err(corrupt(CONFIG_FILE, problem));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a type in which models of this model type do not compute.
@@ -273,7 +311,12 @@ fn check_config(config: &ModelConfig) -> Result<()> {
     if images.filter(|encoder| encoder.image.is_some()).count() > 1 {
         return wrong("more than one column of images".into());
     }
-    if config.labels.class_count() == 1 {
+    if config.labels.len() != config.columns.targets.len() {
+        let (labels, targets) = (config.labels.len(), config.columns.targets.len());
+        return wrong(format!("labels of {labels} targets, and {targets} targets"));
+    }
+    let is_single = |labels: &Labels| labels.form() == LabelForm::Class(1);
+    if config.labels.iter().any(is_single) {
         return wrong("a single class".into());
     }
     Ok(())
@@ -283,7 +326,7 @@ type ExpectedTensors = Vec<(String, Vec<usize>)>;
 
 fn expected_tensors(config: &ModelConfig, model_type: &dyn ModelType) -> Result<ExpectedTensors> {
     let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
-    let network = model_type.network(encoder.shape(), config.labels.outputs(), &config.options);
+    let network = model_type.network(encoder.shape(), outputs_of(&config.labels), &config.options);
     let network = network.map_err(|error| corrupt(CONFIG_FILE, error))?;
     let parameters = network.parameters();
     let total = parameters.iter().try_fold(0usize, |total, parameter| {

@@ -48,7 +48,7 @@ fn trained() -> Trained {
         data_type: field.data_type().clone(),
     });
     let mut features: Vec<Column> = columns.collect();
-    let target = features.pop().unwrap();
+    let targets = vec![features.pop().unwrap()];
     let options = TrainOptions {
         model_type: "dnn_classifier".into(),
         hidden_units: vec![4],
@@ -57,7 +57,7 @@ fn trained() -> Trained {
         ..Default::default()
     };
     let spec = TrainSpec {
-        columns: Columns { features, target },
+        columns: Columns { features, targets },
         options,
         shards: 1,
     };
@@ -117,6 +117,19 @@ fn what_was_written_predicts_the_same() {
     assert_eq!(before.signature(), model.signature());
     let (before, after) = (predict(&before, &batch), predict(model.as_ref(), &batch));
     assert_eq!(after.columns, before.columns);
+}
+
+#[test]
+fn a_model_of_one_target_is_described_as_before_there_could_be_several() {
+    let (directory, _) = written();
+    let config = fs::read(directory.path().join(CONFIG_FILE)).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["signature"]["target"]["name"], "label");
+    let classes = &config["labels"]["classes"]["values"];
+    assert_eq!(
+        *classes,
+        serde_json::json!([{"integer": 0}, {"integer": 1}])
+    );
 }
 
 #[test]
@@ -268,6 +281,16 @@ fn impossible_configurations_are_refused_before_memory_is_asked_for() {
             "shape",
         ),
         ("\"std\": ", "\"std\": -", "statistics"),
+        (
+            "\"labels\": {",
+            "\"labels\": [], \"others\": {",
+            "labels of 0 targets, and 1 targets",
+        ),
+        (
+            "\"labels\": {",
+            "\"labels\": {\"numbers\": {\"means\": [0.0], \"std\": 1.0}}, \"others\": {",
+            "the labels are numbers, and a model of type dnn_classifier with these options predicts classes",
+        ),
         ("{", "", CONFIG_FILE),
     ] {
         let error = read_damaged(CONFIG_FILE, true, edit(from, to));

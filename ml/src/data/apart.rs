@@ -99,7 +99,7 @@ fn array_parts(name: &str, array: &ArrayRef, expected: Option<usize>) -> Result<
         }
         if expected.is_none() {
             return Err(Error::Invalid(format!(
-                "column \"{name}\" holds arrays of length {width} and of length {found}; a feature array has one length"
+                "column \"{name}\" holds arrays of length {width} and of length {found}; all arrays of a column have one length"
             )));
         }
         valid[row] = false;

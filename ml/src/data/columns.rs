@@ -24,14 +24,15 @@ pub struct Column {
 pub struct Columns {
     /// The features, in the order of the training query.
     pub features: Vec<Column>,
-    /// The label.
-    pub target: Column,
+    /// The targets, whose values are labels, in the order of the statement: one or more.
+    #[serde(rename = "target", with = "crate::data::one_or_more")]
+    pub targets: Vec<Column>,
 }
 
 impl Columns {
-    /// Features, then the label.
+    /// Features, then the targets.
     pub fn schema(&self) -> Schema {
-        let columns = self.features.iter().chain([&self.target]);
+        let columns = self.features.iter().chain(&self.targets);
         let fields = columns.map(|column| Field::new(&column.name, column.data_type.clone(), true));
         Schema::new(fields.collect::<Vec<_>>())
     }
@@ -70,7 +71,7 @@ impl FeatureKind {
             Date32 | Date64 => Ok(Self::Date),
             Timestamp(..) => Ok(Self::Timestamp),
             FixedSizeList(_, width) if width < 1 => Err(Error::Unsupported(format!(
-                "column \"{name}\" is an array of width {width}; a feature array needs at least one element"
+                "column \"{name}\" is an array of width {width}; an array needs at least one element"
             ))),
             FixedSizeList(_, width) if width as usize > NUMBERS_MAX => {
                 Err(too_many_numbers(name, width as usize))
@@ -148,6 +149,27 @@ mod tests {
         let texts = DataType::List(item(DataType::List(item(DataType::Utf8))));
         assert!(error(texts).contains("leave it out or CAST it"));
         assert_eq!(FeatureKind::of("x", &rows).unwrap(), FeatureKind::Array);
+    }
+
+    #[test]
+    fn columns_of_one_target_are_stored_as_before_there_could_be_several() {
+        let column = |name: &str| Column {
+            name: name.into(),
+            data_type: DataType::Int64,
+        };
+        let mut columns = Columns {
+            features: vec![column("x")],
+            targets: vec![column("y")],
+        };
+        let of_x = r#"{"name":"x","data_type":"Int64"}"#;
+        let of_y = r#"{"name":"y","data_type":"Int64"}"#;
+        let text = serde_json::to_string(&columns).unwrap();
+        assert_eq!(text, format!(r#"{{"features":[{of_x}],"target":{of_y}}}"#));
+        assert_eq!(serde_json::from_str::<Columns>(&text).unwrap(), columns);
+        columns.targets.push(column("z"));
+        let text = serde_json::to_string(&columns).unwrap();
+        assert_eq!(serde_json::from_str::<Columns>(&text).unwrap(), columns);
+        assert_eq!(columns.schema().fields().len(), 3);
     }
 
     #[test]

@@ -11,8 +11,7 @@ use arrow::compute::{CastOptions, cast, cast_with_options, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Fields, Float64Type, Int64Type};
 use serde::{Deserialize, Serialize};
 
-use crate::data::columns::Column;
-use crate::data::types::{canonical_type, is_number, type_name};
+use crate::data::types::canonical_type;
 use crate::{Error, Result};
 
 /// More classes than this are an error.
@@ -57,7 +56,7 @@ impl std::fmt::Display for ClassValue {
     }
 }
 
-/// The meaning of a model's outputs, learnt in training.
+/// The meaning of the outputs for one target, learnt in training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Labels {
@@ -78,29 +77,60 @@ pub enum Labels {
         /// The classes, ascending.
         values: Vec<ClassValue>,
     },
+    /// A list of numbers: each output times `std` plus its mean.
+    Numbers {
+        /// The mean of each element in the training rows.
+        means: Vec<f64>,
+        /// The deviation of all elements from their means together, 1 if none varies.
+        std: f64,
+    },
+    /// A list of counts: `mean` times the exponential of each output.
+    Counts {
+        /// The number of elements.
+        length: usize,
+        /// The mean of all elements of the training rows, 1 if all are 0.
+        mean: f64,
+    },
+    /// A set of labels: a logit for each.
+    Set {
+        /// The labels, ascending.
+        values: Vec<ClassValue>,
+    },
 }
 
-/// Refuses a label whose type does not fit the task. `other_task` is what a user does to get a model of the other task.
-///
-/// # Errors
-/// [`Error::Type`] with the remedy.
-pub fn check_label_type(label: &Column, task: Task, other_task: &str) -> Result<()> {
-    let Column { name, data_type } = label;
-    let canonical = canonical_type(data_type);
-    match task {
-        Task::Regression if is_number(&canonical) => Ok(()),
-        Task::Regression => Err(Error::Type(format!(
-            "label \"{name}\" is {}, a regressor needs a number; CAST it, or {other_task}",
-            type_name(data_type)
-        ))),
-        Task::Classification => match canonical {
-            DataType::Boolean | DataType::Utf8 | DataType::Date32 => Ok(()),
-            integer if integer.is_integer() => Ok(()),
-            _ => Err(Error::Type(format!(
-                "label \"{name}\" is {}, a classifier needs a string, integer, boolean or date; CAST it, or {other_task}",
-                type_name(data_type)
-            ))),
-        },
+/// The form of a label: what it is, and how many numbers or classes it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelForm {
+    /// A number.
+    Number,
+    /// A list of so many numbers.
+    Vector(usize),
+    /// One of so many classes.
+    Class(usize),
+    /// Some of so many labels.
+    Set(usize),
+}
+
+impl LabelForm {
+    /// The outputs of the network per row: a number, the logarithm of a count, the logit of the second of two classes, one
+    /// logit per class, or one per label of a set.
+    pub fn outputs(self) -> usize {
+        match self {
+            Self::Number | Self::Class(2) => 1,
+            Self::Vector(length) => length,
+            Self::Class(classes) => classes,
+            Self::Set(labels) => labels,
+        }
+    }
+
+    /// The scores per row: the numbers, or the probability of each class or label.
+    pub fn scores(self) -> usize {
+        match self {
+            Self::Number => 1,
+            Self::Vector(length) => length,
+            Self::Class(classes) => classes,
+            Self::Set(labels) => labels,
+        }
     }
 }
 
@@ -161,38 +191,53 @@ pub fn numbers(array: &ArrayRef) -> Result<Float64Array> {
 }
 
 impl Labels {
-    /// The task of a model with these labels.
+    /// The task of these labels.
     pub fn task(&self) -> Task {
-        match self {
-            Labels::Number { .. } | Labels::Count { .. } => Task::Regression,
-            Labels::Classes { .. } => Task::Classification,
+        match self.form() {
+            LabelForm::Number | LabelForm::Vector(_) => Task::Regression,
+            LabelForm::Class(_) | LabelForm::Set(_) => Task::Classification,
         }
     }
 
-    /// Number of classes; 0 for a number or a count.
-    pub fn class_count(&self) -> usize {
+    /// The form of the labels.
+    pub fn form(&self) -> LabelForm {
         match self {
-            Labels::Number { .. } | Labels::Count { .. } => 0,
-            Labels::Classes { values } => values.len(),
+            Labels::Number { .. } | Labels::Count { .. } => LabelForm::Number,
+            Labels::Classes { values } => LabelForm::Class(values.len()),
+            Labels::Numbers { means, .. } => LabelForm::Vector(means.len()),
+            Labels::Counts { length, .. } => LabelForm::Vector(*length),
+            Labels::Set { values } => LabelForm::Set(values.len()),
         }
     }
 
-    /// The classes; empty for a number or a count.
+    /// The classes, or the labels of sets; empty for numbers and counts.
     pub fn classes(&self) -> &[ClassValue] {
         match self {
-            Labels::Number { .. } | Labels::Count { .. } => &[],
-            Labels::Classes { values } => values,
+            Labels::Classes { values } | Labels::Set { values } => values,
+            Labels::Number { .. }
+            | Labels::Count { .. }
+            | Labels::Numbers { .. }
+            | Labels::Counts { .. } => &[],
         }
     }
 
-    /// The outputs of the network per row: a number, the logarithm of a count, the logit of the second of two classes, or one
-    /// logit per class.
+    /// The outputs of the network per row.
     pub fn outputs(&self) -> usize {
-        match self.class_count() {
-            0 | 2 => 1,
-            classes => classes,
+        self.form().outputs()
+    }
+
+    /// The numbers of a row's label for a loss: those of a list, the position of a class, or 1 or 0 for each label of a set.
+    pub fn numbers(&self) -> usize {
+        match self.form() {
+            LabelForm::Number | LabelForm::Class(_) => 1,
+            LabelForm::Vector(length) | LabelForm::Set(length) => length,
         }
     }
+}
+
+/// The outputs of a network that predicts all of these targets.
+pub fn outputs_of(targets: &[Labels]) -> usize {
+    targets.iter().map(Labels::outputs).sum()
 }
 
 /// The position of a class among ascending `classes`; `None` if training did not see the class.

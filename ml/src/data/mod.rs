@@ -9,7 +9,9 @@
 //! * `precision` single or double
 //! * `inputs` encoded rows, as tensors by name
 //! * `rows` encoded rows with labels and weights
-//! * `labels` a column → the numbers of a loss; outputs → the label's type
+//! * `targets` what a model predicts of a column; `labels` a column → the numbers of a loss; outputs → the label's type
+//! * `heads` the columns of each target among the outputs of a network
+//! * `one_or_more` the stored form of what a model has once for each target
 
 pub mod apart;
 pub mod augment;
@@ -23,7 +25,10 @@ pub mod parts;
 pub mod precision;
 pub mod rows;
 pub mod signature;
+pub mod targets;
 pub mod types;
 
 pub(crate) mod calendar;
+pub(crate) mod heads;
 pub(crate) mod lists;
+pub(crate) mod one_or_more;

@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
 use crate::data::columns::{Column, FeatureKind};
-use crate::data::labels::ClassValue;
+use crate::data::labels::{ClassValue, LabelForm};
 
 /// The inputs and outputs of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,12 +47,15 @@ pub enum PortKind {
     Text,
     /// A picture: the bytes of its file, or its pixels in a struct of height, width, channels and pixels.
     Image,
-    /// The prediction of a column: one of `classes`, or a number if `classes` is empty.
+    /// The prediction of a column: one or a set of `classes`, or numbers if `classes` is empty.
     Label {
         /// The predicted column, with its type in training.
         target: Column,
         /// The classes, ascending.
         classes: Vec<ClassValue>,
+        /// How many of them a row has.
+        #[serde(default, skip_serializing_if = "Values::is_one")]
+        values: Values,
     },
     /// The probability of each class of a label.
     Probabilities {
@@ -64,6 +67,25 @@ pub enum PortKind {
         /// The length of the vector.
         width: usize,
     },
+}
+
+/// How many values a label has in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Values {
+    /// One.
+    #[default]
+    One,
+    /// A list of so many numbers.
+    Vector(usize),
+    /// A set of classes.
+    Set,
+}
+
+impl Values {
+    fn is_one(&self) -> bool {
+        *self == Self::One
+    }
 }
 
 impl PortKind {
@@ -88,8 +110,22 @@ pub struct Label<'a> {
     pub output: usize,
     /// The predicted column.
     pub target: &'a Column,
-    /// The classes, ascending; empty for a number.
+    /// The classes, ascending; empty for numbers.
     pub classes: &'a [ClassValue],
+    /// How many values it has in a row.
+    pub values: Values,
+}
+
+impl Label<'_> {
+    /// The form of the label.
+    pub fn form(&self) -> LabelForm {
+        match (self.values, self.classes.len()) {
+            (Values::One, 0) => LabelForm::Number,
+            (Values::One, classes) => LabelForm::Class(classes),
+            (Values::Vector(length), _) => LabelForm::Vector(length),
+            (Values::Set, labels) => LabelForm::Set(labels),
+        }
+    }
 }
 
 impl Signature {
@@ -97,10 +133,15 @@ impl Signature {
     pub fn labels(&self) -> impl Iterator<Item = Label<'_>> {
         let ports = self.outputs.iter().enumerate();
         ports.filter_map(|(output, port)| match &port.kind {
-            PortKind::Label { target, classes } => Some(Label {
+            PortKind::Label {
+                target,
+                classes,
+                values,
+            } => Some(Label {
                 output,
                 target,
                 classes,
+                values: *values,
             }),
             _ => None,
         })

@@ -98,9 +98,9 @@ __device__ RowLoss loss_of_output(double z, double label, int32_t kind, double p
       return {difference * slope, slope};
     }
     case POISSON: {
-      double logarithm = z + parameter, expected = exp(logarithm);
-      double rest = label > 0.0 ? label * (log(label) - logarithm) - label : 0.0;
-      return {expected + rest, expected - label};
+      double expected = exp(z), count = label / exp(parameter);
+      double rest = count > 0.0 ? count * (log(count) - z) - count : 0.0;
+      return {expected + rest, expected - count};
     }
     case BINARY: {
       double target = label * (1.0 - parameter) + 0.5 * parameter;

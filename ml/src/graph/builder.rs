@@ -249,9 +249,18 @@ impl Graph {
     }
 
     /// Adds a property of the model to the file.
-    pub fn property(&mut self, key: &str, value: String) {
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a key that another property has.
+    pub fn property(&mut self, key: &str, value: String) -> Result<()> {
+        if self.metadata.iter().any(|entry| entry.key == key) {
+            return Err(Error::Unsupported(format!(
+                "\"{key}\" would be the name of two properties of an ONNX file; rename the column in the training query"
+            )));
+        }
         let key = key.to_owned();
         self.metadata.push(StringStringEntryProto { key, value });
+        Ok(())
     }
 
     /// The content of the file.

@@ -2,7 +2,7 @@
 //!
 //! * [`Model`] the interface of a model for the engine: ports, batches, encode, forward, outputs
 //! * [`network`] the model types of TRAIN, and their differentiable functions
-//! * [`trained`] a network with its weights as a [`Model`]
+//! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
 //! * [`compute`] the type in which a model computes
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
@@ -13,6 +13,7 @@ pub(crate) mod flat;
 pub mod metrics;
 pub mod network;
 pub mod options;
+pub(crate) mod predicted;
 pub mod trained;
 
 use std::fmt::Debug;
@@ -124,7 +125,7 @@ pub enum Batching {
 pub struct Wanted {
     /// Positions of ports among the outputs of the signature.
     pub outputs: Vec<usize>,
-    /// With two classes, the probability from which the second class is predicted.
+    /// The probability from which the second of two classes, or a label of a set, is predicted.
     pub threshold: f64,
     /// How many probabilities to keep, the most probable first; all if `None`.
     pub top_k: Option<usize>,
@@ -148,7 +149,8 @@ impl Default for Wanted {
 pub struct Outputs {
     /// One array for each wanted output, in that order; NULL for a row without output.
     pub columns: Vec<ArrayRef>,
-    /// For metrics, if wanted: the probabilities of all classes, row-major `[rows, classes]`, or the number of each row.
+    /// For metrics, if wanted, for one label of the signature after the other: the probabilities of all classes, row-major
+    /// `[rows, classes]`, or the numbers of each row.
     pub scores: Vec<f64>,
     /// The NULLs, failures and unseen values of the rows.
     pub report: RowReport,

@@ -11,6 +11,7 @@ use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::InputShape;
 use crate::data::inputs::Inputs;
 use crate::data::precision::Precision;
+use crate::data::targets::Predictor;
 use crate::graph::{Drawing, Value};
 use crate::model::options::{Optimizer, TrainOptions};
 use crate::{Error, Result, random};
@@ -47,6 +48,20 @@ pub trait ModelType: Debug + Send + Sync {
         match self.task(options) {
             Task::Classification => "use a regressor",
             Task::Regression => "use a classifier",
+        }
+    }
+    /// Whether its models may predict several targets, or lists of numbers. The outputs of their network are then those of all
+    /// targets side by side.
+    fn takes_several_targets(&self) -> bool {
+        !self.is_linear()
+    }
+    /// What the type says about targets.
+    fn predictor<'a>(&'a self, options: &'a TrainOptions) -> Predictor<'a> {
+        Predictor {
+            model_type: self.name(),
+            task: self.task(options),
+            other_task: self.other_task(options),
+            takes_several: self.takes_several_targets(),
         }
     }
     /// How many ids there are, if the numbers of this column are ids: whole numbers from 0, which reach the network as they
@@ -89,7 +104,8 @@ pub trait ModelType: Debug + Send + Sync {
             false => Optimizer::Adamw,
         }
     }
-    /// The network for this input; `outputs` is one, or the number of classes if more than two.
+    /// The network for this input. The number of `outputs` is the sum of those of all targets: one for a number, one for each
+    /// number of a list, one for two classes, else one for each class.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) if the input does not fit the network.
@@ -105,14 +121,15 @@ pub trait ModelType: Debug + Send + Sync {
 pub trait Network: Send + Sync {
     /// The parameters, in the order in which [`Network::forward`] takes them.
     fn parameters(&self) -> &[Parameter];
-    /// The outputs of each head, `[rows, outputs]`, from the values of the parameters.
+    /// The outputs `[rows, outputs]`, from the values of the parameters: one tensor, in which each target has columns. Several
+    /// tensors are for models that training does not make.
     fn forward(
         &self,
         parameters: &[Tensor],
         inputs: &Inputs,
         mode: Mode<'_>,
     ) -> Result<Vec<Tensor>>;
-    /// Writes the network into a graph: the outputs of each head, `[rows, outputs]`, as [`Network::forward`] predicts them.
+    /// Writes the network into a graph: the outputs `[rows, outputs]`, as [`Network::forward`] predicts them.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the network has no form in ONNX.

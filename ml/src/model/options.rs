@@ -50,6 +50,9 @@ pub struct TrainOptions {
     /// The share of the labels below the predictions of the quantile loss, between 0 and 1; 0.5 if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantile: Option<f64>,
+    /// Factors of the losses of targets, as (name, factor); 1 for the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target_weights: Vec<(String, f64)>,
     /// Rows of one step over all ranks; chosen from the number of rows if `None`.
     pub batch_size: Option<usize>,
     /// Passes over the training rows, at most; 50 if `None`, or 500 iterations of a full-batch solver.
@@ -118,6 +121,7 @@ impl Default for TrainOptions {
             focal_gamma: None,
             huber_delta: None,
             quantile: None,
+            target_weights: Vec::new(),
             batch_size: None,
             epochs: None,
             learn_rate: 1e-3,

@@ -2,28 +2,25 @@
 
 use std::fmt::{self, Debug};
 use std::ops::Range;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch};
-use arrow::buffer::NullBuffer;
+use arrow::array::RecordBatch;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::data::columns::{Columns, FeatureKind};
+use crate::data::columns::{Column, Columns, FeatureKind};
 use crate::data::encode::tabular::{ColumnEncoder, Encoder};
+use crate::data::heads;
 use crate::data::inputs::{Inputs, RowReport};
-use crate::data::labels::{
-    Labels, class_array, predicted_classes, probabilities_type, probability_lists,
-};
-use crate::data::signature::{Port, PortKind, Signature};
+use crate::data::labels::{LabelForm, Labels, outputs_of};
+use crate::data::signature::{Port, PortKind, Signature, Values};
 use crate::device::pass_rows;
 use crate::device::products::with_tf32;
 use crate::model::compute::{ComputeType, LoadOptions};
 use crate::model::flat::{numbers_per_row, tensors_of};
 use crate::model::network::{LayerSummary, Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
+use crate::model::predicted::{Predicted, predicted_types};
 use crate::model::{Batching, Model, Outputs, Wanted};
-use crate::nn::softmax;
 use crate::{Error, Result, stop};
 
 /// Everything about a trained model except its weights.
@@ -31,19 +28,21 @@ use crate::{Error, Result, stop};
 pub struct ModelConfig {
     /// The version of the format.
     pub format_version: u32,
-    /// Features and label.
+    /// Features and targets.
     #[serde(rename = "signature")]
     pub columns: Columns,
     /// How features become tensors.
     pub encoders: Vec<ColumnEncoder>,
-    /// How outputs become labels.
-    pub labels: Labels,
+    /// How outputs become labels, for each target.
+    #[serde(with = "crate::data::one_or_more")]
+    pub labels: Vec<Labels>,
     /// The options of the training.
     pub options: TrainOptions,
 }
 
 impl ModelConfig {
-    /// The inputs and outputs: the features; `predicted_<label>` and, for a classifier, `predicted_<label>_probs`.
+    /// The inputs and outputs: the features; for each target `predicted_<target>` and, if it has classes,
+    /// `predicted_<target>_probs`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a type that cannot be a feature.
@@ -60,7 +59,7 @@ impl ModelConfig {
 pub fn signature(
     columns: &Columns,
     widths: impl IntoIterator<Item = usize>,
-    labels: &Labels,
+    labels: &[Labels],
 ) -> Result<Signature> {
     let inputs = columns.features.iter().zip(widths);
     let inputs = inputs.map(|(column, width)| {
@@ -71,42 +70,47 @@ pub fn signature(
             kind: PortKind::of_feature(kind, width),
         })
     });
-    let target = &columns.target;
-    let classes = labels.classes();
-    let label_type = match labels {
-        Labels::Number { .. } | Labels::Count { .. } => arrow::datatypes::DataType::Float64,
-        Labels::Classes { .. } => target.data_type.clone(),
-    };
+    let targets = columns.targets.iter().zip(labels);
+    let outputs = targets.flat_map(|(target, labels)| output_ports(target, labels));
+    Ok(Signature {
+        inputs: inputs.collect::<Result<_>>()?,
+        outputs: outputs.collect(),
+    })
+}
+
+/// The outputs for a target: its prediction, then the probabilities if it has classes.
+fn output_ports(target: &Column, labels: &Labels) -> Vec<Port> {
+    let (data_type, probabilities) = predicted_types(labels, &target.data_type);
     let name = format!("predicted_{}", target.name);
-    let mut outputs = vec![];
-    let probabilities = Port {
+    let probabilities = probabilities.map(|data_type| Port {
         name: format!("{name}_probs"),
-        data_type: probabilities_type(&label_type),
+        data_type,
         kind: PortKind::Probabilities {
             target: target.name.clone(),
         },
-    };
-    outputs.push(Port {
+    });
+    let label = Port {
         name,
-        data_type: label_type,
+        data_type,
         kind: PortKind::Label {
             target: target.clone(),
-            classes: classes.to_vec(),
+            classes: labels.classes().to_vec(),
+            values: match labels.form() {
+                LabelForm::Vector(length) => Values::Vector(length),
+                LabelForm::Set(_) => Values::Set,
+                LabelForm::Number | LabelForm::Class(_) => Values::One,
+            },
         },
-    });
-    if !classes.is_empty() {
-        outputs.push(probabilities);
-    }
-    Ok(Signature {
-        inputs: inputs.collect::<Result<_>>()?,
-        outputs,
-    })
+    };
+    std::iter::once(label).chain(probabilities).collect()
 }
 
 /// A trained model on a device.
 pub struct TrainedModel {
     config: ModelConfig,
     signature: Signature,
+    /// The target of each output of the signature.
+    targets: Vec<usize>,
     encoder: Encoder,
     network: Box<dyn Network>,
     parameters: Vec<Tensor>,
@@ -139,7 +143,7 @@ impl TrainedModel {
         let encoder = Encoder::new(config.encoders.clone(), precision)
             .with_ids(|column| model_type.ids(&config.options, column));
         let network =
-            model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
+            model_type.network(encoder.shape(), outputs_of(&config.labels), &config.options)?;
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();
         if expected != weights.len() {
             return Err(Error::Corrupt(format!(
@@ -147,7 +151,16 @@ impl TrainedModel {
                 weights.len()
             )));
         }
+        let ports = config
+            .labels
+            .iter()
+            .enumerate()
+            .flat_map(|(target, labels)| {
+                let ports = 1 + usize::from(!labels.classes().is_empty());
+                std::iter::repeat_n(target, ports)
+            });
         Ok(Self {
+            targets: ports.collect(),
             parameters: tensors_of(network.parameters(), weights, compute.dtype(), device)?,
             signature: config.signature()?,
             config,
@@ -186,30 +199,27 @@ impl TrainedModel {
         }
     }
 
-    fn classes(&self, outputs: &[f64], wanted: &Wanted, report: RowReport) -> Result<Outputs> {
-        let classes = self.config.labels.classes();
-        let data_type = &self.config.columns.target.data_type;
-        let probabilities = probabilities(outputs, classes.len());
-        // With a NaN no class is the most probable; any class would be a guess.
-        let is_known = |row: &[f64]| row.iter().all(|probability| !probability.is_nan());
-        let known: NullBuffer = probabilities.chunks(classes.len()).map(is_known).collect();
-        let known = Some(&known).filter(|known| known.null_count() > 0);
-        let valid = NullBuffer::union(report.valid.as_ref(), known);
-        let valid = valid.as_ref();
-        let column = |port: &usize| match &self.signature.outputs[*port].kind {
-            PortKind::Probabilities { .. } => {
-                probability_lists(classes, &probabilities, valid, wanted.top_k, data_type)
-            }
-            _ => {
-                let predicted = predicted_classes(&probabilities, classes.len(), wanted.threshold);
-                class_array(classes, &predicted, valid, data_type)
-            }
-        };
-        Ok(Outputs {
-            columns: wanted.outputs.iter().map(column).collect::<Result<_>>()?,
-            scores: if wanted.scores { probabilities } else { vec![] },
-            report,
-        })
+    /// The predictions of each target, `None` where no output of the target is read.
+    fn predicted(
+        &self,
+        outputs: &[f64],
+        report: &RowReport,
+        wanted: &Wanted,
+    ) -> Vec<Option<Predicted<'_>>> {
+        let labels = &self.config.labels;
+        let width = outputs_of(labels);
+        let ranges = heads::ranges(labels.iter().map(Labels::outputs));
+        let targets = self.config.columns.targets.iter().zip(labels).zip(ranges);
+        let mut predicted = Vec::with_capacity(labels.len());
+        for (at, ((target, labels), range)) in targets.enumerate() {
+            let mut read = wanted.outputs.iter().map(|port| self.targets[*port]);
+            let is_read = wanted.scores || read.any(|target| target == at);
+            predicted.push(is_read.then(|| {
+                let outputs = heads::columns(outputs, width, range);
+                Predicted::new(labels, &target.data_type, &outputs, report.valid.as_ref())
+            }));
+        }
+        predicted
     }
 }
 
@@ -259,7 +269,10 @@ impl Model for TrainedModel {
         let passes = starts.map(|start| pass(start..rows.min(start + pass_rows)));
         let passes = passes.collect::<Result<Vec<Tensor>>>()?;
         Ok(vec![match passes.as_slice() {
-            [] => Tensor::zeros((0, self.config.labels.outputs()), DType::F64, &self.device)?,
+            [] => {
+                let outputs = outputs_of(&self.config.labels);
+                Tensor::zeros((0, outputs), DType::F64, &self.device)?
+            }
             [only] => only.clone(),
             several => Tensor::cat(several, 0)?,
         }])
@@ -273,17 +286,26 @@ impl Model for TrainedModel {
             )));
         };
         let outputs: Vec<f64> = outputs.flatten_all()?.to_vec1()?;
-        match &self.config.labels {
-            Labels::Number { mean, std } => {
-                let numbers = outputs.iter().map(|output| output * std + mean);
-                Ok(of_numbers(numbers.collect(), wanted, report))
-            }
-            Labels::Count { mean } => {
-                let counts = outputs.iter().map(|output| mean * output.exp());
-                Ok(of_numbers(counts.collect(), wanted, report))
-            }
-            Labels::Classes { .. } => self.classes(&outputs, wanted, report),
-        }
+        let predicted = self.predicted(&outputs, &report, wanted);
+        let column = |port: &usize| {
+            let unread = || Error::Internal("an output of a target that is not read".into());
+            let predicted = predicted[self.targets[*port]].as_ref().ok_or_else(unread)?;
+            predicted.column(&self.signature.outputs[*port].kind, wanted)
+        };
+        let columns = wanted.outputs.iter().map(column).collect::<Result<_>>()?;
+        let scores = match wanted.scores {
+            true => predicted
+                .into_iter()
+                .flatten()
+                .flat_map(|of| of.scores)
+                .collect(),
+            false => vec![],
+        };
+        Ok(Outputs {
+            columns,
+            scores,
+            report,
+        })
     }
 
     fn bytes(&self) -> usize {
@@ -304,22 +326,9 @@ impl Model for TrainedModel {
             false => 0,
         };
         // A probability takes a number, a label and a position in a list.
-        let outputs = self.config.labels.class_count().max(1) * 4 * size_of::<f64>();
+        let labels = self.config.labels.iter();
+        let outputs = labels.map(|of| of.form().scores()).sum::<usize>() * 4 * size_of::<f64>();
         self.encoder.bytes(rows) + between + rows * outputs
-    }
-}
-
-/// The outputs of a regressor, from numbers in the label's units.
-fn of_numbers(numbers: Vec<f64>, wanted: &Wanted, report: RowReport) -> Outputs {
-    let column = Float64Array::new(numbers.into(), report.valid.clone());
-    let scores = match wanted.scores {
-        true => column.values().to_vec(),
-        false => vec![],
-    };
-    Outputs {
-        columns: vec![Arc::new(column) as ArrayRef; wanted.outputs.len()],
-        scores,
-        report,
     }
 }
 
@@ -334,35 +343,13 @@ pub(crate) fn forward(
     Ok(outputs.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
-/// The outputs of a network that has one head.
+/// The outputs of a network, in which each target has columns: its head.
 pub(crate) fn one_head(mut outputs: Vec<Tensor>) -> Result<Tensor> {
     match (outputs.pop(), outputs.len()) {
         (Some(output), 0) => Ok(output),
         (_, others) => Err(Error::Internal(format!(
-            "the network has {} heads; training supports one",
+            "the network has {} outputs; the targets of a model share one",
             others + 1
         ))),
     }
-}
-
-/// Logits to probabilities, row-major `[rows, classes]`; one logit per row if there are two classes.
-pub fn probabilities(logits: &[f64], classes: usize) -> Vec<f64> {
-    let mut values = Vec::with_capacity(logits.len() * 2);
-    if classes == 2 {
-        for &logit in logits {
-            // Both probabilities come from one exponential, which cannot overflow.
-            let smaller = (-logit.abs()).exp();
-            let (likely, unlikely) = (1.0 / (1.0 + smaller), smaller / (1.0 + smaller));
-            values.extend(match logit < 0.0 {
-                true => [likely, unlikely],
-                false => [unlikely, likely],
-            });
-        }
-        return values;
-    }
-    values.extend(logits);
-    values.chunks_exact_mut(classes.max(1)).for_each(|row| {
-        softmax(row);
-    });
-    values
 }

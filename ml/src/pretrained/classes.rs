@@ -12,7 +12,7 @@ use crate::data::columns::Column;
 use crate::data::labels::{
     ClassValue, class_array, predicted_classes, probabilities_type, probability_lists,
 };
-use crate::data::signature::{Port, PortKind};
+use crate::data::signature::{Port, PortKind, Values};
 use crate::nn::softmax;
 use crate::{Error, Result};
 
@@ -93,6 +93,7 @@ impl Classes {
             kind: PortKind::Label {
                 target: self.target.clone(),
                 classes: self.values.clone(),
+                values: Values::One,
             },
         };
         [label, probabilities]

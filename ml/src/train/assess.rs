@@ -2,15 +2,17 @@
 
 use candle_core::Tensor;
 
-use crate::data::labels::Labels;
+use crate::Result;
+use crate::data::heads;
+use crate::data::labels::{Labels, outputs_of};
 use crate::data::rows::Rows;
 use crate::device::pass_rows;
 use crate::model::flat::{numbers_per_row, tensors_of};
-use crate::model::metrics::{Assessment, Predictions};
-use crate::model::trained::{forward, probabilities};
+use crate::model::metrics::{Assessment, Assessments, Predictions};
+use crate::model::predicted::{in_units, scores};
+use crate::model::trained::forward;
 use crate::train::prepare::Shard;
 use crate::train::training::Training;
-use crate::{Error, Result};
 
 /// The evaluation of a network on one side of the split.
 #[derive(Default)]
@@ -18,7 +20,7 @@ pub(crate) struct Assessed {
     /// The mean loss; `None` without rows.
     pub(crate) loss: Option<f64>,
     /// The assessment of the rows of all ranks, if requested.
-    pub(crate) quality: Option<Assessment>,
+    pub(crate) quality: Option<Assessments>,
 }
 
 impl Training<'_> {
@@ -42,7 +44,7 @@ impl Training<'_> {
         let parameters: Vec<Tensor> =
             tensors_of(specs, weights, self.precision.dtype(), &self.device)?;
         let mut buffers = Vec::with_capacity(self.prepared.shards.len());
-        let mut ours = Assessment::new(self.prepared.labels.class_count());
+        let mut ours = self.no_assessments();
         for shard in &self.prepared.shards {
             let rows = side(shard);
             let (mut loss, mut weight) = (0.0, 0.0);
@@ -52,12 +54,12 @@ impl Training<'_> {
                 let inputs = rows.inputs.narrow(range.clone())?;
                 let inputs = inputs.to(&self.device, self.precision.dtype())?;
                 let values = forward(self.network, &parameters, &inputs)?;
-                let (labels, weights) = (&rows.labels[range.clone()], &rows.weights[range]);
-                let sum = self.loss.evaluate(&values, labels, weights)?;
+                let (labels, weights) = rows.labels_and_weights(&range);
+                let sum = self.losses.evaluate(&values, labels, weights)?;
                 loss += sum.loss;
                 weight += sum.weight;
                 if with_quality {
-                    self.add(&mut ours, labels, &values)?;
+                    self.add_all(&mut ours, labels, &values);
                 }
             }
             buffers.push((shard.number, vec![loss, weight]));
@@ -72,37 +74,51 @@ impl Training<'_> {
         })
     }
 
-    /// Adds the labels and outputs of rows to an assessment.
-    fn add(&self, to: &mut Assessment, labels: &[f64], outputs: &[f64]) -> Result<()> {
-        match (&mut to.predictions, &self.prepared.labels) {
-            (Predictions::Numbers(regressed), Labels::Number { mean, std }) => {
-                let predicted: Vec<f64> =
-                    outputs.iter().map(|output| output * std + mean).collect();
-                regressed.add(labels.iter().map(|label| label * std + mean), &predicted);
-            }
-            (Predictions::Numbers(regressed), Labels::Count { mean }) => {
-                let predicted: Vec<f64> =
-                    outputs.iter().map(|output| mean * output.exp()).collect();
-                regressed.add(labels.iter().copied(), &predicted);
-            }
-            (Predictions::Classes(classified), Labels::Classes { values }) => {
-                let labels: Vec<_> = labels.iter().map(|label| Some(*label as u32)).collect();
-                classified.add(&labels, &probabilities(outputs, values.len()));
-            }
-            (Predictions::Numbers(_), Labels::Classes { .. })
-            | (Predictions::Classes(_), Labels::Number { .. } | Labels::Count { .. }) => {
-                let message = "an assessment and its training have different kinds of labels";
-                return Err(Error::Internal(message.into()));
-            }
-        }
-        Ok(())
+    fn no_assessments(&self) -> Assessments {
+        Assessments::new(self.prepared.labels.iter().map(Labels::form))
     }
 
-    fn of_all_ranks(&self, ours: &Assessment) -> Result<Assessment> {
-        let mut all = Assessment::new(self.prepared.labels.class_count());
+    /// Adds the labels and outputs of rows to the assessments of all targets.
+    fn add_all(&self, to: &mut Assessments, labels: &[f64], outputs: &[f64]) {
+        let targets = &self.prepared.labels;
+        let numbers: usize = targets.iter().map(Labels::numbers).sum();
+        let labels_of = heads::ranges(targets.iter().map(Labels::numbers));
+        let outputs_at = heads::ranges(targets.iter().map(Labels::outputs));
+        let ranges = labels_of.zip(outputs_at);
+        for ((to, of), (label_columns, output_columns)) in to.0.iter_mut().zip(targets).zip(ranges)
+        {
+            let labels = heads::columns(labels, numbers, label_columns);
+            let outputs = heads::columns(outputs, outputs_of(targets), output_columns);
+            add(to, of, &labels, &outputs);
+        }
+    }
+
+    fn of_all_ranks(&self, ours: &Assessments) -> Result<Assessments> {
+        let mut all = self.no_assessments();
         for message in self.collective.all_gather(ours.to_bytes())? {
-            all.merge(Assessment::from_bytes(&message)?)?;
+            all.merge(Assessments::from_bytes(&message)?)?;
         }
         Ok(all)
+    }
+}
+
+/// Adds the labels and outputs of rows of one target.
+fn add(to: &mut Assessment, of: &Labels, labels: &[f64], outputs: &[f64]) {
+    let (labels, predicted) = (in_units(of, labels), scores(of, outputs));
+    match &mut to.predictions {
+        Predictions::Numbers(regressed) => regressed.add(labels, &predicted),
+        Predictions::Vectors(vectors) => vectors.add(&labels, &predicted),
+        Predictions::Sets(tagged) => {
+            let labels: Vec<bool> = labels.iter().map(|label| *label > 0.0).collect();
+            let width = of.numbers().max(1);
+            let rows = labels
+                .chunks_exact(width)
+                .zip(predicted.chunks_exact(width));
+            rows.for_each(|(applies, probabilities)| tagged.add(applies, probabilities, false));
+        }
+        Predictions::Classes(classified) => {
+            let labels: Vec<_> = labels.iter().map(|label| Some(*label as u32)).collect();
+            classified.add(&labels, &predicted);
+        }
     }
 }

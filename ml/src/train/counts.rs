@@ -1,8 +1,8 @@
-//! Counts of NULLs, classes and category values in the rows of a training: per shard, then checked and merged.
+//! Counts of NULLs, labels and category values in the rows of a training: per shard, then checked and merged.
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::collective::Collective;
 use crate::data::apart::parts;
 use crate::data::columns::{Column, Columns, FeatureKind, NUMBERS_MAX};
-use crate::data::labels::{CLASSES_MAX, ClassValue, Task, class_values, numbers};
+use crate::data::labels::Task;
 use crate::data::parts::{CategoryPart, Parts};
+use crate::data::targets::TargetKind;
 use crate::model::options::{LossName, NullHandling, TrainOptions};
+use crate::train::label_counts::LabelCounts;
 use crate::train::raw::RawShard;
 use crate::{Error, Result};
 
@@ -28,12 +30,7 @@ pub(crate) struct ShardCounts {
     pub(crate) skipped: u64,
     pub(crate) rows_hash: (u64, u64),
     pub(crate) columns: Vec<ColumnCounts>,
-    pub(crate) classes: Vec<(ClassValue, (u64, u64))>,
-    pub(crate) label_nulls: u64,
-    pub(crate) label_not_finite: u64,
-    pub(crate) label_below_zero: u64,
-    /// The lowest label of a regressor, or 0 if it is higher.
-    pub(crate) label_lowest: f64,
+    pub(crate) labels: Vec<LabelCounts>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -84,8 +81,8 @@ impl ColumnCounts {
         match (self.width, others.width) {
             (Some(ours), Some(others)) if ours != others => {
                 return Err(Error::Invalid(format!(
-                    "column \"{name}\" holds arrays of length {ours} and of length {others}; a feature array has one \
-                     length"
+                    "column \"{name}\" holds arrays of length {ours} and of length {others}; all arrays of a \
+                     column have one length"
                 )));
             }
             (None, width) => self.width = width,
@@ -102,13 +99,13 @@ impl ColumnCounts {
 pub(crate) fn gather_counts(
     raw: &[RawShard],
     columns: &Columns,
-    task: Task,
+    kinds: &[TargetKind],
     collective: &dyn Collective,
     helpers: &ThreadPool,
 ) -> Result<Vec<ShardCounts>> {
     let ours = raw
         .iter()
-        .map(|shard| count_shard(shard, columns, task, helpers))
+        .map(|shard| count_shard(shard, columns, kinds, helpers))
         .collect::<Result<Vec<_>>>()?;
     let message = serde_json::to_vec(&ours).map_err(unreadable)?;
     let mut all = Vec::new();
@@ -126,7 +123,7 @@ pub(crate) fn unreadable(error: serde_json::Error) -> Error {
 fn count_shard(
     shard: &RawShard,
     columns: &Columns,
-    task: Task,
+    kinds: &[TargetKind],
     helpers: &ThreadPool,
 ) -> Result<ShardCounts> {
     let count = |(index, column): (usize, &Column)| {
@@ -141,21 +138,15 @@ fn count_shard(
     };
     let features = columns.features.par_iter().enumerate().map(count);
     let counted = helpers.install(|| features.collect::<Result<Vec<_>>>())?;
-    let mut counts = ShardCounts {
+    Ok(ShardCounts {
         number: shard.number,
         train_rows: shard.train.rows() as u64,
         eval_rows: shard.eval.rows() as u64,
         skipped: shard.skipped,
         rows_hash: ((shard.rows_hash >> 64) as u64, shard.rows_hash as u64),
         columns: counted,
-        classes: vec![],
-        label_nulls: 0,
-        label_not_finite: 0,
-        label_below_zero: 0,
-        label_lowest: 0.0,
-    };
-    count_labels(shard, columns, task, &mut counts)?;
-    Ok(counts)
+        labels: count_labels(shard, columns, kinds)?,
+    })
 }
 
 /// The counts of one column in some rows. The values of categories count in training rows only.
@@ -242,54 +233,40 @@ fn count_values(part: &CategoryPart, parts: &Parts) -> Values {
 fn count_labels(
     shard: &RawShard,
     columns: &Columns,
-    task: Task,
-    counts: &mut ShardCounts,
-) -> Result<()> {
-    let index = columns.features.len();
-    let mut classes: BTreeMap<ClassValue, (u64, u64)> = BTreeMap::new();
-    let train = shard.train.parts.iter().map(|part| (part, true));
-    let eval = shard.eval.parts.iter().map(|part| (part, false));
-    for (part, is_train) in train.chain(eval) {
-        let labels: &ArrayRef = part.column(index);
-        counts.label_nulls += labels.logical_null_count() as u64;
-        if task == Task::Regression {
-            for label in numbers(labels)?.iter().flatten() {
-                if !label.is_finite() {
-                    counts.label_not_finite += 1;
-                } else if label < 0.0 {
-                    counts.label_below_zero += 1;
-                    counts.label_lowest = counts.label_lowest.min(label);
-                }
-            }
-            continue;
-        }
-        for value in class_values(labels)?.into_iter().flatten() {
-            // The label is refused, so its other values need not be counted and sent.
-            if classes.len() > CLASSES_MAX {
-                break;
-            }
-            let (train, eval) = classes.entry(value).or_default();
-            *if is_train { train } else { eval } += 1;
-        }
-    }
-    counts.classes = classes.into_iter().collect();
-    Ok(())
+    kinds: &[TargetKind],
+) -> Result<Vec<LabelCounts>> {
+    let targets = columns.targets.iter().zip(kinds).enumerate();
+    let counts = targets.map(|(number, (target, kind))| {
+        let index = columns.features.len() + number;
+        let train = shard.train.parts.iter();
+        let eval = shard.eval.parts.iter();
+        let train = train.map(|part| (part.column(index), true));
+        let labels = train.chain(eval.map(|part| (part.column(index), false)));
+        LabelCounts::of(target, *kind, labels)
+    });
+    counts.collect()
 }
 
-pub(crate) fn class_counts(counts: &[ShardCounts]) -> BTreeMap<ClassValue, (u64, u64)> {
-    let mut classes: BTreeMap<ClassValue, (u64, u64)> = BTreeMap::new();
-    for (value, (train, eval)) in counts.iter().flat_map(|shard| shard.classes.clone()) {
-        let sum = classes.entry(value).or_default();
-        sum.0 += train;
-        sum.1 += eval;
+/// The counts of each target in all shards.
+///
+/// # Errors
+/// [`Error::Invalid`] for lists of several lengths.
+pub(crate) fn merge_labels(counts: &[ShardCounts], columns: &Columns) -> Result<Vec<LabelCounts>> {
+    let mut merged = vec![LabelCounts::default(); columns.targets.len()];
+    for shard in counts {
+        let of_targets = merged.iter_mut().zip(&shard.labels).zip(&columns.targets);
+        for ((ours, others), target) in of_targets {
+            ours.merge(others, target)?;
+        }
     }
-    classes
+    Ok(merged)
 }
 
 pub(crate) fn check_counts(
     counts: &[ShardCounts],
+    labels: &[LabelCounts],
     columns: &Columns,
-    task: Task,
+    kinds: &[TargetKind],
     options: &TrainOptions,
 ) -> Result<()> {
     let sum = |count: &dyn Fn(&ShardCounts) -> u64| counts.iter().map(count).sum::<u64>();
@@ -301,7 +278,8 @@ pub(crate) fn check_counts(
     if train_rows + eval_rows + skipped == 0 {
         return Err(Error::Invalid("the training query returned no rows".into()));
     }
-    let by_column = |label: u64, count: &dyn Fn(&ColumnCounts) -> u64| {
+    let by_column = |count: &dyn Fn(&ColumnCounts) -> u64,
+                     of_label: &dyn Fn(&LabelCounts) -> u64| {
         let features = columns.features.iter().enumerate().map(|(index, column)| {
             (
                 column.name.as_str(),
@@ -311,18 +289,16 @@ pub(crate) fn check_counts(
                     .sum::<u64>(),
             )
         });
-        let all = features
-            .chain([(columns.target.name.as_str(), label)])
-            .filter(|(_, count)| *count > 0);
+        let targets = columns.targets.iter().zip(labels);
+        let targets = targets.map(|(target, counts)| (target.name.as_str(), of_label(counts)));
+        let all = features.chain(targets).filter(|(_, count)| *count > 0);
         all.map(|(name, count)| format!("\"{name}\" {count}"))
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let label_nulls = sum(&|shard| shard.label_nulls);
     let refuses_nulls = options.null_handling == NullHandling::Error;
-    let nulls = by_column(label_nulls, &|column| {
-        if refuses_nulls { column.nulls } else { 0 }
-    });
+    let of_feature = |column: &ColumnCounts| if refuses_nulls { column.nulls } else { 0 };
+    let nulls = by_column(&of_feature, &|label| label.nulls);
     if !nulls.is_empty() {
         let remedy = if refuses_nulls {
             "set null_handling = 'skip' to leave these rows out, 'impute' to replace features"
@@ -333,9 +309,7 @@ pub(crate) fn check_counts(
             "NULLs in the training rows: {nulls}; {remedy}"
         )));
     }
-    let not_finite = by_column(sum(&|shard| shard.label_not_finite), &|column| {
-        column.not_finite
-    });
+    let not_finite = by_column(&|column| column.not_finite, &|label| label.not_finite);
     if !not_finite.is_empty() {
         return Err(Error::Invalid(format!(
             "NaN or infinity in the training rows: {not_finite}; filter these rows out, or replace the values"
@@ -346,97 +320,29 @@ pub(crate) fn check_counts(
             "no rows to train on: {eval_rows} went to evaluation and {skipped} were skipped for NULLs"
         )));
     }
-    match task {
-        Task::Classification => check_classes(counts, columns),
-        Task::Regression if options.loss == Some(LossName::Poisson) => {
-            check_not_below_zero(counts, columns)
-        }
-        Task::Regression => Ok(()),
-    }
-}
-
-fn check_not_below_zero(counts: &[ShardCounts], columns: &Columns) -> Result<()> {
-    let rows: u64 = counts.iter().map(|shard| shard.label_below_zero).sum();
-    if rows == 0 {
-        return Ok(());
-    }
-    let lowest = counts.iter().map(|shard| shard.label_lowest);
-    let lowest = lowest.fold(0.0, f64::min);
-    let name = &columns.target.name;
-    Err(Error::Invalid(format!(
-        "label \"{name}\" is below 0 in {rows} rows, down to {lowest}; loss = 'poisson' needs counts from 0: filter these \
-         rows out, or use another loss"
-    )))
-}
-
-fn check_classes(counts: &[ShardCounts], columns: &Columns) -> Result<()> {
-    let classes = class_counts(counts);
-    let name = &columns.target.name;
-    if classes.len() > CLASSES_MAX {
-        return Err(Error::Invalid(format!(
-            "label \"{name}\" has over {CLASSES_MAX} distinct values, too many for a classifier; use a regressor, or \
-             group the labels"
-        )));
-    }
-    let trained: Vec<_> = classes
-        .iter()
-        .filter(|(_, (train, _))| *train > 0)
-        .collect();
-    if trained.len() < 2 {
-        let found: Vec<String> = classes
-            .iter()
-            .map(|(value, (train, eval))| {
-                format!("{value} ({train} training rows, {eval} evaluation rows)")
-            })
-            .collect();
-        return Err(Error::Invalid(format!(
-            "label \"{name}\" needs two different values in the training rows; found {}",
-            found.join(", ")
-        )));
-    }
-    Ok(())
+    let has_counts = options.loss == Some(LossName::Poisson);
+    let mut targets = labels.iter().zip(&columns.targets).zip(kinds);
+    targets.try_for_each(|((counts, target), kind)| {
+        let is_count = has_counts && kind.task() == Task::Regression;
+        counts.check(target, *kind, is_count)
+    })
 }
 
 /// Notices for the user about rows that can be trained on: classes that one side of the split lacks.
-pub(crate) fn notices(counts: &[ShardCounts], columns: &Columns, task: Task) -> Vec<String> {
+pub(crate) fn notices(
+    counts: &[ShardCounts],
+    labels: &[LabelCounts],
+    columns: &Columns,
+) -> Vec<String> {
     let eval_rows: u64 = counts.iter().map(|shard| shard.eval_rows).sum();
-    if task != Task::Classification || eval_rows == 0 {
-        return vec![];
+    let targets = labels.iter().zip(&columns.targets);
+    match eval_rows {
+        0 => vec![],
+        _ => targets
+            .flat_map(|(counts, target)| counts.notices(target))
+            .collect(),
     }
-    let classes = class_counts(counts);
-    let name = &columns.target.name;
-    let list = |lacks: &dyn Fn(&(u64, u64)) -> bool| {
-        let lacking = classes.iter().filter(|(_, counts)| lacks(counts));
-        let lacking: Vec<String> = lacking
-            .map(|(value, (train, eval))| format!("{value} ({} rows)", train + eval))
-            .collect();
-        match lacking.len() {
-            0..=NAMED_MAX => lacking.join(", "),
-            count => format!(
-                "{} and {} more",
-                lacking[..NAMED_MAX].join(", "),
-                count - NAMED_MAX
-            ),
-        }
-    };
-    let mut notices = vec![];
-    let unseen = list(&|(_, eval)| *eval == 0);
-    if !unseen.is_empty() {
-        notices.push(format!(
-            "no evaluation row has these values of \"{name}\", so the metrics say nothing about them: {unseen}"
-        ));
-    }
-    let untrained = list(&|(train, _)| *train == 0);
-    if !untrained.is_empty() {
-        notices.push(format!(
-            "no training row has these values of \"{name}\", so they are never predicted: {untrained}"
-        ));
-    }
-    notices
 }
-
-/// The most classes that a notice names.
-const NAMED_MAX: usize = 5;
 
 /// The counts of each feature in all shards. With `hash_buckets`, a category may have any number of values.
 pub(crate) fn merge_columns(

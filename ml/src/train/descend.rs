@@ -136,7 +136,7 @@ impl Training<'_> {
                 "order",
                 &[epoch as u64, shard.number as u64],
             );
-            random::permutation(shard.train.labels.len(), &mut stream)
+            random::permutation(shard.train.len(), &mut stream)
         };
         self.prepared.shards.iter().map(order).collect()
     }

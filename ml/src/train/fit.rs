@@ -13,6 +13,7 @@ use tracing::info;
 
 use crate::Result;
 use crate::collective::Collective;
+use crate::data::labels::outputs_of;
 use crate::device::DeviceName;
 use crate::model::compute::LoadOptions;
 use crate::model::metrics::Metric;
@@ -21,7 +22,7 @@ use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::augment::Augmenter;
 use crate::train::control::{Control, EpochRecord, Progress};
-use crate::train::loss::Loss;
+use crate::train::losses::Losses;
 use crate::train::memory::working_bytes;
 use crate::train::prepare::prepare;
 use crate::train::raw::RankRows;
@@ -108,14 +109,14 @@ fn train(
     };
     prepared.notices.iter().for_each(report);
     let shape = prepared.encoder.shape();
-    let network = model_type.network(shape, prepared.labels.outputs(), options)?;
+    let network = model_type.network(shape, outputs_of(&prepared.labels), options)?;
     let device = agreed_device(spec, model_type, collective)?;
     let optimizer = options
         .optimizer
         .unwrap_or_else(|| model_type.default_optimizer(shape, options));
     let training = Training {
         network: network.as_ref(),
-        loss: Loss::of(&prepared.labels, options)?,
+        losses: Losses::of(&spec.columns.targets, &prepared.labels, options)?,
         precision: model_type.precision(),
         device: device.open()?,
         batch_size: options
@@ -170,7 +171,11 @@ fn train(
         return Err(training.diverged(history.len()));
     }
     let watched = if has_eval { eval } else { train };
-    let metrics = watched.quality.map_or(vec![], |quality| quality.metrics());
+    let targets = spec.columns.targets.iter();
+    let names = targets.map(|target| target.name.as_str());
+    let metrics = watched
+        .quality
+        .map_or(vec![], |quality| quality.metrics(names));
     info!(rank, duration_ms = ms(began), "assessed a model");
     Ok(Trained {
         config: ModelConfig {

@@ -11,7 +11,7 @@ use candle_core::{
 };
 
 use crate::data::inputs::Inputs;
-use crate::data::rows::Rows;
+use crate::data::rows::{Rows, weight_of_row};
 use crate::device::gpu_memory;
 use crate::device::kernels::{self, KernelLoss, KernelStep};
 use crate::model::flat::{add_tensor, gradient_of, tensors, variables};
@@ -19,6 +19,7 @@ use crate::model::network::{Mode, Parameter, ParameterKind};
 use crate::model::trained::one_head;
 use crate::train::descent::{Descent, Step};
 use crate::train::loss::Loss;
+use crate::train::losses::Losses;
 use crate::train::optim::{MomentScales, OptimizerState, Penalty, clip_norm};
 use crate::train::prepare::Shard;
 use crate::train::running::{self, MOMENTUM};
@@ -49,7 +50,9 @@ pub(crate) struct GpuDescent<'a> {
 /// The rows of a shard.
 struct GpuRows {
     inputs: Inputs,
+    /// `[rows]`, or `[rows, numbers]` if a row has several numbers.
     labels: Tensor,
+    /// `[rows]`, or `[rows, targets]` if there are several targets.
     weights: Tensor,
 }
 
@@ -149,9 +152,7 @@ impl<'a> GpuDescent<'a> {
         let parameters: Vec<Tensor> = parameters.collect();
         let outputs = training.network.forward(&parameters, &batch.inputs, mode)?;
         let outputs = one_head(outputs)?.contiguous()?;
-        let loss = kernel_loss(training.loss);
-        let total = &mut self.losses[index];
-        let slopes = kernels::loss(&outputs, &batch.labels, &batch.weights, loss, total)?;
+        let slopes = slopes(&training.losses, &outputs, &batch, &mut self.losses[index])?;
         let gradients = outputs.apply_op1(Slopes(slopes))?.backward()?;
         let specs = training.network.parameters();
         let all = self.variables.iter().zip(specs).map(|(variable, spec)| {
@@ -245,8 +246,11 @@ impl<'a> GpuDescent<'a> {
     /// The sum of the weights of a shard's rows in a step.
     fn shard_weight(&self, index: usize, shard: &Shard, step: &Step<'_>) -> f32 {
         let rows = self.orders[index][step.ranges[shard.number].clone()].iter();
-        rows.map(|&row| shard.train.weights[row as usize])
-            .sum::<f64>() as f32
+        let weight = |row: usize| {
+            let (_, weights) = shard.train.labels_and_weights(&(row..row + 1));
+            weight_of_row(weights)
+        };
+        rows.map(|&row| weight(row as usize)).sum::<f64>() as f32
     }
 
     /// Moves the weights against the gradients, which are multiplied by `scale` first.
@@ -381,7 +385,11 @@ impl GpuRows {
     fn new(rows: &Rows, device: &Device) -> Result<Self> {
         let numbers = |values: &[f64]| {
             let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-            on_gpu(&values, device)
+            let tensor = on_gpu(&values, device)?;
+            match values.len() / rows.len().max(1) {
+                0 | 1 => Ok(tensor),
+                width => Ok::<_, Error>(tensor.reshape((rows.len(), width))?),
+            }
         };
         Ok(Self {
             inputs: rows.inputs.to(device, DType::F32)?,
@@ -401,7 +409,7 @@ fn resident(training: &Training<'_>, gpu: &CudaDevice) -> Result<Vec<GpuRows>> {
     let bytes: usize = shards.iter().map(|shard| bytes(&shard.train)).sum();
     let (free, _) = gpu_memory(gpu)?;
     let is_countable = |shard: &Shard| {
-        let (rows, numbers) = (shard.train.labels.len(), shard.train.inputs.elements());
+        let (rows, numbers) = (shard.train.len(), shard.train.inputs.elements());
         let of_step = numbers.div_ceil(rows.max(1)) * training.batch_size.min(rows);
         numbers.max(of_step) <= u32::MAX as usize
     };
@@ -415,6 +423,47 @@ fn resident(training: &Training<'_>, gpu: &CudaDevice) -> Result<Vec<GpuRows>> {
         Err(Error::DeviceMemory(_)) => Ok(vec![]),
         rows => rows,
     }
+}
+
+/// The gradient of the losses of all targets with respect to `outputs` `[rows, outputs]`; adds the losses to `total`.
+fn slopes(
+    losses: &Losses,
+    outputs: &Tensor,
+    rows: &GpuRows,
+    total: &mut CudaSlice<f64>,
+) -> Result<Tensor> {
+    if let Some(loss) = losses.only() {
+        let (labels, weights) = (&rows.labels, &rows.weights);
+        return Ok(kernels::loss(
+            outputs,
+            labels,
+            weights,
+            kernel_loss(loss),
+            total,
+        )?);
+    }
+    let (outputs, heads) = (outputs.detach(), losses.heads());
+    let (count, _) = outputs.dims2()?;
+    let labels = rows
+        .labels
+        .reshape((count, rows.labels.elem_count() / count))?;
+    let weights = rows.weights.reshape((count, heads.len()))?;
+    let (mut output, mut number) = (0, 0);
+    let mut all = Vec::with_capacity(heads.len());
+    for (target, head) in heads.iter().enumerate() {
+        // The kernel takes one label in a row, so each number of a list is a row.
+        let of_head = outputs.narrow(1, output, head.outputs())?.contiguous()?;
+        let of_head = of_head.reshape((count * head.numbers, head.loss.outputs()))?;
+        let labels = labels.narrow(1, number, head.numbers)?.flatten_all()?;
+        let weights = (weights.narrow(1, target, 1)? * head.factor())?;
+        let weights = weights.broadcast_as((count, head.numbers))?.flatten_all()?;
+        let (labels, weights) = (labels.contiguous()?, weights.contiguous()?);
+        let slopes = kernels::loss(&of_head, &labels, &weights, kernel_loss(head.loss), total)?;
+        all.push(slopes.reshape((count, head.outputs()))?);
+        output += head.outputs();
+        number += head.numbers;
+    }
+    Ok(Tensor::cat(&all, 1)?)
 }
 
 /// A loss with its constant, 0 if it has none.
@@ -448,7 +497,7 @@ fn on_gpu<T: WithDType>(values: &[T], device: &Device) -> Result<Tensor> {
 
 /// Memory of rows on a GPU, in bytes.
 fn bytes(rows: &Rows) -> usize {
-    rows.inputs.bytes() + rows.labels.len() * 2 * size_of::<f32>()
+    rows.inputs.bytes() + (rows.labels.len() + rows.weights.len()) * size_of::<f32>()
 }
 
 /// A number whose derivative with respect to the outputs is given: where the backward pass begins.

@@ -1,4 +1,4 @@
-//! Losses and their gradients with respect to a network's outputs.
+//! [`Loss`]: the loss of one target and its gradient with respect to the outputs of a network; `losses` joins those of all targets.
 //!
 //! This module computes gradients in f64 from the outputs and passes them to autograd as constants: candle's binary
 //! cross-entropy overflows for confident predictions, and its derivatives of `relu` and `abs` at 0 do not fit the loss.
@@ -13,7 +13,7 @@ const FOCAL_GAMMA_DEFAULT: f64 = 2.0;
 const HUBER_DELTA_DEFAULT: f64 = 1.0;
 const QUANTILE_DEFAULT: f64 = 0.5;
 
-/// The function that training minimises.
+/// The function of one target that training minimises.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Loss {
     /// Half the squared difference; one output per row.
@@ -32,7 +32,8 @@ pub enum Loss {
         /// The share of the labels below the output at the minimum.
         quantile: f64,
     },
-    /// Half the Poisson deviance of a count from the exponential of the output plus `offset`; one output per row.
+    /// Half the Poisson deviance of a count from the exponential of the output plus `offset`, divided by the mean count, so that
+    /// slopes do not depend on the unit of the counts; one output per row.
     Poisson {
         /// The logarithm of the mean count, so that an output of 0 is the mean.
         offset: f64,
@@ -77,26 +78,27 @@ pub struct LossSum {
 }
 
 impl Loss {
-    /// The loss that the options choose for these labels.
+    /// The loss of this name for these labels, for each element of lists, or for each label of sets.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the chosen loss is for other labels.
-    pub fn of(labels: &Labels, options: &TrainOptions) -> Result<Self> {
-        let default = match labels {
-            Labels::Number { .. } | Labels::Count { .. } => LossName::Mse,
-            Labels::Classes { .. } => LossName::CrossEntropy,
-        };
-        let name = options.loss.unwrap_or(default);
+    /// [`Error::Invalid`] if the loss is for other labels.
+    pub fn of(labels: &Labels, name: LossName, options: &TrainOptions) -> Result<Self> {
         Ok(match (name, labels) {
-            (LossName::Mse, Labels::Number { .. }) => Loss::Squared,
-            (LossName::Mae, Labels::Number { .. }) => Loss::Absolute,
-            (LossName::Huber, Labels::Number { std, .. }) => Loss::Huber {
-                delta: options.huber_delta.unwrap_or(HUBER_DELTA_DEFAULT) / std,
-            },
-            (LossName::Quantile, Labels::Number { .. }) => Loss::Quantile {
-                quantile: options.quantile.unwrap_or(QUANTILE_DEFAULT),
-            },
-            (LossName::Poisson, Labels::Count { mean }) => Loss::Poisson { offset: mean.ln() },
+            (LossName::Mse, Labels::Number { .. } | Labels::Numbers { .. }) => Loss::Squared,
+            (LossName::Mae, Labels::Number { .. } | Labels::Numbers { .. }) => Loss::Absolute,
+            (LossName::Huber, Labels::Number { std, .. } | Labels::Numbers { std, .. }) => {
+                Loss::Huber {
+                    delta: options.huber_delta.unwrap_or(HUBER_DELTA_DEFAULT) / std,
+                }
+            }
+            (LossName::Quantile, Labels::Number { .. } | Labels::Numbers { .. }) => {
+                Loss::Quantile {
+                    quantile: options.quantile.unwrap_or(QUANTILE_DEFAULT),
+                }
+            }
+            (LossName::Poisson, Labels::Count { mean } | Labels::Counts { mean, .. }) => {
+                Loss::Poisson { offset: mean.ln() }
+            }
             (LossName::CrossEntropy, Labels::Classes { values }) => {
                 let smoothing = options.label_smoothing;
                 match values.len() {
@@ -104,6 +106,12 @@ impl Loss {
                     classes => Loss::Classes { classes, smoothing },
                 }
             }
+            (LossName::CrossEntropy, Labels::Set { .. }) => Loss::Binary {
+                smoothing: options.label_smoothing,
+            },
+            (LossName::Focal, Labels::Set { .. }) => Loss::BinaryFocal {
+                gamma: options.focal_gamma.unwrap_or(FOCAL_GAMMA_DEFAULT),
+            },
             (LossName::Focal, Labels::Classes { values }) => {
                 let gamma = options.focal_gamma.unwrap_or(FOCAL_GAMMA_DEFAULT);
                 match values.len() {
@@ -113,12 +121,24 @@ impl Loss {
             }
             (
                 LossName::Mse | LossName::Mae | LossName::Huber | LossName::Quantile,
-                Labels::Count { .. } | Labels::Classes { .. },
+                Labels::Count { .. }
+                | Labels::Counts { .. }
+                | Labels::Classes { .. }
+                | Labels::Set { .. },
             )
-            | (LossName::Poisson, Labels::Number { .. } | Labels::Classes { .. })
+            | (
+                LossName::Poisson,
+                Labels::Number { .. }
+                | Labels::Numbers { .. }
+                | Labels::Classes { .. }
+                | Labels::Set { .. },
+            )
             | (
                 LossName::CrossEntropy | LossName::Focal,
-                Labels::Number { .. } | Labels::Count { .. },
+                Labels::Number { .. }
+                | Labels::Numbers { .. }
+                | Labels::Count { .. }
+                | Labels::Counts { .. },
             ) => {
                 let name = name.name();
                 let message = format!("loss = '{name}' does not fit the labels; leave it out");
@@ -148,8 +168,8 @@ impl Loss {
             Loss::Squared => 2.0 * std * std,
             Loss::Huber { .. } => std * std,
             Loss::Absolute | Loss::Quantile { .. } => std,
-            Loss::Poisson { .. }
-            | Loss::Binary { .. }
+            Loss::Poisson { offset } => offset.exp(),
+            Loss::Binary { .. }
             | Loss::Classes { .. }
             | Loss::BinaryFocal { .. }
             | Loss::ClassesFocal { .. } => 1.0,
@@ -191,13 +211,13 @@ impl Loss {
     }
 
     /// The loss of a row; writes its derivatives to `gradient`.
-    fn row(self, outputs: &[f64], label: f64, gradient: &mut [f64]) -> Result<f64> {
+    pub(crate) fn row(self, outputs: &[f64], label: f64, gradient: &mut [f64]) -> Result<f64> {
         let (loss, slope) = match self {
             Loss::Squared => squared(outputs[0] - label),
             Loss::Absolute => absolute(outputs[0] - label),
             Loss::Huber { delta } => huber(outputs[0] - label, delta),
             Loss::Quantile { quantile } => pinball(outputs[0] - label, quantile),
-            Loss::Poisson { offset } => poisson(outputs[0] + offset, label),
+            Loss::Poisson { offset } => poisson(outputs[0], label / offset.exp()),
             Loss::Binary { smoothing } => binary(outputs[0], label, smoothing),
             Loss::BinaryFocal { gamma } => binary_focal(outputs[0], label, gamma),
             Loss::Classes { classes, smoothing } => {

@@ -1,5 +1,6 @@
 //! The memory that a training takes besides its rows.
 
+use crate::data::labels::outputs_of;
 use crate::device::pass_rows;
 use crate::model::options::Optimizer;
 use crate::train::solvers::linear::BATCH_ROWS;
@@ -49,7 +50,7 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
         Optimizer::Adamw | Optimizer::Sgd => rows_of_one_shard(rows, &prepared.train_rows_by_shard),
         Optimizer::NormalEquation | Optimizer::Lbfgs => rows,
     };
-    let (widths, outputs) = (network.numbers_per_row(), prepared.labels.outputs());
+    let (widths, outputs) = (network.numbers_per_row(), outputs_of(&prepared.labels));
     let of_step = bytes_of_rows(at_once, widths * COPIES + outputs * COPIES_OF_LOSS, number);
     // Losses are computed without gradients, but possibly of more rows than a shard has in a step.
     let assessed = (prepared.train_rows() + prepared.eval_rows) as usize;

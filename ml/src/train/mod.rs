@@ -4,11 +4,12 @@
 //! * `control` cancellation, progress and checkpoints
 //! * `shard`, `split`, `copies` the rows that train together, and the rows for evaluation
 //! * `raw` rows before they are encoded; `memory` what a training takes besides its rows
-//! * `prepare` everything learnt from the rows before the first step: `counts`, `statistics`, `vocabularies`, `images`
+//! * `prepare` everything learnt from the rows before the first step: `counts` and `label_counts`, `statistics`, `vocabularies`,
+//!   `images`, `targets`
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
 //! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `best` early stopping
-//! * `loss`, `optim` loss functions and optimisers; `running` the statistics that follow the rows of the steps
+//! * `loss`, `losses`, `optim` loss functions of one target and of all, and optimisers; `running` the statistics that follow the rows of the steps
 //! * `solvers` linear models on all rows at once
 //! * `agreement` the check that all ranks hold the same weights
 //! * `checkpoint` the state between two epochs
@@ -18,6 +19,7 @@ pub mod checkpoint;
 pub mod control;
 pub mod fit;
 pub mod loss;
+pub mod losses;
 pub mod optim;
 pub mod prepare;
 pub mod raw;
@@ -36,6 +38,7 @@ mod descent;
 mod gpu_descent;
 mod host_descent;
 mod images;
+mod label_counts;
 mod memory;
 mod running;
 mod solvers;
@@ -43,5 +46,6 @@ mod spec;
 mod split;
 mod statistics;
 mod steps;
+mod targets;
 mod training;
 mod vocabularies;

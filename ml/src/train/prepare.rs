@@ -5,32 +5,30 @@
 //! ```
 //! Statistics come from the training split only; the classes come from all rows.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::collective::Collective;
-use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
 use crate::data::inputs::InputsBuilder;
-use crate::data::labels::{Labels, Task, class_position, class_values, numbers};
+use crate::data::labels::Labels;
 use crate::data::rows::Rows;
+use crate::data::targets::TargetKind;
 use crate::model::network::ModelType;
-use crate::model::options::{LossName, NullHandling, TrainOptions};
+use crate::model::options::NullHandling;
 use crate::train::control::{Control, ReservedMemory};
-use crate::train::counts::{
-    ShardCounts, check_counts, class_counts, gather_counts, merge_columns, notices,
-};
+use crate::train::counts::{check_counts, gather_counts, merge_columns, merge_labels, notices};
 use crate::train::images::image_encoders;
+use crate::train::losses::check_weights;
 use crate::train::raw::{RankRows, RawRows};
 use crate::train::spec::TrainSpec;
 use crate::train::split::split_into_shards;
 use crate::train::statistics::{Numbers, standardise};
+use crate::train::targets::{Targets, widths as target_widths};
 use crate::train::vocabularies::encoders;
 use crate::{Error, Result};
 
-/// A label and a weight in f64.
-const LABEL_BYTES: usize = 16;
 /// A part that is counted or encoded has numbers in f64, which is up to twice its memory, and its encoded rows.
 const PART_COPIES: usize = 3;
 
@@ -50,8 +48,8 @@ pub struct Shard {
 pub struct Prepared {
     /// How features become tensors.
     pub encoder: Encoder,
-    /// The meaning of the outputs.
-    pub labels: Labels,
+    /// The meaning of the outputs for each target.
+    pub labels: Vec<Labels>,
     /// The shards of this rank.
     pub shards: Vec<Shard>,
     /// Training rows of every shard.
@@ -89,8 +87,8 @@ pub fn prepare(
     control: &Control,
 ) -> Result<Prepared> {
     let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
-    let task = model_type.task(options);
-    let (raw, raw_held) = split_into_shards(spec, task, rows, collective, helpers, control)?;
+    let kinds = kinds(spec, model_type)?;
+    let (raw, raw_held) = split_into_shards(spec, &kinds, rows, collective, helpers, control)?;
     let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
     let at_once = sides.map(|rows| rows.bytes_of(helpers.current_num_threads()));
     let parts_held = control.reserve(
@@ -98,8 +96,9 @@ pub fn prepare(
         "the rows that are being encoded",
     )?;
     control.stop.check()?;
-    let counts = gather_counts(&raw, columns, task, collective, helpers)?;
-    check_counts(&counts, columns, task, options)?;
+    let counts = gather_counts(&raw, columns, &kinds, collective, helpers)?;
+    let of_labels = merge_labels(&counts, columns)?;
+    check_counts(&counts, &of_labels, columns, &kinds, options)?;
     let merged = merge_columns(&counts, columns, options.hash_buckets)?;
     let widths = merged
         .iter()
@@ -110,15 +109,18 @@ pub fn prepare(
         .iter()
         .zip(&widths)
         .flat_map(|(column, &width)| std::iter::repeat_n(column.valid, width));
+    let target_widths = target_widths(&kinds, &of_labels);
+    let of_targets = std::iter::repeat_n(train_rows, target_widths.iter().sum());
     let value_counts: Vec<f64> = of_columns
-        .chain([train_rows])
+        .chain(of_targets)
         .map(|count| count.max(1) as f64)
         .collect();
     control.stop.check()?;
     let numbers = Numbers {
         columns,
-        task,
+        kinds: &kinds,
         widths: &widths,
+        target_widths: &target_widths,
         counts: &counts,
         helpers,
     };
@@ -133,29 +135,16 @@ pub fn prepare(
     );
     let of_images = encoders.iter_mut().zip(images);
     of_images.for_each(|(encoder, image)| encoder.image = image);
-    let labels = match task {
-        Task::Regression => {
-            let Standardiser { mean, std } = standardisers[widths.iter().sum::<usize>()];
-            match options.loss == Some(LossName::Poisson) {
-                true => Labels::Count {
-                    mean: if mean > 0.0 { mean } else { 1.0 },
-                },
-                false => Labels::Number { mean, std },
-            }
-        }
-        Task::Classification => Labels::Classes {
-            values: class_counts(&counts).into_keys().collect(),
-        },
-    };
-    let weights = class_weights(&labels, &counts, options)?;
+    let of_targets = &standardisers[widths.iter().sum::<usize>()..];
+    let targets = Targets::learn(columns, &kinds, &of_labels, of_targets, options)?;
     let encoder = Encoder::new(encoders, model_type.precision())
         .with_ids(|column| model_type.ids(options, column));
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
-    let encode =
-        |part: &RecordBatch| encode_part(part, &encoder, frequent.as_deref(), &labels, &weights);
+    let encode = |part: &RecordBatch| encode_part(part, &encoder, frequent.as_deref(), &targets);
     let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
     let rows: usize = sides.map(RawRows::rows).sum();
-    let held = control.reserve(encoder.bytes(rows) + rows * LABEL_BYTES, "the encoded rows")?;
+    let labels_bytes = rows * targets.numbers() * size_of::<f64>();
+    let held = control.reserve(encoder.bytes(rows) + labels_bytes, "the encoded rows")?;
     let mut shards = Vec::with_capacity(raw.len());
     for shard in raw {
         control.stop.check()?;
@@ -172,11 +161,15 @@ pub fn prepare(
         .for_each(|shard| train_rows_by_shard[shard.number] = shard.train_rows);
     Ok(Prepared {
         encoder,
-        labels,
+        labels: targets.labels(),
         shards,
         train_rows_by_shard,
         eval_rows: counts.iter().map(|shard| shard.eval_rows).sum(),
-        notices: [notices(&counts, columns, task), model_type.notices(options)].concat(),
+        notices: [
+            notices(&counts, &of_labels, columns),
+            model_type.notices(options),
+        ]
+        .concat(),
         skipped_rows: counts.iter().map(|shard| shard.skipped).sum(),
         rows_hash: counts.iter().fold(0, |sum: u128, shard| {
             sum.wrapping_add(join(shard.rows_hash))
@@ -185,49 +178,16 @@ pub fn prepare(
     })
 }
 
-fn join((high, low): (u64, u64)) -> u128 {
-    (u128::from(high) << 64) | u128::from(low)
+/// The kinds of the targets.
+fn kinds(spec: &TrainSpec, model_type: &dyn ModelType) -> Result<Vec<TargetKind>> {
+    let (targets, options) = (&spec.columns.targets, &spec.options);
+    let kinds = model_type.predictor(options).kinds(targets)?;
+    check_weights(targets, &kinds, options)?;
+    Ok(kinds)
 }
 
-fn class_weights(
-    labels: &Labels,
-    counts: &[ShardCounts],
-    options: &TrainOptions,
-) -> Result<Vec<f64>> {
-    let Labels::Classes { values } = labels else {
-        return Ok(vec![]);
-    };
-    let mut weights = vec![1.0; values.len()];
-    if options.auto_class_weights {
-        let classes = class_counts(counts);
-        let rows = classes.values().map(|(train, _)| train).sum::<u64>() as f64;
-        let trained = classes.values().filter(|(train, _)| *train > 0).count() as f64;
-        for (weight, (train, _)) in weights
-            .iter_mut()
-            .zip(classes.values())
-            .filter(|(_, (train, _))| *train > 0)
-        {
-            *weight = rows / (trained * *train as f64);
-        }
-    }
-    for (name, weight) in &options.class_weights {
-        let position = values
-            .iter()
-            .position(|value| value.to_string() == *name)
-            .ok_or_else(|| {
-                let known = values
-                    .iter()
-                    .take(20)
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                Error::Invalid(format!(
-                    "class_weights names \"{name}\", which is not a label; the labels are {known}"
-                ))
-            })?;
-        weights[position] = *weight;
-    }
-    Ok(weights)
+fn join((high, low): (u64, u64)) -> u128 {
+    (u128::from(high) << 64) | u128::from(low)
 }
 
 /// Encodes rows, as many parts at once as there are threads. A part is dropped once it is encoded.
@@ -240,7 +200,8 @@ fn encode_rows(
         return encode(only);
     }
     let mut encoded = Rows::default();
-    let mut inputs = InputsBuilder::new(rows.rows());
+    let total = rows.rows();
+    let mut inputs = InputsBuilder::new(total);
     let mut parts = rows.parts.into_iter();
     loop {
         let group: Vec<RecordBatch> = parts.by_ref().take(helpers.current_num_threads()).collect();
@@ -249,6 +210,11 @@ fn encode_rows(
         }
         let group = helpers.install(|| group.par_iter().map(encode).collect::<Result<Vec<_>>>())?;
         for part in group {
+            if encoded.labels.is_empty() {
+                // A vector that grows by itself would take up to twice the memory.
+                let numbers = part.labels.len() / part.len().max(1);
+                encoded.labels.reserve_exact(numbers * total);
+            }
             encoded.labels.extend(part.labels);
             encoded.weights.extend(part.weights);
             inputs.add(&part.inputs)?;
@@ -262,8 +228,7 @@ fn encode_part(
     batch: &RecordBatch,
     encoder: &Encoder,
     frequent: Option<&[Vec<Option<u32>>]>,
-    labels: &Labels,
-    class_weights: &[f64],
+    targets: &Targets,
 ) -> Result<Rows> {
     if batch.num_rows() == 0 {
         return Ok(Rows::default());
@@ -272,35 +237,10 @@ fn encode_part(
     if let Some((_, cause)) = inputs.report.failures.first() {
         return Err(Error::Invalid(cause.clone()));
     }
-    let column = batch.column(encoder.columns().len());
-    let (labels, weights) = match labels {
-        Labels::Number { mean, std } => number_labels(column, |label| (label - mean) / std)?,
-        Labels::Count { .. } => number_labels(column, |label| label)?,
-        Labels::Classes { values } => {
-            let positions = class_values(column)?
-                .into_iter()
-                .map(|value| value.and_then(|value| class_position(values, &value)));
-            let positions = positions.collect::<Option<Vec<u32>>>();
-            let positions =
-                positions.ok_or_else(|| Error::Internal("a label without a class".into()))?;
-            let weights = positions
-                .iter()
-                .map(|&position| class_weights[position as usize])
-                .collect();
-            (positions.into_iter().map(f64::from).collect(), weights)
-        }
-    };
+    let (labels, weights) = targets.encode(batch, encoder.columns().len())?;
     Ok(Rows {
         inputs,
         labels,
         weights,
     })
-}
-
-/// The labels of a regressor, and their weights.
-fn number_labels(column: &ArrayRef, of: impl Fn(f64) -> f64) -> Result<(Vec<f64>, Vec<f64>)> {
-    let numbers = numbers(column)?;
-    let labels: Vec<f64> = numbers.values().iter().map(|&label| of(label)).collect();
-    let weights = vec![1.0; labels.len()];
-    Ok((labels, weights))
 }

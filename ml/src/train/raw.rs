@@ -23,7 +23,7 @@ pub(crate) type RowAt = (usize, usize);
 /// The rows that one rank received: the rows of its shards, in any order.
 #[derive(Debug, Default)]
 pub struct RankRows {
-    /// The features in their order, then the label, then the split column if there is one.
+    /// The features in their order, then the targets, then the split column if there is one.
     pub batches: Vec<RecordBatch>,
     /// A content hash of each row of each batch.
     pub hashes: Vec<Vec<u128>>,
@@ -142,7 +142,7 @@ impl<'a> Lengths<'a> {
     fn of(values: &'a dyn Array) -> Self {
         let element = |values: &ArrayRef| match Lengths::of(values) {
             Lengths::Fixed(bytes) => bytes,
-            // Features have no lists of texts or of lists.
+            // Features have no lists of texts or of lists; the texts of sets of labels are short.
             _ => size_of::<f64>(),
         };
         match values.data_type() {
@@ -213,7 +213,7 @@ mod tests {
         };
         Columns {
             features: vec![column("number", DataType::Float64)],
-            target: column("name", DataType::Utf8),
+            targets: vec![column("name", DataType::Utf8)],
         }
     }
 

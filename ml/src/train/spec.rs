@@ -8,7 +8,7 @@ use crate::model::options::TrainOptions;
 /// The specification of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrainSpec {
-    /// Features and label.
+    /// Features and targets.
     pub columns: Columns,
     /// The options.
     pub options: TrainOptions,

@@ -16,7 +16,8 @@ use rayon::prelude::*;
 use crate::collective::Collective;
 use crate::data::apart::parts;
 use crate::data::columns::Columns;
-use crate::data::labels::{CLASSES_MAX, Task};
+use crate::data::labels::CLASSES_MAX;
+use crate::data::targets::{TargetKind, valid_labels};
 use crate::model::options::{DataSplit, NullHandling, TrainOptions};
 use crate::train::control::{Control, ReservedMemory};
 use crate::train::copies::{Copies, exchange};
@@ -46,13 +47,13 @@ struct Sides {
 /// By home shard and stratum, the number of rows of the stratum in the shards before.
 type RowsBefore = HashMap<(usize, Stratum), u64>;
 
-/// The rows of one class are a stratum; for a regressor, all rows are one stratum.
+/// The rows of one class of the first target with classes are a stratum; without such a target, all rows are one stratum.
 type Stratum = u128;
 
 /// Splits the rows of all ranks; returns the shards of this rank, and the memory that is reserved for them.
 pub(crate) fn split_into_shards(
     spec: &TrainSpec,
-    task: Task,
+    kinds: &[TargetKind],
     rows: RankRows,
     collective: &dyn Collective,
     helpers: &ThreadPool,
@@ -64,8 +65,8 @@ pub(crate) fn split_into_shards(
     let ours: Vec<usize> = ours.collect();
     let count: usize = rows.hashes.iter().map(Vec::len).sum();
     let _order = control.reserve(count * ORDER_BYTES, "the order of the rows")?;
-    let homes = homes(spec, &ours, &rows, collective, helpers)?;
-    let split = Split::new(columns, task, options, &rows)?;
+    let homes = homes(spec, kinds, &ours, &rows, collective, helpers)?;
+    let split = Split::new(columns, kinds, options, &rows)?;
     let evaluates = split.eval_counts(&homes, shard_count, collective)?;
     let mut shards: BTreeMap<usize, Sides> = ours
         .iter()
@@ -112,6 +113,7 @@ pub(crate) fn split_into_shards(
 /// The rows by home shard, in hash order, without skipped rows.
 fn homes(
     spec: &TrainSpec,
+    kinds: &[TargetKind],
     ours: &[usize],
     rows: &RankRows,
     collective: &dyn Collective,
@@ -122,7 +124,7 @@ fn homes(
         ours.iter().map(|&shard| (shard, Home::default())).collect();
     for (batch, hashes) in rows.hashes.iter().enumerate() {
         let complete = match options.null_handling {
-            NullHandling::Skip => Some(complete_rows(&rows.batches[batch], columns)?),
+            NullHandling::Skip => Some(complete_rows(&rows.batches[batch], columns, kinds)?),
             NullHandling::Error | NullHandling::Impute => None,
         };
         for (row, &hash) in hashes.iter().enumerate() {
@@ -206,24 +208,27 @@ enum Split<'a> {
 impl<'a> Split<'a> {
     fn new(
         columns: &Columns,
-        task: Task,
+        kinds: &[TargetKind],
         options: &TrainOptions,
         rows: &'a RankRows,
     ) -> Result<Self> {
-        let label = columns.features.len();
+        let first = columns.features.len();
         match &options.data_split {
             DataSplit::None => Ok(Self::None),
             DataSplit::Column { name } => {
                 let columns = rows.batches.iter();
-                let columns = columns.map(|batch| split_column(batch, label + 1, name));
+                let columns = columns.map(|batch| split_column(batch, first + kinds.len(), name));
                 Ok(Self::Column(columns.collect::<Result<_>>()?))
             }
             DataSplit::Hash { eval_fraction } => {
-                let strata = match task {
-                    Task::Regression => None,
-                    Task::Classification => {
-                        let batches = rows.batches.iter();
-                        let labels = batches.map(|batch| content_hashes(&[batch.column(label)]));
+                let classes = kinds.iter().position(|kind| *kind == TargetKind::Class);
+                let strata = match classes {
+                    None => None,
+                    Some(target) => {
+                        let labels = rows.batches.iter().map(|batch| {
+                            let labels = batch.column(first + target);
+                            content_hashes(&[labels])
+                        });
                         Some(labels.collect::<Result<_>>()?)
                     }
                 };
@@ -350,9 +355,13 @@ fn split_column<'a>(batch: &'a RecordBatch, index: usize, name: &str) -> Result<
 }
 
 /// Which rows have neither a NULL feature nor a NULL label.
-fn complete_rows(batch: &RecordBatch, columns: &Columns) -> Result<Vec<bool>> {
+fn complete_rows(
+    batch: &RecordBatch,
+    columns: &Columns,
+    kinds: &[TargetKind],
+) -> Result<Vec<bool>> {
     let mut complete = vec![true; batch.num_rows()];
-    let label = columns.features.len();
+    let first = columns.features.len();
     for (index, column) in columns.features.iter().enumerate() {
         let parts = parts(&column.name, batch.column(index), None)?;
         complete
@@ -360,11 +369,14 @@ fn complete_rows(batch: &RecordBatch, columns: &Columns) -> Result<Vec<bool>> {
             .enumerate()
             .for_each(|(row, complete)| *complete &= parts.is_valid(row));
     }
-    if let Some(valid) = batch.column(label).logical_nulls() {
-        complete
-            .iter_mut()
-            .enumerate()
-            .for_each(|(row, complete)| *complete &= valid.is_valid(row));
+    for (target, (column, kind)) in columns.targets.iter().zip(kinds).enumerate() {
+        let labels = batch.column(first + target);
+        if let Some(valid) = valid_labels(&column.name, labels, *kind)? {
+            complete
+                .iter_mut()
+                .enumerate()
+                .for_each(|(row, complete)| *complete &= valid.is_valid(row));
+        }
     }
     Ok(complete)
 }

@@ -7,7 +7,8 @@ use crate::collective::{Collective, ShardBuffers};
 use crate::data::apart::parts;
 use crate::data::columns::{Columns, FeatureKind};
 use crate::data::encode::standardise::Standardiser;
-use crate::data::labels::{Task, numbers as label_numbers};
+use crate::data::labels::numbers as label_numbers;
+use crate::data::targets::TargetKind;
 use crate::train::counts::ShardCounts;
 use crate::train::raw::{RawRows, RawShard};
 use crate::{Error, Result};
@@ -15,22 +16,23 @@ use crate::{Error, Result};
 /// The numbers of the columns of a training.
 pub(crate) struct Numbers<'a> {
     pub(crate) columns: &'a Columns,
-    pub(crate) task: Task,
+    pub(crate) kinds: &'a [TargetKind],
     /// The numbers per row of each feature.
     pub(crate) widths: &'a [usize],
+    /// The numbers per row of each target.
+    pub(crate) target_widths: &'a [usize],
     /// The counts of each shard.
     pub(crate) counts: &'a [ShardCounts],
     pub(crate) helpers: &'a ThreadPool,
 }
 
-/// Mean and standard deviation of each number of each column, and of the label of a regressor last.
+/// Mean and standard deviation of each number of each feature, then of each target.
 pub(crate) fn standardise(
     raw: &[RawShard],
     of: &Numbers<'_>,
     counts: &[f64],
     collective: &dyn Collective,
 ) -> Result<Vec<Standardiser>> {
-    let (columns, widths) = (of.columns, of.widths);
     let sums = sum_shards(raw, of, |_, value| value, collective)?;
     let mut means: Vec<f64> = sums
         .iter()
@@ -51,14 +53,14 @@ pub(crate) fn standardise(
         .zip(counts)
         .map(|(sum, count)| sum / count)
         .collect();
-    pool_arrays(&mut variances, columns, widths)?;
+    pool_arrays(&mut variances, of)?;
     let mut standardisers = Vec::with_capacity(means.len());
     for (index, &mean) in means.iter().enumerate() {
         let std = variances[index].sqrt();
         if !std.is_finite() {
             return Err(Error::Invalid(format!(
                 "the values of column \"{}\" are too large to standardise; scale them in the query",
-                column_of(index, columns, widths)
+                column_of(index, of)
             )));
         }
         // Rounding can leave a constant column with a deviation of a few ulps, which would scale noise up to 1.
@@ -73,37 +75,47 @@ pub(crate) fn standardise(
 
 /// Sets the variance of all elements of an array to their mean variance. An array is one tensor: an element that rarely
 /// varies, such as a pixel in a corner, would be very large where it does if it had its own deviation.
-fn pool_arrays(variances: &mut [f64], columns: &Columns, widths: &[usize]) -> Result<()> {
-    let mut first = 0;
-    for (column, &width) in columns.features.iter().zip(widths) {
-        if FeatureKind::of(&column.name, &column.data_type)? == FeatureKind::Array {
-            let elements = &mut variances[first..first + width];
+fn pool_arrays(variances: &mut [f64], of: &Numbers<'_>) -> Result<()> {
+    let mut rest = variances;
+    let features = of.columns.features.iter().zip(of.widths);
+    let features = features.map(|(column, width)| -> Result<(bool, usize)> {
+        let kind = FeatureKind::of(&column.name, &column.data_type)?;
+        Ok((kind == FeatureKind::Array, *width))
+    });
+    let targets = of.kinds.iter().zip(of.target_widths);
+    let targets = targets.map(|(kind, width)| Ok((*kind == TargetKind::Vector, *width)));
+    for column in features.chain(targets) {
+        let (is_array, width) = column?;
+        let (elements, others) = rest.split_at_mut(width);
+        rest = others;
+        if is_array {
             let mean = elements.iter().sum::<f64>() / width as f64;
             elements.fill(mean);
         }
-        first += width;
     }
     Ok(())
 }
 
-fn column_of<'a>(mut number: usize, columns: &'a Columns, widths: &[usize]) -> &'a str {
-    for (column, &width) in columns.features.iter().zip(widths) {
+/// The name of the column that has this number.
+fn column_of<'a>(mut number: usize, of: &'a Numbers<'_>) -> &'a str {
+    let columns = of.columns.features.iter().chain(&of.columns.targets);
+    let widths = of.widths.iter().chain(of.target_widths);
+    for (column, &width) in columns.zip(widths) {
         if number < width {
             return &column.name;
         }
         number -= width;
     }
-    &columns.target.name
+    ""
 }
 
-/// Sums `of(number, value)` over the training rows: the numbers of all columns, then the label of a regressor.
+/// Sums `of(number, value)` over the training rows: the numbers of all features, then of all targets.
 fn sum_shards(
     raw: &[RawShard],
     numbers: &Numbers<'_>,
     of: impl Fn(usize, f64) -> f64 + Sync,
     collective: &dyn Collective,
 ) -> Result<Vec<f64>> {
-    let label: usize = numbers.widths.iter().sum();
     let mut buffers: ShardBuffers<f64> = Vec::with_capacity(raw.len());
     for shard in raw {
         let features = numbers.columns.features.len();
@@ -117,20 +129,56 @@ fn sum_shards(
             .helpers
             .install(|| columns.collect::<Result<Vec<_>>>())?;
         let mut sums = columns.concat();
-        sums.push(match numbers.task {
-            Task::Regression => {
-                let mut sum = LaneSum::default();
-                for part in &shard.train.parts {
-                    let labels = label_numbers(part.column(features))?;
-                    sum.add(labels.values(), |value| of(label, value));
-                }
-                sum.total()
-            }
-            Task::Classification => 0.0,
-        });
+        for (target, kind) in numbers.kinds.iter().enumerate() {
+            let first = sums.len();
+            sums.extend(target_sums(
+                &shard.train,
+                target,
+                *kind,
+                numbers,
+                first,
+                &of,
+            )?);
+        }
         buffers.push((shard.number, sums));
     }
     collective.all_reduce_f64(buffers)
+}
+
+/// The sums of the numbers of one target, of which the first is number `first`. Each row has a label.
+fn target_sums(
+    rows: &RawRows,
+    target: usize,
+    kind: TargetKind,
+    numbers: &Numbers<'_>,
+    first: usize,
+    of: &impl Fn(usize, f64) -> f64,
+) -> Result<Vec<f64>> {
+    let columns = numbers.columns;
+    let index = columns.features.len() + target;
+    match kind {
+        TargetKind::Class | TargetKind::Set => Ok(vec![0.0]),
+        TargetKind::Number => {
+            let mut sum = LaneSum::default();
+            for part in &rows.parts {
+                let labels = label_numbers(part.column(index))?;
+                sum.add(labels.values(), |value| of(first, value));
+            }
+            Ok(vec![sum.total()])
+        }
+        TargetKind::Vector => {
+            let (name, width) = (&columns.targets[target].name, numbers.target_widths[target]);
+            let mut sums = vec![0.0; width];
+            for part in &rows.parts {
+                let parts = parts(name, part.column(index), Some(width))?;
+                for values in parts.numbers.chunks_exact(width) {
+                    let places = sums.iter_mut().zip(values).enumerate();
+                    places.for_each(|(place, (sum, &value))| *sum += of(first + place, value));
+                }
+            }
+            Ok(sums)
+        }
+    }
 }
 
 /// The sums of the numbers of one column, which has a value in each row if it `is_complete`.

@@ -6,7 +6,6 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor, Var, WithDType};
 
 use crate::collective::Collective;
-use crate::data::labels::Labels;
 use crate::data::precision::Precision;
 use crate::data::rows::Rows;
 use crate::model::flat::{add_tensor, gradient_of};
@@ -16,7 +15,8 @@ use crate::model::trained::one_head;
 use crate::nn::{Sums, collect_gradients};
 use crate::train::augment::{Augmenter, Origin};
 use crate::train::control::{Control, EpochRecord, Progress};
-use crate::train::loss::{Loss, LossSum};
+use crate::train::loss::LossSum;
+use crate::train::losses::Losses;
 use crate::train::optim::Penalty;
 use crate::train::prepare::{Prepared, Shard};
 use crate::{Error, Result};
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// A training whose rows are prepared.
 pub(crate) struct Training<'a> {
     pub(crate) network: &'a dyn Network,
-    pub(crate) loss: Loss,
+    pub(crate) losses: Losses,
     pub(crate) precision: Precision,
     pub(crate) device: Device,
     pub(crate) batch_size: usize,
@@ -72,7 +72,7 @@ impl Training<'_> {
         let outputs = self.network.forward(&parameters, &inputs, mode)?;
         let outputs = one_head(outputs)?;
         let values = outputs.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-        let loss = self.loss.evaluate(&values, &rows.labels, &rows.weights)?;
+        let loss = self.losses.evaluate(&values, &rows.labels, &rows.weights)?;
         let slope = Tensor::from_slice(&loss.gradient, outputs.shape(), &self.device)?
             .to_dtype(T::DTYPE)?;
         let objective = (outputs * slope)?.sum_all()?;
@@ -125,12 +125,9 @@ impl Training<'_> {
         }
     }
 
-    /// The factor from a mean loss to the reported loss, which is in the label's units.
+    /// The factor from a mean loss to the reported loss, which is in the units of the only target.
     pub(crate) fn loss_unit(&self) -> f64 {
-        self.loss.unit(match &self.prepared.labels {
-            Labels::Number { std, .. } => *std,
-            Labels::Count { .. } | Labels::Classes { .. } => 1.0,
-        })
+        self.losses.unit(&self.prepared.labels)
     }
 
     /// Whether `max_runtime_s` has passed for any rank since the training was asked for.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
-use vatic_ml::model::options::{DataSplit, LossName, Schedule, TrainOptions};
+use vatic_ml::model::options::{DataSplit, LossName, Optimizer, Schedule, TrainOptions};
 use vatic_ml::train::loss::Loss;
 
 use crate::{batch_of, model, noise, predict, train};
@@ -287,6 +287,35 @@ fn labels_below_zero_are_no_counts() {
     let (zeros, hashes) = rows(|_, _| 0.0);
     let trained = train(&zeros, &hashes, &options, 2).unwrap();
     assert!(trained.train_loss < 0.9, "{}", trained.train_loss);
+}
+
+#[test]
+fn the_unit_of_counts_does_not_matter() {
+    let (counts, hashes) = rows(count);
+    let labels = vatic_ml::data::labels::numbers(counts.column(1)).unwrap();
+    for optimizer in [Optimizer::Adamw, Optimizer::Sgd] {
+        let options = TrainOptions {
+            optimizer: Some(optimizer),
+            l2_reg: Some(0.01),
+            clip_norm: Some(1.0),
+            ..options("dnn_regressor", LossName::Poisson)
+        };
+        let trained = |unit: f64| {
+            let labels = labels.values().iter().map(|label| label * unit);
+            let labels = Float64Array::from_iter_values(labels);
+            let x = Arc::clone(counts.column(0));
+            let batch = batch_of(vec![("x", x), ("label", Arc::new(labels))]);
+            train(&batch, &hashes, &options, 2).unwrap()
+        };
+        let ones = trained(1.0);
+        assert!(ones.train_loss < ones.history[0].train_loss);
+        // The square of a slope of such counts would be infinite in f32, or lost beside the epsilon of adamw.
+        for unit in [1e-20, 1e25] {
+            let loss = trained(unit).train_loss / unit;
+            let difference = (loss / ones.train_loss - 1.0).abs();
+            assert!(difference < 1e-3, "{optimizer:?} {unit}: {difference}");
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod memory;
 mod parity;
 mod sequences;
 mod splits;
+mod targets;
 mod vision;
 
 use std::sync::Arc;
@@ -47,7 +48,7 @@ fn model_type(name: &str) -> &'static dyn ModelType {
         .unwrap()
 }
 
-/// Trains on `batch` with `workers` workers; the last column is the label. `hashes` holds the hash of each row.
+/// Trains on `batch` with `workers` workers; the last column is the target. `hashes` holds the hash of each row.
 fn train(
     batch: &RecordBatch,
     hashes: &[u128],
@@ -65,8 +66,19 @@ fn train_after(
     options: &TrainOptions,
     workers: usize,
 ) -> Result<Trained> {
+    train_spec(&spec_of(batch, options), spent, batch, hashes, workers)
+}
+
+/// Like [`train_after`], for any targets.
+fn train_spec(
+    spec: &TrainSpec,
+    spent: Duration,
+    batch: &RecordBatch,
+    hashes: &[u128],
+    workers: usize,
+) -> Result<Trained> {
     let ranks = LocalCollective::group(workers);
-    let results = train_on(ranks, spent, batch, hashes, options);
+    let results = ranks_of(ranks, spent, batch, hashes, spec);
     let mut first = None;
     for result in results {
         let trained = result?;
@@ -79,8 +91,13 @@ fn train_after(
     Ok(first.unwrap())
 }
 
-/// A training on the columns of `batch`, the last of which is the label. Pixels of images are those of files in the query.
+/// A training on the columns of `batch`, the last of which is the target. Pixels of images are those of files in the query.
 fn spec_of(batch: &RecordBatch, options: &TrainOptions) -> TrainSpec {
+    spec_of_targets(batch, 1, options)
+}
+
+/// A training on the columns of `batch`, the last of which are so many targets.
+fn spec_of_targets(batch: &RecordBatch, targets: usize, options: &TrainOptions) -> TrainSpec {
     let schema = batch.schema();
     let columns = schema.fields().iter();
     let mut columns: Vec<Column> = columns
@@ -92,11 +109,11 @@ fn spec_of(batch: &RecordBatch, options: &TrainOptions) -> TrainSpec {
             },
         })
         .collect();
-    let target = columns.pop().unwrap();
+    let targets = columns.split_off(columns.len() - targets);
     TrainSpec {
         columns: Columns {
             features: columns,
-            target,
+            targets,
         },
         options: options.clone(),
         shards: options.shards.unwrap_or(SHARDS_DEFAULT),
@@ -111,15 +128,24 @@ fn train_on<C: Collective + 'static>(
     hashes: &[u128],
     options: &TrainOptions,
 ) -> Vec<Result<Trained>> {
-    let workers = ranks.len();
-    let spec = spec_of(batch, options);
-    let shards = spec.shards;
+    ranks_of(ranks, spent, batch, hashes, &spec_of(batch, options))
+}
+
+/// What each rank of a group returns that trains what `spec` says.
+fn ranks_of<C: Collective + 'static>(
+    ranks: Vec<C>,
+    spent: Duration,
+    batch: &RecordBatch,
+    hashes: &[u128],
+    spec: &TrainSpec,
+) -> Vec<Result<Trained>> {
+    let (workers, shards, seed) = (ranks.len(), spec.shards, spec.options.seed);
     let ranks: Vec<_> = ranks
         .into_iter()
         .enumerate()
         .map(|(rank, collective)| {
             let is_ours = |row: &usize| {
-                let shard = Placement::new(hashes[*row], options.seed).shard(shards);
+                let shard = Placement::new(hashes[*row], seed).shard(shards);
                 owner(shard, shards, workers) == rank
             };
             let rows: Vec<usize> = (0..hashes.len()).filter(is_ours).collect();

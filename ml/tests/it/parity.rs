@@ -49,7 +49,7 @@ fn linear_regression_finds_the_closed_form() {
             ..options("linear_reg")
         };
         let trained = train(&batch, &hashes(400), &options, 2).unwrap();
-        let vatic_ml::data::labels::Labels::Number { std, .. } = trained.config.labels else {
+        let [vatic_ml::data::labels::Labels::Number { std, .. }] = trained.config.labels[..] else {
             panic!("a regressor")
         };
         let slopes: Vec<f64> = trained.config.encoders[..3]

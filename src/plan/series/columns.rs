@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema};
-use vatic_ml::data::types::{is_number, type_name};
+use datafusion::logical_expr::{Expr, cast};
+use vatic_ml::data::types::{canonical_type, is_number, type_name};
 
 use super::arguments::Arguments;
 use crate::error::{Result, SqlState, sql_err, with_cause};
@@ -13,7 +15,30 @@ pub(super) struct Columns {
     pub(super) order: Column,
     pub(super) by: Vec<Column>,
     /// Columns of numbers, each of which becomes an array.
-    pub(super) values: Vec<Column>,
+    pub(super) values: Vec<Values>,
+}
+
+/// A column of numbers.
+pub(super) struct Values {
+    pub(super) column: Column,
+    /// The type of the numbers, if the column has them in another encoding, such as a dictionary: an array has none.
+    decoded: Option<DataType>,
+}
+
+impl Values {
+    /// The numbers.
+    pub(super) fn expr(&self) -> Expr {
+        let column = Expr::Column(self.column.clone());
+        match &self.decoded {
+            Some(data_type) => cast(column, data_type.clone()),
+            None => column,
+        }
+    }
+}
+
+/// Whether a column has numbers, in any encoding.
+fn has_numbers(data_type: &DataType) -> bool {
+    is_number(&canonical_type(data_type))
 }
 
 /// The name of the target of a column.
@@ -34,7 +59,7 @@ impl Columns {
             None => roles.numbers_left(),
         };
         let mut fields = values.iter().map(|index| input.field(*index));
-        if let Some(field) = fields.find(|field| !is_number(field.data_type())) {
+        if let Some(field) = fields.find(|field| !has_numbers(field.data_type())) {
             let message = format!(
                 "column \"{}\" is {}, windows makes arrays of numbers; leave it out of columns or CAST it",
                 field.name(),
@@ -47,10 +72,18 @@ impl Columns {
             return Err(sql_err(SqlState::MissingColumn, message));
         }
         let column = |index: usize| Column::from(input.qualified_field(index));
+        let numbers = |index: usize| {
+            let data_type = input.field(index).data_type();
+            let decoded = canonical_type(data_type);
+            Values {
+                column: column(index),
+                decoded: (decoded != *data_type).then_some(decoded),
+            }
+        };
         let columns = Self {
             order: column(order),
             by: by.into_iter().map(column).collect(),
-            values: values.into_iter().map(column).collect(),
+            values: values.into_iter().map(numbers).collect(),
         };
         columns.check_names(arguments.horizon)?;
         Ok(columns)
@@ -58,9 +91,10 @@ impl Columns {
 
     /// Checks that no two columns of the result have one name.
     fn check_names(&self, horizon: usize) -> Result<()> {
-        let kept = self.by.iter().chain([&self.order]).chain(&self.values);
+        let values = self.values.iter().map(|values| &values.column);
+        let kept = self.by.iter().chain([&self.order]).chain(values.clone());
         let kept = kept.map(|column| column.name.clone());
-        let targets = self.values.iter().filter(|_| horizon > 0);
+        let targets = values.filter(|_| horizon > 0);
         let targets = targets.map(|column| target_name(&column.name));
         let mut names = HashSet::new();
         match kept.chain(targets).find(|name| !names.insert(name.clone())) {
@@ -121,7 +155,7 @@ impl Roles<'_> {
     fn numbers_left(&self) -> Vec<usize> {
         let fields = self.input.fields().iter().enumerate();
         let left = fields
-            .filter(|(index, field)| !self.taken.contains(index) && is_number(field.data_type()));
+            .filter(|(index, field)| !self.taken.contains(index) && has_numbers(field.data_type()));
         left.map(|(index, _)| index).collect()
     }
 }

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use super::arguments::Arguments;
-use super::columns::{Columns, target_name};
+use super::columns::{Columns, Values, target_name};
 use super::frame_values::frame_values;
 use super::position::series_position;
 use crate::error::Result;
@@ -28,10 +28,11 @@ pub(super) fn rows(
     }
     let kept = columns.by.iter().chain([&columns.order]);
     let kept = kept.map(|column| Expr::Column(column.clone()));
-    let arrays = columns.values.iter().zip(&windows.arrays);
-    let arrays = arrays.map(|(column, array)| result(array).alias(&column.name));
-    let targets = columns.values.iter().zip(&windows.targets);
-    let targets = targets.map(|(column, target)| result(target).alias(target_name(&column.name)));
+    let names = columns.values.iter().map(|values| &values.column.name);
+    let arrays = names.clone().zip(&windows.arrays);
+    let arrays = arrays.map(|(name, array)| result(array).alias(name));
+    let targets = names.zip(&windows.targets);
+    let targets = targets.map(|(name, target)| result(target).alias(target_name(name)));
     LogicalPlanBuilder::from(input)
         .window(windows.all())?
         .filter(is_complete)?
@@ -68,11 +69,8 @@ impl Windows {
                 .build()
         };
         let later = |expr: Expr, rows: usize| over(lead(expr, Some(rows as i64), None), &future);
-        let values_in = |column: &Column, frame: &WindowFrame| {
-            over(
-                frame_values().call(vec![Expr::Column(column.clone())]),
-                frame,
-            )
+        let values_in = |values: &Values, frame: &WindowFrame| {
+            over(frame_values().call(vec![values.expr()]), frame)
         };
         let place = [order.clone()].into_iter().chain(by.iter().cloned());
         let position = over(series_position().call(place.collect()), &past)?;
@@ -80,12 +78,12 @@ impl Windows {
             0 => None,
             _ => Some(later(order.clone(), horizon)?),
         };
-        let target = |column: &Column| match horizon {
-            1 => later(Expr::Column(column.clone()), 1),
-            _ => values_in(column, &future),
+        let target = |values: &Values| match horizon {
+            1 => later(values.expr(), 1),
+            _ => values_in(values, &future),
         };
         let values = columns.values.iter();
-        let arrays = values.clone().map(|column| values_in(column, &past));
+        let arrays = values.clone().map(|values| values_in(values, &past));
         let targets = values.filter(|_| horizon > 0).map(target);
         Ok(Self {
             position,

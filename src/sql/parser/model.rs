@@ -63,10 +63,10 @@ impl Parser<'_> {
     }
 
     fn train(&mut self, head: Head) -> Result<TrainModel> {
-        let (mut target, mut options, mut comment) = (None, None, None);
+        let (mut targets, mut options, mut comment) = (None, None, None);
         loop {
             match self.word(0).as_str() {
-                "TARGET" => self.clause("TARGET", &mut target, Self::target)?,
+                "TARGET" => self.clause("TARGET", &mut targets, Self::targets)?,
                 "OPTIONS" => self.clause("OPTIONS", &mut options, Self::options)?,
                 "COMMENT" => self.clause("COMMENT", &mut comment, Self::string)?,
                 "TRANSFORM" => return Err(unsupported("TRANSFORM")),
@@ -82,7 +82,7 @@ impl Parser<'_> {
         Ok(TrainModel {
             name: head.name,
             if_taken: head.if_taken,
-            target,
+            targets: targets.unwrap_or_default(),
             options: options.unwrap_or_default(),
             comment,
             query,
@@ -123,12 +123,15 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn target(&mut self) -> Result<String> {
-        let name = self.identifier("the column of the label")?;
-        if self.inner.parser.peek_token().token == Token::Comma {
-            return Err(unsupported("a TARGET of several columns"));
+    /// Parses the columns of the labels.
+    fn targets(&mut self) -> Result<Vec<String>> {
+        let mut names = vec![];
+        loop {
+            names.push(self.identifier("the column of the label")?);
+            if !self.inner.parser.consume_token(&Token::Comma) {
+                return Ok(names);
+            }
         }
-        Ok(name)
     }
 
     fn options(&mut self) -> Result<Vec<(String, OptionValue)>> {

@@ -249,8 +249,12 @@ mod tests {
                     class_weights=[('yes', 2.5)], activation=relu) as select * from t where a > ';' ;";
         let parsed = train(text);
         assert_eq!(parsed.query.text, "select * from t where a > ';'");
-        assert_eq!(parsed.target.as_deref(), Some("Left"));
+        assert_eq!(parsed.targets, ["Left"]);
         assert_eq!(train(&parsed.to_string()), parsed);
+        let parsed = train("TRAIN MODEL m TARGET a, \"B c\",d OPTIONS (x = 1) AS SELECT 1");
+        assert_eq!(parsed.targets, ["a", "B c", "d"]);
+        assert_eq!(train(&parsed.to_string()), parsed);
+        assert!(train("TRAIN MODEL m AS SELECT 1").targets.is_empty());
     }
 
     #[test]
@@ -325,6 +329,10 @@ mod tests {
             (
                 "TRAIN MODEL m TARGET a TARGET b AS SELECT 1",
                 "42601 TARGET is given twice",
+            ),
+            (
+                "TRAIN MODEL m TARGET a, AS SELECT 1",
+                "42601 expected TARGET, OPTIONS, COMMENT or AS and a query, found SELECT",
             ),
             (
                 "TRAIN MODEL m OPTIONS (a = 1, A = 2) AS SELECT 1",

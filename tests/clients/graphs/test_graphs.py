@@ -40,7 +40,14 @@ ACTIVATIONS = ["relu", "gelu", "silu", "tanh", "sigmoid", "leaky_relu"]
 TWO = "CASE WHEN id % 3 = 0 THEN 'no' ELSE 'yes' END"
 THREE = "id % 3 - 1"
 NUMBER = "sin(id * 0.1) * 50 + id % 3 + 1000"
+NAMED = "CASE id % 3 WHEN 0 THEN 'small' WHEN 1 THEN 'middle' ELSE 'large' END"
 COUNT = "id % 5"
+CURVE = "make_array(sin(id * 0.1) * 50 + 1000, cos(id * 0.2) - 3, CAST(id % 7 AS DOUBLE))"
+COUNTS = "make_array(id % 5, id % 3 + 1)"
+TAGS = "CASE WHEN id % 3 = 0 THEN ['new', 'old'] WHEN id % 3 = 1 THEN ['new'] ELSE ['red', 'old'] END"
+# The labels that are numbers; the others have probabilities.
+NUMERIC = [NUMBER, COUNT, CURVE, COUNTS]
+SEVERAL = {"rent": NUMBER, "kind": NAMED, "lift": "id % 3 = 0", "curve": CURVE, "tags": TAGS}
 
 
 def layers(texts, shape=""):
@@ -57,7 +64,7 @@ SEQUENCES = [
     "conv1d(4, 3, stride=1, padding=1)", "tanh", "max_pool1d(2, stride=1)", "avg_pool1d(2)", "transpose",
     "lstm(3, sequences=true, bidirectional=true)", "layer_norm", "gru(4, sequences=true)", "transpose", "global_max_pool",
 ]
-# Name → columns, label, options.
+# Name → columns, label or a label for each target, options.
 CASES = {
     "least_squares": (SCALARS, NUMBER, "model_type = 'linear_reg'"),
     "least_squares_of_arrays": (["series", "price"], NUMBER, "model_type = 'linear_reg'"),
@@ -80,6 +87,15 @@ CASES = {
     "beside": (["price", "series", "colour", "small"], TWO, layers(["linear(4)", "inputs(3)", "relu", "linear(classes)"])),
     "pictures": (["image"], THREE, "model_type = 'cnn_classifier', input_shape = [1, 5, 5], hidden_units = [6], epochs = 1"),
     "numbers_of_pictures": (["image"], NUMBER, "model_type = 'cnn_regressor', input_shape = [1, 5, 5], hidden_units = [6], epochs = 1"),
+    "curve": (["price", "colour"], CURVE, "model_type = 'dnn_regressor', hidden_units = [5], epochs = 2"),
+    "curve_of_layers": (["series"], CURVE, layers(["gru(4)", "linear(3)"], "[6, 4]")),
+    "list_of_counts": (["price"], COUNTS, "model_type = 'dnn_regressor', hidden_units = [4], epochs = 2, loss = 'poisson'"),
+    "tags": (["price", "colour"], TAGS, "model_type = 'dnn_classifier', hidden_units = [5], epochs = 2"),
+    "set_of_integers": (["small"], "make_array(id % 4, id % 3)", "model_type = 'dnn_classifier', hidden_units = [5], epochs = 2"),
+    "several": (["price", "colour", "small"], SEVERAL, "model_type = 'dnn_regressor', hidden_units = [8], epochs = 2"),
+    "several_of_layers": (["series"], {"kind": THREE, "lift": TWO, "rent": NUMBER}, layers(["lstm(4)", "linear(classes)"], "[12, 2]")),
+    "several_of_pictures": (["image"], {"rent": NUMBER, "tags": TAGS},
+        "model_type = 'cnn_regressor', input_shape = [1, 5, 5], hidden_units = [6], epochs = 1"),
 } | {
     name: (["price", "colour"], NUMBER, f"model_type = 'dnn_regressor', activation = '{name}', hidden_units = [6], epochs = 2")
     for name in ACTIVATIONS
@@ -92,20 +108,28 @@ TYPES = {
 }
 
 
+def targets_of(label):
+    """The label of each target."""
+    return label if isinstance(label, dict) else {"y": label}
+
+
 def statements(folder):
     """Trains, exports and predicts."""
     columns = ", ".join(f"{expression} AS {name}" for name, expression in COLUMNS.items())
     yield f"CREATE TABLE t AS SELECT id, {columns} FROM (SELECT value AS id FROM generate_series(0, 199))"
     for name, (features, label, options) in CASES.items():
-        names = ", ".join(features)
+        names, targets = ", ".join(features), targets_of(label)
+        labels = ", ".join(f"{expression} AS {target}" for target, expression in targets.items())
         yield (
-            f"TRAIN MODEL m_{name} TARGET y OPTIONS ({options}, seed = 7) "
-            f"AS SELECT {names}, {label} AS y FROM t WHERE id < {TRAINED}"
+            f"TRAIN MODEL m_{name} TARGET {', '.join(targets)} OPTIONS ({options}, seed = 7) "
+            f"AS SELECT {names}, {labels} FROM t WHERE id < {TRAINED}"
         )
         yield f"EXPORT MODEL m_{name} TO '{folder}/{name}.onnx'"
         yield f"EXPORT MODEL m_{name} TO '{folder}/{name}/'"
         inputs = ", ".join(f"{AS_NUMBERS.get(feature, feature)} AS in_{feature}" for feature in features)
-        outputs = "predicted_y" if label in (NUMBER, COUNT) else "predicted_y, predicted_y_probs"
+        outputs = [f"predicted_{target}" for target in targets]
+        outputs += [f"predicted_{target}_probs" for target, expression in targets.items() if expression not in NUMERIC]
+        outputs = ", ".join(outputs)
         yield (
             f"SELECT '{name}' AS case_name, {inputs}, {outputs} "
             f"FROM predict(m_{name}, (SELECT id, {names} FROM t)) ORDER BY id"
@@ -146,21 +170,38 @@ def feeds_of(session, rows):
 
 
 def check_outputs(found, classes, rows):
-    """Compares the outputs of a graph with rows of `predict`."""
-    label = found["predicted_y"][:, 0]
+    """Compares the outputs of a graph with rows of `predict`; `classes` holds the targets, with their classes if they have any."""
+    for target, of_target in classes.items():
+        check_target(f"predicted_{target}", found, of_target, rows)
+
+
+def check_target(name, found, classes, rows):
+    labels = found[name]
     if classes is None:
-        expected = np.array([row["predicted_y"] for row in rows])
-        assert np.all(np.abs(label - expected) <= TOLERANCE * np.maximum(1, np.abs(expected)))
+        expected = np.array([row[name] for row in rows]).reshape(len(rows), -1)
+        assert labels.shape == expected.shape
+        assert np.all(np.abs(labels - expected) <= TOLERANCE * np.maximum(1, np.abs(expected)))
         return
-    probabilities = found["predicted_y_probs"]
+    probabilities = found[f"{name}_probs"]
     assert probabilities.shape == (len(rows), len(classes))
-    for row, of_row, predicted in zip(rows, probabilities, label):
-        expected = {text_of(entry["label"]): entry["prob"] for entry in row["predicted_y_probs"]}
-        for text, probability in zip(classes, of_row):
+    for row, of_row, predicted in zip(rows, probabilities, labels):
+        expected = {text_of(entry["label"]): entry["prob"] for entry in row[f"{name}_probs"]}
+        for text, probability in zip(classes, of_row, strict=True):
             assert abs(expected[text] - probability) <= TOLERANCE
+        if isinstance(row[name], list):
+            check_set(row[name], classes, of_row, predicted)
         # Two classes that are as likely may change places.
-        if abs(sorted(of_row)[-1] - sorted(of_row)[-2]) > TOLERANCE:
-            assert text_of(row["predicted_y"]) == text_of(as_label(predicted, row["predicted_y"]))
+        elif abs(sorted(of_row)[-1] - sorted(of_row)[-2]) > TOLERANCE:
+            (label,) = predicted
+            assert text_of(row[name]) == text_of(as_label(label, row[name]))
+
+
+def check_set(expected, classes, probabilities, applies):
+    """A graph says of each label whether it applies, `predict` lists those that do."""
+    expected = [text_of(label) for label in expected]
+    for text, probability, of_label in zip(classes, probabilities, applies, strict=True):
+        if abs(probability - 0.5) > TOLERANCE:
+            assert of_label == (text in expected)
 
 
 def text_of(label):
@@ -191,10 +232,15 @@ def test_a_graph_predicts_what_predict_does(exported, name):
     rows = rows[name]
     assert len(rows) == 200
     session = opened(folder / f"{name}.onnx")
-    features = CASES[name][0]
+    features, label, _ = CASES[name]
     assert [port.name for port in session.get_inputs()] == features
-    classes = session.get_modelmeta().custom_metadata_map.get("classes")
-    classes = classes and json.loads(classes)
+    targets = targets_of(label)
+    properties = session.get_modelmeta().custom_metadata_map
+    classes = {}
+    for target, expression in targets.items():
+        listed = properties.get("classes" if len(targets) == 1 else f"classes_{target}")
+        assert (listed is None) == (expression in NUMERIC)
+        classes[target] = listed and json.loads(listed)
     feeds = feeds_of(session, rows)
     check_outputs(run(session, feeds), classes, rows)
     # A row does not depend on the rows beside it, and there may be any number of them.
@@ -206,8 +252,9 @@ def test_a_graph_predicts_what_predict_does(exported, name):
         of = feeds[floats[-1]].copy()
         of[3, 0] = np.nan
         found = run(session, feeds | {floats[-1]: of})
-        numbers = found.get("predicted_y_probs", found["predicted_y"])
-        assert np.isnan(numbers[3]).all() and np.isfinite(np.delete(numbers, 3, 0)).all()
+        for target in targets:
+            numbers = found.get(f"predicted_{target}_probs", found[f"predicted_{target}"])
+            assert np.isnan(numbers[3]).all() and np.isfinite(np.delete(numbers, 3, 0)).all()
 
 
 def test_a_number_that_is_no_id_has_no_outputs(exported):
@@ -264,10 +311,10 @@ def test_the_files_of_a_directory_say_what_another_program_needs(exported, name)
     labels = config["labels"]
     if "number" in labels:
         number = labels["number"]
-        return check_outputs({"predicted_y": x * number["std"] + number["mean"]}, None, rows)
+        return check_outputs({"predicted_y": x * number["std"] + number["mean"]}, {"y": None}, rows)
     classes = [text_of(value) for of in labels["classes"]["values"] for value in of.values()]
     if len(classes) == 2:
         x = np.concatenate([np.zeros_like(x), x], axis=1)
     probabilities = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
     label = np.array(classes)[probabilities.argmax(axis=1)].reshape(-1, 1)
-    check_outputs({"predicted_y": label, "predicted_y_probs": probabilities}, classes, rows)
+    check_outputs({"predicted_y": label, "predicted_y_probs": probabilities}, {"y": classes}, rows)

@@ -117,10 +117,8 @@ impl Found {
                 let reader = &image.reader;
                 self.pixels = Some(input(ElementType::UInt8, &reader.shape(), PIXELS)?);
                 let ImageReader { resize, filter, .. } = reader;
-                graph.property(
-                    name,
-                    format!("image_resize {}, image_filter {filter}", resize.name()),
-                );
+                let how = format!("image_resize {}, image_filter {filter}", resize.name());
+                graph.property(name, how)?;
                 vec![]
             }
             FeatureKind::Category => {

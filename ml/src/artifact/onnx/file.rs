@@ -5,6 +5,7 @@ use super::labels::add_outputs;
 use crate::artifact::{WEIGHTS_FILE, corrupt};
 use crate::data::columns::Column;
 use crate::data::encode::tabular::Encoder;
+use crate::data::labels::outputs_of;
 use crate::graph::{Drawing, Graph, Weight, check_length};
 use crate::model::network::{ModelType, Parameter};
 use crate::model::trained::ModelConfig;
@@ -24,7 +25,8 @@ pub(in crate::artifact) fn onnx(
     check_length(weights.len() * precision.dtype().size_in_bytes())?;
     let ids = |column: &Column| model_type.ids(&config.options, column);
     let encoder = Encoder::new(config.encoders.clone(), precision).with_ids(ids);
-    let network = model_type.network(encoder.shape(), config.labels.outputs(), &config.options)?;
+    let network =
+        model_type.network(encoder.shape(), outputs_of(&config.labels), &config.options)?;
     let weights = by_parameter(network.parameters(), weights)?;
     let mut graph = Graph::new(precision);
     let encoded = encode(&mut graph, encoder.columns(), ids)?;
@@ -32,16 +34,16 @@ pub(in crate::artifact) fn onnx(
     drawing.numbers = encoded.numbers;
     drawing.categories = encoded.categories;
     drawing.pixels = encoded.pixels;
-    let heads = network.draw(&mut drawing)?;
-    let [outputs] = heads.as_slice() else {
+    let drawn = network.draw(&mut drawing)?;
+    let [outputs] = drawn.as_slice() else {
         return Err(Error::Internal(format!(
-            "{} heads of a network",
-            heads.len()
+            "{} outputs of a network; the targets of a model share one",
+            drawn.len()
         )));
     };
-    let target = &config.columns.target;
+    let targets = &config.columns.targets;
     let is_null = encoded.is_null.as_ref();
-    add_outputs(&mut graph, &config.labels, target, outputs, is_null)?;
+    add_outputs(&mut graph, &config.labels, targets, outputs, is_null)?;
     graph.finish(name)
 }
 

@@ -1,24 +1,27 @@
-//! The outputs of a network → the outputs of its model: a number, or a label and the probability of each class.
+//! The outputs of a network → the outputs of its model: for each target numbers, or labels and their probabilities.
 
 use super::types::{DAYS, element_type};
 use crate::Result;
 use crate::artifact::{CONFIG_FILE, corrupt};
 use crate::data::columns::Column;
+use crate::data::heads::ranges;
 use crate::data::labels::{ClassValue, Labels};
 use crate::graph::{Attribute, ElementType, Graph, GraphPort, Value};
 
-/// The key of the property that lists the classes, in the order of their probabilities, as JSON.
+/// The key of the property that lists the classes of the only target, or the labels of its sets, in the order of their
+/// probabilities, as JSON. With several targets, the name of the target follows.
 const CLASSES: &str = "classes";
 
-/// Makes outputs of the network's `outputs` `[rows, outputs]`; NaN in the rows that `is_null` `[rows, 1]` marks.
+/// Makes outputs of the network's `outputs` `[rows, outputs]`, in which each target has columns; NaN in the rows that `is_null`
+/// `[rows, 1]` marks.
 ///
 /// # Errors
-/// [`Error::Unsupported`](crate::Error::Unsupported) for a feature with the name of an output;
+/// [`Error::Unsupported`](crate::Error::Unsupported) for a feature with the name of an output or a property;
 /// [`Error::Corrupt`](crate::Error::Corrupt) for classes of several types.
 pub(super) fn add_outputs(
     graph: &mut Graph,
-    labels: &Labels,
-    target: &Column,
+    labels: &[Labels],
+    targets: &[Column],
     outputs: &Value,
     is_null: Option<&Value>,
 ) -> Result<()> {
@@ -26,57 +29,127 @@ pub(super) fn add_outputs(
         ElementType::Float64 => outputs.clone(),
         _ => graph.cast(outputs, ElementType::Float64),
     };
-    let name = format!("predicted_{}", target.name);
-    let number = |graph: &mut Graph, of: &Value| {
-        let of = unless_null(graph, of, is_null);
+    let has_several = targets.len() > 1;
+    let ranges = ranges(labels.iter().map(Labels::outputs));
+    for ((labels, target), range) in labels.iter().zip(targets).zip(ranges) {
+        let head = Head {
+            name: format!("predicted_{}", target.name),
+            target,
+            outputs: match has_several {
+                true => graph.columns(&outputs, range),
+                false => outputs.clone(),
+            },
+            classes: match has_several {
+                true => format!("{CLASSES}_{}", target.name),
+                false => CLASSES.to_owned(),
+            },
+            is_null,
+        };
+        head.add(graph, labels)?;
+    }
+    Ok(())
+}
+
+/// What becomes outputs for one target.
+struct Head<'a> {
+    /// The name of the prediction.
+    name: String,
+    target: &'a Column,
+    /// Its columns of the network's outputs, in double precision.
+    outputs: Value,
+    /// The key of the property that lists its classes or labels.
+    classes: String,
+    /// Which rows have no outputs.
+    is_null: Option<&'a Value>,
+}
+
+impl Head<'_> {
+    fn add(&self, graph: &mut Graph, labels: &Labels) -> Result<()> {
+        match labels {
+            Labels::Number { mean, std } => self.add_scaled(graph, &[*mean], *std),
+            Labels::Numbers { means, std } => self.add_scaled(graph, means, *std),
+            Labels::Count { mean } => self.add_counts(graph, 1, *mean),
+            Labels::Counts { length, mean } => self.add_counts(graph, *length, *mean),
+            Labels::Classes { values } => self.add_class(graph, values),
+            Labels::Set { values } => self.add_set(graph, values),
+        }
+    }
+
+    fn add_scaled(&self, graph: &mut Graph, means: &[f64], std: f64) -> Result<()> {
+        let std = graph.doubles("std", &[], &[std]);
+        let mean = graph.doubles("mean", &[means.len()], means);
+        let scaled = graph.node("Mul", &[&self.outputs, &std], vec![]);
+        let numbers = graph.node("Add", &[&scaled, &mean], vec![]);
+        self.add_numbers(graph, &numbers, means.len())
+    }
+
+    fn add_counts(&self, graph: &mut Graph, length: usize, mean: f64) -> Result<()> {
+        let mean = graph.doubles("mean", &[], &[mean]);
+        let factors = graph.node("Exp", &[&self.outputs], vec![]);
+        let counts = graph.node("Mul", &[&factors, &mean], vec![]);
+        self.add_numbers(graph, &counts, length)
+    }
+
+    /// Adds the prediction of so many numbers.
+    fn add_numbers(&self, graph: &mut Graph, numbers: &Value, length: usize) -> Result<()> {
+        let numbers = unless_null(graph, numbers, self.is_null);
         let port = GraphPort {
-            name: &name,
+            name: &self.name,
             element: ElementType::Float64,
-            sizes: &[1],
+            sizes: &[length],
             meaning: "",
         };
-        graph.output(&of, port)
-    };
-    match labels {
-        Labels::Number { mean, std } => {
-            let std = graph.doubles("std", &[], &[*std]);
-            let mean = graph.doubles("mean", &[], &[*mean]);
-            let scaled = graph.node("Mul", &[&outputs, &std], vec![]);
-            let label = graph.node("Add", &[&scaled, &mean], vec![]);
-            number(graph, &label)
-        }
-        Labels::Count { mean } => {
-            let mean = graph.doubles("mean", &[], &[*mean]);
-            let factor = graph.node("Exp", &[&outputs], vec![]);
-            let label = graph.node("Mul", &[&factor, &mean], vec![]);
-            number(graph, &label)
-        }
-        Labels::Classes { values } => {
-            let (probabilities, position) = of_classes(graph, &outputs, values.len());
-            let label = class_at(graph, &position, values, target)?;
-            let is_date = matches!(values.first(), Some(ClassValue::Date(_)));
-            graph.output(
-                &label,
-                GraphPort {
-                    name: &name,
-                    element: element_type(&target.data_type),
-                    sizes: &[1],
-                    meaning: if is_date { DAYS } else { "" },
-                },
-            )?;
-            let probabilities = unless_null(graph, &probabilities, is_null);
-            let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
-            graph.property(CLASSES, serde_json::json!(texts).to_string());
-            graph.output(
-                &probabilities,
-                GraphPort {
-                    name: &format!("{name}_probs"),
-                    element: ElementType::Float64,
-                    sizes: &[values.len()],
-                    meaning: "the probability of each class, the classes in ascending order",
-                },
-            )
-        }
+        graph.output(&numbers, port)
+    }
+
+    fn add_class(&self, graph: &mut Graph, classes: &[ClassValue]) -> Result<()> {
+        let (probabilities, position) = of_classes(graph, &self.outputs, classes.len());
+        let label = class_at(graph, &position, classes, self.target)?;
+        let is_date = matches!(classes.first(), Some(ClassValue::Date(_)));
+        let port = GraphPort {
+            name: &self.name,
+            element: element_type(&self.target.data_type),
+            sizes: &[1],
+            meaning: if is_date { DAYS } else { "" },
+        };
+        graph.output(&label, port)?;
+        let meaning = "the probability of each class, the classes in ascending order";
+        self.add_probabilities(graph, &probabilities, classes, meaning)
+    }
+
+    /// Adds whether each label of a set applies: ONNX has no lists whose length depends on the row.
+    fn add_set(&self, graph: &mut Graph, labels: &[ClassValue]) -> Result<()> {
+        let probabilities = graph.node("Sigmoid", &[&self.outputs], vec![]);
+        let applies = is_likely(graph, &probabilities);
+        let port = GraphPort {
+            name: &self.name,
+            element: ElementType::Boolean,
+            sizes: &[labels.len()],
+            meaning: "whether each label applies, the labels in ascending order",
+        };
+        graph.output(&applies, port)?;
+        let meaning = "the probability of each label, the labels in ascending order";
+        self.add_probabilities(graph, &probabilities, labels, meaning)
+    }
+
+    /// Adds the probabilities `[rows, classes]`, and the property that lists their classes.
+    fn add_probabilities(
+        &self,
+        graph: &mut Graph,
+        probabilities: &Value,
+        classes: &[ClassValue],
+        meaning: &str,
+    ) -> Result<()> {
+        let texts: Vec<String> = classes.iter().map(ToString::to_string).collect();
+        graph.property(&self.classes, serde_json::json!(texts).to_string())?;
+        let probabilities = unless_null(graph, probabilities, self.is_null);
+        let port = GraphPort {
+            name: &format!("{}_probs", self.name),
+            element: ElementType::Float64,
+            sizes: &[classes.len()],
+            meaning,
+        };
+        graph.output(&probabilities, port)
     }
 }
 
@@ -95,8 +168,7 @@ fn of_classes(graph: &mut Graph, logits: &Value, classes: usize) -> (Value, Valu
         let second = graph.node("Sigmoid", &[logits], vec![]);
         let opposite = graph.node("Neg", &[logits], vec![]);
         let first = graph.node("Sigmoid", &[&opposite], vec![]);
-        let half = graph.doubles("threshold", &[], &[0.5]);
-        let is_second = graph.node("GreaterOrEqual", &[&second, &half], vec![]);
+        let is_second = is_likely(graph, &second);
         let position = graph.cast(&is_second, ElementType::Int64);
         return (graph.concat(&[first, second]), position);
     }
@@ -104,6 +176,12 @@ fn of_classes(graph: &mut Graph, logits: &Value, classes: usize) -> (Value, Valu
     let probabilities = graph.node("Softmax", &[logits], vec![axis()]);
     let position = graph.node("ArgMax", &[&probabilities], vec![axis()]);
     (probabilities, position)
+}
+
+/// Whether probabilities are at least 0.5, the threshold of `predict`.
+fn is_likely(graph: &mut Graph, probabilities: &Value) -> Value {
+    let half = graph.doubles("threshold", &[], &[0.5]);
+    graph.node("GreaterOrEqual", &[probabilities, &half], vec![])
 }
 
 /// The classes at these positions, in the label's own type.

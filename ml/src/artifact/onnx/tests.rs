@@ -1,5 +1,5 @@
 //! Tests of what is written: files are decoded again, and every graph must be one that a runtime can follow. `layer_tests`
-//! has the layers. What the graphs compute is compared with `predict` in `tests/clients/graphs`.
+//! has the layers, `target_tests` the outputs. What the graphs compute is compared with `predict` in `tests/clients/graphs`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::data::columns::{Column, Columns};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::{ColumnEncoder, Encoder, Vocabulary};
 use crate::data::image::{ImageEncoder, ImageOptions, ImageReader};
-use crate::data::labels::{ClassValue, Labels};
+use crate::data::labels::{ClassValue, Labels, outputs_of};
 use crate::graph::check_length;
 use crate::graph::messages::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 use crate::model::network::{ModelType, Parameter, Task};
@@ -64,7 +64,7 @@ pub(super) fn array(name: &str, item: DataType, width: usize) -> ColumnEncoder {
     )
 }
 
-fn texts(values: &[&str]) -> Labels {
+pub(super) fn texts(values: &[&str]) -> Labels {
     let text = |value: &&str| ClassValue::Text((*value).to_owned());
     Labels::Classes {
         values: values.iter().map(text).collect(),
@@ -78,7 +78,7 @@ pub(super) fn numbers() -> Labels {
     }
 }
 
-fn options(model_type: &str) -> TrainOptions {
+pub(super) fn options(model_type: &str) -> TrainOptions {
     TrainOptions {
         model_type: model_type.into(),
         hidden_units: vec![3],
@@ -100,23 +100,33 @@ pub(super) fn written(
     (target, labels): (DataType, Labels),
     options: TrainOptions,
 ) -> Result<ModelProto> {
+    written_targets(encoders, vec![("y", target, labels)], options)
+}
+
+/// The same with these targets.
+pub(super) fn written_targets(
+    encoders: &[ColumnEncoder],
+    targets: Vec<(&str, DataType, Labels)>,
+    options: TrainOptions,
+) -> Result<ModelProto> {
+    let column = |(name, data_type, _): &(&str, DataType, Labels)| Column {
+        name: (*name).to_owned(),
+        data_type: data_type.clone(),
+    };
     let types = ModelTypes::default();
     let model_type = types.get(&options.model_type).unwrap();
     let config = ModelConfig {
         format_version: 1,
         columns: Columns {
             features: encoders.iter().map(|of| of.column.clone()).collect(),
-            target: Column {
-                name: "y".into(),
-                data_type: target,
-            },
+            targets: targets.iter().map(column).collect(),
         },
         encoders: encoders.to_vec(),
-        labels,
+        labels: targets.into_iter().map(|(_, _, labels)| labels).collect(),
         options,
     };
     let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
-    let outputs = config.labels.outputs();
+    let outputs = outputs_of(&config.labels);
     let network = model_type.network(encoder.shape(), outputs, &config.options)?;
     let count: usize = network.parameters().iter().map(Parameter::len).sum();
     let weights: Vec<f64> = (0..count).map(|number| number as f64).collect();
@@ -164,7 +174,7 @@ pub(super) fn graph(file: &ModelProto) -> &GraphProto {
 }
 
 /// `name type [dimensions]`; the types have numbers in ONNX.
-fn ports(ports: &[ValueInfoProto]) -> Vec<String> {
+pub(super) fn ports(ports: &[ValueInfoProto]) -> Vec<String> {
     let shown = ports.iter().map(|port| {
         let tensor = port.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap();
         let dimensions = tensor.shape.as_ref().unwrap().dim.iter();
@@ -195,6 +205,11 @@ pub(super) fn operators(graph: &GraphProto) -> Vec<&str> {
 pub(super) fn tensor<'a>(graph: &'a GraphProto, name: &str) -> &'a TensorProto {
     let mut tensors = graph.initializer.iter();
     tensors.find(|tensor| tensor.name == name).unwrap()
+}
+
+pub(super) fn property<'a>(file: &'a ModelProto, key: &str) -> Option<&'a str> {
+    let found = file.metadata_props.iter().find(|of| of.key == key);
+    found.map(|of| of.value.as_str())
 }
 
 #[test]
@@ -331,49 +346,6 @@ pub(super) fn integers(values: &[i64]) -> Labels {
 }
 
 #[test]
-fn labels_keep_their_types() {
-    let dates = Labels::Classes {
-        values: vec![ClassValue::Date(0), ClassValue::Date(31)],
-    };
-    let booleans = Labels::Classes {
-        values: vec![ClassValue::Boolean(false), ClassValue::Boolean(true)],
-    };
-    let count = Labels::Count { mean: 2.0 };
-    for (data_type, labels, model_type, expected) in [
-        (
-            DataType::Int8,
-            integers(&[-1, 1]),
-            "logistic_reg",
-            "predicted_y 3 [rows, 1]",
-        ),
-        (
-            DataType::Date32,
-            dates,
-            "logistic_reg",
-            "predicted_y 7 [rows, 1]",
-        ),
-        (
-            DataType::Boolean,
-            booleans,
-            "logistic_reg",
-            "predicted_y 9 [rows, 1]",
-        ),
-        (
-            DataType::Int64,
-            count,
-            "dnn_regressor",
-            "predicted_y 11 [rows, 1]",
-        ),
-    ] {
-        let file = written(&[number("x")], (data_type, labels), options(model_type)).unwrap();
-        let graph = graph(&file);
-        assert_eq!(ports(&graph.output)[0], expected);
-        let has_exp = operators(graph).contains(&"Exp");
-        assert_eq!(has_exp, model_type == "dnn_regressor");
-    }
-}
-
-#[test]
 fn what_onnx_cannot_express_is_named() {
     let error = |encoders: &[ColumnEncoder]| {
         let labels = (DataType::Float64, numbers());
@@ -460,10 +432,10 @@ fn a_network_without_a_form_is_refused_with_the_remedy() {
         format_version: 1,
         columns: Columns {
             features: vec![encoder.column.clone()],
-            target: encoder.column.clone(),
+            targets: vec![encoder.column.clone()],
         },
         encoders: vec![encoder],
-        labels: numbers(),
+        labels: vec![numbers()],
         options: options("opaque"),
     };
     let error = onnx("m", &config, &Opaque, &[]).unwrap_err().to_string();
@@ -497,9 +469,8 @@ fn an_image_enters_as_pixels() {
         tensor(graph, "scales").raw_data,
         [scale.to_le_bytes(); 3].concat()
     );
-    let property = file.metadata_props.iter().find(|of| of.key == "photo");
     assert_eq!(
-        property.unwrap().value,
-        "image_resize crop, image_filter bilinear"
+        property(&file, "photo"),
+        Some("image_resize crop, image_filter bilinear")
     );
 }

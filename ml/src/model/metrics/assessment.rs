@@ -1,4 +1,4 @@
-//! [`Assessment`]: the accumulated predictions and labels of a model. It takes rows batch by batch, and merges with
+//! [`Assessment`]: the accumulated predictions and labels of one target. It takes rows batch by batch, and merges with
 //! assessments of other batches, partitions and ranks, in any order.
 
 use arrow::array::{Array, ArrayRef};
@@ -7,9 +7,14 @@ use arrow::buffer::NullBuffer;
 use super::classified::Classified;
 use super::metric::Metric;
 use super::regressed::Regressed;
+use super::tagged::Tagged;
+use super::vectors::Vectors;
 use crate::bytes::{Reader, Writer};
-use crate::data::labels::{ClassValue, class_position, class_values, numbers};
-use crate::model::Outputs;
+use crate::data::apart::parts;
+use crate::data::inputs::RowReport;
+use crate::data::labels::{LabelForm, class_position, class_values, numbers};
+use crate::data::signature::Label;
+use crate::data::targets::sets;
 use crate::{Error, Result};
 
 /// The predictions and labels of some rows, accumulated for metrics.
@@ -24,78 +29,111 @@ pub struct Assessment {
 /// The accumulated predictions and labels.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Predictions {
-    /// Of a classifier.
+    /// Of classes.
     Classes(Classified),
-    /// Of a regressor.
+    /// Of numbers.
     Numbers(Regressed),
+    /// Of lists of numbers.
+    Vectors(Vectors),
+    /// Of sets of labels.
+    Sets(Tagged),
 }
 
+/// The kinds of predictions in messages.
+const NUMBERS: u64 = 0;
+const CLASSES: u64 = 1;
+const VECTORS: u64 = 2;
+const SETS: u64 = 3;
+
 impl Assessment {
-    /// An empty assessment for a model of `classes` classes, or for a regressor if `classes` is 0.
-    pub fn new(classes: usize) -> Self {
+    /// An empty assessment of labels of this form.
+    pub fn new(form: LabelForm) -> Self {
         Self {
             null_rows: 0,
-            predictions: match classes {
-                0 => Predictions::Numbers(Regressed::default()),
-                _ => Predictions::Classes(Classified::new(classes)),
+            predictions: match form {
+                LabelForm::Number => Predictions::Numbers(Regressed::default()),
+                LabelForm::Vector(length) => Predictions::Vectors(Vectors::new(length)),
+                LabelForm::Class(classes) => Predictions::Classes(Classified::new(classes)),
+                LabelForm::Set(labels) => Predictions::Sets(Tagged::new(labels)),
             },
         }
     }
 
-    /// Counts the rows of a batch: the label of each row, and the outputs of a model of these classes, with scores.
+    /// Counts the rows of a batch: the label of each row, and the scores of a model that predicts `label`. The report is that
+    /// of the model.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a row has no output, or a label cannot be a class; [`Error::Unsupported`] if the outputs
-    /// have no scores.
-    pub fn add(
+    /// [`Error::Invalid`] if a label is none that the model could predict.
+    pub(super) fn add(
         &mut self,
-        label: &ArrayRef,
-        classes: &[ClassValue],
-        outputs: &Outputs,
+        label: &Label<'_>,
+        column: &ArrayRef,
+        scores: &[f64],
+        report: &RowReport,
     ) -> Result<()> {
-        if let Some((_, cause)) = outputs.report.failures.first() {
+        let vectors = match label.form() {
+            LabelForm::Vector(length) => Some(parts(&label.target.name, column, Some(length))?),
+            LabelForm::Number | LabelForm::Class(_) | LabelForm::Set(_) => None,
+        };
+        let sets = match label.form() {
+            LabelForm::Set(_) => Some(sets(column)?),
+            LabelForm::Number | LabelForm::Vector(_) | LabelForm::Class(_) => None,
+        };
+        if let Some((_, cause)) = vectors.iter().flat_map(|parts| &parts.failures).next() {
             return Err(Error::Invalid(cause.clone()));
         }
-        let width = classes.len().max(1);
-        if outputs.scores.len() != label.len() * width {
-            return Err(Error::Unsupported(format!(
-                "the model returns no scores for metrics: {} for {} rows",
-                outputs.scores.len(),
-                label.len()
-            )));
-        }
-        let nulls = label.logical_nulls();
-        let valid = NullBuffer::union(outputs.report.valid.as_ref(), nulls.as_ref());
+        let nulls = match (&vectors, &sets) {
+            (Some(parts), _) => parts.valid.clone(),
+            (None, Some(sets)) => Some(sets.iter().map(Option::is_some).collect()),
+            (None, None) => column.logical_nulls(),
+        };
+        let valid = NullBuffer::union(report.valid.as_ref(), nulls.as_ref());
         let is_valid = |row: &usize| valid.as_ref().is_none_or(|valid| valid.is_valid(*row));
-        let rows: Vec<usize> = (0..label.len()).filter(is_valid).collect();
-        self.null_rows += (label.len() - rows.len()) as u64;
+        let rows: Vec<usize> = (0..column.len()).filter(is_valid).collect();
+        self.null_rows += (column.len() - rows.len()) as u64;
+        let width = label.form().scores();
+        let of_rows = |values: &[f64]| -> Vec<f64> {
+            let of_rows = rows.iter().map(|row| &values[row * width..][..width]);
+            of_rows.collect::<Vec<_>>().concat()
+        };
         match &mut self.predictions {
             Predictions::Numbers(regressed) => {
-                let labels = numbers(label)?;
+                let labels = numbers(column)?;
                 let labels = rows.iter().map(|&row| labels.value(row));
-                let predicted: Vec<f64> = rows.iter().map(|&row| outputs.scores[row]).collect();
-                regressed.add(labels, &predicted);
+                regressed.add(labels, &of_rows(scores));
+            }
+            Predictions::Vectors(of_elements) => {
+                let labels = vectors.map_or(vec![], |parts| of_rows(&parts.numbers));
+                of_elements.add(&labels, &of_rows(scores));
             }
             Predictions::Classes(classified) => {
-                let labels = class_values(label)?;
+                let labels = class_values(column)?;
                 let position = |row: &usize| {
-                    let label = labels[*row].as_ref();
-                    label.and_then(|label| class_position(classes, label))
+                    let value = labels[*row].as_ref();
+                    value.and_then(|value| class_position(label.classes, value))
                 };
                 let positions: Vec<Option<u32>> = rows.iter().map(position).collect();
-                let scores = rows
-                    .iter()
-                    .map(|row| &outputs.scores[row * width..][..width]);
-                classified.add(&positions, &scores.collect::<Vec<_>>().concat());
+                classified.add(&positions, &of_rows(scores));
+            }
+            Predictions::Sets(tagged) => {
+                let sets = sets.unwrap_or_default();
+                for &row in &rows {
+                    let set = sets[row].as_deref().unwrap_or_default();
+                    let applies = label.classes.iter();
+                    let applies = applies.map(|class| set.binary_search(class).is_ok());
+                    let applies: Vec<bool> = applies.collect();
+                    let others = applies.iter().filter(|applies| **applies).count() < set.len();
+                    tagged.add(&applies, &scores[row * width..][..width], others);
+                }
             }
         }
         Ok(())
     }
 
-    /// Adds the rows of another assessment of the same model.
+    /// Adds the rows of another assessment of the same target.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the other assessment is of another model.
+    /// [`Error::Internal`] if the other assessment is of another target.
     pub fn merge(&mut self, other: Self) -> Result<()> {
         self.null_rows += other.null_rows;
         match (&mut self.predictions, other.predictions) {
@@ -105,8 +143,23 @@ impl Assessment {
                 ours.merge(theirs);
             }
             (Predictions::Numbers(ours), Predictions::Numbers(theirs)) => ours.merge(theirs),
-            (Predictions::Classes(_), Predictions::Numbers(_) | Predictions::Classes(_))
-            | (Predictions::Numbers(_), Predictions::Classes(_)) => {
+            (Predictions::Vectors(ours), Predictions::Vectors(theirs))
+                if ours.length() == theirs.length() =>
+            {
+                ours.merge(theirs);
+            }
+            (Predictions::Sets(ours), Predictions::Sets(theirs))
+                if ours.labels() == theirs.labels() =>
+            {
+                ours.merge(&theirs);
+            }
+            (
+                Predictions::Classes(_)
+                | Predictions::Numbers(_)
+                | Predictions::Vectors(_)
+                | Predictions::Sets(_),
+                _,
+            ) => {
                 let message = "assessments of different models cannot be merged";
                 return Err(Error::Internal(message.into()));
             }
@@ -120,6 +173,8 @@ impl Assessment {
         match &self.predictions {
             Predictions::Classes(classified) => classified.metrics(),
             Predictions::Numbers(regressed) => regressed.metrics(),
+            Predictions::Vectors(vectors) => vectors.metrics(),
+            Predictions::Sets(tagged) => tagged.metrics(),
         }
     }
 
@@ -128,6 +183,8 @@ impl Assessment {
         match &self.predictions {
             Predictions::Classes(classified) => classified.bytes(),
             Predictions::Numbers(regressed) => regressed.bytes(),
+            Predictions::Vectors(vectors) => vectors.bytes(),
+            Predictions::Sets(tagged) => tagged.bytes(),
         }
     }
 
@@ -136,36 +193,61 @@ impl Assessment {
         match &self.predictions {
             Predictions::Classes(classified) => classified.rows(),
             Predictions::Numbers(regressed) => regressed.sums.rows,
+            Predictions::Vectors(vectors) => vectors.rows(),
+            Predictions::Sets(tagged) => tagged.rows(),
         }
     }
 
-    /// The assessment as bytes, for another process.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Writer::default();
+    /// Writes the assessment, for another process.
+    pub(super) fn write(&self, bytes: &mut Writer) {
         bytes.count(self.null_rows);
         match &self.predictions {
             Predictions::Classes(classified) => {
+                bytes.count(CLASSES);
                 bytes.count(classified.classes as u64);
-                classified.write(&mut bytes);
+                classified.write(bytes);
             }
             Predictions::Numbers(regressed) => {
-                bytes.count(0);
-                regressed.write(&mut bytes);
+                bytes.count(NUMBERS);
+                regressed.write(bytes);
+            }
+            Predictions::Vectors(vectors) => {
+                bytes.count(VECTORS);
+                bytes.count(vectors.length() as u64);
+                vectors.write(bytes);
+            }
+            Predictions::Sets(tagged) => {
+                bytes.count(SETS);
+                bytes.count(tagged.labels() as u64);
+                tagged.write(bytes);
             }
         }
-        bytes.0
     }
 
-    /// Reads the bytes of [`Assessment::to_bytes`].
+    /// Reads what [`Assessment::write`] wrote.
     ///
     /// # Errors
     /// [`Error::Internal`] if the bytes are malformed.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut bytes = Reader(bytes);
+    pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Self> {
         let null_rows = bytes.count()?;
-        let predictions = match bytes.count()? as usize {
-            0 => Predictions::Numbers(Regressed::read(&mut bytes)?),
-            classes => Predictions::Classes(Classified::read(&mut bytes, classes)?),
+        let predictions = match bytes.count()? {
+            NUMBERS => Predictions::Numbers(Regressed::read(bytes, 1)?),
+            CLASSES => {
+                let classes = bytes.count()? as usize;
+                Predictions::Classes(Classified::read(bytes, classes)?)
+            }
+            VECTORS => {
+                let length = bytes.count()? as usize;
+                Predictions::Vectors(Vectors::read(bytes, length)?)
+            }
+            SETS => {
+                let labels = bytes.count()? as usize;
+                Predictions::Sets(Tagged::read(bytes, labels)?)
+            }
+            other => {
+                let message = format!("message of a worker: predictions of kind {other}");
+                return Err(Error::Internal(message));
+            }
         };
         Ok(Self {
             null_rows,
@@ -215,8 +297,13 @@ mod tests {
 
     #[test]
     fn no_rows_have_no_metrics() {
-        for classes in [0, 3] {
-            let metrics = Assessment::new(classes).metrics();
+        for form in [
+            LabelForm::Number,
+            LabelForm::Class(3),
+            LabelForm::Vector(2),
+            LabelForm::Set(2),
+        ] {
+            let metrics = Assessment::new(form).metrics();
             assert!(metrics.iter().all(|metric| metric.value.is_none()));
         }
     }
@@ -226,6 +313,16 @@ mod tests {
             null_rows: 3,
             predictions,
         }
+    }
+
+    fn to_bytes(assessment: &Assessment) -> Vec<u8> {
+        let mut bytes = Writer::default();
+        assessment.write(&mut bytes);
+        bytes.0
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Assessment> {
+        Assessment::read(&mut Reader(bytes))
     }
 
     /// Rows of three classes; the model does not know the labels of some rows.
@@ -247,18 +344,19 @@ mod tests {
         merged
             .merge(of(Predictions::Classes(classified(0..300))))
             .unwrap();
-        assert!(merged.clone().merge(Assessment::new(0)).is_err());
+        for other in [LabelForm::Number, LabelForm::Class(2), LabelForm::Vector(3)] {
+            assert!(merged.clone().merge(Assessment::new(other)).is_err());
+        }
         assert_eq!(merged.metrics(), whole.metrics());
         assert_eq!((merged.rows(), whole.unseen()), (500, 72));
-        let read = Assessment::from_bytes(&merged.to_bytes()).unwrap();
-        assert_eq!(read, merged);
+        assert_eq!(from_bytes(&to_bytes(&merged)).unwrap(), merged);
 
         let mut regressed = Regressed::default();
         regressed.add((0..99).map(|n| f64::from(n) * 0.7), &[20.0; 99]);
         let regressed = of(Predictions::Numbers(regressed));
-        let bytes = regressed.to_bytes();
-        assert_eq!(Assessment::from_bytes(&bytes).unwrap(), regressed);
-        assert!(Assessment::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        let bytes = to_bytes(&regressed);
+        assert_eq!(from_bytes(&bytes).unwrap(), regressed);
+        assert!(from_bytes(&bytes[..bytes.len() - 1]).is_err());
     }
 
     #[test]
@@ -279,7 +377,7 @@ mod tests {
         all.merge(of(Predictions::Classes(part(5_000)))).unwrap();
         // 10,000 rows have 10,000,000 scores, of which 4,194,304 may be exact.
         assert!(all.bytes() < 64 << 20, "{} bytes", all.bytes());
-        assert!(all.to_bytes().len() < 64 << 20);
+        assert!(to_bytes(&all).len() < 64 << 20);
         assert_eq!(all.rows(), 10_000);
     }
 
@@ -292,8 +390,7 @@ mod tests {
         parts.merge(classified(400..700));
         whole.round();
         let written = of(Predictions::Classes(parts.clone()));
-        let read = Assessment::from_bytes(&written.to_bytes()).unwrap();
-        assert_eq!(read, written);
+        assert_eq!(from_bytes(&to_bytes(&written)).unwrap(), written);
         assert_eq!(parts.metrics(), whole.metrics());
         let error = value(&exact, "roc_auc") - value(&whole.metrics(), "roc_auc");
         assert!(error.abs() < 1e-3, "{error}");

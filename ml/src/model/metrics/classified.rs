@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use vatic_metrics::{ClassCounts, Confusion, LogLoss, Ranking};
 
-use super::limits::{SCORE_BITS, SCORES_MAX, UNROUNDED_MAX};
+use super::limits::{SCORES_MAX, UNROUNDED_MAX, score_bits};
 use super::metric::{CLASSIFIER_METRICS, Metric, named};
 use crate::Result;
 use crate::bytes::{Reader, Writer};
 use crate::data::labels::predicted_classes;
-
-const SCORE_BITS_MIN: u32 = 3;
 
 /// The accumulated predictions and labels of a classifier.
 #[derive(Debug, Clone, PartialEq)]
@@ -205,11 +203,4 @@ impl Classified {
         }
         Ok(read)
     }
-}
-
-/// The number of bits to which scores are rounded with this many rankings.
-fn score_bits(rankings: usize) -> u32 {
-    SCORE_BITS
-        .saturating_sub(rankings.ilog2())
-        .max(SCORE_BITS_MIN)
 }

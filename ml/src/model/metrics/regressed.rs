@@ -2,25 +2,48 @@
 
 use vatic_metrics::{Median, Regression};
 
-use super::limits::{SCORE_BITS, SCORES_MAX, UNROUNDED_MAX};
+use super::limits::{SCORES_MAX, UNROUNDED_MAX, score_bits};
 use super::metric::{Metric, REGRESSOR_METRICS, named};
 use crate::Result;
 use crate::bytes::{Reader, Writer};
 
 /// The accumulated predictions and labels of a regressor.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Regressed {
     pub(super) sums: Regression,
     errors: Median,
     is_rounded: bool,
+    /// The numbers of a row, which share the limits.
+    elements: usize,
+}
+
+impl Default for Regressed {
+    fn default() -> Self {
+        Self::of_elements(1)
+    }
 }
 
 impl Regressed {
+    /// An accumulator of one of so many numbers of a row.
+    pub(super) fn of_elements(elements: usize) -> Self {
+        Self {
+            sums: Regression::default(),
+            errors: Median::default(),
+            is_rounded: false,
+            elements,
+        }
+    }
+
+    /// Counts a row, without bounding the memory.
+    pub(super) fn add_one(&mut self, label: f64, predicted: f64) {
+        self.sums.add(label, predicted);
+        self.errors.add((label - predicted).abs());
+    }
+
     /// Counts rows.
     pub fn add(&mut self, labels: impl IntoIterator<Item = f64>, predicted: &[f64]) {
         for (label, &predicted) in labels.into_iter().zip(predicted) {
-            self.sums.add(label, predicted);
-            self.errors.add((label - predicted).abs());
+            self.add_one(label, predicted);
         }
         self.bound();
     }
@@ -32,15 +55,16 @@ impl Regressed {
         self.bound();
     }
 
-    fn bound(&mut self) {
+    /// Rounds errors if there are too many.
+    pub(super) fn bound(&mut self) {
         let limit = if self.is_rounded {
             UNROUNDED_MAX
         } else {
             SCORES_MAX
         };
-        if self.errors.exact().len() > limit {
+        if self.errors.exact().len() > limit / self.elements.max(1) {
             self.is_rounded = true;
-            self.errors.round(SCORE_BITS);
+            self.errors.round(score_bits(self.elements));
         }
     }
 
@@ -51,14 +75,19 @@ impl Regressed {
     fn median(&self) -> Option<f64> {
         let mut errors = self.errors.clone();
         if self.is_rounded {
-            errors.round(SCORE_BITS);
+            errors.round(score_bits(self.elements));
         }
         errors.value()
     }
 
     pub(super) fn metrics(&self) -> Vec<Metric> {
+        named(REGRESSOR_METRICS, &self.values())
+    }
+
+    /// The values of [`REGRESSOR_METRICS`].
+    pub(super) fn values(&self) -> [Option<f64>; 6] {
         let sums = &self.sums;
-        let values = match sums.rows {
+        match sums.rows {
             0 => [None; 6],
             _ => [
                 sums.mae(),
@@ -68,8 +97,7 @@ impl Regressed {
                 self.median(),
                 sums.explained_variance(),
             ],
-        };
-        named(REGRESSOR_METRICS, &values)
+        }
     }
 
     pub(super) fn write(&self, bytes: &mut Writer) {
@@ -87,10 +115,11 @@ impl Regressed {
         }
     }
 
-    pub(super) fn read(bytes: &mut Reader<'_>) -> Result<Self> {
+    /// Reads what [`Regressed::write`] wrote of one of so many numbers of a row.
+    pub(super) fn read(bytes: &mut Reader<'_>, elements: usize) -> Result<Self> {
         let mut read = Self {
             is_rounded: bytes.count()? != 0,
-            ..Self::default()
+            ..Self::of_elements(elements)
         };
         read.sums.rows = bytes.count()?;
         for sum in read.sums.sums_mut() {

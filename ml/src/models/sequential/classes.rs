@@ -42,7 +42,7 @@ pub(super) fn explained(
         (true, 1) => invalid(format!(
             "{message}; the label has two classes, so classes is 1"
         )),
-        (true, _) => invalid(format!("{message}; the label has {outputs} classes")),
+        (true, _) => invalid(format!("{message}; classes is {outputs}")),
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
         let error_with = |outputs: usize| Some(invalid(format!("[{outputs}]")));
         let explain =
             |outputs: usize| explained(invalid(format!("[{outputs}]")), outputs, error_with);
-        assert_eq!(explain(3).to_string(), "[3]; the label has 3 classes");
+        assert_eq!(explain(3).to_string(), "[3]; classes is 3");
         assert_eq!(
             explain(1).to_string(),
             "[1]; the label has two classes, so classes is 1"

@@ -1,7 +1,7 @@
 //! `cnn_classifier` and `cnn_regressor`: layers for images, chosen by their size.
 
 use super::input_shape::check_augment;
-use super::network::{Layers, Sequential};
+use super::network::{Layers, Sequential, outputs_of};
 use super::text::invalid;
 use crate::Result;
 use crate::data::columns::Columns;
@@ -34,12 +34,14 @@ impl ModelType for Cnn {
     }
 
     fn check(&self, options: &TrainOptions) -> Result<()> {
-        Layers::read(&self.layers(options)?)?.check(&options.input_shape)?;
+        Layers::read(&self.layers(options, 1)?)?.check(&options.input_shape)?;
         check_augment(options)
     }
 
     fn check_columns(&self, columns: &Columns, options: &TrainOptions) -> Result<()> {
-        Layers::read(&self.layers(options)?)?.check_columns(options, columns)
+        let outputs = outputs_of(&columns.targets).unwrap_or(1);
+        let layers = Layers::read(&self.layers(options, outputs)?)?;
+        layers.check_columns(options, columns)
     }
 
     fn takes_images(&self) -> bool {
@@ -74,15 +76,16 @@ impl ModelType for Cnn {
         outputs: usize,
         options: &TrainOptions,
     ) -> Result<Box<dyn Network>> {
-        let layers = self.layers(options)?;
+        let layers = self.layers(options, outputs)?;
         let network = Sequential::new(&layers, &options.input_shape, shape, outputs)?;
         Ok(Box::new(network))
     }
 }
 
 impl Cnn {
-    /// Convolutions with more and more channels over smaller and smaller images, then linear layers.
-    fn layers(&self, options: &TrainOptions) -> Result<Vec<String>> {
+    /// Convolutions with more and more channels over smaller and smaller images, then linear layers, the last of a regressor with
+    /// so many outputs.
+    fn layers(&self, options: &TrainOptions, outputs: usize) -> Result<Vec<String>> {
         let [_, height, width] = options.input_shape[..] else {
             return Err(invalid(format!(
                 "model type {} needs input_shape = [channels, height, width] of its images; for columns without images use a dnn model",
@@ -111,11 +114,10 @@ impl Cnn {
                 layers.push(format!("dropout({})", options.dropout));
             }
         }
-        let last = match self.0 {
-            Task::Classification => "linear(classes)",
-            Task::Regression => "linear(1)",
-        };
-        layers.push(last.to_owned());
+        layers.push(match self.0 {
+            Task::Classification => "linear(classes)".to_owned(),
+            Task::Regression => format!("linear({outputs})"),
+        });
         Ok(layers)
     }
 }
@@ -160,7 +162,7 @@ mod tests {
             let options = options(&[3, size, size + 1]);
             Cnn(Task::Classification).check(&options).unwrap();
             Cnn(Task::Regression).check(&options).unwrap();
-            let layers = Cnn(Task::Regression).layers(&options).unwrap();
+            let layers = Cnn(Task::Regression).layers(&options, 1).unwrap();
             let convolutions = layers.iter().filter(|layer| layer.starts_with("conv2d"));
             let expected = match size {
                 0..16 => 1,
@@ -178,7 +180,7 @@ mod tests {
             hidden_units: vec![64],
             ..options(&[1, 8, 8])
         };
-        let layers = Cnn(Task::Classification).layers(&options).unwrap();
+        let layers = Cnn(Task::Classification).layers(&options, 10).unwrap();
         let expected = "conv2d(32, 3, padding=same) relu max_pool2d(2) flatten linear(64) relu dropout(0.25) linear(classes)";
         assert_eq!(layers.join(" "), expected);
     }

@@ -294,7 +294,7 @@ mod tests {
             };
             let columns = Columns {
                 features: features.into_iter().enumerate().map(column).collect(),
-                target: column((9, DataType::Int64)),
+                targets: vec![column((9, DataType::Int64))],
             };
             let found = array_of(&columns).map(|column| column.name.clone());
             found.unwrap_or_else(|error| error.to_string())

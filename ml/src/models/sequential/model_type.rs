@@ -150,7 +150,7 @@ mod tests {
             options.image.mean = mean.to_vec();
             let columns = Columns {
                 features,
-                target: column("y", DataType::Float64),
+                targets: vec![column("y", DataType::Float64)],
             };
             let found = SequentialModel.check_columns(&columns, &options);
             found
@@ -187,6 +187,10 @@ mod tests {
                 "needs one array column, found 2",
             ),
             (
+                error(vec![photo()], &["flatten", "linear(3)"], &shape, &[]),
+                "the layers have an output of [3], a regressor needs [1]; end with 'linear(1)'",
+            ),
+            (
                 error(vec![photo()], &["embedding(4, 2)"], &shape, &[]),
                 "the layer embedding takes whole numbers",
             ),
@@ -202,25 +206,25 @@ mod tests {
                 vec!["linear(classes)", "group_norm(5)", "linear(classes)"],
                 vec![64],
                 10,
-                "layer 2 (group_norm(5)): 5 groups do not divide the channels of its input [3]; the label has 3 classes",
+                "layer 2 (group_norm(5)): 5 groups do not divide the channels of its input [3]; classes is 3",
             ),
             (
                 vec!["linear(10)", "residual(linear(classes))"],
                 vec![64],
                 10,
-                "its layers make [3] of its input of [10]; both must be the same; the label has 3 classes",
+                "its layers make [3] of its input of [10]; both must be the same; classes is 3",
             ),
             (
                 vec!["linear(classes)", "relu", "linear(10)"],
                 vec![64],
                 10,
-                "an output of [10], a classifier needs [3]; end with 'linear(classes)'; the label has 3 classes",
+                "an output of [10], a classifier needs [3]; end with 'linear(classes)'; classes is 3",
             ),
             (
                 vec!["conv2d(classes, 1, groups=4)", "global_avg_pool"],
                 vec![4, 8, 8],
                 8,
-                "groups=4 does not divide the channels of its input [4, 8, 8] and its own 3; the label has 3 classes",
+                "groups=4 does not divide the channels of its input [4, 8, 8] and its own 3; classes is 3",
             ),
         ] {
             let options = options(&layers, &input_shape);

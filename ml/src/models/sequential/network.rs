@@ -1,5 +1,6 @@
 //! [`Sequential`]: one layer after the other.
 
+use arrow::datatypes::DataType;
 use candle_core::{DType, Tensor};
 
 use super::classes;
@@ -12,6 +13,7 @@ use crate::data::encode::tabular::{InputShape, NUMBERS};
 use crate::data::image::ImageEncoder;
 use crate::data::inputs::Inputs;
 use crate::data::labels::Task;
+use crate::data::types::is_number;
 use crate::graph::{Drawing, Graph, Value};
 use crate::model::network::{LayerSummary, Mode, Network, Parameter};
 use crate::model::options::TrainOptions;
@@ -72,8 +74,13 @@ impl Layers {
         self.0.first().and_then(|written| written.layer.ids())
     }
 
-    /// Refuses layers that fit an input of this shape with no label. An empty shape is one that is not known.
+    /// Refuses layers that fit an input of this shape with no target. An empty shape is one that is not known.
     pub(super) fn check(&self, input: &[usize]) -> Result<()> {
+        self.check_outputs(input, None)
+    }
+
+    /// Like [`Layers::check`], for targets that need so many outputs, as far as that is known.
+    fn check_outputs(&self, input: &[usize], outputs: Option<usize>) -> Result<()> {
         if input.is_empty() {
             return Ok(());
         }
@@ -81,8 +88,23 @@ impl Layers {
         let error = |outputs: usize| self.network(&row, outputs).err();
         match self.task() {
             Task::Classification => classes::check(error),
-            Task::Regression => error(1).map_or(Ok(()), Err),
+            Task::Regression => {
+                let outputs = match outputs {
+                    Some(outputs) => outputs,
+                    None => self.outputs(&row)?,
+                };
+                error(outputs).map_or(Ok(()), Err)
+            }
         }
+    }
+
+    /// The outputs of layers without classes; 1 if they are not a vector.
+    fn outputs(&self, row: &Row) -> Result<usize> {
+        let layers = self.place(row, 1)?;
+        Ok(match layers.last().map(|last| last.output.as_slice()) {
+            Some(&[outputs]) => outputs,
+            Some(_) | None => 1,
+        })
     }
 
     /// Refuses columns that the layers fit with no label, as far as the types of the columns tell. The layers have passed
@@ -92,24 +114,33 @@ impl Layers {
             true => vec![array_of(columns)?],
             false => columns.features.iter().collect(),
         };
-        if check_image(&of_input, options)? {
-            return match self.ids() {
-                Some(_) => Err(invalid(
-                    "the layer embedding takes whole numbers, and the input is an image; begin with another layer",
-                )),
-                None => Ok(()),
-            };
+        let is_image = check_image(&of_input, options)?;
+        if is_image && self.ids().is_some() {
+            return Err(invalid(
+                "the layer embedding takes whole numbers, and the input is an image; begin with another layer",
+            ));
         }
-        let input_shape = &options.input_shape;
-        match dimensions_of(&of_input, input_shape)? {
-            // `check` knows an `input_shape` already.
-            Some(input) if input_shape.is_empty() => self.check(&input),
-            Some(_) | None => Ok(()),
+        let input_shape = options.input_shape.as_slice();
+        let known = match is_image {
+            // An image has an `input_shape`.
+            true => None,
+            false => dimensions_of(&of_input, input_shape)?,
+        };
+        let input = match input_shape {
+            [] => known.unwrap_or_default(),
+            shape => shape.to_vec(),
+        };
+        match (self.task(), input_shape) {
+            (Task::Regression, _) | (Task::Classification, []) => {
+                self.check_outputs(&input, outputs_of(&columns.targets))
+            }
+            // `check` knows an `input_shape` already, and the number of classes is not known yet.
+            (Task::Classification, _) => Ok(()),
         }
     }
 
-    /// The network for these rows and a label of so many outputs.
-    fn network_of_label(&self, row: &Row, outputs: usize) -> Result<Sequential> {
+    /// The network for these rows and targets of so many outputs.
+    fn network_of_targets(&self, row: &Row, outputs: usize) -> Result<Sequential> {
         let network = self.network(row, outputs);
         network.map_err(|error| match self.task() {
             Task::Classification => {
@@ -119,8 +150,8 @@ impl Layers {
         })
     }
 
-    /// The network for these rows and a model of so many outputs.
-    fn network(&self, row: &Row, outputs: usize) -> Result<Sequential> {
+    /// The layers for these rows in a model of so many outputs.
+    fn place(&self, row: &Row, outputs: usize) -> Result<Vec<Placed>> {
         let input = row.dimensions.as_slice();
         count(input)?;
         let first = Input {
@@ -131,14 +162,26 @@ impl Layers {
             next: None,
             squares_next: false,
         };
-        let layers = place_all(&self.0, &first)?;
+        place_all(&self.0, &first)
+    }
+
+    /// The network for these rows and a model of so many outputs.
+    fn network(&self, row: &Row, outputs: usize) -> Result<Sequential> {
+        let layers = self.place(row, outputs)?;
+        let input = row.dimensions.as_slice();
         let output = layers.last().map_or(input, |last| last.output.as_slice());
         if output != [outputs] {
-            let (kind, remedy) = match self.task() {
-                Task::Classification => ("classifier", "end with 'linear(classes)'"),
-                Task::Regression => (
+            let (kind, remedy) = match (self.task(), outputs) {
+                (Task::Classification, _) => {
+                    ("classifier", "end with 'linear(classes)'".to_owned())
+                }
+                (Task::Regression, 1) => (
                     "regressor",
-                    "end with 'linear(1)', or with 'linear(classes)' for a classifier",
+                    "end with 'linear(1)', or with 'linear(classes)' for a classifier".to_owned(),
+                ),
+                (Task::Regression, _) => (
+                    "model of these targets",
+                    format!("end with 'linear({outputs})'"),
                 ),
             };
             return Err(invalid(format!(
@@ -155,6 +198,17 @@ impl Layers {
             row: row.clone(),
         })
     }
+}
+
+/// The outputs that these targets need, if their types tell.
+pub(super) fn outputs_of(targets: &[Column]) -> Option<usize> {
+    let outputs = targets.iter().map(|target| match &target.data_type {
+        DataType::FixedSizeList(item, length) if is_number(item.data_type()) => {
+            usize::try_from(*length).ok()
+        }
+        other => is_number(other).then_some(1),
+    });
+    outputs.sum()
 }
 
 fn check_weights(parameters: &[Parameter]) -> Result<()> {
@@ -187,7 +241,7 @@ impl Sequential {
             true => array_row(input_shape, shape)?,
             false => whole_row(input_shape, shape)?,
         };
-        layers.network_of_label(&row, outputs)
+        layers.network_of_targets(&row, outputs)
     }
 }
 
@@ -291,6 +345,10 @@ fn draw_image(image: &ImageEncoder, graph: &mut Graph, pixels: &Value) -> Value 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::Field;
+
     use super::*;
 
     fn network(texts: &[&str], input: &[usize], outputs: usize) -> Result<Sequential> {
@@ -449,6 +507,45 @@ mod tests {
         ];
         assert_eq!(names.collect::<Vec<_>>(), expected);
         assert_eq!(network.numbers_per_row(), 3 * 10 + 10 + 10 + 1);
+    }
+
+    #[test]
+    fn layers_without_classes_end_with_the_outputs_of_the_targets() {
+        let texts = ["linear(8)", "relu", "linear(3)"];
+        assert_eq!(network(&texts, &[4], 3).unwrap().layers()[2].output, [3]);
+        let error = network(&texts, &[4], 7).unwrap_err().to_string();
+        let expected = "the layers have an output of [3], a model of these targets needs [7]; end with 'linear(7)'";
+        assert_eq!(error, expected);
+        let layers = Layers::read(&texts.map(str::to_owned)).unwrap();
+        layers.check(&[4]).unwrap();
+        let column = |data_type| Column {
+            name: "c".into(),
+            data_type,
+        };
+        let item = || Arc::new(Field::new_list_field(DataType::Float32, true));
+        let check = |targets: Vec<DataType>| {
+            let columns = Columns {
+                features: vec![column(DataType::Int8); 4],
+                targets: targets.into_iter().map(column).collect(),
+            };
+            let checked = layers.check_columns(&TrainOptions::default(), &columns);
+            checked.map_err(|error| error.to_string())
+        };
+        for fitting in [
+            vec![DataType::Float64; 3],
+            vec![DataType::FixedSizeList(item(), 3)],
+            vec![DataType::Int8, DataType::FixedSizeList(item(), 2)],
+            // Their outputs are known with the rows.
+            vec![DataType::List(item())],
+            vec![DataType::Float64, DataType::Utf8],
+        ] {
+            assert_eq!(check(fitting), Ok(()));
+        }
+        let expected = "the layers have an output of [3], a regressor needs [1]; end with 'linear(1)', or with \
+                        'linear(classes)' for a classifier";
+        assert_eq!(check(vec![DataType::Float64]), Err(expected.to_owned()));
+        let error = check(vec![DataType::FixedSizeList(item(), 9)]).unwrap_err();
+        assert!(error.ends_with("end with 'linear(9)'"), "{error}");
     }
 
     #[test]

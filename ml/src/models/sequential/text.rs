@@ -25,7 +25,7 @@ pub(super) fn short(text: &str) -> Cow<'_, str> {
 /// A number of outputs or channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Width {
-    /// The outputs of the model: one for each class, or one for two classes.
+    /// The outputs of the model: of all targets one for each class, or one for two classes, and one for each number.
     Classes,
     /// A number.
     Number(usize),

@@ -41,7 +41,7 @@ pub(crate) fn solve(
         let mut buffers: ShardBuffers<f64> = Vec::with_capacity(shards.len());
         for shard in shards {
             let mut sum = vec![0.0; length];
-            for start in (0..shard.train.labels.len()).step_by(CHUNK_ROWS) {
+            for start in (0..shard.train.len()).step_by(CHUNK_ROWS) {
                 check()?;
                 of(&Design::new(&shard.train, start, shape)?, &mut sum)?;
             }
@@ -88,7 +88,7 @@ struct Design {
 impl Design {
     fn new(rows: &Rows, start: usize, shape: &InputShape) -> Result<Self> {
         let width = 1 + shape.numbers + shape.category_ids;
-        let end = (start + CHUNK_ROWS).min(rows.labels.len());
+        let end = (start + CHUNK_ROWS).min(rows.len());
         let inputs = rows.inputs.narrow(start..end)?;
         let numbers: Vec<f64> = match inputs.get(NUMBERS) {
             Some(numbers) => numbers.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,
