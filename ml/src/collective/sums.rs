@@ -1,9 +1,23 @@
 //! Sums over shards in a fixed tree, whichever rank adds them.
 
-use std::ops::Range;
+use std::ops::{Add, Range};
+
+/// Elements that are summed at once, so that sums of some shards stay in the cache.
+const ELEMENTS_AT_ONCE: usize = 1 << 10;
 
 /// Sums buffers of equal length pairwise: (0+1)+(2+3) …, the same tree for every number of ranks.
-pub fn tree_sum<T: Copy + std::ops::Add<Output = T>>(shards: &[&[T]]) -> Vec<T> {
+pub fn tree_sum<T: Copy + Add<Output = T>>(shards: &[&[T]]) -> Vec<T> {
+    let length = shards.iter().map(|shard| shard.len()).min().unwrap_or(0);
+    let mut sum = Vec::with_capacity(length);
+    for start in (0..length).step_by(ELEMENTS_AT_ONCE) {
+        let end = length.min(start + ELEMENTS_AT_ONCE);
+        let parts: Vec<&[T]> = shards.iter().map(|shard| &shard[start..end]).collect();
+        sum.extend(sum_of_parts(&parts));
+    }
+    sum
+}
+
+fn sum_of_parts<T: Copy + Add<Output = T>>(shards: &[&[T]]) -> Vec<T> {
     let add = |left: &[T], right: &[T]| {
         let pairs = left.iter().zip(right);
         pairs.map(|(&left, &right)| left + right).collect()
@@ -14,7 +28,7 @@ pub fn tree_sum<T: Copy + std::ops::Add<Output = T>>(shards: &[&[T]]) -> Vec<T> 
         [left, right] => add(left, right),
         _ => {
             let (left, right) = branch(0..shards.len());
-            add(&tree_sum(&shards[left]), &tree_sum(&shards[right]))
+            add(&sum_of_parts(&shards[left]), &sum_of_parts(&shards[right]))
         }
     }
 }
@@ -40,6 +54,14 @@ mod tests {
             let expected = vec![(1u64 << count) - 1, (0..count as u64).sum()];
             assert_eq!(tree_sum(&shards), expected, "{count} shards");
         }
+    }
+
+    #[test]
+    fn a_long_buffer_is_summed_in_parts() {
+        let buffer = |shard: u64| (0..2_500).map(move |n| n * shard).collect::<Vec<u64>>();
+        let shards: Vec<Vec<u64>> = (1..=3).map(buffer).collect();
+        let shards: Vec<&[u64]> = shards.iter().map(Vec::as_slice).collect();
+        assert_eq!(tree_sum(&shards), buffer(6));
     }
 
     #[test]

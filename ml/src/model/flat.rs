@@ -104,8 +104,12 @@ pub(crate) fn variables<T: WithDType>(
     weights: &[T],
     device: &Device,
 ) -> Result<Vec<Var>> {
-    tensors(specs, weights, device)?
-        .iter()
-        .map(|tensor| Ok(Var::from_tensor(tensor)?))
-        .collect()
+    let mut rest = weights;
+    let mut variables = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let (values, tail) = rest.split_at(spec.len());
+        rest = tail;
+        variables.push(Var::from_slice(values, spec.shape.as_slice(), device)?);
+    }
+    Ok(variables)
 }

@@ -5,13 +5,12 @@
 //! inference  mean and variance of the training, which are constants
 //! y = weight (x - mean) / √(variance + ε) + bias
 //! ```
-//! On the host it is one operation, forward and backward; on a GPU, a composition of candle operations.
+//! On the host it is one operation, that of `channel_norm`; on a GPU, a composition of candle operations.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
+use candle_core::{DType, Tensor};
 
+use super::channel_norm::{Normalise, Sizes, scales};
 use super::norm::EPSILON;
-use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
 use crate::Result;
 
 /// The mean and the variance of each channel, both `[channels]`.
@@ -76,60 +75,6 @@ pub fn batch_norm_inference(
     layer.apply(x, weight, bias)
 }
 
-/// How the numbers of the channels follow each other: `[rows, channels, positions]`.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    rows: usize,
-    channels: usize,
-    positions: usize,
-}
-
-impl Sizes {
-    fn of(x: &Tensor) -> Result<Self> {
-        Ok(Self {
-            rows: x.dim(0)?,
-            channels: x.dim(1)?,
-            positions: x.dims()[2..].iter().product(),
-        })
-    }
-
-    /// The numbers of a channel.
-    fn count(self) -> usize {
-        self.rows * self.positions
-    }
-
-    fn apart(self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.reshape((self.rows, self.channels, self.positions))?)
-    }
-
-    /// The numbers of each channel of each row, with the number of the channel.
-    fn runs<T>(self, values: &[T]) -> impl Iterator<Item = (usize, &[T])> {
-        let rows = values.chunks_exact((self.channels * self.positions).max(1));
-        rows.flat_map(move |row| row.chunks_exact(self.positions.max(1)).enumerate())
-    }
-
-    /// The mean and the variance of each channel of `x`.
-    fn measure(self, x: &Tensor) -> candle_core::Result<(Vec<f64>, Vec<f64>)> {
-        with_float!(x.dtype(), T => with_elements([x], |[x]: [&[T]; 1]| Ok(self.moments(x))))
-    }
-
-    fn moments<T: Float>(self, x: &[T]) -> (Vec<f64>, Vec<f64>) {
-        let count = self.count().max(1) as f64;
-        let mut means = vec![0.0; self.channels];
-        for (channel, run) in self.runs(x) {
-            means[channel] += run.iter().map(|x| x.double()).sum::<f64>();
-        }
-        means.iter_mut().for_each(|mean| *mean /= count);
-        let mut variances = vec![0.0; self.channels];
-        for (channel, run) in self.runs(x) {
-            let squares = run.iter().map(|x| (x.double() - means[channel]).powi(2));
-            variances[channel] += squares.sum::<f64>();
-        }
-        variances.iter_mut().for_each(|sum| *sum /= count);
-        (means, variances)
-    }
-}
-
 /// The output, and the mean and the variance of each channel.
 fn fused_training(
     x: &Tensor,
@@ -180,146 +125,6 @@ fn scaled(centred: &Tensor, variance: &Tensor, weight: &Tensor, bias: &Tensor) -
 /// `[channels]` as `[1, channels, 1]`.
 fn across(values: &Tensor) -> Result<Tensor> {
     Ok(values.reshape((1, values.elem_count(), 1))?)
-}
-
-/// What a number is multiplied by to have variance 1.
-fn scales(variances: &[f64]) -> Vec<f64> {
-    let scales = variances.iter();
-    let scales = scales.map(|variance| 1.0 / (variance + EPSILON).sqrt());
-    scales.collect()
-}
-
-#[derive(Debug)]
-struct Normalise {
-    sizes: Sizes,
-    means: Vec<f64>,
-    /// 1 / √(variance + ε) of each channel.
-    scales: Vec<f64>,
-    /// Whether mean and variance are those of the input.
-    is_measured: bool,
-    has_input_gradient: bool,
-}
-
-impl Normalise {
-    fn apply(self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
-        Ok(x.contiguous()?.apply_op3(&weight, &bias, self)?)
-    }
-
-    fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
-        let mut y = Vec::with_capacity(x.len());
-        for (channel, run) in self.sizes.runs(x) {
-            let mean = T::of(self.means[channel]);
-            let factor = T::of(self.scales[channel] * weight[channel].double());
-            let bias = bias[channel];
-            y.extend(run.iter().map(|&x| (x - mean) * factor + bias));
-        }
-        y
-    }
-
-    fn gradients<T: Float>(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<Gradients> {
-        let (dx, dw, db) = with_elements([x, weight, dy], |[x, weights, dy]: [&[T]; 3]| {
-            let (dw, db) = self.channel_gradients(x, dy);
-            let dx = match self.has_input_gradient {
-                true => Some(self.input_gradient(x, weights, dy, (&dw, &db))),
-                false => None,
-            };
-            Ok((dx, dw, db))
-        })?;
-        let device = x.device();
-        let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), device));
-        let tensor = |values: Vec<f64>| {
-            let values: Vec<T> = values.into_iter().map(T::of).collect();
-            Tensor::from_vec(values, weight.shape(), device)
-        };
-        Ok((dx.transpose()?, Some(tensor(dw)?), Some(tensor(db)?)))
-    }
-
-    /// A number with mean 0 and variance 1.
-    fn normal<T: Float>(&self, channel: usize, x: T) -> f64 {
-        (x.double() - self.means[channel]) * self.scales[channel]
-    }
-
-    /// The gradients with respect to the factors and the summands.
-    fn channel_gradients<T: Float>(&self, x: &[T], dy: &[T]) -> (Vec<f64>, Vec<f64>) {
-        let mut dw = vec![0.0; self.sizes.channels];
-        let mut db = vec![0.0; self.sizes.channels];
-        for ((channel, x), (_, dy)) in self.sizes.runs(x).zip(self.sizes.runs(dy)) {
-            for (&x, &dy) in x.iter().zip(dy) {
-                dw[channel] += dy.double() * self.normal(channel, x);
-                db[channel] += dy.double();
-            }
-        }
-        (dw, db)
-    }
-
-    /// The gradient with respect to x, from those with respect to the factors and the summands.
-    fn input_gradient<T: Float>(
-        &self,
-        x: &[T],
-        weights: &[T],
-        dy: &[T],
-        (dw, db): (&[f64], &[f64]),
-    ) -> Vec<T> {
-        // What each number of a channel adds to its mean and to its variance.
-        let share = match self.is_measured {
-            true => 1.0 / self.sizes.count() as f64,
-            false => 0.0,
-        };
-        let mut dx = Vec::with_capacity(x.len());
-        for ((channel, x), (_, dy)) in self.sizes.runs(x).zip(self.sizes.runs(dy)) {
-            let factor = self.scales[channel] * weights[channel].double();
-            let (mean, along) = (share * db[channel], share * dw[channel]);
-            dx.extend(x.iter().zip(dy).map(|(&x, &dy)| {
-                T::of(factor * (dy.double() - mean - self.normal(channel, x) * along))
-            }));
-        }
-        dx
-    }
-}
-
-impl CustomOp3 for Normalise {
-    fn name(&self) -> &'static str {
-        "batch_norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let channels = [self.means.len()];
-        let fits = channels == [self.sizes.channels] && self.scales.len() == channels[0];
-        if !fits || weight_layout.dims() != channels || bias_layout.dims() != channels {
-            candle_core::bail!("batch_norm: x {:?} has other channels", x_layout.shape());
-        }
-        let y = with_float!(x.dtype(), T => {
-            let x = elements::<T>(x, x_layout)?;
-            let (weight, bias) = (elements(weight, weight_layout)?, elements(bias, bias_layout)?);
-            storage(self.forward(x, weight, bias))
-        });
-        Ok((y, x_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<Gradients> {
-        with_float!(x.dtype(), T => self.gradients::<T>(x, weight, dy))
-    }
 }
 
 #[cfg(test)]

@@ -1,35 +1,23 @@
-//! Convolution as a product: the windows of an image side by side, times the weights.
+//! Convolution. Most convolutions of f32 have kernels of their own, in `direct`; the others, those of f64 among them, are products
+//! of matrices, in `unfolded`. On a GPU, all have kernels.
 //!
-//! ```text
-//! forward   y  = activation(W columns(x) + b)   a product for each tile of the windows of a row and group of channels
-//! backward  dz = dy * activation'(y)
-//!           dW = Σ dz columns(x)ᵀ, db           summed over the rows and tiles in their order
-//!           dx = scattered Wᵀ dz                only if x has a gradient
-//! ```
-//! All windows of an image take the memory of the image times the area of the window. A tile of them is copied, used while it
-//! is in the cache, and forgotten; for the gradient it is copied again. Its size follows from the sizes of the layer, and each
-//! row has products of its own: so the result of a row depends neither on the rows beside it nor on the number of threads.
+//! In each of them, the result of a row depends neither on the rows beside it nor on the number of threads.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
-use super::activation::{Activation, Fused, activate, finish};
-use super::depthwise::depthwise;
-use super::product::{Matrix, MatrixMut, add_product, write_product};
+use super::activation::{Activation, Fused, activate};
+use super::direct::{Arguments, Direct, Group};
+use super::given::give;
+use super::unfolded::{Sizes, TILE_BYTES, Unfolded};
 use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
-use super::window::{Tile, Window};
+use super::window::Window;
+use crate::Result;
+use crate::device::HOST;
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, KernelGroups, KernelWindow, Numbers};
-use crate::{Result, stop};
-
-/// The most memory of a tile, about the size of a core's cache.
-const TILE_BYTES: usize = 1 << 20;
-/// The least positions of a tile, if there are so many. Each tile reads the weights, so that few positions cost more.
-const TILE_PLACES_MIN: usize = 256;
-/// Positions come in multiples of this number, with which products are fastest.
-const TILE_PLACES_STEP: usize = 64;
 
 /// How a convolution goes over its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +29,28 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// The most memory that a convolution of images with these channels and of this size takes on the host besides its output.
-    pub(crate) fn scratch_bytes(&self, channels: usize, size: [usize; 2]) -> usize {
-        let positions = self.window.positions(size).unwrap_or_default();
-        let depth = (channels / self.groups).saturating_mul(self.window.area());
+    /// The most memory that a convolution from and to so many channels of images of this size takes on the host besides its
+    /// output.
+    pub(crate) fn scratch_bytes(&self, [channels, outputs]: [usize; 2], size: [usize; 2]) -> usize {
+        let Some(positions) = self.window.positions(size) else {
+            return 0;
+        };
+        let group = Group {
+            window: self.window,
+            channels: channels / self.groups,
+            outputs: outputs / self.groups,
+            image: size,
+            positions,
+        };
+        let depth = group.channels.saturating_mul(self.window.area());
         let numbers = depth
             .saturating_mul(positions[0])
             .saturating_mul(positions[1]);
-        match self.window.is_one_element() {
+        let of_products = match self.window.is_one_element() {
             true => 0,
             false => numbers.saturating_mul(size_of::<f64>()).min(TILE_BYTES),
-        }
+        };
+        of_products.max(Direct::scratch_bytes(&group, self.groups))
     }
 }
 
@@ -65,12 +64,7 @@ pub fn convolution(
     convolution: Convolution,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    let operation = Convolve {
-        window: convolution.window,
-        groups: convolution.groups,
-        activation: Fused::of(activation),
-        has_input_gradient: x.track_op(),
-    };
+    let operation = Convolve::new(x, convolution, activation);
     let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
     let y = x.contiguous()?.apply_op3(&weight, &bias, operation)?;
     match activation {
@@ -81,48 +75,35 @@ pub fn convolution(
 
 /// A convolution and its activation as one operation.
 #[derive(Debug, Clone, Copy)]
-struct Convolve {
+pub(super) struct Convolve {
     window: Window,
     groups: usize,
     activation: Option<Fused>,
-    has_input_gradient: bool,
-}
-
-/// The sizes of one group of channels of one row.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    rows: usize,
-    /// Channels of the input.
-    channels: usize,
-    /// Channels of the output.
-    outputs: usize,
-    image: [usize; 2],
-    positions: [usize; 2],
-    /// The elements under the window in all channels.
-    depth: usize,
-}
-
-impl Sizes {
-    /// Elements of the input.
-    fn inputs(&self) -> usize {
-        self.channels * self.image[0] * self.image[1]
-    }
-
-    /// Positions of the window.
-    fn places(&self) -> usize {
-        self.positions[0] * self.positions[1]
-    }
-
-    /// The weights of a group, `[outputs, depth]`.
-    fn weights<'a, T>(&self, weights: &'a [T], group: usize) -> Matrix<'a, T> {
-        let count = self.outputs * self.depth;
-        let of_group = &weights[group * count..][..count];
-        Matrix::new(of_group, self.outputs, self.depth)
-    }
+    pub(super) has_input_gradient: bool,
 }
 
 impl Convolve {
-    fn sizes(&self, x: &Shape, weight: &Shape, bias: &Shape) -> candle_core::Result<Sizes> {
+    /// The convolution of `x`, with the activation if it can be applied to its own result.
+    pub(super) fn new(
+        x: &Tensor,
+        convolution: Convolution,
+        activation: Option<Activation>,
+    ) -> Self {
+        Self {
+            window: convolution.window,
+            groups: convolution.groups,
+            activation: Fused::of(activation),
+            has_input_gradient: x.track_op(),
+        }
+    }
+
+    /// The sizes of these arguments, if they fit each other.
+    pub(super) fn sizes(
+        &self,
+        x: &Shape,
+        weight: &Shape,
+        bias: &Shape,
+    ) -> candle_core::Result<Sizes> {
         let (rows, channels, height, width) = x.dims4()?;
         let (outputs, of_group, down, across) = weight.dims4()?;
         let fits = of_group * self.groups == channels
@@ -144,118 +125,25 @@ impl Convolve {
         }
     }
 
-    /// The size of a tile of numbers of `bytes` bytes: elements of the windows, and positions.
-    fn tile_size(&self, sizes: &Sizes, bytes: usize) -> [usize; 2] {
-        let places = sizes.places();
-        // A window of one element is copied nowhere.
-        if self.window.is_one_element() {
-            return [sizes.depth, places];
-        }
-        let numbers = TILE_BYTES / bytes;
-        let whole = numbers / sizes.depth / TILE_PLACES_STEP * TILE_PLACES_STEP;
-        let places = places.min(whole.max(TILE_PLACES_MIN));
-        let parts = sizes.depth.div_ceil(numbers / places);
-        [sizes.depth.div_ceil(parts), places]
-    }
-
-    /// The windows of an image in tiles: all elements of the first positions, then those of the next.
-    fn tiles<T>(&self, sizes: &Sizes) -> impl Iterator<Item = Tile> {
-        let (depth, places) = (sizes.depth, sizes.places());
-        let [elements_at_once, places_at_once] = self.tile_size(sizes, size_of::<T>());
-        let starts = (0..places).step_by(places_at_once);
-        starts.flat_map(move |place| {
-            let starts = (0..depth).step_by(elements_at_once);
-            starts.map(move |element| Tile {
-                depth: element..depth.min(element + elements_at_once),
-                places: place..places.min(place + places_at_once),
-            })
-        })
-    }
-
-    /// Memory for a tile.
-    fn scratch<T: Float>(&self, sizes: &Sizes) -> Vec<T> {
-        match self.window.is_one_element() {
-            true => vec![],
-            false => {
-                let [elements, places] = self.tile_size(sizes, size_of::<T>());
-                vec![T::zero(); elements * places]
-            }
+    /// The convolution as products.
+    fn unfolded(&self) -> Unfolded {
+        Unfolded {
+            window: self.window,
+            groups: self.groups,
+            activation: self.activation,
         }
     }
 
-    /// A tile of the windows of an image, `[elements of the windows, positions]`.
-    fn columns<'a, T: Float>(
-        &self,
-        sizes: &Sizes,
-        image: &'a [T],
-        tile: &Tile,
-        scratch: &'a mut [T],
-    ) -> Matrix<'a, T> {
-        let (depth, places) = (tile.depth.len(), tile.places.len());
-        if self.window.is_one_element() {
-            return Matrix::new(image, depth, places);
-        }
-        let columns = &mut scratch[..depth * places];
-        self.window.gather(image, sizes.image, tile, columns);
-        Matrix::new(columns, depth, places)
-    }
-
-    fn forward<T: Float>(
-        &self,
-        sizes: &Sizes,
-        x: &[T],
-        weight: &[T],
-        bias: &[T],
-    ) -> candle_core::Result<Vec<T>> {
-        let (places, outputs) = (sizes.places(), sizes.outputs);
-        let mut y = vec![T::zero(); sizes.rows * self.groups * outputs * places];
-        if sizes.channels == 1 && outputs == 1 {
-            self.forward_depthwise(sizes, x, weight, bias, &mut y)?;
-            return Ok(y);
-        }
-        let mut scratch = self.scratch(sizes);
-        let images = x.chunks_exact(sizes.inputs());
-        let results = y.chunks_exact_mut(outputs * places);
-        for (index, (image, y)) in images.zip(results).enumerate() {
-            let group = index % self.groups;
-            let weight = sizes.weights(weight, group);
-            let bias = &bias[group * outputs..][..outputs];
-            for tile in self.tiles::<T>(sizes) {
-                stop::check()?;
-                let columns = self.columns(sizes, image, &tile, &mut scratch);
-                let weight = weight.columns(tile.depth.clone());
-                let to = MatrixMut::new(y, outputs, places).columns(tile.places.clone());
-                match tile.depth.start {
-                    0 => write_product(weight, columns, to),
-                    _ => add_product(weight, columns, to),
-                }
-                if tile.depth.end == sizes.depth {
-                    finish(self.activation, y, bias, &tile.places);
-                }
-            }
-        }
-        Ok(y)
-    }
-
-    /// The forward pass if each group is one channel, which a product would multiply by a matrix of one row.
-    fn forward_depthwise<T: Float>(
-        &self,
-        sizes: &Sizes,
-        x: &[T],
-        weight: &[T],
-        bias: &[T],
-        y: &mut [T],
-    ) -> candle_core::Result<()> {
-        let places = sizes.places();
-        let images = x.chunks_exact(sizes.inputs());
-        for (index, (image, y)) in images.zip(y.chunks_exact_mut(places)).enumerate() {
-            stop::check()?;
-            let channel = index % self.groups;
-            let weight = &weight[channel * sizes.depth..][..sizes.depth];
-            depthwise(&self.window, image, sizes.image, weight, y);
-            finish(self.activation, y, &bias[channel..=channel], &(0..places));
-        }
-        Ok(())
+    /// The kernels for f32, if this processor has some for these sizes.
+    pub(super) fn direct(&self, sizes: &Sizes) -> Option<Direct> {
+        let group = Group {
+            window: self.window,
+            channels: sizes.channels,
+            outputs: sizes.outputs,
+            image: sizes.image,
+            positions: sizes.positions,
+        };
+        Direct::new(group, self.activation)
     }
 
     /// The gradients with respect to x, the weights and the bias.
@@ -268,72 +156,24 @@ impl Convolve {
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let sizes = self.sizes(x.shape(), weight.shape(), bias.shape())?;
+        let arguments = [x, weight, bias];
+        if let (DType::F32, Some(direct)) = (x.dtype(), self.direct(&sizes)) {
+            let slopes = with_elements([x, weight, bias, y, dy], |[x, weight, bias, y, dy]| {
+                let arguments = Arguments { x, weight, bias };
+                Ok(direct.slopes(arguments, [y, dy], self.has_input_gradient)?)
+            })?;
+            return gradients(arguments, (slopes.dx, slopes.dw, slopes.db));
+        }
         let dz = match self.activation {
             None => dy.clone(),
             Some(activation) => activation.slopes::<T>(y, dy)?,
         };
         let (dx, dw, db) = with_elements([x, weight, &dz], |[x, weights, dz]: [&[T]; 3]| {
-            let (dx, dw) = self.gradients_of_products(&sizes, x, weights, dz)?;
-            Ok((dx, dw, self.bias_gradient(&sizes, dz)))
+            let unfolded = self.unfolded();
+            let (dx, dw) = unfolded.slopes(&sizes, [x, weights, dz], self.has_input_gradient)?;
+            Ok((dx, dw, unfolded.bias_slopes(&sizes, dz)))
         })?;
-        let device = x.device();
-        let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), device));
-        let dw = Tensor::from_vec(dw, weight.shape(), device)?;
-        let db = Tensor::from_vec(db, bias.shape(), device)?;
-        Ok((dx.transpose()?, Some(dw), Some(db)))
-    }
-
-    /// The gradients with respect to x, if it has one, and to the weights.
-    fn gradients_of_products<T: Float>(
-        &self,
-        sizes: &Sizes,
-        x: &[T],
-        weights: &[T],
-        dz: &[T],
-    ) -> candle_core::Result<(Option<Vec<T>>, Vec<T>)> {
-        let (places, outputs, inputs) = (sizes.places(), sizes.outputs, sizes.inputs());
-        let mut dw = vec![T::zero(); weights.len()];
-        let mut dx = self.has_input_gradient.then(|| vec![T::zero(); x.len()]);
-        let mut scratch = self.scratch(sizes);
-        let images = x.chunks_exact(inputs);
-        let slopes = dz.chunks_exact(outputs * places);
-        for (index, (image, dz)) in images.zip(slopes).enumerate() {
-            let group = index % self.groups;
-            let weight = sizes.weights(weights, group);
-            let count = outputs * sizes.depth;
-            let dw = &mut dw[group * count..][..count];
-            for tile in self.tiles::<T>(sizes) {
-                stop::check()?;
-                let slopes = Matrix::new(dz, outputs, places).columns(tile.places.clone());
-                let columns = self.columns(sizes, image, &tile, &mut scratch);
-                let to = MatrixMut::new(dw, outputs, sizes.depth).columns(tile.depth.clone());
-                add_product(slopes, columns.transposed(), to);
-                let Some(dx) = &mut dx else {
-                    continue;
-                };
-                let dx = &mut dx[index * inputs..][..inputs];
-                let weight = weight.columns(tile.depth.clone()).transposed();
-                let (depth, places) = (tile.depth.len(), tile.places.len());
-                if self.window.is_one_element() {
-                    write_product(weight, slopes, MatrixMut::new(dx, depth, places));
-                } else {
-                    let columns = &mut scratch[..depth * places];
-                    write_product(weight, slopes, MatrixMut::new(columns, depth, places));
-                    self.window.scatter(columns, sizes.image, &tile, dx);
-                }
-            }
-        }
-        Ok((dx, dw))
-    }
-
-    fn bias_gradient<T: Float>(&self, sizes: &Sizes, dz: &[T]) -> Vec<T> {
-        let mut db = vec![T::zero(); self.groups * sizes.outputs];
-        for dz in dz.chunks_exact(db.len() * sizes.places()) {
-            for (db, dz) in db.iter_mut().zip(dz.chunks_exact(sizes.places())) {
-                dz.iter().for_each(|&dz| *db += dz);
-            }
-        }
-        db
+        gradients(arguments, (dx, dw, db))
     }
 
     #[cfg(feature = "cuda")]
@@ -370,6 +210,17 @@ impl Convolve {
     }
 }
 
+/// Gradients on the host of x, the weights and the bias.
+pub(super) fn gradients<T: Float>(
+    [x, weight, bias]: [&Tensor; 3],
+    (dx, dw, db): (Option<Vec<T>>, Vec<T>, Vec<T>),
+) -> candle_core::Result<Gradients> {
+    let dx = dx.map(|dx| Tensor::from_vec(dx, x.shape(), &HOST));
+    let dw = Tensor::from_vec(dw, weight.shape(), &HOST)?;
+    let db = Tensor::from_vec(db, bias.shape(), &HOST)?;
+    Ok((dx.transpose()?, give(weight, dw)?, give(bias, db)?))
+}
+
 impl CustomOp3 for Convolve {
     fn name(&self) -> &'static str {
         "convolution"
@@ -385,11 +236,18 @@ impl CustomOp3 for Convolve {
         bias_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let sizes = self.sizes(x_layout.shape(), weight_layout.shape(), bias_layout.shape())?;
-        let y = with_float!(x.dtype(), T => {
-            let x = elements::<T>(x, x_layout)?;
-            let (weight, bias) = (elements(weight, weight_layout)?, elements(bias, bias_layout)?);
-            storage(self.forward(&sizes, x, weight, bias)?)
-        });
+        let y = match (x, self.direct(&sizes)) {
+            (CpuStorage::F32(_), Some(direct)) => {
+                let (x, weight) = (elements(x, x_layout)?, elements(weight, weight_layout)?);
+                let bias = elements(bias, bias_layout)?;
+                storage(direct.forward(Arguments { x, weight, bias })?)
+            }
+            _ => with_float!(x.dtype(), T => {
+                let x = elements::<T>(x, x_layout)?;
+                let weight = elements(weight, weight_layout)?;
+                storage(self.unfolded().forward(&sizes, x, weight, elements(bias, bias_layout)?)?)
+            }),
+        };
         let [down, across] = sizes.positions;
         let outputs = self.groups * sizes.outputs;
         Ok((y, (sizes.rows, outputs, down, across).into()))
@@ -433,76 +291,5 @@ impl CustomOp3 for Convolve {
             return self.gradients_on_gpu(x, weight, bias, y, dy);
         }
         with_float!(x.dtype(), T => self.gradients::<T>(x, weight, bias, y, dy))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A convolution of one group, and its sizes for an image.
-    fn operation(window: Window, channels: usize, image: [usize; 2]) -> (Convolve, Sizes) {
-        let operation = Convolve {
-            window,
-            groups: 1,
-            activation: None,
-            has_input_gradient: true,
-        };
-        let sizes = Sizes {
-            rows: 1,
-            channels,
-            outputs: 1,
-            image,
-            positions: window.positions(image).unwrap(),
-            depth: channels * window.area(),
-        };
-        (operation, sizes)
-    }
-
-    #[test]
-    fn a_tile_is_small_whatever_the_image_and_the_window_are() {
-        for (window, channels, image) in [
-            (Window::square(3, 1, 1), 1, [5, 5]),
-            (Window::square(3, 1, 1), 64, [64, 64]),
-            (Window::square(31, 1, 15), 32, [64, 64]),
-            (Window::square(512, 1, 512), 1, [8, 8]),
-            (Window::square(1_024, 1, 1_024), 65_536, [64, 64]),
-            (Window::line(1_024, 3, 7), 512, [1, 100_000]),
-        ] {
-            let (operation, sizes) = operation(window, channels, image);
-            let convolution = Convolution { window, groups: 1 };
-            for bytes in [4, 8] {
-                let [depth, places] = operation.tile_size(&sizes, bytes);
-                assert!(depth > 0 && places > 0 && depth <= sizes.depth);
-                assert!(depth * places * bytes <= TILE_BYTES, "{window:?}");
-                let scratch = convolution.scratch_bytes(channels, image);
-                assert!(depth * places * bytes <= scratch, "{window:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn tiles_cover_each_element_of_each_window_once() {
-        for (window, channels, image) in [
-            (Window::square(1, 1, 0), 3, [4, 5]),
-            (Window::square(3, 1, 1), 2, [6, 7]),
-            (Window::square(5, 1, 2), 200, [30, 31]),
-        ] {
-            let (operation, sizes) = operation(window, channels, image);
-            let mut counts = vec![0u8; sizes.depth * sizes.places()];
-            let mut next = (0, 0);
-            for tile in operation.tiles::<f64>(&sizes) {
-                assert_eq!((tile.places.start, tile.depth.start), next);
-                for element in tile.depth.clone() {
-                    let row = &mut counts[element * sizes.places()..][tile.places.clone()];
-                    row.iter_mut().for_each(|count| *count += 1);
-                }
-                next = match tile.depth.end == sizes.depth {
-                    true => (tile.places.end, 0),
-                    false => (tile.places.start, tile.depth.end),
-                };
-            }
-            assert!(counts.iter().all(|count| *count == 1), "{window:?}");
-        }
     }
 }

@@ -14,6 +14,9 @@ use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::kernels;
 
+/// Numbers of a stream that are drawn at once.
+const DRAWN_AT_ONCE: usize = 1 << 10;
+
 /// Zeroes a share `rate` of the elements of `x` and scales the others by 1 / (1 - rate).
 ///
 /// Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
@@ -30,12 +33,24 @@ pub fn dropout(x: &Tensor, rate: f64, random: &mut ChaCha8Rng) -> Result<Tensor>
         };
         return Ok(x.contiguous()?.apply_op1(mask)?);
     }
-    let is_kept = (0..x.elem_count()).map(|_| u8::from(random.random::<u32>() >= threshold));
     let mask = Mask {
-        is_kept: is_kept.collect(),
+        is_kept: draw(x.elem_count(), threshold, random),
         kept,
     };
     Ok(x.contiguous()?.apply_op1(mask)?)
+}
+
+/// For each element 1 with the next number of the stream at or above the threshold, else 0. Numbers that are drawn many at once
+/// are those that are drawn one by one.
+fn draw(elements: usize, threshold: u32, random: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut is_kept = Vec::with_capacity(elements);
+    let mut numbers = [0u32; DRAWN_AT_ONCE];
+    while is_kept.len() < elements {
+        let numbers = &mut numbers[..DRAWN_AT_ONCE.min(elements - is_kept.len())];
+        random.fill(numbers);
+        is_kept.extend(numbers.iter().map(|&number| u8::from(number >= threshold)));
+    }
+    is_kept
 }
 
 /// A mask on the host, in a quarter of the memory of the values.
@@ -110,5 +125,24 @@ impl CustomOp1 for Key {
 
     fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
         Ok(Some(dy.contiguous()?.apply_op1_no_bwd(self)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn numbers_drawn_at_once_are_those_drawn_one_by_one() {
+        let stream = || ChaCha8Rng::seed_from_u64(7);
+        let (mut at_once, mut one_by_one) = (stream(), stream());
+        for elements in [0, 1, 63, 2_500] {
+            let threshold = u32::MAX / 3;
+            let expected = (0..elements).map(|_| one_by_one.random::<u32>() >= threshold);
+            let expected: Vec<u8> = expected.map(u8::from).collect();
+            assert_eq!(draw(elements, threshold, &mut at_once), expected);
+        }
     }
 }

@@ -13,6 +13,8 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 
 use super::activation::Fused;
+use super::given::{add_to_sum, give};
+use super::product::{Matrix, MatrixMut, add_product};
 use super::values::{Float, Gradients, elements, is_half, with_elements, with_float};
 use super::{Activation, activate};
 use crate::Result;
@@ -117,10 +119,25 @@ impl CustomOp3 for Linear {
             true => Some(dz.matmul(&weight.t()?)?),
             false => None,
         };
-        let dw = x.t()?.matmul(&dz)?;
         debug_assert_eq!(db.dims(), bias.dims());
-        Ok((dx, Some(dw), Some(db)))
+        let is_single = x.device().is_cpu() && x.dtype() == DType::F32;
+        let dw = match is_single && add_to_sum(weight, |sum| add_weight_slopes(x, &dz, sum))? {
+            true => None,
+            false => give(weight, x.t()?.matmul(&dz)?)?,
+        };
+        Ok((dx, dw, give(bias, db)?))
     }
+}
+
+/// Adds the slopes of the weights, xᵀ dz.
+fn add_weight_slopes(x: &Tensor, dz: &Tensor, sum: &mut [f32]) -> candle_core::Result<()> {
+    let ((rows, inputs), (_, outputs)) = (x.dims2()?, dz.dims2()?);
+    with_elements([x, dz], |[x, dz]: [&[f32]; 2]| {
+        let (x, dz) = (Matrix::new(x, rows, inputs), Matrix::new(dz, rows, outputs));
+        let to = MatrixMut::new(sum, inputs, outputs);
+        add_product(x.transposed(), dz, to);
+        Ok(())
+    })
 }
 
 /// The size of the product as candle wants it: `(1, rows, outputs, inputs)`.

@@ -1,10 +1,14 @@
 //! Differentiable layers, whose gradients `gradients.rs`, `layers.rs`, `batch_norm.rs`, `attention.rs` and `sequences.rs` in
 //! `tests/it` check against finite differences.
 //!
-//! `linear`, `embedding`, `activation`, `dropout`, `convolution`, `pool`, `norm`, `batch_norm`, `attention`; `recurrent` with the cells
-//! `lstm` and `gru` (`recurrence` is a step of a cell); and `softmax` and `pointwise`, which predictions use without gradients. Below
-//! them, `window` moves a window over an image, `depthwise` convolves channels that do not see each other, `product` multiplies matrices, `values` is the frame of a layer of the host. To add a layer, write a file here, add its
-//! gradients to the tests, and use it in a network of `models/`; `models/sequential/mod.rs` has the steps.
+//! `linear`, `embedding`, `activation`, `dropout`, `convolution` (`convolution_squares` with a pool behind it), `pool`, `norm`,
+//! `batch_norm`, `attention`; `recurrent` with the cells `lstm` and `gru` (`recurrence` is a step of a cell); and `softmax` and
+//! `pointwise`, which predictions use without gradients. Below them, `window` moves a window over an image; `direct` has the kernels
+//! of convolutions (`no_direct` on processors without them), `unfolded` makes products of other convolutions, but `depthwise`
+//! convolves channels that do not see each other; `pool_rows` combines what is under a window, `channel_norm` is batch norm on the
+//! host; `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host, `given` has gradients
+//! that layers give past candle. To add a layer, write a file here, add its gradients to the tests, and use it in a network of
+//! `models/`; `models/sequential/mod.rs` has the steps.
 //!
 //! On a GPU, predictions also take bf16 and f16. On the host, only `linear`, `embedding` and `activation` do, for tests.
 //!
@@ -15,20 +19,31 @@
 mod activation;
 mod attention;
 mod batch_norm;
+mod channel_norm;
 mod convolution;
+mod convolution_squares;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod direct;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_direct.rs"]
+mod direct;
 mod dropout;
 mod embedding;
+mod given;
 mod gru;
 mod linear;
 mod lstm;
 mod norm;
 mod pointwise;
 mod pool;
+mod pool_rows;
 mod product;
 mod recurrence;
 mod recurrent;
 mod softmax;
+mod sums;
+mod unfolded;
 mod values;
 mod window;
 
@@ -36,8 +51,10 @@ pub use activation::{Activation, activate};
 pub use attention::{Attention, attention};
 pub use batch_norm::{ChannelStatistics, batch_norm_inference, batch_norm_training};
 pub use convolution::{Convolution, convolution};
+pub use convolution_squares::convolution_and_squares;
 pub use dropout::dropout;
 pub use embedding::{embedding, embedding_sum};
+pub(crate) use given::{Sums, collect_gradients};
 pub use linear::linear;
 pub(crate) use norm::EPSILON;
 pub use norm::{Runs, normalise, normalise_with};

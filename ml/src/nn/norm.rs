@@ -5,10 +5,12 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor};
 
+use super::sums::{sum, sum_of_pairs};
 use super::values::{Float, Gradients, elements, storage, with_elements, with_float};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::layer_kernels::{self, Numbers};
+use crate::simd::simd_fn;
 
 /// Added to a variance, as in PyTorch.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -66,37 +68,59 @@ struct Normalise {
 }
 
 /// The mean, and the inverse of the deviation.
+#[inline(always)]
 fn statistics<T: Float>(run: &[T], epsilon: f64) -> (f64, f64) {
     let count = run.len() as f64;
-    let mean = run.iter().map(|x| x.double()).sum::<f64>() / count;
-    let squares = run.iter().map(|x| (x.double() - mean).powi(2));
-    let variance = squares.sum::<f64>() / count;
-    (mean, 1.0 / (variance + epsilon).sqrt())
+    let mean = sum(run, |x: T| x.double()) / count;
+    let squares = sum(run, |x: T| (x.double() - mean) * (x.double() - mean));
+    (mean, 1.0 / (squares / count + epsilon).sqrt())
 }
 
 impl Normalise {
     fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {
-        let mut y = Vec::with_capacity(x.len());
-        for run in x.chunks_exact(self.width) {
-            let (mean, scale) = statistics(run, self.epsilon);
-            y.extend(run.iter().map(|x| T::of((x.double() - mean) * scale)));
-        }
+        let mut y = vec![T::zero(); x.len()];
+        write_normal(*self, x, &mut y);
         y
     }
 
     fn gradient<T: Float>(&self, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
-        let mut dx = Vec::with_capacity(x.len());
-        let count = self.width as f64;
-        let runs = x.chunks_exact(self.width);
-        let of_outputs = y.chunks_exact(self.width).zip(dy.chunks_exact(self.width));
-        for (x, (y, dy)) in runs.zip(of_outputs) {
-            let (_, scale) = statistics(x, self.epsilon);
-            let pairs = || y.iter().zip(dy).map(|(y, dy)| (y.double(), dy.double()));
-            let mean = pairs().map(|(_, dy)| dy).sum::<f64>() / count;
-            let along = pairs().map(|(y, dy)| y * dy).sum::<f64>() / count;
-            dx.extend(pairs().map(|(y, dy)| T::of(scale * (dy - mean - y * along))));
-        }
+        let mut dx = vec![T::zero(); x.len()];
+        write_slopes(*self, (x, y, dy), &mut dx);
         dx
+    }
+}
+
+simd_fn! {
+    /// Writes the runs with mean 0 and variance 1.
+    fn write_normal<'a, T: Float>(layer: Normalise, x: &'a [T], y: &'a mut [T]) {
+        let Normalise { width, epsilon } = layer;
+        for (run, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let (mean, scale) = statistics(run, epsilon);
+            let pairs = y.iter_mut().zip(run);
+            pairs.for_each(|(y, x)| *y = T::of((x.double() - mean) * scale));
+        }
+    }
+}
+
+simd_fn! {
+    /// Writes the slopes of runs, from the numbers, their results, and the slopes of these.
+    fn write_slopes<'a, T: Float>(
+        layer: Normalise,
+        numbers: (&'a [T], &'a [T], &'a [T]),
+        dx: &'a mut [T],
+    ) {
+        let (Normalise { width, epsilon }, (x, y, dy)) = (layer, numbers);
+        let count = width as f64;
+        let of_outputs = y.chunks_exact(width).zip(dy.chunks_exact(width));
+        let runs = x.chunks_exact(width).zip(dx.chunks_exact_mut(width));
+        for ((x, dx), (y, dy)) in runs.zip(of_outputs) {
+            let (_, scale) = statistics(x, epsilon);
+            let mean = sum(dy, |dy: T| dy.double()) / count;
+            let along = sum_of_pairs(y, dy, |y, dy| y.double() * dy.double()) / count;
+            for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+                *dx = T::of(scale * (dy.double() - mean - y.double() * along));
+            }
+        }
     }
 }
 
@@ -143,20 +167,8 @@ struct Scale {
 
 impl Scale {
     fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
-        let mut y = Vec::with_capacity(x.len());
-        if self.positions == 1 {
-            for x in x.chunks_exact(weight.len().max(1)) {
-                let of_channels = weight.iter().zip(bias);
-                let pairs = x.iter().zip(of_channels);
-                y.extend(pairs.map(|(&x, (&weight, &bias))| x * weight + bias));
-            }
-            return y;
-        }
-        for (index, x) in x.chunks_exact(self.positions).enumerate() {
-            let channel = index % weight.len();
-            let (weight, bias) = (weight[channel], bias[channel]);
-            y.extend(x.iter().map(|&x| x * weight + bias));
-        }
+        let mut y = vec![T::zero(); x.len()];
+        write_scaled(self.positions, x, (weight, bias), &mut y);
         y
     }
 
@@ -167,19 +179,15 @@ impl Scale {
         dy: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let (dx, dw, db) = with_elements([x, weight, dy], |[x, weights, dy]: [&[T]; 3]| {
-            let mut dx = Vec::with_capacity(x.len());
+            let mut dx = vec![T::zero(); x.len()];
             let mut dw = vec![T::zero(); weights.len()];
             let mut db = vec![T::zero(); weights.len()];
-            let x = x.chunks_exact(self.positions);
-            let pieces = x.zip(dy.chunks_exact(self.positions));
-            for (index, (x, dy)) in pieces.enumerate() {
-                let channel = index % weights.len();
-                for (&x, &dy) in x.iter().zip(dy) {
-                    dw[channel] += dy * x;
-                    db[channel] += dy;
-                    dx.push(dy * weights[channel]);
-                }
-            }
+            write_scale_slopes(
+                self.positions,
+                (x, weights, dy),
+                &mut dx,
+                (&mut dw, &mut db),
+            );
             Ok((dx, dw, db))
         })?;
         let device = x.device();
@@ -188,6 +196,62 @@ impl Scale {
             Some(Tensor::from_vec(dw, weight.shape(), device)?),
             Some(Tensor::from_vec(db, weight.shape(), device)?),
         ))
+    }
+}
+
+simd_fn! {
+    /// Multiplies `positions` numbers of each channel by its weight, and adds its bias.
+    fn write_scaled<'a, T: Float>(
+        positions: usize,
+        x: &'a [T],
+        parameters: (&'a [T], &'a [T]),
+        y: &'a mut [T],
+    ) {
+        let (weights, biases) = parameters;
+        if positions == 1 {
+            let rows = x.chunks_exact(weights.len().max(1));
+            for (x, y) in rows.zip(y.chunks_exact_mut(weights.len().max(1))) {
+                let of_channels = y.iter_mut().zip(x).zip(weights.iter().zip(biases));
+                of_channels.for_each(|((y, &x), (&weight, &bias))| *y = x * weight + bias);
+            }
+            return;
+        }
+        let parameters = weights.iter().zip(biases).cycle();
+        let runs = x.chunks_exact(positions).zip(y.chunks_exact_mut(positions));
+        for ((x, y), (&weight, &bias)) in runs.zip(parameters) {
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * weight + bias);
+        }
+    }
+}
+
+simd_fn! {
+    /// Writes the slopes of numbers, and adds those of the weights and biases of their channels.
+    fn write_scale_slopes<'a, T: Float>(
+        positions: usize,
+        numbers: (&'a [T], &'a [T], &'a [T]),
+        dx: &'a mut [T],
+        sums: (&'a mut [T], &'a mut [T]),
+    ) {
+        let ((x, weights, dy), (dw, db)) = (numbers, sums);
+        if positions == 1 {
+            let channels = weights.len().max(1);
+            let rows = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
+            for ((x, dy), dx) in rows.zip(dx.chunks_exact_mut(channels)) {
+                dx.iter_mut().zip(dy).zip(weights).for_each(|((dx, &dy), &weight)| *dx = dy * weight);
+                dw.iter_mut().zip(x).zip(dy).for_each(|((sum, &x), &dy)| *sum += x * dy);
+                db.iter_mut().zip(dy).for_each(|(sum, &dy)| *sum += dy);
+            }
+            return;
+        }
+        let numbers = x.chunks_exact(positions).zip(dy.chunks_exact(positions));
+        let runs = numbers.zip(dx.chunks_exact_mut(positions));
+        for (index, ((x, dy), dx)) in runs.enumerate() {
+            let channel = index % weights.len();
+            let weight = weights[channel];
+            dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx = dy * weight);
+            dw[channel] += sum_of_pairs(x, dy, |x, dy| x * dy);
+            db[channel] += sum(dy, |dy: T| dy);
+        }
     }
 }
 

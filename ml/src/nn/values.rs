@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, DType, Layout, Storage, Tensor, WithDType};
 use crate::stop;
 
 /// The numbers that layers compute with on the host.
-pub(super) trait Float: WithDType + Into<f64> {
+pub(super) trait Float: WithDType + Into<f64> + Default {
     /// The nearest number of this type.
     fn of(number: f64) -> Self;
 

@@ -44,10 +44,12 @@ impl<'a> HostDescent<'a> {
         for (shard, order) in training.prepared.shards.iter().zip(&self.orders) {
             training.control.stop.check()?;
             let slice = &order[step.ranges[shard.number].clone()];
-            let mut sum = vec![0.0f32; self.weights.len() + running::length(parameters)];
+            let mut statistics = vec![0.0f32; running::length(parameters)];
             let (mut weight, mut loss) = (0.0, 0.0);
+            // With room for what follows the gradient, which would be copied otherwise.
+            let mut sum = Vec::with_capacity(self.weights.len() + statistics.len() + 2);
+            sum.resize(self.weights.len(), 0.0f32);
             if !slice.is_empty() {
-                let (gradient, statistics) = sum.split_at_mut(self.weights.len());
                 let mut random = step.random(training.options.seed, shard.number);
                 let mut measured = vec![];
                 let batch = training.batch(shard, slice, step.epoch)?;
@@ -55,10 +57,11 @@ impl<'a> HostDescent<'a> {
                     random: &mut random,
                     statistics: &mut measured,
                 };
-                let at = training.gradient(&variables, &batch, mode, gradient)?;
+                let at = training.gradient(&variables, &batch, mode, &mut sum)?;
                 (weight, loss) = (at.weight as f32, at.loss as f32);
-                running::add(parameters, &measured, weight, statistics)?;
+                running::add(parameters, &measured, weight, &mut statistics)?;
             }
+            sum.extend(statistics);
             sum.extend([loss, weight]);
             buffers.push((shard.number, sum));
         }

@@ -1,5 +1,6 @@
 //! [`Training`]: the state and the helpers that all optimisers and solvers share.
 
+use std::any::Any;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var, WithDType};
@@ -11,6 +12,7 @@ use crate::model::flat::{add_tensor, gradient_of};
 use crate::model::network::{Mode, Network};
 use crate::model::options::TrainOptions;
 use crate::model::trained::one_head;
+use crate::nn::{Sums, collect_gradients};
 use crate::train::augment::{Augmenter, Origin};
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::loss::LossSum;
@@ -47,6 +49,12 @@ pub(crate) struct Solution {
     pub(crate) notice: Option<String>,
 }
 
+/// The numbers, if they are f32.
+fn single<T: 'static>(numbers: &mut Vec<T>) -> Option<&mut Vec<f32>> {
+    let numbers: &mut dyn Any = numbers;
+    numbers.downcast_mut()
+}
+
 impl Training<'_> {
     /// Adds the gradient of the summed loss of `rows` to `sum`; the places of statistics stay as they are.
     pub(crate) fn gradient<T: WithDType + std::ops::AddAssign>(
@@ -54,7 +62,7 @@ impl Training<'_> {
         variables: &[Var],
         rows: &Rows,
         mode: Mode<'_>,
-        sum: &mut [T],
+        sum: &mut Vec<T>,
     ) -> Result<LossSum> {
         let parameters: Vec<Tensor> = variables
             .iter()
@@ -67,11 +75,27 @@ impl Training<'_> {
         let loss = self.losses.evaluate(&values, &rows.labels, &rows.weights)?;
         let slope = Tensor::from_slice(&loss.gradient, outputs.shape(), &self.device)?
             .to_dtype(T::DTYPE)?;
-        let gradients = (outputs * slope)?.sum_all()?.backward()?;
-        let mut rest = sum;
-        for (variable, spec) in variables.iter().zip(self.network.parameters()) {
+        let objective = (outputs * slope)?.sum_all()?;
+        let sums = match single(sum) {
+            Some(sum) => Sums::new(std::mem::take(sum), variables),
+            None => Sums::default(),
+        };
+        let (gradients, sums) = collect_gradients(sums, || objective.backward())?;
+        let is_added: Vec<bool> = variables
+            .iter()
+            .map(|variable| sums.has(variable))
+            .collect();
+        if let Some(sum) = single(sum) {
+            *sum = sums.into_values();
+        }
+        let mut rest = sum.as_mut_slice();
+        let parameters = variables.iter().zip(self.network.parameters());
+        for ((variable, spec), is_added) in parameters.zip(is_added) {
             let (ours, tail) = rest.split_at_mut(spec.len());
             rest = tail;
+            if is_added && gradients.get(variable).is_none() {
+                continue;
+            }
             if let Some(gradient) = gradient_of(&gradients, variable, spec)? {
                 add_tensor(ours, gradient)?;
             }

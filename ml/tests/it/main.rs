@@ -7,6 +7,7 @@ mod attention;
 mod batch_norm;
 mod cancel;
 mod compute_types;
+mod convolutions;
 mod determinism;
 mod flavours;
 mod gradients;

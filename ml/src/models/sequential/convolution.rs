@@ -5,7 +5,7 @@ use super::text::{Arguments, Width, invalid, whole};
 use super::window::{KERNEL_MAX, Space, kernel, positions, stride};
 use crate::Result;
 use crate::graph::Attribute;
-use crate::nn::{Convolution, Window, convolution};
+use crate::nn::{Convolution, Window, convolution, convolution_and_squares};
 
 #[derive(Debug)]
 struct Conv {
@@ -65,6 +65,7 @@ impl Layer for Conv {
         let [down, across] = window.kernel;
         let weight = vec![outputs, channels / groups, down, across];
         let (layer, activation) = (Convolution { window, groups }, input.next);
+        let has_squares = input.squares_next && space == Space::Image;
         let of_graph = match space {
             Space::Line => vec![outputs, channels / groups, across],
             Space::Image => weight.clone(),
@@ -72,11 +73,14 @@ impl Layer for Conv {
         Ok(Placed {
             parameters: input.weight_and_bias(weight, inputs, outputs),
             flops: operations(&[2, inputs, outputs, positions[0], positions[1]]),
-            scratch_bytes: layer.scratch_bytes(channels, size),
-            applies_next: activation.is_some(),
+            scratch_bytes: layer.scratch_bytes([channels, outputs], size),
+            applied: usize::from(activation.is_some()) + usize::from(has_squares),
             ..Placed::new(input, space.shape(outputs, positions), move |x, pass| {
                 let (weight, bias) = (pass.parameter()?, pass.parameter()?);
-                space.as_images(x, |x| convolution(x, weight, bias, layer, activation))
+                space.as_images(x, |x| match has_squares {
+                    true => convolution_and_squares(x, weight, bias, layer, activation),
+                    false => convolution(x, weight, bias, layer, activation),
+                })
             })
         }
         .drawn(move |x, drawing| {

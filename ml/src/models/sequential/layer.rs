@@ -46,6 +46,11 @@ pub(super) trait Layer: Debug {
         None
     }
 
+    /// Whether it takes the greatest element of each square of 2 x 2 positions.
+    fn takes_squares(&self) -> bool {
+        false
+    }
+
     /// Whether its outputs can be the outputs of a model.
     fn can_end(&self) -> bool {
         true
@@ -99,8 +104,11 @@ pub(super) struct Input<'a> {
     /// What the network takes of a row.
     pub(super) row: &'a Row,
     /// The activation function that follows. A layer that can applies it to its output, while the values are in the cache, and
-    /// says so in [`Placed::applies_next`].
+    /// says so in [`Placed::applied`].
     pub(super) next: Option<Activation>,
+    /// Whether a layer that takes squares follows, behind the activation function if there is one. It may be applied likewise,
+    /// together with the activation function.
+    pub(super) squares_next: bool,
 }
 
 /// A layer whose input is known.
@@ -117,8 +125,8 @@ pub(super) struct Placed {
     /// The numbers of a channel in a row, if it normalises them together with those of the other rows of a step; the fewest of
     /// the layers within it.
     pub(super) normalised: Option<usize>,
-    /// Whether it applies [`Input::next`].
-    pub(super) applies_next: bool,
+    /// How many of the layers behind it it applies.
+    pub(super) applied: usize,
     pub(super) function: Box<Function>,
     /// The nodes of the layer in a graph, without an activation function that follows. `None` in a layer without a form in ONNX.
     pub(super) draw: Option<Box<Draw>>,
@@ -170,7 +178,7 @@ impl Placed {
             inner_numbers: 0,
             scratch_bytes: 0,
             normalised: None,
-            applies_next: false,
+            applied: 0,
             function: Box::new(function),
             draw: None,
         }
@@ -309,25 +317,34 @@ fn undrawn(number: usize, text: &str) -> Box<Draw> {
 /// The error of the first layer that does not fit, with its number and text.
 pub(super) fn place_all(layers: &[Written], input: &Input<'_>) -> Result<Vec<Placed>> {
     let mut placed: Vec<Placed> = Vec::with_capacity(layers.len());
+    let mut applied = 0;
     for (number, Written { text, layer }) in (1usize..).zip(layers) {
         let name = match input.name {
             "" => format!("layer{number}"),
             outer => format!("{outer}.{number}"),
         };
         // Numbers count from 1, so that of a layer is the index of the layer behind it.
-        let (before, behind) = (placed.last(), layers.get(number));
+        let (before, behind) = (placed.last(), &layers[number..]);
+        let next = behind
+            .first()
+            .and_then(|written| written.layer.activation());
+        let pool = behind.get(usize::from(next.is_some()));
         let at = Input {
             name: &name,
             shape: before.map_or(input.shape, |before| before.output.as_slice()),
             outputs: input.outputs,
             row: input.row,
-            next: behind.and_then(|written| written.layer.activation()),
+            next,
+            squares_next: pool.is_some_and(|written| written.layer.takes_squares()),
         };
-        let is_applied = before.is_some_and(|before| before.applies_next);
         let next = layer.place(&at).and_then(check_size);
         let mut next = next.map_err(|error| at_layer(number, text, &error))?;
-        if is_applied {
-            next.function = Box::new(|x, _| Ok(x.clone()));
+        match applied {
+            0 => applied = next.applied,
+            _ => {
+                next.function = Box::new(|x, _| Ok(x.clone()));
+                applied -= 1;
+            }
         }
         next.draw.get_or_insert_with(|| undrawn(number, text));
         placed.push(next);

@@ -25,7 +25,7 @@ impl Layer for Linear {
         Ok(Placed {
             parameters: input.weight_and_bias(vec![inputs, outputs], inputs, outputs),
             flops: operations(&[2, inputs, outputs]),
-            applies_next: activation.is_some(),
+            applied: usize::from(activation.is_some()),
             ..Placed::new(input, vec![outputs], move |x, pass| {
                 linear(x, pass.parameter()?, pass.parameter()?, activation)
             })

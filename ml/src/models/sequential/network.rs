@@ -160,6 +160,7 @@ impl Layers {
             outputs,
             row,
             next: None,
+            squares_next: false,
         };
         place_all(&self.0, &first)
     }
@@ -569,8 +570,35 @@ mod tests {
             network(&texts, &[1, 8, 8], 1).unwrap().scratch_bytes()
         };
         assert_eq!(scratch("conv2d(1, 512, padding=512)"), 1 << 20);
-        assert_eq!(scratch("residual(conv2d(1, 3, padding=same))"), 9 * 64 * 8);
+        let inner = scratch("conv2d(1, 3, padding=same)");
+        assert!(inner >= 9 * 64 * 8);
+        assert_eq!(scratch("residual(conv2d(1, 3, padding=same))"), inner);
         assert_eq!(scratch("max_pool2d(2)"), 0);
+    }
+
+    #[test]
+    fn a_convolution_applies_what_is_behind_it() {
+        let image: &[usize] = &[1, 8, 8];
+        for (texts, input, expected) in [
+            (vec!["conv2d(2, 3)", "relu", "max_pool2d(2)"], image, 2),
+            (vec!["conv2d(2, 3)", "max_pool2d(2)"], image, 1),
+            (vec!["conv2d(2, 3)", "relu", "max_pool2d(3)"], image, 1),
+            (vec!["conv2d(2, 3)", "relu", "avg_pool2d(2)"], image, 1),
+            (
+                vec!["conv2d(2, 3)", "dropout(0.5)", "max_pool2d(2)"],
+                image,
+                0,
+            ),
+            (
+                vec!["conv1d(2, 3)", "relu", "max_pool1d(2)"],
+                &[1, 8][..],
+                1,
+            ),
+        ] {
+            let texts = [texts, vec!["flatten", "linear(1)"]].concat();
+            let network = network(&texts, input, 1).unwrap();
+            assert_eq!(network.layers[0].applied, expected, "{texts:?}");
+        }
     }
 
     #[test]

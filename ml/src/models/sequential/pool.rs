@@ -81,6 +81,10 @@ impl Layer for Pool {
             Ok(drawing.graph.node(operator, &[x], attributes))
         }))
     }
+
+    fn takes_squares(&self) -> bool {
+        self.pooling == Pooling::Max && self.window == Window::square(2, 2, 0)
+    }
 }
 
 impl Layer for GlobalPool {
