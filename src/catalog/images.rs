@@ -25,7 +25,7 @@ use futures::TryStreamExt;
 use super::external::{absolute, literal};
 use super::partitions::{is_of_files, kept_files};
 use super::planner::OwnerPlanner;
-use crate::error::{Result, SqlState, sql_err};
+use crate::error::{Result, SqlState, report, sql_err};
 use crate::plan::images::ImageSource;
 use crate::storage::{GetOptions, ObjectMeta, ObjectStore};
 
@@ -63,7 +63,8 @@ impl TableFunctionImpl for ReadImages {
             Some(location) => {
                 // Without access, a user must not learn whether the file exists.
                 self.planner.files().check_read(location)?;
-                Some(ListingTableUrl::parse(literal(&absolute(location)?))?)
+                let url = ListingTableUrl::parse(literal(&absolute(location)?));
+                Some(url.map_err(|error| pattern_err(location, &error))?)
             }
             None => None,
         };
@@ -79,6 +80,29 @@ fn usage(found: &[Expr]) -> DataFusionError {
         found.join(", ")
     );
     sql_err(SqlState::Syntax, message)
+}
+
+/// The error for a location that cannot be parsed.
+fn pattern_err(location: &str, error: &DataFusionError) -> DataFusionError {
+    let message = format!(
+        "{location} is neither there nor a pattern: {}; write [[] for a bracket of a name",
+        report(error).message
+    );
+    sql_err(SqlState::InvalidParameter, message)
+}
+
+/// The error for a folder that cannot be listed.
+fn list_err(url: &ListingTableUrl, error: DataFusionError) -> DataFusionError {
+    if url.scheme() != "file" {
+        return error;
+    }
+    let mut found = report(&error);
+    found.message = format!(
+        "/{} cannot be listed: {}; rename or remove what cannot be read, or name the folders beside it",
+        url.prefix(),
+        found.message
+    );
+    found.into()
 }
 
 /// The files at a location.
@@ -120,7 +144,11 @@ impl ImageFiles {
         store: &Arc<dyn ObjectStore>,
     ) -> Result<Vec<PartitionedFile>> {
         let files: Vec<ObjectMeta> = match url.is_collection() {
-            true => store.list(Some(url.prefix())).try_collect().await?,
+            true => {
+                let listed: Result<Vec<ObjectMeta>, _> =
+                    store.list(Some(url.prefix())).try_collect().await;
+                listed.map_err(|error| list_err(url, error.into()))?
+            }
             false => {
                 let options = GetOptions {
                     head: true,

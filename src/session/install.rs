@@ -31,6 +31,7 @@ use crate::extensions::EXTENSIONS;
 use crate::plan::chance::DrawOnce;
 use crate::plan::conditions;
 use crate::plan::functions::register_functions;
+use crate::plan::images::LONE_FILES;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NULLABLE_FILTERS;
 use crate::plan::joins::hidden_join::{
@@ -136,6 +137,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
     rules.push(Arc::new(FLOAT_PREDICATES));
     rules.push(Arc::new(WIDE_ROWS));
     rules.push(Arc::new(SHORT_BATCHES));
+    rules.push(Arc::new(LONE_FILES));
     match is_cluster {
         true => cluster::for_cluster(rules),
         false => rules,

@@ -129,6 +129,10 @@ impl Argument {
             DataType::Utf8 => self.array.as_string::<i32>().value(row).len(),
             DataType::LargeUtf8 => self.array.as_string::<i64>().value(row).len(),
             DataType::Utf8View => self.array.as_string_view().value(row).len(),
+            DataType::Binary => self.array.as_binary::<i32>().value(row).len(),
+            DataType::LargeBinary => self.array.as_binary::<i64>().value(row).len(),
+            DataType::BinaryView => self.array.as_binary_view().value(row).len(),
+            DataType::FixedSizeBinary(length) => *length as usize,
             other if other.is_nested() => {
                 let value = self.array.slice(row, 1).to_data();
                 value.get_slice_memory_size().unwrap_or(0)

@@ -14,6 +14,9 @@ const BATCH_BYTES: usize = 4 << 20;
 const ROWS_MIN: usize = 64;
 /// The assumed elements of a list, whose type does not tell its length.
 const LIST_ELEMENTS: usize = 1_024;
+/// The assumed elements of a list of bytes, which are the pixels of an image: 224 x 224 in three colours. A batch of 8,192 such
+/// images has a gigabyte, and a list cannot hold one of larger images.
+const PIXELS: usize = 3 * 224 * 224;
 
 pub(crate) const WIDE_ROWS: ScanRule = ScanRule {
     name: "WideRows",
@@ -35,11 +38,18 @@ fn smaller_batches(config: &FileScanConfig, options: &ConfigOptions) -> Option<F
     (rows < known).then(|| smaller().build())
 }
 
-/// The bytes of a list; 0 for other types.
+/// The bytes of a list, also in a struct; 0 for other types.
 fn list_bytes(data_type: &DataType) -> usize {
     let (element, length) = match data_type {
-        DataType::List(element) | DataType::LargeList(element) => (element, LIST_ELEMENTS),
+        DataType::List(element) | DataType::LargeList(element) => {
+            let is_image = *element.data_type() == DataType::UInt8;
+            (element, if is_image { PIXELS } else { LIST_ELEMENTS })
+        }
         DataType::FixedSizeList(element, length) => (element, *length as usize),
+        DataType::Struct(fields) => {
+            let bytes = fields.iter().map(|field| list_bytes(field.data_type()));
+            return bytes.fold(0, usize::saturating_add);
+        }
         _ => return 0,
     };
     let element = element.data_type();
@@ -66,5 +76,11 @@ mod tests {
         assert_eq!(list_bytes(&pixels(784)), 3_136);
         assert_eq!(list_bytes(&list(DataType::Float32)), 4_096);
         assert_eq!(list_bytes(&list(pixels(28))), 1_024 * 112);
+        let image = [
+            Field::new("height", DataType::Int32, false),
+            Field::new("pixels", list(DataType::UInt8), false),
+        ];
+        let image = DataType::Struct(image.into_iter().collect());
+        assert_eq!(list_bytes(&image), 150_528);
     }
 }
