@@ -42,7 +42,8 @@ pub(super) fn checked(file: &str, mut model: ModelProto) -> Result<Graph> {
         .collect();
     let missing = || Error::Internal("a decoded model has a graph".into());
     let graph = model.graph.as_mut().ok_or_else(missing)?;
-    let classes = without_maps(file, graph)?;
+    let mut classes = without_maps(file, graph)?;
+    classes.extend(of_classifiers(graph));
     check_operators(file, graph, &opsets)?;
     check_names(file, graph)?;
     check_tensors(file, graph)?;
@@ -114,9 +115,26 @@ fn without_maps(file: &str, graph: &mut GraphProto) -> Result<BTreeMap<String, V
     Ok(classes)
 }
 
+/// The class names of outputs that are the probabilities of a classifier, as XGBoost exports them.
+fn of_classifiers(graph: &GraphProto) -> Vec<(String, Vec<ClassValue>)> {
+    let is_output = |name: &str| graph.output.iter().any(|output| output.name == name);
+    let classifiers = graph.node.iter().filter(|node| {
+        let transform = node.attribute.iter().find(|of| of.name == "post_transform");
+        let transform = transform.map_or(&b""[..], |of| of.s.as_slice());
+        let has_probabilities = transform == b"SOFTMAX" || transform == b"LOGISTIC";
+        node.domain == "ai.onnx.ml" && node.op_type.ends_with("Classifier") && has_probabilities
+    });
+    let found = classifiers.filter_map(|node| {
+        let scores = node.output.get(1).filter(|name| is_output(name))?;
+        Some((scores.clone(), class_names(node)?))
+    });
+    found.collect()
+}
+
 fn class_names(node: &NodeProto) -> Option<Vec<ClassValue>> {
     let attribute = |name: &str| node.attribute.iter().find(|of| of.name == name);
-    let integers = attribute("classlabels_int64s").map(|of| &of.ints);
+    let integers = attribute("classlabels_int64s").or_else(|| attribute("classlabels_ints"));
+    let integers = integers.map(|of| &of.ints);
     if let Some(integers) = integers.filter(|integers| !integers.is_empty()) {
         return Some(integers.iter().copied().map(ClassValue::Integer).collect());
     }
