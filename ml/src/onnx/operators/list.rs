@@ -9,7 +9,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::own::Built;
 use super::{
-    array_feature_extractor, binarizer, cast, feature_vectorizer, imputer, label_encoder,
+    array_feature_extractor, binarizer, cast, feature_vectorizer, imputer, is_nan, label_encoder,
     linear_classifier, linear_regressor, one_hot_encoder, scaler, svm_classifier, svm_regressor,
     trees,
 };
@@ -23,6 +23,7 @@ const OURS: &[(&str, &str, Build)] = &[
     ("", "Cast", cast::build),
     (ML, "FeatureVectorizer", feature_vectorizer::build),
     (ML, "Imputer", imputer::build),
+    ("", "IsNaN", is_nan::build),
     (ML, "LabelEncoder", label_encoder::build),
     (ML, "LinearClassifier", linear_classifier::build),
     (ML, "LinearRegressor", linear_regressor::build),

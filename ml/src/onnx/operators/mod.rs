@@ -7,6 +7,7 @@
 //! * `own` what makes an operator of ours one of tract's
 //! * `attributes`, `tensors` what operators read
 //! * `scaler`, `imputer`, `binarizer`, `feature_vectorizer`, `array_feature_extractor` numbers → numbers
+//! * `is_nan` which numbers are NaN
 //! * `one_hot_encoder`, `label_encoder`, `cast` texts ↔ numbers
 //! * `linear_classifier`, `linear_regressor` weighted sums, which are in `linear`
 //! * `svm_classifier`, `svm_regressor` sums of kernels, which are in `svm`
@@ -19,6 +20,7 @@ mod binarizer;
 mod cast;
 mod feature_vectorizer;
 mod imputer;
+mod is_nan;
 mod label_encoder;
 mod linear;
 mod linear_classifier;
