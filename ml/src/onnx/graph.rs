@@ -24,7 +24,6 @@ pub(super) struct Graph {
     /// The class names of outputs that were maps, in the order of the tensor.
     pub(super) classes: BTreeMap<String, Vec<ClassValue>>,
     pub(super) batch: Batch,
-    /// The names of dimensions of any length.
     /// The number of lengths of lists.
     pub(super) lengths: usize,
 }

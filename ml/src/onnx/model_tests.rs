@@ -285,7 +285,10 @@ fn a_classifier_has_ports_of_a_classifier() {
     )
     .unwrap();
     let ports = &model.signature().outputs;
-    let PortKind::Label { target, classes } = &ports[0].kind else {
+    let PortKind::Label {
+        target, classes, ..
+    } = &ports[0].kind
+    else {
         panic!("{:?}", ports[0]);
     };
     assert_eq!(target.name, "label");

@@ -19,7 +19,7 @@ use super::inputs::{Batch, Input, Row};
 use super::plan::Plan;
 use crate::data::columns::Column;
 use crate::data::labels::{ClassValue, probabilities_type};
-use crate::data::signature::{Port, PortKind, Signature};
+use crate::data::signature::{Port, PortKind, Signature, Values};
 use crate::{Error, Result};
 
 /// An output of the graph.
@@ -183,8 +183,12 @@ pub(super) fn signature(inputs: &[Input], names: &[String], outputs: &[Output]) 
                     name: name.clone(),
                     data_type: data_type.clone(),
                 };
-                let classes = classes.clone();
-                (data_type, PortKind::Label { target, classes })
+                let kind = PortKind::Label {
+                    target,
+                    classes: classes.clone(),
+                    values: Values::One,
+                };
+                (data_type, kind)
             }
             Role::List => {
                 let width = output.width;

@@ -183,9 +183,9 @@ fn coupled(pairs: &[f64], classes: usize) -> Vec<f64> {
             let step = (pqp - qp[i]) / row[i];
             p[i] += step;
             pqp = (pqp + step * (step * row[i] + 2.0 * qp[i])) / (1.0 + step) / (1.0 + step);
-            for j in 0..classes {
-                qp[j] = (qp[j] + step * row[j]) / (1.0 + step);
-                p[j] /= 1.0 + step;
+            for ((product, probability), weight) in qp.iter_mut().zip(&mut p).zip(row) {
+                *product = (*product + step * weight) / (1.0 + step);
+                *probability /= 1.0 + step;
             }
         }
     }

@@ -242,8 +242,8 @@ fn weights(
         return Err(wrong(operator, "has no weights, or weights without a leaf"));
     }
     let mut found = Vec::with_capacity(count);
-    for at in 0..count {
-        let (tree, id, target) = (trees[at], ids[at], of_targets[at]);
+    let leaves = trees.into_iter().zip(ids);
+    for ((tree, id), (target, value)) in leaves.zip(of_targets.into_iter().zip(values)) {
         let leaf = places.get(&(tree, id)).copied();
         let leaf = leaf.ok_or_else(|| {
             wrong(
@@ -258,7 +258,7 @@ fn weights(
                 format!("has a weight for target {target} of {targets}"),
             ));
         }
-        let (target, value) = (target as u32, values[at]);
+        let target = target as u32;
         found.push((leaf, Weight { target, value }));
     }
     // Stable, so that the weights of a leaf keep their order.
