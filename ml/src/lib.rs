@@ -6,6 +6,7 @@
 //!
 //! * [`formats`] the formats of models that this build opens
 //! * [`pretrained`] models of Hugging Face and timm
+//! * `onnx` models in ONNX, with the feature of this name
 //! * [`artifact`] models ↔ files
 //! * [`train`] the training of one rank
 //! * [`models`] the model types that can be trained
@@ -27,6 +28,8 @@ pub mod graph;
 pub mod model;
 pub mod models;
 pub mod nn;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod pretrained;
 pub mod random;
 pub mod stop;

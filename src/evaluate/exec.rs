@@ -42,7 +42,7 @@ use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::plan::one_input::one_input;
 use crate::plan::table_function::feature_batch;
 
-/// The device of every evaluation: `evaluate` has no option for the device.
+/// The device of every evaluation, if the model can use it: `evaluate` has no option for the device.
 pub(super) const DEVICE: DeviceName = DeviceName::Auto;
 /// The maximum bytes of a row of sums and rows of a batch: messages between machines have a size limit.
 const PIECE_BYTES: usize = 1 << 20;
@@ -113,7 +113,10 @@ impl EvaluateExec {
 impl DisplayAs for EvaluateExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.spec.step {
-            Step::Score => write!(f, "EvaluateExec: score, device={}", DEVICE.resolved()),
+            Step::Score => {
+                let device = self.spec.model.device(DEVICE).resolved();
+                write!(f, "EvaluateExec: score, device={device}")
+            }
             Step::Merge => write!(f, "EvaluateExec: merge, {}", self.spec.description),
         }
     }
@@ -194,7 +197,7 @@ impl Task {
         let is_empty =
             |batch: &Result<RecordBatch>| batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0);
         let input = input.filter(move |batch| std::future::ready(!is_empty(batch)));
-        let permits = self.runtime.batch_permits(DEVICE);
+        let permits = self.runtime.batch_permits(self.device());
         let reserving = Arc::clone(self);
         let reserve =
             move |batch: &Result<RecordBatch>, ahead: Ahead| reserving.reserve(batch, ahead);
@@ -238,14 +241,21 @@ impl Task {
             scores: true,
             ..Wanted::default()
         };
-        let outputs = self.runtime.infer(model, DEVICE, features, wanted).await?;
+        let outputs = self
+            .runtime
+            .infer(model, self.device(), features, wanted)
+            .await?;
         Ok((batch, outputs, held))
+    }
+
+    fn device(&self) -> DeviceName {
+        self.spec.model.device(DEVICE)
     }
 
     async fn load(&self) -> Result<Arc<LoadedModel>> {
         let loading = self
             .runtime
-            .load(&self.spec.model, DEVICE, None, self.cache_bytes);
+            .load(&self.spec.model, self.device(), None, self.cache_bytes);
         let (model, _) = loading.await?;
         Ok(model)
     }

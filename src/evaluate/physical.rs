@@ -32,7 +32,8 @@ impl ExtensionPlanner for EvaluatePlanner {
             return Ok(None);
         };
         let input = Arc::clone(&physical_inputs[0]);
-        let size = BatchSize::of(&node.model, &node.features, None, DEVICE, session);
+        let device = node.model.device(DEVICE);
+        let size = BatchSize::of(&node.model, &node.features, None, device, session);
         let input = Arc::new(BatchCoalesceExec::new(input, size));
         let spec = |step| EvaluateSpec {
             model: Arc::clone(&node.model),

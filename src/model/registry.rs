@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use vatic_ml::device::DeviceName;
+use vatic_ml::formats::ONNX;
 
 use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
@@ -53,6 +55,28 @@ impl ResolvedModel {
     /// `name@version`
     pub(crate) fn label(&self) -> String {
         format!("{}@{}", self.name.short(), self.version)
+    }
+
+    /// The device that the model computes on where `wanted` is asked for: a model in ONNX computes on the processor.
+    pub(crate) fn device(&self, wanted: DeviceName) -> DeviceName {
+        match self.manifest.format == ONNX {
+            true => DeviceName::Cpu,
+            false => wanted,
+        }
+    }
+
+    /// Refuses a GPU for a model that does not compute on one.
+    pub(crate) fn check_device(&self, wanted: DeviceName) -> Result<()> {
+        match (self.device(wanted), wanted) {
+            (DeviceName::Cpu, DeviceName::Cuda(_)) => {
+                let message = format!(
+                    "model \"{}\" is in ONNX and computes on the processor; leave out device",
+                    self.label()
+                );
+                Err(sql_err(SqlState::Unsupported, message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ impl Key {
     fn new(model: &ResolvedModel, device: DeviceName, compute: Option<ComputeType>) -> Self {
         Self {
             sha256: model.sha256.clone(),
-            device: device.resolved(),
+            device: model.device(device).resolved(),
             // Any other type must be that of the training, which `check_type` compares.
             compute: compute.filter(|compute| compute.needs_gpu()),
         }
@@ -246,8 +246,8 @@ impl ModelRuntime {
         compute: Option<ComputeType>,
         budget_bytes: usize,
     ) -> Result<(Arc<LoadedModel>, bool)> {
-        check_device(compute, device.resolved())?;
         let key = Key::new(model, device, compute);
+        check_device(compute, key.device)?;
         let cell = self.cell(&key, model.label());
         let is_hit = cell.initialized();
         let loaded = cell.get_or_try_init(|| self.read(model, &key)).await;

@@ -90,6 +90,8 @@ fn options(call: &Call) -> Result<PredictOptions> {
         }
         Ok(())
     })?;
+    call.model.check_device(options.device)?;
+    options.device = call.model.device(options.device);
     check_device(options.compute, options.device)?;
     Ok(options)
 }

@@ -51,6 +51,7 @@ pub(super) async fn load(session: &Session, statement: &LoadModel) -> Result<Rec
     let (device, compute) = place(&statement.options)?;
     let engine = session.engine();
     let model = resolve(session, &statement.model)?;
+    model.check_device(device)?;
     forget_dropped(engine)?;
     let settings = session.settings::<VaticOptions>();
     let order = CacheOrder::Load(Box::new(LoadOrder {

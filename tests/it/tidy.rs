@@ -104,6 +104,7 @@ const ML_LAYERS: &[&str] = &[
     "artifact",
     "train",
     "models",
+    "onnx",
     "model",
     "nn",
     "graph",

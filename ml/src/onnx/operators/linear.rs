@@ -1,0 +1,87 @@
+//! [`Linear`]: scores that are weighted sums of the features.
+
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_hir::internal::{Tensor, TractResult};
+
+use super::attributes::floats;
+use super::own::{Shaped, wrong};
+use super::tensors::{doubles, width};
+
+#[derive(Debug)]
+pub(super) struct Linear {
+    operator: String,
+    features: usize,
+    /// The scores of a row.
+    pub(super) scores: usize,
+    /// `[features, scores]`
+    weights: Vec<f64>,
+    intercepts: Vec<f64>,
+}
+
+impl Linear {
+    /// The sums of a node with this number of scores.
+    ///
+    /// # Errors
+    /// If the node has another number of coefficients or intercepts.
+    pub(super) fn of(node: &NodeProto, scores: usize) -> TractResult<Self> {
+        let coefficients = floats(node, "coefficients")?;
+        let intercepts = floats(node, "intercepts")?;
+        let features = coefficients.len().checked_div(scores).unwrap_or(0);
+        let fits = intercepts.is_empty() || intercepts.len() == scores;
+        if features == 0 || features * scores != coefficients.len() || !fits {
+            return Err(wrong(
+                &node.op_type,
+                format!(
+                    "has {} coefficients and {} intercepts for {scores} scores",
+                    coefficients.len(),
+                    intercepts.len()
+                ),
+            ));
+        }
+        let mut weights = vec![0.0; coefficients.len()];
+        for (score, row) in coefficients.chunks(features).enumerate() {
+            for (feature, coefficient) in row.iter().enumerate() {
+                weights[feature * scores + score] = f64::from(*coefficient);
+            }
+        }
+        let mut intercepts: Vec<f64> = intercepts.into_iter().map(f64::from).collect();
+        intercepts.resize(scores, 0.0);
+        Ok(Self {
+            operator: node.op_type.clone(),
+            features,
+            scores,
+            weights,
+            intercepts,
+        })
+    }
+
+    /// # Errors
+    /// If the input has another number of features.
+    pub(super) fn check(&self, input: &Shaped) -> TractResult<()> {
+        let found = width(&self.operator, input)?;
+        match found == self.features {
+            true => Ok(()),
+            false => Err(wrong(
+                &self.operator,
+                format!("takes {} features, and gets {found}", self.features),
+            )),
+        }
+    }
+
+    /// The scores of each row, row-major.
+    pub(super) fn sums(&self, input: &Tensor) -> TractResult<Vec<f64>> {
+        let values = doubles(input)?;
+        let mut sums = Vec::with_capacity(values.len() / self.features * self.scores);
+        for row in values.chunks_exact(self.features) {
+            let start = sums.len();
+            sums.extend_from_slice(&self.intercepts);
+            let sums = &mut sums[start..];
+            for (value, weights) in row.iter().zip(self.weights.chunks_exact(self.scores)) {
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum += value * weight;
+                }
+            }
+        }
+        Ok(sums)
+    }
+}
