@@ -19,7 +19,7 @@ use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 use crate::model::compute::ComputeType;
 use crate::model::{Batching, Model, Outputs, Wanted};
-use crate::{Error, Result};
+use crate::Result;
 
 /// The length of a list of any length that is assumed for the memory of a batch.
 const LENGTH_ASSUMED: usize = 128;
@@ -49,7 +49,7 @@ impl OnnxModel {
     /// The model of a file of this name with this content. `read` returns the content of another file of the model.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for a file that is damaged or not whole; [`Error::Unsupported`] for a graph that this build cannot
+    /// [`Error::Corrupt`](crate::Error::Corrupt) for a file that is damaged or not whole; [`Error::Unsupported`](crate::Error::Unsupported) for a graph that this build cannot
     /// run, naming what it lacks; the errors of `read`.
     pub fn open(
         file: &str,

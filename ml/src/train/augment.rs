@@ -67,8 +67,8 @@ impl Augmenter {
                 let only = arrays.first().filter(|_| arrays.len() == 1);
                 let whole = 0..shape.numbers;
                 let places = [Some(&whole), only];
-                let found = places.into_iter().flatten();
-                let range = found.cloned().find(|range| range.len() == numbers);
+                let mut found = places.into_iter().flatten();
+                let range = found.find(|range| range.len() == numbers).cloned();
                 let columns = encoder.columns().iter();
                 let standardisers = columns.flat_map(|column| column.numbers.iter().copied());
                 Place::Numbers {

@@ -74,8 +74,8 @@ pub(crate) fn split_into_shards(
         .collect();
     let mut away = Vec::new();
     for ((&home, rows), evaluates) in homes.iter().zip(evaluates) {
-        for (kind, eval) in kinds(&rows.rows).zip(evaluates) {
-            place_copies(kind, eval, home, shard_count, &mut shards, &mut away);
+        for (rows, eval) in equal_rows(&rows.rows).zip(evaluates) {
+            place_copies(rows, eval, home, shard_count, &mut shards, &mut away);
         }
     }
     let mut batches = rows.batches;
@@ -153,7 +153,7 @@ fn homes(
 }
 
 /// The groups of equal rows.
-fn kinds(rows: &[(Placement, RowAt)]) -> impl Iterator<Item = &[(Placement, RowAt)]> {
+fn equal_rows(rows: &[(Placement, RowAt)]) -> impl Iterator<Item = &[(Placement, RowAt)]> {
     rows.chunk_by(|left, right| left.0 == right.0)
 }
 
@@ -246,7 +246,7 @@ impl<'a> Split<'a> {
     ) -> Result<Vec<Vec<usize>>> {
         let (fraction, strata) = match self {
             Self::None => {
-                let none = |home: &Home| kinds(&home.rows).map(|_| 0).collect();
+                let none = |home: &Home| equal_rows(&home.rows).map(|_| 0).collect();
                 return Ok(homes.values().map(none).collect());
             }
             Self::Column(columns) => {
@@ -254,7 +254,7 @@ impl<'a> Split<'a> {
                     let (batch, row) = kind[0].1;
                     usize::from(columns[batch].value(row)) * kind.len()
                 };
-                let of_home = |home: &Home| kinds(&home.rows).map(of_kind).collect();
+                let of_home = |home: &Home| equal_rows(&home.rows).map(of_kind).collect();
                 return Ok(homes.values().map(of_home).collect());
             }
             Self::Share(fraction, strata) => (*fraction, strata),
@@ -276,7 +276,7 @@ impl<'a> Split<'a> {
                 *before = after;
                 count as usize
             };
-            kinds(&home.rows).map(&mut of_kind).collect()
+            equal_rows(&home.rows).map(&mut of_kind).collect()
         };
         Ok(homes.iter().map(of_home).collect())
     }

@@ -50,6 +50,7 @@ pub(crate) struct Solution {
 }
 
 /// The numbers, if they are f32.
+#[expect(clippy::ptr_arg, reason = "the vector is taken as a whole")]
 fn single<T: 'static>(numbers: &mut Vec<T>) -> Option<&mut Vec<f32>> {
     let numbers: &mut dyn Any = numbers;
     numbers.downcast_mut()

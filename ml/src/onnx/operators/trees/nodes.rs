@@ -213,7 +213,7 @@ fn compare(operator: &str, mode: &str) -> TractResult<Option<Compare>> {
 /// The numbers of an attribute, or of the attribute that has them as a tensor; and whether they are a tensor of double precision.
 fn values(node: &NodeProto, name: &str, load: Load<'_>) -> TractResult<(Vec<f64>, bool)> {
     match load(&format!("{name}_as_tensor"))? {
-        Some(tensor) if !tensor.is_empty() => {
+        Some(tensor) if tensor.len() > 0 => {
             let is_double = tensor.datum_type() == DatumType::F64;
             Ok((doubles(&tensor)?, is_double))
         }
@@ -266,7 +266,7 @@ fn weights(
     let mut parts = vec![0..0; places.len()];
     for (at, (leaf, _)) in found.iter().enumerate() {
         let part = &mut parts[*leaf];
-        *part = match part.is_empty() {
+        *part = match Range::is_empty(part) {
             true => at..at + 1,
             false => part.start..at + 1,
         };
