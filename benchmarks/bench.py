@@ -119,12 +119,13 @@ def run(command, **options):
 
 
 class Vatic:
-    def __init__(self, binary, data_dir, *flags):
-        self.binary, self.data_dir, self.flags = str(binary), str(data_dir), flags
+    def __init__(self, binary, data_dir, *flags, before=()):
+        """`before` is a command that starts the process, such as taskset with its arguments."""
+        self.binary, self.data_dir, self.flags, self.before = str(binary), str(data_dir), flags, before
 
     def sql(self, *statements, form="csv"):
         """Runs statements in one process; returns output, seconds of each, seconds in all and peak memory."""
-        command = [self.binary, "--no-rc", "--data-dir", self.data_dir, "--format", form, "--timing", *self.flags]
+        command = [*self.before, self.binary, "--no-rc", "--data-dir", self.data_dir, "--format", form, "--timing", *self.flags]
         script = "\n".join(statement + ";" for statement in statements)
         with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
             file.write(script)
@@ -142,9 +143,9 @@ def peer_environment():
     return environment
 
 
-def peer(script, options):
+def peer(script, options, before=()):
     """Runs a Python program; returns the times that it marked, and its peak memory."""
-    program = [sys.executable, str(HERE / "peers" / script), json.dumps(options)]
+    program = [*before, sys.executable, str(HERE / "peers" / script), json.dumps(options)]
     out, _, seconds, memory = run(program, env=peer_environment())
     marks = {}
     for line in out.splitlines():
@@ -567,6 +568,16 @@ def bars(lines):
     return "\n".join([*parts, "</svg>", ""])
 
 
+def publish(results, head, lines, notes):
+    """Prints the table, and writes it to a directory with its numbers and bars."""
+    text = "\n".join([head, "", table(lines), "", *notes, ""])
+    print(text)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "table.md").write_text(text)
+    (results / "results.json").write_text(json.dumps({"head": head, "lines": lines, "notes": notes}, indent=1))
+    (results / "bars.svg").write_text(bars(lines))
+
+
 def main():
     arguments = parse()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -597,13 +608,7 @@ def main():
         f"In this run the machine multiplied matrices at {peaks['gemm'] / 1e9:.0f} GFLOP/s (the faster of torch and NumPy) "
         f"and decoded these Parquet files at {peaks['parquet'] / 1e9:.2f} GB/s (pyarrow)."
     )
-    text = "\n".join([head, "", table(lines), "", *notes, ""])
-    print(text)
-    results = arguments.work / "results"
-    results.mkdir(exist_ok=True)
-    (results / "table.md").write_text(text)
-    (results / "results.json").write_text(json.dumps({"head": head, "lines": lines, "notes": notes}, indent=1))
-    (results / "bars.svg").write_text(bars(lines))
+    publish(arguments.work / "results", head, lines, notes)
 
 
 if __name__ == "__main__":
