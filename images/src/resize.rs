@@ -394,7 +394,7 @@ mod tests {
     fn a_long_row_is_resized_in_parts() {
         // Each pixel becomes two.
         let long = image(3 * WINDOWS_MAX, 2, 3);
-        let resized = resize(long.clone(), 6 * WINDOWS_MAX, 2, filter("box"));
+        let resized = resize(long.clone(), 6 * WINDOWS_MAX, 2, "box".parse().unwrap());
         let columns = nearest(&long, 6 * WINDOWS_MAX, 2);
         assert_eq!(resized, columns);
     }

@@ -1,7 +1,6 @@
 //! Columns → tensors by input. A value that does not fit the input is a failure of its row. Rows with a NULL or a failure are
 //! marked, and never computed.
 
-
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;

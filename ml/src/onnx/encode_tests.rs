@@ -1,5 +1,7 @@
 //! Tests of columns as tensors.
 
+use std::sync::Arc;
+
 use arrow::array::{BooleanArray, Float64Array, Int64Array, ListArray};
 
 use super::super::element::Element;

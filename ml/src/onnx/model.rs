@@ -15,11 +15,11 @@ use super::plan::Plan;
 use super::ports::{Output, outputs, signature};
 use super::proto::decode;
 use super::run::run;
+use crate::Result;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 use crate::model::compute::ComputeType;
 use crate::model::{Batching, Model, Outputs, Wanted};
-use crate::Result;
 
 /// The length of a list of any length that is assumed for the memory of a batch.
 const LENGTH_ASSUMED: usize = 128;

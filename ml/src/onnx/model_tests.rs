@@ -9,6 +9,7 @@ use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto, tensor_proto};
 
 use super::super::examples::{FLOAT, input, model, node};
 use super::*;
+use crate::Error;
 use crate::data::labels::ClassValue;
 use crate::data::signature::PortKind;
 use crate::stop::Stop;

@@ -282,6 +282,6 @@ mod tests {
     fn missing_rows_are_copies_of_the_last() {
         assert_eq!(filled(vec![1, 2, 3, 4], 2, 2), [1, 2, 3, 4]);
         assert_eq!(filled(vec![1, 2, 3, 4], 2, 4), [1, 2, 3, 4, 3, 4, 3, 4]);
-        assert_eq!(filled(Vec::<i64>::new(), 2, 4), []);
+        assert!(filled(Vec::<i64>::new(), 2, 4).is_empty());
     }
 }

@@ -21,7 +21,9 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::BoundedWindowAggExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, replace_children_if_necessary,
+};
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream};
 
@@ -60,7 +62,7 @@ fn with_short_batches(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Ex
         input: Arc::clone(input),
         rows_max,
     };
-    let window = Arc::clone(exec).with_new_children(vec![Arc::new(short)])?;
+    let window = replace_children_if_necessary(Arc::clone(exec), vec![Arc::new(short)])?;
     Ok(Some(window))
 }
 

@@ -49,7 +49,10 @@ mod tests {
     fn numbers_of_both_precisions_are_compared() {
         let expected = tensor1(&[false, true, false]);
         let double = tensor1(&[1.0, f64::NAN, f64::INFINITY]);
-        assert_eq!(IsNan.run(&[&double]).unwrap(), [expected.clone()]);
+        assert_eq!(
+            IsNan.run(&[&double]).unwrap(),
+            std::slice::from_ref(&expected)
+        );
         let single = tensor1(&[1.0f32, f32::NAN, f32::INFINITY]);
         assert_eq!(IsNan.run(&[&single]).unwrap(), [expected]);
     }

@@ -65,7 +65,7 @@ fn one_sum_decides_between_two_classes() {
     let found = outputs(&attributes(
         &[0; 4],
         &[0.5, 0.1, 0.25, 0.125],
-        &[labels.clone()],
+        std::slice::from_ref(&labels),
     ));
     assert_eq!(found[0], tensor1(&[7i64, 3, 3, 7]));
     close(
