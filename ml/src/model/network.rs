@@ -28,14 +28,14 @@ pub trait ModelType: Debug + Send + Sync {
     /// Refuses options that fit neither each other nor the type, before any row is read.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) and [`Error::Unsupported`](crate::Error::Unsupported), with the remedy.
+    /// [`Error::Invalid`] and [`Error::Unsupported`], with the remedy.
     fn check(&self, _options: &TrainOptions) -> Result<()> {
         Ok(())
     }
     /// Refuses columns that the type cannot take, before any row is read. The options have passed [`ModelType::check`].
     ///
     /// # Errors
-    /// [`Error::Type`](crate::Error::Type) and [`Error::Invalid`](crate::Error::Invalid) with the column and the remedy.
+    /// [`Error::Type`] and [`Error::Invalid`] with the column and the remedy.
     fn check_columns(&self, _columns: &Columns, _options: &TrainOptions) -> Result<()> {
         Ok(())
     }
@@ -108,7 +108,7 @@ pub trait ModelType: Debug + Send + Sync {
     /// number of a list, one for two classes, else one for each class.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) if the input does not fit the network.
+    /// [`Error::Invalid`] if the input does not fit the network.
     fn network(
         &self,
         shape: &InputShape,

@@ -5,7 +5,7 @@
 //!                           categories  ──vocabulary───────▶ u32 [rows, categories]
 //! ```
 //!
-//! An image becomes a tensor of its own ([`PIXELS`](crate::data::image::PIXELS)).
+//! An image becomes a tensor of its own ([`PIXELS`]).
 //!
 //! Category ids are numbered across all vocabularies of a model, so that one table holds the weights of all categories.
 //! The first id of each vocabulary stands for values that training did not see; its weight stays zero.
