@@ -114,7 +114,10 @@ fn the_loss_of_a_list_is_the_mean_over_its_elements() {
     let losses = Losses::of(&columns[..1], &counts, &options).unwrap();
     let sum = losses.evaluate(&[0.3, -1.0, 0.7, 0.2], &[0.0, 3.0, 2.0, 0.5], &[1.0, 1.0]);
     let found = sum.unwrap().loss;
-    assert!((found - 3.839_096_448_740_811_2 / 2.5).abs() < 1e-12, "{found}");
+    assert!(
+        (found - 3.839_096_448_740_811_2 / 2.5).abs() < 1e-12,
+        "{found}"
+    );
 }
 
 /// Expected values: numpy, by the definition of PyTorch's `BCEWithLogitsLoss`, with a label of 0.95 or 0.05 if smoothed.

@@ -225,7 +225,12 @@ mod tests {
         for (arguments, rows_max, waiting, count) in [
             ("lags => 14, horizon => 7", ROWS_USUAL, 7, 1_980),
             ("lags => 1000", BATCH_BYTES / 8_000, 0, 1_001),
-            ("lags => 600, horizon => 400", BATCH_BYTES / 8_000, 400, 1_001),
+            (
+                "lags => 600, horizon => 400",
+                BATCH_BYTES / 8_000,
+                400,
+                1_001,
+            ),
             ("lags => 10000", ROWS_MIN, 0, 0),
         ] {
             let query = format!("SELECT * FROM windows({rows}, order => t, {arguments})");
