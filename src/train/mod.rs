@@ -8,7 +8,8 @@
 //! `plan` adds the operators above the query's physical plan after planning, because DataFusion's optimizer would
 //! replace the RepartitionExec by one of its own. The files, in the order of a training:
 //!
-//! * `options` OPTIONS (…) → `TrainOptions`; `option_list` the options, `option_values` their values
+//! * `options` OPTIONS (…) → `TrainOptions`; `option_list` the options, `option_values` their values, `option_checks` which of them fit the
+//!   model type
 //! * `columns` features, targets and split column among the columns of the query
 //! * `policy` the number of ranks
 //! * `plan` the operators above the query
@@ -25,6 +26,7 @@
 mod codec;
 mod columns;
 mod exec;
+mod option_checks;
 mod option_list;
 mod option_values;
 mod options;

@@ -1,7 +1,8 @@
 //! `cnn_classifier` and `cnn_regressor`: layers for images, chosen by their size.
 
 use super::input_shape::check_augment;
-use super::network::{Layers, Sequential, outputs_of};
+use super::layers::{Layers, outputs_of};
+use super::network::Sequential;
 use super::text::invalid;
 use crate::Result;
 use crate::data::columns::Columns;

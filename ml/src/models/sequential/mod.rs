@@ -1,10 +1,10 @@
 //! Networks whose layers the user writes: `layers = ['conv2d(32, 3)', 'relu', 'flatten', 'linear(classes)']`.
 //!
 //! ```text
-//! text ─ text ─▶ name and arguments ─ list ─▶ layers ─ network, with the shape of the input ─▶ placed layers ─▶ forward
+//! text ─ text ─▶ name and arguments ─ list ─▶ layers ─ layers, with the shape of the input ─▶ placed layers ─ network ─▶ forward
 //! ```
 //! * `model_type` the type `sequential`, `cnn` the types `cnn_classifier` and `cnn_regressor`
-//! * `network` the network of all of them; `input_shape` the dimensions of a row
+//! * `network` the network of all of them; `layers` its layers, and which columns they fit; `input_shape` the dimensions of a row
 //! * `classes` errors of layers before and after the number of classes is known
 //! * `list` every layer, with its arguments; reads the layers of a model
 //! * `text` the text of a layer → its name and arguments
@@ -36,6 +36,7 @@ mod embedding;
 mod input_shape;
 mod inputs;
 mod layer;
+mod layers;
 mod linear;
 mod list;
 mod model_type;

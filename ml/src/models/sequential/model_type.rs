@@ -1,7 +1,8 @@
 //! `sequential`: the user writes the layers.
 
 use super::input_shape::check_augment;
-use super::network::{Layers, Sequential};
+use super::layers::Layers;
+use super::network::Sequential;
 use super::text::invalid;
 use crate::Result;
 use crate::data::columns::{Column, Columns, FeatureKind};
