@@ -152,9 +152,4 @@ impl Signature {
         let mut labels = self.labels();
         labels.next().filter(|_| labels.next().is_none())
     }
-
-    /// The classes of [`Signature::label`].
-    pub fn classes(&self) -> &[ClassValue] {
-        self.label().map_or(&[], |label| label.classes)
-    }
 }
