@@ -163,6 +163,15 @@ fn weights_and_losses_that_fit_no_target_are_refused() {
     let expected =
         "target_weights names \"size\", which is not a target; the targets are price, kind, path";
     assert_eq!(found, expected);
+    let twice = TrainOptions {
+        target_weights: vec![("kind".into(), 2.0), ("Kind".into(), 3.0)],
+        ..TrainOptions::default()
+    };
+    let found = error(&columns, &labels, &twice);
+    assert_eq!(
+        found,
+        "target_weights names \"kind\" twice; keep one of them"
+    );
     let found = error(&columns[..1], &labels[..1], &weights("price"));
     assert!(
         found.contains("no effect on a model of one target"),
