@@ -71,10 +71,7 @@ impl<K: Ord> Confusion<K> {
         self.rows += other.rows;
         self.hits += other.hits;
         for (class, counts) in other.classes {
-            let ours = self.classes.entry(class).or_default();
-            ours.hits += counts.hits;
-            ours.labelled += counts.labelled;
-            ours.predicted += counts.predicted;
+            self.classes.entry(class).or_default().merge(counts);
         }
     }
 
@@ -96,22 +93,7 @@ impl<K: Ord> Confusion<K> {
     /// The unweighted mean of the scores of the classes that occur (scikit-learn's `average='macro'`). A score with a
     /// zero denominator is 0 (`zero_division=0`).
     pub fn macro_scores(&self) -> Option<Scores> {
-        if self.classes.is_empty() {
-            return None;
-        }
-        let mut sum = Scores::default();
-        for counts in self.classes.values() {
-            let scores = counts.scores();
-            sum.precision += scores.precision;
-            sum.recall += scores.recall;
-            sum.f1 += scores.f1;
-        }
-        let count = self.classes.len() as f64;
-        Some(Scores {
-            precision: sum.precision / count,
-            recall: sum.recall / count,
-            f1: sum.f1 / count,
-        })
+        Scores::mean(self.classes.values())
     }
 
     /// The scores of one class (scikit-learn's `average='binary'` with this `pos_label`).
@@ -122,12 +104,43 @@ impl<K: Ord> Confusion<K> {
 }
 
 impl ClassCounts {
+    /// Adds the rows of another part.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.hits += other.hits;
+        self.labelled += other.labelled;
+        self.predicted += other.predicted;
+    }
+
     pub(crate) fn scores(self) -> Scores {
         Scores {
             precision: ratio(self.hits, self.predicted),
             recall: ratio(self.hits, self.labelled),
             f1: ratio(2 * self.hits, self.labelled + self.predicted),
         }
+    }
+}
+
+impl Scores {
+    /// The unweighted mean of the scores of these classes; `None` without a class.
+    pub(crate) fn mean<'a>(
+        classes: impl ExactSizeIterator<Item = &'a ClassCounts>,
+    ) -> Option<Self> {
+        let count = match classes.len() {
+            0 => return None,
+            count => count as f64,
+        };
+        let mut sum = Self::default();
+        for counts in classes {
+            let scores = counts.scores();
+            sum.precision += scores.precision;
+            sum.recall += scores.recall;
+            sum.f1 += scores.f1;
+        }
+        Some(Self {
+            precision: sum.precision / count,
+            recall: sum.recall / count,
+            f1: sum.f1 / count,
+        })
     }
 }
 

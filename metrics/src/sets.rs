@@ -42,9 +42,7 @@ impl LabelSets {
         self.rows += other.rows;
         self.matches += other.matches;
         for (ours, theirs) in self.labels.iter_mut().zip(&other.labels) {
-            ours.hits += theirs.hits;
-            ours.labelled += theirs.labelled;
-            ours.predicted += theirs.predicted;
+            ours.merge(*theirs);
         }
     }
 
@@ -63,30 +61,17 @@ impl LabelSets {
 
     /// The unweighted mean of the scores of all labels (`average='macro'`). A score with a zero denominator is 0.
     pub fn macro_scores(&self) -> Option<Scores> {
-        if self.rows == 0 || self.labels.is_empty() {
-            return None;
+        match self.rows {
+            0 => None,
+            _ => Scores::mean(self.labels.iter()),
         }
-        let mut sum = Scores::default();
-        for scores in self.labels.iter().map(|counts| counts.scores()) {
-            sum.precision += scores.precision;
-            sum.recall += scores.recall;
-            sum.f1 += scores.f1;
-        }
-        let count = self.labels.len() as f64;
-        Some(Scores {
-            precision: sum.precision / count,
-            recall: sum.recall / count,
-            f1: sum.f1 / count,
-        })
     }
 
     /// The scores of the labels of all rows together (`average='micro'`).
     pub fn micro_scores(&self) -> Option<Scores> {
         let mut all = ClassCounts::default();
         for counts in &self.labels {
-            all.hits += counts.hits;
-            all.labelled += counts.labelled;
-            all.predicted += counts.predicted;
+            all.merge(*counts);
         }
         (self.rows > 0).then(|| all.scores())
     }

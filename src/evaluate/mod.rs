@@ -1,4 +1,5 @@
-//! The table functions `evaluate(model [, input])`, `confusion_matrix(model, input)` and `training_info(model)`.
+//! The table functions `evaluate(model [, input])`, `confusion_matrix(model, input [, target])` and
+//! `training_info(model)`.
 //!
 //! ```text
 //! SQL ─ relation ─▶ EvaluateNode ─ physical ─▶ EvaluateExec: merge

@@ -28,7 +28,7 @@ pub(super) fn report(
     }
 }
 
-/// A row for each label: the metrics, which are NULL where they are of labels of the other kind, and the counts of rows.
+/// A row for each label: the metrics, which are NULL where they are not of the label's kind, and the counts of rows.
 fn metrics(model: &ResolvedModel, all: &Assessments, schema: SchemaRef) -> Result<RecordBatch> {
     let labels = labels(model)?;
     let forms = labels.iter().map(Label::form);

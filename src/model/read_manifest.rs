@@ -116,7 +116,7 @@ mod tests {
         let shape = vec![3];
         assert_eq!(manifest.signature.inputs[1].kind, PortKind::Array { shape });
         assert_eq!(names(&manifest.signature.outputs), ["predicted_y"]);
-        assert_eq!(manifest.signature.label().unwrap().target.name, "y");
+        assert_eq!(manifest.signature.labels().next().unwrap().target.name, "y");
         assert_eq!(
             (manifest.statement(), manifest.format.as_str()),
             ("TRAIN", "trained")

@@ -85,8 +85,8 @@ fn text(values: Vec<String>) -> ArrayRef {
     Arc::new(StringArray::from(values))
 }
 
-/// One row for each input and output, for each layer of a network that is a list of layers, for each head of a network with
-/// several outputs, and for each property of the model.
+/// One row for each input and output, for each layer of a network that is a list of layers, for each head (see [`heads`]), and
+/// for each property of the model.
 fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     let manifest = &model.manifest;
     let signature = &manifest.signature;
@@ -172,7 +172,7 @@ fn layer((number, layer): (usize, &LayerSummary)) -> [String; 4] {
     ]
 }
 
-/// The outputs of the last layer for each target, if there are several targets or a list.
+/// The outputs of the last layer for each target, if there are several targets, or the only one is a list.
 fn heads(labels: &[Label<'_>]) -> Vec<[String; 4]> {
     let is_plain = |label: &Label<'_>| match label.form() {
         LabelForm::Number | LabelForm::Class(_) => true,

@@ -146,15 +146,4 @@ impl Signature {
             _ => None,
         })
     }
-
-    /// The label that the model predicts, if it predicts exactly one.
-    pub fn label(&self) -> Option<Label<'_>> {
-        let mut labels = self.labels();
-        labels.next().filter(|_| labels.next().is_none())
-    }
-
-    /// The classes of [`Signature::label`].
-    pub fn classes(&self) -> &[ClassValue] {
-        self.label().map_or(&[], |label| label.classes)
-    }
 }

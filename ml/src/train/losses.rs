@@ -190,23 +190,30 @@ pub fn check_weights(
 /// The weight of each target.
 ///
 /// # Errors
-/// [`Error::Invalid`] if the option names a target that there is not, or there is one target only.
+/// [`Error::Invalid`] if the option names a target that there is not, or a target twice, or there is one target only.
 fn target_weights(targets: &[Column], options: &TrainOptions) -> Result<Vec<f64>> {
     let mut weights = vec![1.0; targets.len()];
+    let mut is_named = vec![false; targets.len()];
     if !options.target_weights.is_empty() && targets.len() == 1 {
         let message =
             "option \"target_weights\" has no effect on a model of one target; leave it out";
         return Err(Error::Invalid(message.into()));
     }
     for (name, weight) in &options.target_weights {
-        let is_named = |target: &Column| target.name.eq_ignore_ascii_case(name);
-        let Some(position) = targets.iter().position(is_named) else {
+        let is_meant = |target: &Column| target.name.eq_ignore_ascii_case(name);
+        let Some(position) = targets.iter().position(is_meant) else {
             let known: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
             return Err(Error::Invalid(format!(
                 "target_weights names \"{name}\", which is not a target; the targets are {}",
                 known.join(", ")
             )));
         };
+        if std::mem::replace(&mut is_named[position], true) {
+            let target = &targets[position].name;
+            return Err(Error::Invalid(format!(
+                "target_weights names \"{target}\" twice; keep one of them"
+            )));
+        }
         weights[position] = *weight;
     }
     Ok(weights)

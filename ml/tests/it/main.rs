@@ -19,6 +19,7 @@ mod memory;
 mod parity;
 mod sequences;
 mod splits;
+mod target_losses;
 mod targets;
 mod vision;
 

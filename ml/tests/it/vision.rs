@@ -237,11 +237,8 @@ fn a_model_tells_its_ports_and_its_memory() {
     assert!(names.eq(expected));
     assert_eq!(signature.inputs[0].kind, PortKind::Image);
     assert_eq!(signature.inputs[0].data_type, DataType::Binary);
-    let classes: Vec<String> = signature
-        .classes()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let classes = signature.labels().next().unwrap().classes.iter();
+    let classes: Vec<String> = classes.map(ToString::to_string).collect();
     assert_eq!(classes, ["bird", "cat", "dog"]);
     assert_eq!(signature.outputs[2].kind, PortKind::Vector { width: 12 });
     // The weights are f32 in the file, too; statistics of batches become parts of other weights.

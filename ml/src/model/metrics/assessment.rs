@@ -71,52 +71,48 @@ impl Assessment {
         scores: &[f64],
         report: &RowReport,
     ) -> Result<()> {
-        let vectors = match label.form() {
-            LabelForm::Vector(length) => Some(parts(&label.target.name, column, Some(length))?),
-            LabelForm::Number | LabelForm::Class(_) | LabelForm::Set(_) => None,
-        };
-        let sets = match label.form() {
-            LabelForm::Set(_) => Some(sets(column)?),
-            LabelForm::Number | LabelForm::Vector(_) | LabelForm::Class(_) => None,
-        };
-        if let Some((_, cause)) = vectors.iter().flat_map(|parts| &parts.failures).next() {
-            return Err(Error::Invalid(cause.clone()));
-        }
-        let nulls = match (&vectors, &sets) {
-            (Some(parts), _) => parts.valid.clone(),
-            (None, Some(sets)) => Some(sets.iter().map(Option::is_some).collect()),
-            (None, None) => column.logical_nulls(),
-        };
-        let valid = NullBuffer::union(report.valid.as_ref(), nulls.as_ref());
-        let is_valid = |row: &usize| valid.as_ref().is_none_or(|valid| valid.is_valid(*row));
-        let rows: Vec<usize> = (0..column.len()).filter(is_valid).collect();
-        self.null_rows += (column.len() - rows.len()) as u64;
         let width = label.form().scores();
-        let of_rows = |values: &[f64]| -> Vec<f64> {
+        // The rows that have an output and a label.
+        let rows_of = |labels: Option<NullBuffer>| -> Vec<usize> {
+            let valid = NullBuffer::union(report.valid.as_ref(), labels.as_ref());
+            let is_valid = |row: &usize| valid.as_ref().is_none_or(|valid| valid.is_valid(*row));
+            (0..column.len()).filter(is_valid).collect()
+        };
+        let of_rows = |values: &[f64], rows: &[usize]| -> Vec<f64> {
             let of_rows = rows.iter().map(|row| &values[row * width..][..width]);
             of_rows.collect::<Vec<_>>().concat()
         };
-        match &mut self.predictions {
+        let rows = match &mut self.predictions {
             Predictions::Numbers(regressed) => {
+                let rows = rows_of(column.logical_nulls());
                 let labels = numbers(column)?;
                 let labels = rows.iter().map(|&row| labels.value(row));
-                regressed.add(labels, &of_rows(scores));
+                regressed.add(labels, &of_rows(scores, &rows));
+                rows
             }
-            Predictions::Vectors(of_elements) => {
-                let labels = vectors.map_or(vec![], |parts| of_rows(&parts.numbers));
-                of_elements.add(&labels, &of_rows(scores));
+            Predictions::Vectors(vectors) => {
+                let parts = parts(&label.target.name, column, Some(width))?;
+                if let Some((_, cause)) = parts.failures.first() {
+                    return Err(Error::Invalid(cause.clone()));
+                }
+                let rows = rows_of(parts.valid);
+                vectors.add(&of_rows(&parts.numbers, &rows), &of_rows(scores, &rows));
+                rows
             }
             Predictions::Classes(classified) => {
+                let rows = rows_of(column.logical_nulls());
                 let labels = class_values(column)?;
                 let position = |row: &usize| {
                     let value = labels[*row].as_ref();
                     value.and_then(|value| class_position(label.classes, value))
                 };
                 let positions: Vec<Option<u32>> = rows.iter().map(position).collect();
-                classified.add(&positions, &of_rows(scores));
+                classified.add(&positions, &of_rows(scores, &rows));
+                rows
             }
             Predictions::Sets(tagged) => {
-                let sets = sets.unwrap_or_default();
+                let sets = sets(column)?;
+                let rows = rows_of(Some(sets.iter().map(Option::is_some).collect()));
                 for &row in &rows {
                     let set = sets[row].as_deref().unwrap_or_default();
                     let applies = label.classes.iter();
@@ -125,8 +121,10 @@ impl Assessment {
                     let others = applies.iter().filter(|applies| **applies).count() < set.len();
                     tagged.add(&applies, &scores[row * width..][..width], others);
                 }
+                rows
             }
-        }
+        };
+        self.null_rows += (column.len() - rows.len()) as u64;
         Ok(())
     }
 
@@ -167,8 +165,8 @@ impl Assessment {
         Ok(())
     }
 
-    /// The metrics, in the order of [`CLASSIFIER_METRICS`](super::CLASSIFIER_METRICS) or
-    /// [`REGRESSOR_METRICS`](super::REGRESSOR_METRICS).
+    /// The metrics, in the order of [`CLASSIFIER_METRICS`](super::CLASSIFIER_METRICS),
+    /// [`REGRESSOR_METRICS`](super::REGRESSOR_METRICS) or [`SET_METRICS`](super::SET_METRICS).
     pub fn metrics(&self) -> Vec<Metric> {
         match &self.predictions {
             Predictions::Classes(classified) => classified.metrics(),
