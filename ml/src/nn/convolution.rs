@@ -106,23 +106,27 @@ impl Convolve {
     ) -> candle_core::Result<Sizes> {
         let (rows, channels, height, width) = x.dims4()?;
         let (outputs, of_group, down, across) = weight.dims4()?;
-        let fits = of_group * self.groups == channels
-            && outputs % self.groups == 0
+        let has_numbers = ![of_group, outputs, height, width, down, across, self.groups]
+            .iter()
+            .chain(&self.window.stride)
+            .any(|size| *size == 0);
+        let fits = has_numbers
+            && of_group * self.groups == channels
+            && outputs.is_multiple_of(self.groups)
             && [down, across] == self.window.kernel
             && bias.dims() == [outputs];
-        match self.window.positions([height, width]) {
-            Some(positions) if fits => Ok(Sizes {
-                rows,
-                channels: of_group,
-                outputs: outputs / self.groups,
-                image: [height, width],
-                positions,
-                depth: of_group * self.window.area(),
-            }),
-            _ => candle_core::bail!(
-                "convolution {self:?}: x {x:?}, weight {weight:?}, bias {bias:?}"
-            ),
-        }
+        let positions = fits.then(|| self.window.positions([height, width]));
+        let Some(positions) = positions.flatten() else {
+            candle_core::bail!("convolution {self:?}: x {x:?}, weight {weight:?}, bias {bias:?}");
+        };
+        Ok(Sizes {
+            rows,
+            channels: of_group,
+            outputs: outputs / self.groups,
+            image: [height, width],
+            positions,
+            depth: of_group * self.window.area(),
+        })
     }
 
     /// The convolution as products.
@@ -291,5 +295,43 @@ impl CustomOp3 for Convolve {
             return self.gradients_on_gpu(x, weight, bias, y, dy);
         }
         with_float!(x.dtype(), T => self.gradients::<T>(x, weight, bias, y, dy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_do_not_fit_are_an_error() {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &HOST).unwrap();
+        let layer = Convolution {
+            window: Window::square(3, 1, 0),
+            groups: 1,
+        };
+        let run = |x: &[usize], weight: &[usize], layer: Convolution| {
+            let bias = zeros(&weight[..1]);
+            convolution(&zeros(x), &zeros(weight), &bias, layer, None)
+        };
+        let y = run(&[2, 4, 5, 5], &[6, 4, 3, 3], layer).unwrap();
+        assert_eq!(y.dims(), [2, 6, 3, 3]);
+        let without_rows = run(&[0, 4, 5, 5], &[6, 4, 3, 3], layer).unwrap();
+        assert_eq!(without_rows.dims(), [0, 6, 3, 3]);
+        for (x, weight) in [
+            ([2, 4, 5, 5], [6, 3, 3, 3]),
+            ([2, 4, 5, 5], [6, 4, 3, 2]),
+            ([2, 4, 2, 5], [6, 4, 3, 3]),
+            ([2, 4, 5, 5], [0, 4, 3, 3]),
+            ([2, 0, 5, 5], [6, 0, 3, 3]),
+        ] {
+            assert!(run(&x, &weight, layer).is_err(), "{x:?} {weight:?}");
+        }
+        let no_groups = Convolution { groups: 0, ..layer };
+        assert!(run(&[2, 0, 5, 5], &[6, 0, 3, 3], no_groups).is_err());
+        let no_stride = Convolution {
+            window: Window::square(3, 0, 0),
+            ..layer
+        };
+        assert!(run(&[2, 4, 5, 5], &[6, 4, 3, 3], no_stride).is_err());
     }
 }

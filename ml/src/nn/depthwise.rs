@@ -1,4 +1,5 @@
-//! Convolution of a channel that sees no other: each element of the window times the row of pixels under it.
+//! Convolution of a channel that sees no other: each element of the window times the row of pixels under it. Only
+//! convolutions that `direct` does not take come here, such as those of f64 and of processors without AVX2.
 
 use super::values::Float;
 use super::window::Window;

@@ -3,12 +3,14 @@
 //!
 //! `linear`, `embedding`, `activation`, `dropout`, `convolution` (`convolution_squares` with a pool behind it), `pool`, `norm`,
 //! `batch_norm`, `attention`; `recurrent` with the cells `lstm` and `gru` (`recurrence` is a step of a cell); and `softmax` and
-//! `pointwise`, which predictions use without gradients. Below them, `window` moves a window over an image; `direct` has the kernels
-//! of convolutions (`no_direct` on processors without them), `unfolded` makes products of other convolutions, but `depthwise`
-//! convolves channels that do not see each other; `pool_rows` combines what is under a window, `channel_norm` is batch norm on the
-//! host; `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host, `given` has gradients
-//! that layers give past candle. To add a layer, write a file here, add its gradients to the tests, and use it in a network of
-//! `models/`; `models/sequential/mod.rs` has the steps.
+//! `pointwise`, which predictions use without gradients. Below them, `window` moves a window over an image. `direct` has the kernels
+//! of convolutions of f32 on x86-64 (`no_direct` stands for them elsewhere); other convolutions are products in `unfolded`, or sums
+//! in `depthwise` where each channel sees only itself. `pool_rows` combines what is under a window, `channel_norm` is batch norm on
+//! the host; `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host, `given` has
+//! gradients that layers give past candle.
+//!
+//! To add a layer, write a file here, add its gradients to the tests, and use it in a network of `models/`;
+//! `models/sequential/mod.rs` has the steps.
 //!
 //! On a GPU, predictions also take bf16 and f16. On the host, only `linear`, `embedding` and `activation` do, for tests.
 //!

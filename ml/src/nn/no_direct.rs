@@ -1,4 +1,4 @@
-//! [`Direct`] on processors for which it has no kernels: there is none.
+//! Stands for the folder `direct` on processors other than x86-64, with the same names: no value of [`Direct`] exists there.
 
 use super::activation::Fused;
 use super::window::Window;

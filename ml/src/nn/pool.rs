@@ -37,14 +37,19 @@ impl Pool {
     fn sizes(&self, x: &Shape) -> candle_core::Result<Sizes> {
         let (_, _, height, width) = x.dims4()?;
         let (window, image) = (self.window, [height, width]);
-        match window.positions(image) {
-            Some(positions) => Ok(Sizes {
-                window,
-                image,
-                positions,
-            }),
-            None => candle_core::bail!("{self:?}: x {x:?}"),
-        }
+        // The kernels rely on it that each position has an element of the image.
+        let mut axes = window.padding.iter().zip(&window.kernel);
+        let is_inside = axes.all(|(padding, kernel)| padding < kernel);
+        let fits = is_inside && !image.contains(&0) && !window.stride.contains(&0);
+        let positions = fits.then(|| window.positions(image));
+        let Some(positions) = positions.flatten() else {
+            candle_core::bail!("{self:?}: x {x:?}");
+        };
+        Ok(Sizes {
+            window,
+            image,
+            positions,
+        })
     }
 
     fn forward<T: Float>(&self, sizes: Sizes, x: &[T]) -> Result<Vec<T>> {
@@ -128,9 +133,24 @@ impl CustomOp1 for Pool {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
 
     use super::*;
+
+    #[test]
+    fn positions_outside_of_an_image_are_an_error() {
+        let x = Tensor::zeros((1, 2, 3, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(pool(&x, Window::square(2, 2, 1), Pooling::Max).is_ok());
+        for window in [
+            Window::square(2, 2, 2),
+            Window::square(4, 1, 0),
+            Window::square(2, 0, 0),
+        ] {
+            for pooling in [Pooling::Max, Pooling::Mean] {
+                assert!(pool(&x, window, pooling).is_err(), "{window:?}");
+            }
+        }
+    }
 
     /// The value and the pixel of each position, one after the other.
     fn greatest(sizes: &Sizes, image: &[f32]) -> Vec<(f32, usize)> {

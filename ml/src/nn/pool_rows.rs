@@ -220,7 +220,7 @@ fn rows_of(sizes: &Sizes, line: usize) -> Range<usize> {
 
 /// The greater of two numbers, or NaN if one is.
 #[inline(always)]
-fn greater<T: Float>(known: T, x: T) -> T {
+pub(super) fn greater<T: Float>(known: T, x: T) -> T {
     match (x > known) | x.is_nan() {
         true => x,
         false => known,
@@ -229,7 +229,7 @@ fn greater<T: Float>(known: T, x: T) -> T {
 
 /// Whether a number is the greatest one, which is NaN if there is a NaN.
 #[inline(always)]
-fn is_greatest<T: Float>(x: T, greatest: T) -> bool {
+pub(super) fn is_greatest<T: Float>(x: T, greatest: T) -> bool {
     (x == greatest) | x.is_nan()
 }
 

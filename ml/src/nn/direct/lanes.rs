@@ -12,8 +12,12 @@ use std::arch::x86_64::{
 /// The most numbers of a vector.
 pub(super) const LANES_MAX: usize = 16;
 
-/// The vectors of an instruction set. A value exists only on processors that have the set, and AVX2 besides.
-pub(super) trait Lanes: Copy {
+/// The vectors of an instruction set.
+///
+/// # Safety
+/// A value exists only on processors that have the set, and AVX2 besides. [`Lanes::COUNT`] divides [`LANES_MAX`] and is at least
+/// eight.
+pub(super) unsafe trait Lanes: Copy {
     /// A vector.
     type Vector: Copy;
     /// The numbers of a vector.
@@ -105,7 +109,8 @@ impl Instructions {
     }
 }
 
-impl Lanes for Avx2 {
+// SAFETY: `Instructions::all` alone makes values, where the processor has AVX2 and FMA; 8 divides 16.
+unsafe impl Lanes for Avx2 {
     type Vector = __m256;
     const COUNT: usize = 8;
 
@@ -155,7 +160,8 @@ impl Lanes for Avx2 {
     }
 }
 
-impl Lanes for Avx512 {
+// SAFETY: `Instructions::all` alone makes values, where the processor has AVX-512F besides what the field stands for.
+unsafe impl Lanes for Avx512 {
     type Vector = __m512;
     const COUNT: usize = 16;
 

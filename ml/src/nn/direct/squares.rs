@@ -9,6 +9,7 @@ use super::lanes::{Lanes, Work};
 use super::passes::more;
 use crate::Result;
 use crate::nn::activation::Fused;
+use crate::nn::pool_rows::{greater, is_greatest};
 
 /// The greatest elements of the squares of a batch.
 #[derive(Debug)]
@@ -116,19 +117,10 @@ impl Work for Pool<'_> {
     }
 }
 
-/// The greater of two numbers, or NaN if one is.
-#[inline(always)]
-fn greater(known: f32, x: f32) -> f32 {
-    match (x > known) | x.is_nan() {
-        true => x,
-        false => known,
-    }
-}
-
 /// The place in a square of the first element that is the greatest, or of the first NaN, from the first three elements.
 #[inline(always)]
 fn first(elements: [f32; 3], greatest: f32) -> u8 {
-    let [a, b, c] = elements.map(|x| (x == greatest) | x.is_nan());
+    let [a, b, c] = elements.map(|x| is_greatest(x, greatest));
     let (behind_a, behind_b) = (!a, !a & !b);
     u8::from(behind_a) + u8::from(behind_b) + u8::from(behind_b & !c)
 }
