@@ -198,15 +198,10 @@ impl Model for ImageModel {
             return 0;
         };
         // Images of one batch are read one after the other.
-        let of_rows = (0..batch.num_rows()).map(|row| {
-            let decoding = images.decoding_bytes(row, self.preprocess.channels());
-            decoding.map_or(0, |(decoding, [width, height])| {
-                // The orientation of a file may exchange both.
-                let upright = self.preprocess.resizing_bytes([width, height]);
-                let turned = self.preprocess.resizing_bytes([height, width]);
-                decoding.saturating_add(upright.max(turned))
-            })
-        });
+        let resizing = |size: [usize; 2]| self.preprocess.resizing_bytes(size);
+        let channels = self.preprocess.channels();
+        let of_rows =
+            (0..batch.num_rows()).map(|row| images.resized_bytes(row, channels, resizing));
         of_rows.max().unwrap_or(0)
     }
 
