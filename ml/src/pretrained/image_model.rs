@@ -78,6 +78,26 @@ pub(super) struct Parts {
     pub(super) head: Option<Linear>,
 }
 
+impl Parts {
+    /// A network with features of this width, after which comes a last layer if there are weights of this name.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for weights that do not fit.
+    pub(super) fn with_head(
+        builder: &mut Builder<'_>,
+        preprocess: Preprocess,
+        network: impl ImageNetwork + 'static,
+        (width, head): (usize, &str),
+    ) -> Result<Self> {
+        Ok(Self {
+            preprocess,
+            network: Box::new(network),
+            width,
+            head: builder.head(head, width)?,
+        })
+    }
+}
+
 /// A network of images with its weights.
 #[derive(Debug)]
 pub(super) struct ImageModel {

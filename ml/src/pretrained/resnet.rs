@@ -49,12 +49,7 @@ fn open(source: &Source<'_>) -> Result<Arc<dyn Model>> {
         }
     };
     let width = builder.channels;
-    let parts = Parts {
-        preprocess,
-        network: Box::new(network),
-        width,
-        head: builder.head(head, width)?,
-    };
+    let parts = Parts::with_head(&mut builder, preprocess, network, (width, head))?;
     ImageModel::open(source, &builder, parts, |_| false)
 }
 

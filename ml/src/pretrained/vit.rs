@@ -64,12 +64,7 @@ fn open(source: &Source<'_>) -> Result<Arc<dyn Model>> {
             (network, width, "head")
         }
     };
-    let parts = Parts {
-        preprocess,
-        network: Box::new(network),
-        width,
-        head: builder.head(head, width)?,
-    };
+    let parts = Parts::with_head(&mut builder, preprocess, network, (width, head))?;
     // A layer of `ViTModel` that is no part of its last hidden state.
     let is_pooler = |name: &str| name.starts_with("pooler.") || name.starts_with("vit.pooler.");
     ImageModel::open(source, &builder, parts, is_pooler)
