@@ -37,7 +37,7 @@ impl TextTokenizer {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if the file is missing or no tokenizer, or if it adds more tokens to each text
     /// than the model takes.
     pub(super) fn read(files: &Files, tokens_max: usize, vocabulary: usize) -> Result<Self> {
-        if !files.known().iter().any(|file| file.name == TOKENIZER_FILE) {
+        if !files.has(TOKENIZER_FILE) {
             let what = "the directory has no such file; load the tokenizer in Python with AutoTokenizer.from_pretrained, and \
                         save it with save_pretrained";
             return Err(corrupt(TOKENIZER_FILE, what));
