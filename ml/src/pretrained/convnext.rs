@@ -55,7 +55,7 @@ fn open(source: &Source<'_>) -> Result<Arc<dyn Model>> {
     let (network, head) = match source.origin {
         Origin::HuggingFace => (of_hugging_face(config, &mut builder)?, "classifier"),
         Origin::Timm => {
-            source.check_pooling(&["avg"])?;
+            source.pooling(&["avg"])?;
             source.check_arguments(&["depths", "dims", "conv_mlp"])?;
             (of_timm(&mut builder)?, "head.fc")
         }

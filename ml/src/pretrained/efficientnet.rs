@@ -146,7 +146,7 @@ impl ImageNetwork for EfficientNet {
 /// # Errors
 /// [`Error::Corrupt`](crate::Error::Corrupt) for weights that do not fit.
 pub(super) fn open_timm(source: &Source<'_>, kind: Kind) -> Result<Arc<dyn Model>> {
-    source.check_pooling(&["avg"])?;
+    source.pooling(&["avg"])?;
     source.check_arguments(&["channel_multiplier", "depth_multiplier"])?;
     let (mut builder, preprocess) = builder(source, [1; 2])?;
     let (network, width) = of_timm(&mut builder, kind)?;

@@ -43,7 +43,7 @@ fn open(source: &Source<'_>) -> Result<Arc<dyn Model>> {
     let (network, head) = match source.origin {
         Origin::HuggingFace => (of_hugging_face(config, &mut builder)?, "classifier.1"),
         Origin::Timm => {
-            source.check_pooling(&["avg"])?;
+            source.pooling(&["avg"])?;
             source.check_arguments(&["layers", "channels"])?;
             (of_timm(&source.architecture, &mut builder)?, "fc")
         }
