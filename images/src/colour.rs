@@ -11,7 +11,7 @@ impl Image<'_> {
         if self.channels == channels {
             return self;
         }
-        let pixels = with_channels(self.pixels.into_owned(), self.channels, channels);
+        let pixels = converted(&self.pixels, self.channels, channels);
         Self {
             channels,
             pixels: Cow::Owned(pixels),
@@ -22,9 +22,13 @@ impl Image<'_> {
 
 /// Pixels with other channels: from grey, grey with alpha, RGB or RGBA to grey, RGB or RGBA. Alpha is left out, not blended.
 pub(crate) fn with_channels(pixels: Vec<u8>, from: usize, to: usize) -> Vec<u8> {
-    if from == to {
-        return pixels;
+    match from == to {
+        true => pixels,
+        false => converted(&pixels, from, to),
     }
+}
+
+fn converted(pixels: &[u8], from: usize, to: usize) -> Vec<u8> {
     let mut converted = Vec::with_capacity(pixels.len() / from * to);
     for pixel in pixels.chunks_exact(from) {
         let [red, green, blue, alpha] = match *pixel {

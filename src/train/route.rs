@@ -307,15 +307,16 @@ impl Router {
             format!("{} = {value}", field.name())
         });
         let values: Vec<String> = values.collect();
+        let with = match values.is_empty() {
+            true => String::new(),
+            false => format!(" with {}", values.join(", ")),
+        };
         let name = field.name();
         let remedy = match batch.column(index).data_type() {
             DataType::Struct(_) => String::new(),
             _ => format!("; WHERE try_decode_image({name}) IS NOT NULL leaves such rows out"),
         };
-        let message = format!(
-            "column \"{name}\" holds no image in a row with {}: {cause}{remedy}",
-            values.join(", ")
-        );
+        let message = format!("column \"{name}\" holds no image in a row{with}: {cause}{remedy}");
         sql_err(SqlState::InvalidParameter, message)
     }
 }

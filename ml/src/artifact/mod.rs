@@ -85,6 +85,11 @@ impl Files {
         &self.known
     }
 
+    /// Whether the manifest has an entry of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.known.iter().any(|file| file.name == name)
+    }
+
     /// The content of a file of at most `bytes_max` bytes.
     ///
     /// # Errors

@@ -126,8 +126,7 @@ impl Loader for TrainedLoader {
 
     /// Other formats have files of these names too, so the fields of the description decide.
     fn takes(&self, files: &Files) -> bool {
-        let is_there = |name: &&str| files.known().iter().any(|file| file.name == **name);
-        if ![CONFIG_FILE, WEIGHTS_FILE].iter().all(is_there) {
+        if !files.has(CONFIG_FILE) || !files.has(WEIGHTS_FILE) {
             return false;
         }
         let Ok(config) = files.read(CONFIG_FILE, CONFIG_BYTES_MAX) else {

@@ -6,6 +6,7 @@
 //! * [`compute`] the type in which a model computes
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
+//! * `passes` some rows after the other through a network
 //! * [`metrics`] the metrics of a model, from its predictions
 
 pub mod compute;
@@ -13,6 +14,7 @@ pub(crate) mod flat;
 pub mod metrics;
 pub mod network;
 pub mod options;
+pub(crate) mod passes;
 pub(crate) mod predicted;
 pub mod trained;
 

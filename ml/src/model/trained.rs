@@ -19,9 +19,10 @@ use crate::model::compute::{ComputeType, LoadOptions};
 use crate::model::flat::{numbers_per_row, tensors_of};
 use crate::model::network::{LayerSummary, Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
+use crate::model::passes::in_passes;
 use crate::model::predicted::{Predicted, predicted_types};
 use crate::model::{Batching, Model, Outputs, Wanted};
-use crate::{Error, Result, stop};
+use crate::{Error, Result};
 
 /// Everything about a trained model except its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -253,29 +254,23 @@ impl Model for TrainedModel {
         let rows = inputs.rows();
         #[cfg(feature = "cuda")]
         crate::device::count_pass(&self.device)?;
-        let pass = |range: Range<usize>| {
-            stop::check()?;
+        let pass = |range: Range<usize>| -> Result<Vec<Tensor>> {
             let inputs = inputs.narrow(range)?.to(&self.device, self.input_type())?;
             let forward = || {
                 self.network
                     .forward(&self.parameters, &inputs, Mode::Inference)
             };
             let outputs = with_tf32(self.compute == ComputeType::Tf32, forward)?;
-            Ok(one_head(outputs)?.to_dtype(DType::F64)?)
+            Ok(vec![one_head(outputs)?.to_dtype(DType::F64)?])
         };
         let numbers = numbers_per_row(self.network.as_ref(), inputs);
-        let pass_rows = pass_rows(&self.device, numbers);
-        let starts = (0..rows).step_by(pass_rows);
-        let passes = starts.map(|start| pass(start..rows.min(start + pass_rows)));
-        let passes = passes.collect::<Result<Vec<Tensor>>>()?;
-        Ok(vec![match passes.as_slice() {
-            [] => {
-                let outputs = outputs_of(&self.config.labels);
-                Tensor::zeros((0, outputs), DType::F64, &self.device)?
-            }
-            [only] => only.clone(),
-            several => Tensor::cat(several, 0)?,
-        }])
+        let computed = in_passes(rows, pass_rows(&self.device, numbers), pass)?;
+        if computed.is_empty() {
+            let outputs = outputs_of(&self.config.labels);
+            let empty = Tensor::zeros((0, outputs), DType::F64, &self.device)?;
+            return Ok(vec![empty]);
+        }
+        Ok(computed)
     }
 
     fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {

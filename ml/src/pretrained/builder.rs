@@ -7,6 +7,7 @@
 use candle_core::{Device, Tensor};
 
 use super::layers::{Conv, LayerNorm, Linear};
+use super::row_numbers::RowNumbers;
 use super::weights::Weights;
 use crate::artifact::{WEIGHTS_FILE, corrupt};
 use crate::nn::{Convolution, Pointwise, Window};
@@ -21,10 +22,7 @@ pub(super) struct Builder<'a> {
     pub(super) channels: usize,
     /// The height and the width of an image after the last layer.
     pub(super) size: [usize; 2],
-    /// The numbers of a row in all layers together.
-    numbers: usize,
-    /// The numbers of a row in the largest layer.
-    numbers_max: usize,
+    numbers: RowNumbers,
 }
 
 /// A convolution to take.
@@ -97,16 +95,15 @@ impl<'a> Builder<'a> {
             device,
             channels,
             size,
-            numbers: 0,
-            numbers_max: 0,
+            numbers: RowNumbers::default(),
         };
         builder.count(channels * size[0] * size[1]);
         builder
     }
 
-    /// The numbers of a row in all layers together, and in the largest of them.
-    pub(super) fn numbers(&self) -> [usize; 2] {
-        [self.numbers, self.numbers_max]
+    /// The numbers that the layers have for a row.
+    pub(super) fn numbers(&self) -> RowNumbers {
+        self.numbers
     }
 
     /// The device of the weights.
@@ -116,8 +113,7 @@ impl<'a> Builder<'a> {
 
     /// Counts the numbers that a layer has for a row.
     pub(super) fn count(&mut self, numbers: usize) {
-        self.numbers = self.numbers.saturating_add(numbers);
-        self.numbers_max = self.numbers_max.max(numbers);
+        self.numbers.count(numbers);
     }
 
     /// Whether there are weights of a layer of this name.

@@ -38,9 +38,11 @@ impl Classes {
     /// [`Error::Corrupt`] if there are more or fewer names than outputs; [`Error::Unsupported`] for a network that does not
     /// choose one of several classes.
     pub(super) fn of(config: &Config, count: usize) -> Result<Self> {
-        let problem = config.text("problem_type")?;
-        if !matches!(problem, None | Some("single_label_classification")) || count < 2 {
-            let what = problem.unwrap_or("a model with one output");
+        let unsupported = match config.text("problem_type")? {
+            Some(problem) if problem != "single_label_classification" => Some(problem),
+            _ => (count < 2).then_some("a model with one output"),
+        };
+        if let Some(what) = unsupported {
             return Err(Error::Unsupported(format!(
                 "{}: {what} is not supported; only models that choose one of several classes are",
                 config.file()
@@ -235,6 +237,11 @@ mod tests {
                 "multi_label_classification is not",
             ),
             ("{}", 1, "a model with one output is not supported"),
+            (
+                r#"{"problem_type": "single_label_classification"}"#,
+                1,
+                "a model with one output is not supported",
+            ),
         ] {
             let error = classes(config, count).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

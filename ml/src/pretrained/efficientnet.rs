@@ -146,16 +146,11 @@ impl ImageNetwork for EfficientNet {
 /// # Errors
 /// [`Error::Corrupt`](crate::Error::Corrupt) for weights that do not fit.
 pub(super) fn open_timm(source: &Source<'_>, kind: Kind) -> Result<Arc<dyn Model>> {
-    source.check_pooling(&["avg"])?;
+    source.pooling(&["avg"])?;
     source.check_arguments(&["channel_multiplier", "depth_multiplier"])?;
     let (mut builder, preprocess) = builder(source, [1; 2])?;
     let (network, width) = of_timm(&mut builder, kind)?;
-    let parts = Parts {
-        preprocess,
-        network: Box::new(network),
-        width,
-        head: builder.head("classifier", width)?,
-    };
+    let parts = Parts::with_head(&mut builder, preprocess, network, (width, "classifier"))?;
     ImageModel::open(source, &builder, parts, |_| false)
 }
 
@@ -239,12 +234,7 @@ fn open_hugging_face(source: &Source<'_>) -> Result<Arc<dyn Model>> {
     let (mut builder, preprocess) = builder(source, size)?;
     let network = of_hugging_face(config, &mut builder)?;
     let width = builder.channels;
-    let parts = Parts {
-        preprocess,
-        network: Box::new(network),
-        width,
-        head: builder.head("classifier", width)?,
-    };
+    let parts = Parts::with_head(&mut builder, preprocess, network, (width, "classifier"))?;
     ImageModel::open(source, &builder, parts, |_| false)
 }
 

@@ -75,20 +75,26 @@ impl Source<'_> {
         }
     }
 
-    /// Refuses another way to pool features than `wanted`.
+    /// How a model of timm pools features: one of `known`, the first of which is meant if nothing says it.
     ///
     /// # Errors
-    /// [`Error::Unsupported`].
-    pub(super) fn check_pooling(&self, wanted: &[&str]) -> Result<()> {
-        let pooling = self.config.text("global_pool")?.unwrap_or(wanted[0]);
-        match wanted.contains(&pooling) {
-            true => Ok(()),
-            false => Err(Error::Unsupported(format!(
-                "{}: global_pool \"{pooling}\" of {} is not supported; {} is",
-                self.config.file(),
-                self.architecture,
-                wanted.join(" or ")
-            ))),
+    /// [`Error::Unsupported`] for another way, in the arguments or beside them.
+    pub(super) fn pooling(&self, known: &[&'static str]) -> Result<&'static str> {
+        let field = "global_pool";
+        let arguments = self.config.section_or_empty("model_args")?;
+        let given = [arguments.text(field)?, self.config.text(field)?];
+        let mut pooling = None;
+        for way in given.into_iter().flatten() {
+            let Some(found) = known.iter().copied().find(|of| *of == way) else {
+                return Err(Error::Unsupported(format!(
+                    "{}: {field} \"{way}\" of {} is not supported; {} is",
+                    self.config.file(),
+                    self.architecture,
+                    known.join(" or ")
+                )));
+            };
+            pooling = pooling.or(Some(found));
         }
+        Ok(pooling.unwrap_or(known[0]))
     }
 }

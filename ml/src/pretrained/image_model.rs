@@ -15,21 +15,21 @@ use super::family::{Origin, Source};
 use super::image_processor::of_hugging_face;
 use super::layers::Linear;
 use super::preprocess::Preprocess;
+use super::row_numbers::RowNumbers;
 use super::timm_transform::of_timm;
 use super::vectors::{vector_port, vectors};
 use super::weights::Weights;
 use crate::data::image::Images;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
-use crate::device::{HOST, pass_rows};
+use crate::device::HOST;
 use crate::model::compute::ComputeType;
+use crate::model::passes::in_passes;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::{Error, Result, stop};
 
 /// The column that a model of images takes.
 const IMAGE: &str = "image";
-/// The layers whose outputs are there at the same time: those of a block with the way around it.
-const LAYERS_AT_ONCE: usize = 4;
 
 /// A network without its last layer.
 pub(super) trait ImageNetwork: std::fmt::Debug + Send + Sync {
@@ -78,6 +78,26 @@ pub(super) struct Parts {
     pub(super) head: Option<Linear>,
 }
 
+impl Parts {
+    /// A network with features of this width, after which comes a last layer if there are weights of this name.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for weights that do not fit.
+    pub(super) fn with_head(
+        builder: &mut Builder<'_>,
+        preprocess: Preprocess,
+        network: impl ImageNetwork + 'static,
+        (width, head): (usize, &str),
+    ) -> Result<Self> {
+        Ok(Self {
+            preprocess,
+            network: Box::new(network),
+            width,
+            head: builder.head(head, width)?,
+        })
+    }
+}
+
 /// A network of images with its weights.
 #[derive(Debug)]
 pub(super) struct ImageModel {
@@ -88,8 +108,7 @@ pub(super) struct ImageModel {
     classes: Option<Classes>,
     device: Device,
     bytes: usize,
-    /// The numbers of a row in all layers together, and in the largest of them.
-    numbers: [usize; 2],
+    numbers: RowNumbers,
 }
 
 impl ImageModel {
@@ -133,7 +152,6 @@ impl ImageModel {
 
     /// The features, and the outputs of the last layer, of some rows.
     fn pass(&self, images: &Tensor) -> Result<Vec<Tensor>> {
-        stop::check()?;
         let features = self.network.features(&images.to_device(&self.device)?)?;
         let head = self.head.as_ref().map(|head| head.forward(&features));
         let outputs = head.transpose()?;
@@ -198,15 +216,10 @@ impl Model for ImageModel {
             return 0;
         };
         // Images of one batch are read one after the other.
-        let of_rows = (0..batch.num_rows()).map(|row| {
-            let decoding = images.decoding_bytes(row, self.preprocess.channels());
-            decoding.map_or(0, |(decoding, [width, height])| {
-                // The orientation of a file may exchange both.
-                let upright = self.preprocess.resizing_bytes([width, height]);
-                let turned = self.preprocess.resizing_bytes([height, width]);
-                decoding.saturating_add(upright.max(turned))
-            })
-        });
+        let resizing = |size: [usize; 2]| self.preprocess.resizing_bytes(size);
+        let channels = self.preprocess.channels();
+        let of_rows =
+            (0..batch.num_rows()).map(|row| images.resized_bytes(row, channels, resizing));
         of_rows.max().unwrap_or(0)
     }
 
@@ -220,16 +233,10 @@ impl Model for ImageModel {
             let empty = |width: usize| Ok(Tensor::zeros((0, width), DType::F32, &self.device)?);
             return self.widths().map(empty).collect();
         }
-        let at_once = pass_rows(&self.device, self.numbers[0]);
-        let starts = (0..rows).step_by(at_once);
-        let pass = |range: Range<usize>| self.pass(&images.narrow(0, range.start, range.len())?);
-        let passes = starts.map(|start| pass(start..rows.min(start + at_once)));
-        let passes = passes.collect::<Result<Vec<_>>>()?;
-        let outputs = (0..passes[0].len()).map(|output| {
-            let parts: Vec<&Tensor> = passes.iter().map(|pass| &pass[output]).collect();
-            Ok(Tensor::cat(&parts, 0)?)
-        });
-        outputs.collect()
+        let pass = |range: Range<usize>| -> Result<Vec<Tensor>> {
+            self.pass(&images.narrow(0, range.start, range.len())?)
+        };
+        in_passes(rows, self.numbers.pass_rows(&self.device), pass)
     }
 
     fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
@@ -270,12 +277,6 @@ impl Model for ImageModel {
 
     fn working_bytes(&self, rows: usize) -> usize {
         let number = size_of::<f32>();
-        let [all, largest] = self.numbers;
-        // On a GPU they take memory of the GPU.
-        let between = match self.device.is_cpu() {
-            true => rows.min(pass_rows(&self.device, all)) * LAYERS_AT_ONCE * largest,
-            false => 0,
-        };
         let [features, outputs] = {
             let mut widths = self.widths();
             [(); 2].map(|()| widths.next().unwrap_or(0))
@@ -285,6 +286,6 @@ impl Model for ImageModel {
             + 2 * features * number
             // A probability takes a number, a label and a position in a list.
             + outputs * 4 * size_of::<f64>();
-        between * number + rows * of_row
+        self.numbers.bytes(&self.device, rows) + rows * of_row
     }
 }

@@ -65,8 +65,7 @@ pub(super) fn of_hugging_face(
     channels: usize,
     size: [usize; 2],
 ) -> Result<Preprocess> {
-    let is_there = |name: &str| files.known().iter().any(|file| file.name == name);
-    let found = FILES.iter().find(|(name, _)| is_there(name));
+    let found = FILES.iter().find(|(name, _)| files.has(name));
     let (name, section) = found.ok_or_else(|| {
         let what = "the directory has no such file, which says how an image becomes numbers";
         corrupt(FILES[0].0, what)

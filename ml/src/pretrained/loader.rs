@@ -31,12 +31,11 @@ impl Loader for PretrainedLoader {
     }
 
     fn takes(&self, files: &Files) -> bool {
-        let is_there = files.known().iter().any(|file| file.name == CONFIG_FILE);
         let described = |config: &Config| {
             let names = ["architectures", "model_type", "architecture"];
             names.iter().any(|name| config.get(name).is_some())
         };
-        is_there && read_config(files).is_ok_and(|config| described(&config))
+        files.has(CONFIG_FILE) && read_config(files).is_ok_and(|config| described(&config))
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {

@@ -101,12 +101,7 @@ fn open_hugging_face(source: &Source<'_>) -> Result<Arc<dyn Model>> {
     let (mut builder, preprocess) = builder(source, size)?;
     let network = of_hugging_face(source, &mut builder)?;
     let width = builder.channels;
-    let parts = Parts {
-        preprocess,
-        network: Box::new(network),
-        width,
-        head: builder.head("classifier", width)?,
-    };
+    let parts = Parts::with_head(&mut builder, preprocess, network, (width, "classifier"))?;
     ImageModel::open(source, &builder, parts, |_| false)
 }
 

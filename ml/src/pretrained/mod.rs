@@ -14,7 +14,7 @@
 //! * `image_model` a network of images as a model; `classes` its classes
 //! * `tokenizer` texts → tokens; `text_model` a network of texts as a model; `vectors` the output of both
 //! * `layers` layers with their tensors; `builder` takes them from weights, batch normalisation as a part of the convolution before
-//!   it; `transformer` a layer of a transformer
+//!   it; `row_numbers` the numbers of a row in its layers; `transformer` a layer of a transformer
 //! * `resnet`, `mobilenet`, `efficientnet` (both of blocks of `inverted_residual`), `convnext`, `vit` families of images, a file each
 //! * `clip`, `siglip` families of images and texts; `towers` what both share
 //!
@@ -37,6 +37,7 @@ mod loader;
 mod mobilenet;
 mod preprocess;
 mod resnet;
+mod row_numbers;
 mod siglip;
 mod text_model;
 mod timm_transform;

@@ -43,18 +43,13 @@ fn open(source: &Source<'_>) -> Result<Arc<dyn Model>> {
     let (network, head) = match source.origin {
         Origin::HuggingFace => (of_hugging_face(config, &mut builder)?, "classifier.1"),
         Origin::Timm => {
-            source.check_pooling(&["avg"])?;
+            source.pooling(&["avg"])?;
             source.check_arguments(&["layers", "channels"])?;
             (of_timm(&source.architecture, &mut builder)?, "fc")
         }
     };
     let width = builder.channels;
-    let parts = Parts {
-        preprocess,
-        network: Box::new(network),
-        width,
-        head: builder.head(head, width)?,
-    };
+    let parts = Parts::with_head(&mut builder, preprocess, network, (width, head))?;
     ImageModel::open(source, &builder, parts, |_| false)
 }
 

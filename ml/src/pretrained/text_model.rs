@@ -10,13 +10,15 @@ use candle_core::{DType, Device, Tensor};
 
 use super::builder::Builder;
 use super::family::Source;
+use super::row_numbers::RowNumbers;
 use super::tokenizer::TextTokenizer;
 use super::vectors::{vector_port, vectors};
 use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
-use crate::device::{HOST, pass_rows};
+use crate::device::HOST;
 use crate::model::compute::ComputeType;
+use crate::model::passes::in_passes;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::{Error, Result, stop};
 
@@ -24,8 +26,6 @@ use crate::{Error, Result, stop};
 const TEXT: &str = "text";
 /// The tokens of a batch.
 const BATCH_TOKENS: usize = 8_192;
-/// The layers whose outputs are there at the same time.
-const LAYERS_AT_ONCE: usize = 4;
 
 /// A network of texts.
 pub(super) trait TextNetwork: std::fmt::Debug + Send + Sync {
@@ -87,8 +87,7 @@ pub(super) struct TextModel {
     width: usize,
     device: Device,
     bytes: usize,
-    /// The numbers of a row in all layers together, and in the largest of them.
-    numbers: [usize; 2],
+    numbers: RowNumbers,
 }
 
 impl TextModel {
@@ -188,19 +187,15 @@ impl Model for TextModel {
             let empty = Tensor::zeros((0, self.width), DType::F32, &self.device)?;
             return Ok(vec![empty]);
         }
-        let pass = |range: Range<usize>| -> Result<Tensor> {
-            stop::check()?;
+        let pass = |range: Range<usize>| -> Result<Vec<Tensor>> {
             let part = |tensor: &Tensor| -> Result<Tensor> {
                 let part = tensor.narrow(0, range.start, range.len())?.contiguous()?;
                 Ok(part.to_device(&self.device)?)
             };
-            self.network.features(&part(tokens)?, &part(lengths)?)
+            let vectors = self.network.features(&part(tokens)?, &part(lengths)?)?;
+            Ok(vec![vectors])
         };
-        let at_once = pass_rows(&self.device, self.numbers[0]);
-        let starts = (0..rows).step_by(at_once);
-        let passes = starts.map(|start| pass(start..rows.min(start + at_once)));
-        let passes = passes.collect::<Result<Vec<Tensor>>>()?;
-        Ok(vec![Tensor::cat(&passes, 0)?])
+        in_passes(rows, self.numbers.pass_rows(&self.device), pass)
     }
 
     fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
@@ -223,15 +218,9 @@ impl Model for TextModel {
     }
 
     fn working_bytes(&self, rows: usize) -> usize {
-        let number = size_of::<f32>();
-        let [all, largest] = self.numbers;
-        // On a GPU they take memory of the GPU.
-        let between = match self.device.is_cpu() {
-            true => rows.min(pass_rows(&self.device, all)) * LAYERS_AT_ONCE * largest,
-            false => 0,
-        };
         // A vector as a tensor and as a column.
-        between * number + rows * 2 * self.width * number
+        let of_row = 2 * self.width * size_of::<f32>();
+        self.numbers.bytes(&self.device, rows) + rows * of_row
     }
 }
 

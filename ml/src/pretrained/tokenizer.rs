@@ -4,12 +4,12 @@ use std::fmt;
 
 use tokenizers::{Tokenizer, TruncationParams};
 
+use super::config::JSON_BYTES_MAX;
 use crate::Result;
 use crate::artifact::{Files, corrupt};
 
 /// The description of a tokenizer that works without Python.
 const TOKENIZER_FILE: &str = "tokenizer.json";
-const BYTES_MAX: u64 = 64 << 20;
 /// A token has fewer bytes of text than this, so the rest of a long text is cut off before it is split into tokens.
 const TOKEN_BYTES_MAX: usize = 256;
 
@@ -37,12 +37,12 @@ impl TextTokenizer {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if the file is missing or no tokenizer, or if it adds more tokens to each text
     /// than the model takes.
     pub(super) fn read(files: &Files, tokens_max: usize, vocabulary: usize) -> Result<Self> {
-        if !files.known().iter().any(|file| file.name == TOKENIZER_FILE) {
+        if !files.has(TOKENIZER_FILE) {
             let what = "the directory has no such file; load the tokenizer in Python with AutoTokenizer.from_pretrained, and \
                         save it with save_pretrained";
             return Err(corrupt(TOKENIZER_FILE, what));
         }
-        let content = files.read(TOKENIZER_FILE, BYTES_MAX)?;
+        let content = files.read(TOKENIZER_FILE, JSON_BYTES_MAX)?;
         let wrong = |error: tokenizers::Error| corrupt(TOKENIZER_FILE, error);
         let mut tokenizer = Tokenizer::from_bytes(content).map_err(wrong)?;
         tokenizer.with_padding(None);

@@ -58,18 +58,12 @@ fn open(source: &Source<'_>) -> Result<Arc<dyn Model>> {
             (network, width, "classifier")
         }
         Origin::Timm => {
-            source.check_pooling(&["token", "avg"])?;
             source.check_arguments(&["embed_dim", "depth", "num_heads", "patch_size"])?;
             let (network, width) = of_timm(source, &mut builder)?;
             (network, width, "head")
         }
     };
-    let parts = Parts {
-        preprocess,
-        network: Box::new(network),
-        width,
-        head: builder.head(head, width)?,
-    };
+    let parts = Parts::with_head(&mut builder, preprocess, network, (width, head))?;
     // A layer of `ViTModel` that is no part of its last hidden state.
     let is_pooler = |name: &str| name.starts_with("pooler.") || name.starts_with("vit.pooler.");
     ImageModel::open(source, &builder, parts, is_pooler)
@@ -235,6 +229,10 @@ fn heads(source: &Source<'_>, width: usize) -> Result<usize> {
 
 /// The widths and depths are those of the weights.
 fn of_timm(source: &Source<'_>, builder: &mut Builder<'_>) -> Result<(VisionTransformer, usize)> {
+    let (pooling, last_norm) = match source.pooling(&["token", "avg"])? {
+        "avg" => (Pooling::Mean, "fc_norm"),
+        _ => (Pooling::Class, "norm"),
+    };
     let [width, _, down, across] = builder.dimensions("patch_embed.proj")?;
     let spec = ConvolutionSpec::patches(width, [down, across], true);
     let patches = builder.convolution("patch_embed.proj", None, spec)?;
@@ -268,15 +266,7 @@ fn of_timm(source: &Source<'_>, builder: &mut Builder<'_>) -> Result<(VisionTran
         };
         blocks.push(Block::take(builder, &names, &sizes, (true, tokens))?);
     }
-    let pooling = match source.config.text("global_pool")? {
-        Some("avg") => Pooling::Mean,
-        _ => Pooling::Class,
-    };
-    let name = match pooling {
-        Pooling::Class => "norm",
-        Pooling::Mean => "fc_norm",
-    };
-    let norm = builder.layer_norm(name, width, sizes.epsilon)?;
+    let norm = builder.layer_norm(last_norm, width, sizes.epsilon)?;
     let network = VisionTransformer {
         patches,
         class,

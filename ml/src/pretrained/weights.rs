@@ -51,8 +51,7 @@ impl Weights {
     /// [`Error::Unsupported`] if there are only weights that execute code when they are read; [`Error::Corrupt`] if a file is
     /// missing or damaged.
     pub(crate) fn read(files: &Files) -> Result<Self> {
-        let is_there = |name: &str| files.known().iter().any(|file| file.name == name);
-        let names = match (is_there(WEIGHTS_FILE), is_there(INDEX_FILE)) {
+        let names = match (files.has(WEIGHTS_FILE), files.has(INDEX_FILE)) {
             (true, _) => BTreeSet::from([WEIGHTS_FILE.to_owned()]),
             (false, true) => parts(files)?,
             (false, false) => return Err(no_weights(files)),
@@ -63,7 +62,7 @@ impl Weights {
             numbers: 0,
         };
         for name in names {
-            if !is_there(&name) {
+            if !files.has(&name) {
                 return Err(corrupt(
                     INDEX_FILE,
                     format!(

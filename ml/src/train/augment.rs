@@ -55,7 +55,8 @@ impl Augmenter {
             return Ok(None);
         }
         let no_image = || {
-            Error::Invalid("augment changes images, and the rows have none of input_shape".into())
+            let what = "augment changes images, and no column holds images of input_shape; leave out augment";
+            Error::Invalid(what.into())
         };
         let [channels, height, width] = *options.input_shape else {
             return Err(no_image());

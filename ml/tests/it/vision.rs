@@ -459,6 +459,18 @@ fn descriptions_that_do_not_fit_are_refused() {
         (
             "timm_resnet18",
             "model_args",
+            json!({"global_pool": "max"}),
+            "global_pool \"max\" of resnet18 is not supported; avg is",
+        ),
+        (
+            "timm_vit",
+            "model_args",
+            json!({"global_pool": "map"}),
+            "global_pool \"map\" of",
+        ),
+        (
+            "timm_resnet18",
+            "model_args",
             json!({"output_stride": 8}),
             "the argument output_stride of resnet18 in model_args",
         ),

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 
@@ -33,8 +35,10 @@ fn has_files(exec: &dyn ExecutionPlan) -> bool {
     if let Some(scan) = file_scan(exec) {
         return scan.file_source.is::<ImageSource>();
     }
+    let is_limit = exec.is::<GlobalLimitExec>() || exec.is::<LocalLimitExec>();
+    let moves_rows = exec.is::<RepartitionExec>() || exec.is::<CoalescePartitionsExec>();
     let keeps_rows =
-        exec.is::<FilterExec>() || exec.is::<ProjectionExec>() || exec.is::<RepartitionExec>();
+        is_limit || moves_rows || exec.is::<FilterExec>() || exec.is::<ProjectionExec>();
     let mut inputs = exec.children().into_iter();
     keeps_rows && inputs.any(|input| has_files(input.as_ref()))
 }
@@ -75,6 +79,10 @@ mod tests {
         let files = "read_images('sql-tests/data/images/')";
         let is_wide = "image_info(bytes)['width'] > 4";
         let kept = sizes(&format!("SELECT path, bytes FROM {files} WHERE {is_wide}")).await;
+        assert_eq!(kept, [1]);
+        // A condition above a limit is not moved below it.
+        let few = format!("SELECT path, bytes FROM {files} LIMIT 5");
+        let kept = sizes(&format!("SELECT path FROM ({few}) WHERE {is_wide}")).await;
         assert_eq!(kept, [1]);
         let kept = sizes(&format!(
             "SELECT label FROM (SELECT label, count(*) AS files FROM {files} WHERE {is_wide} GROUP BY label) WHERE files > 1"

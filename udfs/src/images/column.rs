@@ -8,7 +8,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, UInt8Type};
 use datafusion_common::{Result, exec_err, resources_err};
-use vatic_images::{CHANNELS, Image, decode};
+use vatic_images::{Image, decode};
 
 use super::value::{Values, strictly};
 use crate::guard::RESULT_BYTES_MAX;
@@ -143,23 +143,10 @@ impl Decoded {
         let Some(pixels) = self.pixels.bytes(place)? else {
             return Ok(None);
         };
-        let [height, width, channels] = sizes;
-        let is_whole = !pixels.is_empty()
-            && CHANNELS.contains(&channels)
-            && height as u128 * width as u128 * channels as u128 == pixels.len() as u128;
-        if !is_whole {
-            return exec_err!(
-                "{function}: an image of height {height}, width {width} and {channels} channels has {} values; channels \
-                 are 1, 3 or 4",
-                pixels.len()
-            );
+        match Image::try_new(sizes, Cow::Borrowed(pixels)) {
+            Ok(image) => Ok(Some(image)),
+            Err(cause) => exec_err!("{function}: {cause}"),
         }
-        Ok(Some(Image {
-            height,
-            width,
-            channels,
-            pixels: Cow::Borrowed(pixels),
-        }))
     }
 }
 

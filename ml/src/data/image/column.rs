@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Int64Type, UInt8Type};
-use vatic_images::{CHANNELS, Image, decode, header};
+use vatic_images::{Image, decode, header};
 
 use super::reader::ImageReader;
 use crate::data::coerce::canonical_array;
@@ -60,11 +60,7 @@ impl Images {
 
     /// The memory that [`Images::image`] takes at once, in bytes: an upper bound, which the header of a file tells; and the width
     /// and the height of the image. `None` without an image.
-    pub(crate) fn decoding_bytes(
-        &self,
-        row: usize,
-        channels: usize,
-    ) -> Option<(usize, [usize; 2])> {
+    fn decoding_bytes(&self, row: usize, channels: usize) -> Option<(usize, [usize; 2])> {
         match &self.0 {
             Column::Nothing => None,
             Column::Files(files) => {
@@ -99,15 +95,25 @@ impl Images {
         }
     }
 
-    /// The memory that [`Images::read`] takes at once besides the pixels that it appends, in bytes: an upper bound.
-    pub fn reading_bytes(&self, row: usize, reader: &ImageReader) -> usize {
-        let found = self.decoding_bytes(row, reader.channels);
+    /// The memory that [`Images::image`] and resizing its result take at once, in bytes: an upper bound. `resizing` tells the
+    /// memory that resizing takes for an image of a width and a height. 0 without an image.
+    pub(crate) fn resized_bytes(
+        &self,
+        row: usize,
+        channels: usize,
+        resizing: impl Fn([usize; 2]) -> usize,
+    ) -> usize {
+        let found = self.decoding_bytes(row, channels);
         found.map_or(0, |(decoding, [width, height])| {
             // The orientation of a file may exchange both.
-            let upright = reader.resizing_bytes([width, height]);
-            let turned = reader.resizing_bytes([height, width]);
+            let (upright, turned) = (resizing([width, height]), resizing([height, width]));
             decoding.saturating_add(upright.max(turned))
         })
+    }
+
+    /// The memory that [`Images::read`] takes at once besides the pixels that it appends, in bytes: an upper bound.
+    pub fn reading_bytes(&self, row: usize, reader: &ImageReader) -> usize {
+        self.resized_bytes(row, reader.channels, |size| reader.resizing_bytes(size))
     }
 
     /// Appends the pixels of a row, channels first, and returns whether there is an image. NULL appends zeros.
@@ -188,20 +194,11 @@ fn file(files: &ArrayRef, row: usize) -> Option<&[u8]> {
 
 /// An image of these sizes, whose levels are the part `range` of `values`.
 fn image<'a>(
-    [height, width, channels]: [usize; 3],
+    sizes: [usize; 3],
     values: &'a ArrayRef,
     range: Range<usize>,
     levels: &ArrayRef,
 ) -> Result<Image<'a>, String> {
-    let length = range.len();
-    let is_whole = length > 0
-        && CHANNELS.contains(&channels)
-        && height as u128 * width as u128 * channels as u128 == length as u128;
-    if !is_whole {
-        return Err(format!(
-            "an image of height {height}, width {width} and {channels} channels has {length} values; channels are 1, 3 or 4"
-        ));
-    }
     let pixels = match values.as_primitive_opt::<UInt8Type>() {
         Some(values) => Cow::Borrowed(&values.values()[range]),
         None => {
@@ -214,12 +211,7 @@ fn image<'a>(
             Cow::Owned(levels.as_primitive::<UInt8Type>().values().to_vec())
         }
     };
-    Ok(Image {
-        height,
-        width,
-        channels,
-        pixels,
-    })
+    Image::try_new(sizes, pixels)
 }
 
 #[cfg(test)]
