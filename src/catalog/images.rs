@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::TryStreamExt;
 
-use super::external::{absolute, literal};
+use super::locations::{absolute, literal};
 use super::partitions::{is_of_files, kept_files};
 use super::planner::OwnerPlanner;
 use crate::error::{Result, SqlState, report, sql_err};
