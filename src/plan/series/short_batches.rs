@@ -13,7 +13,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -28,6 +27,7 @@ use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream};
 
 use crate::error::Result;
+use crate::plan::divided::divided;
 use crate::plan::extension::{PlanExtension, from_wire, to_wire};
 use crate::plan::one_input::one_input;
 use crate::plan::replace_rule::ReplaceRule;
@@ -130,14 +130,6 @@ impl ShortBatchesExec {
     }
 }
 
-/// The parts of a batch, without a copy.
-fn parts(batch: &RecordBatch, rows_max: usize) -> Vec<RecordBatch> {
-    let rows = batch.num_rows();
-    let starts = (0..rows).step_by(rows_max.max(1));
-    let parts = starts.map(|start| batch.slice(start, rows_max.min(rows - start)));
-    parts.collect()
-}
-
 impl DisplayAs for ShortBatchesExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ShortBatchesExec: rows_max={}", self.rows_max)
@@ -171,13 +163,7 @@ impl ExecutionPlan for ShortBatchesExec {
         let rows_max = self.rows_max;
         let batches = self.input.execute(partition, context)?;
         let schema = batches.schema();
-        let short = batches.flat_map(move |batch| {
-            let parts: Vec<Result<RecordBatch>> = match batch {
-                Ok(batch) => parts(&batch, rows_max).into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            stream::iter(parts)
-        });
+        let short = batches.flat_map(move |batch| stream::iter(divided(batch, rows_max)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, short)))
     }
 
@@ -212,6 +198,7 @@ impl PlanExtension for ShortBatches {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::record_batch::RecordBatch;
     use datafusion::physical_plan::{collect, displayable};
 
     use super::*;
