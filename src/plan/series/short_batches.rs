@@ -31,11 +31,8 @@ use crate::plan::divided::divided;
 use crate::plan::extension::{PlanExtension, from_wire, to_wire};
 use crate::plan::one_input::one_input;
 use crate::plan::replace_rule::ReplaceRule;
+use crate::plan::scans::rows_of_arrays;
 
-/// Bytes of the arrays of a batch.
-const BATCH_BYTES: usize = 4 << 20;
-/// The least rows of a batch, however long their arrays are.
-const ROWS_MIN: usize = 64;
 /// Windows whose batches may have as many rows stay as they are: it is the size of DataFusion's batches.
 const ROWS_USUAL: usize = 8_192;
 
@@ -88,9 +85,7 @@ fn rows_max(window: &BoundedWindowAggExec) -> Result<Option<usize>> {
             bytes = bytes.saturating_add(of_frame);
         }
     }
-    let rows = BATCH_BYTES.checked_div(bytes);
-    let rows = rows.filter(|rows| *rows < ROWS_USUAL);
-    Ok(rows.map(|rows| rows.max(ROWS_MIN)))
+    Ok(rows_of_arrays(bytes).filter(|rows| *rows < ROWS_USUAL))
 }
 
 /// The most rows of a frame whose bounds are numbers of rows; 0 for another frame.
@@ -203,14 +198,9 @@ mod tests {
         let rows = "(SELECT value AS t, value * 0.5 AS x FROM generate_series(1, 2000))";
         for (arguments, rows_max, waiting, count) in [
             ("lags => 14, horizon => 7", ROWS_USUAL, 7, 1_980),
-            ("lags => 1000", BATCH_BYTES / 8_000, 0, 1_001),
-            (
-                "lags => 600, horizon => 400",
-                BATCH_BYTES / 8_000,
-                400,
-                1_001,
-            ),
-            ("lags => 10000", ROWS_MIN, 0, 0),
+            ("lags => 1000", 524, 0, 1_001),
+            ("lags => 600, horizon => 400", 524, 400, 1_001),
+            ("lags => 10000", 64, 0, 0),
         ] {
             let query = format!("SELECT * FROM windows({rows}, order => t, {arguments})");
             let plan = session.plan_query(&query).await.unwrap();
