@@ -264,6 +264,8 @@ impl TableProvider for ImageFiles {
             .with_statistics(statistics)
             .with_projection_indices(Some(places))?
             .with_limit(limit)
+            // A file is a batch, whatever the session's batches are; a filter above must not gather more.
+            .with_batch_size(Some(1))
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }

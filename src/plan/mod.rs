@@ -16,6 +16,7 @@
 //! * `orders` orders of rows that DataFusion derives wrongly
 //! * `one_input` the methods that operators with one input share
 //! * `replace_rule` a physical optimizer rule that replaces some operators
+//! * `short_filters` filters that gather no more rows than the short batches below them have
 //! * `scans` rules that correct the statistics and filters of file scans
 //! * `csv` CSV files: format, scan, and the codec of a scan
 //! * `images` scans of images
@@ -41,5 +42,6 @@ pub(crate) mod replace_rule;
 pub(crate) mod sample;
 pub(crate) mod scans;
 pub(crate) mod series;
+pub(crate) mod short_filters;
 pub(crate) mod table_function;
 pub(crate) mod times;

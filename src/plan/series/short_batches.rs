@@ -7,7 +7,8 @@
 //!                                                    SortExec
 //! ```
 //! A batch of 8,192 arrays of 5,000 numbers has 327 MB. DataFusion copies it several times, and no memory limit counts that.
-//! Batches that fit into the cache of a core take a tenth of the memory and a sixth of the time.
+//! Batches that fit into the cache of a core take a tenth of the memory and a sixth of the time. `plan/short_filters.rs` keeps
+//! the filter above from gathering more.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +17,6 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::BoundedWindowAggExec;
 use datafusion::physical_plan::{
@@ -41,13 +40,8 @@ pub(crate) const SHORT_BATCHES: ReplaceRule = ReplaceRule {
     other: with_short_batches,
 };
 
-/// A window above short batches, or a filter that gathers no longer ones.
+/// A window above short batches.
 fn with_short_batches(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    if let Some(filter) = exec.downcast_ref::<FilterExec>() {
-        let rows = rows_below(filter.input()).filter(|rows| *rows < filter.batch_size());
-        let shorter = rows.map(|rows| filter.with_batch_size(rows)).transpose()?;
-        return Ok(shorter.map(|filter| Arc::new(filter) as Arc<dyn ExecutionPlan>));
-    }
     let Some(window) = exec.downcast_ref::<BoundedWindowAggExec>() else {
         return Ok(None);
     };
@@ -61,16 +55,6 @@ fn with_short_batches(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Ex
     };
     let window = replace_children_if_necessary(Arc::clone(exec), vec![Arc::new(short)])?;
     Ok(Some(window))
-}
-
-/// The most rows of a batch of the window below projections, if its batches are short.
-fn rows_below(exec: &Arc<dyn ExecutionPlan>) -> Option<usize> {
-    if let Some(projection) = exec.downcast_ref::<ProjectionExec>() {
-        return rows_below(projection.input());
-    }
-    let window = exec.downcast_ref::<BoundedWindowAggExec>()?;
-    let short = window.input().downcast_ref::<ShortBatchesExec>()?;
-    Some(short.rows_max)
 }
 
 /// The most rows of a batch of a window, if the arrays of its frames are long.
@@ -113,12 +97,16 @@ fn offset(bound: &WindowFrameBound) -> Option<i128> {
 
 /// Cuts batches into parts of at most `rows_max` rows.
 #[derive(Debug)]
-struct ShortBatchesExec {
+pub(crate) struct ShortBatchesExec {
     input: Arc<dyn ExecutionPlan>,
     rows_max: usize,
 }
 
 impl ShortBatchesExec {
+    pub(crate) fn rows_max(&self) -> usize {
+        self.rows_max
+    }
+
     fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let rows_max = self.rows_max;
         Ok(Arc::new(Self { input, rows_max }))
