@@ -13,7 +13,7 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 from common import arguments, mark, read_safetensors  # noqa: E402
 
-# Positions of the layers with weights in CONVOLUTIONS of benchmarks/images.py, by position in `network`.
+# The numbers of the layers with weights, as vatic counts LAYERS of benchmarks/images.py from 1, by position in `network`.
 WEIGHTS = {0: 1, 2: 3, 7: 8, 9: 10}
 
 

@@ -1,6 +1,5 @@
 //! External tables: files outside the data directory, opened from the declaring statement in any process.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -8,9 +7,9 @@ use datafusion::catalog::{TableProvider, TableProviderFactory};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
-use url::Url;
 use vatic_ml::data::types;
 
+use super::locations::literal;
 use super::name::unused_name;
 use super::partitions::open_partitioned;
 use super::planner::OwnerPlanner;
@@ -19,10 +18,7 @@ use crate::access::Access;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::plan::csv;
 use crate::sql::{Statement, parse};
-use crate::storage::{Kind, Place, is_remote};
-
-/// The characters of patterns.
-const PATTERN: [char; 3] = ['*', '?', '['];
+use crate::storage::{Kind, Place};
 
 /// Opens the files of an external table from its state.
 pub(crate) async fn open_external(
@@ -53,7 +49,7 @@ pub(crate) async fn open_external(
     for location in locations {
         planner.files().check_read(location)?;
     }
-    create.locations = locations.iter().map(|of| literal(of)).collect();
+    create.locations = locations.iter().map(|location| literal(location)).collect();
     create.name = unused_name();
     let file_type = create.file_type.to_uppercase();
     let plan = planner
@@ -181,87 +177,4 @@ fn compare(
         }
     }
     Ok(())
-}
-
-/// The absolute path of a location. Only files and directories are allowed: a device or a pipe has no end.
-pub(crate) fn absolute(location: &str) -> Result<String> {
-    let is_url = location
-        .split_once("://")
-        .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric()));
-    let has_glob = location.contains(PATTERN);
-    // A file URL is checked like a path.
-    if let Some(path) = location.strip_prefix("file://") {
-        return absolute(path);
-    }
-    if is_remote(location) {
-        // DataFusion would treat a pattern as a name; `parse` refuses it.
-        let place = Place::parse(location.as_ref())?;
-        let kind = place.kind().map_err(|error| io_err(location, &error))?;
-        return match kind {
-            Some(Kind::File) => Ok(location.to_owned()),
-            Some(Kind::Directory) => Ok(format!("{}/", location.trim_end_matches('/'))),
-            None | Some(Kind::Other) => Err(io_err(location, &std::io::ErrorKind::NotFound.into())),
-        };
-    }
-    if is_url {
-        return Ok(location.to_owned());
-    }
-    let path = std::path::absolute(location).map_err(|error| io_err(location, &error))?;
-    let trailing = if location.ends_with('/') { "/" } else { "" };
-    match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => Ok(format!("{}/", path.display())),
-        Ok(metadata) if metadata.is_file() => Ok(format!("{}{trailing}", path.display())),
-        Ok(_) => {
-            let message = format!("{location} is neither a file nor a directory");
-            Err(sql_err(SqlState::InvalidParameter, message))
-        }
-        Err(_) if has_glob => Ok(path.display().to_string()),
-        Err(error) => Err(io_err(location, &error)),
-    }
-}
-
-/// An absolute location as DataFusion reads it. A file or directory that is there means itself, though `photos[1]/` looks like
-/// a pattern; DataFusion takes no URL for a pattern.
-pub(super) fn literal(location: &str) -> String {
-    let path = Path::new(location);
-    let is_there = path.is_absolute() && location.contains(PATTERN) && path.exists();
-    let url = match location.ends_with('/') {
-        _ if !is_there => None,
-        true => Url::from_directory_path(path).ok(),
-        false => Url::from_file_path(path).ok(),
-    };
-    url.map_or_else(|| location.to_owned(), String::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use datafusion::datasource::listing::ListingTableUrl;
-
-    use super::*;
-
-    #[test]
-    fn what_is_there_is_no_pattern() {
-        let directory = tempfile::tempdir().unwrap();
-        let base = directory.path().canonicalize().unwrap();
-        fs::create_dir(base.join("a[1] %20")).unwrap();
-        fs::write(base.join("b*?.csv"), "").unwrap();
-        let parsed = |name: &str| {
-            let location = absolute(&base.join(name).to_string_lossy()).unwrap();
-            ListingTableUrl::parse(literal(&location)).unwrap()
-        };
-        for name in ["a[1] %20", "b*?.csv"] {
-            let url = parsed(name);
-            assert!(url.get_glob().is_none(), "{name}");
-            assert_eq!(
-                format!("/{}", url.prefix()),
-                base.join(name).to_string_lossy()
-            );
-        }
-        assert!(parsed("a[1] %20").is_collection());
-        for name in ["*.csv", "c[1].csv", "b*"] {
-            assert!(parsed(name).get_glob().is_some(), "{name}");
-        }
-    }
 }

@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::TryStreamExt;
 
-use super::external::{absolute, literal};
+use super::locations::{absolute, literal};
 use super::partitions::{is_of_files, kept_files};
 use super::planner::OwnerPlanner;
 use crate::error::{Result, SqlState, report, sql_err};
@@ -264,6 +264,8 @@ impl TableProvider for ImageFiles {
             .with_statistics(statistics)
             .with_projection_indices(Some(places))?
             .with_limit(limit)
+            // A file is a batch, whatever the session's batches are; a filter above must not gather more.
+            .with_batch_size(Some(1))
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, T
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::files::ManagedFile;
+use super::locations::is_pattern;
 use crate::error::{Result, SqlState, io_err, sql_err};
 use crate::plan::scans::file_scan;
 use crate::storage::{Kind, Place, is_remote};
@@ -148,12 +149,11 @@ pub(crate) fn present(locations: &[String]) -> Result<Vec<(Place, Kind)>> {
     for location in locations {
         let place = Place::parse(location.as_ref())?;
         let is_ours = is_remote(location) || !location.contains("://");
-        let has_pattern = location.contains(['*', '?', '[']);
         let kind = match location.ends_with('/') {
             true => Kind::Directory,
             false => Kind::File,
         };
-        if is_ours && !has_pattern {
+        if is_ours && !is_pattern(location) {
             places.push((place, kind));
         }
     }
@@ -242,5 +242,26 @@ impl TableProvider for PresentTable {
         operation: InsertOp,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         self.table.insert_into(state, input, operation).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_looks_like_a_pattern_is_checked() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        let path = base.join("t[1].csv");
+        fs::write(&path, "").unwrap();
+        let location = |path: &Path| path.to_string_lossy().into_owned();
+        let places = present(&[location(&path), location(&base.join("*.csv"))]).unwrap();
+        assert_eq!(places, [(Place::Local(path.clone()), Kind::File)]);
+        fs::remove_file(&path).unwrap();
+        check_places(&places).unwrap_err();
     }
 }

@@ -9,7 +9,7 @@
 //! * `tables` all tables and views; `state` the state of one
 //! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` write them; `merge` merges small ones;
 //!   `missing_files` checks that they exist; `store` where new tables go: into the data directory or a session
-//! * `external`, `partitions` files elsewhere, also in folders whose names are column values
+//! * `external`, `partitions` files elsewhere, also in folders whose names are column values; `locations` where they are
 //! * `images` files of images, by the table function `read_images`
 //! * `view` views; `planner` plans views and external tables with the right access
 //! * `temporary` the temporary tables of one session
@@ -19,6 +19,7 @@ mod encoding;
 pub(crate) mod external;
 mod files;
 pub(crate) mod images;
+pub(crate) mod locations;
 pub(crate) mod managed;
 mod merge;
 mod missing_files;

@@ -9,12 +9,14 @@
 //! * `integer_overflow` integer arithmetic that fails on overflow
 //! * `chance`, `once` random values are drawn once; WITH queries that draw are computed once
 //! * `conditions` conditions that DataFusion plans wrongly
+//! * `divided` a batch in parts
 //! * `sample` TABLESAMPLE
 //! * `keys` functional dependencies between the columns of a relation
 //! * `joins` rules around joins, and joins that let other tasks run
 //! * `orders` orders of rows that DataFusion derives wrongly
 //! * `one_input` the methods that operators with one input share
 //! * `replace_rule` a physical optimizer rule that replaces some operators
+//! * `short_filters` filters that gather no more rows than the short batches below them have
 //! * `scans` rules that correct the statistics and filters of file scans
 //! * `csv` CSV files: format, scan, and the codec of a scan
 //! * `images` scans of images
@@ -25,6 +27,7 @@
 pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod csv;
+pub(crate) mod divided;
 pub(crate) mod extension;
 pub(crate) mod functions;
 pub(crate) mod images;
@@ -39,5 +42,6 @@ pub(crate) mod replace_rule;
 pub(crate) mod sample;
 pub(crate) mod scans;
 pub(crate) mod series;
+pub(crate) mod short_filters;
 pub(crate) mod table_function;
 pub(crate) mod times;

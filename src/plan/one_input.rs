@@ -1,8 +1,20 @@
 //! [`one_input`]: the methods of `ExecutionPlan` that are the same in all operators with one input.
 
 /// Defines `children`, `with_new_children` and `apply_expressions` for an operator with one input, its field `input`, and
-/// without expressions. The operator's `with_input` makes the same operator above another input.
+/// without expressions. The operator's `with_input` makes the same operator above another input. With `in_order`, it also
+/// defines `properties` and `maintains_input_order`: the rows have the columns, partitions and order of the input.
 macro_rules! one_input {
+    (in_order) => {
+        fn properties(&self) -> &std::sync::Arc<datafusion::physical_plan::PlanProperties> {
+            self.input.properties()
+        }
+
+        fn maintains_input_order(&self) -> Vec<bool> {
+            vec![true]
+        }
+
+        $crate::plan::one_input::one_input!();
+    };
     () => {
         fn children(&self) -> Vec<&std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
             vec![&self.input]

@@ -17,7 +17,7 @@ use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use vatic_ml::data::signature::PortKind;
@@ -180,15 +180,7 @@ impl ExecutionPlan for BatchCoalesceExec {
         "BatchCoalesceExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    one_input!();
+    one_input!(in_order);
 
     fn execute(
         &self,

@@ -31,7 +31,6 @@ use crate::extensions::EXTENSIONS;
 use crate::plan::chance::DrawOnce;
 use crate::plan::conditions;
 use crate::plan::functions::register_functions;
-use crate::plan::images::LONE_FILES;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NULLABLE_FILTERS;
 use crate::plan::joins::hidden_join::{
@@ -43,6 +42,7 @@ use crate::plan::orders::known_order::sound_orders;
 use crate::plan::orders::missing_sorts::AddMissingSorts;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, WIDE_ROWS};
 use crate::plan::series::SHORT_BATCHES;
+use crate::plan::short_filters::SHORT_FILTERS;
 use crate::plan::times::analyzer_rules;
 use crate::predict::PruneOutputs;
 use crate::storage::DEFAULT_SCHEMA;
@@ -137,7 +137,7 @@ fn physical_rules(is_cluster: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send 
     rules.push(Arc::new(FLOAT_PREDICATES));
     rules.push(Arc::new(WIDE_ROWS));
     rules.push(Arc::new(SHORT_BATCHES));
-    rules.push(Arc::new(LONE_FILES));
+    rules.push(Arc::new(SHORT_FILTERS));
     match is_cluster {
         true => cluster::for_cluster(rules),
         false => rules,

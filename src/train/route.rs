@@ -32,6 +32,7 @@ use vatic_ml::data::image::{ImageReader, Images};
 use vatic_ml::train::shard::{Placement, content_hashes, owner};
 
 use crate::error::{Result, SqlState, ml_err, sql_err};
+use crate::plan::divided::divided;
 use crate::plan::functions::STRICT;
 use crate::plan::one_input::one_input;
 
@@ -217,18 +218,6 @@ impl ExecutionPlan for RouteExec {
 /// Whether a column of a training holds the pixels of images.
 pub(super) fn is_pixels(field: &Field) -> bool {
     matches!(field.data_type(), DataType::FixedSizeBinary(_))
-}
-
-/// A batch in parts of at most `rows_max` rows.
-fn divided(batch: Result<RecordBatch>, rows_max: usize) -> Vec<Result<RecordBatch>> {
-    let batch = match batch {
-        Ok(batch) if batch.num_rows() > rows_max => batch,
-        whole => return vec![whole],
-    };
-    let rows = batch.num_rows();
-    let starts = (0..rows).step_by(rows_max);
-    let parts = starts.map(|start| Ok(batch.slice(start, rows_max.min(rows - start))));
-    parts.collect()
 }
 
 /// Routes the rows of one partition.

@@ -7,12 +7,9 @@
 //! * `source` the scan's columns
 //! * `opener` reads a file
 //! * `codec` a scan as bytes for executors
-//! * `lone_files` filters above a scan, which must not gather files
 
 pub(crate) mod codec;
-mod lone_files;
 mod opener;
 mod source;
 
-pub(crate) use self::lone_files::LONE_FILES;
 pub(crate) use self::source::ImageSource;

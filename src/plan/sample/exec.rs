@@ -19,7 +19,7 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::Distribution;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
@@ -124,11 +124,6 @@ impl ExecutionPlan for SampleExec {
         "SampleExec"
     }
 
-    /// A sample keeps the order and the equalities of its input.
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
     /// Equal rows are counted, so all rows must be in one partition.
     fn required_input_distribution(&self) -> Vec<Distribution> {
         vec![match self.draw.by {
@@ -137,15 +132,12 @@ impl ExecutionPlan for SampleExec {
         }]
     }
 
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]
     }
 
-    one_input!();
+    // A sample keeps the order and the equalities of its input.
+    one_input!(in_order);
 
     fn execute(
         &self,

@@ -19,5 +19,5 @@ pub(crate) use self::declared::declared;
 pub(crate) use self::equalities::SCAN_EQUALITIES;
 pub(crate) use self::floats::{FLOAT_PREDICATES, FLOAT_STATISTICS};
 pub(crate) use self::rule::file_scan;
-pub(crate) use self::wide_rows::WIDE_ROWS;
+pub(crate) use self::wide_rows::{WIDE_ROWS, rows_of_arrays};
 pub(crate) use self::wire::WireSource;

@@ -30,12 +30,18 @@ fn smaller_batches(config: &FileScanConfig, options: &ConfigOptions) -> Option<F
         .iter()
         .map(|field| list_bytes(field.data_type()))
         .fold(0, usize::saturating_add);
-    let rows = BATCH_BYTES.checked_div(bytes)?.max(ROWS_MIN);
+    let rows = rows_of_arrays(bytes)?;
     let known = config
         .batch_size
         .unwrap_or(options.execution.batch_size.into());
     let smaller = || FileScanConfigBuilder::from(config.clone()).with_batch_size(Some(rows));
     (rows < known).then(|| smaller().build())
+}
+
+/// The most rows of a batch whose arrays have so many bytes in a row; `None` if there are no arrays.
+pub(crate) fn rows_of_arrays(bytes: usize) -> Option<usize> {
+    let rows = BATCH_BYTES.checked_div(bytes)?;
+    Some(rows.max(ROWS_MIN))
 }
 
 /// The bytes of a list, also in a struct; 0 for other types.

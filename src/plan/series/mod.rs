@@ -29,4 +29,4 @@ mod short_batches;
 pub(crate) use frame_values::frame_values;
 pub(crate) use position::series_position;
 pub(crate) use relation::WindowsRelation;
-pub(crate) use short_batches::{SHORT_BATCHES, ShortBatches};
+pub(crate) use short_batches::{SHORT_BATCHES, ShortBatches, ShortBatchesExec};

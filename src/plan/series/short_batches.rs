@@ -7,35 +7,31 @@
 //!                                                    SortExec
 //! ```
 //! A batch of 8,192 arrays of 5,000 numbers has 327 MB. DataFusion copies it several times, and no memory limit counts that.
-//! Batches that fit into the cache of a core take a tenth of the memory and a sixth of the time.
+//! Batches that fit into the cache of a core take a tenth of the memory and a sixth of the time. `plan/short_filters.rs` keeps
+//! the filter above from gathering more.
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::BoundedWindowAggExec;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, replace_children_if_necessary,
+    DisplayAs, DisplayFormatType, ExecutionPlan, replace_children_if_necessary,
 };
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream};
 
 use crate::error::Result;
+use crate::plan::divided::divided;
 use crate::plan::extension::{PlanExtension, from_wire, to_wire};
 use crate::plan::one_input::one_input;
 use crate::plan::replace_rule::ReplaceRule;
+use crate::plan::scans::rows_of_arrays;
 
-/// Bytes of the arrays of a batch.
-const BATCH_BYTES: usize = 4 << 20;
-/// The least rows of a batch, however long their arrays are.
-const ROWS_MIN: usize = 64;
 /// Windows whose batches may have as many rows stay as they are: it is the size of DataFusion's batches.
 const ROWS_USUAL: usize = 8_192;
 
@@ -44,13 +40,8 @@ pub(crate) const SHORT_BATCHES: ReplaceRule = ReplaceRule {
     other: with_short_batches,
 };
 
-/// A window above short batches, or a filter that gathers no longer ones.
+/// A window above short batches.
 fn with_short_batches(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    if let Some(filter) = exec.downcast_ref::<FilterExec>() {
-        let rows = rows_below(filter.input()).filter(|rows| *rows < filter.batch_size());
-        let shorter = rows.map(|rows| filter.with_batch_size(rows)).transpose()?;
-        return Ok(shorter.map(|filter| Arc::new(filter) as Arc<dyn ExecutionPlan>));
-    }
     let Some(window) = exec.downcast_ref::<BoundedWindowAggExec>() else {
         return Ok(None);
     };
@@ -66,16 +57,6 @@ fn with_short_batches(exec: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Ex
     Ok(Some(window))
 }
 
-/// The most rows of a batch of the window below projections, if its batches are short.
-fn rows_below(exec: &Arc<dyn ExecutionPlan>) -> Option<usize> {
-    if let Some(projection) = exec.downcast_ref::<ProjectionExec>() {
-        return rows_below(projection.input());
-    }
-    let window = exec.downcast_ref::<BoundedWindowAggExec>()?;
-    let short = window.input().downcast_ref::<ShortBatchesExec>()?;
-    Some(short.rows_max)
-}
-
 /// The most rows of a batch of a window, if the arrays of its frames are long.
 fn rows_max(window: &BoundedWindowAggExec) -> Result<Option<usize>> {
     let mut bytes = 0usize;
@@ -88,9 +69,7 @@ fn rows_max(window: &BoundedWindowAggExec) -> Result<Option<usize>> {
             bytes = bytes.saturating_add(of_frame);
         }
     }
-    let rows = BATCH_BYTES.checked_div(bytes);
-    let rows = rows.filter(|rows| *rows < ROWS_USUAL);
-    Ok(rows.map(|rows| rows.max(ROWS_MIN)))
+    Ok(rows_of_arrays(bytes).filter(|rows| *rows < ROWS_USUAL))
 }
 
 /// The most rows of a frame whose bounds are numbers of rows; 0 for another frame.
@@ -118,24 +97,20 @@ fn offset(bound: &WindowFrameBound) -> Option<i128> {
 
 /// Cuts batches into parts of at most `rows_max` rows.
 #[derive(Debug)]
-struct ShortBatchesExec {
+pub(crate) struct ShortBatchesExec {
     input: Arc<dyn ExecutionPlan>,
     rows_max: usize,
 }
 
 impl ShortBatchesExec {
+    pub(crate) fn rows_max(&self) -> usize {
+        self.rows_max
+    }
+
     fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let rows_max = self.rows_max;
         Ok(Arc::new(Self { input, rows_max }))
     }
-}
-
-/// The parts of a batch, without a copy.
-fn parts(batch: &RecordBatch, rows_max: usize) -> Vec<RecordBatch> {
-    let rows = batch.num_rows();
-    let starts = (0..rows).step_by(rows_max.max(1));
-    let parts = starts.map(|start| batch.slice(start, rows_max.min(rows - start)));
-    parts.collect()
 }
 
 impl DisplayAs for ShortBatchesExec {
@@ -149,19 +124,11 @@ impl ExecutionPlan for ShortBatchesExec {
         "ShortBatchesExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]
     }
 
-    one_input!();
+    one_input!(in_order);
 
     fn execute(
         &self,
@@ -171,13 +138,7 @@ impl ExecutionPlan for ShortBatchesExec {
         let rows_max = self.rows_max;
         let batches = self.input.execute(partition, context)?;
         let schema = batches.schema();
-        let short = batches.flat_map(move |batch| {
-            let parts: Vec<Result<RecordBatch>> = match batch {
-                Ok(batch) => parts(&batch, rows_max).into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            };
-            stream::iter(parts)
-        });
+        let short = batches.flat_map(move |batch| stream::iter(divided(batch, rows_max)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, short)))
     }
 
@@ -212,6 +173,7 @@ impl PlanExtension for ShortBatches {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::record_batch::RecordBatch;
     use datafusion::physical_plan::{collect, displayable};
 
     use super::*;
@@ -224,14 +186,9 @@ mod tests {
         let rows = "(SELECT value AS t, value * 0.5 AS x FROM generate_series(1, 2000))";
         for (arguments, rows_max, waiting, count) in [
             ("lags => 14, horizon => 7", ROWS_USUAL, 7, 1_980),
-            ("lags => 1000", BATCH_BYTES / 8_000, 0, 1_001),
-            (
-                "lags => 600, horizon => 400",
-                BATCH_BYTES / 8_000,
-                400,
-                1_001,
-            ),
-            ("lags => 10000", ROWS_MIN, 0, 0),
+            ("lags => 1000", 524, 0, 1_001),
+            ("lags => 600, horizon => 400", 524, 400, 1_001),
+            ("lags => 10000", 64, 0, 0),
         ] {
             let query = format!("SELECT * FROM windows({rows}, order => t, {arguments})");
             let plan = session.plan_query(&query).await.unwrap();
