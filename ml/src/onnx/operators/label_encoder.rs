@@ -42,10 +42,7 @@ pub(super) struct LabelEncoder {
 }
 
 pub(super) fn build(context: &ParsingContext, node: &NodeProto) -> Built {
-    let load = |name: &str| -> TractResult<Option<Tensor>> {
-        let tensor = tensor_attribute(node, name)?;
-        tensor.map(|tensor| context.load_tensor(tensor)).transpose()
-    };
+    let load = |name: &str| tensor_attribute(context, node, name);
     built(LabelEncoder::read(node, load)?)
 }
 

@@ -34,9 +34,7 @@ impl PostTransform {
     pub(super) fn apply(self, scores: &mut [f64]) {
         match self {
             Self::None => {}
-            Self::Logistic => scores
-                .iter_mut()
-                .for_each(|score| *score = sigmoid(*score)),
+            Self::Logistic => scores.iter_mut().for_each(|score| *score = sigmoid(*score)),
             Self::Softmax => {
                 softmax(scores);
             }
