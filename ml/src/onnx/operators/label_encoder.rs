@@ -1,5 +1,5 @@
-//! `LabelEncoder`: the value of each key, by a table. Earlier versions of the operator have a list of texts, whose positions are
-//! the other side.
+//! `LabelEncoder`: the value of each key, by a table. Version 1 of the operator has a list of texts instead, whose values are their
+//! positions.
 
 use std::collections::HashMap;
 
@@ -68,7 +68,7 @@ impl LabelEncoder {
         Ok(Self { keys, values })
     }
 
-    /// Version 1 of the operator: texts to their positions. The other way is told apart by the type of the input.
+    /// Version 1 of the operator: texts to their positions. The other way, positions to texts, is refused for the type of its input.
     fn of_classes(node: &NodeProto, classes: Vec<String>) -> TractResult<Self> {
         let default = node.get_attr_opt("default_int64")?.unwrap_or(-1);
         let positions = (0..classes.len() as i64).collect();
