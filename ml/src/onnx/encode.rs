@@ -281,9 +281,9 @@ fn texts(input: &Input, array: &ArrayRef) -> Result<Encoded> {
             (texts, places.width, valid, places.failures)
         }
         Row::List { .. } => {
-            return Err(Error::Unsupported(format!(
-                "input \"{}\" is a list of texts",
-                input.name
+            let name = &input.name;
+            return Err(Error::Internal(format!(
+                "input \"{name}\" is a list of texts, which no model has"
             )));
         }
     };
