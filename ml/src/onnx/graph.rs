@@ -181,12 +181,17 @@ fn collect_unknown<'a>(graph: &'a GraphProto, unknown: &mut BTreeSet<(&'a str, &
     }
 }
 
-/// Refuses names that nothing defines, or that two nodes define. tract would take the first for inputs.
+/// Refuses names that nothing defines, which tract would take for inputs, and names that two inputs or nodes define.
 fn check_names(file: &str, graph: &GraphProto) -> Result<()> {
     let wrong = |problem: String| Err(Error::Corrupt(format!("{file}: {problem}")));
-    let inputs = graph.input.iter().map(|input| &input.name);
-    let tensors = graph.initializer.iter().map(|tensor| &tensor.name);
-    let mut known: HashSet<&str> = inputs.chain(tensors).map(String::as_str).collect();
+    let mut known: HashSet<&str> = HashSet::new();
+    for input in &graph.input {
+        if !known.insert(&input.name) {
+            return wrong(format!("two inputs are called \"{}\"", input.name));
+        }
+    }
+    // An input may have a tensor as its default.
+    known.extend(graph.initializer.iter().map(|tensor| tensor.name.as_str()));
     for node in &graph.node {
         for output in node.output.iter().filter(|output| !output.is_empty()) {
             if !known.insert(output) {

@@ -177,6 +177,12 @@ fn a_graph_that_is_not_whole_is_refused() {
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
+    let twice = [inputs(), inputs()].concat();
+    let error = checked("m.onnx", model(twice, vec![relu("x", "y")], &["y"])).unwrap_err();
+    assert!(
+        error.to_string().contains("two inputs are called \"x\""),
+        "{error}"
+    );
     let error = checked("m.onnx", model(inputs(), vec![], &[])).unwrap_err();
     assert!(
         error.to_string().contains("has 1 inputs and 0 outputs"),
