@@ -15,6 +15,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::MemoryReservation;
 use serde::Deserialize;
 use vatic_ml::artifact::{Files, ModelFile, sha256};
+use vatic_ml::formats::ONNX;
 
 use super::cache::resolve;
 use crate::access::files::FileAccess;
@@ -25,8 +26,6 @@ use crate::session::Session;
 use crate::sql::ExportModel;
 use crate::storage::{Kind, Place, Staged};
 
-/// The format of ONNX files in results. That of a directory is the format of the model's files.
-const ONNX: &str = "onnx";
 /// The end of the name of an ONNX file.
 const ONNX_END: &str = ".onnx";
 /// While a graph is written, the weights are there as read, in double precision, and twice in its own precision.
@@ -160,6 +159,7 @@ impl Target {
         })
     }
 
+    /// The format of what is written.
     fn format(self, model: &ResolvedModel) -> &str {
         match self {
             Self::File => ONNX,

@@ -82,3 +82,37 @@ fn open(name: &str, _files: &Files) -> Result<Arc<dyn Model>> {
         "{name} is a model in ONNX, which this build of vatic does not run; build it with the feature onnx"
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::artifact::ModelFile;
+    use crate::device::HOST;
+
+    #[test]
+    fn a_file_of_three_gibibytes_is_refused_before_it_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = 3 << 30;
+        let file = File::create(directory.path().join("m.onnx")).unwrap();
+        // A hole, which takes no room on the disk.
+        file.set_len(bytes).unwrap();
+        let known = ModelFile {
+            name: "m.onnx".into(),
+            bytes,
+            sha256: String::new(),
+        };
+        let files = Files::new(directory.path(), vec![known]);
+        let mut found = vec![OnnxLoader.onnx(&files, "m").map(drop)];
+        if cfg!(feature = "onnx") {
+            found.push(OnnxLoader.load(&files, &LoadOptions::on(&HOST)).map(drop));
+        }
+        for result in found {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::Corrupt(_)), "{error}");
+            let expected = "m.onnx: 3221225472 bytes, at most 2147483648 are read";
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}

@@ -63,5 +63,5 @@ pub use norm::{Runs, normalise, normalise_with};
 pub use pointwise::{Pointwise, pointwise};
 pub use pool::{Pooling, pool};
 pub use recurrent::{Cell, CellWeights, Direction, recurrent};
-pub use softmax::softmax;
+pub use softmax::{sigmoid, softmax};
 pub use window::Window;

@@ -11,3 +11,13 @@ pub fn softmax(logits: &mut [f64]) -> f64 {
     logits.iter_mut().for_each(|logit| *logit /= sum);
     max + sum.ln()
 }
+
+/// 1 / (1 + exp(-x)), without overflow.
+pub fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 {
+        1.0 / (1.0 + (-x).exp())
+    } else {
+        let e = x.exp();
+        e / (1.0 + e)
+    }
+}

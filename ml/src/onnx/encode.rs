@@ -29,6 +29,7 @@ struct Encoded {
     values: Tensor,
     lengths: Option<Tensor>,
     valid: Option<NullBuffer>,
+    /// Each row once.
     failures: Vec<(usize, String)>,
 }
 
@@ -44,19 +45,14 @@ pub(super) fn encode(inputs: &[Input], batch: &RecordBatch) -> Result<Inputs> {
         let name = &input.name;
         let column = encoded(input, array)?;
         let fits = fits(rows, &column.failures);
-        if has_null(column.valid.as_ref(), fits.as_ref()) {
-            report.null_column.get_or_insert_with(|| name.clone());
-        }
         let valid = NullBuffer::union(column.valid.as_ref(), fits.as_ref());
-        report.valid = NullBuffer::union(report.valid.as_ref(), valid.as_ref());
-        report.failures.extend(column.failures);
+        report.add(name, valid.as_ref(), column.failures);
         all = match column.lengths {
             Some(lengths) => all.with_lengths(name, column.values, lengths)?,
             None => all.with(name, column.values)?,
         };
     }
-    report.failures.sort();
-    report.failures.dedup_by_key(|(row, _)| *row);
+    each_row_once(&mut report.failures);
     if let Some(valid) = report.valid.as_ref().filter(|valid| valid.null_count() > 0) {
         let computed: Vec<u8> = valid.iter().map(u8::from).collect();
         all = all.with(COMPUTED, Tensor::from_vec(computed, rows, &HOST)?)?;
@@ -66,7 +62,7 @@ pub(super) fn encode(inputs: &[Input], batch: &RecordBatch) -> Result<Inputs> {
 }
 
 /// Which rows do not fail; `None` if none does.
-fn fits(rows: usize, failures: &[(usize, String)]) -> Option<NullBuffer> {
+pub(super) fn fits(rows: usize, failures: &[(usize, String)]) -> Option<NullBuffer> {
     if failures.is_empty() {
         return None;
     }
@@ -75,13 +71,10 @@ fn fits(rows: usize, failures: &[(usize, String)]) -> Option<NullBuffer> {
     Some(NullBuffer::from(fits))
 }
 
-/// Whether a row is not valid for another reason than a failure.
-fn has_null(valid: Option<&NullBuffer>, fits: Option<&NullBuffer>) -> bool {
-    let Some(valid) = valid.filter(|valid| valid.null_count() > 0) else {
-        return false;
-    };
-    let fits = |row: usize| fits.is_none_or(|fits| fits.is_valid(row));
-    (0..valid.len()).any(|row| valid.is_null(row) && fits(row))
+/// Of several failures of a row, one stays.
+fn each_row_once(failures: &mut Vec<(usize, String)>) {
+    failures.sort();
+    failures.dedup_by_key(|(row, _)| *row);
 }
 
 fn encoded(input: &Input, array: &ArrayRef) -> Result<Encoded> {
@@ -95,6 +88,7 @@ fn encoded(input: &Input, array: &ArrayRef) -> Result<Encoded> {
     };
     let mut encoded = encoded?;
     encoded.failures.extend(failures);
+    each_row_once(&mut encoded.failures);
     Ok(encoded)
 }
 
@@ -287,9 +281,9 @@ fn texts(input: &Input, array: &ArrayRef) -> Result<Encoded> {
             (texts, places.width, valid, places.failures)
         }
         Row::List { .. } => {
-            return Err(Error::Unsupported(format!(
-                "input \"{}\" is a list of texts",
-                input.name
+            let name = &input.name;
+            return Err(Error::Internal(format!(
+                "input \"{name}\" is a list of texts, which no model has"
             )));
         }
     };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto};
 
 use super::inputs::{Batch, Input, Reading};
-use super::operators::list::is_known;
+use super::operators::list::{ML, is_known};
 use crate::data::labels::ClassValue;
 use crate::{Error, Result};
 
@@ -95,7 +95,7 @@ fn without_maps(file: &str, graph: &mut GraphProto) -> Result<BTreeMap<String, V
     let outputs: HashSet<&str> = graph.output.iter().map(|output| &*output.name).collect();
     let mut classes = BTreeMap::new();
     for node in &mut graph.node {
-        let is_map = node.op_type == "ZipMap" && node.domain == "ai.onnx.ml";
+        let is_map = node.op_type == "ZipMap" && node.domain == ML;
         let ([_], [output]) = (&node.input[..], &node.output[..]) else {
             continue;
         };
@@ -121,7 +121,7 @@ fn of_classifiers(graph: &GraphProto) -> Vec<(String, Vec<ClassValue>)> {
         let transform = node.attribute.iter().find(|of| of.name == "post_transform");
         let transform = transform.map_or(&b""[..], |of| of.s.as_slice());
         let has_probabilities = transform == b"SOFTMAX" || transform == b"LOGISTIC";
-        node.domain == "ai.onnx.ml" && node.op_type.ends_with("Classifier") && has_probabilities
+        node.domain == ML && node.op_type.ends_with("Classifier") && has_probabilities
     });
     let found = classifiers.filter_map(|node| {
         let scores = node.output.get(1).filter(|name| is_output(name))?;
@@ -181,12 +181,17 @@ fn collect_unknown<'a>(graph: &'a GraphProto, unknown: &mut BTreeSet<(&'a str, &
     }
 }
 
-/// Refuses names that nothing defines, or that two nodes define. tract would take the first for inputs.
+/// Refuses names that nothing defines, which tract would take for inputs, and names that two inputs or nodes define.
 fn check_names(file: &str, graph: &GraphProto) -> Result<()> {
     let wrong = |problem: String| Err(Error::Corrupt(format!("{file}: {problem}")));
-    let inputs = graph.input.iter().map(|input| &input.name);
-    let tensors = graph.initializer.iter().map(|tensor| &tensor.name);
-    let mut known: HashSet<&str> = inputs.chain(tensors).map(String::as_str).collect();
+    let mut known: HashSet<&str> = HashSet::new();
+    for input in &graph.input {
+        if !known.insert(&input.name) {
+            return wrong(format!("two inputs are called \"{}\"", input.name));
+        }
+    }
+    // An input may have a tensor as its default.
+    known.extend(graph.initializer.iter().map(|tensor| tensor.name.as_str()));
     for node in &graph.node {
         for output in node.output.iter().filter(|output| !output.is_empty()) {
             if !known.insert(output) {

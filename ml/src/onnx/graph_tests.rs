@@ -40,7 +40,8 @@ fn inputs_are_values_arrays_or_lists() {
 #[test]
 fn an_input_that_no_column_can_be_is_named() {
     let complex = tensor_proto::DataType::Complex64 as i32;
-    let cases: [(i32, &[&str], &str); 7] = [
+    let text = tensor_proto::DataType::String as i32;
+    let cases: [(i32, &[&str], &str); 8] = [
         (FLOAT, &[], "input \"x\" is a single value"),
         (FLOAT, &["0", "4"], "takes 0 rows at once"),
         (FLOAT, &["N", "0"], "has a dimension of size 0"),
@@ -54,6 +55,7 @@ fn an_input_that_no_column_can_be_is_named() {
             &["N", "4294967296", "4294967296"],
             "more than 2097152 elements",
         ),
+        (text, &["N", "length"], "a list of strings of any length"),
         (complex, &["N", "4"], "is a tensor of COMPLEX64"),
         (99, &["N", "4"], "is a tensor of an unknown type"),
     ];
@@ -175,6 +177,12 @@ fn a_graph_that_is_not_whole_is_refused() {
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
+    let twice = [inputs(), inputs()].concat();
+    let error = checked("m.onnx", model(twice, vec![relu("x", "y")], &["y"])).unwrap_err();
+    assert!(
+        error.to_string().contains("two inputs are called \"x\""),
+        "{error}"
+    );
     let error = checked("m.onnx", model(inputs(), vec![], &[])).unwrap_err();
     assert!(
         error.to_string().contains("has 1 inputs and 0 outputs"),

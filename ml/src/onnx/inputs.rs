@@ -97,6 +97,12 @@ impl<'a> Reading<'a> {
         }
         let row = match row {
             [] | [Some(1)] => Row::One { rank: dims.len() },
+            [None] if element == Element::Text => {
+                return Err(wrong(
+                    "is a list of strings of any length; export the model with a fixed length"
+                        .into(),
+                ));
+            }
             [None] => {
                 let length = self.length(&shape.dim[1]);
                 shape.dim[1] = named(&length_name(length));

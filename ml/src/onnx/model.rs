@@ -31,7 +31,6 @@ pub struct OnnxModel {
     signature: Signature,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
-    lengths: usize,
     plan: Plan,
     bytes: usize,
 }
@@ -78,7 +77,6 @@ impl OnnxModel {
         Ok(Self {
             signature,
             outputs,
-            lengths: graph.lengths,
             inputs: graph.inputs,
             plan,
             bytes,
@@ -130,7 +128,7 @@ impl Model for OnnxModel {
         let outputs: usize = outputs
             .map(|output| output.width * output.element.bytes())
             .sum();
-        let lengths = vec![LENGTH_ASSUMED; self.lengths];
+        let lengths = vec![LENGTH_ASSUMED; self.plan.lengths()];
         // The inputs are also there in the order in which they run, and outputs as tensors and as columns.
         let run = self.plan.bytes(rows.min(ROWS_ASSUMED), &lengths);
         rows * 2 * (inputs + outputs) + run

@@ -12,6 +12,7 @@ use candle_core::Tensor;
 
 use super::computed::Values;
 use super::element::Element;
+use super::encode::fits;
 use super::ports::{Output, Role, class_type};
 use crate::data::inputs::RowReport;
 use crate::data::labels::{class_array, predicted_classes, probability_lists};
@@ -68,13 +69,8 @@ fn add_failures(report: &mut RowReport, causes: Vec<String>) {
     let failures: Vec<(usize, String)> = causes
         .filter(|(row, cause)| !cause.is_empty() && is_valid(*row))
         .collect();
-    if failures.is_empty() {
-        return;
-    }
-    let mut fits = vec![true; rows];
-    failures.iter().for_each(|(row, _)| fits[*row] = false);
-    let fits = NullBuffer::from(fits);
-    report.valid = NullBuffer::union(report.valid.as_ref(), Some(&fits));
+    let fits = fits(rows, &failures);
+    report.valid = NullBuffer::union(report.valid.as_ref(), fits.as_ref());
     report.failures.extend(failures);
     report.failures.sort();
 }

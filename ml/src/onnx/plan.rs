@@ -133,6 +133,11 @@ impl Plan {
         values
     }
 
+    /// The number of lengths of lists.
+    pub(super) fn lengths(&self) -> usize {
+        self.lengths.len()
+    }
+
     /// How many rows the graph takes at once.
     pub(super) fn batch(&self) -> Batch {
         self.batch
@@ -150,16 +155,8 @@ impl Plan {
             outputs.map_err(|error| failure(&error))
         };
         // A panic is most often a value that the graph was not made for, such as an index beyond the end.
-        let mut outcome = None;
-        let caught = catch(|| {
-            outcome = Some(run());
-            Ok(())
-        });
-        match (caught, outcome) {
-            (Ok(()), Some(outcome)) => outcome,
-            (Err(error), _) => Err(Failed::Row(error.to_string())),
-            (Ok(()), None) => Err(Failed::All(Error::Internal("no run".into()))),
-        }
+        let caught = catch(|| Ok(run()));
+        caught.unwrap_or_else(|panic| Err(Failed::Row(panic.to_string())))
     }
 }
 

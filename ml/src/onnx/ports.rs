@@ -60,7 +60,7 @@ pub(super) fn outputs(file: &str, graph: &Graph, plan: &Plan) -> Result<Vec<Outp
                 fact.datum_type
             ))
         })?;
-        let row = row(plan, graph.lengths, &fact.shape);
+        let row = row(plan, &fact.shape);
         let row = row.ok_or_else(|| {
             wrong(format!(
                 "has the shape [{:?}]; its first dimension must be the rows, and the others must have a fixed size",
@@ -94,13 +94,13 @@ pub(super) fn outputs(file: &str, graph: &Graph, plan: &Plan) -> Result<Vec<Outp
 }
 
 /// The shape of a row of an output, if it does not depend on the number of rows or on the lengths of lists.
-fn row(plan: &Plan, lengths: usize, shape: &[TDim]) -> Option<Vec<usize>> {
+fn row(plan: &Plan, shape: &[TDim]) -> Option<Vec<usize>> {
     let (few, many) = match plan.batch() {
         Batch::Any => (2, 5),
         Batch::Of(rows) => (rows, rows),
     };
-    let one = plan.sizes(shape, few, &vec![3; lengths])?;
-    let other = plan.sizes(shape, many, &vec![7; lengths])?;
+    let one = plan.sizes(shape, few, &vec![3; plan.lengths()])?;
+    let other = plan.sizes(shape, many, &vec![7; plan.lengths()])?;
     let ([rows, row @ ..], [other_rows, other_row @ ..]) = (&one[..], &other[..]) else {
         return None;
     };

@@ -6,7 +6,7 @@
 
 use crate::data::labels::Labels;
 use crate::model::options::{LossName, TrainOptions};
-use crate::nn::softmax;
+use crate::nn::{sigmoid, softmax};
 use crate::{Error, Result};
 
 const FOCAL_GAMMA_DEFAULT: f64 = 2.0;
@@ -342,14 +342,4 @@ fn focal(wrong: f64, log_right: f64, gamma: f64) -> (f64, f64) {
     };
     let slope = factor * (gamma * (1.0 - wrong) * ratio - 1.0);
     (-factor * log_right, slope)
-}
-
-/// 1 / (1 + exp(-x)), without overflow.
-pub fn sigmoid(x: f64) -> f64 {
-    if x >= 0.0 {
-        1.0 / (1.0 + (-x).exp())
-    } else {
-        let e = x.exp();
-        e / (1.0 + e)
-    }
 }

@@ -1,10 +1,8 @@
-//! Attributes of a node, and the class labels that classifiers have in them.
+//! Attributes of a node.
 
+use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::{NodeProto, TensorProto};
-use tract_onnx::tract_hir::internal::{DatumType, Tensor, TractResult};
-
-use super::own::wrong;
-use super::tensors::{integers, text_tensor};
+use tract_onnx::tract_hir::internal::{Tensor, TractResult};
 
 /// The numbers of an attribute; none if the node does not have it.
 pub(super) fn floats(node: &NodeProto, name: &str) -> TractResult<Vec<f32>> {
@@ -31,60 +29,11 @@ pub(super) fn text<'a>(
 }
 
 /// The tensor of an attribute, if the node has it.
-pub(super) fn tensor<'a>(node: &'a NodeProto, name: &str) -> TractResult<Option<&'a TensorProto>> {
-    node.get_attr_opt::<&TensorProto>(name)
-}
-
-/// The labels of classes.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum ClassLabels {
-    Integers(Vec<i64>),
-    Texts(Vec<String>),
-}
-
-impl ClassLabels {
-    /// The labels of a classifier, from the attribute of integers of this name or from that of texts.
-    ///
-    /// # Errors
-    /// If the node has none.
-    pub(super) fn of(node: &NodeProto, integers: &str) -> TractResult<Self> {
-        let (integers, texts) = (longs(node, integers)?, texts(node, "classlabels_strings")?);
-        match (integers.is_empty(), texts.is_empty()) {
-            (false, true) => Ok(Self::Integers(integers)),
-            (true, false) => Ok(Self::Texts(texts)),
-            (true, true) => Err(wrong(&node.op_type, "has no class labels")),
-            (false, false) => Err(wrong(
-                &node.op_type,
-                "has class labels that are integers and texts",
-            )),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Integers(labels) => labels.len(),
-            Self::Texts(labels) => labels.len(),
-        }
-    }
-
-    pub(super) fn datum_type(&self) -> DatumType {
-        match self {
-            Self::Integers(_) => DatumType::I64,
-            Self::Texts(_) => DatumType::String,
-        }
-    }
-
-    /// The labels at these positions, `[rows]`.
-    pub(super) fn tensor(&self, positions: &[usize]) -> TractResult<Tensor> {
-        match self {
-            Self::Integers(labels) => {
-                let labels: Vec<i64> = positions.iter().map(|&at| labels[at]).collect();
-                integers(&[labels.len()], &labels)
-            }
-            Self::Texts(labels) => {
-                let labels: Vec<String> = positions.iter().map(|&at| labels[at].clone()).collect();
-                text_tensor(&[labels.len()], labels)
-            }
-        }
-    }
+pub(super) fn tensor(
+    context: &ParsingContext,
+    node: &NodeProto,
+    name: &str,
+) -> TractResult<Option<Tensor>> {
+    let tensor = node.get_attr_opt::<&TensorProto>(name)?;
+    tensor.map(|tensor| context.load_tensor(tensor)).transpose()
 }

@@ -1,5 +1,5 @@
-//! `LabelEncoder`: the value of each key, by a table. Earlier versions of the operator have a list of texts, whose positions are
-//! the other side.
+//! `LabelEncoder`: the value of each key, by a table. Version 1 of the operator has a list of texts instead, whose values are their
+//! positions.
 
 use std::collections::HashMap;
 
@@ -42,10 +42,7 @@ pub(super) struct LabelEncoder {
 }
 
 pub(super) fn build(context: &ParsingContext, node: &NodeProto) -> Built {
-    let load = |name: &str| -> TractResult<Option<Tensor>> {
-        let tensor = tensor_attribute(node, name)?;
-        tensor.map(|tensor| context.load_tensor(tensor)).transpose()
-    };
+    let load = |name: &str| tensor_attribute(context, node, name);
     built(LabelEncoder::read(node, load)?)
 }
 
@@ -71,7 +68,7 @@ impl LabelEncoder {
         Ok(Self { keys, values })
     }
 
-    /// Version 1 of the operator: texts to their positions. The other way is told apart by the type of the input.
+    /// Version 1 of the operator: texts to their positions. The other way, positions to texts, is refused for the type of its input.
     fn of_classes(node: &NodeProto, classes: Vec<String>) -> TractResult<Self> {
         let default = node.get_attr_opt("default_int64")?.unwrap_or(-1);
         let positions = (0..classes.len() as i64).collect();

@@ -5,7 +5,7 @@ use tract_onnx::tract_hir::internal::{Tensor, TractResult};
 
 use super::attributes::floats;
 use super::own::{Shaped, wrong};
-use super::tensors::{doubles, width};
+use super::tensors::{check_width, doubles, transposed};
 
 #[derive(Debug)]
 pub(super) struct Linear {
@@ -38,19 +38,14 @@ impl Linear {
                 ),
             ));
         }
-        let mut weights = vec![0.0; coefficients.len()];
-        for (score, row) in coefficients.chunks(features).enumerate() {
-            for (feature, coefficient) in row.iter().enumerate() {
-                weights[feature * scores + score] = f64::from(*coefficient);
-            }
-        }
+        let weights = transposed(&coefficients, features).into_iter();
         let mut intercepts: Vec<f64> = intercepts.into_iter().map(f64::from).collect();
         intercepts.resize(scores, 0.0);
         Ok(Self {
             operator: node.op_type.clone(),
             features,
             scores,
-            weights,
+            weights: weights.map(f64::from).collect(),
             intercepts,
         })
     }
@@ -58,14 +53,7 @@ impl Linear {
     /// # Errors
     /// If the input has another number of features.
     pub(super) fn check(&self, input: &Shaped) -> TractResult<()> {
-        let found = width(&self.operator, input)?;
-        match found == self.features {
-            true => Ok(()),
-            false => Err(wrong(
-                &self.operator,
-                format!("takes {} features, and gets {found}", self.features),
-            )),
-        }
+        check_width(&self.operator, input, self.features)
     }
 
     /// The scores of each row, row-major.

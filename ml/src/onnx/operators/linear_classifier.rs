@@ -2,13 +2,15 @@
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::tract_hir::internal::{DatumType, Tensor, TractResult};
+use tract_onnx::tract_hir::internal::{Tensor, TractResult};
 
-use super::attributes::{ClassLabels, floats};
+use super::attributes::floats;
+use super::class_labels::{ClassLabels, largest};
 use super::linear::Linear;
 use super::own::{Built, Operator, Shaped, built, wrong};
-use super::post_transform::{PostTransform, logistic};
-use super::tensors::{only, single};
+use super::post_transform::PostTransform;
+use super::tensors::only;
+use crate::nn::sigmoid;
 
 const NAME: &str = "LinearClassifier";
 
@@ -45,17 +47,6 @@ impl LinearClassifier {
     }
 }
 
-/// The position of the largest score, of equal ones the first.
-pub(super) fn largest(scores: &[f64]) -> usize {
-    let mut best = 0;
-    for (position, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = position;
-        }
-    }
-    best
-}
-
 impl Operator for LinearClassifier {
     fn name(&self) -> &'static str {
         NAME
@@ -68,11 +59,7 @@ impl Operator for LinearClassifier {
     fn outputs(&self, inputs: &[Shaped]) -> TractResult<Vec<Shaped>> {
         let input = only(NAME, inputs)?;
         self.linear.check(input)?;
-        let rows = || input.shape[0].clone();
-        Ok(vec![
-            Shaped::new(self.labels.datum_type(), [rows()]),
-            Shaped::new(DatumType::F32, [rows(), self.labels.len().into()]),
-        ])
+        Ok(self.labels.outputs(&input.shape[0], self.labels.len()))
     }
 
     fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
@@ -82,7 +69,7 @@ impl Operator for LinearClassifier {
             if let [score] = row {
                 classes.push(usize::from(*score > 0.0));
                 let second = match self.post_transform {
-                    PostTransform::Logistic => logistic(*score),
+                    PostTransform::Logistic => sigmoid(*score),
                     _ => *score,
                 };
                 scores.extend([(1.0 - second) as f32, second as f32]);
@@ -92,17 +79,13 @@ impl Operator for LinearClassifier {
             self.post_transform.apply(row);
             scores.extend(row.iter().map(|score| *score as f32));
         }
-        let shape = [classes.len(), self.labels.len()];
-        Ok(vec![
-            self.labels.tensor(&classes)?,
-            single(&shape, &scores)?,
-        ])
+        self.labels.tensors(&classes, &scores, self.labels.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::prelude::tensor1;
+    use tract_onnx::prelude::{DatumType, tensor1};
 
     use super::super::examples::{close, integers, matrix, node, numbers, text, texts};
     use super::*;

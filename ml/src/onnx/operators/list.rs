@@ -36,7 +36,7 @@ const OURS: &[(&str, &str, Build)] = &[
 ];
 
 /// The domain of operators on features.
-const ML: &str = "ai.onnx.ml";
+pub(in crate::onnx) const ML: &str = "ai.onnx.ml";
 /// The domain of the operators that onnxruntime adds. tract knows some.
 const RUNTIME: &str = "com.microsoft";
 

@@ -9,6 +9,7 @@
 //! * `scaler`, `imputer`, `binarizer`, `feature_vectorizer`, `array_feature_extractor` numbers → numbers
 //! * `is_nan` which numbers are NaN
 //! * `one_hot_encoder`, `label_encoder`, `cast` texts ↔ numbers
+//! * `class_labels` what classifiers have in common: labels, and outputs
 //! * `linear_classifier`, `linear_regressor` weighted sums, which are in `linear`
 //! * `svm_classifier`, `svm_regressor` sums of kernels, which are in `svm`
 //! * `trees` ensembles of trees
@@ -18,6 +19,7 @@ mod array_feature_extractor;
 mod attributes;
 mod binarizer;
 mod cast;
+mod class_labels;
 mod feature_vectorizer;
 mod imputer;
 mod is_nan;

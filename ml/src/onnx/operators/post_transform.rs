@@ -5,7 +5,7 @@ use tract_onnx::tract_hir::internal::TractResult;
 
 use super::attributes::text;
 use super::own::wrong;
-use crate::nn::softmax;
+use crate::nn::{sigmoid, softmax};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PostTransform {
@@ -34,23 +34,12 @@ impl PostTransform {
     pub(super) fn apply(self, scores: &mut [f64]) {
         match self {
             Self::None => {}
-            Self::Logistic => scores
-                .iter_mut()
-                .for_each(|score| *score = logistic(*score)),
+            Self::Logistic => scores.iter_mut().for_each(|score| *score = sigmoid(*score)),
             Self::Softmax => {
                 softmax(scores);
             }
             Self::SoftmaxZero => softmax_zero(scores),
         }
-    }
-}
-
-/// 1 / (1 + exp(-x)), without an exponential that overflows.
-pub(super) fn logistic(score: f64) -> f64 {
-    let smaller = (-score.abs()).exp();
-    match score < 0.0 {
-        true => smaller / (1.0 + smaller),
-        false => 1.0 / (1.0 + smaller),
     }
 }
 

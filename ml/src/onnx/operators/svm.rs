@@ -5,7 +5,7 @@ use tract_onnx::tract_hir::internal::{Tensor, TractResult};
 
 use super::attributes::{floats, text};
 use super::own::{Shaped, wrong};
-use super::tensors::{singles, width};
+use super::tensors::{check_width, singles, transposed};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kernel {
@@ -56,12 +56,6 @@ impl SupportVectors {
                 format!("has {} numbers for {count} support vectors", given.len()),
             ));
         }
-        let mut vectors = vec![0.0; given.len()];
-        for (vector, row) in given.chunks(features).enumerate() {
-            for (feature, value) in row.iter().enumerate() {
-                vectors[feature * count + vector] = *value;
-            }
-        }
         Ok(Self {
             operator,
             kernel,
@@ -70,21 +64,14 @@ impl SupportVectors {
             degree,
             count,
             features,
-            vectors,
+            vectors: transposed(&given, features),
         })
     }
 
     /// # Errors
     /// If the input has another number of features.
     pub(super) fn check(&self, input: &Shaped) -> TractResult<()> {
-        let found = width(&self.operator, input)?;
-        match found == self.features {
-            true => Ok(()),
-            false => Err(wrong(
-                &self.operator,
-                format!("takes {} features, and gets {found}", self.features),
-            )),
-        }
+        check_width(&self.operator, input, self.features)
     }
 
     /// Calls `each` with the kernels of each row, one for each support vector.

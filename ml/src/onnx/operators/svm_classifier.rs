@@ -4,13 +4,15 @@
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::tract_hir::internal::{DatumType, Tensor, TractResult};
+use tract_onnx::tract_hir::internal::{Tensor, TractResult};
 
-use super::attributes::{ClassLabels, floats, longs};
+use super::attributes::{floats, longs};
+use super::class_labels::ClassLabels;
 use super::own::{Built, Operator, Shaped, built, wrong};
-use super::post_transform::{PostTransform, logistic};
+use super::post_transform::PostTransform;
 use super::svm::SupportVectors;
-use super::tensors::{only, single};
+use super::tensors::only;
+use crate::nn::sigmoid;
 
 const NAME: &str = "SVMClassifier";
 /// The smallest probability of a pair.
@@ -126,7 +128,7 @@ impl SvmClassifier {
             [sum] if self.post_transform == PostTransform::None => vec![-sum, *sum],
             [sum] => {
                 let second = match self.post_transform {
-                    PostTransform::Logistic => logistic(*sum),
+                    PostTransform::Logistic => sigmoid(*sum),
                     _ => *sum,
                 };
                 vec![1.0 - second, second]
@@ -148,7 +150,7 @@ impl SvmClassifier {
         for first in 0..classes {
             for second in first + 1..classes {
                 let (sum, (a, b)) = each.next().unwrap_or((&0.0, &(0.0, 0.0)));
-                let probability = 1.0 - logistic(sum * a + b);
+                let probability = 1.0 - sigmoid(sum * a + b);
                 let probability = probability.clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
                 pairs[first * classes + second] = probability;
                 pairs[second * classes + first] = 1.0 - probability;
@@ -204,11 +206,7 @@ impl Operator for SvmClassifier {
     fn outputs(&self, inputs: &[Shaped]) -> TractResult<Vec<Shaped>> {
         let input = only(NAME, inputs)?;
         self.vectors.check(input)?;
-        let rows = || input.shape[0].clone();
-        Ok(vec![
-            Shaped::new(self.labels.datum_type(), [rows()]),
-            Shaped::new(DatumType::F32, [rows(), self.score_count().into()]),
-        ])
+        Ok(self.labels.outputs(&input.shape[0], self.score_count()))
     }
 
     fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
@@ -219,11 +217,7 @@ impl Operator for SvmClassifier {
             classes.push(best.unwrap_or(0));
             scores.extend(self.scores(sums).iter().map(|score| *score as f32));
         })?;
-        let shape = [classes.len(), self.score_count()];
-        Ok(vec![
-            self.labels.tensor(&classes)?,
-            single(&shape, &scores)?,
-        ])
+        self.labels.tensors(&classes, &scores, self.score_count())
     }
 }
 

@@ -54,6 +54,33 @@ pub(super) fn width(operator: &str, input: &Shaped) -> TractResult<usize> {
     }
 }
 
+/// Checks that a matrix has so many features.
+///
+/// # Errors
+/// If the tensor is no matrix, or has another number of features.
+pub(super) fn check_width(operator: &str, input: &Shaped, features: usize) -> TractResult<()> {
+    let found = width(operator, input)?;
+    match found == features {
+        true => Ok(()),
+        false => Err(wrong(
+            operator,
+            format!("takes {features} features, and gets {found}"),
+        )),
+    }
+}
+
+/// The columns of a matrix of this width, one after the other.
+pub(super) fn transposed(matrix: &[f32], width: usize) -> Vec<f32> {
+    let rows = matrix.len() / width;
+    let mut columns = vec![0.0; matrix.len()];
+    for (row, values) in matrix.chunks_exact(width).enumerate() {
+        for (column, value) in values.iter().enumerate() {
+            columns[column * rows + row] = *value;
+        }
+    }
+    columns
+}
+
 /// The only input of an operator.
 pub(super) fn only<'a, T>(operator: &str, inputs: &'a [T]) -> TractResult<&'a T> {
     match inputs {

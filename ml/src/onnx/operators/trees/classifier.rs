@@ -3,36 +3,22 @@
 //! Of two classes, an ensemble may have weights for one only. Its sum is then the score of the second class: a probability if no
 //! weight is negative, else a number whose sign decides.
 
-use std::sync::Arc;
-
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::tract_hir::internal::{DatumType, Tensor, TractResult};
+use tract_onnx::tract_hir::internal::{TDim, Tensor, TractResult};
 
-use super::super::attributes::{ClassLabels, tensor};
-use super::super::linear_classifier::largest;
-use super::super::own::{Built, Operator, Shaped, built, wrong};
-use super::super::post_transform::{PostTransform, logistic};
-use super::super::tensors::{only, single, width};
-use super::ensemble::{Aggregate, Compared, Ensemble};
+use super::super::attributes::tensor;
+use super::super::class_labels::{ClassLabels, largest};
+use super::super::own::{Built, Shaped, built, wrong};
+use super::super::post_transform::PostTransform;
+use super::ensemble::Aggregate;
 use super::nodes::{Load, Trees};
+use super::operator::{Outcome, TreeOperator};
+use crate::nn::sigmoid;
 
 const NAME: &str = "TreeEnsembleClassifier";
 
-/// The classifier before the type of its features is known.
-#[derive(Debug)]
-pub(super) struct Classifier {
-    trees: Trees,
-    classes: Arc<Classes>,
-}
-
-/// The classifier for features of type `T`.
-#[derive(Debug)]
-struct Prepared<T> {
-    ensemble: Ensemble<T>,
-    features: usize,
-    classes: Arc<Classes>,
-}
+type Classifier = TreeOperator<Classes>;
 
 /// What becomes of the sums.
 #[derive(Debug)]
@@ -46,15 +32,12 @@ struct Classes {
 }
 
 pub(in crate::onnx) fn build(context: &ParsingContext, node: &NodeProto) -> Built {
-    let load = |name: &str| -> TractResult<Option<Tensor>> {
-        let tensor = tensor(node, name)?;
-        tensor.map(|tensor| context.load_tensor(tensor)).transpose()
-    };
+    let load = |name: &str| tensor(context, node, name);
     built(Classifier::read(node, &load)?)
 }
 
 impl Classifier {
-    pub(super) fn read(node: &NodeProto, load: Load<'_>) -> TractResult<Self> {
+    fn read(node: &NodeProto, load: Load<'_>) -> TractResult<Self> {
         let labels = ClassLabels::of(node, "classlabels_int64s")?;
         let trees = Trees::of(node, "class", labels.len(), load)?;
         let first = trees.weights[0].target;
@@ -76,39 +59,11 @@ impl Classifier {
             only_class,
             is_never_negative: trees.weights.iter().all(|weight| weight.value >= 0.0),
         };
-        Ok(Self {
-            trees,
-            classes: Arc::new(classes),
-        })
-    }
-
-    fn prepare<T: Compared>(&self) -> TractResult<Arc<dyn Operator>> {
-        let ensemble = Ensemble::<T>::of(&self.trees, Aggregate::Sum);
-        Ok(Arc::new(Prepared {
-            ensemble: ensemble.ok_or_else(|| wrong(NAME, "has too many nodes"))?,
-            features: self.trees.features,
-            classes: Arc::clone(&self.classes),
-        }))
+        Ok(Self::new(trees, Aggregate::Sum, classes))
     }
 }
 
 impl Classes {
-    fn outputs(&self, features: usize, inputs: &[Shaped]) -> TractResult<Vec<Shaped>> {
-        let input = only(NAME, inputs)?;
-        let (found, needed) = (width(NAME, input)?, features.max(1));
-        if found < needed {
-            return Err(wrong(
-                NAME,
-                format!("takes {needed} features, and gets {found}"),
-            ));
-        }
-        let rows = || input.shape[0].clone();
-        Ok(vec![
-            Shaped::new(self.labels.datum_type(), [rows()]),
-            Shaped::new(DatumType::F32, [rows(), self.labels.len().into()]),
-        ])
-    }
-
     /// The class of a row; its sums become scores.
     fn decide(&self, sums: &mut [f64]) -> usize {
         match (self.only_class, &mut *sums) {
@@ -133,7 +88,7 @@ impl Classes {
     /// The scores of two classes from the sum of the second, and whether it is the class.
     fn of_one(&self, sum: f64) -> ([f64; 2], bool) {
         match (self.post_transform, self.is_never_negative) {
-            (PostTransform::Logistic, _) => ([logistic(-sum), logistic(sum)], sum > 0.0),
+            (PostTransform::Logistic, _) => ([sigmoid(-sum), sigmoid(sum)], sum > 0.0),
             // Two base values mean that the sum is no probability.
             (_, true) if self.base_values.len() < 2 => ([1.0 - sum, sum], sum > 0.5),
             _ => {
@@ -147,62 +102,20 @@ impl Classes {
     }
 }
 
-impl Operator for Classifier {
-    fn name(&self) -> &'static str {
-        NAME
+impl Outcome for Classes {
+    const NAME: &'static str = NAME;
+    const OUTPUTS: usize = 2;
+
+    fn outputs(&self, rows: &TDim) -> Vec<Shaped> {
+        self.labels.outputs(rows, self.labels.len())
     }
 
-    fn output_count(&self) -> usize {
-        2
-    }
-
-    fn outputs(&self, inputs: &[Shaped]) -> TractResult<Vec<Shaped>> {
-        self.classes.outputs(self.trees.features, inputs)
-    }
-
-    fn prepared(&self, inputs: &[Shaped]) -> TractResult<Option<Arc<dyn Operator>>> {
-        let input = only(NAME, inputs)?;
-        let is_double = self.trees.is_double || input.datum_type == DatumType::F64;
-        Ok(Some(match is_double {
-            true => self.prepare::<f64>()?,
-            false => self.prepare::<f32>()?,
-        }))
-    }
-
-    fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
-        self.prepare::<f64>()?.run(inputs)
-    }
-}
-
-impl<T: Compared> Operator for Prepared<T> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn output_count(&self) -> usize {
-        2
-    }
-
-    fn outputs(&self, inputs: &[Shaped]) -> TractResult<Vec<Shaped>> {
-        self.classes.outputs(self.features, inputs)
-    }
-
-    fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
-        let input = only(NAME, inputs)?;
-        let width = input.shape().get(1).copied().unwrap_or(0);
-        if width < self.features.max(1) {
-            return Err(wrong(NAME, format!("gets {width} features")));
-        }
-        let classes = &self.classes;
-        let mut sums = self.ensemble.scores(&T::values(input)?, width);
-        let rows = sums.chunks_exact_mut(classes.labels.len());
-        let labels: Vec<usize> = rows.map(|row| classes.decide(row)).collect();
-        let scores: Vec<f32> = sums.iter().map(|score| *score as f32).collect();
-        let shape = [labels.len(), classes.labels.len()];
-        Ok(vec![
-            classes.labels.tensor(&labels)?,
-            single(&shape, &scores)?,
-        ])
+    fn tensors(&self, mut scores: Vec<f64>) -> TractResult<Vec<Tensor>> {
+        let width = self.labels.len();
+        let rows = scores.chunks_exact_mut(width);
+        let classes: Vec<usize> = rows.map(|row| self.decide(row)).collect();
+        let scores: Vec<f32> = scores.iter().map(|score| *score as f32).collect();
+        self.labels.tensors(&classes, &scores, width)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Tests of classifiers that are tree ensembles. The numbers are those of onnxruntime 1.32.
 
 use tract_onnx::pb::AttributeProto;
-use tract_onnx::prelude::tensor1;
+use tract_onnx::prelude::{DatumType, tensor1};
 
 use super::super::super::examples::{close, integers, matrix, node, numbers, text, texts};
+use super::super::super::own::Operator;
 use super::*;
 
 fn none(_: &str) -> TractResult<Option<Tensor>> {

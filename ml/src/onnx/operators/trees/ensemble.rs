@@ -28,7 +28,7 @@ pub(super) trait Compared: Copy + PartialOrd + Debug + Send + Sync + 'static {
     /// The features of a tensor.
     fn values(tensor: &Tensor) -> TractResult<Vec<Self>>;
 
-    /// The next smaller number; NaN, which nothing is below of, for the smallest one.
+    /// The next smaller number; for the smallest one NaN, so that no comparison with it is true.
     fn below(self) -> Self;
 
     fn is_nan(self) -> bool;

@@ -4,6 +4,7 @@ use tract_onnx::pb::AttributeProto;
 use tract_onnx::prelude::tensor2;
 
 use super::super::super::examples::{close, integer, integers, matrix, node, numbers, text, texts};
+use super::super::super::own::Operator;
 use super::*;
 
 const NAN: f32 = f32::NAN;
