@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use vatic_ml::artifact::{Files, Loader};
 use vatic_ml::device::{DeviceName, cores};
 use vatic_ml::formats::loaders;
+use vatic_ml::model::arguments::Arguments;
 use vatic_ml::model::compute::{ComputeType, LoadOptions};
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
@@ -81,9 +82,29 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
     model: Arc<dyn Model>,
-    _held: MemoryReservation,
-    /// Cancels its token when the model is freed: fields are dropped in this order.
-    freed: DropGuard,
+    held: Held,
+}
+
+/// What a loaded model holds until it is dropped.
+#[derive(Debug)]
+enum Held {
+    Own {
+        _memory: MemoryReservation,
+        /// Cancels its token when the model is freed: fields are dropped in this order.
+        freed: DropGuard,
+    },
+    /// The model in the cache, which stays in use: the model for the arguments of a call shares its weights.
+    Shared(Arc<LoadedModel>),
+}
+
+impl LoadedModel {
+    /// Cancelled when the model is freed.
+    fn freed(&self) -> &CancellationToken {
+        match &self.held {
+            Held::Own { freed, .. } => freed.token(),
+            Held::Shared(cached) => cached.freed(),
+        }
+    }
 }
 
 impl Deref for LoadedModel {
@@ -256,6 +277,10 @@ impl ModelRuntime {
                 let loaded = Arc::clone(loaded);
                 self.evict(budget_bytes, &key);
                 check_type(compute, model, &loaded)?;
+                let loaded = match &model.arguments {
+                    None => loaded,
+                    Some(arguments) => self.for_call(loaded, Arc::clone(arguments)).await?,
+                };
                 Ok((loaded, is_hit))
             }
             Err(error) => {
@@ -263,6 +288,21 @@ impl ModelRuntime {
                 Err(error)
             }
         }
+    }
+
+    /// A loaded model for calls with these arguments.
+    async fn for_call(
+        &self,
+        cached: Arc<LoadedModel>,
+        arguments: Arc<Arguments>,
+    ) -> Result<Arc<LoadedModel>> {
+        let model = Arc::clone(&cached.model);
+        let bind = move || model.with_arguments(&arguments);
+        let model = self.run(DeviceName::Cpu, bind).await?;
+        Ok(Arc::new(LoadedModel {
+            model,
+            held: Held::Shared(cached),
+        }))
     }
 
     async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Arc<LoadedModel>> {
@@ -290,8 +330,10 @@ impl ModelRuntime {
             })?;
             Ok(Arc::new(LoadedModel {
                 model,
-                _held: held,
-                freed: CancellationToken::new().drop_guard(),
+                held: Held::Own {
+                    _memory: held,
+                    freed: CancellationToken::new().drop_guard(),
+                },
             }))
         };
         loaded.await.map_err(|error| {

@@ -8,7 +8,7 @@
 //! Filters on input columns and limits move below the node, and unread input columns are pruned; `prune` removes unread
 //! outputs. The files, in the order of a query:
 //!
-//! * `relation` the table function in SQL → [`node::PredictNode`]
+//! * `relation` the table function in SQL → [`node::PredictNode`]; `task` its arguments that change what the model does
 //! * `node` the logical node: output schema, push-down of filters and limits
 //! * `prune` optimizer rule that removes unread outputs
 //! * `physical` plans the operators of a node
@@ -23,6 +23,7 @@ mod node;
 mod physical;
 mod prune;
 mod relation;
+mod task;
 
 use std::sync::Arc;
 

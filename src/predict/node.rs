@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
 use vatic_ml::data::signature::Port;
 use vatic_ml::device::DeviceName;
+use vatic_ml::model::arguments::Arguments;
 use vatic_ml::model::compute::ComputeType;
 
 use crate::error::{Result, SqlState, sql_err};
@@ -174,14 +175,16 @@ impl PredictNode {
         let skipped = names(&signature.outputs).filter(|name| !outputs.contains(name));
         // Any other type can only be that of the training.
         let compute = self.options.compute.filter(|compute| compute.needs_gpu());
+        let arguments = self.model.arguments.as_ref();
         format!(
-            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{}",
+            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{}{}",
             self.model.label(),
             &self.model.sha256[..12],
             inputs.join(", "),
             outputs.join(", "),
             skipped.collect::<Vec<_>>().join(", "),
             compute.map_or(String::new(), |compute| format!(", dtype={compute}")),
+            arguments.map_or(String::new(), |arguments| format!(", {arguments}")),
         )
     }
 }
@@ -258,10 +261,20 @@ impl UserDefinedLogicalNodeCore for PredictNode {
     }
 }
 
+/// What makes two nodes the same.
+type NodeKey<'a> = (
+    &'a str,
+    Option<&'a Arguments>,
+    &'a LogicalPlan,
+    &'a PredictOptions,
+    &'a Appended,
+);
+
 impl PredictNode {
-    fn key(&self) -> (&str, &LogicalPlan, &PredictOptions, &Appended) {
+    fn key(&self) -> NodeKey<'_> {
         (
             &self.model.sha256,
+            self.model.arguments.as_deref(),
             &self.input,
             &self.options,
             &self.appended,

@@ -10,10 +10,12 @@ use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
 use vatic_ml::data::labels::LabelForm;
+use vatic_ml::data::signature::PortKind;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::compute::ComputeType;
 
 use super::node::{PredictNode, PredictOptions};
+use super::task::{TASK_ARGUMENTS, with_task};
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModels;
 use crate::model::runtime::check_device;
@@ -29,6 +31,10 @@ const ARGUMENTS: &[&str] = &[
     "dedupe",
     "device",
     "dtype",
+    "labels",
+    "hypothesis",
+    "multi_label",
+    "aggregation",
 ];
 
 #[derive(Debug)]
@@ -46,6 +52,7 @@ impl RelationPlanner for PredictRelation {
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
         let input = call.required_input()?;
+        call.model = with_task(&call, ARGUMENTS)?;
         let options = options(&call)?;
         let node = PredictNode::try_new(Arc::clone(&call.model), input, options)?;
         let plan = LogicalPlan::Extension(Extension {
@@ -56,8 +63,11 @@ impl RelationPlanner for PredictRelation {
 }
 
 fn options(call: &Call) -> Result<PredictOptions> {
-    let labels = || call.model.manifest.signature.labels();
+    let signature = &call.model.manifest.signature;
+    let labels = || signature.labels();
     let has_classes = labels().any(|label| !label.classes.is_empty());
+    let mut outputs = signature.outputs.iter();
+    let has_choice = has_classes || outputs.any(|port| port.kind == PortKind::Tokens);
     let has_threshold = labels().any(|label| match label.form() {
         LabelForm::Class(2) | LabelForm::Set(_) => true,
         LabelForm::Number | LabelForm::Vector(_) | LabelForm::Class(_) => false,
@@ -66,7 +76,7 @@ fn options(call: &Call) -> Result<PredictOptions> {
     call.named(ARGUMENTS, |name, value| {
         match name {
             "batch_size" => options.batch_size = Some(positive(name, value)?),
-            "top_k" if has_classes => options.top_k = Some(positive(name, value)?),
+            "top_k" if has_choice => options.top_k = Some(positive(name, value)?),
             "top_k" => return Err(needs("top_k", "a classifier", call)),
             "threshold" if has_threshold => options.set_threshold(fraction(name, value)?),
             "threshold" => return Err(needs("threshold", "a classifier of two classes", call)),
@@ -83,6 +93,8 @@ fn options(call: &Call) -> Result<PredictOptions> {
                 let unknown = || argument_err(name, ComputeType::EXPECTED, value);
                 options.compute = Some(found.ok_or_else(unknown)?);
             }
+            // They are a part of the model.
+            task if TASK_ARGUMENTS.contains(&task) => {}
             _ => {
                 options.device = DeviceName::parse(&lower_case(value))
                     .ok_or_else(|| argument_err(name, DeviceName::EXPECTED, value))?;

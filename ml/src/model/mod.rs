@@ -1,6 +1,7 @@
 //! Models, the networks in them, options of trainings, and metrics.
 //!
 //! * [`Model`] the interface of a model for the engine: ports, batches, encode, forward, outputs
+//! * [`arguments`] what a call says of the task of a model
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
 //! * [`compute`] the type in which a model computes
@@ -9,6 +10,7 @@
 //! * `passes` some rows after the other through a network
 //! * [`metrics`] the metrics of a model, from its predictions
 
+pub mod arguments;
 pub mod compute;
 pub(crate) mod flat;
 pub mod metrics;
@@ -19,6 +21,7 @@ pub(crate) mod predicted;
 pub mod trained;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use candle_core::Tensor;
@@ -26,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
+use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
 use crate::model::network::LayerSummary;
 use crate::{Error, Result};
@@ -82,11 +86,25 @@ pub trait Model: Debug + Send + Sync {
         self.outputs(&computed, inputs.report, wanted)
     }
 
+    /// The model for calls with these arguments, which has other outputs and perhaps other inputs. Both share the weights.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the model does not take the arguments.
+    fn with_arguments(self: Arc<Self>, arguments: &Arguments) -> Result<Arc<dyn Model>> {
+        Err(not_taken(arguments))
+    }
+
     /// Memory of the weights in bytes.
     fn bytes(&self) -> usize;
 
     /// The most memory that a batch of `rows` rows takes, in bytes: inputs, values between the layers, and outputs.
     fn working_bytes(&self, rows: usize) -> usize;
+}
+
+/// The error of a model that does not take these arguments.
+pub(crate) fn not_taken(arguments: &Arguments) -> Error {
+    let (name, needs) = (arguments.name(), arguments.needs());
+    Error::Invalid(format!("argument {name} needs {needs}"))
 }
 
 /// [`Model::forward`], in halves where the device has too little memory for all rows.

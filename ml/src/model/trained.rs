@@ -80,7 +80,7 @@ pub fn signature(
 }
 
 /// The outputs for a target: its prediction, then the probabilities if it has classes.
-fn output_ports(target: &Column, labels: &Labels) -> Vec<Port> {
+pub(crate) fn output_ports(target: &Column, labels: &Labels) -> Vec<Port> {
     let (data_type, probabilities) = predicted_types(labels, &target.data_type);
     let name = format!("predicted_{}", target.name);
     let probabilities = probabilities.map(|data_type| Port {

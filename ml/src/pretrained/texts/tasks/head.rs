@@ -1,0 +1,198 @@
+//! [`Head`]: the layers behind an encoder, from the vectors of texts or tokens to scores.
+//!
+//! ```text
+//! vectors ─ dense ─ function ─ norm ─ output        of most families without dense, function or norm for some tasks
+//! ```
+
+use candle_core::Tensor;
+
+use crate::nn::{Pointwise, pointwise};
+use crate::pretrained::config::{Config, WIDTH_MAX};
+use crate::pretrained::layers::LayerNorm;
+use crate::pretrained::texts::layers::{Dense, take_norm};
+use crate::pretrained::texts::tensors::{Tensors, Wanted};
+use crate::Result;
+
+/// A dense layer with a function behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TransformSpec {
+    /// The name of the layer.
+    pub(super) dense: &'static str,
+    /// The name of the flag that says whether the layer has a bias, if it may have none.
+    pub(super) bias: Option<&'static str>,
+    pub(super) function: Function,
+    pub(super) norm: Option<NormSpec>,
+    /// The name of the width of the outputs, if they may have another than the inputs.
+    pub(super) width: Option<&'static str>,
+}
+
+/// The norm behind a dense layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NormSpec {
+    pub(super) name: &'static str,
+    /// What is added to a variance: a number with its default, or one of no name.
+    pub(super) epsilon: (Option<&'static str>, f64),
+    /// The name of the flag that says whether the norm has a bias, if it may have none.
+    pub(super) bias: Option<&'static str>,
+}
+
+/// The function behind a dense layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Function {
+    Is(Pointwise),
+    /// The one that this field of the description names, or else the one of this name.
+    Named(&'static str, &'static str),
+}
+
+impl Function {
+    fn of(self, config: &Config) -> Result<Pointwise> {
+        match self {
+            Self::Is(function) => Ok(function),
+            Self::Named(field, default) => {
+                let name = config.text(field)?.unwrap_or(default);
+                let unknown =
+                    || config.error(field, format!("is \"{name}\", which is not supported"));
+                Pointwise::named(name).ok_or_else(unknown)
+            }
+        }
+    }
+}
+
+/// A dense layer with its function and its norm.
+#[derive(Debug)]
+pub(super) struct Transform {
+    dense: Dense,
+    function: Pointwise,
+    norm: Option<LayerNorm>,
+}
+
+impl Transform {
+    /// Takes the layer for vectors of this width, and returns the width of its outputs.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) for tensors that do not fit.
+    pub(super) fn take(
+        tensors: &mut dyn Tensors,
+        config: &Config,
+        spec: &TransformSpec,
+        inputs: usize,
+    ) -> Result<(Self, usize)> {
+        let outputs = match spec.width {
+            None => inputs,
+            Some(field) => config.whole(field, Some(inputs), 1..=WIDTH_MAX)?,
+        };
+        let has = |flag: Option<&str>| flag.map_or(Ok(true), |flag| config.flag(flag, false));
+        let names = [spec.dense.to_owned()];
+        let dense = Dense::take(tensors, &names, [inputs, outputs], has(spec.bias)?)?;
+        let norm = match &spec.norm {
+            None => None,
+            Some(norm) => {
+                let (field, default) = norm.epsilon;
+                let epsilon = field.map_or(Ok(default), |field| config.epsilon(field, default))?;
+                let of = (outputs, epsilon, has(norm.bias)?);
+                Some(take_norm(tensors, norm.name, of)?)
+            }
+        };
+        let transform = Self {
+            dense,
+            function: spec.function.of(config)?,
+            norm,
+        };
+        Ok((transform, outputs))
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = pointwise(self.function, &self.dense.forward(x)?)?;
+        match &self.norm {
+            None => Ok(x),
+            Some(norm) => norm.forward(&x),
+        }
+    }
+}
+
+/// The layers behind an encoder.
+#[derive(Debug)]
+pub(super) struct Head {
+    transform: Option<Transform>,
+    output: Output,
+    outputs: usize,
+}
+
+/// The last layer.
+#[derive(Debug)]
+enum Output {
+    Dense(Dense),
+    /// A score for each token of the vocabulary: the products with the vectors `[tokens, width]`, and a bias `[tokens]`.
+    Tokens(Tensor, Option<Tensor>),
+}
+
+impl Head {
+    /// Takes a head with so many outputs for vectors of this width; `output` is the name of its last layer.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) for tensors that do not fit.
+    pub(super) fn take(
+        tensors: &mut dyn Tensors,
+        (transform, output): (Option<(Transform, usize)>, &str),
+        width: usize,
+        outputs: usize,
+    ) -> Result<Self> {
+        let (transform, width) = match transform {
+            None => (None, width),
+            Some((transform, width)) => (Some(transform), width),
+        };
+        let names = [output.to_owned()];
+        Ok(Self {
+            transform,
+            output: Output::Dense(Dense::take(tensors, &names, [width, outputs], true)?),
+            outputs,
+        })
+    }
+
+    /// Takes a head with an output for each token; `vectors` is the name of the table of their vectors, `bias` that of the bias.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) for tensors that do not fit.
+    pub(super) fn take_tokens(
+        tensors: &mut dyn Tensors,
+        (transform, width): (Transform, usize),
+        (vectors, bias): (&str, Option<&str>),
+        vocabulary: usize,
+    ) -> Result<Self> {
+        let vectors = tensors.take(&Wanted::stored(vectors, &[vocabulary, width]))?;
+        let bias = match bias {
+            None => None,
+            Some(name) => Some(tensors.take(&Wanted::stored(name, &[vocabulary]))?),
+        };
+        Ok(Self {
+            transform: Some(transform),
+            output: Output::Tokens(vectors, bias),
+            outputs: vocabulary,
+        })
+    }
+
+    /// The scores of a vector.
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The scores `[rows, outputs]` of `x` `[rows, width]`.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let transformed = match &self.transform {
+            None => None,
+            Some(transform) => Some(transform.forward(x)?),
+        };
+        let x = transformed.as_ref().unwrap_or(x);
+        match &self.output {
+            Output::Dense(dense) => dense.forward(x),
+            Output::Tokens(vectors, bias) => {
+                // The table is that of the encoder in most models, so that it is not transposed in memory.
+                let scores = x.matmul(&vectors.t()?)?;
+                Ok(match bias {
+                    None => scores,
+                    Some(bias) => scores.broadcast_add(bias)?,
+                })
+            }
+        }
+    }
+}
