@@ -7,9 +7,10 @@
 use candle_core::Tensor;
 
 use crate::nn::{Pointwise, pointwise};
-use crate::pretrained::config::{Config, WIDTH_MAX};
+use crate::pretrained::config::Config;
 use crate::pretrained::layers::LayerNorm;
 use crate::pretrained::texts::layers::{Dense, take_norm};
+use crate::pretrained::texts::spec::EncoderSpec;
 use crate::pretrained::texts::tensors::{Tensors, Wanted};
 use crate::Result;
 
@@ -21,33 +22,27 @@ pub(super) struct TransformSpec {
     /// The name of the flag that says whether the layer has a bias, if it may have none.
     pub(super) bias: Option<&'static str>,
     pub(super) function: Function,
-    pub(super) norm: Option<NormSpec>,
-    /// The name of the width of the outputs, if they may have another than the inputs.
-    pub(super) width: Option<&'static str>,
-}
-
-/// The norm behind a dense layer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NormSpec {
-    pub(super) name: &'static str,
-    /// What is added to a variance: a number with its default, or one of no name.
-    pub(super) epsilon: (Option<&'static str>, f64),
-    /// The name of the flag that says whether the norm has a bias, if it may have none.
-    pub(super) bias: Option<&'static str>,
+    /// The name of the norm, which is of the kind of the encoder's.
+    pub(super) norm: Option<&'static str>,
+    /// Whether the outputs have the width of the encoder's table of tokens, not that of its vectors.
+    pub(super) narrows: bool,
 }
 
 /// The function behind a dense layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Function {
     Is(Pointwise),
+    /// That of the layers of the encoder.
+    OfEncoder,
     /// The one that this field of the description names, or else the one of this name.
     Named(&'static str, &'static str),
 }
 
 impl Function {
-    fn of(self, config: &Config) -> Result<Pointwise> {
+    fn of(self, config: &Config, encoder: &EncoderSpec) -> Result<Pointwise> {
         match self {
             Self::Is(function) => Ok(function),
+            Self::OfEncoder => Ok(encoder.sizes.activation),
             Self::Named(field, default) => {
                 let name = config.text(field)?.unwrap_or(default);
                 let unknown =
@@ -67,35 +62,33 @@ pub(super) struct Transform {
 }
 
 impl Transform {
-    /// Takes the layer for vectors of this width, and returns the width of its outputs.
+    /// Takes the layer behind an encoder, and returns the width of its outputs.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) for tensors that do not fit.
     pub(super) fn take(
         tensors: &mut dyn Tensors,
         config: &Config,
+        encoder: &EncoderSpec,
         spec: &TransformSpec,
-        inputs: usize,
     ) -> Result<(Self, usize)> {
-        let outputs = match spec.width {
-            None => inputs,
-            Some(field) => config.whole(field, Some(inputs), 1..=WIDTH_MAX)?,
+        let inputs = encoder.sizes.width;
+        let outputs = match spec.narrows {
+            true => encoder.embedding.width,
+            false => inputs,
         };
-        let has = |flag: Option<&str>| flag.map_or(Ok(true), |flag| config.flag(flag, false));
+        let has_bias = spec
+            .bias
+            .map_or(Ok(true), |flag| config.flag(flag, false))?;
         let names = [spec.dense.to_owned()];
-        let dense = Dense::take(tensors, &names, [inputs, outputs], has(spec.bias)?)?;
-        let norm = match &spec.norm {
+        let dense = Dense::take(tensors, &names, [inputs, outputs], has_bias)?;
+        let norm = match spec.norm {
             None => None,
-            Some(norm) => {
-                let (field, default) = norm.epsilon;
-                let epsilon = field.map_or(Ok(default), |field| config.epsilon(field, default))?;
-                let of = (outputs, epsilon, has(norm.bias)?);
-                Some(take_norm(tensors, norm.name, of)?)
-            }
+            Some(name) => Some(take_norm(tensors, name, encoder.norm_of(outputs))?),
         };
         let transform = Self {
             dense,
-            function: spec.function.of(config)?,
+            function: spec.function.of(config, encoder)?,
             norm,
         };
         Ok((transform, outputs))
