@@ -50,12 +50,31 @@ pub trait Model: Debug + Send + Sync {
         vec![]
     }
 
+    /// Texts that may be put before each text, such as `query: `, for a use of the model.
+    fn prompts(&self) -> Vec<Prompt> {
+        vec![]
+    }
+
+    /// What else a user may want to know about the model: names and values.
+    fn facts(&self) -> Vec<(String, String)> {
+        vec![]
+    }
+
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
     /// same values. Encoding runs on the host, possibly while the model runs the previous batch.
     ///
     /// # Errors
     /// If no row of the batch can be encoded. The report holds the failures of single rows.
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs>;
+
+    /// [`Model::encode`] with this text before each text, in place of the default one of [`Model::prompts`].
+    ///
+    /// # Errors
+    /// Those of [`Model::encode`]; [`Error::Unsupported`] if the model takes no texts.
+    fn encode_with_prompt(&self, _batch: &RecordBatch, _prompt: &str) -> Result<Inputs> {
+        let message = "the model takes no prompt; leave out prompt";
+        Err(Error::Unsupported(message.into()))
+    }
 
     /// The most memory that encoding this batch takes at once besides [`Model::working_bytes`], in bytes: for example, that of
     /// an image while it is decoded. The columns are those of [`Model::encode`].
@@ -105,6 +124,17 @@ pub trait Model: Debug + Send + Sync {
 pub(crate) fn not_taken(arguments: &Arguments) -> Error {
     let (name, needs) = (arguments.name(), arguments.needs());
     Error::Invalid(format!("argument {name} needs {needs}"))
+}
+
+/// A text that is put before each text, for a use of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The name of the use, such as `query`.
+    pub name: String,
+    /// The text.
+    pub text: String,
+    /// Whether [`Model::encode`] puts it before each text.
+    pub is_default: bool,
 }
 
 /// [`Model::forward`], in halves where the device has too little memory for all rows.
