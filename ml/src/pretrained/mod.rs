@@ -51,3 +51,4 @@ mod vit;
 mod weights;
 
 pub use loader::{HUGGING_FACE, HUGGING_FACE_TEXT, PretrainedLoader, TextTowerLoader};
+pub use texts::tasks::ports_for;

@@ -11,6 +11,7 @@
 //! * `encoder` the transformer of all families; `embedding`, `attention` (by `buckets` of distances, or `disentangled` from
 //!   them), `perceptron` its parts; `layers` what these are made of
 //! * `bert` families of encoders, a file for those that share layers
+//! * `tasks` what comes behind an encoder: classes, entities, tokens for a gap, a folder
 //!
 //! To add a family, write a file with its [`TextFamily`](family::TextFamily), and compare its vectors with those of transformers:
 //! `tests/it/fixtures/texts.py` makes small models of random weights with their outputs.
@@ -26,4 +27,5 @@ pub(crate) mod family;
 pub(crate) mod layers;
 pub(crate) mod perceptron;
 pub(crate) mod spec;
+pub(crate) mod tasks;
 pub(crate) mod tensors;

@@ -11,8 +11,9 @@ use crate::{Error, Result};
 const SENTENCE_TRANSFORMERS_FILE: &str = "config_sentence_transformers.json";
 
 /// What becomes of the only output of a model of two texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum ScoreFunction {
+    #[default]
     Sigmoid,
     Identity,
 }
@@ -112,7 +113,12 @@ mod tests {
     fn read(config: &str, beside: Option<&str>, outputs: usize) -> Result<Option<ScoreFunction>> {
         let directory = tempfile::tempdir().unwrap();
         let known = beside.map(|text| {
-            write_file(directory.path(), SENTENCE_TRANSFORMERS_FILE, text.as_bytes()).unwrap()
+            write_file(
+                directory.path(),
+                SENTENCE_TRANSFORMERS_FILE,
+                text.as_bytes(),
+            )
+            .unwrap()
         });
         let files = Files::new(directory.path(), known.into_iter().collect());
         let config = Config::parse("config.json", config.as_bytes()).unwrap();
@@ -125,11 +131,21 @@ mod tests {
         let (sigmoid, identity) = (Some(ScoreFunction::Sigmoid), Some(ScoreFunction::Identity));
         for (config, beside, expected) in [
             ("{}".to_owned(), None, None),
-            ("{}".to_owned(), Some(r#"{"model_type": "SentenceTransformer"}"#.to_owned()), None),
-            ("{}".to_owned(), Some(beside("")), sigmoid),
-            ("{}".to_owned(), Some(beside(&format!(r#", "activation_fn": {IDENTITY}"#))), identity),
             (
-                format!(r#"{{"sentence_transformers": {{"activation_fn": {SIGMOID}, "version": "4.0.1"}}}}"#),
+                "{}".to_owned(),
+                Some(r#"{"model_type": "SentenceTransformer"}"#.to_owned()),
+                None,
+            ),
+            ("{}".to_owned(), Some(beside("")), sigmoid),
+            (
+                "{}".to_owned(),
+                Some(beside(&format!(r#", "activation_fn": {IDENTITY}"#))),
+                identity,
+            ),
+            (
+                format!(
+                    r#"{{"sentence_transformers": {{"activation_fn": {SIGMOID}, "version": "4.0.1"}}}}"#
+                ),
                 None,
                 sigmoid,
             ),
@@ -162,7 +178,9 @@ mod tests {
             let config = format!(r#"{{"id2label": {labels}}}"#);
             is_inference(&Config::parse("config.json", config.as_bytes()).unwrap())
         };
-        assert!(is(r#"{"0": "contradiction", "1": "ENTAILMENT", "2": "neutral"}"#));
+        assert!(is(
+            r#"{"0": "contradiction", "1": "ENTAILMENT", "2": "neutral"}"#
+        ));
         assert!(is(r#"{"0": "entailment", "1": "not_entailment"}"#));
         assert!(!is(r#"{"0": "not_entailment", "1": "LABEL_1"}"#));
         assert!(!is("3"));

@@ -136,7 +136,10 @@ fn grouped<'a>(units: &[Entity<'a>]) -> Vec<Entity<'a>> {
         let first = &group[0];
         let sum: f64 = group.iter().map(|unit| unit.score).sum();
         Entity {
-            label: first.label.split_once('-').map_or(first.label, |(_, tag)| tag),
+            label: first
+                .label
+                .split_once('-')
+                .map_or(first.label, |(_, tag)| tag),
             score: sum / group.len() as f64,
             start: first.start,
             end: group[group.len() - 1].end,

@@ -6,13 +6,13 @@
 
 use candle_core::Tensor;
 
+use crate::Result;
 use crate::nn::{Pointwise, pointwise};
 use crate::pretrained::config::Config;
 use crate::pretrained::layers::LayerNorm;
 use crate::pretrained::texts::layers::{Dense, take_norm};
 use crate::pretrained::texts::spec::EncoderSpec;
 use crate::pretrained::texts::tensors::{Tensors, Wanted};
-use crate::Result;
 
 /// A dense layer with a function behind it.
 #[derive(Debug, Clone, Copy)]

@@ -124,7 +124,11 @@ const HEADS: &[FamilyHeads] = &[
     },
     FamilyHeads {
         model_types: &["distilbert"],
-        text: behind("pre_classifier", Function::Is(Pointwise::Relu), "classifier"),
+        text: behind(
+            "pre_classifier",
+            Function::Is(Pointwise::Relu),
+            "classifier",
+        ),
         token: plain("classifier"),
         mask: &[MaskHead {
             transform: normalised(

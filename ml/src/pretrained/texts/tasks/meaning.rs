@@ -84,7 +84,13 @@ impl Meaning {
     fn numbers(count: usize) -> Self {
         let item = || Arc::new(Field::new_list_field(DataType::Float64, true));
         let (labels, data_type) = match count {
-            1 => (Labels::Number { mean: 0.0, std: 1.0 }, DataType::Float64),
+            1 => (
+                Labels::Number {
+                    mean: 0.0,
+                    std: 1.0,
+                },
+                DataType::Float64,
+            ),
             count => {
                 let means = vec![0.0; count];
                 (Labels::Numbers { means, std: 1.0 }, DataType::List(item()))
@@ -104,11 +110,7 @@ impl Meaning {
     }
 
     /// Classes of this type in the order of the outputs.
-    pub(super) fn of_classes(
-        values: Vec<ClassValue>,
-        data_type: DataType,
-        is_set: bool,
-    ) -> Self {
+    pub(super) fn of_classes(values: Vec<ClassValue>, data_type: DataType, is_set: bool) -> Self {
         let mut outputs: Vec<usize> = (0..values.len()).collect();
         outputs.sort_by(|left, right| values[*left].cmp(&values[*right]));
         let values = outputs.iter().map(|at| values[*at].clone()).collect();
@@ -193,7 +195,11 @@ impl Meaning {
                     .map(|port| predicted.column(&self.ports[*port].kind, wanted));
                 Ok(Outputs {
                     columns: columns.collect::<Result<_>>()?,
-                    scores: if wanted.scores { predicted.scores } else { vec![] },
+                    scores: if wanted.scores {
+                        predicted.scores
+                    } else {
+                        vec![]
+                    },
                     report,
                 })
             }
@@ -234,7 +240,10 @@ mod tests {
     fn classes_have_probabilities_in_their_order() {
         let two = config(r#"{"id2label": {"0": "positive", "1": "negative"}}"#);
         let meaning = Meaning::of(&two, 2).unwrap();
-        assert_eq!(names(&meaning), ["predicted_label", "predicted_label_probs"]);
+        assert_eq!(
+            names(&meaning),
+            ["predicted_label", "predicted_label_probs"]
+        );
         let found = columns(&meaning, &[2.0, 0.5, -1.0, 1.0]);
         let labels = found[0].as_string::<i32>();
         assert_eq!((labels.value(0), labels.value(1)), ("positive", "negative"));
@@ -250,7 +259,8 @@ mod tests {
 
     #[test]
     fn labels_that_exclude_nothing_are_a_set() {
-        let text = r#"{"problem_type": "multi_label_classification", "id2label": {"0": "b", "1": "a"}}"#;
+        let text =
+            r#"{"problem_type": "multi_label_classification", "id2label": {"0": "b", "1": "a"}}"#;
         let meaning = Meaning::of(&config(text), 2).unwrap();
         let found = columns(&meaning, &[3.0, 1.0, -1.0, 0.5]);
         let of_row = |row: usize| {
@@ -258,7 +268,10 @@ mod tests {
             let labels = labels.as_string::<i32>().iter().flatten();
             labels.map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!((of_row(0), of_row(1)), (vec!["a".into(), "b".into()], vec!["a".to_owned()]));
+        assert_eq!(
+            (of_row(0), of_row(1)),
+            (vec!["a".into(), "b".into()], vec!["a".to_owned()])
+        );
     }
 
     #[test]
@@ -267,7 +280,10 @@ mod tests {
             let meaning = Meaning::of(&config(text), 1).unwrap();
             assert_eq!(names(&meaning), ["predicted_label"]);
             let found = columns(&meaning, &[2.5, -7.0]);
-            assert_eq!(*found[0].as_primitive::<Float64Type>().values(), [2.5, -7.0]);
+            assert_eq!(
+                *found[0].as_primitive::<Float64Type>().values(),
+                [2.5, -7.0]
+            );
         }
         let meaning = Meaning::of(&config(r#"{"problem_type": "regression"}"#), 2).unwrap();
         let found = columns(&meaning, &[2.5, -7.0]);
@@ -285,15 +301,30 @@ mod tests {
         // 1 / (1 + exp(2))
         assert!((scores.value(1) - 0.119_202_922_022_117_56).abs() < 1e-12);
         let meaning = Meaning::of_pair(&config("{}"), 3, ScoreFunction::Identity).unwrap();
-        assert_eq!(names(&meaning), ["predicted_label", "predicted_label_probs"]);
+        assert_eq!(
+            names(&meaning),
+            ["predicted_label", "predicted_label_probs"]
+        );
     }
 
     #[test]
     fn other_problems_are_refused() {
         for (text, count, expected) in [
-            (r#"{"problem_type": "ranking"}"#, 2, "problem_type \"ranking\" is not supported; this build knows single_label"),
-            (r#"{"problem_type": "single_label_classification"}"#, 1, "a model of one class"),
-            (r#"{"id2label": {"0": "a"}}"#, 2, "id2label has 1 names, the model has 2 outputs"),
+            (
+                r#"{"problem_type": "ranking"}"#,
+                2,
+                "problem_type \"ranking\" is not supported; this build knows single_label",
+            ),
+            (
+                r#"{"problem_type": "single_label_classification"}"#,
+                1,
+                "a model of one class",
+            ),
+            (
+                r#"{"id2label": {"0": "a"}}"#,
+                2,
+                "id2label has 1 names, the model has 2 outputs",
+            ),
         ] {
             let error = Meaning::of(&config(text), count).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
