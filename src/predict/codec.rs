@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::coalesce::{BatchCoalesceExec, BatchSize};
 use super::exec::{PredictExec, PredictSpec};
-use super::node::{Appended, PredictOptions};
+use super::node::Appended;
+use super::options::PredictOptions;
 use crate::error::Result;
 use crate::model::ModelAddress;
 use crate::plan::extension::{from_wire, to_wire};
@@ -37,7 +38,7 @@ pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
         model: spec.model.address(),
         features: spec.features.clone(),
         appended: spec.appended.clone(),
-        options: spec.options,
+        options: spec.options.clone(),
         size: spec.size,
         description: spec.description.clone(),
     }))))

@@ -27,9 +27,10 @@ use vatic_ml::data::inputs::RowReport;
 use vatic_ml::model::{Outputs, Wanted};
 
 use super::coalesce::BatchSize;
-use super::node::{Appended, PredictOptions};
+use super::node::Appended;
+use super::options::PredictOptions;
 use crate::config::VaticOptions;
-use crate::error::{SqlState, sql_err};
+use crate::error::{SqlState, report, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
@@ -239,12 +240,7 @@ impl Task {
             }
         };
         let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
-        let wanted = Wanted {
-            outputs: self.spec.appended.outputs.clone(),
-            threshold: self.spec.options.threshold(),
-            top_k: self.spec.options.top_k,
-            scores: false,
-        };
+        let wanted = self.wanted();
         let started = Instant::now();
         let device = self.spec.options.device;
         let outputs = self.runtime.infer(model, device, features, wanted).await?;
@@ -263,6 +259,17 @@ impl Task {
         self.memory.reserve_ahead(ahead, bytes)
     }
 
+    /// The outputs of the call, with its arguments.
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            outputs: self.spec.appended.outputs.clone(),
+            threshold: self.spec.options.threshold(),
+            top_k: self.spec.options.top_k,
+            prompt: self.spec.options.prompt.clone(),
+            ..Wanted::default()
+        }
+    }
+
     async fn load(&self) -> Result<Arc<LoadedModel>> {
         let started = Instant::now();
         let PredictOptions {
@@ -279,7 +286,12 @@ impl Task {
             &self.metrics.cache_misses
         }
         .add(1);
-        Ok(model)
+        model.for_call(&self.wanted()).map_err(|error| {
+            let mut found = report(&error);
+            let label = self.spec.model.label();
+            found.message = format!("model \"{label}\" cannot be called so: {}", found.message);
+            found.into()
+        })
     }
 
     fn count(&self, batch: &RecordBatch, report: &RowReport) {

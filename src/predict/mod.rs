@@ -1,4 +1,5 @@
-//! The table function `predict(model, input)`, which appends the model's outputs to the rows of the input.
+//! The table function `predict(model, input)`, which appends the model's outputs to the rows of the input, and the functions of
+//! expressions that models compute.
 //!
 //! ```text
 //! SQL ─ relation ─▶ PredictNode ─ DataFusion's optimizer, prune ─▶ PredictNode ─ physical ─▶ PredictExec
@@ -8,7 +9,8 @@
 //! Filters on input columns and limits move below the node, and unread input columns are pruned; `prune` removes unread
 //! outputs. The files, in the order of a query:
 //!
-//! * `relation` the table function in SQL → [`node::PredictNode`]
+//! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`
+//! * `functions` calls in expressions → [`node::PredictNode`]
 //! * `node` the logical node: output schema, push-down of filters and limits
 //! * `prune` optimizer rule that removes unread outputs
 //! * `physical` plans the operators of a node
@@ -16,10 +18,13 @@
 //! * `exec` operator that sends batches to the model workers
 //! * `codec` wire codec of the operators
 
+mod arguments;
 mod coalesce;
 mod codec;
 mod exec;
+mod functions;
 mod node;
+mod options;
 mod physical;
 mod prune;
 mod relation;
@@ -31,6 +36,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
 
 pub(crate) use coalesce::{BatchCoalesceExec, BatchSize};
+pub(crate) use functions::{ComputeCalls, call_forms, register_model_functions};
 pub(crate) use prune::PruneOutputs;
 
 use crate::error::Result;

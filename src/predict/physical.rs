@@ -47,7 +47,7 @@ impl ExtensionPlanner for PredictPlanner {
             model: Arc::clone(&node.model),
             features: node.features.clone(),
             appended: node.appended.clone(),
-            options: node.options,
+            options: node.options.clone(),
             size,
             description: node.describe(),
         };
