@@ -82,28 +82,31 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
     model: Arc<dyn Model>,
-    held: Held,
-}
-
-/// What a loaded model holds until it is dropped.
-#[derive(Debug)]
-enum Held {
-    Own {
-        _memory: MemoryReservation,
-        /// Cancels its token when the model is freed: fields are dropped in this order.
-        freed: DropGuard,
-    },
-    /// The model in the cache, which stays in use: the model for the arguments of a call shares its weights.
-    Shared(Arc<LoadedModel>),
+    held: MemoryReservation,
+    /// Cancels its token when the model is freed: fields are dropped in this order.
+    freed: DropGuard,
+    /// The model whose weights this one uses, if it serves one call.
+    _shared: Option<Arc<LoadedModel>>,
 }
 
 impl LoadedModel {
-    /// Cancelled when the model is freed.
-    fn freed(&self) -> &CancellationToken {
-        match &self.held {
-            Held::Own { freed, .. } => freed.token(),
-            Held::Shared(cached) => cached.freed(),
-        }
+    /// The model for a call: a model of its own that shares the weights, or this model.
+    pub(crate) fn for_call(self: &Arc<Self>, wanted: &Wanted) -> Result<Arc<Self>> {
+        let model = self.model.for_call(wanted).map_err(ml_err)?;
+        Ok(match model {
+            None => Arc::clone(self),
+            Some(model) => self.sharing(model),
+        })
+    }
+
+    /// A model that shares the weights of this one, which stays in use.
+    fn sharing(self: &Arc<Self>, model: Arc<dyn Model>) -> Arc<Self> {
+        Arc::new(Self {
+            model,
+            held: self.held.new_empty(),
+            freed: CancellationToken::new().drop_guard(),
+            _shared: Some(Arc::clone(self)),
+        })
     }
 }
 
@@ -279,7 +282,7 @@ impl ModelRuntime {
                 check_type(compute, model, &loaded)?;
                 let loaded = match &model.arguments {
                     None => loaded,
-                    Some(arguments) => self.for_call(loaded, Arc::clone(arguments)).await?,
+                    Some(arguments) => self.with_arguments(loaded, Arc::clone(arguments)).await?,
                 };
                 Ok((loaded, is_hit))
             }
@@ -291,18 +294,15 @@ impl ModelRuntime {
     }
 
     /// A loaded model for calls with these arguments.
-    async fn for_call(
+    async fn with_arguments(
         &self,
-        cached: Arc<LoadedModel>,
+        loaded: Arc<LoadedModel>,
         arguments: Arc<Arguments>,
     ) -> Result<Arc<LoadedModel>> {
-        let model = Arc::clone(&cached.model);
+        let model = Arc::clone(&loaded.model);
         let bind = move || model.with_arguments(&arguments);
         let model = self.run(DeviceName::Cpu, bind).await?;
-        Ok(Arc::new(LoadedModel {
-            model,
-            held: Held::Shared(cached),
-        }))
+        Ok(loaded.sharing(model))
     }
 
     async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Arc<LoadedModel>> {
@@ -330,10 +330,9 @@ impl ModelRuntime {
             })?;
             Ok(Arc::new(LoadedModel {
                 model,
-                held: Held::Own {
-                    _memory: held,
-                    freed: CancellationToken::new().drop_guard(),
-                },
+                held,
+                freed: CancellationToken::new().drop_guard(),
+                _shared: None,
             }))
         };
         loaded.await.map_err(|error| {

@@ -6,8 +6,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
 use super::coalesce::{BatchCoalesceExec, BatchSize};
-use super::exec::{PredictExec, PredictSpec};
-use super::node::{Appended, PredictOptions};
+use super::exec::PredictExec;
+use super::node::Appended;
+use super::options::PredictOptions;
+use super::spec::PredictSpec;
 use crate::error::Result;
 use crate::model::ModelAddress;
 use crate::plan::extension::{from_wire, to_wire};
@@ -24,6 +26,7 @@ struct Predict {
     features: Vec<usize>,
     appended: Appended,
     options: PredictOptions,
+    computes_once: bool,
     size: BatchSize,
     description: String,
 }
@@ -37,7 +40,8 @@ pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
         model: spec.model.address(),
         features: spec.features.clone(),
         appended: spec.appended.clone(),
-        options: spec.options,
+        options: spec.options.clone(),
+        computes_once: spec.computes_once,
         size: spec.size,
         description: spec.description.clone(),
     }))))
@@ -55,6 +59,7 @@ pub(super) fn decode(
                 features: predict.features,
                 appended: predict.appended,
                 options: predict.options,
+                computes_once: predict.computes_once,
                 size: predict.size,
                 description: predict.description,
             };

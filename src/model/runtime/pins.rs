@@ -151,7 +151,7 @@ impl Dropped {
                 bytes: model.bytes(),
                 was_loaded: true,
             },
-            freed: model.freed().clone(),
+            freed: model.freed.token().clone(),
             // A statement that is about to use the model holds its cell.
             is_used: Arc::strong_count(model) > 1 || Arc::strong_count(&entry.model) > 1,
         })
