@@ -53,6 +53,8 @@ pub(super) fn take(
         "max_batch_tokens" | "truncate" | "prompt" if !takes_texts(model) => {
             return Err(needs("a model of texts"));
         }
+        // Each of two texts may be short, and both together long.
+        "truncate" if text_inputs(model) > 1 => return Err(needs("a model of one text")),
         "max_batch_tokens" => options.max_batch_tokens = Some(positive(name, value)?),
         "truncate" => match value {
             ScalarValue::Boolean(Some(truncate)) => options.truncate = *truncate,
@@ -101,6 +103,11 @@ pub(super) fn finished(
 /// Whether a model counts the tokens of texts.
 pub(super) fn takes_texts(model: &ResolvedModel) -> bool {
     matches!(model.manifest.batching, Batching::Tokens { .. })
+}
+
+fn text_inputs(model: &ResolvedModel) -> usize {
+    let inputs = model.manifest.signature.inputs.iter();
+    inputs.filter(|port| port.kind == PortKind::Text).count()
 }
 
 pub(super) fn needs(argument: &str, what: &str, model: &ResolvedModel) -> DataFusionError {

@@ -15,6 +15,7 @@ use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
+use crate::model::tokens::Tokens;
 use crate::model::{Batching, Model, Outputs, Wanted, not_taken};
 
 /// A classifier of texts.
@@ -77,6 +78,10 @@ impl Model for TextClassifier {
         ComputeType::F32
     }
 
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        Some(&self.scorer.tokens)
+    }
+
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
         let (inputs, _) = encode_rows(batch, 1, |texts| Ok((vec![self.encoded(texts)?], ())))?;
         Ok(inputs)
@@ -99,7 +104,7 @@ impl Model for TextClassifier {
         match (arguments, self.inference) {
             (Arguments::ZeroShot(zero_shot), Some(inference)) => {
                 let scorer = Arc::clone(&self.scorer);
-                let model = ZeroShotClassifier::new(scorer, inference, zero_shot);
+                let model = ZeroShotClassifier::new(scorer, inference, zero_shot)?;
                 Ok(Arc::new(model))
             }
             _ => Err(not_taken(arguments)),

@@ -17,6 +17,7 @@ use crate::data::signature::{Port, PortKind, Signature};
 use crate::device::HOST;
 use crate::model::compute::ComputeType;
 use crate::model::predicted::check_total;
+use crate::model::tokens::Tokens;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::{Error, Result, stop};
 
@@ -107,6 +108,10 @@ impl Model for MaskFiller {
 
     fn compute_type(&self) -> ComputeType {
         ComputeType::F32
+    }
+
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        Some(&self.tokens)
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {

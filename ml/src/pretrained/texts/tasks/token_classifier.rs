@@ -16,6 +16,7 @@ use crate::data::signature::{Port, PortKind, Signature};
 use crate::device::HOST;
 use crate::model::arguments::{Aggregation, Arguments};
 use crate::model::compute::ComputeType;
+use crate::model::tokens::Tokens;
 use crate::model::{Batching, Model, Outputs, Wanted, not_taken};
 use crate::nn::softmax;
 use crate::{Error, Result};
@@ -127,6 +128,10 @@ impl Model for TokenClassifier {
 
     fn compute_type(&self) -> ComputeType {
         ComputeType::F32
+    }
+
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        Some(&self.base.tokens)
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {

@@ -1,6 +1,7 @@
 //! [`TaskTokens`]: texts and pairs of texts as tokens, with what a task needs to know of them: their places in the text, and the mask.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -9,6 +10,7 @@ use tokenizers::{Encoding, ModelWrapper, Tokenizer, TruncationParams, Truncation
 use super::entities::Span;
 use crate::Result;
 use crate::artifact::{Files, corrupt};
+use crate::model::tokens::{TokenCount, Tokens};
 use crate::pretrained::config::{Config, JSON_BYTES_MAX};
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -42,7 +44,11 @@ pub(super) struct TaskTokens {
     tokenizer: Tokenizer,
     /// Cuts the first of two texts only; made when it is first needed.
     only_first: OnceLock<Tokenizer>,
+    /// Cuts nothing; made when it is first needed.
+    unlimited: OnceLock<Tokenizer>,
     tokens_max: usize,
+    /// The tokens that it adds to one text, and to two.
+    added: [usize; 2],
     /// The number of different tokens that the model knows.
     vocabulary: usize,
     mask: Option<Special>,
@@ -82,9 +88,12 @@ impl TaskTokens {
         let config = config(files)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(wrong)?;
-        let added = tokenizer.encode_fast(("", ""), true).map_err(wrong)?.len();
-        if added >= tokens_max {
-            let what = format!("adds {added} tokens to two texts, the model takes {tokens_max}");
+        let one = tokenizer.encode_fast("", true).map_err(wrong)?.len();
+        let two = tokenizer.encode_fast(("", ""), true).map_err(wrong)?.len();
+        if one.max(two) >= tokens_max {
+            let what = format!(
+                "adds {one} tokens to a text and {two} to two texts, the model takes {tokens_max}"
+            );
             return Err(corrupt(TOKENIZER_FILE, what));
         }
         limit(&mut tokenizer, tokens_max, TruncationStrategy::LongestFirst).map_err(wrong)?;
@@ -109,7 +118,9 @@ impl TaskTokens {
             marks_subwords,
             tokenizer,
             only_first: OnceLock::new(),
+            unlimited: OnceLock::new(),
             tokens_max,
+            added: [one, two],
             vocabulary,
         })
     }
@@ -154,6 +165,22 @@ impl TaskTokens {
         });
         let encoded = tokenizer.encode((self.cut(first), second), true);
         self.encoded(&encoded.map_err(text_of)?)
+    }
+
+    /// The tokens of a text by itself, without those that are added, and whether its end is left out.
+    ///
+    /// # Errors
+    /// Why the text has no tokens.
+    pub(super) fn length(&self, text: &str) -> Result<(usize, bool), String> {
+        let cut = self.cut(text);
+        let encoded = self.tokenizer.encode_fast(cut, false).map_err(text_of)?;
+        let is_cut = cut.len() < text.len() || !encoded.get_overflowing().is_empty();
+        Ok((encoded.len(), is_cut))
+    }
+
+    /// The most tokens of two texts, without those that are added.
+    pub(super) fn pair_tokens_max(&self) -> usize {
+        self.tokens_max - self.added[1]
     }
 
     /// The tokens of a text with their places; a token that is no part of the text has an empty place.
@@ -260,6 +287,33 @@ impl TaskTokens {
         let before = text.get(..start).and_then(|text| text.chars().next_back());
         let first = text.get(start..).and_then(|text| text.chars().next());
         start > 0 && before != Some(' ') && first != Some(' ')
+    }
+}
+
+impl Tokens for TaskTokens {
+    fn tokens_max(&self) -> usize {
+        self.tokens_max - self.added[0]
+    }
+
+    fn count(&self, text: &str) -> Result<TokenCount, String> {
+        let (tokens, is_cut) = self.length(text)?;
+        let tokens_max = self.tokens_max - self.added[0];
+        Ok(TokenCount {
+            tokens: tokens.min(tokens_max) + self.added[0],
+            is_cut: is_cut || tokens > tokens_max,
+        })
+    }
+
+    fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
+        let unlimited = self.unlimited.get_or_init(|| {
+            let mut tokenizer = self.tokenizer.clone();
+            // Only a limit that is too low would be an error.
+            let _ = tokenizer.with_truncation(None);
+            tokenizer
+        });
+        let encoded = unlimited.encode(text, false).map_err(text_of)?;
+        let places = encoded.get_offsets().iter();
+        Ok(places.map(|(start, end)| *start..*end).collect())
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Yin et al., "Benchmarking zero-shot text classification", 2019.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -19,13 +20,14 @@ use super::cross_encoder::is_entailment;
 use super::meaning::Meaning;
 use super::rows::{TEXT, encode_rows, text_port};
 use super::scorer::{BATCH_TOKENS, Scorer, output_bytes, wrong_count};
-use crate::Result;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::labels::ClassValue;
 use crate::data::signature::{PortKind, Signature};
 use crate::model::arguments::ZeroShot;
 use crate::model::compute::ComputeType;
+use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Wanted};
+use crate::{Error, Result};
 
 /// The outputs of a model of natural language inference that say whether the second text follows from the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,25 +43,46 @@ pub(super) struct ZeroShotClassifier {
     inference: Inference,
     /// The sentence of each class.
     hypotheses: Vec<String>,
+    /// The tokens of the longest.
+    longest: usize,
     multi_label: bool,
     meaning: Meaning,
     signature: Signature,
 }
 
 impl ZeroShotClassifier {
-    pub(super) fn new(scorer: Arc<Scorer>, inference: Inference, zero_shot: &ZeroShot) -> Self {
+    /// # Errors
+    /// [`Error::Invalid`] if a sentence leaves no room for a text.
+    pub(super) fn new(
+        scorer: Arc<Scorer>,
+        inference: Inference,
+        zero_shot: &ZeroShot,
+    ) -> Result<Self> {
         let meaning = meaning(zero_shot);
-        Self {
+        let hypotheses: Vec<String> = zero_shot.hypotheses().collect();
+        let tokens_max = scorer.tokens.pair_tokens_max();
+        let mut longest = 0;
+        for (hypothesis, label) in hypotheses.iter().zip(&zero_shot.labels) {
+            let (length, is_cut) = scorer.tokens.length(hypothesis).map_err(Error::Invalid)?;
+            if length >= tokens_max || is_cut {
+                return Err(Error::Invalid(format!(
+                    "the hypothesis of label '{label}' leaves no room for a text: both together have at most {tokens_max} tokens"
+                )));
+            }
+            longest = longest.max(length);
+        }
+        Ok(Self {
             scorer,
             inference,
-            hypotheses: zero_shot.hypotheses().collect(),
+            hypotheses,
+            longest,
             multi_label: zero_shot.multi_label,
             signature: Signature {
                 inputs: vec![text_port(TEXT)],
                 outputs: meaning.ports().to_vec(),
             },
             meaning,
-        }
+        })
     }
 
     /// The logits of the classes of a row from the scores of its sequences.
@@ -120,6 +143,26 @@ fn is_entailed(class: &ClassValue) -> bool {
     }
 }
 
+/// A text with the longest sentence.
+impl Tokens for ZeroShotClassifier {
+    fn tokens_max(&self) -> usize {
+        self.scorer.tokens.pair_tokens_max() - self.longest
+    }
+
+    fn count(&self, text: &str) -> Result<TokenCount, String> {
+        let (tokens, is_cut) = self.scorer.tokens.length(text)?;
+        let tokens_max = Tokens::tokens_max(self);
+        Ok(TokenCount {
+            tokens: tokens.min(tokens_max) + self.longest,
+            is_cut: is_cut || tokens > tokens_max,
+        })
+    }
+
+    fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
+        self.scorer.tokens.places(text)
+    }
+}
+
 impl Model for ZeroShotClassifier {
     fn signature(&self) -> &Signature {
         &self.signature
@@ -134,6 +177,10 @@ impl Model for ZeroShotClassifier {
 
     fn compute_type(&self) -> ComputeType {
         ComputeType::F32
+    }
+
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        Some(self)
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
