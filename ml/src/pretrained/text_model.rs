@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use super::builder::Builder;
 use super::family::Source;
 use super::row_numbers::RowNumbers;
-use super::tokenizer::TextTokenizer;
+use super::texts::tokens::tokenizer::TextTokenizer;
 use super::vectors::{vector_port, vectors};
 use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
@@ -123,7 +123,7 @@ impl TextModel {
     }
 
     fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
-        self.layout.laid_out(self.tokenizer.tokens(text)?)
+        self.layout.laid_out(self.tokenizer.tokens(text)?.ids)
     }
 }
 
