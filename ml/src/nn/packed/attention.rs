@@ -5,8 +5,8 @@
 //! backward  dV = Pᵀ dy   dS = P * (dy Vᵀ - Σ P * dy Vᵀ)   dbias = dS   dQ = dS K · scale   dK = dSᵀ Q · scale
 //! ```
 //! P is computed for a block of queries at a time, so that a long sequence needs little memory. A head is some columns of the
-//! argument, and a sequence is some rows of it, so that nothing is copied. The order of each sum follows from the sequence alone. `heads` has a forward pass of
-//! its own for f32.
+//! argument, and a sequence is some rows of it, so that nothing is copied. The order of each sum follows from the sequence alone.
+//! `heads` has a forward pass of its own for f32.
 //!
 //! Vaswani et al., "Attention is all you need", 2017.
 

@@ -141,7 +141,8 @@ mod tests {
 
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) {
-            let width = if self.is_wide { 2 } else { 1 } * L::COUNT;
+            let vectors = if self.is_wide { 2 } else { 1 };
+            let width = vectors * L::COUNT;
             let (left_step, right_step, to_step) = (self.terms + 3, width + 1, width + 2);
             let numbers = |count: usize| (0..count).map(|n| (n * 7 % 11) as f32 - 5.0);
             let left: Vec<f32> = numbers(self.rows * left_step).collect();
