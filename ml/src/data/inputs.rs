@@ -38,10 +38,6 @@ pub struct RowReport {
     pub unseen: usize,
     /// The first column with a NULL.
     pub null_column: Option<String>,
-    /// The tokens of all texts.
-    pub tokens: usize,
-    /// The number of texts whose end was left out.
-    pub cut: usize,
 }
 
 impl RowReport {

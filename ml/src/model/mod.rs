@@ -4,6 +4,7 @@
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
 //! * [`compute`] the type in which a model computes
+//! * [`tokens`] texts in tokens, as a model counts them
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
 //! * `passes` some rows after the other through a network
@@ -16,9 +17,11 @@ pub mod network;
 pub mod options;
 pub(crate) mod passes;
 pub(crate) mod predicted;
+pub mod tokens;
 pub mod trained;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use candle_core::Tensor;
@@ -28,6 +31,7 @@ use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 use crate::model::compute::ComputeType;
 use crate::model::network::LayerSummary;
+use crate::model::tokens::Tokens;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
@@ -56,21 +60,32 @@ pub trait Model: Debug + Send + Sync {
         vec![]
     }
 
+    /// The model for a call, if what is wanted changes more than [`Model::outputs`]: how rows are encoded, or what is computed.
+    /// It shares the weights, and runs the call instead of this model.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a call that the model cannot serve.
+    fn for_call(&self, wanted: &Wanted) -> Result<Option<Arc<dyn Model>>> {
+        match &wanted.prompt {
+            None => Ok(None),
+            Some(prompt) => {
+                let message = format!("it has no prompts, so none of the name \"{prompt}\"");
+                Err(Error::Invalid(message))
+            }
+        }
+    }
+
+    /// The texts of the model, if [`Model::batching`] counts tokens.
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        None
+    }
+
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
     /// same values. Encoding runs on the host, possibly while the model runs the previous batch.
     ///
     /// # Errors
     /// If no row of the batch can be encoded. The report holds the failures of single rows.
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs>;
-
-    /// [`Model::encode`] with this text before each text, in place of the default one of [`Model::prompts`].
-    ///
-    /// # Errors
-    /// Those of [`Model::encode`]; [`Error::Unsupported`] if the model takes no texts.
-    fn encode_with_prompt(&self, _batch: &RecordBatch, _prompt: &str) -> Result<Inputs> {
-        let message = "the model takes no prompt; leave out prompt";
-        Err(Error::Unsupported(message.into()))
-    }
 
     /// The most memory that encoding this batch takes at once besides [`Model::working_bytes`], in bytes: for example, that of
     /// an image while it is decoded. The columns are those of [`Model::encode`].
@@ -163,6 +178,8 @@ pub struct Wanted {
     pub top_k: Option<usize>,
     /// Whether to return [`Outputs::scores`].
     pub scores: bool,
+    /// The name of one of the model's prompts, each of which is a text that the model puts before the text of a row.
+    pub prompt: Option<String>,
 }
 
 impl Default for Wanted {
@@ -172,6 +189,7 @@ impl Default for Wanted {
             threshold: 0.5,
             top_k: None,
             scores: false,
+            prompt: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::batch::TokenBatch;
 use super::tokens::tokenizer::Tokens;
-use crate::data::inputs::{Inputs, RowReport};
+use crate::data::inputs::Inputs;
 use crate::device::HOST;
 use crate::model::passes::in_passes_of;
 use crate::nn::Sequences;
@@ -42,7 +42,7 @@ pub(crate) fn of_rows(
     let count = rows.len();
     let (mut ids, mut types) = (vec![], vec![]);
     let (mut lengths, mut valid) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let (mut failures, mut cut) = (vec![], 0);
+    let mut failures = vec![];
     for (row, tokens) in rows.into_iter().enumerate() {
         let tokens = tokens.unwrap_or_else(|cause| {
             failures.push((row, format!("{failed}: {cause}")));
@@ -53,7 +53,6 @@ pub(crate) fn of_rows(
         if let Some(tokens) = tokens {
             ids.extend(tokens.ids);
             types.extend(tokens.types);
-            cut += usize::from(tokens.is_cut);
         }
         lengths.push(ids.len() - before);
     }
@@ -63,11 +62,6 @@ pub(crate) fn of_rows(
     let inputs = Inputs::new(count).with_packed(IDS, ids, &lengths)?;
     let mut inputs = inputs.with_packed(TYPES, types, &lengths)?;
     let valid = Some(NullBuffer::from(valid)).filter(|valid| valid.null_count() > 0);
-    inputs.report = RowReport {
-        tokens,
-        cut,
-        ..RowReport::default()
-    };
     inputs.report.add(column, valid.as_ref(), failures);
     Ok(inputs)
 }
@@ -157,7 +151,7 @@ mod tests {
         let ranges: Vec<Range<usize>> = batch.sequences.ranges().collect();
         assert_eq!(ranges, [0..2, 2..2, 2..2, 2..3]);
         let report = &inputs.report;
-        assert_eq!((report.tokens, report.cut, report.null_rows()), (3, 1, 1));
+        assert_eq!(report.null_rows(), 1);
         assert_eq!(report.failures, [(2, "column \"body\": no".to_owned())]);
         assert_eq!(report.null_column.as_deref(), Some("body"));
     }

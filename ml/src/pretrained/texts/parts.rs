@@ -1,7 +1,7 @@
-//! [`TextBody`]: what models of texts have in common, an encoder and its tokenizer. [`TextParts`]: a body and the tensors that are
-//! left for a head.
+//! [`TextParts`]: what models of texts have in common: an encoder, its tokenizer, and the tensors that are left for a head.
 
 use candle_core::Device;
+use tokenizers::Tokenizer;
 
 use super::encoder::{Encoder, TextEncoder};
 use super::family::{TextFamily, is_beside_encoder};
@@ -10,9 +10,9 @@ use super::spec::{AttentionSpec, EncoderSpec, TOKENS_MAX};
 use super::tensors::{FileTensors, Tensors};
 use super::tokens::config::TokenizerConfig;
 use super::tokens::files;
-use super::tokens::tokenizer::{Limits, TextTokenizer};
+use super::tokens::tokenizer::Limits;
 use crate::Result;
-use crate::artifact::Files;
+use crate::artifact::{Files, corrupt};
 use crate::pretrained::config::{Config, JSON_BYTES_MAX};
 use crate::pretrained::family::Source;
 use crate::pretrained::transformer::Sizes;
@@ -32,18 +32,16 @@ const SENTENCE_FILES: [&str; 7] = [
 /// The most angles of a table.
 const ANGLES_MAX: usize = 1 << 25;
 
-/// An encoder with its tokenizer.
-#[derive(Debug)]
-pub(crate) struct TextBody {
-    pub(crate) encoder: Box<dyn TextEncoder>,
-    pub(crate) spec: EncoderSpec,
-    pub(crate) tokenizer: TextTokenizer,
-}
-
 /// The parts of a model of texts.
 #[derive(Debug)]
 pub(crate) struct TextParts<'a> {
-    pub(crate) body: TextBody,
+    pub(crate) encoder: Box<dyn TextEncoder>,
+    pub(crate) spec: EncoderSpec,
+    /// As the files have it: what it cuts and pads does not count.
+    pub(crate) tokenizer: Tokenizer,
+    /// The file of the tokenizer.
+    pub(crate) tokenizer_file: &'static str,
+    pub(crate) limits: Limits,
     /// The tensors that the encoder did not take.
     pub(crate) tensors: FileTensors<'a>,
     /// What the names of the encoder's tensors begin with.
@@ -80,15 +78,13 @@ impl<'a> TextParts<'a> {
         if sentence.is_some_and(|sentence| sentence.is_lower) {
             files::make_lower(&mut tokenizer)?;
         }
-        let tokenizer = TextTokenizer::new(tokenizer, file, limits)?;
-        tokenizer.check_vocabulary(file)?;
-        let body = TextBody {
+        check_vocabulary(&tokenizer, file, limits.vocabulary)?;
+        Ok(Self {
             encoder: Box::new(encoder),
             spec,
             tokenizer,
-        };
-        Ok(Self {
-            body,
+            tokenizer_file: file,
+            limits,
             tensors,
             base,
         })
@@ -104,28 +100,44 @@ impl<'a> TextParts<'a> {
     }
 }
 
-impl TextBody {
-    /// The memory that the encoder takes for so many texts, in bytes. On a GPU it takes memory of the GPU.
-    pub(crate) fn working_bytes(&self, device: &Device, texts: usize) -> usize {
-        if !device.is_cpu() {
-            return 0;
+/// Refuses a tokenizer with more tokens than the model has.
+fn check_vocabulary(tokenizer: &Tokenizer, file: &str, known: usize) -> Result<()> {
+    let numbers = tokenizer.get_vocab(true).into_values();
+    let last = numbers.max().unwrap_or(0);
+    match (last as usize) < known {
+        true => Ok(()),
+        false => {
+            let what = format!("has a token with the number {last}, the model has {known} tokens");
+            Err(corrupt(file, what))
         }
-        let longest = self.tokenizer.tokens_max();
-        let at_once = pass_tokens(device).max(longest);
-        let tokens = texts.saturating_mul(longest).min(at_once);
-        let sizes = &self.spec.sizes;
-        let gates = if self.spec.is_gated { 2 } else { 1 };
-        // Queries, keys and values, and the vectors before, between and behind the parts of a layer.
-        let of_token = 8 * sizes.width + gates * sizes.wide;
-        let pairs = longest.min(tokens).saturating_mul(longest.min(tokens));
-        let of_pairs = match self.spec.attention {
-            // The scores of all heads, by contents and by distances.
-            AttentionSpec::Disentangled(_) => pairs.saturating_mul(6 * sizes.heads),
-            AttentionSpec::Plain | AttentionSpec::Buckets(_) | AttentionSpec::Rotary(_) => 0,
-        };
-        let numbers = (of_token * tokens).saturating_add(of_pairs);
-        numbers.saturating_mul(size_of::<f32>())
     }
+}
+
+/// The memory on the host that an encoder takes for so many texts with these limits, in bytes.
+pub(crate) fn encoder_bytes(
+    spec: &EncoderSpec,
+    limits: &Limits,
+    device: &Device,
+    texts: usize,
+) -> usize {
+    if !device.is_cpu() {
+        return 0;
+    }
+    let longest = limits.tokens;
+    let tokens = texts.saturating_mul(longest);
+    let tokens = tokens.min(pass_tokens(device).max(longest));
+    let sizes = &spec.sizes;
+    let gates = if spec.is_gated { 2 } else { 1 };
+    // Queries, keys and values, and the vectors before, between and behind the parts of a layer.
+    let of_token = 8 * sizes.width + gates * sizes.wide;
+    let pairs = longest.min(tokens).saturating_mul(longest.min(tokens));
+    let of_pairs = match spec.attention {
+        // The scores of all heads, by contents and by distances.
+        AttentionSpec::Disentangled(_) => pairs.saturating_mul(6 * sizes.heads),
+        AttentionSpec::Plain | AttentionSpec::Buckets(_) | AttentionSpec::Rotary(_) => 0,
+    };
+    let numbers = (of_token * tokens).saturating_add(of_pairs);
+    numbers.saturating_mul(size_of::<f32>())
 }
 
 /// What sentence-transformers says about an encoder.

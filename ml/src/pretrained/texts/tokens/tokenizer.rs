@@ -1,8 +1,10 @@
 //! [`TextTokenizer`]: texts as the numbers of their tokens, within the limits of a model.
 
 use std::fmt;
+use std::ops::Range;
+use std::sync::OnceLock;
 
-use tokenizers::{EncodeInput, Encoding, Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 use super::files::{TOKENIZER_FILE, of_json};
 use crate::Result;
@@ -37,7 +39,11 @@ pub(crate) struct Tokens {
 /// A tokenizer for texts of up to a number of tokens.
 pub(crate) struct TextTokenizer {
     tokenizer: Tokenizer,
+    /// The same without a limit, once a text is to be divided.
+    unlimited: OnceLock<Tokenizer>,
     limits: Limits,
+    /// The tokens that it adds to each text.
+    added: usize,
 }
 
 impl fmt::Debug for TextTokenizer {
@@ -82,34 +88,22 @@ impl TextTokenizer {
             ..TruncationParams::default()
         };
         tokenizer.with_truncation(Some(truncation)).map_err(wrong)?;
-        Ok(Self { tokenizer, limits })
+        Ok(Self {
+            tokenizer,
+            unlimited: OnceLock::new(),
+            limits,
+            added,
+        })
     }
 
-    /// Refuses a vocabulary with more tokens than the model has.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) with both numbers.
-    pub(crate) fn check_vocabulary(&self, file: &str) -> Result<()> {
-        let numbers = self.tokenizer.get_vocab(true).into_values();
-        let (last, known) = (numbers.max().unwrap_or(0), self.limits.vocabulary);
-        match (last as usize) < known {
-            true => Ok(()),
-            false => {
-                let what =
-                    format!("has a token with the number {last}, the model has {known} tokens");
-                Err(corrupt(file, what))
-            }
-        }
+    /// What the model takes.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
-    /// The tokenizer itself, which knows its special tokens.
-    pub(crate) fn inner(&self) -> &Tokenizer {
-        &self.tokenizer
-    }
-
-    /// The most tokens of a text.
-    pub(crate) fn tokens_max(&self) -> usize {
-        self.limits.tokens
+    /// The most tokens of a text, without those that the tokenizer adds.
+    pub(crate) fn text_tokens_max(&self) -> usize {
+        self.limits.tokens - self.added
     }
 
     /// [`TextTokenizer::tokens`] of a text with another one before it.
@@ -152,28 +146,28 @@ impl TextTokenizer {
         self.checked(&encoded, part.len() < text.len())
     }
 
-    /// The tokens of one or two texts, with the places of each in its text, in bytes. The end of a long text is left out.
+    /// The place of each token in a text of any length, in bytes, without the tokens that the tokenizer adds.
     ///
     /// # Errors
-    /// Why the texts have no tokens that the model knows.
-    pub(crate) fn encoding(&self, first: &str, second: Option<&str>) -> Result<Encoding, String> {
-        let bytes = self.limits.tokens.saturating_mul(TOKEN_BYTES_MAX);
-        let first = part_of(first, bytes);
-        let input: EncodeInput<'_> = match second {
-            None => first.into(),
-            Some(second) => (first, part_of(second, bytes)).into(),
-        };
-        let encoding = self.tokenizer.encode(input, true);
-        let encoding = encoding.map_err(|error| error.to_string())?;
-        self.checked(&encoding, false)?;
-        Ok(encoding)
+    /// Why the text has no tokens.
+    pub(crate) fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
+        let unlimited = self.unlimited.get_or_init(|| {
+            let mut tokenizer = self.tokenizer.clone();
+            // Only a limit that is too low would be an error.
+            let _ = tokenizer.with_truncation(None);
+            tokenizer
+        });
+        let encoded = unlimited.encode(text, false);
+        let encoded = encoded.map_err(|error| error.to_string())?;
+        let places = encoded.get_offsets().iter();
+        Ok(places.map(|(start, end)| *start..*end).collect())
     }
 
     /// The tokens of an encoding, all of which the model knows.
     ///
     /// # Errors
     /// The first that the model does not know.
-    pub(crate) fn checked(&self, encoding: &Encoding, is_part: bool) -> Result<Tokens, String> {
+    fn checked(&self, encoding: &Encoding, is_part: bool) -> Result<Tokens, String> {
         let Limits {
             vocabulary, types, ..
         } = self.limits;
@@ -258,9 +252,10 @@ mod tests {
         assert_eq!(tokens("ab ab"), (vec![0, 1, 2, 1], true));
         assert_eq!(tokens(&"ab ".repeat(100_000)), (vec![0, 1, 2, 1], true));
         assert_eq!(tokens(""), (vec![1], false));
-        let encoding = tokenizer.encoding("ab", Some("b")).unwrap();
-        assert_eq!(encoding.get_ids(), [0, 1, 1]);
-        assert_eq!(encoding.get_offsets(), [(0, 1), (1, 2), (0, 1)]);
+        assert_eq!(tokenizer.places("ab ab a").unwrap().len(), 7);
+        assert_eq!(tokenizer.places("aéb").unwrap(), [0..1, 1..3, 3..4]);
+        assert_eq!(tokenizer.text_tokens_max(), 3);
+        assert_eq!(tokenizer.tokens_with("b", "ab").unwrap().ids, [1, 0, 1, 1]);
     }
 
     #[test]
@@ -268,11 +263,10 @@ mod tests {
         let expected = "its token 3 is none of the 3 that the model knows";
         let error = tokenizer(3, 2).tokens("?").unwrap_err();
         assert_eq!(error, expected);
-        let error = tokenizer(3, 2).check_vocabulary("t.json").unwrap_err();
-        let expected = "t.json: has a token with the number 3, the model has 3 tokens";
-        assert_eq!(error.to_string(), expected);
-        // The second text of a pair has another type.
-        let error = tokenizer(4, 1).encoding("a", Some("b")).unwrap_err();
-        assert!(error.contains("its type of tokens 1 is none of the 1"));
+        let error = tokenizer(4, 0).tokens("a").unwrap_err();
+        assert_eq!(
+            error,
+            "its type of tokens 0 is none of the 0 that the model knows"
+        );
     }
 }
