@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
+use super::chunk::{ChunkExec, ChunkSize, ChunkSpec};
 use super::coalesce::{BatchCoalesceExec, BatchSize};
 use super::exec::PredictExec;
 use super::node::Appended;
@@ -18,6 +19,15 @@ use crate::plan::extension::{from_wire, to_wire};
 enum Wire {
     Coalesce(BatchSize),
     Predict(Box<Predict>),
+    Chunk(Box<Chunk>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Chunk {
+    model: ModelAddress,
+    text: usize,
+    size: ChunkSize,
+    options: PredictOptions,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,6 +44,15 @@ struct Predict {
 pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
     if let Some(coalesce) = exec.downcast_ref::<BatchCoalesceExec>() {
         return Some(to_wire(&Wire::Coalesce(coalesce.size())));
+    }
+    if let Some(chunk) = exec.downcast_ref::<ChunkExec>() {
+        let spec = chunk.spec();
+        return Some(to_wire(&Wire::Chunk(Box::new(Chunk {
+            model: spec.model.address(),
+            text: spec.text,
+            size: spec.size,
+            options: spec.options.clone(),
+        }))));
     }
     let spec = exec.downcast_ref::<PredictExec>()?.spec();
     Some(to_wire(&Wire::Predict(Box::new(Predict {
@@ -53,6 +72,15 @@ pub(super) fn decode(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     Ok(match from_wire(bytes)? {
         Wire::Coalesce(size) => Arc::new(BatchCoalesceExec::new(input, size)),
+        Wire::Chunk(chunk) => {
+            let spec = ChunkSpec {
+                model: Arc::new(chunk.model.open()?),
+                text: chunk.text,
+                size: chunk.size,
+                options: chunk.options,
+            };
+            Arc::new(ChunkExec::new(input, spec))
+        }
         Wire::Predict(predict) => {
             let spec = PredictSpec {
                 model: Arc::new(predict.model.open()?),

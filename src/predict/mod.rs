@@ -12,16 +12,19 @@
 //! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`; `call_task` those that
 //!   change what the model does
 //! * `functions` calls in expressions → [`node::PredictNode`]
+//! * `chunk` a row for each part of a long text, below the model
 //! * `node` the logical node: output schema, push-down of filters and limits
 //! * `prune` optimizer rule that removes unread outputs
 //! * `physical` plans the operators of a node; `spec` what they compute
 //! * `coalesce` operator that regroups rows into batches of the size that the model wants
 //! * `exec` operator that sends batches to the model workers; `task` the batches of a partition, `metrics` their counts
 //! * `gather` a batch that takes several calls of the model: `known` equal rows are computed once, `passes` texts are sorted by tokens
+//! * `notice` counts texts whose ends were left out
 //! * `codec` wire codec of the operators
 
 mod arguments;
 mod call_task;
+mod chunk;
 mod coalesce;
 mod codec;
 mod exec;
@@ -30,6 +33,7 @@ mod gather;
 mod known;
 mod metrics;
 mod node;
+mod notice;
 mod options;
 mod passes;
 mod physical;
@@ -46,6 +50,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 
 pub(crate) use coalesce::{BatchCoalesceExec, BatchSize, WantedSize};
 pub(crate) use functions::{ComputeCalls, call_forms, register_model_functions};
+pub(crate) use notice::{may_truncate, truncated};
 pub(crate) use prune::PruneOutputs;
 
 use crate::error::Result;

@@ -13,6 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use vatic_ml::data::signature::PortKind;
 
+use super::chunk::{ChunkExec, ChunkNode, ChunkSpec};
 use super::coalesce::{BatchCoalesceExec, BatchSize, WantedSize};
 use super::exec::PredictExec;
 use super::node::PredictNode;
@@ -33,6 +34,16 @@ impl ExtensionPlanner for PredictPlanner {
         session: &dyn Session,
         _context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(node) = node.as_any().downcast_ref::<ChunkNode>() {
+            let spec = ChunkSpec {
+                model: Arc::clone(&node.model),
+                text: node.text()?,
+                size: node.size,
+                options: node.options.clone(),
+            };
+            let input = Arc::clone(&physical_inputs[0]);
+            return Ok(Some(Arc::new(ChunkExec::new(input, spec))));
+        }
         let Some(node) = node.as_any().downcast_ref::<PredictNode>() else {
             return Ok(None);
         };

@@ -1,20 +1,24 @@
-//! Relation planner of `predict(model, input, …)`: plans a [`PredictNode`].
+//! Relation planner of `predict(model, input, …)`: plans a [`PredictNode`], with `chunk` over a [`ChunkNode`].
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use datafusion::common::{Column, Result};
 use datafusion::logical_expr::planner::{
     RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
 
-use super::arguments::{finished, take};
+use super::arguments::{finished, needs, positive, take};
 use super::call_task::with_task;
+use super::chunk::{ChunkNode, ChunkSize, TEXT};
+use super::coalesce::text_input;
 use super::node::PredictNode;
 use super::options::PredictOptions;
+use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModels;
-use crate::plan::table_function::{Call, call};
+use crate::plan::table_function::{Call, argument_err, bind_features, call};
 
 /// The named arguments of `predict`.
 const ARGUMENTS: &[&str] = &[
@@ -27,6 +31,8 @@ const ARGUMENTS: &[&str] = &[
     "dedupe",
     "truncate",
     "prompt",
+    "chunk",
+    "overlap",
     "device",
     "dtype",
     "labels",
@@ -51,8 +57,11 @@ impl RelationPlanner for PredictRelation {
         };
         let input = call.required_input()?;
         call.model = with_task(&call, ARGUMENTS)?;
-        let options = options(&call)?;
-        let node = PredictNode::try_new(Arc::clone(&call.model), input, options)?;
+        let (options, chunk) = options(&call)?;
+        let node = match chunk {
+            None => PredictNode::try_new(Arc::clone(&call.model), input, options)?,
+            Some(size) => over_chunks(&call, input, size, options)?,
+        };
         let plan = LogicalPlan::Extension(Extension {
             node: Arc::new(node),
         });
@@ -60,10 +69,61 @@ impl RelationPlanner for PredictRelation {
     }
 }
 
-fn options(call: &Call) -> Result<PredictOptions> {
+/// The model over the parts of texts.
+fn over_chunks(
+    call: &Call,
+    input: LogicalPlan,
+    size: ChunkSize,
+    options: PredictOptions,
+) -> Result<PredictNode> {
+    let model = &call.model;
+    let text = text_input(model).ok_or_else(|| needs("chunk", "a model of texts", model))?;
+    let features = bind_features(model, input.schema())?;
+    let columns = features
+        .iter()
+        .map(|feature| Column::from(input.schema().qualified_field(*feature)));
+    let mut columns: Vec<Column> = columns.collect();
+    let column = std::mem::replace(&mut columns[text], Column::new_unqualified(TEXT));
+    let chunks = ChunkNode::try_new(Arc::clone(model), input, column, size, options.clone())?;
+    let chunks = LogicalPlan::Extension(Extension {
+        node: Arc::new(chunks),
+    });
+    PredictNode::of_all(Arc::clone(model), Some(columns), chunks, options)
+}
+
+/// The options of a call, and the size of chunks if it wants any.
+fn options(call: &Call) -> Result<(PredictOptions, Option<ChunkSize>)> {
     let mut options = PredictOptions::default();
+    let (mut tokens, mut overlap) = (None, None);
     call.named(ARGUMENTS, |name, value| {
-        take(&mut options, &call.model, name, value)
+        match name {
+            "chunk" => tokens = Some(positive(name, value)?),
+            "overlap" => overlap = Some(value.clone()),
+            _ => take(&mut options, &call.model, name, value)?,
+        }
+        Ok(())
     })?;
-    finished(options, &call.model)
+    let options = finished(options, &call.model)?;
+    match (tokens, overlap) {
+        (None, None) => Ok((options, None)),
+        (None, Some(_)) => {
+            let message = "argument overlap needs chunk => n, the tokens of a chunk";
+            Err(sql_err(SqlState::InvalidParameter, message))
+        }
+        (Some(tokens), overlap) => {
+            let overlap = overlap.map_or(Ok(0), |overlap| overlap_of(&overlap, tokens))?;
+            Ok((options, Some(ChunkSize { tokens, overlap })))
+        }
+    }
+}
+
+fn overlap_of(value: &ScalarValue, tokens: usize) -> Result<usize> {
+    let overlap = match value {
+        ScalarValue::Int64(Some(overlap)) => usize::try_from(*overlap).ok(),
+        _ => None,
+    };
+    overlap.filter(|overlap| *overlap < tokens).ok_or_else(|| {
+        let expected = format!("a whole number from 0 to {}, less than chunk", tokens - 1);
+        argument_err("overlap", &expected, value)
+    })
 }

@@ -90,15 +90,6 @@ pub trait Model: Debug + Send + Sync {
     /// If no row of the batch can be encoded. The report holds the failures of single rows.
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs>;
 
-    /// [`Model::encode`] with this text before each text, in place of the default one of [`Model::prompts`].
-    ///
-    /// # Errors
-    /// Those of [`Model::encode`]; [`Error::Unsupported`] if the model takes no texts.
-    fn encode_with_prompt(&self, _batch: &RecordBatch, _prompt: &str) -> Result<Inputs> {
-        let message = "the model takes no prompt; leave out prompt";
-        Err(Error::Unsupported(message.into()))
-    }
-
     /// The most memory that encoding this batch takes at once besides [`Model::working_bytes`], in bytes: for example, that of
     /// an image while it is decoded. The columns are those of [`Model::encode`].
     fn encoding_bytes(&self, _batch: &RecordBatch) -> usize {

@@ -7,8 +7,8 @@ use super::values::{Float, is_half, with_elements, with_float};
 use crate::simd::simd_fn;
 use crate::{Error, Result};
 
-/// The rows of `x` + `residual`, both `[…, width]`, normalised to mean 0 and variance 1 (`epsilon` is added to it), times `weight`
-/// `[width]`, plus `bias` `[width]`: the numbers of [`normalise_with`](super::normalise_with) for the sum.
+/// The rows of `x` + `residual`, both `[…, width]`, normalised to mean 0 and variance 1, to which `epsilon` is added, times
+/// `weight` `[width]`, plus `bias` `[width]`: the numbers of [`normalise_with`](super::normalise_with) for the sum.
 ///
 /// # Errors
 /// [`Error::Internal`] for sizes that do not fit.

@@ -229,7 +229,118 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device, Var};
+
     use super::*;
+
+    fn numbers(shape: &[usize], step: f64) -> Tensor {
+        let count = shape.iter().product::<usize>();
+        let values: Vec<f64> = (0..count).map(|n| (n as f64 * step).sin()).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn flat(tensor: &Tensor) -> Vec<f64> {
+        let tensor = tensor.to_dtype(DType::F64).unwrap();
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn worst(found: &Tensor, expected: &[f64]) -> f64 {
+        let found = flat(found);
+        assert_eq!(found.len(), expected.len());
+        let pairs = found.iter().zip(expected);
+        let errors = pairs.map(|(found, expected)| (found - expected).abs());
+        errors.fold(0.0, f64::max)
+    }
+
+    /// `linear`, `gelu` and `silu` of PyTorch 2.15, in f64.
+    #[test]
+    fn values_are_those_of_pytorch() {
+        let x = numbers(&[3, 4], 0.7);
+        let (w1, b1) = (numbers(&[4, 6], 1.1), numbers(&[6], 0.3));
+        let (w2, b2) = (numbers(&[6, 2], 1.7), (numbers(&[2], 2.9) + 0.5).unwrap());
+        let narrow = numbers(&[3, 2], 1.7);
+        let gelu = [
+            -0.143_484_751_667,
+            0.497_611_846_468,
+            0.501_421_545_215,
+            0.364_378_183_434,
+            -0.913_552_354_168,
+            0.757_549_010_392,
+        ];
+        let tanh = [
+            -0.221_070_878_862,
+            -0.359_412_702_486,
+            0.307_790_967_348,
+            -0.422_549_906_437,
+            -0.656_450_699_260,
+            0.161_467_600_499,
+        ];
+        let gated = [
+            1.687_847_584_180,
+            3.190_966_993_331,
+            0.777_988_824_365,
+            0.896_368_820_417,
+            0.581_237_560_779,
+            0.384_606_817_862,
+        ];
+        let variable = Var::from_tensor(&x).unwrap();
+        for x in [&x, variable.as_tensor()] {
+            let y = feed_forward(x, (&w1, Some(&b1)), Pointwise::Gelu, (&w2, Some(&b2)));
+            assert!(worst(&y.unwrap(), &gelu) < 1e-11);
+            let y = feed_forward(x, (&w1, None), Pointwise::GeluTanh, (&w2, None));
+            assert!(worst(&y.unwrap(), &tanh) < 1e-11);
+            let y = gated_feed_forward(x, (&w1, Some(&b1)), Pointwise::Silu, (&narrow, Some(&b2)));
+            assert!(worst(&y.unwrap(), &gated) < 1e-11);
+        }
+    }
+
+    #[test]
+    fn blocks_of_rows_are_the_layers_one_after_the_other() {
+        // 250 rows of 4,000 numbers are two blocks.
+        let x = numbers(&[250, 8], 0.7);
+        let (w1, b1) = (numbers(&[8, 4_000], 1.1), numbers(&[4_000], 0.3));
+        let (w2, b2) = (numbers(&[4_000, 72], 1.7), numbers(&[72], 2.9));
+        let (halves, of_half) = (numbers(&[2_000, 72], 1.7), numbers(&[72], 0.2));
+        for (dtype, error_max) in [(DType::F64, 1e-9), (DType::F32, 2e-3)] {
+            let all = [&x, &w1, &b1, &w2, &b2, &halves, &of_half];
+            let [x, w1, b1, w2, b2, halves, of_half] =
+                all.map(|tensor| tensor.to_dtype(dtype).unwrap());
+            for is_gated in [false, true] {
+                let (first, second) = match is_gated {
+                    false => ((&w1, Some(&b1)), (&w2, Some(&b2))),
+                    true => ((&w1, Some(&b1)), (&halves, Some(&of_half))),
+                };
+                let run = |x: &Tensor| match is_gated {
+                    false => feed_forward(x, first, Pointwise::Gelu, second).unwrap(),
+                    true => gated_feed_forward(x, first, Pointwise::Gelu, second).unwrap(),
+                };
+                let layers = run(Var::from_tensor(&x).unwrap().as_tensor());
+                let blocks = run(&x);
+                let error = worst(&blocks, &flat(&layers));
+                assert!(error < error_max, "{dtype:?}, gated {is_gated}: {error}");
+                // A row is the same beside others, and in another block.
+                for (start, count) in [(0, 2), (130, 60), (248, 2)] {
+                    let some = run(&x.narrow(0, start, count).unwrap());
+                    let together = blocks.narrow(0, start, count).unwrap();
+                    assert_eq!(flat(&some), flat(&together), "{dtype:?} {start}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_row_and_sizes_that_do_not_fit() {
+        let (w1, w2) = (numbers(&[4, 6], 1.1), numbers(&[6, 2], 1.7));
+        let run = |x: &[usize], bias: Option<&Tensor>| {
+            feed_forward(&numbers(x, 0.7), (&w1, bias), Pointwise::Relu, (&w2, None))
+        };
+        assert_eq!(run(&[0, 4], None).unwrap().dims(), [0, 2]);
+        assert!(run(&[3, 5], None).is_err());
+        assert!(run(&[3, 4], Some(&numbers(&[5], 1.0))).is_err());
+        let x = numbers(&[3, 4], 0.7);
+        let gated = gated_feed_forward(&x, (&w1, None), Pointwise::Relu, (&w2, None));
+        assert!(gated.is_err());
+    }
 
     #[test]
     fn blocks_are_about_equal() {

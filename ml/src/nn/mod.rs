@@ -1,5 +1,5 @@
-//! Differentiable layers, whose gradients `gradients.rs`, `layers.rs`, `batch_norm.rs`, `attention.rs` and `sequences.rs` in
-//! `tests/it` check against finite differences.
+//! Differentiable layers, whose gradients `gradients.rs`, `layers.rs`, `batch_norm.rs`, `attention.rs`, `packed.rs` and
+//! `sequences.rs` in `tests/it` check against finite differences.
 //!
 //! `linear`, `embedding`, `activation`, `dropout`, `convolution` (`convolution_squares` with a pool behind it), `pool`, `norm`,
 //! `batch_norm`, `attention`; `recurrent` with the cells `lstm` and `gru` (`recurrence` is a step of a cell); for encoders of texts

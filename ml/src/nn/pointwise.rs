@@ -279,7 +279,7 @@ impl CustomOp1 for Apply {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device, Var};
 
     use super::*;
 
@@ -332,6 +332,162 @@ mod tests {
                     assert!(
                         error <= allowed,
                         "{function:?} of {x}: {y}, expected {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_are_those_of_pytorch() {
+        let x = [-7.0, -3.0, -1.5, -0.2, 0.0, 0.4, 2.0, 3.0, 6.0, 7.0f64];
+        // `torch.autograd.grad` of PyTorch 2.15, in f64.
+        let all: [(Pointwise, [f64; 10]); 10] = [
+            (
+                Pointwise::Relu,
+                [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            ),
+            (
+                Pointwise::Relu6,
+                [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0],
+            ),
+            (
+                Pointwise::Gelu,
+                [
+                    0.0,
+                    -0.011_945_647,
+                    -0.127_469_192,
+                    0.342_531_752,
+                    0.5,
+                    0.802_729_798,
+                    1.085_231_801,
+                    1.011_945_647,
+                    1.000_000_035,
+                    1.0,
+                ],
+            ),
+            (
+                Pointwise::GeluTanh,
+                [
+                    0.0,
+                    -0.011_584_167,
+                    -0.127_710_793,
+                    0.342_541_851,
+                    0.5,
+                    0.802_658_834,
+                    1.086_099_257,
+                    1.011_584_167,
+                    1.000_000_001,
+                    1.0,
+                ],
+            ),
+            (
+                Pointwise::QuickGelu,
+                [
+                    -0.000_073_079,
+                    -0.024_548_324,
+                    -0.098_848_065,
+                    0.333_030_658,
+                    0.5,
+                    0.815_824_908,
+                    1.073_815_354,
+                    1.024_548_324,
+                    1.000_338_302,
+                    1.000_073_079,
+                ],
+            ),
+            (
+                Pointwise::Silu,
+                [
+                    -0.005_460_497,
+                    -0.088_104_106,
+                    -0.041_294_154,
+                    0.400_662_688,
+                    0.5,
+                    0.694_791_958,
+                    1.090_784_249,
+                    1.088_104_106,
+                    1.012_326_433,
+                    1.005_460_497,
+                ],
+            ),
+            (
+                Pointwise::Sigmoid,
+                [
+                    0.000_910_221,
+                    0.045_176_66,
+                    0.149_146_452,
+                    0.247_516_573,
+                    0.25,
+                    0.240_260_746,
+                    0.104_993_585,
+                    0.045_176_66,
+                    0.002_466_509,
+                    0.000_910_221,
+                ],
+            ),
+            (
+                Pointwise::Tanh,
+                [
+                    0.000_003_326,
+                    0.009_866_037,
+                    0.180_706_639,
+                    0.961_042_983,
+                    1.0,
+                    0.855_638_786,
+                    0.070_650_825,
+                    0.009_866_037,
+                    0.000_024_577,
+                    0.000_003_326,
+                ],
+            ),
+            (
+                Pointwise::HardSwish,
+                [
+                    0.0,
+                    0.0,
+                    0.0,
+                    0.433_333_333,
+                    0.5,
+                    0.633_333_333,
+                    1.166_666_667,
+                    1.0,
+                    1.0,
+                    1.0,
+                ],
+            ),
+            (
+                Pointwise::HardSigmoid,
+                [
+                    0.0,
+                    0.0,
+                    0.166_666_667,
+                    0.166_666_667,
+                    0.166_666_667,
+                    0.166_666_667,
+                    0.166_666_667,
+                    0.0,
+                    0.0,
+                    0.0,
+                ],
+            ),
+        ];
+        for (function, expected) in all {
+            for (dtype, error_max) in [(DType::F64, 1e-8), (DType::F32, 1e-6)] {
+                let x = Tensor::new(&x, &Device::Cpu)
+                    .unwrap()
+                    .to_dtype(dtype)
+                    .unwrap();
+                let x = Var::from_tensor(&x).unwrap();
+                let y = pointwise(function, &x).unwrap();
+                let gradients = y.sum_all().unwrap().backward().unwrap();
+                let slopes = gradients.get(&x).unwrap().to_dtype(DType::F64).unwrap();
+                let slopes = slopes.to_vec1::<f64>().unwrap();
+                for (slope, expected) in slopes.iter().zip(expected) {
+                    let error = (slope - expected).abs();
+                    assert!(
+                        error < error_max,
+                        "{function:?} {dtype:?}: {slope}, expected {expected}"
                     );
                 }
             }

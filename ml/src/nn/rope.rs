@@ -198,3 +198,85 @@ impl CustomOp1 for Rotate {
         Ok(Some(dy.contiguous()?.apply_op1_no_bwd(&back)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Var};
+
+    use super::*;
+
+    fn numbers(shape: [usize; 2], step: f64) -> Tensor {
+        let count = shape.iter().product::<usize>();
+        let values: Vec<f64> = (0..count).map(|n| (n as f64 * step).sin()).collect();
+        Tensor::from_vec(values, shape.to_vec(), &Device::Cpu).unwrap()
+    }
+
+    fn worst(found: &Tensor, expected: &Tensor) -> f64 {
+        let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
+        let error = (wide(found) - wide(expected)).unwrap().abs().unwrap();
+        error.max_all().unwrap().to_scalar().unwrap()
+    }
+
+    /// `apply_rotary_pos_emb` of transformers 5.24 for Llama, with base 10, on the first 8 of 10 columns.
+    #[test]
+    fn rotations_are_those_of_transformers() {
+        let x = numbers([4, 10], 0.9).to_dtype(DType::F32).unwrap();
+        let sequences = Sequences::of_lengths([1, 3]);
+        let rotary = Rotary::new(4, 3, 10.0, &Device::Cpu).unwrap();
+        let expected: [f32; 40] = [
+            0.000_000, 0.783_327, 0.973_848, 0.427_380, -0.442_520, -0.977_530, -0.772_764,
+            0.016_814, 0.793_668, 0.969_890, 0.412_118, -0.457_536, -0.980_936, -0.761_984,
+            0.033_623, 0.803_784, 0.965_658, 0.396_741, -0.472_422, -0.984_065, -1.090_443,
+            -0.250_980, -0.192_304, 0.929_175, 1.036_451, -0.232_959, -0.212_422, -0.854_600,
+            0.067_208, 0.823_333, 0.058_283, 0.879_840, 1.078_448, -0.581_952, -0.454_121,
+            -0.494_624, -1.008_847, 0.816_961, 0.349_951, -0.516_262,
+        ];
+        let expected = Tensor::from_slice(&expected, (4, 10), &Device::Cpu).unwrap();
+        let found = rotary.forward(&x, 2, &sequences).unwrap();
+        assert!(worst(&found, &expected) < 2e-6);
+        let found = rotary.of_tensors(&x, 2, &sequences).unwrap();
+        assert!(worst(&found, &expected) < 2e-6);
+    }
+
+    #[test]
+    fn rotations_on_the_host_are_those_of_tensors_and_turn_back() {
+        let sequences = Sequences::of_lengths([1, 300, 0, 2, 17]);
+        let rotary = Rotary::new(6, 300, 10_000.0, &Device::Cpu).unwrap();
+        let x = Var::from_tensor(&numbers([320, 25], 0.7)).unwrap();
+        let found = rotary.forward(&x, 4, &sequences).unwrap();
+        let expected = rotary.of_tensors(&x, 4, &sequences).unwrap();
+        assert!(worst(&found, &expected) < 1e-14);
+        assert!(worst(&found, &x) > 0.1);
+        let factors = numbers([320, 25], 1.9);
+        let slopes = |y: &Tensor| {
+            let sum = (y * &factors).unwrap().sum_all().unwrap();
+            sum.backward().unwrap().get(&x).unwrap().clone()
+        };
+        assert!(worst(&slopes(&found), &slopes(&expected)) < 1e-14);
+        // A rotation of a rotation's slopes is what they were.
+        let again = rotary.forward(&slopes(&found), 4, &sequences).unwrap();
+        assert!(worst(&again, &factors) < 1e-6);
+    }
+
+    #[test]
+    fn no_token_and_sizes_that_do_not_fit() {
+        let rotary = Rotary::new(4, 3, 10.0, &Device::Cpu).unwrap();
+        let none = Sequences::of_lengths([]);
+        let found = rotary.forward(&numbers([0, 8], 1.0), 2, &none).unwrap();
+        assert_eq!(found.dims(), [0, 8]);
+        let x = numbers([4, 8], 1.0);
+        let rotate =
+            |heads, lengths: [usize; 2]| rotary.forward(&x, heads, &Sequences::of_lengths(lengths));
+        assert!(rotate(2, [3, 1]).is_ok());
+        assert!(rotate(3, [3, 1]).is_err());
+        assert!(rotate(2, [2, 1]).is_err());
+        let error = rotate(2, [4, 0]).unwrap_err().to_string();
+        assert!(
+            error.contains("4 tokens is longer than the 3 positions"),
+            "{error}"
+        );
+        for head_width in [0, 5] {
+            assert!(Rotary::new(head_width, 3, 10.0, &Device::Cpu).is_err());
+        }
+    }
+}

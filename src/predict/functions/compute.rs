@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
@@ -25,7 +25,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::call::{PlannedCall, is_call, not_here, planned};
+use super::call::{PlannedCall, not_here, planned};
+use super::look::{
+    check_arguments, first_call, has_call, is_of_sides, node_has_calls, plan_has_calls,
+    reads_columns_only, reads_no_query,
+};
 use super::place::{Keeps, has_columns, keeps, placed};
 use super::values::as_projection;
 use crate::error::{SqlState, sql_err};
@@ -45,45 +49,6 @@ impl AnalyzerRule for ComputeCalls {
             false => Ok(plan),
         }
     }
-}
-
-fn plan_has_calls(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        found |= node_has_calls(node)?;
-        Ok(match found {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
-        })
-    })?;
-    Ok(found)
-}
-
-fn node_has_calls(node: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    node.apply_expressions(|expr| {
-        found |= has_call(expr)?;
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(found)
-}
-
-fn has_call(expr: &Expr) -> Result<bool> {
-    expr.exists(|expr| Ok(is_call(expr)))
-}
-
-/// The name of the first call in an expression.
-fn first_call(exprs: &[Expr]) -> Result<Option<PlannedCall>> {
-    let mut found = None;
-    for expr in exprs {
-        expr.apply(|expr| {
-            if found.is_none() {
-                found = planned(expr)?;
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-    }
-    Ok(found)
 }
 
 /// A call that has a column.
@@ -399,66 +364,4 @@ fn with_passing(projection: Projection, computed: Vec<Computed>) -> Result<Rewri
     }
     let plan = LogicalPlan::Projection(Projection::try_new(expr, input)?);
     Ok(Rewritten { plan, computed })
-}
-
-/// Whether each call in a condition of a join reads columns of one side only.
-fn is_of_sides(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<bool> {
-    let mut is_of_sides = true;
-    condition.apply(|expr| {
-        if is_call(expr) {
-            let columns = expr.column_refs();
-            is_of_sides &= has_columns(left, &columns) || has_columns(right, &columns);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(is_of_sides)
-}
-
-/// Whether a call is NULL where all columns are NULL: its input is a column.
-fn reads_columns_only(call: &Expr) -> bool {
-    match planned(call) {
-        Ok(Some(call)) => call
-            .features
-            .iter()
-            .all(|feature| matches!(feature, Expr::Column(_))),
-        Ok(None) | Err(_) => false,
-    }
-}
-
-fn reads_no_query(call: &Expr) -> bool {
-    let is_query = |expr: &Expr| {
-        matches!(
-            expr,
-            Expr::ScalarSubquery(_)
-                | Expr::Exists(_)
-                | Expr::InSubquery(_)
-                | Expr::SetComparison(_)
-        )
-    };
-    // The closure never fails.
-    !call.exists(|expr| Ok(is_query(expr))).unwrap_or(true)
-}
-
-/// Refuses arguments that are not known where the operator would be.
-fn check_arguments(call: &PlannedCall) -> Result<()> {
-    let mut wrong = None;
-    for feature in &call.features {
-        feature.apply(|expr| {
-            let problem = match expr {
-                Expr::OuterReferenceColumn(..) => {
-                    "a sub-query cannot compute {} of a column of the query around it; compute it in that query, and use its column"
-                }
-                Expr::LambdaVariable(_) => {
-                    "{} cannot be computed for each element of a list; use unnest, and the column that it gives"
-                }
-                _ => return Ok(TreeNodeRecursion::Continue),
-            };
-            wrong = Some(problem.replace("{}", call.function));
-            Ok(TreeNodeRecursion::Stop)
-        })?;
-    }
-    match wrong {
-        Some(message) => Err(sql_err(SqlState::Unsupported, message)),
-        None => Ok(()),
-    }
 }

@@ -11,7 +11,7 @@
 //! * `embed`, `predict_value` the functions, a file each
 //! * `named` the named arguments of a call
 //! * `call` the functions in DataFusion's planner, and a call with its model
-//! * `compute` the analyzer rule; `values` prepares VALUES for it
+//! * `compute` the analyzer rule; `look` tests of plans for calls; `values` prepares VALUES for the rule
 //! * `place` where the operator of a call goes
 
 mod call;
@@ -19,6 +19,7 @@ mod compute;
 mod embed;
 mod function;
 mod list;
+mod look;
 mod named;
 mod place;
 mod predict_value;

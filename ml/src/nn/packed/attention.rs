@@ -6,22 +6,23 @@
 //! ```
 //! P is computed for a block of queries at a time, so that a long sequence needs little memory. A head is some columns of the
 //! argument, and a sequence is some rows of it, so that nothing is copied. The order of each sum follows from the sequence alone.
+//! `heads` has a forward pass of its own for f32.
 //!
 //! Vaswani et al., "Attention is all you need", 2017.
 
 use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Shape, Tensor};
 
 use super::distances::Distances;
+use super::heads::Heads;
 use super::padded::of_tensors;
 use super::sequences::Sequences;
 use super::sight::Sight;
 use super::sizes::{Part, Sizes};
-use super::weights::weigh;
+use super::weights::{weigh, write_score_slopes};
 use crate::nn::product::{Matrix, MatrixMut, add_product, write_product};
-use crate::nn::sums::sum_of_pairs;
 use crate::nn::values::{Float, elements, storage, with_elements, with_float};
 use crate::{Result, stop};
 
@@ -238,10 +239,7 @@ impl Attend {
         let rows = slopes.chunks_exact_mut(keys.len());
         let rows = rows.zip(weights.chunks_exact(keys.len()));
         for (query, (slopes, weights)) in block.query_places().zip(rows) {
-            let sum = sum_of_pairs(slopes, weights, |slope, weight| slope * weight);
-            for (slope, &weight) in slopes.iter_mut().zip(weights) {
-                *slope = weight * (*slope - sum);
-            }
+            write_score_slopes(weights, slopes);
             if let Some(distances) = self.sizes.distances {
                 let of_head = &mut dbias[distances.of_head(block.head)];
                 distances.add_slopes((query, &keys), slopes, of_head);
@@ -264,6 +262,31 @@ impl Block {
     }
 }
 
+impl Attend {
+    fn on_host(
+        &self,
+        (qkv, layout): (&CpuStorage, &Layout),
+        bias: Option<(&CpuStorage, &Layout)>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let heads = match qkv.dtype() {
+            DType::F32 => Heads::new(&self.sizes),
+            _ => None,
+        };
+        let y = match heads {
+            Some(heads) => {
+                let bias = bias.map(|(bias, layout)| elements::<f32>(bias, layout));
+                let qkv = elements::<f32>(qkv, layout)?;
+                storage(heads.forward(qkv, bias.transpose()?, &self.sequences)?)
+            }
+            None => with_float!(qkv.dtype(), T => {
+                let bias = bias.map(|(bias, layout)| elements::<T>(bias, layout));
+                storage(self.forward(elements::<T>(qkv, layout)?, bias.transpose()?)?)
+            }),
+        };
+        Ok((y, (self.sequences.tokens(), self.sizes.width()).into()))
+    }
+}
+
 impl CustomOp1 for Attend {
     fn name(&self) -> &'static str {
         "packed_attention"
@@ -274,10 +297,7 @@ impl CustomOp1 for Attend {
         qkv: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = with_float!(qkv.dtype(), T => {
-            storage(self.forward(elements::<T>(qkv, layout)?, None)?)
-        });
-        Ok((y, (self.sequences.tokens(), self.sizes.width()).into()))
+        self.on_host((qkv, layout), None)
     }
 
     fn bwd(&self, qkv: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
@@ -302,11 +322,7 @@ impl CustomOp2 for Attend {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = with_float!(qkv.dtype(), T => {
-            let bias = elements::<T>(bias, bias_layout)?;
-            storage(self.forward(elements::<T>(qkv, layout)?, Some(bias))?)
-        });
-        Ok((y, (self.sequences.tokens(), self.sizes.width()).into()))
+        self.on_host((qkv, layout), Some((bias, bias_layout)))
     }
 
     fn bwd(

@@ -43,8 +43,16 @@ impl Distances {
         slopes: &[T],
         of_head: &mut [T],
     ) {
-        for (key, &slope) in keys.clone().zip(slopes) {
-            of_head[self.place(query, key)] += slope;
+        match self.places(query, keys) {
+            Some(places) => {
+                let pairs = of_head[places].iter_mut().zip(slopes);
+                pairs.for_each(|(sum, &slope)| *sum += slope);
+            }
+            None => {
+                for (key, &slope) in keys.clone().zip(slopes) {
+                    of_head[self.place(query, key)] += slope;
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::sizes::Sizes;
-use crate::nn::sums::sum;
+use crate::nn::sums::{sum, sum_of_pairs};
 use crate::nn::values::Float;
 use crate::simd::simd_fn;
 
@@ -25,42 +25,71 @@ pub(super) fn weigh<T: Float>(
     scores[end..].fill(T::zero());
     let scores = &mut scores[start..end];
     let scale = T::of(sizes.scale);
-    let (Some(bias), Some(distances)) = (bias, sizes.distances) else {
-        return write_weights(scores, scale, None);
+    scores.iter_mut().for_each(|score| *score *= scale);
+    if let Some(bias) = bias {
+        add_bias(sizes, (head, query), &seen, bias, scores);
+    }
+    write_softmax(scores);
+}
+
+/// Adds to the scores of a query of a head what the bias has for the keys that it sees.
+#[inline(always)]
+pub(super) fn add_bias<T: Float>(
+    sizes: &Sizes,
+    (head, query): (usize, usize),
+    seen: &Range<usize>,
+    bias: &[T],
+    scores: &mut [T],
+) {
+    let Some(distances) = sizes.distances else {
+        return;
     };
     let bias = &bias[distances.of_head(head)];
-    match distances.places(query, &seen) {
-        Some(places) => write_weights(scores, scale, Some(&bias[places])),
+    match distances.places(query, seen) {
+        Some(places) => {
+            let pairs = scores.iter_mut().zip(&bias[places]);
+            pairs.for_each(|(score, &bias)| *score += bias);
+        }
         None => {
-            for (score, key) in scores.iter_mut().zip(seen) {
-                *score = *score * scale + bias[distances.place(query, key)];
+            for (score, key) in scores.iter_mut().zip(seen.clone()) {
+                *score += bias[distances.place(query, key)];
             }
-            write_weights(scores, T::one(), None);
         }
     }
 }
 
 simd_fn! {
-    /// Replaces products by the softmax of what they are times `scale`, plus `bias`.
-    fn write_weights<'a, T: Float>(scores: &'a mut [T], scale: T, bias: Option<&'a [T]>) {
-        match bias {
-            None => scores.iter_mut().for_each(|score| *score *= scale),
-            Some(bias) => {
-                let pairs = scores.iter_mut().zip(bias);
-                pairs.for_each(|(score, &bias)| *score = *score * scale + bias);
-            }
-        }
-        let most = greatest(scores);
-        scores.iter_mut().for_each(|score| *score = (*score - most).quick_exp());
-        let factor = T::one() / sum(scores, |power: T| power);
-        scores.iter_mut().for_each(|power| *power *= factor);
+    fn write_softmax<'a, T: Float>(scores: &'a mut [T]) {
+        softmax(scores);
     }
+}
+
+simd_fn! {
+    /// Replaces the slopes of the weights of a query by those of its scores.
+    pub(super) fn write_score_slopes<'a, T: Float>(weights: &'a [T], slopes: &'a mut [T]) {
+        let sum = sum_of_pairs(slopes, weights, |slope, weight| slope * weight);
+        for (slope, &weight) in slopes.iter_mut().zip(weights) {
+            *slope = weight * (*slope - sum);
+        }
+    }
+}
+
+/// Replaces scores by their exponentials, divided by the sum of these. Inlined, so that it is compiled for the instruction set of
+/// its caller.
+#[inline(always)]
+pub(super) fn softmax<T: Float>(scores: &mut [T]) {
+    let most = greatest(scores);
+    for score in scores.iter_mut() {
+        *score = (*score - most).quick_exp();
+    }
+    let factor = T::one() / sum(scores, |power: T| power);
+    scores.iter_mut().for_each(|power| *power *= factor);
 }
 
 /// The greatest number: sixteen partial maxima side by side, then theirs. NaN is not compared; it stays NaN as a power, and so
 /// does then the sum.
 #[inline(always)]
-pub(super) fn greatest<T: Float>(values: &[T]) -> T {
+fn greatest<T: Float>(values: &[T]) -> T {
     let greater = |most: T, &value: &T| if value > most { value } else { most };
     let least = T::of(f64::NEG_INFINITY);
     let (chunks, rest) = values.as_chunks::<PARTS>();
@@ -92,10 +121,10 @@ mod tests {
     #[test]
     fn weights_of_great_scores_and_of_nan() {
         let mut scores = [300.0f32, 100.0, 300.0];
-        write_weights(&mut scores, 1.0, None);
+        write_softmax(&mut scores);
         assert_eq!(scores, [0.5, 0.0, 0.5]);
         let mut scores = [0.0f32, f32::NAN, 1.0];
-        write_weights(&mut scores, 1.0, None);
+        write_softmax(&mut scores);
         assert!(scores.iter().all(|weight| weight.is_nan()));
     }
 }

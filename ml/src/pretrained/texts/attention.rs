@@ -158,7 +158,8 @@ impl Attention {
             Kind::Packed { rotation, window } => {
                 let rotation = rotation.and_then(|number| shared.rotations.get(number));
                 let qkv = match rotation {
-                    Some((_, rotary)) => rotated(&qkv, rotary, self.heads, sequences)?,
+                    // The queries and the keys, before the values.
+                    Some((_, rotary)) => rotary.forward(&qkv, 2 * self.heads, sequences)?,
                     None => qkv,
                 };
                 let how = PackedAttention {
@@ -172,15 +173,4 @@ impl Attention {
         };
         self.out.forward(&means)
     }
-}
-
-/// Queries, keys and values, the first two rotated by their positions.
-fn rotated(qkv: &Tensor, rotary: &Rotary, heads: usize, sequences: &Sequences) -> Result<Tensor> {
-    let width = qkv.dim(1)? / 3;
-    let queries_and_keys = qkv.narrow(1, 0, 2 * width)?;
-    let rotated = rotary.forward(&queries_and_keys, 2 * heads, sequences)?;
-    Ok(Tensor::cat(
-        &[&rotated, &qkv.narrow(1, 2 * width, width)?],
-        1,
-    )?)
 }

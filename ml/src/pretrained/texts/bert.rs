@@ -4,11 +4,14 @@
 //! robustly optimized BERT pretraining approach", 2019; Clark et al., "ELECTRA: Pre-training text encoders as discriminators rather
 //! than generators", 2020.
 
-use super::family::{TOKENS_MAX, TYPES_MAX, TextFamily, heads_of, vocabulary};
+use super::family::{TYPES_MAX, TextFamily, heads_of, vocabulary};
 use super::spec::{
     AttentionSpec, Biases, EmbeddingNames, EmbeddingSpec, EncoderSpec, LayerNames, NormPlace,
-    NormSpec, Projection,
+    NormSpec, Projection, TOKENS_MAX,
 };
+use super::tokens::files::Vocabulary;
+use super::tokens::sentence_pieces::Places;
+use super::tokens::vocabularies::Around;
 use crate::Result;
 use crate::pretrained::config::{Config, LAYERS_MAX, WIDTH_MAX};
 use crate::pretrained::layers::activation;
@@ -17,29 +20,33 @@ use crate::pretrained::transformer::Sizes;
 pub(crate) const BERT: TextFamily = TextFamily {
     model_type: "bert",
     architectures: &["BertModel", "BertForMaskedLM", "BertForPreTraining"],
-    base: "bert.",
+    bases: &["bert."],
     spec: bert,
+    vocabulary: Vocabulary::Words(Around::BERT),
 };
 
 pub(crate) const ROBERTA: TextFamily = TextFamily {
     model_type: "roberta",
     architectures: &["RobertaModel", "RobertaForMaskedLM"],
-    base: "roberta.",
+    bases: &["roberta."],
     spec: roberta,
+    vocabulary: Vocabulary::Pairs(Around::ROBERTA),
 };
 
 pub(crate) const XLM_ROBERTA: TextFamily = TextFamily {
     model_type: "xlm-roberta",
     architectures: &["XLMRobertaModel", "XLMRobertaForMaskedLM"],
-    base: "roberta.",
+    bases: &["roberta."],
     spec: roberta,
+    vocabulary: Vocabulary::Pieces(Around::ROBERTA, Places::XlmRoberta),
 };
 
 pub(crate) const CAMEMBERT: TextFamily = TextFamily {
     model_type: "camembert",
     architectures: &["CamembertModel", "CamembertForMaskedLM"],
-    base: "roberta.",
+    bases: &["roberta."],
     spec: roberta,
+    vocabulary: Vocabulary::Pieces(Around::ROBERTA, Places::Camembert),
 };
 
 pub(crate) const ELECTRA: TextFamily = TextFamily {
@@ -49,8 +56,9 @@ pub(crate) const ELECTRA: TextFamily = TextFamily {
         "ElectraForPreTraining",
         "ElectraForMaskedLM",
     ],
-    base: "electra.",
+    bases: &["electra."],
     spec: electra,
+    vocabulary: Vocabulary::Words(Around::BERT),
 };
 
 /// The names of the tables, which other families have, too.
@@ -63,7 +71,7 @@ pub(super) const EMBEDDING: EmbeddingNames = EmbeddingNames {
 };
 
 /// The names of the parts of a layer.
-const LAYER: LayerNames = LayerNames {
+pub(super) const LAYER: LayerNames = LayerNames {
     layers: "encoder.layer",
     projections: &[
         "attention.self.query",

@@ -21,7 +21,7 @@ use super::layers::take_norm;
 use super::perceptron::Perceptron;
 use super::spec::{EncoderSpec, NormPlace};
 use super::tensors::Tensors;
-use crate::nn::Sequences;
+use crate::nn::{Sequences, add_norm};
 use crate::pretrained::layers::LayerNorm;
 use crate::{Result, stop};
 
@@ -136,25 +136,29 @@ impl Layer {
 
     /// The vectors `[tokens, width]` after the layer, from those before.
     fn forward(&self, x: &Tensor, shared: &Shared, sequences: &Sequences) -> Result<Tensor> {
-        let normal = |x: Tensor| match &self.attention_norm {
-            Some(norm) => norm.forward(&x),
-            None => Ok(x),
-        };
         match self.place {
             NormPlace::After => {
                 let attended = self.attention.forward(x, shared, sequences)?;
-                let x = normal((attended + x)?)?;
-                let sum = (self.perceptron.forward(&x)? + x)?;
-                self.perceptron_norm.forward(&sum)
+                let x = match &self.attention_norm {
+                    Some(norm) => norm_of_sum(&attended, x, norm)?,
+                    None => (attended + x)?,
+                };
+                let wide = self.perceptron.forward(&x)?;
+                norm_of_sum(&wide, &x, &self.perceptron_norm)
             }
             NormPlace::Before => {
-                let attended = self
-                    .attention
-                    .forward(&normal(x.clone())?, shared, sequences)?;
-                let x = (attended + x)?;
+                let normal = match &self.attention_norm {
+                    Some(norm) => norm.forward(x)?,
+                    None => x.clone(),
+                };
+                let x = (self.attention.forward(&normal, shared, sequences)? + x)?;
                 let normal = self.perceptron_norm.forward(&x)?;
                 Ok((self.perceptron.forward(&normal)? + x)?)
             }
         }
     }
+}
+
+fn norm_of_sum(x: &Tensor, residual: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
+    add_norm(x, residual, &norm.weight, &norm.bias, norm.epsilon)
 }

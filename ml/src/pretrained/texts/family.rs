@@ -1,13 +1,12 @@
 //! [`TextFamily`]: architectures whose encoders one function describes, and the limits of their descriptions.
 
 use super::spec::EncoderSpec;
+use super::tokens::files::Vocabulary;
 use crate::Result;
 use crate::pretrained::config::Config;
 
 /// The most tokens of a vocabulary.
 const VOCABULARY_MAX: usize = 1 << 21;
-/// The most tokens of a text.
-pub(crate) const TOKENS_MAX: usize = 1 << 15;
 /// The most types of tokens.
 pub(crate) const TYPES_MAX: usize = 16;
 
@@ -36,10 +35,12 @@ pub(crate) struct TextFamily {
     pub(crate) model_type: &'static str,
     /// The architectures: `architectures` in `config.json`.
     pub(crate) architectures: &'static [&'static str],
-    /// What the names of the tensors of an encoder begin with in a model that has a head, too.
-    pub(crate) base: &'static str,
+    /// What the names of the tensors of an encoder may begin with in a model that has a head, too.
+    pub(crate) bases: &'static [&'static str],
     /// What an encoder is made of.
     pub(crate) spec: fn(&Config) -> Result<EncoderSpec>,
+    /// What a directory has if it has no `tokenizer.json`.
+    pub(crate) vocabulary: Vocabulary,
 }
 
 /// Whether a tensor of this name, which no layer of an encoder took, has no effect on the vectors of tokens: it counts positions, or

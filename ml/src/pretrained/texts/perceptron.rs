@@ -6,7 +6,7 @@ use super::layers::Dense;
 use super::spec::EncoderSpec;
 use super::tensors::Tensors;
 use crate::Result;
-use crate::nn::{Pointwise, feed_forward, pointwise};
+use crate::nn::{Pointwise, feed_forward, gated_feed_forward};
 
 /// second (activation (first (x))), or second (activation (first (x)) · gate (x)).
 #[derive(Debug)]
@@ -44,15 +44,11 @@ impl Perceptron {
 
     /// The vectors `[tokens, width]` for `x` of this shape.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let Self { first, second, .. } = self;
-        if !self.is_gated {
-            let first = (&first.weight, Some(&first.bias));
-            let second = (&second.weight, Some(&second.bias));
-            return feed_forward(x, first, self.activation, second);
+        let first = (&self.first.weight, Some(&self.first.bias));
+        let second = (&self.second.weight, Some(&self.second.bias));
+        match self.is_gated {
+            true => gated_feed_forward(x, first, self.activation, second),
+            false => feed_forward(x, first, self.activation, second),
         }
-        let both = first.forward(x)?;
-        let wide = both.dim(1)? / 2;
-        let active = pointwise(self.activation, &both.narrow(1, 0, wide)?)?;
-        second.forward(&(active * both.narrow(1, wide, wide)?)?)
     }
 }

@@ -4,6 +4,9 @@
 use crate::nn::Pointwise;
 use crate::pretrained::transformer::Sizes;
 
+/// The most tokens of a text.
+pub(crate) const TOKENS_MAX: usize = 1 << 15;
+
 /// The architecture of an encoder.
 #[derive(Debug, Clone)]
 pub(crate) struct EncoderSpec {
@@ -21,6 +24,22 @@ impl EncoderSpec {
     /// A norm of vectors of this width: the width, what is added to a variance, and whether it has a bias.
     pub(crate) fn norm_of(&self, width: usize) -> (usize, f64, bool) {
         (width, self.sizes.epsilon, self.norms.has_bias)
+    }
+
+    /// The most tokens of a text for which there are positions.
+    pub(crate) fn tokens_max(&self) -> usize {
+        let of_table = match (self.embedding.positions, self.embedding.padding) {
+            (0, _) => TOKENS_MAX,
+            (positions, None) => positions,
+            (positions, Some(padding)) => positions.saturating_sub(padding as usize + 1),
+        };
+        let of_layers = match &self.attention {
+            AttentionSpec::Rotary(layers) => layers.iter().map(|layer| layer.tokens).min(),
+            AttentionSpec::Plain | AttentionSpec::Buckets(_) | AttentionSpec::Disentangled(_) => {
+                None
+            }
+        };
+        of_table.min(of_layers.unwrap_or(TOKENS_MAX))
     }
 }
 
