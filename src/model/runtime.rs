@@ -81,9 +81,27 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
     model: Arc<dyn Model>,
-    _held: MemoryReservation,
+    held: MemoryReservation,
     /// Cancels its token when the model is freed: fields are dropped in this order.
     freed: DropGuard,
+    /// The model whose weights this one uses, if it serves one call.
+    _shared: Option<Arc<LoadedModel>>,
+}
+
+impl LoadedModel {
+    /// The model for a call: a model of its own that shares the weights, or this model.
+    pub(crate) fn for_call(self: &Arc<Self>, wanted: &Wanted) -> Result<Arc<Self>> {
+        let model = self.model.for_call(wanted).map_err(ml_err)?;
+        Ok(match model {
+            None => Arc::clone(self),
+            Some(model) => Arc::new(Self {
+                model,
+                held: self.held.new_empty(),
+                freed: CancellationToken::new().drop_guard(),
+                _shared: Some(Arc::clone(self)),
+            }),
+        })
+    }
 }
 
 impl Deref for LoadedModel {
@@ -290,8 +308,9 @@ impl ModelRuntime {
             })?;
             Ok(Arc::new(LoadedModel {
                 model,
-                _held: held,
+                held,
                 freed: CancellationToken::new().drop_guard(),
+                _shared: None,
             }))
         };
         loaded.await.map_err(|error| {

@@ -239,12 +239,7 @@ impl Task {
             }
         };
         let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
-        let wanted = Wanted {
-            outputs: self.spec.appended.outputs.clone(),
-            threshold: self.spec.options.threshold(),
-            top_k: self.spec.options.top_k,
-            scores: false,
-        };
+        let wanted = self.wanted();
         let started = Instant::now();
         let device = self.spec.options.device;
         let outputs = self.runtime.infer(model, device, features, wanted).await?;
@@ -263,6 +258,16 @@ impl Task {
         self.memory.reserve_ahead(ahead, bytes)
     }
 
+    /// The outputs of the call, with its arguments.
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            outputs: self.spec.appended.outputs.clone(),
+            threshold: self.spec.options.threshold(),
+            top_k: self.spec.options.top_k,
+            ..Wanted::default()
+        }
+    }
+
     async fn load(&self) -> Result<Arc<LoadedModel>> {
         let started = Instant::now();
         let PredictOptions {
@@ -279,7 +284,7 @@ impl Task {
             &self.metrics.cache_misses
         }
         .add(1);
-        Ok(model)
+        model.for_call(&self.wanted())
     }
 
     fn count(&self, batch: &RecordBatch, report: &RowReport) {

@@ -4,6 +4,7 @@
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
 //! * [`compute`] the type in which a model computes
+//! * [`generation`] how a model writes text
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
 //! * `passes` some rows after the other through a network
@@ -11,6 +12,7 @@
 
 pub mod compute;
 pub(crate) mod flat;
+pub mod generation;
 pub mod metrics;
 pub mod network;
 pub mod options;
@@ -19,6 +21,7 @@ pub(crate) mod predicted;
 pub mod trained;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use candle_core::Tensor;
@@ -27,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 use crate::model::compute::ComputeType;
+use crate::model::generation::Generation;
 use crate::model::network::LayerSummary;
 use crate::{Error, Result};
 
@@ -44,6 +48,15 @@ pub trait Model: Debug + Send + Sync {
     /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {
         vec![]
+    }
+
+    /// The model for a call, if what is wanted changes more than [`Model::outputs`]: how rows are encoded, or what is computed.
+    /// It shares the weights, and runs the call instead of this model.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a call that the model cannot serve.
+    fn for_call(&self, _wanted: &Wanted) -> Result<Option<Arc<dyn Model>>> {
+        Ok(None)
     }
 
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
@@ -133,6 +146,8 @@ pub struct Wanted {
     pub top_k: Option<usize>,
     /// Whether to return [`Outputs::scores`].
     pub scores: bool,
+    /// How a model that writes text does so.
+    pub generation: Generation,
 }
 
 impl Default for Wanted {
@@ -142,6 +157,7 @@ impl Default for Wanted {
             threshold: 0.5,
             top_k: None,
             scores: false,
+            generation: Generation::default(),
         }
     }
 }
