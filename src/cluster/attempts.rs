@@ -94,6 +94,13 @@ impl Jobs {
         job.map_err(|failure| DataFusionError::Shared(failure.error))
     }
 
+    /// The job of the last attempt, if it is done.
+    pub(super) fn done(&self) -> Option<Arc<Job>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = current.1.as_ref()?.peek()?.as_ref().ok()?;
+        Some(Arc::clone(done))
+    }
+
     /// The first attempt that is not known to have lost rows, and its job. Attempts up to `lost` have lost rows.
     fn running(&self, lost: usize) -> (usize, Running) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);

@@ -258,6 +258,11 @@ impl DistributedExec {
     pub(super) async fn job_id(&self) -> Result<JobId> {
         Ok(self.jobs.job().await?.id.clone())
     }
+
+    /// The job that computed the rows, if it is done.
+    pub(super) fn done_job_id(&self) -> Option<JobId> {
+        Some(self.jobs.done()?.id.clone())
+    }
 }
 
 impl DisplayAs for DistributedExec {

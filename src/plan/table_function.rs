@@ -18,8 +18,9 @@ use datafusion::sql::sqlparser::ast::{
 use vatic_ml::data::signature::PortKind;
 use vatic_ml::data::types::{coercion, is_image, type_name};
 
-use crate::error::{Result, SqlState, sql_err, with_cause};
+use crate::error::{Result, SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};
+use crate::sql::{given_twice, unknown_argument};
 
 /// A call of a table function with its parsed arguments.
 pub(crate) struct Call {
@@ -202,24 +203,6 @@ pub(crate) fn syntax_err(message: String) -> DataFusionError {
     sql_err(SqlState::Syntax, message)
 }
 
-/// The error for an argument that is given twice.
-pub(crate) fn given_twice(name: &str) -> DataFusionError {
-    syntax_err(format!("argument {name} is given twice; keep one of them"))
-}
-
-/// The error for an argument that the function does not have.
-pub(crate) fn unknown_argument(function: &str, name: &str, known: &[&str]) -> DataFusionError {
-    let what = match known {
-        [] => format!("{function} takes no named arguments, found \"{name}\""),
-        _ => format!(
-            "{function} has no argument \"{name}\"; it has {}",
-            known.join(", ")
-        ),
-    };
-    let message = with_cause(what, name, known.iter().copied());
-    sql_err(SqlState::InvalidParameter, message)
-}
-
 /// The error for an argument with a wrong value.
 pub(crate) fn argument_err(name: &str, expected: &str, found: &ScalarValue) -> DataFusionError {
     sql_err(
@@ -340,7 +323,7 @@ fn qualified(schema: &DFSchema, index: usize) -> String {
 }
 
 /// An expression that casts the column to this type, or another column to use. SQL has no names for some types.
-fn cast_advice(name: &str, data_type: &DataType) -> String {
+pub(crate) fn cast_advice(name: &str, data_type: &DataType) -> String {
     let sql_type = match data_type {
         DataType::Int8 => "TINYINT",
         DataType::Int16 => "SMALLINT",

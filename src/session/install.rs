@@ -44,7 +44,7 @@ use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, WI
 use crate::plan::series::SHORT_BATCHES;
 use crate::plan::short_filters::SHORT_FILTERS;
 use crate::plan::times::analyzer_rules;
-use crate::predict::PruneOutputs;
+use crate::predict::{ComputeCalls, PruneOutputs, register_model_functions};
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::RendezvousExtension;
 
@@ -87,6 +87,7 @@ pub(crate) fn session_state(
         .into_iter()
         .fold(builder, SessionStateBuilder::with_analyzer_rule);
     let mut state = builder
+        .with_analyzer_rule(Arc::new(ComputeCalls))
         .with_analyzer_rule(Arc::new(ComputeOnce))
         .with_analyzer_rule(Arc::new(SoundKeys))
         .with_optimizer_rules(optimizer_rules())
@@ -95,6 +96,8 @@ pub(crate) fn session_state(
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();
     register_functions(&mut state)?;
+    // For help; each statement gets those of its models.
+    register_model_functions(&mut state, &Arc::default())?;
     for function in engine.functions() {
         state.register_udf(Arc::clone(function))?;
     }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Statement as SqlStatement, TableFactor,
@@ -27,19 +28,28 @@ pub(crate) fn mentions_relation_function(text: &str) -> bool {
 /// `predict(m, t)` fails with "table not found".
 pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<ModelRef>> {
     let mut visitor = Relations { models: Vec::new() };
+    visited(statement, &mut visitor)?;
+    Ok(visitor.models)
+}
+
+/// Visits the parts of a statement that may have relations and expressions.
+pub(super) fn visited<V: VisitorMut<Break = DataFusionError>>(
+    statement: &mut DFStatement,
+    visitor: &mut V,
+) -> Result<()> {
     let flow = match statement {
-        DFStatement::Statement(statement) => statement.visit(&mut visitor),
+        DFStatement::Statement(statement) => statement.visit(visitor),
         DFStatement::CopyTo(copy) => match &mut copy.source {
-            CopyToSource::Query(query) => query.visit(&mut visitor),
+            CopyToSource::Query(query) => query.visit(visitor),
             CopyToSource::Relation(_) => ControlFlow::Continue(()),
         },
         DFStatement::Explain(explain) => {
-            return prepare_relations(&mut explain.statement);
+            return visited(&mut explain.statement, visitor);
         }
         DFStatement::CreateExternalTable(_) | DFStatement::Reset(_) => ControlFlow::Continue(()),
     };
     match flow {
-        ControlFlow::Continue(()) => Ok(visitor.models),
+        ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
@@ -121,7 +131,7 @@ struct Relations {
 }
 
 impl VisitorMut for Relations {
-    type Break = datafusion::common::DataFusionError;
+    type Break = DataFusionError;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         if let TableFactor::Table {

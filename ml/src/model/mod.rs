@@ -5,6 +5,7 @@
 //! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
 //! * [`compute`] the type in which a model computes
 //! * [`generation`] how a model writes text
+//! * [`tokens`] texts in tokens, as a model counts them
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
 //! * `passes` some rows after the other through a network
@@ -18,6 +19,7 @@ pub mod network;
 pub mod options;
 pub(crate) mod passes;
 pub(crate) mod predicted;
+pub mod tokens;
 pub mod trained;
 
 use std::fmt::Debug;
@@ -32,6 +34,7 @@ use crate::data::signature::Signature;
 use crate::model::compute::ComputeType;
 use crate::model::generation::Generation;
 use crate::model::network::LayerSummary;
+use crate::model::tokens::Tokens;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
@@ -55,8 +58,19 @@ pub trait Model: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a call that the model cannot serve.
-    fn for_call(&self, _wanted: &Wanted) -> Result<Option<Arc<dyn Model>>> {
-        Ok(None)
+    fn for_call(&self, wanted: &Wanted) -> Result<Option<Arc<dyn Model>>> {
+        match &wanted.prompt {
+            None => Ok(None),
+            Some(prompt) => {
+                let message = format!("it has no prompts, so none of the name \"{prompt}\"");
+                Err(Error::Invalid(message))
+            }
+        }
+    }
+
+    /// The texts of the model, if [`Model::batching`] counts tokens.
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        None
     }
 
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
@@ -148,6 +162,8 @@ pub struct Wanted {
     pub scores: bool,
     /// How a model that writes text does so.
     pub generation: Generation,
+    /// The name of one of the model's prompts, each of which is a text that the model puts before the text of a row.
+    pub prompt: Option<String>,
 }
 
 impl Default for Wanted {
@@ -158,6 +174,7 @@ impl Default for Wanted {
             top_k: None,
             scores: false,
             generation: Generation::default(),
+            prompt: None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! [`TextTokenizer`]: texts as the numbers of their tokens, as `tokenizer.json` describes them.
 
 use std::fmt;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use tokenizers::{Tokenizer, TruncationParams};
 
@@ -16,7 +18,11 @@ const TOKEN_BYTES_MAX: usize = 256;
 /// A tokenizer for texts of up to a number of tokens.
 pub(super) struct TextTokenizer {
     tokenizer: Tokenizer,
+    /// The same without a limit, once a text is to be divided.
+    unlimited: OnceLock<Tokenizer>,
     tokens_max: usize,
+    /// The tokens that it adds to each text.
+    added: usize,
     /// The number of different tokens that the model knows.
     vocabulary: usize,
 }
@@ -59,29 +65,54 @@ impl TextTokenizer {
         tokenizer.with_truncation(Some(truncation)).map_err(wrong)?;
         Ok(Self {
             tokenizer,
+            unlimited: OnceLock::new(),
             tokens_max,
+            added,
             vocabulary,
         })
     }
 
-    /// The tokens of a text, with those that begin and end it. The end of a long text is left out.
+    /// The most tokens of a text, without those that the tokenizer adds.
+    pub(super) fn text_tokens_max(&self) -> usize {
+        self.tokens_max - self.added
+    }
+
+    /// The tokens of a text, with those that begin and end it, and whether the end of the text is left out because it is long.
     ///
     /// # Errors
     /// Why the text has no tokens that the model knows.
-    pub(super) fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
+    pub(super) fn tokens(&self, text: &str) -> Result<(Vec<u32>, bool), String> {
         let end = text.floor_char_boundary(self.tokens_max * TOKEN_BYTES_MAX);
         let encoded = self.tokenizer.encode_fast(&text[..end], true);
         let encoded = encoded.map_err(|error| error.to_string())?;
         let tokens = encoded.get_ids();
+        let is_cut = end < text.len() || !encoded.get_overflowing().is_empty();
         match tokens
             .iter()
             .find(|token| **token as usize >= self.vocabulary)
         {
-            None => Ok(tokens.to_vec()),
+            None => Ok((tokens.to_vec(), is_cut)),
             Some(token) => Err(format!(
                 "its token {token} is none of the {} that the model knows",
                 self.vocabulary
             )),
         }
+    }
+
+    /// The place of each token in a text of any length, in bytes, without the tokens that the tokenizer adds.
+    ///
+    /// # Errors
+    /// Why the text has no tokens.
+    pub(super) fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
+        let unlimited = self.unlimited.get_or_init(|| {
+            let mut tokenizer = self.tokenizer.clone();
+            // Only a limit that is too low would be an error.
+            let _ = tokenizer.with_truncation(None);
+            tokenizer
+        });
+        let encoded = unlimited.encode(text, false);
+        let encoded = encoded.map_err(|error| error.to_string())?;
+        let places = encoded.get_offsets().iter();
+        Ok(places.map(|(start, end)| *start..*end).collect())
     }
 }
