@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::artifact::{Loader, TrainedLoader};
 use crate::models::ModelTypes;
-use crate::pretrained::{PretrainedLoader, TextTowerLoader};
+use crate::pretrained::{PretrainedLoader, TextPairLoader, TextTowerLoader};
 
 pub use onnx::{ONNX, OnnxLoader};
 
@@ -19,5 +19,6 @@ pub fn loaders(model_types: Arc<ModelTypes>) -> Vec<Arc<dyn Loader>> {
         Arc::new(OnnxLoader),
         Arc::new(PretrainedLoader),
         Arc::new(TextTowerLoader),
+        Arc::new(TextPairLoader),
     ]
 }

@@ -49,5 +49,8 @@ mod vectors;
 mod vit;
 mod weights;
 
-pub use loader::{HUGGING_FACE, HUGGING_FACE_TEXT, PretrainedLoader, TextTowerLoader};
+pub use loader::{
+    HUGGING_FACE, HUGGING_FACE_PAIR, HUGGING_FACE_TEXT, PretrainedLoader, TextPairLoader,
+    TextTowerLoader,
+};
 pub use texts::tasks::ports_for;

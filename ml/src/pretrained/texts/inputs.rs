@@ -100,7 +100,7 @@ pub(crate) fn in_token_passes(
 }
 
 /// The rows of each pass, with at most so many tokens together, or one row.
-fn passes(starts: &[usize], tokens_max: usize) -> Vec<Range<usize>> {
+pub(crate) fn passes(starts: &[usize], tokens_max: usize) -> Vec<Range<usize>> {
     let rows = starts.len().saturating_sub(1);
     let mut passes = vec![];
     let mut first = 0;

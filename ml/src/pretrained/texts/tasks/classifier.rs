@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use super::meaning::Meaning;
 use super::rows::{TEXT, TEXT_PAIR, encode_rows, text_port};
-use super::scorer::{BATCH_TOKENS, Scorer, output_bytes, wrong_count};
+use super::scorer::{Scorer, output_bytes, wrong_count};
 use super::tokens::Encoded;
 use super::zero_shot::{Inference, ZeroShotClassifier};
 use crate::Result;
@@ -17,6 +17,7 @@ use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
 use crate::model::tokens::Tokens;
 use crate::model::{Batching, Model, Outputs, Wanted, not_taken};
+use crate::pretrained::texts::inputs::BATCH_TOKENS;
 
 /// A classifier of texts.
 #[derive(Debug)]
@@ -78,6 +79,10 @@ impl Model for TextClassifier {
         ComputeType::F32
     }
 
+    fn facts(&self) -> Vec<(String, String)> {
+        self.scorer.network.facts.clone()
+    }
+
     fn tokens(&self) -> Option<&dyn Tokens> {
         Some(&self.scorer.tokens)
     }
@@ -112,7 +117,7 @@ impl Model for TextClassifier {
     }
 
     fn bytes(&self) -> usize {
-        self.scorer.network.bytes()
+        self.scorer.network.bytes
     }
 
     fn working_bytes(&self, rows: usize) -> usize {

@@ -19,6 +19,8 @@ use crate::pretrained::texts::tensors::{Tensors, Wanted};
 pub(super) struct TransformSpec {
     /// The name of the layer.
     pub(super) dense: &'static str,
+    /// Whether the name begins as those of the encoder's layers.
+    pub(super) is_in_encoder: bool,
     /// The name of the flag that says whether the layer has a bias, if it may have none.
     pub(super) bias: Option<&'static str>,
     pub(super) function: Function,
@@ -26,6 +28,16 @@ pub(super) struct TransformSpec {
     pub(super) norm: Option<&'static str>,
     /// Whether the outputs have the width of the encoder's table of tokens, not that of its vectors.
     pub(super) narrows: bool,
+}
+
+impl TransformSpec {
+    /// The name of the layer in a model the names of whose encoder begin with `base`.
+    pub(super) fn name(&self, base: &str) -> String {
+        match self.is_in_encoder {
+            true => format!("{base}{}", self.dense),
+            false => self.dense.to_owned(),
+        }
+    }
 }
 
 /// The function behind a dense layer.
@@ -62,14 +74,14 @@ pub(super) struct Transform {
 }
 
 impl Transform {
-    /// Takes the layer behind an encoder, and returns the width of its outputs.
+    /// Takes the layer behind an encoder whose names begin with `base`, and returns the width of its outputs.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) for tensors that do not fit.
     pub(super) fn take(
         tensors: &mut dyn Tensors,
         config: &Config,
-        encoder: &EncoderSpec,
+        (encoder, base): (&EncoderSpec, &str),
         spec: &TransformSpec,
     ) -> Result<(Self, usize)> {
         let inputs = encoder.sizes.width;
@@ -80,8 +92,7 @@ impl Transform {
         let has_bias = spec
             .bias
             .map_or(Ok(true), |flag| config.flag(flag, false))?;
-        let names = [spec.dense.to_owned()];
-        let dense = Dense::take(tensors, &names, [inputs, outputs], has_bias)?;
+        let dense = Dense::take(tensors, &[spec.name(base)], [inputs, outputs], has_bias)?;
         let norm = match spec.norm {
             None => None,
             Some(name) => Some(take_norm(tensors, name, encoder.norm_of(outputs))?),

@@ -47,6 +47,7 @@ pub(super) fn heads_of(model_type: &str) -> Option<&'static FamilyHeads> {
 const fn transform(dense: &'static str, function: Function) -> TransformSpec {
     TransformSpec {
         dense,
+        is_in_encoder: false,
         bias: None,
         function,
         norm: None,
@@ -76,6 +77,15 @@ const fn behind(dense: &'static str, function: Function, output: &'static str) -
     }
 }
 
+/// That of BERT, whose first layer is a part of the encoder.
+const POOLER: DenseHead = DenseHead {
+    transform: Some(TransformSpec {
+        is_in_encoder: true,
+        ..transform("pooler.dense", TANH)
+    }),
+    output: "classifier",
+};
+
 const TANH: Function = Function::Is(Pointwise::Tanh);
 const GELU: Function = Function::Is(Pointwise::Gelu);
 
@@ -100,6 +110,7 @@ const PREDICTIONS: MaskHead = MaskHead {
 
 const MODERN: TransformSpec = TransformSpec {
     dense: "head.dense",
+    is_in_encoder: false,
     bias: Some("classifier_bias"),
     function: Function::Named("classifier_activation", "gelu"),
     norm: Some("head.norm"),
@@ -110,7 +121,7 @@ const MODERN: TransformSpec = TransformSpec {
 const HEADS: &[FamilyHeads] = &[
     FamilyHeads {
         model_types: &["bert"],
-        text: behind("bert.pooler.dense", TANH, "classifier"),
+        text: POOLER,
         token: plain("classifier"),
         mask: &[PREDICTIONS],
         pooling: None,
@@ -201,7 +212,7 @@ const HEADS: &[FamilyHeads] = &[
     },
     FamilyHeads {
         model_types: &["nomic_bert"],
-        text: behind("nomic_bert.pooler.dense", TANH, "classifier"),
+        text: POOLER,
         token: plain("classifier"),
         mask: &[MaskHead {
             transform: normalised(

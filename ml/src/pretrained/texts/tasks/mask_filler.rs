@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 use super::network::{Network, picked};
 use super::rows::{TEXT, encode_rows, text_port};
-use super::scorer::{BATCH_TOKENS, wrong_count};
+use super::scorer::wrong_count;
 use super::tokens::TaskTokens;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
@@ -19,6 +19,7 @@ use crate::model::compute::ComputeType;
 use crate::model::predicted::check_total;
 use crate::model::tokens::Tokens;
 use crate::model::{Batching, Model, Outputs, Wanted};
+use crate::pretrained::texts::inputs::BATCH_TOKENS;
 use crate::{Error, Result, stop};
 
 /// The column of the tokens that fit.
@@ -108,6 +109,10 @@ impl Model for MaskFiller {
 
     fn compute_type(&self) -> ComputeType {
         ComputeType::F32
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        self.network.facts.clone()
     }
 
     fn tokens(&self) -> Option<&dyn Tokens> {
@@ -213,7 +218,7 @@ impl Model for MaskFiller {
     }
 
     fn bytes(&self) -> usize {
-        self.network.bytes()
+        self.network.bytes
     }
 
     fn working_bytes(&self, rows: usize) -> usize {

@@ -2,8 +2,6 @@
 //!
 //! A row has one sequence of tokens, or as many as there are sentences about it. Rows lie one after the other.
 
-use std::ops::Range;
-
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
@@ -155,23 +153,6 @@ pub(super) fn starts(inputs: &Inputs) -> Result<&[usize]> {
     inputs.starts(TOKENS).ok_or_else(|| missing(TOKENS))
 }
 
-/// Ranges of rows that have at most so many tokens together, or one row.
-pub(super) fn ranges(starts: &[usize], tokens_max: usize) -> Vec<Range<usize>> {
-    let rows = starts.len().saturating_sub(1);
-    let mut ranges = vec![];
-    let mut first = 0;
-    for row in 0..rows {
-        if starts[row + 1] - starts[first] > tokens_max && row > first {
-            ranges.push(first..row);
-            first = row;
-        }
-    }
-    if first < rows {
-        ranges.push(first..rows);
-    }
-    ranges
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -231,13 +212,5 @@ mod tests {
         let encoded = encode_rows(&batch.unwrap(), 1, |_| Ok((vec![encoded("a")], ())));
         let error = encoded.unwrap_err();
         assert!(matches!(error, Error::Type(_)), "{error}");
-    }
-
-    #[test]
-    fn passes_hold_whole_rows() {
-        let found = ranges(&[0, 4, 8, 30, 31, 32], 10);
-        assert_eq!(found, [0..2, 2..3, 3..5]);
-        assert!(ranges(&[0], 10).is_empty());
-        assert_eq!(ranges(&[0, 40], 10), [0..1]);
     }
 }

@@ -2,13 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::network::{Network, Pooling};
+use super::network::Network;
 use super::tokens::TaskTokens;
 use crate::data::inputs::Inputs;
+use crate::pretrained::texts::pooling::Pooling;
 use crate::{Error, Result};
-
-/// The tokens of a batch.
-pub(super) const BATCH_TOKENS: usize = 8_192;
 
 /// A network with its tokens.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ impl Scorer {
     /// The scores `[sequences, outputs]`.
     pub(super) fn scores(&self, inputs: &Inputs) -> Result<Tensor> {
         self.network.scores(inputs, |hidden, tokens, _| {
-            self.pooling.pooled(hidden, &tokens.sequences)
+            self.pooling.forward(hidden, &tokens.sequences)
         })
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokenizers::Tokenizer;
 
 use super::classifier::{Parts, TextClassifier};
 use super::cross_encoder::{cross_encoder, is_entailment, is_inference};
@@ -11,7 +10,7 @@ use super::head::{Head, Transform};
 use super::heads::{DenseHead, FamilyHeads, MaskHead, heads_of};
 use super::mask_filler::MaskFiller;
 use super::meaning::Meaning;
-use super::network::{Network, Pooling};
+use super::network::Network;
 use super::scorer::Scorer;
 use super::token_classifier::TokenClassifier;
 use super::tokens::TaskTokens;
@@ -21,11 +20,11 @@ use crate::model::Model;
 use crate::pretrained::classes::{CLASSES_MAX, class_values};
 use crate::pretrained::config::Config;
 use crate::pretrained::family::Source;
-use crate::pretrained::texts::encoder::Encoder;
 use crate::pretrained::texts::family::{TextFamily, is_beside_encoder};
-use crate::pretrained::texts::spec::EncoderSpec;
-use crate::pretrained::texts::tensors::{FileTensors, Tensors};
-use crate::pretrained::weights::Weights;
+use crate::pretrained::texts::parts::TextParts;
+use crate::pretrained::texts::pooling::Pooling;
+use crate::pretrained::texts::tensors::Tensors;
+use crate::pretrained::texts::tokens::config::TokenizerConfig;
 use crate::{Error, Result};
 
 /// What a model of texts does.
@@ -52,13 +51,6 @@ impl Task {
     }
 }
 
-/// How texts become tokens.
-pub(crate) struct Texts {
-    pub(crate) tokenizer: Tokenizer,
-    /// The most tokens of a text, or of two texts together.
-    pub(crate) tokens_max: usize,
-}
-
 /// Opens a model of a family for a task; with `is_pair`, it takes two texts in any case.
 ///
 /// # Errors
@@ -67,7 +59,6 @@ pub(in crate::pretrained) fn open(
     source: &Source<'_>,
     family: &TextFamily,
     (task, is_pair): (Task, bool),
-    texts: Texts,
 ) -> Result<Arc<dyn Model>> {
     let heads = heads_of(family.model_type).ok_or_else(|| {
         let what = format!("a head of {} is not supported", source.architecture);
@@ -79,57 +70,75 @@ pub(in crate::pretrained) fn open(
             source.architecture
         )));
     }
-    let spec = (family.spec)(&source.config)?;
-    let tensors = FileTensors::new(Weights::read(source.files)?, source.device);
-    let vocabulary = spec.embedding.vocabulary;
-    let tokens_max = texts.tokens_max;
-    Opening {
+    let parts = TextParts::take(source, family)?;
+    let opening = Opening {
         source,
-        family,
         heads,
-        tokens: TaskTokens::new(source.files, texts.tokenizer, tokens_max, vocabulary)?,
-        spec,
-        tensors,
-        tokens_max,
-    }
-    .open(task, is_pair)
+        parts,
+    };
+    opening.open(task, is_pair)
 }
 
 /// A model that is being opened.
 struct Opening<'a> {
     source: &'a Source<'a>,
-    family: &'a TextFamily,
     heads: &'static FamilyHeads,
-    spec: EncoderSpec,
-    tensors: FileTensors<'a>,
-    tokens: TaskTokens,
-    tokens_max: usize,
+    parts: TextParts<'a>,
 }
 
 impl Opening<'_> {
     fn open(mut self, task: Task, is_pair: bool) -> Result<Arc<dyn Model>> {
-        let encoder = Encoder::take(&mut self.tensors, &self.spec, self.family.base)?;
         let heads = self.heads;
         let head = match task {
             Task::Classification => self.dense(&heads.text)?,
             Task::TokenClassification => self.dense(&heads.token)?,
             Task::MaskFilling => self.mask()?,
         };
-        let is_known = |name: &str| is_without_effect(name, self.family.base, task);
-        self.tensors.finish(&self.source.architecture, is_known)?;
-        let sizes = (self.tokens_max, self.tensors.bytes(), self.source.device);
-        let network = Network::new(Box::new(encoder), head, &self.spec, sizes);
+        let Self {
+            source,
+            heads,
+            parts,
+        } = self;
+        let is_known = |name: &str| is_without_effect(name, parts.base, task);
+        parts.tensors.finish(&source.architecture, is_known)?;
+        let options = TokenizerConfig::read(source.files)?;
+        let tokenizer = (parts.tokenizer, parts.tokenizer_file);
+        let tokens = TaskTokens::new(tokenizer, parts.limits, &options)?;
+        let facts = [
+            ("architecture", source.architecture.clone()),
+            ("tokens_max", parts.limits.tokens.to_string()),
+        ];
+        let facts = facts.map(|(name, value)| (name.to_owned(), value));
+        let mask = tokens.mask().filter(|_| task == Task::MaskFilling);
+        let mask = mask.map(|mask| ("mask".to_owned(), mask.to_owned()));
+        let network = Network {
+            facts: facts.into_iter().chain(mask).collect(),
+            encoder: parts.encoder,
+            spec: parts.spec,
+            limits: parts.limits,
+            head,
+            device: source.device.clone(),
+            bytes: parts.tensors.bytes(),
+        };
+        let config = &source.config;
         match task {
-            Task::Classification => self.classifier(network, is_pair),
-            Task::TokenClassification => {
-                let labels = labels(&self.source.config, network.outputs())?;
-                Ok(Arc::new(TokenClassifier::new(network, self.tokens, labels)))
+            Task::Classification => {
+                let scorer = Scorer {
+                    network,
+                    tokens,
+                    pooling: pooling(config, heads)?,
+                };
+                classifier(source, scorer, is_pair)
             }
-            Task::MaskFilling if !self.tokens.has_mask() => Err(corrupt(
-                "tokenizer.json",
+            Task::TokenClassification => {
+                let labels = labels(config, network.outputs())?;
+                Ok(Arc::new(TokenClassifier::new(network, tokens, labels)))
+            }
+            Task::MaskFilling if tokens.mask().is_none() => Err(corrupt(
+                parts.tokenizer_file,
                 "has no token [MASK] or <mask>, which stands for a gap in a text",
             )),
-            Task::MaskFilling => Ok(Arc::new(MaskFiller::new(network, self.tokens))),
+            Task::MaskFilling => Ok(Arc::new(MaskFiller::new(network, tokens))),
         }
     }
 
@@ -138,38 +147,37 @@ impl Opening<'_> {
         let config = &self.source.config;
         let transform = match &spec.transform {
             None => None,
-            Some(transform) => Some(Transform::take(
-                &mut self.tensors,
-                config,
-                &self.spec,
-                transform,
-            )?),
+            Some(transform) => {
+                let encoder = (&self.parts.spec, self.parts.base);
+                let tensors = &mut self.parts.tensors;
+                Some(Transform::take(tensors, config, encoder, transform)?)
+            }
         };
         let name = format!("{}.weight", spec.output);
-        let outputs = self.tensors.shape(&name)?.first().copied().unwrap_or(0);
+        let shape = self.parts.tensors.shape(&name)?;
+        let outputs = shape.first().copied().unwrap_or(0);
         if outputs == 0 {
             return Err(corrupt(
                 WEIGHTS_FILE,
                 format!("tensor \"{name}\" has no outputs"),
             ));
         }
-        let width = self.spec.sizes.width;
-        Head::take(&mut self.tensors, (transform, spec.output), width, outputs)
+        let width = self.parts.spec.sizes.width;
+        let names = (transform, spec.output);
+        Head::take(&mut self.parts.tensors, names, width, outputs)
     }
 
     fn mask(&mut self) -> Result<Head> {
-        let has = |head: &&MaskHead| {
-            let name = format!("{}.weight", head.transform.dense);
-            self.tensors.has(&name)
-        };
+        let (spec, base) = (&self.parts.spec, self.parts.base);
+        let tensors = &mut self.parts.tensors;
+        let has = |head: &&MaskHead| tensors.has(&format!("{}.weight", head.transform.name(base)));
         let mut heads = self.heads.mask.iter();
         // Without any of them, the first is missing.
         let head = heads.find(has).unwrap_or(&self.heads.mask[0]);
         let config = &self.source.config;
-        let transform = Transform::take(&mut self.tensors, config, &self.spec, &head.transform)?;
-        let embedding = &self.spec.embedding;
-        let tied = format!("{}{}.weight", self.family.base, embedding.names.words);
-        let vectors = match self.tensors.has(head.vectors) {
+        let transform = Transform::take(tensors, config, (spec, base), &head.transform)?;
+        let tied = format!("{base}{}.weight", spec.embedding.names.words);
+        let vectors = match tensors.has(head.vectors) {
             true => head.vectors,
             false => tied.as_str(),
         };
@@ -178,42 +186,46 @@ impl Opening<'_> {
             Some(flag) => config.flag(flag, true)?,
         };
         let mut biases = head.biases.iter().copied();
-        let bias = biases.find(|name| self.tensors.has(name));
+        let bias = biases.find(|name| tensors.has(name));
         let bias = has_bias.then(|| bias.unwrap_or(head.biases[0]));
-        let vocabulary = embedding.vocabulary;
-        Head::take_tokens(&mut self.tensors, transform, (vectors, bias), vocabulary)
+        Head::take_tokens(
+            tensors,
+            transform,
+            (vectors, bias),
+            spec.embedding.vocabulary,
+        )
     }
+}
 
-    fn classifier(self, network: Network, is_pair: bool) -> Result<Arc<dyn Model>> {
-        let config = &self.source.config;
-        let count = network.outputs();
-        let function = cross_encoder(self.source.files, config, count)?;
-        let is_pair = is_pair || function.is_some() || is_inference(config);
-        let meaning = match is_pair {
-            true => Meaning::of_pair(config, count, function.unwrap_or_default())?,
-            false => Meaning::of(config, count)?,
-        };
-        let pooling = match self.heads.pooling.map(|field| config.text(field)) {
-            None => Pooling::First,
-            Some(way) => match way? {
-                None | Some("cls") => Pooling::First,
-                Some("mean") => Pooling::Mean,
-                Some(other) => {
-                    let what = format!("is \"{other}\"; expected \"cls\" or \"mean\"");
-                    return Err(config.error("classifier_pooling", what));
-                }
-            },
-        };
-        Ok(Arc::new(TextClassifier::new(Parts {
-            scorer: Scorer {
-                network,
-                tokens: self.tokens,
-                pooling,
-            },
-            meaning,
-            is_pair,
-            inference: inference(config, count),
-        })))
+fn classifier(source: &Source<'_>, scorer: Scorer, is_pair: bool) -> Result<Arc<dyn Model>> {
+    let config = &source.config;
+    let count = scorer.network.outputs();
+    let function = cross_encoder(source.root, config, count)?;
+    let is_pair = is_pair || function.is_some() || is_inference(config);
+    let meaning = match is_pair {
+        true => Meaning::of_pair(config, count, function.unwrap_or_default())?,
+        false => Meaning::of(config, count)?,
+    };
+    Ok(Arc::new(TextClassifier::new(Parts {
+        scorer,
+        meaning,
+        is_pair,
+        inference: inference(config, count),
+    })))
+}
+
+/// How the vector of a text is made of those of its tokens.
+fn pooling(config: &Config, heads: &FamilyHeads) -> Result<Pooling> {
+    let Some(field) = heads.pooling else {
+        return Ok(Pooling::first());
+    };
+    match config.text(field)? {
+        None | Some("cls") => Ok(Pooling::first()),
+        Some("mean") => Ok(Pooling::mean()),
+        Some(other) => {
+            let what = format!("is \"{other}\"; expected \"cls\" or \"mean\"");
+            Err(config.error(field, what))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use super::entities::{EntityColumn, Span, entities_type};
 use super::network::Network;
 use super::rows::{TEXT, encode_rows, text_port};
-use super::scorer::{BATCH_TOKENS, wrong_count};
+use super::scorer::wrong_count;
 use super::tokens::TaskTokens;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
@@ -19,6 +19,7 @@ use crate::model::compute::ComputeType;
 use crate::model::tokens::Tokens;
 use crate::model::{Batching, Model, Outputs, Wanted, not_taken};
 use crate::nn::softmax;
+use crate::pretrained::texts::inputs::BATCH_TOKENS;
 use crate::{Error, Result};
 
 /// The column of the parts of a text.
@@ -130,6 +131,10 @@ impl Model for TokenClassifier {
         ComputeType::F32
     }
 
+    fn facts(&self) -> Vec<(String, String)> {
+        self.base.network.facts.clone()
+    }
+
     fn tokens(&self) -> Option<&dyn Tokens> {
         Some(&self.base.tokens)
     }
@@ -228,7 +233,7 @@ impl Model for TokenClassifier {
     }
 
     fn bytes(&self) -> usize {
-        self.base.network.bytes()
+        self.base.network.bytes
     }
 
     fn encoding_bytes(&self, batch: &RecordBatch) -> usize {

@@ -4,17 +4,20 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use serde_json::Value;
-use tokenizers::{Encoding, ModelWrapper, Tokenizer, TruncationParams, TruncationStrategy};
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::decoders::metaspace::Metaspace;
+use tokenizers::decoders::wordpiece::WordPiece;
+use tokenizers::{
+    DecoderWrapper, Encoding, ModelWrapper, Tokenizer, TruncationParams, TruncationStrategy,
+};
 
 use super::entities::Span;
 use crate::Result;
-use crate::artifact::{Files, corrupt};
+use crate::artifact::corrupt;
 use crate::model::tokens::{TokenCount, Tokens};
-use crate::pretrained::config::{Config, JSON_BYTES_MAX};
+use crate::pretrained::texts::tokens::config::TokenizerConfig;
+use crate::pretrained::texts::tokens::tokenizer::Limits;
 
-const TOKENIZER_FILE: &str = "tokenizer.json";
-const CONFIG_FILE: &str = "tokenizer_config.json";
 /// A token has fewer bytes of text than this, so the rest of a long text is cut off before it is split into tokens.
 const TOKEN_BYTES_MAX: usize = 256;
 /// What stands for a gap in a text if no description says it.
@@ -46,11 +49,11 @@ pub(super) struct TaskTokens {
     only_first: OnceLock<Tokenizer>,
     /// Cuts nothing; made when it is first needed.
     unlimited: OnceLock<Tokenizer>,
-    tokens_max: usize,
+    /// The file of the tokenizer.
+    file: &'static str,
+    limits: Limits,
     /// The tokens that it adds to one text, and to two.
     added: [usize; 2],
-    /// The number of different tokens that the model knows.
-    vocabulary: usize,
     mask: Option<Special>,
     unknown: Option<u32>,
     /// Whether the tokenizer marks tokens that go on with a word.
@@ -67,43 +70,45 @@ struct Special {
 impl fmt::Debug for TaskTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskTokens")
-            .field("tokens_max", &self.tokens_max)
-            .field("vocabulary", &self.vocabulary)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
 
 impl TaskTokens {
-    /// The tokens for a model that takes up to `tokens_max` of them, each below `vocabulary`; `tokenizer` is that of the files.
+    /// The tokens for a model with these limits; `tokenizer` is that of a file of this name.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if the tokenizer adds so many tokens to a pair that no text has room.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the tokenizer adds so many tokens to a text or a pair that neither has room.
     pub(super) fn new(
-        files: &Files,
-        mut tokenizer: Tokenizer,
-        tokens_max: usize,
-        vocabulary: usize,
+        (mut tokenizer, file): (Tokenizer, &'static str),
+        limits: Limits,
+        config: &TokenizerConfig,
     ) -> Result<Self> {
-        let wrong = |error: tokenizers::Error| corrupt(TOKENIZER_FILE, error);
-        let config = config(files)?;
+        let wrong = |error: tokenizers::Error| corrupt(file, error);
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(wrong)?;
         let one = tokenizer.encode_fast("", true).map_err(wrong)?.len();
         let two = tokenizer.encode_fast(("", ""), true).map_err(wrong)?.len();
-        if one.max(two) >= tokens_max {
+        let model = limits.tokens;
+        if one.max(two) >= model {
             let what = format!(
-                "adds {one} tokens to a text and {two} to two texts, the model takes {tokens_max}"
+                "adds {one} tokens to a text and {two} to two texts, the model takes {model}"
             );
-            return Err(corrupt(TOKENIZER_FILE, what));
+            return Err(corrupt(file, what));
         }
-        limit(&mut tokenizer, tokens_max, TruncationStrategy::LongestFirst).map_err(wrong)?;
-        let given = special(config.as_ref(), "mask_token")?;
-        let mut masks = given.into_iter().chain(MASKS.map(str::to_owned));
+        limit(&mut tokenizer, model, TruncationStrategy::LongestFirst).map_err(wrong)?;
+        if tokenizer.get_decoder().is_none() {
+            let decoder = decoder(&tokenizer);
+            tokenizer.with_decoder(Some(decoder));
+        }
+        let special = config.special(&[""; 5])?;
+        let mut masks = [special.mask.as_str()].into_iter().chain(MASKS);
         let mask = masks.find_map(|text| {
-            let id = tokenizer.token_to_id(&text)?;
+            let id = tokenizer.token_to_id(text)?;
+            let text = text.to_owned();
             Some(Special { text, id })
         });
-        let unknown = special(config.as_ref(), "unk_token")?;
         let marks_subwords = match tokenizer.get_model() {
             ModelWrapper::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
             ModelWrapper::BPE(model) => {
@@ -114,14 +119,14 @@ impl TaskTokens {
         };
         Ok(Self {
             mask,
-            unknown: unknown.and_then(|text| tokenizer.token_to_id(&text)),
+            unknown: tokenizer.token_to_id(&special.unknown),
             marks_subwords,
             tokenizer,
+            file,
             only_first: OnceLock::new(),
             unlimited: OnceLock::new(),
-            tokens_max,
+            limits,
             added: [one, two],
-            vocabulary,
         })
     }
 
@@ -160,7 +165,7 @@ impl TaskTokens {
             let mut tokenizer = self.tokenizer.clone();
             let strategy = TruncationStrategy::OnlyFirst;
             // Fails only for a stride that is too large, and there is none.
-            let _ = limit(&mut tokenizer, self.tokens_max, strategy);
+            let _ = limit(&mut tokenizer, self.limits.tokens, strategy);
             tokenizer
         });
         let encoded = tokenizer.encode((self.cut(first), second), true);
@@ -180,7 +185,7 @@ impl TaskTokens {
 
     /// The most tokens of two texts, without those that are added.
     pub(super) fn pair_tokens_max(&self) -> usize {
-        self.tokens_max - self.added[1]
+        self.limits.tokens - self.added[1]
     }
 
     /// The tokens of a text with their places; a token that is no part of the text has an empty place.
@@ -223,7 +228,7 @@ impl TaskTokens {
             [one] => Ok((encoded, *one)),
             [] => Err(format!(
                 "there is no {} within its first {} tokens",
-                mask.text, self.tokens_max
+                mask.text, self.limits.tokens
             )),
             several => Err(format!(
                 "there are {} {}, and the model fills one",
@@ -233,34 +238,40 @@ impl TaskTokens {
         }
     }
 
-    /// Whether there is a token for a gap.
-    pub(super) fn has_mask(&self) -> bool {
-        self.mask.is_some()
+    /// The text of the token for a gap, if there is one.
+    pub(super) fn mask(&self) -> Option<&str> {
+        self.mask.as_ref().map(|mask| mask.text.as_str())
     }
 
     /// The text of tokens, without those that begin and end a text.
     pub(super) fn decode(&self, ids: &[u32]) -> Result<String> {
         let decoded = self.tokenizer.decode(ids, true);
-        decoded.map_err(|error| corrupt(TOKENIZER_FILE, error))
+        decoded.map_err(|error| corrupt(self.file, error))
     }
 
     /// The text of one token.
     pub(super) fn decode_one(&self, id: u32) -> Result<String> {
         let decoded = self.tokenizer.decode(&[id], false);
-        decoded.map_err(|error| corrupt(TOKENIZER_FILE, error))
+        decoded.map_err(|error| corrupt(self.file, error))
     }
 
     fn cut<'a>(&self, text: &'a str) -> &'a str {
-        &text[..text.floor_char_boundary(self.tokens_max * TOKEN_BYTES_MAX)]
+        &text[..text.floor_char_boundary(self.limits.tokens * TOKEN_BYTES_MAX)]
     }
 
     fn encoded(&self, encoding: &Encoding) -> Result<Encoded, String> {
-        let ids = encoding.get_ids();
-        let unknown = ids.iter().find(|id| **id as usize >= self.vocabulary);
-        if let Some(id) = unknown {
+        let Limits {
+            vocabulary, types, ..
+        } = self.limits;
+        let (ids, of_types) = (encoding.get_ids(), encoding.get_type_ids());
+        if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
             return Err(format!(
-                "its token {id} is none of the {} that the model knows",
-                self.vocabulary
+                "its token {id} is none of the {vocabulary} that the model knows"
+            ));
+        }
+        if let Some(of) = of_types.iter().find(|of| **of as usize >= types) {
+            return Err(format!(
+                "its type of tokens {of} is none of the {types} that the model knows"
             ));
         }
         // Some tokenizers add nothing to a text without tokens.
@@ -269,7 +280,7 @@ impl TaskTokens {
         }
         Ok(Encoded {
             ids: ids.to_vec(),
-            types: encoding.get_type_ids().to_vec(),
+            types: of_types.to_vec(),
         })
     }
 
@@ -292,12 +303,12 @@ impl TaskTokens {
 
 impl Tokens for TaskTokens {
     fn tokens_max(&self) -> usize {
-        self.tokens_max - self.added[0]
+        self.limits.tokens - self.added[0]
     }
 
     fn count(&self, text: &str) -> Result<TokenCount, String> {
         let (tokens, is_cut) = self.length(text)?;
-        let tokens_max = self.tokens_max - self.added[0];
+        let tokens_max = self.limits.tokens - self.added[0];
         Ok(TokenCount {
             tokens: tokens.min(tokens_max) + self.added[0],
             is_cut: is_cut || tokens > tokens_max,
@@ -335,23 +346,13 @@ fn text_of(error: tokenizers::Error) -> String {
     error.to_string()
 }
 
-fn config(files: &Files) -> Result<Option<Config>> {
-    if !files.has(CONFIG_FILE) {
-        return Ok(None);
+/// The way from tokens to a text for a tokenizer whose files do not say it.
+fn decoder(tokenizer: &Tokenizer) -> DecoderWrapper {
+    match tokenizer.get_model() {
+        ModelWrapper::WordPiece(_) | ModelWrapper::WordLevel(_) => {
+            DecoderWrapper::WordPiece(WordPiece::default())
+        }
+        ModelWrapper::BPE(_) => DecoderWrapper::ByteLevel(ByteLevel::default()),
+        ModelWrapper::Unigram(_) => DecoderWrapper::Metaspace(Metaspace::default()),
     }
-    let content = files.read(CONFIG_FILE, JSON_BYTES_MAX)?;
-    Config::parse(CONFIG_FILE, &content).map(Some)
-}
-
-/// The text of a special token of this name: a text, or an object with a field `content`.
-fn special(config: Option<&Config>, name: &str) -> Result<Option<String>> {
-    let Some(value) = config.and_then(|config| config.get(name)) else {
-        return Ok(None);
-    };
-    let text = match value {
-        Value::String(text) => Some(text.as_str()),
-        other => other.get("content").and_then(Value::as_str),
-    };
-    let wrong = || corrupt(CONFIG_FILE, format!("{name} is {value}; expected a token"));
-    text.map(|text| Some(text.to_owned())).ok_or_else(wrong)
 }

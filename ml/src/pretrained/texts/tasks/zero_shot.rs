@@ -19,7 +19,7 @@ use candle_core::Tensor;
 use super::cross_encoder::is_entailment;
 use super::meaning::Meaning;
 use super::rows::{TEXT, encode_rows, text_port};
-use super::scorer::{BATCH_TOKENS, Scorer, output_bytes, wrong_count};
+use super::scorer::{Scorer, output_bytes, wrong_count};
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::labels::ClassValue;
 use crate::data::signature::{PortKind, Signature};
@@ -27,6 +27,7 @@ use crate::model::arguments::ZeroShot;
 use crate::model::compute::ComputeType;
 use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Wanted};
+use crate::pretrained::texts::inputs::BATCH_TOKENS;
 use crate::{Error, Result};
 
 /// The outputs of a model of natural language inference that say whether the second text follows from the first.
@@ -179,6 +180,10 @@ impl Model for ZeroShotClassifier {
         ComputeType::F32
     }
 
+    fn facts(&self) -> Vec<(String, String)> {
+        self.scorer.network.facts.clone()
+    }
+
     fn tokens(&self) -> Option<&dyn Tokens> {
         Some(self)
     }
@@ -215,7 +220,7 @@ impl Model for ZeroShotClassifier {
     }
 
     fn bytes(&self) -> usize {
-        self.scorer.network.bytes()
+        self.scorer.network.bytes
     }
 
     fn working_bytes(&self, rows: usize) -> usize {
