@@ -231,3 +231,102 @@ fn rows_max(plan: &LogicalPlan) -> Option<usize> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::record_batch::RecordBatch;
+    use futures::TryStreamExt;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::session::Session;
+
+    /// A session with a model of texts, and tables of 20, 100 and 3 rows.
+    async fn session() -> Session {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        for sql in [
+            "CREATE MODEL m FROM 'sql-tests/data/models/clip' OPTIONS (format = 'huggingface_text')",
+            "CREATE TABLE notes AS SELECT value AS id, concat('note ', value) AS body FROM generate_series(1, 20)",
+            "CREATE TABLE orders AS SELECT value AS id, value % 20 AS note FROM generate_series(1, 100)",
+            "CREATE TABLE picks AS SELECT value AS id FROM generate_series(1, 3)",
+        ] {
+            let rows = session.sql(sql).await.unwrap();
+            rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
+        }
+        session
+    }
+
+    /// The operators of the optimized plan of a query, from the top.
+    async fn plan(session: &Session, sql: &str) -> Vec<String> {
+        let plan = session.plan_query(sql).await.unwrap();
+        let plan = session.optimize(&plan).unwrap();
+        let text = plan.display_indent().to_string();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn at(plan: &[String], operator: &str) -> usize {
+        let found = plan.iter().position(|line| line.contains(operator));
+        found.unwrap_or_else(|| panic!("no {operator} in {plan:#?}"))
+    }
+
+    fn models(plan: &[String]) -> usize {
+        let lines = plan.iter();
+        lines.filter(|line| line.starts_with("Predict:")).count()
+    }
+
+    #[tokio::test]
+    async fn equal_calls_of_a_query_are_computed_once_and_a_constant_for_one_row() {
+        let session = session().await;
+        let sql = "SELECT id, embed(m, body) AS v FROM notes WHERE l2_distance(embed(m, body), embed(m, 'x')) < 1 \
+                   ORDER BY l2_distance(embed(m, body), embed(m, 'x'))";
+        let plan = plan(&session, sql).await;
+        assert_eq!(models(&plan), 2, "{plan:#?}");
+        at(&plan, "EmptyRelation");
+    }
+
+    #[tokio::test]
+    async fn conditions_without_calls_go_below_the_model() {
+        let session = session().await;
+        let sql = "SELECT id FROM notes WHERE embed(m, body) IS NOT NULL AND id < 5";
+        let plan = plan(&session, sql).await;
+        assert!(
+            at(&plan, "Predict:") < at(&plan, "Filter: notes.id <"),
+            "{plan:#?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_below_a_join_that_repeats_rows_and_stays_above_one_that_leaves_rows_out() {
+        let session = session().await;
+        let of =
+            |other: &str| format!("SELECT embed(m, n.body) FROM notes n JOIN {other} ON n.id = o.");
+        let repeats = plan(&session, &format!("{}note", of("orders o"))).await;
+        assert!(
+            at(&repeats, "Join:") < at(&repeats, "Predict:"),
+            "{repeats:#?}"
+        );
+        let leaves_out = plan(&session, &format!("{}id", of("picks o"))).await;
+        assert!(
+            at(&leaves_out, "Predict:") < at(&leaves_out, "Join:"),
+            "{leaves_out:#?}"
+        );
+        // In the condition of a join, each call is computed on its own side.
+        let sql = "SELECT n.id FROM notes n JOIN orders o ON l2_distance(embed(m, n.body), embed(m, CAST(o.note AS VARCHAR))) < 1";
+        let on = plan(&session, sql).await;
+        assert!(
+            models(&on) == 2 && at(&on, "Join:") < at(&on, "Predict:"),
+            "{on:#?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_reads_is_not_computed() {
+        let session = session().await;
+        let sql = "SELECT max(id) FROM (SELECT id, embed(m, body) AS v, embed(m, concat(body, '!')) AS w FROM notes)";
+        let plan = plan(&session, sql).await;
+        let computes =
+            |line: &&String| line.starts_with("Predict:") && !line.contains("outputs=[]");
+        assert_eq!(plan.iter().filter(computes).count(), 0, "{plan:#?}");
+    }
+}
