@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 };
 
 use super::call::PlannedCall;
+use crate::error::{SqlState, sql_err};
 use crate::predict::node::PredictNode;
 
 /// `plan` with the value of the call as a column of this name.
@@ -37,6 +38,28 @@ pub(super) fn placed(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Resul
         },
         plan => above(plan, call, name),
     }
+}
+
+/// Refuses a plan over which DataFusion could not move the conditions of a correlated sub-query.
+fn check_is_closed(plan: &LogicalPlan, call: &PlannedCall) -> Result<()> {
+    if !refers_outside(plan) {
+        return Ok(());
+    }
+    let message = format!(
+        "a sub-query can compute {0} only above the condition that refers to the query around it; compute {0} in the \
+         innermost query, or in a WITH query",
+        call.function
+    );
+    Err(sql_err(SqlState::Unsupported, message))
+}
+
+/// Whether a plan refers to columns of a query around it. The sub-query of a LATERAL join refers to the join itself.
+fn refers_outside(plan: &LogicalPlan) -> bool {
+    let inputs = plan.inputs().into_iter();
+    plan.contains_outer_reference()
+        || inputs
+            .filter(|input| !matches!(input, LogicalPlan::Subquery(_)))
+            .any(refers_outside)
 }
 
 /// Whether a call above a filter is computed below it.
@@ -71,6 +94,7 @@ fn is_constant(call: &PlannedCall) -> bool {
 
 /// The operator over a plan with the columns that the call reads.
 fn above(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
+    check_is_closed(&plan, call)?;
     let ports = call.model.manifest.signature.inputs.iter();
     let schema: &DFSchema = plan.schema();
     let mut columns = Vec::with_capacity(call.features.len());
@@ -115,6 +139,7 @@ fn beside(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPl
     if has_one_row(&plan) {
         return above(plan, call, name);
     }
+    check_is_closed(&plan, call)?;
     let one = LogicalPlan::EmptyRelation(EmptyRelation {
         produce_one_row: true,
         schema: Arc::new(DFSchema::empty()),
