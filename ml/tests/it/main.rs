@@ -23,6 +23,7 @@ mod splits;
 mod target_losses;
 mod targets;
 mod text_tasks;
+mod texts;
 mod vision;
 
 use std::sync::Arc;
