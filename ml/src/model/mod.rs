@@ -107,7 +107,8 @@ pub trait Model: Debug + Send + Sync {
     /// [`Error::DeviceMemory`] if the device has too little memory for so many rows; [`Error::Cancelled`].
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>>;
 
-    /// The outputs from the tensors `[rows, …]` of [`Model::forward`], on a worker of the host.
+    /// The outputs from the tensors of [`Model::forward`], on a worker of the host. The first dimension of a tensor is the rows, or
+    /// the elements of one row after the other.
     ///
     /// # Errors
     /// If no row has an output. The report lists rows without output; it starts as the report of the inputs.

@@ -22,6 +22,7 @@ mod sequences;
 mod splits;
 mod target_losses;
 mod targets;
+mod text_tasks;
 mod texts;
 mod vision;
 

@@ -185,7 +185,7 @@ impl Meaning {
                         .map(|row| f64::from(row[outputs[1]]) - f64::from(row[outputs[0]]))
                         .collect(),
                     _ => rows
-                        .flat_map(|row| outputs.iter().map(|output| f64::from(row[*output])))
+                        .flat_map(|row| outputs.iter().map(move |output| f64::from(row[*output])))
                         .collect(),
                 };
                 let predicted = Predicted::new(labels, data_type, &of_head, valid);

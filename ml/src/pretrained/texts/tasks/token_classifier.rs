@@ -293,9 +293,9 @@ mod tests {
         let (spans, probabilities) = of_text(&beside.places, &scores);
         assert_eq!(spans, [span(0, 2, false), span(2, 4, true)]);
         let expected = [0.268_941_43, 0.731_058_6, 0.5, 0.5];
-        let pairs = probabilities.iter().zip(expected);
+        let mut pairs = probabilities.iter().zip(expected);
         assert!(
-            pairs.into_iter().all(|(x, y)| (x - y).abs() < 1e-6),
+            pairs.all(|(x, y)| (x - y).abs() < 1e-6),
             "{probabilities:?}"
         );
     }
