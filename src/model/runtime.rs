@@ -16,6 +16,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use vatic_ml::artifact::{Files, Loader};
+use vatic_ml::data::inputs::{Inputs, RowReport};
 use vatic_ml::device::{DeviceName, cores};
 use vatic_ml::formats::loaders;
 use vatic_ml::model::arguments::Arguments;
@@ -226,8 +227,9 @@ impl ModelRuntime {
         receiver.await.map_err(|_| closed())?.map_err(ml_err)
     }
 
-    /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host: while one batch
-    /// runs, the next is encoded, and the outputs of the last are made.
+    /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host. For a GPU, each of these
+    /// is a job: while one batch runs, the next is encoded, and the outputs of the last are made. For the processor, they are
+    /// one job: the next job of a batch starts only when the task that reads the batches has time for it.
     pub(crate) async fn infer(
         &self,
         model: Arc<LoadedModel>,
@@ -237,7 +239,7 @@ impl ModelRuntime {
     ) -> Result<Outputs> {
         let device = device.resolved();
         let encoder = Arc::clone(&model);
-        let encode = move || {
+        let encode = move || -> vatic_ml::Result<(Inputs, RowReport)> {
             let mut inputs = encoder.encode(&batch)?;
             let report = std::mem::take(&mut inputs.report);
             // Without memory on the device, the model takes the rows from the host, a part at a time.
@@ -246,14 +248,15 @@ impl ModelRuntime {
                 uploaded => Ok((uploaded?, report)),
             }
         };
-        let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
         if !device.is_gpu() {
             let run = move || {
+                let (inputs, report) = encode()?;
                 let computed = forward_in_parts(&**model, &inputs)?;
                 model.outputs(&computed, report, &wanted)
             };
             return self.run(device, run).await;
         }
+        let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
         let forward = Arc::clone(&model);
         let forward = move || forward_in_parts(&**forward, &inputs);
         let computed = self.run(device, forward).await?;
