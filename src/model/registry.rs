@@ -1,16 +1,19 @@
 //! [`ModelRegistry`]: resolves, lists, commits, alters and drops the models of a data directory.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use vatic_ml::device::DeviceName;
+use vatic_ml::formats::is_for_processor;
 
-use super::{ModelAddress, ModelName, ModelRef, ResolvedModel, Selector};
+use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, sql_err, with_cause};
-use crate::storage::IfTaken;
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::{Log, LogPosition, names_in};
+use crate::storage::{IfTaken, Place};
 
 /// The state of a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,99 @@ pub(crate) struct VersionEntry {
     pub(crate) sha256: String,
     pub(crate) aliases: Vec<String>,
 }
+
+/// A model reference resolved to one version, for the duration of a statement.
+#[derive(Debug, Clone)]
+pub(crate) struct ResolvedModel {
+    pub(crate) name: ModelName,
+    pub(crate) version: u64,
+    pub(crate) sha256: String,
+    pub(crate) directory: Place,
+    pub(crate) manifest: Arc<Manifest>,
+}
+
+impl ResolvedModel {
+    /// `name@version`
+    pub(crate) fn label(&self) -> String {
+        format!("{}@{}", self.name.short(), self.version)
+    }
+
+    /// The device that the model computes on where `wanted` is asked for: models of some formats compute on the processor.
+    pub(crate) fn device(&self, wanted: DeviceName) -> DeviceName {
+        match is_for_processor(&self.manifest.format) {
+            true => DeviceName::Cpu,
+            false => wanted,
+        }
+    }
+
+    /// Refuses a GPU for a model that does not compute on one.
+    pub(crate) fn check_device(&self, wanted: DeviceName) -> Result<()> {
+        match (self.device(wanted), wanted) {
+            (DeviceName::Cpu, DeviceName::Cuda(_)) => {
+                let message = format!(
+                    "model \"{}\" is in ONNX and computes on the processor; leave out device",
+                    self.label()
+                );
+                Err(sql_err(SqlState::Unsupported, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The address of a model version in a plan that travels to another process: the version, and the place of its files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ModelAddress {
+    schema: String,
+    name: String,
+    version: u64,
+    sha256: String,
+    directory: Place,
+}
+
+impl ResolvedModel {
+    pub(crate) fn address(&self) -> ModelAddress {
+        ModelAddress {
+            schema: self.name.schema.clone(),
+            name: self.name.name.clone(),
+            version: self.version,
+            sha256: self.sha256.clone(),
+            directory: self.directory.clone(),
+        }
+    }
+}
+
+impl ModelAddress {
+    /// `name@version`
+    pub(crate) fn label(&self) -> String {
+        let (schema, name) = (self.schema.clone(), self.name.clone());
+        format!("{}@{}", ModelName { schema, name }.short(), self.version)
+    }
+
+    /// Opens the version, if its manifest still has the hash that the reference was resolved to.
+    pub(crate) fn open(self) -> Result<ResolvedModel> {
+        let label = self.label();
+        let Self {
+            schema,
+            name,
+            version,
+            sha256,
+            directory,
+        } = self;
+        let name = ModelName { schema, name };
+        let manifest = Arc::new(Manifest::read(&directory, &sha256, &label)?);
+        Ok(ResolvedModel {
+            name,
+            version,
+            sha256,
+            directory,
+            manifest,
+        })
+    }
+}
+
+/// The resolved models of one statement.
+pub(crate) type ResolvedModels = HashMap<ModelRef, Arc<ResolvedModel>>;
 
 /// A version to be published.
 #[derive(Debug)]
@@ -182,8 +278,14 @@ impl ModelRegistry {
 
     /// Opens a version with its manifest.
     pub(crate) fn open(&self, name: &ModelName, entry: &VersionEntry) -> Result<ResolvedModel> {
-        let directory = self.data.blobs().join(&entry.directory);
-        ModelAddress::new(name, entry.version, &entry.sha256, directory).open()
+        let address = ModelAddress {
+            schema: name.schema.clone(),
+            name: name.name.clone(),
+            version: entry.version,
+            sha256: entry.sha256.clone(),
+            directory: self.data.blobs().join(&entry.directory),
+        };
+        address.open()
     }
 
     /// Publishes a version; versions are published in no other way. `check` decides whether the model may be changed,
