@@ -9,6 +9,7 @@ mod version_files;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -140,15 +141,16 @@ pub(crate) struct CachedModel {
 }
 
 impl ModelRuntime {
-    /// The runtime of a process with this memory, with the built-in model types and loaders, and with these. Models count
-    /// in the memory, and models that nobody uses make room for operators.
+    /// The runtime of a process with this memory, with the built-in model types and loaders, and with these. `onnxruntime` is the path
+    /// of the library of this name. Models count in the memory, and models that nobody uses make room for operators.
     pub(crate) fn new(
         model_types: Vec<Arc<dyn ModelType>>,
         own_loaders: Vec<Arc<dyn Loader>>,
+        onnxruntime: Option<PathBuf>,
         memory: &Memory,
     ) -> Arc<Self> {
         let model_types = Arc::new(ModelTypes::with(model_types));
-        let mut all = loaders(Arc::clone(&model_types));
+        let mut all = loaders(Arc::clone(&model_types), onnxruntime);
         all.extend(own_loaders);
         let runtime = Arc::new(Self {
             model_types,
@@ -501,7 +503,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_computation_that_nobody_awaits_is_asked_to_stop() {
-        let runtime = ModelRuntime::new(vec![], vec![], &Memory::new(None));
+        let runtime = ModelRuntime::new(vec![], vec![], None, &Memory::new(None));
         let (begin, began) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let job = move || {
