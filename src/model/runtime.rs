@@ -86,6 +86,13 @@ pub(crate) struct LoadedModel {
     freed: DropGuard,
 }
 
+impl LoadedModel {
+    /// The model for code that shares it, and lives no longer than this.
+    pub(crate) fn shared(&self) -> Arc<dyn Model> {
+        Arc::clone(&self.model)
+    }
+}
+
 impl Deref for LoadedModel {
     type Target = dyn Model;
 

@@ -340,7 +340,7 @@ fn qualified(schema: &DFSchema, index: usize) -> String {
 }
 
 /// An expression that casts the column to this type, or another column to use. SQL has no names for some types.
-fn cast_advice(name: &str, data_type: &DataType) -> String {
+pub(crate) fn cast_advice(name: &str, data_type: &DataType) -> String {
     let sql_type = match data_type {
         DataType::Int8 => "TINYINT",
         DataType::Int16 => "SMALLINT",

@@ -18,6 +18,7 @@ pub(crate) mod passes;
 pub(crate) mod predicted;
 pub mod trained;
 
+use std::any::Any;
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -31,7 +32,7 @@ use crate::model::network::LayerSummary;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
-pub trait Model: Debug + Send + Sync {
+pub trait Model: Any + Debug + Send + Sync {
     /// The inputs and outputs of the model.
     fn signature(&self) -> &Signature;
 
