@@ -108,7 +108,11 @@ impl RawRows {
 }
 
 /// Divides rows into parts of at most [`PART_ROWS`] rows and about `bytes_max` bytes.
-fn divide<'a>(order: &'a [RowAt], batches: &[RecordBatch], bytes_max: usize) -> Vec<&'a [RowAt]> {
+pub(super) fn divide<'a>(
+    order: &'a [RowAt],
+    batches: &[RecordBatch],
+    bytes_max: usize,
+) -> Vec<&'a [RowAt]> {
     let columns: Vec<Vec<Lengths<'_>>> = batches
         .iter()
         .map(|batch| batch.columns().iter().map(|column| Lengths::of(column)))
