@@ -9,13 +9,13 @@ use datafusion::physical_plan::expressions::Column as ColumnExpr;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 use vatic_ml::data::columns::Columns;
-use vatic_ml::model::options::TrainOptions;
+use vatic_ml::model::options::{NullHandling, TrainOptions};
 use vatic_ml::train::fit::TrainSpec;
 use vatic_ml::train::shard::shards;
 
 use super::columns::route_columns;
 use super::exec::TrainExec;
-use super::route::{KEY_COLUMN, Route, RouteExec, is_pixels};
+use super::route::{KEY_COLUMN, Reading, Route, RouteExec, is_pixels};
 use super::task::TrainTask;
 use crate::error::{Result, ml_err};
 use crate::model::ModelAddress;
@@ -59,8 +59,11 @@ pub(crate) fn plan_ranks(
     let columns = route_columns(training.columns, options, indices, training.schema);
     let has_pixels = columns.iter().any(|(_, field)| is_pixels(field));
     let reader = has_pixels.then(|| options.image_reader());
-    let reader = reader.transpose().map_err(ml_err)?;
-    let route = Route::try_new(columns, options.seed, shards, workers)?.reading(reader);
+    let images = reader.transpose().map_err(ml_err)?.map(|reader| Reading {
+        reader,
+        skips_unreadable: options.null_handling == NullHandling::Skip,
+    });
+    let route = Route::try_new(columns, options.seed, shards, workers)?.reading(images);
     let mut plan: Arc<dyn ExecutionPlan> = Arc::new(RouteExec::new(query, route));
     if workers > 1 {
         let key = ColumnExpr::new_with_schema(KEY_COLUMN, &plan.schema())?;
