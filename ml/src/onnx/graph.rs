@@ -26,7 +26,16 @@ pub(super) struct Graph {
     pub(super) batch: Batch,
     /// The number of lengths of lists.
     pub(super) lengths: usize,
+    /// Whether the outputs of a row depend on the rows beside it, so that each must run alone.
+    pub(super) mixes_rows: bool,
 }
+
+/// Operators that quantise a tensor by the least and the greatest of all its numbers, those of other rows included.
+const MIXING_ROWS: [&str; 3] = [
+    "DynamicQuantizeLinear",
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeMatMul",
+];
 
 /// What runs a graph, and so decides which operators the graph may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +62,7 @@ pub(super) fn checked(file: &str, mut model: ModelProto, runner: Runner) -> Resu
     let mut classes = without_maps(file, graph)?;
     classes.extend(of_classifiers(graph));
     check_operators(file, graph, &opsets, runner)?;
+    let mixes_rows = has_any(graph, &MIXING_ROWS);
     check_names(file, graph)?;
     check_tensors(file, graph)?;
     // tract refuses two nodes of one name, which ONNX allows; a node without a name gets that of its output.
@@ -88,6 +98,7 @@ pub(super) fn checked(file: &str, mut model: ModelProto, runner: Runner) -> Resu
         classes,
         batch,
         lengths: lengths.len(),
+        mixes_rows,
     })
 }
 
@@ -194,6 +205,16 @@ fn check_operators(
             "{file} uses operators that this build does not know: {described}; {OTHER_LIBRARY}"
         ),
     }))
+}
+
+/// Whether a graph or one of its subgraphs has one of these operators.
+fn has_any(graph: &GraphProto, operators: &[&str]) -> bool {
+    graph.node.iter().any(|node| {
+        let mut attributes = node.attribute.iter();
+        let is_inner = |graph: &GraphProto| has_any(graph, operators);
+        operators.contains(&node.op_type.as_str())
+            || attributes.any(|attribute| attribute.g.iter().chain(&attribute.graphs).any(is_inner))
+    })
 }
 
 /// Collects the operators of a graph and its subgraphs that are refused.

@@ -42,6 +42,7 @@ pub(super) struct LibraryPlan {
     inputs: Vec<Input>,
     outputs: Vec<Declared>,
     batch: Batch,
+    mixes_rows: bool,
     lengths: usize,
 }
 
@@ -85,6 +86,7 @@ impl LibraryPlan {
             inputs: graph.inputs.clone(),
             outputs,
             batch: graph.batch,
+            mixes_rows: graph.mixes_rows,
             lengths: graph.lengths,
             session: Mutex::new(session),
         })
@@ -135,6 +137,10 @@ impl LibraryPlan {
 impl Plan for LibraryPlan {
     fn batch(&self) -> Batch {
         self.batch
+    }
+
+    fn mixes_rows(&self) -> bool {
+        self.mixes_rows
     }
 
     fn lengths(&self) -> usize {

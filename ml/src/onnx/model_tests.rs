@@ -202,6 +202,34 @@ fn a_request_to_stop_ends_a_run() {
 }
 
 #[test]
+fn a_row_of_a_quantised_graph_does_not_depend_on_the_rows_beside_it() {
+    let single = |from: &str, to: &str| {
+        let mut cast = node("Cast", "", &[from], &[to]);
+        cast.attribute.push(integer("to", FLOAT.into()));
+        cast
+    };
+    let nodes = [
+        node("DynamicQuantizeLinear", "", &["x"], &["q", "scale", "zero"]),
+        single("q", "level"),
+        single("zero", "base"),
+        node("Sub", "", &["level", "base"], &["steps"]),
+        node("Mul", "", &["steps", "scale"], &["y"]),
+    ];
+    let column = || Arc::new(Float32Array::from(vec![0.1f32, 1000.0, -0.1])) as ArrayRef;
+    for rows in ["N", "2"] {
+        let x: (&str, i32, &[&str]) = ("x", FLOAT, &[rows, "1"]);
+        let model = opened(&[x], nodes.to_vec(), vec![], &["y"]).unwrap();
+        let outputs = run(&model, vec![column()]).unwrap();
+        // With a scale for all rows, 0.1 would be 0.
+        let found = numbers(&outputs.columns[0]);
+        for (found, expected) in found.into_iter().zip([0.1, 1000.0, -0.1]) {
+            let found = found.unwrap();
+            assert!((found - expected).abs() <= 1e-5 * expected.abs(), "{found}");
+        }
+    }
+}
+
+#[test]
 fn outputs_that_are_not_by_row_are_refused() {
     let x: (&str, i32, &[&str]) = ("x", FLOAT, &["N", "3"]);
     let transposed = vec![node("Transpose", "", &["x"], &["y"])];

@@ -12,6 +12,9 @@ pub(super) trait Plan: Debug + Send + Sync {
     /// How many rows the graph takes at once.
     fn batch(&self) -> Batch;
 
+    /// Whether the outputs of a row depend on the rows beside it, so that each must run alone.
+    fn mixes_rows(&self) -> bool;
+
     /// The number of lengths of lists.
     fn lengths(&self) -> usize;
 

@@ -145,6 +145,7 @@ impl Running<'_> {
 
     fn rows_at_once(&self, lengths: &[usize]) -> usize {
         match self.plan.batch() {
+            Batch::Any | Batch::Of(_) if self.plan.mixes_rows() => 1,
             Batch::Of(rows) => rows,
             Batch::Any => {
                 let lengths = self.dimensions(lengths);

@@ -27,6 +27,7 @@ pub(super) struct TractPlan {
     rows: Symbol,
     lengths: Vec<Symbol>,
     batch: Batch,
+    mixes_rows: bool,
 }
 
 impl TractPlan {
@@ -44,6 +45,7 @@ impl TractPlan {
             rows,
             lengths,
             batch: graph.batch,
+            mixes_rows: graph.mixes_rows,
         };
         match plan.bytes(1, &vec![1; graph.lengths]) {
             0..ROW_BYTES_MAX => Ok(plan),
@@ -71,6 +73,10 @@ impl TractPlan {
 impl Plan for TractPlan {
     fn batch(&self) -> Batch {
         self.batch
+    }
+
+    fn mixes_rows(&self) -> bool {
+        self.mixes_rows
     }
 
     fn lengths(&self) -> usize {
