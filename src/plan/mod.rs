@@ -4,6 +4,7 @@
 //! * `functions` the functions that plans may call
 //! * `prepare` checks and rewrites of a statement before DataFusion's planner
 //! * `table_function` the shared code of table functions
+//! * `nearest` the table function `nearest`: the nearest vectors of one relation for each of another
 //! * `series` the table function `windows`: time series as arrays
 //! * `times` timestamps beyond nanoseconds
 //! * `integer_overflow` integer arithmetic that fails on overflow
@@ -36,6 +37,7 @@ pub(crate) mod images;
 pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod keys;
+pub(crate) mod nearest;
 pub(crate) mod once;
 pub(crate) mod one_input;
 pub(crate) mod orders;
