@@ -205,7 +205,13 @@ mod tests {
             let size = [1e-30, 1e-3, 1.0, 1e6][(bits % 4) as usize];
             (f64::from(bits % 1_009) - 504.0) * size
         };
-        let vector = |from: u32| Some((from..from + 37).map(|at| Some(number(at))).collect());
+        let vector = |from: u32| {
+            Some(
+                (from..from + 37)
+                    .map(|at| Some(number(at)))
+                    .collect::<Vec<_>>(),
+            )
+        };
         let column = lists((0..60).map(|k| vector(k * 7)).collect());
         for metric in Metric::ALL {
             let block = Block::try_new(&column, metric, None).unwrap();

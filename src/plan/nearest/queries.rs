@@ -18,7 +18,7 @@ use super::best::Columns;
 use super::block::Block;
 use super::spec::Spec;
 use crate::error::{Result, SqlState, sql_err};
-use crate::memory::batch_bytes;
+use crate::memory::Buffers;
 
 /// The copies of the queries while they are put in order: the batches, one batch of them, its rows as bytes, and the ordered batch.
 const COPIES: usize = 3;
@@ -74,9 +74,9 @@ async fn collect(
 ) -> Result<Queries> {
     let schema = input.schema();
     let mut stream = input.execute(0, context)?;
-    let (mut batches, mut bytes) = (Vec::new(), 0);
+    let (mut batches, mut buffers, mut bytes) = (Vec::new(), Buffers::default(), 0);
     while let Some(batch) = stream.next().await.transpose()? {
-        let of_batch = batch_bytes(&batch);
+        let of_batch = buffers.add(&batch);
         memory.try_grow((1 + COPIES) * of_batch)?;
         bytes += of_batch;
         batches.push(batch);

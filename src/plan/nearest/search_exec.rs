@@ -32,7 +32,6 @@ use super::block::{Block, Bound};
 use super::queries::{Queries, SharedQueries};
 use super::spec::Spec;
 use crate::error::{SqlState, sql_err};
-use crate::memory::batch_bytes;
 
 /// The queries of a block of products.
 const QUERIES: usize = 256;
@@ -234,7 +233,7 @@ impl Search {
         let beside = columns_beside(batch, self.spec.item_vector);
         let rows = self.columns.to_rows(&beside)?;
         let held: usize = best.iter().map(Best::bytes).sum();
-        let working = batch_bytes(batch) + items.bytes() + rows.size();
+        let working = items.bytes() + rows.size();
         self.memory
             .try_resize(held + working + size_of_val(&*products))?;
         let bound = Bound::new(self.spec.metric, queries.width);
