@@ -394,7 +394,7 @@ fn rows_without_texts_have_no_outputs_and_one_that_fails_has_a_cause() {
     assert_eq!(outputs.columns[0].null_count(), 2);
     // A text without a mask, one with two, and one that is cut off before its mask.
     let model = open("bert mask");
-    let long = format!("{}[MASK]", "the film was great ".repeat(20));
+    let long = format!("{}[MASK]", "the film was great ".repeat(30));
     let texts = ["a film", "[MASK] and [MASK]", "a [MASK]", &long].map(str::to_owned);
     let batch = batch_of(vec![("text", column(&texts))]);
     let outputs = model
@@ -406,7 +406,7 @@ fn rows_without_texts_have_no_outputs_and_one_that_fails_has_a_cause() {
         .iter()
         .map(|(row, cause)| (*row, cause.split(": ").last().unwrap()))
         .collect();
-    let none = "there is no [MASK] within its first 24 tokens";
+    let none = "there is no [MASK] within its first 40 tokens";
     let several = "there are 2 [MASK], and the model fills one";
     assert_eq!(causes, [(0, none), (1, several), (3, none)]);
     let nulls: Vec<bool> = (0..4).map(|row| outputs.columns[0].is_null(row)).collect();
@@ -430,7 +430,7 @@ fn a_model_tells_its_ports_and_takes_arguments_of_its_task() {
     assert_eq!(names(model.as_ref()), ["text"]);
     assert!(matches!(model.batching(), Batching::Tokens { input, .. } if input == "text"));
     let facts = model.facts();
-    assert!(facts.contains(&("tokens_max".to_owned(), "24".to_owned())));
+    assert!(facts.contains(&("tokens_max".to_owned(), "40".to_owned())));
     let mask = Directory::of(&fixture, "roberta mask").open().unwrap();
     assert!(
         mask.facts()
@@ -465,13 +465,13 @@ fn a_model_tells_its_ports_and_takes_arguments_of_its_task() {
             .contains("a model that classifies tokens")
     );
     let inference = Directory::of(&fixture, "bert inference").open().unwrap();
-    let long = "the team won the match ".repeat(9);
+    let long = "the team won the match ".repeat(20);
     let error = inference
         .with_arguments(&labels(&long))
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("leaves no room for a text: both together have at most 21 tokens"),
+        error.contains("leaves no room for a text: both together have at most 37 tokens"),
         "{error}"
     );
 }
