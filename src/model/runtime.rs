@@ -110,6 +110,13 @@ impl LoadedModel {
     }
 }
 
+impl LoadedModel {
+    /// The model for code that shares it, and lives no longer than this.
+    pub(crate) fn shared(&self) -> Arc<dyn Model> {
+        Arc::clone(&self.model)
+    }
+}
+
 impl Deref for LoadedModel {
     type Target = dyn Model;
 

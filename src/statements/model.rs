@@ -134,6 +134,10 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     match &manifest.origin {
         Origin::Trained(trained) => {
             properties.extend(of_training(&trained.run));
+            if let Some(base) = &trained.options.base_model {
+                let hash = base.sha256.get(..12).unwrap_or_default();
+                properties.push(("base_model", format!("{} ({hash})", base.model)));
+            }
             properties.extend(of_images(signature, &trained.options));
         }
         Origin::Imported(imported) => {

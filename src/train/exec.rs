@@ -24,12 +24,14 @@ use vatic_ml::collective::Collective;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::Model;
 use vatic_ml::train::control::{Control, Memory, ReservedMemory};
-use vatic_ml::train::fit::fit;
+use vatic_ml::train::fit::{TrainSpec, fit};
 use vatic_ml::train::raw::RankRows;
 use vatic_ml::worker;
 
+use super::base::BaseModel;
 use super::rendezvous::{Entered, Joined, OnWrite, Rendezvous, RendezvousExtension};
 use super::task::{RankResult, TrainTask};
+use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
 use crate::model::RunSummary;
@@ -104,7 +106,11 @@ impl DisplayAs for TrainExec {
             self.task.spec.shards,
             options.seed,
             options.device
-        )
+        )?;
+        match &self.task.base {
+            Some(base) => write!(f, ", base_model={}", base.label()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -135,12 +141,14 @@ impl ExecutionPlan for TrainExec {
             None => partition,
         };
         let reservation = MemoryConsumer::new("TrainExec").register(context.memory_pool());
+        let cache_bytes = VaticOptions::of(config.options()).cache_bytes;
         let input = self.input.execute(partition, context)?;
         let rank = Rank {
             task: Arc::clone(&self.task),
             rank,
             rendezvous: Arc::clone(&rendezvous.0),
             runtime,
+            cache_bytes,
             reservation,
         };
         let work = futures::stream::once(rank.work(input));
@@ -154,6 +162,7 @@ struct Rank {
     rank: usize,
     rendezvous: Arc<dyn Rendezvous>,
     runtime: Arc<ModelRuntime>,
+    cache_bytes: usize,
     reservation: MemoryReservation,
 }
 
@@ -162,8 +171,8 @@ impl Rank {
         let started = Instant::now();
         let rank = self.rank;
         let mut entered = self.rendezvous.enter(&self.task, rank).await?;
-        let rows = match self.drain(input, entered.as_mut()).await {
-            Ok(rows) => rows,
+        let (rows, base) = match self.read(input, entered.as_mut()).await {
+            Ok(read) => read,
             Err(error) => {
                 // If another machine lost the rows, the cluster repeats them and this rank: the others keep waiting.
                 if !self.rendezvous.is_lost_input(&error) {
@@ -188,7 +197,12 @@ impl Rank {
         let (sender, receiver) = oneshot::channel();
         worker::spawn(&format!("vatic-train-{rank}"), move || {
             // Sending fails only after a cancel, which drops the receiver.
-            let train = || self.train(rows, collective.as_ref(), &control, &on_write, started);
+            let spec = TrainSpec {
+                base: base.as_ref().map(BaseModel::model),
+                ..self.task.spec.clone()
+            };
+            let collective = collective.as_ref();
+            let train = || self.train(&spec, rows, collective, &control, &on_write, started);
             let _ = sender.send(worker::catch(train));
         })
         .map_err(ml_err)?;
@@ -205,6 +219,21 @@ impl Rank {
             Arc::new(StringArray::from(vec![result?])),
         ];
         Ok(RecordBatch::try_new(schema(), columns)?)
+    }
+
+    /// Reads the rows of this rank's shards, and loads the base model.
+    async fn read(
+        &self,
+        input: SendableRecordBatchStream,
+        entered: &mut dyn Entered,
+    ) -> Result<(RankRows, Option<BaseModel>)> {
+        let rows = self.drain(input, entered).await?;
+        let Some(base) = &self.task.base else {
+            return Ok((rows, None));
+        };
+        let version = base.clone().open()?;
+        let loading = BaseModel::load(&self.runtime, version, self.cache_bytes);
+        Ok((rows, Some(loading.await?)))
     }
 
     /// Reads the rows of this rank's shards.
@@ -242,13 +271,14 @@ impl Rank {
     /// Trains and, on rank 0, writes the model files. Runs on its own thread.
     fn train(
         self,
+        spec: &TrainSpec,
         rows: RankRows,
         collective: &dyn Collective,
         control: &Control,
         on_write: &OnWrite,
         started: Instant,
     ) -> vatic_ml::Result<Option<String>> {
-        let options = &self.task.spec.options;
+        let options = &spec.options;
         let unknown = || {
             vatic_ml::Error::Unsupported(format!(
                 "model type \"{}\" is not known",
@@ -260,7 +290,7 @@ impl Rank {
             .model_types()
             .get(&options.model_type)
             .ok_or_else(unknown)?;
-        let trained = fit(&self.task.spec, model_type, rows, collective, control)?;
+        let trained = fit(spec, model_type, rows, collective, control)?;
         if self.rank != 0 {
             // All ranks wait until rank 0 has written the files: a rank that leaves early looks like a failed one.
             collective.barrier()?;

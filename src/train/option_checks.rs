@@ -31,6 +31,11 @@ fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<
         Some(Optimizer::NormalEquation) if !has_normal_equation => {
             return wrong("optimizer normal_equation works only for linear_reg".into());
         }
+        Some(Optimizer::NormalEquation) if options.base_model.is_some() => {
+            return wrong(
+                "optimizer normal_equation starts from no weights; leave out base_model, or use lbfgs".into(),
+            );
+        }
         Some(Optimizer::NormalEquation) if options.l1_reg > 0.0 => {
             return wrong("optimizer normal_equation does not support l1_reg; use lbfgs".into());
         }

@@ -314,6 +314,26 @@ pub const OPTIONS: &[TrainOption] = &[
         description: "type of the weights; must be the type that the model type uses",
         data_type: DataType::Utf8,
     },
+    TrainOption {
+        name: "base_model",
+        takes: "model, such as 'm@3'",
+        default: "random weights",
+        description: "model whose weights the training starts from",
+        data_type: DataType::Utf8,
+    },
+];
+
+/// Options of other systems, with what does the same here.
+pub(super) const FOREIGN: &[(&str, &str)] = &[
+    (
+        "warm_start",
+        "base_model = 'model' starts from the weights of a model",
+    ),
+    (
+        "max_iterations",
+        "epochs is the number of passes or iterations",
+    ),
+    ("input_label_cols", "TARGET names the labels"),
 ];
 
 /// The type of a value that a client binds to an option; `None` for an unknown option.
@@ -323,4 +343,4 @@ pub(crate) fn option_type(name: &str) -> Option<DataType> {
 }
 
 /// Options that the language reserves and this version does not support yet.
-pub(super) const PLANNED: &[&str] = &["base_model", "freeze"];
+pub(super) const PLANNED: &[&str] = &["freeze"];

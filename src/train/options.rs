@@ -9,8 +9,9 @@ use vatic_ml::model::options::{
 use vatic_ml::models::ModelTypes;
 use vatic_ml::nn::Activation;
 
+use super::base::{BASE_MODEL, BaseModel};
 use super::option_checks::check;
-use super::option_list::{OPTIONS, PLANNED};
+use super::option_list::{FOREIGN, OPTIONS, PLANNED};
 use super::option_values::{
     above_zero, any, augment, below_one, between_zero_and_one, boolean, class_weights, device,
     from_zero, hidden_units, input_shape, layers, model_type, named, number, numbers, one_of,
@@ -22,14 +23,17 @@ use crate::sql::OptionValue;
 const WORKERS_MAX: u64 = 1_024;
 const HASH_BUCKETS_MAX: u64 = 10_000_000;
 
-/// Parses and checks the options of a statement, and looks up the model type.
+/// Parses and checks the options of a statement, and looks up the model type. Options of the network that the statement does not
+/// have are those of the base model, if there is one.
 pub(crate) fn train_options<'a>(
     options: &[(String, OptionValue)],
     model_types: &'a ModelTypes,
+    base: Option<&BaseModel>,
 ) -> Result<(TrainOptions, &'a dyn ModelType)> {
     let names = model_types.names();
+    let inherited = base.map(BaseModel::inherited).transpose()?;
     let mut read = Reader {
-        options: TrainOptions::default(),
+        options: inherited.unwrap_or_default(),
         split: Split::default(),
     };
     for (name, value) in options {
@@ -43,6 +47,9 @@ pub(crate) fn train_options<'a>(
         return Err(sql_err(SqlState::InvalidParameter, message));
     };
     read.options.data_split = read.split.finish()?;
+    if let Some(base) = base {
+        base.check(&read.options)?;
+    }
     check(options, &read.options, model_type, model_types)?;
     Ok((read.options, model_type))
 }
@@ -119,6 +126,8 @@ impl Reader {
                     _ => Precision::Single,
                 });
             }
+            // The statement has resolved it before.
+            BASE_MODEL => drop(text(name, value)?),
             _ if PLANNED.contains(&name) => {
                 return Err(sql_err(
                     SqlState::Unsupported,
@@ -126,8 +135,13 @@ impl Reader {
                 ));
             }
             _ => {
+                let what = format!("there is no option \"{name}\"");
+                let foreign = FOREIGN.iter().find(|(foreign, _)| *foreign == name);
                 let known = OPTIONS.iter().map(|option| option.name);
-                let message = with_cause(format!("there is no option \"{name}\""), name, known);
+                let message = match foreign {
+                    Some((_, same)) => format!("{what}; {same}"),
+                    None => with_cause(what, name, known),
+                };
                 return Err(sql_err(SqlState::InvalidParameter, message));
             }
         }

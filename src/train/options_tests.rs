@@ -14,7 +14,7 @@ fn read(options: &str) -> Result<TrainOptions> {
         panic!("{text}")
     };
     let model_types = ModelTypes::with(vec![Arc::new(Line)]);
-    Ok(train_options(&train.options, &model_types)?.0)
+    Ok(train_options(&train.options, &model_types, None)?.0)
 }
 
 /// A linear regression of a third party.
@@ -291,6 +291,11 @@ fn a_slip_gets_the_nearest_name() {
     assert!(error("huber_detla = 1").contains("nearest name is \"huber_delta\""));
     assert!(error("activation = 'rleu'").contains("relu, gelu"));
     assert!(error("freeze = 1").contains("not supported yet"));
+    assert!(
+        error("warm_start = true")
+            .ends_with("; base_model = 'model' starts from the weights of a model")
+    );
+    assert!(error("base_model = 3").contains("expected a name"));
     let message = crate::error::report(&read("model_type = 'dnn_clasifier'").unwrap_err()).message;
     assert!(
         message.contains("nearest name is \"dnn_classifier\""),

@@ -22,6 +22,7 @@ pub(crate) mod predicted;
 pub mod tokens;
 pub mod trained;
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ use crate::model::tokens::Tokens;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
-pub trait Model: Debug + Send + Sync {
+pub trait Model: Any + Debug + Send + Sync {
     /// The inputs and outputs of the model.
     fn signature(&self) -> &Signature;
 

@@ -103,6 +103,18 @@ pub struct TrainOptions {
     /// The precision of the weights; the precision of the model type if `None`.
     #[serde(default)]
     pub precision: Option<Precision>,
+    /// The model whose weights the training starts from; random weights if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model: Option<BaseModel>,
+}
+
+/// The version of a model that a training starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseModel {
+    /// The model with its version, as messages show it.
+    pub model: String,
+    /// The SHA-256 of the description of the version.
+    pub sha256: String,
 }
 
 impl Default for TrainOptions {
@@ -145,6 +157,7 @@ impl Default for TrainOptions {
             shards: None,
             device: DeviceName::default(),
             precision: None,
+            base_model: None,
         }
     }
 }

@@ -187,6 +187,16 @@ impl TrainedModel {
         self.network.as_ref()
     }
 
+    /// How its columns become inputs of the network.
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// The values of the parameters of the network, in their order.
+    pub(crate) fn parameters(&self) -> &[Tensor] {
+        &self.parameters
+    }
+
     /// The type of the numbers that reach the network. Numbers of 16 bits cannot hold all ids: bf16 rounds 257 to 256. So a
     /// network with ids takes numbers of 32 bits, and rounds those that are no ids itself.
     fn input_type(&self) -> DType {

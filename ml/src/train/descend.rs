@@ -22,11 +22,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 impl Training<'_> {
     /// Trains until the last epoch, early stopping or the time limit.
     pub(crate) fn descend(&self, optimizer: Optimizer) -> Result<Solution> {
-        let specs = self.network.parameters();
-        let weights: Vec<f32> = specs
-            .iter()
-            .flat_map(|spec| spec.initial_values(self.options.seed))
-            .collect();
+        let weights: Vec<f32> = self.first_weights().iter().map(|w| *w as f32).collect();
         let state = match optimizer {
             Optimizer::Sgd => OptimizerState::sgd(weights.len()),
             _ => OptimizerState::adamw(weights.len()),

@@ -21,6 +21,7 @@ use crate::model::network::ModelType;
 use crate::model::options::{Optimizer, TrainOptions};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::augment::Augmenter;
+use crate::train::base::Base;
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::losses::Losses;
 use crate::train::memory::working_bytes;
@@ -111,9 +112,15 @@ fn train(
     let shape = prepared.encoder.shape();
     let network = model_type.network(shape, outputs_of(&prepared.labels), options)?;
     let device = agreed_device(spec, model_type, collective)?;
-    let optimizer = options
-        .optimizer
-        .unwrap_or_else(|| model_type.default_optimizer(shape, options));
+    let base = Base::of(spec)?;
+    let optimizer = options.optimizer.unwrap_or_else(|| {
+        match model_type.default_optimizer(shape, options) {
+            // A solution in closed form begins nowhere.
+            Optimizer::NormalEquation if base.is_some() => Optimizer::Lbfgs,
+            optimizer => optimizer,
+        }
+    });
+    let weights = |base: Base<'_>| base.weights(network.as_ref(), &prepared.encoder, options.seed);
     let training = Training {
         network: network.as_ref(),
         losses: Losses::of(&spec.columns.targets, &prepared.labels, options)?,
@@ -125,6 +132,7 @@ fn train(
         l2: options
             .l2_reg
             .unwrap_or_else(|| model_type.default_l2(prepared.train_rows())),
+        base_weights: base.map(weights).transpose()?,
         augmenter: Augmenter::of(options, &prepared.encoder)?,
         prepared: &prepared,
         options,

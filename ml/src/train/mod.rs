@@ -4,6 +4,7 @@
 //! * `control` cancellation, progress and checkpoints
 //! * `shard`, `split`, `copies` the rows that train together, and the rows for evaluation
 //! * `raw` rows before they are encoded; `memory` what a training takes besides its rows
+//! * `base` the model that a training starts from
 //! * `prepare` everything learnt from the rows before the first step: `counts` and `label_counts`, `statistics`, `vocabularies`,
 //!   `images`, `targets`
 //! * `training` the state that all optimisers and solvers share
@@ -15,6 +16,7 @@
 //! * `checkpoint` the state between two epochs
 //! * `assess` evaluation of weights on the rows of all ranks
 
+pub mod base;
 pub mod checkpoint;
 pub mod control;
 pub mod fit;

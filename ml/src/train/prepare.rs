@@ -17,6 +17,7 @@ use crate::data::rows::Rows;
 use crate::data::targets::TargetKind;
 use crate::model::network::ModelType;
 use crate::model::options::NullHandling;
+use crate::train::base::Base;
 use crate::train::control::{Control, ReservedMemory};
 use crate::train::counts::{check_counts, gather_counts, merge_columns, merge_labels, notices};
 use crate::train::images::image_encoders;
@@ -26,7 +27,7 @@ use crate::train::spec::TrainSpec;
 use crate::train::split::split_into_shards;
 use crate::train::statistics::{Numbers, standardise};
 use crate::train::targets::{Targets, widths as target_widths};
-use crate::train::vocabularies::encoders;
+use crate::train::vocabularies::{Learnt, encoders};
 use crate::{Error, Result};
 
 /// A part that is counted or encoded has numbers in f64, which is up to twice its memory, and its encoded rows.
@@ -88,6 +89,7 @@ pub fn prepare(
 ) -> Result<Prepared> {
     let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let kinds = kinds(spec, model_type)?;
+    let base = Base::of(spec)?;
     let (raw, raw_held) = split_into_shards(spec, &kinds, rows, collective, helpers, control)?;
     let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
     let at_once = sides.map(|rows| rows.bytes_of(helpers.current_num_threads()));
@@ -126,17 +128,21 @@ pub fn prepare(
     };
     let standardisers = standardise(&raw, &numbers, &value_counts, collective)?;
     let images = image_encoders(&raw, spec, collective, helpers)?;
-    let (mut encoders, frequent) = encoders(
-        columns,
-        &merged,
-        &standardisers,
-        &widths,
-        options.hash_buckets,
-    );
-    let of_images = encoders.iter_mut().zip(images);
-    of_images.for_each(|(encoder, image)| encoder.image = image);
+    let learnt = Learnt {
+        merged: &merged,
+        standardisers: &standardisers,
+        widths: &widths,
+        hash_buckets: options.hash_buckets,
+        base,
+    };
+    let (mut encoders, frequent) = encoders(columns, &learnt)?;
+    let of_images = encoders.iter_mut().zip(images).enumerate();
+    of_images.for_each(|(index, (encoder, image))| {
+        encoder.image = base.map_or(image, |base| base.image(index));
+    });
     let of_targets = &standardisers[widths.iter().sum::<usize>()..];
-    let targets = Targets::learn(columns, &kinds, &of_labels, of_targets, options)?;
+    let with_base = (options, base);
+    let targets = Targets::learn(columns, &kinds, &of_labels, of_targets, with_base)?;
     let encoder = Encoder::new(encoders, model_type.precision())
         .with_ids(|column| model_type.ids(options, column));
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);

@@ -29,6 +29,8 @@ pub(crate) struct Training<'a> {
     pub(crate) device: Device,
     pub(crate) batch_size: usize,
     pub(crate) l2: f64,
+    /// The weights of the base model, if there is one.
+    pub(crate) base_weights: Option<Vec<f64>>,
     pub(crate) prepared: &'a Prepared,
     /// Changes the images of the rows of a step, if the options say so.
     pub(crate) augmenter: Option<Augmenter>,
@@ -57,6 +59,14 @@ fn single<T: 'static>(numbers: &mut Vec<T>) -> Option<&mut Vec<f32>> {
 }
 
 impl Training<'_> {
+    /// The weights before the first step, flat.
+    pub(crate) fn first_weights(&self) -> Vec<f64> {
+        let specs = self.network.parameters().iter();
+        let initial = || specs.flat_map(|spec| spec.initial_values(self.options.seed));
+        let base = self.base_weights.clone();
+        base.unwrap_or_else(|| initial().map(f64::from).collect())
+    }
+
     /// Adds the gradient of the summed loss of `rows` to `sum`; the places of statistics stay as they are.
     pub(crate) fn gradient<T: WithDType + std::ops::AddAssign>(
         &self,

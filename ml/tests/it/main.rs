@@ -4,6 +4,7 @@
 
 mod agreement;
 mod attention;
+mod base;
 mod batch_norm;
 mod cancel;
 mod compute_types;
@@ -121,6 +122,7 @@ fn spec_of_targets(batch: &RecordBatch, targets: usize, options: &TrainOptions) 
         },
         options: options.clone(),
         shards: options.shards.unwrap_or(SHARDS_DEFAULT),
+        base: None,
     }
 }
 
