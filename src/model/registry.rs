@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use vatic_ml::device::DeviceName;
-use vatic_ml::formats::ONNX;
+use vatic_ml::formats::is_for_processor;
 use vatic_ml::model::arguments::Arguments;
 use vatic_ml::pretrained::ports_for;
 
@@ -62,9 +62,9 @@ impl ResolvedModel {
         format!("{}@{}", self.name.short(), self.version)
     }
 
-    /// The device that the model computes on where `wanted` is asked for: a model in ONNX computes on the processor.
+    /// The device that the model computes on where `wanted` is asked for: models of some formats compute on the processor.
     pub(crate) fn device(&self, wanted: DeviceName) -> DeviceName {
-        match self.manifest.format == ONNX {
+        match is_for_processor(&self.manifest.format) {
             true => DeviceName::Cpu,
             false => wanted,
         }

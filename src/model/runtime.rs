@@ -9,6 +9,7 @@ mod version_files;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -16,6 +17,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use vatic_ml::artifact::{Files, Loader};
+use vatic_ml::data::inputs::{Inputs, RowReport};
 use vatic_ml::device::{DeviceName, cores};
 use vatic_ml::formats::loaders;
 use vatic_ml::model::arguments::Arguments;
@@ -146,15 +148,16 @@ pub(crate) struct CachedModel {
 }
 
 impl ModelRuntime {
-    /// The runtime of a process with this memory, with the built-in model types and loaders, and with these. Models count
-    /// in the memory, and models that nobody uses make room for operators.
+    /// The runtime of a process with this memory, with the built-in model types and loaders, and with these. `onnxruntime` is the path
+    /// of the library of this name. Models count in the memory, and models that nobody uses make room for operators.
     pub(crate) fn new(
         model_types: Vec<Arc<dyn ModelType>>,
         own_loaders: Vec<Arc<dyn Loader>>,
+        onnxruntime: Option<PathBuf>,
         memory: &Memory,
     ) -> Arc<Self> {
         let model_types = Arc::new(ModelTypes::with(model_types));
-        let mut all = loaders(Arc::clone(&model_types));
+        let mut all = loaders(Arc::clone(&model_types), onnxruntime);
         all.extend(own_loaders);
         let runtime = Arc::new(Self {
             model_types,
@@ -233,8 +236,9 @@ impl ModelRuntime {
         receiver.await.map_err(|_| closed())?.map_err(ml_err)
     }
 
-    /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host: while one batch
-    /// runs, the next is encoded, and the outputs of the last are made.
+    /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host. For a GPU, each of these
+    /// is a job: while one batch runs, the next is encoded, and the outputs of the last are made. For the processor, they are
+    /// one job: the next job of a batch starts only when the task that reads the batches has time for it.
     pub(crate) async fn infer(
         &self,
         model: Arc<LoadedModel>,
@@ -244,7 +248,7 @@ impl ModelRuntime {
     ) -> Result<Outputs> {
         let device = device.resolved();
         let encoder = Arc::clone(&model);
-        let encode = move || {
+        let encode = move || -> vatic_ml::Result<(Inputs, RowReport)> {
             let mut inputs = encoder.encode(&batch)?;
             let report = std::mem::take(&mut inputs.report);
             // Without memory on the device, the model takes the rows from the host, a part at a time.
@@ -253,14 +257,15 @@ impl ModelRuntime {
                 uploaded => Ok((uploaded?, report)),
             }
         };
-        let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
         if !device.is_gpu() {
             let run = move || {
+                let (inputs, report) = encode()?;
                 let computed = forward_in_parts(&**model, &inputs)?;
                 model.outputs(&computed, report, &wanted)
             };
             return self.run(device, run).await;
         }
+        let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
         let forward = Arc::clone(&model);
         let forward = move || forward_in_parts(&**forward, &inputs);
         let computed = self.run(device, forward).await?;
@@ -505,7 +510,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_computation_that_nobody_awaits_is_asked_to_stop() {
-        let runtime = ModelRuntime::new(vec![], vec![], &Memory::new(None));
+        let runtime = ModelRuntime::new(vec![], vec![], None, &Memory::new(None));
         let (begin, began) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let job = move || {

@@ -5,6 +5,7 @@
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
 //! * [`compute`] the type in which a model computes
+//! * [`generation`] how a model writes text
 //! * [`tokens`] texts in tokens, as a model counts them
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
@@ -14,6 +15,7 @@
 pub mod arguments;
 pub mod compute;
 pub(crate) mod flat;
+pub mod generation;
 pub mod metrics;
 pub mod network;
 pub mod options;
@@ -34,6 +36,7 @@ use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
+use crate::model::generation::Generation;
 use crate::model::network::LayerSummary;
 use crate::model::tokens::Tokens;
 use crate::{Error, Result};
@@ -197,6 +200,8 @@ pub struct Wanted {
     pub top_k: Option<usize>,
     /// Whether to return [`Outputs::scores`].
     pub scores: bool,
+    /// How a model that writes text does so.
+    pub generation: Generation,
     /// The name of one of the model's prompts, each of which is a text that the model puts before the text of a row.
     pub prompt: Option<String>,
 }
@@ -208,6 +213,7 @@ impl Default for Wanted {
             threshold: 0.5,
             top_k: None,
             scores: false,
+            generation: Generation::default(),
             prompt: None,
         }
     }

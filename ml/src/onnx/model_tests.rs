@@ -45,7 +45,7 @@ fn opened(
     let inputs = inputs.iter().map(|(name, of, dims)| input(name, *of, dims));
     let mut model = model(inputs.collect(), nodes, outputs);
     model.graph.as_mut().unwrap().initializer = tensors;
-    OnnxModel::of("m.onnx", model, 1)
+    OnnxModel::of("m.onnx", model, 1, None)
 }
 
 fn run(model: &OnnxModel, columns: Vec<ArrayRef>) -> Result<Outputs> {
@@ -211,13 +211,39 @@ fn outputs_that_are_not_by_row_are_refused() {
         error.to_string().contains("output \"y\" has the shape"),
         "{error}"
     );
-    // The length of the output is that of a list.
-    let relu = || vec![node("Relu", "", &["x"], &["y"])];
-    let error = opened(&[("x", FLOAT, &["N", "length"])], relu(), vec![], &["y"]).unwrap_err();
-    assert!(
-        error.to_string().contains("must have a fixed size"),
-        "{error}"
-    );
+}
+
+#[test]
+fn an_output_with_the_length_of_a_list_is_a_list() {
+    let relu = vec![node("Relu", "", &["x"], &["y"])];
+    let model = opened(&[("x", FLOAT, &["N", "length"])], relu, vec![], &["y"]).unwrap();
+    let port = &model.signature().outputs[0];
+    assert_eq!(port.kind, PortKind::Array { shape: vec![] });
+    let lists = |rows: Vec<Option<Vec<Option<f32>>>>| -> ArrayRef {
+        Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(rows))
+    };
+    let outputs = run(
+        &model,
+        vec![lists(vec![
+            Some(vec![Some(-1.0), Some(2.0)]),
+            Some(vec![Some(3.0)]),
+            None,
+            Some(vec![Some(4.0), Some(-5.0)]),
+        ])],
+    )
+    .unwrap();
+    let found = outputs.columns[0].as_list::<i32>();
+    let found: Vec<Option<Vec<Option<f32>>>> = found
+        .iter()
+        .map(|list| list.map(|list| numbers(&list)))
+        .collect();
+    let expected = [
+        Some(vec![Some(0.0), Some(2.0)]),
+        Some(vec![Some(3.0)]),
+        None,
+        Some(vec![Some(4.0), Some(0.0)]),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -32,13 +32,18 @@ impl Config {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if it is no JSON object.
     pub(crate) fn parse(file: &str, content: &[u8]) -> Result<Self> {
         match serde_json::from_slice(content) {
-            Ok(Value::Object(fields)) => Ok(Self {
-                file: file.into(),
-                path: String::new(),
-                fields,
-            }),
+            Ok(Value::Object(fields)) => Ok(Self::of_fields(file, fields)),
             Ok(_) => Err(corrupt(file, "not a JSON object")),
             Err(error) => Err(corrupt(file, error)),
+        }
+    }
+
+    /// Values that a file of another kind describes.
+    pub(crate) fn of_fields(file: &str, fields: Map<String, Value>) -> Self {
+        Self {
+            file: file.into(),
+            path: String::new(),
+            fields,
         }
     }
 

@@ -20,6 +20,9 @@ pub(crate) struct Learnt<'a> {
     pub(crate) base: Option<Base<'a>>,
 }
 
+/// For each category of a feature: the position that replaces a NULL.
+type FrequentValues = Vec<Option<u32>>;
+
 /// The encoder of each feature, and the position that replaces a NULL in each of its categories.
 ///
 /// # Errors
@@ -27,7 +30,7 @@ pub(crate) struct Learnt<'a> {
 pub(crate) fn encoders(
     columns: &Columns,
     learnt: &Learnt<'_>,
-) -> Result<(Vec<ColumnEncoder>, Vec<Vec<Option<u32>>>)> {
+) -> Result<(Vec<ColumnEncoder>, Vec<FrequentValues>)> {
     let merged = learnt.merged;
     let mut numbers = learnt.standardisers.iter().copied();
     let mut frequent = Vec::with_capacity(merged.len());
