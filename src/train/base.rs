@@ -12,6 +12,7 @@ use vatic_ml::data::columns::{Column, Columns};
 use vatic_ml::data::types::{is_image, is_lossless, type_name};
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::Model;
+use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::{BaseModel as BaseVersion, TrainOptions};
 use vatic_ml::model::trained::ModelConfig;
 use vatic_ml::train::base::base_config;
@@ -68,8 +69,15 @@ impl BaseModel {
         let loading = runtime.load(&version, DeviceName::Cpu, None, cache_bytes);
         let (loaded, _) = loading.await?;
         let base = Self { version, loaded };
-        base.config()?;
+        if !base.is_text() {
+            base.config()?;
+        }
         Ok(base)
+    }
+
+    /// Whether it is an encoder of texts, on which networks are put.
+    pub(super) fn is_text(&self) -> bool {
+        self.loaded.text_base().is_some()
     }
 
     /// `name@version`
@@ -88,6 +96,16 @@ impl BaseModel {
 
     /// The options of a training before the statement's own: those of the network are those of the base.
     pub(super) fn inherited(&self) -> Result<TrainOptions> {
+        let base_model = Some(BaseVersion {
+            model: self.label(),
+            sha256: self.version.sha256.clone(),
+        });
+        if self.is_text() {
+            return Ok(TrainOptions {
+                base_model,
+                ..TrainOptions::default()
+            });
+        }
         let base = &self.config()?.options;
         Ok(TrainOptions {
             model_type: base.model_type.clone(),
@@ -104,16 +122,31 @@ impl BaseModel {
             huber_delta: base.huber_delta,
             quantile: base.quantile,
             hash_buckets: base.hash_buckets,
-            base_model: Some(BaseVersion {
-                model: self.label(),
-                sha256: self.version.sha256.clone(),
-            }),
+            base_model,
             ..TrainOptions::default()
         })
     }
 
+    /// Refuses a model type that does not start from such a base.
+    pub(super) fn check_type(&self, model_type: &dyn ModelType) -> Result<()> {
+        let (label, name) = (self.label(), model_type.name());
+        let message = match (self.is_text(), model_type.takes_texts()) {
+            (true, true) | (false, false) => return Ok(()),
+            (true, false) => format!(
+                "base model \"{label}\" encodes texts, and model type {name} takes none; use text_classifier or text_regressor"
+            ),
+            (false, true) => format!(
+                "base model \"{label}\" encodes no texts; model type {name} needs an encoder of texts, such as CREATE MODEL … FROM opens"
+            ),
+        };
+        Err(sql_err(SqlState::InvalidParameter, message))
+    }
+
     /// Refuses options that would make another network than that of the base.
     pub(super) fn check(&self, options: &TrainOptions) -> Result<()> {
+        if self.is_text() {
+            return Ok(());
+        }
         let base = &self.config()?.options;
         let differing = [
             of("model_type", &options.model_type, &base.model_type),

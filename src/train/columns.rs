@@ -45,7 +45,7 @@ pub(crate) fn training_columns(
         features,
         targets,
         columns,
-    } = match base {
+    } = match base.filter(|base| !base.is_text()) {
         Some(base) => base.bind(schema, &features, &targets)?,
         None => Bound {
             columns: Columns {

@@ -1,6 +1,8 @@
 //! [`TrainExec`]: physical operator whose partitions are ranks. Each reads its rows, trains, and returns one row.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,10 +21,8 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 use tokio::sync::oneshot;
-use vatic_ml::artifact;
+use vatic_ml::artifact::{self, BASE_FOLDER, ModelFile};
 use vatic_ml::collective::Collective;
-use vatic_ml::device::DeviceName;
-use vatic_ml::model::Model;
 use vatic_ml::train::control::{Control, Memory, ReservedMemory};
 use vatic_ml::train::fit::{TrainSpec, fit};
 use vatic_ml::train::raw::RankRows;
@@ -34,8 +34,8 @@ use super::task::{RankResult, TrainTask};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
-use crate::model::RunSummary;
 use crate::model::runtime::ModelRuntime;
+use crate::model::{ResolvedModel, RunSummary};
 use crate::plan::one_input::one_input;
 use crate::testing::crash;
 
@@ -202,7 +202,9 @@ impl Rank {
                 ..self.task.spec.clone()
             };
             let collective = collective.as_ref();
-            let train = || self.train(&spec, rows, collective, &control, &on_write, started);
+            let version = base.as_ref().map(|base| &base.version);
+            let inputs = (rows, version);
+            let train = || self.train(&spec, inputs, collective, &control, &on_write, started);
             let _ = sender.send(worker::catch(train));
         })
         .map_err(ml_err)?;
@@ -272,7 +274,7 @@ impl Rank {
     fn train(
         self,
         spec: &TrainSpec,
-        rows: RankRows,
+        (rows, base): (RankRows, Option<&ResolvedModel>),
         collective: &dyn Collective,
         control: &Control,
         on_write: &OnWrite,
@@ -299,10 +301,13 @@ impl Rank {
         let bytes = trained.weights.len() * size_of::<f64>();
         on_write(Some(bytes as u64));
         let staged = self.task.target.stage()?;
-        let files = artifact::write(&trained, model_type, staged.path())?;
+        let mut files = artifact::write(&trained, model_type, staged.path())?;
+        if let Some(base) = base.filter(|_| trained.text_base.is_some()) {
+            files.extend(copy_base(base, staged.path())?);
+        }
         let device = trained.config.options.device;
         // Only the description is needed, which takes no memory of a GPU.
-        let model = trained.model(model_type, &DeviceName::Cpu.open()?)?;
+        let model = trained.whole(model_type)?;
         self.task.target.take_in(&staged)?;
         on_write(None);
         crash::point("files-written");
@@ -336,6 +341,31 @@ impl Rank {
             .map_err(|error| vatic_ml::Error::Internal(error.to_string()))?;
         Ok(Some(text))
     }
+}
+
+/// Copies the files of the encoder that a model of texts started from into a folder of its version, so that it needs no other.
+fn copy_base(base: &ResolvedModel, into: &Path) -> std::io::Result<Vec<ModelFile>> {
+    let known = &base.manifest.files;
+    let names = known.iter().map(|file| file.name.as_str());
+    let local = base.directory.fetch(names)?;
+    let mut copied = Vec::with_capacity(known.len());
+    for file in known {
+        let name = format!("{BASE_FOLDER}/{}", file.name);
+        let to = into.join(&name);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::copy(local.path().join(&file.name), &to)?;
+        fs::File::open(&to)?.sync_all()?;
+        if let Some(folder) = to.parent() {
+            fs::File::open(folder)?.sync_all()?;
+        }
+        copied.push(ModelFile {
+            name,
+            ..file.clone()
+        });
+    }
+    Ok(copied)
 }
 
 /// The memory that a rank reserves in the pool of its statement.

@@ -147,7 +147,7 @@ fn check_applies(
             "huber_delta" if loss != LossName::Huber => "a regressor with loss = 'huber'",
             "quantile" if loss != LossName::Quantile => "a regressor with loss = 'quantile'",
             "class_weights" | "auto_class_weights" if is_regressor => "a classifier",
-            "batch_size" | "learn_rate" | "lr_schedule" | "clip_norm" | "early_stop"
+            "batch_size" | "learn_rate" | "lr_schedule" | "warmup" | "clip_norm" | "early_stop"
             | "min_rel_progress"
                 if is_solved =>
             {

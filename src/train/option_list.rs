@@ -321,6 +321,34 @@ pub const OPTIONS: &[TrainOption] = &[
         description: "model whose weights the training starts from",
         data_type: DataType::Utf8,
     },
+    TrainOption {
+        name: "freeze",
+        takes: "encoder, embeddings, none",
+        default: "encoder",
+        description: "what stays as it is in the encoder of a text model",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "pooling",
+        takes: "mean, cls",
+        default: "as embed",
+        description: "how the vectors of tokens become that of a text in a text model",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "layer_decay",
+        takes: "number above 0, up to 1",
+        default: "1",
+        description: "factor on the learning rate of a layer of the encoder, from that of the layer behind it",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "warmup",
+        takes: "number from 0 to below 1",
+        default: "0",
+        description: "fraction of the steps in which the learning rate rises to learn_rate, before lr_schedule",
+        data_type: DataType::Float64,
+    },
 ];
 
 /// Options of other systems, with what does the same here.
@@ -341,6 +369,3 @@ pub(crate) fn option_type(name: &str) -> Option<DataType> {
     let option = OPTIONS.iter().find(|option| option.name == name)?;
     Some(option.data_type.clone())
 }
-
-/// Options that the language reserves and this version does not support yet.
-pub(super) const PLANNED: &[&str] = &["freeze"];

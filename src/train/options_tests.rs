@@ -290,7 +290,10 @@ fn a_slip_gets_the_nearest_name() {
     assert!(error("learning_rate = 1").contains("nearest name is \"learn_rate\""));
     assert!(error("huber_detla = 1").contains("nearest name is \"huber_delta\""));
     assert!(error("activation = 'rleu'").contains("relu, gelu"));
-    assert!(error("freeze = 1").contains("not supported yet"));
+    assert!(error("freeze = 'all'").contains("one of encoder, embeddings, none"));
+    assert!(error("pooling = 'max'").contains("one of mean, cls"));
+    assert!(error("layer_decay = 0").contains("a number above 0, up to 1"));
+    assert!(error("warmup = 1").contains("a number from 0 to below 1"));
     assert!(
         error("warm_start = true")
             .ends_with("; base_model = 'model' starts from the weights of a model")

@@ -17,7 +17,7 @@ pub use onnx::{ONNX, ONNXRUNTIME, OnnxLoader, OnnxRuntimeLoader};
 /// path of the library for models that ask for it.
 pub fn loaders(model_types: Arc<ModelTypes>, onnxruntime: Option<PathBuf>) -> Vec<Arc<dyn Loader>> {
     vec![
-        Arc::new(TrainedLoader::new(model_types)),
+        Arc::new(TrainedLoader::new(model_types).with_texts(Arc::new(PretrainedLoader))),
         Arc::new(OnnxLoader),
         Arc::new(OnnxRuntimeLoader::new(onnxruntime)),
         Arc::new(PretrainedLoader),

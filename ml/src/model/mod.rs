@@ -4,6 +4,7 @@
 //! * [`arguments`] what a call says of the task of a model
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
+//! * [`text`] a network behind an encoder of texts as a [`Model`]; [`text_base`] the encoder
 //! * [`compute`] the type in which a model computes
 //! * [`generation`] how a model writes text
 //! * [`tokens`] texts in tokens, as a model counts them
@@ -21,6 +22,8 @@ pub mod network;
 pub mod options;
 pub(crate) mod passes;
 pub(crate) mod predicted;
+pub mod text;
+pub mod text_base;
 pub mod tokens;
 pub mod trained;
 
@@ -38,6 +41,7 @@ use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
 use crate::model::generation::Generation;
 use crate::model::network::LayerSummary;
+use crate::model::text_base::TextBase;
 use crate::model::tokens::Tokens;
 use crate::{Error, Result};
 
@@ -84,6 +88,11 @@ pub trait Model: Any + Debug + Send + Sync {
 
     /// The texts of the model, if [`Model::batching`] counts tokens.
     fn tokens(&self) -> Option<&dyn Tokens> {
+        None
+    }
+
+    /// The encoder of texts that it is, if trainings may start from it.
+    fn text_base(&self) -> Option<&dyn TextBase> {
         None
     }
 

@@ -138,13 +138,28 @@ impl TrainedModel {
         weights: &[f64],
         options: &LoadOptions,
     ) -> Result<Self> {
+        let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
+        let outputs = outputs_of(&config.labels);
+        let network = model_type.network(encoder.shape(), outputs, &config.options)?;
+        Self::of_network(config, model_type, network, weights, options)
+    }
+
+    /// A model with this network, which is not that of its type if a base makes it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the number of weights does not match the network.
+    pub(crate) fn of_network(
+        config: ModelConfig,
+        model_type: &dyn ModelType,
+        network: Box<dyn Network>,
+        weights: &[f64],
+        options: &LoadOptions,
+    ) -> Result<Self> {
         let precision = model_type.precision();
         let compute = options.compute.unwrap_or(precision.into());
         let device = &options.device;
         let encoder = Encoder::new(config.encoders.clone(), precision)
             .with_ids(|column| model_type.ids(&config.options, column));
-        let network =
-            model_type.network(encoder.shape(), outputs_of(&config.labels), &config.options)?;
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();
         if expected != weights.len() {
             return Err(Error::Corrupt(format!(

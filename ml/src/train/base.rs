@@ -16,6 +16,7 @@ use crate::data::image::ImageEncoder;
 use crate::data::labels::{ClassValue, LabelForm, Labels, class_position};
 use crate::model::Model;
 use crate::model::network::{Init, Network, Parameter};
+use crate::model::text::TextModel;
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::counts::CATEGORY_VALUES_MAX;
 use crate::train::spec::TrainSpec;
@@ -34,6 +35,12 @@ pub fn base_config<'a>(model: &'a dyn Model, label: &str) -> Result<&'a ModelCon
 
 fn trained<'a>(model: &'a dyn Model, label: &str) -> Result<&'a TrainedModel> {
     let model: &dyn Any = model;
+    if model.is::<TextModel>() {
+        return Err(Error::Unsupported(format!(
+            "model \"{label}\" is a network behind an encoder of texts, from whose weights no training starts; name its encoder \
+             as base_model"
+        )));
+    }
     model.downcast_ref::<TrainedModel>().ok_or_else(|| {
         Error::Unsupported(format!(
             "model \"{label}\" was not made by TRAIN, so no training starts from its weights; leave base_model out"
@@ -62,6 +69,10 @@ impl<'a> Base<'a> {
                 Some(_) => Err(Error::Internal("a training without its base model".into())),
             };
         };
+        if model.text_base().is_some() {
+            // It reads texts, and its weights are those of another kind of network.
+            return Ok(None);
+        }
         let label = named.model.as_str();
         let base = Self {
             label,

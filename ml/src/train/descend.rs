@@ -11,7 +11,7 @@ use crate::train::descent::{Descent, Step};
 use crate::train::host_descent::HostDescent;
 use crate::train::optim::OptimizerState;
 use crate::train::prepare::Shard;
-use crate::train::schedule::factor;
+use crate::train::schedule::factor_of_step;
 use crate::train::steps::Steps;
 use crate::train::training::{Solution, Training};
 use crate::{Result, random};
@@ -62,8 +62,10 @@ impl Training<'_> {
             let shards = &self.prepared.train_rows_by_shard;
             for (number, ranges) in Steps::new(shards, self.batch_size).enumerate() {
                 self.control.stop.check()?;
-                let progress = (epoch * steps + number) as f64 / (epochs * steps) as f64;
-                learn_rate = self.options.learn_rate * factor(self.options.lr_schedule, progress);
+                let (schedule, warmup) = (self.options.lr_schedule, self.options.warmup);
+                let factor =
+                    factor_of_step(schedule, warmup, epoch * steps + number, epochs * steps);
+                learn_rate = self.options.learn_rate * factor;
                 descent.step(&Step {
                     epoch,
                     number,

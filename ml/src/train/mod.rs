@@ -6,7 +6,7 @@
 //! * `raw` rows before they are encoded; `memory` what a training takes besides its rows
 //! * `base` the model that a training starts from
 //! * `prepare` everything learnt from the rows before the first step: `counts` and `label_counts`, `statistics`, `vocabularies`,
-//!   `images`, `targets`
+//!   `texts`, `images`, `targets`
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
 //! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `best` early stopping
@@ -49,5 +49,6 @@ mod split;
 mod statistics;
 mod steps;
 mod targets;
+mod texts;
 mod training;
 mod vocabularies;

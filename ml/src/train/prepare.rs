@@ -10,6 +10,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::collective::Collective;
+use crate::data::columns::Columns;
 use crate::data::encode::tabular::Encoder;
 use crate::data::inputs::InputsBuilder;
 use crate::data::labels::Labels;
@@ -27,6 +28,7 @@ use crate::train::spec::TrainSpec;
 use crate::train::split::split_into_shards;
 use crate::train::statistics::{Numbers, standardise};
 use crate::train::targets::{Targets, widths as target_widths};
+use crate::train::texts::{Numbered, numbered};
 use crate::train::vocabularies::{Learnt, encoders};
 use crate::{Error, Result};
 
@@ -47,6 +49,8 @@ pub struct Shard {
 /// Everything learnt before the first step.
 #[derive(Debug)]
 pub struct Prepared {
+    /// Features and targets, with numbers in place of texts that an encoder reads.
+    pub columns: Columns,
     /// How features become tensors.
     pub encoder: Encoder,
     /// The meaning of the outputs for each target.
@@ -87,10 +91,16 @@ pub fn prepare(
     helpers: &ThreadPool,
     control: &Control,
 ) -> Result<Prepared> {
-    let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let kinds = kinds(spec, model_type)?;
     let base = Base::of(spec)?;
     let (raw, raw_held) = split_into_shards(spec, &kinds, rows, collective, helpers, control)?;
+    let Numbered {
+        spec,
+        raw,
+        held: texts_held,
+    } = numbered(spec, raw, collective, helpers, control)?;
+    let spec = spec.as_ref();
+    let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
     let at_once = sides.map(|rows| rows.bytes_of(helpers.current_num_threads()));
     let parts_held = control.reserve(
@@ -160,12 +170,13 @@ pub fn prepare(
             eval: encode_rows(shard.eval, helpers, &encode)?,
         });
     }
-    drop((raw_held, parts_held));
+    drop((raw_held, parts_held, texts_held));
     let mut train_rows_by_shard = vec![0; shard_count];
     counts
         .iter()
         .for_each(|shard| train_rows_by_shard[shard.number] = shard.train_rows);
     Ok(Prepared {
+        columns: columns.clone(),
         encoder,
         labels: targets.labels(),
         shards,

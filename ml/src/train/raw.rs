@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
-use arrow::compute::interleave;
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, UInt64Array};
+use arrow::compute::{interleave, take};
+use arrow::datatypes::{DataType, Schema};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -96,6 +96,34 @@ impl RawRows {
 
     pub(crate) fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// The same rows with another column in place of the one at `index`: `values` has one for each row.
+    pub(crate) fn with_column(self, index: usize, values: &ArrayRef) -> Result<Self> {
+        let mut start = 0;
+        let is_whole = self.parts.len() == 1;
+        let parts = self.parts.into_iter().map(|part| {
+            let end = start + part.num_rows() as u64;
+            // A slice would count as all of the values wherever memory is counted.
+            let column = match is_whole {
+                true => Arc::clone(values),
+                false => take(values, &UInt64Array::from_iter_values(start..end), None)?,
+            };
+            start = end;
+            let field = part.schema().field(index).clone();
+            let mut fields = part.schema().fields().to_vec();
+            fields[index] = Arc::new(field.with_data_type(column.data_type().clone()));
+            let mut columns = part.columns().to_vec();
+            columns[index] = column;
+            Ok(RecordBatch::try_new(
+                Arc::new(Schema::new(fields)),
+                columns,
+            )?)
+        });
+        Ok(Self {
+            parts: parts.collect::<Result<_>>()?,
+            rows: self.rows,
+        })
     }
 
     /// Memory of the largest parts in bytes, as many as there are threads.

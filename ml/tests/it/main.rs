@@ -25,6 +25,7 @@ mod target_losses;
 mod targets;
 mod text_tasks;
 mod texts;
+mod tuning;
 mod vision;
 
 use std::sync::Arc;
