@@ -107,7 +107,6 @@ fn unused_name(names: &mut usize, schema: &DFSchema) -> String {
 mod tests {
     use datafusion::physical_plan::displayable;
 
-    use super::*;
     use crate::Engine;
 
     /// The physical plan of a query over `items(id, v)`.

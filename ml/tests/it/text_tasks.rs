@@ -23,6 +23,9 @@ use vatic_ml::{Error, Result};
 
 use crate::batch_of;
 
+/// The shape of each tensor by its name.
+type Shapes = BTreeMap<String, Vec<usize>>;
+
 #[derive(Deserialize)]
 struct Fixture {
     texts: Vec<String>,
@@ -479,9 +482,7 @@ fn a_model_tells_its_ports_and_takes_arguments_of_its_task() {
 #[test]
 fn files_that_make_no_model_are_refused() {
     let fixture = fixture();
-    let check = |name: &str,
-                 change: &dyn Fn(&mut Value, &mut BTreeMap<String, Vec<usize>>),
-                 expected: &str| {
+    let check = |name: &str, change: &dyn Fn(&mut Value, &mut Shapes), expected: &str| {
         let directory = Directory::of(&fixture, name);
         let mut config = fixture.models[name].config.clone();
         let mut tensors = fixture.models[name].tensors.clone();
