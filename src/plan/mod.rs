@@ -10,7 +10,6 @@
 //! * `integer_overflow` integer arithmetic that fails on overflow
 //! * `chance`, `once` random values are drawn once; WITH queries that draw are computed once
 //! * `conditions` conditions that DataFusion plans wrongly
-//! * `distances` distances of vectors in ORDER BY
 //! * `divided` a batch in parts
 //! * `sample` TABLESAMPLE
 //! * `keys` functional dependencies between the columns of a relation
@@ -29,7 +28,6 @@
 pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod csv;
-pub(crate) mod distances;
 pub(crate) mod divided;
 pub(crate) mod extension;
 pub(crate) mod functions;

@@ -30,7 +30,6 @@ use crate::evaluate::is_evaluation;
 use crate::extensions::EXTENSIONS;
 use crate::plan::chance::DrawOnce;
 use crate::plan::conditions;
-use crate::plan::distances::DistancesOnce;
 use crate::plan::functions::register_functions;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NULLABLE_FILTERS;
@@ -90,7 +89,6 @@ pub(crate) fn session_state(
         .fold(builder, SessionStateBuilder::with_analyzer_rule);
     let mut state = builder
         .with_analyzer_rule(Arc::new(ComputeCalls))
-        .with_analyzer_rule(Arc::new(DistancesOnce))
         .with_analyzer_rule(Arc::new(ComputedKeys))
         .with_analyzer_rule(Arc::new(ComputeOnce))
         .with_analyzer_rule(Arc::new(SoundKeys))

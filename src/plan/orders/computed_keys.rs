@@ -1,8 +1,13 @@
-//! [`ComputedKeys`]: the analyzer rule that computes compound keys of orders in a projection below the operator that sorts.
+//! [`ComputedKeys`]: the analyzer rule that computes compound keys of orders, and distances, in a projection below the operator
+//! that sorts.
 //!
 //! DataFusion 55 derives the bounds of a key from those of its parts, and the bounds of most functions have no type. The derivation
 //! fails for an expression over such a function. The order then counts as unknown, and the final check refuses the plan although
 //! it sorts. A column has known bounds.
+//!
+//! A sort with a limit (TopK) computes its key twice for each row: once to compare the row, and once for the filter that TopK makes
+//! of the k-th row. A distance reads each element of its vectors, so it is computed once. TopK would also carry the vectors to its
+//! end; if the query does not select them, DataFusion's optimizer drops them below the sort.
 //!
 //! ```text
 //! Sort: length(t.name) < 2          Projection: t.name
@@ -21,7 +26,17 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, SortExpr};
 use datafusion::optimizer::AnalyzerRule;
 
-/// Runs after the rules that determine types and compute random values. A second run leaves the plan unchanged.
+/// The functions of two vectors, which read each element of a vector.
+const DISTANCES: &[&str] = &[
+    "cosine_similarity",
+    "cosine_distance",
+    "l2_distance",
+    "inner_product",
+    "negative_inner_product",
+    "array_distance",
+];
+
+/// Runs after the rules that determine types, compute random values, and make calls of models columns. A second run leaves the plan unchanged.
 #[derive(Debug)]
 pub(crate) struct ComputedKeys;
 
@@ -35,7 +50,7 @@ impl AnalyzerRule for ComputedKeys {
     }
 }
 
-/// The same node over a projection that computes its compound keys.
+/// The same node over a projection that computes its keys.
 fn with_keys_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let is_sort = matches!(node, LogicalPlan::Sort(_));
     if !is_sort && !matches!(node, LogicalPlan::Window(_) | LogicalPlan::Aggregate(_)) {
@@ -65,23 +80,27 @@ fn with_keys_below(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Projection(kept)))
 }
 
-/// Whether an expression has a function below its root, so that its bounds may be unknown.
-fn is_compound(expr: &Expr) -> Result<bool> {
+/// Whether a projection below the sort computes the key: a function below its root may make its bounds unknown, and a distance is
+/// computed once. A column of a query around it stays where DataFusion looks for it.
+fn is_computed_below(expr: &Expr) -> Result<bool> {
+    if expr.contains_outer() {
+        return Ok(false);
+    }
     let mut root = expr;
     while let Expr::Alias(alias) = root {
         root = &alias.expr;
     }
-    if expr.contains_outer() {
-        return Ok(false);
-    }
     let mut is_root = true;
     root.exists(|part| {
         let is_below = !std::mem::take(&mut is_root);
-        Ok(is_below && matches!(part, Expr::ScalarFunction(_)))
+        Ok(match part {
+            Expr::ScalarFunction(function) => is_below || DISTANCES.contains(&function.name()),
+            _ => false,
+        })
     })
 }
 
-/// The compound keys of one node, each a column of the projection below it.
+/// The keys of one node that are columns of the projection below it.
 struct Keys<'a> {
     schema: &'a DFSchema,
     found: Vec<(Expr, String)>,
@@ -93,9 +112,9 @@ impl<'a> Keys<'a> {
         Self { schema, found }
     }
 
-    /// The key, or the column that has it if it is compound.
+    /// The key, or the column of the projection that computes it.
     fn column_for(&mut self, key: Expr) -> Result<Expr> {
-        if !is_compound(&key)? {
+        if !is_computed_below(&key)? {
             return Ok(key);
         }
         let known = self.found.iter().find(|(known, _)| *known == key);
@@ -163,5 +182,61 @@ impl<'a> Keys<'a> {
         let projection =
             Projection::try_new(columns.chain(keys).collect(), Arc::new(input.clone()))?;
         Ok(LogicalPlan::Projection(projection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::DataType;
+    use datafusion::logical_expr::TypeSignature;
+    use datafusion::physical_plan::displayable;
+
+    use super::DISTANCES;
+    use crate::Engine;
+
+    #[test]
+    fn each_function_of_two_vectors_is_a_distance() {
+        let vector = DataType::new_list(DataType::Float64, true);
+        let two = [vector.clone(), vector];
+        for function in vatic_udfs::vector::scalar_functions() {
+            let takes_two = function.signature().type_signature == TypeSignature::Any(2)
+                && function.return_type(&two).is_ok();
+            let name = function.name();
+            assert_eq!(takes_two, DISTANCES.contains(&name), "{name}");
+        }
+    }
+
+    /// The physical plan of a query over `items(id, v)`.
+    async fn plan(query: &str) -> String {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        let items = "(SELECT value AS id, [value * 1.0, 2.0] AS v FROM generate_series(1, 9))";
+        let query = query.replace("items", items);
+        let plan = session.plan_query(&query).await.unwrap();
+        let plan = session.physical_plan(&plan).await.unwrap();
+        displayable(plan.as_ref()).indent(false).to_string()
+    }
+
+    /// The operator that keeps the k rows of each partition.
+    fn top(plan: &str) -> &str {
+        let found = plan.lines().find(|line| line.contains("SortExec: TopK"));
+        found.unwrap_or_else(|| panic!("{plan}")).trim()
+    }
+
+    #[tokio::test]
+    async fn the_distance_of_an_order_is_a_column_below_its_sort() {
+        let near = "ORDER BY cosine_distance(v, [1.0, 0.0])";
+        let plan = plan(&format!("SELECT id FROM items {near} LIMIT 3")).await;
+        let expected = "SortExec: TopK(fetch=3), expr=[__key_1@1 ASC NULLS LAST]";
+        assert!(top(&plan).starts_with(expected), "{plan}");
+        assert_eq!(plan.matches("cosine_distance(").count(), 1, "{plan}");
+    }
+
+    #[tokio::test]
+    async fn only_keys_with_distances_become_columns() {
+        let near = "ORDER BY v, 1 - l2_distance(v, v) DESC, id";
+        let plan = plan(&format!("SELECT * FROM items {near} LIMIT 3")).await;
+        let keys = "v@1 ASC NULLS LAST, __key_1@2 DESC, id@0 ASC NULLS LAST";
+        assert!(top(&plan).contains(keys), "{plan}");
     }
 }

@@ -1,6 +1,6 @@
 //! Orders of rows that DataFusion derives wrongly, or forgets (decision 0033).
 //!
-//! * `computed_keys` computes compound keys below the operators that sort
+//! * `computed_keys` computes compound keys and distances below the operators that sort
 //! * `known_order` corrects the known order, equal columns and constant columns of joins and grouping sets
 //! * `missing_sorts` adds the missing sorts to a plan that DataFusion's check refuses
 
