@@ -12,7 +12,7 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, Query, TableAlias, TableFactor,
     TableFunctionArgs,
 };
 use vatic_ml::data::signature::PortKind;
@@ -20,7 +20,7 @@ use vatic_ml::data::types::{coercion, is_image, type_name};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};
-use crate::sql::{given_twice, unknown_argument};
+use crate::sql::{given_twice, relation_function, unknown_argument};
 
 /// A call of a table function with its parsed arguments.
 pub(crate) struct Call {
@@ -38,18 +38,7 @@ pub(crate) fn call(
     models: &ResolvedModels,
     context: &mut dyn RelationPlannerContext,
 ) -> Result<Option<Call>> {
-    let TableFactor::Table {
-        name,
-        args: Some(args),
-        alias,
-        ..
-    } = factor
-    else {
-        return Ok(None);
-    };
-    let Some(function) =
-        crate::sql::relation_function(name).filter(|function| functions.contains(function))
-    else {
+    let Some((function, args, alias)) = called(factor, functions) else {
         return Ok(None);
     };
     let reference = crate::sql::model_argument(function, args.args.first())?;
@@ -63,11 +52,60 @@ pub(crate) fn call(
         function,
         model: Arc::clone(model),
         input: None,
-        alias: alias.clone(),
+        alias,
         named: Vec::new(),
     };
     call.take_arguments(args, context)?;
     Ok(Some(call))
+}
+
+/// The function, the arguments and the alias of a table factor that calls one of `functions`.
+pub(crate) fn called<'a>(
+    factor: &'a TableFactor,
+    functions: &[&'static str],
+) -> Option<(&'static str, &'a TableFunctionArgs, Option<TableAlias>)> {
+    let TableFactor::Table {
+        name,
+        args: Some(args),
+        alias,
+        ..
+    } = factor
+    else {
+        return None;
+    };
+    let function = relation_function(name).filter(|function| functions.contains(function))?;
+    Some((function, args, alias.clone()))
+}
+
+/// The plan of a query that is an argument.
+pub(crate) fn planned_query(
+    query: Box<Query>,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<LogicalPlan> {
+    context.plan(TableFactor::Derived {
+        lateral: false,
+        subquery: query,
+        alias: None,
+        sample: None,
+    })
+}
+
+/// The name, in lower case, and the value of an argument of a function that takes only named arguments from here on.
+pub(crate) fn named_argument<'a>(
+    function: &str,
+    argument: &'a FunctionArg,
+    usage: &str,
+) -> Result<(String, &'a SqlExpr)> {
+    match argument {
+        FunctionArg::Named {
+            name,
+            arg: FunctionArgExpr::Expr(value),
+            ..
+        } => Ok((name.value.to_lowercase(), value)),
+        other => Err(syntax_err(format!(
+            "{function} does not take {other}; use {usage}"
+        ))),
+    }
 }
 
 impl Call {
@@ -92,12 +130,7 @@ impl Call {
                             "the input of {function} comes before its named arguments"
                         )));
                     }
-                    self.input = Some(context.plan(TableFactor::Derived {
-                        lateral: false,
-                        subquery: query.clone(),
-                        alias: None,
-                        sample: None,
-                    })?);
+                    self.input = Some(planned_query(query.clone(), context)?);
                 }
                 FunctionArg::Named {
                     name,

@@ -15,8 +15,10 @@ use datafusion::sql::sqlparser::ast::{
 use super::node::NearestNode;
 use super::spec::Metric;
 use crate::error::Result;
-use crate::plan::table_function::{argument_err, literal, named_relation, syntax_err};
-use crate::sql::{NEAREST, given_twice, relation_function, unknown_argument};
+use crate::plan::table_function::{
+    argument_err, called, literal, named_argument, named_relation, planned_query, syntax_err,
+};
+use crate::sql::{NEAREST, given_twice, unknown_argument};
 
 const NAMES: &[&str] = &["top_k", "metric"];
 const USAGE: &str = "nearest((queries), (items), top_k => 10, metric => 'cosine')";
@@ -34,18 +36,9 @@ impl RelationPlanner for NearestRelation {
         factor: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
-        let TableFactor::Table {
-            name,
-            args: Some(args),
-            alias,
-            ..
-        } = &factor
-        else {
+        let Some((function, args, alias)) = called(&factor, &[NEAREST]) else {
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
-        if relation_function(name) != Some(NEAREST) {
-            return Ok(RelationPlanning::Original(Box::new(factor)));
-        }
         let (top_k, metric) = named(args, context)?;
         let queries = input(args, 0, context)?;
         let items = input(args, 1, context)?;
@@ -53,7 +46,7 @@ impl RelationPlanner for NearestRelation {
         let plan = LogicalPlan::Extension(Extension {
             node: Arc::new(node),
         });
-        named_relation(NEAREST, alias.clone(), plan)
+        named_relation(function, alias, plan)
     }
 }
 
@@ -63,15 +56,9 @@ fn input(
     position: usize,
     context: &mut dyn RelationPlannerContext,
 ) -> Result<LogicalPlan> {
-    let argument = args.args.get(position);
-    match argument {
+    match args.args.get(position) {
         Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))) => {
-            context.plan(TableFactor::Derived {
-                lateral: false,
-                subquery: query.clone(),
-                alias: None,
-                sample: None,
-            })
+            planned_query(query.clone(), context)
         }
         found => {
             let found = found.map_or("nothing".to_owned(), ToString::to_string);
@@ -90,17 +77,7 @@ fn named(
     let (mut top_k, mut metric) = (TOP_K, Metric::Cosine);
     let mut given = HashSet::new();
     for argument in args.args.iter().skip(2) {
-        let FunctionArg::Named {
-            name,
-            arg: FunctionArgExpr::Expr(value),
-            ..
-        } = argument
-        else {
-            return Err(syntax_err(format!(
-                "nearest does not take {argument}; use {USAGE}"
-            )));
-        };
-        let name = name.value.to_lowercase();
+        let (name, value) = named_argument(NEAREST, argument, USAGE)?;
         if !NAMES.contains(&name.as_str()) {
             return Err(unknown_argument(NEAREST, &name, NAMES));
         }

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::node::MarkNode;
+use crate::plan::table_function::planned_query;
 
 const PREFIX: &str = "__once_";
 
@@ -45,12 +46,7 @@ impl RelationPlanner for MarkRelation {
         else {
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
-        let input = context.plan(TableFactor::Derived {
-            lateral: false,
-            subquery: query.clone(),
-            alias: None,
-            sample: None,
-        })?;
+        let input = planned_query(query.clone(), context)?;
         let plan = LogicalPlan::Extension(Extension {
             node: Arc::new(MarkNode::new(id, label, input)),
         });

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::Result;
-use crate::plan::table_function::{argument_err, literal, syntax_err};
+use crate::plan::table_function::{argument_err, literal, named_argument, syntax_err};
 use crate::sql::{WINDOWS, given_twice, unknown_argument};
 
 const NAMES: &[&str] = &["order", "by", "columns", "lags", "horizon"];
@@ -52,17 +52,7 @@ impl Arguments {
         let (mut lags, mut horizon) = (None, 0);
         let mut given = HashSet::new();
         for argument in args.args.iter().skip(1) {
-            let FunctionArg::Named {
-                name,
-                arg: FunctionArgExpr::Expr(value),
-                ..
-            } = argument
-            else {
-                return Err(syntax_err(format!(
-                    "windows does not take {argument}; use {USAGE}"
-                )));
-            };
-            let name = name.value.to_lowercase();
+            let (name, value) = named_argument(WINDOWS, argument, USAGE)?;
             match name.as_str() {
                 "order" => order = Some(one_column(&name, value, context)?),
                 "by" => by = some_columns(&name, value, context)?,

@@ -9,8 +9,8 @@ use super::arguments::{Arguments, input};
 use super::columns::Columns;
 use super::rows::rows;
 use crate::error::Result;
-use crate::plan::table_function::named_relation;
-use crate::sql::{WINDOWS, relation_function};
+use crate::plan::table_function::{called, named_relation, planned_query};
+use crate::sql::WINDOWS;
 
 #[derive(Debug)]
 pub(crate) struct WindowsRelation;
@@ -21,28 +21,14 @@ impl RelationPlanner for WindowsRelation {
         factor: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
-        let TableFactor::Table {
-            name,
-            args: Some(args),
-            alias,
-            ..
-        } = &factor
-        else {
+        let Some((function, args, alias)) = called(&factor, &[WINDOWS]) else {
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
-        if relation_function(name) != Some(WINDOWS) {
-            return Ok(RelationPlanning::Original(Box::new(factor)));
-        }
         let query = input(args)?;
         let arguments = Arguments::parse(args, context)?;
-        let input = context.plan(TableFactor::Derived {
-            lateral: false,
-            subquery: query,
-            alias: None,
-            sample: None,
-        })?;
+        let input = planned_query(query, context)?;
         let columns = Columns::try_new(&arguments, input.schema())?;
         let plan = rows(input, &columns, &arguments)?;
-        named_relation(WINDOWS, alias.clone(), plan)
+        named_relation(function, alias, plan)
     }
 }
