@@ -35,6 +35,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::PlanExtension;
+use crate::plan::node_planner::NodePlanner;
 
 /// Whether this node evaluates a model on all rows of its input, and so returns rows even for an empty input.
 pub(crate) fn is_evaluation(node: &dyn UserDefinedLogicalNode) -> bool {
@@ -57,7 +58,7 @@ impl PlanExtension for Evaluate {
     }
 
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
-        Some(Arc::new(physical::EvaluatePlanner))
+        Some(Arc::new(NodePlanner(physical::plan)))
     }
 
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {

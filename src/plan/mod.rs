@@ -16,6 +16,7 @@
 //! * `joins` rules around joins, and joins that let other tasks run
 //! * `orders` orders of rows that DataFusion derives wrongly
 //! * `one_input` the methods that operators with one input share
+//! * `node_planner` the planner from a node to its operators
 //! * `replace_rule` a physical optimizer rule that replaces some operators
 //! * `short_filters` filters that gather no more rows than the short batches below them have
 //! * `scans` rules that correct the statistics and filters of file scans
@@ -36,6 +37,7 @@ pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod keys;
 pub(crate) mod nearest;
+pub(crate) mod node_planner;
 pub(crate) mod once;
 pub(crate) mod one_input;
 pub(crate) mod orders;

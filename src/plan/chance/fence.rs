@@ -6,17 +6,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, DFSchemaRef, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, Projection, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use crate::plan::one_input::one_input;
 
@@ -98,23 +93,13 @@ pub(crate) fn without_new_columns(input: LogicalPlan, known: &DFSchema) -> Resul
     Ok(LogicalPlan::Projection(input))
 }
 
-pub(super) struct FencePlanner;
-
-#[async_trait]
-impl ExtensionPlanner for FencePlanner {
-    async fn plan_extension(
-        &self,
-        _planner: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        _logical_inputs: &[&LogicalPlan],
-        physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _context: &PhysicalPlanningContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let is_fence = node.as_any().is::<FenceNode>();
-        let fence = || Arc::new(FenceExec::new(Arc::clone(&physical_inputs[0]))) as _;
-        Ok(is_fence.then(fence))
-    }
+/// The operator of a [`FenceNode`].
+pub(super) fn plan(
+    _node: &FenceNode,
+    inputs: &[Arc<dyn ExecutionPlan>],
+    _session: &dyn Session,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(Arc::new(FenceExec::new(Arc::clone(&inputs[0]))))
 }
 
 /// [`FenceNode`] in a physical plan. Physical optimizer rules also merge projections and push filters down; this operator

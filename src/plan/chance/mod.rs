@@ -34,6 +34,7 @@ pub(crate) use volatile::{is_drawn_in_each_task, is_nondeterministic};
 
 use crate::error::Result;
 use crate::plan::extension::{PlanExtension, to_wire};
+use crate::plan::node_planner::NodePlanner;
 
 /// The plan extension for fences above drawn values.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl PlanExtension for Fence {
     }
 
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
-        Some(Arc::new(fence::FencePlanner))
+        Some(Arc::new(NodePlanner(fence::plan)))
     }
 
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {

@@ -41,6 +41,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::PlanExtension;
+use crate::plan::node_planner::NodePlanner;
 
 /// The plan extension of `nearest`.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl PlanExtension for Nearest {
     }
 
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
-        Some(Arc::new(physical::NearestPlanner))
+        Some(Arc::new(NodePlanner(physical::plan)))
     }
 
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::BooleanArray;
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::Schema;
@@ -14,13 +13,10 @@ use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::Distribution;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
@@ -57,32 +53,21 @@ impl Draw {
     }
 }
 
-pub(super) struct SamplePlanner;
-
-#[async_trait]
-impl ExtensionPlanner for SamplePlanner {
-    async fn plan_extension(
-        &self,
-        _planner: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        _logical_inputs: &[&LogicalPlan],
-        physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _context: &PhysicalPlanningContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(node) = node.as_any().downcast_ref::<SampleNode>() else {
-            return Ok(None);
-        };
-        let by = match node.seed {
-            Some(seed) => By::Content { seed },
-            None => By::Place {
-                key: uuid::Uuid::new_v4().as_u64_pair().1,
-            },
-        };
-        let percent = node.percent();
-        let input = Arc::clone(&physical_inputs[0]);
-        Ok(Some(Arc::new(SampleExec::new(input, Draw { percent, by }))))
-    }
+/// The operator of a [`SampleNode`].
+pub(super) fn plan(
+    node: &SampleNode,
+    inputs: &[Arc<dyn ExecutionPlan>],
+    _session: &dyn Session,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let by = match node.seed {
+        Some(seed) => By::Content { seed },
+        None => By::Place {
+            key: uuid::Uuid::new_v4().as_u64_pair().1,
+        },
+    };
+    let percent = node.percent();
+    let input = Arc::clone(&inputs[0]);
+    Ok(Arc::new(SampleExec::new(input, Draw { percent, by })))
 }
 
 #[derive(Debug)]

@@ -25,6 +25,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::{PlanExtension, from_wire, to_wire};
+use crate::plan::node_planner::NodePlanner;
 
 /// The plan extension for `TABLESAMPLE`.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl PlanExtension for Sample {
     }
 
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
-        Some(Arc::new(exec::SamplePlanner))
+        Some(Arc::new(NodePlanner(exec::plan)))
     }
 
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
