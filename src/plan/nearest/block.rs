@@ -3,9 +3,9 @@
 //! A product of two vectors in single precision, summed in any order, is off by at most `slack` times the lengths of both. So it
 //! gives a bound below the distance of the pair. Only pairs whose bound is not above the k-th distance so far are measured.
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Float32Type};
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::datatypes::Float32Type;
+use vatic_udfs::vector::VectorsOf;
 use vatic_udfs::vector::products::dot;
 
 use super::spec::Metric;
@@ -29,24 +29,16 @@ impl Block {
     /// The vectors of a column but NULL, those with a NULL element, and those without a direction if the cosine needs one. All must
     /// have `width` numbers, or one length if no width is known yet.
     pub(super) fn try_new(column: &ArrayRef, metric: Metric, width: Option<usize>) -> Result<Self> {
-        let item = Field::new_list_field(DataType::Float32, true);
-        let lists = cast(column, &DataType::LargeList(item.into()))?;
-        let lists = lists.as_list::<i64>();
-        let numbers = lists.values().as_primitive::<Float32Type>();
-        let offsets = lists.value_offsets();
+        let vectors = VectorsOf::<Float32Type>::new(column)?;
         let mut width = width;
         let mut block = Self {
             scaled: (metric == Metric::Cosine).then(Vec::new),
             ..Self::default()
         };
-        for row in 0..lists.len() {
-            let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
-            let has_null =
-                || numbers.null_count() > 0 && (start..end).any(|at| numbers.is_null(at));
-            if lists.is_null(row) || has_null() {
+        for row in 0..column.len() {
+            let Some(vector) = vectors.row(row) else {
                 continue;
-            }
-            let vector = &numbers.values()[start..end];
+            };
             check_width(vector.len(), *width.get_or_insert(vector.len()))?;
             block.push(row, vector);
         }

@@ -19,11 +19,9 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, TryStreamExt};
 
 use super::best::{Best, Columns, Found};
+use super::spec::queries_of_batch;
 use crate::error::{SqlState, sql_err};
 use crate::plan::one_input::one_input;
-
-/// The rows of a batch of results.
-const ROWS: usize = 8_192;
 
 #[derive(Debug)]
 pub(super) struct MergeExec {
@@ -130,7 +128,7 @@ impl Merge {
             let held: usize = best.values().map(Best::bytes).sum();
             self.memory.try_resize(held)?;
         }
-        let of_batch = (ROWS / self.top_k).max(1);
+        let of_batch = queries_of_batch(self.top_k);
         let count = best.len().div_ceil(of_batch);
         let mut best = best.into_values();
         let batches = (0..count).map(move |_| {

@@ -10,12 +10,9 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use super::spec::{Metric, Spec};
+use super::spec::{DISTANCE, Metric, Spec, fields_beside};
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::chance::without_new_columns;
-
-/// The column of the distance.
-const DISTANCE: &str = "distance";
 
 #[derive(Debug, Clone)]
 pub(super) struct NearestNode {
@@ -42,8 +39,8 @@ impl NearestNode {
     }
 
     fn with_spec(queries: LogicalPlan, items: LogicalPlan, spec: Spec) -> Result<Self> {
-        let mut fields = fields_beside("queries", queries.schema(), spec.query_vector)?;
-        fields.extend(fields_beside("items", items.schema(), spec.item_vector)?);
+        let mut fields = fields_of("queries", queries.schema(), spec.query_vector)?;
+        fields.extend(fields_of("items", items.schema(), spec.item_vector)?);
         fields.push(Arc::new(Field::new(DISTANCE, DataType::Float64, false)));
         let mut names = HashSet::new();
         if let Some(twice) = fields.iter().find(|field| !names.insert(field.name())) {
@@ -101,11 +98,9 @@ fn is_vector(data_type: &DataType) -> bool {
     }
 }
 
-/// The fields of an input but that of its vectors.
-fn fields_beside(input: &str, schema: &DFSchema, vector: usize) -> Result<Vec<FieldRef>> {
-    let fields = schema.fields().iter().enumerate();
-    let others = fields.filter(|(at, _)| *at != vector);
-    let others: Vec<FieldRef> = others.map(|(_, field)| Arc::clone(field)).collect();
+/// The fields of an input but that of its vectors, of which there is one at least.
+fn fields_of(input: &str, schema: &DFSchema, vector: usize) -> Result<Vec<FieldRef>> {
+    let others = fields_beside(schema.as_arrow(), vector);
     match others.is_empty() {
         false => Ok(others),
         true => {

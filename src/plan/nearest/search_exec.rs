@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, UInt32Array, UInt64Array};
 use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
@@ -30,15 +30,13 @@ use vatic_ml::nn::inner_products;
 use super::best::{Best, Columns, Found};
 use super::block::{Block, Bound};
 use super::queries::{Queries, SharedQueries};
-use super::spec::Spec;
+use super::spec::{DISTANCE, Spec, fields_beside, queries_of_batch};
 use crate::error::{SqlState, sql_err};
 
 /// The queries of a block of products.
 const QUERIES: usize = 256;
 /// The items of a block of products.
 const ITEMS: usize = 512;
-/// The rows of a batch of results.
-const ROWS: usize = 8_192;
 
 #[derive(Debug)]
 pub(super) struct SearchExec {
@@ -64,7 +62,7 @@ impl SearchExec {
         }
         let mut fields = fields_beside(&queries.schema(), spec.query_vector);
         fields.extend(fields_beside(&items.schema(), spec.item_vector));
-        fields.push(Arc::new(Field::new("distance", DataType::Float64, false)));
+        fields.push(Arc::new(Field::new(DISTANCE, DataType::Float64, false)));
         fields.push(Arc::new(Field::new("query", DataType::UInt64, false)));
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::new(Schema::new(fields))),
@@ -85,13 +83,6 @@ impl SearchExec {
     pub(super) fn spec(&self) -> Spec {
         self.spec
     }
-}
-
-/// The fields of a schema but that of the vectors.
-fn fields_beside(schema: &Schema, vector: usize) -> Vec<FieldRef> {
-    let fields = schema.fields().iter().enumerate();
-    let others = fields.filter(|(at, _)| *at != vector);
-    others.map(|(_, field)| Arc::clone(field)).collect()
 }
 
 /// The columns of a batch but that of the vectors.
@@ -210,7 +201,7 @@ impl Search {
             self.add(&queries.block, &batch, &mut best, &mut products)
                 .await?;
         }
-        let of_batch = (ROWS / self.spec.top_k).max(1);
+        let of_batch = queries_of_batch(self.spec.top_k);
         let first = (0..best.len()).step_by(of_batch);
         let mut best = best.into_iter();
         let batches = first.map(move |first| {

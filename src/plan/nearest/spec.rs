@@ -1,9 +1,14 @@
-//! [`Spec`]: how the nearest vectors are searched. [`Metric`]: how distances are measured.
+//! [`Spec`]: how the nearest vectors are searched, and which columns stand beside them. [`Metric`]: how distances are measured.
 
 use std::fmt;
+use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{FieldRef, Schema};
 use serde::{Deserialize, Serialize};
 use vatic_udfs::vector::products;
+
+/// The name of the column of distances.
+pub(super) const DISTANCE: &str = "distance";
 
 /// What the node and the operators know of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,6 +26,21 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "top_k={}, metric={}", self.top_k, self.metric.name())
     }
+}
+
+/// The rows of a batch of results, if they fit.
+const ROWS: usize = 8_192;
+
+/// The queries whose results are one batch.
+pub(super) fn queries_of_batch(top_k: usize) -> usize {
+    (ROWS / top_k).max(1)
+}
+
+/// The fields of a schema but that of the vectors.
+pub(super) fn fields_beside(schema: &Schema, vector: usize) -> Vec<FieldRef> {
+    let fields = schema.fields().iter().enumerate();
+    let others = fields.filter(|(at, _)| *at != vector);
+    others.map(|(_, field)| Arc::clone(field)).collect()
 }
 
 /// How distances are measured.

@@ -23,6 +23,7 @@ mod udf;
 mod vector_avg;
 mod vectors;
 
+pub use vectors::VectorsOf;
 pub(crate) use vectors::{Vectors, is_vector, type_name};
 
 use std::sync::Arc;

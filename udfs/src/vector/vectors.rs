@@ -45,16 +45,19 @@ pub(crate) fn vector_type() -> DataType {
 /// Vectors in double precision.
 pub(crate) type Vectors = VectorsOf<Float64Type>;
 
-/// Vectors of one type of numbers.
-pub(crate) struct VectorsOf<T: ArrowPrimitiveType> {
+/// One vector per row, of one type of numbers.
+pub struct VectorsOf<T: ArrowPrimitiveType> {
     lists: LargeListArray,
     values: PrimitiveArray<T>,
     is_constant: bool,
 }
 
 impl<T: ArrowPrimitiveType> VectorsOf<T> {
-    /// The vectors of a column.
-    pub(crate) fn new(array: &ArrayRef) -> Result<Self> {
+    /// The vectors of a column, whose numbers are converted.
+    ///
+    /// # Errors
+    /// If the column is no list of numbers.
+    pub fn new(array: &ArrayRef) -> Result<Self> {
         let item = Arc::new(Field::new_list_field(T::DATA_TYPE, true));
         let lists = cast(&without_rest(array)?, &DataType::LargeList(item))?
             .as_list::<i64>()
@@ -79,7 +82,7 @@ impl<T: ArrowPrimitiveType> VectorsOf<T> {
     }
 
     /// The vector of a row; `None` if it is NULL or has a NULL element.
-    pub(crate) fn row(&self, row: usize) -> Option<&[T::Native]> {
+    pub fn row(&self, row: usize) -> Option<&[T::Native]> {
         let row = if self.is_constant { 0 } else { row };
         if self.lists.is_null(row) {
             return None;
