@@ -8,7 +8,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 
-use super::values::{Float, elements, is_half, storage, with_elements, with_float};
+use super::values::{Float, is_half, with_elements, with_float, written};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::device::kernels::KernelActivation;
@@ -256,10 +256,7 @@ impl CustomOp1 for Activate {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let y = with_float!(x.dtype(), T => {
-            let x = elements::<T>(x, layout)?;
-            let mut y: Vec<T> = vec![0.0; x.len()];
-            write_values(self.0, x, &mut y);
-            storage(y)
+            written::<T>(x, layout, |x, y| write_values(self.0, x, y))?
         });
         Ok((y, layout.shape().clone()))
     }

@@ -7,8 +7,8 @@
 //! `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image. `direct` has the kernels
 //! of convolutions of f32 on x86-64 (`no_direct` stands for them elsewhere); other convolutions are products in `unfolded`, or sums
 //! in `depthwise` where each channel sees only itself. `pool_rows` combines what is under a window, `channel_norm` is batch norm on
-//! the host; `product` multiplies matrices, `inner_products` sets of vectors for searches, `sums` adds numbers, `values` is the frame of a layer of the host, `given` has
-//! gradients that layers give past candle.
+//! the host; `product` multiplies matrices, `inner_products` sets of vectors for searches; `sums` adds numbers, `values` is the frame
+//! of a layer of the host, and `given` has gradients that layers give past candle.
 //!
 //! To add a layer, write a file here, add its gradients to the tests, and use it in a network of `models/`;
 //! `models/sequential/mod.rs` has the steps.

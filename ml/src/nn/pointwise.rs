@@ -7,7 +7,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
 use super::activation::{Activation, activate};
-use super::values::{Float, elements, storage, with_elements, with_float};
+use super::values::{Float, with_elements, with_float, written};
 use crate::Result;
 use crate::simd::simd_fn;
 
@@ -257,10 +257,7 @@ impl CustomOp1 for Apply {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         let y = with_float!(x.dtype(), T => {
-            let x = elements::<T>(x, layout)?;
-            let mut y: Vec<T> = vec![0.0; x.len()];
-            write_values(self.0, x, &mut y);
-            storage(y)
+            written::<T>(x, layout, |x, y| write_values(self.0, x, y))?
         });
         Ok((y, layout.shape().clone()))
     }

@@ -163,6 +163,18 @@ pub(super) fn elements<'a, T: WithDType>(
     }
 }
 
+/// The numbers that `write` writes, as many as there are in a contiguous tensor.
+pub(super) fn written<T: Float>(
+    x: &CpuStorage,
+    layout: &Layout,
+    write: impl FnOnce(&[T], &mut [T]),
+) -> candle_core::Result<CpuStorage> {
+    let x = elements::<T>(x, layout)?;
+    let mut y = vec![T::zero(); x.len()];
+    write(x, &mut y);
+    Ok(storage(y))
+}
+
 /// The values as candle stores them.
 pub(super) fn storage<T: WithDType>(values: Vec<T>) -> CpuStorage {
     T::to_cpu_storage_owned(values)

@@ -191,25 +191,16 @@ impl<'a> Head<'a> {
         (to, step): (&mut [f32], usize),
     ) {
         let head_width = self.sizes.head_width;
-        for column in (0..head_width).step_by(panel::<L>()) {
-            let terms = Terms {
-                rows: block.queries.len(),
-                terms: block.keys.len(),
-                left: &pairs[block.first_score()..],
-                left_steps: [block.step, 1],
-                right: &of_keys[block.keys.start * head_width + column..],
-                right_step: head_width,
-            };
-            let place = Place {
-                to: &mut to[column..],
-                step,
-                adds: false,
-            };
-            match head_width - column >= panel::<L>() {
-                true => write_sums::<L, 2>(lanes, terms, place),
-                false => write_sums::<L, 1>(lanes, terms, place),
-            }
-        }
+        let terms = Terms {
+            rows: block.queries.len(),
+            terms: block.keys.len(),
+            left: &pairs[block.first_score()..],
+            left_steps: [block.step, 1],
+            right: &of_keys[block.keys.start * head_width..],
+            right_step: head_width,
+        };
+        let adds = false;
+        self.write_columns(lanes, terms, Place { to, step, adds });
     }
 
     /// Adds for each key of a block the sum of the rows of its queries, each times the number of the pair.
@@ -221,21 +212,30 @@ impl<'a> Head<'a> {
         (pairs, of_queries): (&[f32], Rows<'_>),
         (to, step): (&mut [f32], usize),
     ) {
+        let terms = Terms {
+            rows: block.keys.len(),
+            terms: block.queries.len(),
+            left: &pairs[block.first_score()..],
+            left_steps: [1, block.step],
+            right: of_queries.values,
+            right_step: of_queries.step,
+        };
+        let adds = true;
+        self.write_columns(lanes, terms, Place { to, step, adds });
+    }
+
+    /// Writes a product with as many columns as the head, those of a panel at a time.
+    #[inline(always)]
+    fn write_columns<L: Lanes>(&self, lanes: L, terms: Terms<'_>, place: Place<'_>) {
         let head_width = self.sizes.head_width;
+        let Place { to, step, adds } = place;
         for column in (0..head_width).step_by(panel::<L>()) {
             let terms = Terms {
-                rows: block.keys.len(),
-                terms: block.queries.len(),
-                left: &pairs[block.first_score()..],
-                left_steps: [1, block.step],
-                right: &of_queries.values[column..],
-                right_step: of_queries.step,
+                right: &terms.right[column..],
+                ..terms
             };
-            let place = Place {
-                to: &mut to[column..],
-                step,
-                adds: true,
-            };
+            let to = &mut to[column..];
+            let place = Place { to, step, adds };
             match head_width - column >= panel::<L>() {
                 true => write_sums::<L, 2>(lanes, terms, place),
                 false => write_sums::<L, 1>(lanes, terms, place),
