@@ -36,7 +36,8 @@ const DISTANCES: &[&str] = &[
     "array_distance",
 ];
 
-/// Runs after the rules that determine types, compute random values, and make calls of models columns. A second run leaves the plan unchanged.
+/// Runs after the rules that determine types, compute random values, and make calls of models columns. A second run leaves the
+/// plan unchanged.
 #[derive(Debug)]
 pub(crate) struct ComputedKeys;
 
