@@ -121,6 +121,18 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
+    /// How many tokens a text before another one has, with those that begin them: the first tokens of both together.
+    ///
+    /// # Errors
+    /// Why it has no tokens.
+    pub(crate) fn tokens_before(&self, before: &str) -> Result<usize, String> {
+        let encoded = self.tokenizer.encode(before, true);
+        let encoded = encoded.map_err(|error| error.to_string())?;
+        // What the tokenizer adds at the end stands behind the other text.
+        let is_added = encoded.get_special_tokens_mask().last() == Some(&1);
+        Ok(encoded.len() - usize::from(is_added))
+    }
+
     /// The tokens of a text, with those that begin and end it. The end of a long text is left out.
     ///
     /// # Errors
@@ -256,6 +268,9 @@ mod tests {
         assert_eq!(tokenizer.places("aéb").unwrap(), [0..1, 1..3, 3..4]);
         assert_eq!(tokenizer.text_tokens_max(), 3);
         assert_eq!(tokenizer.tokens_with("b", "ab").unwrap().ids, [1, 0, 1, 1]);
+        // Without the token that ends a text.
+        assert_eq!(tokenizer.tokens_before("ba").unwrap(), 2);
+        assert_eq!(tokenizer.tokens_before("").unwrap(), 0);
     }
 
     #[test]
