@@ -9,11 +9,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, LargeStringArray, StringArray, StringViewArray};
 use arrow::datatypes::DataType;
 use serde::Deserialize;
+use serde_json::json;
 use vatic_ml::data::signature::PortKind;
 use vatic_ml::model::{Batching, Model, Outputs, Wanted};
 use vatic_ml::{Error, Result};
 
-use super::directories::{check_close, embeddings, open};
+use super::directories::{Copied, check_close, embeddings, open};
 use crate::batch_of;
 
 /// Relative to the package, where cargo runs tests.
@@ -83,6 +84,64 @@ fn vectors_are_those_of_the_libraries() {
             );
             check_close(name, &reversed[texts.len() - 1 - at], expected, 1e-6);
         }
+    }
+}
+
+/// The numbers are those of sentence-transformers 6.2 for the same directory, the first four of each vector.
+#[test]
+fn a_prompt_does_not_count_in_pooling_without_it() {
+    let texts = [
+        "the cat".to_owned(),
+        "small birds sing ".repeat(20),
+        String::new(),
+    ];
+    let cases = [
+        (
+            "pooling_mode_mean_tokens",
+            [
+                [-0.1520073, -0.0029329, -0.5853017, 0.193067],
+                [-0.2218294, 0.0390527, -0.51196, 0.3083572],
+                [-0.1333611, -0.060549, -0.4235439, 0.196907],
+            ],
+            [-0.1496055, -0.0783174, -0.4097463, 0.1704544],
+        ),
+        (
+            "pooling_mode_weightedmean_tokens",
+            [
+                [-0.1498493, -0.0087166, -0.5942329, 0.1918513],
+                [-0.2212802, 0.0374086, -0.5149499, 0.3197598],
+                [-0.1333611, -0.060549, -0.4235439, 0.196907],
+            ],
+            [-0.1404588, -0.0668543, -0.4082803, 0.1821415],
+        ),
+    ];
+    for (mode, expected, without) in cases {
+        let copied = Copied::of(&Path::new(MODELS).join("minilm"))
+            .with("1_Pooling/config.json", |pooling| {
+                *pooling = json!({mode: true, "include_prompt": false});
+            })
+            .with("config_sentence_transformers.json", |prompts| {
+                *prompts = json!({"prompts": {"query": "a dog "}, "default_prompt_name": "query"});
+            });
+        let model = open(copied.directory()).unwrap();
+        for (found, expected) in vectors(model.as_ref(), &texts).iter().zip(&expected) {
+            check_close(mode, &found[..4], expected, 1e-5);
+        }
+        // A call that names the prompt, and one that leaves it out.
+        let named = for_prompt(Arc::clone(&model), Some("query")).unwrap();
+        check_close(
+            mode,
+            &vectors(named.as_ref(), &texts)[0][..4],
+            &expected[0],
+            1e-5,
+        );
+        let plain = for_prompt(model, Some("")).unwrap();
+        check_close(
+            mode,
+            &vectors(plain.as_ref(), &texts)[0][..4],
+            &without,
+            1e-5,
+        );
     }
 }
 
