@@ -29,7 +29,7 @@ use crate::model::text_base::TextBase;
 use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Prompt, Wanted};
 use crate::pretrained::family::Source;
-use crate::pretrained::vectors::{vector_port, vectors};
+use crate::pretrained::vectors::{vector_outputs, vector_port};
 use crate::{Error, Result, stop};
 
 /// The column that a model of texts takes.
@@ -318,17 +318,7 @@ impl Model for EmbeddingModel {
     }
 
     fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
-        let [embeddings] = computed else {
-            let heads = computed.len();
-            let message = format!("{heads} outputs of a model of texts");
-            return Err(Error::Internal(message));
-        };
-        let column = vectors(embeddings, report.valid.as_ref())?;
-        Ok(Outputs {
-            columns: vec![column; wanted.outputs.len()],
-            scores: vec![],
-            report,
-        })
+        vector_outputs(computed, report, wanted)
     }
 
     fn bytes(&self) -> usize {
