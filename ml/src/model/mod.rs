@@ -7,7 +7,7 @@
 //! * [`text`] a network behind an encoder of texts as a [`Model`]; [`text_base`] the encoder
 //! * [`compute`] the type in which a model computes
 //! * [`generation`] how a model writes text
-//! * [`tokens`] texts in tokens, as a model counts them
+//! * [`tokens`] texts in tokens, as a model counts them; `vectors` a column of vectors
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
 //! * `passes` some rows after the other through a network
@@ -26,6 +26,7 @@ pub mod text;
 pub mod text_base;
 pub mod tokens;
 pub mod trained;
+pub(crate) mod vectors;
 
 use std::any::Any;
 use std::fmt::Debug;

@@ -8,9 +8,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use candle_core::{DType, Tensor};
 
 use crate::data::encode::tabular::InputShape;
@@ -24,6 +23,7 @@ use crate::model::passes::in_passes_of;
 use crate::model::text_base::TextBase;
 use crate::model::tokens::Tokens;
 use crate::model::trained::{ModelConfig, TrainedModel, one_head};
+use crate::model::vectors::vector_column;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::{Error, Result};
 
@@ -169,22 +169,4 @@ impl Model for TextModel {
             Freeze::Embeddings | Freeze::None => of_base,
         }
     }
-}
-
-/// The type of a column of vectors of this width.
-pub(crate) fn vector_type(width: usize) -> DataType {
-    DataType::FixedSizeList(item(), width as i32)
-}
-
-fn item() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Float32, true))
-}
-
-/// Vectors `[rows, width]` as a column of [`vector_type`].
-pub(crate) fn vector_column(vectors: &Tensor, valid: Option<NullBuffer>) -> Result<ArrayRef> {
-    let width = vectors.dim(1)?;
-    let values: Vec<f32> = vectors.flatten_all()?.to_vec1()?;
-    let values = Arc::new(Float32Array::from(values));
-    let column = FixedSizeListArray::try_new(item(), width as i32, values, valid)?;
-    Ok(Arc::new(column))
 }

@@ -17,7 +17,7 @@ use super::layers::Linear;
 use super::preprocess::Preprocess;
 use super::row_numbers::RowNumbers;
 use super::timm_transform::of_timm;
-use super::vectors::{vector_port, vectors};
+use super::vectors::vector_port;
 use super::weights::Weights;
 use crate::data::image::Images;
 use crate::data::inputs::{Inputs, RowReport};
@@ -25,6 +25,7 @@ use crate::data::signature::{Port, PortKind, Signature};
 use crate::device::HOST;
 use crate::model::compute::ComputeType;
 use crate::model::passes::in_passes;
+use crate::model::vectors::vector_column;
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::{Error, Result, stop};
 
@@ -261,7 +262,7 @@ impl Model for ImageModel {
                 (PortKind::Probabilities { .. }, Some(classes)) => {
                     classes.lists(&probabilities, wanted.top_k, valid)
                 }
-                _ => vectors(&computed[0], report.valid.as_ref()),
+                _ => vector_column(&computed[0], report.valid.as_ref()),
             }
         };
         Ok(Outputs {

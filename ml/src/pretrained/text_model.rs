@@ -12,7 +12,7 @@ use super::builder::Builder;
 use super::family::Source;
 use super::row_numbers::RowNumbers;
 use super::texts::tokens::tokenizer::TextTokenizer;
-use super::vectors::{vector_port, vectors};
+use super::vectors::{vector_outputs, vector_port};
 use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
@@ -225,18 +225,7 @@ impl Model for TextModel {
     }
 
     fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
-        let [features] = computed else {
-            let heads = computed.len();
-            return Err(Error::Internal(format!(
-                "{heads} outputs of a model of texts"
-            )));
-        };
-        let column = vectors(features, report.valid.as_ref())?;
-        Ok(Outputs {
-            columns: vec![column; wanted.outputs.len()],
-            scores: vec![],
-            report,
-        })
+        vector_outputs(computed, report, wanted)
     }
 
     fn bytes(&self) -> usize {

@@ -1,38 +1,45 @@
-//! Vectors as an output of a model: the port, and a tensor as a column.
+//! Vectors as an output of a model: the port, and the column.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef};
 use candle_core::Tensor;
 
-use crate::Result;
+use crate::data::inputs::RowReport;
 use crate::data::signature::{Port, PortKind};
+use crate::model::vectors::{vector_column, vector_type};
+use crate::model::{Outputs, Wanted};
+use crate::{Error, Result};
 
 /// The column of vectors.
 const EMBEDDING: &str = "embedding";
-
-fn item() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Float32, true))
-}
 
 /// The output of vectors of this width.
 pub(super) fn vector_port(width: usize) -> Port {
     Port {
         name: EMBEDDING.into(),
-        data_type: DataType::FixedSizeList(item(), width as i32),
+        data_type: vector_type(width),
         kind: PortKind::Vector { width },
     }
 }
 
-/// The rows of a tensor `[rows, width]` as a column.
-pub(super) fn vectors(tensor: &Tensor, valid: Option<&NullBuffer>) -> Result<ArrayRef> {
-    let width = tensor.dim(1)?;
-    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-    let values = Arc::new(Float32Array::from(values));
-    let vectors = FixedSizeListArray::try_new(item(), width as i32, values, valid.cloned())?;
-    Ok(Arc::new(vectors))
+/// The outputs of a model that computes nothing but vectors `[rows, width]`.
+///
+/// # Errors
+/// [`Error::Internal`] for other tensors.
+pub(super) fn vector_outputs(
+    computed: &[Tensor],
+    report: RowReport,
+    wanted: &Wanted,
+) -> Result<Outputs> {
+    let [vectors] = computed else {
+        let heads = computed.len();
+        let message = format!("{heads} outputs of a model of texts");
+        return Err(Error::Internal(message));
+    };
+    let column = vector_column(vectors, report.valid.as_ref())?;
+    Ok(Outputs {
+        columns: vec![column; wanted.outputs.len()],
+        scores: vec![],
+        report,
+    })
 }
 
 /// The rows of `x` `[rows, width]`, each of length 1.

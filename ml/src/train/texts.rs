@@ -23,8 +23,8 @@ use crate::data::columns::Column;
 use crate::data::inputs::Inputs;
 use crate::model::Model;
 use crate::model::options::Freeze;
-use crate::model::text::{vector_column, vector_type};
 use crate::model::text_base::{TextBase, padded_ids};
+use crate::model::vectors::{vector_column, vector_type};
 use crate::train::control::{Control, ReservedMemory};
 use crate::train::raw::{RawRows, RawShard};
 use crate::train::spec::TrainSpec;
@@ -132,7 +132,7 @@ impl Texts<'_> {
         for rows in sides {
             let windows = self.windows(rows, |inputs| {
                 let vectors = self.encoder.vectors(inputs, pooling)?;
-                vector_column(&vectors, inputs.report.valid.clone())
+                vector_column(&vectors, inputs.report.valid.as_ref())
             })?;
             columns.push(joined(&windows, &data_type)?);
         }

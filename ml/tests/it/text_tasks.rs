@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StructArray};
@@ -13,7 +12,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vatic_ml::artifact::{Files, Loader, describe_file};
+use vatic_ml::artifact::{Files, Loader};
 use vatic_ml::data::signature::PortKind;
 use vatic_ml::model::arguments::{Aggregation, Arguments, ZeroShot};
 use vatic_ml::model::compute::LoadOptions;
@@ -21,6 +20,7 @@ use vatic_ml::model::{Batching, Model, Outputs, Wanted};
 use vatic_ml::pretrained::{PretrainedLoader, TextPairLoader, ports_for};
 use vatic_ml::{Error, Result};
 
+use super::directories;
 use crate::batch_of;
 
 /// The shape of each tensor by its name.
@@ -138,19 +138,12 @@ impl Directory {
     }
 
     fn files(&self) -> Files {
-        files(self.0.path())
+        directories::files(self.0.path()).unwrap()
     }
 
     fn open(&self) -> Result<Arc<dyn Model>> {
         PretrainedLoader.load(&self.files(), &LoadOptions::on(&Device::Cpu))
     }
-}
-
-fn files(directory: &Path) -> Files {
-    let entries = fs::read_dir(directory).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let known = names.map(|name| describe_file(directory, &name).unwrap());
-    Files::new(directory, known.collect())
 }
 
 fn column(texts: &[String]) -> ArrayRef {
@@ -229,11 +222,7 @@ fn by_label(model: &dyn Model, outputs: &Outputs) -> Vec<Vec<f64>> {
 fn check_close(what: &str, found: &[Vec<f64>], expected: &[Vec<f64>]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (row, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert_eq!(found.len(), expected.len(), "{what}, row {row}");
-        for (found, expected) in found.iter().zip(expected) {
-            let is_close = (found - expected).abs() <= 1e-5 * expected.abs().max(1.0);
-            assert!(is_close, "{what}, row {row}: {found}, expected {expected}");
-        }
+        directories::check_close(&format!("{what}, row {row}"), found, expected, 1e-5);
     }
 }
 

@@ -4,22 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::Float32Type;
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use candle_core::{Device, Tensor, Var};
 use serde::Deserialize;
-use vatic_ml::artifact::{Files, Loader, describe_file};
 use vatic_ml::data::inputs::Inputs;
-use vatic_ml::model::compute::LoadOptions;
 use vatic_ml::model::network::{Mode, Network};
 use vatic_ml::model::options::{
     BaseModel, DataSplit, Freeze, Optimizer, TextOptions, TextPooling, TrainOptions,
 };
 use vatic_ml::model::text_base::padded_ids;
 use vatic_ml::model::{Model, Wanted};
-use vatic_ml::pretrained::PretrainedLoader;
 use vatic_ml::train::fit::Trained;
 
+use super::directories;
 use crate::{batch_of, model_type, noise, spec_of, train_spec};
 
 /// Relative to the package, where cargo runs tests.
@@ -41,19 +38,7 @@ fn fixture() -> Fixture {
 }
 
 fn encoder() -> Arc<dyn Model> {
-    let names = [
-        "config.json",
-        "model.safetensors",
-        "modules.json",
-        "tokenizer_config.json",
-        "vocab.txt",
-        "1_Pooling/config.json",
-    ];
-    let directory = Path::new(ENCODER);
-    let files = names.map(|name| describe_file(directory, name).unwrap());
-    let files = Files::new(directory, files.to_vec());
-    let options = LoadOptions::on(&Device::Cpu);
-    PretrainedLoader.load(&files, &options).unwrap()
+    directories::open(Path::new(ENCODER)).unwrap()
 }
 
 fn options(freeze: Freeze) -> TrainOptions {
@@ -96,7 +81,7 @@ fn tuned(options: &TrainOptions, times: usize, workers: usize) -> Trained {
     train_spec(&spec, Duration::ZERO, &batch, &hashes, workers).unwrap()
 }
 
-fn embeddings() -> Vec<Vec<f32>> {
+fn embeddings() -> Vec<Vec<f64>> {
     let (model, texts) = (encoder(), fixture().texts);
     let texts: ArrayRef = Arc::new(StringArray::from(texts));
     let wanted = Wanted {
@@ -104,11 +89,7 @@ fn embeddings() -> Vec<Vec<f32>> {
         ..Wanted::default()
     };
     let inputs = model.encode(&batch_of(vec![("text", texts)])).unwrap();
-    let outputs = model.run(inputs, &wanted).unwrap();
-    let vectors = outputs.columns[0].as_fixed_size_list();
-    let rows = (0..vectors.len()).map(|row| vectors.value(row));
-    rows.map(|row| row.as_primitive::<Float32Type>().values().to_vec())
-        .collect()
+    directories::embeddings(&model.run(inputs, &wanted).unwrap())
 }
 
 #[test]
@@ -178,7 +159,7 @@ fn a_frozen_encoder_gives_the_vectors_of_embed() {
     let learnt = &trained.config.encoders[0].numbers;
     assert_eq!(learnt.len(), vectors[0].len());
     for (place, number) in learnt.iter().enumerate() {
-        let sum: f64 = vectors.iter().map(|vector| f64::from(vector[place])).sum();
+        let sum: f64 = vectors.iter().map(|vector| vector[place]).sum();
         let mean = sum / vectors.len() as f64;
         assert!((number.mean - mean).abs() < 1e-6, "{} {mean}", number.mean);
     }

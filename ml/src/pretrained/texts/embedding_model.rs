@@ -13,11 +13,12 @@ use super::inputs::{BATCH_TOKENS, in_token_passes, of_rows, rows_of_ids, token_p
 use super::modules::{Modules, SentenceHead};
 use super::parts::{TextParts, encoder_bytes};
 use super::pooling::Pooling;
-use super::prompts;
+use super::prompts::{self, PROMPTS_FILE};
 use super::spec::EncoderSpec;
 use super::tensors::Wanted as WantedTensor;
 use super::tokens::tokenizer::TextTokenizer;
 use super::tuned::{Tuned, TunedNetwork, first_weights};
+use crate::artifact::corrupt;
 use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
@@ -28,7 +29,7 @@ use crate::model::text_base::TextBase;
 use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Prompt, Wanted};
 use crate::pretrained::family::Source;
-use crate::pretrained::vectors::{vector_port, vectors};
+use crate::pretrained::vectors::{vector_outputs, vector_port};
 use crate::{Error, Result, stop};
 
 /// The column that a model of texts takes.
@@ -49,6 +50,8 @@ pub(crate) struct EmbeddingModel {
     own: Arc<Own>,
     /// What is put before each text.
     prompt: String,
+    /// What is behind the encoder for texts with the prompt.
+    head: Arc<SentenceHead>,
 }
 
 /// What all uses share.
@@ -61,6 +64,7 @@ struct Own {
     tensors: HashMap<WantedTensor, Tensor>,
     base: &'static str,
     tokenizer: TextTokenizer,
+    /// What is behind the encoder for texts without a prompt.
     head: Arc<SentenceHead>,
     prompts: Vec<Prompt>,
     facts: Vec<(String, String)>,
@@ -118,8 +122,35 @@ impl EmbeddingModel {
             facts: Vec::from(facts.map(|(name, value)| (name.to_owned(), value))),
             device: source.device.clone(),
         };
-        let own = Arc::new(own);
-        Ok(Arc::new(Self { own, prompt }))
+        Ok(Arc::new(Self::with_prompt(Arc::new(own), prompt)?))
+    }
+
+    /// The model with a prompt before each text.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a prompt that has no tokens, if pooling leaves its tokens out.
+    fn with_prompt(own: Arc<Own>, prompt: String) -> Result<Self> {
+        let head = match prompt.is_empty() || own.head.pooling().includes_prompt() {
+            true => Arc::clone(&own.head),
+            false => {
+                let tokens = own.tokenizer.tokens_before(&prompt);
+                let tokens = tokens.map_err(|cause| corrupt(PROMPTS_FILE, cause))?;
+                Arc::new(own.head.skipping(tokens))
+            }
+        };
+        Ok(Self { own, prompt, head })
+    }
+
+    /// What comes behind the encoder: the head of the model's embeddings, or only pooling.
+    fn head_of(&self, pooling: Option<TextPooling>) -> Arc<SentenceHead> {
+        let pooling = match pooling {
+            None => return Arc::clone(&self.head),
+            Some(TextPooling::Mean) => Pooling::mean(),
+            Some(TextPooling::Cls) => Pooling::first(),
+        };
+        let pooling = pooling.skipping(self.head.pooling().skipped());
+        let width = self.own.encoder.width();
+        Arc::new(SentenceHead::of_pooling(pooling, width))
     }
 }
 
@@ -138,17 +169,6 @@ impl Own {
             };
             Ok(vec![head.forward(&hidden, &tokens.sequences)?])
         })
-    }
-
-    /// What comes behind the encoder: the head of the model's embeddings, or only pooling.
-    fn head_of(&self, pooling: Option<TextPooling>) -> Arc<SentenceHead> {
-        let pooling = match pooling {
-            None => return Arc::clone(&self.head),
-            Some(TextPooling::Mean) => Pooling::mean(),
-            Some(TextPooling::Cls) => Pooling::first(),
-        };
-        let width = self.encoder.width();
-        Arc::new(SentenceHead::of_pooling(pooling, width))
     }
 
     /// The text of the prompt of this name; none for the empty name.
@@ -170,7 +190,7 @@ impl Own {
 
 impl TextBase for EmbeddingModel {
     fn vectors(&self, inputs: &Inputs, pooling: Option<TextPooling>) -> Result<Tensor> {
-        let mut computed = self.own.forward(inputs, &self.own.head_of(pooling))?;
+        let mut computed = self.own.forward(inputs, &self.head_of(pooling))?;
         let missing = || Error::Internal("an encoder of texts without vectors".into());
         computed.pop().ok_or_else(missing)
     }
@@ -194,7 +214,7 @@ impl TextBase for EmbeddingModel {
             spec: &own.spec,
             base: own.base,
             tensors: &own.tensors,
-            head: own.head_of(options.text.pooling),
+            head: self.head_of(options.text.pooling),
         };
         let network = TunedNetwork::new(&tuned, (tokens, outputs), options)?;
         Ok(Box::new(network))
@@ -252,8 +272,8 @@ impl Model for EmbeddingModel {
             return Ok(None);
         };
         let prompt = self.own.prompt(name)?;
-        let own = Arc::clone(&self.own);
-        Ok(Some(Arc::new(Self { own, prompt })))
+        let model = Self::with_prompt(Arc::clone(&self.own), prompt)?;
+        Ok(Some(Arc::new(model)))
     }
 
     fn tokens(&self) -> Option<&dyn Tokens> {
@@ -294,21 +314,11 @@ impl Model for EmbeddingModel {
 
     /// The vectors `[rows, width]`.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
-        self.own.forward(inputs, &self.own.head)
+        self.own.forward(inputs, &self.head)
     }
 
     fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
-        let [embeddings] = computed else {
-            let heads = computed.len();
-            let message = format!("{heads} outputs of a model of texts");
-            return Err(Error::Internal(message));
-        };
-        let column = vectors(embeddings, report.valid.as_ref())?;
-        Ok(Outputs {
-            columns: vec![column; wanted.outputs.len()],
-            scores: vec![],
-            report,
-        })
+        vector_outputs(computed, report, wanted)
     }
 
     fn bytes(&self) -> usize {

@@ -8,7 +8,7 @@ use crate::nn::linear;
 use crate::pretrained::layers::LayerNorm;
 
 /// Linear layers side by side, of one input.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Dense {
     /// `[inputs, outputs]`
     pub(crate) weight: Tensor,

@@ -200,7 +200,7 @@ fn check_input(files: &Files, folder: &str) -> Result<()> {
 }
 
 /// What makes a vector of the vectors of tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SentenceHead {
     pooling: Pooling,
     steps: Vec<Step>,
@@ -209,7 +209,7 @@ pub(crate) struct SentenceHead {
 }
 
 /// What happens to the vectors of texts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Step {
     Dense(Dense, Option<Pointwise>),
     /// They get length 1.
@@ -224,6 +224,15 @@ impl SentenceHead {
             pooling,
             steps: vec![],
             bytes: 0,
+        }
+    }
+
+    /// The same for texts whose first tokens, of which there are so many, are left out of pooling. It shares the weights.
+    pub(crate) fn skipping(&self, tokens: usize) -> Self {
+        Self {
+            pooling: self.pooling.clone().skipping(tokens),
+            steps: self.steps.clone(),
+            ..*self
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Reimers and Gurevych, "Sentence-BERT: Sentence embeddings using siamese BERT-networks", 2019.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 
 use crate::nn::Sequences;
@@ -18,7 +20,7 @@ pub(crate) enum Mode {
     Mean,
     /// The sum, divided by the root of the number of tokens.
     MeanSqrtLength,
-    /// The mean in which a token weighs as much as its place, from 1.
+    /// The mean in which a token weighs as much as its place, from 1; the tokens of a prompt count as places.
     WeightedMean,
     /// The vector of the last token.
     Last,
@@ -54,20 +56,37 @@ impl Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pooling {
     modes: Vec<Mode>,
+    /// Whether the tokens of a prompt count.
+    includes_prompt: bool,
+    /// The first tokens of each text, which do not count.
+    skipped: usize,
 }
 
 impl Pooling {
     /// The mean of the vectors of tokens.
     pub(crate) fn mean() -> Self {
-        Self {
-            modes: vec![Mode::Mean],
-        }
+        Self::of_modes(vec![Mode::Mean])
     }
 
     /// The vector of the first token.
     pub(crate) fn first() -> Self {
+        Self::of_modes(vec![Mode::First])
+    }
+
+    /// Pooling of all tokens.
+    fn of_modes(modes: Vec<Mode>) -> Self {
         Self {
-            modes: vec![Mode::First],
+            modes,
+            includes_prompt: true,
+            skipped: 0,
+        }
+    }
+
+    /// The same without the first tokens of each text, of which there are so many.
+    pub(crate) fn skipping(self, tokens: usize) -> Self {
+        Self {
+            skipped: tokens,
+            ..self
         }
     }
 
@@ -108,16 +127,33 @@ impl Pooling {
                 modes
             }
         };
-        match modes.is_empty() {
-            true => Ok(Self::mean()),
-            false => Ok(Self { modes }),
-        }
+        let of_modes = match modes.is_empty() {
+            true => Self::mean(),
+            false => Self::of_modes(modes),
+        };
+        Ok(Self {
+            includes_prompt: config.flag("include_prompt", true)?,
+            ..of_modes
+        })
     }
 
-    /// The names of the modes.
+    /// Whether the tokens of a prompt count.
+    pub(crate) fn includes_prompt(&self) -> bool {
+        self.includes_prompt
+    }
+
+    /// The first tokens of each text, which do not count.
+    pub(crate) fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// The names of the modes, and whether a prompt counts if it does not.
     pub(crate) fn description(&self) -> String {
         let names: Vec<&str> = self.modes.iter().map(|mode| mode.name()).collect();
-        names.join(", ")
+        match self.includes_prompt {
+            true => names.join(", "),
+            false => format!("{} without the prompt", names.join(", ")),
+        }
     }
 
     /// The width of the vectors of texts, from that of the vectors of tokens.
@@ -125,7 +161,7 @@ impl Pooling {
         self.modes.len() * of_tokens
     }
 
-    /// The vectors `[texts, width]`, from those of tokens `[tokens, width]`. That of a text without tokens is 0.
+    /// The vectors `[texts, width]`, from those of tokens `[tokens, width]`. That of a text without tokens that count is 0.
     ///
     /// # Errors
     /// [`Error::Cancelled`].
@@ -137,7 +173,7 @@ impl Pooling {
         }
         let width = hidden.dim(1)?;
         let mut rows = vec![];
-        for range in sequences.ranges() {
+        for range in self.counted(sequences) {
             stop::check()?;
             rows.push(match range.is_empty() {
                 true => Tensor::zeros(self.width(width), hidden.dtype(), hidden.device())?,
@@ -154,7 +190,14 @@ impl Pooling {
         }
     }
 
-    /// The vector of a text `[tokens, width]` by operations that have gradients.
+    /// The tokens of each text that count.
+    fn counted(&self, sequences: &Sequences) -> impl Iterator<Item = Range<usize>> {
+        let skipped = self.skipped;
+        let ranges = sequences.ranges();
+        ranges.map(move |range| range.end.min(range.start + skipped)..range.end)
+    }
+
+    /// The vector of the tokens of a text that count, `[tokens, width]`, by operations that have gradients.
     fn of_tensors(&self, x: &Tensor) -> Result<Tensor> {
         let count = x.dim(0)?;
         let tokens = count as f64;
@@ -166,8 +209,9 @@ impl Pooling {
                 Mode::Mean => (x.sum(0)? / tokens)?,
                 Mode::MeanSqrtLength => (x.sum(0)? / tokens.sqrt())?,
                 Mode::WeightedMean => {
-                    let places: Vec<f32> = (1..=count).map(|place| place as f32).collect();
-                    let sum = tokens * (tokens + 1.0) / 2.0;
+                    let places = (self.skipped + 1..).take(count);
+                    let places: Vec<f32> = places.map(|place| place as f32).collect();
+                    let sum = places_sum(self.skipped, count);
                     let places = Tensor::from_vec(places, (count, 1), x.device())?;
                     let places = places.to_dtype(x.dtype())?;
                     (x.broadcast_mul(&places)?.sum(0)? / sum)?
@@ -189,14 +233,14 @@ impl Pooling {
         let numbers = &numbers[layout.start_offset()..];
         let mut all = vec![0.0f32; sequences.count() * self.width(width)];
         let of_texts = all.chunks_exact_mut(self.width(width).max(1));
-        for (range, vector) in sequences.ranges().zip(of_texts) {
+        for (range, vector) in self.counted(sequences).zip(of_texts) {
             stop::check()?;
             let tokens = &numbers[range.start * width..range.end * width];
             if tokens.is_empty() {
                 continue;
             }
             for (mode, vector) in self.modes.iter().zip(vector.chunks_exact_mut(width)) {
-                mode.write(tokens, vector);
+                mode.write(tokens, self.skipped, vector);
             }
         }
         let shape = (sequences.count(), self.width(width));
@@ -204,9 +248,14 @@ impl Pooling {
     }
 }
 
+/// The sum of the places of `count` tokens behind those that are skipped. Places begin with 1.
+fn places_sum(skipped: usize, count: usize) -> f64 {
+    (count * (2 * skipped + count + 1)) as f64 / 2.0
+}
+
 impl Mode {
-    /// Writes the vector of a text with these vectors of tokens, of which there is one.
-    fn write(self, tokens: &[f32], vector: &mut [f32]) {
+    /// Writes the vector of a text with these vectors of tokens, of which there is one, and which stand behind so many others.
+    fn write(self, tokens: &[f32], skipped: usize, vector: &mut [f32]) {
         let width = vector.len();
         let count = tokens.len() / width;
         let rows = tokens.chunks_exact(width);
@@ -236,12 +285,12 @@ impl Mode {
                 }
             }
             Self::WeightedMean => {
-                for (place, row) in (1..).zip(rows) {
+                for (place, row) in (skipped + 1..).zip(rows) {
                     let weight = place as f32;
                     let pairs = vector.iter_mut().zip(row);
                     pairs.for_each(|(sum, x)| *sum += weight * x);
                 }
-                (count * (count + 1)) as f32 / 2.0
+                places_sum(skipped, count) as f32
             }
         };
         vector.iter_mut().for_each(|x| *x /= scale);
@@ -269,7 +318,7 @@ mod tests {
             (Mode::MeanSqrtLength, [9.0 / root, -15.0 / root]),
             (Mode::WeightedMean, [23.0 / 6.0, -31.0 / 6.0]),
         ] {
-            let pooling = Pooling { modes: vec![mode] };
+            let pooling = Pooling::of_modes(vec![mode]);
             // A variable takes the way with gradients.
             let variable = Var::from_tensor(&hidden).unwrap();
             for hidden in [&hidden, variable.as_tensor()] {
@@ -287,6 +336,35 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_a_prompt_do_not_count() {
+        // Texts of three, no and one tokens, the first of which is that of a prompt.
+        let values: Vec<f32> = vec![1.0, -4.0, 2.0, -6.0, 6.0, -5.0, 7.0, 8.0];
+        let hidden = Tensor::from_vec(values, (4, 2), &Device::Cpu).unwrap();
+        let sequences = Sequences::of_lengths([3, 0, 1]);
+        let root = 2f32.sqrt();
+        for (mode, expected) in [
+            (Mode::First, [2.0, -6.0]),
+            (Mode::Last, [6.0, -5.0]),
+            (Mode::Max, [6.0, -5.0]),
+            (Mode::Mean, [4.0, -5.5]),
+            (Mode::MeanSqrtLength, [8.0 / root, -11.0 / root]),
+            // Places stay those in the whole text.
+            (Mode::WeightedMean, [22.0 / 5.0, -27.0 / 5.0]),
+        ] {
+            let pooling = Pooling::of_modes(vec![mode]).skipping(1);
+            let variable = Var::from_tensor(&hidden).unwrap();
+            for hidden in [&hidden, variable.as_tensor()] {
+                let found = pooling.forward(hidden, &sequences).unwrap();
+                let found: Vec<Vec<f32>> = found.to_vec2().unwrap();
+                for (found, expected) in found[0].iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-6, "{mode:?}: {found}");
+                }
+                assert_eq!(found[1..], [[0.0, 0.0], [0.0, 0.0]], "{mode:?}");
+            }
+        }
+    }
+
+    #[test]
     fn descriptions_name_modes_in_two_ways() {
         let of = |text: &str| {
             let config = Config::parse("1_Pooling/config.json", text.as_bytes()).unwrap();
@@ -297,6 +375,8 @@ mod tests {
         let newer = r#"{"embedding_dimension": 4, "pooling_mode": ["lasttoken", "mean"]}"#;
         assert_eq!(of(newer).unwrap(), "lasttoken, mean");
         assert_eq!(of("{}").unwrap(), "mean");
+        let own = of(r#"{"include_prompt": false}"#).unwrap();
+        assert_eq!(own, "mean without the prompt");
         let error = of(r#"{"embedding_dimension": 3}"#).unwrap_err();
         assert!(
             error

@@ -7,7 +7,8 @@ use crate::artifact::Files;
 use crate::model::Prompt;
 use crate::pretrained::config::{Config, JSON_BYTES_MAX};
 
-const PROMPTS_FILE: &str = "config_sentence_transformers.json";
+/// The file of the prompts.
+pub(crate) const PROMPTS_FILE: &str = "config_sentence_transformers.json";
 const PROMPTS_MAX: usize = 1_000;
 /// The most bytes of a prompt.
 const PROMPT_BYTES_MAX: usize = 1 << 16;

@@ -320,55 +320,38 @@ mod tests {
             ("##lin", 4, 0.9),
             ("Paris", 3, 0.8),
         ];
-        check(
-            &tokens,
-            Aggregation::None,
-            &[
-                ("B-PER", 0.9, "Zoë", 1, 3),
-                ("I-PER", 0.8, "Mü", 5, 6),
-                ("B-LOC", 0.6, "ller", 7, 10),
-                ("B-LOC", 0.5, "Ber", 15, 17),
-                ("I-LOC", 0.9, "lin", 18, 20),
-                ("B-LOC", 0.8, "Paris", 22, 26),
-            ],
-        );
-        check(
-            &tokens,
-            Aggregation::Simple,
-            &[
-                ("PER", 0.85, "Zoë Mü", 1, 6),
-                ("LOC", 0.6, "ller", 7, 10),
-                ("LOC", 0.7, "Berlin", 15, 20),
-                ("LOC", 0.8, "Paris", 22, 26),
-            ],
-        );
-        check(
-            &tokens,
-            Aggregation::First,
-            &[
+        let of_words = |location: f64| {
+            [
                 ("PER", 0.85, "Zoë Müller", 1, 10),
-                ("LOC", 0.5, "Berlin", 15, 20),
+                ("LOC", location, "Berlin", 15, 20),
                 ("LOC", 0.8, "Paris", 22, 26),
-            ],
-        );
-        check(
-            &tokens,
-            Aggregation::Max,
-            &[
-                ("PER", 0.85, "Zoë Müller", 1, 10),
-                ("LOC", 0.9, "Berlin", 15, 20),
-                ("LOC", 0.8, "Paris", 22, 26),
-            ],
-        );
-        check(
-            &tokens,
-            Aggregation::Average,
-            &[
-                ("PER", 0.675, "Zoë Müller", 1, 10),
-                ("LOC", 0.5125, "Berlin", 15, 20),
-                ("LOC", 0.8, "Paris", 22, 26),
-            ],
-        );
+            ]
+        };
+        let mut means = of_words(0.5125);
+        means[0].1 = 0.675;
+        let of_tokens = [
+            ("B-PER", 0.9, "Zoë", 1, 3),
+            ("I-PER", 0.8, "Mü", 5, 6),
+            ("B-LOC", 0.6, "ller", 7, 10),
+            ("B-LOC", 0.5, "Ber", 15, 17),
+            ("I-LOC", 0.9, "lin", 18, 20),
+            ("B-LOC", 0.8, "Paris", 22, 26),
+        ];
+        let of_neighbours = [
+            ("PER", 0.85, "Zoë Mü", 1, 6),
+            ("LOC", 0.6, "ller", 7, 10),
+            ("LOC", 0.7, "Berlin", 15, 20),
+            ("LOC", 0.8, "Paris", 22, 26),
+        ];
+        for (aggregation, expected) in [
+            (Aggregation::None, of_tokens.as_slice()),
+            (Aggregation::Simple, &of_neighbours),
+            (Aggregation::First, &of_words(0.5)),
+            (Aggregation::Max, &of_words(0.9)),
+            (Aggregation::Average, &means),
+        ] {
+            check(&tokens, aggregation, expected);
+        }
     }
 
     #[test]

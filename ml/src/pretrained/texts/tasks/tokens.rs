@@ -16,10 +16,8 @@ use crate::Result;
 use crate::artifact::corrupt;
 use crate::model::tokens::{TokenCount, Tokens};
 use crate::pretrained::texts::tokens::config::TokenizerConfig;
-use crate::pretrained::texts::tokens::tokenizer::Limits;
+use crate::pretrained::texts::tokens::tokenizer::{Limits, TOKEN_BYTES_MAX, places, without_limit};
 
-/// A token has fewer bytes of text than this, so the rest of a long text is cut off before it is split into tokens.
-const TOKEN_BYTES_MAX: usize = 256;
 /// What stands for a gap in a text if no description says it.
 const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
@@ -261,12 +259,8 @@ impl TaskTokens {
 
     /// The tokenizer without a limit.
     fn unlimited(&self) -> &Tokenizer {
-        self.unlimited.get_or_init(|| {
-            let mut tokenizer = self.tokenizer.clone();
-            // Only a limit that is too low would be an error.
-            let _ = tokenizer.with_truncation(None);
-            tokenizer
-        })
+        self.unlimited
+            .get_or_init(|| without_limit(&self.tokenizer))
     }
 
     fn cut<'a>(&self, text: &'a str) -> &'a str {
@@ -274,27 +268,15 @@ impl TaskTokens {
     }
 
     fn encoded(&self, encoding: &Encoding) -> Result<Encoded, String> {
-        let Limits {
-            vocabulary, types, ..
-        } = self.limits;
-        let (ids, of_types) = (encoding.get_ids(), encoding.get_type_ids());
-        if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
-            return Err(format!(
-                "its token {id} is none of the {vocabulary} that the model knows"
-            ));
-        }
-        if let Some(of) = of_types.iter().find(|of| **of as usize >= types) {
-            return Err(format!(
-                "its type of tokens {of} is none of the {types} that the model knows"
-            ));
-        }
+        self.limits.check(encoding)?;
+        let (ids, types) = (encoding.get_ids(), encoding.get_type_ids());
         // Some tokenizers add nothing to a text without tokens.
         if ids.is_empty() {
             return Err("it has no tokens".into());
         }
         Ok(Encoded {
             ids: ids.to_vec(),
-            types: of_types.to_vec(),
+            types: types.to_vec(),
         })
     }
 
@@ -330,9 +312,7 @@ impl Tokens for TaskTokens {
     }
 
     fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
-        let encoded = self.unlimited().encode(text, false).map_err(text_of)?;
-        let places = encoded.get_offsets().iter();
-        Ok(places.map(|(start, end)| *start..*end).collect())
+        places(self.unlimited(), text)
     }
 }
 

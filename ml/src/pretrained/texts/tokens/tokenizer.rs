@@ -11,7 +11,7 @@ use crate::Result;
 use crate::artifact::{Files, corrupt};
 
 /// A token has fewer bytes of text than this, so the rest of a long text is cut off before it is split into tokens.
-const TOKEN_BYTES_MAX: usize = 256;
+pub(crate) const TOKEN_BYTES_MAX: usize = 256;
 /// The bytes for each token of the first part of a long text, which is tried alone.
 const TOKEN_BYTES_FIRST: usize = 16;
 
@@ -24,6 +24,31 @@ pub(crate) struct Limits {
     pub(crate) vocabulary: usize,
     /// The number of different types of tokens.
     pub(crate) types: usize,
+}
+
+impl Limits {
+    /// Refuses tokens that the model does not know.
+    ///
+    /// # Errors
+    /// The first that the model does not know.
+    pub(crate) fn check(&self, encoding: &Encoding) -> Result<(), String> {
+        let Self {
+            vocabulary, types, ..
+        } = *self;
+        let mut ids = encoding.get_ids().iter();
+        if let Some(token) = ids.find(|token| **token as usize >= vocabulary) {
+            return Err(format!(
+                "its token {token} is none of the {vocabulary} that the model knows"
+            ));
+        }
+        let mut of_types = encoding.get_type_ids().iter();
+        match of_types.find(|of| **of as usize >= types) {
+            Some(of) => Err(format!(
+                "its type of tokens {of} is none of the {types} that the model knows"
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The tokens of a text.
@@ -121,6 +146,18 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
+    /// How many tokens a text before another one has, with those that begin them: the first tokens of both together.
+    ///
+    /// # Errors
+    /// Why it has no tokens.
+    pub(crate) fn tokens_before(&self, before: &str) -> Result<usize, String> {
+        let encoded = self.tokenizer.encode(before, true);
+        let encoded = encoded.map_err(|error| error.to_string())?;
+        // What the tokenizer adds at the end stands behind the other text.
+        let is_added = encoded.get_special_tokens_mask().last() == Some(&1);
+        Ok(encoded.len() - usize::from(is_added))
+    }
+
     /// The tokens of a text, with those that begin and end it. The end of a long text is left out.
     ///
     /// # Errors
@@ -151,16 +188,10 @@ impl TextTokenizer {
     /// # Errors
     /// Why the text has no tokens.
     pub(crate) fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
-        let unlimited = self.unlimited.get_or_init(|| {
-            let mut tokenizer = self.tokenizer.clone();
-            // Only a limit that is too low would be an error.
-            let _ = tokenizer.with_truncation(None);
-            tokenizer
-        });
-        let encoded = unlimited.encode(text, false);
-        let encoded = encoded.map_err(|error| error.to_string())?;
-        let places = encoded.get_offsets().iter();
-        Ok(places.map(|(start, end)| *start..*end).collect())
+        let unlimited = self
+            .unlimited
+            .get_or_init(|| without_limit(&self.tokenizer));
+        places(unlimited, text)
     }
 
     /// The tokens of an encoding, all of which the model knows.
@@ -168,26 +199,32 @@ impl TextTokenizer {
     /// # Errors
     /// The first that the model does not know.
     fn checked(&self, encoding: &Encoding, is_part: bool) -> Result<Tokens, String> {
-        let Limits {
-            vocabulary, types, ..
-        } = self.limits;
-        let (ids, of_types) = (encoding.get_ids(), encoding.get_type_ids());
-        if let Some(token) = ids.iter().find(|token| **token as usize >= vocabulary) {
-            return Err(format!(
-                "its token {token} is none of the {vocabulary} that the model knows"
-            ));
-        }
-        if let Some(of) = of_types.iter().find(|of| **of as usize >= types) {
-            return Err(format!(
-                "its type of tokens {of} is none of the {types} that the model knows"
-            ));
-        }
+        self.limits.check(encoding)?;
         Ok(Tokens {
-            ids: ids.to_vec(),
-            types: of_types.to_vec(),
+            ids: encoding.get_ids().to_vec(),
+            types: encoding.get_type_ids().to_vec(),
             is_cut: is_part || !encoding.get_overflowing().is_empty(),
         })
     }
+}
+
+/// A copy of a tokenizer that cuts nothing.
+pub(crate) fn without_limit(tokenizer: &Tokenizer) -> Tokenizer {
+    let mut tokenizer = tokenizer.clone();
+    // Only a limit that is too low would be an error.
+    let _ = tokenizer.with_truncation(None);
+    tokenizer
+}
+
+/// The place of each token in a text, in bytes, without the tokens that the tokenizer adds.
+///
+/// # Errors
+/// Why the text has no tokens.
+pub(crate) fn places(tokenizer: &Tokenizer, text: &str) -> Result<Vec<Range<usize>>, String> {
+    let encoded = tokenizer.encode(text, false);
+    let encoded = encoded.map_err(|error| error.to_string())?;
+    let places = encoded.get_offsets().iter();
+    Ok(places.map(|(start, end)| *start..*end).collect())
 }
 
 /// The beginning of a text of at most so many bytes, up to the end of a word if there is one.
@@ -256,6 +293,9 @@ mod tests {
         assert_eq!(tokenizer.places("aéb").unwrap(), [0..1, 1..3, 3..4]);
         assert_eq!(tokenizer.text_tokens_max(), 3);
         assert_eq!(tokenizer.tokens_with("b", "ab").unwrap().ids, [1, 0, 1, 1]);
+        // Without the token that ends a text.
+        assert_eq!(tokenizer.tokens_before("ba").unwrap(), 2);
+        assert_eq!(tokenizer.tokens_before("").unwrap(), 0);
     }
 
     #[test]
