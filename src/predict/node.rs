@@ -1,10 +1,8 @@
 //! [`PredictNode`]: logical node of `predict`, and of a call of a model in an expression. Its columns are those of the input, then the
 //! model's outputs.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -17,6 +15,7 @@ use vatic_ml::model::arguments::Arguments;
 use super::options::PredictOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
+use crate::plan::logical_nodes::{equal_by_key, needed_columns};
 use crate::plan::table_function::bind_features;
 
 /// The column that `on_error => 'null'` adds: the reason why a row has no prediction.
@@ -269,10 +268,7 @@ impl UserDefinedLogicalNodeCore for PredictNode {
             .iter()
             .copied()
             .filter(|column| *column < width);
-        let mut needed: Vec<usize> = read.chain(self.features.iter().copied()).collect();
-        needed.sort_unstable();
-        needed.dedup();
-        Some(vec![needed])
+        Some(needed_columns(read.chain(self.features.iter().copied())))
     }
 
     fn supports_limit_pushdown(&self) -> bool {
@@ -303,25 +299,7 @@ impl PredictNode {
     }
 }
 
-impl PartialEq for PredictNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for PredictNode {}
-
-impl PartialOrd for PredictNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self == other).then_some(Ordering::Equal)
-    }
-}
-
-impl Hash for PredictNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
+equal_by_key!(PredictNode);
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,7 @@
 //! [`ChunkNode`]: logical node that gives a row for each part of a text. Its columns are those of the input, then those of the part.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
@@ -13,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModel;
+use crate::plan::logical_nodes::{equal_by_key, needed_columns};
 use crate::predict::options::PredictOptions;
 
 /// The number of the part in its text, from 1.
@@ -167,33 +166,12 @@ impl UserDefinedLogicalNodeCore for ChunkNode {
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let width = self.input.schema().fields().len();
         let read = output_columns.iter().copied();
-        let mut needed: Vec<usize> = read.filter(|column| *column < width).collect();
-        needed.push(self.text().ok()?);
-        needed.sort_unstable();
-        needed.dedup();
-        Some(vec![needed])
+        let read = read.filter(|column| *column < width);
+        Some(needed_columns(read.chain([self.text().ok()?])))
     }
 }
 
-impl PartialEq for ChunkNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for ChunkNode {}
-
-impl PartialOrd for ChunkNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self == other).then_some(Ordering::Equal)
-    }
-}
-
-impl Hash for ChunkNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
+equal_by_key!(ChunkNode);
 
 #[cfg(test)]
 mod tests {
