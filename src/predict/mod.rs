@@ -13,7 +13,7 @@
 //!   change what the model does
 //! * `functions` calls in expressions → [`node::PredictNode`]
 //! * `chunk` a row for each part of a long text, below the model
-//! * `node` the logical node: output schema, push-down of filters and limits
+//! * `node` the logical node: output schema, push-down of filters and limits; `added` the schema of a node that adds columns
 //! * `prune` optimizer rule that removes unread outputs
 //! * `physical` plans the operators of a node; `spec` what they compute
 //! * `coalesce` operator that regroups rows into batches of the size that the model wants
@@ -23,6 +23,7 @@
 //! * `notice` counts texts whose ends were left out
 //! * `codec` wire codec of the operators
 
+mod added;
 mod arguments;
 mod assemble;
 mod call_task;
