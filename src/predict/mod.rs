@@ -17,7 +17,8 @@
 //! * `prune` optimizer rule that removes unread outputs
 //! * `physical` plans the operators of a node; `spec` what they compute
 //! * `coalesce` operator that regroups rows into batches of the size that the model wants
-//! * `exec` operator that sends batches to the model workers; `task` the batches of a partition, `metrics` their counts
+//! * `exec` operator that sends batches to the model workers; `task` the batches of a partition, `load` their model,
+//!   `metrics` their counts
 //! * `gather` a batch that takes several calls of the model: `known` equal rows are computed once, `passes` texts are sorted by tokens,
 //!   `assemble` the outputs return to their rows
 //! * `notice` counts texts whose ends were left out
@@ -34,6 +35,7 @@ mod exec;
 mod functions;
 mod gather;
 mod known;
+mod load;
 mod metrics;
 mod node;
 mod notice;
