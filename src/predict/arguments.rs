@@ -31,8 +31,10 @@ pub(super) fn take(
             let has_classes = labels().any(|label| !label.classes.is_empty());
             let mut outputs = model.manifest.signature.outputs.iter();
             let has_choice = has_classes || outputs.any(|port| port.kind == PortKind::Tokens);
-            let top_k = has_choice.then(|| positive(name, value));
-            options.top_k = Some(top_k.ok_or_else(|| needs("a classifier"))??);
+            if !has_choice {
+                return Err(needs("a classifier"));
+            }
+            options.top_k = Some(positive(name, value)?);
         }
         "threshold" => {
             let has_threshold = labels().any(|label| match label.form() {
