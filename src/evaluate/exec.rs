@@ -33,7 +33,7 @@ use vatic_ml::model::{Outputs, Wanted};
 use super::node::{Report, labels, report_fields};
 use super::report::report;
 use crate::config::VaticOptions;
-use crate::error::{SqlState, ml_err, sql_err};
+use crate::error::ml_err;
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
@@ -150,11 +150,8 @@ impl ExecutionPlan for EvaluateExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let config = context.session_config();
-        let runtime = config.get_extension::<ModelRuntime>();
-        let runtime =
-            runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
-        let cache_bytes = VaticOptions::of(config.options()).cache_bytes;
+        let runtime = ModelRuntime::of(&context)?;
+        let cache_bytes = VaticOptions::of(context.session_config().options()).cache_bytes;
         let memory = runtime.batch_memory("EvaluateExec", context.memory_pool());
         let input = self.input.execute(partition, context)?;
         let (spec, schema) = (Arc::clone(&self.spec), self.schema());

@@ -1,8 +1,6 @@
 //! [`EvaluateNode`]: logical node that turns rows with a known label into metrics or a confusion matrix.
 
-use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -18,6 +16,7 @@ use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS, SET_METRIC
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
+use crate::plan::logical_nodes::{equal_by_key, needed_columns};
 use crate::plan::table_function::{bind_features, find_column};
 
 /// The kind of report.
@@ -261,29 +260,9 @@ impl UserDefinedLogicalNodeCore for EvaluateNode {
 
     fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let labels = self.labels.iter().copied().flatten();
-        let mut needed: Vec<usize> = self.features.iter().copied().chain(labels).collect();
-        needed.sort_unstable();
-        needed.dedup();
-        Some(vec![needed])
+        let features = self.features.iter().copied();
+        Some(needed_columns(features.chain(labels)))
     }
 }
 
-impl PartialEq for EvaluateNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for EvaluateNode {}
-
-impl PartialOrd for EvaluateNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self == other).then_some(Ordering::Equal)
-    }
-}
-
-impl Hash for EvaluateNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
+equal_by_key!(EvaluateNode);

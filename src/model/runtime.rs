@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -171,6 +172,12 @@ impl ModelRuntime {
         let cache: Arc<dyn Cache> = Arc::clone(&runtime) as _;
         memory.take_from(Arc::downgrade(&cache));
         runtime
+    }
+
+    /// The runtime that a task runs models on.
+    pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {
+        let runtime = context.session_config().get_extension::<Self>();
+        runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))
     }
 
     /// The model types that can be trained.

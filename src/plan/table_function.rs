@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFunctionArgs,
 };
 use vatic_ml::data::signature::PortKind;
-use vatic_ml::data::types::{coercion, is_image, type_name};
+use vatic_ml::data::types::{coercion, is_image, is_text, type_name};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};
@@ -282,7 +282,7 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
     let mut missing = Vec::new();
     for feature in &model.manifest.signature.inputs {
         let named = find_column(&feature.name, input, &label)?;
-        match named.or_else(|| only_images(model, input)) {
+        match named.or_else(|| only_column(model, input)) {
             Some(index) => indices.push(index),
             None => missing.push(feature.name.as_str()),
         }
@@ -324,19 +324,24 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
     }
 }
 
-/// The only column of images, for an imported model that takes an image and nothing else: whoever made the model did not know
-/// the names of the columns.
-fn only_images(model: &ResolvedModel, input: &DFSchema) -> Option<usize> {
+/// The only column of images or of texts, for an imported model that takes one image or one text and nothing else: whoever made
+/// the model did not know the names of the columns.
+fn only_column(model: &ResolvedModel, input: &DFSchema) -> Option<usize> {
     let [port] = model.manifest.signature.inputs.as_slice() else {
         return None;
     };
-    if port.kind != PortKind::Image || model.manifest.trained().is_some() {
+    let is_meant: fn(&DataType) -> bool = match port.kind {
+        PortKind::Image => is_image,
+        PortKind::Text => is_text,
+        _ => return None,
+    };
+    if model.manifest.trained().is_some() {
         return None;
     }
     let fields = input.fields().iter().enumerate();
-    let mut images = fields.filter(|(_, field)| is_image(field.data_type()));
-    let first = images.next().map(|(index, _)| index);
-    first.filter(|_| images.next().is_none())
+    let mut columns = fields.filter(|(_, field)| is_meant(field.data_type()));
+    let first = columns.next().map(|(index, _)| index);
+    first.filter(|_| columns.next().is_none())
 }
 
 /// The one column of this name: an exact match, else a match that ignores case.

@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use vatic_ml::model::arguments::{Aggregation, Arguments, ZeroShot};
 
+use super::argument_values::{flag, lower_case};
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::plan::table_function::{Call, argument_err};
@@ -127,16 +128,8 @@ fn hypothesis(name: &str, value: &ScalarValue) -> Result<String> {
     }
 }
 
-fn flag(name: &str, value: &ScalarValue) -> Result<bool> {
-    match value {
-        ScalarValue::Boolean(Some(flag)) => Ok(*flag),
-        other => Err(argument_err(name, "true or false", other)),
-    }
-}
-
 fn aggregation(name: &str, value: &ScalarValue) -> Result<Aggregation> {
-    let text = value.try_as_str().flatten().unwrap_or_default();
-    let text = text.to_lowercase();
+    let text = lower_case(value);
     let mut known = Aggregation::ALL.iter();
     let found = known.find(|(name, _)| *name == text);
     found.map(|(_, found)| *found).ok_or_else(|| {

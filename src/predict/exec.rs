@@ -25,7 +25,6 @@ use super::metrics::Metrics;
 use super::spec::PredictSpec;
 use super::task::Task;
 use crate::config::VaticOptions;
-use crate::error::{SqlState, sql_err};
 use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::one_input::one_input;
@@ -118,9 +117,7 @@ impl ExecutionPlan for PredictExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let runtime = context.session_config().get_extension::<ModelRuntime>();
-        let runtime =
-            runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
+        let runtime = ModelRuntime::of(&context)?;
         let pool = Arc::clone(context.memory_pool());
         let memory = runtime.batch_memory("PredictExec", &pool);
         let task = Arc::new(Task {

@@ -1,7 +1,7 @@
 //! [`KnownRows`]: rows that a model has computed in this statement, so that an equal row takes their outputs.
 //!
 //! Rows are equal if the SHA-256 of their features is, so a long text or an image is not kept. The rows of a call of the model stay
-//! together; the oldest calls go when the rows take too much memory, or as soon as a batch finds none.
+//! together. The oldest calls go when the rows take too much memory, and all of them when a batch finds no memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -71,7 +71,7 @@ impl Metrics {
         self.fill.add_total(total.max(part));
     }
 
-    /// Counts the tokens of one call of the model, whose longest text has `longest`.
+    /// Counts the tokens of one call of the model, from those of each text.
     pub(super) fn add_tokens(&self, tokens: &[usize]) {
         let sum: usize = tokens.iter().sum();
         let padded = tokens.len() * tokens.iter().max().copied().unwrap_or(0);

@@ -10,19 +10,22 @@
 //! outputs. The files, in the order of a query:
 //!
 //! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`; `call_task` those that
-//!   change what the model does
+//!   change what the model does; `argument_values` their values
 //! * `functions` calls in expressions → [`node::PredictNode`]
 //! * `chunk` a row for each part of a long text, below the model
-//! * `node` the logical node: output schema, push-down of filters and limits
+//! * `node` the logical node: output schema, push-down of filters and limits; `added` the schema of a node that adds columns
 //! * `prune` optimizer rule that removes unread outputs
 //! * `physical` plans the operators of a node; `spec` what they compute
 //! * `coalesce` operator that regroups rows into batches of the size that the model wants
-//! * `exec` operator that sends batches to the model workers; `task` the batches of a partition, `metrics` their counts
+//! * `exec` operator that sends batches to the model workers; `task` the batches of a partition, `load` their model,
+//!   `metrics` their counts
 //! * `gather` a batch that takes several calls of the model: `known` equal rows are computed once, `passes` texts are sorted by tokens,
 //!   `assemble` the outputs return to their rows
 //! * `notice` counts texts whose ends were left out
 //! * `codec` wire codec of the operators
 
+mod added;
+mod argument_values;
 mod arguments;
 mod assemble;
 mod call_task;
@@ -33,6 +36,7 @@ mod exec;
 mod functions;
 mod gather;
 mod known;
+mod load;
 mod metrics;
 mod node;
 mod notice;

@@ -1,22 +1,22 @@
 //! [`PredictNode`]: logical node of `predict`, and of a call of a model in an expression. Its columns are those of the input, then the
 //! model's outputs.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::common::{Column, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
 use vatic_ml::data::signature::Port;
 use vatic_ml::model::arguments::Arguments;
 
+use super::added::with_added;
 use super::options::PredictOptions;
-use crate::error::{Result, SqlState, sql_err};
+use crate::error::Result;
 use crate::model::ResolvedModel;
+use crate::plan::logical_nodes::{equal_by_key, needed_columns};
 use crate::plan::table_function::bind_features;
 
 /// The column that `on_error => 'null'` adds: the reason why a row has no prediction.
@@ -145,32 +145,8 @@ impl PredictNode {
                 places.collect::<Result<_>>()?
             }
         };
-        let mut fields: Vec<_> = input
-            .schema()
-            .iter()
-            .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
-            .collect();
-        for field in appended.fields(&model) {
-            if input
-                .schema()
-                .fields()
-                .iter()
-                .any(|column| column.name() == field.name())
-            {
-                return Err(sql_err(
-                    SqlState::DuplicateName,
-                    format!(
-                        "the input of predict has a column \"{name}\", which model \"{model}\" would add; rename it in \
-                         the query: SELECT {name} AS another_name",
-                        name = field.name(),
-                        model = model.label(),
-                    ),
-                ));
-            }
-            fields.push((None, field));
-        }
-        let metadata = input.schema().metadata().clone();
-        let schema = Arc::new(DFSchema::new_with_metadata(fields, metadata)?);
+        let adder = format!("model \"{}\"", model.label());
+        let schema = with_added(input.schema(), Arc::clone, appended.fields(&model), &adder)?;
         Ok(Self {
             model,
             input,
@@ -269,10 +245,7 @@ impl UserDefinedLogicalNodeCore for PredictNode {
             .iter()
             .copied()
             .filter(|column| *column < width);
-        let mut needed: Vec<usize> = read.chain(self.features.iter().copied()).collect();
-        needed.sort_unstable();
-        needed.dedup();
-        Some(vec![needed])
+        Some(needed_columns(read.chain(self.features.iter().copied())))
     }
 
     fn supports_limit_pushdown(&self) -> bool {
@@ -303,34 +276,17 @@ impl PredictNode {
     }
 }
 
-impl PartialEq for PredictNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for PredictNode {}
-
-impl PartialOrd for PredictNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self == other).then_some(Ordering::Equal)
-    }
-}
-
-impl Hash for PredictNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
+equal_by_key!(PredictNode);
 
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::Schema;
+    use datafusion::common::DFSchema;
     use datafusion::logical_expr::EmptyRelation;
     use vatic_ml::model::compute::ComputeType;
 
     use super::*;
-    use crate::error::report;
+    use crate::error::{SqlState, report};
     use crate::model::example_model;
 
     fn input(columns: &[&str]) -> LogicalPlan {

@@ -1,4 +1,5 @@
-//! Extension planner: [`PredictNode`] → `PredictExec(BatchCoalesceExec(input))`, with what settings and arguments decide.
+//! Extension planner: [`PredictNode`] → `PredictExec(BatchCoalesceExec(input))`, with what settings and arguments decide, and
+//! [`ChunkNode`] → [`ChunkExec`].
 //!
 //! A physical optimizer rule could not add BatchCoalesceExec: a cluster's adaptive planning replaces those rules.
 

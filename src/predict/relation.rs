@@ -10,7 +10,8 @@ use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
 
-use super::arguments::{finished, needs, positive, take};
+use super::argument_values::positive;
+use super::arguments::{finished, needs, take};
 use super::call_task::with_task;
 use super::chunk::{ChunkNode, ChunkSize, TEXT};
 use super::coalesce::text_input;

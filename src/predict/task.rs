@@ -14,10 +14,10 @@ use vatic_ml::model::Outputs;
 
 use super::gather::{Gather, has_texts};
 use super::known::KnownRows;
+use super::load::load;
 use super::metrics::Metrics;
-use super::options::PredictOptions;
 use super::spec::PredictSpec;
-use crate::error::{SqlState, report, sql_err};
+use crate::error::{SqlState, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
 use crate::model::in_flight::Ahead;
@@ -107,12 +107,15 @@ impl Task {
 
     async fn load(&self) -> Result<Arc<LoadedModel>> {
         let started = Instant::now();
-        let PredictOptions {
-            device, compute, ..
-        } = self.spec.options;
-        let loading = self
-            .runtime
-            .load(&self.spec.model, device, compute, self.cache_bytes);
+        let (spec, wanted) = (&self.spec, self.spec.wanted());
+        let cache_bytes = self.cache_bytes;
+        let loading = load(
+            &self.runtime,
+            &spec.model,
+            &spec.options,
+            &wanted,
+            cache_bytes,
+        );
         let (model, is_hit) = loading.await?;
         self.metrics.load_time.add_elapsed(started);
         if is_hit {
@@ -121,12 +124,7 @@ impl Task {
             &self.metrics.cache_misses
         }
         .add(1);
-        model.for_call(&self.spec.wanted()).map_err(|error| {
-            let mut found = report(&error);
-            let label = self.spec.model.label();
-            found.message = format!("model \"{label}\" cannot be called so: {}", found.message);
-            found.into()
-        })
+        Ok(model)
     }
 
     fn check(&self, report: &RowReport) -> Result<()> {

@@ -14,6 +14,11 @@ pub fn is_number(data_type: &DataType) -> bool {
     data_type.is_integer() || data_type.is_floating() || data_type.is_decimal()
 }
 
+/// Strings of any encoding.
+pub fn is_text(data_type: &DataType) -> bool {
+    canonical_type(data_type) == DataType::Utf8
+}
+
 /// Files of images in bytes, or images as structs of the fields height, width, channels and pixels.
 pub fn is_image(data_type: &DataType) -> bool {
     canonical_type(data_type) == DataType::Binary || is_image_struct(data_type)

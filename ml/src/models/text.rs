@@ -1,11 +1,9 @@
 //! `text_classifier` and `text_regressor`: a perceptron behind an encoder of texts, whose own layers may be trained, too.
 
-use arrow::datatypes::DataType;
-
 use super::Mlp;
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::tabular::InputShape;
-use crate::data::types::{canonical_type, type_name};
+use crate::data::types::{is_text, type_name};
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Freeze, NullHandling, TrainOptions};
 use crate::{Error, Result};
@@ -62,7 +60,7 @@ impl ModelType for TextNetwork {
                 names.join(", ")
             )));
         };
-        match canonical_type(data_type) == DataType::Utf8 {
+        match is_text(data_type) {
             true => Ok(()),
             false => Err(Error::Type(format!(
                 "column \"{name}\" is {}, and model type {} takes a text; use CAST({name} AS TEXT)",

@@ -1,9 +1,7 @@
 //! [`NearestNode`]: the logical node that finds the nearest items for each query.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -13,6 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use super::spec::{DISTANCE, Metric, Spec, fields_beside};
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::chance::without_new_columns;
+use crate::plan::logical_nodes::equal_by_key;
 
 #[derive(Debug, Clone)]
 pub(super) struct NearestNode {
@@ -149,22 +148,4 @@ impl UserDefinedLogicalNodeCore for NearestNode {
     }
 }
 
-impl PartialEq for NearestNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for NearestNode {}
-
-impl PartialOrd for NearestNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self == other).then_some(Ordering::Equal)
-    }
-}
-
-impl Hash for NearestNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
+equal_by_key!(NearestNode);

@@ -32,6 +32,7 @@ use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::plan::one_input::one_input;
+use crate::predict::load::load;
 use crate::predict::options::PredictOptions;
 
 /// The texts that one job divides.
@@ -111,14 +112,10 @@ impl ExecutionPlan for ChunkExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let config = context.session_config();
-        let runtime = config.get_extension::<ModelRuntime>();
-        let runtime =
-            runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
         let task = Arc::new(Task {
             spec: Arc::clone(&self.spec),
-            runtime,
-            cache_bytes: VaticOptions::of(config.options()).cache_bytes,
+            runtime: ModelRuntime::of(&context)?,
+            cache_bytes: VaticOptions::of(context.session_config().options()).cache_bytes,
             model: OnceCell::new(),
             schema: self.schema(),
         });
@@ -181,27 +178,28 @@ impl Task {
     }
 
     async fn load(&self) -> Result<Arc<LoadedModel>> {
-        let PredictOptions {
-            device, compute, ..
-        } = self.spec.options;
-        let loading = self
-            .runtime
-            .load(&self.spec.model, device, compute, self.cache_bytes);
-        let (model, _) = loading.await?;
+        let (spec, cache_bytes) = (&self.spec, self.cache_bytes);
         let wanted = Wanted {
-            prompt: self.spec.options.prompt.clone(),
+            prompt: spec.options.prompt.clone(),
             ..Wanted::default()
         };
-        let model = model.for_call(&wanted)?;
+        let loading = load(
+            &self.runtime,
+            &spec.model,
+            &spec.options,
+            &wanted,
+            cache_bytes,
+        );
+        let (model, _) = loading.await?;
         let wrong = |problem: String| {
-            let label = self.spec.model.label();
+            let label = spec.model.label();
             let message = format!("model \"{label}\" {problem}");
             sql_err(SqlState::InvalidParameter, message)
         };
         let Some(tokens) = model.tokens() else {
             return Err(wrong("does not say where the tokens of a text are".into()));
         };
-        let (wanted, most) = (self.spec.size.tokens, tokens.tokens_max());
+        let (wanted, most) = (spec.size.tokens, tokens.tokens_max());
         match wanted > most {
             true => Err(wrong(format!(
                 "takes {most} tokens of a text, fewer than chunk => {wanted}; use chunk => {most}"

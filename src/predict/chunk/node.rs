@@ -1,18 +1,17 @@
 //! [`ChunkNode`]: logical node that gives a row for each part of a text. Its columns are those of the input, then those of the part.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, Result};
+use datafusion::common::{Column, DFSchemaRef, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModel;
+use crate::plan::logical_nodes::{equal_by_key, needed_columns};
+use crate::predict::added::with_added;
 use crate::predict::options::PredictOptions;
 
 /// The number of the part in its text, from 1.
@@ -71,26 +70,8 @@ impl ChunkNode {
         size: ChunkSize,
         options: PredictOptions,
     ) -> Result<Self> {
-        let own = input.schema().iter();
-        let mut fields: Vec<_> = own
-            .map(|(qualifier, field)| (qualifier.cloned(), shared_field(field)))
-            .collect();
-        for field in part_fields() {
-            if input
-                .schema()
-                .has_column_with_unqualified_name(field.name())
-            {
-                let message = format!(
-                    "the input of predict has a column \"{name}\", which chunk => {} would add; rename it in the query: SELECT {name} AS another_name",
-                    size.tokens,
-                    name = field.name(),
-                );
-                return Err(sql_err(SqlState::DuplicateName, message));
-            }
-            fields.push((None, field));
-        }
-        let metadata = input.schema().metadata().clone();
-        let schema = Arc::new(DFSchema::new_with_metadata(fields, metadata)?);
+        let adder = format!("chunk => {}", size.tokens);
+        let schema = with_added(input.schema(), shared_field, part_fields(), &adder)?;
         Ok(Self {
             model,
             input,
@@ -167,41 +148,21 @@ impl UserDefinedLogicalNodeCore for ChunkNode {
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let width = self.input.schema().fields().len();
         let read = output_columns.iter().copied();
-        let mut needed: Vec<usize> = read.filter(|column| *column < width).collect();
-        needed.push(self.text().ok()?);
-        needed.sort_unstable();
-        needed.dedup();
-        Some(vec![needed])
+        let read = read.filter(|column| *column < width);
+        Some(needed_columns(read.chain([self.text().ok()?])))
     }
 }
 
-impl PartialEq for ChunkNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for ChunkNode {}
-
-impl PartialOrd for ChunkNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self == other).then_some(Ordering::Equal)
-    }
-}
-
-impl Hash for ChunkNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
+equal_by_key!(ChunkNode);
 
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::Schema;
+    use datafusion::common::DFSchema;
     use datafusion::logical_expr::EmptyRelation;
 
     use super::*;
-    use crate::error::report;
+    use crate::error::{SqlState, report};
     use crate::model::example_model;
 
     fn node(columns: &[&str]) -> Result<ChunkNode> {

@@ -50,6 +50,22 @@ pub(super) struct PlannedCall {
     pub(super) features: Vec<Expr>,
 }
 
+impl PlannedCall {
+    /// Whether the call is NULL where all columns are NULL: its features are columns.
+    pub(super) fn reads_columns_only(&self) -> bool {
+        let mut features = self.features.iter();
+        features.all(|feature| matches!(feature, Expr::Column(_)))
+    }
+}
+
+/// Whether an expression is a sub-query.
+pub(super) fn is_query(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+    )
+}
+
 /// Whether an expression is a call of one of the functions; its arguments are not looked into.
 pub(super) fn is_call(expr: &Expr) -> bool {
     function_of(expr).is_some()

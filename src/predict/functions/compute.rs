@@ -30,7 +30,7 @@ use super::look::{
     check_arguments, first_call, has_call, is_of_sides, node_has_calls, plan_has_calls,
     reads_columns_only, reads_no_query,
 };
-use super::place::{Keeps, has_columns, keeps, placed};
+use super::place::{Keeps, Side, has_columns, keeps, placed};
 use super::values::as_projection;
 use crate::error::{SqlState, sql_err};
 
@@ -239,7 +239,7 @@ impl Rewriter {
             );
             return Err(sql_err(SqlState::Unsupported, message));
         }
-        let sides = [(0, left.computed), (1, right.computed)];
+        let sides = [(Side::Left, left.computed), (Side::Right, right.computed)];
         let computed = sides.into_iter().flat_map(|(side, computed)| {
             let keeps = keeps(join.join_type, side);
             computed.into_iter().filter(move |computed| match keeps {

@@ -4,7 +4,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::call::{PlannedCall, is_call, planned};
+use super::call::{PlannedCall, is_call, is_query, planned};
 use super::place::has_columns;
 use crate::error::{SqlState, sql_err};
 
@@ -63,28 +63,16 @@ pub(super) fn is_of_sides(condition: &Expr, left: &DFSchema, right: &DFSchema) -
     Ok(is_of_sides)
 }
 
-/// Whether a call is NULL where all columns are NULL: its input is a column.
+/// Whether a call is NULL where all columns are NULL: its features are columns.
 pub(super) fn reads_columns_only(call: &Expr) -> bool {
     match planned(call) {
-        Ok(Some(call)) => call
-            .features
-            .iter()
-            .all(|feature| matches!(feature, Expr::Column(_))),
+        Ok(Some(call)) => call.reads_columns_only(),
         Ok(None) | Err(_) => false,
     }
 }
 
 /// Whether a call has no sub-query among its arguments.
 pub(super) fn reads_no_query(call: &Expr) -> bool {
-    let is_query = |expr: &Expr| {
-        matches!(
-            expr,
-            Expr::ScalarSubquery(_)
-                | Expr::Exists(_)
-                | Expr::InSubquery(_)
-                | Expr::SetComparison(_)
-        )
-    };
     // The closure never fails.
     !call.exists(|expr| Ok(is_query(expr))).unwrap_or(true)
 }

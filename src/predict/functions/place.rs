@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
     Projection,
 };
 
-use super::call::PlannedCall;
+use super::call::{PlannedCall, is_query};
 use crate::error::{SqlState, sql_err};
 use crate::predict::node::PredictNode;
 
@@ -77,16 +77,7 @@ fn goes_to_side(plan: &LogicalPlan, call: &PlannedCall) -> bool {
 
 /// Whether the call has one value for all rows of a plan.
 fn is_constant(call: &PlannedCall) -> bool {
-    let reads = |expr: &Expr| {
-        matches!(
-            expr,
-            Expr::Column(_)
-                | Expr::ScalarSubquery(_)
-                | Expr::Exists(_)
-                | Expr::InSubquery(_)
-                | Expr::SetComparison(_)
-        )
-    };
+    let reads = |expr: &Expr| matches!(expr, Expr::Column(_)) || is_query(expr);
     // The closure never fails.
     let is_constant = |feature: &Expr| !feature.exists(|expr| Ok(reads(expr))).unwrap_or(true);
     call.features.iter().all(is_constant)
@@ -154,7 +145,7 @@ fn beside(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPl
 
 /// The side of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Left,
     Right,
 }
@@ -170,8 +161,8 @@ pub(super) enum Keeps {
     None,
 }
 
-/// What a join keeps of the columns of its first side, 0, or of its second, 1.
-pub(super) fn keeps(join_type: JoinType, side: usize) -> Keeps {
+/// What a join keeps of the columns of one of its sides.
+pub(super) fn keeps(join_type: JoinType, side: Side) -> Keeps {
     let [left, right] = match join_type {
         JoinType::Inner => [Keeps::All, Keeps::All],
         JoinType::Left => [Keeps::All, Keeps::OrNull],
@@ -182,7 +173,10 @@ pub(super) fn keeps(join_type: JoinType, side: usize) -> Keeps {
             [Keeps::None, Keeps::All]
         }
     };
-    if side == 0 { left } else { right }
+    match side {
+        Side::Left => left,
+        Side::Right => right,
+    }
 }
 
 /// Whether a schema has all of these columns.
@@ -198,17 +192,14 @@ fn side(join: &Join, call: &PlannedCall) -> Option<Side> {
     }
     let (left, right) = (&join.left, &join.right);
     let is_of = [left, right].map(|side| has_columns(side.schema(), &columns));
-    let (side, keeps, own, other) = match is_of {
-        [true, false] => (Side::Left, keeps(join.join_type, 0), left, right),
-        [false, true] => (Side::Right, keeps(join.join_type, 1), right, left),
+    let (side, own, other) = match is_of {
+        [true, false] => (Side::Left, left, right),
+        [false, true] => (Side::Right, right, left),
         [true, true] | [false, false] => return None,
     };
-    let are_columns = call
-        .features
-        .iter()
-        .all(|feature| matches!(feature, Expr::Column(_)));
+    let keeps = keeps(join.join_type, side);
     // The model gives NULL for NULL, so a value that the join makes NULL is the value of a column that it makes NULL.
-    let has_value = keeps == Keeps::All || (keeps == Keeps::OrNull && are_columns);
+    let has_value = keeps == Keeps::All || (keeps == Keeps::OrNull && call.reads_columns_only());
     let has_fewer = match (rows_max(other), rows_max(own)) {
         (Some(other), Some(own)) => other < own,
         (None, _) | (_, None) => false,
