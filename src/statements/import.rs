@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_behind_links_are_not_copied() {
+    fn only_folders_in_the_directory_are_copied() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::create_dir_all(at("other/inner")).unwrap();
@@ -338,6 +338,10 @@ mod tests {
         for folder in ["link", "link/inner"] {
             let error = copied(folder).unwrap_err();
             assert!(error.ends_with("is a link, or in one"), "{error}");
+        }
+        for folder in ["../other", "..", ".git", "own/", ""] {
+            let error = copied(folder).unwrap_err();
+            assert!(error.contains("has no valid name"), "{error}");
         }
         assert!(!at("copy/link").exists());
     }
