@@ -6,9 +6,9 @@
 //!
 //! * `provider` the catalog provider and schema providers for DataFusion
 //! * `name` names of tables in statements and as directories
-//! * `tables` all tables and views; `state` the state of one
-//! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` write them; `merge` merges small ones;
-//!   `missing_files` checks that they exist; `store` where new tables go: into the data directory or a session
+//! * `tables` all tables and views; `state` the state of one; `open` opens them
+//! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` write them; `inserts` adds them to a table; `merge`
+//!   merges small ones; `missing_files` checks that they exist; `store` where new tables go: into the data directory or a session
 //! * `external`, `partitions` files elsewhere, also in folders whose names are column values; `locations` where they are
 //! * `images` files of images, by the table function `read_images`
 //! * `view` views; `planner` plans views and external tables with the right access
@@ -19,11 +19,13 @@ mod encoding;
 pub(crate) mod external;
 mod files;
 pub(crate) mod images;
+mod inserts;
 pub(crate) mod locations;
 pub(crate) mod managed;
 mod merge;
 mod missing_files;
 pub(crate) mod name;
+mod open;
 pub(crate) mod partitions;
 mod planner;
 pub(crate) mod provider;

@@ -3,21 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference};
 
-use super::external::open_external;
-use super::files::{ManagedFile, TableFiles, Written};
-use super::managed::ManagedTable;
-use super::merge::{Merged, merge};
-use super::missing_files::{PresentTable, present};
 use super::name::{CATALOG, ML_SCHEMA, NAME_BYTES_MAX, decoded, encoded};
-use super::planner::OwnerPlanner;
-use super::state::{Stored, TableEntry, TableState, check_unchanged, should_create};
-use super::view::open_view;
+use super::state::{Stored, TableEntry, TableState, should_create};
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::Ownership;
 use crate::access::{Access, Rights};
@@ -280,189 +271,9 @@ impl Catalog {
         Ok(used)
     }
 
-    /// Opens a table or view in the state of its entry.
-    pub(crate) async fn open(
-        self: &Arc<Self>,
-        planner: &dyn OwnerPlanner,
-        at: (String, String),
-        entry: TableEntry,
-    ) -> Result<Option<Arc<dyn TableProvider>>> {
-        let TableEntry {
-            state: Some(state),
-            ownership,
-            ..
-        } = entry
-        else {
-            return Ok(None);
-        };
-        match &state {
-            TableState::Managed {
-                schema: columns,
-                files,
-            } => {
-                let list = self.files(at.clone(), ownership.id);
-                let (data, columns) = (Arc::clone(&self.data), Arc::new(columns.clone()));
-                let table = ManagedTable::new(data, at, columns, files.clone(), list);
-                Ok(Some(Arc::new(table)))
-            }
-            TableState::External { locations, .. } => {
-                let places = present(locations)?;
-                let known = self
-                    .lock_opened()
-                    .get(&at)
-                    .filter(|(of, _)| *of == state)
-                    .map(|(_, table)| Arc::clone(table));
-                if let Some(table) = known {
-                    return Ok(Some(table));
-                }
-                let context = planner.state(&Access::All)?;
-                let table = open_external(planner, &context, &state).await?;
-                let table: Arc<dyn TableProvider> = Arc::new(PresentTable::new(table, places));
-                self.lock_opened().insert(at, (state, Arc::clone(&table)));
-                Ok(Some(table))
-            }
-            TableState::View { statement } => {
-                let opened = open_view(planner, planner.owner(&ownership), at, statement).await;
-                opened.map(Some)
-            }
-            TableState::Dropped => Ok(None),
-        }
-    }
-
-    /// The list of files of the managed table with this id.
-    pub(super) fn files(
-        self: &Arc<Self>,
-        at: (String, String),
-        id: Option<String>,
-    ) -> Arc<dyn TableFiles> {
-        Arc::new(LoggedFiles {
-            catalog: Arc::clone(self),
-            at,
-            id,
-        })
-    }
-
-    fn lock_opened(&self) -> MutexGuard<'_, Opened> {
+    /// The external tables that were opened.
+    pub(super) fn lock_opened(&self) -> MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The list of files in the log of a table.
-#[derive(Debug)]
-struct LoggedFiles {
-    catalog: Arc<Catalog>,
-    at: (String, String),
-    /// The id of the table, which distinguishes it from others with its name.
-    id: Option<String>,
-}
-
-#[async_trait]
-impl TableFiles for LoggedFiles {
-    fn is_temporary(&self) -> bool {
-        false
-    }
-
-    async fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()> {
-        let seen = self.catalog.entry(&self.at.0, &self.at.1)?;
-        let merged = match overwrite {
-            true => None,
-            false => self.merged(&seen, schema, &written).await,
-        };
-        // An error of the commit may come after the commit, so the files must stay; unpublished files become orphans.
-        written.keep();
-        if let Some(merged) = &merged {
-            merged.written.keep();
-        }
-        let insertion = Insertion {
-            at: &self.at,
-            id: self.id.as_deref(),
-            schema,
-            files: &written.files,
-            merged: merged.as_ref(),
-            overwrite,
-        };
-        let is_merged = insert(&self.catalog, &insertion, seen)?;
-        // No state ever named the other files.
-        match &merged {
-            Some(merged) if !is_merged => merged.written.release(),
-            Some(merged) if merged.has_new => written.release(),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl LoggedFiles {
-    /// The small files of the table as one file, if they have become many. Rows can be inserted without.
-    async fn merged(
-        &self,
-        seen: &TableEntry,
-        schema: &SchemaRef,
-        written: &Written,
-    ) -> Option<Merged> {
-        let Some(TableState::Managed {
-            schema: current,
-            files,
-        }) = &seen.state
-        else {
-            return None;
-        };
-        let is_same = seen.ownership.id == self.id && current == schema.as_ref();
-        if !is_same {
-            return None;
-        }
-        let merging = merge(self.catalog.data(), schema, files, &written.files);
-        match merging.await {
-            Ok(merged) => merged,
-            Err(error) => {
-                let (schema, table) = &self.at;
-                tracing::warn!(%schema, %table, %error, "small files cannot be merged");
-                None
-            }
-        }
-    }
-}
-
-/// Written files to be inserted into a table.
-#[derive(Debug)]
-struct Insertion<'a> {
-    at: &'a (String, String),
-    /// The id of the table that the rows were computed for.
-    id: Option<&'a str>,
-    schema: &'a SchemaRef,
-    files: &'a [ManagedFile],
-    /// Files of the table that were merged, maybe with the new ones.
-    merged: Option<&'a Merged>,
-    /// Whether the files replace the current files.
-    overwrite: bool,
-}
-
-/// Appends files to a table, or replaces its files by them. Returns whether the merged files are in the new list.
-fn insert(catalog: &Catalog, rows: &Insertion<'_>, mut seen: TableEntry) -> Result<bool> {
-    let (schema_name, name) = rows.at;
-    loop {
-        // Another table with the name may have another owner.
-        let is_same = seen.ownership.id.as_deref() == rows.id;
-        let (current, files) = match &seen.state {
-            Some(TableState::Managed { schema, files }) if is_same => {
-                (Some(schema), files.as_slice())
-            }
-            _ => (None, &[][..]),
-        };
-        let current = check_unchanged(name, current, rows.schema)?;
-        let kept = if rows.overwrite { &[][..] } else { files };
-        let merged = rows
-            .merged
-            .and_then(|merged| merged.applied(kept, rows.files));
-        let is_merged = merged.is_some();
-        let state = TableState::Managed {
-            schema: current.clone(),
-            files: merged.unwrap_or_else(|| [kept, rows.files].concat()),
-        };
-        if catalog.commit(rows.at, &seen, state, seen.ownership.clone())? {
-            return Ok(is_merged);
-        }
-        seen = catalog.entry(schema_name, name)?;
     }
 }
 
@@ -509,30 +320,6 @@ mod tests {
         catalog.entry(DEFAULT_SCHEMA, "t").unwrap().ownership.id
     }
 
-    fn file(name: &str) -> ManagedFile {
-        serde_json::from_value(serde_json::json!({"directory": name, "rows": 1, "bytes": 1}))
-            .unwrap()
-    }
-
-    fn insert_file(
-        catalog: &Catalog,
-        id: Option<&str>,
-        column: &str,
-        overwrite: bool,
-    ) -> Result<(), SqlState> {
-        let insertion = Insertion {
-            at: &at("t"),
-            id,
-            schema: &Arc::new(columns(column)),
-            files: &[file("new")],
-            merged: None,
-            overwrite,
-        };
-        let seen = catalog.entry(DEFAULT_SCHEMA, "t").unwrap();
-        let inserted = insert(catalog, &insertion, seen);
-        inserted.map(drop).map_err(|error| report(&error).state)
-    }
-
     #[test]
     fn a_name_has_one_object_whose_kind_or_replace_does_not_change() {
         let catalog = catalog();
@@ -549,31 +336,6 @@ mod tests {
         // A replaced table is the same object to grants.
         assert_eq!(id(&catalog), first);
         assert_eq!(catalog.names(DEFAULT_SCHEMA).unwrap(), ["t"]);
-    }
-
-    #[test]
-    fn rows_go_into_the_table_that_they_were_computed_for() {
-        let catalog = catalog();
-        create(&catalog, &table("a"), IfTaken::Fail).unwrap();
-        let of = id(&catalog);
-        let files = || match catalog.state(DEFAULT_SCHEMA, "t").unwrap().1 {
-            Some(TableState::Managed { files, .. }) => files.len(),
-            state => panic!("{state:?}"),
-        };
-        insert_file(&catalog, of.as_deref(), "a", false).unwrap();
-        insert_file(&catalog, of.as_deref(), "a", false).unwrap();
-        assert_eq!(files(), 2);
-        insert_file(&catalog, of.as_deref(), "a", true).unwrap();
-        assert_eq!(files(), 1);
-        let lost = Err(SqlState::LostRace);
-        assert_eq!(insert_file(&catalog, of.as_deref(), "b", false), lost);
-        // A table of the same name and columns that came after is another one.
-        let seen = catalog.entry(DEFAULT_SCHEMA, "t").unwrap();
-        let dropped = catalog.commit(&at("t"), &seen, TableState::Dropped, Ownership::default());
-        assert!(dropped.unwrap());
-        assert_eq!(insert_file(&catalog, of.as_deref(), "a", false), lost);
-        create(&catalog, &table("a"), IfTaken::Fail).unwrap();
-        assert_eq!(insert_file(&catalog, of.as_deref(), "a", false), lost);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! EXPLAIN ANALYZE on a cluster: the plan of this process, and each stage with the metrics of its tasks. Metrics of a query for the
-//! engine.
+//! What a query on a cluster measured: EXPLAIN ANALYZE prints the plan of this process, and each stage with the metrics of its tasks;
+//! the notices of a query read the metrics of its operators.
 
 use std::collections::HashSet;
 use std::fmt::Write;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 
 use super::name::ModelName;
-use super::registry::ResolvedModel;
+use super::resolved::ResolvedModel;
 use crate::storage::Place;
 
 /// A model for tests of plans: its inputs are these columns, its outputs `predicted_y` and `predicted_y_probs`.

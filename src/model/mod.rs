@@ -6,7 +6,7 @@
 //!
 //! * `name` names in statements: `s.m@3`
 //! * `manifest` the description of a version; `read_manifest` reads its file; `manifest_v1` the older format
-//! * `registry` resolves, lists, commits, alters and drops models
+//! * `registry` resolves, lists, commits, alters and drops models; `resolved` a version in a statement, and in a plan that travels
 //! * `publish` files that become a version
 //! * `rights` access checks for models
 //! * `runtime` the loaded models of this process, and the workers of its devices; `runtime/order` and `runtime/pins` models that stay loaded,
@@ -23,6 +23,7 @@ mod name;
 mod publish;
 mod read_manifest;
 mod registry;
+mod resolved;
 mod rights;
 pub(crate) mod runtime;
 
@@ -35,6 +36,6 @@ pub(crate) use name::{ModelName, ModelRef, Selector};
 pub(crate) use publish::{NewModel, VersionFiles, publish};
 pub(crate) use read_manifest::is_plain_name;
 pub(crate) use registry::{
-    ModelAddress, ModelRegistry, ModelState, NewVersion, Published, ResolvedModel, ResolvedModels,
-    VersionEntry, exists_err,
+    ModelRegistry, ModelState, NewVersion, Published, VersionEntry, exists_err,
 };
+pub(crate) use resolved::{ModelAddress, ResolvedModel, ResolvedModels};

@@ -204,8 +204,9 @@ fn copy_folder(source: &Place, folder: &str, into: &Path) -> std::io::Result<Vec
     if !folder.split('/').all(is_plain_name) {
         return Err(refused("has no valid name for a folder of a model"));
     }
-    if is_link(source, folder) {
-        return Err(refused("is a link"));
+    let outer = folder.match_indices('/').map(|(end, _)| &folder[..end]);
+    if outer.chain([folder]).any(|folder| is_link(source, folder)) {
+        return Err(refused("is a link, or in one"));
     }
     let place = source.join(folder);
     if place.kind()?.is_none() {
@@ -314,4 +315,34 @@ fn result_row(
         count(bytes),
     ];
     Ok(RecordBatch::try_new(result_schema(), columns)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_in_the_directory_are_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir_all(at("other/inner")).unwrap();
+        std::fs::write(at("other/inner/secret"), "").unwrap();
+        std::fs::create_dir_all(at("model/own/inner")).unwrap();
+        std::fs::write(at("model/own/inner/a"), "").unwrap();
+        std::os::unix::fs::symlink(at("other"), at("model/link")).unwrap();
+        let copied = |folder: &str| {
+            let source = Place::Local(at("model"));
+            copy_folder(&source, folder, &at("copy")).map_err(|error| error.to_string())
+        };
+        assert_eq!(copied("own/inner"), Ok(vec!["own/inner/a".into()]));
+        for folder in ["link", "link/inner"] {
+            let error = copied(folder).unwrap_err();
+            assert!(error.ends_with("is a link, or in one"), "{error}");
+        }
+        for folder in ["../other", "..", ".git", "own/", ""] {
+            let error = copied(folder).unwrap_err();
+            assert!(error.contains("has no valid name"), "{error}");
+        }
+        assert!(!at("copy/link").exists());
+    }
 }

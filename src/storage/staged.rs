@@ -34,8 +34,8 @@ impl Staged {
         Ok(staged)
     }
 
-    /// Writes the files of a directory, each with its name, which may begin with that of a folder, in this order. With `replaces`, a directory of a store loses what
-    /// it held before.
+    /// Writes the files of a directory in this order. The name of a file may begin with that of a folder. With `replaces`, a directory
+    /// of a store loses what it held before.
     pub(crate) async fn directory(
         place: &Place,
         files: &[(String, Vec<u8>)],

@@ -352,14 +352,11 @@ fn copy_base(base: &ResolvedModel, into: &Path) -> std::io::Result<Vec<ModelFile
     for file in known {
         let name = format!("{BASE_FOLDER}/{}", file.name);
         let to = into.join(&name);
-        if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder)?;
-        }
+        let folder = to.parent().unwrap_or(into);
+        fs::create_dir_all(folder)?;
         fs::copy(local.path().join(&file.name), &to)?;
         fs::File::open(&to)?.sync_all()?;
-        if let Some(folder) = to.parent() {
-            fs::File::open(folder)?.sync_all()?;
-        }
+        fs::File::open(folder)?.sync_all()?;
         copied.push(ModelFile {
             name,
             ..file.clone()

@@ -176,7 +176,7 @@ impl Texts<'_> {
         Ok((data_type, columns, held))
     }
 
-    /// What `of` makes of the texts of some rows after the other, on as many threads as there are.
+    /// What `of` makes of each window of the rows, in their order. Threads read windows side by side.
     fn windows<T: Send>(
         &self,
         rows: &RawRows,

@@ -1,6 +1,7 @@
 //! [`Training`]: the state and the helpers that all optimisers and solvers share.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, Var, WithDType};
@@ -60,11 +61,13 @@ fn single<T: 'static>(numbers: &mut Vec<T>) -> Option<&mut Vec<f32>> {
 
 impl Training<'_> {
     /// The weights before the first step, flat.
-    pub(crate) fn first_weights(&self) -> Vec<f64> {
+    pub(crate) fn first_weights(&self) -> Cow<'_, [f64]> {
+        if let Some(base) = &self.base_weights {
+            return Cow::Borrowed(base.as_slice());
+        }
         let specs = self.network.parameters().iter();
-        let initial = || specs.flat_map(|spec| spec.initial_values(self.options.seed));
-        let base = self.base_weights.clone();
-        base.unwrap_or_else(|| initial().map(f64::from).collect())
+        let initial = specs.flat_map(|spec| spec.initial_values(self.options.seed));
+        Cow::Owned(initial.map(f64::from).collect())
     }
 
     /// Adds the gradient of the summed loss of `rows` to `sum`; the places of statistics stay as they are.

@@ -61,13 +61,20 @@ fn entries(files: &Files) -> Result<Vec<Entry>> {
 /// The folders of the parts.
 ///
 /// # Errors
-/// [`Error::Corrupt`] for a file that is no list of parts.
+/// [`Error::Corrupt`] for a file that is no list of parts, or names a folder in another one.
 pub(crate) fn folders(files: &Files) -> Result<Vec<String>> {
     if !files.has(MODULES_FILE) {
         return Ok(vec![]);
     }
     let mut folders: Vec<String> = vec![];
     for Entry { path, .. } in entries(files)? {
+        if path.contains('/') {
+            let what = format!(
+                "names the folder \"{}\"; the folder of a module is beside this file",
+                path.escape_debug()
+            );
+            return Err(corrupt(MODULES_FILE, what));
+        }
         if !path.is_empty() && !folders.contains(&path) {
             folders.push(path);
         }
@@ -337,6 +344,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = write_file(directory.path(), MODULES_FILE, content.as_bytes()).unwrap();
         Modules::read(&Files::new(directory.path(), vec![file]))
+    }
+
+    #[test]
+    fn folders_are_beside_the_list() {
+        let folders_of = |paths: [&str; 2]| {
+            let directory = tempfile::tempdir().unwrap();
+            let entries = paths.map(|path| serde_json::json!({"path": path, "type": "X"}));
+            let content = serde_json::Value::from_iter(entries).to_string();
+            let file = write_file(directory.path(), MODULES_FILE, content.as_bytes()).unwrap();
+            folders(&Files::new(directory.path(), vec![file])).map_err(|error| error.to_string())
+        };
+        assert_eq!(folders_of(["", "1_Pooling"]), Ok(vec!["1_Pooling".into()]));
+        let error = folders_of(["", "a/b"]).unwrap_err();
+        assert!(error.contains("names the folder \"a/b\""), "{error}");
     }
 
     fn list(kinds: &[&str]) -> String {

@@ -60,7 +60,12 @@ impl Training<'_> {
             history.push(record);
             Ok(!self.is_out_of_time()?)
         };
-        let found = lbfgs::minimise(self.first_weights(), &settings, function, on_iteration)?;
+        let found = lbfgs::minimise(
+            self.first_weights().into_owned(),
+            &settings,
+            function,
+            on_iteration,
+        )?;
         let iterations = history.len();
         let notice = match found.end {
             End::Converged => None,
