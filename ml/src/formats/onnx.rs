@@ -72,8 +72,8 @@ impl Loader for OnnxRuntimeLoader {
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
         let library = self.library.as_deref().ok_or_else(|| {
             Error::Unsupported(format!(
-                "format {ONNXRUNTIME} needs the library of onnxruntime; start vatic, and each executor, with --onnxruntime PATH, or with \
-                 onnxruntime = \"PATH\" in its configuration file"
+                "format {ONNXRUNTIME} needs the library of onnxruntime; start vatic, and each executor, with --onnxruntime FILE, or with \
+                 onnxruntime = \"FILE\" in its configuration file"
             ))
         })?;
         load(files, options, Some(library))
@@ -189,7 +189,7 @@ mod tests {
         assert!(!loader.takes(&files));
         let error = loader.load(&files, &LoadOptions::on(&HOST)).unwrap_err();
         assert!(matches!(error, Error::Unsupported(_)), "{error}");
-        assert!(error.to_string().contains("--onnxruntime PATH"), "{error}");
+        assert!(error.to_string().contains("--onnxruntime FILE"), "{error}");
         assert_eq!(loader.onnx(&files, "m").unwrap(), [0x08, 0x08]);
     }
 }
