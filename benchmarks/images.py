@@ -1,4 +1,4 @@
-"""Measures vatic beside Pillow, torch and onnxruntime on images, in one run, and checks that their answers agree.
+"""Measures vatic beside Pillow, Spark, torch and onnxruntime on images, in one run, and checks that their answers agree.
 
 Started by `./benchmarks/run images`. The sizes are small, for trying; benchmarks/README.md has those of published figures.
 Results go to <work>/results-images: table.md, results.json, bars.svg.
@@ -27,6 +27,10 @@ EPOCHS = 2
 LEARN_RATE = 0.001
 REPEATS = 4
 FORMATS = {"nchw": "torch", "channels_last": "torch, channels_last"}
+SPARK_PREDICT = {"spark": "Spark predict_batch_udf, torch"}
+SPARK_TRAIN = {"spark": "Spark TorchDistributor"}
+# The batch of predict_batch_udf, as Spark's documentation of this network has it.
+SPARK_BATCH = 1_000
 LAYERS = ["conv2d(32, 3)", "relu", "conv2d(64, 3)", "relu", "max_pool2d(2)", "dropout(0.25)", "flatten", "linear(128)", "relu", "linear(classes)"]
 FLOPS_FORWARD = 2 * (26 * 26 * 32 * 9 + 24 * 24 * 64 * 32 * 9 + 9_216 * 128 + 128 * 10)
 # The size of the files, that of the decoded images, and the levels of ImageNet.
@@ -204,9 +208,10 @@ def bench_decode(context):
 def bench_predict(context):
     """Images from Parquet to (id, label) in Parquet, with all cores."""
     model, rows = prepare_model(context), context["data"] / "rows"
-    ours, theirs = context["work"] / "out-vatic", context["work"] / "out-torch"
+    ours, theirs, of_spark = (context["work"] / name for name in ("out-vatic", "out-torch", "out-spark"))
     theirs.mkdir(exist_ok=True)
-    seconds = {side: [] for side in ["vatic", *FORMATS]}
+    sides = FORMATS | SPARK_PREDICT
+    seconds = {side: [] for side in ["vatic", *sides]}
     memory = dict.fromkeys(seconds, 0)
     statements = [
         f"COPY (SELECT id, predicted_label FROM predict(bench, (SELECT id, pixels FROM images))) TO '{ours}/{attempt}/' STORED AS PARQUET"
@@ -225,9 +230,15 @@ def bench_predict(context):
             seconds[layout].append(min(min(marks["warm"]) for marks, *_ in runs))
             memory[layout] = max(memory[layout], *(peak for *_, peak in runs))
             agreements.append(agreement(ours / "0", theirs))
+        if context["peers"]:
+            options = {"mode": "predict", "model": model, "data": str(rows), "output": str(of_spark), "cores": os.cpu_count()}
+            marks, _, peak = peer("spark_images.py", options | {"batch_rows": SPARK_BATCH, "repeats": REPEATS})
+            seconds["spark"].append(min(marks["warm"]))
+            memory["spark"] = max(memory["spark"], peak)
+            agreements.append(agreement(ours / "0", of_spark))
     name = f"predict {context['images']:,} images, Parquet to Parquet, warm (best of 3)"
     notes = [f"predict: predictions that agree with torch: {min(agreements):.4%}"] if agreements else []
-    return beside(name, seconds, FORMATS, memory), notes
+    return beside(name, seconds, sides, memory), notes
 
 
 def bench_threads(context):
@@ -279,7 +290,8 @@ def bench_forward(context):
 def bench_train(context):
     """From files to a saved model, with all cores, and what it is worth on other digits."""
     rows, evaluation, cores = context["data"] / "rows", context["data"] / "evaluation.parquet", os.cpu_count()
-    seconds = {side: [] for side in ["vatic", *FORMATS]}
+    sides = FORMATS | SPARK_TRAIN
+    seconds = {side: [] for side in ["vatic", *sides]}
     memory, accuracy = dict.fromkeys(seconds, 0), {}
     for _ in range(context["rounds"]):
         took, _, peak, accuracy["vatic"] = trained(context, rows, cores, evaluation)
@@ -290,8 +302,15 @@ def bench_train(context):
             seconds[layout] += marks["all"]
             memory[layout] = max(memory[layout], marks["memory"])
             accuracy[layout] = marks["accuracy"][0]
+        if context["peers"]:
+            options = {"mode": "train", "data": str(rows), "evaluation": str(evaluation), "cores": cores, "epochs": EPOCHS}
+            options |= {"batch_rows": BATCH, "learn_rate": LEARN_RATE, "model_file": str(context["work"] / "spark.pt")}
+            marks, _, peak = peer("spark_images.py", options)
+            seconds["spark"] += marks["all"]
+            memory["spark"] = max(memory["spark"], peak)
+            accuracy["spark"] = marks["accuracy"][0]
     name = f"train, {context['images']:,} images, {EPOCHS} epochs, data to model"
-    return beside(name, seconds, FORMATS, memory), [f"train: accuracy on digits that no side trained on: {accuracy}"]
+    return beside(name, seconds, sides, memory), [f"train: accuracy on digits that no side trained on: {accuracy}"]
 
 
 def beside(name, seconds, sides, memory=None):
