@@ -1,4 +1,4 @@
-"""Measures vatic beside Pillow, Spark, torch and onnxruntime on images, in one run, and checks that their answers agree.
+"""Measures vatic beside Pillow, Daft, Spark, torch and onnxruntime on images, in one run, and checks that their answers agree.
 
 Started by `./benchmarks/run images`. The sizes are small, for trying; benchmarks/README.md has those of published figures.
 Results go to <work>/results-images: table.md, results.json, bars.svg.
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench import HERE, Vatic, agreement, external, hardware, line, machine_peaks, peer, publish
+from bench import HERE, Vatic, agreement, external, hardware, line, machine_peaks, peer, pinned, publish
 
 BENCHMARKS = ["decode", "predict", "threads", "forward", "train"]
 BATCH = 128
@@ -26,6 +26,7 @@ PREDICT_BATCHES = [256, 2_048]
 EPOCHS = 2
 LEARN_RATE = 0.001
 REPEATS = 4
+DECODERS = {"pillow": "Pillow", "daft": "Pillow in Daft"}
 FORMATS = {"nchw": "torch", "channels_last": "torch, channels_last"}
 SPARK_PREDICT = {"spark": "Spark predict_batch_udf, torch"}
 SPARK_TRAIN = {"spark": "Spark TorchDistributor"}
@@ -170,11 +171,6 @@ def trained(context, rows, threads, evaluation=None):
     return seconds, epochs, memory, accuracy
 
 
-def pinned(threads):
-    """A command that gives a process so many cores. Both sides then have no more threads that compute."""
-    return ["taskset", "-c", ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])]
-
-
 # ---- benchmarks ----------------------------------------------------------------------------------------------------
 
 
@@ -184,25 +180,28 @@ def bench_decode(context):
     source = f"read_images('{files}/')"
     pixels = f"normalize_image(resize_image(bytes, {SIDE}, {SIDE}), {MEAN}, {STD}) AS pixels"
     statement = f"SELECT count(*) AS files, avg(pixels[1]) AS corner, avg(pixels[{MIDDLE + 1}]) AS middle FROM (SELECT {pixels} FROM {source})"
-    ours, theirs, memory = [], [], {"vatic": 0, "pillow": 0}
+    seconds = {side: [] for side in ["vatic", *DECODERS]}
+    memory = dict.fromkeys(seconds, 0)
     notes = [f"decode: {sum(path.stat().st_size for path in files.rglob('*.jpg')) / context['files'] / 1000:.0f} KB a file"]
     for _ in range(context["rounds"]):
         out, times, _, peak = context["vatic"].sql(*[statement] * REPEATS)
-        ours.append(min(times[1:]))
+        seconds["vatic"].append(min(times[1:]))
         memory["vatic"] = max(memory["vatic"], peak)
         count, *numbers = out.split()[-1].split(",")
         assert int(count) == context["files"], f"vatic decoded {count} files"
-        if not context["peers"]:
-            continue
-        options = {"mode": "decode", "files": str(files), "cores": os.cpu_count(), "repeats": REPEATS}
-        marks, _, peak = peer("images.py", options | {"mean": MEAN, "std": STD, "middle": MIDDLE})
-        theirs.append(min(marks["warm"]))
-        memory["pillow"] = max(memory["pillow"], peak)
-        differences = [abs(float(a) - marks[name][0]) for name, a in zip(["corner", "middle"], numbers)]
-        assert max(differences) < 0.02, f"the mean levels differ by {differences}"
-        notes.append(f"decode: means of a number over all files differ by {max(differences):.5f}; a level is {1 / 255 / STD[1]:.5f}")
-    name = f"decode, resize and normalise {context['files']:,} JPEG, warm (best of 3)"
-    return [line(name, ours, theirs, memory["vatic"], memory["pillow"], "Pillow")], notes
+        for side in DECODERS if context["peers"] else []:
+            options = {"mode": "decode", "files": str(files), "cores": os.cpu_count(), "repeats": REPEATS}
+            options |= {"mean": MEAN, "std": STD, "middle": MIDDLE}
+            if side == "daft":
+                runs = [peer("daft_images.py", options | {"use_process": use_process}) for use_process in (False, True)]
+            else:
+                runs = [peer("images.py", options)]
+            seconds[side].append(min(min(marks["warm"]) for marks, *_ in runs))
+            memory[side] = max(memory[side], *(peak for *_, peak in runs))
+            differences = [abs(float(a) - marks[name][0]) for marks, *_ in runs for name, a in zip(["corner", "middle"], numbers)]
+            assert max(differences) < 0.02, f"the mean levels differ by {differences}"
+            notes.append(f"decode: means of a number over all files differ by {max(differences):.5f}; a level is {1 / 255 / STD[1]:.5f}")
+    return beside(f"decode, resize and normalise {context['files']:,} JPEG, warm (best of 3)", seconds, DECODERS, memory), notes
 
 
 def bench_predict(context):
