@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, SqlState, sql_err, with_cause};
 
@@ -11,6 +12,10 @@ use crate::error::{Result, SqlState, sql_err, with_cause};
 pub struct VaticOptions {
     /// Rows per call of a model.
     pub batch_size: usize,
+    /// Tokens per call of a model of texts; 0 means as many as the model wants.
+    pub max_batch_tokens: usize,
+    /// Whether equal rows are computed once.
+    pub dedupe: Dedupe,
     /// Memory for the weights of loaded models, in bytes.
     pub cache_bytes: usize,
     /// The number of workers of a training; 0 means one for each core, or most slots of a cluster.
@@ -19,10 +24,43 @@ pub struct VaticOptions {
     pub executor_wait_s: usize,
 }
 
+/// Whether a model computes equal rows once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Dedupe {
+    /// For models of texts and images: finding equal rows of numbers takes longer than computing them.
+    #[default]
+    Auto,
+    /// For every model.
+    On,
+    /// For none.
+    Off,
+}
+
+impl Dedupe {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::On, Self::Off];
+
+    /// The name in statements.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+
+    /// The value of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|value| value.name() == name)
+    }
+}
+
 impl Default for VaticOptions {
     fn default() -> Self {
         Self {
             batch_size: 8_192,
+            max_batch_tokens: 0,
+            dedupe: Dedupe::Auto,
             cache_bytes: 1 << 30,
             workers: 0,
             executor_wait_s: 60,
@@ -30,7 +68,14 @@ impl Default for VaticOptions {
     }
 }
 
-const KEYS: [&str; 4] = ["batch_size", "cache_bytes", "workers", "executor_wait_s"];
+const KEYS: [&str; 6] = [
+    "batch_size",
+    "max_batch_tokens",
+    "dedupe",
+    "cache_bytes",
+    "workers",
+    "executor_wait_s",
+];
 
 impl ConfigExtension for VaticOptions {
     const PREFIX: &'static str = "vatic";
@@ -61,6 +106,17 @@ impl ExtensionOptions for VaticOptions {
         };
         match key {
             "batch_size" => self.batch_size = number(1)?,
+            "max_batch_tokens" => self.max_batch_tokens = number(0)?,
+            "dedupe" => {
+                let wrong = || {
+                    let message = format!(
+                        "setting vatic.dedupe is {value}; expected one of {}",
+                        Dedupe::ALL.map(Dedupe::name).join(", ")
+                    );
+                    sql_err(SqlState::InvalidParameter, message)
+                };
+                self.dedupe = Dedupe::parse(&value.to_lowercase()).ok_or_else(wrong)?;
+            }
             "cache_bytes" => self.cache_bytes = number(0)?,
             "workers" => self.workers = number(0)?,
             "executor_wait_s" => self.executor_wait_s = number(0)?,
@@ -74,7 +130,7 @@ impl ExtensionOptions for VaticOptions {
     }
 
     fn entries(&self) -> Vec<ConfigEntry> {
-        let entry = |key: &str, value: usize, description: &'static str| ConfigEntry {
+        let entry = |key: &str, value: &dyn ToString, description: &'static str| ConfigEntry {
             key: format!("vatic.{key}"),
             value: Some(value.to_string()),
             description,
@@ -82,22 +138,32 @@ impl ExtensionOptions for VaticOptions {
         vec![
             entry(
                 "batch_size",
-                self.batch_size,
+                &self.batch_size,
                 "rows that a model predicts at once",
             ),
             entry(
+                "max_batch_tokens",
+                &self.max_batch_tokens,
+                "tokens that a model of texts computes at once; 0 means as many as the model wants",
+            ),
+            entry(
+                "dedupe",
+                &self.dedupe.name(),
+                "whether equal rows are computed once: auto means for models of texts and images",
+            ),
+            entry(
                 "cache_bytes",
-                self.cache_bytes,
+                &self.cache_bytes,
                 "memory for the weights of loaded models",
             ),
             entry(
                 "workers",
-                self.workers,
+                &self.workers,
                 "workers of a training; 0 means one for each core, or most slots of a cluster",
             ),
             entry(
                 "executor_wait_s",
-                self.executor_wait_s,
+                &self.executor_wait_s,
                 "seconds that a statement waits for the first executor of a cluster, and a training for the slots that workers asks for",
             ),
         ]

@@ -15,7 +15,7 @@ use crate::access::grants::Grants;
 use crate::catalog::Catalog;
 use crate::cluster::{Cluster, ClusterRunner};
 use crate::error::{Result, SqlState, sql_err};
-use crate::memory::Memory;
+use crate::memory::{Memory, file_caches};
 use crate::model::ModelRegistry;
 use crate::model::runtime::ModelRuntime;
 use crate::storage::Stores;
@@ -221,10 +221,9 @@ impl EngineBuilder {
 }
 
 fn runtime_env(memory: &Memory, disk: Option<u64>) -> Result<Arc<RuntimeEnv>> {
-    // A cached listing would hide new files.
     let mut builder = RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(Stores::default()))
-        .with_object_list_cache_limit(0)
+        .with_cache_manager(file_caches())
         .with_memory_pool(memory.pool());
     if let Some(bytes) = disk {
         builder = builder.with_max_temp_directory_size(bytes);

@@ -28,7 +28,7 @@ mod testing;
 mod train;
 
 pub use cluster::{Executor, ExecutorOptions, run_executor};
-pub use config::VaticOptions;
+pub use config::{Dedupe, VaticOptions};
 pub use engine::{Engine, EngineBuilder};
 #[doc(hidden)]
 pub use error::nearest;

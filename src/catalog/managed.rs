@@ -6,6 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
@@ -121,6 +123,14 @@ impl TableProvider for ManagedTable {
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         // Parquet skips row groups and pages; a filter above the scan removes the remaining rows.
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    /// The number of rows, which the list of files has.
+    fn statistics(&self) -> Option<Statistics> {
+        let rows: u64 = self.files.iter().map(|file| file.rows).sum();
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        statistics.num_rows = Precision::Exact(usize::try_from(rows).ok()?);
+        Some(statistics)
     }
 
     async fn insert_into(

@@ -1,4 +1,5 @@
-//! EXPLAIN ANALYZE on a cluster: the plan of this process, and each stage with the metrics of its tasks.
+//! EXPLAIN ANALYZE on a cluster: the plan of this process, and each stage with the metrics of its tasks. Metrics of a query for the
+//! engine.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -45,6 +46,32 @@ impl Cluster {
             described.extend(self.stages(&id).await?);
         }
         Ok(Some(described))
+    }
+
+    /// The operators of the jobs of a plan that are done, each with the metrics of all its tasks.
+    pub(crate) async fn measured(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+    ) -> Vec<(Arc<dyn ExecutionPlan>, MetricsSet)> {
+        let mut jobs = Vec::new();
+        distributed(plan, &mut jobs);
+        let jobs = jobs
+            .iter()
+            .filter_map(|exec| exec.downcast_ref::<DistributedExec>());
+        let ids: Vec<JobId> = jobs.filter_map(DistributedExec::done_job_id).collect();
+        let mut found = Vec::new();
+        for id in ids {
+            // A job that the scheduler has forgotten has no metrics any more.
+            let Ok(Some(graph)) = self.job_state.get_execution_graph(&id).await else {
+                continue;
+            };
+            for stage in graph.stages().values() {
+                if let ExecutionStage::Successful(stage) = stage {
+                    pair(&stage.plan, &mut stage.stage_metrics.iter(), &mut found);
+                }
+            }
+        }
+        found
     }
 
     async fn stages(&self, id: &JobId) -> Result<Vec<(String, String)>> {
@@ -97,6 +124,19 @@ fn with_metrics(plan: &Arc<dyn ExecutionPlan>, metrics: &[MetricsSet]) -> String
     let mut text = String::new();
     describe(plan, 0, &mut metrics.iter(), &mut text);
     text
+}
+
+/// Pairs each operator that has metrics with its metrics, from top to bottom.
+fn pair(
+    plan: &Arc<dyn ExecutionPlan>,
+    metrics: &mut std::slice::Iter<'_, MetricsSet>,
+    found: &mut Vec<(Arc<dyn ExecutionPlan>, MetricsSet)>,
+) {
+    let own = plan.metrics().and_then(|_| metrics.next());
+    found.extend(own.map(|own| (Arc::clone(plan), own.clone())));
+    for input in plan.children() {
+        pair(input, metrics, found);
+    }
 }
 
 fn describe(

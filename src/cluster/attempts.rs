@@ -15,6 +15,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
@@ -94,6 +95,13 @@ impl Jobs {
         job.map_err(|failure| DataFusionError::Shared(failure.error))
     }
 
+    /// The job of the last attempt, if it is done.
+    pub(super) fn done(&self) -> Option<Arc<Job>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = current.1.as_ref()?.peek()?.as_ref().ok()?;
+        Some(Arc::clone(done))
+    }
+
     /// The first attempt that is not known to have lost rows, and its job. Attempts up to `lost` have lost rows.
     fn running(&self, lost: usize) -> (usize, Running) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,6 +163,8 @@ async fn failure(
 struct Reading {
     jobs: Jobs,
     partition: usize,
+    /// The memory of rows that are read at once.
+    pool: Arc<dyn MemoryPool>,
     /// The number of the last attempt that lost rows.
     lost: usize,
     /// The number of the current attempt, and its rows.
@@ -168,10 +178,15 @@ struct Reading {
 }
 
 /// The rows of a partition, each once.
-pub(super) fn rows_of(jobs: Jobs, partition: usize) -> impl Stream<Item = Result<RecordBatch>> {
+pub(super) fn rows_of(
+    jobs: Jobs,
+    partition: usize,
+    pool: Arc<dyn MemoryPool>,
+) -> impl Stream<Item = Result<RecordBatch>> {
     let reading = Reading {
         jobs,
         partition,
+        pool,
         lost: 0,
         current: None,
         left: Digest::default(),
@@ -222,7 +237,7 @@ impl Reading {
                 }
                 Err(failure) => return Err(DataFusionError::Shared(failure.error)),
             };
-            match job.read(self.partition).await {
+            match job.read(self.partition, &self.pool).await {
                 Ok(rows) => {
                     self.again = (self.left.rows > 0).then(Digest::default);
                     self.current = Some((attempt, rows));

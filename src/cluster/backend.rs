@@ -258,6 +258,11 @@ impl DistributedExec {
     pub(super) async fn job_id(&self) -> Result<JobId> {
         Ok(self.jobs.job().await?.id.clone())
     }
+
+    /// The job that computed the rows, if it is done.
+    pub(super) fn done_job_id(&self) -> Option<JobId> {
+        Some(self.jobs.done()?.id.clone())
+    }
 }
 
 impl DisplayAs for DistributedExec {
@@ -308,9 +313,10 @@ impl ExecutionPlan for DistributedExec {
     fn execute(
         &self,
         partition: usize,
-        _context: Arc<TaskContext>,
+        context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let rows = rows_of(self.jobs.clone(), partition);
+        let pool = Arc::clone(context.memory_pool());
+        let rows = rows_of(self.jobs.clone(), partition, pool);
         let schema = self.jobs.plan.schema();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }

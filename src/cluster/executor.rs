@@ -29,7 +29,7 @@ use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::extensions::EXTENSIONS;
-use crate::memory::{Memory, machine_bytes};
+use crate::memory::{Memory, file_caches, machine_bytes};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::functions::functions_state;
 use crate::storage::Stores;
@@ -346,6 +346,7 @@ impl Node {
             RuntimeEnvBuilder::new()
                 .with_temp_file_path(spills.clone())
                 .with_object_store_registry(Arc::new(Stores::default()))
+                .with_cache_manager(file_caches())
                 .build_arc()
         };
         let mut config = ExecutorProcessConfig {

@@ -13,7 +13,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::exec::{DEVICE, EvaluateExec, EvaluateSpec, Step};
 use super::node::EvaluateNode;
-use crate::predict::{BatchCoalesceExec, BatchSize};
+use crate::predict::{BatchCoalesceExec, BatchSize, WantedSize};
 
 pub(super) struct EvaluatePlanner;
 
@@ -33,7 +33,8 @@ impl ExtensionPlanner for EvaluatePlanner {
         };
         let input = Arc::clone(&physical_inputs[0]);
         let device = node.model.device(DEVICE);
-        let size = BatchSize::of(&node.model, &node.features, None, device, session);
+        let wanted = WantedSize::default();
+        let size = BatchSize::of(&node.model, &node.features, wanted, device, session);
         let input = Arc::new(BatchCoalesceExec::new(input, size));
         let spec = |step| EvaluateSpec {
             model: Arc::clone(&node.model),

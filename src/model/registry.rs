@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use vatic_ml::device::DeviceName;
 use vatic_ml::formats::is_for_processor;
+use vatic_ml::model::arguments::Arguments;
+use vatic_ml::pretrained::ports_for;
 
 use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
@@ -48,7 +50,10 @@ pub(crate) struct ResolvedModel {
     pub(crate) version: u64,
     pub(crate) sha256: String,
     pub(crate) directory: Place,
+    /// With the inputs and outputs that the model has for these arguments.
     pub(crate) manifest: Arc<Manifest>,
+    /// What a call says of the task of the model.
+    pub(crate) arguments: Option<Arc<Arguments>>,
 }
 
 impl ResolvedModel {
@@ -88,6 +93,8 @@ pub(crate) struct ModelAddress {
     version: u64,
     sha256: String,
     directory: Place,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arguments: Option<Arguments>,
 }
 
 impl ResolvedModel {
@@ -98,7 +105,37 @@ impl ResolvedModel {
             version: self.version,
             sha256: self.sha256.clone(),
             directory: self.directory.clone(),
+            arguments: self.arguments.as_deref().cloned(),
         }
+    }
+
+    /// The model for calls with these arguments, with the inputs and outputs that it has for them.
+    pub(crate) fn with_arguments(&self, arguments: Arguments) -> Result<Self> {
+        let Manifest {
+            signature,
+            batching,
+            ..
+        } = self.manifest.as_ref();
+        let (signature, batching) =
+            ports_for(&arguments, signature, batching).ok_or_else(|| {
+                let message = format!(
+                    "argument {} needs {}; \"{}\" is none",
+                    arguments.name(),
+                    arguments.needs(),
+                    self.label()
+                );
+                sql_err(SqlState::InvalidParameter, message)
+            })?;
+        let manifest = Manifest {
+            signature,
+            batching,
+            ..self.manifest.as_ref().clone()
+        };
+        Ok(Self {
+            manifest: Arc::new(manifest),
+            arguments: Some(Arc::new(arguments)),
+            ..self.clone()
+        })
     }
 }
 
@@ -118,16 +155,22 @@ impl ModelAddress {
             version,
             sha256,
             directory,
+            arguments,
         } = self;
         let name = ModelName { schema, name };
         let manifest = Arc::new(Manifest::read(&directory, &sha256, &label)?);
-        Ok(ResolvedModel {
+        let model = ResolvedModel {
             name,
             version,
             sha256,
             directory,
             manifest,
-        })
+            arguments: None,
+        };
+        match arguments {
+            None => Ok(model),
+            Some(arguments) => model.with_arguments(arguments),
+        }
     }
 }
 
@@ -284,6 +327,7 @@ impl ModelRegistry {
             version: entry.version,
             sha256: entry.sha256.clone(),
             directory: self.data.blobs().join(&entry.directory),
+            arguments: None,
         };
         address.open()
     }

@@ -18,8 +18,9 @@ use datafusion::sql::sqlparser::ast::{
 use vatic_ml::data::signature::PortKind;
 use vatic_ml::data::types::{coercion, is_image, type_name};
 
-use crate::error::{Result, SqlState, sql_err, with_cause};
+use crate::error::{Result, SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};
+use crate::sql::{given_twice, unknown_argument};
 
 /// A call of a table function with its parsed arguments.
 pub(crate) struct Call {
@@ -123,7 +124,10 @@ impl Call {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<()> {
         let name = name.value.to_lowercase();
-        let literal = literal(&name, value, context)?;
+        let literal = match value {
+            SqlExpr::Array(list) => literals(&name, &list.elem, context)?,
+            value => literal(&name, value, context)?,
+        };
         if self.named.iter().any(|(known, _)| *known == name) {
             return Err(given_twice(&name));
         }
@@ -197,27 +201,28 @@ pub(crate) fn literal(
     }
 }
 
+/// A list of literals of one type as a value.
+fn literals(
+    name: &str,
+    values: &[SqlExpr],
+    context: &mut dyn RelationPlannerContext,
+) -> Result<ScalarValue> {
+    let mut found = Vec::with_capacity(values.len());
+    for value in values {
+        found.push(literal(name, value, context)?);
+    }
+    let data_type = found.first().map_or(DataType::Null, ScalarValue::data_type);
+    if found.iter().any(|value| value.data_type() != data_type) {
+        let message = format!("argument {name} is a list of values of several types");
+        return Err(syntax_err(message));
+    }
+    let list = ScalarValue::new_list(&found, &data_type, true);
+    Ok(ScalarValue::List(list))
+}
+
 /// The error for a call that is not written as the function takes it.
 pub(crate) fn syntax_err(message: String) -> DataFusionError {
     sql_err(SqlState::Syntax, message)
-}
-
-/// The error for an argument that is given twice.
-pub(crate) fn given_twice(name: &str) -> DataFusionError {
-    syntax_err(format!("argument {name} is given twice; keep one of them"))
-}
-
-/// The error for an argument that the function does not have.
-pub(crate) fn unknown_argument(function: &str, name: &str, known: &[&str]) -> DataFusionError {
-    let what = match known {
-        [] => format!("{function} takes no named arguments, found \"{name}\""),
-        _ => format!(
-            "{function} has no argument \"{name}\"; it has {}",
-            known.join(", ")
-        ),
-    };
-    let message = with_cause(what, name, known.iter().copied());
-    sql_err(SqlState::InvalidParameter, message)
 }
 
 /// The error for an argument with a wrong value.
@@ -340,7 +345,7 @@ fn qualified(schema: &DFSchema, index: usize) -> String {
 }
 
 /// An expression that casts the column to this type, or another column to use. SQL has no names for some types.
-fn cast_advice(name: &str, data_type: &DataType) -> String {
+pub(crate) fn cast_advice(name: &str, data_type: &DataType) -> String {
     let sql_type = match data_type {
         DataType::Int8 => "TINYINT",
         DataType::Int16 => "SMALLINT",

@@ -1,7 +1,8 @@
 //! [`BatchCoalesceExec`]: physical operator that regroups rows into batches of the size that a model wants.
 //!
 //! Small batches waste a model's time, large ones its memory. The operator never crosses a partition, and holds at most
-//! one batch of rows besides the batch that arrived.
+//! one batch of rows besides the batch that arrived. Texts for `predict` are gathered for several calls of the model, which
+//! [`super::passes`] sorts and divides.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -42,11 +43,30 @@ struct Tokens {
     /// The column of the text.
     column: usize,
     max: usize,
+    /// The most tokens that a text counts for: a model leaves out the end of a long text.
+    text_max: usize,
 }
+
+/// What a call of a model asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WantedSize {
+    /// The rows of a batch.
+    pub(crate) rows: Option<usize>,
+    /// The tokens of a batch.
+    pub(crate) tokens: Option<usize>,
+}
+
+/// Texts are gathered for so many calls of the model: sorting them makes the calls more even, and the longest wait is still short.
+const CALLS_GATHERED: usize = 16;
 
 /// The mean number of bytes of an English token, and the number of special tokens around a text.
 const BYTES_PER_TOKEN: usize = 4;
 const TOKENS_AROUND: usize = 2;
+
+/// About the tokens of a text of so many bytes.
+pub(super) fn estimated_tokens(bytes: usize) -> usize {
+    bytes / BYTES_PER_TOKEN + TOKENS_AROUND
+}
 
 /// The numbers of a batch for a GPU: 16 MiB of f32. Larger batches leave the caches of the host while they are encoded.
 const GPU_NUMBERS: usize = 4 << 20;
@@ -73,12 +93,23 @@ fn gpu_rows(model: &ResolvedModel) -> usize {
     (GPU_NUMBERS / width.max(1)).clamp(GPU_ROWS_MIN, GPU_ROWS_MAX)
 }
 
+/// The input whose tokens a model counts, as an index into the signature.
+pub(super) fn text_input(model: &ResolvedModel) -> Option<usize> {
+    match &model.manifest.batching {
+        Batching::Rows => None,
+        Batching::Tokens { input, .. } => {
+            let mut inputs = model.manifest.signature.inputs.iter();
+            inputs.position(|port| port.name == *input)
+        }
+    }
+}
+
 impl BatchSize {
     /// The batch size for a model with these input columns: the user's choice, else the setting and the model's limit.
     pub(crate) fn of(
         model: &ResolvedModel,
         columns: &[usize],
-        wanted: Option<usize>,
+        wanted: WantedSize,
         device: DeviceName,
         session: &dyn Session,
     ) -> Self {
@@ -92,19 +123,38 @@ impl BatchSize {
             false if is_default && takes_images => IMAGE_ROWS,
             false => settings.batch_size,
         };
-        let rows_max = wanted.unwrap_or(default).max(1);
-        let tokens = match (&model.manifest.batching, wanted) {
-            (Batching::Tokens { input, tokens_max }, None) => {
-                let inputs = model.manifest.signature.inputs.iter();
-                let found = inputs.zip(columns).find(|(port, _)| port.name == *input);
-                found.map(|(_, &column)| Tokens {
+        let rows_max = wanted.rows.unwrap_or(default).max(1);
+        let own = Some(settings.max_batch_tokens).filter(|tokens| *tokens > 0);
+        let tokens = match &model.manifest.batching {
+            // So many rows, however long they are.
+            Batching::Tokens { .. } if wanted.rows.is_some() && wanted.tokens.is_none() => None,
+            Batching::Tokens { tokens_max, .. } => {
+                let max = wanted.tokens.or(own).unwrap_or(*tokens_max);
+                let column = text_input(model).and_then(|input| columns.get(input));
+                column.map(|&column| Tokens {
                     column,
-                    max: *tokens_max,
+                    max,
+                    text_max: usize::MAX,
                 })
             }
-            (Batching::Tokens { .. }, Some(_)) | (Batching::Rows, _) => None,
+            Batching::Rows => None,
         };
         Self { rows_max, tokens }
+    }
+
+    /// The size of a batch that is divided into several calls of the model, if the model counts tokens.
+    pub(super) fn gathered(self) -> Self {
+        let tokens = self.tokens.map(|tokens| Tokens {
+            max: tokens.max.saturating_mul(CALLS_GATHERED),
+            text_max: tokens.max,
+            ..tokens
+        });
+        Self { tokens, ..self }
+    }
+
+    /// The maximum number of tokens of a call of the model.
+    pub(super) fn tokens_max(&self) -> Option<usize> {
+        self.tokens.map(|tokens| tokens.max)
     }
 
     /// Splits the batch into parts that have at most the maximum number of tokens, or one row.
@@ -115,7 +165,7 @@ impl BatchSize {
         let texts = cast(batch.column(tokens.column), &DataType::LargeUtf8)?;
         let texts = texts.as_string::<i64>();
         let count = |row: usize| match texts.is_valid(row) {
-            true => texts.value(row).len() / BYTES_PER_TOKEN + TOKENS_AROUND,
+            true => estimated_tokens(texts.value(row).len()).min(tokens.text_max),
             false => 0,
         };
         let mut parts = VecDeque::new();
@@ -279,11 +329,23 @@ mod tests {
             let parts = size.cut(batch.clone()).unwrap();
             parts.iter().map(RecordBatch::num_rows).collect::<Vec<_>>()
         };
-        let tokens = |max| Some(Tokens { column: 0, max });
+        let tokens = |max| {
+            Some(Tokens {
+                column: 0,
+                max,
+                text_max: usize::MAX,
+            })
+        };
         assert_eq!(rows(None), [7]);
         // 12, 3 and 0 tokens; 102 tokens, which exceed the maximum, in their own batch; 2 and 17; 17.
         assert_eq!(rows(tokens(20)), [3, 1, 2, 1]);
         assert_eq!(rows(tokens(1)), [1; 7]);
         assert_eq!(rows(tokens(10_000)), [7]);
+        // For 16 calls of 5 tokens, a long text counts for 5.
+        let size = BatchSize {
+            rows_max: 100,
+            tokens: tokens(5),
+        };
+        assert_eq!(size.gathered().cut(batch.clone()).unwrap().len(), 1);
     }
 }

@@ -5,50 +5,30 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
-use datafusion::arrow::array::StringArray;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::metrics::{
-    Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
-};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use futures::TryStreamExt;
 use tokio::sync::OnceCell;
-use vatic_ml::data::inputs::RowReport;
-use vatic_ml::model::{Outputs, Wanted};
 
-use super::coalesce::BatchSize;
-use super::node::{Appended, PredictOptions};
+use super::known::KnownRows;
+use super::metrics::Metrics;
+use super::spec::PredictSpec;
+use super::task::Task;
 use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
-use crate::memory::batch_bytes;
-use crate::model::ResolvedModel;
-use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
 use crate::model::in_flight::{Ahead, side_by_side};
-use crate::model::runtime::{LoadedModel, ModelRuntime};
+use crate::model::runtime::ModelRuntime;
 use crate::plan::one_input::one_input;
-use crate::plan::table_function::feature_batch;
-
-/// What to compute, as decided at planning.
-#[derive(Debug, Clone)]
-pub(super) struct PredictSpec {
-    pub(super) model: Arc<ResolvedModel>,
-    /// The input column of each feature.
-    pub(super) features: Vec<usize>,
-    pub(super) appended: Appended,
-    pub(super) options: PredictOptions,
-    pub(super) size: BatchSize,
-    pub(super) description: String,
-}
 
 #[derive(Debug)]
 pub(super) struct PredictExec {
@@ -56,6 +36,8 @@ pub(super) struct PredictExec {
     spec: Arc<PredictSpec>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+    /// The rows that partitions of this process have computed.
+    known: Arc<KnownRows>,
 }
 
 impl PredictExec {
@@ -80,6 +62,7 @@ impl PredictExec {
             spec: Arc::new(spec),
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
+            known: Arc::default(),
         })
     }
 
@@ -97,10 +80,15 @@ impl DisplayAs for PredictExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "PredictExec: {}, device={}, batch={}",
+            "PredictExec: {}, device={}, batch={}{}",
             self.spec.description,
             self.spec.options.device.resolved(),
-            self.spec.size
+            self.spec.size,
+            if self.spec.computes_once {
+                ", dedupe"
+            } else {
+                ""
+            }
         )
     }
 }
@@ -133,15 +121,18 @@ impl ExecutionPlan for PredictExec {
         let runtime = context.session_config().get_extension::<ModelRuntime>();
         let runtime =
             runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
-        let memory = runtime.batch_memory("PredictExec", context.memory_pool());
+        let pool = Arc::clone(context.memory_pool());
+        let memory = runtime.batch_memory("PredictExec", &pool);
         let task = Arc::new(Task {
             spec: Arc::clone(&self.spec),
             runtime,
             cache_bytes: VaticOptions::of(context.session_config().options()).cache_bytes,
             model: OnceCell::new(),
             schema: self.schema(),
-            metrics: Metrics::new(&self.metrics, partition),
-            memory,
+            metrics: Arc::new(Metrics::new(&self.metrics, partition)),
+            memory: Arc::new(memory),
+            known: Arc::clone(&self.known),
+            pool,
         });
         let input = self.input.execute(partition, context)?;
         let permits = task.runtime.batch_permits(self.spec.options.device);
@@ -172,160 +163,4 @@ impl ExecutionPlan for PredictExec {
     fn supports_limit_pushdown(&self) -> bool {
         true
     }
-}
-
-#[derive(Debug)]
-struct Metrics {
-    input_rows: Count,
-    computed_rows: Count,
-    batches: Count,
-    null_rows: Count,
-    failed_rows: Count,
-    unseen_values: Count,
-    cache_hits: Count,
-    cache_misses: Count,
-    load_time: Time,
-    compute_time: Time,
-}
-
-impl Metrics {
-    fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
-        let count = |name: &'static str| MetricBuilder::new(set).counter(name, partition);
-        let time = |name: &'static str| MetricBuilder::new(set).subset_time(name, partition);
-        Self {
-            input_rows: count("input_rows"),
-            computed_rows: count("computed_rows"),
-            batches: count("batches"),
-            null_rows: count("null_rows"),
-            failed_rows: count("failed_rows"),
-            unseen_values: count("unseen_values"),
-            cache_hits: count("cache_hits"),
-            cache_misses: count("cache_misses"),
-            load_time: time("load_time"),
-            compute_time: time("compute_time"),
-        }
-    }
-}
-
-/// The state of one partition of a query.
-struct Task {
-    spec: Arc<PredictSpec>,
-    runtime: Arc<ModelRuntime>,
-    cache_bytes: usize,
-    /// Loaded with the first batch: an input without rows needs no model.
-    model: OnceCell<Arc<LoadedModel>>,
-    schema: SchemaRef,
-    metrics: Metrics,
-    memory: BatchMemory,
-}
-
-impl Task {
-    /// The batch with its predictions, and its memory, which is held until the batch is returned.
-    async fn predict(
-        &self,
-        batch: RecordBatch,
-        held: Option<BatchReservation>,
-    ) -> Result<(RecordBatch, Option<BatchReservation>)> {
-        if batch.num_rows() == 0 {
-            let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
-            return Ok((empty, None));
-        }
-        let model = Arc::clone(self.model.get_or_try_init(|| self.load()).await?);
-        let held = match held {
-            Some(held) => held,
-            None => {
-                let bytes = batch_cost(&**model, &batch, &self.spec.features);
-                self.memory.reserve(bytes).await?
-            }
-        };
-        let features = feature_batch(&self.spec.model, &self.spec.features, &batch)?;
-        let wanted = Wanted {
-            outputs: self.spec.appended.outputs.clone(),
-            threshold: self.spec.options.threshold(),
-            top_k: self.spec.options.top_k,
-            scores: false,
-        };
-        let started = Instant::now();
-        let device = self.spec.options.device;
-        let outputs = self.runtime.infer(model, device, features, wanted).await?;
-        self.metrics.compute_time.add_elapsed(started);
-        self.count(&batch, &outputs.report);
-        self.check(&outputs.report)?;
-        let predicted = self.append(batch, outputs)?;
-        held.shrink_to(batch_bytes(&predicted));
-        Ok((predicted, Some(held)))
-    }
-
-    /// The memory of a batch that is computed ahead, once the model is loaded.
-    fn reserve(&self, batch: &Result<RecordBatch>, ahead: Ahead) -> Option<BatchReservation> {
-        let (model, batch) = (self.model.get()?, batch.as_ref().ok()?);
-        let bytes = batch_cost(&***model, batch, &self.spec.features);
-        self.memory.reserve_ahead(ahead, bytes)
-    }
-
-    async fn load(&self) -> Result<Arc<LoadedModel>> {
-        let started = Instant::now();
-        let PredictOptions {
-            device, compute, ..
-        } = self.spec.options;
-        let loading = self
-            .runtime
-            .load(&self.spec.model, device, compute, self.cache_bytes);
-        let (model, is_hit) = loading.await?;
-        self.metrics.load_time.add_elapsed(started);
-        if is_hit {
-            &self.metrics.cache_hits
-        } else {
-            &self.metrics.cache_misses
-        }
-        .add(1);
-        Ok(model)
-    }
-
-    fn count(&self, batch: &RecordBatch, report: &RowReport) {
-        let (failed, null_rows) = (report.failures.len(), report.null_rows());
-        self.metrics.batches.add(1);
-        self.metrics.input_rows.add(batch.num_rows());
-        self.metrics
-            .computed_rows
-            .add(batch.num_rows() - null_rows - failed);
-        self.metrics.null_rows.add(null_rows);
-        self.metrics.failed_rows.add(failed);
-        self.metrics.unseen_values.add(report.unseen);
-    }
-
-    fn check(&self, report: &RowReport) -> Result<()> {
-        let label = self.spec.model.label();
-        if let (Some((_, cause)), false) =
-            (report.failures.first(), self.spec.options.null_on_error)
-        {
-            let message = format!(
-                "model \"{label}\" cannot predict a row: {cause}; on_error => 'null' predicts NULL for such rows"
-            );
-            return Err(sql_err(SqlState::InvalidParameter, message));
-        }
-        if let (Some(column), true) = (&report.null_column, self.spec.options.error_on_null) {
-            let message = format!("column \"{column}\" is NULL in a row for model \"{label}\"");
-            return Err(sql_err(SqlState::Null, message));
-        }
-        Ok(())
-    }
-
-    fn append(&self, batch: RecordBatch, outputs: Outputs) -> Result<RecordBatch> {
-        let rows = batch.num_rows();
-        let mut columns = batch.columns().to_vec();
-        columns.extend(outputs.columns);
-        if self.spec.appended.has_error {
-            columns.push(Arc::new(causes(rows, &outputs.report.failures)));
-        }
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-    }
-}
-
-fn causes(rows: usize, failures: &[(usize, String)]) -> StringArray {
-    let mut causes: Vec<Option<&str>> = vec![None; rows];
-    failures
-        .iter()
-        .for_each(|(row, cause)| causes[*row] = Some(cause));
-    StringArray::from(causes)
 }

@@ -1,4 +1,5 @@
-//! The table function `predict(model, input)`, which appends the model's outputs to the rows of the input.
+//! The table function `predict(model, input)`, which appends the model's outputs to the rows of the input, and the functions of
+//! expressions that models compute.
 //!
 //! ```text
 //! SQL ─ relation ─▶ PredictNode ─ DataFusion's optimizer, prune ─▶ PredictNode ─ physical ─▶ PredictExec
@@ -8,21 +9,40 @@
 //! Filters on input columns and limits move below the node, and unread input columns are pruned; `prune` removes unread
 //! outputs. The files, in the order of a query:
 //!
-//! * `relation` the table function in SQL → [`node::PredictNode`]
+//! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`; `call_task` those that
+//!   change what the model does
+//! * `functions` calls in expressions → [`node::PredictNode`]
+//! * `chunk` a row for each part of a long text, below the model
 //! * `node` the logical node: output schema, push-down of filters and limits
 //! * `prune` optimizer rule that removes unread outputs
-//! * `physical` plans the operators of a node
+//! * `physical` plans the operators of a node; `spec` what they compute
 //! * `coalesce` operator that regroups rows into batches of the size that the model wants
-//! * `exec` operator that sends batches to the model workers
+//! * `exec` operator that sends batches to the model workers; `task` the batches of a partition, `metrics` their counts
+//! * `gather` a batch that takes several calls of the model: `known` equal rows are computed once, `passes` texts are sorted by tokens,
+//!   `assemble` the outputs return to their rows
+//! * `notice` counts texts whose ends were left out
 //! * `codec` wire codec of the operators
 
+mod arguments;
+mod assemble;
+mod call_task;
+mod chunk;
 mod coalesce;
 mod codec;
 mod exec;
+mod functions;
+mod gather;
+mod known;
+mod metrics;
 mod node;
+mod notice;
+mod options;
+mod passes;
 mod physical;
 mod prune;
 mod relation;
+mod spec;
+mod task;
 
 use std::sync::Arc;
 
@@ -30,7 +50,9 @@ use datafusion::logical_expr::planner::RelationPlanner;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
 
-pub(crate) use coalesce::{BatchCoalesceExec, BatchSize};
+pub(crate) use coalesce::{BatchCoalesceExec, BatchSize, WantedSize};
+pub(crate) use functions::{ComputeCalls, call_forms, register_model_functions};
+pub(crate) use notice::{may_truncate, truncated};
 pub(crate) use prune::PruneOutputs;
 
 use crate::error::Result;

@@ -1,4 +1,5 @@
-//! [`PredictNode`]: logical node of `predict`. Its columns are those of the input, then the model's outputs.
+//! [`PredictNode`]: logical node of `predict`, and of a call of a model in an expression. Its columns are those of the input, then the
+//! model's outputs.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -7,13 +8,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
 use vatic_ml::data::signature::Port;
-use vatic_ml::device::DeviceName;
-use vatic_ml::model::compute::ComputeType;
+use vatic_ml::model::arguments::Arguments;
 
+use super::options::PredictOptions;
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::plan::table_function::bind_features;
@@ -26,6 +27,8 @@ pub(super) const ERROR_COLUMN: &str = "predict_error";
 pub(crate) struct Appended {
     /// Outputs of the model, as indices into its signature.
     pub(crate) outputs: Vec<usize>,
+    /// The name of the only output, if it is not that of the model.
+    pub(crate) name: Option<String>,
     /// Whether the column `predict_error` follows the outputs.
     pub(crate) has_error: bool,
 }
@@ -35,56 +38,25 @@ impl Appended {
         self.outputs.is_empty() && !self.has_error
     }
 
+    /// The name of the column of an output.
+    pub(super) fn name_of<'a>(&'a self, output: usize, model: &'a ResolvedModel) -> &'a str {
+        match &self.name {
+            Some(name) => name,
+            None => &model.manifest.signature.outputs[output].name,
+        }
+    }
+
     /// The fields of the columns.
     pub(crate) fn fields(&self, model: &ResolvedModel) -> Vec<FieldRef> {
         let ports = &model.manifest.signature.outputs;
         let outputs = self.outputs.iter().map(|output| {
-            let port = &ports[*output];
-            Field::new(&port.name, port.data_type.clone(), true)
+            let name = self.name_of(*output, model);
+            Field::new(name, ports[*output].data_type.clone(), true)
         });
         let error = self
             .has_error
             .then(|| Field::new(ERROR_COLUMN, DataType::Utf8, true));
         outputs.chain(error).map(Arc::new).collect()
-    }
-}
-
-/// The named arguments of `predict`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct PredictOptions {
-    pub(crate) batch_size: Option<usize>,
-    pub(crate) top_k: Option<usize>,
-    /// The bits of the threshold, because `f64` has neither `Eq` nor `Hash`.
-    threshold: u64,
-    pub(crate) null_on_error: bool,
-    pub(crate) error_on_null: bool,
-    pub(crate) device: DeviceName,
-    /// The argument `dtype`; the type of the training if `None`.
-    pub(crate) compute: Option<ComputeType>,
-}
-
-impl Default for PredictOptions {
-    fn default() -> Self {
-        let threshold = 0.5f64.to_bits();
-        Self {
-            batch_size: None,
-            top_k: None,
-            threshold,
-            null_on_error: false,
-            error_on_null: false,
-            device: DeviceName::default(),
-            compute: None,
-        }
-    }
-}
-
-impl PredictOptions {
-    pub(crate) fn threshold(&self) -> f64 {
-        f64::from_bits(self.threshold)
-    }
-
-    pub(super) fn set_threshold(&mut self, threshold: f64) {
-        self.threshold = threshold.to_bits();
     }
 }
 
@@ -96,35 +68,82 @@ pub(crate) struct PredictNode {
     pub(super) options: PredictOptions,
     /// The appended columns, without those that were pruned.
     pub(super) appended: Appended,
+    /// The column of each feature, if features are not found by their names.
+    columns: Option<Vec<Column>>,
     /// The input column of each feature; empty if nothing is appended.
     pub(super) features: Vec<usize>,
     schema: DFSchemaRef,
 }
 
 impl PredictNode {
-    /// A node with all outputs.
+    /// A node with all outputs, whose features are the columns of their names.
     pub(crate) fn try_new(
         model: Arc<ResolvedModel>,
         input: LogicalPlan,
         options: PredictOptions,
     ) -> Result<Self> {
-        let appended = Appended {
-            outputs: (0..model.manifest.signature.outputs.len()).collect(),
-            has_error: options.null_on_error,
-        };
-        Self::with_appended(model, input, options, appended)
+        Self::of_all(model, None, input, options)
     }
 
-    /// A node that appends these columns.
-    pub(crate) fn with_appended(
+    /// A node with all outputs, whose features are these columns of the input, in the order of the signature, if they are given.
+    pub(super) fn of_all(
         model: Arc<ResolvedModel>,
+        columns: Option<Vec<Column>>,
+        input: LogicalPlan,
+        options: PredictOptions,
+    ) -> Result<Self> {
+        let appended = Appended {
+            outputs: (0..model.manifest.signature.outputs.len()).collect(),
+            name: None,
+            has_error: options.null_on_error,
+        };
+        Self::build(model, columns, input, options, appended)
+    }
+
+    /// A node that appends one output under this name, and whose features are these columns of the input, in the order of the
+    /// signature.
+    pub(super) fn of_columns(
+        model: Arc<ResolvedModel>,
+        columns: Vec<Column>,
+        input: LogicalPlan,
+        options: PredictOptions,
+        (output, name): (usize, String),
+    ) -> Result<Self> {
+        let appended = Appended {
+            outputs: vec![output],
+            name: Some(name),
+            has_error: false,
+        };
+        Self::build(model, Some(columns), input, options, appended)
+    }
+
+    /// The same node over another input, appending these columns.
+    pub(super) fn over(&self, input: LogicalPlan, appended: Appended) -> Result<Self> {
+        Self::build(
+            Arc::clone(&self.model),
+            self.columns.clone(),
+            input,
+            self.options.clone(),
+            appended,
+        )
+    }
+
+    fn build(
+        model: Arc<ResolvedModel>,
+        columns: Option<Vec<Column>>,
         input: LogicalPlan,
         options: PredictOptions,
         appended: Appended,
     ) -> Result<Self> {
-        let features = match appended.is_empty() {
-            true => Vec::new(),
-            false => bind_features(&model, input.schema())?,
+        let features = match (appended.is_empty(), &columns) {
+            (true, _) => Vec::new(),
+            (false, None) => bind_features(&model, input.schema())?,
+            (false, Some(columns)) => {
+                let places = columns
+                    .iter()
+                    .map(|column| input.schema().index_of_column(column));
+                places.collect::<Result<_>>()?
+            }
         };
         let mut fields: Vec<_> = input
             .schema()
@@ -157,6 +176,7 @@ impl PredictNode {
             input,
             options,
             appended,
+            columns,
             features,
             schema,
         })
@@ -165,23 +185,31 @@ impl PredictNode {
     /// The model, its inputs and outputs, as EXPLAIN shows them.
     pub(super) fn describe(&self) -> String {
         let signature = &self.model.manifest.signature;
-        let inputs: Vec<&str> = match self.appended.is_empty() {
-            true => Vec::new(),
-            false => names(&signature.inputs).collect(),
+        let inputs: Vec<String> = match (self.appended.is_empty(), &self.columns) {
+            (true, _) => Vec::new(),
+            (false, None) => names(&signature.inputs).map(str::to_owned).collect(),
+            (false, Some(columns)) => columns.iter().map(Column::flat_name).collect(),
         };
         let fields = self.appended.fields(&self.model);
         let outputs: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-        let skipped = names(&signature.outputs).filter(|name| !outputs.contains(name));
+        let kept = &self.appended.outputs;
+        let skipped = names(&signature.outputs).enumerate();
+        let skipped = skipped.filter(|(output, _)| !kept.contains(output));
+        let skipped: Vec<&str> = skipped.map(|(_, name)| name).collect();
+        let prompt = self.options.prompt.iter();
+        let prompt: String = prompt.map(|name| format!(", prompt={name}")).collect();
         // Any other type can only be that of the training.
         let compute = self.options.compute.filter(|compute| compute.needs_gpu());
+        let arguments = self.model.arguments.as_ref();
         format!(
-            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{}",
+            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{prompt}{}{}",
             self.model.label(),
             &self.model.sha256[..12],
             inputs.join(", "),
             outputs.join(", "),
-            skipped.collect::<Vec<_>>().join(", "),
+            skipped.join(", "),
             compute.map_or(String::new(), |compute| format!(", dtype={compute}")),
+            arguments.map_or(String::new(), |arguments| format!(", {arguments}")),
         )
     }
 }
@@ -231,13 +259,7 @@ impl UserDefinedLogicalNodeCore for PredictNode {
         _exprs: Vec<Expr>,
         mut inputs: Vec<LogicalPlan>,
     ) -> Result<Self> {
-        let input = inputs.swap_remove(0);
-        Self::with_appended(
-            Arc::clone(&self.model),
-            input,
-            self.options,
-            self.appended.clone(),
-        )
+        self.over(inputs.swap_remove(0), self.appended.clone())
     }
 
     /// The needed input columns are those read above the node, and the features.
@@ -258,13 +280,25 @@ impl UserDefinedLogicalNodeCore for PredictNode {
     }
 }
 
+/// What makes two nodes equal.
+type Key<'a> = (
+    &'a str,
+    Option<&'a Arguments>,
+    &'a LogicalPlan,
+    &'a PredictOptions,
+    &'a Appended,
+    Option<&'a [Column]>,
+);
+
 impl PredictNode {
-    fn key(&self) -> (&str, &LogicalPlan, &PredictOptions, &Appended) {
+    fn key(&self) -> Key<'_> {
         (
             &self.model.sha256,
+            self.model.arguments.as_deref(),
             &self.input,
             &self.options,
             &self.appended,
+            self.columns.as_deref(),
         )
     }
 }
@@ -293,6 +327,7 @@ impl Hash for PredictNode {
 mod tests {
     use datafusion::arrow::datatypes::Schema;
     use datafusion::logical_expr::EmptyRelation;
+    use vatic_ml::model::compute::ComputeType;
 
     use super::*;
     use crate::error::report;
@@ -324,10 +359,10 @@ mod tests {
         );
         let none = Appended {
             outputs: vec![],
+            name: None,
             has_error: false,
         };
-        let model = Arc::clone(&node.model);
-        let pruned = PredictNode::with_appended(model, node.input, node.options, none).unwrap();
+        let pruned = node.over(node.input.clone(), none).unwrap();
         assert_eq!(pruned.necessary_children_exprs(&[2]), Some(vec![vec![2]]));
     }
 
@@ -388,15 +423,30 @@ mod tests {
     }
 
     #[test]
-    fn options_travel_as_they_are() {
-        let options = PredictOptions {
-            device: DeviceName::Cuda(1),
-            ..in_type(ComputeType::Tf32)
-        };
-        let text = serde_json::to_string(&options).unwrap();
+    fn features_of_given_columns_keep_their_columns_when_the_input_changes() {
+        let model = Arc::new(example_model(&[("x", DataType::Float64)]));
+        let columns = vec![Column::from_name("b")];
+        let output = (0, "guess".to_owned());
+        let options = PredictOptions::default();
+        let node =
+            PredictNode::of_columns(model, columns, input(&["a", "b", "x"]), options, output);
+        let node = node.unwrap();
         assert_eq!(
-            serde_json::from_str::<PredictOptions>(&text).unwrap(),
-            options
+            (node.features.as_slice(), node.schema().fields().len()),
+            (&[1][..], 4)
+        );
+        assert_eq!(node.schema().field(3).name(), "guess");
+        assert!(
+            node.describe()
+                .contains("features=[b], outputs=[guess], skipped=[predicted_y_probs]")
+        );
+        let moved = node
+            .with_exprs_and_inputs(vec![], vec![input(&["b"])])
+            .unwrap();
+        assert_eq!(moved.features, [0]);
+        assert!(
+            node.with_exprs_and_inputs(vec![], vec![input(&["x"])])
+                .is_err()
         );
     }
 }

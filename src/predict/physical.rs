@@ -1,4 +1,4 @@
-//! Extension planner: [`PredictNode`] → `PredictExec(BatchCoalesceExec(input))`.
+//! Extension planner: [`PredictNode`] → `PredictExec(BatchCoalesceExec(input))`, with what settings and arguments decide.
 //!
 //! A physical optimizer rule could not add BatchCoalesceExec: a cluster's adaptive planning replaces those rules.
 
@@ -11,10 +11,15 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+use vatic_ml::data::signature::PortKind;
 
-use super::coalesce::{BatchCoalesceExec, BatchSize};
-use super::exec::{PredictExec, PredictSpec};
+use super::chunk::{ChunkExec, ChunkNode, ChunkSpec};
+use super::coalesce::{BatchCoalesceExec, BatchSize, WantedSize};
+use super::exec::PredictExec;
 use super::node::PredictNode;
+use super::spec::PredictSpec;
+use crate::config::{Dedupe, VaticOptions};
+use crate::model::ResolvedModel;
 
 pub(super) struct PredictPlanner;
 
@@ -29,6 +34,16 @@ impl ExtensionPlanner for PredictPlanner {
         session: &dyn Session,
         _context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(node) = node.as_any().downcast_ref::<ChunkNode>() {
+            let spec = ChunkSpec {
+                model: Arc::clone(&node.model),
+                text: node.text()?,
+                size: node.size,
+                options: node.options.clone(),
+            };
+            let input = Arc::clone(&physical_inputs[0]);
+            return Ok(Some(Arc::new(ChunkExec::new(input, spec))));
+        }
         let Some(node) = node.as_any().downcast_ref::<PredictNode>() else {
             return Ok(None);
         };
@@ -36,22 +51,33 @@ impl ExtensionPlanner for PredictPlanner {
         if node.appended.is_empty() {
             return Ok(Some(input));
         }
-        let size = BatchSize::of(
-            &node.model,
-            &node.features,
-            node.options.batch_size,
-            node.options.device,
-            session,
-        );
+        let options = node.options.clone();
+        let wanted = WantedSize {
+            rows: options.batch_size,
+            tokens: options.max_batch_tokens,
+        };
+        let size = BatchSize::of(&node.model, &node.features, wanted, options.device, session);
+        let settings = VaticOptions::of(session.config_options());
         let spec = PredictSpec {
             model: Arc::clone(&node.model),
             features: node.features.clone(),
             appended: node.appended.clone(),
-            options: node.options,
+            computes_once: match options.dedupe.unwrap_or(settings.dedupe) {
+                Dedupe::Auto => takes_long(&node.model),
+                Dedupe::On => true,
+                Dedupe::Off => false,
+            },
+            options,
             size,
             description: node.describe(),
         };
-        let coalesced = Arc::new(BatchCoalesceExec::new(input, size));
+        let coalesced = Arc::new(BatchCoalesceExec::new(input, size.gathered()));
         Ok(Some(Arc::new(PredictExec::try_new(coalesced, spec)?)))
     }
+}
+
+/// Whether a row takes the model so long that finding an equal one is quicker: texts and images do.
+fn takes_long(model: &ResolvedModel) -> bool {
+    let mut inputs = model.manifest.signature.inputs.iter();
+    inputs.any(|port| matches!(port.kind, PortKind::Text | PortKind::Image))
 }

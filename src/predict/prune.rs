@@ -1,8 +1,8 @@
 //! [`PruneOutputs`]: optimizer rule that removes unread outputs of a model, so that they are not computed.
 //!
 //! DataFusion prunes the input of an extension node, but not the node's own columns. Below a projection or an aggregate,
-//! through filters, sorts, limits and aliases, the read columns are known, so this rule removes unread outputs from the
-//! node there.
+//! through filters, sorts, limits, joins, aliases and other models, the read columns are known, so this rule removes unread outputs
+//! from the nodes there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ fn prune(plan: LogicalPlan, mut read: HashSet<String>) -> Result<Transformed<Log
         LogicalPlan::Filter(_)
         | LogicalPlan::Sort(_)
         | LogicalPlan::Limit(_)
+        | LogicalPlan::Join(_)
         | LogicalPlan::SubqueryAlias(_) => {
             add_columns(&plan.expressions(), &mut read);
             let pruned = plan.map_children(|child| prune(child, read.clone()))?;
@@ -71,21 +72,27 @@ fn prune(plan: LogicalPlan, mut read: HashSet<String>) -> Result<Transformed<Log
                 return Ok(Transformed::no(plan));
             };
             let appended = &predict.appended;
-            let ports = &predict.model.manifest.signature.outputs;
-            let is_read = |output: &usize| read.contains(&ports[*output].name);
+            let is_read = |output: &usize| read.contains(appended.name_of(*output, &predict.model));
             let kept = Appended {
                 outputs: appended.outputs.iter().copied().filter(is_read).collect(),
+                name: appended.name.clone(),
                 has_error: appended.has_error && read.contains(ERROR_COLUMN),
             };
             // With `on_null => 'error'`, the rows must be checked even if no output is read.
-            if kept == *appended || (kept.is_empty() && predict.options.error_on_null) {
+            let stays = kept == *appended || (kept.is_empty() && predict.options.error_on_null);
+            let kept = if stays { appended.clone() } else { kept };
+            if !kept.is_empty() {
+                let columns = predict.input.schema().fields();
+                let features = predict.features.iter();
+                read.extend(features.map(|feature| columns[*feature].name().clone()));
+            }
+            let input = prune(predict.input.clone(), read)?;
+            if stays && !input.transformed {
                 return Ok(Transformed::no(plan));
             }
-            let model = Arc::clone(&predict.model);
-            let pruned =
-                PredictNode::with_appended(model, predict.input.clone(), predict.options, kept)?;
+            let node = predict.over(input.data, kept)?;
             Ok(Transformed::yes(LogicalPlan::Extension(Extension {
-                node: Arc::new(pruned),
+                node: Arc::new(node),
             })))
         }
         _ => Ok(Transformed::no(plan)),
@@ -100,7 +107,7 @@ mod tests {
     use datafusion::logical_expr::{EmptyRelation, LogicalPlanBuilder, col, lit};
     use datafusion::optimizer::OptimizerContext;
 
-    use super::super::node::PredictOptions;
+    use super::super::options::PredictOptions;
     use super::*;
     use crate::model::example_model;
 
@@ -169,9 +176,13 @@ mod tests {
 
     #[test]
     fn the_column_of_errors_is_an_output_too() {
-        let mut options = PredictOptions::default();
-        options.null_on_error = true;
-        let error = predict(options).project(vec![col(ERROR_COLUMN)]).unwrap();
+        let options = PredictOptions {
+            null_on_error: true,
+            ..PredictOptions::default()
+        };
+        let error = predict(options.clone())
+            .project(vec![col(ERROR_COLUMN)])
+            .unwrap();
         assert_eq!(appended(error), [ERROR_COLUMN]);
         let label = predict(options).project(vec![col("predicted_y")]).unwrap();
         assert_eq!(appended(label), ["predicted_y"]);
@@ -179,8 +190,10 @@ mod tests {
 
     #[test]
     fn rows_that_may_fail_are_looked_at_even_if_no_output_is_read() {
-        let mut options = PredictOptions::default();
-        options.error_on_null = true;
+        let options = PredictOptions {
+            error_on_null: true,
+            ..PredictOptions::default()
+        };
         let plan = predict(options).project(vec![col("id")]).unwrap();
         assert_eq!(appended(plan), ["predicted_y", "predicted_y_probs"]);
     }

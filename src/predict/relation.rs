@@ -1,34 +1,44 @@
-//! Relation planner of `predict(model, input, …)`: plans a [`PredictNode`].
+//! Relation planner of `predict(model, input, …)`: plans a [`PredictNode`], with `chunk` over a [`ChunkNode`].
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use datafusion::common::{Column, Result};
 use datafusion::logical_expr::planner::{
     RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
-use vatic_ml::data::labels::LabelForm;
-use vatic_ml::device::DeviceName;
-use vatic_ml::model::compute::ComputeType;
 
-use super::node::{PredictNode, PredictOptions};
+use super::arguments::{finished, needs, positive, take};
+use super::call_task::with_task;
+use super::chunk::{ChunkNode, ChunkSize, TEXT};
+use super::coalesce::text_input;
+use super::node::PredictNode;
+use super::options::PredictOptions;
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModels;
-use crate::model::runtime::check_device;
-use crate::plan::table_function::{Call, argument_err, call};
+use crate::plan::table_function::{Call, argument_err, bind_features, call};
 
 /// The named arguments of `predict`.
 const ARGUMENTS: &[&str] = &[
     "batch_size",
+    "max_batch_tokens",
     "threshold",
     "top_k",
     "on_error",
     "on_null",
     "dedupe",
+    "truncate",
+    "prompt",
+    "chunk",
+    "overlap",
     "device",
     "dtype",
+    "labels",
+    "hypothesis",
+    "multi_label",
+    "aggregation",
 ];
 
 #[derive(Debug)]
@@ -46,8 +56,12 @@ impl RelationPlanner for PredictRelation {
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
         let input = call.required_input()?;
-        let options = options(&call)?;
-        let node = PredictNode::try_new(Arc::clone(&call.model), input, options)?;
+        call.model = with_task(&call, ARGUMENTS)?;
+        let (options, chunk) = options(&call)?;
+        let node = match chunk {
+            None => PredictNode::try_new(Arc::clone(&call.model), input, options)?,
+            Some(size) => over_chunks(&call, input, size, options)?,
+        };
         let plan = LogicalPlan::Extension(Extension {
             node: Arc::new(node),
         });
@@ -55,88 +69,61 @@ impl RelationPlanner for PredictRelation {
     }
 }
 
-fn options(call: &Call) -> Result<PredictOptions> {
-    let labels = || call.model.manifest.signature.labels();
-    let has_classes = labels().any(|label| !label.classes.is_empty());
-    let has_threshold = labels().any(|label| match label.form() {
-        LabelForm::Class(2) | LabelForm::Set(_) => true,
-        LabelForm::Number | LabelForm::Vector(_) | LabelForm::Class(_) => false,
+/// The model over the parts of texts.
+fn over_chunks(
+    call: &Call,
+    input: LogicalPlan,
+    size: ChunkSize,
+    options: PredictOptions,
+) -> Result<PredictNode> {
+    let model = &call.model;
+    let text = text_input(model).ok_or_else(|| needs("chunk", "a model of texts", model))?;
+    let features = bind_features(model, input.schema())?;
+    let columns = features
+        .iter()
+        .map(|feature| Column::from(input.schema().qualified_field(*feature)));
+    let mut columns: Vec<Column> = columns.collect();
+    let column = std::mem::replace(&mut columns[text], Column::new_unqualified(TEXT));
+    let chunks = ChunkNode::try_new(Arc::clone(model), input, column, size, options.clone())?;
+    let chunks = LogicalPlan::Extension(Extension {
+        node: Arc::new(chunks),
     });
+    PredictNode::of_all(Arc::clone(model), Some(columns), chunks, options)
+}
+
+/// The options of a call, and the size of chunks if it wants any.
+fn options(call: &Call) -> Result<(PredictOptions, Option<ChunkSize>)> {
     let mut options = PredictOptions::default();
+    let (mut tokens, mut overlap) = (None, None);
     call.named(ARGUMENTS, |name, value| {
         match name {
-            "batch_size" => options.batch_size = Some(positive(name, value)?),
-            "top_k" if has_classes => options.top_k = Some(positive(name, value)?),
-            "top_k" => return Err(needs("top_k", "a classifier", call)),
-            "threshold" if has_threshold => options.set_threshold(fraction(name, value)?),
-            "threshold" => return Err(needs("threshold", "a classifier of two classes", call)),
-            "on_error" => {
-                options.null_on_error = one_of(name, value, &["error", "null"])? == "null"
-            }
-            "on_null" => {
-                options.error_on_null = one_of(name, value, &["null", "error"])? == "error"
-            }
-            // No effect: computing equal rows of numbers is faster than finding them.
-            "dedupe" => drop(one_of(name, value, &["auto", "off"])?),
-            "dtype" => {
-                let found = ComputeType::parse(&lower_case(value));
-                let unknown = || argument_err(name, ComputeType::EXPECTED, value);
-                options.compute = Some(found.ok_or_else(unknown)?);
-            }
-            _ => {
-                options.device = DeviceName::parse(&lower_case(value))
-                    .ok_or_else(|| argument_err(name, DeviceName::EXPECTED, value))?;
-            }
+            "chunk" => tokens = Some(positive(name, value)?),
+            "overlap" => overlap = Some(value.clone()),
+            _ => take(&mut options, &call.model, name, value)?,
         }
         Ok(())
     })?;
-    call.model.check_device(options.device)?;
-    options.device = call.model.device(options.device);
-    check_device(options.compute, options.device)?;
-    Ok(options)
-}
-
-fn needs(argument: &str, what: &str, call: &Call) -> datafusion::common::DataFusionError {
-    let message = format!(
-        "argument {argument} needs {what}, which \"{}\" is not",
-        call.model.label()
-    );
-    sql_err(SqlState::InvalidParameter, message)
-}
-
-fn positive(name: &str, value: &ScalarValue) -> Result<usize> {
-    match value {
-        ScalarValue::Int64(Some(number)) if (1..=1_000_000).contains(number) => {
-            Ok(*number as usize)
+    let options = finished(options, &call.model)?;
+    match (tokens, overlap) {
+        (None, None) => Ok((options, None)),
+        (None, Some(_)) => {
+            let message = "argument overlap needs chunk => n, the tokens of a chunk";
+            Err(sql_err(SqlState::InvalidParameter, message))
         }
-        other => Err(argument_err(
-            name,
-            "a whole number from 1 to 1000000",
-            other,
-        )),
+        (Some(tokens), overlap) => {
+            let overlap = overlap.map_or(Ok(0), |overlap| overlap_of(&overlap, tokens))?;
+            Ok((options, Some(ChunkSize { tokens, overlap })))
+        }
     }
 }
 
-fn fraction(name: &str, value: &ScalarValue) -> Result<f64> {
-    match value {
-        ScalarValue::Float64(Some(number)) if (0.0..=1.0).contains(number) => Ok(*number),
-        ScalarValue::Int64(Some(number)) if (0..=1).contains(number) => Ok(*number as f64),
-        other => Err(argument_err(name, "a number from 0 to 1", other)),
-    }
-}
-
-/// The text in lower case; empty if the value is not a text.
-fn lower_case(value: &ScalarValue) -> String {
-    let text = value.try_as_str().flatten().unwrap_or_default();
-    text.to_lowercase()
-}
-
-fn one_of(name: &str, value: &ScalarValue, known: &[&'static str]) -> Result<&'static str> {
-    let text = lower_case(value);
-    let expected = || format!("one of '{}'", known.join("', '"));
-    known
-        .iter()
-        .copied()
-        .find(|known| *known == text)
-        .ok_or_else(|| argument_err(name, &expected(), value))
+fn overlap_of(value: &ScalarValue, tokens: usize) -> Result<usize> {
+    let overlap = match value {
+        ScalarValue::Int64(Some(overlap)) => usize::try_from(*overlap).ok(),
+        _ => None,
+    };
+    overlap.filter(|overlap| *overlap < tokens).ok_or_else(|| {
+        let expected = format!("a whole number from 0 to {}, less than chunk", tokens - 1);
+        argument_err("overlap", &expected, value)
+    })
 }

@@ -17,10 +17,11 @@ use super::Session;
 use super::column_tables::with_column_tables;
 use crate::access::grants::Privilege;
 use crate::error::{Result, SqlState, sql_err};
+use crate::predict::call_forms;
 use crate::sql::script::{Piece, split};
 use crate::sql::{
-    Effect, Handling, Parameters, Statement, check_text, mentions_relation_function, parse,
-    with_inputs_only,
+    Effect, Handling, Parameters, Statement, check_text, mentions_call, mentions_relation_function,
+    parse, with_inputs_only,
 };
 use crate::train;
 
@@ -114,7 +115,7 @@ impl Session {
         let plan = match self.plan_query(text).await {
             Ok(plan) => plan,
             // The model or threshold is known only with the values, and so are the columns.
-            Err(_) if count > 0 && mentions_relation_function(text) => {
+            Err(_) if count > 0 && mentions_model(text) => {
                 let field = Field::new("result", DataType::Utf8, true);
                 let types = self.input_types(text).await.unwrap_or_default();
                 let parameters = by_name(parameters, &types);
@@ -223,6 +224,11 @@ impl Session {
             })
             .collect()
     }
+}
+
+/// Whether a text may call a function whose first argument is a model.
+fn mentions_model(text: &str) -> bool {
+    mentions_relation_function(text) || mentions_call(text, &call_forms())
 }
 
 fn by_name(parameters: &Parameters, types: &HashMap<String, DataType>) -> Vec<Option<DataType>> {

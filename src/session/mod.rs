@@ -5,7 +5,7 @@
 //! * `plan` planning within the limits of the session
 //! * `planner` planning for a session, and for the catalog with the rights of an object's owner
 //! * `planner_thread` threads with a deep stack for planning
-//! * `run` running plans, in this process or on a cluster
+//! * `run` running plans, in this process or on a cluster; `notices` what a query says once its rows are read
 //! * `task` running a statement on the workers
 //! * `answer` the effect and the rows of a statement
 //! * `prepared` PREPARE, EXECUTE and DEALLOCATE
@@ -16,6 +16,7 @@ pub(crate) mod answer;
 pub(crate) mod column_tables;
 pub(crate) mod describe;
 pub(crate) mod install;
+mod notices;
 mod plan;
 mod planner;
 mod planner_thread;

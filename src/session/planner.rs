@@ -22,17 +22,19 @@ use crate::plan::once::keep_marks;
 use crate::plan::prepare::{plan_with_names, prepare};
 use crate::plan::series::WindowsRelation;
 use crate::plan::times::wide_times;
-use crate::sql::prepare_relations;
+use crate::predict::{call_forms, register_model_functions};
+use crate::sql::{prepare_calls, prepare_relations};
 
 impl Engine {
-    /// Plans a DataFusion statement, which may call our relation functions. Resolves each model once.
+    /// Plans a DataFusion statement, which may call our relation functions and functions of models. Resolves each model once.
     pub(crate) async fn plan(
         &self,
         state: &SessionState,
         access: &Access,
         mut statement: DFStatement,
     ) -> Result<LogicalPlan> {
-        let references = prepare_relations(&mut statement)?;
+        let mut references = prepare_relations(&mut statement)?;
+        references.extend(prepare_calls(&mut statement, &call_forms())?);
         let mut models = ResolvedModels::new();
         for reference in references {
             let model = self
@@ -43,6 +45,7 @@ impl Engine {
         }
         let models = Arc::new(models);
         let mut state = state.clone();
+        register_model_functions(&mut state, &models)?;
         for planner in EXTENSIONS
             .iter()
             .filter_map(|extension| extension.relation_planner(&models))

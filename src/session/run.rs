@@ -19,6 +19,7 @@ use futures::StreamExt;
 use super::Session;
 use super::answer::{Answer, rows};
 use super::column_tables::with_column_tables;
+use super::notices::with_notices;
 use crate::access::locked_settings::{check_dialect, check_settings};
 use crate::access::secrets::check_copied_secrets;
 use crate::catalog::temporary::{Held, is_temporary};
@@ -89,7 +90,9 @@ impl Session {
             Some(cluster) => self.run_on_cluster(cluster, state, &logical).await,
             None => {
                 let plan = self.create_physical_plan(&state, &logical).await?;
-                execute_stream(with_yields(plan)?, self.context_of(&state))
+                let plan = with_yields(plan)?;
+                let rows = execute_stream(Arc::clone(&plan), self.context_of(&state))?;
+                Ok(with_notices(rows, plan, None, self.progress()))
             }
         }
     }
@@ -108,7 +111,8 @@ impl Session {
         }
         let plan = self.create_physical_plan(&state, logical).await?;
         let plan = cluster.distribute(plan, state.config(), self.progress.as_ref())?;
-        let stream = execute_stream(plan, self.context_of(&state))?;
+        let stream = execute_stream(Arc::clone(&plan), self.context_of(&state))?;
+        let stream = with_notices(stream, plan, Some(Arc::clone(cluster)), self.progress());
         match logical {
             LogicalPlan::Explain(explain) if explain.explain_format == ExplainFormat::Indent => {
                 let plan = self.create_physical_plan(&state, &explain.plan).await?;

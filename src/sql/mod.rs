@@ -10,6 +10,8 @@
 //! relation ::= fn '(' model_ref [',' input] {',' name '=>' literal} ')'       -- in FROM
 //!            | 'windows' '(' input {',' name '=>' (column | '[' column {',' column} ']' | literal)} ')'
 //! fn       ::= predict | evaluate | confusion_matrix | training_info
+//! call     ::= 'embed' '(' model_ref ',' expr {',' name '=>' literal} ')'     -- in an expression
+//!            | 'predict_value' '(' model_ref {',' (column | name '=>' expr)} ')'
 //! model_ref::= identifier | string                                            -- m, 'm@3', 'm@champion'
 //! input    ::= '(' query ')' | ['TABLE'] table_name
 //! show     ::= 'SHOW' 'MODELS' ['LIKE' pattern] | 'SHOW' 'VERSIONS' 'IN' 'MODEL' m
@@ -29,13 +31,14 @@
 //! * `parameters`: replaces parameters by bound values
 //! * `limits`: refuses a text that would crash the process; later, also a tree or a plan
 //! * `parser`: parses one `statement`; `effect`: the kind of its effect
-//! * `rewrite`: rewrites table functions for DataFusion's planner
+//! * `rewrite`: rewrites table functions for DataFusion's planner; `model_calls`: functions of expressions whose first argument is a model
 //! * `clauses`: refuses clauses that the planner would ignore
 //! * `selected_names`: renames selected columns of one name
 
 pub(crate) mod clauses;
 mod effect;
 mod limits;
+mod model_calls;
 mod parameters;
 mod parser;
 mod rewrite;
@@ -46,6 +49,9 @@ mod statement;
 pub(crate) use effect::{Effect, Handling};
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
+pub(crate) use model_calls::{
+    CallForm, CallInputs, given_twice, mentions_call, prepare_calls, unknown_argument,
+};
 pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
 pub(crate) use rewrite::{
@@ -55,6 +61,6 @@ pub(crate) use rewrite::{
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
     AlterModel, DropModel, ExportModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel,
-    ModelStatement, OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, WINDOWS,
-    folded, quoted,
+    ModelStatement, NEAREST, OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery,
+    WINDOWS, folded, quoted,
 };

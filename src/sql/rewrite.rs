@@ -1,7 +1,8 @@
 //! Rewrites of the arguments of our relation functions for DataFusion's planner.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
+use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, ObjectName, Query, Statement as SqlStatement, TableFactor,
@@ -10,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::statement::{RELATION_FUNCTIONS, WINDOWS};
+use super::statement::{NEAREST, RELATION_FUNCTIONS, WINDOWS, begins_with_relation};
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
 use crate::sql::folded;
@@ -27,19 +28,28 @@ pub(crate) fn mentions_relation_function(text: &str) -> bool {
 /// `predict(m, t)` fails with "table not found".
 pub(crate) fn prepare_relations(statement: &mut DFStatement) -> Result<Vec<ModelRef>> {
     let mut visitor = Relations { models: Vec::new() };
+    visited(statement, &mut visitor)?;
+    Ok(visitor.models)
+}
+
+/// Visits the parts of a statement that may have relations and expressions.
+pub(super) fn visited<V: VisitorMut<Break = DataFusionError>>(
+    statement: &mut DFStatement,
+    visitor: &mut V,
+) -> Result<()> {
     let flow = match statement {
-        DFStatement::Statement(statement) => statement.visit(&mut visitor),
+        DFStatement::Statement(statement) => statement.visit(visitor),
         DFStatement::CopyTo(copy) => match &mut copy.source {
-            CopyToSource::Query(query) => query.visit(&mut visitor),
+            CopyToSource::Query(query) => query.visit(visitor),
             CopyToSource::Relation(_) => ControlFlow::Continue(()),
         },
         DFStatement::Explain(explain) => {
-            return prepare_relations(&mut explain.statement);
+            return visited(&mut explain.statement, visitor);
         }
         DFStatement::CreateExternalTable(_) | DFStatement::Reset(_) => ControlFlow::Continue(()),
     };
     match flow {
-        ControlFlow::Continue(()) => Ok(visitor.models),
+        ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
@@ -93,7 +103,11 @@ impl VisitorMut for Inputs<'_> {
         let Some(function) = relation_function(name) else {
             return ControlFlow::Continue(());
         };
-        let input = match args.args.get(input_position(function)) {
+        // Both relations of `nearest` stay, for their parameters.
+        if function == NEAREST {
+            return ControlFlow::Continue(());
+        }
+        let input = match args.args.get(input_positions(function).start) {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))) => {
                 Some(query.clone())
             }
@@ -121,7 +135,7 @@ struct Relations {
 }
 
 impl VisitorMut for Relations {
-    type Break = datafusion::common::DataFusionError;
+    type Break = DataFusionError;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         if let TableFactor::Table {
@@ -131,17 +145,19 @@ impl VisitorMut for Relations {
         } = factor
             && let Some(function) = relation_function(name)
         {
-            if function != WINDOWS {
+            if !begins_with_relation(function) {
                 match model_argument(function, args.args.first()) {
                     Ok(model) => self.models.push(model),
                     Err(error) => return ControlFlow::Break(error),
                 }
             }
-            let input = args.args.get_mut(input_position(function));
-            if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(input))) = input
-                && let Some(query) = whole_table(input)
-            {
-                *input = Expr::Subquery(Box::new(query));
+            for position in input_positions(function) {
+                if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(input))) =
+                    args.args.get_mut(position)
+                    && let Some(query) = whole_table(input)
+                {
+                    *input = Expr::Subquery(Box::new(query));
+                }
             }
         }
         ControlFlow::Continue(())
@@ -166,13 +182,18 @@ impl VisitorMut for Relations {
 fn usage(function: &str) -> String {
     match function {
         WINDOWS => format!("{function}((query), order => column, lags => 14)"),
+        NEAREST => format!("{function}((query), (query), top_k => 10)"),
         _ => format!("{function}(model, (query))"),
     }
 }
 
-/// The position of the input among the arguments: behind the model, if the function takes one.
-fn input_position(function: &str) -> usize {
-    usize::from(function != WINDOWS)
+/// The positions of the inputs among the arguments: behind the model, if the function takes one.
+fn input_positions(function: &str) -> Range<usize> {
+    match function {
+        NEAREST => 0..2,
+        WINDOWS => 0..1,
+        _ => 1..2,
+    }
 }
 
 /// The relation function of this name.
@@ -258,6 +279,11 @@ mod tests {
             rewritten.contains("windows((SELECT * FROM t), order => a)"),
             "{rewritten}"
         );
+        assert!(models.is_empty());
+        let (rewritten, models) =
+            prepared("SELECT * FROM nearest(q, TABLE t, top_k => 2)").unwrap();
+        let both = "nearest((SELECT * FROM q), (SELECT * FROM t), top_k => 2)";
+        assert!(rewritten.contains(both), "{rewritten}");
         assert!(models.is_empty());
     }
 

@@ -203,7 +203,7 @@ async fn own_files(
     engine.runtime().with_files(model, 1, work).await
 }
 
-/// Whether these entries of a directory are the files of an exported model: a manifest, and files that it lists.
+/// Whether these entries of a directory are the files of an exported model: a manifest, and files that it lists, also in folders.
 fn holds_export(place: &Place, entries: &[(String, Kind)]) -> std::io::Result<bool> {
     #[derive(Deserialize)]
     struct Listed {
@@ -217,11 +217,26 @@ fn holds_export(place: &Place, entries: &[(String, Kind)]) -> std::io::Result<bo
     let Ok(listed) = serde_json::from_slice::<Listed>(&manifest.read()?) else {
         return Ok(false);
     };
-    let is_listed = |name: &str| listed.files.iter().any(|file| file.name == name);
-    let is_ours = |(name, kind): &(String, Kind)| {
-        *kind == Kind::File && (name == MANIFEST_FILE || is_listed(name))
-    };
-    Ok(entries.iter().all(is_ours))
+    let is_ours =
+        |name: &str| name == MANIFEST_FILE || listed.files.iter().any(|file| file.name == name);
+    let mut waiting: Vec<(String, Kind)> = entries.to_vec();
+    while let Some((name, kind)) = waiting.pop() {
+        match kind {
+            Kind::File if is_ours(&name) => {}
+            Kind::Directory if listed.files.iter().any(|file| is_in(&file.name, &name)) => {
+                let within = place.join(&name).entries()?.into_iter();
+                waiting.extend(within.map(|(of, kind)| (format!("{name}/{of}"), kind)));
+            }
+            Kind::File | Kind::Directory | Kind::Other => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a file of this name is in a folder.
+fn is_in(name: &str, folder: &str) -> bool {
+    let rest = name.strip_prefix(folder);
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn result_row(

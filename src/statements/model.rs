@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use vatic_ml::data::labels::LabelForm;
 use vatic_ml::data::signature::{Label, Port, PortKind, Signature};
 use vatic_ml::data::types::type_name;
+use vatic_ml::model::Prompt;
 use vatic_ml::model::network::LayerSummary;
 use vatic_ml::model::options::TrainOptions;
 
@@ -93,7 +95,9 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     let mut described: Vec<[String; 4]> = Vec::new();
     let port = |kind: &str, port: &Port| {
         let data_type = match port.kind {
-            PortKind::Probabilities { .. } => "list(struct(label, prob))".to_owned(),
+            PortKind::Probabilities { .. } | PortKind::Entities | PortKind::Tokens => {
+                struct_list_name(&port.data_type)
+            }
             _ => type_name(&port.data_type),
         };
         [kind.into(), port.name.clone(), data_type, String::new()]
@@ -130,6 +134,10 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     match &manifest.origin {
         Origin::Trained(trained) => {
             properties.extend(of_training(&trained.run));
+            if let Some(base) = &trained.options.base_model {
+                let hash = base.sha256.get(..12).unwrap_or_default();
+                properties.push(("base_model", format!("{} ({hash})", base.model)));
+            }
             properties.extend(of_images(signature, &trained.options));
         }
         Origin::Imported(imported) => {
@@ -137,6 +145,11 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
             let licence = imported.licence.iter().cloned();
             properties.extend(licence.map(|licence| ("licence", licence)));
         }
+    }
+    let facts = manifest.facts.iter();
+    properties.extend(facts.map(|(name, value)| (name.as_str(), value.clone())));
+    if !manifest.prompts.is_empty() {
+        properties.push(("prompts", prompts(&manifest.prompts)));
     }
     properties.push(("sha256", model.sha256.clone()));
     let created_at = manifest.created_at;
@@ -233,6 +246,29 @@ fn of_images(signature: &Signature, options: &TrainOptions) -> Vec<(&'static str
         properties.push(("augment", options.augment.join(", ")));
     }
     properties
+}
+
+/// A list of structs by the names of their fields: their types would fill lines.
+fn struct_list_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::List(item) => match item.data_type() {
+            DataType::Struct(fields) => {
+                let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+                format!("list(struct({}))", names.join(", "))
+            }
+            other => format!("list({})", type_name(other)),
+        },
+        other => type_name(other),
+    }
+}
+
+/// The names of prompts with their texts, the default one marked.
+fn prompts(prompts: &[Prompt]) -> String {
+    let shown = prompts.iter().map(|prompt| {
+        let note = if prompt.is_default { " (default)" } else { "" };
+        format!("{}: {:?}{note}", prompt.name, prompt.text)
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn show_create(model: &ResolvedModel) -> Result<RecordBatch> {

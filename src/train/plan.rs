@@ -18,6 +18,7 @@ use super::exec::TrainExec;
 use super::route::{KEY_COLUMN, Reading, Route, RouteExec, is_pixels};
 use super::task::TrainTask;
 use crate::error::{Result, ml_err};
+use crate::model::ModelAddress;
 use crate::storage::Place;
 
 /// A training: its model, options, and columns of the query.
@@ -29,6 +30,8 @@ pub(crate) struct Training<'a> {
     pub(crate) column_indices: Vec<usize>,
     /// The columns of the query.
     pub(crate) schema: &'a DFSchema,
+    /// The model whose weights the training starts from.
+    pub(crate) base: Option<ModelAddress>,
 }
 
 /// One attempt to run a training, with the places of its files.
@@ -78,7 +81,9 @@ pub(crate) fn plan_ranks(
             columns: training.columns.clone(),
             options: options.clone(),
             shards,
+            base: None,
         },
+        base: training.base.clone(),
         workers,
         target: attempt.target,
         checkpoint: attempt.checkpoint,

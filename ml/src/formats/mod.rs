@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::artifact::{Loader, TrainedLoader};
 use crate::models::ModelTypes;
-use crate::pretrained::{PretrainedLoader, TextTowerLoader};
+use crate::pretrained::{PretrainedLoader, TextPairLoader, TextTowerLoader};
 
 pub use onnx::{ONNX, ONNXRUNTIME, OnnxLoader, OnnxRuntimeLoader};
 
@@ -17,11 +17,12 @@ pub use onnx::{ONNX, ONNXRUNTIME, OnnxLoader, OnnxRuntimeLoader};
 /// path of the library for models that ask for it.
 pub fn loaders(model_types: Arc<ModelTypes>, onnxruntime: Option<PathBuf>) -> Vec<Arc<dyn Loader>> {
     vec![
-        Arc::new(TrainedLoader::new(model_types)),
+        Arc::new(TrainedLoader::new(model_types).with_texts(Arc::new(PretrainedLoader))),
         Arc::new(OnnxLoader),
         Arc::new(OnnxRuntimeLoader::new(onnxruntime)),
         Arc::new(PretrainedLoader),
         Arc::new(TextTowerLoader),
+        Arc::new(TextPairLoader),
     ]
 }
 

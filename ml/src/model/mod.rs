@@ -1,24 +1,35 @@
 //! Models, the networks in them, options of trainings, and metrics.
 //!
 //! * [`Model`] the interface of a model for the engine: ports, batches, encode, forward, outputs
+//! * [`arguments`] what a call says of the task of a model
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
+//! * [`text`] a network behind an encoder of texts as a [`Model`]; [`text_base`] the encoder
 //! * [`compute`] the type in which a model computes
+//! * [`generation`] how a model writes text
+//! * [`tokens`] texts in tokens, as a model counts them
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
 //! * `passes` some rows after the other through a network
 //! * [`metrics`] the metrics of a model, from its predictions
 
+pub mod arguments;
 pub mod compute;
 pub(crate) mod flat;
+pub mod generation;
 pub mod metrics;
 pub mod network;
 pub mod options;
 pub(crate) mod passes;
 pub(crate) mod predicted;
+pub mod text;
+pub mod text_base;
+pub mod tokens;
 pub mod trained;
 
+use std::any::Any;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use candle_core::Tensor;
@@ -26,12 +37,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
+use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
+use crate::model::generation::Generation;
 use crate::model::network::LayerSummary;
+use crate::model::text_base::TextBase;
+use crate::model::tokens::Tokens;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
-pub trait Model: Debug + Send + Sync {
+pub trait Model: Any + Debug + Send + Sync {
     /// The inputs and outputs of the model.
     fn signature(&self) -> &Signature;
 
@@ -44,6 +59,41 @@ pub trait Model: Debug + Send + Sync {
     /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {
         vec![]
+    }
+
+    /// Texts that may be put before each text, such as `query: `, for a use of the model.
+    fn prompts(&self) -> Vec<Prompt> {
+        vec![]
+    }
+
+    /// What else a user may want to know about the model: names and values.
+    fn facts(&self) -> Vec<(String, String)> {
+        vec![]
+    }
+
+    /// The model for a call, if what is wanted changes more than [`Model::outputs`]: how rows are encoded, or what is computed.
+    /// It shares the weights, and runs the call instead of this model.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a call that the model cannot serve.
+    fn for_call(&self, wanted: &Wanted) -> Result<Option<Arc<dyn Model>>> {
+        match &wanted.prompt {
+            None => Ok(None),
+            Some(prompt) => {
+                let message = format!("it has no prompts, so none of the name \"{prompt}\"");
+                Err(Error::Invalid(message))
+            }
+        }
+    }
+
+    /// The texts of the model, if [`Model::batching`] counts tokens.
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        None
+    }
+
+    /// The encoder of texts that it is, if trainings may start from it.
+    fn text_base(&self) -> Option<&dyn TextBase> {
+        None
     }
 
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
@@ -67,7 +117,8 @@ pub trait Model: Debug + Send + Sync {
     /// [`Error::DeviceMemory`] if the device has too little memory for so many rows; [`Error::Cancelled`].
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>>;
 
-    /// The outputs from the tensors `[rows, …]` of [`Model::forward`], on a worker of the host.
+    /// The outputs from the tensors of [`Model::forward`], on a worker of the host. The first dimension of a tensor is the rows, or
+    /// the elements of one row after the other.
     ///
     /// # Errors
     /// If no row has an output. The report lists rows without output; it starts as the report of the inputs.
@@ -82,11 +133,36 @@ pub trait Model: Debug + Send + Sync {
         self.outputs(&computed, inputs.report, wanted)
     }
 
+    /// The model for calls with these arguments, which has other outputs and perhaps other inputs. Both share the weights.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the model does not take the arguments.
+    fn with_arguments(self: Arc<Self>, arguments: &Arguments) -> Result<Arc<dyn Model>> {
+        Err(not_taken(arguments))
+    }
+
     /// Memory of the weights in bytes.
     fn bytes(&self) -> usize;
 
     /// The most memory that a batch of `rows` rows takes, in bytes: inputs, values between the layers, and outputs.
     fn working_bytes(&self, rows: usize) -> usize;
+}
+
+/// The error of a model that does not take these arguments.
+pub(crate) fn not_taken(arguments: &Arguments) -> Error {
+    let (name, needs) = (arguments.name(), arguments.needs());
+    Error::Invalid(format!("argument {name} needs {needs}"))
+}
+
+/// A text that is put before each text, for a use of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The name of the use, such as `query`.
+    pub name: String,
+    /// The text.
+    pub text: String,
+    /// Whether [`Model::encode`] puts it before each text.
+    pub is_default: bool,
 }
 
 /// [`Model::forward`], in halves where the device has too little memory for all rows.
@@ -133,6 +209,10 @@ pub struct Wanted {
     pub top_k: Option<usize>,
     /// Whether to return [`Outputs::scores`].
     pub scores: bool,
+    /// How a model that writes text does so.
+    pub generation: Generation,
+    /// The name of one of the model's prompts, each of which is a text that the model puts before the text of a row.
+    pub prompt: Option<String>,
 }
 
 impl Default for Wanted {
@@ -142,6 +222,8 @@ impl Default for Wanted {
             threshold: 0.5,
             top_k: None,
             scores: false,
+            generation: Generation::default(),
+            prompt: None,
         }
     }
 }

@@ -32,13 +32,18 @@ impl Config {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if it is no JSON object.
     pub(crate) fn parse(file: &str, content: &[u8]) -> Result<Self> {
         match serde_json::from_slice(content) {
-            Ok(Value::Object(fields)) => Ok(Self {
-                file: file.into(),
-                path: String::new(),
-                fields,
-            }),
+            Ok(Value::Object(fields)) => Ok(Self::of_fields(file, fields)),
             Ok(_) => Err(corrupt(file, "not a JSON object")),
             Err(error) => Err(corrupt(file, error)),
+        }
+    }
+
+    /// Values that a file of another kind describes.
+    pub(crate) fn of_fields(file: &str, fields: Map<String, Value>) -> Self {
+        Self {
+            file: file.into(),
+            path: String::new(),
+            fields,
         }
     }
 
@@ -225,6 +230,17 @@ impl Config {
         };
         let expected = || self.unexpected(name, value, "a list of texts");
         texts.map(Some).ok_or_else(expected)
+    }
+
+    /// Refuses a text other than `wanted`, if there is one, for what this build computes in one way only.
+    pub(crate) fn require_text(&self, name: &str, wanted: &str) -> Result<()> {
+        match self.text(name)? {
+            Some(other) if other != wanted => Err(crate::Error::Unsupported(format!(
+                "{}: {}{name} is \"{other}\", and this build opens only models in which it is \"{wanted}\"",
+                self.file, self.path
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a value other than `wanted` of what this build computes in one way only.

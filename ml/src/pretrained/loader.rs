@@ -1,4 +1,5 @@
-//! [`PretrainedLoader`]: opens the directories of Hugging Face and timm. [`TextTowerLoader`]: opens their towers of texts.
+//! [`PretrainedLoader`]: opens the directories of Hugging Face and timm. [`TextTowerLoader`]: opens their towers of texts;
+//! [`TextPairLoader`]: their classifiers as classifiers of two texts.
 
 use std::sync::Arc;
 
@@ -7,6 +8,8 @@ use serde_json::Value;
 use super::config::{Config, JSON_BYTES_MAX};
 use super::families::family_of;
 use super::family::{Origin, Source};
+use super::texts::families::open_pair;
+use super::texts::modules::{encoder_files, folders};
 use crate::artifact::{CONFIG_FILE, Files, Loader};
 use crate::model::Model;
 use crate::model::compute::{ComputeType, LoadOptions};
@@ -17,6 +20,9 @@ pub const HUGGING_FACE: &str = "huggingface";
 /// The name of the format of the same files, opened as their tower of texts.
 pub const HUGGING_FACE_TEXT: &str = "huggingface_text";
 
+/// The name of the format of the same files, opened as a classifier of two texts.
+pub const HUGGING_FACE_PAIR: &str = "huggingface_pair";
+
 /// Opens models as Hugging Face and timm save them.
 #[derive(Debug)]
 pub struct PretrainedLoader;
@@ -24,6 +30,11 @@ pub struct PretrainedLoader;
 /// Opens the tower of texts of a model that has a tower of images, too. A directory is such a model only if its user says so.
 #[derive(Debug)]
 pub struct TextTowerLoader;
+
+/// Opens a classifier of texts that takes two texts together, where no file says so. A directory is such a model only if its user
+/// says so.
+#[derive(Debug)]
+pub struct TextPairLoader;
 
 impl Loader for PretrainedLoader {
     fn format(&self) -> &str {
@@ -35,11 +46,19 @@ impl Loader for PretrainedLoader {
             let names = ["architectures", "model_type", "architecture"];
             names.iter().any(|name| config.get(name).is_some())
         };
-        files.has(CONFIG_FILE) && read_config(files).is_ok_and(|config| described(&config))
+        // The encoder of an older model of sentence-transformers is in a folder, which is not there yet.
+        let is_described =
+            files.has(CONFIG_FILE) && read_config(files).is_ok_and(|config| described(&config));
+        is_described || folders(files).is_ok_and(|folders| !folders.is_empty())
+    }
+
+    fn folders(&self, files: &Files) -> Result<Vec<String>> {
+        folders(files)
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
-        let source = source(files, options)?;
+        let of_network = encoder_files(files)?;
+        let source = source(files, &of_network, options)?;
         (family_of(&source)?.open)(&source)
     }
 }
@@ -54,7 +73,7 @@ impl Loader for TextTowerLoader {
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
-        let source = source(files, options)?;
+        let source = source(files, files, options)?;
         match family_of(&source)?.open_texts {
             Some(open) => open(&source),
             None => Err(Error::Unsupported(format!(
@@ -65,8 +84,22 @@ impl Loader for TextTowerLoader {
     }
 }
 
+impl Loader for TextPairLoader {
+    fn format(&self) -> &str {
+        HUGGING_FACE_PAIR
+    }
+
+    fn takes(&self, _files: &Files) -> bool {
+        false
+    }
+
+    fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
+        open_pair(&source(files, files, options)?)
+    }
+}
+
 /// What a family opens, and its architecture.
-fn source<'a>(files: &'a Files, options: &'a LoadOptions) -> Result<Source<'a>> {
+fn source<'a>(root: &'a Files, files: &'a Files, options: &'a LoadOptions) -> Result<Source<'a>> {
     if let Some(other) = options.compute.filter(|wanted| *wanted != ComputeType::F32) {
         return Err(Error::Unsupported(format!(
             "models of format {HUGGING_FACE} compute in f32, not {other}; leave out dtype"
@@ -75,6 +108,7 @@ fn source<'a>(files: &'a Files, options: &'a LoadOptions) -> Result<Source<'a>> 
     let config = read_config(files)?;
     let (origin, architecture) = architecture(&config)?;
     Ok(Source {
+        root,
         files,
         config,
         architecture,

@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use super::builder::Builder;
 use super::family::Source;
 use super::row_numbers::RowNumbers;
-use super::tokenizer::TextTokenizer;
+use super::texts::tokens::tokenizer::TextTokenizer;
 use super::vectors::{vector_port, vectors};
 use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
@@ -19,6 +19,7 @@ use crate::data::signature::{Port, PortKind, Signature};
 use crate::device::HOST;
 use crate::model::compute::ComputeType;
 use crate::model::passes::in_passes;
+use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::{Error, Result, stop};
 
@@ -122,8 +123,28 @@ impl TextModel {
         }))
     }
 
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, String> {
-        self.layout.laid_out(self.tokenizer.tokens(text)?)
+    /// The tokens of a text, and whether its end is left out.
+    fn laid_out(&self, text: &str) -> Result<(Vec<u32>, bool), String> {
+        let tokens = self.tokenizer.tokens(text)?;
+        Ok((self.layout.laid_out(tokens.ids)?, tokens.is_cut))
+    }
+}
+
+impl Tokens for TextModel {
+    fn tokens_max(&self) -> usize {
+        self.tokenizer.text_tokens_max()
+    }
+
+    fn count(&self, text: &str) -> Result<TokenCount, String> {
+        let (tokens, is_cut) = self.laid_out(text)?;
+        Ok(TokenCount {
+            tokens: tokens.len(),
+            is_cut,
+        })
+    }
+
+    fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
+        self.tokenizer.places(text)
     }
 }
 
@@ -143,6 +164,10 @@ impl Model for TextModel {
         ComputeType::F32
     }
 
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        Some(self)
+    }
+
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
         let rows = batch.num_rows();
         let schema = batch.schema_ref();
@@ -153,7 +178,8 @@ impl Model for TextModel {
         for row in 0..rows {
             stop::check()?;
             let text = texts.is_valid(row).then(|| texts.value(row));
-            let tokens = text.map(|text| self.tokens(text)).transpose();
+            let tokens = text.map(|text| self.laid_out(text)).transpose();
+            let tokens = tokens.map(|tokens| tokens.map(|(tokens, _)| tokens));
             all.push(tokens.unwrap_or_else(|cause| {
                 failures.push((row, format!("column \"{name}\" holds no text: {cause}")));
                 None

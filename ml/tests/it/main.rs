@@ -4,6 +4,7 @@
 
 mod agreement;
 mod attention;
+mod base;
 mod batch_norm;
 mod cancel;
 mod compute_types;
@@ -16,11 +17,15 @@ mod layers;
 mod limits;
 mod losses;
 mod memory;
+mod packed;
 mod parity;
 mod sequences;
 mod splits;
 mod target_losses;
 mod targets;
+mod text_tasks;
+mod texts;
+mod tuning;
 mod vision;
 
 use std::sync::Arc;
@@ -118,6 +123,7 @@ fn spec_of_targets(batch: &RecordBatch, targets: usize, options: &TrainOptions) 
         },
         options: options.clone(),
         shards: options.shards.unwrap_or(SHARDS_DEFAULT),
+        base: None,
     }
 }
 

@@ -10,10 +10,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::Result;
-use crate::plan::table_function::{
-    argument_err, given_twice, literal, syntax_err, unknown_argument,
-};
-use crate::sql::WINDOWS;
+use crate::plan::table_function::{argument_err, literal, syntax_err};
+use crate::sql::{WINDOWS, given_twice, unknown_argument};
 
 const NAMES: &[&str] = &["order", "by", "columns", "lags", "horizon"];
 const USAGE: &str = "windows(table, order => column, by => column, lags => 14, horizon => 1)";

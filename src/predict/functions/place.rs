@@ -1,0 +1,356 @@
+//! [`placed`]: the operator of a call, put where it computes few rows.
+//!
+//! * A call without columns is computed for one row, which joins each row of the plan.
+//! * A call above a join goes to the side whose columns it reads, where each row is computed once, however often the join repeats it.
+//!   It stays above if the other side is known to have fewer rows: then the join is likely to leave rows out, and equal texts are
+//!   computed once anyway.
+//! * In a correlated sub-query the operator goes below the condition that refers to the query around it, because DataFusion moves that
+//!   condition up, but over no operator of ours.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, DFSchema, JoinType, Result};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{
+    EmptyRelation, Expr, ExprSchemable, Extension, Filter, Join, LogicalPlan, LogicalPlanBuilder,
+    Projection,
+};
+
+use super::call::PlannedCall;
+use crate::error::{SqlState, sql_err};
+use crate::predict::node::PredictNode;
+
+/// `plan` with the value of the call as a column of this name.
+pub(super) fn placed(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Filter(filter) if goes_below(&filter, call) => {
+            let input = placed(Arc::unwrap_or_clone(filter.input), call, name)?;
+            let filter = Filter::try_new(filter.predicate, Arc::new(input))?;
+            Ok(LogicalPlan::Filter(filter))
+        }
+        plan if is_constant(call) => beside(plan, call, name),
+        LogicalPlan::Join(join) => match side(&join, call) {
+            Some(side) => in_side(join, side, call, name),
+            None => above(LogicalPlan::Join(join), call, name),
+        },
+        plan => above(plan, call, name),
+    }
+}
+
+/// Refuses a plan over which DataFusion could not move the conditions of a correlated sub-query.
+fn check_is_closed(plan: &LogicalPlan, call: &PlannedCall) -> Result<()> {
+    if !refers_outside(plan) {
+        return Ok(());
+    }
+    let message = format!(
+        "a sub-query can compute {0} only above the condition that refers to the query around it; compute {0} in the \
+         innermost query, or in a WITH query",
+        call.function
+    );
+    Err(sql_err(SqlState::Unsupported, message))
+}
+
+/// Whether a plan refers to columns of a query around it. The sub-query of a LATERAL join refers to the join itself.
+fn refers_outside(plan: &LogicalPlan) -> bool {
+    let inputs = plan.inputs().into_iter();
+    plan.contains_outer_reference()
+        || inputs
+            .filter(|input| !matches!(input, LogicalPlan::Subquery(_)))
+            .any(refers_outside)
+}
+
+/// Whether a call above a filter is computed below it.
+fn goes_below(filter: &Filter, call: &PlannedCall) -> bool {
+    filter.predicate.contains_outer() || (!is_constant(call) && goes_to_side(&filter.input, call))
+}
+
+fn goes_to_side(plan: &LogicalPlan, call: &PlannedCall) -> bool {
+    match plan {
+        LogicalPlan::Filter(filter) => goes_to_side(&filter.input, call),
+        LogicalPlan::Join(join) => side(join, call).is_some(),
+        _ => false,
+    }
+}
+
+/// Whether the call has one value for all rows of a plan.
+fn is_constant(call: &PlannedCall) -> bool {
+    let reads = |expr: &Expr| {
+        matches!(
+            expr,
+            Expr::Column(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::SetComparison(_)
+        )
+    };
+    // The closure never fails.
+    let is_constant = |feature: &Expr| !feature.exists(|expr| Ok(reads(expr))).unwrap_or(true);
+    call.features.iter().all(is_constant)
+}
+
+/// The operator over a plan with the columns that the call reads.
+fn above(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
+    check_is_closed(&plan, call)?;
+    let ports = call.model.manifest.signature.inputs.iter();
+    let schema: &DFSchema = plan.schema();
+    let mut columns = Vec::with_capacity(call.features.len());
+    let mut computed = Vec::new();
+    for (port, feature) in ports.zip(&call.features) {
+        match feature {
+            Expr::Column(column) => columns.push(column.clone()),
+            feature => {
+                let input = format!("{name}_input_{}", columns.len() + 1);
+                let feature = match feature.get_type(schema)? {
+                    DataType::Null => feature.clone().cast_to(&port.data_type, schema)?,
+                    _ => feature.clone(),
+                };
+                computed.push(feature.alias(&input));
+                columns.push(Column::new_unqualified(input));
+            }
+        }
+    }
+    let plan = match computed.is_empty() {
+        true => plan,
+        false => {
+            let own = plan.schema().columns().into_iter().map(Expr::Column);
+            let exprs = own.chain(computed).collect();
+            LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?)
+        }
+    };
+    let node = PredictNode::of_columns(
+        Arc::clone(&call.model),
+        columns,
+        plan,
+        call.options.clone(),
+        (call.output, name.to_owned()),
+    )?;
+    Ok(LogicalPlan::Extension(Extension {
+        node: Arc::new(node),
+    }))
+}
+
+/// The rows of a plan, each beside the one row of a call without columns.
+fn beside(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
+    let has_one_row = |plan: &LogicalPlan| matches!(plan, LogicalPlan::EmptyRelation(empty) if empty.produce_one_row);
+    if has_one_row(&plan) {
+        return above(plan, call, name);
+    }
+    check_is_closed(&plan, call)?;
+    let one = LogicalPlan::EmptyRelation(EmptyRelation {
+        produce_one_row: true,
+        schema: Arc::new(DFSchema::empty()),
+    });
+    let column = Expr::Column(Column::new_unqualified(name));
+    let one = Projection::try_new(vec![column], Arc::new(above(one, call, name)?))?;
+    // The first side of a cross join is collected, the rows of the second pass by.
+    LogicalPlanBuilder::from(LogicalPlan::Projection(one))
+        .cross_join(plan)?
+        .build()
+}
+
+/// The side of a join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Which rows of a side a join returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeps {
+    /// The columns of all rows of the result.
+    All,
+    /// The columns, or NULL where the other side has a row without partner.
+    OrNull,
+    /// No columns.
+    None,
+}
+
+/// What a join keeps of the columns of its first side, 0, or of its second, 1.
+pub(super) fn keeps(join_type: JoinType, side: usize) -> Keeps {
+    let [left, right] = match join_type {
+        JoinType::Inner => [Keeps::All, Keeps::All],
+        JoinType::Left => [Keeps::All, Keeps::OrNull],
+        JoinType::Right => [Keeps::OrNull, Keeps::All],
+        JoinType::Full => [Keeps::OrNull, Keeps::OrNull],
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => [Keeps::All, Keeps::None],
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+            [Keeps::None, Keeps::All]
+        }
+    };
+    if side == 0 { left } else { right }
+}
+
+/// Whether a schema has all of these columns.
+pub(super) fn has_columns(schema: &DFSchema, columns: &HashSet<&Column>) -> bool {
+    columns.iter().all(|column| schema.has_column(column))
+}
+
+/// The side of the join on which the call is computed; `None` for above the join.
+fn side(join: &Join, call: &PlannedCall) -> Option<Side> {
+    let mut columns = HashSet::new();
+    for feature in &call.features {
+        feature.add_column_refs(&mut columns);
+    }
+    let (left, right) = (&join.left, &join.right);
+    let is_of = [left, right].map(|side| has_columns(side.schema(), &columns));
+    let (side, keeps, own, other) = match is_of {
+        [true, false] => (Side::Left, keeps(join.join_type, 0), left, right),
+        [false, true] => (Side::Right, keeps(join.join_type, 1), right, left),
+        [true, true] | [false, false] => return None,
+    };
+    let are_columns = call
+        .features
+        .iter()
+        .all(|feature| matches!(feature, Expr::Column(_)));
+    // The model gives NULL for NULL, so a value that the join makes NULL is the value of a column that it makes NULL.
+    let has_value = keeps == Keeps::All || (keeps == Keeps::OrNull && are_columns);
+    let has_fewer = match (rows_max(other), rows_max(own)) {
+        (Some(other), Some(own)) => other < own,
+        (None, _) | (_, None) => false,
+    };
+    (has_value && !has_fewer).then_some(side)
+}
+
+fn in_side(join: Join, side: Side, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
+    let place = |plan: Arc<LogicalPlan>| -> Result<Arc<LogicalPlan>> {
+        Ok(Arc::new(placed(Arc::unwrap_or_clone(plan), call, name)?))
+    };
+    let (left, right) = match side {
+        Side::Left => (place(join.left)?, join.right),
+        Side::Right => (join.left, place(join.right)?),
+    };
+    let join = Join::try_new(
+        left,
+        right,
+        join.on,
+        join.filter,
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    Ok(LogicalPlan::Join(join))
+}
+
+/// The most rows that a plan may have, if its tables know their rows.
+fn rows_max(plan: &LogicalPlan) -> Option<usize> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let table = source_as_provider(&scan.source).ok()?;
+            table.statistics()?.num_rows.get_value().copied()
+        }
+        LogicalPlan::Values(values) => Some(values.values.len()),
+        LogicalPlan::EmptyRelation(empty) => Some(usize::from(empty.produce_one_row)),
+        LogicalPlan::Projection(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Aggregate(_)
+        | LogicalPlan::Distinct(_) => rows_max(plan.inputs().first()?),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::record_batch::RecordBatch;
+    use futures::TryStreamExt;
+
+    use crate::engine::Engine;
+    use crate::session::Session;
+
+    /// A session with a model of texts, and tables of 20, 100 and 3 rows.
+    async fn session() -> Session {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        for sql in [
+            "CREATE MODEL m FROM 'sql-tests/data/models/clip' OPTIONS (format = 'huggingface_text')",
+            "CREATE TABLE notes AS SELECT value AS id, concat('note ', value) AS body FROM generate_series(1, 20)",
+            "CREATE TABLE orders AS SELECT value AS id, value % 20 AS note FROM generate_series(1, 100)",
+            "CREATE TABLE picks AS SELECT value AS id FROM generate_series(1, 3)",
+        ] {
+            let rows = session.sql(sql).await.unwrap();
+            rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
+        }
+        session
+    }
+
+    /// The operators of the optimized plan of a query, from the top.
+    async fn plan(session: &Session, sql: &str) -> Vec<String> {
+        let plan = session.plan_query(sql).await.unwrap();
+        let plan = session.optimize(&plan).unwrap();
+        let text = plan.display_indent().to_string();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn at(plan: &[String], operator: &str) -> usize {
+        let found = plan.iter().position(|line| line.contains(operator));
+        found.unwrap_or_else(|| panic!("no {operator} in {plan:#?}"))
+    }
+
+    fn models(plan: &[String]) -> usize {
+        let lines = plan.iter();
+        lines.filter(|line| line.starts_with("Predict:")).count()
+    }
+
+    #[tokio::test]
+    async fn equal_calls_of_a_query_are_computed_once_and_a_constant_for_one_row() {
+        let session = session().await;
+        let sql = "SELECT id, embed(m, body) AS v FROM notes WHERE l2_distance(embed(m, body), embed(m, 'x')) < 1 \
+                   ORDER BY l2_distance(embed(m, body), embed(m, 'x'))";
+        let plan = plan(&session, sql).await;
+        assert_eq!(models(&plan), 2, "{plan:#?}");
+        at(&plan, "EmptyRelation");
+    }
+
+    #[tokio::test]
+    async fn conditions_without_calls_go_below_the_model() {
+        let session = session().await;
+        let sql = "SELECT id FROM notes WHERE embed(m, body) IS NOT NULL AND id < 5";
+        let plan = plan(&session, sql).await;
+        assert!(
+            at(&plan, "Predict:") < at(&plan, "Filter: notes.id <"),
+            "{plan:#?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_below_a_join_that_repeats_rows_and_stays_above_one_that_leaves_rows_out() {
+        let session = session().await;
+        let of =
+            |other: &str| format!("SELECT embed(m, n.body) FROM notes n JOIN {other} ON n.id = o.");
+        let repeats = plan(&session, &format!("{}note", of("orders o"))).await;
+        assert!(
+            at(&repeats, "Join:") < at(&repeats, "Predict:"),
+            "{repeats:#?}"
+        );
+        let leaves_out = plan(&session, &format!("{}id", of("picks o"))).await;
+        assert!(
+            at(&leaves_out, "Predict:") < at(&leaves_out, "Join:"),
+            "{leaves_out:#?}"
+        );
+        // In the condition of a join, each call is computed on its own side.
+        let sql = "SELECT n.id FROM notes n JOIN orders o ON l2_distance(embed(m, n.body), embed(m, CAST(o.note AS VARCHAR))) < 1";
+        let on = plan(&session, sql).await;
+        assert!(
+            models(&on) == 2 && at(&on, "Join:") < at(&on, "Predict:"),
+            "{on:#?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_reads_is_not_computed() {
+        let session = session().await;
+        let sql = "SELECT max(id) FROM (SELECT id, embed(m, body) AS v, embed(m, concat(body, '!')) AS w FROM notes)";
+        let plan = plan(&session, sql).await;
+        let computes =
+            |line: &&String| line.starts_with("Predict:") && !line.contains("outputs=[]");
+        assert_eq!(plan.iter().filter(computes).count(), 0, "{plan:#?}");
+    }
+}

@@ -1,0 +1,89 @@
+//! [`Metrics`]: what EXPLAIN ANALYZE shows of an operator.
+
+use datafusion::physical_plan::metrics::{
+    Count, ExecutionPlanMetricsSet, MetricBuilder, RatioMetrics, Time,
+};
+use vatic_ml::data::inputs::RowReport;
+
+/// The name of the number of texts whose ends were left out.
+pub(super) const TRUNCATED_ROWS: &str = "truncated_rows";
+
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) input_rows: Count,
+    /// Rows that the model has computed.
+    pub(super) computed_rows: Count,
+    /// Rows that took the outputs of an equal row.
+    pub(super) dedupe_hits: Count,
+    /// Calls of the model.
+    pub(super) batches: Count,
+    pub(super) null_rows: Count,
+    pub(super) failed_rows: Count,
+    pub(super) truncated_rows: Count,
+    pub(super) unseen_values: Count,
+    /// The tokens that the model has computed, without padding.
+    pub(super) tokens: Count,
+    /// The rows or tokens of batches, of those that they might have.
+    pub(super) fill: RatioMetrics,
+    /// The share of padding if all texts of a batch are filled up to the longest.
+    pub(super) padding: RatioMetrics,
+    pub(super) cache_hits: Count,
+    pub(super) cache_misses: Count,
+    pub(super) load_time: Time,
+    pub(super) compute_time: Time,
+}
+
+impl Metrics {
+    pub(super) fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let count = |name: &'static str| MetricBuilder::new(set).counter(name, partition);
+        let ratio = |name: &'static str| MetricBuilder::new(set).ratio_metrics(name, partition);
+        let time = |name: &'static str| MetricBuilder::new(set).subset_time(name, partition);
+        Self {
+            input_rows: count("input_rows"),
+            computed_rows: count("computed_rows"),
+            dedupe_hits: count("dedupe_hits"),
+            batches: count("batches"),
+            null_rows: count("null_rows"),
+            failed_rows: count("failed_rows"),
+            truncated_rows: count(TRUNCATED_ROWS),
+            unseen_values: count("unseen_values"),
+            tokens: count("tokens"),
+            fill: ratio("fill"),
+            padding: ratio("padding"),
+            cache_hits: count("cache_hits"),
+            cache_misses: count("cache_misses"),
+            load_time: time("load_time"),
+            compute_time: time("compute_time"),
+        }
+    }
+
+    /// Counts the rows of one call of the model.
+    pub(super) fn add_call(&self, rows: usize, report: &RowReport) {
+        let missing = report.null_rows() + report.failures.len();
+        self.batches.add(1);
+        self.computed_rows.add(rows.saturating_sub(missing));
+        self.unseen_values.add(report.unseen);
+    }
+
+    /// Counts how full a batch is.
+    pub(super) fn add_fill(&self, part: usize, total: usize) {
+        self.fill.add_part(part);
+        self.fill.add_total(total.max(part));
+    }
+
+    /// Counts the tokens of one call of the model, whose longest text has `longest`.
+    pub(super) fn add_tokens(&self, tokens: &[usize]) {
+        let sum: usize = tokens.iter().sum();
+        let padded = tokens.len() * tokens.iter().max().copied().unwrap_or(0);
+        self.tokens.add(sum);
+        self.padding.add_part(padded - sum);
+        self.padding.add_total(padded);
+    }
+
+    /// Counts the rows of a batch of the input.
+    pub(super) fn add_rows(&self, rows: usize, report: &RowReport) {
+        self.input_rows.add(rows);
+        self.null_rows.add(report.null_rows());
+        self.failed_rows.add(report.failures.len());
+    }
+}

@@ -1,0 +1,71 @@
+//! [`with_notices`]: what a query says about its rows once all of them are read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt;
+use vatic_ml::train::control::Progress;
+
+use crate::cluster::Cluster;
+use crate::error::Result;
+use crate::predict::{may_truncate, truncated};
+use crate::progress::{ProgressEvent, ProgressListener};
+
+/// The rows of a plan that runs here, or in part on a cluster. After the last row, the listener hears which models have left out the
+/// ends of texts.
+pub(super) fn with_notices(
+    rows: SendableRecordBatchStream,
+    plan: Arc<dyn ExecutionPlan>,
+    cluster: Option<Arc<Cluster>>,
+    listener: Option<ProgressListener>,
+) -> SendableRecordBatchStream {
+    let Some(listener) = listener.filter(|_| may_truncate(&plan)) else {
+        return rows;
+    };
+    let schema = rows.schema();
+    let end = async move {
+        let mut texts = BTreeMap::new();
+        count_here(&plan, &mut texts);
+        if let Some(cluster) = &cluster {
+            for (exec, metrics) in cluster.measured(&plan).await {
+                add(truncated(&exec, &metrics), &mut texts);
+            }
+        }
+        for (model, count) in texts {
+            let progress = Progress::Notice(notice(count));
+            listener(ProgressEvent::Training { model, progress });
+        }
+        None::<Result<RecordBatch>>
+    };
+    let end = futures::stream::once(end).filter_map(std::future::ready);
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows.chain(end)))
+}
+
+fn count_here(plan: &Arc<dyn ExecutionPlan>, texts: &mut BTreeMap<String, usize>) {
+    if let Some(metrics) = plan.metrics() {
+        add(truncated(plan, &metrics), texts);
+    }
+    for input in plan.children() {
+        count_here(input, texts);
+    }
+}
+
+fn add(truncated: Option<(String, usize)>, texts: &mut BTreeMap<String, usize>) {
+    if let Some((model, count)) = truncated {
+        *texts.entry(model).or_default() += count;
+    }
+}
+
+fn notice(count: usize) -> String {
+    let texts = match count {
+        1 => "1 text is longer than the model takes, so its end was left out".to_owned(),
+        count => {
+            format!("{count} texts are longer than the model takes, so their ends were left out")
+        }
+    };
+    format!("{texts}; truncate => false makes them errors")
+}
