@@ -129,6 +129,7 @@ def make_trees(options):
     from onnxmltools.convert.common.data_types import FloatTensorType
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    take_numbers_of_numpy()
     columns, score = make_columns(options["rows"], 5, 0)
     x, y = np.column_stack([columns[name] for name in FEATURES]), (score > 0).astype(np.int64)
     directory = Path(options["directory"])
@@ -138,6 +139,24 @@ def make_trees(options):
     model = lightgbm.LGBMClassifier(n_estimators=options["trees"], random_state=0, verbose=-1).fit(x, y)
     exported = onnxmltools.convert_lightgbm(model, initial_types=[("X", FloatTensorType([None, x.shape[1]]))], zipmap=False)
     (directory / "lightgbm.onnx").write_bytes(exported.SerializeToString())
+
+
+def take_numbers_of_numpy():
+    """Newer versions of onnx refuse numbers of numpy and booleans as integers, which skl2onnx makes of trees."""
+    from skl2onnx.common._container import ModelComponentContainer
+
+    add_node = ModelComponentContainer.add_node
+
+    def of_python(value):
+        if not isinstance(value, (list, np.ndarray)):
+            return value
+        items = value.tolist() if isinstance(value, np.ndarray) else [item.item() if isinstance(item, np.generic) else item for item in value]
+        return [int(item) if isinstance(item, bool) else item for item in items]
+
+    def add(self, *arguments, **attributes):
+        return add_node(self, *arguments, **{name: of_python(value) for name, value in attributes.items()})
+
+    ModelComponentContainer.add_node = add
 
 
 def predict_trees(options):
