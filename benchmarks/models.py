@@ -126,10 +126,9 @@ def bench_trees(context):
     for model, name in TREES.items():
         ours, theirs = context["work"] / "out-vatic", context["work"] / "out-onnxruntime"
         theirs.mkdir(exist_ok=True)
-        label = "output_label" if model == "scikit-learn" else "label"
         table = model.replace("-", "_")
         statements = [
-            f"COPY (SELECT id, {label} AS predicted_label FROM predict({table}, (SELECT id, [{COLUMNS}] AS \"X\" FROM rows))) "
+            f"COPY (SELECT id, label AS predicted_label FROM predict({table}, (SELECT id, [{COLUMNS}] AS \"X\" FROM rows))) "
             f"TO '{ours}/{attempt}/' STORED AS PARQUET"
             for attempt in range(REPEATS)
         ]
