@@ -1,7 +1,8 @@
 """Files in ONNX that others wrote, as models: `predict` returns what onnxruntime computes, to 1e-5; a file that is no model for rows
 is refused in a sentence.
 
-* the operators and networks whose files are in the package onnx, with the outputs that lie beside them
+* the operators and networks whose files are in the package onnx, with the outputs that lie beside them, and the files of the
+  package onnxruntime
 * models of other packages, which `../run install` fetches, on tract and on the library of onnxruntime
 """
 
@@ -91,6 +92,10 @@ def check(case, rows, tolerance=TOLERANCE):
     for name, values in case.expected.items():
         assert len(rows) == len(values)
         for row, of_row in zip(rows, values):
+            if isinstance(of_row, dict):
+                probabilities = {entry["label"]: entry["prob"] for entry in row[name]}
+                assert probabilities == pytest.approx(of_row, abs=tolerance)
+                continue
             found, of_row = np.array(row[name]).reshape(-1), np.array(of_row).reshape(-1)
             assert found.shape == of_row.shape
             if of_row.dtype.kind in "OUS":
@@ -131,6 +136,14 @@ def networks():
         image = np.arange(np.prod(shape)).reshape(shape) / np.prod(shape)
         expected = {port.name: of_file(path.with_name(f"{path.stem}_output_{at}.pb")) for at, port in enumerate(graph.output)}
         yield Case(path.stem, path, {port.name: image.astype(np.float32)}, expected)
+
+
+def of_onnxruntime():
+    """The files in the package onnxruntime, which take numbers of any rows or of three."""
+    for path in sorted((Path(onnxruntime.__file__).parent / "datasets").glob("*.onnx")):
+        (port,) = inputs_of(onnx.load(path).graph)
+        shape = [of.dim_value or 3 for of in port.type.tensor_type.shape.dim]
+        yield Case(path.stem, path, {port.name: draw(7).random(shape, np.float32) * 6})
 
 
 def draw(seed):
@@ -209,7 +222,7 @@ REFUSED_FETCHED = {
     "PP-OCRv6_rec_small.onnx": "has no fixed size in dimension 3; export the model with one",
 }
 OPERATORS = {case.name: case for case in operators()}
-NETWORKS = {case.name: case for case in networks()}
+NETWORKS = {case.name: case for case in [*networks(), *of_onnxruntime()]}
 FETCHED = {case.name: case for case in fetched()}
 
 
@@ -228,8 +241,8 @@ def of_fetched(tmp_path_factory):
     return predicted(tmp_path_factory.mktemp("fetched"), FETCHED.values())
 
 
-def test_the_package_has_these_files():
-    assert len(OPERATORS) >= 140 and len(NETWORKS) == 9
+def test_the_packages_have_these_files():
+    assert len(OPERATORS) >= 140 and len(NETWORKS) >= 9 + 3
     assert set(REFUSED) <= set(OPERATORS)
 
 
