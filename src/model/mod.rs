@@ -6,13 +6,14 @@
 //!
 //! * `name` names in statements: `s.m@3`
 //! * `manifest` the description of a version; `read_manifest` reads its file; `manifest_v1` the older format
-//! * `registry` resolves, lists, commits, alters and drops models
+//! * `registry` resolves, lists, commits, alters and drops models; `address` a version in a plan that travels
 //! * `publish` files that become a version
 //! * `rights` access checks for models
 //! * `runtime` the loaded models of this process, and the workers of its devices; `runtime/order` and `runtime/pins` models that stay loaded,
 //!   `runtime/version_files` files that are read without a model
 //! * `in_flight` the batches of a stream that models compute side by side; `batch_memory` their memory
 
+mod address;
 pub(crate) mod batch_memory;
 #[cfg(test)]
 mod example;
@@ -26,6 +27,7 @@ mod registry;
 mod rights;
 pub(crate) mod runtime;
 
+pub(crate) use address::ModelAddress;
 #[cfg(test)]
 pub(crate) use example::example_model;
 pub(crate) use manifest::{
@@ -35,6 +37,6 @@ pub(crate) use name::{ModelName, ModelRef, Selector};
 pub(crate) use publish::{NewModel, VersionFiles, publish};
 pub(crate) use read_manifest::is_plain_name;
 pub(crate) use registry::{
-    ModelAddress, ModelRegistry, ModelState, NewVersion, Published, ResolvedModel, ResolvedModels,
-    VersionEntry, exists_err,
+    ModelRegistry, ModelState, NewVersion, Published, ResolvedModel, ResolvedModels, VersionEntry,
+    exists_err,
 };
