@@ -1,4 +1,4 @@
-//! [`Base`]: the model whose weights a training starts from (option `base_model`).
+//! `Base`: the model whose weights a training starts from (option `base_model`).
 //!
 //! A weight has a meaning only together with the encoding of its feature, so a training keeps what its base learnt of the
 //! columns: means and deviations of numbers, classes, values of categories. Values that the base does not know follow behind
