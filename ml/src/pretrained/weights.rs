@@ -29,6 +29,8 @@ const PICKLES: [&str; 6] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"];
 #[derive(Debug)]
 pub(crate) struct Weights {
     files: Vec<(String, Vec<u8>)>,
+    /// The tensors of each file that nobody has taken yet.
+    left: Vec<usize>,
     tensors: HashMap<String, Stored>,
     numbers: usize,
 }
@@ -58,6 +60,7 @@ impl Weights {
         };
         let mut weights = Self {
             files: vec![],
+            left: vec![],
             tensors: HashMap::new(),
             numbers: 0,
         };
@@ -101,6 +104,7 @@ impl Weights {
             return Err(corrupt(&name, format!("more than {TENSORS_MAX} tensors")));
         }
         let file = self.files.len();
+        self.left.push(found.len());
         for (tensor, info) in found {
             let (first, end) = info.data_offsets;
             let stored = Stored {
@@ -143,7 +147,8 @@ impl Weights {
         (0..).take_while(|number| known.contains(number)).count()
     }
 
-    /// Takes the numbers of a tensor.
+    /// Takes the numbers of a tensor. The memory of a file is free once all of its tensors are taken, so that a model in parts is
+    /// hardly in memory twice.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the tensor is missing, has another shape or other numbers than floats, or if a number is NaN or
@@ -184,7 +189,12 @@ impl Weights {
             return Err(corrupt(file, what));
         }
         self.numbers += numbers.len();
+        let file = stored.file;
         self.tensors.remove(name);
+        self.left[file] -= 1;
+        if self.left[file] == 0 {
+            self.files[file].1 = vec![];
+        }
         Ok(numbers)
     }
 
@@ -305,6 +315,7 @@ mod tests {
             assert_eq!(weights.take(name, shape).unwrap(), [1.5, -2.0], "{name}");
         }
         assert_eq!(weights.numbers(), 6);
+        assert!(weights.files.iter().all(|(_, content)| content.is_empty()));
         weights.finish("a model", |_| false).unwrap();
     }
 

@@ -5,14 +5,16 @@ use tract_onnx::tract_hir::internal::{Tensor, TractResult};
 
 use super::attributes::floats;
 use super::own::{Shaped, wrong};
-use super::tensors::{check_width, doubles, transposed};
+use super::tensors::{doubles, transposed, width};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Linear {
     operator: String,
     features: usize,
     /// The scores of a row.
     pub(super) scores: usize,
+    /// `[scores, features]`
+    coefficients: Vec<f32>,
     /// `[features, scores]`
     weights: Vec<f64>,
     intercepts: Vec<f64>,
@@ -38,22 +40,48 @@ impl Linear {
                 ),
             ));
         }
-        let weights = transposed(&coefficients, features).into_iter();
         let mut intercepts: Vec<f64> = intercepts.into_iter().map(f64::from).collect();
         intercepts.resize(scores, 0.0);
         Ok(Self {
             operator: node.op_type.clone(),
             features,
             scores,
-            weights: weights.map(f64::from).collect(),
+            weights: by_feature(&coefficients, features),
+            coefficients,
             intercepts,
         })
     }
 
     /// # Errors
-    /// If the input has another number of features.
+    /// If the input has no features, or more than there are coefficients for.
     pub(super) fn check(&self, input: &Shaped) -> TractResult<()> {
-        check_width(&self.operator, input, self.features)
+        match width(&self.operator, input)? {
+            found if (1..=self.features).contains(&found) => Ok(()),
+            found => Err(wrong(
+                &self.operator,
+                format!("takes {} features, and gets {found}", self.features),
+            )),
+        }
+    }
+
+    /// The sums for a matrix of fewer features than there are coefficients for, if it has fewer: the first coefficients count, as in
+    /// onnxruntime, whose own example `logreg_iris.onnx` has four for each of two features.
+    ///
+    /// # Errors
+    /// If the input is no matrix.
+    pub(super) fn narrowed(&self, input: &Shaped) -> TractResult<Option<Self>> {
+        let features = width(&self.operator, input)?;
+        let coefficients = self.coefficients.get(..features * self.scores);
+        let is_narrower = features < self.features;
+        let narrowed = coefficients
+            .filter(|_| is_narrower)
+            .map(|coefficients| Self {
+                features,
+                coefficients: coefficients.to_vec(),
+                weights: by_feature(coefficients, features),
+                ..self.clone()
+            });
+        Ok(narrowed)
     }
 
     /// The scores of each row, row-major.
@@ -72,4 +100,10 @@ impl Linear {
         }
         Ok(sums)
     }
+}
+
+/// Coefficients `[scores, features]` as `[features, scores]`.
+fn by_feature(coefficients: &[f32], features: usize) -> Vec<f64> {
+    let weights = transposed(coefficients, features).into_iter();
+    weights.map(f64::from).collect()
 }

@@ -1,5 +1,7 @@
 //! `LinearClassifier`: the class with the largest weighted sum of the features. tract's own operator knows no text labels.
 
+use std::sync::Arc;
+
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::{Tensor, TractResult};
@@ -60,6 +62,18 @@ impl Operator for LinearClassifier {
         let input = only(NAME, inputs)?;
         self.linear.check(input)?;
         Ok(self.labels.outputs(&input.shape[0], self.labels.len()))
+    }
+
+    fn prepared(&self, inputs: &[Shaped]) -> TractResult<Option<Arc<dyn Operator>>> {
+        let narrowed = self.linear.narrowed(only(NAME, inputs)?)?;
+        Ok(narrowed.map(|linear| {
+            let classifier = Self {
+                linear,
+                labels: self.labels.clone(),
+                post_transform: self.post_transform,
+            };
+            Arc::new(classifier) as Arc<dyn Operator>
+        }))
     }
 
     fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
@@ -156,5 +170,11 @@ mod tests {
         let classifier = read(&[1.0; 6], &[0.0; 3]).unwrap();
         let error = classifier.outputs(&[input]).unwrap_err().to_string();
         assert_eq!(error, "LinearClassifier takes 2 features, and gets 3");
+        // With fewer features the first coefficients count: 0.5 * 1 + 0.25, 0.5 * -1 - 0.5 and 0.5 * 2.
+        let classifier = read(&[1.0, -1.0, 2.0, 7.0, 8.0, 9.0], &[0.25, -0.5, 0.0]).unwrap();
+        let input = Shaped::new(DatumType::F32, [1.into(), 1.into()]);
+        let narrowed = classifier.prepared(&[input]).unwrap().unwrap();
+        let outputs = narrowed.run(&[&matrix(&[[0.5]])]).unwrap();
+        close(&outputs[1], &[0.75, -1.0, 1.0]);
     }
 }

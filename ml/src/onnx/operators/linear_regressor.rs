@@ -1,5 +1,7 @@
 //! `LinearRegressor`: weighted sums of the features.
 
+use std::sync::Arc;
+
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::{DatumType, Tensor, TractResult};
@@ -45,6 +47,11 @@ impl Operator for LinearRegressor {
         self.linear.check(input)?;
         let shape = [input.shape[0].clone(), self.linear.scores.into()];
         Ok(vec![Shaped::new(DatumType::F32, shape)])
+    }
+
+    fn prepared(&self, inputs: &[Shaped]) -> TractResult<Option<Arc<dyn Operator>>> {
+        let narrowed = self.linear.narrowed(only(NAME, inputs)?)?;
+        Ok(narrowed.map(|linear| Arc::new(Self { linear }) as Arc<dyn Operator>))
     }
 
     fn run(&self, inputs: &[&Tensor]) -> TractResult<Vec<Tensor>> {
