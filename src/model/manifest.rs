@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use vatic_ml::artifact::ModelFile;
 use vatic_ml::data::signature::Signature;
-use vatic_ml::model::Batching;
 use vatic_ml::model::metrics::Metric;
 use vatic_ml::model::network::LayerSummary;
 use vatic_ml::model::options::TrainOptions;
+use vatic_ml::model::{Batching, Prompt};
 use vatic_ml::train::control::EpochRecord;
 
 /// The file in a version's directory that describes the other files.
@@ -30,6 +30,12 @@ pub(crate) struct Manifest {
     /// The layers of the network, if it is a list of layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) layers: Vec<LayerSummary>,
+    /// Texts that may be put before each text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) prompts: Vec<Prompt>,
+    /// What else a user may want to know: names and values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) facts: Vec<(String, String)>,
     pub(crate) origin: Origin,
     pub(crate) files: Vec<ModelFile>,
 }

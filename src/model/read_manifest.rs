@@ -13,6 +13,11 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.')
 }
 
+/// Whether a model's file may have this name, which may name a folder of the model first.
+fn is_plain_path(name: &str) -> bool {
+    name.split('/').count() <= 2 && name.split('/').all(is_plain_name)
+}
+
 impl Manifest {
     /// Reads the manifest of a version and checks its hash.
     pub(crate) fn read(directory: &Place, sha256: &str, model: &str) -> Result<Self> {
@@ -56,7 +61,7 @@ impl Manifest {
         if let Some(file) = manifest
             .files
             .iter()
-            .find(|file| !is_plain_name(&file.name))
+            .find(|file| !is_plain_path(&file.name))
         {
             return Err(format!(
                 "\"{}\" is not the name of a file",
@@ -168,7 +173,20 @@ mod tests {
                 .contains("upgrade")
         );
         assert!(Manifest::from_json(b"").is_err());
-        for name in ["../x", "/etc/passwd", "a/b", "", ".hidden", "c:x"] {
+        let in_folder = read(|value| value["files"][0]["name"] = "1_Pooling/config.json".into());
+        assert_eq!(in_folder.unwrap().files[0].name, "1_Pooling/config.json");
+        for name in [
+            "../x",
+            "a/..",
+            "/etc/passwd",
+            "a/",
+            "a//b",
+            "a/b/c",
+            "a/.hidden",
+            "",
+            ".hidden",
+            "c:x",
+        ] {
             let error = read(|value| value["files"][0]["name"] = name.into()).unwrap_err();
             assert!(error.contains("not the name of a file"), "{name}: {error}");
         }

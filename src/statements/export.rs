@@ -203,7 +203,7 @@ async fn own_files(
     engine.runtime().with_files(model, 1, work).await
 }
 
-/// Whether these entries of a directory are the files of an exported model: a manifest, and files that it lists.
+/// Whether these entries of a directory are the files of an exported model: a manifest, and files that it lists, also in folders.
 fn holds_export(place: &Place, entries: &[(String, Kind)]) -> std::io::Result<bool> {
     #[derive(Deserialize)]
     struct Listed {
@@ -217,11 +217,24 @@ fn holds_export(place: &Place, entries: &[(String, Kind)]) -> std::io::Result<bo
     let Ok(listed) = serde_json::from_slice::<Listed>(&manifest.read()?) else {
         return Ok(false);
     };
-    let is_listed = |name: &str| listed.files.iter().any(|file| file.name == name);
-    let is_ours = |(name, kind): &(String, Kind)| {
-        *kind == Kind::File && (name == MANIFEST_FILE || is_listed(name))
-    };
-    Ok(entries.iter().all(is_ours))
+    let is_ours =
+        |name: &str| name == MANIFEST_FILE || listed.files.iter().any(|file| file.name == name);
+    let mut folders = vec![];
+    for (name, kind) in entries {
+        match kind {
+            Kind::File if is_ours(name) => {}
+            Kind::Directory => folders.push(name),
+            Kind::File | Kind::Other => return Ok(false),
+        }
+    }
+    for folder in folders {
+        let within = place.join(folder).entries()?.into_iter();
+        let mut named = within.map(|(name, kind)| (format!("{folder}/{name}"), kind));
+        if !named.all(|(name, kind)| kind == Kind::File && is_ours(&name)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn result_row(

@@ -3,6 +3,7 @@
 //! ```text
 //! directory or file ─ copy ─▶ files of a version ─ loader ─▶ signature ─▶ manifest ─▶ registry
 //! ```
+//! Folders in the directory are copied only if the loader of its format names them.
 //! The import hashes and opens the copy, so a source that changes in the meantime cannot become another model than the
 //! one that was checked.
 
@@ -82,6 +83,8 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
         format: opened.format,
         signature: opened.model.signature().clone(),
         batching: opened.model.batching(),
+        prompts: opened.model.prompts(),
+        facts: opened.model.facts(),
         layers: opened.model.layers(),
         origin: Origin::Imported(Imported {
             source: statement.source.clone(),
@@ -139,34 +142,76 @@ fn open_copy(
     format: Option<&str>,
 ) -> Result<Opened> {
     let failed = |error: std::io::Error| io_err(source, &error);
-    let staged = into.stage().map_err(failed)?;
-    let names = copy(&Place::parse(source.as_ref())?, staged.path()).map_err(failed)?;
-    if names.is_empty() || names.len() > FILES_MAX {
-        let message = format!(
-            "{source} holds {} files; a model has 1 to {FILES_MAX}",
-            names.len()
-        );
-        return Err(sql_err(SqlState::InvalidParameter, message));
-    }
-    let known = names.iter().map(|name| describe_file(staged.path(), name));
-    let known = known
-        .collect::<vatic_ml::Result<Vec<_>>>()
-        .map_err(ml_err)?;
-    let files = Files::new(staged.path(), known);
-    let loader = loader_of(source, &files, loaders, format)?;
-    let device = DeviceName::Cpu.open().map_err(ml_err)?;
-    let model = loader.load(&files, &LoadOptions::on(&device));
-    let model = model.map_err(|error| {
+    let unfit = |error: vatic_ml::Error| {
         let mut found = crate::error::report(&ml_err(error));
         found.message = format!("{source}: {}", found.message);
         found
-    })?;
+    };
+    let staged = into.stage().map_err(failed)?;
+    let place = Place::parse(source.as_ref())?;
+    let names = copy(&place, staged.path()).map_err(failed)?;
+    check_count(source, names.len())?;
+    let mut files = Files::new(staged.path(), describe(staged.path(), &names)?);
+    let loader = loader_of(source, &files, loaders, format)?;
+    let folders = loader.folders(&files).map_err(unfit)?;
+    if !folders.is_empty() {
+        let mut known = files.known().to_vec();
+        for folder in &folders {
+            let names = copy_folder(&place, folder, staged.path()).map_err(failed)?;
+            check_count(source, known.len() + names.len())?;
+            known.extend(describe(staged.path(), &names)?);
+        }
+        files = Files::new(staged.path(), known);
+    }
+    let device = DeviceName::Cpu.open().map_err(ml_err)?;
+    let model = loader.load(&files, &LoadOptions::on(&device));
+    let model = model.map_err(unfit)?;
     into.take_in(&staged).map_err(failed)?;
     Ok(Opened {
         format: loader.format().into(),
         model,
         files: files.known().to_vec(),
     })
+}
+
+fn check_count(source: &str, count: usize) -> Result<()> {
+    if (1..=FILES_MAX).contains(&count) {
+        return Ok(());
+    }
+    let message = format!("{source} holds {count} files; a model has 1 to {FILES_MAX}");
+    Err(sql_err(SqlState::InvalidParameter, message))
+}
+
+/// The entries of these files for the manifest.
+fn describe(directory: &Path, names: &[String]) -> Result<Vec<ModelFile>> {
+    let known = names.iter().map(|name| describe_file(directory, name));
+    known.collect::<vatic_ml::Result<_>>().map_err(ml_err)
+}
+
+/// Copies the files of a folder of the source, if there is one; their names begin with that of the folder.
+fn copy_folder(source: &Place, folder: &str, into: &Path) -> std::io::Result<Vec<String>> {
+    let refused = |what: &str| {
+        let message = format!("the folder \"{}\" {what}", folder.escape_debug());
+        std::io::Error::new(std::io::ErrorKind::InvalidInput, message)
+    };
+    if !is_plain_name(folder) {
+        return Err(refused("has no valid name for a folder of a model"));
+    }
+    if is_link(source, folder) {
+        return Err(refused("is a link"));
+    }
+    let place = source.join(folder);
+    if place.kind()?.is_none() {
+        return Ok(vec![]);
+    }
+    let into = into.join(folder);
+    std::fs::create_dir(&into)?;
+    let names = copy(&place, &into)?;
+    std::fs::File::open(&into)?.sync_all()?;
+    Ok(names
+        .iter()
+        .map(|name| format!("{folder}/{name}"))
+        .collect())
 }
 
 /// Copies one file, or the files of a directory without its links and subdirectories.

@@ -10,6 +10,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use vatic_ml::data::labels::LabelForm;
 use vatic_ml::data::signature::{Label, Port, PortKind, Signature};
 use vatic_ml::data::types::type_name;
+use vatic_ml::model::Prompt;
 use vatic_ml::model::network::LayerSummary;
 use vatic_ml::model::options::TrainOptions;
 
@@ -138,6 +139,11 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
             properties.extend(licence.map(|licence| ("licence", licence)));
         }
     }
+    let facts = manifest.facts.iter();
+    properties.extend(facts.map(|(name, value)| (name.as_str(), value.clone())));
+    if !manifest.prompts.is_empty() {
+        properties.push(("prompts", prompts(&manifest.prompts)));
+    }
     properties.push(("sha256", model.sha256.clone()));
     let created_at = manifest.created_at;
     let created_at = created_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
@@ -233,6 +239,15 @@ fn of_images(signature: &Signature, options: &TrainOptions) -> Vec<(&'static str
         properties.push(("augment", options.augment.join(", ")));
     }
     properties
+}
+
+/// The names of prompts with their texts, the default one marked.
+fn prompts(prompts: &[Prompt]) -> String {
+    let shown = prompts.iter().map(|prompt| {
+        let note = if prompt.is_default { " (default)" } else { "" };
+        format!("{}: {:?}{note}", prompt.name, prompt.text)
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn show_create(model: &ResolvedModel) -> Result<RecordBatch> {

@@ -147,6 +147,8 @@ fn manifest(
         signature: result.signature,
         batching: result.batching,
         layers: result.layers,
+        prompts: vec![],
+        facts: vec![],
         origin: Origin::Trained(Box::new(Trained {
             run_id: run_id.into(),
             statement: statement.to_string(),

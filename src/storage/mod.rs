@@ -214,24 +214,34 @@ impl Place {
         let Self::Remote(place) = self else {
             return Ok(());
         };
-        for (name, _) in local::entries(staged.path())? {
-            let content = std::fs::read(staged.path().join(&name))?;
-            place.join(&name).replace(&content)?;
-        }
-        Ok(())
+        upload(staged.path(), place)
     }
 
-    /// Makes files of a directory readable on this machine.
+    /// Makes files of a directory, and of its folders, readable on this machine.
     pub(crate) fn fetch<'a>(&self, names: impl Iterator<Item = &'a str>) -> io::Result<LocalFiles> {
         let Self::Remote(place) = self else {
             return self.stage();
         };
         let copy = tempfile::tempdir()?;
         for name in names {
-            std::fs::write(copy.path().join(name), place.join(name).read()?)?;
+            let to = copy.path().join(name);
+            std::fs::create_dir_all(local::parent(&to)?)?;
+            std::fs::write(to, place.join(name).read()?)?;
         }
         Ok(LocalFiles::Copy(copy))
     }
+}
+
+/// Uploads the files of a directory and of its folders.
+fn upload(from: &Path, to: &RemotePlace) -> io::Result<()> {
+    for (name, kind) in local::entries(from)? {
+        let (from, to) = (from.join(&name), to.join(&name));
+        match kind {
+            Kind::Directory => upload(&from, &to)?,
+            Kind::File | Kind::Other => to.replace(&std::fs::read(from)?)?,
+        }
+    }
+    Ok(())
 }
 
 /// A local directory: the place itself, or a copy that is deleted on drop.

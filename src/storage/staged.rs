@@ -34,7 +34,7 @@ impl Staged {
         Ok(staged)
     }
 
-    /// Writes the files of a directory, each with its name, in this order. With `replaces`, a directory of a store loses what
+    /// Writes the files of a directory, each with its name, which may begin with that of a folder, in this order. With `replaces`, a directory of a store loses what
     /// it held before.
     pub(crate) async fn directory(
         place: &Place,
@@ -50,7 +50,11 @@ impl Staged {
             tokio::fs::create_dir(path).await?;
         }
         for (name, content) in files {
-            write(&directory.join(name), content).await?;
+            let file = directory.join(name);
+            if let Place::Local(path) = &file {
+                tokio::fs::create_dir_all(local::parent(path)?).await?;
+            }
+            write(&file, content).await?;
         }
         Ok(staged)
     }
@@ -153,7 +157,7 @@ mod tests {
         let path = directory.path().join("m");
         let place = Place::Local(path.clone());
         let stage = async |content: &str| {
-            let files = [("a".to_owned(), content.as_bytes().to_vec())];
+            let files = ["a", "c/d"].map(|name| (name.to_owned(), content.as_bytes().to_vec()));
             Staged::directory(&place, &files, true).await.unwrap()
         };
         fs::create_dir(&path).unwrap();
@@ -161,10 +165,11 @@ mod tests {
         assert_eq!(fs::read(path.join("a")).unwrap(), b"one");
         fs::write(path.join("b"), "").unwrap();
         stage("two").await.put(false).unwrap_err();
-        assert_eq!(names(&path), ["a", "b"]);
+        assert_eq!(names(&path), ["a", "b", "c"]);
         stage("three").await.put(true).unwrap();
-        assert_eq!(names(&path), ["a"]);
+        assert_eq!(names(&path), ["a", "c"]);
         assert_eq!(fs::read(path.join("a")).unwrap(), b"three");
+        assert_eq!(fs::read(path.join("c/d")).unwrap(), b"three");
         assert_eq!(names(directory.path()), ["m"]);
     }
 }

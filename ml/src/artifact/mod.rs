@@ -34,6 +34,14 @@ pub trait Loader: Debug + Send + Sync {
     /// Whether this loader opens a directory with these files, which has no manifest with a format yet.
     fn takes(&self, files: &Files) -> bool;
 
+    /// The folders beside these files that belong to the model; the names of their files begin with that of the folder and `/`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the file that should name them is damaged.
+    fn folders(&self, _files: &Files) -> Result<Vec<String>> {
+        Ok(vec![])
+    }
+
     /// Loads the model onto a device. With a [`LoadOptions::compute`], the model computes in that type and no other.
     ///
     /// # Errors
@@ -88,6 +96,21 @@ impl Files {
     /// Whether the manifest has an entry of this name.
     pub fn has(&self, name: &str) -> bool {
         self.known.iter().any(|file| file.name == name)
+    }
+
+    /// The files in a folder; their names no longer begin with that of the folder.
+    pub fn within(&self, folder: &str) -> Self {
+        let known = self.known.iter().filter_map(|file| {
+            let name = file.name.strip_prefix(folder)?.strip_prefix('/')?;
+            Some(ModelFile {
+                name: name.to_owned(),
+                ..file.clone()
+            })
+        });
+        Self {
+            directory: self.directory.join(folder),
+            known: known.collect(),
+        }
     }
 
     /// The content of a file of at most `bytes_max` bytes.

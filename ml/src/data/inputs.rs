@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::buffer::NullBuffer;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 
+use super::extent::Extent;
 use crate::device::{DeviceName, HOST};
 use crate::{Error, Result};
 
@@ -18,12 +19,12 @@ pub struct Inputs {
     pub report: RowReport,
 }
 
-/// A tensor `[rows, …]`, and the number of elements of each row in the second dimension, if rows differ in length.
+/// A tensor, and which elements belong to which row.
 #[derive(Debug, Clone)]
 struct Named {
     name: Arc<str>,
     values: Tensor,
-    lengths: Option<Tensor>,
+    extent: Extent,
 }
 
 /// The NULLs, failures and unseen values of a batch.
@@ -90,7 +91,7 @@ impl Inputs {
     /// # Errors
     /// [`Error::Internal`] if the tensor has another number of rows.
     pub fn with(self, name: &str, values: Tensor) -> Result<Self> {
-        self.add(name, values, None)
+        self.add(name, values, Extent::Whole)
     }
 
     /// Adds a tensor `[rows, length_max, …]`, whose rows have the `lengths` `[rows]` (u32); elements beyond are padding.
@@ -98,7 +99,16 @@ impl Inputs {
     /// # Errors
     /// [`Error::Internal`] if one of the tensors has another number of rows.
     pub fn with_lengths(self, name: &str, values: Tensor, lengths: Tensor) -> Result<Self> {
-        self.add(name, values, Some(lengths))
+        self.add(name, values, Extent::Padded(lengths))
+    }
+
+    /// Adds a tensor `[elements, …]` of rows with so many elements, one row after the other, without padding.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is another number of rows or of elements.
+    pub fn with_packed(self, name: &str, values: Tensor, lengths: &[usize]) -> Result<Self> {
+        let extent = Extent::packed(lengths.iter().copied());
+        self.add(name, values, extent)
     }
 
     /// The inputs with other values in the tensor of this name, if there is one.
@@ -110,21 +120,27 @@ impl Inputs {
         self
     }
 
-    fn add(mut self, name: &str, values: Tensor, lengths: Option<Tensor>) -> Result<Self> {
-        for tensor in [Some(&values), lengths.as_ref()].into_iter().flatten() {
-            let rows = tensor.dims().first().copied().unwrap_or(0);
-            if rows != self.rows {
-                return Err(Error::Internal(format!(
-                    "input \"{name}\" has {rows} rows, expected {}",
-                    self.rows
-                )));
+    fn add(mut self, name: &str, values: Tensor, extent: Extent) -> Result<Self> {
+        let first = |tensor: &Tensor| tensor.dims().first().copied().unwrap_or(0);
+        let (rows, fits) = match &extent {
+            Extent::Whole => (first(&values), true),
+            Extent::Padded(lengths) => (first(&values), first(lengths) == first(&values)),
+            Extent::Packed(starts) => {
+                let fits = starts.last() == Some(&first(&values));
+                (starts.len().saturating_sub(1), fits)
             }
+        };
+        if rows != self.rows || !fits {
+            return Err(Error::Internal(format!(
+                "input \"{name}\" has {rows} rows, expected {}",
+                self.rows
+            )));
         }
         let name = name.into();
         self.tensors.push(Named {
             name,
             values,
-            lengths,
+            extent,
         });
         Ok(self)
     }
@@ -141,7 +157,18 @@ impl Inputs {
 
     /// The lengths of the rows of the tensor of this name, if they differ.
     pub fn lengths(&self, name: &str) -> Option<&Tensor> {
-        self.named(name)?.lengths.as_ref()
+        match &self.named(name)?.extent {
+            Extent::Padded(lengths) => Some(lengths),
+            Extent::Whole | Extent::Packed(_) => None,
+        }
+    }
+
+    /// Where each row begins in the tensor of this name, and the end of the last, if rows lie one after the other.
+    pub fn starts(&self, name: &str) -> Option<&[usize]> {
+        match &self.named(name)?.extent {
+            Extent::Packed(starts) => Some(starts),
+            Extent::Whole | Extent::Padded(_) => None,
+        }
     }
 
     fn named(&self, name: &str) -> Option<&Named> {
@@ -157,16 +184,24 @@ impl Inputs {
 
     /// Memory of the tensors in bytes.
     pub fn bytes(&self) -> usize {
-        let tensors = self.tensors.iter();
-        let tensors = tensors.flat_map(|named| [Some(&named.values), named.lengths.as_ref()]);
         let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
-        tensors.flatten().map(bytes).sum()
+        let of_input = |named: &Named| {
+            let of_rows = match &named.extent {
+                Extent::Whole => 0,
+                Extent::Padded(lengths) => bytes(lengths),
+                Extent::Packed(starts) => size_of_val(starts.as_ref()),
+            };
+            bytes(&named.values) + of_rows
+        };
+        self.tensors.iter().map(of_input).sum()
     }
 
     /// The rows in this range, without a copy and without the report.
     pub fn narrow(&self, range: Range<usize>) -> Result<Self> {
-        self.map(range.len(), |tensor| {
-            Ok(tensor.narrow(0, range.start, range.len())?)
+        self.map(range.len(), |named| {
+            let elements = named.extent.elements(&range);
+            let values = named.values.narrow(0, elements.start, elements.len())?;
+            Ok((values, named.extent.narrow(&range)?))
         })
     }
 
@@ -180,8 +215,8 @@ impl Inputs {
 
     /// The rows at the positions in `order` `[rows]` (u32), in this order, without the report. Both are on one device.
     pub fn pick(&self, order: &Tensor) -> Result<Self> {
-        self.map(order.elem_count(), |tensor| {
-            Ok(tensor.index_select(order, 0)?)
+        self.map(order.elem_count(), |named| {
+            named.extent.pick(&named.values, order)
         })
     }
 
@@ -190,12 +225,12 @@ impl Inputs {
     /// # Errors
     /// [`Error::DeviceMemory`] if the device has no memory left.
     pub fn upload(&self, device: DeviceName) -> Result<Self> {
-        self.map(self.rows, |tensor| device.upload(tensor))
+        self.each_tensor(|tensor| device.upload(tensor))
     }
 
     /// The inputs on this device, with floats of type `dtype` and without the report.
     pub fn to(&self, device: &Device, dtype: DType) -> Result<Self> {
-        self.map(self.rows, |tensor| {
+        self.each_tensor(|tensor| {
             let tensor = match tensor.dtype().is_float() {
                 true => tensor.to_dtype(dtype)?,
                 false => tensor.clone(),
@@ -208,12 +243,23 @@ impl Inputs {
         })
     }
 
-    fn map(&self, rows: usize, of: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        let tensors = self.tensors.iter().map(|tensor| {
+    fn each_tensor(&self, of: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        self.map(self.rows, |named| {
+            let extent = match &named.extent {
+                Extent::Padded(lengths) => Extent::Padded(of(lengths)?),
+                other => other.clone(),
+            };
+            Ok((of(&named.values)?, extent))
+        })
+    }
+
+    fn map(&self, rows: usize, of: impl Fn(&Named) -> Result<(Tensor, Extent)>) -> Result<Self> {
+        let tensors = self.tensors.iter().map(|named| {
+            let (values, extent) = of(named)?;
             Ok(Named {
-                name: Arc::clone(&tensor.name),
-                values: of(&tensor.values)?,
-                lengths: tensor.lengths.as_ref().map(&of).transpose()?,
+                name: Arc::clone(&named.name),
+                values,
+                extent,
             })
         });
         Ok(Self {
@@ -238,7 +284,15 @@ struct Growing {
     /// The shape of a row.
     row: Vec<usize>,
     values: Values,
-    lengths: Option<Vec<u32>>,
+    extent: GrowingExtent,
+}
+
+#[derive(Debug)]
+enum GrowingExtent {
+    Whole,
+    Padded(Vec<u32>),
+    /// The lengths of the rows.
+    Packed(Vec<usize>),
 }
 
 #[derive(Debug)]
@@ -283,7 +337,11 @@ impl InputsBuilder {
                         DType::U8 => Values::U8(Vec::with_capacity(length)),
                         _ => return Err(other_parts()),
                     },
-                    lengths: named.lengths.as_ref().map(|_| Vec::new()),
+                    extent: match named.extent {
+                        Extent::Whole => GrowingExtent::Whole,
+                        Extent::Padded(_) => GrowingExtent::Padded(vec![]),
+                        Extent::Packed(_) => GrowingExtent::Packed(vec![]),
+                    },
                 })
             });
             self.tensors = growing.collect::<Result<_>>()?;
@@ -301,9 +359,12 @@ impl InputsBuilder {
                 Values::U32(values) => append(values, &named.values)?,
                 Values::U8(values) => append(values, &named.values)?,
             }
-            match (&mut ours.lengths, &named.lengths) {
-                (Some(ours), Some(lengths)) => append(ours, lengths)?,
-                (None, None) => {}
+            match (&mut ours.extent, &named.extent) {
+                (GrowingExtent::Whole, Extent::Whole) => {}
+                (GrowingExtent::Padded(ours), Extent::Padded(lengths)) => append(ours, lengths)?,
+                (GrowingExtent::Packed(ours), Extent::Packed(starts)) => {
+                    ours.extend(starts.windows(2).map(|ends| ends[1] - ends[0]));
+                }
                 _ => return Err(other_parts()),
             }
         }
@@ -318,18 +379,28 @@ impl InputsBuilder {
             name,
             row,
             values,
-            lengths,
+            extent,
         } in self.tensors
         {
-            let shape: Vec<usize> = std::iter::once(self.rows).chain(row).collect();
+            let first = match &extent {
+                GrowingExtent::Whole | GrowingExtent::Padded(_) => self.rows,
+                GrowingExtent::Packed(lengths) => lengths.iter().sum(),
+            };
+            let shape: Vec<usize> = std::iter::once(first).chain(row).collect();
             let values = match values {
                 Values::F32(values) => Tensor::from_vec(values, shape, &HOST)?,
                 Values::F64(values) => Tensor::from_vec(values, shape, &HOST)?,
                 Values::U32(values) => Tensor::from_vec(values, shape, &HOST)?,
                 Values::U8(values) => Tensor::from_vec(values, shape, &HOST)?,
             };
-            let lengths = lengths.map(|lengths| Tensor::from_vec(lengths, self.rows, &HOST));
-            inputs = inputs.add(&name, values, lengths.transpose()?)?;
+            let extent = match extent {
+                GrowingExtent::Whole => Extent::Whole,
+                GrowingExtent::Padded(lengths) => {
+                    Extent::Padded(Tensor::from_vec(lengths, self.rows, &HOST)?)
+                }
+                GrowingExtent::Packed(lengths) => Extent::packed(lengths),
+            };
+            inputs = inputs.add(&name, values, extent)?;
         }
         Ok(inputs)
     }
@@ -349,4 +420,56 @@ fn append<T: WithDType>(values: &mut Vec<T>, tensor: &Tensor) -> Result<()> {
 
 fn other_parts() -> Error {
     Error::Internal("parts of other inputs".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows with 2, 0, 3 and 1 elements, and a number for each row.
+    fn packed() -> Inputs {
+        let values = Tensor::from_vec(vec![0u32, 1, 20, 21, 22, 30], 6, &HOST).unwrap();
+        let numbers = Tensor::from_vec(vec![0f32, 1.0, 2.0, 3.0], 4, &HOST).unwrap();
+        let inputs = Inputs::new(4).with_packed("x", values, &[2, 0, 3, 1]);
+        inputs.unwrap().with("y", numbers).unwrap()
+    }
+
+    fn check(inputs: &Inputs, values: &[u32], starts: &[usize]) {
+        let found: Vec<u32> = inputs.get("x").unwrap().to_vec1().unwrap();
+        assert_eq!(found, values);
+        assert_eq!(inputs.starts("x").unwrap(), starts);
+        assert_eq!(inputs.get("y").unwrap().dim(0).unwrap(), inputs.rows());
+    }
+
+    #[test]
+    fn rows_of_different_lengths_are_cut_and_picked() {
+        let inputs = packed();
+        check(&inputs.narrow(1..3).unwrap(), &[20, 21, 22], &[0, 0, 3]);
+        check(&inputs.narrow(1..2).unwrap(), &[], &[0, 0]);
+        check(&inputs.narrow(0..0).unwrap(), &[], &[0]);
+        let picked = inputs.select(&[3, 0, 1, 0]).unwrap();
+        check(&picked, &[30, 0, 1, 0, 1], &[0, 1, 3, 3, 5]);
+        check(&inputs.select(&[1]).unwrap(), &[], &[0, 0]);
+        assert!(inputs.bytes() >= 6 * 4 + 4 * 4);
+    }
+
+    #[test]
+    fn parts_with_rows_of_different_lengths_are_put_together() {
+        let inputs = packed();
+        let mut builder = InputsBuilder::new(6);
+        builder.add(&inputs).unwrap();
+        builder.add(&inputs.narrow(2..4).unwrap()).unwrap();
+        let all = builder.finish().unwrap();
+        let values = [0, 1, 20, 21, 22, 30, 20, 21, 22, 30];
+        check(&all, &values, &[0, 2, 2, 5, 6, 9, 10]);
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_are_an_error() {
+        let values = Tensor::from_vec(vec![0u32, 1], 2, &HOST).unwrap();
+        let inputs = |lengths: &[usize]| Inputs::new(2).with_packed("x", values.clone(), lengths);
+        assert!(inputs(&[1, 1]).is_ok());
+        assert!(inputs(&[1, 2]).is_err());
+        assert!(inputs(&[2]).is_err());
+    }
 }

@@ -7,7 +7,7 @@
 //! * `image` columns of images as pixels of one shape; `augment` random changes of images in a training
 //! * `encode` numbers standardised, categories as ids
 //! * `precision` single or double
-//! * `inputs` encoded rows, as tensors by name
+//! * `inputs` encoded rows, as tensors by name; `extent` which elements of a tensor belong to which row
 //! * `rows` encoded rows with labels and weights
 //! * `targets` what a model predicts of a column; `labels` a column → the numbers of a loss; outputs → the label's type
 //! * `heads` the columns of each target among the outputs of a network
@@ -29,6 +29,7 @@ pub mod targets;
 pub mod types;
 
 pub(crate) mod calendar;
+pub(crate) mod extent;
 pub(crate) mod heads;
 pub(crate) mod lists;
 pub(crate) mod one_or_more;

@@ -53,6 +53,16 @@ pub trait Model: Debug + Send + Sync {
         vec![]
     }
 
+    /// Texts that may be put before each text, such as `query: `, for a use of the model.
+    fn prompts(&self) -> Vec<Prompt> {
+        vec![]
+    }
+
+    /// What else a user may want to know about the model: names and values.
+    fn facts(&self) -> Vec<(String, String)> {
+        vec![]
+    }
+
     /// The model for a call, if what is wanted changes more than [`Model::outputs`]: how rows are encoded, or what is computed.
     /// It shares the weights, and runs the call instead of this model.
     ///
@@ -114,6 +124,17 @@ pub trait Model: Debug + Send + Sync {
 
     /// The most memory that a batch of `rows` rows takes, in bytes: inputs, values between the layers, and outputs.
     fn working_bytes(&self, rows: usize) -> usize;
+}
+
+/// A text that is put before each text, for a use of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The name of the use, such as `query`.
+    pub name: String,
+    /// The text.
+    pub text: String,
+    /// Whether [`Model::encode`] puts it before each text.
+    pub is_default: bool,
 }
 
 /// [`Model::forward`], in halves where the device has too little memory for all rows.

@@ -17,9 +17,21 @@ pub(crate) fn in_passes(
     pass: impl Fn(Range<usize>) -> Result<Vec<Tensor>>,
 ) -> Result<Vec<Tensor>> {
     let starts = (0..rows).step_by(at_once);
-    let passes = starts.map(|start| {
+    let ranges = starts.map(|start| start..rows.min(start + at_once));
+    in_passes_of(ranges, pass)
+}
+
+/// [`in_passes`] over these ranges of rows, which follow each other.
+///
+/// # Errors
+/// Those of `pass`; [`Error::Cancelled`](crate::Error::Cancelled).
+pub(crate) fn in_passes_of(
+    ranges: impl IntoIterator<Item = Range<usize>>,
+    pass: impl Fn(Range<usize>) -> Result<Vec<Tensor>>,
+) -> Result<Vec<Tensor>> {
+    let passes = ranges.into_iter().map(|range| {
         stop::check()?;
-        pass(start..rows.min(start + at_once))
+        pass(range)
     });
     let mut passes = passes.collect::<Result<Vec<Vec<Tensor>>>>()?;
     if passes.len() < 2 {

@@ -69,7 +69,7 @@ struct Normalise {
 
 /// The mean, and the inverse of the deviation.
 #[inline(always)]
-fn statistics<T: Float>(run: &[T], epsilon: f64) -> (f64, f64) {
+pub(super) fn statistics<T: Float>(run: &[T], epsilon: f64) -> (f64, f64) {
     let count = run.len() as f64;
     let mean = sum(run, |x: T| x.double()) / count;
     let squares = sum(run, |x: T| (x.double() - mean) * (x.double() - mean));

@@ -1,12 +1,13 @@
-//! The functions between the layers of pretrained models: of each number by itself, in f32 and without gradients.
+//! The functions between the layers of pretrained models: of each number by itself.
 //!
 //! On the host each is a loop of vector instructions: exponentials are polynomials ([`Float::quick_exp`]), which agree with those
 //! of the standard library to about 1e-7. `activation` has the functions of models that TRAIN makes.
 
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
 use super::activation::{Activation, activate};
-use super::values::{Float, elements, storage};
+use super::values::{Float, elements, storage, with_elements, with_float};
 use crate::Result;
 use crate::simd::simd_fn;
 
@@ -53,10 +54,10 @@ impl Pointwise {
     }
 }
 
-/// Applies `function` to each element of `x` (f32).
+/// Applies `function` to each element of `x`.
 pub fn pointwise(function: Pointwise, x: &Tensor) -> Result<Tensor> {
     match x.device().is_cpu() {
-        true => Ok(x.contiguous()?.apply_op1_no_bwd(&Apply(function))?),
+        true => Ok(x.contiguous()?.apply_op1(Apply(function))?),
         false => of_tensors(function, x),
     }
 }
@@ -85,6 +86,167 @@ fn of_tensors(function: Pointwise, x: &Tensor) -> Result<Tensor> {
 
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
+/// `$work` with `$name` as the function that `$function` is, known when `$work` is compiled: a loop that asks which function it is
+/// for each number is no loop of vectors.
+macro_rules! with_function {
+    ($function:expr, $name:ident => $work:expr) => {
+        with_function!($function, $name => $work,
+            Relu Relu6 Gelu GeluTanh QuickGelu Silu Sigmoid Tanh HardSwish HardSigmoid)
+    };
+    ($function:expr, $name:ident => $work:expr, $($variant:ident)*) => {
+        match $function {
+            $(Pointwise::$variant => {
+                let $name = Pointwise::$variant;
+                $work
+            })*
+        }
+    };
+}
+
+impl Pointwise {
+    /// The value at `x`.
+    #[inline(always)]
+    fn value<T: Float>(self, x: T) -> T {
+        let of = T::of;
+        match self {
+            // NaN stays NaN.
+            Self::Relu if x <= T::zero() => T::zero(),
+            Self::Relu => x,
+            Self::Relu6 => six(x),
+            Self::Gelu => x * x.quick_normal(),
+            // (1 + tanh(u)) / 2 is the logistic function of 2 u.
+            Self::GeluTanh => x * logistic(tanh_inner(x)),
+            Self::QuickGelu => x * logistic(of(1.702) * x),
+            Self::Silu => x * logistic(x),
+            Self::Sigmoid => logistic(x),
+            Self::Tanh => of(2.0) * logistic(of(2.0) * x) - T::one(),
+            Self::HardSwish => x * six(x + of(3.0)) / of(6.0),
+            Self::HardSigmoid => six(x + of(3.0)) / of(6.0),
+        }
+    }
+
+    /// The slope at `x`; where there are two, the one of PyTorch.
+    #[inline(always)]
+    fn slope<T: Float>(self, x: T) -> T {
+        let of = T::of;
+        match self {
+            Self::Relu if x > T::zero() => T::one(),
+            Self::Relu => T::zero(),
+            Self::Relu6 => inside(x, [0.0, 6.0], T::one()),
+            Self::Gelu => {
+                let at_zero = of(FRAC_1_SQRT_TAU);
+                x.quick_normal() + x * at_zero * (of(-0.5) * x * x).quick_exp()
+            }
+            Self::GeluTanh => {
+                let slope = of(2.0 * SQRT_2_OVER_PI) * (T::one() + of(3.0 * 0.044_715) * x * x);
+                gated_slope(x, tanh_inner(x), slope)
+            }
+            Self::QuickGelu => gated_slope(x, of(1.702) * x, of(1.702)),
+            Self::Silu => gated_slope(x, x, T::one()),
+            Self::Sigmoid => {
+                let s = logistic(x);
+                s * (T::one() - s)
+            }
+            Self::Tanh => {
+                let s = logistic(of(2.0) * x);
+                of(4.0) * s * (T::one() - s)
+            }
+            Self::HardSwish if x >= of(3.0) => T::one(),
+            Self::HardSwish => inside(x, [-3.0, 3.0], (of(2.0) * x + of(3.0)) / of(6.0)),
+            Self::HardSigmoid => inside(x, [-3.0, 3.0], of(1.0 / 6.0)),
+        }
+    }
+}
+
+/// 1 / √(2 π)
+const FRAC_1_SQRT_TAU: f64 =
+    0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+
+#[inline(always)]
+fn six<T: Float>(x: T) -> T {
+    let most = T::of(6.0);
+    match (x < T::zero(), x > most) {
+        (true, _) => T::zero(),
+        (_, true) => most,
+        _ => x,
+    }
+}
+
+#[inline(always)]
+fn logistic<T: Float>(x: T) -> T {
+    T::one() / (T::one() + (T::zero() - x).quick_exp())
+}
+
+/// The slope of x times the logistic function of `u`, which has this slope.
+#[inline(always)]
+fn gated_slope<T: Float>(x: T, u: T, slope: T) -> T {
+    let s = logistic(u);
+    s + x * s * (T::one() - s) * slope
+}
+
+/// `slope` if `x` is between the two numbers, else 0.
+#[inline(always)]
+fn inside<T: Float>(x: T, [low, high]: [f64; 2], slope: T) -> T {
+    match x > T::of(low) && x < T::of(high) {
+        true => slope,
+        false => T::zero(),
+    }
+}
+
+/// Twice the number of which GELU in its approximate form takes the hyperbolic tangent.
+#[inline(always)]
+fn tanh_inner<T: Float>(x: T) -> T {
+    T::of(2.0 * SQRT_2_OVER_PI) * (x + T::of(0.044_715) * x * x * x)
+}
+
+simd_fn! {
+    /// Writes the values at `x`.
+    fn write_values<'a, T: Float>(function: Pointwise, x: &'a [T], y: &'a mut [T]) {
+        with_function!(function, f => {
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = f.value(x));
+        });
+    }
+}
+
+simd_fn! {
+    /// Writes `dy` times the slopes at `x`.
+    fn write_slopes<'a, T: Float>(function: Pointwise, x: &'a [T], dy: &'a [T], dx: &'a mut [T]) {
+        with_function!(function, f => {
+            let pairs = x.iter().zip(dy);
+            dx.iter_mut().zip(pairs).for_each(|(dx, (&x, &dy))| *dx = dy * f.slope(x));
+        });
+    }
+}
+
+simd_fn! {
+    /// Replaces each number by the value at it plus its bias, in rows of as many numbers as there are biases.
+    pub(super) fn finish_rows<'a, T: Float>(function: Pointwise, rows: &'a mut [T], bias: &'a [T]) {
+        with_function!(function, f => {
+            for row in rows.chunks_exact_mut(bias.len().max(1)) {
+                row.iter_mut().zip(bias).for_each(|(x, &bias)| *x = f.value(*x + bias));
+            }
+        });
+    }
+}
+
+simd_fn! {
+    /// Adds its bias to each number of rows, then multiplies the values at the left half of each row by the right half. The
+    /// products stand in the left half.
+    pub(super) fn gate_rows<'a, T: Float>(function: Pointwise, rows: &'a mut [T], bias: &'a [T]) {
+        let (of_left, of_right) = bias.split_at(bias.len() / 2);
+        with_function!(function, f => {
+            for row in rows.chunks_exact_mut(bias.len().max(1)) {
+                let (left, right) = row.split_at_mut(of_left.len());
+                let biases = of_left.iter().zip(of_right);
+                let pairs = left.iter_mut().zip(right.iter());
+                for ((x, &factor), (&of_x, &of_factor)) in pairs.zip(biases) {
+                    *x = f.value(*x + of_x) * (factor + of_factor);
+                }
+            }
+        });
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Apply(Pointwise);
 
@@ -94,69 +256,30 @@ impl CustomOp1 for Apply {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let x = elements::<f32>(x, layout)?;
-        let mut y = vec![0.0f32; x.len()];
-        write_values(self.0, x, &mut y);
-        Ok((storage(y), layout.shape().clone()))
+        let y = with_float!(x.dtype(), T => {
+            let x = elements::<T>(x, layout)?;
+            let mut y: Vec<T> = vec![0.0; x.len()];
+            write_values(self.0, x, &mut y);
+            storage(y)
+        });
+        Ok((y, layout.shape().clone()))
     }
-}
 
-simd_fn! {
-    /// Writes the values at `x`.
-    fn write_values<'a>(function: Pointwise, x: &'a [f32], y: &'a mut [f32]) {
-        match function {
-            // NaN stays NaN.
-            Pointwise::Relu => write(y, x, |x| if x <= 0.0 { 0.0 } else { x }),
-            Pointwise::Relu6 => write(y, x, six),
-            Pointwise::Gelu => write(y, x, |x| x * normal(x)),
-            Pointwise::GeluTanh => write(y, x, |x| {
-                let inner = SQRT_2_OVER_PI as f32 * (x + 0.044_715 * x * x * x);
-                // (1 + tanh(u)) / 2 is the logistic function of 2 u.
-                x * logistic(2.0 * inner)
-            }),
-            Pointwise::QuickGelu => write(y, x, |x| x * logistic(1.702 * x)),
-            Pointwise::Silu => write(y, x, |x| x * logistic(x)),
-            Pointwise::Sigmoid => write(y, x, logistic),
-            Pointwise::Tanh => write(y, x, |x| 2.0 * logistic(2.0 * x) - 1.0),
-            Pointwise::HardSwish => write(y, x, |x| x * six(x + 3.0) / 6.0),
-            Pointwise::HardSigmoid => write(y, x, |x| six(x + 3.0) / 6.0),
-        }
-    }
-}
-
-#[inline(always)]
-fn write(to: &mut [f32], x: &[f32], f: impl Fn(f32) -> f32) {
-    to.iter_mut().zip(x).for_each(|(to, &x)| *to = f(x));
-}
-
-#[inline(always)]
-fn six(x: f32) -> f32 {
-    x.clamp(0.0, 6.0)
-}
-
-#[inline(always)]
-fn logistic(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).quick_exp())
-}
-
-/// The distribution function of the standard normal distribution.
-///
-/// Abramowitz and Stegun, "Handbook of mathematical functions", 1964, 7.1.26: to 1.5e-7.
-#[inline(always)]
-fn normal(x: f32) -> f32 {
-    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let sum = ((1.061_405_4 * t - 1.453_152) * t + 1.421_413_8) * t - 0.284_496_75;
-    let rest = (sum * t + 0.254_829_6) * t * (-z * z).quick_exp();
-    match x < 0.0 {
-        true => 0.5 * rest,
-        false => 1.0 - 0.5 * rest,
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        with_float!(x.dtype(), T => {
+            let dx = with_elements([x, dy], |[x, dy]: [&[T]; 2]| {
+                let mut dx: Vec<T> = vec![0.0; x.len()];
+                write_slopes(self.0, x, dy, &mut dx);
+                Ok(dx)
+            })?;
+            Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device, Var};
 
     use super::*;
 
@@ -209,6 +332,162 @@ mod tests {
                     assert!(
                         error <= allowed,
                         "{function:?} of {x}: {y}, expected {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_are_those_of_pytorch() {
+        let x = [-7.0, -3.0, -1.5, -0.2, 0.0, 0.4, 2.0, 3.0, 6.0, 7.0f64];
+        // `torch.autograd.grad` of PyTorch 2.15, in f64.
+        let all: [(Pointwise, [f64; 10]); 10] = [
+            (
+                Pointwise::Relu,
+                [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            ),
+            (
+                Pointwise::Relu6,
+                [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0],
+            ),
+            (
+                Pointwise::Gelu,
+                [
+                    0.0,
+                    -0.011_945_647,
+                    -0.127_469_192,
+                    0.342_531_752,
+                    0.5,
+                    0.802_729_798,
+                    1.085_231_801,
+                    1.011_945_647,
+                    1.000_000_035,
+                    1.0,
+                ],
+            ),
+            (
+                Pointwise::GeluTanh,
+                [
+                    0.0,
+                    -0.011_584_167,
+                    -0.127_710_793,
+                    0.342_541_851,
+                    0.5,
+                    0.802_658_834,
+                    1.086_099_257,
+                    1.011_584_167,
+                    1.000_000_001,
+                    1.0,
+                ],
+            ),
+            (
+                Pointwise::QuickGelu,
+                [
+                    -0.000_073_079,
+                    -0.024_548_324,
+                    -0.098_848_065,
+                    0.333_030_658,
+                    0.5,
+                    0.815_824_908,
+                    1.073_815_354,
+                    1.024_548_324,
+                    1.000_338_302,
+                    1.000_073_079,
+                ],
+            ),
+            (
+                Pointwise::Silu,
+                [
+                    -0.005_460_497,
+                    -0.088_104_106,
+                    -0.041_294_154,
+                    0.400_662_688,
+                    0.5,
+                    0.694_791_958,
+                    1.090_784_249,
+                    1.088_104_106,
+                    1.012_326_433,
+                    1.005_460_497,
+                ],
+            ),
+            (
+                Pointwise::Sigmoid,
+                [
+                    0.000_910_221,
+                    0.045_176_66,
+                    0.149_146_452,
+                    0.247_516_573,
+                    0.25,
+                    0.240_260_746,
+                    0.104_993_585,
+                    0.045_176_66,
+                    0.002_466_509,
+                    0.000_910_221,
+                ],
+            ),
+            (
+                Pointwise::Tanh,
+                [
+                    0.000_003_326,
+                    0.009_866_037,
+                    0.180_706_639,
+                    0.961_042_983,
+                    1.0,
+                    0.855_638_786,
+                    0.070_650_825,
+                    0.009_866_037,
+                    0.000_024_577,
+                    0.000_003_326,
+                ],
+            ),
+            (
+                Pointwise::HardSwish,
+                [
+                    0.0,
+                    0.0,
+                    0.0,
+                    0.433_333_333,
+                    0.5,
+                    0.633_333_333,
+                    1.166_666_667,
+                    1.0,
+                    1.0,
+                    1.0,
+                ],
+            ),
+            (
+                Pointwise::HardSigmoid,
+                [
+                    0.0,
+                    0.0,
+                    0.166_666_667,
+                    0.166_666_667,
+                    0.166_666_667,
+                    0.166_666_667,
+                    0.166_666_667,
+                    0.0,
+                    0.0,
+                    0.0,
+                ],
+            ),
+        ];
+        for (function, expected) in all {
+            for (dtype, error_max) in [(DType::F64, 1e-8), (DType::F32, 1e-6)] {
+                let x = Tensor::new(&x, &Device::Cpu)
+                    .unwrap()
+                    .to_dtype(dtype)
+                    .unwrap();
+                let x = Var::from_tensor(&x).unwrap();
+                let y = pointwise(function, &x).unwrap();
+                let gradients = y.sum_all().unwrap().backward().unwrap();
+                let slopes = gradients.get(&x).unwrap().to_dtype(DType::F64).unwrap();
+                let slopes = slopes.to_vec1::<f64>().unwrap();
+                for (slope, expected) in slopes.iter().zip(expected) {
+                    let error = (slope - expected).abs();
+                    assert!(
+                        error < error_max,
+                        "{function:?} {dtype:?}: {slope}, expected {expected}"
                     );
                 }
             }

@@ -232,6 +232,17 @@ impl Config {
         texts.map(Some).ok_or_else(expected)
     }
 
+    /// Refuses a text other than `wanted`, if there is one, for what this build computes in one way only.
+    pub(crate) fn require_text(&self, name: &str, wanted: &str) -> Result<()> {
+        match self.text(name)? {
+            Some(other) if other != wanted => Err(crate::Error::Unsupported(format!(
+                "{}: {}{name} is \"{other}\", and this build opens only models in which it is \"{wanted}\"",
+                self.file, self.path
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses a value other than `wanted` of what this build computes in one way only.
     pub(crate) fn require_flag(&self, name: &str, wanted: bool) -> Result<()> {
         match self.flag(name, wanted)? == wanted {

@@ -1,6 +1,7 @@
 //! The families whose models can be imported.
 
 use super::family::{Family, Origin, Source};
+use super::texts::families as texts;
 use super::{clip, convnext, efficientnet, mobilenet, resnet, siglip, vit};
 use crate::{Error, Result};
 
@@ -13,6 +14,16 @@ pub const FAMILIES: &[Family] = &[
     efficientnet::FAMILY,
     clip::FAMILY,
     siglip::FAMILY,
+    texts::BERT,
+    texts::ROBERTA,
+    texts::XLM_ROBERTA,
+    texts::CAMEMBERT,
+    texts::ELECTRA,
+    texts::DISTILBERT,
+    texts::MPNET,
+    texts::MODERNBERT,
+    texts::NOMIC,
+    texts::DEBERTA,
 ];
 
 /// The family of an architecture, or else of a `model_type` if a description names no architecture.

@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::{Error, Result};
 
 /// Opens a model.
-pub(super) type Open = fn(&Source<'_>) -> Result<Arc<dyn Model>>;
+pub(crate) type Open = fn(&Source<'_>) -> Result<Arc<dyn Model>>;
 
 /// Architectures that one file opens.
 #[derive(Debug)]
@@ -29,7 +29,10 @@ pub struct Family {
 
 /// What a family opens a model from.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
+    /// The files of the directory.
+    pub(super) root: &'a Files,
+    /// Those of the network: of the directory, or of one of its folders.
     pub(super) files: &'a Files,
     /// The content of `config.json`.
     pub(super) config: Config,
@@ -41,7 +44,7 @@ pub(super) struct Source<'a> {
 
 /// The library that wrote a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     HuggingFace,
     Timm,
 }

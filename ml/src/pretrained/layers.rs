@@ -83,7 +83,7 @@ impl Linear {
 
 /// Layer normalisation.
 #[derive(Debug)]
-pub(super) struct LayerNorm {
+pub(crate) struct LayerNorm {
     pub(super) weight: Tensor,
     pub(super) bias: Tensor,
     /// Added to a variance.
@@ -103,7 +103,11 @@ impl LayerNorm {
 
 /// The function that `hidden_act` of a description names.
 pub(super) fn activation(config: &Config, default: &str) -> Result<Pointwise> {
-    let field = "hidden_act";
+    activation_of(config, "hidden_act", default)
+}
+
+/// The function that a field of a description names.
+pub(super) fn activation_of(config: &Config, field: &str, default: &str) -> Result<Pointwise> {
     let name = config.text(field)?.unwrap_or(default);
     let function = Pointwise::named(name);
     function.ok_or_else(|| config.error(field, format!("is \"{name}\", which is not supported")))

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::config::{Config, JSON_BYTES_MAX};
 use super::families::family_of;
 use super::family::{Origin, Source};
+use super::texts::modules::{encoder_files, folders};
 use crate::artifact::{CONFIG_FILE, Files, Loader};
 use crate::model::Model;
 use crate::model::compute::{ComputeType, LoadOptions};
@@ -35,11 +36,19 @@ impl Loader for PretrainedLoader {
             let names = ["architectures", "model_type", "architecture"];
             names.iter().any(|name| config.get(name).is_some())
         };
-        files.has(CONFIG_FILE) && read_config(files).is_ok_and(|config| described(&config))
+        // The encoder of an older model of sentence-transformers is in a folder, which is not there yet.
+        let is_described =
+            files.has(CONFIG_FILE) && read_config(files).is_ok_and(|config| described(&config));
+        is_described || folders(files).is_ok_and(|folders| !folders.is_empty())
+    }
+
+    fn folders(&self, files: &Files) -> Result<Vec<String>> {
+        folders(files)
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
-        let source = source(files, options)?;
+        let of_network = encoder_files(files)?;
+        let source = source(files, &of_network, options)?;
         (family_of(&source)?.open)(&source)
     }
 }
@@ -54,7 +63,7 @@ impl Loader for TextTowerLoader {
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
-        let source = source(files, options)?;
+        let source = source(files, files, options)?;
         match family_of(&source)?.open_texts {
             Some(open) => open(&source),
             None => Err(Error::Unsupported(format!(
@@ -66,7 +75,7 @@ impl Loader for TextTowerLoader {
 }
 
 /// What a family opens, and its architecture.
-fn source<'a>(files: &'a Files, options: &'a LoadOptions) -> Result<Source<'a>> {
+fn source<'a>(root: &'a Files, files: &'a Files, options: &'a LoadOptions) -> Result<Source<'a>> {
     if let Some(other) = options.compute.filter(|wanted| *wanted != ComputeType::F32) {
         return Err(Error::Unsupported(format!(
             "models of format {HUGGING_FACE} compute in f32, not {other}; leave out dtype"
@@ -75,6 +84,7 @@ fn source<'a>(files: &'a Files, options: &'a LoadOptions) -> Result<Source<'a>> 
     let config = read_config(files)?;
     let (origin, architecture) = architecture(&config)?;
     Ok(Source {
+        root,
         files,
         config,
         architecture,

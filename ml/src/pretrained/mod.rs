@@ -12,7 +12,8 @@
 //! * `family` what a family is, `families` the list of all
 //! * `preprocess` images → numbers, as `image_processor` (Hugging Face) or `timm_transform` reads it from the files
 //! * `image_model` a network of images as a model; `classes` its classes
-//! * `tokenizer` texts → tokens; `text_model` a network of texts as a model; `vectors` the output of both
+//! * `texts` texts → tokens, and encoders of them, a folder
+//! * `text_model` a network of texts as a model; `vectors` the output of both
 //! * `layers` layers with their tensors; `builder` takes them from weights, batch normalisation as a part of the convolution before
 //!   it; `row_numbers` the numbers of a row in its layers; `transformer` a layer of a transformer
 //! * `resnet`, `mobilenet`, `efficientnet` (both of blocks of `inverted_residual`), `convnext`, `vit` families of images, a file each
@@ -40,8 +41,8 @@ mod resnet;
 mod row_numbers;
 mod siglip;
 mod text_model;
+mod texts;
 mod timm_transform;
-mod tokenizer;
 mod towers;
 mod transformer;
 mod vectors;

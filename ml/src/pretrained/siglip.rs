@@ -16,7 +16,7 @@ use super::family::{Family, Source};
 use super::image_model::{self, ImageModel, ImageNetwork, builder_of};
 use super::layers::{Conv, LayerNorm, Linear, activation};
 use super::text_model::{self, Layout, TextModel, TextNetwork};
-use super::tokenizer::TextTokenizer;
+use super::texts::tokens::tokenizer::TextTokenizer;
 use super::towers::{
     IMAGES, TEXTS, TextSizes, TokenEmbedding, is_counter, last_of_each, projection, take_blocks,
 };

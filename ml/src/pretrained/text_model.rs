@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use super::builder::Builder;
 use super::family::Source;
 use super::row_numbers::RowNumbers;
-use super::tokenizer::TextTokenizer;
+use super::texts::tokens::tokenizer::TextTokenizer;
 use super::vectors::{vector_port, vectors};
 use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
@@ -125,8 +125,8 @@ impl TextModel {
 
     /// The tokens of a text, and whether its end is left out.
     fn laid_out(&self, text: &str) -> Result<(Vec<u32>, bool), String> {
-        let (tokens, is_cut) = self.tokenizer.tokens(text)?;
-        Ok((self.layout.laid_out(tokens)?, is_cut))
+        let tokens = self.tokenizer.tokens(text)?;
+        Ok((self.layout.laid_out(tokens.ids)?, tokens.is_cut))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::nn::{Attention, Pointwise, attention, pointwise};
 
 /// The sizes of a transformer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     pub(super) width: usize,
     /// The width between the layers of a perceptron.
     pub(super) wide: usize,

@@ -16,6 +16,7 @@ mod layers;
 mod limits;
 mod losses;
 mod memory;
+mod packed;
 mod parity;
 mod sequences;
 mod splits;

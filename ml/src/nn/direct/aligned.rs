@@ -7,14 +7,14 @@ const LINE_BYTES: usize = 64;
 
 /// Zeros at first. A vector that lies in two lines of the cache is read in twice the time.
 #[derive(Debug, Default)]
-pub(super) struct Aligned {
+pub(in crate::nn) struct Aligned {
     values: Vec<f32>,
     start: usize,
     length: usize,
 }
 
 impl Aligned {
-    pub(super) fn zeros(length: usize) -> Self {
+    pub(in crate::nn) fn zeros(length: usize) -> Self {
         if length == 0 {
             return Self::default();
         }

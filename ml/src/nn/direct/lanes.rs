@@ -17,7 +17,7 @@ pub(super) const LANES_MAX: usize = 16;
 /// # Safety
 /// A value exists only on processors that have the set, and AVX2 besides. [`Lanes::COUNT`] divides [`LANES_MAX`] and is at least
 /// eight.
-pub(super) unsafe trait Lanes: Copy {
+pub(in crate::nn) unsafe trait Lanes: Copy {
     /// A vector.
     type Vector: Copy;
     /// The numbers of a vector.
@@ -52,7 +52,7 @@ pub(super) unsafe trait Lanes: Copy {
 }
 
 /// Work on vectors of any width.
-pub(super) trait Work {
+pub(in crate::nn) trait Work {
     type Output;
 
     /// Implementations are `#[inline(always)]`: only what is inlined into [`Lanes::run`] is compiled for its instruction set.
@@ -61,22 +61,22 @@ pub(super) trait Work {
 
 /// AVX2 with FMA.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx2(());
+pub(in crate::nn) struct Avx2(());
 
 /// AVX-512F.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512(Avx2);
+pub(in crate::nn) struct Avx512(Avx2);
 
 /// An instruction set that this processor has.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Instructions {
+pub(in crate::nn) enum Instructions {
     Avx2(Avx2),
     Avx512(Avx512),
 }
 
 impl Instructions {
     /// The sets of this processor, the widest first.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
+    pub(in crate::nn) fn all() -> impl Iterator<Item = Self> {
         let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         let narrow = narrow.then_some(Avx2(()));
         let wide = narrow.filter(|_| is_x86_feature_detected!("avx512f"));
@@ -93,7 +93,7 @@ impl Instructions {
     }
 
     /// The numbers of a vector.
-    pub(super) fn lanes(self) -> usize {
+    pub(in crate::nn) fn lanes(self) -> usize {
         match self {
             Self::Avx2(_) => Avx2::COUNT,
             Self::Avx512(_) => Avx512::COUNT,
@@ -101,7 +101,7 @@ impl Instructions {
     }
 
     /// Runs `work` with the vectors of the set.
-    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+    pub(in crate::nn) fn run<W: Work>(self, work: W) -> W::Output {
         match self {
             Self::Avx2(lanes) => lanes.run(work),
             Self::Avx512(lanes) => lanes.run(work),

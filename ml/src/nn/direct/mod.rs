@@ -35,6 +35,8 @@ mod tests;
 mod tile;
 mod transpose;
 
+pub(super) use aligned::Aligned;
 pub(super) use arguments::Arguments;
 pub(super) use images::Direct;
+pub(super) use lanes::{Instructions, Lanes, Work};
 pub(super) use plan::Group;

@@ -1,0 +1,267 @@
+//! [`EmbeddingModel`]: an encoder of texts as a model, whose output is a vector for each text.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
+use candle_core::{DType, Device, Tensor};
+
+use super::encoder::TextEncoder;
+use super::inputs::{BATCH_TOKENS, in_token_passes, of_rows};
+use super::modules::{Modules, SentenceHead};
+use super::parts::{TextParts, encoder_bytes};
+use super::pooling::Pooling;
+use super::prompts;
+use super::spec::EncoderSpec;
+use super::tokens::tokenizer::TextTokenizer;
+use crate::data::coerce::coerced;
+use crate::data::inputs::{Inputs, RowReport};
+use crate::data::signature::{Port, PortKind, Signature};
+use crate::model::compute::ComputeType;
+use crate::model::tokens::{TokenCount, Tokens};
+use crate::model::{Batching, Model, Outputs, Prompt, Wanted};
+use crate::pretrained::family::Source;
+use crate::pretrained::vectors::{vector_port, vectors};
+use crate::{Error, Result, stop};
+
+/// The column that a model of texts takes.
+pub(crate) const TEXT: &str = "text";
+/// The memory that a byte of a text takes while it is split into tokens, in bytes: it is there twice, with the place of each byte in
+/// the text as it was.
+const SPLITTING_BYTES: usize = 40;
+/// The number and the type of a token, as a list and as a tensor.
+const TOKEN_BYTES: usize = 4 * size_of::<u32>();
+/// Tokens that a tokenizer adds to a text, about.
+const ADDED_TOKENS: usize = 4;
+/// More of a text is not split, for each token that a model takes.
+const SPLIT_BYTES_MAX: usize = 256;
+
+/// An encoder of texts with its weights, for a use.
+#[derive(Debug)]
+pub(crate) struct EmbeddingModel {
+    own: Arc<Own>,
+    /// What is put before each text.
+    prompt: String,
+}
+
+/// What all uses share.
+#[derive(Debug)]
+struct Own {
+    signature: Signature,
+    encoder: Box<dyn TextEncoder>,
+    spec: EncoderSpec,
+    tokenizer: TextTokenizer,
+    head: SentenceHead,
+    prompts: Vec<Prompt>,
+    facts: Vec<(String, String)>,
+    device: Device,
+    bytes: usize,
+}
+
+impl EmbeddingModel {
+    /// A model of these parts, with what `modules` has behind the encoder; without, the mean of the vectors of tokens.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for parts that do not fit, and for tensors that nothing takes.
+    pub(crate) fn open(
+        source: &Source<'_>,
+        parts: TextParts<'_>,
+        modules: Option<&Modules>,
+    ) -> Result<Arc<dyn Model>> {
+        parts.finish(&source.architecture)?;
+        let width = parts.encoder.width();
+        let head = match modules {
+            Some(modules) => modules.head(source.root, width, source.device)?,
+            None => SentenceHead::of_pooling(Pooling::mean(), width),
+        };
+        let note = match modules {
+            Some(_) => "",
+            None => ", since no modules.json says anything else",
+        };
+        let facts = [
+            ("architecture", source.architecture.clone()),
+            ("pooling", format!("{}{note}", head.pooling().description())),
+            ("tokens_max", parts.limits.tokens.to_string()),
+        ];
+        let text = Port {
+            name: TEXT.into(),
+            data_type: DataType::Utf8,
+            kind: PortKind::Text,
+        };
+        let file = parts.tokenizer_file;
+        let prompts = prompts::read(source.root)?;
+        let default = prompts.iter().find(|prompt| prompt.is_default);
+        let prompt = default.map_or(String::new(), |prompt| prompt.text.clone());
+        let own = Own {
+            signature: Signature {
+                inputs: vec![text],
+                outputs: vec![vector_port(head.width())],
+            },
+            bytes: parts.tensors.bytes() + head.bytes(),
+            encoder: parts.encoder,
+            spec: parts.spec,
+            tokenizer: TextTokenizer::new(parts.tokenizer, file, parts.limits)?,
+            head,
+            prompts,
+            facts: Vec::from(facts.map(|(name, value)| (name.to_owned(), value))),
+            device: source.device.clone(),
+        };
+        let own = Arc::new(own);
+        Ok(Arc::new(Self { own, prompt }))
+    }
+}
+
+impl Own {
+    /// The text of the prompt of this name; none for the empty name.
+    fn prompt(&self, name: &str) -> Result<String> {
+        if name.is_empty() {
+            return Ok(String::new());
+        }
+        let found = self.prompts.iter().find(|prompt| prompt.name == name);
+        found.map(|prompt| prompt.text.clone()).ok_or_else(|| {
+            let names: Vec<&str> = self.prompts.iter().map(|of| of.name.as_str()).collect();
+            let known = match names.is_empty() {
+                true => "it has none".to_owned(),
+                false => format!("its prompts are {}", names.join(", ")),
+            };
+            Error::Invalid(format!("it has no prompt \"{name}\"; {known}"))
+        })
+    }
+}
+
+impl Tokens for EmbeddingModel {
+    fn tokens_max(&self) -> usize {
+        self.own.tokenizer.text_tokens_max()
+    }
+
+    fn count(&self, text: &str) -> Result<TokenCount, String> {
+        let tokens = self.own.tokenizer.tokens_with(&self.prompt, text)?;
+        Ok(TokenCount {
+            tokens: tokens.ids.len(),
+            is_cut: tokens.is_cut,
+        })
+    }
+
+    fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
+        self.own.tokenizer.places(text)
+    }
+}
+
+impl Model for EmbeddingModel {
+    fn signature(&self) -> &Signature {
+        &self.own.signature
+    }
+
+    fn batching(&self) -> Batching {
+        Batching::Tokens {
+            input: TEXT.into(),
+            tokens_max: BATCH_TOKENS,
+        }
+    }
+
+    fn compute_type(&self) -> ComputeType {
+        ComputeType::F32
+    }
+
+    fn prompts(&self) -> Vec<Prompt> {
+        self.own.prompts.clone()
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        self.own.facts.clone()
+    }
+
+    fn for_call(&self, wanted: &Wanted) -> Result<Option<Arc<dyn Model>>> {
+        let Some(name) = &wanted.prompt else {
+            return Ok(None);
+        };
+        let prompt = self.own.prompt(name)?;
+        let own = Arc::clone(&self.own);
+        Ok(Some(Arc::new(Self { own, prompt })))
+    }
+
+    fn tokens(&self) -> Option<&dyn Tokens> {
+        Some(self)
+    }
+
+    fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
+        let schema = batch.schema_ref();
+        let name = schema.field(0).name();
+        let (texts, _) = coerced(name, batch.column(0), &DataType::Utf8)?;
+        let texts = texts.as_string::<i32>();
+        let mut rows = Vec::with_capacity(texts.len());
+        for row in 0..texts.len() {
+            stop::check()?;
+            let text = texts.is_valid(row).then(|| texts.value(row));
+            let tokens = text.map(|text| self.own.tokenizer.tokens_with(&self.prompt, text));
+            rows.push(tokens.transpose());
+        }
+        of_rows(name, rows, &format!("column \"{name}\" holds no text"))
+    }
+
+    fn encoding_bytes(&self, batch: &RecordBatch) -> usize {
+        let column = batch.column(0);
+        let of_column = column.to_data().get_slice_memory_size();
+        let bytes = of_column.unwrap_or_else(|_| column.get_array_memory_size());
+        let longest = self.own.tokenizer.limits().tokens;
+        let rows = batch.num_rows();
+        // A token has a byte of text, or is added to it.
+        let most = bytes.saturating_add(rows * (ADDED_TOKENS + self.prompt.len()));
+        let tokens = rows.saturating_mul(longest).min(most);
+        let split = bytes.min(longest.saturating_mul(SPLIT_BYTES_MAX));
+        tokens * TOKEN_BYTES + split * SPLITTING_BYTES
+    }
+
+    /// The vectors `[rows, width]`.
+    fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
+        let Own {
+            encoder,
+            head,
+            device,
+            ..
+        } = self.own.as_ref();
+        if inputs.rows() == 0 {
+            let empty = Tensor::zeros((0, head.width()), DType::F32, device)?;
+            return Ok(vec![empty]);
+        }
+        in_token_passes(inputs, device, |tokens| {
+            let hidden = match tokens.sequences.tokens() {
+                0 => Tensor::zeros((0, encoder.width()), DType::F32, device)?,
+                _ => encoder.hidden(tokens)?,
+            };
+            Ok(vec![head.forward(&hidden, &tokens.sequences)?])
+        })
+    }
+
+    fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
+        let [embeddings] = computed else {
+            let heads = computed.len();
+            let message = format!("{heads} outputs of a model of texts");
+            return Err(Error::Internal(message));
+        };
+        let column = vectors(embeddings, report.valid.as_ref())?;
+        Ok(Outputs {
+            columns: vec![column; wanted.outputs.len()],
+            scores: vec![],
+            report,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.own.bytes
+    }
+
+    fn working_bytes(&self, rows: usize) -> usize {
+        let Own {
+            spec,
+            tokenizer,
+            head,
+            device,
+            ..
+        } = self.own.as_ref();
+        // A vector as a tensor and as a column.
+        let of_row = 2 * head.width() * size_of::<f32>();
+        encoder_bytes(spec, tokenizer.limits(), device, rows) + rows * of_row
+    }
+}
