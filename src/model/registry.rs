@@ -57,9 +57,10 @@ impl ResolvedModel {
         format!("{}@{}", self.name.short(), self.version)
     }
 
-    /// The device that the model computes on where `wanted` is asked for: a model in ONNX computes on the processor.
+    /// The device that the model computes on where `wanted` is asked for: a model in ONNX and one that writes text compute on the
+    /// processor.
     pub(crate) fn device(&self, wanted: DeviceName) -> DeviceName {
-        match self.manifest.format == ONNX {
+        match self.manifest.format == ONNX || self.manifest.signature.generated().is_some() {
             true => DeviceName::Cpu,
             false => wanted,
         }
@@ -69,8 +70,12 @@ impl ResolvedModel {
     pub(crate) fn check_device(&self, wanted: DeviceName) -> Result<()> {
         match (self.device(wanted), wanted) {
             (DeviceName::Cpu, DeviceName::Cuda(_)) => {
+                let what = match self.manifest.format == ONNX {
+                    true => "is in ONNX",
+                    false => "writes text",
+                };
                 let message = format!(
-                    "model \"{}\" is in ONNX and computes on the processor; leave out device",
+                    "model \"{}\" {what} and computes on the processor; leave out device",
                     self.label()
                 );
                 Err(sql_err(SqlState::Unsupported, message))

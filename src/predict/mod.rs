@@ -9,7 +9,8 @@
 //! Filters on input columns and limits move below the node, and unread input columns are pruned; `prune` removes unread
 //! outputs. The files, in the order of a query:
 //!
-//! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`
+//! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`, `generation` those
+//!   that say how a model writes text
 //! * `functions` calls in expressions → [`node::PredictNode`]
 //! * `chunk` a row for each part of a long text, below the model
 //! * `node` the logical node: output schema, push-down of filters and limits
@@ -28,6 +29,7 @@ mod codec;
 mod exec;
 mod functions;
 mod gather;
+mod generation;
 mod known;
 mod metrics;
 mod node;

@@ -32,6 +32,12 @@ const ARGUMENTS: &[&str] = &[
     "prompt",
     "chunk",
     "overlap",
+    "max_tokens",
+    "temperature",
+    "seed",
+    "stop",
+    "top_p",
+    "chat",
     "device",
     "dtype",
 ];

@@ -1,7 +1,9 @@
 //! The formats of models that this build opens.
 //!
 //! * `onnx` files in ONNX, if the build has the feature of this name
+//! * `gguf` files in GGUF, which have a model with its tokenizer
 
+mod gguf;
 mod onnx;
 
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use crate::artifact::{Loader, TrainedLoader};
 use crate::models::ModelTypes;
 use crate::pretrained::{PretrainedLoader, TextTowerLoader};
 
+pub use gguf::{GGUF, GgufLoader};
 pub use onnx::{ONNX, OnnxLoader};
 
 /// A loader for each format, for models of these types. The first loader that takes the files of a model opens it.
@@ -19,5 +22,6 @@ pub fn loaders(model_types: Arc<ModelTypes>) -> Vec<Arc<dyn Loader>> {
         Arc::new(OnnxLoader),
         Arc::new(PretrainedLoader),
         Arc::new(TextTowerLoader),
+        Arc::new(GgufLoader),
     ]
 }

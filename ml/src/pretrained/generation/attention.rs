@@ -69,7 +69,9 @@ impl SelfAttention<'_> {
         let (queries, keys) = (self.heads.query_width(), self.heads.key_width());
         let columns = queries + 2 * keys;
         let mut means = vec![0.0; all.len() / columns * queries];
-        let mut rows = all.chunks_exact(columns).zip(means.chunks_exact_mut(queries));
+        let mut rows = all
+            .chunks_exact(columns)
+            .zip(means.chunks_exact_mut(queries));
         for piece in pieces {
             let before = piece.cache.tokens;
             let cache = &mut piece.cache.layers[self.layer];
@@ -158,12 +160,18 @@ mod tests {
         };
         attend(query, &heads, &mut means);
         // By hand: scores tanh(1), 0 of the first head; 0, tanh(2) + 1 of the second.
-        for (head, scores) in [[1f64.tanh(), 0.0], [0.0, 2f64.tanh() + 1.0]].iter().enumerate() {
+        for (head, scores) in [[1f64.tanh(), 0.0], [0.0, 2f64.tanh() + 1.0]]
+            .iter()
+            .enumerate()
+        {
             let powers = scores.map(f64::exp);
             let share = powers[1] / (powers[0] + powers[1]);
             let expected = [1.0 + 2.0 * share, 10.0 + 20.0 * share];
             for (found, expected) in means[head * 2..].iter().zip(expected) {
-                assert!((f64::from(*found) - expected).abs() < 1e-5, "{found}, {expected}");
+                assert!(
+                    (f64::from(*found) - expected).abs() < 1e-5,
+                    "{found}, {expected}"
+                );
             }
         }
         assert_eq!((heads.query_width(), heads.key_width()), (4, 2));

@@ -175,11 +175,21 @@ mod tests {
     fn templates_that_fail_say_why() {
         let chat = |template: &str| Chat::new("t.json", template.into(), tokens());
         let error = chat("{% if %}").unwrap_err().to_string();
-        assert!(error.starts_with("t.json: the template of a chat: syntax error"), "{error}");
-        let refused = chat("{{ raise_exception('no users') }}").unwrap().text("x").unwrap_err();
-        assert!(refused.starts_with("the template of the chat refuses it: "), "{refused}");
+        assert!(
+            error.starts_with("t.json: the template of a chat: syntax error"),
+            "{error}"
+        );
+        let refused = chat("{{ raise_exception('no users') }}")
+            .unwrap()
+            .text("x")
+            .unwrap_err();
+        assert!(
+            refused.starts_with("the template of the chat refuses it: "),
+            "{refused}"
+        );
         assert!(refused.contains("no users"), "{refused}");
-        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        let endless =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         let error = chat(endless).unwrap().text("x").unwrap_err();
         assert!(error.contains("fuel"), "{error}");
         let error = chat("{{ 'x'.nothing() }}").unwrap().text("x").unwrap_err();

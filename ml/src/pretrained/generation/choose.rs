@@ -4,11 +4,7 @@ use crate::model::generation::Generation;
 
 /// The token of the greatest score, the first of several; with a temperature above 0 a token that is drawn: `draw` gives a number
 /// from 0 up to 1. `None` if a score is NaN or infinite.
-pub(super) fn choose(
-    scores: &[f32],
-    how: &Generation,
-    draw: impl FnOnce() -> f64,
-) -> Option<u32> {
+pub(super) fn choose(scores: &[f32], how: &Generation, draw: impl FnOnce() -> f64) -> Option<u32> {
     if !scores.iter().all(|score| score.is_finite()) {
         return None;
     }
@@ -74,7 +70,10 @@ mod tests {
         assert_eq!(drawn(&greedy, 0.9), Some(1));
         let nan = [0.0, f32::NAN];
         assert_eq!(choose(&nan, &greedy, || 0.0), None);
-        let warm = Generation { temperature: 1.0, ..greedy };
+        let warm = Generation {
+            temperature: 1.0,
+            ..greedy
+        };
         assert_eq!(choose(&[f32::INFINITY], &warm, || 0.0), None);
     }
 
@@ -95,10 +94,16 @@ mod tests {
         ] {
             assert_eq!(drawn(&warm, at), Some(expected), "{at}");
         }
-        let few = Generation { top_k: Some(2), ..warm.clone() };
+        let few = Generation {
+            top_k: Some(2),
+            ..warm.clone()
+        };
         assert_eq!(drawn(&few, 0.999_999), Some(3));
         // Both best tokens have 0.93 together, one alone 0.46.
-        let half = Generation { top_p: 0.5, ..warm.clone() };
+        let half = Generation {
+            top_p: 0.5,
+            ..warm.clone()
+        };
         assert_eq!(drawn(&half, 0.999_999), Some(3));
         let less = Generation { top_p: 0.4, ..warm };
         assert_eq!(drawn(&less, 0.999_999), Some(1));

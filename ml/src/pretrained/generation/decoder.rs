@@ -163,10 +163,16 @@ impl Decoder {
         rms_norm(&mut normal, &layer.perceptron_norm, self.design.epsilon);
         let both = layer.gate_and_up.forward(&normal)?;
         let mut inner = vec![0.0; both.len() / 2];
-        for (both, inner) in both.chunks_exact(2 * wide).zip(inner.chunks_exact_mut(wide)) {
+        for (both, inner) in both
+            .chunks_exact(2 * wide)
+            .zip(inner.chunks_exact_mut(wide))
+        {
             let (gate, up) = both.split_at(wide);
             write_pointwise(self.design.activation, gate, inner);
-            inner.iter_mut().zip(up).for_each(|(inner, up)| *inner *= up);
+            inner
+                .iter_mut()
+                .zip(up)
+                .for_each(|(inner, up)| *inner *= up);
         }
         layer.down.forward(&inner)
     }
@@ -218,7 +224,9 @@ impl Network for Decoder {
         rms_norm(&mut last, &self.last_norm, self.design.epsilon);
         let mut scores = self.head.forward(&last)?;
         if let Some(cap) = self.design.cap {
-            scores.iter_mut().for_each(|score| *score = (*score / cap).tanh() * cap);
+            scores
+                .iter_mut()
+                .for_each(|score| *score = (*score / cap).tanh() * cap);
         }
         Ok(scores)
     }
@@ -240,15 +248,22 @@ impl Layer {
         let (queries, keys) = (design.heads.query_width(), design.heads.key_width());
         let (fused, several) = (
             (names.queries_keys_values, queries + 2 * keys),
-            [(names.query, queries), (names.key, keys), (names.value, keys)],
+            [
+                (names.query, queries),
+                (names.key, keys),
+                (names.value, keys),
+            ],
         );
         let linear = |tensors: &mut Tensors, inputs, specs: &[(&str, usize)], has_bias| {
             let layers: Vec<String> = specs.iter().map(|(part, _)| name(part)).collect();
-            let specs = layers.iter().zip(specs).map(|(name, (_, outputs))| LinearSpec {
-                name,
-                outputs: *outputs,
-                has_bias,
-            });
+            let specs = layers
+                .iter()
+                .zip(specs)
+                .map(|(name, (_, outputs))| LinearSpec {
+                    name,
+                    outputs: *outputs,
+                    has_bias,
+                });
             Linear::take(tensors, inputs, &specs.collect::<Vec<_>>())
         };
         let gates = [(names.gate, wide), (names.up, wide)];
@@ -267,7 +282,12 @@ impl Layer {
                 }
                 false => None,
             },
-            output: linear(tensors, queries, &[(names.output, width)], parts.output_bias)?,
+            output: linear(
+                tensors,
+                queries,
+                &[(names.output, width)],
+                parts.output_bias,
+            )?,
             after_attention: outer_norm(tensors, names.after_attention_norm)?,
             perceptron_norm: norm(tensors, names.perceptron_norm, width)?,
             gate_and_up: match parts.fused {
@@ -283,6 +303,8 @@ impl Layer {
 /// The weights of a norm.
 fn norm(tensors: &mut Tensors, design: &Design, name: &str, width: usize) -> Result<Vec<f32>> {
     let mut weight = tensors.vector(&format!("{name}.weight"), width)?;
-    weight.iter_mut().for_each(|weight| *weight += design.norm_offset);
+    weight
+        .iter_mut()
+        .for_each(|weight| *weight += design.norm_offset);
     Ok(weight)
 }

@@ -95,9 +95,9 @@ impl Entry {
         let shape: Option<Vec<usize>> = shape.collect();
         let element = Element::of_gguf(self.element);
         let place = shape.and_then(|shape| {
-            let numbers = shape.iter().try_fold(1usize, |numbers, dimension| {
-                numbers.checked_mul(*dimension)
-            })?;
+            let numbers = shape
+                .iter()
+                .try_fold(1usize, |numbers, dimension| numbers.checked_mul(*dimension))?;
             let begins = start.checked_add(usize::try_from(self.offset).ok()?)?;
             let bytes = element.map_or(Some(0), |element| element.bytes(numbers))?;
             (begins.checked_add(bytes)? <= length).then_some((shape, begins))
@@ -185,7 +185,9 @@ impl<'a> Reader<'a> {
         let most = max.min(self.bytes.len() - self.at);
         let fits = usize::try_from(count).ok().filter(|count| *count <= most);
         fits.ok_or_else(|| {
-            let what = format!("it promises {count} {what}; at most {most} are possible in the rest of the file");
+            let what = format!(
+                "it promises {count} {what}; at most {most} are possible in the rest of the file"
+            );
             self.error(what)
         })
     }
@@ -209,7 +211,9 @@ impl<'a> Reader<'a> {
         // The elements count together, so that lists of lists do not fill the memory.
         self.values += count;
         if kind == LIST || self.values > VALUES_MAX {
-            let what = format!("lists of lists, and more than {VALUES_MAX} elements of lists, are not supported");
+            let what = format!(
+                "lists of lists, and more than {VALUES_MAX} elements of lists, are not supported"
+            );
             return Err(Error::Unsupported(format!("{}: {what}", self.file)));
         }
         let elements = (0..count).map(|_| self.single(kind));

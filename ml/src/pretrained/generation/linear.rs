@@ -74,7 +74,8 @@ impl Linear {
             first += matrix.outputs();
         }
         if !self.bias.is_empty() {
-            y.chunks_exact_mut(self.outputs).for_each(|y| add(y, &self.bias));
+            y.chunks_exact_mut(self.outputs)
+                .for_each(|y| add(y, &self.bias));
         }
         Ok(y)
     }

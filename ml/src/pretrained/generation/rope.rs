@@ -71,7 +71,9 @@ impl Rope {
     /// Turns of the first `turned` numbers of a head, an even number, with frequencies from 1 down to almost 1 / `base`.
     pub(super) fn new(pairs: Pairs, turned: usize, base: f32, scaling: &Scaling) -> Self {
         let exponents = (0..turned / 2).map(|pair| (2 * pair) as f32 / turned as f32);
-        let frequencies: Vec<f32> = exponents.map(|exponent| 1.0 / base.powf(exponent)).collect();
+        let frequencies: Vec<f32> = exponents
+            .map(|exponent| 1.0 / base.powf(exponent))
+            .collect();
         let divided = |by: &[f32]| -> Vec<f32> {
             let all = frequencies.iter().zip(by);
             all.map(|(frequency, by)| frequency / by).collect()
@@ -93,13 +95,19 @@ impl Rope {
                 };
                 (frequencies.iter().map(scaled).collect(), None, 1.0)
             }
-            Scaling::Yarn { amplitude, .. } => (yarn(&frequencies, base, scaling), None, *amplitude),
+            Scaling::Yarn { amplitude, .. } => {
+                (yarn(&frequencies, base, scaling), None, *amplitude)
+            }
             Scaling::Long {
                 short,
                 long,
                 positions,
                 amplitude,
-            } => (divided(short), Some((*positions, divided(long))), *amplitude),
+            } => (
+                divided(short),
+                Some((*positions, divided(long))),
+                *amplitude,
+            ),
         };
         Self {
             pairs,
@@ -111,7 +119,9 @@ impl Rope {
 
     /// Whether a text of so many tokens has the frequencies for long texts.
     pub(super) fn is_long(&self, tokens: usize) -> bool {
-        self.long.as_ref().is_some_and(|(positions, _)| tokens > *positions)
+        self.long
+            .as_ref()
+            .is_some_and(|(positions, _)| tokens > *positions)
     }
 
     /// The turns at a position.
@@ -223,7 +233,10 @@ mod tests {
         ] {
             let rope = Rope::new(Pairs::Halves, 8, 10_000.0, &scaling);
             for (found, expected) in rope.frequencies.iter().zip(expected) {
-                assert!((found / expected - 1.0).abs() < 1e-5, "{scaling:?}: {found}, {expected}");
+                assert!(
+                    (found / expected - 1.0).abs() < 1e-5,
+                    "{scaling:?}: {found}, {expected}"
+                );
             }
             assert!(!rope.is_long(1 << 20));
         }

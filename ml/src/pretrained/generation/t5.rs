@@ -144,10 +144,14 @@ impl T5 {
         let mut x = self.embed(prompt);
         for block in &self.encoder.blocks {
             stop::check()?;
-            let all = block.queries_keys_values.forward(&self.normal(&x, &block.norm))?;
+            let all = block
+                .queries_keys_values
+                .forward(&self.normal(&x, &block.norm))?;
             let both = split_keys_values(all.chunks_exact(3 * width).map(|all| &all[width..]));
             let mut means = vec![0.0; prompt.len() * width];
-            let rows = all.chunks_exact(3 * width).zip(means.chunks_exact_mut(width));
+            let rows = all
+                .chunks_exact(3 * width)
+                .zip(means.chunks_exact_mut(width));
             for (position, (all, mean)) in rows.enumerate() {
                 let query = Query {
                     query: &all[..width],
@@ -166,10 +170,15 @@ impl T5 {
 
     fn perceptron(&self, perceptron: &Perceptron, x: &[f32]) -> Result<Vec<f32>> {
         let wide = self.design.wide;
-        let inner = perceptron.inner.forward(&self.normal(x, &perceptron.norm))?;
+        let inner = perceptron
+            .inner
+            .forward(&self.normal(x, &perceptron.norm))?;
         let columns = perceptron.inner.outputs();
         let mut active = vec![0.0; inner.len() / columns * wide];
-        for (inner, active) in inner.chunks_exact(columns).zip(active.chunks_exact_mut(wide)) {
+        for (inner, active) in inner
+            .chunks_exact(columns)
+            .zip(active.chunks_exact_mut(wide))
+        {
             let (inner, factors) = inner.split_at(wide);
             write_pointwise(self.design.activation, inner, active);
             // Without gates there are no factors.
@@ -191,7 +200,9 @@ impl T5 {
         let width = heads.query_width();
         let queries = across.queries.forward(&self.normal(x, &across.norm))?;
         let mut means = vec![0.0; queries.len()];
-        let mut rows = queries.chunks_exact(width).zip(means.chunks_exact_mut(width));
+        let mut rows = queries
+            .chunks_exact(width)
+            .zip(means.chunks_exact_mut(width));
         for piece in pieces {
             let prompt = &piece.cache.across[number];
             for (query, mean) in rows.by_ref().take(piece.tokens.len()) {
@@ -242,7 +253,12 @@ impl Network for T5 {
         let encoded = self.encode(prompt)?;
         let numbers = (1 + written_max) * self.design.heads.key_width();
         let mut cache = Cache::new(self.decoder.blocks.len(), numbers);
-        for across in self.decoder.blocks.iter().filter_map(|block| block.across.as_ref()) {
+        for across in self
+            .decoder
+            .blocks
+            .iter()
+            .filter_map(|block| block.across.as_ref())
+        {
             let both = across.keys_values.forward(&encoded)?;
             let rows = both.chunks_exact(across.keys_values.outputs());
             cache.across.push(split_keys_values(rows));
@@ -255,7 +271,9 @@ impl Network for T5 {
         let mut x = self.embed(&tokens);
         for (number, block) in self.decoder.blocks.iter().enumerate() {
             stop::check()?;
-            let all = block.queries_keys_values.forward(&self.normal(&x, &block.norm))?;
+            let all = block
+                .queries_keys_values
+                .forward(&self.normal(&x, &block.norm))?;
             let attention = SelfAttention {
                 heads: &self.design.heads,
                 layer: number,
@@ -388,13 +406,19 @@ impl Distances {
         let last = self.buckets.len() - 1;
         let buckets = (0..keys).map(|key| {
             let bucket = self.buckets[key.abs_diff(position).min(last)];
-            if key > position { bucket + self.behind } else { bucket }
+            if key > position {
+                bucket + self.behind
+            } else {
+                bucket
+            }
         });
         let buckets: Vec<usize> = buckets.collect();
         let of_head = |head: usize| {
             let bias = &self.bias;
             let heads = self.heads;
-            buckets.iter().map(move |bucket| bias[bucket * heads + head])
+            buckets
+                .iter()
+                .map(move |bucket| bias[bucket * heads + head])
         };
         (0..self.heads).flat_map(of_head).collect()
     }

@@ -17,8 +17,9 @@ use crate::{Result, stop};
 pub(super) const TEXTS_AT_ONCE: usize = 32;
 /// The most tokens that go through a layer at once.
 pub(super) const TOKENS_AT_ONCE: usize = 256;
-/// Texts are written at once if their keys and values have up to so many bytes together.
-pub(super) const CACHE_BYTES_AT_ONCE: usize = 256 << 20;
+/// Texts are written at once if their keys and values have up to so many bytes together, and are those of so many tokens.
+const CACHE_BYTES_AT_ONCE: usize = 256 << 20;
+pub(super) const CACHE_TOKENS_AT_ONCE: usize = 4_096;
 
 /// Writes texts.
 pub(super) struct Writing<'a> {
@@ -52,6 +53,12 @@ struct Text {
 enum End {
     Done,
     Failed,
+}
+
+/// The bytes of keys and values that texts have together, unless a single one has more.
+pub(super) fn cache_bytes_at_once(network: &dyn Network) -> usize {
+    let of_token = network.numbers_of_token() * size_of::<f32>();
+    CACHE_BYTES_AT_ONCE.min(CACHE_TOKENS_AT_ONCE * of_token)
 }
 
 /// The bytes of the keys and values of a text with a prompt of so many tokens.
@@ -92,7 +99,7 @@ impl Writing<'_> {
     fn has_room(&self, texts: &[Text], prompt: &[u32]) -> bool {
         let held: usize = texts.iter().map(|text| text.cache_bytes).sum();
         let bytes = cache_bytes(self.network, self.how, prompt.len());
-        let fits = held.saturating_add(bytes) <= CACHE_BYTES_AT_ONCE;
+        let fits = held.saturating_add(bytes) <= cache_bytes_at_once(self.network);
         texts.is_empty() || (fits && texts.len() < TEXTS_AT_ONCE)
     }
 
@@ -100,7 +107,10 @@ impl Writing<'_> {
         let positions_max = self.network.positions_max();
         let written_max = self.how.tokens_max.min(positions_max);
         let (tokens, cache) = self.network.begin(prompt, written_max)?;
-        let bytes: Vec<u8> = prompt.iter().flat_map(|token| token.to_le_bytes()).collect();
+        let bytes: Vec<u8> = prompt
+            .iter()
+            .flat_map(|token| token.to_le_bytes())
+            .collect();
         Ok(Text {
             prompt: number,
             key: xxh3_64(&bytes),
@@ -176,7 +186,10 @@ impl Writing<'_> {
             return false;
         }
         let text = (self.text)(written);
-        self.how.stop.iter().any(|stop| text.contains(stop.as_str()))
+        self.how
+            .stop
+            .iter()
+            .any(|stop| text.contains(stop.as_str()))
     }
 }
 
@@ -238,7 +251,10 @@ mod tests {
     }
 
     fn digits(tokens: &[u32]) -> String {
-        tokens.iter().map(|token| char::from(b'0' + *token as u8)).collect()
+        tokens
+            .iter()
+            .map(|token| char::from(b'0' + *token as u8))
+            .collect()
     }
 
     fn written(prompts: &[&[u32]], how: &Generation, ends: &[u32]) -> Vec<String> {
@@ -249,7 +265,10 @@ mod tests {
             text: &digits,
         };
         let written = writing.write(prompts).unwrap();
-        written.iter().map(|tokens| digits(tokens.as_ref().unwrap())).collect()
+        written
+            .iter()
+            .map(|tokens| digits(tokens.as_ref().unwrap()))
+            .collect()
     }
 
     #[test]

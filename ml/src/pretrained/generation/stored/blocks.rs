@@ -8,7 +8,7 @@
 //! q8_0  scale, 32 bytes
 //! ```
 
-use super::element::half;
+use super::half::half;
 
 /// The numbers of a block.
 type Numbers = [f32; 32];

@@ -10,7 +10,7 @@
 //! 32 bytes of numbers hold 128 numbers of 2 bits, the first 32 in the lowest bits, or 64 numbers of 4 bits. In q6, 64 bytes hold
 //! 128 numbers of 4 bits.
 
-use super::element::half;
+use super::half::half;
 
 /// The numbers of a block.
 type Numbers = [f32; 256];

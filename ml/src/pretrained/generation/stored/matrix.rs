@@ -123,7 +123,9 @@ mod tests {
         let matrix = matrix(&numbers, [37, 2]).unwrap();
         let mut y = vec![0.0; 2 * 38];
         let columns = Columns { first: 1, all: 38 };
-        matrix.product(&[1.0, 0.0, 1.0, -1.0], &mut y, columns).unwrap();
+        matrix
+            .product(&[1.0, 0.0, 1.0, -1.0], &mut y, columns)
+            .unwrap();
         for output in 0..37 {
             assert_eq!(y[output + 1], 2.0 * output as f32);
             assert_eq!(y[38 + output + 1], -1.0);
@@ -139,6 +141,11 @@ mod tests {
         assert!(matrix(&[1.0; 4], [2, 2]).is_some());
         assert!(matrix(&[1.0; 4], [5, 1]).is_none());
         assert!(matrix(&[1.0; 4], [usize::MAX, 2]).is_none());
-        assert!(!matrix(&[1.0, f32::NAN], [2, 1]).unwrap().is_finite().unwrap());
+        assert!(
+            !matrix(&[1.0, f32::NAN], [2, 1])
+                .unwrap()
+                .is_finite()
+                .unwrap()
+        );
     }
 }

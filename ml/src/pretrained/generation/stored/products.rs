@@ -95,7 +95,9 @@ fn sum_of_lanes(mut lanes: [f32; LANES]) -> f32 {
     while width > 1 {
         width /= 2;
         let (low, high) = lanes.split_at_mut(width);
-        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        low.iter_mut()
+            .zip(high)
+            .for_each(|(low, high)| *low += *high);
     }
     lanes[0]
 }
@@ -111,7 +113,12 @@ mod tests {
         for (rows, inputs, outputs) in [(1, 1, 1), (2, 16, 4), (3, 37, 5), (1, 100, 11)] {
             let x = normal(rows * inputs, &mut random);
             let weights = normal(outputs * inputs, &mut random);
-            let places = Places { inputs, first: 2, count: outputs, columns: outputs + 3 };
+            let places = Places {
+                inputs,
+                first: 2,
+                count: outputs,
+                columns: outputs + 3,
+            };
             let mut y = vec![7.0; rows * places.columns];
             write_products(&x, &weights, &mut y, places);
             for (row, y) in y.chunks(places.columns).enumerate() {
@@ -124,7 +131,12 @@ mod tests {
                     assert!((f64::from(*found) - exact).abs() < 1e-4);
                     // Four at once and one alone have the same bits.
                     let mut alone = [0.0];
-                    let one = Places { inputs, first: 0, count: 1, columns: 1 };
+                    let one = Places {
+                        inputs,
+                        first: 0,
+                        count: 1,
+                        columns: 1,
+                    };
                     write_products(x, weights, &mut alone, one);
                     assert_eq!(alone[0].to_bits(), found.to_bits());
                 }

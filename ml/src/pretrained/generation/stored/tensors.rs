@@ -118,21 +118,12 @@ impl Tensors {
         Ok(numbers)
     }
 
-    /// The numbers of a vector of any length up to `width_max`, which was not taken yet.
+    /// The shape of a tensor that was not taken yet.
     ///
     /// # Errors
-    /// As [`Tensors::matrix`].
-    pub(crate) fn length(&self, name: &str, width_max: usize) -> Result<usize> {
-        let tensor = self.find(name)?;
-        match tensor.shape.as_slice() {
-            [width] if (1..=width_max).contains(width) => Ok(*width),
-            shape => {
-                let what = format!(
-                    "tensor \"{name}\" has the shape {shape:?}, expected up to {width_max} numbers"
-                );
-                Err(corrupt(&self.files[tensor.file].0, what))
-            }
-        }
+    /// [`Error::Corrupt`] if there is none.
+    pub(crate) fn shape(&self, name: &str) -> Result<&[usize]> {
+        Ok(&self.find(name)?.shape)
     }
 
     /// The bytes of the files, and those of vectors.

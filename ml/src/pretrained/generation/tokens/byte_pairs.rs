@@ -139,15 +139,17 @@ fn words(values: &Config) -> Result<&'static Words> {
     let field = "tokenizer.ggml.pre";
     let name = values.text(field)?.unwrap_or("default");
     let mut known = WORDS.iter();
-    known.find(|words| words.names.contains(&name)).ok_or_else(|| {
-        let names = WORDS.iter().flat_map(|words| words.names);
-        let names: Vec<&str> = names.copied().collect();
-        Error::Unsupported(format!(
-            "{}: {field} is \"{name}\", which is not supported; this build cuts texts as {}",
-            values.file(),
-            names.join(", ")
-        ))
-    })
+    known
+        .find(|words| words.names.contains(&name))
+        .ok_or_else(|| {
+            let names = WORDS.iter().flat_map(|words| words.names);
+            let names: Vec<&str> = names.copied().collect();
+            Error::Unsupported(format!(
+                "{}: {field} is \"{name}\", which is not supported; this build cuts texts as {}",
+                values.file(),
+                names.join(", ")
+            ))
+        })
 }
 
 /// The tokens that begin and end each text.
@@ -237,6 +239,9 @@ mod tests {
         fields.insert("tokenizer.ggml.pre".into(), json!("gpt-2"));
         fields.remove("tokenizer.ggml.merges");
         let error = byte_pairs(&Config::of_fields("m.gguf", fields)).unwrap_err();
-        assert_eq!(error.to_string(), "m.gguf: tokenizer.ggml.merges is missing");
+        assert_eq!(
+            error.to_string(),
+            "m.gguf: tokenizer.ggml.merges is missing"
+        );
     }
 }

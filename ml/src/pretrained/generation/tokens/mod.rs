@@ -11,6 +11,5 @@ mod pieces;
 mod special;
 mod tokenizer;
 
-pub(super) use byte_pairs::byte_pairs;
 pub(super) use pieces::Pieces;
 pub(super) use tokenizer::PromptTokenizer;

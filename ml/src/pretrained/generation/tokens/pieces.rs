@@ -116,7 +116,9 @@ impl Pieces {
         match kind {
             UNKNOWN | CONTROL | UNUSED => Meaning::None,
             BYTE => {
-                let digits = text.strip_prefix("<0x").and_then(|text| text.strip_suffix('>'));
+                let digits = text
+                    .strip_prefix("<0x")
+                    .and_then(|text| text.strip_suffix('>'));
                 match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
                     Some(byte) => {
                         self.bytes[usize::from(byte)] = Some(id);
@@ -131,11 +133,6 @@ impl Pieces {
                 Meaning::Text(text)
             }
         }
-    }
-
-    /// The number of tokens.
-    pub(super) fn count(&self) -> usize {
-        self.meanings.len()
     }
 
     /// The memory of the tables in bytes.
@@ -221,9 +218,14 @@ impl Pieces {
             tokens.push((*token, place));
             return;
         }
-        let bytes: Option<Vec<u32>> = piece.bytes().map(|byte| self.bytes[usize::from(byte)]).collect();
+        let bytes: Option<Vec<u32>> = piece
+            .bytes()
+            .map(|byte| self.bytes[usize::from(byte)])
+            .collect();
         match (bytes, self.unknown) {
-            (Some(bytes), _) => tokens.extend(bytes.into_iter().map(|token| (token, place.clone()))),
+            (Some(bytes), _) => {
+                tokens.extend(bytes.into_iter().map(|token| (token, place.clone())))
+            }
             (None, Some(unknown)) => match tokens.last_mut() {
                 Some((last, before)) if *last == unknown => before.end = place.end,
                 _ => tokens.push((unknown, place)),
@@ -340,7 +342,9 @@ mod tests {
         assert_eq!(pieces.tokens("axyb", false), [6, 3, 0, 5]);
         assert_eq!(pieces.places("axyb"), [0..0, 0..1, 1..3, 3..4]);
         assert_eq!(pieces.text(&[1, 4, 3, 7, 8, 0, 2]), "ba  ");
-        let plain = small(r#"{"tokenizer.ggml.add_space_prefix": false, "tokenizer.ggml.add_bos_token": false}"#);
+        let plain = small(
+            r#"{"tokenizer.ggml.add_space_prefix": false, "tokenizer.ggml.add_bos_token": false}"#,
+        );
         assert_eq!(plain.tokens("b b", true), [5, 4]);
         assert_eq!(plain.places("b b"), [0..1, 1..3]);
         assert_eq!(plain.text(&[4, 4]), " b b");
@@ -357,10 +361,21 @@ mod tests {
         };
         assert_eq!(error("{}"), "m.gguf: tokenizer.ggml.tokens is missing");
         let found = error(r#"{"tokenizer.ggml.tokens": ["a", "b"], "tokenizer.ggml.scores": [1]}"#);
-        assert!(found.contains("tokenizer.ggml.scores is [1]; expected a list of 2 numbers"), "{found}");
-        let found = error(r#"{"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.remove_extra_whitespaces": true}"#);
-        assert!(found.contains("remove_extra_whitespaces is true, and this build opens only"), "{found}");
+        assert!(
+            found.contains("tokenizer.ggml.scores is [1]; expected a list of 2 numbers"),
+            "{found}"
+        );
+        let found = error(
+            r#"{"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.remove_extra_whitespaces": true}"#,
+        );
+        assert!(
+            found.contains("remove_extra_whitespaces is true, and this build opens only"),
+            "{found}"
+        );
         let found = error(r#"{"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.bos_token_id": 1}"#);
-        assert!(found.contains("bos_token_id is 1; expected a whole number from 0 to 0"), "{found}");
+        assert!(
+            found.contains("bos_token_id is 1; expected a whole number from 0 to 0"),
+            "{found}"
+        );
     }
 }

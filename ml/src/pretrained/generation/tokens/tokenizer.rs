@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use tokenizers::Tokenizer;
 
+use super::byte_pairs::byte_pairs;
 use super::pieces::Pieces;
 use crate::Result;
 use crate::artifact::{Files, corrupt};
-use crate::pretrained::config::JSON_BYTES_MAX;
+use crate::pretrained::config::Config;
+use crate::pretrained::texts::tokens::files::{TOKENIZER_FILE, of_json};
 
-/// The description of a tokenizer that works without Python.
-const TOKENIZER_FILE: &str = "tokenizer.json";
 /// A token has fewer bytes of text than this.
 const TOKEN_BYTES_MAX: usize = 256;
 /// About the bytes of a token in the tables of a tokenizer.
@@ -46,24 +46,26 @@ impl PromptTokenizer {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if there is none.
     pub(crate) fn read(files: &Files, vocabulary: usize) -> Result<Self> {
-        if !files.has(TOKENIZER_FILE) {
-            let what = "the directory has no such file; load the tokenizer in Python with AutoTokenizer.from_pretrained, and \
-                        save it with save_pretrained";
-            return Err(corrupt(TOKENIZER_FILE, what));
-        }
-        let content = files.read(TOKENIZER_FILE, JSON_BYTES_MAX)?;
-        Self::described(TOKENIZER_FILE, &content, vocabulary)
+        Self::described(TOKENIZER_FILE, of_json(files)?, vocabulary)
     }
 
-    /// The tokenizer that this JSON in a file describes, without padding and without a limit.
+    /// The tokenizer of the values of a file in GGUF, whose tokens are pairs of bytes.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) if it describes none.
-    pub(crate) fn described(file: &str, content: &[u8], vocabulary: usize) -> Result<Self> {
-        let wrong = |error: tokenizers::Error| corrupt(file, error);
-        let mut tokenizer = Tokenizer::from_bytes(content).map_err(wrong)?;
+    /// Those of [`byte_pairs`]; [`Error::Corrupt`](crate::Error::Corrupt) for pairs of tokens that are not there.
+    pub(crate) fn of_byte_pairs(values: &Config, vocabulary: usize) -> Result<Self> {
+        let wrong = |error: tokenizers::Error| corrupt(values.file(), error);
+        let json = serde_json::to_vec(&byte_pairs(values)?);
+        let json = json.map_err(|error| wrong(error.into()))?;
+        let tokenizer = Tokenizer::from_bytes(json).map_err(wrong)?;
+        Self::described(values.file(), tokenizer, vocabulary)
+    }
+
+    /// A tokenizer that a file describes, without padding and without a limit.
+    fn described(file: &str, mut tokenizer: Tokenizer, vocabulary: usize) -> Result<Self> {
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(wrong)?;
+        let unlimited = tokenizer.with_truncation(None);
+        unlimited.map_err(|error| corrupt(file, error))?;
         Ok(Self {
             kind: Kind::Described(Box::new(tokenizer)),
             vocabulary,
@@ -151,14 +153,6 @@ impl PromptTokenizer {
         match &self.kind {
             Kind::Described(tokenizer) => tokenizer.get_vocab_size(true) * TABLE_BYTES,
             Kind::Pieces(pieces) => pieces.table_bytes(),
-        }
-    }
-
-    /// The number of tokens that the tokenizer knows.
-    pub(crate) fn count(&self) -> usize {
-        match &self.kind {
-            Kind::Described(tokenizer) => tokenizer.get_vocab_size(true),
-            Kind::Pieces(pieces) => pieces.count(),
         }
     }
 }
