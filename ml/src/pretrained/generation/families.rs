@@ -66,16 +66,33 @@ fn is_known(name: &str) -> bool {
 }
 
 fn open(source: &Source<'_>, kind: Kind) -> Result<Arc<dyn Model>> {
+    TextWriter::open(decoder_parts(source, kind)?, source.device)
+}
+
+fn open_t5(source: &Source<'_>) -> Result<Arc<dyn Model>> {
+    TextWriter::open(t5_parts(source)?, source.device)
+}
+
+/// The parts of a decoder.
+///
+/// # Errors
+/// [`Error::Corrupt`](crate::Error::Corrupt) for files that do not fit each other, and
+/// [`Error::Unsupported`](crate::Error::Unsupported) for what this build does not compute.
+pub(super) fn decoder_parts(source: &Source<'_>, kind: Kind) -> Result<Parts> {
     let design = design(&source.config, kind)?;
     let (vocabulary, is_tied) = (design.vocabulary, design.parts.tied);
     let mut tensors = Tensors::of_safetensors(Weights::read(source.files)?);
     let decoder = Decoder::take(&mut tensors, design, kind.names())?;
     let is_copy = |name: &str| is_tied && name == "lm_head.weight";
     tensors.finish(&source.architecture, |name| is_known(name) || is_copy(name))?;
-    opened(source, Box::new(decoder), vocabulary, tensors.bytes())
+    parts(source, Box::new(decoder), vocabulary, tensors.bytes())
 }
 
-fn open_t5(source: &Source<'_>) -> Result<Arc<dyn Model>> {
+/// The parts of a T5.
+///
+/// # Errors
+/// Those of [`decoder_parts`].
+pub(super) fn t5_parts(source: &Source<'_>) -> Result<Parts> {
     /// Copies of the vectors of tokens, and what the architecture once had and does not use.
     const COPIES: [&str; 3] = [
         "encoder.embed_tokens.weight",
@@ -89,16 +106,16 @@ fn open_t5(source: &Source<'_>) -> Result<Arc<dyn Model>> {
     let vocabulary = design.vocabulary;
     let network = T5::take(&mut tensors, design)?;
     tensors.finish(&source.architecture, |name| COPIES.contains(&name))?;
-    opened(source, Box::new(network), vocabulary, tensors.bytes())
+    parts(source, Box::new(network), vocabulary, tensors.bytes())
 }
 
-/// The model with its tokenizer, its template and the tokens that end a text.
-fn opened(
+/// A network with its tokenizer, its template and the tokens that end a text.
+fn parts(
     source: &Source<'_>,
     network: Box<dyn Network>,
     vocabulary: usize,
     weight_bytes: usize,
-) -> Result<Arc<dyn Model>> {
+) -> Result<Parts> {
     let (files, config) = (source.files, &source.config);
     let generation = generation_config(files)?;
     let described = [generation.as_ref(), Some(config)];
@@ -109,15 +126,14 @@ fn opened(
         None => vec![],
     };
     let begin = ids(config, "bos_token_id", vocabulary)?;
-    let parts = Parts {
+    Ok(Parts {
         network,
         tokenizer: PromptTokenizer::read(files, vocabulary)?,
         chat: chat(files)?,
         ends,
         begin: begin.first().copied(),
         weight_bytes,
-    };
-    TextWriter::open(parts, source.device)
+    })
 }
 
 /// What `generation_config.json` says, if it is there.

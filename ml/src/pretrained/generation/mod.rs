@@ -31,6 +31,8 @@ mod config_rope;
 mod decoder;
 mod design;
 pub(crate) mod families;
+#[cfg(test)]
+mod fixture_tests;
 mod gguf_design;
 mod gguf_file;
 mod linear;

@@ -36,6 +36,14 @@ const CONTROL: i64 = 3;
 /// # Errors
 /// [`Error::Corrupt`] for a file that is damaged; [`Error::Unsupported`] for a model that this build does not compute.
 pub(crate) fn open_gguf(name: &str, content: Vec<u8>, device: &Device) -> Result<Arc<dyn Model>> {
+    TextWriter::open(gguf_parts(name, content)?, device)
+}
+
+/// The parts of the model.
+///
+/// # Errors
+/// Those of [`open_gguf`].
+pub(super) fn gguf_parts(name: &str, content: Vec<u8>) -> Result<Parts> {
     let GgufFile {
         values,
         mut tensors,
@@ -52,15 +60,14 @@ pub(crate) fn open_gguf(name: &str, content: Vec<u8>, device: &Device) -> Result
     let decoder = Decoder::take(&mut tensors, design, &Names::GGUF)?;
     tensors.finish(architecture, |_| false)?;
     let tokens = Tokens::of(&values);
-    let parts = Parts {
+    Ok(Parts {
         network: Box::new(decoder),
         tokenizer: tokenizer(&values, kind, vocabulary)?,
         chat: chat(&values, &tokens)?,
         ends: tokens.ends(vocabulary),
         begin: tokens.role("bos", vocabulary),
         weight_bytes: tensors.bytes(),
-    };
-    TextWriter::open(parts, device)
+    })
 }
 
 fn tokenizer(values: &Config, kind: Kind, vocabulary: usize) -> Result<PromptTokenizer> {

@@ -448,7 +448,9 @@ mod tests {
             distances.iter().map(of).collect()
         };
         let distances = [0, 1, 7, 8, 11, 12, 16, 31, 32, 64, 127, 128];
-        assert_eq!(found(16, &distances), SIXTEEN);
-        assert_eq!(found(32, &distances), THIRTY_TWO);
+        let sixteen = [0, 1, 7, 8, 8, 9, 10, 11, 12, 14, 15, 15];
+        assert_eq!(found(16, &distances), sixteen);
+        let thirty_two = [0, 1, 7, 8, 11, 12, 16, 21, 21, 26, 31, 31];
+        assert_eq!(found(32, &distances), thirty_two);
     }
 }

@@ -246,7 +246,13 @@ impl Pieces {
                 Some(Meaning::None) | None => {}
             }
         }
-        let text = String::from_utf8_lossy(&bytes);
+        let mut text = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            // As in SentencePiece, one for each byte.
+            let unreadable = chunk.invalid().len();
+            text.extend(repeat_n(char::REPLACEMENT_CHARACTER, unreadable));
+        }
         let begins_with_space = self.has_space_before && text.starts_with(' ');
         text[usize::from(begins_with_space)..].to_owned()
     }
@@ -342,6 +348,12 @@ mod tests {
         assert_eq!(pieces.tokens("axyb", false), [6, 3, 0, 5]);
         assert_eq!(pieces.places("axyb"), [0..0, 0..1, 1..3, 3..4]);
         assert_eq!(pieces.text(&[1, 4, 3, 7, 8, 0, 2]), "ba  ");
+        let bytes = small(
+            r#"{"tokenizer.ggml.tokens": ["<0xE2>", "<0x82>", "<0xAC>", "b"], "tokenizer.ggml.scores": [0, 0, 0, 0],
+            "tokenizer.ggml.token_type": [6, 6, 6, 1], "tokenizer.ggml.bos_token_id": null, "tokenizer.ggml.eos_token_id": null}"#,
+        );
+        assert_eq!(bytes.text(&[0, 1, 2, 3]), "€b");
+        assert_eq!(bytes.text(&[0, 1, 3]), "\u{FFFD}\u{FFFD}b");
         let plain = small(
             r#"{"tokenizer.ggml.add_space_prefix": false, "tokenizer.ggml.add_bos_token": false}"#,
         );
