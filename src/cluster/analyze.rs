@@ -55,11 +55,12 @@ impl Cluster {
     ) -> Vec<(Arc<dyn ExecutionPlan>, MetricsSet)> {
         let mut jobs = Vec::new();
         distributed(plan, &mut jobs);
-        let mut found = Vec::new();
         let jobs = jobs
             .iter()
             .filter_map(|exec| exec.downcast_ref::<DistributedExec>());
-        for id in jobs.filter_map(DistributedExec::done_job_id) {
+        let ids: Vec<JobId> = jobs.filter_map(DistributedExec::done_job_id).collect();
+        let mut found = Vec::new();
+        for id in ids {
             // A job that the scheduler has forgotten has no metrics any more.
             let Ok(Some(graph)) = self.job_state.get_execution_graph(&id).await else {
                 continue;

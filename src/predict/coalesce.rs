@@ -43,6 +43,8 @@ struct Tokens {
     /// The column of the text.
     column: usize,
     max: usize,
+    /// The most tokens that a text counts for: a model leaves out the end of a long text.
+    text_max: usize,
 }
 
 /// What a call of a model asks for.
@@ -129,7 +131,11 @@ impl BatchSize {
             Batching::Tokens { tokens_max, .. } => {
                 let max = wanted.tokens.or(own).unwrap_or(*tokens_max);
                 let column = text_input(model).and_then(|input| columns.get(input));
-                column.map(|&column| Tokens { column, max })
+                column.map(|&column| Tokens {
+                    column,
+                    max,
+                    text_max: usize::MAX,
+                })
             }
             Batching::Rows => None,
         };
@@ -140,6 +146,7 @@ impl BatchSize {
     pub(super) fn gathered(self) -> Self {
         let tokens = self.tokens.map(|tokens| Tokens {
             max: tokens.max.saturating_mul(CALLS_GATHERED),
+            text_max: tokens.max,
             ..tokens
         });
         Self { tokens, ..self }
@@ -158,7 +165,7 @@ impl BatchSize {
         let texts = cast(batch.column(tokens.column), &DataType::LargeUtf8)?;
         let texts = texts.as_string::<i64>();
         let count = |row: usize| match texts.is_valid(row) {
-            true => estimated_tokens(texts.value(row).len()),
+            true => estimated_tokens(texts.value(row).len()).min(tokens.text_max),
             false => 0,
         };
         let mut parts = VecDeque::new();
@@ -322,11 +329,23 @@ mod tests {
             let parts = size.cut(batch.clone()).unwrap();
             parts.iter().map(RecordBatch::num_rows).collect::<Vec<_>>()
         };
-        let tokens = |max| Some(Tokens { column: 0, max });
+        let tokens = |max| {
+            Some(Tokens {
+                column: 0,
+                max,
+                text_max: usize::MAX,
+            })
+        };
         assert_eq!(rows(None), [7]);
         // 12, 3 and 0 tokens; 102 tokens, which exceed the maximum, in their own batch; 2 and 17; 17.
         assert_eq!(rows(tokens(20)), [3, 1, 2, 1]);
         assert_eq!(rows(tokens(1)), [1; 7]);
         assert_eq!(rows(tokens(10_000)), [7]);
+        // For 16 calls of 5 tokens, a long text counts for 5.
+        let size = BatchSize {
+            rows_max: 100,
+            tokens: tokens(5),
+        };
+        assert_eq!(size.gathered().cut(batch.clone()).unwrap().len(), 1);
     }
 }

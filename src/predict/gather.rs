@@ -9,9 +9,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, UInt32Array, new_null_array};
-use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::compute::{cast, interleave, take_record_batch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
+use datafusion::arrow::compute::{cast, take_record_batch};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
@@ -23,6 +22,7 @@ use vatic_ml::device::{DeviceName, cores};
 use vatic_ml::model::{Model, Outputs};
 use vatic_ml::stop;
 
+use super::assemble::{Place, assembled};
 use super::coalesce::{estimated_tokens, text_input};
 use super::known::{Digest, KnownRows, Part, digests};
 use super::metrics::Metrics;
@@ -68,9 +68,6 @@ struct Distinct {
     of_row: Vec<u32>,
 }
 
-/// Where the outputs of a row are: a part, and the place in it.
-type Place = (Arc<Part>, usize);
-
 impl Gather {
     /// The outputs of a batch.
     pub(super) async fn outputs(self: &Arc<Self>, features: RecordBatch) -> Result<Outputs> {
@@ -110,7 +107,8 @@ impl Gather {
             let cut = of_row.iter().filter(is_cut).count();
             self.metrics.truncated_rows.add(cut);
         }
-        self.assembled(of_row, &places)
+        let tokens_max = self.model.tokens().map_or(0, |tokens| tokens.tokens_max());
+        assembled(&self.spec, of_row, &places, tokens_max)
     }
 
     async fn distinct(&self, features: RecordBatch) -> Result<Distinct> {
@@ -124,7 +122,7 @@ impl Gather {
             return Ok(all(features));
         }
         let hashed = features.clone();
-        let job = move || Ok(digests(&hashed)?);
+        let job = move || digests(&hashed).map_err(vatic_ml::Error::from);
         let Some(digests) = self.runtime.run(DeviceName::Cpu, job).await? else {
             return Ok(all(features));
         };
@@ -262,51 +260,6 @@ impl Gather {
             _ => metrics.add_fill(rows.len(), self.spec.size.rows_max),
         }
     }
-
-    /// The outputs of all rows, from the places of those that differ; a row without a place is refused because its text is long.
-    fn assembled(&self, of_row: &[u32], places: &[Option<Place>]) -> Result<Outputs> {
-        let mut sources = Sources::default();
-        let refused = places.iter().any(Option::is_none).then(|| {
-            let part = Arc::new(self.without_outputs());
-            sources.number(&part)
-        });
-        let number = |place: &Option<Place>| match place {
-            Some((part, row)) => (sources.number(part), *row),
-            None => (refused.unwrap_or_default(), 0),
-        };
-        let numbers: Vec<(usize, usize)> = places.iter().map(number).collect();
-        let numbers: Vec<_> = of_row.iter().map(|row| numbers[*row as usize]).collect();
-        let column = |output: usize| {
-            let parts = sources.parts.iter();
-            let arrays: Vec<&dyn Array> = parts.map(|part| part.column(output)).collect();
-            interleave(&arrays, &numbers)
-        };
-        let outputs = 0..self.spec.appended.outputs.len();
-        let columns = outputs.map(column).collect::<Result<_, _>>()?;
-        Ok(Outputs {
-            columns,
-            scores: vec![],
-            report: sources.report(&numbers),
-        })
-    }
-
-    /// One row that is refused.
-    fn without_outputs(&self) -> Part {
-        let signature = &self.spec.model.manifest.signature;
-        let outputs = self.spec.appended.outputs.iter();
-        let columns =
-            outputs.map(|output| new_null_array(&signature.outputs[*output].data_type, 1));
-        let tokens_max = self.model.tokens().map_or(0, |tokens| tokens.tokens_max());
-        let cause = format!(
-            "its text is longer than the {tokens_max} tokens that the model takes; truncate => true leaves its end out"
-        );
-        let report = RowReport {
-            valid: Some(NullBuffer::new_null(1)),
-            failures: vec![(0, cause)],
-            ..RowReport::default()
-        };
-        Part::new(columns.collect(), report)
-    }
 }
 
 /// A pass that is computed.
@@ -315,46 +268,6 @@ struct PassDone {
     places: Vec<(u32, Place)>,
     /// The rows that were not known.
     fresh: usize,
-}
-
-/// The parts in which the rows of a batch are.
-#[derive(Default)]
-struct Sources {
-    parts: Vec<Arc<Part>>,
-    /// The number of each, by its address.
-    numbers: HashMap<usize, usize>,
-}
-
-impl Sources {
-    fn number(&mut self, part: &Arc<Part>) -> usize {
-        let next = self.parts.len();
-        let number = *self.numbers.entry(Arc::as_ptr(part).addr()).or_insert(next);
-        if number == next {
-            self.parts.push(Arc::clone(part));
-        }
-        number
-    }
-
-    /// The report of rows at these places: the number of a part, and the place in it.
-    fn report(&self, places: &[(usize, usize)]) -> RowReport {
-        let mut report = RowReport::default();
-        let mut valid = Vec::with_capacity(places.len());
-        for (row, (number, at)) in places.iter().enumerate() {
-            let part = &self.parts[*number];
-            let is_valid = part.is_valid(*at);
-            valid.push(is_valid);
-            match part.cause(*at) {
-                Some(cause) => report.failures.push((row, cause.to_owned())),
-                None if !is_valid && report.null_column.is_none() => {
-                    report.null_column = part.null_column().map(str::to_owned);
-                }
-                None => {}
-            }
-        }
-        let valid = NullBuffer::from(valid);
-        report.valid = Some(valid).filter(|valid| valid.null_count() > 0);
-        report
-    }
 }
 
 /// The tokens of texts, on a worker.
@@ -385,35 +298,54 @@ fn lengths(model: &dyn Model, texts: &ArrayRef) -> vatic_ml::Result<Vec<Length>>
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::Int64Array;
+    use datafusion::physical_plan::{ExecutionPlan, collect};
+    use futures::TryStreamExt;
 
+    use super::super::exec::PredictExec;
     use super::*;
+    use crate::engine::Engine;
 
-    #[test]
-    fn a_report_follows_its_rows() {
-        let part = |failures: Vec<(usize, String)>, valid: Vec<bool>| {
-            let column = Int64Array::from(vec![0; valid.len()]);
-            let report = RowReport {
-                valid: Some(NullBuffer::from(valid)),
-                failures,
-                null_column: Some("x".into()),
-                unseen: 3,
-            };
-            Arc::new(Part::new(vec![Arc::new(column)], report))
-        };
-        let first = part(vec![(1, "broken".into())], vec![true, false, false]);
-        let second = part(vec![], vec![true]);
-        let mut sources = Sources::default();
-        assert_eq!(
-            [&first, &second, &first].map(|part| sources.number(part)),
-            [0, 1, 0]
-        );
-        let report = sources.report(&[(1, 0), (0, 1), (0, 0), (0, 1), (0, 2)]);
-        let broken = |row| (row, "broken".to_owned());
-        assert_eq!(report.failures, [broken(1), broken(3)]);
-        assert_eq!(report.null_rows(), 1);
-        assert_eq!(report.null_column.as_deref(), Some("x"));
-        let report = sources.report(&[(1, 0), (0, 0)]);
-        assert_eq!(report, RowReport::default());
+    /// The metrics of the only PredictExec of a plan.
+    fn metric(plan: &Arc<dyn ExecutionPlan>, name: &str) -> Option<usize> {
+        if plan.downcast_ref::<PredictExec>().is_some() {
+            let metrics = plan.metrics().unwrap();
+            return Some(metrics.sum_by_name(name).unwrap().as_usize());
+        }
+        let mut inputs = plan.children().into_iter();
+        inputs.find_map(|input| metric(input, name))
+    }
+
+    #[tokio::test]
+    async fn each_text_is_computed_once() {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        for sql in [
+            "SET datafusion.execution.target_partitions = 1",
+            "CREATE MODEL m FROM 'sql-tests/data/models/clip' OPTIONS (format = 'huggingface_text')",
+            "CREATE TABLE texts AS SELECT concat('text ', value % 20) AS text FROM generate_series(1, 200)",
+        ] {
+            let rows = session.sql(sql).await.unwrap();
+            rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
+        }
+        for (arguments, computed) in [("", 20), (", dedupe => 'off'", 200)] {
+            let sql = format!("SELECT embedding FROM predict(m, texts{arguments})");
+            let plan = session.plan_query(&sql).await.unwrap();
+            let plan = session.physical_plan(&plan).await.unwrap();
+            let rows = collect(Arc::clone(&plan), session.task_context()).await;
+            let rows = rows
+                .unwrap()
+                .iter()
+                .map(RecordBatch::num_rows)
+                .sum::<usize>();
+            let found = ["input_rows", "computed_rows", "dedupe_hits"];
+            let found = found.map(|name| metric(&plan, name).unwrap());
+            assert_eq!(
+                (rows, found),
+                (200, [200, computed, 200 - computed]),
+                "{sql}"
+            );
+            // Of the 20 texts, as the library tokenizers for Python counts them.
+            assert_eq!(metric(&plan, "tokens"), Some(150 * computed / 20));
+        }
     }
 }

@@ -18,11 +18,13 @@
 //! * `physical` plans the operators of a node; `spec` what they compute
 //! * `coalesce` operator that regroups rows into batches of the size that the model wants
 //! * `exec` operator that sends batches to the model workers; `task` the batches of a partition, `metrics` their counts
-//! * `gather` a batch that takes several calls of the model: `known` equal rows are computed once, `passes` texts are sorted by tokens
+//! * `gather` a batch that takes several calls of the model: `known` equal rows are computed once, `passes` texts are sorted by tokens,
+//!   `assemble` the outputs return to their rows
 //! * `notice` counts texts whose ends were left out
 //! * `codec` wire codec of the operators
 
 mod arguments;
+mod assemble;
 mod chunk;
 mod coalesce;
 mod codec;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use vatic_ml::artifact::{Files, Loader, describe_file};
 use vatic_ml::data::signature::PortKind;
 use vatic_ml::model::compute::{ComputeType, LoadOptions};
+use vatic_ml::model::tokens::{TokenCount, chunks};
 use vatic_ml::model::{Model, Outputs, Wanted};
 use vatic_ml::pretrained::{PretrainedLoader, TextTowerLoader};
 use vatic_ml::{Error, Result};
@@ -189,6 +190,64 @@ fn vectors_of_texts_are_those_of_the_libraries() {
         assert!(outputs.columns[0].is_null(0));
         check_close(name, &embeddings(&outputs)[1], &expected[0]);
     }
+}
+
+/// The numbers are those of the library tokenizers 0.23 for Python.
+#[test]
+fn texts_are_counted_and_divided_as_their_tokenizer_does() {
+    let model = open_texts(&Path::new(MODELS).join("clip")).unwrap();
+    let tokens = model.tokens().unwrap();
+    assert_eq!(tokens.tokens_max(), 22);
+    let animals = "a cat and a dog and a bird and a fish";
+    let letters = "x".repeat(40);
+    let long = "word ".repeat(10_000);
+    for (text, count, is_cut) in [
+        ("", 2, false),
+        ("a cat", 4, false),
+        ("A photo of a Dog!", 12, false),
+        (animals, 24, true),
+        (letters.as_str(), 24, true),
+        (long.as_str(), 24, true),
+    ] {
+        let expected = TokenCount {
+            tokens: count,
+            is_cut,
+        };
+        assert_eq!(tokens.count(text), Ok(expected), "{text:.20}");
+    }
+    let parts = |size, overlap| -> Vec<&str> {
+        let found = chunks(tokens, animals, size, overlap).unwrap();
+        found.into_iter().map(|part| &animals[part]).collect()
+    };
+    assert_eq!(
+        parts(8, 0),
+        ["a cat and a dog a", "nd a bird a", "nd a fish"]
+    );
+    let expected = [
+        "a cat and a dog a",
+        "a dog and a bi",
+        "a bird and",
+        "and a fish",
+    ];
+    assert_eq!(parts(8, 3), expected);
+    assert_eq!(parts(23, 0), [animals]);
+    // A letter of two tokens is not divided.
+    let text = "wörd ünd";
+    let found = chunks(tokens, text, 3, 0).unwrap();
+    let found: Vec<&str> = found.into_iter().map(|part| &text[part]).collect();
+    assert_eq!(found, ["wö", "rd ü", "ünd"]);
+}
+
+#[test]
+fn a_prompt_that_a_model_does_not_have_is_refused() {
+    let model = open_texts(&Path::new(MODELS).join("clip")).unwrap();
+    assert!(model.for_call(&Wanted::default()).unwrap().is_none());
+    let wanted = Wanted {
+        prompt: Some("query".into()),
+        ..Wanted::default()
+    };
+    let error = model.for_call(&wanted).unwrap_err().to_string();
+    assert!(error.contains("none of the name \"query\""), "{error}");
 }
 
 #[test]

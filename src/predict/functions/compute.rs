@@ -144,13 +144,14 @@ impl Rewriter {
         let plan = match first_call(&exprs)? {
             None => plan,
             Some(call) => {
-                let has_sets = exprs
+                let mut sets = exprs
                     .iter()
-                    .any(|expr| matches!(expr, Expr::GroupingSet(_)));
+                    .filter(|expr| matches!(expr, Expr::GroupingSet(_)));
+                let has_call_in_set = sets.any(|set| has_call(set).unwrap_or(true));
                 if matches!(plan, LogicalPlan::Limit(_)) {
                     return Err(not_here(call.function));
                 }
-                if has_sets {
+                if has_call_in_set {
                     let message = format!(
                         "ROLLUP, CUBE and GROUPING SETS do not take {0}; compute it in a sub-query and group by its column",
                         call.function

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 };
 
 use super::call::PlannedCall;
+use crate::error::{SqlState, sql_err};
 use crate::predict::node::PredictNode;
 
 /// `plan` with the value of the call as a column of this name.
@@ -37,6 +38,28 @@ pub(super) fn placed(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Resul
         },
         plan => above(plan, call, name),
     }
+}
+
+/// Refuses a plan over which DataFusion could not move the conditions of a correlated sub-query.
+fn check_is_closed(plan: &LogicalPlan, call: &PlannedCall) -> Result<()> {
+    if !refers_outside(plan) {
+        return Ok(());
+    }
+    let message = format!(
+        "a sub-query can compute {0} only above the condition that refers to the query around it; compute {0} in the \
+         innermost query, or in a WITH query",
+        call.function
+    );
+    Err(sql_err(SqlState::Unsupported, message))
+}
+
+/// Whether a plan refers to columns of a query around it. The sub-query of a LATERAL join refers to the join itself.
+fn refers_outside(plan: &LogicalPlan) -> bool {
+    let inputs = plan.inputs().into_iter();
+    plan.contains_outer_reference()
+        || inputs
+            .filter(|input| !matches!(input, LogicalPlan::Subquery(_)))
+            .any(refers_outside)
 }
 
 /// Whether a call above a filter is computed below it.
@@ -71,6 +94,7 @@ fn is_constant(call: &PlannedCall) -> bool {
 
 /// The operator over a plan with the columns that the call reads.
 fn above(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
+    check_is_closed(&plan, call)?;
     let ports = call.model.manifest.signature.inputs.iter();
     let schema: &DFSchema = plan.schema();
     let mut columns = Vec::with_capacity(call.features.len());
@@ -115,6 +139,7 @@ fn beside(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPl
     if has_one_row(&plan) {
         return above(plan, call, name);
     }
+    check_is_closed(&plan, call)?;
     let one = LogicalPlan::EmptyRelation(EmptyRelation {
         produce_one_row: true,
         schema: Arc::new(DFSchema::empty()),
@@ -229,5 +254,104 @@ fn rows_max(plan: &LogicalPlan) -> Option<usize> {
         | LogicalPlan::Aggregate(_)
         | LogicalPlan::Distinct(_) => rows_max(plan.inputs().first()?),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::record_batch::RecordBatch;
+    use futures::TryStreamExt;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::session::Session;
+
+    /// A session with a model of texts, and tables of 20, 100 and 3 rows.
+    async fn session() -> Session {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        for sql in [
+            "CREATE MODEL m FROM 'sql-tests/data/models/clip' OPTIONS (format = 'huggingface_text')",
+            "CREATE TABLE notes AS SELECT value AS id, concat('note ', value) AS body FROM generate_series(1, 20)",
+            "CREATE TABLE orders AS SELECT value AS id, value % 20 AS note FROM generate_series(1, 100)",
+            "CREATE TABLE picks AS SELECT value AS id FROM generate_series(1, 3)",
+        ] {
+            let rows = session.sql(sql).await.unwrap();
+            rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
+        }
+        session
+    }
+
+    /// The operators of the optimized plan of a query, from the top.
+    async fn plan(session: &Session, sql: &str) -> Vec<String> {
+        let plan = session.plan_query(sql).await.unwrap();
+        let plan = session.optimize(&plan).unwrap();
+        let text = plan.display_indent().to_string();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn at(plan: &[String], operator: &str) -> usize {
+        let found = plan.iter().position(|line| line.contains(operator));
+        found.unwrap_or_else(|| panic!("no {operator} in {plan:#?}"))
+    }
+
+    fn models(plan: &[String]) -> usize {
+        let lines = plan.iter();
+        lines.filter(|line| line.starts_with("Predict:")).count()
+    }
+
+    #[tokio::test]
+    async fn equal_calls_of_a_query_are_computed_once_and_a_constant_for_one_row() {
+        let session = session().await;
+        let sql = "SELECT id, embed(m, body) AS v FROM notes WHERE l2_distance(embed(m, body), embed(m, 'x')) < 1 \
+                   ORDER BY l2_distance(embed(m, body), embed(m, 'x'))";
+        let plan = plan(&session, sql).await;
+        assert_eq!(models(&plan), 2, "{plan:#?}");
+        at(&plan, "EmptyRelation");
+    }
+
+    #[tokio::test]
+    async fn conditions_without_calls_go_below_the_model() {
+        let session = session().await;
+        let sql = "SELECT id FROM notes WHERE embed(m, body) IS NOT NULL AND id < 5";
+        let plan = plan(&session, sql).await;
+        assert!(
+            at(&plan, "Predict:") < at(&plan, "Filter: notes.id <"),
+            "{plan:#?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_below_a_join_that_repeats_rows_and_stays_above_one_that_leaves_rows_out() {
+        let session = session().await;
+        let of =
+            |other: &str| format!("SELECT embed(m, n.body) FROM notes n JOIN {other} ON n.id = o.");
+        let repeats = plan(&session, &format!("{}note", of("orders o"))).await;
+        assert!(
+            at(&repeats, "Join:") < at(&repeats, "Predict:"),
+            "{repeats:#?}"
+        );
+        let leaves_out = plan(&session, &format!("{}id", of("picks o"))).await;
+        assert!(
+            at(&leaves_out, "Predict:") < at(&leaves_out, "Join:"),
+            "{leaves_out:#?}"
+        );
+        // In the condition of a join, each call is computed on its own side.
+        let sql = "SELECT n.id FROM notes n JOIN orders o ON l2_distance(embed(m, n.body), embed(m, CAST(o.note AS VARCHAR))) < 1";
+        let on = plan(&session, sql).await;
+        assert!(
+            models(&on) == 2 && at(&on, "Join:") < at(&on, "Predict:"),
+            "{on:#?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_reads_is_not_computed() {
+        let session = session().await;
+        let sql = "SELECT max(id) FROM (SELECT id, embed(m, body) AS v, embed(m, concat(body, '!')) AS w FROM notes)";
+        let plan = plan(&session, sql).await;
+        let computes =
+            |line: &&String| line.starts_with("Predict:") && !line.contains("outputs=[]");
+        assert_eq!(plan.iter().filter(computes).count(), 0, "{plan:#?}");
     }
 }

@@ -2,7 +2,7 @@
 //! rows are computed together.
 //!
 //! ```text
-//! Values: (1, embed(m, 'a'))          Projection: column1, embed(m, __value_1) AS column2
+//! Values: (1, embed(m, 'a'))          Projection: column1, embed(m, column2) AS column2
 //!         (2, embed(m, 'b'))    ─▶      Values: (1, 'a')
 //!         (3, NULL)                             (2, 'b')
 //!                                               (3, NULL)

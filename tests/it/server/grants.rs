@@ -35,6 +35,11 @@ fn what_is_not_granted_looks_like_what_is_not_there() {
                 "SELECT * FROM predict(pr1ce, (SELECT 1.0 AS a))",
             ),
             (
+                "SELECT predict_value(price, a => 1.0)",
+                "SELECT predict_value(pr1ce, a => 1.0)",
+            ),
+            ("SELECT embed(price, 1.0)", "SELECT embed(pr1ce, 1.0)"),
+            (
                 "SELECT * FROM evaluate(price)",
                 "SELECT * FROM evaluate(pr1ce)",
             ),
