@@ -6,7 +6,7 @@
 //! ```
 //! P is computed for a block of queries at a time, so that a long sequence needs little memory. A head is some columns of the
 //! argument, and a sequence is some rows of it, so that nothing is copied. The order of each sum follows from the sequence alone.
-//! `heads` has a forward pass of its own for f32.
+//! `heads` has passes of its own for f32.
 //!
 //! Vaswani et al., "Attention is all you need", 2017.
 
@@ -263,16 +263,20 @@ impl Block {
 }
 
 impl Attend {
+    /// The kernels for these numbers, if there are any.
+    fn heads(&self, dtype: DType) -> Option<Heads> {
+        match dtype {
+            DType::F32 => Heads::new(&self.sizes),
+            _ => None,
+        }
+    }
+
     fn on_host(
         &self,
         (qkv, layout): (&CpuStorage, &Layout),
         bias: Option<(&CpuStorage, &Layout)>,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let heads = match qkv.dtype() {
-            DType::F32 => Heads::new(&self.sizes),
-            _ => None,
-        };
-        let y = match heads {
+        let y = match self.heads(qkv.dtype()) {
             Some(heads) => {
                 let bias = bias.map(|(bias, layout)| elements::<f32>(bias, layout));
                 let qkv = elements::<f32>(qkv, layout)?;
@@ -284,6 +288,34 @@ impl Attend {
             }),
         };
         Ok((y, (self.sequences.tokens(), self.sizes.width()).into()))
+    }
+
+    /// The gradients with respect to the argument and to the bias.
+    fn gradients_on_host(
+        &self,
+        qkv: &Tensor,
+        bias: Option<&Tensor>,
+        dy: &Tensor,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let device = qkv.device();
+        let none = Tensor::zeros(0, qkv.dtype(), device)?;
+        let has_bias = bias.is_some();
+        let bias = bias.unwrap_or(&none);
+        let all = [qkv, bias, dy];
+        if let Some(heads) = self.heads(qkv.dtype()) {
+            let (dqkv, dbias) = with_elements(all, |[qkv, bias, dy]: [&[f32]; 3]| {
+                heads.gradients(qkv, has_bias.then_some(bias), dy, &self.sequences)
+            })?;
+            let dqkv = Tensor::from_vec(dqkv, qkv.shape(), device)?;
+            return Ok((dqkv, Tensor::from_vec(dbias, bias.shape(), device)?));
+        }
+        with_float!(qkv.dtype(), T => {
+            let (dqkv, dbias) = with_elements(all, |[qkv, bias, dy]: [&[T]; 3]| {
+                self.gradients(qkv, has_bias.then_some(bias), dy)
+            })?;
+            let dqkv = Tensor::from_vec(dqkv, qkv.shape(), device)?;
+            Ok((dqkv, Tensor::from_vec(dbias, bias.shape(), device)?))
+        })
     }
 }
 
@@ -301,12 +333,8 @@ impl CustomOp1 for Attend {
     }
 
     fn bwd(&self, qkv: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        with_float!(qkv.dtype(), T => {
-            let dqkv = with_elements([qkv, dy], |[qkv, dy]: [&[T]; 2]| {
-                Ok(self.gradients(qkv, None, dy)?.0)
-            })?;
-            Ok(Some(Tensor::from_vec(dqkv, qkv.shape(), qkv.device())?))
-        })
+        let (dqkv, _) = self.gradients_on_host(qkv, None, dy)?;
+        Ok(Some(dqkv))
     }
 }
 
@@ -332,14 +360,7 @@ impl CustomOp2 for Attend {
         _y: &Tensor,
         dy: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        with_float!(qkv.dtype(), T => {
-            let all = [qkv, bias, dy];
-            let (dqkv, dbias) = with_elements(all, |[qkv, bias, dy]: [&[T]; 3]| {
-                self.gradients(qkv, Some(bias), dy)
-            })?;
-            let dqkv = Tensor::from_vec(dqkv, qkv.shape(), qkv.device())?;
-            let dbias = Tensor::from_vec(dbias, bias.shape(), bias.device())?;
-            Ok((Some(dqkv), Some(dbias)))
-        })
+        let (dqkv, dbias) = self.gradients_on_host(qkv, Some(bias), dy)?;
+        Ok((Some(dqkv), Some(dbias)))
     }
 }

@@ -2,30 +2,26 @@
 //!
 //! ```text
 //! for each sequence and head
-//!     keys     [key / lanes][head width][lanes]    transposed, so that a vector is of several keys
+//!     keys     in panels                 so that a vector is of several keys
 //!     values   [keys][head width]
 //!     for each block of queries
-//!         queries  [queries][head width]           times the scale
-//!         scores   [queries][keys]                 sums in registers
-//!         weights                                  the softmax of scores + bias, in their place
-//!         y                                        sums in registers
+//!         queries  [queries][head width]     times the scale
+//!         scores   [queries][keys]           sums in registers
+//!         weights                            the softmax of scores + bias, in their place
+//!         y                                  sums in registers
 //! ```
-//! The block and a vector's keys stay in the cache. The order of each sum follows from the sequence alone, and multiplications are
-//! fused with additions: so the result is the same bits, whatever the instruction set and the other sequences are.
+//! The scores of a block and a panel stay in the cache. The slopes take the same way back, as `attention` says, with the values in
+//! panels too. The order of each sum follows from the sequence alone, and multiplications are fused with additions: so the result
+//! is the same bits, whatever the instruction set and the other sequences are.
 
 use std::ops::Range;
 
+use super::head::{Block, Head, QUERIES_AT_ONCE, Rows, SCORES_STEP};
 use super::sequences::Sequences;
 use super::sizes::{Part, Sizes};
-use super::tile::{Terms, write_sums};
-use super::weights::{add_bias, softmax};
-use crate::nn::direct::{self, Aligned, Instructions, Lanes};
+use super::weights::score_slopes;
+use crate::nn::direct::{Aligned, Instructions, Lanes, Work};
 use crate::stop;
-
-/// The queries of a block.
-const QUERIES_AT_ONCE: usize = 48;
-/// Rows of scores are a multiple of it, that of the parts of a sum and of the most lanes of a vector.
-const SCORES_STEP: usize = 16;
 
 /// The attention with an instruction set of this processor.
 #[derive(Debug, Clone, Copy)]
@@ -58,39 +54,82 @@ impl Heads {
         bias: Option<&[f32]>,
         sequences: &Sequences,
     ) -> candle_core::Result<Vec<f32>> {
-        let sizes = &self.sizes;
-        let mut scratch = Scratch::new(sizes, sequences.longest());
-        let mut y = vec![0.0; sequences.tokens() * sizes.width()];
+        let width = self.sizes.width();
+        let mut scratch = Scratch::new(&self.sizes, sequences.longest());
+        let mut y = vec![0.0; sequences.tokens() * width];
+        self.each_head(qkv, bias, sequences, |tokens, head| {
+            self.instructions.run(Forward {
+                head,
+                scratch: &mut scratch,
+                y: &mut y[tokens.start * width..tokens.end * width],
+            });
+        })?;
+        Ok(y)
+    }
+
+    /// The gradients with respect to `qkv` and to the bias.
+    pub(super) fn gradients(
+        &self,
+        qkv: &[f32],
+        bias: Option<&[f32]>,
+        dy: &[f32],
+        sequences: &Sequences,
+    ) -> candle_core::Result<(Vec<f32>, Vec<f32>)> {
+        let (width, columns) = (self.sizes.width(), self.sizes.columns());
+        let mut scratch = Scratch::new(&self.sizes, sequences.longest());
+        let mut of_slopes = Scratch::new(&self.sizes, sequences.longest());
+        let mut dqkv = vec![0.0; qkv.len()];
+        let mut dbias = vec![0.0; bias.map_or(0, <[f32]>::len)];
+        self.each_head(qkv, bias, sequences, |tokens, head| {
+            self.instructions.run(Backward {
+                head,
+                scratch: &mut scratch,
+                of_slopes: &mut of_slopes,
+                dy: &dy[tokens.start * width..tokens.end * width],
+                dqkv: &mut dqkv[tokens.start * columns..tokens.end * columns],
+                dbias: &mut dbias,
+            });
+        })?;
+        Ok((dqkv, dbias))
+    }
+
+    /// Calls `each` with the tokens of each sequence that is not empty, and each of its heads.
+    fn each_head(
+        &self,
+        qkv: &[f32],
+        bias: Option<&[f32]>,
+        sequences: &Sequences,
+        mut each: impl FnMut(&Range<usize>, Head<'_>),
+    ) -> candle_core::Result<()> {
+        let columns = self.sizes.columns();
         for tokens in sequences.ranges().filter(|tokens| !tokens.is_empty()) {
-            let columns = sizes.columns();
-            let qkv = &qkv[tokens.start * columns..tokens.end * columns];
-            let y = &mut y[tokens.start * sizes.width()..tokens.end * sizes.width()];
-            for head in 0..sizes.heads {
+            for head in 0..self.sizes.heads {
                 stop::check()?;
-                self.instructions.run(Work {
-                    head: Head {
-                        sizes,
-                        head,
-                        tokens: tokens.len(),
-                        qkv,
-                        bias,
-                    },
-                    scratch: &mut scratch,
-                    y: &mut *y,
-                });
+                let head = Head {
+                    sizes: &self.sizes,
+                    head,
+                    tokens: tokens.len(),
+                    qkv: &qkv[tokens.start * columns..tokens.end * columns],
+                    bias,
+                };
+                each(&tokens, head);
             }
         }
-        Ok(y)
+        Ok(())
     }
 }
 
 /// Memory for a head of a sequence.
 #[derive(Debug)]
 struct Scratch {
-    keys: Aligned,
-    values: Aligned,
+    /// Keys or values in panels.
+    panels: Aligned,
+    /// Values or keys, one after the other.
+    rows: Aligned,
+    /// The queries of a block.
     queries: Aligned,
-    scores: Aligned,
+    /// Numbers of pairs of a query and a key.
+    pairs: Aligned,
 }
 
 impl Scratch {
@@ -99,215 +138,135 @@ impl Scratch {
         let tokens = longest.next_multiple_of(SCORES_STEP);
         let at_once = QUERIES_AT_ONCE.min(longest);
         Self {
-            keys: Aligned::zeros(tokens * sizes.head_width),
-            values: Aligned::zeros(longest * sizes.head_width),
+            panels: Aligned::zeros(tokens * sizes.head_width),
+            rows: Aligned::zeros(longest * sizes.head_width),
             queries: Aligned::zeros(at_once * sizes.head_width),
-            scores: Aligned::zeros(at_once * tokens),
+            pairs: Aligned::zeros(at_once * tokens),
         }
     }
 }
 
-/// A head of a sequence, which has a token.
-#[derive(Debug, Clone, Copy)]
-struct Head<'a> {
-    sizes: &'a Sizes,
-    head: usize,
-    tokens: usize,
-    /// `[tokens, 3 width]`
-    qkv: &'a [f32],
-    /// The numbers of all heads.
-    bias: Option<&'a [f32]>,
-}
-
 /// The attention of a head.
-struct Work<'a> {
+struct Forward<'a> {
     head: Head<'a>,
     scratch: &'a mut Scratch,
     /// `[tokens, width]`
     y: &'a mut [f32],
 }
 
-impl direct::Work for Work<'_> {
+impl Work for Forward<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Self { head, scratch, y } = self;
         let Scratch {
-            keys,
-            values,
+            panels,
+            rows,
             queries,
-            scores,
+            pairs,
         } = scratch;
-        head.pack_keys::<L>(keys);
-        head.copy_values(values);
-        for first in (0..head.tokens).step_by(QUERIES_AT_ONCE) {
-            let end = head.tokens.min(first + QUERIES_AT_ONCE);
-            let block = Block::new::<L>(first..end, &head);
+        let (width, head_width) = (head.sizes.width(), head.sizes.head_width);
+        head.pack_panels::<L>(Part::Key, panels);
+        head.copy_rows(Part::Value, rows);
+        for block in head.blocks::<L>() {
             head.copy_queries(&block, queries);
-            head.write_scores(lanes, &block, (&queries[..], &keys[..]), scores);
-            head.weigh(&block, scores);
-            head.write_means(lanes, &block, (&scores[..], &values[..]), y);
+            let of_queries = Rows {
+                values: &queries[..],
+                step: head_width,
+            };
+            head.write_pairs(lanes, &block, (of_queries, &panels[..]), pairs);
+            head.weigh(&block, pairs);
+            let to = &mut y[block.queries.start * width + head.head * head_width..];
+            head.write_of_queries(lanes, &block, (&pairs[..], &rows[..]), (to, width));
         }
     }
 }
 
-/// Some queries, and the keys that they see.
-struct Block {
-    queries: Range<usize>,
-    keys: Range<usize>,
-    /// The key of the first score of a row.
-    base: usize,
-    /// The scores of a row.
-    step: usize,
+/// The slopes of a head.
+struct Backward<'a> {
+    head: Head<'a>,
+    scratch: &'a mut Scratch,
+    of_slopes: &'a mut Scratch,
+    /// `[tokens, width]`
+    dy: &'a [f32],
+    /// `[tokens, 3 width]`
+    dqkv: &'a mut [f32],
+    /// The numbers of all heads; none without a bias.
+    dbias: &'a mut [f32],
 }
 
-impl Block {
+impl Work for Backward<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn new<L: Lanes>(queries: Range<usize>, head: &Head<'_>) -> Self {
-        let keys = head.sizes.sight.of_queries(&queries, head.tokens);
-        let base = keys.start / panel::<L>() * panel::<L>();
-        let of_panels = (keys.end - base).next_multiple_of(panel::<L>());
-        let step = of_panels.min(head.tokens.next_multiple_of(L::COUNT) - base);
-        Self {
-            queries,
-            keys,
-            base,
-            step: step.next_multiple_of(SCORES_STEP),
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self {
+            head,
+            scratch,
+            of_slopes,
+            dy,
+            dqkv,
+            dbias,
+        } = self;
+        let (sizes, head_width) = (head.sizes, head.sizes.head_width);
+        let (width, columns) = (sizes.width(), sizes.columns());
+        head.pack_panels::<L>(Part::Key, &mut scratch.panels);
+        head.copy_rows(Part::Key, &mut scratch.rows);
+        head.pack_panels::<L>(Part::Value, &mut of_slopes.panels);
+        for block in head.blocks::<L>() {
+            head.copy_queries(&block, &mut scratch.queries);
+            let queries = Rows {
+                values: &scratch.queries[..],
+                step: head_width,
+            };
+            let weights = &mut scratch.pairs;
+            head.write_pairs(lanes, &block, (queries, &scratch.panels[..]), weights);
+            head.weigh(&block, weights);
+            let dy = Rows {
+                values: &dy[block.queries.start * width + head.head * head_width..],
+                step: width,
+            };
+            let slopes = &mut of_slopes.pairs;
+            head.write_pairs(lanes, &block, (dy, &of_slopes.panels[..]), slopes);
+            let of_keys = |part| block.keys.start * columns + sizes.column(part, head.head);
+            let to = (&mut dqkv[of_keys(Part::Value)..], columns);
+            head.add_of_keys(lanes, &block, (&weights[..], dy), to);
+            finish_slopes(&head, &block, &weights[..], slopes, dbias);
+            let to = (&mut dqkv[of_keys(Part::Key)..], columns);
+            head.add_of_keys(lanes, &block, (&slopes[..], queries), to);
+            let of_queries = block.queries.start * columns + sizes.column(Part::Query, head.head);
+            let to = &mut dqkv[of_queries..];
+            let pairs = (&slopes[..], &scratch.rows[..]);
+            head.write_of_queries(lanes, &block, pairs, (&mut *to, columns));
+            let scale = sizes.scale as f32;
+            for row in to.chunks_mut(columns).take(block.queries.len()) {
+                row[..head_width]
+                    .iter_mut()
+                    .for_each(|slope| *slope *= scale);
+            }
         }
     }
 }
 
-/// The keys of a panel: those of two vectors.
+/// The slopes of the weights of a block become those of its scores, which are added to those of the bias.
 #[inline(always)]
-fn panel<L: Lanes>() -> usize {
-    2 * L::COUNT
-}
-
-impl<'a> Head<'a> {
-    /// The numbers of a token in a part of the argument.
-    #[inline(always)]
-    fn of_token(&self, part: Part, token: usize) -> &'a [f32] {
-        let first = token * self.sizes.columns() + self.sizes.column(part, self.head);
-        &self.qkv[first..][..self.sizes.head_width]
-    }
-
-    /// The first key of each panel, and its keys: those of two vectors, or of one if the last panel needs no more.
-    #[inline(always)]
-    fn panels<L: Lanes>(&self, keys: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-        let end = self.tokens.next_multiple_of(L::COUNT);
-        let starts = keys.step_by(panel::<L>());
-        starts.map(move |start| (start, panel::<L>().min(end - start)))
-    }
-
-    /// Writes the keys in panels; those behind the last one are 0.
-    #[inline(always)]
-    fn pack_keys<L: Lanes>(&self, to: &mut [f32]) {
-        let head_width = self.sizes.head_width;
-        for (start, lanes) in self.panels::<L>(0..self.tokens) {
-            let panel = &mut to[start * head_width..][..lanes * head_width];
-            for lane in 0..lanes {
-                let rows = panel.chunks_exact_mut(lanes);
-                match start + lane < self.tokens {
-                    true => {
-                        let numbers = self.of_token(Part::Key, start + lane);
-                        let pairs = rows.zip(numbers);
-                        pairs.for_each(|(row, number)| row[lane] = *number);
-                    }
-                    false => rows.for_each(|row| row[lane] = 0.0),
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn copy_values(&self, to: &mut [f32]) {
-        let rows = to.chunks_exact_mut(self.sizes.head_width);
-        for (token, to) in (0..self.tokens).zip(rows) {
-            to.copy_from_slice(self.of_token(Part::Value, token));
-        }
-    }
-
-    /// Writes the queries of a block, times the scale.
-    #[inline(always)]
-    fn copy_queries(&self, block: &Block, to: &mut [f32]) {
-        let scale = self.sizes.scale as f32;
-        let rows = to.chunks_exact_mut(self.sizes.head_width);
-        for (token, to) in block.queries.clone().zip(rows) {
-            let numbers = to.iter_mut().zip(self.of_token(Part::Query, token));
-            numbers.for_each(|(to, number)| *to = number * scale);
-        }
-    }
-
-    /// Writes the products of the queries of a block with the keys of their panels, `[queries, step]`.
-    #[inline(always)]
-    fn write_scores<L: Lanes>(
-        &self,
-        lanes: L,
-        block: &Block,
-        (queries, keys): (&[f32], &[f32]),
-        scores: &mut [f32],
-    ) {
-        let head_width = self.sizes.head_width;
-        for (start, width) in self.panels::<L>(block.base..block.keys.end) {
-            let terms = Terms {
-                rows: block.queries.len(),
-                terms: head_width,
-                left: queries,
-                left_step: head_width,
-                right: &keys[start * head_width..],
-                right_step: width,
-            };
-            let to = &mut scores[start - block.base..];
-            match width == panel::<L>() {
-                true => write_sums::<L, 2>(lanes, terms, to, block.step),
-                false => write_sums::<L, 1>(lanes, terms, to, block.step),
-            }
-        }
-    }
-
-    /// Replaces the scores of a block by weights: 0 for keys that a query does not see.
-    #[inline(always)]
-    fn weigh(&self, block: &Block, scores: &mut [f32]) {
-        let rows = scores.chunks_exact_mut(block.step);
-        for (query, row) in block.queries.clone().zip(rows) {
-            let seen = self.sizes.sight.of_query(query, self.tokens);
-            let (start, end) = (seen.start - block.base, seen.end - block.base);
-            row[..start].fill(f32::NEG_INFINITY);
-            row[end..].fill(f32::NEG_INFINITY);
-            if let Some(bias) = self.bias {
-                let query = (self.head, query);
-                add_bias(self.sizes, query, &seen, bias, &mut row[start..end]);
-            }
-            softmax(row);
-        }
-    }
-
-    /// Writes the means of the values to the columns of the head.
-    #[inline(always)]
-    fn write_means<L: Lanes>(
-        &self,
-        lanes: L,
-        block: &Block,
-        (weights, values): (&[f32], &[f32]),
-        y: &mut [f32],
-    ) {
-        let (head_width, width) = (self.sizes.head_width, self.sizes.width());
-        let first = block.queries.start * width + self.head * head_width;
-        for column in (0..head_width).step_by(panel::<L>()) {
-            let terms = Terms {
-                rows: block.queries.len(),
-                terms: block.keys.len(),
-                left: &weights[block.keys.start - block.base..],
-                left_step: block.step,
-                right: &values[block.keys.start * head_width + column..],
-                right_step: head_width,
-            };
-            let to = &mut y[first + column..];
-            match head_width - column >= panel::<L>() {
-                true => write_sums::<L, 2>(lanes, terms, to, width),
-                false => write_sums::<L, 1>(lanes, terms, to, width),
-            }
+fn finish_slopes(
+    head: &Head<'_>,
+    block: &Block,
+    weights: &[f32],
+    slopes: &mut [f32],
+    dbias: &mut [f32],
+) {
+    let places = block.first_score()..block.keys.end - block.base;
+    let rows = slopes.chunks_exact_mut(block.step);
+    let rows = rows.zip(weights.chunks_exact(block.step));
+    for (query, (slopes, weights)) in block.queries.clone().zip(rows) {
+        let slopes = &mut slopes[places.clone()];
+        score_slopes(&weights[places.clone()], slopes);
+        if let (Some(distances), Some(_)) = (head.sizes.distances, head.bias) {
+            let of_head = &mut dbias[distances.of_head(head.head)];
+            distances.add_slopes((query, &block.keys), slopes, of_head);
         }
     }
 }
@@ -320,6 +279,10 @@ mod tests {
 
     fn numbers(count: usize, step: f32) -> Vec<f32> {
         (0..count).map(|n| (n as f32 * step).sin()).collect()
+    }
+
+    fn bits(values: Vec<f32>) -> Vec<u32> {
+        values.into_iter().map(f32::to_bits).collect()
     }
 
     #[test]
@@ -335,10 +298,13 @@ mod tests {
                     distances: Distances::new(21),
                 };
                 let qkv = numbers(sequences.tokens() * sizes.columns(), 0.7);
+                let dy = numbers(sequences.tokens() * sizes.width(), 1.9);
                 let bias = numbers(3 * 21, 1.3);
                 let mut all = Heads::all(&sizes).map(|heads| {
                     let y = heads.forward(&qkv, Some(&bias), &sequences).unwrap();
-                    y.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+                    let slopes = heads.gradients(&qkv, Some(&bias), &dy, &sequences);
+                    let (dqkv, dbias) = slopes.unwrap();
+                    [bits(y), bits(dqkv), bits(dbias)]
                 });
                 let Some(widest) = all.next() else {
                     return;

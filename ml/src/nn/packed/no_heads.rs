@@ -20,4 +20,14 @@ impl Heads {
     ) -> candle_core::Result<Vec<f32>> {
         match *self {}
     }
+
+    pub(super) fn gradients(
+        &self,
+        _: &[f32],
+        _: Option<&[f32]>,
+        _: &[f32],
+        _: &Sequences,
+    ) -> candle_core::Result<(Vec<f32>, Vec<f32>)> {
+        match *self {}
+    }
 }

@@ -129,30 +129,50 @@ fn means_are_those_of_the_definition() {
     }
 }
 
+/// The slopes of the argument and of the bias, if the result's are `factors`.
+fn slopes(y: &Tensor, factors: &Tensor, variables: &[&Var]) -> Vec<Tensor> {
+    let sum = (y * factors).unwrap().sum_all().unwrap();
+    let gradients = sum.backward().unwrap();
+    let of = |variable: &&Var| gradients.get(variable).unwrap().clone();
+    variables.iter().map(of).collect()
+}
+
 #[test]
 fn slopes_of_long_sequences_are_those_of_tensors() {
-    let sequences = Sequences::of_lengths([3, 0, 290, 1]);
-    for (how, distances) in ways() {
-        let qkv = Var::from_tensor(&numbers(&[294, 24], 0.7)).unwrap();
-        let bias = distances.map(|count| Var::from_tensor(&numbers(&[2, count], 1.3)).unwrap());
-        let of_bias = bias.as_ref().map(Var::as_tensor);
-        let factors = numbers(&[294, 8], 2.1);
-        let slopes = |y: Tensor| {
-            (y * &factors)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .backward()
-                .unwrap()
-        };
-        let found = slopes(packed_attention(&qkv, of_bias, &sequences, &how).unwrap());
-        let shape = of_bias.map(Tensor::shape);
-        let sizes = sizes_of(qkv.shape(), shape, &sequences, &how).unwrap();
-        let expected = slopes(of_tensors(&qkv, of_bias, &sequences, &sizes).unwrap());
-        for variable in std::iter::once(&qkv).chain(&bias) {
-            let expected = flat(expected.get(variable).unwrap());
-            let error = worst(found.get(variable).unwrap(), &expected);
-            assert!(error < 1e-11, "{how:?}, bias {distances:?}: {error}");
+    let sequences = Sequences::of_lengths([3, 0, 290, 1, 16]);
+    let cases = [
+        (4, DType::F64, 1e-11),
+        (8, DType::F32, 2e-4),
+        (32, DType::F32, 2e-4),
+    ];
+    for (of_head, dtype, error_max) in cases {
+        for (how, distances) in ways() {
+            let rounded = |shape: &[usize], step| numbers(shape, step).to_dtype(dtype).unwrap();
+            let qkv = rounded(&[310, 6 * of_head], 0.7);
+            let factors = rounded(&[310, 2 * of_head], 2.1);
+            let bias = distances.map(|count| rounded(&[2, count], 1.3));
+            let of_type = |dtype, run: &dyn Fn(&Tensor, Option<&Tensor>) -> Tensor| {
+                let var =
+                    |tensor: &Tensor| Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap();
+                let (qkv, bias) = (var(&qkv), bias.as_ref().map(var));
+                let y = run(&qkv, bias.as_ref().map(Var::as_tensor));
+                let variables: Vec<&Var> = std::iter::once(&qkv).chain(&bias).collect();
+                slopes(&y, &factors.to_dtype(dtype).unwrap(), &variables)
+            };
+            let found = of_type(dtype, &|qkv, bias| {
+                packed_attention(qkv, bias, &sequences, &how).unwrap()
+            });
+            let expected = of_type(DType::F64, &|qkv, bias| {
+                let shape = bias.map(Tensor::shape);
+                let sizes = sizes_of(qkv.shape(), shape, &sequences, &how).unwrap();
+                of_tensors(qkv, bias, &sequences, &sizes).unwrap()
+            });
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found.dims(), expected.dims());
+                let error = worst(found, &flat(expected));
+                let name = format!("{how:?}, bias {distances:?}, {dtype:?}");
+                assert!(error < error_max, "{name}, heads of {of_head}: {error}");
+            }
         }
     }
 }

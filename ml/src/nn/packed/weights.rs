@@ -65,12 +65,18 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Replaces the slopes of the weights of a query by those of its scores.
+    /// [`score_slopes`] for a loop of its own.
     pub(super) fn write_score_slopes<'a, T: Float>(weights: &'a [T], slopes: &'a mut [T]) {
-        let sum = sum_of_pairs(slopes, weights, |slope, weight| slope * weight);
-        for (slope, &weight) in slopes.iter_mut().zip(weights) {
-            *slope = weight * (*slope - sum);
-        }
+        score_slopes(weights, slopes);
+    }
+}
+
+/// Replaces the slopes of the weights of a query by those of its scores. Inlined, as `softmax`.
+#[inline(always)]
+pub(super) fn score_slopes<T: Float>(weights: &[T], slopes: &mut [T]) {
+    let sum = sum_of_pairs(slopes, weights, |slope, weight| slope * weight);
+    for (slope, &weight) in slopes.iter_mut().zip(weights) {
+        *slope = weight * (*slope - sum);
     }
 }
 

@@ -117,7 +117,7 @@ impl<'a> FileTensors<'a> {
     fn stored_name(&self, name: &str) -> String {
         let older = [(".weight", ".gamma"), (".bias", ".beta")];
         let older = older.iter().find_map(|(now, before)| {
-            let name = format!("{}{before}", name.strip_suffix(now)?);
+            let name = format!("{}{before}", name.strip_suffix(*now)?);
             self.weights.has(&name).then_some(name)
         });
         match older {

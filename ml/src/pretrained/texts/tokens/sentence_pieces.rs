@@ -240,12 +240,18 @@ fn normalizers(
             "{name} keeps spaces as they are, which is not supported"
         )));
     }
+    let mut replacements = vec![];
     if spec.remove_extra_whitespaces != Some(false) {
-        for (pattern, content) in [(r"\A +| +\z", ""), (" {2,}", " ")] {
-            let pattern = ReplacePattern::Regex(pattern.into());
-            let replace = Replace::new(pattern, content).map_err(|error| corrupt(name, error))?;
-            normalizers.push(NormalizerWrapper::Replace(replace));
-        }
+        replacements.extend([(r"\A +| +\z", ""), (" {2,}", " ")]);
+    }
+    if spec.add_dummy_prefix != Some(false) {
+        // The splitter adds no space to a text that begins with the sign of one.
+        replacements.push((r"\A▁", "▁▁"));
+    }
+    for (pattern, content) in replacements {
+        let pattern = ReplacePattern::Regex(pattern.into());
+        let replace = Replace::new(pattern, content).map_err(|error| corrupt(name, error))?;
+        normalizers.push(NormalizerWrapper::Replace(replace));
     }
     Ok(normalizers)
 }

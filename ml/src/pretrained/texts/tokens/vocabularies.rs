@@ -201,6 +201,7 @@ pub(crate) fn byte_pairs(
         let number = vocabulary.whole(name, None, 0..=u32::MAX as usize)?;
         Ok((name.to_owned(), json!(number)))
     });
+    let numbers = numbers.collect::<Result<Map<String, Value>>>()?;
     let model = json!({
         "type": "BPE",
         "dropout": null,
@@ -210,7 +211,7 @@ pub(crate) fn byte_pairs(
         "fuse_unk": false,
         "byte_fallback": false,
         "ignore_merges": false,
-        "vocab": numbers.collect::<Result<Map<String, Value>>>()?,
+        "vocab": numbers,
         "merges": merges,
     });
     let splitter = json!({
