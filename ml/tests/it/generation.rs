@@ -114,6 +114,14 @@ fn a_model_tells_its_ports_and_its_memory() {
     let long = "the ".repeat(50);
     assert_eq!(model.encoding_bytes(&batch(&[Some(long.as_str())])), 0);
     assert_eq!(model.compute_type(), ComputeType::F32);
+    let facts = |model: &dyn Model| {
+        let facts = model.facts().into_iter();
+        facts.map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    assert_eq!(facts(&*model), ["LlamaForCausalLM", "false", "64"]);
+    assert_eq!(facts(&*open("qwen2")), ["Qwen2ForCausalLM", "true", "64"]);
+    let gguf = of_gguf(&Path::new(WRITERS).join("phi3.gguf"));
+    assert_eq!(facts(&*gguf.unwrap()), ["phi3", "false", "64"]);
 }
 
 #[test]

@@ -127,6 +127,7 @@ fn parts(
     };
     let begin = ids(config, "bos_token_id", vocabulary)?;
     Ok(Parts {
+        architecture: source.architecture.clone(),
         network,
         tokenizer: PromptTokenizer::read(files, vocabulary)?,
         chat: chat(files)?,

@@ -39,6 +39,8 @@ const FAILED: u32 = u32::MAX;
 /// What a model is made of.
 #[derive(Debug)]
 pub(super) struct Parts {
+    /// The name of the architecture in the model's files.
+    pub(super) architecture: String,
     pub(super) network: Box<dyn Network>,
     pub(super) tokenizer: PromptTokenizer,
     pub(super) chat: Option<Chat>,
@@ -175,6 +177,16 @@ impl Model for TextWriter {
 
     fn compute_type(&self) -> ComputeType {
         ComputeType::F32
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        let parts = &self.parts;
+        let facts = [
+            ("architecture", parts.architecture.clone()),
+            ("chat_template", parts.chat.is_some().to_string()),
+            ("tokens_max", parts.network.positions_max().to_string()),
+        ];
+        Vec::from(facts.map(|(name, value)| (name.to_owned(), value)))
     }
 
     fn for_call(&self, wanted: &Wanted) -> Result<Option<Arc<dyn Model>>> {

@@ -61,6 +61,7 @@ pub(super) fn gguf_parts(name: &str, content: Vec<u8>) -> Result<Parts> {
     tensors.finish(architecture, |_| false)?;
     let tokens = Tokens::of(&values);
     Ok(Parts {
+        architecture: architecture.to_owned(),
         network: Box::new(decoder),
         tokenizer: tokenizer(&values, kind, vocabulary)?,
         chat: chat(&values, &tokens)?,
