@@ -253,6 +253,7 @@ impl Cluster {
             listen: "127.0.0.1:0".into(),
             work_dir: None,
             cluster_secret_file: None,
+            onnxruntime: None,
         };
         let executors: Result<_, _> = (0..EXECUTORS).map(|_| Executor::start(&options)).collect();
         let executors = executors.map_err(shown)?;

@@ -15,7 +15,7 @@ use crate::access::grants::Grants;
 use crate::catalog::Catalog;
 use crate::cluster::{Cluster, ClusterRunner};
 use crate::error::{Result, SqlState, sql_err};
-use crate::memory::Memory;
+use crate::memory::{Memory, file_caches};
 use crate::model::ModelRegistry;
 use crate::model::runtime::ModelRuntime;
 use crate::storage::Stores;
@@ -69,6 +69,7 @@ pub struct EngineBuilder {
     link_timeout: Option<Duration>,
     cluster_secret_file: Option<PathBuf>,
     roots: Option<Vec<PathBuf>>,
+    onnxruntime: Option<PathBuf>,
 }
 
 /// The cluster of an engine.
@@ -162,6 +163,14 @@ impl EngineBuilder {
         self
     }
 
+    /// The library of onnxruntime, for models that are imported with `format = 'onnxruntime'`. It is opened with the first of them, and a
+    /// process opens one.
+    #[must_use]
+    pub fn onnxruntime(mut self, path: impl Into<PathBuf>) -> Self {
+        self.onnxruntime = Some(path.into());
+        self
+    }
+
     /// Opens the engine.
     ///
     /// # Errors
@@ -173,7 +182,7 @@ impl EngineBuilder {
             None => DataDir::temporary()?,
         });
         let memory = Memory::new(self.memory_limit);
-        let runtime = ModelRuntime::new(self.model_types, self.loaders, &memory);
+        let runtime = ModelRuntime::new(self.model_types, self.loaders, self.onnxruntime, &memory);
         let inner = EngineInner {
             registry: Arc::new(ModelRegistry::new(Arc::clone(&data))),
             catalog: Arc::new(Catalog::new(Arc::clone(&data))),
@@ -212,10 +221,9 @@ impl EngineBuilder {
 }
 
 fn runtime_env(memory: &Memory, disk: Option<u64>) -> Result<Arc<RuntimeEnv>> {
-    // A cached listing would hide new files.
     let mut builder = RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(Stores::default()))
-        .with_object_list_cache_limit(0)
+        .with_cache_manager(file_caches())
         .with_memory_pool(memory.pool());
     if let Some(bytes) = disk {
         builder = builder.with_max_temp_directory_size(bytes);

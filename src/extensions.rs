@@ -3,6 +3,7 @@
 use crate::evaluate::Evaluate;
 use crate::plan::chance::Fence;
 use crate::plan::extension::PlanExtension;
+use crate::plan::nearest::Nearest;
 use crate::plan::once::Once;
 use crate::plan::orders::known_order::KnownOrder;
 use crate::plan::sample::Sample;
@@ -21,6 +22,7 @@ pub(crate) const EXTENSIONS: &[&dyn PlanExtension] = &[
     &Sample,
     &KnownOrder,
     &ShortBatches,
+    &Nearest,
 ];
 
 pub(crate) const SCANS: &[WireSource] = &[csv::codec::SOURCE, images::codec::SOURCE];

@@ -60,6 +60,12 @@ pub fn check() -> Result<()> {
     WATCHED.with_borrow(|stop| stop.as_ref().map_or(Ok(()), Stop::check))
 }
 
+/// The request that this thread watches, for work of other threads that it waits for.
+#[cfg(any(feature = "onnx", test))]
+pub(crate) fn watched() -> Option<Stop> {
+    WATCHED.with_borrow(Clone::clone)
+}
+
 /// Asks work to end when it is dropped.
 #[derive(Debug)]
 pub struct StopOnDrop(Stop);
@@ -98,6 +104,19 @@ mod tests {
             assert!(matches!(check(), Err(Error::Cancelled)));
         });
         assert!(check().is_ok());
+    }
+
+    #[test]
+    fn another_thread_looks_at_the_request_that_a_thread_watches() {
+        assert!(watched().is_none());
+        let stop = Stop::default();
+        let seen = stop.watch(|| {
+            let watched = watched().unwrap();
+            stop.ask();
+            std::thread::spawn(move || watched.is_asked())
+        });
+        assert!(seen.join().unwrap());
+        assert!(watched().is_none());
     }
 
     #[test]

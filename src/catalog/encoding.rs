@@ -23,6 +23,17 @@ const LOCAL_GROUP_ROWS: usize = 128 << 10;
 const REMOTE_GROUP_ROWS: usize = 1 << 20;
 /// The maximum bytes of a row group, which stays in memory until it is written.
 const GROUP_BYTES: usize = 256 << 20;
+/// A scan splits a file only between its row groups. So the first rows of a file on a disk are in short row groups: a table that
+/// would have a single one keeps all cores busy. Further rows are enough for that in groups of the usual length.
+pub(super) const SHORT_GROUP_ROWS: usize = 16 << 10;
+
+/// The first rows of a file at `place` that are in row groups of [`SHORT_GROUP_ROWS`].
+pub(super) fn rows_in_short_groups(place: &Place) -> usize {
+    match place {
+        Place::Local(_) => LOCAL_GROUP_ROWS,
+        Place::Remote(_) => 0,
+    }
+}
 
 /// The writer properties of a file at `place` that begins with the rows of `sample`.
 pub(crate) fn properties(

@@ -101,7 +101,12 @@ impl Catalog {
         ownership: Ownership,
     ) -> Result<bool> {
         let stored = Stored::Owned { state, ownership };
-        self.log(&at.0, &at.1).commit(seen.seen.as_ref(), &stored)
+        let is_first = self.log(&at.0, &at.1).commit(seen.seen.as_ref(), &stored)?;
+        if is_first {
+            // Nobody reads the state before any more.
+            self.lock_opened().remove(at);
+        }
+        Ok(is_first)
     }
 
     /// All tables and views with their ownership.
@@ -464,8 +469,10 @@ fn insert(catalog: &Catalog, rows: &Insertion<'_>, mut seen: TableEntry) -> Resu
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use futures::TryStreamExt;
 
     use super::*;
+    use crate::Engine;
     use crate::error::report;
 
     fn catalog() -> Catalog {
@@ -580,6 +587,27 @@ mod tests {
             catalog.state(DEFAULT_SCHEMA, "t").unwrap().1,
             Some(table("a"))
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_external_table_that_was_dropped_is_not_remembered() {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        let opened = || engine.catalog().lock_opened().len();
+        for (statement, expected) in [
+            (
+                "CREATE EXTERNAL TABLE e STORED AS CSV LOCATION 'sql-tests/data/iris.csv'",
+                None,
+            ),
+            ("SELECT count(*) FROM e", Some(1)),
+            ("DROP TABLE e", Some(0)),
+        ] {
+            let rows = session.sql(statement).await.unwrap();
+            rows.try_collect::<Vec<_>>().await.unwrap();
+            if let Some(expected) = expected {
+                assert_eq!(opened(), expected, "{statement}");
+            }
+        }
     }
 
     #[test]

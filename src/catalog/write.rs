@@ -7,9 +7,12 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::parquet::arrow::AsyncArrowWriter;
+use datafusion::parquet::arrow::async_writer::AsyncFileWriter;
 use futures::{Stream, StreamExt};
 
-use super::encoding::{SAMPLE_BYTES, SAMPLE_ROWS, properties};
+use super::encoding::{
+    SAMPLE_BYTES, SAMPLE_ROWS, SHORT_GROUP_ROWS, properties, rows_in_short_groups,
+};
 use super::files::{FILE, ManagedFile, Written};
 use crate::error::{Result, io_err};
 use crate::memory::Buffers;
@@ -38,18 +41,18 @@ pub(crate) async fn write_rows(
     let mut rows = rows.map(|batch| typed(&batch?, schema));
     let first = sample(&mut rows).await?;
     let properties = properties(schema, &place, &first)?;
-    let mut writer = AsyncArrowWriter::try_new(writer, Arc::clone(schema), Some(properties))?;
+    let writer = AsyncArrowWriter::try_new(writer, Arc::clone(schema), Some(properties))?;
+    let mut groups = RowGroups::new(writer, rows_in_short_groups(&place));
     let mut count = 0;
     for batch in first {
         count += batch.num_rows();
-        writer.write(&batch).await?;
+        groups.write(batch).await?;
     }
     while let Some(batch) = rows.next().await.transpose()? {
         count += batch.num_rows();
-        writer.write(&batch).await?;
+        groups.write(batch).await?;
     }
-    writer.finish().await?;
-    let bytes = writer.bytes_written() as u64;
+    let bytes = groups.finish().await?;
     file.finish().await.map_err(failed)?;
     written.files.push(ManagedFile {
         directory: name,
@@ -57,6 +60,43 @@ pub(crate) async fn write_rows(
         bytes: Some(bytes),
     });
     Ok(written)
+}
+
+/// Writes batches to row groups, the first of which are short.
+struct RowGroups<W> {
+    writer: AsyncArrowWriter<W>,
+    /// The rows to come that are in short row groups.
+    short_rows: usize,
+}
+
+impl<W: AsyncFileWriter> RowGroups<W> {
+    fn new(writer: AsyncArrowWriter<W>, short_rows: usize) -> Self {
+        Self { writer, short_rows }
+    }
+
+    async fn write(&mut self, mut rest: RecordBatch) -> Result<()> {
+        while self.short_rows > 0 && rest.num_rows() > 0 {
+            // A row group of large rows may have ended sooner.
+            let room = SHORT_GROUP_ROWS - self.writer.in_progress_rows();
+            let rows = room.min(rest.num_rows());
+            self.writer.write(&rest.slice(0, rows)).await?;
+            if rows == room {
+                self.writer.flush().await?;
+            }
+            self.short_rows = self.short_rows.saturating_sub(rows);
+            rest = rest.slice(rows, rest.num_rows() - rows);
+        }
+        if rest.num_rows() > 0 {
+            self.writer.write(&rest).await?;
+        }
+        Ok(())
+    }
+
+    /// Completes the file, and returns its length in bytes.
+    async fn finish(&mut self) -> Result<u64> {
+        self.writer.finish().await?;
+        Ok(self.writer.bytes_written() as u64)
+    }
 }
 
 /// The first rows, which show how the columns are best encoded.
@@ -95,9 +135,98 @@ fn typed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, BinaryViewArray};
+    use datafusion::arrow::array::{ArrayRef, BinaryViewArray, Int64Array};
+    use datafusion::parquet::file::properties::WriterProperties;
+    use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+    use futures::TryStreamExt;
 
     use super::*;
+    use crate::Engine;
+
+    /// The rows of each row group of a file that is written in batches of these rows.
+    async fn row_groups(batches: &[i64], properties: WriterProperties) -> Vec<i64> {
+        let batch = |rows: &i64| {
+            let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..*rows));
+            RecordBatch::try_from_iter([("a", column)]).unwrap()
+        };
+        let schema = batch(&0).schema();
+        let writer = AsyncArrowWriter::try_new(Vec::<u8>::new(), schema, Some(properties)).unwrap();
+        let mut groups = RowGroups::new(writer, 50_000);
+        for rows in batches {
+            groups.write(batch(rows)).await.unwrap();
+        }
+        groups.writer.flush().await.unwrap();
+        let written = groups.writer.flushed_row_groups().iter();
+        written.map(|group| group.num_rows()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_first_row_groups_of_a_file_are_short() {
+        let usual = || {
+            let properties = WriterProperties::builder();
+            properties
+                .set_max_row_group_row_count(Some(100_000))
+                .build()
+        };
+        let short = 16_384;
+        let cases: [(&[i64], &[i64]); 5] = [
+            (&[0, 10], &[10]),
+            (&[10_000; 4], &[short, short, 40_000 - 2 * short]),
+            (&[short, short], &[short, short]),
+            (&[60_000], &[short, short, short, 60_000 - 3 * short]),
+            (
+                &[8_192; 25],
+                &[
+                    short,
+                    short,
+                    short,
+                    100_000,
+                    25 * 8_192 - 3 * short - 100_000,
+                ],
+            ),
+        ];
+        for (batches, expected) in cases {
+            assert_eq!(row_groups(batches, usual()).await, expected, "{batches:?}");
+        }
+        // Groups that end before they are full, because their rows are large.
+        let large = WriterProperties::builder().set_max_row_group_bytes(Some(1 << 12));
+        let groups = row_groups(&[60_000], large.build()).await;
+        assert_eq!(groups.iter().sum::<i64>(), 60_000);
+        assert!(groups.iter().all(|rows| *rows <= short), "{groups:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_table_of_some_10_000_rows_is_read_side_by_side() {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        for statement in [
+            "CREATE TABLE t AS SELECT sin(value) AS a FROM generate_series(1, 60000)",
+            "SET datafusion.execution.target_partitions = 2",
+            "SET datafusion.optimizer.repartition_file_min_size = 0",
+            // The first partition that is read would also take the rows of the other.
+            "SET datafusion.execution.enable_file_stream_work_stealing = false",
+        ] {
+            let rows = session.sql(statement).await.unwrap();
+            rows.try_collect::<Vec<_>>().await.unwrap();
+        }
+        let plan = session.plan_query("SELECT sum(a) FROM t").await.unwrap();
+        let scan = leaf(&session.physical_plan(&plan).await.unwrap());
+        let mut counts = Vec::new();
+        for partition in 0..scan.output_partitioning().partition_count() {
+            let rows = scan.execute(partition, session.context().task_ctx());
+            let rows: Vec<RecordBatch> = rows.unwrap().try_collect().await.unwrap();
+            counts.push(rows.iter().map(RecordBatch::num_rows).sum::<usize>());
+        }
+        let first = 2 * SHORT_GROUP_ROWS;
+        assert_eq!(counts, [first, 60_000 - first]);
+    }
+
+    fn leaf(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        match plan.children().first() {
+            Some(input) => leaf(input),
+            None => Arc::clone(plan),
+        }
+    }
 
     #[tokio::test]
     async fn a_sample_of_large_files_is_a_few_files() {

@@ -116,6 +116,9 @@ pub(crate) struct Arguments {
     /// Serve Prometheus metrics of the cluster at this address.
     #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
     pub(crate) metrics: Option<String>,
+    /// The library of onnxruntime, for models of format onnxruntime.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
     /// Run statements on this server, such as grpc://localhost:31337 or grpc+tls://host:31337.
     #[arg(long, value_name = "URL", conflicts_with_all = ["cluster", "data_dir"])]
     pub(crate) connect: Option<String>,

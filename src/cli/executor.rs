@@ -25,6 +25,9 @@ pub(crate) struct Executor {
     /// The file with the secret of the cluster, at least 32 bytes; needed unless all addresses are on the loopback device.
     #[arg(long, value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
+    /// The library of onnxruntime, for models of format onnxruntime.
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
 }
 
 impl Executor {
@@ -35,6 +38,7 @@ impl Executor {
             listen: self.listen.clone(),
             work_dir: self.work_dir.clone(),
             cluster_secret_file: self.cluster_secret_file.clone(),
+            onnxruntime: self.onnxruntime.clone(),
         })?;
         Ok(Exit::Success)
     }

@@ -87,6 +87,9 @@ pub(crate) struct Serve {
     /// Seconds after which an unused token or session ends.
     #[arg(long, value_name = "SECONDS", default_value = "43200", value_parser = clap::value_parser!(u64).range(1..))]
     token_idle: u64,
+    /// The library of onnxruntime, for models of format onnxruntime.
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
     /// A setting for all sessions; may be repeated.
     #[arg(long, value_name = "SETTING=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -133,6 +136,9 @@ impl Serve {
         }
         if let Some(path) = &self.cluster_secret_file {
             builder = builder.cluster_secret_file(path);
+        }
+        if let Some(path) = &self.onnxruntime {
+            builder = builder.onnxruntime(path);
         }
         Ok(builder.build()?)
     }

@@ -80,6 +80,9 @@ fn engine(arguments: &Arguments) -> anyhow::Result<Engine> {
         // An absolute path, so that --data-path does not move the file.
         builder = builder.cluster_secret_file(std::path::absolute(path)?);
     }
+    if let Some(path) = &arguments.onnxruntime {
+        builder = builder.onnxruntime(std::path::absolute(path)?);
+    }
     if let Some(path) = &arguments.data_path {
         std::env::set_current_dir(path)
             .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;

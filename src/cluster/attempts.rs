@@ -15,6 +15,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
@@ -162,6 +163,8 @@ async fn failure(
 struct Reading {
     jobs: Jobs,
     partition: usize,
+    /// The memory of rows that are read at once.
+    pool: Arc<dyn MemoryPool>,
     /// The number of the last attempt that lost rows.
     lost: usize,
     /// The number of the current attempt, and its rows.
@@ -175,10 +178,15 @@ struct Reading {
 }
 
 /// The rows of a partition, each once.
-pub(super) fn rows_of(jobs: Jobs, partition: usize) -> impl Stream<Item = Result<RecordBatch>> {
+pub(super) fn rows_of(
+    jobs: Jobs,
+    partition: usize,
+    pool: Arc<dyn MemoryPool>,
+) -> impl Stream<Item = Result<RecordBatch>> {
     let reading = Reading {
         jobs,
         partition,
+        pool,
         lost: 0,
         current: None,
         left: Digest::default(),
@@ -229,7 +237,7 @@ impl Reading {
                 }
                 Err(failure) => return Err(DataFusionError::Shared(failure.error)),
             };
-            match job.read(self.partition).await {
+            match job.read(self.partition, &self.pool).await {
                 Ok(rows) => {
                     self.again = (self.left.rows > 0).then(Digest::default);
                     self.current = Some((attempt, rows));

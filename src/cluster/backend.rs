@@ -313,9 +313,10 @@ impl ExecutionPlan for DistributedExec {
     fn execute(
         &self,
         partition: usize,
-        _context: Arc<TaskContext>,
+        context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let rows = rows_of(self.jobs.clone(), partition);
+        let pool = Arc::clone(context.memory_pool());
+        let rows = rows_of(self.jobs.clone(), partition, pool);
         let schema = self.jobs.plan.schema();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }

@@ -29,7 +29,7 @@ use super::settings::STACK_BYTES;
 use super::task::{TaskEngine, Tasks};
 use crate::error::{Result, SqlState, io_err, report, sql_err};
 use crate::extensions::EXTENSIONS;
-use crate::memory::{Memory, machine_bytes};
+use crate::memory::{Memory, file_caches, machine_bytes};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::functions::functions_state;
 use crate::storage::Stores;
@@ -61,6 +61,8 @@ pub struct ExecutorOptions {
     pub work_dir: Option<PathBuf>,
     /// The file with the secret of the cluster; addresses beyond the loopback device need one.
     pub cluster_secret_file: Option<PathBuf>,
+    /// The library of onnxruntime, for models that run on it.
+    pub onnxruntime: Option<PathBuf>,
 }
 
 /// Runs an executor until a signal ends the process.
@@ -291,7 +293,7 @@ impl Node {
     ) -> Result<Self> {
         let slots = options.slots.unwrap_or_else(vatic_ml::device::cores).max(1);
         let memory = Arc::new(Memory::of_tasks(memory_bytes()));
-        let runtime = ModelRuntime::new(vec![], vec![], &memory);
+        let runtime = ModelRuntime::new(vec![], vec![], options.onnxruntime.clone(), &memory);
         Ok(Self {
             scheduler: options.scheduler.clone(),
             listen,
@@ -344,6 +346,7 @@ impl Node {
             RuntimeEnvBuilder::new()
                 .with_temp_file_path(spills.clone())
                 .with_object_store_registry(Arc::new(Stores::default()))
+                .with_cache_manager(file_caches())
                 .build_arc()
         };
         let mut config = ExecutorProcessConfig {

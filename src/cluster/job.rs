@@ -16,6 +16,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::DropGuard;
@@ -23,6 +24,7 @@ use tokio_util::sync::DropGuard;
 use super::secure::Security;
 use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
+use crate::memory::{batch_bytes, is_half_free};
 
 /// The most bytes of rows in transit that nobody reads.
 const WINDOW_BYTES: u32 = 4 << 20;
@@ -80,32 +82,37 @@ impl Job {
         })
     }
 
-    /// The rows of a partition. Unless there are many, all are read at once, so that none can be lost any more.
-    pub(super) async fn read(self: Arc<Self>, partition: usize) -> Result<Rows> {
+    /// The rows of a partition. Unless there are many, all are read at once, so that none can be lost any more. Rows that are
+    /// read at once take memory of the pool.
+    pub(super) async fn read(
+        self: Arc<Self>,
+        partition: usize,
+        pool: &Arc<dyn MemoryPool>,
+    ) -> Result<Rows> {
         let locations = self.locations.get(partition).into_iter().flatten();
-        let bytes: u64 = locations
+        let file_bytes: u64 = locations
             .filter_map(|location| location.partition_stats.num_bytes())
             .sum();
-        let rows = self.partition(partition);
-        let Some(share) = Share::take(&self.whole, bytes) else {
-            let schema = rows.schema();
-            // The stream keeps the job: the job's files are removed when nobody reads them any more.
-            let rows = rows.inspect(move |_| {
-                let _ = &self;
-            });
-            return Ok(Rows {
-                stream: Box::pin(RecordBatchStreamAdapter::new(schema, rows)),
+        let stream = self.partition(partition);
+        let share = Share::new(&self.whole, pool);
+        let rows = match share.has(file_bytes) {
+            true => read_ahead(stream, share).await?,
+            false => Rows {
+                stream,
                 are_safe: false,
-            });
+            },
         };
-        let rows: Vec<RecordBatch> = rows.try_collect().await?;
-        let rows = futures::stream::iter(rows.into_iter().map(Ok)).inspect(move |_| {
-            let _ = &share;
-        });
+        if rows.are_safe {
+            return Ok(rows);
+        }
         let schema = Arc::clone(&self.schema);
+        // The stream keeps the job: the job's files are removed when nobody reads them any more.
+        let stream = rows.stream.inspect(move |_| {
+            let _ = &self;
+        });
         Ok(Rows {
-            stream: Box::pin(RecordBatchStreamAdapter::new(schema, rows)),
-            are_safe: true,
+            stream: Box::pin(RecordBatchStreamAdapter::new(schema, stream)),
+            are_safe: false,
         })
     }
 
@@ -123,18 +130,42 @@ impl Job {
     }
 }
 
-/// A part of [`WHOLE_BYTES_MAX`], taken until it is dropped.
+/// A part of [`WHOLE_BYTES_MAX`], and as much memory, held until it is dropped.
 struct Share {
     of: Arc<AtomicU64>,
     bytes: u64,
+    memory: MemoryReservation,
+    pool: Arc<dyn MemoryPool>,
 }
 
 impl Share {
-    fn take(of: &Arc<AtomicU64>, bytes: u64) -> Option<Self> {
-        let fits = |taken: u64| Some(taken + bytes).filter(|sum| *sum <= WHOLE_BYTES_MAX);
-        let taken = of.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        let of = Arc::clone(of);
-        taken.ok().map(|_| Self { of, bytes })
+    fn new(of: &Arc<AtomicU64>, pool: &Arc<dyn MemoryPool>) -> Self {
+        Self {
+            of: Arc::clone(of),
+            bytes: 0,
+            memory: MemoryConsumer::new("DistributedExec").register(pool),
+            pool: Arc::clone(pool),
+        }
+    }
+
+    /// Whether there may be so many bytes more.
+    fn has(&self, bytes: u64) -> bool {
+        self.of.load(Ordering::Relaxed).saturating_add(bytes) <= WHOLE_BYTES_MAX
+    }
+
+    /// Takes so many bytes more; `false` if there are not as many, or if other operators need them.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let more = bytes as u64;
+        let fits =
+            |taken: u64| Some(taken.saturating_add(more)).filter(|sum| *sum <= WHOLE_BYTES_MAX);
+        let taken = self
+            .of
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        if taken.is_err() {
+            return false;
+        }
+        self.bytes += more;
+        self.memory.try_grow(bytes).is_ok() && is_half_free(self.pool.as_ref())
     }
 }
 
@@ -142,6 +173,31 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.of.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+/// Reads rows while the share has room for them. They are safe if it has room for all: their files are compressed, so what they
+/// take is known only now.
+async fn read_ahead(mut rows: SendableRecordBatchStream, mut share: Share) -> Result<Rows> {
+    let schema = rows.schema();
+    let mut read: Vec<Result<RecordBatch>> = Vec::new();
+    let are_safe = loop {
+        let Some(batch) = rows.next().await.transpose()? else {
+            break true;
+        };
+        let fits = share.grow(batch_bytes(&batch));
+        read.push(Ok(batch));
+        if !fits {
+            break false;
+        }
+    };
+    let read = futures::stream::iter(read).inspect(move |_| {
+        let _ = &share;
+    });
+    let stream: SendableRecordBatchStream = match are_safe {
+        true => Box::pin(RecordBatchStreamAdapter::new(schema, read)),
+        false => Box::pin(RecordBatchStreamAdapter::new(schema, read.chain(rows))),
+    };
+    Ok(Rows { stream, are_safe })
 }
 
 /// Streams rows from their location, as fast as they are read.
@@ -208,4 +264,52 @@ pub(super) struct Rows {
     pub(super) stream: SendableRecordBatchStream,
     /// Whether all rows are in this process already.
     pub(super) are_safe: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use datafusion::arrow::array::{ArrayRef, Int64Array};
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+
+    use super::*;
+
+    const BATCH_BYTES: usize = 8 << 20;
+
+    /// The rows of so many batches with a pool of so many bytes, and how many batches were read at once.
+    async fn read(batches: usize, pool: &Arc<dyn MemoryPool>) -> (Rows, usize) {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![7; BATCH_BYTES / 8]));
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        let schema = batch.schema();
+        let polled = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&polled);
+        let stream = futures::stream::iter((0..batches).map(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(batch.clone())
+        }));
+        let stream = Box::pin(RecordBatchStreamAdapter::new(schema, stream));
+        let share = Share::new(&Arc::default(), pool);
+        let rows = read_ahead(stream, share).await.unwrap();
+        (rows, polled.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn rows_are_read_at_once_as_long_as_there_is_memory_for_them() {
+        for (batches, pool_bytes, are_safe, at_once) in [
+            (3, 1 << 30, true, 3),
+            // Over 64 MiB, whatever the bytes of their files.
+            (20, 1 << 30, false, 9),
+            // Over half of the pool.
+            (3, 20 << 20, false, 2),
+        ] {
+            let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(pool_bytes));
+            let (rows, polled) = read(batches, &pool).await;
+            assert_eq!((rows.are_safe, polled), (are_safe, at_once), "{batches}");
+            assert!(pool.reserved() >= 2 * BATCH_BYTES);
+            let all: Vec<RecordBatch> = rows.stream.try_collect().await.unwrap();
+            assert_eq!(all.len(), batches);
+            assert_eq!(pool.reserved(), 0);
+        }
+    }
 }

@@ -11,7 +11,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
 use vatic_ml::data::labels::LabelForm;
 use vatic_ml::data::signature::Label;
-use vatic_ml::data::types::{canonical_type, coercion, is_lossless, is_number, type_name};
+use vatic_ml::data::types::{
+    canonical_type, coercion, is_lossless, is_number, item_type, type_name,
+};
 use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS, SET_METRICS};
 
 use crate::error::{Result, SqlState, sql_err};
@@ -138,13 +140,18 @@ fn label_column(model: &ResolvedModel, label: &Label<'_>, input: &DFSchema) -> R
     };
     let column = find_column(&target.name, input, &model.label())?.ok_or_else(missing)?;
     let found = input.field(column).data_type();
-    let both_integers = found.is_integer() && canonical_type(&target.data_type).is_integer();
+    let are_integers = |found: &DataType, known: &DataType| {
+        found.is_integer() && canonical_type(known).is_integer()
+    };
     // Numbers can be compared with numbers of any type; a class must have the type of the model's classes.
     let fits = match label.form() {
         LabelForm::Number => is_number(found),
         LabelForm::Vector(_) => coercion(found, &target.data_type).is_some(),
-        LabelForm::Class(_) => both_integers,
-        LabelForm::Set(_) => false,
+        LabelForm::Class(_) => are_integers(found, &target.data_type),
+        LabelForm::Set(_) => match (item_type(found), item_type(&target.data_type)) {
+            (Some(found), Some(known)) => are_integers(&found, &known),
+            _ => false,
+        },
     };
     if fits || is_lossless(found, &target.data_type) {
         return Ok(column);

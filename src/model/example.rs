@@ -32,5 +32,6 @@ pub(crate) fn example_model(inputs: &[(&str, DataType)]) -> ResolvedModel {
         sha256: "0123456789abcdef".into(),
         directory: Place::Local("/nowhere".into()),
         manifest: Arc::new(serde_json::from_value(manifest).unwrap()),
+        arguments: None,
     }
 }

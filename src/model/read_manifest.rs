@@ -13,9 +13,10 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\\', ':', '\0']) && !name.starts_with('.')
 }
 
-/// Whether a model's file may have this name, which may name a folder of the model first.
+/// Whether a model's file may have this name, which may name a folder of the model first, and a folder in it: the encoder of a
+/// trained model has folders, too.
 fn is_plain_path(name: &str) -> bool {
-    name.split('/').count() <= 2 && name.split('/').all(is_plain_name)
+    name.split('/').count() <= 3 && name.split('/').all(is_plain_name)
 }
 
 impl Manifest {
@@ -181,7 +182,7 @@ mod tests {
             "/etc/passwd",
             "a/",
             "a//b",
-            "a/b/c",
+            "a/b/c/d",
             "a/.hidden",
             "",
             ".hidden",

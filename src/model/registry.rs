@@ -6,7 +6,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use vatic_ml::device::DeviceName;
-use vatic_ml::formats::ONNX;
+use vatic_ml::formats::is_for_processor;
+use vatic_ml::model::arguments::Arguments;
+use vatic_ml::pretrained::ports_for;
 
 use super::{Manifest, ModelName, ModelRef, Selector};
 use crate::access::ownership::Ownership;
@@ -48,7 +50,10 @@ pub(crate) struct ResolvedModel {
     pub(crate) version: u64,
     pub(crate) sha256: String,
     pub(crate) directory: Place,
+    /// With the inputs and outputs that the model has for these arguments.
     pub(crate) manifest: Arc<Manifest>,
+    /// What a call says of the task of the model.
+    pub(crate) arguments: Option<Arc<Arguments>>,
 }
 
 impl ResolvedModel {
@@ -57,10 +62,11 @@ impl ResolvedModel {
         format!("{}@{}", self.name.short(), self.version)
     }
 
-    /// The device that the model computes on where `wanted` is asked for: a model in ONNX and one that writes text compute on the
-    /// processor.
+    /// The device that the model computes on where `wanted` is asked for: models of some formats, and those that write text, compute on
+    /// the processor.
     pub(crate) fn device(&self, wanted: DeviceName) -> DeviceName {
-        match self.manifest.format == ONNX || self.manifest.signature.generated().is_some() {
+        let writes_text = self.manifest.signature.generated().is_some();
+        match writes_text || is_for_processor(&self.manifest.format) {
             true => DeviceName::Cpu,
             false => wanted,
         }
@@ -70,7 +76,7 @@ impl ResolvedModel {
     pub(crate) fn check_device(&self, wanted: DeviceName) -> Result<()> {
         match (self.device(wanted), wanted) {
             (DeviceName::Cpu, DeviceName::Cuda(_)) => {
-                let what = match self.manifest.format == ONNX {
+                let what = match is_for_processor(&self.manifest.format) {
                     true => "is in ONNX",
                     false => "writes text",
                 };
@@ -93,6 +99,8 @@ pub(crate) struct ModelAddress {
     version: u64,
     sha256: String,
     directory: Place,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arguments: Option<Arguments>,
 }
 
 impl ResolvedModel {
@@ -103,7 +111,37 @@ impl ResolvedModel {
             version: self.version,
             sha256: self.sha256.clone(),
             directory: self.directory.clone(),
+            arguments: self.arguments.as_deref().cloned(),
         }
+    }
+
+    /// The model for calls with these arguments, with the inputs and outputs that it has for them.
+    pub(crate) fn with_arguments(&self, arguments: Arguments) -> Result<Self> {
+        let Manifest {
+            signature,
+            batching,
+            ..
+        } = self.manifest.as_ref();
+        let (signature, batching) =
+            ports_for(&arguments, signature, batching).ok_or_else(|| {
+                let message = format!(
+                    "argument {} needs {}; \"{}\" is none",
+                    arguments.name(),
+                    arguments.needs(),
+                    self.label()
+                );
+                sql_err(SqlState::InvalidParameter, message)
+            })?;
+        let manifest = Manifest {
+            signature,
+            batching,
+            ..self.manifest.as_ref().clone()
+        };
+        Ok(Self {
+            manifest: Arc::new(manifest),
+            arguments: Some(Arc::new(arguments)),
+            ..self.clone()
+        })
     }
 }
 
@@ -123,16 +161,22 @@ impl ModelAddress {
             version,
             sha256,
             directory,
+            arguments,
         } = self;
         let name = ModelName { schema, name };
         let manifest = Arc::new(Manifest::read(&directory, &sha256, &label)?);
-        Ok(ResolvedModel {
+        let model = ResolvedModel {
             name,
             version,
             sha256,
             directory,
             manifest,
-        })
+            arguments: None,
+        };
+        match arguments {
+            None => Ok(model),
+            Some(arguments) => model.with_arguments(arguments),
+        }
     }
 }
 
@@ -289,6 +333,7 @@ impl ModelRegistry {
             version: entry.version,
             sha256: entry.sha256.clone(),
             directory: self.data.blobs().join(&entry.directory),
+            arguments: None,
         };
         address.open()
     }

@@ -9,6 +9,7 @@ mod version_files;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -16,8 +17,10 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReser
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use vatic_ml::artifact::{Files, Loader};
+use vatic_ml::data::inputs::{Inputs, RowReport};
 use vatic_ml::device::{DeviceName, cores};
 use vatic_ml::formats::loaders;
+use vatic_ml::model::arguments::Arguments;
 use vatic_ml::model::compute::{ComputeType, LoadOptions};
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::{Model, Outputs, Wanted, forward_in_parts};
@@ -94,13 +97,25 @@ impl LoadedModel {
         let model = self.model.for_call(wanted).map_err(ml_err)?;
         Ok(match model {
             None => Arc::clone(self),
-            Some(model) => Arc::new(Self {
-                model,
-                held: self.held.new_empty(),
-                freed: CancellationToken::new().drop_guard(),
-                _shared: Some(Arc::clone(self)),
-            }),
+            Some(model) => self.sharing(model),
         })
+    }
+
+    /// A model that shares the weights of this one, which stays in use.
+    fn sharing(self: &Arc<Self>, model: Arc<dyn Model>) -> Arc<Self> {
+        Arc::new(Self {
+            model,
+            held: self.held.new_empty(),
+            freed: CancellationToken::new().drop_guard(),
+            _shared: Some(Arc::clone(self)),
+        })
+    }
+}
+
+impl LoadedModel {
+    /// The model for code that shares it, and lives no longer than this.
+    pub(crate) fn shared(&self) -> Arc<dyn Model> {
+        Arc::clone(&self.model)
     }
 }
 
@@ -133,15 +148,16 @@ pub(crate) struct CachedModel {
 }
 
 impl ModelRuntime {
-    /// The runtime of a process with this memory, with the built-in model types and loaders, and with these. Models count
-    /// in the memory, and models that nobody uses make room for operators.
+    /// The runtime of a process with this memory, with the built-in model types and loaders, and with these. `onnxruntime` is the path
+    /// of the library of this name. Models count in the memory, and models that nobody uses make room for operators.
     pub(crate) fn new(
         model_types: Vec<Arc<dyn ModelType>>,
         own_loaders: Vec<Arc<dyn Loader>>,
+        onnxruntime: Option<PathBuf>,
         memory: &Memory,
     ) -> Arc<Self> {
         let model_types = Arc::new(ModelTypes::with(model_types));
-        let mut all = loaders(Arc::clone(&model_types));
+        let mut all = loaders(Arc::clone(&model_types), onnxruntime);
         all.extend(own_loaders);
         let runtime = Arc::new(Self {
             model_types,
@@ -220,8 +236,9 @@ impl ModelRuntime {
         receiver.await.map_err(|_| closed())?.map_err(ml_err)
     }
 
-    /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host: while one batch
-    /// runs, the next is encoded, and the outputs of the last are made.
+    /// Encodes a batch on the host, runs the model on its device, and makes the outputs on the host. For a GPU, each of these
+    /// is a job: while one batch runs, the next is encoded, and the outputs of the last are made. For the processor, they are
+    /// one job: the next job of a batch starts only when the task that reads the batches has time for it.
     pub(crate) async fn infer(
         &self,
         model: Arc<LoadedModel>,
@@ -231,7 +248,7 @@ impl ModelRuntime {
     ) -> Result<Outputs> {
         let device = device.resolved();
         let encoder = Arc::clone(&model);
-        let encode = move || {
+        let encode = move || -> vatic_ml::Result<(Inputs, RowReport)> {
             let mut inputs = encoder.encode(&batch)?;
             let report = std::mem::take(&mut inputs.report);
             // Without memory on the device, the model takes the rows from the host, a part at a time.
@@ -240,14 +257,15 @@ impl ModelRuntime {
                 uploaded => Ok((uploaded?, report)),
             }
         };
-        let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
         if !device.is_gpu() {
             let run = move || {
+                let (inputs, report) = encode()?;
                 let computed = forward_in_parts(&**model, &inputs)?;
                 model.outputs(&computed, report, &wanted)
             };
             return self.run(device, run).await;
         }
+        let (inputs, report) = self.run(DeviceName::Cpu, encode).await?;
         let forward = Arc::clone(&model);
         let forward = move || forward_in_parts(&**forward, &inputs);
         let computed = self.run(device, forward).await?;
@@ -274,6 +292,10 @@ impl ModelRuntime {
                 let loaded = Arc::clone(loaded);
                 self.evict(budget_bytes, &key);
                 check_type(compute, model, &loaded)?;
+                let loaded = match &model.arguments {
+                    None => loaded,
+                    Some(arguments) => self.with_arguments(loaded, Arc::clone(arguments)).await?,
+                };
                 Ok((loaded, is_hit))
             }
             Err(error) => {
@@ -281,6 +303,18 @@ impl ModelRuntime {
                 Err(error)
             }
         }
+    }
+
+    /// A loaded model for calls with these arguments.
+    async fn with_arguments(
+        &self,
+        loaded: Arc<LoadedModel>,
+        arguments: Arc<Arguments>,
+    ) -> Result<Arc<LoadedModel>> {
+        let model = Arc::clone(&loaded.model);
+        let bind = move || model.with_arguments(&arguments);
+        let model = self.run(DeviceName::Cpu, bind).await?;
+        Ok(loaded.sharing(model))
     }
 
     async fn read(self: &Arc<Self>, model: &ResolvedModel, key: &Key) -> Result<Arc<LoadedModel>> {
@@ -476,7 +510,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_computation_that_nobody_awaits_is_asked_to_stop() {
-        let runtime = ModelRuntime::new(vec![], vec![], &Memory::new(None));
+        let runtime = ModelRuntime::new(vec![], vec![], None, &Memory::new(None));
         let (begin, began) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let job = move || {

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModels;
+use crate::plan::one_input::only;
 
 /// An addition to plans: planners from SQL to its node and from its node to its operator, and the codec of its operator
 /// for other processes. A feature without a codec does not compile.
@@ -37,6 +38,16 @@ pub(crate) trait PlanExtension: Debug + Send + Sync {
         bytes: &[u8],
         input: Arc<dyn ExecutionPlan>,
     ) -> Result<Arc<dyn ExecutionPlan>>;
+
+    /// Decodes an operator and puts it over its inputs. An extension with an operator of several inputs has its own.
+    fn decode_over(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let [input] = only(inputs.to_vec())?;
+        self.decode_exec(bytes, input)
+    }
 }
 
 /// Encodes the description of an operator.

@@ -4,11 +4,13 @@
 //! * `functions` the functions that plans may call
 //! * `prepare` checks and rewrites of a statement before DataFusion's planner
 //! * `table_function` the shared code of table functions
+//! * `nearest` the table function `nearest`: the nearest vectors of one relation for each of another
 //! * `series` the table function `windows`: time series as arrays
 //! * `times` timestamps beyond nanoseconds
 //! * `integer_overflow` integer arithmetic that fails on overflow
 //! * `chance`, `once` random values are drawn once; WITH queries that draw are computed once
 //! * `conditions` conditions that DataFusion plans wrongly
+//! * `distances` distances of vectors in ORDER BY
 //! * `divided` a batch in parts
 //! * `sample` TABLESAMPLE
 //! * `keys` functional dependencies between the columns of a relation
@@ -27,6 +29,7 @@
 pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod csv;
+pub(crate) mod distances;
 pub(crate) mod divided;
 pub(crate) mod extension;
 pub(crate) mod functions;
@@ -34,6 +37,7 @@ pub(crate) mod images;
 pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod keys;
+pub(crate) mod nearest;
 pub(crate) mod once;
 pub(crate) mod one_input;
 pub(crate) mod orders;

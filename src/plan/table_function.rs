@@ -124,7 +124,10 @@ impl Call {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<()> {
         let name = name.value.to_lowercase();
-        let literal = literal(&name, value, context)?;
+        let literal = match value {
+            SqlExpr::Array(list) => literals(&name, &list.elem, context)?,
+            value => literal(&name, value, context)?,
+        };
         if self.named.iter().any(|(known, _)| *known == name) {
             return Err(given_twice(&name));
         }
@@ -196,6 +199,25 @@ pub(crate) fn literal(
         },
         other => Err(not_literal(other.to_string())),
     }
+}
+
+/// A list of literals of one type as a value.
+fn literals(
+    name: &str,
+    values: &[SqlExpr],
+    context: &mut dyn RelationPlannerContext,
+) -> Result<ScalarValue> {
+    let mut found = Vec::with_capacity(values.len());
+    for value in values {
+        found.push(literal(name, value, context)?);
+    }
+    let data_type = found.first().map_or(DataType::Null, ScalarValue::data_type);
+    if found.iter().any(|value| value.data_type() != data_type) {
+        let message = format!("argument {name} is a list of values of several types");
+        return Err(syntax_err(message));
+    }
+    let list = ScalarValue::new_list(&found, &data_type, true);
+    Ok(ScalarValue::List(list))
 }
 
 /// The error for a call that is not written as the function takes it.

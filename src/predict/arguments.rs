@@ -3,10 +3,12 @@
 use datafusion::common::{DataFusionError, Result};
 use datafusion::scalar::ScalarValue;
 use vatic_ml::data::labels::LabelForm;
+use vatic_ml::data::signature::PortKind;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::Batching;
 use vatic_ml::model::compute::ComputeType;
 
+use super::call_task::TASK_ARGUMENTS;
 use super::generation;
 use super::options::PredictOptions;
 use crate::config::Dedupe;
@@ -35,7 +37,9 @@ pub(super) fn take(
         "top_k" if writes_text(model) => options.generation.top_k = Some(positive(name, value)?),
         "top_k" => {
             let has_classes = labels().any(|label| !label.classes.is_empty());
-            let top_k = has_classes.then(|| positive(name, value));
+            let mut outputs = model.manifest.signature.outputs.iter();
+            let has_choice = has_classes || outputs.any(|port| port.kind == PortKind::Tokens);
+            let top_k = has_choice.then(|| positive(name, value));
             options.top_k = Some(top_k.ok_or_else(|| needs("a classifier"))??);
         }
         "threshold" => {
@@ -57,6 +61,8 @@ pub(super) fn take(
         "max_batch_tokens" | "truncate" | "prompt" if !takes_texts(model) => {
             return Err(needs("a model of texts"));
         }
+        // Each of two texts may be short, and both together long.
+        "truncate" if text_inputs(model) > 1 => return Err(needs("a model of one text")),
         "max_batch_tokens" => options.max_batch_tokens = Some(positive(name, value)?),
         "truncate" => match value {
             ScalarValue::Boolean(Some(truncate)) => options.truncate = *truncate,
@@ -72,6 +78,8 @@ pub(super) fn take(
                 ));
             }
         },
+        // The model of the call has taken them.
+        task if TASK_ARGUMENTS.contains(&task) => {}
         "dtype" => {
             let found = ComputeType::parse(&lower_case(value));
             let unknown = || argument_err(name, ComputeType::EXPECTED, value);
@@ -107,6 +115,11 @@ pub(super) fn takes_texts(model: &ResolvedModel) -> bool {
 
 fn writes_text(model: &ResolvedModel) -> bool {
     model.manifest.signature.generated().is_some()
+}
+
+fn text_inputs(model: &ResolvedModel) -> usize {
+    let inputs = model.manifest.signature.inputs.iter();
+    inputs.filter(|port| port.kind == PortKind::Text).count()
 }
 
 pub(super) fn needs(argument: &str, what: &str, model: &ResolvedModel) -> DataFusionError {

@@ -1,10 +1,10 @@
 //! [`take`]: the named arguments of calls that say how a model writes text.
 
-use datafusion::arrow::array::{Array, AsArray};
 use datafusion::common::Result;
 use datafusion::scalar::ScalarValue;
 use vatic_ml::model::generation::Generation;
 
+use super::call_task::texts;
 use crate::plan::table_function::argument_err;
 
 /// The arguments.
@@ -43,7 +43,7 @@ pub(super) fn take(how: &mut Generation, name: &str, value: &ScalarValue) -> Res
             _ => return Err(wrong("true or false")),
         },
         _ => {
-            let texts = texts(value).filter(|texts| (1..=STOPS_MAX).contains(&texts.len()));
+            let texts = one_or_more(value).filter(|texts| (1..=STOPS_MAX).contains(&texts.len()));
             let texts = texts.filter(|texts| texts.iter().all(|text| !text.is_empty()));
             let expected =
                 format!("a text, or a list of up to {STOPS_MAX} texts, that are not empty");
@@ -68,18 +68,11 @@ fn number(value: &ScalarValue) -> Option<f64> {
 }
 
 /// One text, or those of a list.
-fn texts(value: &ScalarValue) -> Option<Vec<String>> {
-    if let Some(text) = value.try_as_str() {
-        return text.map(|text| vec![text.to_owned()]);
+fn one_or_more(value: &ScalarValue) -> Option<Vec<String>> {
+    match value.try_as_str() {
+        Some(text) => text.map(|text| vec![text.to_owned()]),
+        None => texts(value),
     }
-    let ScalarValue::List(list) = value else {
-        return None;
-    };
-    let values = list.value(0);
-    let values = values.as_string_opt::<i32>()?;
-    let texts =
-        (0..values.len()).map(|at| values.is_valid(at).then(|| values.value(at).to_owned()));
-    texts.collect()
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@
 //! Filters on input columns and limits move below the node, and unread input columns are pruned; `prune` removes unread
 //! outputs. The files, in the order of a query:
 //!
-//! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`, `generation` those
-//!   that say how a model writes text
+//! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`; `call_task` those that
+//!   change what the model does, `generation` those that say how it writes text
 //! * `functions` calls in expressions → [`node::PredictNode`]
 //! * `chunk` a row for each part of a long text, below the model
 //! * `node` the logical node: output schema, push-down of filters and limits
@@ -25,6 +25,7 @@
 
 mod arguments;
 mod assemble;
+mod call_task;
 mod chunk;
 mod coalesce;
 mod codec;

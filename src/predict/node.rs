@@ -12,6 +12,7 @@ use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
 use vatic_ml::data::signature::Port;
+use vatic_ml::model::arguments::Arguments;
 
 use super::options::PredictOptions;
 use crate::error::{Result, SqlState, sql_err};
@@ -201,6 +202,7 @@ impl PredictNode {
         let writing = writing.then(|| format!(", {}", self.options.generation));
         // Any other type can only be that of the training.
         let compute = self.options.compute.filter(|compute| compute.needs_gpu());
+        let arguments = self.model.arguments.as_ref();
         format!(
             "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{prompt}{}{}",
             self.model.label(),
@@ -210,6 +212,7 @@ impl PredictNode {
             skipped.join(", "),
             writing.unwrap_or_default(),
             compute.map_or(String::new(), |compute| format!(", dtype={compute}")),
+            arguments.map_or(String::new(), |arguments| format!(", {arguments}")),
         )
     }
 }
@@ -283,6 +286,7 @@ impl UserDefinedLogicalNodeCore for PredictNode {
 /// What makes two nodes equal.
 type Key<'a> = (
     &'a str,
+    Option<&'a Arguments>,
     &'a LogicalPlan,
     &'a PredictOptions,
     &'a Appended,
@@ -293,6 +297,7 @@ impl PredictNode {
     fn key(&self) -> Key<'_> {
         (
             &self.model.sha256,
+            self.model.arguments.as_deref(),
             &self.input,
             &self.options,
             &self.appended,

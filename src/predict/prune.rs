@@ -176,9 +176,13 @@ mod tests {
 
     #[test]
     fn the_column_of_errors_is_an_output_too() {
-        let mut options = PredictOptions::default();
-        options.null_on_error = true;
-        let error = predict(options).project(vec![col(ERROR_COLUMN)]).unwrap();
+        let options = PredictOptions {
+            null_on_error: true,
+            ..PredictOptions::default()
+        };
+        let error = predict(options.clone())
+            .project(vec![col(ERROR_COLUMN)])
+            .unwrap();
         assert_eq!(appended(error), [ERROR_COLUMN]);
         let label = predict(options).project(vec![col("predicted_y")]).unwrap();
         assert_eq!(appended(label), ["predicted_y"]);
@@ -186,8 +190,10 @@ mod tests {
 
     #[test]
     fn rows_that_may_fail_are_looked_at_even_if_no_output_is_read() {
-        let mut options = PredictOptions::default();
-        options.error_on_null = true;
+        let options = PredictOptions {
+            error_on_null: true,
+            ..PredictOptions::default()
+        };
         let plan = predict(options).project(vec![col("id")]).unwrap();
         assert_eq!(appended(plan), ["predicted_y", "predicted_y_probs"]);
     }

@@ -11,6 +11,7 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
 
 use super::arguments::{finished, needs, positive, take};
+use super::call_task::with_task;
 use super::chunk::{ChunkNode, ChunkSize, TEXT};
 use super::coalesce::text_input;
 use super::node::PredictNode;
@@ -40,6 +41,10 @@ const ARGUMENTS: &[&str] = &[
     "chat",
     "device",
     "dtype",
+    "labels",
+    "hypothesis",
+    "multi_label",
+    "aggregation",
 ];
 
 #[derive(Debug)]
@@ -57,6 +62,7 @@ impl RelationPlanner for PredictRelation {
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
         let input = call.required_input()?;
+        call.model = with_task(&call, ARGUMENTS)?;
         let (options, chunk) = options(&call)?;
         let node = match chunk {
             None => PredictNode::try_new(Arc::clone(&call.model), input, options)?,

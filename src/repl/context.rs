@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::command_list::{COMMANDS, Takes};
-use crate::sql::{RELATION_FUNCTIONS, WINDOWS};
+use crate::sql::{NEAREST, RELATION_FUNCTIONS, WINDOWS};
 
 /// The kind of text that may follow at the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) fn context(text: &str) -> (Context, String) {
             true => Context::OptionName,
             false => Context::Any,
         }
-    } else if is(1, "(") && is(2, WINDOWS) {
+    } else if is(1, "(") && is_any(2, &[WINDOWS, NEAREST]) {
         Context::Table
     } else if is(1, "(") && is_any(2, RELATION_FUNCTIONS) {
         Context::Model
@@ -179,7 +179,7 @@ pub(super) fn tables_in(statement: &str) -> Vec<(String, String)> {
             let word = words.get(at);
             word.is_some_and(|word| word.eq_ignore_ascii_case(expected))
         };
-        if is_at(at, WINDOWS) && is_at(at + 1, "(") {
+        if (is_at(at, WINDOWS) || is_at(at, NEAREST)) && is_at(at + 1, "(") {
             at += 2;
         }
         let Some(mut name) = words.get(at).filter(|name| is_name(name)).cloned() else {

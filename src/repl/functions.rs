@@ -17,6 +17,7 @@ TRAIN [OR REPLACE] MODEL name TARGET column, … OPTIONS (model_type = '…', �
 CREATE [OR REPLACE] MODEL name FROM 'directory or file' OPTIONS (format = '…', licence = '…')
 SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), confusion_matrix(model, input), training_info(model)
 SELECT … FROM windows(table | (query), order => column, by => column, columns => [column, …], lags => n, horizon => n)
+SELECT … FROM nearest(queries, items, top_k => n, metric => 'cosine' | 'l2' | 'inner_product')
 SELECT … FROM read_images('folder/' | 'folder/*.jpg' | 's3://bucket/folder/')
 SHOW MODELS, SHOW VERSIONS IN MODEL name, DESCRIBE MODEL name, SHOW CREATE MODEL name
 ALTER MODEL name SET DEFAULT_VERSION = n | VERSION n SET ALIAS = name | RENAME TO name | SET COMMENT = '…'

@@ -30,6 +30,7 @@ use crate::evaluate::is_evaluation;
 use crate::extensions::EXTENSIONS;
 use crate::plan::chance::DrawOnce;
 use crate::plan::conditions;
+use crate::plan::distances::DistancesOnce;
 use crate::plan::functions::register_functions;
 use crate::plan::integer_overflow::CheckedArithmetic;
 use crate::plan::joins::NULLABLE_FILTERS;
@@ -38,6 +39,7 @@ use crate::plan::joins::hidden_join::{
 };
 use crate::plan::keys::{SoundKeys, optimizer_rules};
 use crate::plan::once::ComputeOnce;
+use crate::plan::orders::computed_keys::ComputedKeys;
 use crate::plan::orders::known_order::sound_orders;
 use crate::plan::orders::missing_sorts::AddMissingSorts;
 use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, WIDE_ROWS};
@@ -88,6 +90,8 @@ pub(crate) fn session_state(
         .fold(builder, SessionStateBuilder::with_analyzer_rule);
     let mut state = builder
         .with_analyzer_rule(Arc::new(ComputeCalls))
+        .with_analyzer_rule(Arc::new(DistancesOnce))
+        .with_analyzer_rule(Arc::new(ComputedKeys))
         .with_analyzer_rule(Arc::new(ComputeOnce))
         .with_analyzer_rule(Arc::new(SoundKeys))
         .with_optimizer_rules(optimizer_rules())

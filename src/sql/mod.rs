@@ -61,6 +61,6 @@ pub(crate) use rewrite::{
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
     AlterModel, DropModel, ExportModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel,
-    ModelStatement, OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery, WINDOWS,
-    folded, quoted,
+    ModelStatement, NEAREST, OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery,
+    WINDOWS, folded, quoted,
 };

@@ -1,6 +1,6 @@
 //! Rewrites of the arguments of our relation functions for DataFusion's planner.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{CopyToSource, Statement as DFStatement};
@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::statement::{RELATION_FUNCTIONS, WINDOWS};
+use super::statement::{NEAREST, RELATION_FUNCTIONS, WINDOWS, begins_with_relation};
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
 use crate::sql::folded;
@@ -103,7 +103,11 @@ impl VisitorMut for Inputs<'_> {
         let Some(function) = relation_function(name) else {
             return ControlFlow::Continue(());
         };
-        let input = match args.args.get(input_position(function)) {
+        // Both relations of `nearest` stay, for their parameters.
+        if function == NEAREST {
+            return ControlFlow::Continue(());
+        }
+        let input = match args.args.get(input_positions(function).start) {
             Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))) => {
                 Some(query.clone())
             }
@@ -141,17 +145,19 @@ impl VisitorMut for Relations {
         } = factor
             && let Some(function) = relation_function(name)
         {
-            if function != WINDOWS {
+            if !begins_with_relation(function) {
                 match model_argument(function, args.args.first()) {
                     Ok(model) => self.models.push(model),
                     Err(error) => return ControlFlow::Break(error),
                 }
             }
-            let input = args.args.get_mut(input_position(function));
-            if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(input))) = input
-                && let Some(query) = whole_table(input)
-            {
-                *input = Expr::Subquery(Box::new(query));
+            for position in input_positions(function) {
+                if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(input))) =
+                    args.args.get_mut(position)
+                    && let Some(query) = whole_table(input)
+                {
+                    *input = Expr::Subquery(Box::new(query));
+                }
             }
         }
         ControlFlow::Continue(())
@@ -176,13 +182,18 @@ impl VisitorMut for Relations {
 fn usage(function: &str) -> String {
     match function {
         WINDOWS => format!("{function}((query), order => column, lags => 14)"),
+        NEAREST => format!("{function}((query), (query), top_k => 10)"),
         _ => format!("{function}(model, (query))"),
     }
 }
 
-/// The position of the input among the arguments: behind the model, if the function takes one.
-fn input_position(function: &str) -> usize {
-    usize::from(function != WINDOWS)
+/// The positions of the inputs among the arguments: behind the model, if the function takes one.
+fn input_positions(function: &str) -> Range<usize> {
+    match function {
+        NEAREST => 0..2,
+        WINDOWS => 0..1,
+        _ => 1..2,
+    }
 }
 
 /// The relation function of this name.
@@ -268,6 +279,11 @@ mod tests {
             rewritten.contains("windows((SELECT * FROM t), order => a)"),
             "{rewritten}"
         );
+        assert!(models.is_empty());
+        let (rewritten, models) =
+            prepared("SELECT * FROM nearest(q, TABLE t, top_k => 2)").unwrap();
+        let both = "nearest((SELECT * FROM q), (SELECT * FROM t), top_k => 2)";
+        assert!(rewritten.contains(both), "{rewritten}");
         assert!(models.is_empty());
     }
 

@@ -10,16 +10,25 @@ use crate::error::Position;
 use crate::model::{ModelName, ModelRef};
 use crate::storage::IfTaken;
 
-/// Our functions in FROM. The first argument of all but [`WINDOWS`] is a model.
+/// Our functions in FROM. The first argument is a model, or a relation ([`begins_with_relation`]).
 pub(crate) const RELATION_FUNCTIONS: &[&str] = &[
     "predict",
     "evaluate",
     "confusion_matrix",
     "training_info",
     WINDOWS,
+    NEAREST,
 ];
-/// The function in FROM whose first argument is its input.
+/// The function in FROM that makes arrays of time series.
 pub(crate) const WINDOWS: &str = "windows";
+/// The function in FROM that finds the nearest vectors of one relation for each of another.
+pub(crate) const NEAREST: &str = "nearest";
+
+/// Whether the first argument of a function in FROM is a relation, not a model.
+pub(crate) fn begins_with_relation(function: &str) -> bool {
+    matches!(function, WINDOWS | NEAREST)
+}
+
 /// The names of the options of LOAD MODEL.
 pub(crate) const LOAD_OPTIONS: &[&str] = &["device", "dtype"];
 

@@ -219,22 +219,24 @@ fn holds_export(place: &Place, entries: &[(String, Kind)]) -> std::io::Result<bo
     };
     let is_ours =
         |name: &str| name == MANIFEST_FILE || listed.files.iter().any(|file| file.name == name);
-    let mut folders = vec![];
-    for (name, kind) in entries {
+    let mut waiting: Vec<(String, Kind)> = entries.to_vec();
+    while let Some((name, kind)) = waiting.pop() {
         match kind {
-            Kind::File if is_ours(name) => {}
-            Kind::Directory => folders.push(name),
-            Kind::File | Kind::Other => return Ok(false),
-        }
-    }
-    for folder in folders {
-        let within = place.join(folder).entries()?.into_iter();
-        let mut named = within.map(|(name, kind)| (format!("{folder}/{name}"), kind));
-        if !named.all(|(name, kind)| kind == Kind::File && is_ours(&name)) {
-            return Ok(false);
+            Kind::File if is_ours(&name) => {}
+            Kind::Directory if listed.files.iter().any(|file| is_in(&file.name, &name)) => {
+                let within = place.join(&name).entries()?.into_iter();
+                waiting.extend(within.map(|(of, kind)| (format!("{name}/{of}"), kind)));
+            }
+            Kind::File | Kind::Directory | Kind::Other => return Ok(false),
         }
     }
     Ok(true)
+}
+
+/// Whether a file of this name is in a folder.
+fn is_in(name: &str, folder: &str) -> bool {
+    let rest = name.strip_prefix(folder);
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn result_row(

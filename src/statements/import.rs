@@ -153,8 +153,14 @@ fn open_copy(
     check_count(source, names.len())?;
     let mut files = Files::new(staged.path(), describe(staged.path(), &names)?);
     let loader = loader_of(source, &files, loaders, format)?;
-    let folders = loader.folders(&files).map_err(unfit)?;
-    if !folders.is_empty() {
+    let mut copied: Vec<String> = vec![];
+    loop {
+        // The files of a folder may name folders in it.
+        let mut folders = loader.folders(&files).map_err(unfit)?;
+        folders.retain(|folder| !copied.contains(folder));
+        if folders.is_empty() {
+            break;
+        }
         let mut known = files.known().to_vec();
         for folder in &folders {
             let names = copy_folder(&place, folder, staged.path()).map_err(failed)?;
@@ -162,6 +168,7 @@ fn open_copy(
             known.extend(describe(staged.path(), &names)?);
         }
         files = Files::new(staged.path(), known);
+        copied.extend(folders);
     }
     let device = DeviceName::Cpu.open().map_err(ml_err)?;
     let model = loader.load(&files, &LoadOptions::on(&device));
@@ -194,7 +201,7 @@ fn copy_folder(source: &Place, folder: &str, into: &Path) -> std::io::Result<Vec
         let message = format!("the folder \"{}\" {what}", folder.escape_debug());
         std::io::Error::new(std::io::ErrorKind::InvalidInput, message)
     };
-    if !is_plain_name(folder) {
+    if !folder.split('/').all(is_plain_name) {
         return Err(refused("has no valid name for a folder of a model"));
     }
     if is_link(source, folder) {
@@ -205,7 +212,7 @@ fn copy_folder(source: &Place, folder: &str, into: &Path) -> std::io::Result<Vec
         return Ok(vec![]);
     }
     let into = into.join(folder);
-    std::fs::create_dir(&into)?;
+    std::fs::create_dir_all(&into)?;
     let names = copy(&place, &into)?;
     std::fs::File::open(&into)?.sync_all()?;
     Ok(names

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use vatic_ml::data::labels::LabelForm;
@@ -94,7 +95,9 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     let mut described: Vec<[String; 4]> = Vec::new();
     let port = |kind: &str, port: &Port| {
         let data_type = match port.kind {
-            PortKind::Probabilities { .. } => "list(struct(label, prob))".to_owned(),
+            PortKind::Probabilities { .. } | PortKind::Entities | PortKind::Tokens => {
+                struct_list_name(&port.data_type)
+            }
             _ => type_name(&port.data_type),
         };
         [kind.into(), port.name.clone(), data_type, String::new()]
@@ -131,6 +134,10 @@ fn describe(model: &ResolvedModel) -> Result<RecordBatch> {
     match &manifest.origin {
         Origin::Trained(trained) => {
             properties.extend(of_training(&trained.run));
+            if let Some(base) = &trained.options.base_model {
+                let hash = base.sha256.get(..12).unwrap_or_default();
+                properties.push(("base_model", format!("{} ({hash})", base.model)));
+            }
             properties.extend(of_images(signature, &trained.options));
         }
         Origin::Imported(imported) => {
@@ -239,6 +246,20 @@ fn of_images(signature: &Signature, options: &TrainOptions) -> Vec<(&'static str
         properties.push(("augment", options.augment.join(", ")));
     }
     properties
+}
+
+/// A list of structs by the names of their fields: their types would fill lines.
+fn struct_list_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::List(item) => match item.data_type() {
+            DataType::Struct(fields) => {
+                let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+                format!("list(struct({}))", names.join(", "))
+            }
+            other => format!("list({})", type_name(other)),
+        },
+        other => type_name(other),
+    }
 }
 
 /// The names of prompts with their texts, the default one marked.

@@ -15,6 +15,7 @@ use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::TrainOptions;
 use vatic_ml::train::fit::training_device;
 
+use super::cache::resolve;
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::model::{
@@ -25,8 +26,9 @@ use crate::session::Session;
 use crate::sql::TrainModel;
 use crate::storage::Place;
 use crate::train::{
-    Attempt, LocalRunner, Purpose, RankResult, TrainExec, TrainRunner, Training, TrainingFailure,
-    plan_ranks, result_row, run_ranks, train_options, training_columns, workers,
+    Attempt, BaseModel, LocalRunner, Purpose, RankResult, TrainExec, TrainRunner, Training,
+    TrainingFailure, base_reference, plan_ranks, result_row, run_ranks, train_options,
+    training_columns, with_version, workers,
 };
 
 /// The maximum number of attempts of a training when machines are lost.
@@ -36,7 +38,10 @@ const ATTEMPTS_MAX: usize = 4;
 pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
     let (engine, access) = (session.engine(), session.access());
     let registry = engine.registry();
-    let (options, model_type) = train_options(&statement.options, engine.runtime().model_types())?;
+    let base = base_model(session, statement).await?;
+    let statement = &pinned(statement, base.as_ref());
+    let model_types = engine.runtime().model_types();
+    let (options, model_type) = train_options(&statement.options, model_types, base.as_ref())?;
     engine.data().check_schema(&statement.name.schema)?;
     if let Some(state) = new_model(statement).existing(registry, access)? {
         let reference = ModelRef {
@@ -58,7 +63,13 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
     let (user, sql) = (access.name().map(str::to_owned), statement.to_string());
     let runs = engine.runs();
     let record = runs.begin(&run_id, user, &statement.name.short(), &sql)?;
-    match train_until_done(session, statement, options, model_type, &run_id).await {
+    let wanted = Wanted {
+        statement,
+        options,
+        model_type,
+        base,
+    };
+    match train_until_done(session, wanted, &run_id).await {
         Ok((published, run, seed)) => {
             record.succeed(published.version, run.history.clone());
             result_row(statement, published.version, published.status(), &run, seed)
@@ -78,28 +89,56 @@ fn new_model(statement: &TrainModel) -> NewModel<'_> {
     }
 }
 
+/// The model of the option `base_model`, if the statement has it.
+async fn base_model(session: &Session, statement: &TrainModel) -> Result<Option<BaseModel>> {
+    let Some(reference) = base_reference(&statement.options)? else {
+        return Ok(None);
+    };
+    let version = resolve(session, &reference)?;
+    let cache_bytes = session.settings::<VaticOptions>().cache_bytes;
+    let runtime = session.engine().runtime();
+    let loading = Box::pin(BaseModel::load(runtime, version, cache_bytes));
+    Ok(Some(loading.await?))
+}
+
+/// The statement that would train the same once the name of its base model means another version.
+fn pinned(statement: &TrainModel, base: Option<&BaseModel>) -> TrainModel {
+    let mut pinned = statement.clone();
+    if let Some(base) = base {
+        pinned.options = with_version(&statement.options, base);
+    }
+    pinned
+}
+
+/// What a statement trains.
+struct Wanted<'a> {
+    statement: &'a TrainModel,
+    options: TrainOptions,
+    model_type: &'a dyn ModelType,
+    base: Option<BaseModel>,
+}
+
 /// Trains, and starts another attempt when a machine is lost.
 async fn train_until_done(
     session: &Session,
-    statement: &TrainModel,
-    options: TrainOptions,
-    model_type: &dyn ModelType,
+    mut wanted: Wanted<'_>,
     run_id: &str,
 ) -> Result<(Published, RunSummary, u64)> {
     let began = Instant::now();
-    let query = plan_query(session, statement, &options, model_type).await?;
+    let query = plan_query(session, &wanted).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);
     let local = LocalRunner(Arc::clone(engine.rendezvous()));
     let runner = engine.runner();
-    let options = with_device(options, runner.as_ref(), model_type)?;
+    wanted.options = with_device(wanted.options, runner.as_ref(), wanted.model_type)?;
+    let (statement, options) = (wanted.statement, &wanted.options);
     let mut lost = String::new();
     for number in 1..=ATTEMPTS_MAX {
         let purpose = match number {
             1 => Purpose::Train,
             _ => Purpose::Retry,
         };
-        let workers = planned_workers(session, runner.as_ref(), &options, purpose).await?;
+        let workers = planned_workers(session, runner.as_ref(), options, purpose).await?;
         let files = VersionFiles::create(engine.data())?;
         // The id of an attempt is its fencing token: ranks of an older attempt are refused by their id.
         let attempt = Attempt {
@@ -110,7 +149,7 @@ async fn train_until_done(
             port: runner.port(),
             spent: began.elapsed(),
         };
-        let ranks = ranks(session, statement, &options, &query, attempt).await?;
+        let ranks = ranks(session, &wanted, &query, attempt).await?;
         let context = session.task_context();
         let run = run_ranks(runner.as_ref(), &local, &ranks, context, session.progress());
         let result = match run.await {
@@ -123,7 +162,7 @@ async fn train_until_done(
             }
         };
         let (run, seed) = (result.run.clone(), options.seed);
-        let manifest = manifest(result, statement, options, run_id);
+        let manifest = manifest(result, statement, options.clone(), run_id);
         let (registry, access) = (engine.registry(), session.access());
         let published = publish(registry, access, &new_model(statement), &manifest, &files)?;
         return Ok((published, run, seed));
@@ -168,14 +207,21 @@ struct PlannedQuery {
     indices: Vec<usize>,
 }
 
-async fn plan_query(
-    session: &Session,
-    statement: &TrainModel,
-    options: &TrainOptions,
-    model_type: &dyn ModelType,
-) -> Result<PlannedQuery> {
+async fn plan_query(session: &Session, wanted: &Wanted<'_>) -> Result<PlannedQuery> {
+    let Wanted {
+        statement,
+        options,
+        model_type,
+        base,
+    } = wanted;
     let plan = session.plan_training_query(&statement.query).await?;
-    let (columns, indices) = training_columns(statement, options, model_type, plan.schema())?;
+    let (columns, indices) = training_columns(
+        statement,
+        options,
+        *model_type,
+        plan.schema(),
+        base.as_ref(),
+    )?;
     Ok(PlannedQuery {
         plan,
         columns,
@@ -186,14 +232,15 @@ async fn plan_query(
 /// The operators of the ranks of an attempt.
 async fn ranks(
     session: &Session,
-    statement: &TrainModel,
-    options: &TrainOptions,
+    wanted: &Wanted<'_>,
     query: &PlannedQuery,
     attempt: Attempt<'_>,
 ) -> Result<Arc<TrainExec>> {
+    let base = wanted.base.as_ref();
     let training = Training {
-        model: statement.name.short(),
-        options,
+        model: wanted.statement.name.short(),
+        options: &wanted.options,
+        base: base.map(|base| base.version.address()),
         columns: &query.columns,
         column_indices: query.indices.clone(),
         schema: query.plan.schema(),
@@ -241,11 +288,18 @@ impl Drop for CheckpointGuard {
 
 /// The plan of a training, without running it.
 pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
+    let base = base_model(session, statement).await?;
     let model_types = session.engine().runtime().model_types();
-    let (options, model_type) = train_options(&statement.options, model_types)?;
+    let (options, model_type) = train_options(&statement.options, model_types, base.as_ref())?;
     let runner = session.engine().runner();
-    let options = with_device(options, runner.as_ref(), model_type)?;
-    let query = plan_query(session, statement, &options, model_type).await?;
+    let wanted = Wanted {
+        statement,
+        options: with_device(options, runner.as_ref(), model_type)?,
+        model_type,
+        base,
+    };
+    let options = &wanted.options;
+    let query = plan_query(session, &wanted).await?;
     let optimized = session.optimize(&query.plan)?;
     let logical = optimized.display_indent().to_string().replace('\n', "\n  ");
     let nowhere = Place::Local(PathBuf::new());
@@ -253,11 +307,11 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         run_id: "",
         target: nowhere.clone(),
         checkpoint: nowhere.clone(),
-        workers: planned_workers(session, runner.as_ref(), &options, Purpose::Explain).await?,
+        workers: planned_workers(session, runner.as_ref(), options, Purpose::Explain).await?,
         port: runner.port(),
         spent: Duration::ZERO,
     };
-    let ranks = ranks(session, statement, &options, &query, attempt).await?;
+    let ranks = ranks(session, &wanted, &query, attempt).await?;
     let features: Vec<&str> = query
         .columns
         .features
@@ -270,8 +324,12 @@ pub(super) async fn explain(session: &Session, statement: &TrainModel) -> Result
         [only] => format!("label={only}"),
         _ => format!("labels=[{}]", targets.join(", ")),
     };
+    let base = wanted.base.as_ref().map_or(String::new(), |base| {
+        let hash = &base.version.sha256[..12];
+        format!(", base_model={} ({hash})", base.label())
+    });
     let logical = format!(
-        "Train: model={}, type={}, features=[{}], {label}\n  {logical}",
+        "Train: model={}, type={}, features=[{}], {label}{base}\n  {logical}",
         statement.name.short(),
         options.model_type,
         features.join(", "),

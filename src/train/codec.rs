@@ -5,10 +5,9 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::Field;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
-use vatic_ml::data::image::ImageReader;
 
 use super::exec::TrainExec;
-use super::route::{Route, RouteExec};
+use super::route::{Reading, Route, RouteExec};
 use super::task::TrainTask;
 use crate::error::Result;
 use crate::plan::extension::{from_wire, to_wire};
@@ -20,7 +19,7 @@ enum Wire {
         seed: u64,
         shards: usize,
         workers: usize,
-        reader: Option<ImageReader>,
+        images: Option<Reading>,
     },
     Train(Box<TrainTask>),
 }
@@ -35,7 +34,7 @@ pub(super) fn encode(exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {
         seed: route.seed,
         shards: route.shards,
         workers: route.workers(),
-        reader: route.reader,
+        images: route.images,
     }))
 }
 
@@ -50,9 +49,9 @@ pub(super) fn decode(
             seed,
             shards,
             workers,
-            reader,
+            images,
         } => {
-            let route = Route::try_new(columns, seed, shards, workers)?.reading(reader);
+            let route = Route::try_new(columns, seed, shards, workers)?.reading(images);
             Arc::new(RouteExec::new(input, route))
         }
     })

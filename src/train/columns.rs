@@ -9,18 +9,21 @@ use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::{DataSplit, TrainOptions};
 use vatic_ml::train::losses::check_weights;
 
+use super::base::{BaseModel, Bound};
 use crate::error::{Result, SqlState, ml_err, sql_err, with_cause};
 use crate::sql::TrainModel;
 
 /// The label column if the statement has no TARGET.
 const DEFAULT_TARGET: &str = "label";
 
-/// The features and the targets of the query, and the column indices of features, targets and split column, in this order.
+/// The features and the targets of the query, and the column indices of features, targets and split column, in this order. Those
+/// of a training with a base model have the order, the names and the types of the base.
 pub(crate) fn training_columns(
     statement: &TrainModel,
     options: &TrainOptions,
     model_type: &dyn ModelType,
     schema: &DFSchema,
+    base: Option<&BaseModel>,
 ) -> Result<(Columns, Vec<usize>)> {
     check_names(schema)?;
     let targets = target_positions(statement, schema)?;
@@ -38,9 +41,20 @@ pub(crate) fn training_columns(
             data_type: canonical_type(field.data_type()),
         }
     };
-    let columns = Columns {
-        features: features.iter().map(column).collect(),
-        targets: targets.iter().map(column).collect(),
+    let Bound {
+        features,
+        targets,
+        columns,
+    } = match base.filter(|base| !base.is_text()) {
+        Some(base) => base.bind(schema, &features, &targets)?,
+        None => Bound {
+            columns: Columns {
+                features: features.iter().map(column).collect(),
+                targets: targets.iter().map(column).collect(),
+            },
+            features,
+            targets,
+        },
     };
     if features.is_empty() {
         return Err(no_features(&columns.targets));

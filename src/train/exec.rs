@@ -1,6 +1,8 @@
 //! [`TrainExec`]: physical operator whose partitions are ranks. Each reads its rows, trains, and returns one row.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,21 +21,21 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 use tokio::sync::oneshot;
-use vatic_ml::artifact;
+use vatic_ml::artifact::{self, BASE_FOLDER, ModelFile};
 use vatic_ml::collective::Collective;
-use vatic_ml::device::DeviceName;
-use vatic_ml::model::Model;
 use vatic_ml::train::control::{Control, Memory, ReservedMemory};
-use vatic_ml::train::fit::fit;
+use vatic_ml::train::fit::{TrainSpec, fit};
 use vatic_ml::train::raw::RankRows;
 use vatic_ml::worker;
 
+use super::base::BaseModel;
 use super::rendezvous::{Entered, Joined, OnWrite, Rendezvous, RendezvousExtension};
 use super::task::{RankResult, TrainTask};
+use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
-use crate::model::RunSummary;
 use crate::model::runtime::ModelRuntime;
+use crate::model::{ResolvedModel, RunSummary};
 use crate::plan::one_input::one_input;
 use crate::testing::crash;
 
@@ -104,7 +106,11 @@ impl DisplayAs for TrainExec {
             self.task.spec.shards,
             options.seed,
             options.device
-        )
+        )?;
+        match &self.task.base {
+            Some(base) => write!(f, ", base_model={}", base.label()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -135,12 +141,14 @@ impl ExecutionPlan for TrainExec {
             None => partition,
         };
         let reservation = MemoryConsumer::new("TrainExec").register(context.memory_pool());
+        let cache_bytes = VaticOptions::of(config.options()).cache_bytes;
         let input = self.input.execute(partition, context)?;
         let rank = Rank {
             task: Arc::clone(&self.task),
             rank,
             rendezvous: Arc::clone(&rendezvous.0),
             runtime,
+            cache_bytes,
             reservation,
         };
         let work = futures::stream::once(rank.work(input));
@@ -154,6 +162,7 @@ struct Rank {
     rank: usize,
     rendezvous: Arc<dyn Rendezvous>,
     runtime: Arc<ModelRuntime>,
+    cache_bytes: usize,
     reservation: MemoryReservation,
 }
 
@@ -162,8 +171,8 @@ impl Rank {
         let started = Instant::now();
         let rank = self.rank;
         let mut entered = self.rendezvous.enter(&self.task, rank).await?;
-        let rows = match self.drain(input, entered.as_mut()).await {
-            Ok(rows) => rows,
+        let (rows, base) = match self.read(input, entered.as_mut()).await {
+            Ok(read) => read,
             Err(error) => {
                 // If another machine lost the rows, the cluster repeats them and this rank: the others keep waiting.
                 if !self.rendezvous.is_lost_input(&error) {
@@ -188,7 +197,14 @@ impl Rank {
         let (sender, receiver) = oneshot::channel();
         worker::spawn(&format!("vatic-train-{rank}"), move || {
             // Sending fails only after a cancel, which drops the receiver.
-            let train = || self.train(rows, collective.as_ref(), &control, &on_write, started);
+            let spec = TrainSpec {
+                base: base.as_ref().map(BaseModel::model),
+                ..self.task.spec.clone()
+            };
+            let collective = collective.as_ref();
+            let version = base.as_ref().map(|base| &base.version);
+            let inputs = (rows, version);
+            let train = || self.train(&spec, inputs, collective, &control, &on_write, started);
             let _ = sender.send(worker::catch(train));
         })
         .map_err(ml_err)?;
@@ -205,6 +221,21 @@ impl Rank {
             Arc::new(StringArray::from(vec![result?])),
         ];
         Ok(RecordBatch::try_new(schema(), columns)?)
+    }
+
+    /// Reads the rows of this rank's shards, and loads the base model.
+    async fn read(
+        &self,
+        input: SendableRecordBatchStream,
+        entered: &mut dyn Entered,
+    ) -> Result<(RankRows, Option<BaseModel>)> {
+        let rows = self.drain(input, entered).await?;
+        let Some(base) = &self.task.base else {
+            return Ok((rows, None));
+        };
+        let version = base.clone().open()?;
+        let loading = BaseModel::load(&self.runtime, version, self.cache_bytes);
+        Ok((rows, Some(loading.await?)))
     }
 
     /// Reads the rows of this rank's shards.
@@ -242,13 +273,14 @@ impl Rank {
     /// Trains and, on rank 0, writes the model files. Runs on its own thread.
     fn train(
         self,
-        rows: RankRows,
+        spec: &TrainSpec,
+        (rows, base): (RankRows, Option<&ResolvedModel>),
         collective: &dyn Collective,
         control: &Control,
         on_write: &OnWrite,
         started: Instant,
     ) -> vatic_ml::Result<Option<String>> {
-        let options = &self.task.spec.options;
+        let options = &spec.options;
         let unknown = || {
             vatic_ml::Error::Unsupported(format!(
                 "model type \"{}\" is not known",
@@ -260,7 +292,7 @@ impl Rank {
             .model_types()
             .get(&options.model_type)
             .ok_or_else(unknown)?;
-        let trained = fit(&self.task.spec, model_type, rows, collective, control)?;
+        let trained = fit(spec, model_type, rows, collective, control)?;
         if self.rank != 0 {
             // All ranks wait until rank 0 has written the files: a rank that leaves early looks like a failed one.
             collective.barrier()?;
@@ -269,10 +301,13 @@ impl Rank {
         let bytes = trained.weights.len() * size_of::<f64>();
         on_write(Some(bytes as u64));
         let staged = self.task.target.stage()?;
-        let files = artifact::write(&trained, model_type, staged.path())?;
+        let mut files = artifact::write(&trained, model_type, staged.path())?;
+        if let Some(base) = base.filter(|_| trained.text_base.is_some()) {
+            files.extend(copy_base(base, staged.path())?);
+        }
         let device = trained.config.options.device;
         // Only the description is needed, which takes no memory of a GPU.
-        let model = trained.model(model_type, &DeviceName::Cpu.open()?)?;
+        let model = trained.whole(model_type)?;
         self.task.target.take_in(&staged)?;
         on_write(None);
         crash::point("files-written");
@@ -306,6 +341,31 @@ impl Rank {
             .map_err(|error| vatic_ml::Error::Internal(error.to_string()))?;
         Ok(Some(text))
     }
+}
+
+/// Copies the files of the encoder that a model of texts started from into a folder of its version, so that it needs no other.
+fn copy_base(base: &ResolvedModel, into: &Path) -> std::io::Result<Vec<ModelFile>> {
+    let known = &base.manifest.files;
+    let names = known.iter().map(|file| file.name.as_str());
+    let local = base.directory.fetch(names)?;
+    let mut copied = Vec::with_capacity(known.len());
+    for file in known {
+        let name = format!("{BASE_FOLDER}/{}", file.name);
+        let to = into.join(&name);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::copy(local.path().join(&file.name), &to)?;
+        fs::File::open(&to)?.sync_all()?;
+        if let Some(folder) = to.parent() {
+            fs::File::open(folder)?.sync_all()?;
+        }
+        copied.push(ModelFile {
+            name,
+            ..file.clone()
+        });
+    }
+    Ok(copied)
 }
 
 /// The memory that a rank reserves in the pool of its statement.

@@ -8,6 +8,7 @@
 //! `plan` adds the operators above the query's physical plan after planning, because DataFusion's optimizer would
 //! replace the RepartitionExec by one of its own. The files, in the order of a training:
 //!
+//! * `base` the model that a training starts from
 //! * `options` OPTIONS (…) → `TrainOptions`; `option_list` the options, `option_values` their values, `option_checks` which of them fit the
 //!   model type
 //! * `columns` features, targets and split column among the columns of the query
@@ -23,6 +24,7 @@
 //!
 //! `statements/train.rs` calls these parts in order.
 
+mod base;
 mod codec;
 mod columns;
 mod exec;
@@ -43,6 +45,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 
+pub(crate) use base::{BaseModel, base_reference, with_version};
 pub(crate) use columns::training_columns;
 pub(crate) use exec::TrainExec;
 pub(crate) use option_list::option_type;

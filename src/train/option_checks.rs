@@ -31,6 +31,11 @@ fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<
         Some(Optimizer::NormalEquation) if !has_normal_equation => {
             return wrong("optimizer normal_equation works only for linear_reg".into());
         }
+        Some(Optimizer::NormalEquation) if options.base_model.is_some() => {
+            return wrong(
+                "optimizer normal_equation starts from no weights; leave out base_model, or use lbfgs".into(),
+            );
+        }
         Some(Optimizer::NormalEquation) if options.l1_reg > 0.0 => {
             return wrong("optimizer normal_equation does not support l1_reg; use lbfgs".into());
         }
@@ -142,7 +147,7 @@ fn check_applies(
             "huber_delta" if loss != LossName::Huber => "a regressor with loss = 'huber'",
             "quantile" if loss != LossName::Quantile => "a regressor with loss = 'quantile'",
             "class_weights" | "auto_class_weights" if is_regressor => "a classifier",
-            "batch_size" | "learn_rate" | "lr_schedule" | "clip_norm" | "early_stop"
+            "batch_size" | "learn_rate" | "lr_schedule" | "warmup" | "clip_norm" | "early_stop"
             | "min_rel_progress"
                 if is_solved =>
             {

@@ -314,6 +314,54 @@ pub const OPTIONS: &[TrainOption] = &[
         description: "type of the weights; must be the type that the model type uses",
         data_type: DataType::Utf8,
     },
+    TrainOption {
+        name: "base_model",
+        takes: "model, such as 'm@3'",
+        default: "random weights",
+        description: "model whose weights the training starts from",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "freeze",
+        takes: "encoder, embeddings, none",
+        default: "encoder",
+        description: "what stays as it is in the encoder of a text model",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "pooling",
+        takes: "mean, cls",
+        default: "as embed",
+        description: "how the vectors of tokens become that of a text in a text model",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "layer_decay",
+        takes: "number above 0, up to 1",
+        default: "1",
+        description: "factor on the learning rate of a layer of the encoder, from that of the layer behind it",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
+        name: "warmup",
+        takes: "number from 0 to below 1",
+        default: "0",
+        description: "fraction of the steps in which the learning rate rises to learn_rate, before lr_schedule",
+        data_type: DataType::Float64,
+    },
+];
+
+/// Options of other systems, with what does the same here.
+pub(super) const FOREIGN: &[(&str, &str)] = &[
+    (
+        "warm_start",
+        "base_model = 'model' starts from the weights of a model",
+    ),
+    (
+        "max_iterations",
+        "epochs is the number of passes or iterations",
+    ),
+    ("input_label_cols", "TARGET names the labels"),
 ];
 
 /// The type of a value that a client binds to an option; `None` for an unknown option.
@@ -321,6 +369,3 @@ pub(crate) fn option_type(name: &str) -> Option<DataType> {
     let option = OPTIONS.iter().find(|option| option.name == name)?;
     Some(option.data_type.clone())
 }
-
-/// Options that the language reserves and this version does not support yet.
-pub(super) const PLANNED: &[&str] = &["base_model", "freeze"];

@@ -67,6 +67,13 @@ pub(super) fn above_zero() -> Range {
     )
 }
 
+pub(super) fn above_zero_to_one() -> Range {
+    (
+        |number| number > 0.0 && number <= 1.0,
+        "a number above 0, up to 1",
+    )
+}
+
 pub(super) fn from_zero() -> Range {
     (
         |number| number >= 0.0 && number.is_finite(),

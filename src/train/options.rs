@@ -4,17 +4,18 @@ use vatic_ml::data::image::{Filter, ImageResize};
 use vatic_ml::data::precision::Precision;
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::{
-    DataSplit, LossName, NullHandling, Optimizer, Schedule, TrainOptions,
+    DataSplit, Freeze, LossName, NullHandling, Optimizer, Schedule, TextPooling, TrainOptions,
 };
 use vatic_ml::models::ModelTypes;
 use vatic_ml::nn::Activation;
 
+use super::base::{BASE_MODEL, BaseModel};
 use super::option_checks::check;
-use super::option_list::{OPTIONS, PLANNED};
+use super::option_list::{FOREIGN, OPTIONS};
 use super::option_values::{
-    above_zero, any, augment, below_one, between_zero_and_one, boolean, class_weights, device,
-    from_zero, hidden_units, input_shape, layers, model_type, named, number, numbers, one_of,
-    target_weights, text, whole,
+    above_zero, above_zero_to_one, any, augment, below_one, between_zero_and_one, boolean,
+    class_weights, device, from_zero, hidden_units, input_shape, layers, model_type, named, number,
+    numbers, one_of, target_weights, text, whole,
 };
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::sql::OptionValue;
@@ -22,14 +23,17 @@ use crate::sql::OptionValue;
 const WORKERS_MAX: u64 = 1_024;
 const HASH_BUCKETS_MAX: u64 = 10_000_000;
 
-/// Parses and checks the options of a statement, and looks up the model type.
+/// Parses and checks the options of a statement, and looks up the model type. Options of the network that the statement does not
+/// have are those of the base model, if there is one.
 pub(crate) fn train_options<'a>(
     options: &[(String, OptionValue)],
     model_types: &'a ModelTypes,
+    base: Option<&BaseModel>,
 ) -> Result<(TrainOptions, &'a dyn ModelType)> {
     let names = model_types.names();
+    let inherited = base.map(BaseModel::inherited).transpose()?;
     let mut read = Reader {
-        options: TrainOptions::default(),
+        options: inherited.unwrap_or_default(),
         split: Split::default(),
     };
     for (name, value) in options {
@@ -43,8 +47,36 @@ pub(crate) fn train_options<'a>(
         return Err(sql_err(SqlState::InvalidParameter, message));
     };
     read.options.data_split = read.split.finish()?;
+    if let Some(base) = base {
+        base.check_type(model_type)?;
+        base.check(&read.options)?;
+    }
+    if model_type.takes_texts() {
+        let is_given = |name: &str| options.iter().any(|(given, _)| given == name);
+        set_text_defaults(&mut read.options, is_given);
+    }
     check(options, &read.options, model_type, model_types)?;
     Ok((read.options, model_type))
+}
+
+/// The learning rate and the epochs of a network with a pre-trained encoder in it, which large steps would ruin.
+const TUNING_LEARN_RATE: f64 = 5e-5;
+const TUNING_EPOCHS: usize = 3;
+
+/// Sets what a statement of a model of texts does not say.
+fn set_text_defaults(options: &mut TrainOptions, is_given: impl Fn(&str) -> bool) {
+    if !is_given("hidden_units") {
+        options.hidden_units = vec![];
+    }
+    if options.text.freeze == Freeze::Encoder {
+        return;
+    }
+    if !is_given("learn_rate") {
+        options.learn_rate = TUNING_LEARN_RATE;
+    }
+    if !is_given("epochs") {
+        options.epochs = Some(TUNING_EPOCHS);
+    }
 }
 
 struct Reader {
@@ -112,6 +144,12 @@ impl Reader {
             }
             "workers" => options.workers = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
             "shards" => options.shards = Some(whole(name, value, 1, WORKERS_MAX)? as usize),
+            "freeze" => options.text.freeze = named(name, value, Freeze::ALL)?,
+            "pooling" => options.text.pooling = Some(named(name, value, TextPooling::ALL)?),
+            "layer_decay" => {
+                options.text.layer_decay = number(name, value, above_zero_to_one)?;
+            }
+            "warmup" => options.warmup = number(name, value, below_one)?,
             "device" => options.device = device(name, value)?,
             "dtype" => {
                 options.precision = Some(match one_of(name, value, &["f32", "f64"])? {
@@ -119,15 +157,16 @@ impl Reader {
                     _ => Precision::Single,
                 });
             }
-            _ if PLANNED.contains(&name) => {
-                return Err(sql_err(
-                    SqlState::Unsupported,
-                    format!("option \"{name}\" is not supported yet"),
-                ));
-            }
+            // The statement has resolved it before.
+            BASE_MODEL => drop(text(name, value)?),
             _ => {
+                let what = format!("there is no option \"{name}\"");
+                let foreign = FOREIGN.iter().find(|(foreign, _)| *foreign == name);
                 let known = OPTIONS.iter().map(|option| option.name);
-                let message = with_cause(format!("there is no option \"{name}\""), name, known);
+                let message = match foreign {
+                    Some((_, same)) => format!("{what}; {same}"),
+                    None => with_cause(what, name, known),
+                };
                 return Err(sql_err(SqlState::InvalidParameter, message));
             }
         }

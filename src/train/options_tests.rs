@@ -14,7 +14,7 @@ fn read(options: &str) -> Result<TrainOptions> {
         panic!("{text}")
     };
     let model_types = ModelTypes::with(vec![Arc::new(Line)]);
-    Ok(train_options(&train.options, &model_types)?.0)
+    Ok(train_options(&train.options, &model_types, None)?.0)
 }
 
 /// A linear regression of a third party.
@@ -290,7 +290,15 @@ fn a_slip_gets_the_nearest_name() {
     assert!(error("learning_rate = 1").contains("nearest name is \"learn_rate\""));
     assert!(error("huber_detla = 1").contains("nearest name is \"huber_delta\""));
     assert!(error("activation = 'rleu'").contains("relu, gelu"));
-    assert!(error("freeze = 1").contains("not supported yet"));
+    assert!(error("freeze = 'all'").contains("one of encoder, embeddings, none"));
+    assert!(error("pooling = 'max'").contains("one of mean, cls"));
+    assert!(error("layer_decay = 0").contains("a number above 0, up to 1"));
+    assert!(error("warmup = 1").contains("a number from 0 to below 1"));
+    assert!(
+        error("warm_start = true")
+            .ends_with("; base_model = 'model' starts from the weights of a model")
+    );
+    assert!(error("base_model = 3").contains("expected a name"));
     let message = crate::error::report(&read("model_type = 'dnn_clasifier'").unwrap_err()).message;
     assert!(
         message.contains("nearest name is \"dnn_classifier\""),

@@ -9,15 +9,16 @@ use datafusion::physical_plan::expressions::Column as ColumnExpr;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 use vatic_ml::data::columns::Columns;
-use vatic_ml::model::options::TrainOptions;
+use vatic_ml::model::options::{NullHandling, TrainOptions};
 use vatic_ml::train::fit::TrainSpec;
 use vatic_ml::train::shard::shards;
 
 use super::columns::route_columns;
 use super::exec::TrainExec;
-use super::route::{KEY_COLUMN, Route, RouteExec, is_pixels};
+use super::route::{KEY_COLUMN, Reading, Route, RouteExec, is_pixels};
 use super::task::TrainTask;
 use crate::error::{Result, ml_err};
+use crate::model::ModelAddress;
 use crate::storage::Place;
 
 /// A training: its model, options, and columns of the query.
@@ -29,6 +30,8 @@ pub(crate) struct Training<'a> {
     pub(crate) column_indices: Vec<usize>,
     /// The columns of the query.
     pub(crate) schema: &'a DFSchema,
+    /// The model whose weights the training starts from.
+    pub(crate) base: Option<ModelAddress>,
 }
 
 /// One attempt to run a training, with the places of its files.
@@ -56,8 +59,11 @@ pub(crate) fn plan_ranks(
     let columns = route_columns(training.columns, options, indices, training.schema);
     let has_pixels = columns.iter().any(|(_, field)| is_pixels(field));
     let reader = has_pixels.then(|| options.image_reader());
-    let reader = reader.transpose().map_err(ml_err)?;
-    let route = Route::try_new(columns, options.seed, shards, workers)?.reading(reader);
+    let images = reader.transpose().map_err(ml_err)?.map(|reader| Reading {
+        reader,
+        skips_unreadable: options.null_handling == NullHandling::Skip,
+    });
+    let route = Route::try_new(columns, options.seed, shards, workers)?.reading(images);
     let mut plan: Arc<dyn ExecutionPlan> = Arc::new(RouteExec::new(query, route));
     if workers > 1 {
         let key = ColumnExpr::new_with_schema(KEY_COLUMN, &plan.schema())?;
@@ -75,7 +81,9 @@ pub(crate) fn plan_ranks(
             columns: training.columns.clone(),
             options: options.clone(),
             shards,
+            base: None,
         },
+        base: training.base.clone(),
         workers,
         target: attempt.target,
         checkpoint: attempt.checkpoint,

@@ -27,6 +27,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use futures::StreamExt;
+use serde::{Deserialize, Serialize};
 use vatic_ml::data::coerce::canonical_array;
 use vatic_ml::data::image::{ImageReader, Images};
 use vatic_ml::train::shard::{Placement, content_hashes, owner};
@@ -47,6 +48,14 @@ const PIXELS_BYTES: usize = 4 << 20;
 const NAMED_MAX: usize = 3;
 const VALUE_CHARACTERS: usize = 40;
 
+/// How images are read.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Reading {
+    pub(super) reader: ImageReader,
+    /// Whether an image that cannot be read is a NULL, so that its row is skipped as one with a NULL; otherwise it is an error.
+    pub(super) skips_unreadable: bool,
+}
+
 /// The mapping of rows to ranks.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
@@ -55,7 +64,7 @@ pub(super) struct Route {
     pub(super) seed: u64,
     pub(super) shards: usize,
     /// How the columns of pixels are made of images, if there are any.
-    pub(super) reader: Option<ImageReader>,
+    pub(super) images: Option<Reading>,
     /// The routing key of each rank.
     keys: Arc<Vec<i64>>,
 }
@@ -71,14 +80,14 @@ impl Route {
             columns,
             seed,
             shards,
-            reader: None,
+            images: None,
             keys: Arc::new(routing_keys(workers)?),
         })
     }
 
-    /// The same, with images that this reader reads.
-    pub(super) fn reading(self, reader: Option<ImageReader>) -> Self {
-        Self { reader, ..self }
+    /// The same, with images that are read so.
+    pub(super) fn reading(self, images: Option<Reading>) -> Self {
+        Self { images, ..self }
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -193,13 +202,13 @@ impl ExecutionPlan for RouteExec {
             reading: MemoryConsumer::new("RouteExec").register(context.memory_pool()),
         };
         let input = self.input.execute(partition, context)?;
-        let Some(reader) = self.route.reader else {
+        let Some(images) = self.route.images else {
             let stream = input.map(move |batch| router.route(&batch?));
             let stream = RecordBatchStreamAdapter::new(self.schema(), stream);
             return Ok(Box::pin(stream));
         };
         let router = Arc::new(router);
-        let rows_max = (PIXELS_BYTES / reader.numbers()).max(1);
+        let rows_max = (PIXELS_BYTES / images.reader.numbers()).max(1);
         let stream = input.flat_map(move |batch| {
             let router = Arc::clone(&router);
             let parts = divided(batch, rows_max).into_iter();
@@ -234,8 +243,8 @@ impl Router {
         let mut columns = Vec::with_capacity(route.columns.len() + 2);
         for (index, field) in &route.columns {
             let column = batch.column(*index);
-            columns.push(match &route.reader {
-                Some(reader) if is_pixels(field) => self.pixels(batch, *index, field, reader)?,
+            columns.push(match &route.images {
+                Some(images) if is_pixels(field) => self.pixels(batch, *index, field, images)?,
                 _ => canonical(column, field)?,
             });
         }
@@ -258,7 +267,10 @@ impl Router {
         batch: &RecordBatch,
         index: usize,
         field: &Field,
-        reader: &ImageReader,
+        Reading {
+            reader,
+            skips_unreadable,
+        }: &Reading,
     ) -> Result<ArrayRef> {
         let images = Images::of(batch.column(index)).map_err(ml_err)?;
         let bytes = batch.num_rows() * reader.numbers();
@@ -268,8 +280,14 @@ impl Router {
         for row in 0..batch.num_rows() {
             let reading = images.reading_bytes(row, reader);
             self.reading.try_resize(bytes.saturating_add(reading))?;
-            let read = images.read(row, reader, &mut pixels);
-            valid.push(read.map_err(|cause| self.unreadable(batch, row, (index, field), &cause))?);
+            valid.push(match images.read(row, reader, &mut pixels) {
+                Ok(is_there) => is_there,
+                Err(_) if *skips_unreadable => {
+                    pixels.resize((row + 1) * reader.numbers(), 0);
+                    false
+                }
+                Err(cause) => return Err(self.unreadable(batch, row, (index, field), &cause)),
+            });
         }
         self.reading.free();
         let valid = NullBuffer::from(valid);
@@ -302,8 +320,10 @@ impl Router {
         };
         let name = field.name();
         let remedy = match batch.column(index).data_type() {
-            DataType::Struct(_) => String::new(),
-            _ => format!("; WHERE try_decode_image({name}) IS NOT NULL leaves such rows out"),
+            DataType::Struct(_) => "; null_handling = 'skip' leaves such rows out".to_owned(),
+            _ => format!(
+                "; null_handling = 'skip' or WHERE try_decode_image({name}) IS NOT NULL leaves such rows out"
+            ),
         };
         let message = format!("column \"{name}\" holds no image in a row{with}: {cause}{remedy}");
         sql_err(SqlState::InvalidParameter, message)

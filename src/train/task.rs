@@ -9,7 +9,7 @@ use vatic_ml::model::Batching;
 use vatic_ml::model::network::LayerSummary;
 use vatic_ml::train::fit::TrainSpec;
 
-use crate::model::RunSummary;
+use crate::model::{ModelAddress, RunSummary};
 use crate::storage::Place;
 
 /// The result of a successful training, returned by rank 0.
@@ -29,7 +29,10 @@ pub(crate) struct TrainTask {
     /// The id of this attempt; each attempt of a training has its own.
     pub(crate) run_id: String,
     pub(crate) model: String,
+    /// Without the base model, which each process loads.
     pub(crate) spec: TrainSpec,
+    /// The model whose weights the training starts from.
+    pub(crate) base: Option<ModelAddress>,
     pub(crate) workers: usize,
     /// The place where rank 0 writes the files. Each attempt has its own, so no state names the files of a late rank.
     pub(crate) target: Place,

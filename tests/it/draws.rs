@@ -182,6 +182,7 @@ async fn rows_of_a_cluster_hold_what_their_query_says_of_drawn_values() {
         listen: "127.0.0.1:0".into(),
         work_dir: None,
         cluster_secret_file: None,
+        onnxruntime: None,
     };
     let _executor = Executor::start(&options).unwrap();
     while engine.cluster_slots().await < 4 {

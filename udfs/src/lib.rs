@@ -8,8 +8,8 @@
 //! * [`nullable`] a value that may be NULL
 //! * [`sum`] replacements of DataFusion's `sum`, and of its `avg` of durations, that do not wrap around
 //!
-//! Each function carries its documentation (`doc`), which `docs/sql.md` and the shell's help show. This crate does not repeat
-//! DataFusion's own functions (`cosine_distance`, `inner_product`, `array_add`, `array_scale`).
+//! Each function carries its documentation (`doc`), which `docs/sql.md` and the shell's help show. Of DataFusion's own
+//! functions on lists, this crate replaces `cosine_distance` and `inner_product`, and does not repeat the others.
 
 pub mod checked;
 pub mod guard;

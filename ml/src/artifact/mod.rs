@@ -24,7 +24,7 @@ use crate::model::Model;
 use crate::model::compute::LoadOptions;
 use crate::{Error, Result};
 
-pub use trained::{CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
+pub use trained::{BASE_FOLDER, CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
 
 /// Opens models of one format of files.
 pub trait Loader: Debug + Send + Sync {

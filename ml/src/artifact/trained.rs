@@ -19,7 +19,8 @@ use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind};
 use crate::device::HOST;
 use crate::model::Model;
 use crate::model::compute::{ComputeType, LoadOptions};
-use crate::model::network::{ModelType, Task};
+use crate::model::network::{ModelType, Network, Task};
+use crate::model::text::{TextModel, network_of};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::models::ModelTypes;
 use crate::train::fit::{FORMAT_VERSION, Trained};
@@ -31,6 +32,8 @@ pub const TRAINED: &str = "trained";
 pub const CONFIG_FILE: &str = "config.json";
 /// The weights of a model.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// The folder with the files of the encoder that a model of texts started from.
+pub const BASE_FOLDER: &str = "base";
 
 const CONFIG_BYTES_MAX: u64 = 256 << 20;
 const HEADER_BYTES_MAX: u64 = 10 << 20;
@@ -88,12 +91,53 @@ pub fn write(
 #[derive(Debug)]
 pub struct TrainedLoader {
     model_types: Arc<ModelTypes>,
+    /// Opens the encoders of models of texts.
+    texts: Option<Arc<dyn Loader>>,
 }
 
 impl TrainedLoader {
     /// A loader for models of these types.
     pub fn new(model_types: Arc<ModelTypes>) -> Self {
-        Self { model_types }
+        Self {
+            model_types,
+            texts: None,
+        }
+    }
+
+    /// The loader with one for the encoders of models of texts, whose files are in the folder [`BASE_FOLDER`].
+    pub fn with_texts(self, texts: Arc<dyn Loader>) -> Self {
+        Self {
+            texts: Some(texts),
+            ..self
+        }
+    }
+
+    fn texts(&self) -> Result<&dyn Loader> {
+        let missing = || Error::Unsupported("this process opens no encoders of texts".into());
+        self.texts.as_deref().ok_or_else(missing)
+    }
+
+    /// A model of texts: the encoder, and the network behind it or with its layers in it.
+    fn load_texts(
+        &self,
+        files: &Files,
+        config: ModelConfig,
+        model_type: &dyn ModelType,
+        options: &LoadOptions,
+    ) -> Result<Arc<dyn Model>> {
+        let base = self.texts()?.load(&files.within(BASE_FOLDER), options);
+        let base = base.map_err(|error| match error {
+            Error::Corrupt(what) => Error::Corrupt(format!("{BASE_FOLDER}/{what}")),
+            other => other,
+        })?;
+        let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
+        let of_rows = (encoder.shape(), outputs_of(&config.labels));
+        let network = network_of(Some(base.as_ref()), model_type, of_rows, &config.options);
+        let network = network.map_err(|error| corrupt(CONFIG_FILE, error))?;
+        let expected = shapes_of(network.as_ref())?;
+        let weights = read_weights(&files.read(WEIGHTS_FILE, u64::MAX)?, &expected)?;
+        let trained = TrainedModel::of_network(config, model_type, network, &weights, options)?;
+        Ok(Arc::new(TextModel::new(base, trained)?))
     }
 
     /// The description of a model, and its type.
@@ -143,9 +187,31 @@ impl Loader for TrainedLoader {
         fields.is_ok_and(|fields| ours.iter().all(|name| fields.contains_key(*name)))
     }
 
+    /// Those of the encoder of a model of texts.
+    fn folders(&self, files: &Files) -> Result<Vec<String>> {
+        let (_, model_type) = self.describe(files)?;
+        if !model_type.takes_texts() {
+            return Ok(vec![]);
+        }
+        let base = files.within(BASE_FOLDER);
+        let mut folders = vec![BASE_FOLDER.to_owned()];
+        if !base.known().is_empty() {
+            let within = self.texts()?.folders(&base)?;
+            folders.extend(
+                within
+                    .iter()
+                    .map(|folder| format!("{BASE_FOLDER}/{folder}")),
+            );
+        }
+        Ok(folders)
+    }
+
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
         let (config, model_type) = self.describe(files)?;
         check_type(model_type, options.compute)?;
+        if model_type.takes_texts() {
+            return self.load_texts(files, config, model_type, options);
+        }
         let weights = weights_of(files, &config, model_type)?;
         let model = TrainedModel::new(config, model_type, &weights, options)?;
         check_device(model_type, &model)?;
@@ -154,6 +220,12 @@ impl Loader for TrainedLoader {
 
     fn onnx(&self, files: &Files, name: &str) -> Result<Vec<u8>> {
         let (config, model_type) = self.describe(files)?;
+        if model_type.takes_texts() {
+            return Err(Error::Unsupported(format!(
+                "models of type {} have no form in ONNX, since it has no tokenizers; write TO 'directory/' to export the model's files",
+                model_type.name()
+            )));
+        }
         let weights = weights_of(files, &config, model_type)?;
         onnx(name, &config, model_type, &weights)
     }
@@ -327,6 +399,11 @@ fn expected_tensors(config: &ModelConfig, model_type: &dyn ModelType) -> Result<
     let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
     let network = model_type.network(encoder.shape(), outputs_of(&config.labels), &config.options);
     let network = network.map_err(|error| corrupt(CONFIG_FILE, error))?;
+    shapes_of(network.as_ref())
+}
+
+/// The name and the shape of each parameter.
+fn shapes_of(network: &dyn Network) -> Result<ExpectedTensors> {
     let parameters = network.parameters();
     let total = parameters.iter().try_fold(0usize, |total, parameter| {
         let length = parameter

@@ -60,6 +60,7 @@ fn trained() -> Trained {
         columns: Columns { features, targets },
         options,
         shards: 1,
+        base: None,
     };
     let rows = RankRows {
         batches: vec![batch],

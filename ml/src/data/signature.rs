@@ -62,6 +62,10 @@ pub enum PortKind {
         /// The name of the predicted column.
         target: String,
     },
+    /// The parts of a text that a model names, in a list of structs.
+    Entities,
+    /// The tokens that fit into a gap of a text, in a list of structs, the most probable first.
+    Tokens,
     /// An embedding.
     Vector {
         /// The length of the vector.

@@ -131,7 +131,7 @@ pub fn is_lossless(from: &DataType, to: &DataType) -> bool {
 }
 
 /// The element type of a list of any flavour.
-pub(crate) fn item_type(data_type: &DataType) -> Option<DataType> {
+pub fn item_type(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::List(item)
         | DataType::LargeList(item)

@@ -1,5 +1,7 @@
 //! Conversion between the weight vector of a network, for optimisers and ranks, and the tensors of its layers.
 
+use std::ops::Range;
+
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Storage, Tensor, Var, WithDType};
 
@@ -21,6 +23,23 @@ pub(crate) fn penalised(specs: &[Parameter]) -> Vec<bool> {
         .iter()
         .flat_map(|spec| std::iter::repeat_n(is_penalised(spec), spec.len()))
         .collect()
+}
+
+/// The factor on the learning rate of each range of weights; neighbours with one factor are one range.
+pub(crate) fn rates(network: &dyn Network) -> Vec<(Range<usize>, f32)> {
+    let specs = network.parameters();
+    let rates = network.rates().unwrap_or_else(|| vec![1.0; specs.len()]);
+    let mut ranges: Vec<(Range<usize>, f32)> = vec![];
+    let mut start = 0;
+    for (spec, rate) in specs.iter().zip(rates) {
+        let end = start + spec.len();
+        match ranges.last_mut() {
+            Some((range, last)) if *last == rate => range.end = end,
+            _ => ranges.push((start..end, rate)),
+        }
+        start = end;
+    }
+    ranges
 }
 
 /// The gradient of a parameter; `None` for a statistic, which has none.

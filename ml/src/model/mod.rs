@@ -1,8 +1,10 @@
 //! Models, the networks in them, options of trainings, and metrics.
 //!
 //! * [`Model`] the interface of a model for the engine: ports, batches, encode, forward, outputs
+//! * [`arguments`] what a call says of the task of a model
 //! * [`network`] the model types of TRAIN, and their differentiable functions
 //! * [`trained`] a network with its weights as a [`Model`]; `predicted` its predictions of one target
+//! * [`text`] a network behind an encoder of texts as a [`Model`]; [`text_base`] the encoder
 //! * [`compute`] the type in which a model computes
 //! * [`generation`] how a model writes text
 //! * [`tokens`] texts in tokens, as a model counts them
@@ -11,6 +13,7 @@
 //! * `passes` some rows after the other through a network
 //! * [`metrics`] the metrics of a model, from its predictions
 
+pub mod arguments;
 pub mod compute;
 pub(crate) mod flat;
 pub mod generation;
@@ -19,9 +22,12 @@ pub mod network;
 pub mod options;
 pub(crate) mod passes;
 pub(crate) mod predicted;
+pub mod text;
+pub mod text_base;
 pub mod tokens;
 pub mod trained;
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -31,14 +37,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
+use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
 use crate::model::generation::Generation;
 use crate::model::network::LayerSummary;
+use crate::model::text_base::TextBase;
 use crate::model::tokens::Tokens;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
-pub trait Model: Debug + Send + Sync {
+pub trait Model: Any + Debug + Send + Sync {
     /// The inputs and outputs of the model.
     fn signature(&self) -> &Signature;
 
@@ -83,6 +91,11 @@ pub trait Model: Debug + Send + Sync {
         None
     }
 
+    /// The encoder of texts that it is, if trainings may start from it.
+    fn text_base(&self) -> Option<&dyn TextBase> {
+        None
+    }
+
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the
     /// same values. Encoding runs on the host, possibly while the model runs the previous batch.
     ///
@@ -104,7 +117,8 @@ pub trait Model: Debug + Send + Sync {
     /// [`Error::DeviceMemory`] if the device has too little memory for so many rows; [`Error::Cancelled`].
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>>;
 
-    /// The outputs from the tensors `[rows, …]` of [`Model::forward`], on a worker of the host.
+    /// The outputs from the tensors of [`Model::forward`], on a worker of the host. The first dimension of a tensor is the rows, or
+    /// the elements of one row after the other.
     ///
     /// # Errors
     /// If no row has an output. The report lists rows without output; it starts as the report of the inputs.
@@ -119,11 +133,25 @@ pub trait Model: Debug + Send + Sync {
         self.outputs(&computed, inputs.report, wanted)
     }
 
+    /// The model for calls with these arguments, which has other outputs and perhaps other inputs. Both share the weights.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the model does not take the arguments.
+    fn with_arguments(self: Arc<Self>, arguments: &Arguments) -> Result<Arc<dyn Model>> {
+        Err(not_taken(arguments))
+    }
+
     /// Memory of the weights in bytes.
     fn bytes(&self) -> usize;
 
     /// The most memory that a batch of `rows` rows takes, in bytes: inputs, values between the layers, and outputs.
     fn working_bytes(&self, rows: usize) -> usize;
+}
+
+/// The error of a model that does not take these arguments.
+pub(crate) fn not_taken(arguments: &Arguments) -> Error {
+    let (name, needs) = (arguments.name(), arguments.needs());
+    Error::Invalid(format!("argument {name} needs {needs}"))
 }
 
 /// A text that is put before each text, for a use of a model.

@@ -43,6 +43,10 @@ pub trait ModelType: Debug + Send + Sync {
     fn takes_images(&self) -> bool {
         false
     }
+    /// Whether its models take a text, which an encoder reads from whose weights each training starts.
+    fn takes_texts(&self) -> bool {
+        false
+    }
     /// What a user does to get a model of the other task.
     fn other_task(&self, options: &TrainOptions) -> &str {
         match self.task(options) {
@@ -147,6 +151,10 @@ pub trait Network: Send + Sync {
     /// The memory on the host that a layer takes while it works, however many rows there are.
     fn scratch_bytes(&self) -> usize {
         0
+    }
+    /// The factor on the learning rate of each parameter, in their order; `None` if all are 1.
+    fn rates(&self) -> Option<Vec<f32>> {
+        None
     }
     /// How many numbers each row of a shard adds to the fewest that a layer normalises together in a step; `None` if no layer
     /// normalises over rows.

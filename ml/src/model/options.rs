@@ -103,6 +103,78 @@ pub struct TrainOptions {
     /// The precision of the weights; the precision of the model type if `None`.
     #[serde(default)]
     pub precision: Option<Precision>,
+    /// The model whose weights the training starts from; random weights if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model: Option<BaseModel>,
+    /// How a model of texts uses the encoder that it starts from.
+    #[serde(default, skip_serializing_if = "TextOptions::is_default")]
+    pub text: TextOptions,
+    /// The share of the steps over which the learning rate rises from near zero, in `[0, 1)`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warmup: f64,
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+/// How a model of texts uses the encoder that it starts from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TextOptions {
+    /// What stays as it is in the encoder.
+    pub freeze: Freeze,
+    /// How the vectors of tokens become that of a text; as in the encoder's own embeddings if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<TextPooling>,
+    /// The factor on the learning rate of a layer, from that of the layer behind it, in `(0, 1]`.
+    pub layer_decay: f64,
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        Self {
+            freeze: Freeze::Encoder,
+            pooling: None,
+            layer_decay: 1.0,
+        }
+    }
+}
+
+impl TextOptions {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+named_enum! {
+    /// What stays as it is in the encoder of a model of texts.
+    Freeze {
+        /// All of it.
+        Encoder = "encoder",
+        /// What comes before its first layer.
+        Embeddings = "embeddings",
+        /// Nothing.
+        None = "none",
+    }
+}
+
+named_enum! {
+    /// How the vectors of tokens become that of a text.
+    TextPooling {
+        /// Their mean.
+        Mean = "mean",
+        /// That of the first token.
+        Cls = "cls",
+    }
+}
+
+/// The version of a model that a training starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseModel {
+    /// The model with its version, as messages show it.
+    pub model: String,
+    /// The SHA-256 of the description of the version.
+    pub sha256: String,
 }
 
 impl Default for TrainOptions {
@@ -145,6 +217,9 @@ impl Default for TrainOptions {
             shards: None,
             device: DeviceName::default(),
             precision: None,
+            base_model: None,
+            text: TextOptions::default(),
+            warmup: 0.0,
         }
     }
 }

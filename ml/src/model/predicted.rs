@@ -130,7 +130,7 @@ fn offsets(length: usize, rows: usize) -> Result<OffsetBuffer<i32>> {
 }
 
 /// Refuses more elements than the lists of a column can have.
-fn check_total(elements: usize) -> Result<()> {
+pub(crate) fn check_total(elements: usize) -> Result<()> {
     match i32::try_from(elements) {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::Invalid(format!(

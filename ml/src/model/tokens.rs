@@ -1,6 +1,7 @@
 //! [`Tokens`]: texts in tokens, as a model counts them; [`chunks`]: the parts of a long text.
 
 use std::fmt::Debug;
+use std::iter;
 use std::ops::Range;
 
 /// The texts of a model that counts tokens. Many threads call it at once.
@@ -54,7 +55,7 @@ pub fn chunks(
         places.extend(moved);
     }
     if places.is_empty() {
-        return Ok(vec![0..text.len()]);
+        return Ok(iter::once(0..text.len()).collect());
     }
     let step = size.saturating_sub(overlap).max(1);
     let mut parts = Vec::new();
@@ -153,8 +154,8 @@ mod tests {
         );
         // Without white space a piece ends at a character.
         let dense = "ö".repeat(PIECE_BYTES);
-        let ends = pieces(&dense).into_iter().map(|piece| piece.end);
-        assert!(ends.clone().all(|end| dense.is_char_boundary(end)));
-        assert_eq!(ends.last(), Some(dense.len()));
+        let ends: Vec<usize> = pieces(&dense).into_iter().map(|piece| piece.end).collect();
+        assert!(ends.iter().all(|end| dense.is_char_boundary(*end)));
+        assert_eq!(ends.last(), Some(&dense.len()));
     }
 }

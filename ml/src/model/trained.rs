@@ -80,7 +80,7 @@ pub fn signature(
 }
 
 /// The outputs for a target: its prediction, then the probabilities if it has classes.
-fn output_ports(target: &Column, labels: &Labels) -> Vec<Port> {
+pub(crate) fn output_ports(target: &Column, labels: &Labels) -> Vec<Port> {
     let (data_type, probabilities) = predicted_types(labels, &target.data_type);
     let name = format!("predicted_{}", target.name);
     let probabilities = probabilities.map(|data_type| Port {
@@ -138,13 +138,28 @@ impl TrainedModel {
         weights: &[f64],
         options: &LoadOptions,
     ) -> Result<Self> {
+        let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
+        let outputs = outputs_of(&config.labels);
+        let network = model_type.network(encoder.shape(), outputs, &config.options)?;
+        Self::of_network(config, model_type, network, weights, options)
+    }
+
+    /// A model with this network, which is not that of its type if a base makes it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the number of weights does not match the network.
+    pub(crate) fn of_network(
+        config: ModelConfig,
+        model_type: &dyn ModelType,
+        network: Box<dyn Network>,
+        weights: &[f64],
+        options: &LoadOptions,
+    ) -> Result<Self> {
         let precision = model_type.precision();
         let compute = options.compute.unwrap_or(precision.into());
         let device = &options.device;
         let encoder = Encoder::new(config.encoders.clone(), precision)
             .with_ids(|column| model_type.ids(&config.options, column));
-        let network =
-            model_type.network(encoder.shape(), outputs_of(&config.labels), &config.options)?;
         let expected: usize = network.parameters().iter().map(Parameter::len).sum();
         if expected != weights.len() {
             return Err(Error::Corrupt(format!(
@@ -185,6 +200,16 @@ impl TrainedModel {
     /// The network.
     pub fn network(&self) -> &dyn Network {
         self.network.as_ref()
+    }
+
+    /// How its columns become inputs of the network.
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// The values of the parameters of the network, in their order.
+    pub(crate) fn parameters(&self) -> &[Tensor] {
+        &self.parameters
     }
 
     /// The type of the numbers that reach the network. Numbers of 16 bits cannot hold all ids: bf16 rounds 257 to 256. So a

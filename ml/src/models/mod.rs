@@ -3,6 +3,7 @@
 //!
 //! * `mlp` the perceptron
 //! * `linear_reg`, `logistic_reg`, `dnn` its types, one file each
+//! * `text` networks behind an encoder of texts
 //! * `sequential` networks whose layers the user writes, and networks for images
 
 mod dnn;
@@ -10,6 +11,7 @@ mod linear_reg;
 mod logistic_reg;
 mod mlp;
 mod sequential;
+mod text;
 
 pub use mlp::Mlp;
 pub use sequential::{LAYERS, LayerKind, Sequential};
@@ -27,6 +29,8 @@ pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &sequential::SequentialModel,
     &sequential::Cnn(Task::Classification),
     &sequential::Cnn(Task::Regression),
+    &text::TextNetwork(Task::Classification),
+    &text::TextNetwork(Task::Regression),
 ];
 
 /// The model types that a process knows: the built-in types, and added types.

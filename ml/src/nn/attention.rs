@@ -288,29 +288,22 @@ impl Attend {
     }
 }
 
-/// Scores become weights, which add up to 1.
-fn weigh<T: Float>(scores: &mut [T], scale: T, mask: Option<&[T]>) {
-    scores.iter_mut().for_each(|score| *score *= scale);
-    if let Some(mask) = mask {
-        let pairs = scores.iter_mut().zip(mask);
-        pairs.for_each(|(score, &mask)| *score += mask);
-    }
-    let greater = |most: T, &score: &T| match score > most || score.is_nan() {
-        true => score,
-        false => most,
-    };
-    let most = scores.iter().fold(T::of(f64::NEG_INFINITY), greater);
-    write_powers(most, scores);
-    let sum = scores.iter().fold(T::zero(), |sum, &power| sum + power);
-    scores.iter_mut().for_each(|power| *power /= sum);
-}
-
 simd_fn! {
-    /// Replaces each score by the exponential of its distance from the greatest.
-    fn write_powers<'a, T: Float>(most: T, scores: &'a mut [T]) {
-        for score in scores.iter_mut() {
-            *score = (*score - most).quick_exp();
+    /// Scores become weights, which add up to 1. The sum is in the order of the scores.
+    fn weigh<'a, T: Float>(scores: &'a mut [T], scale: T, mask: Option<&'a [T]>) {
+        scores.iter_mut().for_each(|score| *score *= scale);
+        if let Some(mask) = mask {
+            let pairs = scores.iter_mut().zip(mask);
+            pairs.for_each(|(score, &mask)| *score += mask);
         }
+        let greater = |most: T, &score: &T| match score > most || score.is_nan() {
+            true => score,
+            false => most,
+        };
+        let most = scores.iter().fold(T::of(f64::NEG_INFINITY), greater);
+        scores.iter_mut().for_each(|score| *score = (*score - most).quick_exp());
+        let sum = scores.iter().fold(T::zero(), |sum, &power| sum + power);
+        scores.iter_mut().for_each(|power| *power /= sum);
     }
 }
 

@@ -7,7 +7,7 @@
 //! `softmax`, which predictions use without gradients. Below them, `window` moves a window over an image. `direct` has the kernels
 //! of convolutions of f32 on x86-64 (`no_direct` stands for them elsewhere); other convolutions are products in `unfolded`, or sums
 //! in `depthwise` where each channel sees only itself. `pool_rows` combines what is under a window, `channel_norm` is batch norm on
-//! the host; `product` multiplies matrices, `sums` adds numbers, `values` is the frame of a layer of the host, `given` has
+//! the host; `product` multiplies matrices, `inner_products` sets of vectors for searches, `sums` adds numbers, `values` is the frame of a layer of the host, `given` has
 //! gradients that layers give past candle.
 //!
 //! To add a layer, write a file here, add its gradients to the tests, and use it in a network of `models/`;
@@ -37,6 +37,7 @@ mod embedding;
 mod feed_forward;
 mod given;
 mod gru;
+mod inner_products;
 mod linear;
 mod lstm;
 mod norm;
@@ -64,6 +65,7 @@ pub use dropout::dropout;
 pub use embedding::{embedding, embedding_sum};
 pub use feed_forward::{feed_forward, gated_feed_forward};
 pub(crate) use given::{Sums, collect_gradients};
+pub use inner_products::inner_products;
 pub use linear::linear;
 pub(crate) use norm::EPSILON;
 pub use norm::{Runs, normalise, normalise_with};

@@ -6,7 +6,7 @@ use tract_onnx::prelude::{Datum, TValue};
 use tract_onnx::tract_hir::internal::TractResult;
 
 use super::element::{Element, Stored};
-use super::ports::Output;
+use super::ports::{Output, Width};
 use super::texts::{from_tensors, to_tensors};
 use crate::device::HOST;
 use crate::{Error, Result};
@@ -21,24 +21,42 @@ pub(super) enum Values {
     Texts(Vec<String>),
 }
 
+/// The values of an output in a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) values: Values,
+    /// The number of values of each row, if it differs.
+    pub(super) lengths: Option<Vec<usize>>,
+}
+
 #[derive(Debug)]
 pub(super) struct Computed {
-    outputs: Vec<(Values, usize)>,
+    outputs: Vec<Rows>,
     /// For each row the cause of its failure; empty if it has outputs.
     failures: Vec<String>,
 }
 
+/// The values of an output for the rows that were computed.
+#[derive(Debug)]
+struct Rows {
+    values: Values,
+    width: Width,
+    /// The number of values of each row, if it differs.
+    lengths: Vec<usize>,
+}
+
 impl Computed {
     pub(super) fn new(outputs: &[Output]) -> Self {
-        let outputs = outputs.iter().map(|output| {
-            let values = match output.element.stored() {
+        let outputs = outputs.iter().map(|output| Rows {
+            values: match output.element.stored() {
                 Stored::F32 => Values::F32(vec![]),
                 Stored::F64 => Values::F64(vec![]),
                 Stored::I64 => Values::I64(vec![]),
                 Stored::Bool => Values::Bool(vec![]),
                 Stored::Text => Values::Texts(vec![]),
-            };
-            (values, output.width)
+            },
+            width: output.width,
+            lengths: vec![],
         });
         Self {
             outputs: outputs.collect(),
@@ -57,13 +75,18 @@ impl Computed {
                 tensors.len()
             )));
         }
-        for ((values, width), tensor) in self.outputs.iter_mut().zip(tensors) {
-            if tensor.len() != of_run * *width {
+        for (output, tensor) in self.outputs.iter_mut().zip(tensors) {
+            let width = match output.width {
+                Width::Of(width) => width,
+                Width::Any { .. } => tensor.len() / of_run.max(1),
+            };
+            if tensor.len() != of_run * width {
                 let shape = tensor.shape();
                 return Err(Error::Internal(format!("an output of the shape {shape:?}")));
             }
-            let added = values.add(tensor, rows * *width);
+            let added = output.values.add(tensor, rows * width);
             added.map_err(|error| Error::Internal(error.to_string()))?;
+            output.add_lengths(rows, width);
         }
         self.failures
             .extend(std::iter::repeat_n(String::new(), rows));
@@ -72,18 +95,19 @@ impl Computed {
 
     /// Adds a row without outputs.
     pub(super) fn fail(&mut self, cause: String) {
-        self.fill(1);
+        for output in &mut self.outputs {
+            let width = match output.width {
+                Width::Of(width) => width,
+                Width::Any { .. } => 0,
+            };
+            output.values.fill(width);
+            output.add_lengths(1, width);
+        }
         self.failures.push(cause);
     }
 
-    fn fill(&mut self, rows: usize) {
-        for (values, width) in &mut self.outputs {
-            values.fill(rows * *width);
-        }
-    }
-
-    /// The tensors of all `rows` rows: of each output one, or the bytes and lengths of texts; then those of the failures.
-    /// `order` has the place of each computed row in the batch.
+    /// The tensors of all `rows` rows: of each output one, or two: the bytes and lengths of texts, or the values of rows of any
+    /// length, filled up, and their lengths; then those of the failures. `order` has the place of each computed row in the batch.
     pub(super) fn finish(self, order: Option<&[u32]>, rows: usize) -> Result<Vec<Tensor>> {
         let places = order.map(|order| {
             let mut places = vec![None; rows];
@@ -94,11 +118,62 @@ impl Computed {
         });
         let places = places.as_deref();
         let mut tensors = Vec::with_capacity(self.outputs.len() + 2);
-        for (values, width) in self.outputs {
-            values.tensors(places, rows, width, &mut tensors)?;
+        for output in self.outputs {
+            match output.width {
+                Width::Of(width) => output.values.tensors(places, rows, width, &mut tensors)?,
+                Width::Any { .. } => {
+                    let width = output.lengths.iter().copied().max().unwrap_or(0).max(1);
+                    let values = output.values.filled_up(&output.lengths, width);
+                    values.tensors(places, rows, width, &mut tensors)?;
+                    let lengths = output.lengths.iter().map(|length| *length as u32);
+                    let lengths = placed::<u32>(lengths.collect(), places, 1);
+                    tensors.push(Tensor::from_vec(lengths, rows, &HOST)?);
+                }
+            }
         }
         Values::Texts(self.failures).tensors(places, rows, 1, &mut tensors)?;
         Ok(tensors)
+    }
+}
+
+impl Rows {
+    /// Adds rows of so many values each.
+    fn add_lengths(&mut self, rows: usize, width: usize) {
+        match self.width {
+            Width::Of(_) => {}
+            Width::Any { .. } => self.lengths.extend(std::iter::repeat_n(width, rows)),
+        }
+    }
+}
+
+impl Column {
+    /// The values of an output, from the next tensors of [`Computed::finish`].
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if these are other tensors.
+    pub(super) fn read<'a>(
+        output: &Output,
+        tensors: &mut impl Iterator<Item = &'a Tensor>,
+    ) -> Result<Self> {
+        let values = Values::read(output.element, tensors)?;
+        match output.width {
+            Width::Of(_) => Ok(Self {
+                values,
+                lengths: None,
+            }),
+            Width::Any { .. } => {
+                let missing =
+                    || Error::Internal("the lengths of an output of the model are missing".into());
+                let lengths: Vec<u32> = tensors.next().ok_or_else(missing)?.to_vec1()?;
+                let lengths: Vec<usize> =
+                    lengths.into_iter().map(|length| length as usize).collect();
+                let values = values.without_filling(&lengths);
+                Ok(Self {
+                    values,
+                    lengths: Some(lengths),
+                })
+            }
+        }
     }
 }
 
@@ -136,6 +211,28 @@ impl Values {
         }
     }
 
+    /// Rows of these lengths, each filled up to `width` values.
+    fn filled_up(self, lengths: &[usize], width: usize) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(filled_up(&values, lengths, width)),
+            Self::F64(values) => Self::F64(filled_up(&values, lengths, width)),
+            Self::I64(values) => Self::I64(filled_up(&values, lengths, width)),
+            Self::Bool(values) => Self::Bool(filled_up(&values, lengths, width)),
+            Self::Texts(values) => Self::Texts(filled_up(&values, lengths, width)),
+        }
+    }
+
+    /// The values before [`Values::filled_up`].
+    fn without_filling(self, lengths: &[usize]) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(without_filling(&values, lengths)),
+            Self::F64(values) => Self::F64(without_filling(&values, lengths)),
+            Self::I64(values) => Self::I64(without_filling(&values, lengths)),
+            Self::Bool(values) => Self::Bool(without_filling(&values, lengths)),
+            Self::Texts(values) => Self::Texts(without_filling(&values, lengths)),
+        }
+    }
+
     fn tensors(
         self,
         places: Option<&[Option<usize>]>,
@@ -169,7 +266,7 @@ impl Values {
         Ok(())
     }
 
-    /// The values of an element, from the next tensors of [`Computed::finish`].
+    /// The values of an element, from the next tensors of [`Computed::finish`]; of rows of any length with their filling.
     pub(super) fn read<'a>(
         element: Element,
         tensors: &mut impl Iterator<Item = &'a Tensor>,
@@ -188,6 +285,25 @@ impl Values {
             }
         })
     }
+}
+
+fn filled_up<T: Clone + Default>(values: &[T], lengths: &[usize], width: usize) -> Vec<T> {
+    let mut all = Vec::with_capacity(lengths.len() * width);
+    let mut rest = values;
+    for length in lengths {
+        let (row, others) = rest.split_at(*length);
+        all.extend_from_slice(row);
+        all.resize(all.len() + width - length, T::default());
+        rest = others;
+    }
+    all
+}
+
+fn without_filling<T: Clone>(values: &[T], lengths: &[usize]) -> Vec<T> {
+    let width = values.len() / lengths.len().max(1);
+    let rows = values.chunks_exact(width.max(1)).zip(lengths);
+    rows.flat_map(|(row, length)| row[..*length].iter().cloned())
+        .collect()
 }
 
 /// The values of all rows: those of a row that was computed are at its place, others are empty.
@@ -220,7 +336,7 @@ mod tests {
     fn rows_come_back_at_their_places() {
         let output = |element, width, role| Output {
             element,
-            width,
+            width: Width::Of(width),
             role,
         };
         let outputs = [
@@ -250,5 +366,34 @@ mod tests {
             assert_eq!(texts, expected);
         }
         assert!(Values::read(Element::Text, &mut tensors).is_err());
+    }
+
+    #[test]
+    fn rows_of_any_length_come_back_at_their_places() {
+        let output = Output {
+            element: Element::F32,
+            width: Width::Any { of_element: 1 },
+            role: Role::List,
+        };
+        let mut computed = Computed::new(std::slice::from_ref(&output));
+        let short: TValue = tensor2(&[[1.0f32], [2.0], [9.0]]).into();
+        let long: TValue = tensor2(&[[3.0f32, 4.0, 5.0]]).into();
+        computed.add(&[short], 2, 3).unwrap();
+        computed.fail("no good".into());
+        computed.add(&[long], 1, 1).unwrap();
+        let tensors = computed.finish(Some(&[4, 0, 3, 1]), 5).unwrap();
+        assert!(tensors.iter().all(|tensor| tensor.dims()[0] == 5));
+        let mut tensors = tensors.iter();
+        let column = Column::read(&output, &mut tensors).unwrap();
+        assert_eq!(column.lengths, Some(vec![1, 3, 0, 0, 1]));
+        let Values::F32(numbers) = column.values else {
+            panic!("another type");
+        };
+        assert_eq!(numbers, [2.0, 3.0, 4.0, 5.0, 1.0]);
+        let Values::Texts(causes) = Values::read(Element::Text, &mut tensors).unwrap() else {
+            panic!("another type");
+        };
+        assert_eq!(causes, ["", "", "", "no good", ""]);
+        assert!(Column::read(&output, &mut tensors).is_err());
     }
 }

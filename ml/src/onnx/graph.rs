@@ -1,5 +1,5 @@
-//! What a graph must be before tract sees it: operators that are known, names that are defined; and what tract cannot take as it
-//! is. `ZipMap` makes maps of probabilities, for which neither tract nor SQL has a type: the tensor before it becomes the
+//! What a graph must be before its runner sees it: operators that are known, names that are defined; and what runners cannot take as
+//! it is. `ZipMap` makes maps of probabilities, for which neither tract nor SQL has a type: the tensor before it becomes the
 //! output, and its class names are kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto};
 
 use super::inputs::{Batch, Input, Reading};
-use super::operators::list::{ML, is_known};
+use super::operators::list::{ML, OTHER_LIBRARY, is_known, is_random};
 use crate::data::labels::ClassValue;
 use crate::{Error, Result};
 
@@ -26,14 +26,32 @@ pub(super) struct Graph {
     pub(super) batch: Batch,
     /// The number of lengths of lists.
     pub(super) lengths: usize,
+    /// Whether the outputs of a row depend on the rows beside it, so that each must run alone.
+    pub(super) mixes_rows: bool,
 }
 
-/// Checks the graph of a model, and makes it one that tract takes.
+/// Operators that quantise a tensor by the least and the greatest of all its numbers, those of other rows included.
+const MIXING_ROWS: [&str; 3] = [
+    "DynamicQuantizeLinear",
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeMatMul",
+];
+
+/// What runs a graph, and so decides which operators the graph may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Runner {
+    /// tract, with operators of ours.
+    Tract,
+    /// A library of onnxruntime, which checks the operators itself.
+    Library,
+}
+
+/// Checks the graph of a model, and makes it one that its runner takes.
 ///
 /// # Errors
 /// [`Error::Unsupported`] naming all operators that are not known, or an input that no column can be; [`Error::Corrupt`] for
 /// a graph that is not whole.
-pub(super) fn checked(file: &str, mut model: ModelProto) -> Result<Graph> {
+pub(super) fn checked(file: &str, mut model: ModelProto, runner: Runner) -> Result<Graph> {
     let opsets: BTreeMap<String, i64> = model
         .opset_import
         .iter()
@@ -43,7 +61,8 @@ pub(super) fn checked(file: &str, mut model: ModelProto) -> Result<Graph> {
     let graph = model.graph.as_mut().ok_or_else(missing)?;
     let mut classes = without_maps(file, graph)?;
     classes.extend(of_classifiers(graph));
-    check_operators(file, graph, &opsets)?;
+    check_operators(file, graph, &opsets, runner)?;
+    let mixes_rows = has_any(graph, &MIXING_ROWS);
     check_names(file, graph)?;
     check_tensors(file, graph)?;
     // tract refuses two nodes of one name, which ONNX allows; a node without a name gets that of its output.
@@ -79,6 +98,7 @@ pub(super) fn checked(file: &str, mut model: ModelProto) -> Result<Graph> {
         classes,
         batch,
         lengths: lengths.len(),
+        mixes_rows,
     })
 }
 
@@ -111,6 +131,10 @@ fn without_maps(file: &str, graph: &mut GraphProto) -> Result<BTreeMap<String, V
         node.domain.clear();
         node.attribute.clear();
     }
+    // The output is a tensor now, whose type follows from its node.
+    let maps = graph.output.iter_mut();
+    maps.filter(|output| classes.contains_key(&output.name))
+        .for_each(|output| output.r#type = None);
     Ok(classes)
 }
 
@@ -144,13 +168,23 @@ fn class_names(node: &NodeProto) -> Option<Vec<ClassValue>> {
 }
 
 /// Refuses operators that are not known, all at once, also those of subgraphs.
-fn check_operators(file: &str, graph: &GraphProto, opsets: &BTreeMap<String, i64>) -> Result<()> {
-    let mut unknown = BTreeSet::new();
-    collect_unknown(graph, &mut unknown);
-    if unknown.is_empty() {
+fn check_operators(
+    file: &str,
+    graph: &GraphProto,
+    opsets: &BTreeMap<String, i64>,
+    runner: Runner,
+) -> Result<()> {
+    let is_refused = |domain: &str, operator: &str| match runner {
+        Runner::Tract => !is_known(domain, operator),
+        Runner::Library => is_random(domain, operator),
+    };
+    let mut refused = BTreeSet::new();
+    collect_operators(graph, &is_refused, &mut refused);
+    if refused.is_empty() {
         return Ok(());
     }
-    let described = unknown.into_iter().map(|(domain, operator)| {
+    let are_random = refused.iter().all(|(domain, name)| is_random(domain, name));
+    let described = refused.into_iter().map(|(domain, operator)| {
         let version = match opsets.get(domain) {
             Some(version) => format!("opset {version}"),
             None => "no opset".to_owned(),
@@ -161,21 +195,42 @@ fn check_operators(file: &str, graph: &GraphProto, opsets: &BTreeMap<String, i64
         }
     });
     let described: Vec<String> = described.collect();
-    Err(Error::Unsupported(format!(
-        "{file} uses operators that this build does not know: {}",
-        described.join(", ")
-    )))
+    let described = described.join(", ");
+    Err(Error::Unsupported(match are_random {
+        true => format!(
+            "{file} draws random numbers, so a row would have other outputs each time: {described}; export the model for \
+             inference"
+        ),
+        false => format!(
+            "{file} uses operators that this build does not know: {described}; {OTHER_LIBRARY}"
+        ),
+    }))
 }
 
-fn collect_unknown<'a>(graph: &'a GraphProto, unknown: &mut BTreeSet<(&'a str, &'a str)>) {
+/// Whether a graph or one of its subgraphs has one of these operators.
+fn has_any(graph: &GraphProto, operators: &[&str]) -> bool {
+    graph.node.iter().any(|node| {
+        let mut attributes = node.attribute.iter();
+        let is_inner = |graph: &GraphProto| has_any(graph, operators);
+        operators.contains(&node.op_type.as_str())
+            || attributes.any(|attribute| attribute.g.iter().chain(&attribute.graphs).any(is_inner))
+    })
+}
+
+/// Collects the operators of a graph and its subgraphs that are refused.
+fn collect_operators<'a>(
+    graph: &'a GraphProto,
+    is_refused: &dyn Fn(&str, &str) -> bool,
+    refused: &mut BTreeSet<(&'a str, &'a str)>,
+) {
     for node in &graph.node {
         let of = (domain(&node.domain), node.op_type.as_str());
-        if !is_known(of.0, of.1) {
-            unknown.insert(of);
+        if is_refused(of.0, of.1) {
+            refused.insert(of);
         }
         for attribute in &node.attribute {
             for inner in attribute.g.iter().chain(&attribute.graphs) {
-                collect_unknown(inner, unknown);
+                collect_operators(inner, is_refused, refused);
             }
         }
     }

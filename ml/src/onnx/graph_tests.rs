@@ -7,13 +7,14 @@ use super::super::examples::{FLOAT, input, model, node};
 use super::super::inputs::Row;
 use super::*;
 
+fn of_tract(model: ModelProto) -> Result<Graph> {
+    checked("m.onnx", model, Runner::Tract)
+}
+
 /// A graph of one input with these dimensions.
 fn of_dims(elem_type: i32, dims: &[&str]) -> Result<Graph> {
     let nodes = vec![node("Identity", "", &["x"], &["y"])];
-    checked(
-        "m.onnx",
-        model(vec![input("x", elem_type, dims)], nodes, &["y"]),
-    )
+    of_tract(model(vec![input("x", elem_type, dims)], nodes, &["y"]))
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn an_input_that_no_column_can_be_is_named() {
         input("z", FLOAT, &["1", "4"]),
     ];
     let nodes = vec![node("Add", "", &["x", "z"], &["y"])];
-    let error = checked("m.onnx", model(two, nodes, &["y"])).unwrap_err();
+    let error = of_tract(model(two, nodes, &["y"])).unwrap_err();
     assert!(
         error.to_string().contains("different numbers of rows"),
         "{error}"
@@ -85,7 +86,7 @@ fn lists_of_one_name_have_one_length() {
         input("labels", integers, &["batch", "classes"]),
     ];
     let nodes = vec![node("Sum", "", &["ids", "mask", "labels"], &["y"])];
-    let graph = checked("m.onnx", model(inputs, nodes, &["y"])).unwrap();
+    let graph = of_tract(model(inputs, nodes, &["y"])).unwrap();
     let rows: Vec<&Row> = graph.inputs.iter().map(|input| &input.row).collect();
     let list = |length| Row::List { length };
     assert_eq!(rows, [&list(0), &list(0), &list(1)]);
@@ -111,13 +112,28 @@ fn all_unknown_operators_are_named_at_once() {
         node("DictVectorizer", "ai.onnx.ml", &["c"], &["y"]),
         node("Relu", "", &["x"], &["d"]),
     ];
-    let error = checked(
-        "m.onnx",
-        model(vec![input("x", FLOAT, &["N", "4"])], nodes, &["y"]),
-    );
+    let error = of_tract(model(vec![input("x", FLOAT, &["N", "4"])], nodes, &["y"]));
     let expected = "m.onnx uses operators that this build does not know: If (opset 15), Loop (opset 15), \
-                    ai.onnx.ml.DictVectorizer (opset 3), my.own.Unheard (no opset)";
+                    ai.onnx.ml.DictVectorizer (opset 3), my.own.Unheard (no opset); onnxruntime may run it: import it with \
+                    OPTIONS (format = 'onnxruntime')";
     assert_eq!(error.unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_library_may_run_other_operators_but_nothing_random() {
+    let nodes = || vec![node("Unheard", "my.own", &["x"], &["y"])];
+    let of = |nodes: Vec<NodeProto>| {
+        let model = model(vec![input("x", FLOAT, &["N", "4"])], nodes, &["y"]);
+        checked("m.onnx", model, Runner::Library)
+    };
+    assert!(of(nodes()).is_ok());
+    let random = node("RandomNormalLike", "", &["x"], &["z"]);
+    let nodes = [vec![random], nodes()].concat();
+    let error = of(nodes).unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    let expected =
+        "other outputs each time: RandomNormalLike (opset 15); export the model for inference";
+    assert!(error.to_string().ends_with(expected), "{error}");
 }
 
 #[test]
@@ -131,7 +147,10 @@ fn a_map_of_probabilities_is_the_tensor_before_it() {
     map.attribute.push(labels);
     let nodes = vec![node("Softmax", "", &["x"], &["p"]), map.clone()];
     let inputs = || vec![input("x", FLOAT, &["N", "2"])];
-    let graph = checked("m.onnx", model(inputs(), nodes, &["output_probability"])).unwrap();
+    let mut with_map = model(inputs(), nodes, &["output_probability"]);
+    let of_map = input("output_probability", FLOAT, &["N", "2"]);
+    with_map.graph.as_mut().unwrap().output = vec![of_map];
+    let graph = of_tract(with_map).unwrap();
     let expected = ["no", "yes"].map(|text| ClassValue::Text(text.into()));
     assert_eq!(graph.classes["output_probability"], expected);
     let last = &graph.model.graph.as_ref().unwrap().node[1];
@@ -139,9 +158,11 @@ fn a_map_of_probabilities_is_the_tensor_before_it() {
         (last.op_type.as_str(), last.domain.as_str()),
         ("Identity", "")
     );
+    // The type of the output was that of a map.
+    assert_eq!(graph.model.graph.as_ref().unwrap().output[0].r#type, None);
     map.attribute.clear();
     let nodes = vec![node("Softmax", "", &["x"], &["p"]), map];
-    let error = checked("m.onnx", model(inputs(), nodes, &["output_probability"])).unwrap_err();
+    let error = of_tract(model(inputs(), nodes, &["output_probability"])).unwrap_err();
     assert!(error.to_string().contains("has no class names"), "{error}");
 }
 
@@ -173,17 +194,17 @@ fn a_graph_that_is_not_whole_is_refused() {
         ),
     ];
     for (nodes, outputs, expected) in cases {
-        let error = checked("m.onnx", model(inputs(), nodes, outputs)).unwrap_err();
+        let error = of_tract(model(inputs(), nodes, outputs)).unwrap_err();
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
     let twice = [inputs(), inputs()].concat();
-    let error = checked("m.onnx", model(twice, vec![relu("x", "y")], &["y"])).unwrap_err();
+    let error = of_tract(model(twice, vec![relu("x", "y")], &["y"])).unwrap_err();
     assert!(
         error.to_string().contains("two inputs are called \"x\""),
         "{error}"
     );
-    let error = checked("m.onnx", model(inputs(), vec![], &[])).unwrap_err();
+    let error = of_tract(model(inputs(), vec![], &[])).unwrap_err();
     assert!(
         error.to_string().contains("has 1 inputs and 0 outputs"),
         "{error}"
@@ -205,7 +226,7 @@ fn a_constant_of_any_size_is_not_made() {
     ];
     let mut model = model(vec![input("x", FLOAT, &["N", "2"])], nodes, &["y"]);
     model.graph.as_mut().unwrap().initializer.push(shape);
-    let error = checked("m.onnx", model).unwrap_err().to_string();
+    let error = of_tract(model).unwrap_err().to_string();
     assert!(
         error.contains("makes a tensor of the shape [1048576, 1048576]"),
         "{error}"

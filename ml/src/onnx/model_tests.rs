@@ -45,7 +45,7 @@ fn opened(
     let inputs = inputs.iter().map(|(name, of, dims)| input(name, *of, dims));
     let mut model = model(inputs.collect(), nodes, outputs);
     model.graph.as_mut().unwrap().initializer = tensors;
-    OnnxModel::of("m.onnx", model, 1)
+    OnnxModel::of("m.onnx", model, 1, None)
 }
 
 fn run(model: &OnnxModel, columns: Vec<ArrayRef>) -> Result<Outputs> {
@@ -202,6 +202,34 @@ fn a_request_to_stop_ends_a_run() {
 }
 
 #[test]
+fn a_row_of_a_quantised_graph_does_not_depend_on_the_rows_beside_it() {
+    let single = |from: &str, to: &str| {
+        let mut cast = node("Cast", "", &[from], &[to]);
+        cast.attribute.push(integer("to", FLOAT.into()));
+        cast
+    };
+    let nodes = [
+        node("DynamicQuantizeLinear", "", &["x"], &["q", "scale", "zero"]),
+        single("q", "level"),
+        single("zero", "base"),
+        node("Sub", "", &["level", "base"], &["steps"]),
+        node("Mul", "", &["steps", "scale"], &["y"]),
+    ];
+    let column = || Arc::new(Float32Array::from(vec![0.1f32, 1000.0, -0.1])) as ArrayRef;
+    for rows in ["N", "2"] {
+        let x: (&str, i32, &[&str]) = ("x", FLOAT, &[rows, "1"]);
+        let model = opened(&[x], nodes.to_vec(), vec![], &["y"]).unwrap();
+        let outputs = run(&model, vec![column()]).unwrap();
+        // With a scale for all rows, 0.1 would be 0.
+        let found = numbers(&outputs.columns[0]);
+        for (found, expected) in found.into_iter().zip([0.1, 1000.0, -0.1]) {
+            let found = found.unwrap();
+            assert!((found - expected).abs() <= 1e-5 * expected.abs(), "{found}");
+        }
+    }
+}
+
+#[test]
 fn outputs_that_are_not_by_row_are_refused() {
     let x: (&str, i32, &[&str]) = ("x", FLOAT, &["N", "3"]);
     let transposed = vec![node("Transpose", "", &["x"], &["y"])];
@@ -211,13 +239,39 @@ fn outputs_that_are_not_by_row_are_refused() {
         error.to_string().contains("output \"y\" has the shape"),
         "{error}"
     );
-    // The length of the output is that of a list.
-    let relu = || vec![node("Relu", "", &["x"], &["y"])];
-    let error = opened(&[("x", FLOAT, &["N", "length"])], relu(), vec![], &["y"]).unwrap_err();
-    assert!(
-        error.to_string().contains("must have a fixed size"),
-        "{error}"
-    );
+}
+
+#[test]
+fn an_output_with_the_length_of_a_list_is_a_list() {
+    let relu = vec![node("Relu", "", &["x"], &["y"])];
+    let model = opened(&[("x", FLOAT, &["N", "length"])], relu, vec![], &["y"]).unwrap();
+    let port = &model.signature().outputs[0];
+    assert_eq!(port.kind, PortKind::Array { shape: vec![] });
+    let lists = |rows: Vec<Option<Vec<Option<f32>>>>| -> ArrayRef {
+        Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(rows))
+    };
+    let outputs = run(
+        &model,
+        vec![lists(vec![
+            Some(vec![Some(-1.0), Some(2.0)]),
+            Some(vec![Some(3.0)]),
+            None,
+            Some(vec![Some(4.0), Some(-5.0)]),
+        ])],
+    )
+    .unwrap();
+    let found = outputs.columns[0].as_list::<i32>();
+    let found: Vec<Option<Vec<Option<f32>>>> = found
+        .iter()
+        .map(|list| list.map(|list| numbers(&list)))
+        .collect();
+    let expected = [
+        Some(vec![Some(0.0), Some(2.0)]),
+        Some(vec![Some(3.0)]),
+        None,
+        Some(vec![Some(4.0), Some(0.0)]),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

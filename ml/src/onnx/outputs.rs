@@ -10,10 +10,10 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 use candle_core::Tensor;
 
-use super::computed::Values;
+use super::computed::{Column, Values};
 use super::element::Element;
 use super::encode::fits;
-use super::ports::{Output, Role, class_type};
+use super::ports::{Output, Role, Width, class_type};
 use crate::data::inputs::RowReport;
 use crate::data::labels::{class_array, predicted_classes, probability_lists};
 use crate::model::{Outputs, Wanted};
@@ -30,16 +30,16 @@ pub(super) fn columns(
     wanted: &Wanted,
 ) -> Result<Outputs> {
     let mut tensors = computed.iter();
-    let values = outputs
+    let read = outputs
         .iter()
-        .map(|output| Values::read(output.element, &mut tensors));
-    let values = values.collect::<Result<Vec<Values>>>()?;
+        .map(|output| Column::read(output, &mut tensors));
+    let read = read.collect::<Result<Vec<Column>>>()?;
     if let Values::Texts(causes) = Values::read(Element::Text, &mut tensors)? {
         add_failures(&mut report, causes);
     }
     let batch = Batch {
         outputs,
-        values: &values,
+        read: &read,
         valid: report.valid.as_ref(),
         wanted,
     };
@@ -78,14 +78,15 @@ fn add_failures(report: &mut RowReport, causes: Vec<String>) {
 /// The values of a batch.
 struct Batch<'a> {
     outputs: &'a [Output],
-    values: &'a [Values],
+    read: &'a [Column],
     valid: Option<&'a NullBuffer>,
     wanted: &'a Wanted,
 }
 
 impl Batch<'_> {
     fn column(&self, at: usize) -> Result<ArrayRef> {
-        let (output, values) = (&self.outputs[at], &self.values[at]);
+        let (output, read) = (&self.outputs[at], &self.read[at]);
+        let values = &read.values;
         match &output.role {
             Role::Value => self.array(values, output.element.data_type()),
             Role::Label(classes) => match (classes.len(), self.probabilities()) {
@@ -96,7 +97,7 @@ impl Batch<'_> {
                 }
                 _ => self.array(values, output.element.data_type()),
             },
-            Role::List => self.lists(values, output),
+            Role::List => self.lists(read, output),
             Role::Probabilities(classes, order) => {
                 let probabilities = in_order(&as_doubles(values), order);
                 let of = class_type(classes);
@@ -107,18 +108,18 @@ impl Batch<'_> {
 
     /// The probabilities of all classes in their order, row-major, if an output has them.
     fn probabilities(&self) -> Option<Vec<f64>> {
-        let mut outputs = self.outputs.iter().zip(self.values);
-        outputs.find_map(|(output, values)| match &output.role {
-            Role::Probabilities(_, order) => Some(in_order(&as_doubles(values), order)),
+        let mut outputs = self.outputs.iter().zip(self.read);
+        outputs.find_map(|(output, read)| match &output.role {
+            Role::Probabilities(_, order) => Some(in_order(&as_doubles(&read.values), order)),
             Role::Value | Role::Label(_) | Role::List => None,
         })
     }
 
     /// What metrics are computed from: the probabilities, or the number that is the label.
     fn scores(&self) -> Vec<f64> {
-        let mut outputs = self.outputs.iter().zip(self.values);
-        let number = outputs.find_map(|(output, values)| match &output.role {
-            Role::Label(classes) if classes.is_empty() => Some(as_doubles(values)),
+        let mut outputs = self.outputs.iter().zip(self.read);
+        let number = outputs.find_map(|(output, read)| match &output.role {
+            Role::Label(classes) if classes.is_empty() => Some(as_doubles(&read.values)),
             Role::Value | Role::Label(_) | Role::List | Role::Probabilities(..) => None,
         });
         number.or_else(|| self.probabilities()).unwrap_or_default()
@@ -148,21 +149,29 @@ impl Batch<'_> {
         }
     }
 
-    fn lists(&self, values: &Values, output: &Output) -> Result<ArrayRef> {
+    fn lists(&self, read: &Column, output: &Output) -> Result<ArrayRef> {
         let elements = Batch {
             valid: None,
             ..*self
         };
         let of = output.element.data_type();
-        let elements = elements.array(values, of.clone())?;
+        let elements = elements.array(&read.values, of.clone())?;
         if i32::try_from(elements.len()).is_err() {
             let count = elements.len();
             return Err(Error::Invalid(format!(
                 "an output of a batch has {count} elements, more than one column can hold; use smaller batches"
             )));
         }
-        let rows = elements.len() / output.width;
-        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(output.width, rows));
+        let offsets = match (&read.lengths, output.width) {
+            (Some(lengths), _) => OffsetBuffer::from_lengths(lengths.iter().copied()),
+            (None, Width::Of(width)) => {
+                let rows = elements.len() / width;
+                OffsetBuffer::from_lengths(std::iter::repeat_n(width, rows))
+            }
+            (None, Width::Any { .. }) => {
+                return Err(Error::Internal("lists without their lengths".into()));
+            }
+        };
         let item = Arc::new(Field::new_list_field(of, true));
         let lists = ListArray::try_new(item, offsets, elements, self.valid.cloned())?;
         Ok(Arc::new(lists))

@@ -32,12 +32,12 @@ fn classifier() -> (Vec<Output>, Vec<Tensor>) {
     let outputs = vec![
         Output {
             element: Element::I64,
-            width: 1,
+            width: Width::Of(1),
             role: Role::Label(classes.clone()),
         },
         Output {
             element: Element::F32,
-            width: 2,
+            width: Width::Of(2),
             role: Role::Probabilities(classes, vec![1, 0]),
         },
     ];
@@ -101,22 +101,22 @@ fn lists_and_texts_are_columns() {
     let outputs = [
         Output {
             element: Element::F32,
-            width: 2,
+            width: Width::Of(2),
             role: Role::List,
         },
         Output {
             element: Element::Text,
-            width: 1,
+            width: Width::Of(1),
             role: Role::Value,
         },
         Output {
             element: Element::Bool,
-            width: 1,
+            width: Width::Of(1),
             role: Role::Value,
         },
         Output {
             element: Element::U8,
-            width: 1,
+            width: Width::Of(1),
             role: Role::Value,
         },
     ];
@@ -144,4 +144,21 @@ fn lists_and_texts_are_columns() {
     assert_eq!(second.as_primitive::<Float32Type>().values(), &[2.5, 3.5]);
     assert!(lists.is_null(2));
     assert_eq!(found.scores, [0.0; 0]);
+}
+
+#[test]
+fn rows_of_any_length_are_lists() {
+    use tract_onnx::prelude::tensor2;
+    let outputs = [Output {
+        element: Element::F32,
+        width: Width::Any { of_element: 1 },
+        role: Role::List,
+    }];
+    let tensors = computed(&outputs, vec![tensor2(&[[0.5f32, 1.5], [2.5, 3.5]])]);
+    let found = columns(&outputs, &tensors, RowReport::default(), &wanted(&[0])).unwrap();
+    let lists = found.columns[0].as_list::<i32>();
+    assert_eq!(lists.value_offsets(), &[0, 2, 4, 4]);
+    assert!(lists.is_null(2));
+    let second = lists.value(1);
+    assert_eq!(second.as_primitive::<Float32Type>().values(), &[2.5, 3.5]);
 }

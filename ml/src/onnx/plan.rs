@@ -1,30 +1,44 @@
-//! [`Plan`]: a graph that tract has read, inferred and optimised, and the memory of a run.
+//! [`Plan`]: a graph that runs.
 
-use std::sync::Arc;
+use std::fmt::Debug;
 
-use tract_onnx::tract_core::plan::eval;
-use tract_onnx::tract_hir::internal::{
-    InferenceModelExt, Symbol, SymbolValues, TDim, TValue, TVec, TractError, TractResult,
-    TypedFact, TypedModel, TypedSimplePlan,
-};
+use tract_onnx::prelude::{DatumType, TValue, TVec};
 
-use super::graph::Graph;
-use super::inputs::{Batch, ROWS, length_name};
-use super::operators::list::reader;
-use super::operators::own::RowFailure;
-use crate::worker::catch;
-use crate::{Error, Result, stop};
-
-/// A row that takes more memory between two operators is refused.
-const ROW_BYTES_MAX: usize = 4 << 30;
+use super::inputs::Batch;
+use crate::{Error, Result};
 
 /// A graph that runs. Many threads run it at once.
-#[derive(Debug)]
-pub(super) struct Plan {
-    plan: Arc<TypedSimplePlan>,
-    rows: Symbol,
-    lengths: Vec<Symbol>,
-    batch: Batch,
+pub(super) trait Plan: Debug + Send + Sync {
+    /// How many rows the graph takes at once.
+    fn batch(&self) -> Batch;
+
+    /// Whether the outputs of a row depend on the rows beside it, so that each must run alone.
+    fn mixes_rows(&self) -> bool;
+
+    /// The number of lengths of lists.
+    fn lengths(&self) -> usize;
+
+    /// The outputs for so many rows and for lists of these lengths.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if they are not known.
+    fn outputs(&self, rows: usize, lengths: &[usize]) -> Result<Vec<Shape>>;
+
+    /// The most memory that tensors between the operators take at once, in bytes.
+    fn bytes(&self, rows: usize, lengths: &[usize]) -> usize;
+
+    /// The outputs for these inputs. Looks now and then whether the statement was cancelled.
+    fn run(&self, inputs: TVec<TValue>) -> Result<TVec<TValue>, Failed>;
+}
+
+/// The type and the shape of an output.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) datum_type: DatumType,
+    /// The size of each dimension; `None` for one that no input decides.
+    pub(super) sizes: Vec<Option<usize>>,
+    /// The shape with the names of its dimensions, for errors.
+    pub(super) written: String,
 }
 
 /// Why a run has no outputs.
@@ -36,176 +50,18 @@ pub(super) enum Failed {
     All(Error),
 }
 
-impl Plan {
-    /// # Errors
-    /// [`Error::Unsupported`] if tract cannot infer the types of the graph.
-    pub(super) fn of(file: &str, graph: &Graph) -> Result<Self> {
-        let prepared = catch(|| prepared(file, graph));
-        let (plan, rows, lengths) = prepared.map_err(|error| match error {
-            // A panic of tract, which expects graphs that an exporter wrote.
-            Error::Internal(problem) => cannot_run(file, &problem),
-            other => other,
-        })?;
-        let plan = Self {
-            plan,
-            rows,
-            lengths,
-            batch: graph.batch,
-        };
-        match plan.bytes(1, &vec![1; graph.lengths]) {
-            0..ROW_BYTES_MAX => Ok(plan),
-            bytes => Err(Error::Unsupported(format!(
-                "{file} takes {bytes} bytes of memory for a row"
-            ))),
-        }
-    }
-
-    /// The types and shapes of the outputs.
-    pub(super) fn outputs(&self) -> TractResult<Vec<&TypedFact>> {
-        let model = self.plan.model();
-        let outputs = model.outputs.iter();
-        outputs.map(|output| model.outlet_fact(*output)).collect()
-    }
-
-    /// The size of each dimension for so many rows and for lists of these lengths; `None` for one that no input decides.
-    pub(super) fn sizes(
-        &self,
-        dims: &[TDim],
-        rows: usize,
-        lengths: &[usize],
-    ) -> Option<Vec<usize>> {
-        let values = self.values(rows, lengths);
-        let size = |dim: &TDim| usize::try_from(dim.maybe_eval_to_i64(&values)?).ok();
-        dims.iter().map(size).collect()
-    }
-
-    /// The most memory that tensors between the operators take at once, in bytes.
-    pub(super) fn bytes(&self, rows: usize, lengths: &[usize]) -> usize {
-        let values = self.values(rows, lengths);
-        let (model, order) = (self.plan.model(), self.plan.order_without_consts());
-        let of_node = |node: usize| -> usize {
-            let outputs = model.node(node).outputs.iter();
-            let bytes = outputs.map(|output| {
-                let elements = output.fact.shape.volume().maybe_eval_to_i64(&values);
-                let elements = usize::try_from(elements.unwrap_or(0)).unwrap_or(0);
-                elements.saturating_mul(output.fact.datum_type.size_of())
-            });
-            bytes.fold(0, usize::saturating_add)
-        };
-        let mut last_step = vec![None; model.nodes().len()];
-        for (step, node) in order.iter().enumerate() {
-            let inputs = model.node(*node).inputs.iter();
-            inputs.for_each(|input| last_step[input.node] = Some(step));
-        }
-        for output in &model.outputs {
-            last_step[output.node] = None;
-        }
-        let (mut live, mut most) = (0usize, 0usize);
-        for (step, node) in order.iter().enumerate() {
-            live = live.saturating_add(of_node(*node));
-            most = most.max(live);
-            let mut done: Vec<usize> = model.node(*node).inputs.iter().map(|i| i.node).collect();
-            done.sort_unstable();
-            done.dedup();
-            // Constants are not in the order, and are part of the model.
-            for node in done
-                .into_iter()
-                .filter(|node| last_step[*node] == Some(step))
-            {
-                let is_constant = model.node(node).inputs.is_empty() && !self.is_input(node);
-                live = live.saturating_sub(if is_constant { 0 } else { of_node(node) });
-            }
-        }
-        most
-    }
-
-    fn is_input(&self, node: usize) -> bool {
-        let inputs = &self.plan.model().inputs;
-        inputs.iter().any(|input| input.node == node)
-    }
-
-    fn values(&self, rows: usize, lengths: &[usize]) -> SymbolValues {
-        let mut values = SymbolValues::default();
-        values.set(&self.rows, rows as i64);
-        for (symbol, length) in self.lengths.iter().zip(lengths) {
-            values.set(symbol, *length as i64);
-        }
-        values
-    }
-
-    /// The number of lengths of lists.
-    pub(super) fn lengths(&self) -> usize {
-        self.lengths.len()
-    }
-
-    /// How many rows the graph takes at once.
-    pub(super) fn batch(&self) -> Batch {
-        self.batch
-    }
-
-    /// The outputs for these inputs. Looks before each operator whether the statement was cancelled.
-    pub(super) fn run(&self, inputs: TVec<TValue>) -> Result<TVec<TValue>, Failed> {
-        let run = || -> Result<TVec<TValue>, Failed> {
-            // A state of its own, because a failed run leaves one that cannot run again.
-            let mut state = self.plan.spawn().map_err(|error| failure(&error))?;
-            let outputs = state.run_plan_with_eval(inputs, |context, op_state, node, values| {
-                stop::check().map_err(TractError::new)?;
-                eval(context, op_state, node, values)
-            });
-            outputs.map_err(|error| failure(&error))
-        };
-        // A panic is most often a value that the graph was not made for, such as an index beyond the end.
-        let caught = catch(|| Ok(run()));
-        caught.unwrap_or_else(|panic| Err(Failed::Row(panic.to_string())))
-    }
-}
-
-fn failure(error: &TractError) -> Failed {
-    if let Some(error) = error.downcast_ref::<Error>() {
-        return Failed::All(error.clone());
-    }
-    match error.downcast_ref::<RowFailure>() {
-        Some(failure) => Failed::Row(failure.to_string()),
-        None => Failed::Row(format!("the model failed: {}", cause(error))),
-    }
-}
-
-/// The innermost cause in one line.
-fn cause(error: &TractError) -> String {
-    let cause = error.root_cause().to_string();
-    let line = cause.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(300) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
-}
-
-fn cannot_run(file: &str, problem: &str) -> Error {
+/// The error for a model that cannot run, for this reason.
+pub(super) fn cannot_run(file: &str, problem: &str) -> Error {
     Error::Unsupported(format!(
         "{file}: this build cannot run the model: {problem}"
     ))
 }
 
-type Prepared = (Arc<TypedSimplePlan>, Symbol, Vec<Symbol>);
-
-fn prepared(file: &str, graph: &Graph) -> Result<Prepared> {
-    let cannot = |error: TractError| cannot_run(file, &cause(&error));
-    let parsed = reader().parse(&graph.model, None).map_err(cannot)?;
-    if let Some(name) = parsed.unresolved_inputs.first() {
-        return Err(Error::Corrupt(format!(
-            "{file}: nothing defines \"{name}\""
-        )));
+/// A text of several lines in one line, and not too long.
+pub(super) fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
-    let typed: TypedModel = parsed.model.into_typed().map_err(cannot)?;
-    let rows = typed.sym(ROWS);
-    let lengths = (0..graph.lengths).map(|length| typed.sym(&length_name(length)));
-    let lengths = lengths.collect();
-    // A graph that tract fails to optimise may still run.
-    let optimised = typed.clone().into_optimized();
-    let model = optimised.unwrap_or_else(|error| {
-        tracing::warn!(file, error = %cause(&error), "a model is not optimised");
-        typed
-    });
-    let plan = TypedSimplePlan::new(model).map_err(cannot)?;
-    Ok((plan, rows, lengths))
 }

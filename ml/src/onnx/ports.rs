@@ -3,7 +3,7 @@
 //! | tensor | column |
 //! |---|---|
 //! | `[rows]`, `[rows, 1]` | one value |
-//! | `[rows, …]` | a list, row-major |
+//! | `[rows, …]` | a list, row-major; of any length if a size is that of a list in the input |
 //! | probabilities of a `ZipMap` | a list of (label, probability) |
 //!
 //! The only value beside the probabilities of a `ZipMap` is the predicted label, and so is the only output if it is a number.
@@ -11,12 +11,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
-use tract_onnx::prelude::TDim;
 
 use super::element::Element;
 use super::graph::Graph;
 use super::inputs::{Batch, Input, Row};
-use super::plan::Plan;
+use super::plan::{Plan, Shape};
 use crate::data::columns::Column;
 use crate::data::labels::{ClassValue, probabilities_type};
 use crate::data::signature::{Port, PortKind, Signature, Values};
@@ -26,10 +25,24 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Output {
     pub(super) element: Element,
-    /// Elements of a row.
-    pub(super) width: usize,
+    pub(super) width: Width,
     pub(super) role: Role,
 }
+
+/// The elements of a row of an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    Of(usize),
+    /// Any number: it depends on the lengths of lists in the inputs.
+    Any {
+        /// About so many for each element of a list.
+        of_element: usize,
+    },
+}
+
+/// Two numbers of rows, and two lengths of lists, by which sizes that depend on them are found.
+const ROWS: [usize; 2] = [2, 5];
+const LENGTHS: [usize; 2] = [40, 97];
 
 /// What an output is for the engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,38 +59,55 @@ pub(super) enum Role {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for an output that no column can be.
-pub(super) fn outputs(file: &str, graph: &Graph, plan: &Plan) -> Result<Vec<Output>> {
-    let facts = plan.outputs();
-    let facts = facts.map_err(|error| Error::Internal(error.to_string()))?;
-    let mut outputs = Vec::with_capacity(facts.len());
-    for (name, fact) in graph.outputs.iter().zip(facts) {
+pub(super) fn outputs(file: &str, graph: &Graph, plan: &dyn Plan) -> Result<Vec<Output>> {
+    let (few, many) = match plan.batch() {
+        Batch::Any => (ROWS[0], ROWS[1]),
+        Batch::Of(rows) => (rows, rows),
+    };
+    let shapes = |rows: usize, length: usize| plan.outputs(rows, &vec![length; plan.lengths()]);
+    let (small, large) = (shapes(few, LENGTHS[0])?, shapes(many, LENGTHS[1])?);
+    let long = match plan.lengths() {
+        0 => small.clone(),
+        _ => shapes(few, LENGTHS[1])?,
+    };
+    let mut outputs = Vec::with_capacity(small.len());
+    for (at, name) in graph.outputs.iter().enumerate() {
         let wrong =
             |problem: String| Error::Unsupported(format!("{file}: output \"{name}\" {problem}"));
-        let element = Element::of_tract(fact.datum_type);
+        let missing = || Error::Internal(format!("output \"{name}\" of a graph is missing"));
+        let of = |shapes: &[Shape]| shapes.get(at).cloned().ok_or_else(missing);
+        let (small, long, large) = (of(&small)?, of(&long)?, of(&large)?);
+        let element = Element::of_tract(small.datum_type);
         let element = element.ok_or_else(|| {
             wrong(format!(
                 "is a tensor of {:?}, which no column can be",
-                fact.datum_type
+                small.datum_type
             ))
         })?;
-        let row = row(plan, &fact.shape);
-        let row = row.ok_or_else(|| {
-            wrong(format!(
-                "has the shape [{:?}]; its first dimension must be the rows, and the others must have a fixed size",
-                fact.shape
-            ))
-        })?;
-        let width = row.iter().product();
-        let is_value = row.is_empty() || row == [1];
-        if width == 0 || (element == Element::Text && !is_value) {
+        let rows = (row(&small, few), row(&long, few), row(&large, many));
+        let (Some(row), Some(long), true) = (rows.0, rows.1.clone(), rows.1 == rows.2) else {
             return Err(wrong(format!(
-                "is a list of {width} elements of {element:?}"
+                "has the shape [{}]; its first dimension must be the rows, and the others must have a fixed size or that of a list",
+                small.written
+            )));
+        };
+        let width = match row == long {
+            true => Width::Of(row.iter().product()),
+            false => Width::Any {
+                of_element: long.iter().product::<usize>().div_ceil(LENGTHS[1]),
+            },
+        };
+        let is_value = row == long && (row.is_empty() || row == [1]);
+        if width == Width::Of(0) || (element == Element::Text && !is_value) {
+            return Err(wrong(format!(
+                "has the shape [{}] of {element:?}, which no column can be",
+                small.written
             )));
         }
         let classes = graph
             .classes
             .get(name)
-            .filter(|classes| classes.len() == width);
+            .filter(|classes| width == Width::Of(classes.len()));
         let role = match classes.and_then(|classes| ascending(classes)) {
             Some((classes, order)) => Role::Probabilities(classes, order),
             None if is_value => Role::Value,
@@ -93,19 +123,15 @@ pub(super) fn outputs(file: &str, graph: &Graph, plan: &Plan) -> Result<Vec<Outp
     Ok(outputs)
 }
 
-/// The shape of a row of an output, if it does not depend on the number of rows or on the lengths of lists.
-fn row(plan: &Plan, shape: &[TDim]) -> Option<Vec<usize>> {
-    let (few, many) = match plan.batch() {
-        Batch::Any => (2, 5),
-        Batch::Of(rows) => (rows, rows),
-    };
-    let one = plan.sizes(shape, few, &vec![3; plan.lengths()])?;
-    let other = plan.sizes(shape, many, &vec![7; plan.lengths()])?;
-    let ([rows, row @ ..], [other_rows, other_row @ ..]) = (&one[..], &other[..]) else {
-        return None;
-    };
-    let is_by_row = (*rows, *other_rows) == (few, many) && row == other_row;
-    is_by_row.then(|| row.to_vec())
+/// The shape of a row, if the first dimension is so many rows and all others are known.
+fn row(shape: &Shape, rows: usize) -> Option<Vec<usize>> {
+    let sizes = shape
+        .sizes
+        .iter()
+        .copied()
+        .collect::<Option<Vec<usize>>>()?;
+    let (first, row) = sizes.split_first()?;
+    (*first == rows).then(|| row.to_vec())
 }
 
 /// The classes in ascending order, with their positions; none if two are equal.
@@ -191,8 +217,11 @@ pub(super) fn signature(inputs: &[Input], names: &[String], outputs: &[Output]) 
                 (data_type, kind)
             }
             Role::List => {
-                let width = output.width;
-                (list_of(data_type), PortKind::Vector { width })
+                let kind = match output.width {
+                    Width::Of(width) => PortKind::Vector { width },
+                    Width::Any { .. } => PortKind::Array { shape: vec![] },
+                };
+                (list_of(data_type), kind)
             }
             Role::Probabilities(classes, _) => {
                 let target = label.unwrap_or(name).clone();
@@ -244,7 +273,7 @@ mod tests {
     fn output(element: Element, role: Role) -> Output {
         Output {
             element,
-            width: 1,
+            width: Width::Of(1),
             role,
         }
     }

@@ -28,7 +28,7 @@ const FAILURES_MAX: usize = 100;
 
 /// The tensors of a batch, as [`Computed::finish`] makes them.
 pub(super) fn run(
-    plan: &Plan,
+    plan: &dyn Plan,
     inputs: &[Input],
     outputs: &[Output],
     batch: &Inputs,
@@ -117,7 +117,7 @@ fn missing(input: &Input) -> Error {
 
 /// A batch that is being computed.
 struct Running<'a> {
-    plan: &'a Plan,
+    plan: &'a dyn Plan,
     inputs: &'a [Input],
     /// The rows in the order in which they run.
     rows: &'a Inputs,
@@ -145,6 +145,7 @@ impl Running<'_> {
 
     fn rows_at_once(&self, lengths: &[usize]) -> usize {
         match self.plan.batch() {
+            Batch::Any | Batch::Of(_) if self.plan.mixes_rows() => 1,
             Batch::Of(rows) => rows,
             Batch::Any => {
                 let lengths = self.dimensions(lengths);

@@ -17,8 +17,9 @@ use crate::nn::softmax;
 use crate::{Error, Result};
 
 /// The column that an imported classifier predicts.
-const LABEL: &str = "label";
-const CLASSES_MAX: usize = 1 << 16;
+pub(super) const LABEL: &str = "label";
+/// The most classes of a model.
+pub(super) const CLASSES_MAX: usize = 1 << 16;
 
 /// The classes of a model.
 #[derive(Debug)]
@@ -53,20 +54,7 @@ impl Classes {
                 "the model has {count} classes; at most {CLASSES_MAX} are supported"
             )));
         }
-        let (data_type, values) = match names(config)? {
-            Some((field, names)) if names.len() != count => {
-                let what = format!("has {} names, the model has {count} outputs", names.len());
-                return Err(config.error(field, what));
-            }
-            Some((_, names)) => {
-                let values = unique(names).into_iter().map(ClassValue::Text);
-                (DataType::Utf8, values.collect::<Vec<_>>())
-            }
-            None => {
-                let values = (0..count as i64).map(ClassValue::Integer);
-                (DataType::Int64, values.collect())
-            }
-        };
+        let (data_type, values) = class_values(config, count)?;
         let mut outputs: Vec<usize> = (0..count).collect();
         outputs.sort_by(|left, right| values[*left].cmp(&values[*right]));
         Ok(Self {
@@ -134,6 +122,28 @@ impl Classes {
     ) -> Result<ArrayRef> {
         let data_type = &self.target.data_type;
         probability_lists(&self.values, probabilities, valid, top_k, data_type)
+    }
+}
+
+/// The classes of a network with `count` outputs in their order, and their type: `id2label` or `label_names` of the description;
+/// without names, numbers from 0.
+///
+/// # Errors
+/// [`Error::Corrupt`] if there are more or fewer names than outputs.
+pub(super) fn class_values(config: &Config, count: usize) -> Result<(DataType, Vec<ClassValue>)> {
+    match names(config)? {
+        Some((field, names)) if names.len() != count => {
+            let what = format!("has {} names, the model has {count} outputs", names.len());
+            Err(config.error(field, what))
+        }
+        Some((_, names)) => {
+            let values = unique(names).into_iter().map(ClassValue::Text);
+            Ok((DataType::Utf8, values.collect()))
+        }
+        None => {
+            let values = (0..count as i64).map(ClassValue::Integer);
+            Ok((DataType::Int64, values.collect()))
+        }
     }
 }
 

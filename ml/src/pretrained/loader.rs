@@ -1,4 +1,5 @@
-//! [`PretrainedLoader`]: opens the directories of Hugging Face and timm. [`TextTowerLoader`]: opens their towers of texts.
+//! [`PretrainedLoader`]: opens the directories of Hugging Face and timm. [`TextTowerLoader`]: opens their towers of texts;
+//! [`TextPairLoader`]: their classifiers as classifiers of two texts.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use serde_json::Value;
 use super::config::{Config, JSON_BYTES_MAX};
 use super::families::family_of;
 use super::family::{Origin, Source};
+use super::texts::families::open_pair;
 use super::texts::modules::{encoder_files, folders};
 use crate::artifact::{CONFIG_FILE, Files, Loader};
 use crate::model::Model;
@@ -18,6 +20,9 @@ pub const HUGGING_FACE: &str = "huggingface";
 /// The name of the format of the same files, opened as their tower of texts.
 pub const HUGGING_FACE_TEXT: &str = "huggingface_text";
 
+/// The name of the format of the same files, opened as a classifier of two texts.
+pub const HUGGING_FACE_PAIR: &str = "huggingface_pair";
+
 /// Opens models as Hugging Face and timm save them.
 #[derive(Debug)]
 pub struct PretrainedLoader;
@@ -25,6 +30,11 @@ pub struct PretrainedLoader;
 /// Opens the tower of texts of a model that has a tower of images, too. A directory is such a model only if its user says so.
 #[derive(Debug)]
 pub struct TextTowerLoader;
+
+/// Opens a classifier of texts that takes two texts together, where no file says so. A directory is such a model only if its user
+/// says so.
+#[derive(Debug)]
+pub struct TextPairLoader;
 
 impl Loader for PretrainedLoader {
     fn format(&self) -> &str {
@@ -71,6 +81,20 @@ impl Loader for TextTowerLoader {
                 source.architecture
             ))),
         }
+    }
+}
+
+impl Loader for TextPairLoader {
+    fn format(&self) -> &str {
+        HUGGING_FACE_PAIR
+    }
+
+    fn takes(&self, _files: &Files) -> bool {
+        false
+    }
+
+    fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
+        open_pair(&source(files, files, options)?)
     }
 }
 

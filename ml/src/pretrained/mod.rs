@@ -52,4 +52,8 @@ mod vit;
 mod weights;
 
 pub(crate) use generation::open_gguf;
-pub use loader::{HUGGING_FACE, HUGGING_FACE_TEXT, PretrainedLoader, TextTowerLoader};
+pub use loader::{
+    HUGGING_FACE, HUGGING_FACE_PAIR, HUGGING_FACE_TEXT, PretrainedLoader, TextPairLoader,
+    TextTowerLoader,
+};
+pub use texts::tasks::ports_for;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
@@ -10,7 +10,7 @@ use arrow::row::{RowConverter, SortField};
 use crate::collective::Collective;
 use crate::data::columns::Columns;
 use crate::model::options::{DataSplit, TrainOptions};
-use crate::train::raw::RowAt;
+use crate::train::raw::{RowAt, divide};
 use crate::train::shard::Placement;
 use crate::{Error, Result};
 
@@ -48,12 +48,15 @@ pub(crate) fn exchange(
     let fields = schema.fields().iter();
     let fields = fields.map(|field| SortField::new(field.data_type().clone()));
     let converter = RowConverter::new(fields.collect())?;
-    let chunk_rows = chunk_rows(batches);
+    let order: Vec<RowAt> = away.iter().map(|(at, _)| *at).collect();
+    let mut chunks = chunks(&order, batches);
     let mut rest = away;
     loop {
         let mut message = vec![0u8];
-        while message.len() < ROUND_BYTES && !rest.is_empty() {
-            let (chunk, others) = rest.split_at(rest.len().min(chunk_rows));
+        while message.len() < ROUND_BYTES
+            && let Some(chunk) = chunks.next()
+        {
+            let (chunk, others) = rest.split_at(chunk.len());
             rest = others;
             write(chunk, batches, &converter, &mut message)?;
         }
@@ -72,14 +75,13 @@ pub(crate) fn exchange(
     }
 }
 
-/// The number of rows that take about the bytes of a round.
-fn chunk_rows(batches: &[RecordBatch]) -> usize {
-    // Columns that came in one message share its buffer, so only the bytes of the values count.
-    let columns = batches.iter().flat_map(RecordBatch::columns);
-    let bytes = columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
-    let bytes: usize = bytes.sum();
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    (ROUND_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, CHUNK_ROWS_MAX)
+/// The rows in chunks of at most about the bytes of a round, however much the rows differ in length.
+fn chunks<'a>(
+    order: &'a [RowAt],
+    batches: &[RecordBatch],
+) -> impl Iterator<Item = &'a [RowAt]> + use<'a> {
+    let parts = divide(order, batches, ROUND_BYTES).into_iter();
+    parts.flat_map(|part| part.chunks(CHUNK_ROWS_MAX))
 }
 
 /// The schema of a rank that has no rows.
@@ -173,4 +175,26 @@ fn read_count(content: &mut &[u8]) -> Result<usize> {
 
 fn cut_off() -> Error {
     Error::Internal("message of a worker: its rows are cut off".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn long_rows_are_not_sent_together() {
+        let mut texts = vec!["short".to_owned(); 3_000];
+        for long in [10, 11, 12, 2_500] {
+            texts[long] = "x".repeat(ROUND_BYTES / 2 + 1);
+        }
+        let column: ArrayRef = Arc::new(StringArray::from(texts));
+        let batches = [RecordBatch::try_from_iter([("text", column)]).unwrap()];
+        let order: Vec<RowAt> = (0..3_000).map(|row| (0, row)).collect();
+        let lengths: Vec<usize> = chunks(&order, &batches).map(<[RowAt]>::len).collect();
+        // Each chunk ends before a second long row, or when it has the most rows.
+        assert_eq!(lengths, [11, 1, 1_024, 1_024, 440, 500]);
+        assert_eq!(chunks(&[], &[]).count(), 0);
+    }
 }

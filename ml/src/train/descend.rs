@@ -11,7 +11,7 @@ use crate::train::descent::{Descent, Step};
 use crate::train::host_descent::HostDescent;
 use crate::train::optim::OptimizerState;
 use crate::train::prepare::Shard;
-use crate::train::schedule::factor;
+use crate::train::schedule::factor_of_step;
 use crate::train::steps::Steps;
 use crate::train::training::{Solution, Training};
 use crate::{Result, random};
@@ -22,11 +22,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 impl Training<'_> {
     /// Trains until the last epoch, early stopping or the time limit.
     pub(crate) fn descend(&self, optimizer: Optimizer) -> Result<Solution> {
-        let specs = self.network.parameters();
-        let weights: Vec<f32> = specs
-            .iter()
-            .flat_map(|spec| spec.initial_values(self.options.seed))
-            .collect();
+        let weights: Vec<f32> = self.first_weights().iter().map(|w| *w as f32).collect();
         let state = match optimizer {
             Optimizer::Sgd => OptimizerState::sgd(weights.len()),
             _ => OptimizerState::adamw(weights.len()),
@@ -66,8 +62,10 @@ impl Training<'_> {
             let shards = &self.prepared.train_rows_by_shard;
             for (number, ranges) in Steps::new(shards, self.batch_size).enumerate() {
                 self.control.stop.check()?;
-                let progress = (epoch * steps + number) as f64 / (epochs * steps) as f64;
-                learn_rate = self.options.learn_rate * factor(self.options.lr_schedule, progress);
+                let (schedule, warmup) = (self.options.lr_schedule, self.options.warmup);
+                let factor =
+                    factor_of_step(schedule, warmup, epoch * steps + number, epochs * steps);
+                learn_rate = self.options.learn_rate * factor;
                 descent.step(&Step {
                     epoch,
                     number,

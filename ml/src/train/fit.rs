@@ -6,6 +6,7 @@
 //!                           └─ linear_reg: normal equations                         ┘
 //! ```
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -13,14 +14,18 @@ use tracing::info;
 
 use crate::Result;
 use crate::collective::Collective;
+use crate::data::encode::tabular::Encoder;
 use crate::data::labels::outputs_of;
-use crate::device::DeviceName;
+use crate::device::{DeviceName, HOST};
+use crate::model::Model;
 use crate::model::compute::LoadOptions;
 use crate::model::metrics::Metric;
 use crate::model::network::ModelType;
-use crate::model::options::{Optimizer, TrainOptions};
+use crate::model::options::{Freeze, Optimizer, TrainOptions};
+use crate::model::text::{TextModel, network_of};
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::train::augment::Augmenter;
+use crate::train::base::Base;
 use crate::train::control::{Control, EpochRecord, Progress};
 use crate::train::losses::Losses;
 use crate::train::memory::working_bytes;
@@ -65,6 +70,8 @@ pub struct Trained {
     pub batch_size: usize,
     /// The optimiser or solver that found the weights.
     pub optimizer: Optimizer,
+    /// The encoder of texts that the training started from.
+    pub text_base: Option<Arc<dyn Model>>,
 }
 
 /// Trains on the rows of this rank together with all other ranks.
@@ -109,11 +116,24 @@ fn train(
     };
     prepared.notices.iter().for_each(report);
     let shape = prepared.encoder.shape();
-    let network = model_type.network(shape, outputs_of(&prepared.labels), options)?;
+    let of_rows = (shape, outputs_of(&prepared.labels));
+    let network = network_of(spec.base.as_deref(), model_type, of_rows, options)?;
     let device = agreed_device(spec, model_type, collective)?;
-    let optimizer = options
-        .optimizer
-        .unwrap_or_else(|| model_type.default_optimizer(shape, options));
+    let base = Base::of(spec)?;
+    let optimizer = options.optimizer.unwrap_or_else(|| {
+        match model_type.default_optimizer(shape, options) {
+            // A solution in closed form begins nowhere.
+            Optimizer::NormalEquation if base.is_some() => Optimizer::Lbfgs,
+            optimizer => optimizer,
+        }
+    });
+    let weights = |base: Base<'_>| base.weights(network.as_ref(), &prepared.encoder, options.seed);
+    let encoder = spec.base.as_deref().and_then(Model::text_base);
+    let encoder = encoder.filter(|_| options.text.freeze != Freeze::Encoder);
+    let base_weights = match encoder {
+        Some(encoder) => Some(encoder.weights(network.as_ref(), options.seed)?),
+        None => base.map(weights).transpose()?,
+    };
     let training = Training {
         network: network.as_ref(),
         losses: Losses::of(&spec.columns.targets, &prepared.labels, options)?,
@@ -125,6 +145,7 @@ fn train(
         l2: options
             .l2_reg
             .unwrap_or_else(|| model_type.default_l2(prepared.train_rows())),
+        base_weights,
         augmenter: Augmenter::of(options, &prepared.encoder)?,
         prepared: &prepared,
         options,
@@ -177,10 +198,11 @@ fn train(
         .quality
         .map_or(vec![], |quality| quality.metrics(names));
     info!(rank, duration_ms = ms(began), "assessed a model");
+    let text_base = spec.base.as_ref().filter(|base| base.text_base().is_some());
     Ok(Trained {
         config: ModelConfig {
             format_version: FORMAT_VERSION,
-            columns: spec.columns.clone(),
+            columns: prepared.columns.clone(),
             encoders: prepared.encoder.columns().to_vec(),
             labels: prepared.labels.clone(),
             options: TrainOptions {
@@ -206,17 +228,35 @@ fn train(
         rows_hash: prepared.rows_hash,
         batch_size: training.batch_size,
         optimizer,
+        text_base: text_base.cloned(),
     })
 }
 
 impl Trained {
-    /// The model on a device, ready to predict.
+    /// The network with its weights on a device. That of a model of texts takes what [`Trained::text_base`] makes of texts.
     ///
     /// # Errors
     /// The errors of [`TrainedModel::new`].
     pub fn model(&self, model_type: &dyn ModelType, device: &Device) -> Result<TrainedModel> {
+        let config = self.config.clone();
+        let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
+        let of_rows = (encoder.shape(), outputs_of(&config.labels));
+        let base = self.text_base.as_deref();
+        let network = network_of(base, model_type, of_rows, &config.options)?;
         let options = LoadOptions::on(device);
-        TrainedModel::new(self.config.clone(), model_type, &self.weights, &options)
+        TrainedModel::of_network(config, model_type, network, &self.weights, &options)
+    }
+
+    /// The model on the host, as its files give it.
+    ///
+    /// # Errors
+    /// The errors of [`TrainedModel::new`] and [`TextModel::new`].
+    pub fn whole(&self, model_type: &dyn ModelType) -> Result<Box<dyn Model>> {
+        let network = self.model(model_type, &HOST)?;
+        match &self.text_base {
+            None => Ok(Box::new(network)),
+            Some(base) => Ok(Box::new(TextModel::new(Arc::clone(base), network)?)),
+        }
     }
 }
 

@@ -258,8 +258,10 @@ impl<'a> GpuDescent<'a> {
         self.steps += 1;
         let penalty = self.training.penalty();
         let specs = self.training.network.parameters();
+        let rates = self.training.network.rates();
         let all = self.variables.iter().zip(gradients).zip(&mut self.moments);
-        for (((variable, gradient), moments), spec) in all.zip(specs) {
+        for (number, (((variable, gradient), moments), spec)) in all.zip(specs).enumerate() {
+            let rate = rates.as_ref().and_then(|rates| rates.get(number));
             let Penalty { l1, l2, decay } = match spec.kind {
                 ParameterKind::Penalised => penalty,
                 ParameterKind::Free => Penalty::default(),
@@ -267,7 +269,7 @@ impl<'a> GpuDescent<'a> {
             };
             let numbers = KernelStep {
                 scale,
-                learn_rate: step.learn_rate as f32,
+                learn_rate: step.learn_rate as f32 * rate.copied().unwrap_or(1.0),
                 l1,
                 l2,
             };

@@ -1,8 +1,10 @@
 //! [`HostDescent`]: minibatch descent on the host. Each step takes its share of every shard, and sums gradients over the
 //! shards in a fixed tree.
 
+use std::ops::Range;
+
 use crate::Result;
-use crate::model::flat::{penalised, variables};
+use crate::model::flat::{penalised, rates, variables};
 use crate::model::network::Mode;
 use crate::train::descent::{Descent, Step};
 use crate::train::optim::{OptimizerState, clip_norm};
@@ -15,6 +17,8 @@ pub(crate) struct HostDescent<'a> {
     weights: Vec<f32>,
     state: OptimizerState,
     penalised: Vec<bool>,
+    /// The factor on the learning rate of each range of weights.
+    rates: Vec<(Range<usize>, f32)>,
     orders: Vec<Vec<u32>>,
     loss: (f64, f64),
 }
@@ -30,6 +34,7 @@ impl<'a> HostDescent<'a> {
             weights,
             state,
             penalised: penalised(training.network.parameters()),
+            rates: rates(training.network),
             orders: vec![],
             loss: (0.0, 0.0),
         }
@@ -89,10 +94,15 @@ impl Descent for HostDescent<'_> {
             if let Some(norm_max) = self.training.options.clip_norm {
                 clip_norm(&mut sum, norm_max);
             }
-            let (learn_rate, penalty) = (step.learn_rate as f32, self.training.penalty());
+            let penalty = self.training.penalty();
+            let rates = self.rates.iter().map(|(range, rate)| {
+                let learn_rate = step.learn_rate as f32 * rate;
+                (range.clone(), learn_rate)
+            });
+            let rates: Vec<(Range<usize>, f32)> = rates.collect();
             let weights = &mut self.weights;
             self.state
-                .step(weights, &sum, learn_rate, penalty, &self.penalised);
+                .step_with_rates(weights, &sum, &rates, penalty, &self.penalised);
             let parameters = self.training.network.parameters();
             running::follow(parameters, weights, &statistics);
         }

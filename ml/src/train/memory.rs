@@ -57,8 +57,13 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
     let assessed = assessed.min(pass_rows(&training.device, widths));
     let of_loss = bytes_of_rows(assessed, widths + outputs * COPIES_OF_LOSS, number);
     let inputs = prepared.encoder.bytes(rows.max(assessed));
-    let rest =
-        weights * copies * number + network.scratch_bytes() + inputs * 2 + augmented + orders;
+    let base = training.base_weights.as_ref().map_or(0, Vec::len) * size_of::<f64>();
+    let rest = weights * copies * number
+        + network.scratch_bytes()
+        + inputs * 2
+        + augmented
+        + orders
+        + base;
     // No process has more, and an account may still add it to what it has given.
     let most = isize::MAX as usize;
     of_step.max(of_loss).saturating_add(rest).min(most)

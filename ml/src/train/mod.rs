@@ -4,8 +4,9 @@
 //! * `control` cancellation, progress and checkpoints
 //! * `shard`, `split`, `copies` the rows that train together, and the rows for evaluation
 //! * `raw` rows before they are encoded; `memory` what a training takes besides its rows
+//! * `base` the model that a training starts from
 //! * `prepare` everything learnt from the rows before the first step: `counts` and `label_counts`, `statistics`, `vocabularies`,
-//!   `images`, `targets`
+//!   `texts`, `images`, `targets`
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
 //! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `best` early stopping
@@ -15,6 +16,7 @@
 //! * `checkpoint` the state between two epochs
 //! * `assess` evaluation of weights on the rows of all ranks
 
+pub mod base;
 pub mod checkpoint;
 pub mod control;
 pub mod fit;
@@ -47,5 +49,6 @@ mod split;
 mod statistics;
 mod steps;
 mod targets;
+mod texts;
 mod training;
 mod vocabularies;

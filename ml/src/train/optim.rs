@@ -3,6 +3,8 @@
 //! candle's AdamW hides its moments and its SGD has no momentum. Both optimisers here are a pass over flat vectors,
 //! which a checkpoint can save.
 
+use std::ops::Range;
+
 use crate::simd::simd_fn;
 
 /// The decay of the moving averages, as in PyTorch's defaults.
@@ -86,24 +88,46 @@ impl OptimizerState {
         penalty: Penalty,
         penalised: &[bool],
     ) {
-        match self {
-            Self::Adamw {
-                mean,
-                square,
-                steps,
-            } => {
-                *steps += 1;
-                let scales = Scales {
-                    moments: MomentScales::after(*steps),
-                    learn_rate,
-                    penalty,
-                };
-                adamw(parameters, gradient, mean, square, penalised, scales);
-            }
-            Self::Sgd { velocity } => {
-                sgd(
-                    parameters, gradient, velocity, penalised, learn_rate, penalty,
-                );
+        let rates = [(0..parameters.len(), learn_rate)];
+        self.step_with_rates(parameters, gradient, &rates, penalty, penalised);
+    }
+
+    /// As [`OptimizerState::step`], with a learning rate for each of these ranges, which together are all parameters.
+    pub fn step_with_rates(
+        &mut self,
+        parameters: &mut [f32],
+        gradient: &[f32],
+        rates: &[(Range<usize>, f32)],
+        penalty: Penalty,
+        penalised: &[bool],
+    ) {
+        if let Self::Adamw { steps, .. } = self {
+            *steps += 1;
+        }
+        for (range, learn_rate) in rates {
+            let (range, learn_rate) = (range.clone(), *learn_rate);
+            let parameters = &mut parameters[range.clone()];
+            let (gradient, penalised) = (&gradient[range.clone()], &penalised[range.clone()]);
+            match self {
+                Self::Adamw {
+                    mean,
+                    square,
+                    steps,
+                } => {
+                    let scales = Scales {
+                        moments: MomentScales::after(*steps),
+                        learn_rate,
+                        penalty,
+                    };
+                    let (mean, square) = (&mut mean[range.clone()], &mut square[range]);
+                    adamw(parameters, gradient, mean, square, penalised, scales);
+                }
+                Self::Sgd { velocity } => {
+                    let velocity = &mut velocity[range];
+                    sgd(
+                        parameters, gradient, velocity, penalised, learn_rate, penalty,
+                    );
+                }
             }
         }
     }

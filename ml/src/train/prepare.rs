@@ -10,6 +10,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::collective::Collective;
+use crate::data::columns::Columns;
 use crate::data::encode::tabular::Encoder;
 use crate::data::inputs::InputsBuilder;
 use crate::data::labels::Labels;
@@ -17,6 +18,7 @@ use crate::data::rows::Rows;
 use crate::data::targets::TargetKind;
 use crate::model::network::ModelType;
 use crate::model::options::NullHandling;
+use crate::train::base::Base;
 use crate::train::control::{Control, ReservedMemory};
 use crate::train::counts::{check_counts, gather_counts, merge_columns, merge_labels, notices};
 use crate::train::images::image_encoders;
@@ -26,7 +28,8 @@ use crate::train::spec::TrainSpec;
 use crate::train::split::split_into_shards;
 use crate::train::statistics::{Numbers, standardise};
 use crate::train::targets::{Targets, widths as target_widths};
-use crate::train::vocabularies::encoders;
+use crate::train::texts::{Numbered, numbered};
+use crate::train::vocabularies::{Learnt, encoders};
 use crate::{Error, Result};
 
 /// A part that is counted or encoded has numbers in f64, which is up to twice its memory, and its encoded rows.
@@ -46,6 +49,8 @@ pub struct Shard {
 /// Everything learnt before the first step.
 #[derive(Debug)]
 pub struct Prepared {
+    /// Features and targets, with numbers in place of texts that an encoder reads.
+    pub columns: Columns,
     /// How features become tensors.
     pub encoder: Encoder,
     /// The meaning of the outputs for each target.
@@ -86,9 +91,16 @@ pub fn prepare(
     helpers: &ThreadPool,
     control: &Control,
 ) -> Result<Prepared> {
-    let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let kinds = kinds(spec, model_type)?;
+    let base = Base::of(spec)?;
     let (raw, raw_held) = split_into_shards(spec, &kinds, rows, collective, helpers, control)?;
+    let Numbered {
+        spec,
+        raw,
+        held: texts_held,
+    } = numbered(spec, raw, collective, helpers, control)?;
+    let spec = spec.as_ref();
+    let (columns, options, shard_count) = (&spec.columns, &spec.options, spec.shards);
     let sides = raw.iter().flat_map(|shard| [&shard.train, &shard.eval]);
     let at_once = sides.map(|rows| rows.bytes_of(helpers.current_num_threads()));
     let parts_held = control.reserve(
@@ -126,17 +138,21 @@ pub fn prepare(
     };
     let standardisers = standardise(&raw, &numbers, &value_counts, collective)?;
     let images = image_encoders(&raw, spec, collective, helpers)?;
-    let (mut encoders, frequent) = encoders(
-        columns,
-        &merged,
-        &standardisers,
-        &widths,
-        options.hash_buckets,
-    );
-    let of_images = encoders.iter_mut().zip(images);
-    of_images.for_each(|(encoder, image)| encoder.image = image);
+    let learnt = Learnt {
+        merged: &merged,
+        standardisers: &standardisers,
+        widths: &widths,
+        hash_buckets: options.hash_buckets,
+        base,
+    };
+    let (mut encoders, frequent) = encoders(columns, &learnt)?;
+    let of_images = encoders.iter_mut().zip(images).enumerate();
+    of_images.for_each(|(index, (encoder, image))| {
+        encoder.image = base.map_or(image, |base| base.image(index));
+    });
     let of_targets = &standardisers[widths.iter().sum::<usize>()..];
-    let targets = Targets::learn(columns, &kinds, &of_labels, of_targets, options)?;
+    let with_base = (options, base);
+    let targets = Targets::learn(columns, &kinds, &of_labels, of_targets, with_base)?;
     let encoder = Encoder::new(encoders, model_type.precision())
         .with_ids(|column| model_type.ids(options, column));
     let frequent = (options.null_handling == NullHandling::Impute).then_some(frequent);
@@ -154,12 +170,13 @@ pub fn prepare(
             eval: encode_rows(shard.eval, helpers, &encode)?,
         });
     }
-    drop((raw_held, parts_held));
+    drop((raw_held, parts_held, texts_held));
     let mut train_rows_by_shard = vec![0; shard_count];
     counts
         .iter()
         .for_each(|shard| train_rows_by_shard[shard.number] = shard.train_rows);
     Ok(Prepared {
+        columns: columns.clone(),
         encoder,
         labels: targets.labels(),
         shards,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
-use arrow::compute::interleave;
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, UInt64Array};
+use arrow::compute::{interleave, take};
+use arrow::datatypes::{DataType, Schema};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -98,6 +98,34 @@ impl RawRows {
         self.rows
     }
 
+    /// The same rows with another column in place of the one at `index`: `values` has one for each row.
+    pub(crate) fn with_column(self, index: usize, values: &ArrayRef) -> Result<Self> {
+        let mut start = 0;
+        let is_whole = self.parts.len() == 1;
+        let parts = self.parts.into_iter().map(|part| {
+            let end = start + part.num_rows() as u64;
+            // A slice would count as all of the values wherever memory is counted.
+            let column = match is_whole {
+                true => Arc::clone(values),
+                false => take(values, &UInt64Array::from_iter_values(start..end), None)?,
+            };
+            start = end;
+            let field = part.schema().field(index).clone();
+            let mut fields = part.schema().fields().to_vec();
+            fields[index] = Arc::new(field.with_data_type(column.data_type().clone()));
+            let mut columns = part.columns().to_vec();
+            columns[index] = column;
+            Ok(RecordBatch::try_new(
+                Arc::new(Schema::new(fields)),
+                columns,
+            )?)
+        });
+        Ok(Self {
+            parts: parts.collect::<Result<_>>()?,
+            rows: self.rows,
+        })
+    }
+
     /// Memory of the largest parts in bytes, as many as there are threads.
     pub(crate) fn bytes_of(&self, threads: usize) -> usize {
         let parts = self.parts.iter();
@@ -108,7 +136,11 @@ impl RawRows {
 }
 
 /// Divides rows into parts of at most [`PART_ROWS`] rows and about `bytes_max` bytes.
-fn divide<'a>(order: &'a [RowAt], batches: &[RecordBatch], bytes_max: usize) -> Vec<&'a [RowAt]> {
+pub(super) fn divide<'a>(
+    order: &'a [RowAt],
+    batches: &[RecordBatch],
+    bytes_max: usize,
+) -> Vec<&'a [RowAt]> {
     let columns: Vec<Vec<Lengths<'_>>> = batches
         .iter()
         .map(|batch| batch.columns().iter().map(|column| Lengths::of(column)))

@@ -9,6 +9,7 @@ use crate::data::heads::joined;
 use crate::data::labels::{ClassValue, Labels, class_position, class_values, numbers};
 use crate::data::targets::{TargetKind, sets};
 use crate::model::options::{LossName, TrainOptions};
+use crate::train::base::Base;
 use crate::train::label_counts::LabelCounts;
 use crate::{Error, Result};
 
@@ -34,24 +35,29 @@ pub(crate) fn widths(kinds: &[TargetKind], counts: &[LabelCounts]) -> Vec<usize>
 }
 
 impl Targets {
-    /// Learns the targets from the counts of their labels and the statistics of their numbers, one target after the other.
+    /// Learns the targets from the counts of their labels and the statistics of their numbers, one target after the other. With a
+    /// base model, the labels keep the meaning that they have for it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a class weight of a class that there is not.
+    /// [`Error::Invalid`] for a class weight of a class that there is not, and for labels that the base model does not know.
     pub(crate) fn learn(
         columns: &Columns,
         kinds: &[TargetKind],
         counts: &[LabelCounts],
         mut standardisers: &[Standardiser],
-        options: &TrainOptions,
+        (options, base): (&TrainOptions, Option<Base<'_>>),
     ) -> Result<Self> {
         let mut targets = Vec::with_capacity(kinds.len());
         let of_targets = columns.targets.iter().zip(kinds).zip(counts);
-        for (((column, kind), counts), width) in of_targets.zip(widths(kinds, counts)) {
+        let of_targets = of_targets.zip(widths(kinds, counts)).enumerate();
+        for (number, (((column, kind), counts), width)) in of_targets {
             let (ours, others) = standardisers.split_at(width);
             standardisers = others;
             let is_count = options.loss == Some(LossName::Poisson);
-            let labels = labels(*kind, ours, counts, is_count);
+            let mut labels = labels(*kind, ours, counts, is_count);
+            if let Some(base) = base {
+                labels = base.labels(number, column, &labels)?;
+            }
             targets.push(Target {
                 name: column.name.clone(),
                 class_weights: class_weights(&labels, counts, options)?,
@@ -184,9 +190,12 @@ fn class_weights(
     if options.auto_class_weights {
         let rows = counts.train_rows().sum::<u64>() as f64;
         let trained = counts.train_rows().filter(|train| *train > 0).count() as f64;
-        let with_rows = weights.iter_mut().zip(counts.train_rows());
-        for (weight, train) in with_rows.filter(|(_, train)| *train > 0) {
-            *weight = rows / (trained * train as f64);
+        let with_rows = counts.values().zip(counts.train_rows());
+        for (value, train) in with_rows.filter(|(_, train)| *train > 0) {
+            // A base model may have more classes than the rows.
+            if let Some(position) = class_position(values, value) {
+                weights[position as usize] = rows / (trained * train as f64);
+            }
         }
     }
     for (name, weight) in &options.class_weights {

@@ -29,6 +29,8 @@ pub(crate) struct Training<'a> {
     pub(crate) device: Device,
     pub(crate) batch_size: usize,
     pub(crate) l2: f64,
+    /// The weights of the base model, if there is one.
+    pub(crate) base_weights: Option<Vec<f64>>,
     pub(crate) prepared: &'a Prepared,
     /// Changes the images of the rows of a step, if the options say so.
     pub(crate) augmenter: Option<Augmenter>,
@@ -57,6 +59,14 @@ fn single<T: 'static>(numbers: &mut Vec<T>) -> Option<&mut Vec<f32>> {
 }
 
 impl Training<'_> {
+    /// The weights before the first step, flat.
+    pub(crate) fn first_weights(&self) -> Vec<f64> {
+        let specs = self.network.parameters().iter();
+        let initial = || specs.flat_map(|spec| spec.initial_values(self.options.seed));
+        let base = self.base_weights.clone();
+        base.unwrap_or_else(|| initial().map(f64::from).collect())
+    }
+
     /// Adds the gradient of the summed loss of `rows` to `sum`; the places of statistics stay as they are.
     pub(crate) fn gradient<T: WithDType + std::ops::AddAssign>(
         &self,
@@ -155,15 +165,10 @@ impl Training<'_> {
     }
 
     pub(crate) fn report_epoch(&self, record: &EpochRecord) {
-        if self.collective.rank() == 0 {
-            let unit = self.loss_unit();
-            self.control.report(|| {
-                Progress::Epoch(EpochRecord {
-                    train_loss: record.train_loss * unit,
-                    eval_loss: record.eval_loss.map(|loss| loss * unit),
-                    ..record.clone()
-                })
-            });
+        if self.collective.rank() == 0
+            && let Some(record) = in_unit(record, self.loss_unit())
+        {
+            self.control.report(|| Progress::Epoch(record));
         }
     }
 
@@ -172,5 +177,40 @@ impl Training<'_> {
             "the loss is not finite in epoch {epoch}; lower learn_rate (now {}), or set clip_norm",
             self.options.learn_rate
         ))
+    }
+}
+
+/// The record with its losses in this unit; `None` if a training has diverged, which ends it with an error. Progress travels as
+/// JSON, which has no infinite number: the connection of a worker would break.
+fn in_unit(record: &EpochRecord, unit: f64) -> Option<EpochRecord> {
+    let train_loss = record.train_loss * unit;
+    let eval_loss = record.eval_loss.map(|loss| loss * unit);
+    train_loss.is_finite().then(|| EpochRecord {
+        train_loss,
+        eval_loss: eval_loss.filter(|loss| loss.is_finite()),
+        ..record.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_that_diverged_is_not_reported() {
+        let record = |train_loss, eval_loss| EpochRecord {
+            epoch: 3,
+            train_loss,
+            eval_loss,
+            learn_rate: None,
+            duration_ms: 7,
+        };
+        let twice = in_unit(&record(1.0, Some(1.5)), 2.0);
+        assert_eq!(twice, Some(record(2.0, Some(3.0))));
+        let infinite = in_unit(&record(1.0, Some(f64::INFINITY)), 2.0);
+        assert_eq!(infinite, Some(record(2.0, None)));
+        for (loss, unit) in [(f64::NAN, 1.0), (f64::INFINITY, 1.0), (1e200, 1e200)] {
+            assert_eq!(in_unit(&record(loss, None), unit), None);
+        }
     }
 }

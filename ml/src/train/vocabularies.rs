@@ -1,28 +1,55 @@
 //! Counts and statistics of the training rows → encoders of columns.
 
+use crate::Result;
 use crate::data::apart::parts;
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::{ColumnEncoder, Vocabulary};
 use crate::data::parts::CategoryPart;
+use crate::train::base::Base;
 use crate::train::counts::{ColumnCounts, Values};
 
+/// What the training rows say about the features.
+pub(crate) struct Learnt<'a> {
+    pub(crate) merged: &'a [ColumnCounts],
+    pub(crate) standardisers: &'a [Standardiser],
+    /// The numbers per row of each feature.
+    pub(crate) widths: &'a [usize],
+    pub(crate) hash_buckets: Option<u32>,
+    /// The model whose encodings the training keeps.
+    pub(crate) base: Option<Base<'a>>,
+}
+
+/// For each category of a feature: the position that replaces a NULL.
+type FrequentValues = Vec<Option<u32>>;
+
+/// The encoder of each feature, and the position that replaces a NULL in each of its categories.
+///
+/// # Errors
+/// [`Error::Invalid`](crate::Error::Invalid) for values that do not fit the base model.
 pub(crate) fn encoders(
     columns: &Columns,
-    merged: &[ColumnCounts],
-    standardisers: &[Standardiser],
-    widths: &[usize],
-    hash_buckets: Option<u32>,
-) -> (Vec<ColumnEncoder>, Vec<Vec<Option<u32>>>) {
-    let mut numbers = standardisers.iter().copied();
+    learnt: &Learnt<'_>,
+) -> Result<(Vec<ColumnEncoder>, Vec<FrequentValues>)> {
+    let merged = learnt.merged;
+    let mut numbers = learnt.standardisers.iter().copied();
     let mut frequent = Vec::with_capacity(merged.len());
     let mut encoders = Vec::with_capacity(merged.len());
-    for ((column, counts), &width) in columns.features.iter().zip(merged).zip(widths) {
-        let numbers = numbers.by_ref().take(width).collect();
+    let features = columns.features.iter().zip(merged).zip(learnt.widths);
+    for (index, ((column, counts), &width)) in features.enumerate() {
+        let mut numbers: Vec<Standardiser> = numbers.by_ref().take(width).collect();
+        if let Some(base) = learnt.base {
+            numbers = base.numbers(index, &numbers)?;
+        }
         let values = counts.categories.iter().enumerate();
-        let vocabularies: Vec<_> = values
-            .map(|(position, values)| vocabulary(column, position, values, hash_buckets))
-            .collect();
+        let vocabularies = values.map(|(position, values)| {
+            let found = vocabulary(column, position, values, learnt.hash_buckets);
+            match learnt.base {
+                Some(base) => base.vocabulary(index, position, found),
+                None => Ok(found),
+            }
+        });
+        let vocabularies = vocabularies.collect::<Result<Vec<Vocabulary>>>()?;
         let with_counts = vocabularies.iter().zip(&counts.categories);
         frequent.push(
             with_counts
@@ -36,7 +63,7 @@ pub(crate) fn encoders(
             image: None,
         });
     }
-    (encoders, frequent)
+    Ok((encoders, frequent))
 }
 
 fn vocabulary(

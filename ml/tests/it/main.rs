@@ -4,6 +4,7 @@
 
 mod agreement;
 mod attention;
+mod base;
 mod batch_norm;
 mod cancel;
 mod compute_types;
@@ -23,7 +24,9 @@ mod sequences;
 mod splits;
 mod target_losses;
 mod targets;
+mod text_tasks;
 mod texts;
+mod tuning;
 mod vision;
 
 use std::sync::Arc;
@@ -121,6 +124,7 @@ fn spec_of_targets(batch: &RecordBatch, targets: usize, options: &TrainOptions) 
         },
         options: options.clone(),
         shards: options.shards.unwrap_or(SHARDS_DEFAULT),
+        base: None,
     }
 }
 

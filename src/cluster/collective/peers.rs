@@ -1,6 +1,6 @@
 //! The connections of a rank to the others: each rank connects to the lower ranks and accepts the higher ones.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -47,12 +47,13 @@ pub(super) fn connect(
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let mut peers: Vec<Option<Arc<PeerStream>>> = vec![None; addresses.len()];
     for (peer, address) in addresses.iter().enumerate().take(seat.rank) {
-        let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
-        stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-        let stream = security.connect_peer(stream)?;
-        stream.socket().set_read_timeout(None)?;
-        (&stream).write_all(&introduction(seat.run_id, seat.rank))?;
-        peers[peer] = Some(Arc::new(stream));
+        let reached = reach(seat, address, security).map_err(|error| {
+            let (rank, host) = (seat.rank, address.ip());
+            Error::Io(format!(
+                "worker {rank} cannot reach worker {peer} at {host}: {error}"
+            ))
+        });
+        peers[peer] = Some(Arc::new(reached?));
     }
     accept_peers(listener, seat, deadline, security, &mut peers)?;
     for peer in peers.iter().flatten() {
@@ -60,6 +61,16 @@ pub(super) fn connect(
         detect_lost_rank(peer.socket())?;
     }
     Ok(peers)
+}
+
+/// Connects to a lower rank.
+fn reach(seat: &Seat<'_>, address: &SocketAddr, security: &Security) -> io::Result<PeerStream> {
+    let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
+    stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    let stream = security.connect_peer(stream)?;
+    stream.socket().set_read_timeout(None)?;
+    (&stream).write_all(&introduction(seat.run_id, seat.rank))?;
+    Ok(stream)
 }
 
 fn introduction(run_id: &str, rank: usize) -> Vec<u8> {
@@ -91,9 +102,10 @@ fn accept_peers(
                 let place: &mut Option<Arc<PeerStream>> = &mut peers[peer];
                 *place = Some(Arc::new(stream));
             }
-            if peers[seat.rank + 1..].iter().all(Option::is_some) {
+            let higher = &peers[seat.rank + 1..];
+            let Some(missing) = higher.iter().position(Option::is_none) else {
                 break Ok(());
-            }
+            };
             match listener.accept() {
                 Ok((stream, _)) if accepted.len() < CONNECTIONS_MAX => {
                     accepted.push(stream.try_clone()?);
@@ -106,9 +118,13 @@ fn accept_peers(
                     });
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if Instant::now() > deadline {
-                        break Err(Error::Peer);
+                        let (rank, missing) = (seat.rank, seat.rank + 1 + missing);
+                        let seconds = CONNECT_TIMEOUT.as_secs();
+                        break Err(Error::Io(format!(
+                            "worker {missing} cannot reach worker {rank}: it did not connect within {seconds} s"
+                        )));
                     }
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -155,6 +171,34 @@ fn introduced(
 mod tests {
     use super::*;
 
+    fn seat(rank: usize) -> Seat<'static> {
+        static ADDRESSES: [String; 2] = [String::new(), String::new()];
+        Seat {
+            run_id: "run",
+            rank,
+            addresses: &ADDRESSES,
+            shards: 2,
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_ranks_that_do_not_reach_each_other() {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listen();
+        let here = listener.local_addr().unwrap();
+        // Nobody listens there any more.
+        let gone = listen().local_addr().unwrap();
+        let security = Security::default();
+        let error = connect(&seat(1), &[gone, here], &listener, &security).unwrap_err();
+        let expected = "worker 1 cannot reach worker 0 at 127.0.0.1: ";
+        assert!(error.to_string().starts_with(expected), "{error}");
+        let mut peers = vec![None, None];
+        let now = Instant::now();
+        let error = accept_peers(&listener, &seat(0), now, &security, &mut peers).unwrap_err();
+        let expected = "worker 1 cannot reach worker 0: ";
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+
     #[test]
     fn a_connection_of_another_run_is_not_taken() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -163,12 +207,6 @@ mod tests {
         stranger.write_all(&introduction("older", 1)).unwrap();
         let (taken, _) = listener.accept().unwrap();
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let seat = Seat {
-            run_id: "run",
-            rank: 0,
-            addresses: &[String::new(), String::new()],
-            shards: 2,
-        };
-        assert!(introduced(taken, &seat, deadline, &Security::default()).is_none());
+        assert!(introduced(taken, &seat(0), deadline, &Security::default()).is_none());
     }
 }

@@ -177,7 +177,7 @@ impl Entered for RemoteEntered {
         let collective = match collective {
             Ok(collective) => collective,
             Err(error) => {
-                let error = crate::error::report(&ml_err(error));
+                let error = unconnected(crate::error::report(&ml_err(error)));
                 seat.end(FromRank::End {
                     result: None,
                     error: Some(error.clone()),
@@ -318,6 +318,17 @@ fn lost(reason: &str) -> SqlError {
         state: SqlState::Peer,
         message: format!("a worker was stopped: {reason}"),
         position: None,
+    }
+}
+
+/// The error of a rank that cannot connect to the others: another attempt may succeed, on other machines or later.
+fn unconnected(error: SqlError) -> SqlError {
+    match error.state {
+        SqlState::Io => SqlError {
+            state: SqlState::Peer,
+            ..error
+        },
+        _ => error,
     }
 }
 
@@ -463,5 +474,21 @@ impl Drop for Membership {
         if self.sender.is_some() {
             self.stop.stop(connection_ended());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_that_cannot_connect_are_not_an_error_of_files() {
+        let state = |error| unconnected(crate::error::report(&ml_err(error))).state;
+        let refused = vatic_ml::Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        // Of this state, the training has another attempt.
+        assert_eq!(state(refused), SqlState::Peer);
+        assert_eq!(state(vatic_ml::Error::Peer), SqlState::Peer);
+        let bug = vatic_ml::Error::Internal("x".into());
+        assert_eq!(state(bug), SqlState::Internal);
     }
 }

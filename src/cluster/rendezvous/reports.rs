@@ -250,7 +250,7 @@ mod tests {
 
     /// An executor without devices and models.
     fn stock() -> Arc<Stock> {
-        let runtime = ModelRuntime::new(vec![], vec![], &Memory::of_tasks(None));
+        let runtime = ModelRuntime::new(vec![], vec![], None, &Memory::of_tasks(None));
         Arc::new(Stock::new(runtime, vec![]))
     }
 

@@ -1,10 +1,12 @@
-//! [`WIDE_ROWS`]: the optimizer rule for scans of arrays. A batch of 8,192 images of 28 x 28 pixels has 25 MB; its buffers are
+//! [`WIDE_ROWS`]: the optimizer rule for scans of arrays, and of binary values such as files of images. A batch of 8,192 images of 28 x 28 pixels has 25 MB; its buffers are
 //! written and read again from memory at each copy. With batches that fit into the cache of a core, a scan of lists reads two to
 //! three times as many rows a second. Operators that want larger batches gather them themselves.
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::Statistics;
 use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::source::DataSource;
 
 use super::rule::ScanRule;
 
@@ -25,10 +27,17 @@ pub(crate) const WIDE_ROWS: ScanRule = ScanRule {
 
 fn smaller_batches(config: &FileScanConfig, options: &ConfigOptions) -> Option<FileScanConfig> {
     let schema = config.projected_schema().ok()?;
-    let bytes: usize = schema
-        .fields()
-        .iter()
-        .map(|field| list_bytes(field.data_type()))
+    let statistics = config.partition_statistics(None).ok();
+    let bytes_of = |column: usize, data_type: &DataType| match data_type {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            let statistics = statistics.as_ref();
+            statistics.map_or(0, |statistics| mean_bytes(statistics, column))
+        }
+        other => list_bytes(other),
+    };
+    let fields = schema.fields().iter().enumerate();
+    let bytes = fields
+        .map(|(column, field)| bytes_of(column, field.data_type()))
         .fold(0, usize::saturating_add);
     let rows = rows_of_arrays(bytes)?;
     let known = config
@@ -44,6 +53,16 @@ pub(crate) fn rows_of_arrays(bytes: usize) -> Option<usize> {
     Some(rows.max(ROWS_MIN))
 }
 
+/// The mean bytes of a value of a column, as far as the files tell; else 0.
+fn mean_bytes(statistics: &Statistics, column: usize) -> usize {
+    let of_column = statistics.column_statistics.get(column);
+    let bytes = of_column.and_then(|of_column| of_column.byte_size.get_value());
+    match (bytes, statistics.num_rows.get_value()) {
+        (Some(bytes), Some(rows)) => bytes / (*rows).max(1),
+        _ => 0,
+    }
+}
+
 /// The bytes of a list, also in a struct; 0 for other types.
 fn list_bytes(data_type: &DataType) -> usize {
     let (element, length) = match data_type {
@@ -52,6 +71,7 @@ fn list_bytes(data_type: &DataType) -> usize {
             (element, if is_image { PIXELS } else { LIST_ELEMENTS })
         }
         DataType::FixedSizeList(element, length) => (element, *length as usize),
+        DataType::FixedSizeBinary(bytes) => return *bytes as usize,
         DataType::Struct(fields) => {
             let bytes = fields.iter().map(|field| list_bytes(field.data_type()));
             return bytes.fold(0, usize::saturating_add);
@@ -67,9 +87,30 @@ fn list_bytes(data_type: &DataType) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::arrow::datatypes::Field;
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::common::stats::Precision;
 
     use super::*;
+
+    #[test]
+    fn binary_values_count_with_the_size_that_files_tell() {
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("bytes", DataType::BinaryView, false),
+        ]);
+        let mut statistics = Statistics::new_unknown(&schema);
+        assert_eq!(mean_bytes(&statistics, 1), 0);
+        statistics.num_rows = Precision::Inexact(500);
+        statistics.column_statistics[1].byte_size = Precision::Inexact(20_000_000);
+        assert_eq!(mean_bytes(&statistics, 0), 0);
+        assert_eq!(mean_bytes(&statistics, 1), 40_000);
+        assert_eq!(rows_of_arrays(40_000), Some(104));
+        // Files without rows, and columns that the statistics lack.
+        statistics.num_rows = Precision::Exact(0);
+        assert_eq!(mean_bytes(&statistics, 1), 20_000_000);
+        assert_eq!(mean_bytes(&statistics, 2), 0);
+        assert_eq!(list_bytes(&DataType::FixedSizeBinary(784)), 784);
+    }
 
     #[test]
     fn lists_count_with_their_elements() {

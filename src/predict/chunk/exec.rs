@@ -1,6 +1,7 @@
 //! [`ChunkExec`]: physical operator that gives a row for each part of a text.
 
 use std::fmt;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -305,7 +306,9 @@ fn parts(
         let found = model
             .tokens()
             .and_then(|model| chunks(model, text, tokens, overlap).ok());
-        Ok(Some(found.unwrap_or_else(|| vec![0..text.len()])))
+        Ok(Some(
+            found.unwrap_or_else(|| iter::once(0..text.len()).collect()),
+        ))
     };
     (0..texts.len()).map(of_row).collect()
 }

@@ -262,7 +262,6 @@ mod tests {
     use datafusion::arrow::record_batch::RecordBatch;
     use futures::TryStreamExt;
 
-    use super::*;
     use crate::engine::Engine;
     use crate::session::Session;
 

@@ -10,7 +10,7 @@ use crate::access::grants::{Grant, Object, Privilege};
 use crate::error::{Result, SqlState, sql_err};
 use crate::sql::script::tokenize;
 use crate::sql::statement::{
-    GrantStatement, ModelStatement, RELATION_FUNCTIONS, Statement, WINDOWS,
+    GrantStatement, ModelStatement, RELATION_FUNCTIONS, Statement, begins_with_relation,
 };
 use crate::storage::DEFAULT_SCHEMA;
 
@@ -62,7 +62,7 @@ fn without_table_keyword(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 let before = at.checked_sub(1).and_then(token);
                 let function = before.and_then(relation_function);
                 open.push(function.is_some());
-                if function == Some(WINDOWS) && is_marked_table(at + 1) {
+                if function.is_some_and(begins_with_relation) && is_marked_table(at + 1) {
                     found.push(significant[at + 1]);
                 }
             }

@@ -43,6 +43,10 @@ fn what_is_not_granted_looks_like_what_is_not_there() {
                 "SELECT * FROM evaluate(price)",
                 "SELECT * FROM evaluate(pr1ce)",
             ),
+            (
+                "TRAIN MODEL n OPTIONS (base_model = 'price') AS SELECT 1.0 AS a, 2.0 AS b",
+                "TRAIN MODEL n OPTIONS (base_model = 'pr1ce') AS SELECT 1.0 AS a, 2.0 AS b",
+            ),
             ("DESCRIBE MODEL price", "DESCRIBE MODEL pr1ce"),
             ("LOAD MODEL price", "LOAD MODEL pr1ce"),
             ("UNLOAD MODEL price", "UNLOAD MODEL pr1ce"),

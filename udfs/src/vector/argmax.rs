@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Builder};
 use arrow::datatypes::DataType;
 use datafusion_common::Result;
-use datafusion_expr::ScalarUDF;
+use datafusion_expr::{ColumnarValue, ScalarUDF};
 
 use super::udf::vector_function;
 use super::vectors::Vectors;
@@ -22,7 +22,8 @@ pub(super) fn function() -> ScalarUDF {
     vector_function(&DOC, DataType::Int64, compute)
 }
 
-fn compute([vectors]: &[Vectors; 1], rows: usize) -> Result<ArrayRef> {
+fn compute([vectors]: &[ColumnarValue; 1], rows: usize) -> Result<ArrayRef> {
+    let vectors = Vectors::of_argument(vectors)?;
     let mut positions = Int64Builder::with_capacity(rows);
     for row in 0..rows {
         positions.append_option(vectors.row(row).and_then(argmax));

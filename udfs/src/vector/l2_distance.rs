@@ -1,35 +1,27 @@
 //! `l2_distance(a, b)`: |a - b|.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Float64Builder};
-use arrow::datatypes::DataType;
-use datafusion_common::Result;
 use datafusion_expr::ScalarUDF;
 
-use super::length::length;
-use super::udf::vector_function;
-use super::vectors::{Vectors, pair};
+use super::measure::{Measure, measure_function};
+use super::products::{Number, distance};
 use crate::doc::Doc;
 
-const DOC: Doc = Doc {
-    name: "l2_distance",
-    syntax: "l2_distance(a, b)",
-    gives: "the Euclidean distance of two vectors",
-    example: "SELECT l2_distance([0, 0], [3, 4])",
-};
-
 pub(super) fn function() -> ScalarUDF {
-    vector_function(&DOC, DataType::Float64, compute)
+    measure_function::<L2Distance>()
 }
 
-fn compute([left, right]: &[Vectors; 2], rows: usize) -> Result<ArrayRef> {
-    let mut distances = Float64Builder::with_capacity(rows);
-    for row in 0..rows {
-        let pair = pair(DOC.name, left, right, row)?;
-        distances.append_option(
-            pair.map(|(left, right)| length(left.iter().zip(right).map(|(l, r)| l - r))),
-        );
+struct L2Distance;
+
+impl Measure for L2Distance {
+    const DOC: &'static Doc = &Doc {
+        name: "l2_distance",
+        syntax: "l2_distance(a, b)",
+        gives: "the Euclidean distance of two vectors",
+        example: "SELECT l2_distance([0, 0], [3, 4])",
+    };
+    const ALIASES: &'static [&'static str] = &[];
+
+    fn of(left: &[impl Number], right: &[impl Number]) -> Option<f64> {
+        Some(distance(left, right))
     }
-    Ok(Arc::new(distances.finish()))
 }

@@ -2,7 +2,7 @@
 
 use arrow::array::ArrayRef;
 use datafusion_common::Result;
-use datafusion_expr::ScalarUDF;
+use datafusion_expr::{ColumnarValue, ScalarUDF};
 
 use super::length::length;
 use super::udf::vector_function;
@@ -20,7 +20,8 @@ pub(super) fn function() -> ScalarUDF {
     vector_function(&DOC, vector_type(), compute)
 }
 
-fn compute([vectors]: &[Vectors; 1], rows: usize) -> Result<ArrayRef> {
+fn compute([vectors]: &[ColumnarValue; 1], rows: usize) -> Result<ArrayRef> {
+    let vectors = Vectors::of_argument(vectors)?;
     let mut normalized = VectorsBuilder::default();
     for row in 0..rows {
         normalized.push(vectors.row(row).map(|vector| {

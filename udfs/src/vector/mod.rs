@@ -1,15 +1,21 @@
 //! Functions on vectors: lists of numbers of any precision, of fixed length or not. They compute in f64.
 //!
-//! `argmax`, `cosine_similarity`, `l2_distance`, `l2_normalize`, `sigmoid`, `softmax`, `top_k` and `vector_avg` are
-//! functions; `udf` and `vectors` are shared by all.
+//! `argmax`, `cosine_distance`, `cosine_similarity`, `inner_product`, `l2_distance`, `l2_normalize`, `negative_inner_product`,
+//! `sigmoid`, `softmax`, `top_k` and `vector_avg` are functions; `udf` and `vectors` are shared by all. `measure` is shared by
+//! functions that make a number from two vectors, [`products`] has their sums, and `length` the length of a vector.
 //!
 //! A NULL vector, or one with a NULL element, gives NULL. To add a function, write a file with `function()` and list it.
 
 mod argmax;
+mod cosine_distance;
 mod cosine_similarity;
+mod inner_product;
 mod l2_distance;
 mod l2_normalize;
 mod length;
+mod measure;
+mod negative_inner_product;
+pub mod products;
 mod sigmoid;
 mod softmax;
 mod top_k;
@@ -27,7 +33,10 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let all = [
         cosine_similarity::function(),
+        cosine_distance::function(),
         l2_distance::function(),
+        inner_product::function(),
+        negative_inner_product::function(),
         l2_normalize::function(),
         softmax::function(),
         sigmoid::function(),

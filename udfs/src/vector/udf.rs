@@ -10,11 +10,11 @@ use datafusion_expr::{
     Volatility,
 };
 
-use super::vectors::{Vectors, is_vector, type_name};
+use super::vectors::{is_vector, type_name};
 use crate::doc::Doc;
 
 /// Computes the results of a function of `N` vectors for a number of rows.
-type Compute<const N: usize> = fn(&[Vectors; N], usize) -> Result<ArrayRef>;
+type Compute<const N: usize> = fn(&[ColumnarValue; N], usize) -> Result<ArrayRef>;
 
 /// A function of `N` vectors.
 pub(super) fn vector_function<const N: usize>(
@@ -22,8 +22,19 @@ pub(super) fn vector_function<const N: usize>(
     returns: DataType,
     compute: Compute<N>,
 ) -> ScalarUDF {
+    with_aliases(doc, &[], returns, compute)
+}
+
+/// A function of `N` vectors with further names.
+pub(super) fn with_aliases<const N: usize>(
+    doc: &'static Doc,
+    aliases: &[&str],
+    returns: DataType,
+    compute: Compute<N>,
+) -> ScalarUDF {
     ScalarUDF::from(VectorFunction {
         doc,
+        aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
         returns,
         compute,
         signature: Signature::any(N, Volatility::Immutable),
@@ -33,6 +44,7 @@ pub(super) fn vector_function<const N: usize>(
 
 struct VectorFunction<const N: usize> {
     doc: &'static Doc,
+    aliases: Vec<String>,
     returns: DataType,
     compute: Compute<N>,
     signature: Signature,
@@ -65,6 +77,10 @@ impl<const N: usize> ScalarUDFImpl for VectorFunction<N> {
         self.doc.name
     }
 
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -81,16 +97,11 @@ impl<const N: usize> ScalarUDFImpl for VectorFunction<N> {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let vectors: Vec<Vectors> = args
-            .args
-            .iter()
-            .map(Vectors::of_argument)
-            .collect::<Result<_>>()?;
-        let Ok(vectors) = <[Vectors; N]>::try_from(vectors) else {
+        let rows = args.number_rows;
+        let Ok(arguments) = <[ColumnarValue; N]>::try_from(args.args) else {
             return exec_err!("{} takes {N} arguments", self.doc.name);
         };
-        let rows = args.number_rows;
-        Ok(ColumnarValue::Array((self.compute)(&vectors, rows)?))
+        Ok(ColumnarValue::Array((self.compute)(&arguments, rows)?))
     }
 
     fn documentation(&self) -> Option<&Documentation> {

@@ -1,14 +1,15 @@
-//! [`Vectors`]: one vector per row, from a list column of any kind.
+//! [`Vectors`]: one vector per row in double precision, from a list column of any kind. [`VectorsOf`] has another precision.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Float64Builder, LargeListArray, ListArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, Float64Builder, LargeListArray, ListArray,
+    PrimitiveArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
-use datafusion_common::{Result, exec_err};
+use datafusion_common::Result;
 use datafusion_expr::ColumnarValue;
 
 /// Whether a type is a list of numbers or NULL.
@@ -42,19 +43,23 @@ pub(crate) fn vector_type() -> DataType {
 }
 
 /// Vectors in double precision.
-pub(crate) struct Vectors {
+pub(crate) type Vectors = VectorsOf<Float64Type>;
+
+/// Vectors of one type of numbers.
+pub(crate) struct VectorsOf<T: ArrowPrimitiveType> {
     lists: LargeListArray,
-    values: Float64Array,
+    values: PrimitiveArray<T>,
     is_constant: bool,
 }
 
-impl Vectors {
+impl<T: ArrowPrimitiveType> VectorsOf<T> {
     /// The vectors of a column.
     pub(crate) fn new(array: &ArrayRef) -> Result<Self> {
-        let lists = cast(&without_rest(array)?, &DataType::LargeList(item()))?
+        let item = Arc::new(Field::new_list_field(T::DATA_TYPE, true));
+        let lists = cast(&without_rest(array)?, &DataType::LargeList(item))?
             .as_list::<i64>()
             .clone();
-        let values = lists.values().as_primitive::<Float64Type>().clone();
+        let values = lists.values().as_primitive::<T>().clone();
         Ok(Self {
             lists,
             values,
@@ -74,7 +79,7 @@ impl Vectors {
     }
 
     /// The vector of a row; `None` if it is NULL or has a NULL element.
-    pub(crate) fn row(&self, row: usize) -> Option<&[f64]> {
+    pub(crate) fn row(&self, row: usize) -> Option<&[T::Native]> {
         let row = if self.is_constant { 0 } else { row };
         if self.lists.is_null(row) {
             return None;
@@ -108,26 +113,6 @@ fn without_rest(array: &ArrayRef) -> Result<ArrayRef> {
         values,
         lists.nulls().cloned(),
     )?))
-}
-
-/// The two vectors of a row, which must have the same length.
-pub(crate) fn pair<'a>(
-    name: &str,
-    left: &'a Vectors,
-    right: &'a Vectors,
-    row: usize,
-) -> Result<Option<(&'a [f64], &'a [f64])>> {
-    let (Some(left), Some(right)) = (left.row(row), right.row(row)) else {
-        return Ok(None);
-    };
-    if left.len() != right.len() {
-        return exec_err!(
-            "{name} takes vectors of one length, found {} and {}",
-            left.len(),
-            right.len()
-        );
-    }
-    Ok(Some((left, right)))
 }
 
 /// Builds a column of vectors.

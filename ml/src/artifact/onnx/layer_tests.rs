@@ -1,10 +1,10 @@
-//! Tests of the nodes of layers, with what `tests` has to write and read files.
+//! Tests of the nodes of layers, with what `examples` has to write and read files.
 
 use std::collections::{HashMap, HashSet};
 
 use arrow::datatypes::DataType;
 
-use super::tests::{
+use super::examples::{
     array, feature, graph, integers, layers, number, numbers, operators, tensor, written,
 };
 use crate::graph::messages::TensorProto;

@@ -20,6 +20,8 @@ mod types;
 pub(super) use file::onnx;
 
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod layer_tests;
 #[cfg(test)]
 mod target_tests;

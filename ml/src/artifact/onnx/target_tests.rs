@@ -1,10 +1,10 @@
-//! Tests of the outputs for each target, with what `tests` has to write and read files.
+//! Tests of the outputs for each target, with what `examples` has to write and read files.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 
-use super::tests::{
+use super::examples::{
     feature, graph, integers, layers, number, numbers, operators, options, ports, property, tensor,
     texts, written, written_targets,
 };

@@ -1,6 +1,7 @@
 //! Features → tensors, by the encoding that training learnt.
 //!
 //! * `tabular` columns of a table: numbers and categories
+//! * `lookup` the ids of the values of a category
 //! * `standardise` numbers minus their mean, divided by their standard deviation
 //! * `ids` whole numbers that a model takes as they are
 //! * `plain` columns of numbers that are encoded directly from their Arrow buffers
@@ -9,4 +10,5 @@ pub mod standardise;
 pub mod tabular;
 
 pub(crate) mod ids;
+pub(crate) mod lookup;
 pub(crate) mod plain;

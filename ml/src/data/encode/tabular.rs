@@ -10,20 +10,19 @@
 //! Category ids are numbered across all vocabularies of a model, so that one table holds the weights of all categories.
 //! The first id of each vocabulary stands for values that training did not see; its weight stays zero.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Result;
 use crate::data::apart::parts;
 use crate::data::coerce::coerced;
 use crate::data::columns::{Column, FeatureKind};
 use crate::data::encode::ids::rows_without_ids;
+use crate::data::encode::lookup::Lookup;
 use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
 use crate::data::encode::standardise::{Real, Standardiser};
 use crate::data::image::{ImageEncoder, PIXELS};
@@ -91,34 +90,6 @@ pub struct Encoder {
     ids: Vec<Option<usize>>,
 }
 
-/// Ids of one vocabulary: `first` for unseen values, `first + 1 + position` for a known value.
-#[derive(Debug)]
-struct Lookup {
-    first: u32,
-    positions: Positions,
-}
-
-#[derive(Debug)]
-enum Positions {
-    Listed(HashMap<String, u32>),
-    /// The position of a value is its hash, modulo this number.
-    Hashed(u32),
-}
-
-impl Lookup {
-    fn position(&self, value: &str) -> Option<u32> {
-        match &self.positions {
-            Positions::Listed(positions) => positions.get(value).copied(),
-            Positions::Hashed(buckets) => Some(bucket(value, *buckets)),
-        }
-    }
-}
-
-/// The bucket of a value, in `0..buckets`.
-fn bucket(value: &str, buckets: u32) -> u32 {
-    (xxh3_64(value.as_bytes()) % u64::from(buckets.max(1))) as u32
-}
-
 impl Encoder {
     /// An encoder from the learnt encodings, for a model of this precision.
     pub fn new(columns: Vec<ColumnEncoder>, precision: Precision) -> Self {
@@ -135,19 +106,14 @@ impl Encoder {
             shape.categories += column.vocabularies.len();
             let mut of_column = Vec::with_capacity(column.vocabularies.len());
             for vocabulary in &column.vocabularies {
-                let (positions, length) = match vocabulary.buckets {
-                    Some(buckets) => (Positions::Hashed(buckets), buckets as usize),
-                    None => {
-                        let positions = vocabulary.values.iter().cloned().zip(0..).collect();
-                        (Positions::Listed(positions), vocabulary.values.len())
-                    }
+                let first = shape.category_ids;
+                let lookup = match vocabulary.buckets {
+                    Some(buckets) => Lookup::hashed(first, buckets),
+                    None => Lookup::listed(first, &vocabulary.values),
                 };
-                of_column.push(Lookup {
-                    first: shape.category_ids as u32,
-                    positions,
-                });
-                shape.unseen_ids.push(shape.category_ids);
-                shape.category_ids += length + 1;
+                shape.unseen_ids.push(first);
+                shape.category_ids += lookup.length();
+                of_column.push(lookup);
             }
             lookups.push(of_column);
         }
@@ -180,6 +146,17 @@ impl Encoder {
     /// The widths of the tensors that [`Encoder::encode`] returns.
     pub fn shape(&self) -> &InputShape {
         &self.shape
+    }
+
+    /// For each id of the categories, the id of the same value in an encoder of the same columns; `None` for a value that it does
+    /// not know.
+    pub(crate) fn ids_in(&self, other: &Self) -> Vec<Option<u32>> {
+        let mut ids = Vec::with_capacity(self.shape.category_ids);
+        let theirs = other.lookups.iter().flatten();
+        for (ours, theirs) in self.lookups.iter().flatten().zip(theirs) {
+            ours.add_ids_in(theirs, &mut ids);
+        }
+        ids
     }
 
     /// The learnt encodings, column by column.
@@ -357,7 +334,7 @@ impl Encoder {
                     CategoryPart::Text(values) => lookup.position(values.value(row)),
                 };
                 unseen += usize::from(found.is_none() && parts.is_valid(row));
-                ids[offset + position] = lookup.first + found.map_or(0, |position| position + 1);
+                ids[offset + position] = lookup.id(found);
             }
         }
         unseen

@@ -53,16 +53,16 @@ pub const REGRESSOR_METRICS: &[&str] = &[
     "explained_variance",
 ];
 
-/// Metrics of these names; a value that is not finite is not defined.
+/// Metrics of these names; a value that is no number is not defined. One infinite prediction makes a mean infinite.
 pub(super) fn named(names: &[&str], values: &[Option<f64>]) -> Vec<Metric> {
-    let finite = |value: &Option<f64>| value.filter(|value| value.is_finite());
+    let number = |value: &Option<f64>| value.filter(|value| !value.is_nan());
     names
         .iter()
         .zip(values)
         .map(|(name, value)| Metric {
             target: None,
             name: (*name).into(),
-            value: finite(value),
+            value: number(value),
         })
         .collect()
 }

@@ -9,15 +9,22 @@ use crate::{Error, Result};
 
 /// Two numbers of outputs without a common factor, so that a size tells by what it multiplies them.
 const SAMPLES: [usize; 2] = [7, 11];
+/// The most outputs of several targets that are tried.
+const TRIED_MAX: usize = 4 * CLASSES_MAX;
 
-/// Refuses a network that fails with every number of classes. `error` is its error with so many outputs.
-pub(super) fn check(error: impl Fn(usize) -> Option<Error>) -> Result<()> {
+/// Refuses a network that fails with every number of outputs that so many targets may have. `error` is its error with so many outputs.
+pub(super) fn check(targets: Option<usize>, error: impl Fn(usize) -> Option<Error>) -> Result<()> {
     let [Some(first), Some(second)] = SAMPLES.map(&error) else {
         return Ok(());
     };
-    // Two classes have one output.
-    let mut outputs = std::iter::once(1).chain(3..=CLASSES_MAX);
-    if outputs.any(|outputs| error(outputs).is_none()) {
+    let fits = |outputs: usize| error(outputs).is_none();
+    let fits_some = match targets {
+        // Two classes have one output.
+        Some(1) => fits(1) || (3..=CLASSES_MAX).any(fits),
+        Some(targets) => (targets..=TRIED_MAX).any(fits),
+        None => (1..=TRIED_MAX).any(fits),
+    };
+    if fits_some {
         return Ok(());
     }
     let joined = joined(&first.to_string(), &second.to_string());
@@ -88,7 +95,11 @@ mod tests {
     use super::*;
 
     fn checked(error: impl Fn(usize) -> Option<String>) -> String {
-        let result = check(|outputs| error(outputs).map(invalid));
+        of_targets(Some(1), error)
+    }
+
+    fn of_targets(targets: Option<usize>, error: impl Fn(usize) -> Option<String>) -> String {
+        let result = check(targets, |outputs| error(outputs).map(invalid));
         result.map_or_else(|error| error.to_string(), |()| "fits".into())
     }
 
@@ -122,6 +133,23 @@ mod tests {
             let error = |outputs: usize| (outputs != fitting).then(|| format!("[{outputs}]"));
             assert_eq!(checked(error), "[classes]", "{fitting}");
         }
+    }
+
+    #[test]
+    fn several_targets_may_have_two_outputs_or_more_than_a_thousand() {
+        for (targets, fitting) in [
+            (Some(2), 2),
+            (Some(2), 1_200),
+            (None, 2),
+            (None, 1_200),
+            (None, 1),
+        ] {
+            let error = |outputs: usize| (outputs != fitting).then(|| format!("[{outputs}]"));
+            assert_eq!(of_targets(targets, error), "fits", "{targets:?} {fitting}");
+        }
+        // Each target has an output.
+        let error = |outputs: usize| (outputs != 2).then(|| format!("[{outputs}]"));
+        assert_eq!(of_targets(Some(3), error), "[classes]");
     }
 
     #[test]

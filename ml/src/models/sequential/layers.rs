@@ -61,20 +61,20 @@ impl Layers {
 
     /// Refuses layers that fit an input of this shape with no target. An empty shape is one that is not known.
     pub(super) fn check(&self, input: &[usize]) -> Result<()> {
-        self.check_outputs(input, None)
+        self.check_targets(input, None)
     }
 
-    /// Like [`Layers::check`], for targets that need so many outputs, as far as that is known.
-    fn check_outputs(&self, input: &[usize], outputs: Option<usize>) -> Result<()> {
+    /// Like [`Layers::check`], for these targets, if they are known.
+    fn check_targets(&self, input: &[usize], targets: Option<&[Column]>) -> Result<()> {
         if input.is_empty() {
             return Ok(());
         }
         let row = Row::of_shape(input);
         let error = |outputs: usize| self.of_network(&row, outputs).err();
         match self.task() {
-            Task::Classification => classes::check(error),
+            Task::Classification => classes::check(targets.map(<[Column]>::len), error),
             Task::Regression => {
-                let outputs = match outputs {
+                let outputs = match targets.and_then(outputs_of) {
                     Some(outputs) => outputs,
                     None => self.outputs(&row)?,
                 };
@@ -117,7 +117,7 @@ impl Layers {
         };
         match (self.task(), input_shape) {
             (Task::Regression, _) | (Task::Classification, []) => {
-                self.check_outputs(&input, outputs_of(&columns.targets))
+                self.check_targets(&input, Some(&columns.targets))
             }
             // `check` knows an `input_shape` already, and the number of classes is not known yet.
             (Task::Classification, _) => Ok(()),

@@ -43,16 +43,21 @@ const RUNTIME: &str = "com.microsoft";
 /// Operators of tract on features that are not replaced.
 const FOR_FEATURES: [&str; 2] = ["CategoryMapper", "Normalizer"];
 
-/// Operators that tract knows and a model may not have: a branch is a graph that is checked only when it runs, and a draw gives
-/// each run other outputs.
-const REFUSED: [&str; 6] = [
-    "If",
+/// Operators that give each run other outputs, so no model may have them.
+const RANDOM: [&str; 6] = [
+    "Bernoulli",
     "Multinomial",
     "RandomNormal",
     "RandomNormalLike",
     "RandomUniform",
     "RandomUniformLike",
 ];
+/// An operator that tract knows and a model may not have: a branch is a graph that is checked only when it runs.
+const BRANCH: &str = "If";
+
+/// What users can do about a model that tract does not run.
+pub(in crate::onnx) const OTHER_LIBRARY: &str =
+    "onnxruntime may run it: import it with OPTIONS (format = 'onnxruntime')";
 
 /// The reader of graphs with all operators.
 pub(in crate::onnx) fn reader() -> Onnx {
@@ -67,14 +72,20 @@ pub(in crate::onnx) fn reader() -> Onnx {
 static OF_TRACT: LazyLock<HashSet<String>> =
     LazyLock::new(|| tract_onnx::onnx().op_register.0.into_keys().collect());
 
-/// Whether a graph may have this operator.
+/// Whether an operator gives each run other outputs.
+pub(in crate::onnx) fn is_random(domain: &str, name: &str) -> bool {
+    domain.is_empty() && RANDOM.contains(&name)
+}
+
+/// Whether a graph that tract runs may have this operator.
 pub(in crate::onnx) fn is_known(domain: &str, name: &str) -> bool {
     let is_ours = |of: &str| OURS.iter().any(|ours| (ours.0, ours.1) == (of, name));
     let is_for_features = is_ours(ML) || FOR_FEATURES.contains(&name);
     match domain {
         ML => is_for_features,
         "" | RUNTIME => {
-            let is_tracts = OF_TRACT.contains(name) && !REFUSED.contains(&name);
+            let is_refused = name == BRANCH || RANDOM.contains(&name);
+            let is_tracts = OF_TRACT.contains(name) && !is_refused;
             is_ours(domain) || (is_tracts && !is_for_features)
         }
         _ => false,

@@ -24,7 +24,7 @@ pub(super) fn longs(tensor: &Tensor) -> TractResult<Vec<i64>> {
 }
 
 /// The texts of a tensor.
-pub(super) fn texts(tensor: &Tensor) -> TractResult<&[String]> {
+pub(in crate::onnx) fn texts(tensor: &Tensor) -> TractResult<&[String]> {
     tensor.try_as_plain_ram()?.as_slice::<String>()
 }
 

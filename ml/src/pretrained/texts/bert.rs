@@ -19,7 +19,13 @@ use crate::pretrained::transformer::Sizes;
 
 pub(crate) const BERT: TextFamily = TextFamily {
     model_type: "bert",
-    architectures: &["BertModel", "BertForMaskedLM", "BertForPreTraining"],
+    architectures: &[
+        "BertModel",
+        "BertForPreTraining",
+        "BertForSequenceClassification",
+        "BertForTokenClassification",
+        "BertForMaskedLM",
+    ],
     bases: &["bert."],
     spec: bert,
     vocabulary: Vocabulary::Words(Around::BERT),
@@ -27,7 +33,12 @@ pub(crate) const BERT: TextFamily = TextFamily {
 
 pub(crate) const ROBERTA: TextFamily = TextFamily {
     model_type: "roberta",
-    architectures: &["RobertaModel", "RobertaForMaskedLM"],
+    architectures: &[
+        "RobertaModel",
+        "RobertaForSequenceClassification",
+        "RobertaForTokenClassification",
+        "RobertaForMaskedLM",
+    ],
     bases: &["roberta."],
     spec: roberta,
     vocabulary: Vocabulary::Pairs(Around::ROBERTA),
@@ -35,7 +46,12 @@ pub(crate) const ROBERTA: TextFamily = TextFamily {
 
 pub(crate) const XLM_ROBERTA: TextFamily = TextFamily {
     model_type: "xlm-roberta",
-    architectures: &["XLMRobertaModel", "XLMRobertaForMaskedLM"],
+    architectures: &[
+        "XLMRobertaModel",
+        "XLMRobertaForSequenceClassification",
+        "XLMRobertaForTokenClassification",
+        "XLMRobertaForMaskedLM",
+    ],
     bases: &["roberta."],
     spec: roberta,
     vocabulary: Vocabulary::Pieces(Around::ROBERTA, Places::XlmRoberta),
@@ -43,7 +59,12 @@ pub(crate) const XLM_ROBERTA: TextFamily = TextFamily {
 
 pub(crate) const CAMEMBERT: TextFamily = TextFamily {
     model_type: "camembert",
-    architectures: &["CamembertModel", "CamembertForMaskedLM"],
+    architectures: &[
+        "CamembertModel",
+        "CamembertForSequenceClassification",
+        "CamembertForTokenClassification",
+        "CamembertForMaskedLM",
+    ],
     bases: &["roberta."],
     spec: roberta,
     vocabulary: Vocabulary::Pieces(Around::ROBERTA, Places::Camembert),
@@ -54,6 +75,8 @@ pub(crate) const ELECTRA: TextFamily = TextFamily {
     architectures: &[
         "ElectraModel",
         "ElectraForPreTraining",
+        "ElectraForSequenceClassification",
+        "ElectraForTokenClassification",
         "ElectraForMaskedLM",
     ],
     bases: &["electra."],

@@ -17,7 +17,12 @@ use crate::{Error, Result};
 
 pub(crate) const DEBERTA: TextFamily = TextFamily {
     model_type: "deberta-v2",
-    architectures: &["DebertaV2Model", "DebertaV2ForMaskedLM"],
+    architectures: &[
+        "DebertaV2Model",
+        "DebertaV2ForSequenceClassification",
+        "DebertaV2ForTokenClassification",
+        "DebertaV2ForMaskedLM",
+    ],
     bases: &["deberta."],
     spec,
     vocabulary: Vocabulary::Pieces(Around::BERT, Places::AsStored),

@@ -16,7 +16,12 @@ use crate::pretrained::transformer::Sizes;
 
 pub(crate) const DISTILBERT: TextFamily = TextFamily {
     model_type: "distilbert",
-    architectures: &["DistilBertModel", "DistilBertForMaskedLM"],
+    architectures: &[
+        "DistilBertModel",
+        "DistilBertForSequenceClassification",
+        "DistilBertForTokenClassification",
+        "DistilBertForMaskedLM",
+    ],
     bases: &["distilbert."],
     spec,
     vocabulary: Vocabulary::Words(Around::BERT),

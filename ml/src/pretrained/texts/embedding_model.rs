@@ -1,5 +1,6 @@
 //! [`EmbeddingModel`]: an encoder of texts as a model, whose output is a vector for each text.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,17 +9,22 @@ use arrow::datatypes::DataType;
 use candle_core::{DType, Device, Tensor};
 
 use super::encoder::TextEncoder;
-use super::inputs::{BATCH_TOKENS, in_token_passes, of_rows};
+use super::inputs::{BATCH_TOKENS, in_token_passes, of_rows, rows_of_ids, token_passes};
 use super::modules::{Modules, SentenceHead};
 use super::parts::{TextParts, encoder_bytes};
 use super::pooling::Pooling;
 use super::prompts;
 use super::spec::EncoderSpec;
+use super::tensors::Wanted as WantedTensor;
 use super::tokens::tokenizer::TextTokenizer;
+use super::tuned::{Tuned, TunedNetwork, first_weights};
 use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
 use crate::model::compute::ComputeType;
+use crate::model::network::Network;
+use crate::model::options::{TextPooling, TrainOptions};
+use crate::model::text_base::TextBase;
 use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Prompt, Wanted};
 use crate::pretrained::family::Source;
@@ -51,8 +57,11 @@ struct Own {
     signature: Signature,
     encoder: Box<dyn TextEncoder>,
     spec: EncoderSpec,
+    /// The tensors of the encoder, and the beginning of their names.
+    tensors: HashMap<WantedTensor, Tensor>,
+    base: &'static str,
     tokenizer: TextTokenizer,
-    head: SentenceHead,
+    head: Arc<SentenceHead>,
     prompts: Vec<Prompt>,
     facts: Vec<(String, String)>,
     device: Device,
@@ -101,8 +110,10 @@ impl EmbeddingModel {
             bytes: parts.tensors.bytes() + head.bytes(),
             encoder: parts.encoder,
             spec: parts.spec,
+            tensors: parts.tensors.into_taken(),
+            base: parts.base,
             tokenizer: TextTokenizer::new(parts.tokenizer, file, parts.limits)?,
-            head,
+            head: Arc::new(head),
             prompts,
             facts: Vec::from(facts.map(|(name, value)| (name.to_owned(), value))),
             device: source.device.clone(),
@@ -113,6 +124,33 @@ impl EmbeddingModel {
 }
 
 impl Own {
+    /// The vectors of texts, with this head behind the encoder.
+    fn forward(&self, inputs: &Inputs, head: &SentenceHead) -> Result<Vec<Tensor>> {
+        let (encoder, device) = (&self.encoder, &self.device);
+        if inputs.rows() == 0 {
+            let empty = Tensor::zeros((0, head.width()), DType::F32, device)?;
+            return Ok(vec![empty]);
+        }
+        in_token_passes(inputs, device, |tokens| {
+            let hidden = match tokens.sequences.tokens() {
+                0 => Tensor::zeros((0, encoder.width()), DType::F32, device)?,
+                _ => encoder.hidden(tokens)?,
+            };
+            Ok(vec![head.forward(&hidden, &tokens.sequences)?])
+        })
+    }
+
+    /// What comes behind the encoder: the head of the model's embeddings, or only pooling.
+    fn head_of(&self, pooling: Option<TextPooling>) -> Arc<SentenceHead> {
+        let pooling = match pooling {
+            None => return Arc::clone(&self.head),
+            Some(TextPooling::Mean) => Pooling::mean(),
+            Some(TextPooling::Cls) => Pooling::first(),
+        };
+        let width = self.encoder.width();
+        Arc::new(SentenceHead::of_pooling(pooling, width))
+    }
+
     /// The text of the prompt of this name; none for the empty name.
     fn prompt(&self, name: &str) -> Result<String> {
         if name.is_empty() {
@@ -127,6 +165,43 @@ impl Own {
             };
             Error::Invalid(format!("it has no prompt \"{name}\"; {known}"))
         })
+    }
+}
+
+impl TextBase for EmbeddingModel {
+    fn vectors(&self, inputs: &Inputs, pooling: Option<TextPooling>) -> Result<Tensor> {
+        let mut computed = self.own.forward(inputs, &self.own.head_of(pooling))?;
+        let missing = || Error::Internal("an encoder of texts without vectors".into());
+        computed.pop().ok_or_else(missing)
+    }
+
+    fn ids(&self, inputs: &Inputs) -> Result<Vec<Vec<u32>>> {
+        rows_of_ids(inputs)
+    }
+
+    fn passes(&self, inputs: &Inputs) -> Result<Vec<Range<usize>>> {
+        token_passes(inputs, &self.own.device)
+    }
+
+    fn network(
+        &self,
+        tokens: usize,
+        outputs: usize,
+        options: &TrainOptions,
+    ) -> Result<Box<dyn Network>> {
+        let own = self.own.as_ref();
+        let tuned = Tuned {
+            spec: &own.spec,
+            base: own.base,
+            tensors: &own.tensors,
+            head: own.head_of(options.text.pooling),
+        };
+        let network = TunedNetwork::new(&tuned, (tokens, outputs), options)?;
+        Ok(Box::new(network))
+    }
+
+    fn weights(&self, network: &dyn Network, seed: u64) -> Result<Vec<f64>> {
+        first_weights(&self.own.tensors, network, seed)
     }
 }
 
@@ -185,6 +260,10 @@ impl Model for EmbeddingModel {
         Some(self)
     }
 
+    fn text_base(&self) -> Option<&dyn TextBase> {
+        Some(self)
+    }
+
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
         let schema = batch.schema_ref();
         let name = schema.field(0).name();
@@ -215,23 +294,7 @@ impl Model for EmbeddingModel {
 
     /// The vectors `[rows, width]`.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
-        let Own {
-            encoder,
-            head,
-            device,
-            ..
-        } = self.own.as_ref();
-        if inputs.rows() == 0 {
-            let empty = Tensor::zeros((0, head.width()), DType::F32, device)?;
-            return Ok(vec![empty]);
-        }
-        in_token_passes(inputs, device, |tokens| {
-            let hidden = match tokens.sequences.tokens() {
-                0 => Tensor::zeros((0, encoder.width()), DType::F32, device)?,
-                _ => encoder.hidden(tokens)?,
-            };
-            Ok(vec![head.forward(&hidden, &tokens.sequences)?])
-        })
+        self.own.forward(inputs, &self.own.head)
     }
 
     fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {

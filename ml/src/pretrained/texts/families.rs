@@ -6,6 +6,7 @@ use super::embedding_model::EmbeddingModel;
 use super::family::TextFamily;
 use super::modules::{MODULES_FILE, Modules};
 use super::parts::TextParts;
+use super::tasks::task::{self, Task};
 use super::{bert, deberta, distilbert, modernbert, mpnet, nomic};
 use crate::model::Model;
 use crate::pretrained::family::{Family, Source};
@@ -53,23 +54,39 @@ pub(crate) fn text_family(name: &str) -> Option<&'static TextFamily> {
     TEXT_FAMILIES.into_iter().find(is_known)
 }
 
-/// Opens a model of texts.
+/// Opens a model of texts: an encoder, or what an architecture has behind one.
 fn open(source: &Source<'_>) -> Result<Arc<dyn Model>> {
     let architecture = source.architecture.as_str();
     let family = text_family(architecture)
         .ok_or_else(|| Error::Internal(format!("{architecture} has no family of encoders")))?;
     let modules = Modules::read(source.root)?;
     let has_pooling = modules.as_ref().is_some_and(Modules::has_pooling);
-    // A model that was trained to predict tokens, and then to embed texts, keeps the name of its architecture.
     let is_encoder = architecture.ends_with("Model") || architecture == family.model_type;
-    match has_pooling || is_encoder {
-        true => {
+    // A model that was trained to predict tokens, and then to embed texts, keeps the name of its architecture.
+    match Task::of(architecture) {
+        Some(task) if !has_pooling => task::open(source, family, (task, false)),
+        _ if has_pooling || is_encoder => {
             let parts = TextParts::take(source, family)?;
             let modules = modules.as_ref().filter(|modules| modules.has_pooling());
             EmbeddingModel::open(source, parts, modules)
         }
-        false => Err(Error::Unsupported(format!(
+        _ => Err(Error::Unsupported(format!(
             "{}: the architecture {architecture} is only opened as an encoder, with a {MODULES_FILE} that has pooling",
+            source.config.file()
+        ))),
+    }
+}
+
+/// Opens a classifier of two texts.
+///
+/// # Errors
+/// [`Error::Unsupported`] for another model.
+pub(in crate::pretrained) fn open_pair(source: &Source<'_>) -> Result<Arc<dyn Model>> {
+    let architecture = source.architecture.as_str();
+    match (text_family(architecture), Task::of(architecture)) {
+        (Some(family), Some(task)) => task::open(source, family, (task, true)),
+        _ => Err(Error::Unsupported(format!(
+            "{}: the architecture {architecture} is no classifier of texts",
             source.config.file()
         ))),
     }

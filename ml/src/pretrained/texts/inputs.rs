@@ -91,16 +91,48 @@ pub(crate) fn in_token_passes(
     device: &Device,
     pass: impl Fn(&TokenBatch) -> Result<Vec<Tensor>>,
 ) -> Result<Vec<Tensor>> {
-    let missing = || Error::Internal("a model of texts without tokens".into());
-    let starts = inputs.starts(IDS).ok_or_else(missing)?;
-    let passes = passes(starts, pass_tokens(device));
-    in_passes_of(passes, |range| {
+    in_passes_of(token_passes(inputs, device)?, |range| {
         pass(&token_batch(&inputs.narrow(range)?, device)?)
     })
 }
 
+/// The rows of each pass on this device.
+///
+/// # Errors
+/// [`Error::Internal`] for inputs without tokens.
+pub(crate) fn token_passes(inputs: &Inputs, device: &Device) -> Result<Vec<Range<usize>>> {
+    let missing = || Error::Internal("a model of texts without tokens".into());
+    let starts = inputs.starts(IDS).ok_or_else(missing)?;
+    Ok(passes(starts, pass_tokens(device)))
+}
+
+/// The numbers of the tokens of each row.
+///
+/// # Errors
+/// [`Error::Unsupported`] if a token belongs to a second text.
+pub(crate) fn rows_of_ids(inputs: &Inputs) -> Result<Vec<Vec<u32>>> {
+    let missing = || Error::Internal("a model of texts without tokens".into());
+    let numbers =
+        |name: &str| -> Result<Vec<u32>> { Ok(inputs.get(name).ok_or_else(missing)?.to_vec1()?) };
+    if numbers(TYPES)?.iter().any(|of_token| *of_token > 0) {
+        let message = "its tokenizer gives tokens of a single text other types than 0, which no training changes";
+        return Err(Error::Unsupported(message.into()));
+    }
+    let ids = numbers(IDS)?;
+    let starts = inputs.starts(IDS).ok_or_else(missing)?;
+    Ok(starts
+        .windows(2)
+        .map(|ends| ids[ends[0]..ends[1]].to_vec())
+        .collect())
+}
+
+/// Whether inputs hold the tokens of rows as [`of_rows`] writes them.
+pub(crate) fn has_tokens(inputs: &Inputs) -> bool {
+    inputs.get(IDS).is_some()
+}
+
 /// The rows of each pass, with at most so many tokens together, or one row.
-fn passes(starts: &[usize], tokens_max: usize) -> Vec<Range<usize>> {
+pub(crate) fn passes(starts: &[usize], tokens_max: usize) -> Vec<Range<usize>> {
     let rows = starts.len().saturating_sub(1);
     let mut passes = vec![];
     let mut first = 0;
@@ -127,7 +159,7 @@ mod tests {
         assert!(passes(&[0]).is_empty());
         assert_eq!(passes(&[0, 4, 10, 11]), [0..2, 2..3]);
         assert_eq!(passes(&[0, 4, 30, 30, 31]), [0..1, 1..2, 2..4]);
-        assert_eq!(passes(&[0, 0, 0]), [0..2]);
+        assert_eq!(passes(&[0, 0, 0]).as_slice(), std::slice::from_ref(&(0..2)));
     }
 
     #[test]

@@ -14,6 +14,8 @@
 //! * `bert`, `distilbert`, `mpnet`, `modernbert`, `nomic`, `deberta` families of encoders, a file for those that share layers
 //! * `parts` an encoder with its tokenizer
 //! * `modules` what sentence-transformers has behind an encoder, such as `pooling`; `prompts` what it has before texts
+//! * `tasks` what comes behind an encoder for a task: classes, entities, tokens for a gap, a folder
+//! * `tuned` an encoder as a part of a network that TRAIN makes
 //! * `embedding_model` an encoder as a model; `families` the list of all, and the way from an architecture to a model
 //!
 //! To add a family, write a file with its [`TextFamily`](family::TextFamily), and compare its vectors with those of transformers:
@@ -42,5 +44,7 @@ pub(crate) mod perceptron;
 pub(crate) mod pooling;
 pub(crate) mod prompts;
 pub(crate) mod spec;
+pub(crate) mod tasks;
 pub(crate) mod tensors;
 pub(crate) mod tokens;
+pub(crate) mod tuned;

@@ -16,7 +16,12 @@ use crate::{Error, Result};
 
 pub(crate) const MODERNBERT: TextFamily = TextFamily {
     model_type: "modernbert",
-    architectures: &["ModernBertModel", "ModernBertForMaskedLM"],
+    architectures: &[
+        "ModernBertModel",
+        "ModernBertForSequenceClassification",
+        "ModernBertForTokenClassification",
+        "ModernBertForMaskedLM",
+    ],
     bases: &["model."],
     spec,
     vocabulary: Vocabulary::None,

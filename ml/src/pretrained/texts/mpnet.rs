@@ -13,7 +13,12 @@ use crate::pretrained::config::Config;
 
 pub(crate) const MPNET: TextFamily = TextFamily {
     model_type: "mpnet",
-    architectures: &["MPNetModel", "MPNetForMaskedLM"],
+    architectures: &[
+        "MPNetModel",
+        "MPNetForSequenceClassification",
+        "MPNetForTokenClassification",
+        "MPNetForMaskedLM",
+    ],
     bases: &["mpnet."],
     spec,
     vocabulary: Vocabulary::Words(Around::MPNET),

@@ -18,7 +18,12 @@ use crate::{Error, Result};
 
 pub(crate) const NOMIC: TextFamily = TextFamily {
     model_type: "nomic_bert",
-    architectures: &["NomicBertModel", "NomicBertForMaskedLM"],
+    architectures: &[
+        "NomicBertModel",
+        "NomicBertForSequenceClassification",
+        "NomicBertForTokenClassification",
+        "NomicBertForMaskedLM",
+    ],
     bases: &["bert.", "nomic_bert."],
     spec,
     vocabulary: Vocabulary::Words(Around::BERT),

@@ -64,6 +64,13 @@ impl Pooling {
         }
     }
 
+    /// The vector of the first token.
+    pub(crate) fn first() -> Self {
+        Self {
+            modes: vec![Mode::First],
+        }
+    }
+
     /// What a description of sentence-transformers says, for vectors of this width.
     ///
     /// # Errors

@@ -105,6 +105,11 @@ impl<'a> FileTensors<'a> {
         self.weights.numbers() * size_of::<f32>()
     }
 
+    /// The tensors that were taken.
+    pub(crate) fn into_taken(self) -> HashMap<Wanted, Tensor> {
+        self.taken
+    }
+
     /// Refuses tensors that nobody took, unless they are `known` to have no effect.
     ///
     /// # Errors

@@ -20,11 +20,6 @@ impl Training<'_> {
     /// L-BFGS on the mean loss of all training rows, in f64.
     pub(crate) fn lbfgs(&self) -> Result<Solution> {
         let specs = self.network.parameters();
-        let start: Vec<f64> = specs
-            .iter()
-            .flat_map(|spec| spec.initial_values(self.options.seed))
-            .map(f64::from)
-            .collect();
         let penalised = penalised(specs);
         let weigh = |penalty: f64| {
             penalised
@@ -65,7 +60,7 @@ impl Training<'_> {
             history.push(record);
             Ok(!self.is_out_of_time()?)
         };
-        let found = lbfgs::minimise(start, &settings, function, on_iteration)?;
+        let found = lbfgs::minimise(self.first_weights(), &settings, function, on_iteration)?;
         let iterations = history.len();
         let notice = match found.end {
             End::Converged => None,

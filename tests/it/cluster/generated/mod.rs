@@ -87,6 +87,7 @@ async fn executors(engine: &Engine) -> Vec<Executor> {
         listen: "127.0.0.1:0".into(),
         work_dir: None,
         cluster_secret_file: None,
+        onnxruntime: None,
     };
     let executors = (0..EXECUTORS).map(|_| Executor::start(&options).unwrap());
     let executors = executors.collect();

@@ -1,0 +1,139 @@
+//! The relation planner of `nearest`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::logical_expr::planner::{
+    RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, TableFactor, TableFunctionArgs,
+};
+
+use super::node::NearestNode;
+use super::spec::Metric;
+use crate::error::Result;
+use crate::plan::table_function::{argument_err, literal, named_relation, syntax_err};
+use crate::sql::{NEAREST, given_twice, relation_function, unknown_argument};
+
+const NAMES: &[&str] = &["top_k", "metric"];
+const USAGE: &str = "nearest((queries), (items), top_k => 10, metric => 'cosine')";
+/// The number of items for each query without `top_k`.
+const TOP_K: usize = 10;
+/// The maximum of `top_k`.
+const TOP_K_MAX: i64 = 10_000;
+
+#[derive(Debug)]
+pub(super) struct NearestRelation;
+
+impl RelationPlanner for NearestRelation {
+    fn plan_relation(
+        &self,
+        factor: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            ..
+        } = &factor
+        else {
+            return Ok(RelationPlanning::Original(Box::new(factor)));
+        };
+        if relation_function(name) != Some(NEAREST) {
+            return Ok(RelationPlanning::Original(Box::new(factor)));
+        }
+        let (top_k, metric) = named(args, context)?;
+        let queries = input(args, 0, context)?;
+        let items = input(args, 1, context)?;
+        let node = NearestNode::try_new(queries, items, top_k, metric)?;
+        let plan = LogicalPlan::Extension(Extension {
+            node: Arc::new(node),
+        });
+        named_relation(NEAREST, alias.clone(), plan)
+    }
+}
+
+/// The relation at a position of the arguments.
+fn input(
+    args: &TableFunctionArgs,
+    position: usize,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<LogicalPlan> {
+    let argument = args.args.get(position);
+    match argument {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))) => {
+            context.plan(TableFactor::Derived {
+                lateral: false,
+                subquery: query.clone(),
+                alias: None,
+                sample: None,
+            })
+        }
+        found => {
+            let found = found.map_or("nothing".to_owned(), ToString::to_string);
+            Err(syntax_err(format!(
+                "the first two arguments of nearest are tables or (query), found {found}; use {USAGE}"
+            )))
+        }
+    }
+}
+
+/// `top_k` and `metric`.
+fn named(
+    args: &TableFunctionArgs,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<(usize, Metric)> {
+    let (mut top_k, mut metric) = (TOP_K, Metric::Cosine);
+    let mut given = HashSet::new();
+    for argument in args.args.iter().skip(2) {
+        let FunctionArg::Named {
+            name,
+            arg: FunctionArgExpr::Expr(value),
+            ..
+        } = argument
+        else {
+            return Err(syntax_err(format!(
+                "nearest does not take {argument}; use {USAGE}"
+            )));
+        };
+        let name = name.value.to_lowercase();
+        if !NAMES.contains(&name.as_str()) {
+            return Err(unknown_argument(NEAREST, &name, NAMES));
+        }
+        let value = literal(&name, value, context)?;
+        match name.as_str() {
+            "top_k" => top_k = count(&name, &value)?,
+            _ => metric = measure(&name, &value)?,
+        }
+        if !given.insert(name.clone()) {
+            return Err(given_twice(&name));
+        }
+    }
+    Ok((top_k, metric))
+}
+
+fn count(name: &str, value: &ScalarValue) -> Result<usize> {
+    match value {
+        ScalarValue::Int64(Some(count)) if (1..=TOP_K_MAX).contains(count) => Ok(*count as usize),
+        other => {
+            let expected = format!("a whole number from 1 to {TOP_K_MAX}");
+            Err(argument_err(name, &expected, other))
+        }
+    }
+}
+
+fn measure(name: &str, value: &ScalarValue) -> Result<Metric> {
+    let text = value.try_as_str().flatten();
+    let known = Metric::ALL.into_iter();
+    let mut named =
+        known.filter(|metric| text.is_some_and(|text| text.eq_ignore_ascii_case(metric.name())));
+    let names = Metric::ALL.map(|metric| format!("'{}'", metric.name()));
+    let expected = names.join(", ");
+    named
+        .next()
+        .ok_or_else(|| argument_err(name, &expected, value))
+}
