@@ -122,10 +122,11 @@ pub(super) fn design(config: &Config, kind: Kind) -> Result<Design> {
     let has_bias = ["attention_bias", "mlp_bias"].map(|field| config.flag(field, false));
     let [has_bias, has_wide_bias] = has_bias;
     let tied = config.flag("tie_word_embeddings", kind.is_gemma())?;
+    let field = "final_logit_softcapping";
     let cap = match kind {
-        Kind::Gemma2 => config.number("final_logit_softcapping", 30.0)?,
-        Kind::Gemma3 => config.number("final_logit_softcapping", 0.0)?,
-        _ => 0.0,
+        Kind::Gemma2 => cap(config, field, 30.0)?,
+        Kind::Gemma3 => cap(config, field, 0.0)?,
+        _ => None,
     };
     let mut ropes = vec![rope_of(config, kind, heads.width, positions_max, FULL)?];
     if kind == Kind::Gemma3 {
@@ -147,7 +148,7 @@ pub(super) fn design(config: &Config, kind: Kind) -> Result<Design> {
         norm_offset: if kind.is_gemma() { 1.0 } else { 0.0 },
         activation: activation(config, kind)?,
         embedding_scale: embedding_scale(kind, width),
-        cap: Some(cap as f32).filter(|cap| *cap > 0.0),
+        cap,
         parts: kind.parts([has_bias?, has_wide_bias?], tied),
         ropes,
         layers: sliding.into_iter().map(layer).collect(),
@@ -184,16 +185,25 @@ fn heads(config: &Config, kind: Kind, width: usize) -> Result<Heads> {
         return Err(config.error("query_pre_attn_scalar", format!("is {root}, not above 0")));
     }
     let cap = match kind {
-        Kind::Gemma2 => config.number("attn_logit_softcapping", 50.0)?,
-        _ => 0.0,
+        Kind::Gemma2 => cap(config, "attn_logit_softcapping", 50.0)?,
+        _ => None,
     };
     Ok(Heads {
         queries,
         keys,
         width: of_head,
         scale: (1.0 / root.sqrt()) as f32,
-        cap: Some(cap as f32).filter(|cap| *cap > 0.0),
+        cap,
     })
+}
+
+/// The bound of scores, if there is one.
+fn cap(config: &Config, field: &str, default: f64) -> Result<Option<f32>> {
+    if config.is_null(field) {
+        return Ok(None);
+    }
+    let cap = config.number(field, default)? as f32;
+    Ok(Some(cap).filter(|cap| *cap > 0.0))
 }
 
 fn activation(config: &Config, kind: Kind) -> Result<Pointwise> {
@@ -241,8 +251,8 @@ fn window(config: &Config, kind: Kind) -> Result<Option<usize>> {
     let field = "sliding_window";
     let is_used = match kind {
         Kind::Qwen2 | Kind::Qwen3 => config.flag("use_sliding_window", false)?,
-        Kind::Gemma2 | Kind::Gemma3 => true,
-        Kind::Mistral | Kind::Phi3 => config.get(field).is_some(),
+        Kind::Gemma2 | Kind::Gemma3 | Kind::Mistral => !config.is_null(field),
+        Kind::Phi3 => config.get(field).is_some(),
         Kind::Llama | Kind::Gemma => false,
     };
     match is_used {
@@ -326,7 +336,10 @@ mod tests {
             windows(Kind::Mistral, &json!({"sliding_window": 3})),
             [Some(3); 4]
         );
-        assert_eq!(windows(Kind::Mistral, &none), [None; 4]);
+        assert_eq!(windows(Kind::Mistral, &none), [Some(4_096); 4]);
+        let null = json!({"sliding_window": null});
+        assert_eq!(windows(Kind::Mistral, &null), [None; 4]);
+        assert_eq!(windows(Kind::Phi3, &none), [None; 4]);
         let qwen = json!({"use_sliding_window": true, "sliding_window": 5, "max_window_layers": 3});
         assert_eq!(windows(Kind::Qwen2, &qwen), [None, None, None, Some(5)]);
         assert_eq!(
@@ -358,6 +371,9 @@ mod tests {
         assert_eq!((gemma.cap, gemma.heads.cap), (Some(30.0), Some(50.0)));
         assert_eq!((gemma.heads.width, gemma.heads.scale), (256, 1.0 / 16.0));
         assert!(gemma.parts.tied && gemma.parts.outer_norms && !gemma.parts.head_norms);
+        let null = json!({"final_logit_softcapping": null, "attn_logit_softcapping": null});
+        let gemma = read(Kind::Gemma2, &null).unwrap();
+        assert_eq!((gemma.cap, gemma.heads.cap), (None, None));
         let llama = read(Kind::Llama, &json!({"mlp_bias": true})).unwrap();
         assert_eq!((llama.heads.width, llama.heads.scale), (4, 0.5));
         assert!(llama.parts.perceptron_bias && !llama.parts.query_bias && !llama.parts.tied);

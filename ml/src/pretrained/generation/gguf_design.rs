@@ -230,6 +230,7 @@ fn scaling(
     pairs: usize,
     positions_max: usize,
 ) -> Result<Scaling> {
+    let is_long = tensors.has(SHORT_DIVISORS) && tensors.has(LONG_DIVISORS);
     let mut divisors = |name: &str| -> Result<Option<Vec<f32>>> {
         if !tensors.has(name) {
             return Ok(None);
@@ -247,7 +248,9 @@ fn scaling(
         .whole(before, Some(positions_max), POSITIONS_MAX)?
         .max(2);
     let of_positions = positions_max as f64 / before as f64;
-    if let (Some(short), Some(long)) = (divisors(SHORT_DIVISORS)?, divisors(LONG_DIVISORS)?) {
+    if is_long
+        && let (Some(short), Some(long)) = (divisors(SHORT_DIVISORS)?, divisors(LONG_DIVISORS)?)
+    {
         let own = long_amplitude(of_positions, before);
         let amplitude = values.number("rope.scaling.attn_factor", own)? as f32;
         return Ok(Scaling::Long {

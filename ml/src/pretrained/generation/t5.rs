@@ -335,7 +335,11 @@ impl Block {
         let (width, wide, inner) = (design.width, design.wide, design.heads.query_width());
         let of_self = |part: &str| format!("{block}0.SelfAttention.{part}");
         let [query, key, value, output] = ["q", "k", "v", "o"].map(of_self);
-        let all: [(&str, usize); 3] = [(&query, inner), (&key, inner), (&value, inner)];
+        let all = [
+            (query.as_str(), inner),
+            (key.as_str(), inner),
+            (value.as_str(), inner),
+        ];
         let across = match is_decoder {
             true => Some(Across::take(tensors, design, &format!("{block}1."))?),
             false => None,
@@ -344,18 +348,22 @@ impl Block {
         let part = |part: &str| format!("{perceptron}DenseReluDense.{part}");
         let [only, first, second, narrow] = ["wi", "wi_0", "wi_1", "wo"].map(part);
         let inner_layers = match design.is_gated {
-            true => linear(tensors, width, &[(&first, wide), (&second, wide)])?,
-            false => linear(tensors, width, &[(&only, wide)])?,
+            true => linear(
+                tensors,
+                width,
+                &[(first.as_str(), wide), (second.as_str(), wide)],
+            )?,
+            false => linear(tensors, width, &[(only.as_str(), wide)])?,
         };
         Ok(Self {
             norm: tensors.vector(&format!("{block}0.layer_norm.weight"), width)?,
             queries_keys_values: linear(tensors, width, &all)?,
-            output: linear(tensors, inner, &[(&output, width)])?,
+            output: linear(tensors, inner, &[(output.as_str(), width)])?,
             across,
             perceptron: Perceptron {
                 norm: tensors.vector(&format!("{perceptron}layer_norm.weight"), width)?,
                 inner: inner_layers,
-                output: linear(tensors, wide, &[(&narrow, width)])?,
+                output: linear(tensors, wide, &[(narrow.as_str(), width)])?,
             },
         })
     }
@@ -368,9 +376,13 @@ impl Across {
         let [query, key, value, output] = ["q", "k", "v", "o"].map(part);
         Ok(Self {
             norm: tensors.vector(&format!("{layer}layer_norm.weight"), width)?,
-            queries: linear(tensors, width, &[(&query, inner)])?,
-            keys_values: linear(tensors, width, &[(&key, inner), (&value, inner)])?,
-            output: linear(tensors, inner, &[(&output, width)])?,
+            queries: linear(tensors, width, &[(query.as_str(), inner)])?,
+            keys_values: linear(
+                tensors,
+                width,
+                &[(key.as_str(), inner), (value.as_str(), inner)],
+            )?,
+            output: linear(tensors, inner, &[(output.as_str(), width)])?,
         })
     }
 }
