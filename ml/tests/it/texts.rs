@@ -318,7 +318,7 @@ fn descriptions_that_do_not_fit_are_refused() {
             "config.json",
             "num_hidden_layers",
             json!(3),
-            "tensor \"encoder.layer.2.attention.self.query.weight\" is missing",
+            "model.safetensors: tensor \"encoder.layer.2.",
         ),
         (
             "bert",
@@ -547,13 +547,13 @@ fn tokenizers_that_do_not_fit_are_refused() {
     assert!(more.message().contains(expected));
     let endless = Copied::of("bert").with("tokenizer.json", |tokenizer| {
         tokenizer["pre_tokenizer"] = json!({
-            "type": "Split", "pattern": {"Regex": "(a+)+(?=b)"}, "behavior": "Isolated", "invert": false
+            "type": "Split", "pattern": {"Regex": "(a+)+(?!c)b"}, "behavior": "Isolated", "invert": false
         });
     });
     assert!(
         endless
             .message()
-            .contains("the regular expression \"(a+)+(?=b)\" takes too long")
+            .contains("the regular expression \"(a+)+(?!c)b\" takes too long")
     );
     let drawn = Copied::of("modernbert").with("tokenizer.json", |tokenizer| {
         tokenizer["model"]["dropout"] = json!(0.5);

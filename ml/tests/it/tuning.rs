@@ -79,8 +79,8 @@ fn options(freeze: Freeze) -> TrainOptions {
 fn rows(times: usize) -> (RecordBatch, Vec<u128>) {
     let Fixture { texts, labels, .. } = fixture();
     let count = times * texts.len();
-    let texts = (0..times).flat_map(|_| texts.clone());
-    let labels = (0..times).flat_map(|_| labels.clone());
+    let texts: Vec<String> = (0..times).flat_map(|_| texts.clone()).collect();
+    let labels: Vec<i64> = (0..times).flat_map(|_| labels.clone()).collect();
     let batch = batch_of(vec![
         ("body", Arc::new(StringArray::from_iter_values(texts)) as _),
         ("label", Arc::new(Int64Array::from_iter_values(labels))),

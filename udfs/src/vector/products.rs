@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn the_cosine_of_a_vector_and_itself_is_1() {
-        for seed in 1..100u32 {
+        // 97 divides all numbers of the next one.
+        for seed in 1..97u32 {
             let vector: Vec<f32> = (1..40)
                 .map(|k| ((seed * k * k) % 97) as f32 / 97.0)
                 .collect();

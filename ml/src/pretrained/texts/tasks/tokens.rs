@@ -148,8 +148,12 @@ impl TaskTokens {
     /// # Errors
     /// Those of [`TaskTokens::text`].
     pub(super) fn pair(&self, first: &str, second: &str) -> Result<Encoded, String> {
-        let pair = (self.cut(first), self.cut(second));
-        self.encoded(&self.tokenizer.encode(pair, true).map_err(text_of)?)
+        // A tokenizer with a limit stops at it in each text, and then does not know which of both is longer.
+        let split = |text| self.unlimited().encode(self.cut(text), false);
+        let (first, second) = (split(first), split(second));
+        let (first, second) = (first.map_err(text_of)?, second.map_err(text_of)?);
+        let pair = self.tokenizer.post_process(first, Some(second), true);
+        self.encoded(&pair.map_err(text_of)?)
     }
 
     /// The tokens of a pair; of a long pair the end of the first text is left out.
@@ -255,6 +259,16 @@ impl TaskTokens {
         decoded.map_err(|error| corrupt(self.file, error))
     }
 
+    /// The tokenizer without a limit.
+    fn unlimited(&self) -> &Tokenizer {
+        self.unlimited.get_or_init(|| {
+            let mut tokenizer = self.tokenizer.clone();
+            // Only a limit that is too low would be an error.
+            let _ = tokenizer.with_truncation(None);
+            tokenizer
+        })
+    }
+
     fn cut<'a>(&self, text: &'a str) -> &'a str {
         &text[..text.floor_char_boundary(self.limits.tokens * TOKEN_BYTES_MAX)]
     }
@@ -316,13 +330,7 @@ impl Tokens for TaskTokens {
     }
 
     fn places(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
-        let unlimited = self.unlimited.get_or_init(|| {
-            let mut tokenizer = self.tokenizer.clone();
-            // Only a limit that is too low would be an error.
-            let _ = tokenizer.with_truncation(None);
-            tokenizer
-        });
-        let encoded = unlimited.encode(text, false).map_err(text_of)?;
+        let encoded = self.unlimited().encode(text, false).map_err(text_of)?;
         let places = encoded.get_offsets().iter();
         Ok(places.map(|(start, end)| *start..*end).collect())
     }

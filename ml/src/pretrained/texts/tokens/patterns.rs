@@ -124,10 +124,10 @@ mod tests {
         // The pattern of GPT-2.
         let usual = r"'s|'t|'re| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
         check("t.json", split(usual).as_bytes()).unwrap();
-        // Without looking around, no pattern steps back.
+        // Without looking around, or at the end only, no pattern steps back.
         check("t.json", split(r"(a+)+$").as_bytes()).unwrap();
-        let expected = "t.json: the regular expression \"(a+)+(?=b)\" takes too long on a text";
-        assert_eq!(message(&split(r"(a+)+(?=b)")), expected);
+        let expected = "t.json: the regular expression \"(a+)+(?!c)b\" takes too long on a text";
+        assert_eq!(message(&split(r"(a+)+(?!c)b")), expected);
         assert!(message(&split("(")).contains("is none: "));
     }
 
