@@ -9,6 +9,7 @@ use vatic_ml::model::Batching;
 use vatic_ml::model::compute::ComputeType;
 
 use super::call_task::TASK_ARGUMENTS;
+use super::generation;
 use super::options::PredictOptions;
 use crate::config::Dedupe;
 use crate::error::{SqlState, sql_err};
@@ -27,6 +28,13 @@ pub(super) fn take(
     let needs = |what: &str| needs(name, what, model);
     match name {
         "batch_size" => options.batch_size = Some(positive(name, value)?),
+        name if generation::ARGUMENTS.contains(&name) => {
+            if !writes_text(model) {
+                return Err(needs("a model that writes text"));
+            }
+            generation::take(&mut options.generation, name, value)?;
+        }
+        "top_k" if writes_text(model) => options.generation.top_k = Some(positive(name, value)?),
         "top_k" => {
             let has_classes = labels().any(|label| !label.classes.is_empty());
             let mut outputs = model.manifest.signature.outputs.iter();
@@ -103,6 +111,10 @@ pub(super) fn finished(
 /// Whether a model counts the tokens of texts.
 pub(super) fn takes_texts(model: &ResolvedModel) -> bool {
     matches!(model.manifest.batching, Batching::Tokens { .. })
+}
+
+fn writes_text(model: &ResolvedModel) -> bool {
+    model.manifest.signature.generated().is_some()
 }
 
 fn text_inputs(model: &ResolvedModel) -> usize {

@@ -11,6 +11,7 @@ mod compute_types;
 mod convolutions;
 mod determinism;
 mod flavours;
+mod generation;
 mod gradients;
 mod images;
 mod layers;
