@@ -57,10 +57,7 @@ impl PhysicalExtensionCodec for PlanCodec {
                     format!("this build has no operator \"{name}\"; do all nodes run one build?");
                 sql_err(SqlState::Internal, message)
             })?;
-        let [input] = inputs else {
-            return Err(damaged());
-        };
-        extension.decode_exec(payload, Arc::clone(input))
+        extension.decode_over(payload, inputs)
     }
 
     fn try_encode(

@@ -8,6 +8,7 @@ use vatic_ml::model::Batching;
 use vatic_ml::model::metrics::Metric;
 use vatic_ml::model::network::LayerSummary;
 use vatic_ml::model::options::TrainOptions;
+use vatic_ml::model::recommender::Sides;
 use vatic_ml::train::control::EpochRecord;
 
 /// The file in a version's directory that describes the other files.
@@ -30,6 +31,9 @@ pub(crate) struct Manifest {
     /// The layers of the network, if it is a list of layers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) layers: Vec<LayerSummary>,
+    /// The inputs of users and of items, if the model recommends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sides: Option<Sides>,
     pub(crate) origin: Origin,
     pub(crate) files: Vec<ModelFile>,
 }
@@ -96,9 +100,10 @@ pub(crate) struct RunSummary {
 }
 
 impl RunSummary {
-    /// The main metric: accuracy or r2 of the first target.
+    /// The main metric: accuracy or r2 of the first target, or ndcg_at_10 of implicit feedback.
     pub(crate) fn main_metric(&self) -> Option<&Metric> {
-        let is_main = |metric: &&Metric| matches!(metric.name.as_str(), "accuracy" | "r2");
+        let is_main =
+            |metric: &&Metric| matches!(metric.name.as_str(), "accuracy" | "r2" | "ndcg_at_10");
         self.metrics.iter().find(is_main)
     }
 

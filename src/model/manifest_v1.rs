@@ -43,6 +43,7 @@ impl TryFrom<ManifestV1> for Manifest {
             signature: signature(&old.columns, widths, &[old.labels])?,
             batching: Batching::Rows,
             layers: vec![],
+            sides: None,
             origin: Origin::Trained(Box::new(Trained {
                 run_id: old.run_id,
                 statement: old.training_sql,

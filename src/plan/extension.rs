@@ -28,7 +28,7 @@ pub(crate) trait PlanExtension: Debug + Send + Sync {
         None
     }
 
-    /// Encodes an operator without its input; `None` if the operator belongs to another extension.
+    /// Encodes an operator without its inputs; `None` if the operator belongs to another extension.
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>>;
 
     /// Decodes an operator and puts it over its input.
@@ -37,6 +37,21 @@ pub(crate) trait PlanExtension: Debug + Send + Sync {
         bytes: &[u8],
         input: Arc<dyn ExecutionPlan>,
     ) -> Result<Arc<dyn ExecutionPlan>>;
+
+    /// Decodes an operator and puts it over its inputs. All operators but that of `recommend` have one.
+    fn decode_over(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match inputs {
+            [input] => self.decode_exec(bytes, Arc::clone(input)),
+            _ => Err(sql_err(
+                SqlState::Internal,
+                "an operator of a plan is damaged",
+            )),
+        }
+    }
 }
 
 /// Encodes the description of an operator.

@@ -16,8 +16,13 @@ pub(crate) const RELATION_FUNCTIONS: &[&str] = &[
     "evaluate",
     "confusion_matrix",
     "training_info",
+    RECOMMEND,
     WINDOWS,
 ];
+/// The function in FROM that has arguments which are tables, besides its input.
+pub(crate) const RECOMMEND: &str = "recommend";
+/// These arguments.
+pub(crate) const QUERY_ARGUMENTS: &[&str] = &["exclude", "items"];
 /// The function in FROM whose first argument is its input.
 pub(crate) const WINDOWS: &str = "windows";
 /// The names of the options of LOAD MODEL.

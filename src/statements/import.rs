@@ -83,6 +83,7 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
         signature: opened.model.signature().clone(),
         batching: opened.model.batching(),
         layers: opened.model.layers(),
+        sides: opened.model.recommender().map(|of| of.sides().clone()),
         origin: Origin::Imported(Imported {
             source: statement.source.clone(),
             licence: options.licence,

@@ -186,6 +186,7 @@ fn manifest(
         signature: result.signature,
         batching: result.batching,
         layers: result.layers,
+        sides: result.sides,
         origin: Origin::Trained(Box::new(Trained {
             run_id: run_id.into(),
             statement: statement.to_string(),

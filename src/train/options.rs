@@ -4,7 +4,7 @@ use vatic_ml::data::image::{Filter, ImageResize};
 use vatic_ml::data::precision::Precision;
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::{
-    DataSplit, LossName, NullHandling, Optimizer, Schedule, TrainOptions,
+    DataSplit, Feedback, LossName, NullHandling, Optimizer, Schedule, TrainOptions,
 };
 use vatic_ml::models::ModelTypes;
 use vatic_ml::nn::Activation;
@@ -22,6 +22,7 @@ use crate::sql::OptionValue;
 
 const WORKERS_MAX: u64 = 1_024;
 const HASH_BUCKETS_MAX: u64 = 10_000_000;
+const FACTORS_MAX: u64 = 1_024;
 
 /// Parses and checks the options of a statement, and looks up the model type. Options of the network that the statement does not
 /// have are those of the base model, if there is one.
@@ -126,8 +127,17 @@ impl Reader {
                     _ => Precision::Single,
                 });
             }
+            "user_col" => options.user_cols = vec![text(name, value)?.to_owned()],
+            "item_col" => options.item_cols = vec![text(name, value)?.to_owned()],
+            "num_factors" => {
+                options.num_factors = Some(whole(name, value, 1, FACTORS_MAX)? as usize);
+            }
+            "feedback_type" => options.feedback = Some(named(name, value, Feedback::ALL)?),
+            "wals_alpha" => options.wals_alpha = Some(number(name, value, above_zero)?),
             // The statement has resolved it before.
-            BASE_MODEL => drop(text(name, value)?),
+            BASE_MODEL => {
+                text(name, value)?;
+            }
             _ if PLANNED.contains(&name) => {
                 return Err(sql_err(
                     SqlState::Unsupported,

@@ -7,6 +7,7 @@
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
 //! * `passes` some rows after the other through a network
+//! * [`recommender`] models that score users and items; `towers` a network that does; [`top_k`] the best items of each user
 //! * [`metrics`] the metrics of a model, from its predictions
 
 pub mod compute;
@@ -16,6 +17,9 @@ pub mod network;
 pub mod options;
 pub(crate) mod passes;
 pub(crate) mod predicted;
+pub mod recommender;
+pub mod top_k;
+mod towers;
 pub mod trained;
 
 use std::any::Any;
@@ -29,6 +33,7 @@ use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::Signature;
 use crate::model::compute::ComputeType;
 use crate::model::network::LayerSummary;
+use crate::model::recommender::Recommender;
 use crate::{Error, Result};
 
 /// A model on a device. Many threads call it at once.
@@ -45,6 +50,11 @@ pub trait Model: Any + Debug + Send + Sync {
     /// A description of each layer, if the network is a list of layers.
     fn layers(&self) -> Vec<LayerSummary> {
         vec![]
+    }
+
+    /// The model as one that recommends, if its prediction is the product of a vector of a user and one of an item.
+    fn recommender(&self) -> Option<&dyn Recommender> {
+        None
     }
 
     /// Encodes the columns of `batch`: the inputs in the order of the signature, in its types or in types that hold the

@@ -4,10 +4,12 @@
 //! * `mlp` the perceptron
 //! * `linear_reg`, `logistic_reg`, `dnn` its types, one file each
 //! * `sequential` networks whose layers the user writes, and networks for images
+//! * `matrix_factorization` vectors of users and items
 
 mod dnn;
 mod linear_reg;
 mod logistic_reg;
+mod matrix_factorization;
 mod mlp;
 mod sequential;
 
@@ -27,6 +29,7 @@ pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &sequential::SequentialModel,
     &sequential::Cnn(Task::Classification),
     &sequential::Cnn(Task::Regression),
+    &matrix_factorization::MatrixFactorization,
 ];
 
 /// The model types that a process knows: the built-in types, and added types.

@@ -28,6 +28,8 @@ pub enum OptimizerState {
         /// The running direction.
         velocity: Vec<f32>,
     },
+    /// Alternating least squares, which takes no steps along a gradient and remembers nothing.
+    Als,
 }
 
 /// The penalties on weights, applied by the optimiser.
@@ -105,6 +107,7 @@ impl OptimizerState {
                     parameters, gradient, velocity, penalised, learn_rate, penalty,
                 );
             }
+            Self::Als => {}
         }
     }
 }

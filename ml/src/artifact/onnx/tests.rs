@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::*;
 use crate::data::columns::{Column, Columns};
+use crate::data::encode::keys::{KeyKind, Keys};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::{ColumnEncoder, Encoder, Vocabulary};
 use crate::data::image::{ImageEncoder, ImageOptions, ImageReader};
@@ -47,6 +48,7 @@ pub(super) fn feature(
         ],
         vocabularies: categories.iter().map(vocabulary).collect(),
         image: None,
+        keys: None,
     }
 }
 
@@ -286,7 +288,7 @@ fn inputs_and_outputs_have_the_types_of_their_columns() {
 
 #[test]
 fn every_model_type_is_written() {
-    for model_type in MODEL_TYPES {
+    for model_type in MODEL_TYPES.iter().filter(|of| !of.is_factorization()) {
         let mut options = match model_type.name() {
             "sequential" => layers(&["linear(4)", "relu", "linear(1)"], &[]),
             name => options(name),
@@ -316,6 +318,22 @@ fn every_model_type_is_written() {
             model_type.name()
         );
     }
+}
+
+#[test]
+fn ids_of_users_and_items_are_not_written() {
+    let ids = |name: &str| ColumnEncoder {
+        keys: Some(Keys::empty(KeyKind::Integers)),
+        ..feature(name, DataType::Int64, 0, &[])
+    };
+    let encoders = [ids("user_id"), ids("item_id")];
+    let labels = (DataType::Float64, numbers());
+    let error = written(&encoders, labels, options("matrix_factorization")).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("column \"user_id\" holds ids of users or items"),
+        "{error}"
+    );
 }
 
 #[test]
