@@ -10,6 +10,7 @@ mod cancel;
 mod compute_types;
 mod convolutions;
 mod determinism;
+mod factorization;
 mod flavours;
 mod generation;
 mod gradients;
