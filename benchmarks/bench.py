@@ -135,6 +135,11 @@ class Vatic:
         return out, times, seconds, memory
 
 
+def pinned(threads):
+    """A command that gives a process so many cores. Both sides then have no more threads that compute."""
+    return ["taskset", "-c", ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])]
+
+
 def peer_environment():
     environment = os.environ | {"PYTHONPATH": str(HERE / "peers"), "PYSPARK_PYTHON": sys.executable}
     # Some machines set these for old builds of OpenBLAS; they slow a current build.

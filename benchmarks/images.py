@@ -1,4 +1,4 @@
-"""Measures vatic beside Pillow, torch and onnxruntime on images, in one run, and checks that their answers agree.
+"""Measures vatic beside Pillow, Daft, Spark, torch and onnxruntime on images, in one run, and checks that their answers agree.
 
 Started by `./benchmarks/run images`. The sizes are small, for trying; benchmarks/README.md has those of published figures.
 Results go to <work>/results-images: table.md, results.json, bars.svg.
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench import HERE, Vatic, agreement, external, hardware, line, machine_peaks, peer, publish
+from bench import HERE, Vatic, agreement, external, hardware, line, machine_peaks, peer, pinned, publish
 
 BENCHMARKS = ["decode", "predict", "threads", "forward", "train"]
 BATCH = 128
@@ -26,7 +26,12 @@ PREDICT_BATCHES = [256, 2_048]
 EPOCHS = 2
 LEARN_RATE = 0.001
 REPEATS = 4
+DECODERS = {"pillow": "Pillow", "daft": "Pillow in Daft"}
 FORMATS = {"nchw": "torch", "channels_last": "torch, channels_last"}
+SPARK_PREDICT = {"spark": "Spark predict_batch_udf, torch"}
+SPARK_TRAIN = {"spark": "Spark TorchDistributor"}
+# The batch of predict_batch_udf, as Spark's documentation of this network has it.
+SPARK_BATCH = 1_000
 LAYERS = ["conv2d(32, 3)", "relu", "conv2d(64, 3)", "relu", "max_pool2d(2)", "dropout(0.25)", "flatten", "linear(128)", "relu", "linear(classes)"]
 FLOPS_FORWARD = 2 * (26 * 26 * 32 * 9 + 24 * 24 * 64 * 32 * 9 + 9_216 * 128 + 128 * 10)
 # The size of the files, that of the decoded images, and the levels of ImageNet.
@@ -166,11 +171,6 @@ def trained(context, rows, threads, evaluation=None):
     return seconds, epochs, memory, accuracy
 
 
-def pinned(threads):
-    """A command that gives a process so many cores. Both sides then have no more threads that compute."""
-    return ["taskset", "-c", ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])]
-
-
 # ---- benchmarks ----------------------------------------------------------------------------------------------------
 
 
@@ -180,33 +180,37 @@ def bench_decode(context):
     source = f"read_images('{files}/')"
     pixels = f"normalize_image(resize_image(bytes, {SIDE}, {SIDE}), {MEAN}, {STD}) AS pixels"
     statement = f"SELECT count(*) AS files, avg(pixels[1]) AS corner, avg(pixels[{MIDDLE + 1}]) AS middle FROM (SELECT {pixels} FROM {source})"
-    ours, theirs, memory = [], [], {"vatic": 0, "pillow": 0}
+    seconds = {side: [] for side in ["vatic", *DECODERS]}
+    memory = dict.fromkeys(seconds, 0)
     notes = [f"decode: {sum(path.stat().st_size for path in files.rglob('*.jpg')) / context['files'] / 1000:.0f} KB a file"]
     for _ in range(context["rounds"]):
         out, times, _, peak = context["vatic"].sql(*[statement] * REPEATS)
-        ours.append(min(times[1:]))
+        seconds["vatic"].append(min(times[1:]))
         memory["vatic"] = max(memory["vatic"], peak)
         count, *numbers = out.split()[-1].split(",")
         assert int(count) == context["files"], f"vatic decoded {count} files"
-        if not context["peers"]:
-            continue
-        options = {"mode": "decode", "files": str(files), "cores": os.cpu_count(), "repeats": REPEATS}
-        marks, _, peak = peer("images.py", options | {"mean": MEAN, "std": STD, "middle": MIDDLE})
-        theirs.append(min(marks["warm"]))
-        memory["pillow"] = max(memory["pillow"], peak)
-        differences = [abs(float(a) - marks[name][0]) for name, a in zip(["corner", "middle"], numbers)]
-        assert max(differences) < 0.02, f"the mean levels differ by {differences}"
-        notes.append(f"decode: means of a number over all files differ by {max(differences):.5f}; a level is {1 / 255 / STD[1]:.5f}")
-    name = f"decode, resize and normalise {context['files']:,} JPEG, warm (best of 3)"
-    return [line(name, ours, theirs, memory["vatic"], memory["pillow"], "Pillow")], notes
+        for side in DECODERS if context["peers"] else []:
+            options = {"mode": "decode", "files": str(files), "cores": os.cpu_count(), "repeats": REPEATS}
+            options |= {"mean": MEAN, "std": STD, "middle": MIDDLE}
+            if side == "daft":
+                runs = [peer("daft_images.py", options | {"use_process": use_process}) for use_process in (False, True)]
+            else:
+                runs = [peer("images.py", options)]
+            seconds[side].append(min(min(marks["warm"]) for marks, *_ in runs))
+            memory[side] = max(memory[side], *(peak for *_, peak in runs))
+            differences = [abs(float(a) - marks[name][0]) for marks, *_ in runs for name, a in zip(["corner", "middle"], numbers)]
+            assert max(differences) < 0.02, f"the mean levels differ by {differences}"
+            notes.append(f"decode: means of a number over all files differ by {max(differences):.5f}; a level is {1 / 255 / STD[1]:.5f}")
+    return beside(f"decode, resize and normalise {context['files']:,} JPEG, warm (best of 3)", seconds, DECODERS, memory), notes
 
 
 def bench_predict(context):
     """Images from Parquet to (id, label) in Parquet, with all cores."""
     model, rows = prepare_model(context), context["data"] / "rows"
-    ours, theirs = context["work"] / "out-vatic", context["work"] / "out-torch"
+    ours, theirs, of_spark = (context["work"] / name for name in ("out-vatic", "out-torch", "out-spark"))
     theirs.mkdir(exist_ok=True)
-    seconds = {side: [] for side in ["vatic", *FORMATS]}
+    sides = FORMATS | SPARK_PREDICT
+    seconds = {side: [] for side in ["vatic", *sides]}
     memory = dict.fromkeys(seconds, 0)
     statements = [
         f"COPY (SELECT id, predicted_label FROM predict(bench, (SELECT id, pixels FROM images))) TO '{ours}/{attempt}/' STORED AS PARQUET"
@@ -225,9 +229,15 @@ def bench_predict(context):
             seconds[layout].append(min(min(marks["warm"]) for marks, *_ in runs))
             memory[layout] = max(memory[layout], *(peak for *_, peak in runs))
             agreements.append(agreement(ours / "0", theirs))
+        if context["peers"]:
+            options = {"mode": "predict", "model": model, "data": str(rows), "output": str(of_spark), "cores": os.cpu_count()}
+            marks, _, peak = peer("spark_images.py", options | {"batch_rows": SPARK_BATCH, "repeats": REPEATS})
+            seconds["spark"].append(min(marks["warm"]))
+            memory["spark"] = max(memory["spark"], peak)
+            agreements.append(agreement(ours / "0", of_spark))
     name = f"predict {context['images']:,} images, Parquet to Parquet, warm (best of 3)"
     notes = [f"predict: predictions that agree with torch: {min(agreements):.4%}"] if agreements else []
-    return beside(name, seconds, FORMATS, memory), notes
+    return beside(name, seconds, sides, memory), notes
 
 
 def bench_threads(context):
@@ -279,7 +289,8 @@ def bench_forward(context):
 def bench_train(context):
     """From files to a saved model, with all cores, and what it is worth on other digits."""
     rows, evaluation, cores = context["data"] / "rows", context["data"] / "evaluation.parquet", os.cpu_count()
-    seconds = {side: [] for side in ["vatic", *FORMATS]}
+    sides = FORMATS | SPARK_TRAIN
+    seconds = {side: [] for side in ["vatic", *sides]}
     memory, accuracy = dict.fromkeys(seconds, 0), {}
     for _ in range(context["rounds"]):
         took, _, peak, accuracy["vatic"] = trained(context, rows, cores, evaluation)
@@ -290,8 +301,15 @@ def bench_train(context):
             seconds[layout] += marks["all"]
             memory[layout] = max(memory[layout], marks["memory"])
             accuracy[layout] = marks["accuracy"][0]
+        if context["peers"]:
+            options = {"mode": "train", "data": str(rows), "evaluation": str(evaluation), "cores": cores, "epochs": EPOCHS}
+            options |= {"batch_rows": BATCH, "learn_rate": LEARN_RATE, "model_file": str(context["work"] / "spark.pt")}
+            marks, _, peak = peer("spark_images.py", options)
+            seconds["spark"] += marks["all"]
+            memory["spark"] = max(memory["spark"], peak)
+            accuracy["spark"] = marks["accuracy"][0]
     name = f"train, {context['images']:,} images, {EPOCHS} epochs, data to model"
-    return beside(name, seconds, FORMATS, memory), [f"train: accuracy on digits that no side trained on: {accuracy}"]
+    return beside(name, seconds, sides, memory), [f"train: accuracy on digits that no side trained on: {accuracy}"]
 
 
 def beside(name, seconds, sides, memory=None):

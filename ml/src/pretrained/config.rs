@@ -73,6 +73,12 @@ impl Config {
         corrupt(&self.file, format!("{}{name} {problem}", self.path))
     }
 
+    /// The error for a value of this name that this build does not know.
+    pub(crate) fn unsupported(&self, name: &str, problem: impl std::fmt::Display) -> crate::Error {
+        let (file, path) = (&self.file, &self.path);
+        crate::Error::Unsupported(format!("{file}: {path}{name} {problem}"))
+    }
+
     fn unexpected(&self, name: &str, value: &Value, expected: &str) -> crate::Error {
         let mut found = value.to_string();
         if let Some((end, _)) = found.char_indices().nth(80) {

@@ -259,9 +259,7 @@ fn depths(config: &Config) -> Result<Vec<usize>> {
 fn of_hugging_face(config: &Config, builder: &mut Builder<'_>) -> Result<EfficientNet> {
     let activation = activation(config, "swish")?;
     let epsilon = config.epsilon("batch_norm_eps", 0.001)?;
-    if config.text("pooling_type")?.unwrap_or("mean") != "mean" {
-        return Err(config.error("pooling_type", "is not mean, which alone is supported"));
-    }
+    config.require_text("pooling_type", "mean")?;
     let depths = depths(config)?;
     let strides = config.wholes("strides", &[1, 2, 2, 2, 1, 2, 1], 1..=2)?;
     let kernels = config.wholes("kernel_sizes", &[3, 3, 5, 3, 5, 5, 3], 2..=64)?;

@@ -165,7 +165,7 @@ fn resizing_of(config: &Config, processor: &Processor) -> Result<Resizing> {
     if section.is_some_and(|size| size.get("shortest_edge").is_some()) {
         let size = config.section_or_empty("size")?;
         if size.get("longest_edge").is_some() {
-            return Err(size.error("longest_edge", "is not supported"));
+            return Err(size.unsupported("longest_edge", "is not supported"));
         }
         return Ok(Resizing::Shorter(edge(&size, "shortest_edge")?));
     }

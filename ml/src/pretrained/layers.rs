@@ -110,7 +110,8 @@ pub(super) fn activation(config: &Config, default: &str) -> Result<Pointwise> {
 pub(super) fn activation_of(config: &Config, field: &str, default: &str) -> Result<Pointwise> {
     let name = config.text(field)?.unwrap_or(default);
     let function = Pointwise::named(name);
-    function.ok_or_else(|| config.error(field, format!("is \"{name}\", which is not supported")))
+    let problem = || format!("is \"{name}\", which is not supported");
+    function.ok_or_else(|| config.unsupported(field, problem()))
 }
 
 /// The mean of each channel of `x` `[rows, channels, height, width]`: `[rows, channels]`.

@@ -57,9 +57,8 @@ impl Function {
             Self::OfEncoder => Ok(encoder.sizes.activation),
             Self::Named(field, default) => {
                 let name = config.text(field)?.unwrap_or(default);
-                let unknown =
-                    || config.error(field, format!("is \"{name}\", which is not supported"));
-                Pointwise::named(name).ok_or_else(unknown)
+                let problem = || format!("is \"{name}\", which is not supported");
+                Pointwise::named(name).ok_or_else(|| config.unsupported(field, problem()))
             }
         }
     }
