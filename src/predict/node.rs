@@ -204,7 +204,7 @@ impl PredictNode {
         let compute = self.options.compute.filter(|compute| compute.needs_gpu());
         let arguments = self.model.arguments.as_ref();
         format!(
-            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{prompt}{}{}",
+            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{prompt}{}{}{}",
             self.model.label(),
             &self.model.sha256[..12],
             inputs.join(", "),

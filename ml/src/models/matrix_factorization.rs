@@ -26,7 +26,7 @@ use crate::{Error, Result};
 pub(super) struct MatrixFactorization;
 
 /// The only column of a side.
-fn column_of<'a>(side: Side, options: &'a TrainOptions) -> &'a str {
+fn column_of(side: Side, options: &TrainOptions) -> &str {
     let columns = match side {
         Side::User => options.user_columns(),
         Side::Item => options.item_columns(),

@@ -181,7 +181,7 @@ fn texts_are_the_same_in_any_batch_and_by_seed() {
         for (prompt, together) in prompts.iter().zip(&together) {
             assert_eq!(
                 written(&*model, how.clone(), &[*prompt]),
-                [together.clone()]
+                std::slice::from_ref(together)
             );
         }
     }

@@ -7,7 +7,6 @@ use crate::model::metrics::Metric;
 use crate::model::top_k::{ItemVectors, Pick, top_k};
 use crate::train::als::ratings::{Block, Ratings};
 use crate::train::als::table::Table;
-use crate::train::prepare::Shard;
 use crate::train::training::Training;
 use crate::{Error, Result};
 
