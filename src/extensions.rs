@@ -11,11 +11,13 @@ use crate::plan::scans::WireSource;
 use crate::plan::series::ShortBatches;
 use crate::plan::{csv, images};
 use crate::predict::Predict;
+use crate::recommend::Recommend;
 use crate::train::Train;
 
 pub(crate) const EXTENSIONS: &[&dyn PlanExtension] = &[
     &Predict,
     &Evaluate,
+    &Recommend,
     &Train,
     &Fence,
     &Once,

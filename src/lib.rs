@@ -18,6 +18,7 @@ mod model;
 mod plan;
 mod predict;
 mod progress;
+mod recommend;
 pub mod repl;
 pub mod server;
 mod session;

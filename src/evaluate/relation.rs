@@ -65,11 +65,28 @@ impl RelationPlanner for EvaluateRelation {
 }
 
 fn evaluate(call: &mut Call, report: Report) -> Result<LogicalPlan> {
+    check_predicts(&call.model)?;
     let input = call.required_input()?;
     let node = EvaluateNode::try_new(Arc::clone(&call.model), input, report)?;
     Ok(LogicalPlan::Extension(Extension {
         node: Arc::new(node),
     }))
+}
+
+/// Refuses a model whose predictions rank items and do not compare with a column.
+fn check_predicts(model: &ResolvedModel) -> Result<()> {
+    let sides = model.manifest.sides.as_ref();
+    match sides.is_some_and(|sides| !sides.predicts_target) {
+        true => {
+            let label = model.label();
+            let message = format!(
+                "model \"{label}\" ranks items, so its scores compare with no column; evaluate(model) without rows has recall_at_10, \
+                 ndcg_at_10 and map_at_10 of its training"
+            );
+            Err(sql_err(SqlState::InvalidParameter, message))
+        }
+        false => Ok(()),
+    }
 }
 
 /// The number of the label that a confusion matrix is about: that of the named target, or the only one with classes.

@@ -7,6 +7,7 @@ use vatic_ml::data::signature::Signature;
 use vatic_ml::model::metrics::Metric;
 use vatic_ml::model::network::LayerSummary;
 use vatic_ml::model::options::TrainOptions;
+use vatic_ml::model::recommender::Sides;
 use vatic_ml::model::{Batching, Prompt};
 use vatic_ml::train::control::EpochRecord;
 
@@ -36,6 +37,9 @@ pub(crate) struct Manifest {
     /// What else a user may want to know: names and values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) facts: Vec<(String, String)>,
+    /// The inputs of users and of items, if the model recommends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sides: Option<Sides>,
     pub(crate) origin: Origin,
     pub(crate) files: Vec<ModelFile>,
 }
@@ -102,9 +106,10 @@ pub(crate) struct RunSummary {
 }
 
 impl RunSummary {
-    /// The main metric: accuracy or r2 of the first target.
+    /// The main metric: accuracy or r2 of the first target, or ndcg_at_10 of implicit feedback.
     pub(crate) fn main_metric(&self) -> Option<&Metric> {
-        let is_main = |metric: &&Metric| matches!(metric.name.as_str(), "accuracy" | "r2");
+        let is_main =
+            |metric: &&Metric| matches!(metric.name.as_str(), "accuracy" | "r2" | "ndcg_at_10");
         self.metrics.iter().find(is_main)
     }
 

@@ -45,6 +45,7 @@ impl TryFrom<ManifestV1> for Manifest {
             layers: vec![],
             prompts: vec![],
             facts: vec![],
+            sides: None,
             origin: Origin::Trained(Box::new(Trained {
                 run_id: old.run_id,
                 statement: old.training_sql,

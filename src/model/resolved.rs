@@ -32,9 +32,11 @@ impl ResolvedModel {
         format!("{}@{}", self.name.short(), self.version)
     }
 
-    /// The device that the model computes on where `wanted` is asked for: models of some formats compute on the processor.
+    /// The device that the model computes on where `wanted` is asked for: models of some formats, and those that write text, compute on
+    /// the processor.
     pub(crate) fn device(&self, wanted: DeviceName) -> DeviceName {
-        match is_for_processor(&self.manifest.format) {
+        let writes_text = self.manifest.signature.generated().is_some();
+        match writes_text || is_for_processor(&self.manifest.format) {
             true => DeviceName::Cpu,
             false => wanted,
         }
@@ -44,8 +46,12 @@ impl ResolvedModel {
     pub(crate) fn check_device(&self, wanted: DeviceName) -> Result<()> {
         match (self.device(wanted), wanted) {
             (DeviceName::Cpu, DeviceName::Cuda(_)) => {
+                let what = match is_for_processor(&self.manifest.format) {
+                    true => "is in ONNX",
+                    false => "writes text",
+                };
                 let message = format!(
-                    "model \"{}\" is in ONNX and computes on the processor; leave out device",
+                    "model \"{}\" {what} and computes on the processor; leave out device",
                     self.label()
                 );
                 Err(sql_err(SqlState::Unsupported, message))

@@ -29,7 +29,7 @@ pub(crate) trait PlanExtension: Debug + Send + Sync {
         None
     }
 
-    /// Encodes an operator without its input; `None` if the operator belongs to another extension.
+    /// Encodes an operator without its inputs; `None` if the operator belongs to another extension.
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>>;
 
     /// Decodes an operator and puts it over its input.

@@ -15,12 +15,12 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, Ident, Query, TableAlias, TableFactor,
     TableFunctionArgs,
 };
-use vatic_ml::data::signature::PortKind;
+use vatic_ml::data::signature::{Port, PortKind};
 use vatic_ml::data::types::{coercion, is_image, is_text, type_name};
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};
-use crate::sql::{given_twice, relation_function, unknown_argument};
+use crate::sql::{QUERY_ARGUMENTS, RECOMMEND, given_twice, relation_function, unknown_argument};
 
 /// A call of a table function with its parsed arguments.
 pub(crate) struct Call {
@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) input: Option<LogicalPlan>,
     pub(crate) alias: Option<TableAlias>,
     named: Vec<(String, ScalarValue)>,
+    /// The named arguments that are tables.
+    queries: Vec<(String, LogicalPlan)>,
 }
 
 /// Parses a table factor if it is a call of one of `functions`.
@@ -54,6 +56,7 @@ pub(crate) fn call(
         input: None,
         alias,
         named: Vec::new(),
+        queries: Vec::new(),
     };
     call.take_arguments(args, context)?;
     Ok(Some(call))
@@ -125,7 +128,7 @@ impl Call {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(SqlExpr::Subquery(query)))
                     if self.input.is_none() =>
                 {
-                    if !self.named.is_empty() {
+                    if !self.named.is_empty() || !self.queries.is_empty() {
                         return Err(syntax_err(format!(
                             "the input of {function} comes before its named arguments"
                         )));
@@ -157,15 +160,33 @@ impl Call {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<()> {
         let name = name.value.to_lowercase();
+        let queries = self.queries.iter().map(|(known, _)| known);
+        let mut given = self.named.iter().map(|(known, _)| known).chain(queries);
+        if given.any(|known| *known == name) {
+            return Err(given_twice(&name));
+        }
+        if self.function == RECOMMEND && QUERY_ARGUMENTS.contains(&name.as_str()) {
+            let SqlExpr::Subquery(query) = value else {
+                let message = format!("argument {name} is a table or (query), found {value}");
+                return Err(syntax_err(message));
+            };
+            let plan = planned_query(query.clone(), context)?;
+            self.queries.push((name, plan));
+            return Ok(());
+        }
         let literal = match value {
             SqlExpr::Array(list) => literals(&name, &list.elem, context)?,
             value => literal(&name, value, context)?,
         };
-        if self.named.iter().any(|(known, _)| *known == name) {
-            return Err(given_twice(&name));
-        }
         self.named.push((name, literal));
         Ok(())
+    }
+
+    /// Takes the named argument that is a table, if it is given.
+    pub(crate) fn take_query(&mut self, name: &str) -> Option<LogicalPlan> {
+        let mut given = self.queries.iter();
+        let at = given.position(|(known, _)| known == name)?;
+        Some(self.queries.swap_remove(at).1)
     }
 
     /// Takes the input; a call without one is an error.
@@ -277,10 +298,23 @@ fn shown(literal: &ScalarValue) -> String {
 
 /// The input column of each feature of the model, by name. The types of the columns must be convertible to those of the model.
 pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<Vec<usize>> {
+    let all: Vec<usize> = (0..model.manifest.signature.inputs.len()).collect();
+    bind_inputs(model, &all, input)
+}
+
+/// The same for the inputs of the model at these positions.
+pub(crate) fn bind_inputs(
+    model: &ResolvedModel,
+    positions: &[usize],
+    input: &DFSchema,
+) -> Result<Vec<usize>> {
     let label = model.label();
-    let mut indices = Vec::with_capacity(model.manifest.signature.inputs.len());
+    let features = positions
+        .iter()
+        .map(|at| &model.manifest.signature.inputs[*at]);
+    let mut indices = Vec::with_capacity(positions.len());
     let mut missing = Vec::new();
-    for feature in &model.manifest.signature.inputs {
+    for feature in features.clone() {
         let named = find_column(&feature.name, input, &label)?;
         match named.or_else(|| only_column(model, input)) {
             Some(index) => indices.push(index),
@@ -304,7 +338,7 @@ pub(crate) fn bind_features(model: &ResolvedModel, input: &DFSchema) -> Result<V
             format!("model \"{label}\" needs columns that the input does not have: {missing}"),
         ));
     }
-    let columns = model.manifest.signature.inputs.iter().zip(&indices);
+    let columns = features.zip(&indices);
     let misfits: Vec<String> = columns
         .filter_map(|(feature, &index)| {
             let (field, wanted) = (input.field(index), &feature.data_type);
@@ -410,10 +444,29 @@ pub(crate) fn feature_batch(
     columns: &[usize],
     batch: &RecordBatch,
 ) -> Result<RecordBatch> {
-    let signature = &model.manifest.signature;
-    let mut fields = Vec::with_capacity(columns.len());
-    let mut arrays = Vec::with_capacity(columns.len());
-    for (feature, &index) in signature.inputs.iter().zip(columns) {
+    let features = model.manifest.signature.inputs.iter();
+    batch_of(features.zip(columns), batch)
+}
+
+/// The same for the inputs of the model at these positions.
+pub(crate) fn input_batch(
+    model: &ResolvedModel,
+    positions: &[usize],
+    columns: &[usize],
+    batch: &RecordBatch,
+) -> Result<RecordBatch> {
+    let inputs = positions
+        .iter()
+        .map(|at| &model.manifest.signature.inputs[*at]);
+    batch_of(inputs.zip(columns), batch)
+}
+
+fn batch_of<'a>(
+    features: impl Iterator<Item = (&'a Port, &'a usize)>,
+    batch: &RecordBatch,
+) -> Result<RecordBatch> {
+    let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+    for (feature, &index) in features {
         let column = batch.column(index);
         fields.push(Field::new(&feature.name, column.data_type().clone(), true));
         arrays.push(Arc::clone(column));

@@ -10,6 +10,7 @@ use vatic_ml::model::compute::ComputeType;
 use super::argument_values::{flag, fraction, lower_case, one_of, positive};
 use super::call_task::TASK_ARGUMENTS;
 use super::coalesce::text_input;
+use super::generation;
 use super::options::PredictOptions;
 use crate::config::Dedupe;
 use crate::error::{SqlState, sql_err};
@@ -28,6 +29,13 @@ pub(super) fn take(
     let needs = |what: &str| needs(name, what, model);
     match name {
         "batch_size" => options.batch_size = Some(positive(name, value)?),
+        name if generation::ARGUMENTS.contains(&name) => {
+            if !writes_text(model) {
+                return Err(needs("a model that writes text"));
+            }
+            generation::take(&mut options.generation, name, value)?;
+        }
+        "top_k" if writes_text(model) => options.generation.top_k = Some(positive(name, value)?),
         "top_k" => {
             let has_classes = labels().any(|label| !label.classes.is_empty());
             let mut outputs = model.manifest.signature.outputs.iter();
@@ -98,6 +106,10 @@ pub(super) fn finished(
     options.device = model.device(options.device);
     check_device(options.compute, options.device)?;
     Ok(options)
+}
+
+fn writes_text(model: &ResolvedModel) -> bool {
+    model.manifest.signature.generated().is_some()
 }
 
 fn text_inputs(model: &ResolvedModel) -> usize {

@@ -101,7 +101,7 @@ fn labels(name: &str, value: &ScalarValue) -> Result<Vec<String>> {
 }
 
 /// The texts of a list; `None` if the value is no list of texts.
-fn texts(value: &ScalarValue) -> Option<Vec<String>> {
+pub(super) fn texts(value: &ScalarValue) -> Option<Vec<String>> {
     let ScalarValue::List(list) = value else {
         return None;
     };

@@ -10,7 +10,7 @@
 //! outputs. The files, in the order of a query:
 //!
 //! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`; `call_task` those that
-//!   change what the model does; `argument_values` their values
+//!   change what the model does; `argument_values` their values; `generation` those that say how it writes text
 //! * `functions` calls in expressions → [`node::PredictNode`]
 //! * `chunk` a row for each part of a long text, below the model
 //! * `node` the logical node: output schema, push-down of filters and limits; `added` the schema of a node that adds columns
@@ -35,6 +35,7 @@ mod codec;
 mod exec;
 mod functions;
 mod gather;
+mod generation;
 mod known;
 mod load;
 mod metrics;

@@ -174,16 +174,19 @@ impl PredictNode {
         let skipped: Vec<&str> = skipped.map(|(_, name)| name).collect();
         let prompt = self.options.prompt.iter();
         let prompt: String = prompt.map(|name| format!(", prompt={name}")).collect();
+        let writing = signature.generated().is_some();
+        let writing = writing.then(|| format!(", {}", self.options.generation));
         // Any other type can only be that of the training.
         let compute = self.options.compute.filter(|compute| compute.needs_gpu());
         let arguments = self.model.arguments.as_ref();
         format!(
-            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{prompt}{}{}",
+            "model={} ({}), features=[{}], outputs=[{}], skipped=[{}]{prompt}{}{}{}",
             self.model.label(),
             &self.model.sha256[..12],
             inputs.join(", "),
             outputs.join(", "),
             skipped.join(", "),
+            writing.unwrap_or_default(),
             compute.map_or(String::new(), |compute| format!(", dtype={compute}")),
             arguments.map_or(String::new(), |arguments| format!(", {arguments}")),
         )

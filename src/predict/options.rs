@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::compute::ComputeType;
+use vatic_ml::model::generation::Generation;
 
 use crate::config::Dedupe;
 
@@ -22,6 +23,8 @@ pub(crate) struct PredictOptions {
     pub(crate) truncate: bool,
     /// The name of one of the model's prompts.
     pub(crate) prompt: Option<String>,
+    /// How a model that writes text does so.
+    pub(crate) generation: Generation,
     pub(crate) device: DeviceName,
     /// The argument `dtype`; the type of the training if `None`.
     pub(crate) compute: Option<ComputeType>,
@@ -40,6 +43,7 @@ impl Default for PredictOptions {
             dedupe: None,
             truncate: true,
             prompt: None,
+            generation: Generation::default(),
             device: DeviceName::default(),
             compute: None,
         }
@@ -68,6 +72,11 @@ mod tests {
             dedupe: Some(Dedupe::Off),
             truncate: false,
             prompt: Some("query".into()),
+            generation: Generation {
+                temperature: 0.5,
+                stop: vec!["x".into()],
+                ..Generation::default()
+            },
             ..PredictOptions::default()
         };
         options.set_threshold(0.25);

@@ -32,6 +32,7 @@ impl PredictSpec {
             threshold: self.options.threshold(),
             top_k: self.options.top_k,
             prompt: self.options.prompt.clone(),
+            generation: self.options.generation.clone(),
             ..Wanted::default()
         }
     }

@@ -8,7 +8,7 @@ use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ConfigOptions;
 use futures::TryStreamExt;
 use vatic_ml::model::compute::ComputeType;
-use vatic_ml::model::options::{LossName, Optimizer, Schedule};
+use vatic_ml::model::options::{Feedback, LossName, Optimizer, Schedule};
 use vatic_ml::nn::Activation;
 
 use super::command_list::{COMMANDS, Takes};
@@ -210,6 +210,7 @@ impl Completion {
             "loss" => owned(LossName::ALL.iter().map(|(name, _)| *name).collect()),
             "activation" => owned(Activation::ALL.iter().map(|(name, _)| *name).collect()),
             "optimizer" => owned(Optimizer::ALL.iter().map(|(name, _)| *name).collect()),
+            "feedback_type" => owned(Feedback::ALL.iter().map(|(name, _)| *name).collect()),
             "lr_schedule" => owned(Schedule::ALL.iter().map(|(name, _)| *name).collect()),
             "data_split_method" => owned(vec!["hash", "column", "none"]),
             "null_handling" => owned(vec!["error", "skip", "impute"]),

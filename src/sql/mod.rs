@@ -7,9 +7,9 @@
 //! clause   ::= 'TARGET' column {',' column} | 'OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string
 //! import   ::= 'CREATE' ['OR' 'REPLACE'] 'MODEL' ['IF' 'NOT' 'EXISTS'] name 'FROM' string
 //!              ['OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string]*
-//! relation ::= fn '(' model_ref [',' input] {',' name '=>' literal} ')'       -- in FROM
+//! relation ::= fn '(' model_ref [',' input] {',' name '=>' (literal | input)} ')'       -- in FROM
 //!            | 'windows' '(' input {',' name '=>' (column | '[' column {',' column} ']' | literal)} ')'
-//! fn       ::= predict | evaluate | confusion_matrix | training_info
+//! fn       ::= predict | evaluate | confusion_matrix | training_info | recommend
 //! call     ::= 'embed' '(' model_ref ',' expr {',' name '=>' literal} ')'     -- in an expression
 //!            | 'predict_value' '(' model_ref {',' (column | name '=>' expr)} ')'
 //! model_ref::= identifier | string                                            -- m, 'm@3', 'm@champion'
@@ -61,6 +61,6 @@ pub(crate) use rewrite::{
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
     AlterModel, DropModel, ExportModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel,
-    ModelStatement, NEAREST, OptionValue, RELATION_FUNCTIONS, Statement, TrainModel, TrainingQuery,
-    WINDOWS, folded, quoted,
+    ModelStatement, NEAREST, OptionValue, QUERY_ARGUMENTS, RECOMMEND, RELATION_FUNCTIONS,
+    Statement, TrainModel, TrainingQuery, WINDOWS, folded, quoted,
 };

@@ -11,7 +11,9 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::statement::{NEAREST, RELATION_FUNCTIONS, WINDOWS, begins_with_relation};
+use super::statement::{
+    NEAREST, QUERY_ARGUMENTS, RECOMMEND, RELATION_FUNCTIONS, WINDOWS, begins_with_relation,
+};
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
 use crate::sql::folded;
@@ -154,9 +156,19 @@ impl VisitorMut for Relations {
             for position in input_positions(function) {
                 if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(input))) =
                     args.args.get_mut(position)
-                    && let Some(query) = whole_table(input)
                 {
-                    *input = Expr::Subquery(Box::new(query));
+                    expand_table(input);
+                }
+            }
+            for argument in args.args.iter_mut().filter(|_| function == RECOMMEND) {
+                if let FunctionArg::Named {
+                    name,
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
+                } = argument
+                    && QUERY_ARGUMENTS.contains(&name.value.to_lowercase().as_str())
+                {
+                    expand_table(value);
                 }
             }
         }
@@ -233,6 +245,13 @@ pub(crate) fn model_argument(function: &str, argument: Option<&FunctionArg>) -> 
     Ok(ModelRef::parse(&text)?)
 }
 
+/// Turns the name of a table into a sub-query.
+fn expand_table(argument: &mut Expr) {
+    if let Some(query) = whole_table(argument) {
+        *argument = Expr::Subquery(Box::new(query));
+    }
+}
+
 /// `SELECT * FROM t`, if the argument is the name of a table.
 fn whole_table(argument: &Expr) -> Option<Query> {
     let is_name = matches!(argument, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
@@ -274,6 +293,16 @@ mod tests {
             assert!(rewritten.contains("(SELECT * FROM t)"), "{rewritten}");
             assert_eq!(models, ["public.m"]);
         }
+        let text = "SELECT * FROM recommend(m, t, top_k => 3, Exclude => s.u, items => (SELECT 1))";
+        let (rewritten, models) = prepared(text).unwrap();
+        for expected in [
+            "(SELECT * FROM t)",
+            "=> (SELECT * FROM s.u)",
+            "=> (SELECT 1)",
+        ] {
+            assert!(rewritten.contains(expected), "{rewritten}");
+        }
+        assert_eq!(models, ["public.m"]);
         let (rewritten, models) = prepared("SELECT * FROM windows(t, order => a)").unwrap();
         assert!(
             rewritten.contains("windows((SELECT * FROM t), order => a)"),

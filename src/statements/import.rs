@@ -86,6 +86,7 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
         prompts: opened.model.prompts(),
         facts: opened.model.facts(),
         layers: opened.model.layers(),
+        sides: opened.model.recommender().map(|of| of.sides().clone()),
         origin: Origin::Imported(Imported {
             source: statement.source.clone(),
             licence: options.licence,

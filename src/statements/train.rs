@@ -188,6 +188,7 @@ fn manifest(
         layers: result.layers,
         prompts: vec![],
         facts: vec![],
+        sides: result.sides,
         origin: Origin::Trained(Box::new(Trained {
             run_id: run_id.into(),
             statement: statement.to_string(),

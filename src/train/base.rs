@@ -13,7 +13,7 @@ use vatic_ml::data::types::{is_image, is_lossless, type_name};
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::Model;
 use vatic_ml::model::network::ModelType;
-use vatic_ml::model::options::{BaseModel as BaseVersion, TrainOptions};
+use vatic_ml::model::options::{BaseModel as BaseVersion, Feedback, TrainOptions};
 use vatic_ml::model::trained::ModelConfig;
 use vatic_ml::train::base::base_config;
 
@@ -122,6 +122,11 @@ impl BaseModel {
             huber_delta: base.huber_delta,
             quantile: base.quantile,
             hash_buckets: base.hash_buckets,
+            user_cols: base.user_cols.clone(),
+            item_cols: base.item_cols.clone(),
+            num_factors: base.num_factors,
+            feedback: base.feedback,
+            wals_alpha: base.wals_alpha,
             base_model,
             ..TrainOptions::default()
         })
@@ -170,6 +175,22 @@ impl BaseModel {
             ),
             of("image_mean", &options.image.mean, &base.image.mean),
             of("image_std", &options.image.std, &base.image.std),
+            of(
+                "user columns",
+                &options.user_columns(),
+                &base.user_columns(),
+            ),
+            of(
+                "item columns",
+                &options.item_columns(),
+                &base.item_columns(),
+            ),
+            of("num_factors", &options.factors(), &base.factors()),
+            of(
+                "feedback_type",
+                &feedback_name(options),
+                &feedback_name(base),
+            ),
         ];
         let Some((name, ours, theirs)) = differing.into_iter().flatten().next() else {
             return Ok(());
@@ -272,6 +293,10 @@ pub(super) struct Bound {
     /// The position of each target in the query.
     pub(super) targets: Vec<usize>,
     pub(super) columns: Columns,
+}
+
+fn feedback_name(options: &TrainOptions) -> &'static str {
+    options.feedback.unwrap_or(Feedback::Explicit).name()
 }
 
 /// The name of an option and both values, if they differ.

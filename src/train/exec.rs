@@ -335,6 +335,7 @@ impl Rank {
             signature: model.signature().clone(),
             batching: model.batching(),
             layers: model.layers(),
+            sides: model.recommender().map(|of| of.sides().clone()),
             files,
         };
         let text = serde_json::to_string(&result)

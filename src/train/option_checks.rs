@@ -39,14 +39,24 @@ fn check_together(options: &TrainOptions, model_type: &dyn ModelType) -> Result<
         Some(Optimizer::NormalEquation) if options.l1_reg > 0.0 => {
             return wrong("optimizer normal_equation does not support l1_reg; use lbfgs".into());
         }
+        Some(Optimizer::Als) if !model_type.is_factorization() => {
+            return wrong("optimizer als works only for matrix_factorization".into());
+        }
+        Some(optimizer) if model_type.is_factorization() && optimizer != Optimizer::Als => {
+            return wrong(format!(
+                "optimizer {} does not work for matrix_factorization, which als finds; leave it out",
+                optimizer.name()
+            ));
+        }
         Some(Optimizer::Lbfgs) if !is_linear => {
             return wrong("optimizer lbfgs works only for linear_reg and logistic_reg".into());
         }
         _ => {}
     }
-    // A linear model takes no loss at all, which `check_applies` says.
+    // A linear model and a factorization take no loss at all, which `check_applies` says.
     if let Some(loss) = options.loss
         && !is_linear
+        && !model_type.is_factorization()
     {
         check_loss_of_task(loss, options, model_type)?;
     }
@@ -124,6 +134,7 @@ fn check_applies(
     model_type: &dyn ModelType,
 ) -> Result<()> {
     let is_linear = model_type.is_linear();
+    let is_factorization = model_type.is_factorization();
     let is_solved =
         is_linear && !matches!(options.optimizer, Some(Optimizer::Adamw | Optimizer::Sgd));
     let task = model_type.task(options);
@@ -135,6 +146,17 @@ fn check_applies(
                 "a model type that takes categories, such as a dnn model"
             }
             "checkpoint_every" if is_linear => "a model type with hidden layers",
+            "batch_size" | "learn_rate" | "lr_schedule" | "warmup" | "clip_norm"
+            | "weight_decay" | "l1_reg"
+                if is_factorization =>
+            {
+                "a model type that optimizer = 'adamw' or 'sgd' trains"
+            }
+            "loss" | "label_smoothing" | "focal_gamma" | "huber_delta" | "quantile"
+                if is_factorization =>
+            {
+                "a network, such as a dnn model"
+            }
             "loss" | "label_smoothing" | "focal_gamma" | "huber_delta" | "quantile"
                 if is_linear =>
             {

@@ -149,7 +149,7 @@ pub const OPTIONS: &[TrainOption] = &[
     TrainOption {
         name: "epochs",
         takes: "whole number",
-        default: "50, or 500 iterations of lbfgs",
+        default: "50, or 500 iterations of lbfgs, or 20 of als",
         description: "maximum number of passes over the rows",
         data_type: DataType::Int64,
     },
@@ -162,7 +162,7 @@ pub const OPTIONS: &[TrainOption] = &[
     },
     TrainOption {
         name: "optimizer",
-        takes: "adamw, sgd, lbfgs, normal_equation",
+        takes: "adamw, sgd, lbfgs, normal_equation, als",
         default: "by model type",
         description: "algorithm that finds the weights",
         data_type: DataType::Utf8,
@@ -184,7 +184,7 @@ pub const OPTIONS: &[TrainOption] = &[
     TrainOption {
         name: "l2_reg",
         takes: "number from 0",
-        default: "0, or 1 / rows for logistic_reg",
+        default: "0, or 1 / rows for logistic_reg, or 0.1 for matrix_factorization",
         description: "factor of half the sum of squared weights that is added to the mean loss",
         data_type: DataType::Float64,
     },
@@ -315,6 +315,41 @@ pub const OPTIONS: &[TrainOption] = &[
         data_type: DataType::Utf8,
     },
     TrainOption {
+        name: "user_col",
+        takes: "column name",
+        default: "user_id",
+        description: "column of the users of a matrix_factorization",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "item_col",
+        takes: "column name",
+        default: "item_id",
+        description: "column of the items of a matrix_factorization",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "num_factors",
+        takes: "whole number",
+        default: "16",
+        description: "length of the vectors of users and items",
+        data_type: DataType::Int64,
+    },
+    TrainOption {
+        name: "feedback_type",
+        takes: "explicit, implicit",
+        default: "explicit",
+        description: "what the target of a matrix_factorization is: ratings, or how often a user took an item",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "wals_alpha",
+        takes: "number above 0",
+        default: "40",
+        description: "how much more an observed pair counts for each unit of its strength, with implicit feedback",
+        data_type: DataType::Float64,
+    },
+    TrainOption {
         name: "base_model",
         takes: "model, such as 'm@3'",
         default: "random weights",
@@ -362,6 +397,7 @@ pub(super) const FOREIGN: &[(&str, &str)] = &[
         "epochs is the number of passes or iterations",
     ),
     ("input_label_cols", "TARGET names the labels"),
+    ("rating_col", "TARGET names the column of ratings"),
 ];
 
 /// The type of a value that a client binds to an option; `None` for an unknown option.

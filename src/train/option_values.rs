@@ -8,6 +8,7 @@ use crate::sql::OptionValue;
 
 const UNITS_MAX: u64 = 65_536;
 const DIMENSIONS_MAX: usize = 6;
+const COLUMNS_MAX: usize = 10_000;
 
 pub(super) fn expected(
     name: &str,
@@ -189,6 +190,22 @@ pub(super) fn input_shape(value: &OptionValue) -> Result<Vec<usize>> {
             value,
         )),
     }
+}
+
+/// The names of columns.
+pub(super) fn columns(name: &str, value: &OptionValue) -> Result<Vec<String>> {
+    let takes = "a list of columns such as ['id', 'age']";
+    let OptionValue::List(values) = value else {
+        return Err(expected(name, takes, value));
+    };
+    if values.is_empty() || values.len() > COLUMNS_MAX {
+        return Err(expected(name, takes, value));
+    }
+    let column = |column: &OptionValue| match column {
+        OptionValue::Text(text) => Ok(text.clone()),
+        _ => Err(expected(name, takes, value)),
+    };
+    values.iter().map(column).collect()
 }
 
 pub(super) fn augment(value: &OptionValue) -> Result<Vec<String>> {

@@ -4,7 +4,8 @@ use vatic_ml::data::image::{Filter, ImageResize};
 use vatic_ml::data::precision::Precision;
 use vatic_ml::model::network::ModelType;
 use vatic_ml::model::options::{
-    DataSplit, Freeze, LossName, NullHandling, Optimizer, Schedule, TextPooling, TrainOptions,
+    DataSplit, Feedback, Freeze, LossName, NullHandling, Optimizer, Schedule, TextPooling,
+    TrainOptions,
 };
 use vatic_ml::models::ModelTypes;
 use vatic_ml::nn::Activation;
@@ -22,6 +23,7 @@ use crate::sql::OptionValue;
 
 const WORKERS_MAX: u64 = 1_024;
 const HASH_BUCKETS_MAX: u64 = 10_000_000;
+const FACTORS_MAX: u64 = 1_024;
 
 /// Parses and checks the options of a statement, and looks up the model type. Options of the network that the statement does not
 /// have are those of the base model, if there is one.
@@ -157,8 +159,17 @@ impl Reader {
                     _ => Precision::Single,
                 });
             }
+            "user_col" => options.user_cols = vec![text(name, value)?.to_owned()],
+            "item_col" => options.item_cols = vec![text(name, value)?.to_owned()],
+            "num_factors" => {
+                options.num_factors = Some(whole(name, value, 1, FACTORS_MAX)? as usize);
+            }
+            "feedback_type" => options.feedback = Some(named(name, value, Feedback::ALL)?),
+            "wals_alpha" => options.wals_alpha = Some(number(name, value, above_zero)?),
             // The statement has resolved it before.
-            BASE_MODEL => drop(text(name, value)?),
+            BASE_MODEL => {
+                text(name, value)?;
+            }
             _ => {
                 let what = format!("there is no option \"{name}\"");
                 let foreign = FOREIGN.iter().find(|(foreign, _)| *foreign == name);

@@ -7,6 +7,7 @@ use vatic_ml::artifact::ModelFile;
 use vatic_ml::data::signature::Signature;
 use vatic_ml::model::Batching;
 use vatic_ml::model::network::LayerSummary;
+use vatic_ml::model::recommender::Sides;
 use vatic_ml::train::fit::TrainSpec;
 
 use crate::model::{ModelAddress, RunSummary};
@@ -20,6 +21,8 @@ pub(crate) struct RankResult {
     pub(crate) batching: Batching,
     /// The layers of the network, if it is a list of layers.
     pub(crate) layers: Vec<LayerSummary>,
+    /// The inputs of users and of items, if the model recommends.
+    pub(crate) sides: Option<Sides>,
     pub(crate) files: Vec<ModelFile>,
 }
 

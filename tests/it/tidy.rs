@@ -83,6 +83,7 @@ const LAYERS: &[&str] = &[
     "cluster",
     "extensions",
     "evaluate",
+    "recommend",
     "predict",
     "train",
     "plan",

@@ -2,13 +2,14 @@
 //!
 //! * [`Files`] the files of a version, as its manifest names them
 //! * [`Loader`] builds a [`Model`] from files; [`formats`](crate::formats) lists all loaders
-//! * `trained` the format that TRAIN writes: `config.json` and `model.safetensors`
+//! * `trained` the format that TRAIN writes: `config.json` and `model.safetensors`; `tensors` the latter
 //! * `onnx` models as files of ONNX, for other programs
 //!
 //! Files are read whole into memory and compared with the hashes of the manifest before any other use. A memory-mapped
 //! file could change, or kill the process, while it is in use.
 
 mod onnx;
+mod tensors;
 mod trained;
 
 use std::fmt::Debug;

@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::IgnoredAny;
 
 use super::onnx::onnx;
+use super::tensors::{Tensors, to_bytes};
 use super::{Files, Loader, ModelFile, corrupt, write_file};
 use crate::data::apart::parts;
 use crate::data::columns::{Column, FeatureKind, NUMBERS_MAX};
+use crate::data::encode::keys::{KeyKind, Keys};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::Encoder;
 use crate::data::labels::{LabelForm, Labels, outputs_of};
-use crate::data::precision::Precision;
 use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind};
 use crate::device::HOST;
 use crate::model::Model;
@@ -36,7 +36,6 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 pub const BASE_FOLDER: &str = "base";
 
 const CONFIG_BYTES_MAX: u64 = 256 << 20;
-const HEADER_BYTES_MAX: u64 = 10 << 20;
 const HIDDEN_LAYERS_MAX: usize = 1_000;
 const HIDDEN_UNITS_MAX: usize = 1 << 20;
 /// A model with more weights is refused before memory is allocated.
@@ -51,36 +50,9 @@ pub fn write(
     let model = trained.model(model_type, &HOST)?;
     let config = serde_json::to_vec_pretty(&trained.config)
         .map_err(|error| Error::Internal(error.to_string()))?;
+    let parameters = model.network().parameters();
     let precision = model_type.precision();
-    let dtype = match precision {
-        Precision::Single => Dtype::F32,
-        Precision::Double => Dtype::F64,
-    };
-    let mut rest = trained.weights.as_slice();
-    let mut tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = Vec::new();
-    for parameter in model.network().parameters() {
-        let (values, tail) = rest.split_at(parameter.len());
-        rest = tail;
-        let values = values.iter();
-        let bytes = match precision {
-            Precision::Single => values
-                .flat_map(|&value| (value as f32).to_le_bytes())
-                .collect(),
-            Precision::Double => values.flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        tensors.push((&parameter.name, parameter.shape.clone(), bytes));
-    }
-    let internal = |error: safetensors::SafeTensorError| Error::Internal(error.to_string());
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| {
-            Ok((
-                *name,
-                TensorView::new(dtype, shape.clone(), bytes).map_err(internal)?,
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let weights = safetensors::serialize(views, None).map_err(internal)?;
+    let weights = to_bytes(&trained.config, parameters, &trained.weights, precision)?;
     Ok(vec![
         write_file(directory, CONFIG_FILE, &config)?,
         write_file(directory, WEIGHTS_FILE, &weights)?,
@@ -135,7 +107,8 @@ impl TrainedLoader {
         let network = network_of(Some(base.as_ref()), model_type, of_rows, &config.options);
         let network = network.map_err(|error| corrupt(CONFIG_FILE, error))?;
         let expected = shapes_of(network.as_ref())?;
-        let weights = read_weights(&files.read(WEIGHTS_FILE, u64::MAX)?, &expected)?;
+        let content = files.read(WEIGHTS_FILE, u64::MAX)?;
+        let weights = Tensors::read(&content)?.weights(&expected)?;
         let trained = TrainedModel::of_network(config, model_type, network, &weights, options)?;
         Ok(Arc::new(TextModel::new(base, trained)?))
     }
@@ -156,11 +129,16 @@ impl TrainedLoader {
     }
 }
 
-/// The weights of a model of this description, flat.
-fn weights_of(files: &Files, config: &ModelConfig, model_type: &dyn ModelType) -> Result<Vec<f64>> {
-    let expected = expected_tensors(config, model_type)?;
+/// The weights of a model of this description, flat. Its keys are read into the description.
+fn weights_of(
+    files: &Files,
+    config: &mut ModelConfig,
+    model_type: &dyn ModelType,
+) -> Result<Vec<f64>> {
     let content = files.read(WEIGHTS_FILE, u64::MAX)?;
-    read_weights(&content, &expected)
+    let mut tensors = Tensors::read(&content)?;
+    tensors.take_keys(config)?;
+    tensors.weights(&expected_tensors(config, model_type)?)
 }
 
 impl Loader for TrainedLoader {
@@ -207,26 +185,26 @@ impl Loader for TrainedLoader {
     }
 
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>> {
-        let (config, model_type) = self.describe(files)?;
+        let (mut config, model_type) = self.describe(files)?;
         check_type(model_type, options.compute)?;
         if model_type.takes_texts() {
             return self.load_texts(files, config, model_type, options);
         }
-        let weights = weights_of(files, &config, model_type)?;
+        let weights = weights_of(files, &mut config, model_type)?;
         let model = TrainedModel::new(config, model_type, &weights, options)?;
         check_device(model_type, &model)?;
         Ok(Arc::new(model))
     }
 
     fn onnx(&self, files: &Files, name: &str) -> Result<Vec<u8>> {
-        let (config, model_type) = self.describe(files)?;
+        let (mut config, model_type) = self.describe(files)?;
         if model_type.takes_texts() {
             return Err(Error::Unsupported(format!(
                 "models of type {} have no form in ONNX, since it has no tokenizers; write TO 'directory/' to export the model's files",
                 model_type.name()
             )));
         }
-        let weights = weights_of(files, &config, model_type)?;
+        let weights = weights_of(files, &mut config, model_type)?;
         onnx(name, &config, model_type, &weights)
     }
 }
@@ -365,6 +343,14 @@ fn check_config(config: &ModelConfig) -> Result<()> {
         if !is_fitting {
             return wrong(format!("the encoder of \"{name}\" does not fit its images"));
         }
+        if encoder.keys.is_some() {
+            let has_others = !encoder.numbers.is_empty() || !encoder.vocabularies.is_empty();
+            let kind = KeyKind::of(name, data_type).ok();
+            if has_others || is_image || kind != encoder.keys.as_ref().map(Keys::kind) {
+                return wrong(format!("the ids of \"{name}\" do not fit its type"));
+            }
+            continue;
+        }
         // The parts of the column must match the encoder; otherwise encoding would index beyond its vocabularies.
         let empty = arrow::array::new_empty_array(&encoder.column.data_type);
         let parts = parts(&encoder.column.name, &empty, None)?;
@@ -424,70 +410,6 @@ fn shapes_of(network: &dyn Network) -> Result<ExpectedTensors> {
         .iter()
         .map(|parameter| (parameter.name.clone(), parameter.shape.clone()))
         .collect())
-}
-
-/// The weights of all expected tensors, flat.
-fn read_weights(content: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec<f64>> {
-    let header_bytes = content
-        .first_chunk::<8>()
-        .map(|bytes| u64::from_le_bytes(*bytes));
-    match header_bytes {
-        None => {
-            return Err(corrupt(
-                WEIGHTS_FILE,
-                format!("{} bytes are too few", content.len()),
-            ));
-        }
-        Some(bytes) if bytes > HEADER_BYTES_MAX => {
-            return Err(corrupt(
-                WEIGHTS_FILE,
-                format!("a header of {bytes} bytes; not a safetensors file?"),
-            ));
-        }
-        Some(_) => {}
-    }
-    let tensors =
-        SafeTensors::deserialize(content).map_err(|error| corrupt(WEIGHTS_FILE, error))?;
-    let mut found: HashMap<String, TensorView<'_>> = tensors.tensors().into_iter().collect();
-    let mut weights = Vec::new();
-    for (name, shape) in expected {
-        let tensor = found
-            .remove(name)
-            .ok_or_else(|| corrupt(WEIGHTS_FILE, format!("tensor \"{name}\" is missing")))?;
-        // Models of earlier builds have single precision, whatever their type.
-        let is_double = match tensor.dtype() {
-            Dtype::F32 if tensor.shape() == shape => false,
-            Dtype::F64 if tensor.shape() == shape => true,
-            _ => {
-                return Err(corrupt(
-                    WEIGHTS_FILE,
-                    format!(
-                        "tensor \"{name}\" is {:?} of shape {:?}, expected F32 or F64 of shape {shape:?}",
-                        tensor.dtype(),
-                        tensor.shape()
-                    ),
-                ));
-            }
-        };
-        let bytes = tensor.data();
-        match is_double {
-            true => weights.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
-            false => {
-                let values = bytes.as_chunks().0.iter();
-                weights.extend(values.map(|b| f64::from(f32::from_le_bytes(*b))));
-            }
-        }
-    }
-    if let Some(name) = found.keys().min() {
-        return Err(corrupt(
-            WEIGHTS_FILE,
-            format!("tensor \"{name}\" is not expected"),
-        ));
-    }
-    if weights.iter().any(|weight| !weight.is_finite()) {
-        return Err(corrupt(WEIGHTS_FILE, "a weight is NaN or infinite"));
-    }
-    Ok(weights)
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub enum PortKind {
         /// The length of the vector.
         width: usize,
     },
+    /// A text that the model writes.
+    Generated,
 }
 
 /// How many values a label has in a row.
@@ -133,6 +135,12 @@ impl Label<'_> {
 }
 
 impl Signature {
+    /// The output that is a text which the model writes, as its position among the outputs.
+    pub fn generated(&self) -> Option<usize> {
+        let mut outputs = self.outputs.iter();
+        outputs.position(|port| port.kind == PortKind::Generated)
+    }
+
     /// The labels that the model predicts.
     pub fn labels(&self) -> impl Iterator<Item = Label<'_>> {
         let ports = self.outputs.iter().enumerate();

@@ -1,7 +1,9 @@
 //! The formats of models that this build opens.
 //!
 //! * `onnx` files in ONNX, on tract or on a library of onnxruntime, if the build has the feature of this name
+//! * `gguf` files in GGUF, which have a model with its tokenizer
 
+mod gguf;
 mod onnx;
 
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use crate::artifact::{Loader, TrainedLoader};
 use crate::models::ModelTypes;
 use crate::pretrained::{PretrainedLoader, TextPairLoader, TextTowerLoader};
 
+pub use gguf::{GGUF, GgufLoader};
 pub use onnx::{ONNX, ONNXRUNTIME, OnnxLoader, OnnxRuntimeLoader};
 
 /// A loader for each format, for models of these types. The first loader that takes the files of a model opens it. `onnxruntime` is the
@@ -23,6 +26,7 @@ pub fn loaders(model_types: Arc<ModelTypes>, onnxruntime: Option<PathBuf>) -> Ve
         Arc::new(PretrainedLoader),
         Arc::new(TextTowerLoader),
         Arc::new(TextPairLoader),
+        Arc::new(GgufLoader),
     ]
 }
 

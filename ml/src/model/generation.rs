@@ -1,5 +1,6 @@
 //! [`Generation`]: how a model writes text.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,34 @@ impl Default for Generation {
     }
 }
 
+/// As EXPLAIN shows it: the most tokens, the temperature, and what else a call says.
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let default = Self::default();
+        write!(
+            f,
+            "max_tokens={}, temperature={}",
+            self.tokens_max, self.temperature
+        )?;
+        if self.temperature > 0.0 {
+            write!(f, ", seed={}", self.seed)?;
+        }
+        if self.top_p != default.top_p {
+            write!(f, ", top_p={}", self.top_p)?;
+        }
+        if let Some(top_k) = self.top_k {
+            write!(f, ", top_k={top_k}")?;
+        }
+        if !self.stop.is_empty() {
+            write!(f, ", stop={:?}", self.stop)?;
+        }
+        match self.chat {
+            Some(chat) => write!(f, ", chat={chat}"),
+            None => Ok(()),
+        }
+    }
+}
+
 // The numbers are never NaN, so equality is reflexive.
 impl Eq for Generation {}
 
@@ -51,5 +80,29 @@ impl Hash for Generation {
         let numbers = [self.temperature, self.top_p].map(f64::to_bits);
         (self.tokens_max, numbers, self.seed, self.top_k).hash(state);
         (&self.stop, self.chat).hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_call_says_is_shown() {
+        let default = Generation::default();
+        assert_eq!(default.to_string(), "max_tokens=128, temperature=0");
+        let more = Generation {
+            tokens_max: 9,
+            temperature: 0.5,
+            seed: 3,
+            top_p: 0.9,
+            top_k: Some(4),
+            stop: vec!["a\n".into()],
+            chat: Some(false),
+        };
+        let expected = "max_tokens=9, temperature=0.5, seed=3, top_p=0.9, top_k=4, stop=[\"a\\n\"], chat=false";
+        assert_eq!(more.to_string(), expected);
+        assert_eq!(more, more.clone());
+        assert_ne!(more, default);
     }
 }

@@ -11,6 +11,7 @@
 //! * [`options`] the options of a training
 //! * `flat` all weights as one vector, and as the tensors of layers
 //! * `passes` some rows after the other through a network
+//! * [`recommender`] models that score users and items; `towers` a network that does; [`top_k`] the best items of each user
 //! * [`metrics`] the metrics of a model, from its predictions
 
 pub mod arguments;
@@ -22,9 +23,12 @@ pub mod network;
 pub mod options;
 pub(crate) mod passes;
 pub(crate) mod predicted;
+pub mod recommender;
 pub mod text;
 pub mod text_base;
 pub mod tokens;
+pub mod top_k;
+mod towers;
 pub mod trained;
 pub(crate) mod vectors;
 
@@ -42,6 +46,7 @@ use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
 use crate::model::generation::Generation;
 use crate::model::network::LayerSummary;
+use crate::model::recommender::Recommender;
 use crate::model::text_base::TextBase;
 use crate::model::tokens::Tokens;
 use crate::{Error, Result};
@@ -94,6 +99,11 @@ pub trait Model: Any + Debug + Send + Sync {
 
     /// The encoder of texts that it is, if trainings may start from it.
     fn text_base(&self) -> Option<&dyn TextBase> {
+        None
+    }
+
+    /// The model as one that recommends, if its prediction is the product of a vector of a user and one of an item.
+    fn recommender(&self) -> Option<&dyn Recommender> {
         None
     }
 

@@ -14,6 +14,7 @@ use crate::data::precision::Precision;
 use crate::data::targets::Predictor;
 use crate::graph::{Drawing, Value};
 use crate::model::options::{Optimizer, TrainOptions};
+use crate::model::recommender::{Side, Sides};
 use crate::{Error, Result, random};
 
 pub use crate::data::labels::Task;
@@ -73,6 +74,19 @@ pub trait ModelType: Debug + Send + Sync {
     fn ids(&self, _options: &TrainOptions, _column: &Column) -> Option<usize> {
         None
     }
+    /// Whether the values of this column are ids of users or items, of which there may be any number. Each has weights of its own.
+    fn is_key(&self, _options: &TrainOptions, _column: &Column) -> bool {
+        false
+    }
+    /// Which columns belong to the user and which to the item, if its networks have [`Network::towers`]. The columns have passed
+    /// [`ModelType::check_columns`].
+    fn sides(&self, _columns: &Columns, _options: &TrainOptions) -> Option<Sides> {
+        None
+    }
+    /// Whether its networks are products of vectors of users and items, one for each, which alternating least squares finds.
+    fn is_factorization(&self) -> bool {
+        false
+    }
     /// Whether columns may have categories.
     fn takes_categories(&self, _options: &TrainOptions) -> bool {
         true
@@ -86,7 +100,7 @@ pub trait ModelType: Debug + Send + Sync {
         false
     }
     /// The options of the network that the type uses, among `hidden_units`, `activation`, `dropout`, `layers`, `input_shape`,
-    /// `augment` and those of images.
+    /// `augment`, those of images, and those of users and items.
     fn network_options(&self) -> &[&str] {
         match self.is_linear() {
             true => &[],
@@ -97,15 +111,17 @@ pub trait ModelType: Debug + Send + Sync {
     fn precision(&self) -> Precision {
         Precision::Single
     }
-    /// The default weight of half the sum of squared weights.
+    /// The default weight of half the sum of squared weights; for a factorization, of half the squares of the vectors of the user and
+    /// the item of a row.
     fn default_l2(&self, _train_rows: u64) -> f64 {
         0.0
     }
     /// The default optimiser.
     fn default_optimizer(&self, _shape: &InputShape, _options: &TrainOptions) -> Optimizer {
-        match self.is_linear() {
-            true => Optimizer::Lbfgs,
-            false => Optimizer::Adamw,
+        match (self.is_linear(), self.is_factorization()) {
+            (true, _) => Optimizer::Lbfgs,
+            (false, true) => Optimizer::Als,
+            (false, false) => Optimizer::Adamw,
         }
     }
     /// The network for this input. The number of `outputs` is the sum of those of all targets: one for a number, one for each
@@ -165,6 +181,17 @@ pub trait Network: Send + Sync {
     fn layers(&self) -> Vec<LayerSummary> {
         vec![]
     }
+    /// The network as two towers, if its output is the product of what they give.
+    fn towers(&self) -> Option<&dyn Towers> {
+        None
+    }
+}
+
+/// A network whose output is the product of a vector of a user and one of an item.
+pub trait Towers {
+    /// The vectors `[rows, width]` of a side, of inputs that hold only the columns of that side. Their categories have the ids
+    /// that they have among the columns of both sides.
+    fn vectors(&self, side: Side, parameters: &[Tensor], inputs: &Inputs) -> Result<Tensor>;
 }
 
 /// The description of a layer of a network.

@@ -112,6 +112,21 @@ pub struct TrainOptions {
     /// The share of the steps over which the learning rate rises from near zero, in `[0, 1)`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub warmup: f64,
+    /// The columns of the user of a model that recommends; `user_id` if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_cols: Vec<String>,
+    /// The columns of the item of a model that recommends; `item_id` if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub item_cols: Vec<String>,
+    /// The length of the vectors of users and items; 16 if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_factors: Option<usize>,
+    /// What the target says about a user and an item; `explicit` if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
+    /// How much more an observed pair counts for each unit of its strength, with implicit feedback; 40 if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wals_alpha: Option<f64>,
 }
 
 fn is_zero(number: &f64) -> bool {
@@ -220,6 +235,11 @@ impl Default for TrainOptions {
             base_model: None,
             text: TextOptions::default(),
             warmup: 0.0,
+            user_cols: Vec::new(),
+            item_cols: Vec::new(),
+            num_factors: None,
+            feedback: None,
+            wals_alpha: None,
         }
     }
 }
@@ -233,12 +253,55 @@ impl TrainOptions {
         ImageReader::new(&self.input_shape, &self.image)
     }
 
+    /// The columns of the user of a model that recommends.
+    pub fn user_columns(&self) -> Vec<&str> {
+        named_or(&self.user_cols, "user_id")
+    }
+
+    /// The columns of the item of a model that recommends.
+    pub fn item_columns(&self) -> Vec<&str> {
+        named_or(&self.item_cols, "item_id")
+    }
+
+    /// The length of the vectors of users and items.
+    pub fn factors(&self) -> usize {
+        self.num_factors.unwrap_or(FACTORS_DEFAULT)
+    }
+
+    /// How much more an observed pair counts for each unit of its strength; `None` if the feedback is explicit.
+    pub fn implicit_alpha(&self) -> Option<f64> {
+        let is_implicit = self.feedback == Some(Feedback::Implicit);
+        is_implicit.then(|| self.wals_alpha.unwrap_or(ALPHA_DEFAULT))
+    }
+
     /// The type in which a column of images of this type is part of the rows of a training: its pixels, as many bytes in each
     /// row. `None` for another column.
     pub fn pixels_type(&self, data_type: &DataType) -> Option<DataType> {
         let reader = self.image_reader().ok()?;
         let numbers = reader.numbers() as i32;
         is_image(data_type).then_some(DataType::FixedSizeBinary(numbers))
+    }
+}
+
+/// The length of the vectors of users and items if no other is chosen.
+const FACTORS_DEFAULT: usize = 16;
+/// As in Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", 2008.
+const ALPHA_DEFAULT: f64 = 40.0;
+
+fn named_or<'a>(names: &'a [String], default: &'a str) -> Vec<&'a str> {
+    match names {
+        [] => vec![default],
+        names => names.iter().map(String::as_str).collect(),
+    }
+}
+
+named_enum! {
+    /// What a target says about a user and an item.
+    Feedback {
+        /// How much the user likes the item: a rating.
+        Explicit = "explicit",
+        /// How often the user took the item: more is surer, and what is not there is not liked.
+        Implicit = "implicit",
     }
 }
 
@@ -293,6 +356,8 @@ named_enum! {
         Adamw = "adamw",
         /// Stochastic gradient descent with momentum 0.9.
         Sgd = "sgd",
+        /// Alternating least squares: exact for users while items stay, and the other way round; `matrix_factorization` only.
+        Als = "als",
     }
 }
 

@@ -21,6 +21,7 @@ use crate::model::network::{LayerSummary, Mode, ModelType, Network, Parameter};
 use crate::model::options::TrainOptions;
 use crate::model::passes::in_passes;
 use crate::model::predicted::{Predicted, predicted_types};
+use crate::model::recommender::{Recommender, Side, Sides};
 use crate::model::{Batching, Model, Outputs, Wanted};
 use crate::{Error, Result};
 
@@ -115,8 +116,30 @@ pub struct TrainedModel {
     encoder: Encoder,
     network: Box<dyn Network>,
     parameters: Vec<Tensor>,
+    towers: TowerEncoders,
     compute: ComputeType,
     device: Device,
+}
+
+/// How the columns of users and of items become inputs; both are empty unless the network has towers.
+#[derive(Debug)]
+pub(crate) struct TowerEncoders {
+    sides: Sides,
+    users: Encoder,
+    items: Encoder,
+}
+
+impl TowerEncoders {
+    pub(crate) fn sides(&self) -> &Sides {
+        &self.sides
+    }
+
+    pub(crate) fn encoder(&self, side: Side) -> &Encoder {
+        match side {
+            Side::User => &self.users,
+            Side::Item => &self.items,
+        }
+    }
 }
 
 impl Debug for TrainedModel {
@@ -167,6 +190,13 @@ impl TrainedModel {
                 weights.len()
             )));
         }
+        let sides = model_type.sides(&config.columns, &config.options);
+        let sides = sides.unwrap_or_default();
+        let towers = TowerEncoders {
+            users: encoder.part(&sides.users),
+            items: encoder.part(&sides.items),
+            sides,
+        };
         let ports = config
             .labels
             .iter()
@@ -181,6 +211,7 @@ impl TrainedModel {
             signature: config.signature()?,
             config,
             encoder,
+            towers,
             network,
             compute,
             device: device.clone(),
@@ -205,6 +236,11 @@ impl TrainedModel {
     /// How its columns become inputs of the network.
     pub(crate) fn encoder(&self) -> &Encoder {
         &self.encoder
+    }
+
+    /// How the columns of users and of items become inputs.
+    pub(crate) fn towers(&self) -> &TowerEncoders {
+        &self.towers
     }
 
     /// The values of the parameters of the network, in their order.
@@ -264,6 +300,13 @@ impl Model for TrainedModel {
 
     fn layers(&self) -> Vec<LayerSummary> {
         self.network.layers()
+    }
+
+    fn recommender(&self) -> Option<&dyn Recommender> {
+        match self.network.towers() {
+            Some(_) => Some(self),
+            None => None,
+        }
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {

@@ -5,10 +5,12 @@
 //! * `linear_reg`, `logistic_reg`, `dnn` its types, one file each
 //! * `text` networks behind an encoder of texts
 //! * `sequential` networks whose layers the user writes, and networks for images
+//! * `matrix_factorization` vectors of users and items
 
 mod dnn;
 mod linear_reg;
 mod logistic_reg;
+mod matrix_factorization;
 mod mlp;
 mod sequential;
 mod text;
@@ -31,6 +33,7 @@ pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &sequential::Cnn(Task::Regression),
     &text::TextNetwork(Task::Classification),
     &text::TextNetwork(Task::Regression),
+    &matrix_factorization::MatrixFactorization,
 ];
 
 /// The model types that a process knows: the built-in types, and added types.

@@ -70,7 +70,7 @@ pub use linear::linear;
 pub(crate) use norm::EPSILON;
 pub use norm::{Runs, normalise, normalise_with};
 pub use packed::{PackedAttention, Sequences, packed_attention};
-pub use pointwise::{Pointwise, pointwise};
+pub use pointwise::{Pointwise, pointwise, write_pointwise};
 pub use pool::{Pooling, pool};
 pub use recurrent::{Cell, CellWeights, Direction, recurrent};
 pub use rope::Rotary;

@@ -62,6 +62,11 @@ pub fn pointwise(function: Pointwise, x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// Writes the values of `function` at `x` to `y`, which has as many elements.
+pub fn write_pointwise(function: Pointwise, x: &[f32], y: &mut [f32]) {
+    write_values(function, x, y);
+}
+
 /// The function by operations that every device has.
 fn of_tensors(function: Pointwise, x: &Tensor) -> Result<Tensor> {
     let own = |activation| activate(activation, x);

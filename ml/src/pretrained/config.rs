@@ -57,6 +57,11 @@ impl Config {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
+    /// Whether a description says of this name that there is none.
+    pub(crate) fn is_null(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(Value::is_null)
+    }
+
     /// The names of the values.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let given = self.fields.iter().filter(|(_, value)| !value.is_null());
@@ -294,6 +299,7 @@ mod tests {
         assert_eq!(config.whole("a", None, 1..=9).unwrap(), 3);
         assert_eq!(config.whole("h", None, 1..=9).unwrap(), 7);
         assert_eq!(config.whole("c", Some(2), 1..=9).unwrap(), 2);
+        assert!(config.is_null("c") && !config.is_null("a") && !config.is_null("nothing"));
         assert_eq!(config.wholes("b", &[], 1..=9).unwrap(), [4, 5]);
         assert_eq!(config.pair("b", None, 1..=9).unwrap(), [4, 5]);
         assert_eq!(config.pair("a", None, 1..=9).unwrap(), [3, 3]);

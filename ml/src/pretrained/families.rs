@@ -1,6 +1,7 @@
 //! The families whose models can be imported.
 
 use super::family::{Family, Origin, Source};
+use super::generation::families as generation;
 use super::texts::families as texts;
 use super::{clip, convnext, efficientnet, mobilenet, resnet, siglip, vit};
 use crate::{Error, Result};
@@ -24,6 +25,15 @@ pub const FAMILIES: &[Family] = &[
     texts::MODERNBERT,
     texts::NOMIC,
     texts::DEBERTA,
+    generation::LLAMA,
+    generation::MISTRAL,
+    generation::QWEN2,
+    generation::QWEN3,
+    generation::GEMMA,
+    generation::GEMMA2,
+    generation::GEMMA3,
+    generation::PHI3,
+    generation::T5_FAMILY,
 ];
 
 /// The family of an architecture, or else of a `model_type` if a description names no architecture.

@@ -13,6 +13,7 @@
 //! * `preprocess` images → numbers, as `image_processor` (Hugging Face) or `timm_transform` reads it from the files
 //! * `image_model` a network of images as a model; `classes` its classes
 //! * `texts` texts → tokens, and encoders of them, a folder
+//! * `generation` models that write text, a folder
 //! * `text_model` a network of texts as a model; `vectors` the output of both
 //! * `layers` layers with their tensors; `builder` takes them from weights, batch normalisation as a part of the convolution before
 //!   it; `row_numbers` the numbers of a row in its layers; `transformer` a layer of a transformer
@@ -30,6 +31,7 @@ mod convnext;
 mod efficientnet;
 pub mod families;
 mod family;
+mod generation;
 mod image_model;
 mod image_processor;
 mod inverted_residual;
@@ -49,6 +51,7 @@ mod vectors;
 mod vit;
 mod weights;
 
+pub(crate) use generation::open_gguf;
 pub use loader::{
     HUGGING_FACE, HUGGING_FACE_PAIR, HUGGING_FACE_TEXT, PretrainedLoader, TextPairLoader,
     TextTowerLoader,

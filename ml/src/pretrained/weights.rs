@@ -46,6 +46,9 @@ pub(crate) struct Stored {
     pub(crate) bytes: Range<usize>,
 }
 
+/// The files with their names and contents, and the tensors in them by name.
+pub(crate) type StoredFiles = (Vec<(String, Vec<u8>)>, HashMap<String, Stored>);
+
 impl Weights {
     /// Reads the files of the weights, and their headers.
     ///
@@ -120,6 +123,11 @@ impl Weights {
         }
         self.files.push((name, content));
         Ok(())
+    }
+
+    /// The files and the tensors in them, for a model that keeps its weights as they are stored.
+    pub(crate) fn into_files(self) -> StoredFiles {
+        (self.files, self.tensors)
     }
 
     /// Whether there is a tensor of this name.

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use candle_core::DType;
 
 use crate::data::columns::Column;
+use crate::data::encode::keys::Keys;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::{ColumnEncoder, Encoder, Vocabulary};
 use crate::data::image::ImageEncoder;
@@ -136,6 +137,7 @@ impl<'a> Base<'a> {
         let mut values = learnt.values;
         let seen: HashSet<&String> = known.values.iter().collect();
         values.retain(|value| !seen.contains(value));
+        drop(seen);
         known.values.extend(values);
         match lists_all && known.values.len() <= CATEGORY_VALUES_MAX {
             true => Ok(known),
@@ -145,6 +147,11 @@ impl<'a> Base<'a> {
                 column.name, self.label
             ))),
         }
+    }
+
+    /// The keys of a feature that the base knows, if it has keys.
+    pub(crate) fn keys(&self, column: usize) -> Option<Keys> {
+        self.encoder(column).keys.clone()
     }
 
     /// How the base reads the images of a feature, if it has images.

@@ -52,6 +52,7 @@ impl Checkpoint {
                 steps,
             } => (vec![("mean", mean), ("square", square)], *steps),
             OptimizerState::Sgd { velocity } => (vec![("velocity", velocity)], 0),
+            OptimizerState::Als => (vec![], 0),
         };
         let tensors = [("weights", &self.weights), ("best", &self.best_weights)];
         let bytes: Vec<(&str, usize, Vec<u8>)> = tensors
@@ -93,13 +94,17 @@ impl Checkpoint {
                     .collect()
             })
         };
-        let optimizer = match values("velocity") {
-            Some(velocity) => OptimizerState::Sgd { velocity },
-            None => OptimizerState::Adamw {
+        let has = |name: &str| tensors.names().contains(&name);
+        let optimizer = match (has("velocity"), has("mean")) {
+            (true, _) => OptimizerState::Sgd {
+                velocity: values("velocity")?,
+            },
+            (false, true) => OptimizerState::Adamw {
                 mean: values("mean")?,
                 square: values("square")?,
                 steps,
             },
+            (false, false) => OptimizerState::Als,
         };
         Some(Self {
             position,

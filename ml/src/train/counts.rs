@@ -18,6 +18,11 @@ use crate::train::label_counts::LabelCounts;
 use crate::train::raw::RawShard;
 use crate::{Error, Result};
 
+/// What needs labels from 0, and the remedies.
+const POISSON_NEEDS: &str =
+    "loss = 'poisson' needs counts from 0: filter these rows out, or use another loss";
+const IMPLICIT_NEEDS: &str = "implicit feedback needs strengths from 0: filter these rows out, or use feedback_type = 'explicit'";
+
 /// More values than this in one category column are an error: each value would have its own weight.
 pub(crate) const CATEGORY_VALUES_MAX: usize = 10_000;
 
@@ -96,16 +101,17 @@ impl ColumnCounts {
     }
 }
 
+/// The counts of all shards. Of features that `is_key`, only NULLs are counted.
 pub(crate) fn gather_counts(
     raw: &[RawShard],
-    columns: &Columns,
+    (columns, is_key): (&Columns, &[bool]),
     kinds: &[TargetKind],
     collective: &dyn Collective,
     helpers: &ThreadPool,
 ) -> Result<Vec<ShardCounts>> {
     let ours = raw
         .iter()
-        .map(|shard| count_shard(shard, columns, kinds, helpers))
+        .map(|shard| count_shard(shard, (columns, is_key), kinds, helpers))
         .collect::<Result<Vec<_>>>()?;
     let message = serde_json::to_vec(&ours).map_err(unreadable)?;
     let mut all = Vec::new();
@@ -122,17 +128,20 @@ pub(crate) fn unreadable(error: serde_json::Error) -> Error {
 
 fn count_shard(
     shard: &RawShard,
-    columns: &Columns,
+    (columns, is_key): (&Columns, &[bool]),
     kinds: &[TargetKind],
     helpers: &ThreadPool,
 ) -> Result<ShardCounts> {
     let count = |(index, column): (usize, &Column)| {
         let mut counts = ColumnCounts::default();
-        for part in &shard.train.parts {
-            counts.merge(&count_column(part, index, column, true)?, &column.name)?;
-        }
-        for part in &shard.eval.parts {
-            counts.merge(&count_column(part, index, column, false)?, &column.name)?;
+        let train = shard.train.parts.iter().map(|part| (part, true));
+        let eval = shard.eval.parts.iter().map(|part| (part, false));
+        for (part, is_train) in train.chain(eval) {
+            let found = match is_key[index] {
+                true => count_keys(part, index, is_train),
+                false => count_column(part, index, column, is_train)?,
+            };
+            counts.merge(&found, &column.name)?;
         }
         Ok(counts)
     };
@@ -147,6 +156,20 @@ fn count_shard(
         columns: counted,
         labels: count_labels(shard, columns, kinds)?,
     })
+}
+
+/// The counts of a column of keys in some rows, which has neither numbers nor categories.
+fn count_keys(rows: &RecordBatch, index: usize, is_train: bool) -> ColumnCounts {
+    let nulls = rows.column(index).logical_null_count() as u64;
+    ColumnCounts {
+        nulls,
+        valid: match is_train {
+            true => rows.num_rows() as u64 - nulls,
+            false => 0,
+        },
+        width: Some(0),
+        ..ColumnCounts::default()
+    }
 }
 
 /// The counts of one column in some rows. The values of categories count in training rows only.
@@ -320,11 +343,15 @@ pub(crate) fn check_counts(
             "no rows to train on: {eval_rows} went to evaluation and {skipped} were skipped for NULLs"
         )));
     }
-    let has_counts = options.loss == Some(LossName::Poisson);
+    let needs = match (options.loss, options.implicit_alpha()) {
+        (Some(LossName::Poisson), _) => Some(POISSON_NEEDS),
+        (_, Some(_)) => Some(IMPLICIT_NEEDS),
+        (_, None) => None,
+    };
     let mut targets = labels.iter().zip(&columns.targets).zip(kinds);
     targets.try_for_each(|((counts, target), kind)| {
-        let is_count = has_counts && kind.task() == Task::Regression;
-        counts.check(target, *kind, is_count)
+        let is_number = kind.task() == Task::Regression;
+        counts.check(target, *kind, needs.filter(|_| is_number))
     })
 }
 

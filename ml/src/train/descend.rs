@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use crate::model::options::Optimizer;
+use crate::train::als::AlsDescent;
 use crate::train::best::{Best, PATIENCE};
 use crate::train::control::{EpochRecord, Progress};
 use crate::train::descent::{Descent, Step};
@@ -17,6 +18,8 @@ use crate::train::training::{Solution, Training};
 use crate::{Result, random};
 
 const EPOCHS_DEFAULT: usize = 50;
+/// Sweeps of alternating least squares: each solves for all users and items.
+const SWEEPS_DEFAULT: usize = 20;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 impl Training<'_> {
@@ -25,9 +28,14 @@ impl Training<'_> {
         let weights: Vec<f32> = self.first_weights().iter().map(|w| *w as f32).collect();
         let state = match optimizer {
             Optimizer::Sgd => OptimizerState::sgd(weights.len()),
+            Optimizer::Als => OptimizerState::Als,
             _ => OptimizerState::adamw(weights.len()),
         };
-        let epochs = self.options.epochs.unwrap_or(EPOCHS_DEFAULT);
+        let has_learn_rate = optimizer != Optimizer::Als;
+        let epochs = self.options.epochs.unwrap_or(match optimizer {
+            Optimizer::Als => SWEEPS_DEFAULT,
+            _ => EPOCHS_DEFAULT,
+        });
         let steps = Steps::count(self.prepared.train_rows(), self.batch_size);
         let mut history = Vec::with_capacity(epochs);
         let mut best = Best::new(weights.clone());
@@ -82,8 +90,8 @@ impl Training<'_> {
             let record = EpochRecord {
                 epoch: epoch + 1,
                 train_loss: loss / weight.max(f64::MIN_POSITIVE),
-                eval_loss: self.mean_loss(&widened(&weights), |shard| &shard.eval)?,
-                learn_rate: Some(learn_rate),
+                eval_loss: self.eval_loss(&widened(&weights))?,
+                learn_rate: has_learn_rate.then_some(learn_rate),
                 duration_ms: began.elapsed().as_millis() as u64,
             };
             self.report_epoch(&record);
@@ -117,6 +125,9 @@ impl Training<'_> {
 
     /// A descent on the device of the training, from these weights and this state.
     fn start(&self, weights: Vec<f32>, state: OptimizerState) -> Result<Box<dyn Descent + '_>> {
+        if state == OptimizerState::Als {
+            return Ok(Box::new(AlsDescent::new(self, weights)?));
+        }
         match &self.device {
             #[cfg(feature = "cuda")]
             candle_core::Device::Cuda(gpu) => Ok(Box::new(

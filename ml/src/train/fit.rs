@@ -139,9 +139,12 @@ fn train(
         losses: Losses::of(&spec.columns.targets, &prepared.labels, options)?,
         precision: model_type.precision(),
         device: device.open()?,
-        batch_size: options
-            .batch_size
-            .unwrap_or_else(|| default_batch_size(prepared.train_rows())),
+        batch_size: match (options.batch_size, optimizer) {
+            // A sweep takes all rows.
+            (_, Optimizer::Als) => prepared.train_rows().max(1) as usize,
+            (Some(rows), _) => rows,
+            (None, _) => default_batch_size(prepared.train_rows()),
+        },
         l2: options
             .l2_reg
             .unwrap_or_else(|| model_type.default_l2(prepared.train_rows())),
@@ -169,7 +172,7 @@ fn train(
     } = match optimizer {
         Optimizer::NormalEquation => training.agreed(training.solve()?, optimizer)?,
         Optimizer::Lbfgs => training.agreed(training.lbfgs()?, optimizer)?,
-        Optimizer::Adamw | Optimizer::Sgd => training.descend(optimizer)?,
+        Optimizer::Adamw | Optimizer::Sgd | Optimizer::Als => training.descend(optimizer)?,
     };
     info!(
         rank,
@@ -183,20 +186,12 @@ fn train(
         record.train_loss *= unit;
         record.eval_loss = record.eval_loss.map(|loss| loss * unit);
     });
-    let has_eval = prepared.eval_rows > 0;
-    let train = training.assess(&weights, |shard| &shard.train, !has_eval)?;
-    let eval = training.assess(&weights, |shard| &shard.eval, has_eval)?;
-    let train_loss = train.loss.unwrap_or(f64::NAN) * unit;
-    let eval_loss = eval.loss.map(|loss| loss * unit);
+    let judged = training.judge(&weights, &spec.columns.targets)?;
+    let train_loss = judged.train_loss * unit;
+    let eval_loss = judged.eval_loss.map(|loss| loss * unit);
     if !train_loss.is_finite() || weights.iter().any(|weight| !weight.is_finite()) {
         return Err(training.diverged(history.len()));
     }
-    let watched = if has_eval { eval } else { train };
-    let targets = spec.columns.targets.iter();
-    let names = targets.map(|target| target.name.as_str());
-    let metrics = watched
-        .quality
-        .map_or(vec![], |quality| quality.metrics(names));
     info!(rank, duration_ms = ms(began), "assessed a model");
     let text_base = spec.base.as_ref().filter(|base| base.text_base().is_some());
     Ok(Trained {
@@ -212,7 +207,7 @@ fn train(
         },
         weights,
         history,
-        metrics,
+        metrics: judged.metrics,
         train_loss,
         eval_loss,
         train_rows: prepared.train_rows(),
@@ -260,11 +255,13 @@ impl Trained {
     }
 }
 
-/// The device on which a model of this type trains in this process. For a linear model, which is solved exactly on the
-/// host, `auto` is the host.
+/// The device on which a model of this type trains in this process. For a linear model and a factorization, which are solved
+/// on the host, `auto` is the host.
 pub fn training_device(device: DeviceName, model_type: &dyn ModelType) -> DeviceName {
     match device {
-        DeviceName::Auto if model_type.is_linear() => DeviceName::Cpu,
+        DeviceName::Auto if model_type.is_linear() || model_type.is_factorization() => {
+            DeviceName::Cpu
+        }
         device => device.resolved(),
     }
 }

@@ -97,6 +97,10 @@ impl<'a> GpuDescent<'a> {
                 OptimizerState::Sgd { velocity } => GpuMoments::Sgd {
                     velocity: upload(velocity)?,
                 },
+                OptimizerState::Als => {
+                    let message = "alternating least squares has no steps on a GPU";
+                    return Err(Error::Internal(message.into()));
+                }
             });
         }
         let shards = &training.prepared.shards;
@@ -108,7 +112,7 @@ impl<'a> GpuDescent<'a> {
             moments,
             steps: match state {
                 OptimizerState::Adamw { steps, .. } => *steps,
-                OptimizerState::Sgd { .. } => 0,
+                OptimizerState::Sgd { .. } | OptimizerState::Als => 0,
             },
             resident,
             orders: vec![],

@@ -140,24 +140,28 @@ impl LabelCounts {
         self.classes.iter().map(|(_, (train, _))| *train)
     }
 
-    /// Refuses labels that cannot be learnt.
+    /// Refuses labels that cannot be learnt. `from_zero` says what needs numbers from 0, if something does.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the cause.
-    pub(crate) fn check(&self, target: &Column, kind: TargetKind, is_count: bool) -> Result<()> {
+    pub(crate) fn check(
+        &self,
+        target: &Column,
+        kind: TargetKind,
+        from_zero: Option<&str>,
+    ) -> Result<()> {
         match kind {
             TargetKind::Number => {}
             TargetKind::Vector => self.check_length(target)?,
             TargetKind::Class => self.check_classes(target)?,
             TargetKind::Set => self.check_set(target)?,
         }
-        match is_count && self.below_zero > 0 {
-            true => Err(Error::Invalid(format!(
-                "label \"{}\" is below 0 in {} rows, down to {}; loss = 'poisson' needs counts from 0: filter these rows out, \
-                 or use another loss",
+        match from_zero {
+            Some(needs) if self.below_zero > 0 => Err(Error::Invalid(format!(
+                "label \"{}\" is below 0 in {} rows, down to {}; {needs}",
                 target.name, self.below_zero, self.lowest
             ))),
-            false => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::data::labels::outputs_of;
 use crate::device::pass_rows;
 use crate::model::options::Optimizer;
+use crate::train::als;
 use crate::train::solvers::linear::BATCH_ROWS;
 use crate::train::solvers::{lbfgs, normal_equation};
 use crate::train::training::Training;
@@ -30,6 +31,10 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
     let shards = prepared.shards.len();
     let (copies, rows, number) = match optimizer {
         Optimizer::NormalEquation => return normal_equation::working_bytes(weights, shards),
+        Optimizer::Als => {
+            let rows = prepared.train_rows() + prepared.eval_rows;
+            return als::working_bytes(weights, rows as usize);
+        }
         // Each shard has a gradient, and its part of a sum; the solver remembers pairs of points and gradients.
         Optimizer::Lbfgs => (2 * shards + 2 * lbfgs::PAIRS_MAX + 8, BATCH_ROWS, 8),
         // Weights, variables, gradients, the state of the optimiser, and the best weights so far.
@@ -48,7 +53,7 @@ pub(crate) fn working_bytes(training: &Training<'_>, optimizer: Optimizer) -> us
     }
     let at_once = match optimizer {
         Optimizer::Adamw | Optimizer::Sgd => rows_of_one_shard(rows, &prepared.train_rows_by_shard),
-        Optimizer::NormalEquation | Optimizer::Lbfgs => rows,
+        Optimizer::NormalEquation | Optimizer::Lbfgs | Optimizer::Als => rows,
     };
     let (widths, outputs) = (network.numbers_per_row(), outputs_of(&prepared.labels));
     let of_step = bytes_of_rows(at_once, widths * COPIES + outputs * COPIES_OF_LOSS, number);

@@ -6,15 +6,16 @@
 //! * `raw` rows before they are encoded; `memory` what a training takes besides its rows
 //! * `base` the model that a training starts from
 //! * `prepare` everything learnt from the rows before the first step: `counts` and `label_counts`, `statistics`, `vocabularies`,
-//!   `texts`, `images`, `targets`
+//!   `keys`, `texts`, `images`, `targets`
 //! * `training` the state that all optimisers and solvers share
 //! * `descend` the loop over epochs; `descent` the trait for its steps; `host_descent`, `gpu_descent` where they run
 //! * `steps`, `schedule` rows and learning rate of a step; `augment` changes of their images; `best` early stopping
 //! * `loss`, `losses`, `optim` loss functions of one target and of all, and optimisers; `running` the statistics that follow the rows of the steps
 //! * `solvers` linear models on all rows at once
+//! * `als` factorizations by alternating least squares
 //! * `agreement` the check that all ranks hold the same weights
 //! * `checkpoint` the state between two epochs
-//! * `assess` evaluation of weights on the rows of all ranks
+//! * `assess` evaluation of weights on the rows of all ranks; `judge` that of the final weights
 
 pub mod base;
 pub mod checkpoint;
@@ -29,6 +30,7 @@ pub mod schedule;
 pub mod shard;
 
 mod agreement;
+mod als;
 mod assess;
 mod augment;
 mod best;
@@ -40,6 +42,8 @@ mod descent;
 mod gpu_descent;
 mod host_descent;
 mod images;
+mod judge;
+mod keys;
 mod label_counts;
 mod memory;
 mod running;

@@ -30,6 +30,8 @@ pub enum OptimizerState {
         /// The running direction.
         velocity: Vec<f32>,
     },
+    /// Alternating least squares, which takes no steps along a gradient and remembers nothing.
+    Als,
 }
 
 /// The penalties on weights, applied by the optimiser.
@@ -128,6 +130,7 @@ impl OptimizerState {
                         parameters, gradient, velocity, penalised, learn_rate, penalty,
                     );
                 }
+                Self::Als => {}
             }
         }
     }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::collective::Collective;
 use crate::data::columns::Columns;
+use crate::data::encode::keys::Keys;
 use crate::data::encode::tabular::Encoder;
 use crate::data::inputs::InputsBuilder;
 use crate::data::labels::Labels;
@@ -22,6 +23,7 @@ use crate::train::base::Base;
 use crate::train::control::{Control, ReservedMemory};
 use crate::train::counts::{check_counts, gather_counts, merge_columns, merge_labels, notices};
 use crate::train::images::image_encoders;
+use crate::train::keys::gather_keys;
 use crate::train::losses::check_weights;
 use crate::train::raw::{RankRows, RawRows};
 use crate::train::spec::TrainSpec;
@@ -108,7 +110,9 @@ pub fn prepare(
         "the rows that are being encoded",
     )?;
     control.stop.check()?;
-    let counts = gather_counts(&raw, columns, &kinds, collective, helpers)?;
+    let features = columns.features.iter();
+    let is_key: Vec<bool> = features.map(|of| model_type.is_key(options, of)).collect();
+    let counts = gather_counts(&raw, (columns, &is_key), &kinds, collective, helpers)?;
     let of_labels = merge_labels(&counts, columns)?;
     check_counts(&counts, &of_labels, columns, &kinds, options)?;
     let merged = merge_columns(&counts, columns, options.hash_buckets)?;
@@ -138,7 +142,12 @@ pub fn prepare(
     };
     let standardisers = standardise(&raw, &numbers, &value_counts, collective)?;
     let images = image_encoders(&raw, spec, collective, helpers)?;
+    let keys = gather_keys(&raw, columns, &is_key, base, collective, helpers)?;
+    let keys_bytes: usize = keys.iter().flatten().map(Keys::bytes).sum();
+    // The keys of the encoder, and while it is made those of the ranks.
+    let keys_held = control.reserve(3 * keys_bytes, "the ids of users and items")?;
     let learnt = Learnt {
+        keys: &keys,
         merged: &merged,
         standardisers: &standardisers,
         widths: &widths,
@@ -191,7 +200,7 @@ pub fn prepare(
         rows_hash: counts.iter().fold(0, |sum: u128, shard| {
             sum.wrapping_add(join(shard.rows_hash))
         }),
-        held,
+        held: Some(ReservedMemory(Box::new((held, keys_held)))),
     })
 }
 

@@ -54,7 +54,14 @@ impl Targets {
             let (ours, others) = standardisers.split_at(width);
             standardisers = others;
             let is_count = options.loss == Some(LossName::Poisson);
-            let mut labels = labels(*kind, ours, counts, is_count);
+            let mut labels = match options.implicit_alpha() {
+                // A strength is compared with 0, so 0 keeps its place.
+                Some(_) => Labels::Number {
+                    mean: 0.0,
+                    std: 1.0,
+                },
+                None => labels(*kind, ours, counts, is_count),
+            };
             if let Some(base) = base {
                 labels = base.labels(number, column, &labels)?;
             }

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::data::apart::parts;
 use crate::data::columns::{Column, Columns};
+use crate::data::encode::keys::Keys;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::{ColumnEncoder, Vocabulary};
 use crate::data::parts::CategoryPart;
@@ -16,6 +17,8 @@ pub(crate) struct Learnt<'a> {
     /// The numbers per row of each feature.
     pub(crate) widths: &'a [usize],
     pub(crate) hash_buckets: Option<u32>,
+    /// The keys of each feature that has keys.
+    pub(crate) keys: &'a [Option<Keys>],
     /// The model whose encodings the training keeps.
     pub(crate) base: Option<Base<'a>>,
 }
@@ -61,6 +64,7 @@ pub(crate) fn encoders(
             numbers,
             vocabularies,
             image: None,
+            keys: learnt.keys[index].clone(),
         });
     }
     Ok((encoders, frequent))

@@ -370,7 +370,7 @@ fn gradients_of_columns_beside_an_array() {
                 category_ids: 7 * categories / 2,
                 unseen_ids: [0, 4][..categories].to_vec(),
                 arrays: vec![array],
-                image: None,
+                ..InputShape::default()
             };
             let network = Sequential::new(&layers, &[], &shape, 3).unwrap();
             let inputs = Inputs::new(3).with(NUMBERS, numbers(&[3, width])).unwrap();

@@ -1,4 +1,4 @@
-//! Functions of expressions that models compute: `embed(model, text)`, `predict_value(model, feature, …)`.
+//! Functions of expressions that models compute: `embed(model, text)`, `generate(model, prompt)`, `predict_value(model, feature, …)`.
 //!
 //! ```text
 //! SQL ─ sql::prepare_calls ─▶ embed('public.m', x) ─ call ─▶ an expression with a type ─ compute, place ─▶ a column of PredictNode
@@ -8,7 +8,7 @@
 //! [`function::ModelFunction`] and list it.
 //!
 //! * `function` what a function is, `list` the list of all
-//! * `embed`, `predict_value` the functions, a file each
+//! * `embed`, `generate`, `predict_value` the functions, a file each
 //! * `named` the named arguments of a call
 //! * `call` the functions in DataFusion's planner, and a call with its model
 //! * `compute` the analyzer rule; `look` tests of plans for calls; `values` prepares VALUES for the rule
@@ -18,6 +18,7 @@ mod call;
 mod compute;
 mod embed;
 mod function;
+mod generate;
 mod list;
 mod look;
 mod named;

@@ -82,6 +82,12 @@ impl Found {
         ids: Option<usize>,
     ) -> Result<()> {
         let Column { name, data_type } = &encoder.column;
+        if encoder.keys.is_some() {
+            return Err(Error::Unsupported(format!(
+                "column \"{name}\" holds ids of users or items, which a graph has no list for; write TO 'directory/' to export the \
+                 model's files"
+            )));
+        }
         let mut input = |element: ElementType, sizes: &[usize], meaning: &str| {
             graph.input(GraphPort {
                 name,

@@ -44,6 +44,7 @@ pub(super) fn feature(
         ],
         vocabularies: categories.iter().map(vocabulary).collect(),
         image: None,
+        keys: None,
     }
 }
 

@@ -11,6 +11,7 @@ use super::examples::{
 };
 use super::*;
 use crate::data::columns::Columns;
+use crate::data::encode::keys::{KeyKind, Keys};
 use crate::data::encode::standardise::Standardiser;
 use crate::data::encode::tabular::ColumnEncoder;
 use crate::data::image::{ImageEncoder, ImageOptions, ImageReader};
@@ -95,7 +96,7 @@ fn inputs_and_outputs_have_the_types_of_their_columns() {
 
 #[test]
 fn every_model_type_is_written() {
-    for model_type in MODEL_TYPES {
+    for model_type in MODEL_TYPES.iter().filter(|of| !of.is_factorization()) {
         let mut options = match model_type.name() {
             "sequential" => layers(&["linear(4)", "relu", "linear(1)"], &[]),
             name => options(name),
@@ -125,6 +126,22 @@ fn every_model_type_is_written() {
             model_type.name()
         );
     }
+}
+
+#[test]
+fn ids_of_users_and_items_are_not_written() {
+    let ids = |name: &str| ColumnEncoder {
+        keys: Some(Keys::empty(KeyKind::Integers)),
+        ..feature(name, DataType::Int64, 0, &[])
+    };
+    let encoders = [ids("user_id"), ids("item_id")];
+    let labels = (DataType::Float64, numbers());
+    let error = written(&encoders, labels, options("matrix_factorization")).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("column \"user_id\" holds ids of users or items"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::data::encode::keys::Keys;
+
 /// The ids of one category: the first for values that training did not see, the others for values with a position.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookup {
@@ -19,6 +21,8 @@ enum Positions {
     Listed(Arc<HashMap<String, u32>>),
     /// The position of a value is its hash, modulo this number.
     Hashed(u32),
+    /// The position of a value is its place among these.
+    Keyed(Keys),
 }
 
 impl Lookup {
@@ -40,16 +44,27 @@ impl Lookup {
         }
     }
 
+    /// The ids from `first` on for these keys.
+    pub(crate) fn keyed(first: usize, keys: &Keys) -> Self {
+        Self {
+            first,
+            length: keys.len() + 1,
+            positions: Positions::Keyed(keys.clone()),
+        }
+    }
+
     /// The number of ids, with that of unseen values.
     pub(crate) fn length(&self) -> usize {
         self.length
     }
 
-    /// The position of a value; `None` if training did not see it.
+    /// The position of a value of a vocabulary; `None` if training did not see it.
     pub(crate) fn position(&self, value: &str) -> Option<u32> {
         match &self.positions {
             Positions::Listed(positions) => positions.get(value).copied(),
             Positions::Hashed(buckets) => Some(bucket(value, *buckets)),
+            // Keys are found for a whole column at once.
+            Positions::Keyed(_) => None,
         }
     }
 
@@ -76,8 +91,16 @@ impl Lookup {
                     ids[start + 1 + bucket as usize] = Some(other.id(Some(bucket)));
                 }
             }
+            (Positions::Keyed(ours), Positions::Keyed(theirs)) => {
+                let found = ours.positions_in(theirs).into_iter();
+                let found = found.map(|theirs| theirs.map(|theirs| other.id(Some(theirs))));
+                ids[start + 1..]
+                    .iter_mut()
+                    .zip(found)
+                    .for_each(|(id, found)| *id = found);
+            }
             // Which values share a bucket is not known.
-            (Positions::Hashed(_), _) => {}
+            (Positions::Hashed(_) | Positions::Keyed(_), _) => {}
         }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! * `tabular` columns of a table: numbers and categories
 //! * `lookup` the ids of the values of a category
+//! * `keys` the ids of users and items, of which there may be millions
 //! * `standardise` numbers minus their mean, divided by their standard deviation
 //! * `ids` whole numbers that a model takes as they are
 //! * `plain` columns of numbers that are encoded directly from their Arrow buffers
 
+pub mod keys;
 pub mod standardise;
 pub mod tabular;
 

@@ -13,7 +13,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,7 @@ use crate::data::apart::parts;
 use crate::data::coerce::coerced;
 use crate::data::columns::{Column, FeatureKind};
 use crate::data::encode::ids::rows_without_ids;
+use crate::data::encode::keys::Keys;
 use crate::data::encode::lookup::Lookup;
 use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
 use crate::data::encode::standardise::{Real, Standardiser};
@@ -48,6 +49,10 @@ pub struct ColumnEncoder {
     /// How an image becomes a tensor, if the column holds images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageEncoder>,
+    /// The values of the column, each with an id, if it holds users or items: any number of values, of which the column has neither
+    /// numbers nor vocabularies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
 }
 
 /// The values of a category seen in training, in ascending order, or the number of buckets of their hashes.
@@ -77,6 +82,58 @@ pub struct InputShape {
     pub arrays: Vec<Range<usize>>,
     /// The image, if a column holds images. A model has one such column at most.
     pub image: Option<ImageEncoder>,
+    /// The place of each column in a row.
+    pub columns: Vec<ColumnShape>,
+}
+
+impl ColumnEncoder {
+    /// The ids of each of its categories, from `first` on.
+    fn lookups(&self, first: usize) -> Vec<Lookup> {
+        if let Some(keys) = &self.keys {
+            return vec![Lookup::keyed(first, keys)];
+        }
+        let mut next = first;
+        let lookup = |vocabulary: &Vocabulary| {
+            let lookup = match vocabulary.buckets {
+                Some(buckets) => Lookup::hashed(next, buckets),
+                None => Lookup::listed(next, &vocabulary.values),
+            };
+            next += lookup.length();
+            lookup
+        };
+        self.vocabularies.iter().map(lookup).collect()
+    }
+}
+
+impl InputShape {
+    /// Adds the place of a column.
+    fn add(&mut self, column: &ColumnEncoder) {
+        let Column { name, data_type } = &column.column;
+        let categories = column.vocabularies.len() + usize::from(column.keys.is_some());
+        let place = ColumnShape {
+            name: name.clone(),
+            numbers: self.numbers..self.numbers + column.numbers.len(),
+            categories: self.categories..self.categories + categories,
+        };
+        if FeatureKind::of(name, data_type).is_ok_and(|kind| kind == FeatureKind::Array) {
+            self.arrays.push(place.numbers.clone());
+        }
+        self.numbers = place.numbers.end;
+        self.categories = place.categories.end;
+        self.image = self.image.take().or_else(|| column.image.clone());
+        self.columns.push(place);
+    }
+}
+
+/// The place of a column among the numbers and the categories of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnShape {
+    /// The name of the column.
+    pub name: String,
+    /// Its numbers.
+    pub numbers: Range<usize>,
+    /// Its categories.
+    pub categories: Range<usize>,
 }
 
 /// Encodes batches as inputs of a trained model.
@@ -96,24 +153,11 @@ impl Encoder {
         let mut shape = InputShape::default();
         let mut lookups = Vec::with_capacity(columns.len());
         for column in &columns {
-            let end = shape.numbers + column.numbers.len();
-            let Column { name, data_type } = &column.column;
-            if FeatureKind::of(name, data_type).is_ok_and(|kind| kind == FeatureKind::Array) {
-                shape.arrays.push(shape.numbers..end);
-            }
-            shape.numbers = end;
-            shape.image = shape.image.take().or_else(|| column.image.clone());
-            shape.categories += column.vocabularies.len();
-            let mut of_column = Vec::with_capacity(column.vocabularies.len());
-            for vocabulary in &column.vocabularies {
-                let first = shape.category_ids;
-                let lookup = match vocabulary.buckets {
-                    Some(buckets) => Lookup::hashed(first, buckets),
-                    None => Lookup::listed(first, &vocabulary.values),
-                };
-                shape.unseen_ids.push(first);
+            shape.add(column);
+            let of_column = column.lookups(shape.category_ids);
+            for lookup in &of_column {
+                shape.unseen_ids.push(shape.category_ids);
                 shape.category_ids += lookup.length();
-                of_column.push(lookup);
             }
             lookups.push(of_column);
         }
@@ -136,6 +180,30 @@ impl Encoder {
             }
         }
         self
+    }
+
+    /// An encoder of some of the columns, whose categories have the ids that they have here.
+    pub(crate) fn part(&self, columns: &[usize]) -> Self {
+        let mut shape = InputShape {
+            category_ids: self.shape.category_ids,
+            unseen_ids: self.shape.unseen_ids.clone(),
+            ..InputShape::default()
+        };
+        columns.iter().for_each(|at| shape.add(&self.columns[*at]));
+        let lookups = columns.iter().map(|at| self.lookups[*at].clone());
+        Self {
+            columns: columns.iter().map(|at| self.columns[*at].clone()).collect(),
+            lookups: lookups.collect(),
+            shape,
+            precision: self.precision,
+            ids: columns.iter().map(|at| self.ids[*at]).collect(),
+        }
+    }
+
+    /// The id of unseen values of the first category of a column.
+    pub(crate) fn first_id(&self, column: usize) -> u32 {
+        let lookup = self.lookups[column].first();
+        lookup.map_or(0, |lookup| lookup.id(None))
     }
 
     /// Whether some numbers are ids.
@@ -228,6 +296,26 @@ impl Encoder {
                 let images = image.encode(name, array)?;
                 report.add(name, images.valid.as_ref(), images.failures);
                 pixels = Some(images.pixels);
+                continue;
+            }
+            if let Some(keys) = &encoder.keys {
+                let found = Parts {
+                    valid: array.logical_nulls(),
+                    ..Parts::default()
+                };
+                let found = found.failing(failures, rows);
+                let positions = keys.positions(array)?;
+                let lookup = &self.lookups[index][0];
+                let ids = categories
+                    .iter_mut()
+                    .skip(category)
+                    .step_by(self.shape.categories);
+                for (row, (id, position)) in ids.zip(&positions).enumerate() {
+                    *id = lookup.id(*position);
+                    report.unseen += usize::from(position.is_none() && found.is_valid(row));
+                }
+                report.add(name, found.valid.as_ref(), found.failures);
+                category += 1;
                 continue;
             }
             let width = encoder.numbers.len();
@@ -343,7 +431,7 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, ArrayRef, Date32Array, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Date32Array, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field};
 
     use super::*;
@@ -375,6 +463,7 @@ mod tests {
                 numbers: vec![],
                 vocabularies: vec![vocabulary],
                 image: None,
+                keys: None,
             }],
             Precision::Single,
         );
@@ -411,6 +500,7 @@ mod tests {
                 numbers,
                 vocabularies: vec![],
                 image: None,
+                keys: None,
             }],
             Precision::Single,
         );
@@ -435,6 +525,7 @@ mod tests {
             numbers: (0..numbers).map(|n| standardiser(n as f64)).collect(),
             vocabularies: vec![],
             image: None,
+            keys: None,
         };
         let count = 700;
         let values: Vec<f32> = (0..count * 3).map(|n| n as f32 / 7.0 - 90.0).collect();
@@ -504,6 +595,7 @@ mod tests {
                 numbers,
                 vocabularies,
                 image: None,
+                keys: None,
             }],
             Precision::Single,
         );

@@ -311,7 +311,7 @@ mod tests {
             category_ids: 9,
             unseen_ids: vec![0, 4],
             arrays: vec![array(1, 6)],
-            image: None,
+            ..InputShape::default()
         };
         let network = Sequential::new(&texts, &[1, 5], &shape, 1).unwrap();
         let of_layer = |name: &str| {
