@@ -13,9 +13,9 @@ use super::base::{BASE_MODEL, BaseModel};
 use super::option_checks::check;
 use super::option_list::{FOREIGN, OPTIONS, PLANNED};
 use super::option_values::{
-    above_zero, any, augment, below_one, between_zero_and_one, boolean, class_weights, device,
-    from_zero, hidden_units, input_shape, layers, model_type, named, number, numbers, one_of,
-    target_weights, text, whole,
+    above_zero, any, augment, below_one, between_zero_and_one, boolean, class_weights, columns,
+    device, from_zero, hidden_units, input_shape, layers, model_type, named, number, numbers,
+    one_of, target_weights, text, whole,
 };
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::sql::OptionValue;
@@ -129,6 +129,8 @@ impl Reader {
             }
             "user_col" => options.user_cols = vec![text(name, value)?.to_owned()],
             "item_col" => options.item_cols = vec![text(name, value)?.to_owned()],
+            "user_cols" => options.user_cols = columns(name, value)?,
+            "item_cols" => options.item_cols = columns(name, value)?,
             "num_factors" => {
                 options.num_factors = Some(whole(name, value, 1, FACTORS_MAX)? as usize);
             }

@@ -4,7 +4,7 @@
 //! * `mlp` the perceptron
 //! * `linear_reg`, `logistic_reg`, `dnn` its types, one file each
 //! * `sequential` networks whose layers the user writes, and networks for images
-//! * `matrix_factorization` vectors of users and items
+//! * `matrix_factorization` vectors of users and items; `two_tower` networks that give them
 
 mod dnn;
 mod linear_reg;
@@ -12,6 +12,7 @@ mod logistic_reg;
 mod matrix_factorization;
 mod mlp;
 mod sequential;
+mod two_tower;
 
 pub use mlp::Mlp;
 pub use sequential::{LAYERS, LayerKind, Sequential};
@@ -30,6 +31,7 @@ pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &sequential::Cnn(Task::Classification),
     &sequential::Cnn(Task::Regression),
     &matrix_factorization::MatrixFactorization,
+    &two_tower::TwoTower,
 ];
 
 /// The model types that a process knows: the built-in types, and added types.

@@ -23,6 +23,7 @@ mod sequences;
 mod splits;
 mod target_losses;
 mod targets;
+mod two_tower;
 mod vision;
 
 use std::sync::Arc;
