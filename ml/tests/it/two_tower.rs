@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use candle_core::{DType, Device, Tensor};
 use vatic_ml::data::encode::tabular::{CATEGORIES, ColumnShape, InputShape, NUMBERS};
 use vatic_ml::data::inputs::Inputs;
@@ -172,7 +172,8 @@ fn a_side_with_an_id_alone_knows_who_it_saw() {
     assert_eq!(users.known, [true, false, false]);
     let (items, vectors) = recommender.known_items().unwrap().unwrap();
     let expected = Int64Array::from_iter_values((0..ITEMS as i64).map(|item| 1_000 + item));
-    assert_eq!(items.as_ref(), &expected as &dyn arrow::array::Array);
+    let expected: ArrayRef = Arc::new(expected);
+    assert_eq!(&items, &expected);
     let products = vectors.values.chunks(5).map(|item| {
         let pairs = users.values[..5].iter().zip(item);
         pairs.map(|(a, b)| a * b).sum::<f32>()
