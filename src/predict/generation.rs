@@ -4,6 +4,7 @@ use datafusion::common::Result;
 use datafusion::scalar::ScalarValue;
 use vatic_ml::model::generation::Generation;
 
+use super::argument_values::flag;
 use super::call_task::texts;
 use crate::plan::table_function::argument_err;
 
@@ -38,10 +39,7 @@ pub(super) fn take(how: &mut Generation, name: &str, value: &ScalarValue) -> Res
             let number = number(value).filter(|number| *number > 0.0 && *number <= 1.0);
             how.top_p = number.ok_or_else(|| wrong("a number above 0 and up to 1"))?;
         }
-        "chat" => match value {
-            ScalarValue::Boolean(Some(chat)) => how.chat = Some(*chat),
-            _ => return Err(wrong("true or false")),
-        },
+        "chat" => how.chat = Some(flag(name, value)?),
         _ => {
             let texts = one_or_more(value).filter(|texts| (1..=STOPS_MAX).contains(&texts.len()));
             let texts = texts.filter(|texts| texts.iter().all(|text| !text.is_empty()));

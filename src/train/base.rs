@@ -153,6 +153,10 @@ impl BaseModel {
             return Ok(());
         }
         let base = &self.config()?.options;
+        let (user_columns, item_columns) = match base.model_type.as_str() {
+            "two_tower" => ("user_cols", "item_cols"),
+            _ => ("user_col", "item_col"),
+        };
         let differing = [
             of("model_type", &options.model_type, &base.model_type),
             of("hidden_units", &options.hidden_units, &base.hidden_units),
@@ -175,16 +179,8 @@ impl BaseModel {
             ),
             of("image_mean", &options.image.mean, &base.image.mean),
             of("image_std", &options.image.std, &base.image.std),
-            of(
-                "user columns",
-                &options.user_columns(),
-                &base.user_columns(),
-            ),
-            of(
-                "item columns",
-                &options.item_columns(),
-                &base.item_columns(),
-            ),
+            of(user_columns, &options.user_columns(), &base.user_columns()),
+            of(item_columns, &options.item_columns(), &base.item_columns()),
             of("num_factors", &options.factors(), &base.factors()),
             of(
                 "feedback_type",

@@ -31,7 +31,7 @@ pub const OPTIONS: &[TrainOption] = &[
         name: "hidden_units",
         takes: "list of whole numbers",
         default: "[128, 128]",
-        description: "widths of the hidden layers of a dnn model, and of the layers after the convolutions of a cnn model",
+        description: "widths of the hidden layers of a dnn or two_tower model, and of the layers after the convolutions of a cnn model",
         data_type: DataType::Utf8,
     },
     TrainOption {
@@ -326,6 +326,20 @@ pub const OPTIONS: &[TrainOption] = &[
         takes: "column name",
         default: "item_id",
         description: "column of the items of a matrix_factorization",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "user_cols",
+        takes: "list of column names",
+        default: "['user_id']",
+        description: "columns of the user of a two_tower",
+        data_type: DataType::Utf8,
+    },
+    TrainOption {
+        name: "item_cols",
+        takes: "list of column names",
+        default: "['item_id']",
+        description: "columns of the item of a two_tower",
         data_type: DataType::Utf8,
     },
     TrainOption {

@@ -15,8 +15,8 @@ use super::option_checks::check;
 use super::option_list::{FOREIGN, OPTIONS};
 use super::option_values::{
     above_zero, above_zero_to_one, any, augment, below_one, between_zero_and_one, boolean,
-    class_weights, device, from_zero, hidden_units, input_shape, layers, model_type, named, number,
-    numbers, one_of, target_weights, text, whole,
+    class_weights, columns, device, from_zero, hidden_units, input_shape, layers, model_type,
+    named, number, numbers, one_of, target_weights, text, whole,
 };
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::sql::OptionValue;
@@ -161,6 +161,8 @@ impl Reader {
             }
             "user_col" => options.user_cols = vec![text(name, value)?.to_owned()],
             "item_col" => options.item_cols = vec![text(name, value)?.to_owned()],
+            "user_cols" => options.user_cols = columns(name, value)?,
+            "item_cols" => options.item_cols = columns(name, value)?,
             "num_factors" => {
                 options.num_factors = Some(whole(name, value, 1, FACTORS_MAX)? as usize);
             }

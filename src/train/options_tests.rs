@@ -53,7 +53,7 @@ fn an_added_type_takes_the_options_that_its_task_and_its_network_allow() {
         ("class_weights = [('a', 2)]", "a classifier"),
         (
             "hidden_units = [8]",
-            "model_type = 'dnn_classifier' or 'dnn_regressor' or 'cnn_classifier' or 'cnn_regressor' or 'text_classifier' or 'text_regressor'; leave it out",
+            "model_type = 'dnn_classifier' or 'dnn_regressor' or 'cnn_classifier' or 'cnn_regressor' or 'text_classifier' or 'text_regressor' or 'two_tower'; leave it out",
         ),
         ("batch_size = 8", "optimizer = 'adamw' or 'sgd'"),
     ] {

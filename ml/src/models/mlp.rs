@@ -144,7 +144,7 @@ fn too_few() -> Error {
 }
 
 /// Weights and biases of a layer are uniform in ±1/√inputs, as in `torch.nn.Linear`.
-fn init_bound(inputs: usize) -> f32 {
+pub(super) fn init_bound(inputs: usize) -> f32 {
     1.0 / (inputs as f32).sqrt()
 }
 

@@ -5,7 +5,7 @@
 //! * `linear_reg`, `logistic_reg`, `dnn` its types, one file each
 //! * `text` networks behind an encoder of texts
 //! * `sequential` networks whose layers the user writes, and networks for images
-//! * `matrix_factorization` vectors of users and items
+//! * `matrix_factorization` vectors of users and items; `two_tower` networks that give them
 
 mod dnn;
 mod linear_reg;
@@ -14,6 +14,7 @@ mod matrix_factorization;
 mod mlp;
 mod sequential;
 mod text;
+mod two_tower;
 
 pub use mlp::Mlp;
 pub use sequential::{LAYERS, LayerKind, Sequential};
@@ -34,6 +35,7 @@ pub const MODEL_TYPES: &[&dyn ModelType] = &[
     &text::TextNetwork(Task::Classification),
     &text::TextNetwork(Task::Regression),
     &matrix_factorization::MatrixFactorization,
+    &two_tower::TwoTower,
 ];
 
 /// The model types that a process knows: the built-in types, and added types.

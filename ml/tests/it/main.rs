@@ -30,6 +30,7 @@ mod text_files;
 mod text_tasks;
 mod texts;
 mod tuning;
+mod two_tower;
 mod vision;
 mod vision_files;
 
