@@ -6,6 +6,7 @@
 use super::network::Piece;
 use super::stored::dot;
 use crate::simd::simd_fn;
+use crate::{Result, stop};
 
 /// How queries attend to keys.
 #[derive(Debug, Clone)]
@@ -60,12 +61,15 @@ pub(super) struct SelfAttention<'a> {
 impl SelfAttention<'_> {
     /// The mean values `[tokens, heads, width]` for the queries in `all` `[tokens, queries + keys + values]`, whose keys and values
     /// join the caches. `bias` gives what is added to the scores of the token at a position, `[heads, tokens up to it]`, or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`](crate::Error::Cancelled).
     pub(super) fn forward(
         &self,
         all: &[f32],
         pieces: &mut [Piece<'_>],
         bias: impl Fn(usize) -> Vec<f32>,
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>> {
         let (queries, keys) = (self.heads.query_width(), self.heads.key_width());
         let columns = queries + 2 * keys;
         let mut means = vec![0.0; all.len() / columns * queries];
@@ -77,6 +81,8 @@ impl SelfAttention<'_> {
             let cache = &mut piece.cache.layers[self.layer];
             let rows = rows.by_ref().take(piece.tokens.len());
             for (position, (all, mean)) in (before..).zip(rows) {
+                // Behind a long text a piece takes minutes.
+                stop::check()?;
                 cache.keys.extend_from_slice(&all[queries..queries + keys]);
                 cache.values.extend_from_slice(&all[queries + keys..]);
                 let seen = self.window.unwrap_or(usize::MAX).min(position + 1);
@@ -90,7 +96,7 @@ impl SelfAttention<'_> {
                 attend(query, self.heads, mean);
             }
         }
-        means
+        Ok(means)
     }
 }
 
@@ -140,7 +146,39 @@ fn softmax(scores: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::network::Cache;
     use super::*;
+    use crate::Error;
+    use crate::stop::Stop;
+
+    #[test]
+    fn attention_ends_when_it_is_asked_to() {
+        let heads = Heads {
+            queries: 1,
+            keys: 1,
+            width: 1,
+            scale: 1.0,
+            cap: None,
+        };
+        let attention = SelfAttention {
+            heads: &heads,
+            layer: 0,
+            window: None,
+        };
+        let mut cache = Cache::new(1, 1);
+        let mut means = || {
+            let piece = Piece {
+                tokens: &[0],
+                cache: &mut cache,
+                is_last: true,
+            };
+            attention.forward(&[1.0, 1.0, 3.0], &mut [piece], |_| vec![])
+        };
+        let stop = Stop::default();
+        assert_eq!(stop.watch(&mut means).unwrap(), [3.0]);
+        stop.ask();
+        assert!(matches!(stop.watch(&mut means), Err(Error::Cancelled)));
+    }
 
     #[test]
     fn heads_share_keys_and_scores_are_scaled_capped_and_biased() {

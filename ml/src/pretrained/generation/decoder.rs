@@ -124,7 +124,7 @@ impl Decoder {
             layer: number,
             window: how.window,
         };
-        let means = attention.forward(&all, pieces, |_| vec![]);
+        let means = attention.forward(&all, pieces, |_| vec![])?;
         let mut attended = layer.output.forward(&means)?;
         if let Some(weight) = &layer.after_attention {
             rms_norm(&mut attended, weight, epsilon);
@@ -198,7 +198,7 @@ impl Network for Decoder {
     }
 
     fn begin(&self, prompt: &[u32], written_max: usize) -> Result<(Vec<u32>, Cache)> {
-        let tokens = prompt.len() + written_max;
+        let tokens = (prompt.len() + written_max).min(self.design.positions_max);
         let numbers = tokens * self.design.heads.key_width();
         let mut cache = Cache::new(self.layers.len(), numbers);
         cache.is_long = self.is_long(prompt.len());

@@ -153,6 +153,7 @@ impl T5 {
                 .chunks_exact(3 * width)
                 .zip(means.chunks_exact_mut(width));
             for (position, (all, mean)) in rows.enumerate() {
+                stop::check()?;
                 let query = Query {
                     query: &all[..width],
                     keys: &both.keys,
@@ -280,7 +281,7 @@ impl Network for T5 {
                 window: None,
             };
             let bias = |position| self.decoder.distances.bias(position, position + 1);
-            let means = attention.forward(&all, pieces, bias);
+            let means = attention.forward(&all, pieces, bias)?;
             add(&mut x, &block.output.forward(&means)?);
             if let Some(across) = &block.across {
                 let attended = self.across(across, number, &x, pieces)?;

@@ -69,6 +69,10 @@ impl Matrix {
     /// # Errors
     /// [`Error::Cancelled`](crate::Error::Cancelled).
     pub(crate) fn product(&self, x: &[f32], y: &mut [f32], columns: Columns) -> Result<()> {
+        if x.is_empty() {
+            // No text ends with this piece, so none needs the scores.
+            return Ok(());
+        }
         self.in_pieces(|first, weights| {
             let places = Places {
                 inputs: self.inputs,
