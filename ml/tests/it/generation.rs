@@ -324,6 +324,21 @@ impl Copied {
     }
 }
 
+/// transformers 5.24 writes the same texts with both descriptions.
+#[test]
+fn a_matrix_of_scores_counts_though_a_description_ties_it() {
+    let copied = Copied::of("mistral").with("config.json", |config| {
+        config["tie_word_embeddings"] = json!(true);
+    });
+    let model = PretrainedLoader.load(&files(copied.0.path()), &LoadOptions::on(&Device::Cpu));
+    let model = model.unwrap();
+    for of in expected("mistral") {
+        let found = written(&*model, greedy(), &[of.prompt.as_str()]);
+        assert!(of.text.starts_with(&found[0]), "{}: {}", of.text, found[0]);
+        assert!(!found[0].is_empty());
+    }
+}
+
 #[test]
 fn descriptions_that_do_not_fit_are_refused() {
     for (model, name, value, expected) in [

@@ -250,7 +250,9 @@ fn rope_of(
 fn window(config: &Config, kind: Kind) -> Result<Option<usize>> {
     let field = "sliding_window";
     let is_used = match kind {
-        Kind::Qwen2 | Kind::Qwen3 => config.flag("use_sliding_window", false)?,
+        Kind::Qwen2 | Kind::Qwen3 => {
+            config.flag("use_sliding_window", false)? && !config.is_null(field)
+        }
         Kind::Gemma2 | Kind::Gemma3 | Kind::Mistral => !config.is_null(field),
         Kind::Phi3 => config.get(field).is_some(),
         Kind::Llama | Kind::Gemma => false,
@@ -346,6 +348,9 @@ mod tests {
             windows(Kind::Qwen2, &json!({"sliding_window": 5})),
             [None; 4]
         );
+        let unbounded =
+            json!({"use_sliding_window": true, "sliding_window": null, "max_window_layers": 0});
+        assert_eq!(windows(Kind::Qwen3, &unbounded), [None; 4]);
         let alternating = [Some(4_096), None, Some(4_096), None];
         assert_eq!(windows(Kind::Gemma2, &none), alternating);
         let types = json!({"sliding_window": 2, "sliding_window_pattern": 3});

@@ -48,25 +48,23 @@ pub(super) fn rope(of: &RopeOf<'_>) -> Result<Rope> {
     Ok(Rope::new(Pairs::Halves, turned, base as f32, &scaling))
 }
 
-/// The section with the type of scaling, and the base.
+/// The section with the type of scaling, and the base. As in transformers, a base in the section comes before one beside it, and the
+/// older form before the newer one.
 fn section_and_base(of: &RopeOf<'_>) -> Result<(Config, f64)> {
-    let (config, field) = (of.config, "rope_parameters");
-    if let Some(parameters) = config.section(field)? {
-        let own = match of.layers {
-            Some(layers) => parameters.section(layers)?,
-            None => None,
-        };
-        let section = own.unwrap_or(parameters);
-        let base = section.number("rope_theta", of.base)?;
-        return Ok((section, base));
-    }
-    let base = config.number(of.base_field, of.base)?;
-    let empty = config.section_or_empty(field)?;
+    let config = of.config;
+    let parameters = config.section_or_empty("rope_parameters")?;
+    let own = match of.layers {
+        Some(layers) => parameters.section(layers)?,
+        None => None,
+    };
     let scaling = match of.takes_scaling {
         true => config.section("rope_scaling")?,
         false => None,
     };
-    Ok((scaling.unwrap_or(empty), base))
+    let section = own.or(scaling).unwrap_or(parameters);
+    let beside = config.number(of.base_field, of.base)?;
+    let base = section.number("rope_theta", beside)?;
+    Ok((section, base))
 }
 
 fn scaling(of: &RopeOf<'_>, section: &Config, pairs: usize) -> Result<Scaling> {
@@ -203,6 +201,16 @@ mod tests {
             (
                 r#"{"rope_parameters": {"rope_theta": 500.0, "rope_type": "linear", "factor": 4}}"#,
                 r#"{"rope_theta": 500.0, "rope_scaling": {"type": "linear", "factor": 4}}"#,
+            ),
+            // As transformers 5.24 reads files with parts of both.
+            (
+                r#"{"rope_parameters": {"rope_theta": 500.0}}"#,
+                r#"{"rope_theta": 500.0, "rope_parameters": {"rope_type": "default"}}"#,
+            ),
+            (
+                r#"{"rope_parameters": {"rope_theta": 500.0, "rope_type": "linear", "factor": 4}}"#,
+                r#"{"rope_theta": 9.0, "rope_scaling": {"type": "linear", "factor": 4, "rope_theta": 500.0},
+                    "rope_parameters": {"rope_theta": 8.0, "rope_type": "default"}}"#,
             ),
         ] {
             let (today, before) = (read(today, None).unwrap(), read(before, None).unwrap());

@@ -79,12 +79,14 @@ fn open_t5(source: &Source<'_>) -> Result<Arc<dyn Model>> {
 /// [`Error::Corrupt`](crate::Error::Corrupt) for files that do not fit each other, and
 /// [`Error::Unsupported`](crate::Error::Unsupported) for what this build does not compute.
 pub(super) fn decoder_parts(source: &Source<'_>, kind: Kind) -> Result<Parts> {
-    let design = design(&source.config, kind)?;
-    let (vocabulary, is_tied) = (design.vocabulary, design.parts.tied);
+    let mut design = design(&source.config, kind)?;
+    let vocabulary = design.vocabulary;
     let mut tensors = Tensors::of_safetensors(Weights::read(source.files)?);
+    // As in transformers, a matrix of its own counts, whatever the description says: it may differ from that of the tokens.
+    let head = format!("{}.weight", kind.names().head);
+    design.parts.tied &= !tensors.has(&head);
     let decoder = Decoder::take(&mut tensors, design, kind.names())?;
-    let is_copy = |name: &str| is_tied && name == "lm_head.weight";
-    tensors.finish(&source.architecture, |name| is_known(name) || is_copy(name))?;
+    tensors.finish(&source.architecture, is_known)?;
     parts(source, Box::new(decoder), vocabulary, tensors.bytes())
 }
 
