@@ -1,13 +1,17 @@
 //! [`Chat`]: a prompt as the message of a user, in the template that a model has for chats.
 //!
 //! A template is a program in Jinja. It sees the message and the model's special tokens, as in transformers; it has no clock, so
-//! that the same prompt gives the same text on every day. Its steps are counted, and a template that takes too many is an error.
+//! that the same prompt gives the same text on every day. Its steps and the bytes of its text are counted, and a template that takes too
+//! many is an error.
 
 use std::fmt;
+use std::io::{self, Write};
 
-use minijinja::value::{Value, from_args};
+use minijinja::value::{Kwargs, Value, from_args};
 use minijinja::{Environment, Error, ErrorKind, State};
+use serde::Serialize;
 use serde_json::json;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 use crate::Result;
 use crate::artifact::corrupt;
@@ -16,6 +20,10 @@ use crate::artifact::corrupt;
 const NAME: &str = "chat";
 /// The most steps of a template for a prompt; real ones take some hundred.
 const STEPS_MAX: u64 = 100_000;
+/// The most bytes of the text that a template makes: more than any model takes.
+const TEXT_BYTES_MAX: usize = 64 << 20;
+/// The most spaces before a line of JSON.
+const INDENT_MAX: usize = 64;
 
 /// The template of a model.
 pub(super) struct Chat {
@@ -48,7 +56,8 @@ impl Chat {
         environment.set_fuel(Some(STEPS_MAX));
         environment.set_unknown_method_callback(method);
         environment.add_function("raise_exception", raise);
-        let added = environment.add_template_owned(NAME, template);
+        environment.add_filter("tojson", to_json);
+        let added = environment.add_template_owned(NAME, with_plain_blocks(&template));
         added.map_err(|error| corrupt(file, format!("the template of a chat: {error}")))?;
         Ok(Self {
             environment,
@@ -69,10 +78,127 @@ impl Chat {
             "tools": null,
             "documents": null,
         });
-        let template = self.environment.get_template(NAME);
-        let rendered = template.and_then(|template| template.render(seen));
-        rendered.map_err(|error| format!("the template of the chat refuses it: {error}"))
+        let refused = |error: Error| format!("the template of the chat refuses it: {error}");
+        let template = self.environment.get_template(NAME).map_err(refused)?;
+        let mut text = Bounded::default();
+        let rendered = template.render_to_write(seen, &mut text).map(drop);
+        if text.is_full {
+            let max = TEXT_BYTES_MAX >> 20;
+            return Err(format!(
+                "the template of the chat makes more than {max} MiB of it"
+            ));
+        }
+        rendered.map_err(refused)?;
+        String::from_utf8(text.bytes).map_err(|error| error.to_string())
     }
+}
+
+/// Up to [`TEXT_BYTES_MAX`] bytes.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    /// Whether there were more.
+    is_full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > TEXT_BYTES_MAX {
+            self.is_full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The template with a block that always counts for each block `generation`. Such blocks mark what a model has written, for trainings,
+/// and show what is in them.
+fn with_plain_blocks(template: &str) -> String {
+    const START: &str = "{%";
+    const END: &str = "%}";
+    let mut plain = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, behind)) = rest.split_once(START) {
+        let Some((tag, behind)) = behind.split_once(END) else {
+            break;
+        };
+        plain.push_str(before);
+        plain.push_str(START);
+        match tag.trim_matches(['-', '+']).trim() {
+            "generation" => plain.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => plain.push_str(&tag.replace("endgeneration", "endif")),
+            _ => plain.push_str(tag),
+        }
+        plain.push_str(END);
+        rest = behind;
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// JSON as transformers gives it to templates: in one line as Python writes it, or with so many spaces before each line. No character
+/// is written as in HTML.
+fn to_json(value: Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let is_ascii: Option<bool> = options.get("ensure_ascii")?;
+    options.assert_all_used()?;
+    let invalid = |problem: String| Error::new(ErrorKind::InvalidOperation, problem);
+    let mut bytes: Vec<u8> = vec![];
+    let written = match indent {
+        None => value.serialize(&mut Serializer::with_formatter(&mut bytes, Spaced)),
+        Some(indent) if indent <= INDENT_MAX => {
+            let spaces = vec![b' '; indent];
+            let formatter = PrettyFormatter::with_indent(&spaces);
+            value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
+        }
+        Some(indent) => {
+            let problem = format!("tojson with an indent of {indent}, more than {INDENT_MAX}");
+            return Err(invalid(problem));
+        }
+    };
+    written.map_err(|error| invalid(error.to_string()))?;
+    let json = String::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
+    Ok(match is_ascii {
+        Some(true) => ascii(&json),
+        Some(false) | None => json,
+    })
+}
+
+/// JSON in one line with a space behind each comma and colon.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        to.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        to.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        to.write_all(b": ")
+    }
+}
+
+/// JSON whose characters beyond ASCII, which are in texts only, are numbers.
+fn ascii(json: &str) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            ascii.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            ascii.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    ascii
 }
 
 /// What a template calls for a chat that it does not take.
@@ -121,21 +247,55 @@ fn of_text(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
         }
         "split" => {
             let (between, most): (Option<&str>, Option<usize>) = from_args(args)?;
-            let most = most.map_or(usize::MAX, |most| most.saturating_add(1));
+            let most = most.unwrap_or(usize::MAX);
             match between {
                 Some("") => return Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
-                Some(between) => text.splitn(most, between).map(Value::from).collect(),
-                None => text.split_whitespace().map(Value::from).collect(),
+                Some(between) => {
+                    let parts = text.splitn(most.saturating_add(1), between);
+                    parts.map(Value::from).collect()
+                }
+                None => words(text, most).into_iter().map(Value::from).collect(),
             }
         }
         "replace" => {
             let (from, to): (&str, &str) = from_args(args)?;
             Value::from(text.replace(from, to))
         }
+        "title" => Value::from(titled(text, |before| !before.is_alphabetic())),
+        "capitalize" => Value::from(titled(text, |_| false)),
         "upper" => Value::from(text.to_uppercase()),
         "lower" => Value::from(text.to_lowercase()),
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     })
+}
+
+/// The words of a text; behind so many of them the rest of it.
+fn words(text: &str, most: usize) -> Vec<&str> {
+    let (mut words, mut rest) = (vec![], text.trim_start());
+    while !rest.is_empty() {
+        if words.len() == most {
+            words.push(rest);
+            break;
+        }
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        words.push(&rest[..end]);
+        rest = rest[end..].trim_start();
+    }
+    words
+}
+
+/// The text in small letters, but for the first character and those behind characters where a word `begins`.
+fn titled(text: &str, begins: impl Fn(char) -> bool) -> String {
+    let mut titled = String::with_capacity(text.len());
+    let mut is_first = true;
+    for character in text.chars() {
+        match is_first {
+            true => titled.extend(character.to_uppercase()),
+            false => titled.extend(character.to_lowercase()),
+        }
+        is_first = begins(character);
+    }
+    titled
 }
 
 #[cfg(test)]
@@ -192,6 +352,10 @@ mod tests {
             "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         let error = chat(endless).unwrap().text("x").unwrap_err();
         assert!(error.contains("fuel"), "{error}");
+        let copies = "{% for a in range(1000) %}{{ messages[0].content }}{% endfor %}";
+        let error = chat(copies).unwrap().text(&"x".repeat(70_000));
+        let expected = "the template of the chat makes more than 64 MiB of it";
+        assert_eq!(error.unwrap_err(), expected);
         let error = chat("{{ 'x'.nothing() }}").unwrap().text("x").unwrap_err();
         assert!(error.contains("unknown method"), "{error}");
     }
