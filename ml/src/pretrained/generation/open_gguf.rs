@@ -18,8 +18,9 @@ use crate::pretrained::config::Config;
 use crate::{Error, Result};
 
 /// The texts of tokens that end the turn of a model in a chat. Files name one such token at most.
-const END_TEXTS: [&str; 6] = [
+const END_TEXTS: [&str; 7] = [
     "<end_of_turn>",
+    "<|end_of_text|>",
     "<|im_end|>",
     "<|eot_id|>",
     "<|eom_id|>",
@@ -28,8 +29,9 @@ const END_TEXTS: [&str; 6] = [
 ];
 /// The roles of tokens that end a text.
 const END_ROLES: [&str; 3] = ["eos", "eot", "eom"];
-/// The kind of control tokens.
+/// The kinds of tokens that are found in a text as they are. Some files have one for the tokens that end turns, some the other.
 const CONTROL: i64 = 3;
+const DEFINED: i64 = 4;
 
 /// The model in a file of this name and content.
 ///
@@ -137,7 +139,7 @@ impl<'a> Tokens<'a> {
         ((id as usize) < vocabulary).then_some(id)
     }
 
-    /// The tokens that end a text: those of the roles for it, and control tokens with the texts for it.
+    /// The tokens that end a text: those of the roles for it, and control or defined tokens with the texts for it.
     fn ends(&self, vocabulary: usize) -> Vec<u32> {
         let roles = END_ROLES
             .iter()
@@ -145,10 +147,33 @@ impl<'a> Tokens<'a> {
         let mut ends: Vec<u32> = roles.collect();
         let tokens = (0u32..).zip(self.texts.iter().zip(self.kinds));
         let of_turns = tokens.filter(|(_, (text, kind))| {
-            let is_control = kind.as_i64() == Some(CONTROL);
-            is_control && text.as_str().is_some_and(|text| END_TEXTS.contains(&text))
+            let is_whole = matches!(kind.as_i64(), Some(CONTROL | DEFINED));
+            is_whole && text.as_str().is_some_and(|text| END_TEXTS.contains(&text))
         });
         ends.extend(of_turns.map(|(id, _)| id));
         ends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_text_ends_with_the_tokens_of_roles_and_of_turns() {
+        let values = json!({
+            "tokenizer.ggml.tokens": ["a", "<|end_of_text|>", "</s>", "<end_of_turn>", "<|end|>", "<|im_end|>"],
+            "tokenizer.ggml.token_type": [1, 3, 3, 4, 1, 3],
+            "tokenizer.ggml.eos_token_id": 2,
+            "tokenizer.ggml.eot_token_id": 9,
+        });
+        let Value::Object(fields) = values else {
+            panic!("no object")
+        };
+        let values = Config::of_fields("m.gguf", fields);
+        // Neither a role beyond the vocabulary nor a piece of an ordinary text.
+        assert_eq!(Tokens::of(&values).ends(6), [2, 1, 3, 5]);
     }
 }
