@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
+use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::row::{RowConverter, SortField};
@@ -18,12 +18,14 @@ use vatic_ml::model::top_k::ItemVectors;
 
 use super::exec::RecommendSpec;
 use crate::error::{SqlState, sql_err};
-use crate::memory::batch_bytes;
+use crate::memory::Buffers;
 use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::plan::table_function::input_batch;
 
 /// Items whose vectors are computed at once.
 const ITEMS_AT_ONCE: usize = 8_192;
+/// The copies of the items while they are brought in order: all batches as one, its columns as bytes, and the rows in order.
+const COPIES: usize = 3;
 /// Memory of an item in the index of excluded items besides its value, in bytes.
 const INDEX_BYTES: usize = 96;
 
@@ -105,40 +107,74 @@ async fn known_items(
     Ok((columns, vectors.width, vectors.values))
 }
 
-/// The items of a query that have a vector.
+/// The items of a query that have a vector, in the order of [`in_order`]: that of the rows depends on the partitions which give them.
 async fn items_of(
     spec: &RecommendSpec,
     runtime: &ModelRuntime,
     model: &Arc<LoadedModel>,
-    mut items: SendableRecordBatchStream,
+    items: SendableRecordBatchStream,
     held: &MemoryReservation,
 ) -> Result<Described> {
-    let schema = items.schema();
-    let (mut batches, mut width, mut values) = (Vec::new(), 0, Vec::new());
-    while let Some(batch) = items.try_next().await? {
-        for start in (0..batch.num_rows()).step_by(ITEMS_AT_ONCE) {
-            let rows = ITEMS_AT_ONCE.min(batch.num_rows() - start);
-            let part = batch.slice(start, rows);
-            let inputs = &spec.sides()?.items;
-            let features = input_batch(&spec.model, inputs, &spec.item_columns, &part)?;
-            let known = Arc::clone(model);
-            let work = move || recommender(&known)?.vectors(Side::Item, &features);
-            let vectors = runtime.run(DeviceName::Cpu, work).await?;
-            spec.check(&vectors, "an item")?;
-            let is_known = vectors.known.clone().into();
-            let part = filter_record_batch(&part, &is_known)?;
-            held.try_grow(batch_bytes(&part) + part.num_rows() * vectors.width * size_of::<f32>())?;
-            width = width.max(vectors.width);
-            values.extend(of_known(&vectors));
-            batches.push(part);
-        }
+    let all = all_of(runtime, items, held).await?;
+    let (mut width, mut values, mut known) = (0, Vec::new(), Vec::new());
+    for start in (0..all.num_rows()).step_by(ITEMS_AT_ONCE) {
+        let rows = ITEMS_AT_ONCE.min(all.num_rows() - start);
+        let part = all.slice(start, rows);
+        let inputs = &spec.sides()?.items;
+        let features = input_batch(&spec.model, inputs, &spec.item_columns, &part)?;
+        let opened = Arc::clone(model);
+        let work = move || recommender(&opened)?.vectors(Side::Item, &features);
+        let vectors = runtime.run(DeviceName::Cpu, work).await?;
+        spec.check(&vectors, "an item")?;
+        let count = vectors.known.iter().filter(|known| **known).count();
+        held.try_grow(count * vectors.width * size_of::<f32>())?;
+        width = width.max(vectors.width);
+        values.extend(of_known(&vectors));
+        known.extend_from_slice(&vectors.known);
     }
-    // While the batches become one, both are there.
-    let bytes: usize = batches.iter().map(batch_bytes).sum();
-    held.try_grow(bytes)?;
-    let columns = concat_batches(&schema, &batches)?;
-    held.shrink(bytes);
+    let columns = filter_record_batch(&all, &BooleanArray::from(known))?;
     Ok((columns, width, values))
+}
+
+/// All rows of a query in one batch, in order.
+async fn all_of(
+    runtime: &ModelRuntime,
+    mut items: SendableRecordBatchStream,
+    held: &MemoryReservation,
+) -> Result<RecordBatch> {
+    let schema = items.schema();
+    let (mut batches, mut buffers, mut bytes) = (Vec::new(), Buffers::default(), 0);
+    while let Some(batch) = items.try_next().await? {
+        let of_batch = buffers.add(&batch);
+        held.try_grow((1 + COPIES) * of_batch)?;
+        bytes += of_batch;
+        batches.push(batch);
+    }
+    let sort = move || Ok(in_order(&schema, batches));
+    let sorted = runtime.run(DeviceName::Cpu, sort).await??;
+    held.shrink(COPIES * bytes);
+    Ok(sorted)
+}
+
+/// The rows of all batches in the order of their columns, the first column first. A column of a type without an order does not count.
+fn in_order(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<RecordBatch> {
+    let all = concat_batches(schema, &batches)?;
+    drop(batches);
+    let columns = all.columns().iter().map(|column| {
+        let field = SortField::new(column.data_type().clone());
+        (field, Arc::clone(column))
+    });
+    let has_order = |(field, _): &(SortField, ArrayRef)| {
+        RowConverter::supports_fields(std::slice::from_ref(field))
+    };
+    let (fields, columns): (Vec<SortField>, Vec<ArrayRef>) = columns.filter(has_order).unzip();
+    if fields.is_empty() {
+        return Ok(all);
+    }
+    let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
+    let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
+    order.sort_by(|left, right| rows.row(*left as usize).cmp(&rows.row(*right as usize)));
+    Ok(take_record_batch(&all, &UInt32Array::from(order))?)
 }
 
 /// The vectors of the rows that have one.
@@ -225,10 +261,36 @@ impl RecommendSpec {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{Int64Array, ListArray};
-    use datafusion::arrow::datatypes::Int32Type;
+    use datafusion::arrow::array::{Int64Array, ListArray, StringArray};
+    use datafusion::arrow::datatypes::{Field, Int32Type, Schema};
 
     use super::*;
+
+    #[test]
+    fn items_have_the_order_of_their_columns_whatever_the_batches() {
+        let fields = [
+            Field::new("id", DataType::Int64, true),
+            Field::new("title", DataType::Utf8, true),
+        ];
+        let schema: SchemaRef = Arc::new(Schema::new(fields.to_vec()));
+        let batch = |ids: &[Option<i64>], titles: &[&str]| {
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(Int64Array::from(ids.to_vec())),
+                Arc::new(StringArray::from(titles.to_vec())),
+            ];
+            RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
+        };
+        let expected = batch(
+            &[None, Some(2), Some(2), Some(2), Some(10)],
+            &["z", "a", "b", "c", "a"],
+        );
+        let one = batch(&[Some(10), Some(2)], &["a", "c"]);
+        let other = batch(&[Some(2), None, Some(2)], &["a", "z", "b"]);
+        for batches in [vec![one.clone(), other.clone()], vec![other, one]] {
+            assert_eq!(in_order(&schema, batches).unwrap(), expected);
+        }
+        assert_eq!(in_order(&schema, vec![]).unwrap().num_rows(), 0);
+    }
 
     #[test]
     fn excluded_items_are_found_wherever_they_stand() {
