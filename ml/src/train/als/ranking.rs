@@ -17,8 +17,8 @@ const USERS_MAX: usize = 10_000;
 /// Users whose best items are found at once.
 const USERS_AT_ONCE: usize = 256;
 
-/// recall, ndcg and map at 10: means over the users with items that were held out, among all items but those of the training rows.
-/// Without held-out rows, the metrics of the training rows, among all items.
+/// recall, ndcg and map at 10: means over the users with items that only held-out rows have, among all items but those of the training
+/// rows. Without held-out rows, the metrics of the training rows, among all items.
 ///
 /// # Errors
 /// [`Error::Cancelled`]; [`Error::Peer`].
@@ -31,8 +31,8 @@ pub(crate) fn ranking_metrics(training: &Training<'_>, weights: &[f64]) -> Resul
         true => &shard.eval,
         false => &shard.train,
     })?;
-    let judged = Block::of(&judged, users_are_first, users.clone(), true);
-    let with_items = users.filter(|user| wanted(&judged, *user).next().is_some());
+    let judged = Block::of(&judged, users_are_first, users.clone(), false);
+    let with_items = users.filter(|user| taken(&judged, *user).next().is_some());
     let with_items: Vec<usize> = with_items.collect();
     let step = with_items.len().div_ceil(USERS_MAX).max(1);
     let chosen: Vec<usize> = with_items.into_iter().step_by(step).collect();
@@ -62,8 +62,11 @@ pub(crate) fn ranking_metrics(training: &Training<'_>, weights: &[f64]) -> Resul
         let excluded: Vec<Vec<u32>> = excluded.collect();
         let picks = top_k(&of_users, &excluded, &vectors, K)?;
         for (user, picks) in users.iter().zip(picks) {
-            // An item that training did not see has no place, and is missed.
-            let wanted: HashSet<u32> = wanted(&judged, *user).collect();
+            let (seen, _) = seen.of_id(*user);
+            let wanted = Wanted::of(taken(&judged, *user), seen, items.start);
+            if wanted.count == 0 {
+                continue;
+            }
             message.count(*user as u64);
             for value in of_user(&picks, items.start, &wanted) {
                 message.number(value);
@@ -93,8 +96,8 @@ fn users(training: &Training<'_>, table: &Table) -> Result<(bool, std::ops::Rang
     Ok((is_first, table.known(is_first)))
 }
 
-/// The items that a user took.
-fn wanted(block: &Block, user: usize) -> impl Iterator<Item = u32> {
+/// The items that a user took, one for each row.
+fn taken(block: &Block, user: usize) -> impl Iterator<Item = u32> {
     let (items, strengths) = block.of_id(user);
     let taken = items
         .iter()
@@ -103,21 +106,49 @@ fn wanted(block: &Block, user: usize) -> impl Iterator<Item = u32> {
     taken.map(|(item, _)| *item)
 }
 
+/// The items that should be among the picks of a user.
+#[derive(Debug, PartialEq)]
+struct Wanted {
+    /// Those that training saw.
+    known: HashSet<u32>,
+    /// All of them.
+    count: usize,
+}
+
+impl Wanted {
+    /// The items that were taken but those that are `seen`, which are ascending: no pick is one of them. Items that training did not
+    /// see have the id before `first`. They are missed, and each row has another one.
+    fn of(taken: impl Iterator<Item = u32>, seen: &[u32], first: usize) -> Self {
+        let (mut known, mut missed) = (HashSet::new(), 0);
+        for item in taken {
+            if (item as usize) < first {
+                missed += 1;
+            } else if seen.binary_search(&item).is_err() {
+                known.insert(item);
+            }
+        }
+        Self {
+            count: known.len() + missed,
+            known,
+        }
+    }
+}
+
 /// recall, ndcg and average precision of a user's picks, whose positions count from the item `first`.
-fn of_user(picks: &[Pick], first: usize, wanted: &HashSet<u32>) -> [f64; 3] {
+fn of_user(picks: &[Pick], first: usize, wanted: &Wanted) -> [f64; 3] {
     let gain = |place: usize| 1.0 / (place as f64 + 2.0).log2();
     let (mut hits, mut gained, mut precisions) = (0.0, 0.0, 0.0);
     for (place, pick) in picks.iter().enumerate() {
-        if wanted.contains(&(pick.item + first as u32)) {
+        if wanted.known.contains(&(pick.item + first as u32)) {
             hits += 1.0;
             gained += gain(place);
             precisions += hits / (place as f64 + 1.0);
         }
     }
-    let possible = wanted.len().min(K);
+    let possible = wanted.count.min(K);
     let best: f64 = (0..possible).map(gain).sum();
     [
-        hits / wanted.len() as f64,
+        hits / wanted.count as f64,
         gained / best,
         precisions / possible as f64,
     ]
@@ -150,13 +181,22 @@ mod tests {
             product: 0.0,
         };
         let picks = items.map(pick);
-        let wanted = HashSet::from([10, 12, 30]);
+        let wanted = Wanted::of([10, 12, 30].into_iter(), &[], 10);
         let [recall, ndcg, map] = of_user(&picks, 10, &wanted);
         let close = |found: f64, expected: f64| (found - expected).abs() < 1e-9;
         assert!(close(recall, 2.0 / 3.0));
         assert!((ndcg - 0.477_623).abs() < 1e-6, "{ndcg}");
         assert!(close(map, (0.5 + 0.4) / 3.0), "{map}");
         assert_eq!(of_user(&[], 10, &wanted), [0.0; 3]);
+    }
+
+    #[test]
+    fn wanted_items_are_new_to_the_user() {
+        let taken = [9, 9, 10, 12, 12, 14];
+        let wanted = Wanted::of(taken.into_iter(), &[11, 12], 10);
+        let known = HashSet::from([10, 14]);
+        assert_eq!(wanted, Wanted { known, count: 4 });
+        assert_eq!(Wanted::of([12].into_iter(), &[12], 10).count, 0);
     }
 
     #[test]
