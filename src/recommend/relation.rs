@@ -60,7 +60,8 @@ impl RelationPlanner for RecommendRelation {
         let (users, excluded_by) = match exclude {
             None => (users, None),
             Some(exclude) => {
-                let candidates = candidate_fields(&model, items.as_ref())?;
+                let candidates = items.as_ref().map(|items| items.schema().as_arrow());
+                let candidates = candidate_fields(&model, candidates)?;
                 let (users, item) = with_excluded(users, exclude, &candidates)?;
                 (users, Some(item))
             }
