@@ -19,7 +19,8 @@ use super::options::PredictOptions;
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModels;
 use crate::plan::argument_values::positive;
-use crate::plan::table_function::{Call, argument_err, bind_features, call};
+use crate::plan::features::bind_features;
+use crate::plan::table_function::{Call, argument_err, call};
 
 /// The named arguments of `predict`.
 const ARGUMENTS: &[&str] = &[

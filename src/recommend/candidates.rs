@@ -21,7 +21,7 @@ use super::spec::RecommendSpec;
 use crate::error::{SqlState, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::runtime::{LoadedModel, ModelRuntime};
-use crate::plan::table_function::input_batch;
+use crate::plan::features::input_batch;
 
 /// Items whose vectors are computed at once.
 const ITEMS_AT_ONCE: usize = 8_192;

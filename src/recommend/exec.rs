@@ -37,7 +37,7 @@ use crate::memory::batch_bytes;
 use crate::model::batch_memory::{BatchMemory, BatchReservation};
 use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::ModelRuntime;
-use crate::plan::table_function::input_batch;
+use crate::plan::features::input_batch;
 
 /// Memory of a row of the result besides the columns of its user, in bytes: positions, rank, score, and the item.
 const ROW_BYTES: usize = 64;

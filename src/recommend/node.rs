@@ -12,8 +12,8 @@ use vatic_ml::model::recommender::Sides;
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::plan::chance::without_new_columns;
+use crate::plan::features::bind_inputs;
 use crate::plan::logical_nodes::equal_by_key;
-use crate::plan::table_function::bind_inputs;
 
 /// The columns behind those of users and items.
 const RANK: &str = "rank";
