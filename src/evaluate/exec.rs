@@ -39,8 +39,8 @@ use crate::model::ResolvedModel;
 use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
 use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::{LoadedModel, ModelRuntime};
+use crate::plan::features::feature_batch;
 use crate::plan::one_input::one_input;
-use crate::plan::table_function::feature_batch;
 
 /// The device of every evaluation, if the model can use it: `evaluate` has no option for the device.
 pub(super) const DEVICE: DeviceName = DeviceName::Auto;

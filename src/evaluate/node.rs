@@ -16,8 +16,8 @@ use vatic_ml::model::metrics::{CLASSIFIER_METRICS, REGRESSOR_METRICS, SET_METRIC
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
+use crate::plan::features::{bind_features, find_column};
 use crate::plan::logical_nodes::{equal_by_key, needed_columns};
-use crate::plan::table_function::{bind_features, find_column};
 
 /// The kind of report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

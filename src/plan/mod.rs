@@ -3,7 +3,8 @@
 //! * `extension` the trait of additions with operators of their own
 //! * `functions` the functions that plans may call
 //! * `prepare` checks and rewrites of a statement before DataFusion's planner
-//! * `table_function` the shared code of table functions
+//! * `table_function` the shared code of table functions; `argument_values` the values of their named arguments;
+//!   `features` the columns that a model reads
 //! * `nearest` the table function `nearest`: the nearest vectors of one relation for each of another
 //! * `series` the table function `windows`: time series as arrays
 //! * `times` timestamps beyond nanoseconds
@@ -26,11 +27,13 @@
 //! `session/install.rs` installs the additions of every session. `session/planner.rs` adds the table functions, which need
 //! the models of a statement.
 
+pub(crate) mod argument_values;
 pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod csv;
 pub(crate) mod divided;
 pub(crate) mod extension;
+pub(crate) mod features;
 pub(crate) mod functions;
 pub(crate) mod images;
 pub(crate) mod integer_overflow;

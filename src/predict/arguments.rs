@@ -7,7 +7,6 @@ use vatic_ml::data::signature::PortKind;
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::compute::ComputeType;
 
-use super::argument_values::{flag, fraction, lower_case, one_of, positive};
 use super::call_task::TASK_ARGUMENTS;
 use super::coalesce::text_input;
 use super::generation;
@@ -16,6 +15,7 @@ use crate::config::Dedupe;
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModel;
 use crate::model::runtime::check_device;
+use crate::plan::argument_values::{flag, lower_case, number, one_of, positive};
 use crate::plan::table_function::argument_err;
 
 /// Takes over one argument of a call of the model.
@@ -53,7 +53,7 @@ pub(super) fn take(
             if !has_threshold {
                 return Err(needs("a classifier of two classes"));
             }
-            options.set_threshold(fraction(name, value)?);
+            options.set_threshold(number(name, value, 0.0..=1.0)?);
         }
         "on_error" => options.null_on_error = one_of(name, value, &["error", "null"])? == "null",
         "on_null" => options.error_on_null = one_of(name, value, &["null", "error"])? == "error",

@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use vatic_ml::model::arguments::{Aggregation, Arguments, ZeroShot};
 
-use super::argument_values::{flag, lower_case};
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
+use crate::plan::argument_values::{flag, lower_case, texts};
 use crate::plan::table_function::{Call, argument_err};
 
 /// The maximum number of classes.
@@ -100,20 +97,6 @@ fn labels(name: &str, value: &ScalarValue) -> Result<Vec<String>> {
     }
 }
 
-/// The texts of a list; `None` if the value is no list of texts.
-pub(super) fn texts(value: &ScalarValue) -> Option<Vec<String>> {
-    let ScalarValue::List(list) = value else {
-        return None;
-    };
-    let texts = list.values();
-    if !texts.data_type().is_string() {
-        return None;
-    }
-    let texts = cast(texts, &DataType::Utf8).ok()?;
-    let texts = texts.as_string::<i32>().iter();
-    texts.map(|text| text.map(str::to_owned)).collect()
-}
-
 fn hypothesis(name: &str, value: &ScalarValue) -> Result<String> {
     let place = ZeroShot::PLACE;
     let text = value.try_as_str().flatten().unwrap_or_default();
@@ -140,6 +123,8 @@ fn aggregation(name: &str, value: &ScalarValue) -> Result<Aggregation> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::DataType;
+
     use super::*;
     use crate::error::report;
 

@@ -4,8 +4,7 @@ use datafusion::common::Result;
 use datafusion::scalar::ScalarValue;
 use vatic_ml::model::generation::Generation;
 
-use super::argument_values::flag;
-use super::call_task::texts;
+use crate::plan::argument_values::{as_number, flag, number, texts, whole};
 use crate::plan::table_function::argument_err;
 
 /// The arguments.
@@ -21,22 +20,17 @@ const STOPS_MAX: usize = 16;
 pub(super) fn take(how: &mut Generation, name: &str, value: &ScalarValue) -> Result<()> {
     let wrong = |expected: &str| argument_err(name, expected, value);
     match name {
-        "max_tokens" => {
-            let tokens = whole(value).filter(|tokens| (1..=TOKENS_MAX).contains(tokens));
-            let expected = format!("a whole number from 1 to {TOKENS_MAX}");
-            how.tokens_max = tokens.ok_or_else(|| wrong(&expected))? as usize;
-        }
-        "temperature" => {
-            let number = number(value).filter(|number| (0.0..=TEMPERATURE_MAX).contains(number));
-            let expected = format!("a number from 0 to {TEMPERATURE_MAX}");
-            how.temperature = number.ok_or_else(|| wrong(&expected))?;
-        }
+        "max_tokens" => how.tokens_max = whole(name, value, 1..=TOKENS_MAX)?,
+        "temperature" => how.temperature = number(name, value, 0.0..=TEMPERATURE_MAX)?,
         "seed" => {
-            let seed = whole(value).and_then(|seed| u64::try_from(seed).ok());
+            let seed = match value {
+                ScalarValue::Int64(Some(seed)) => u64::try_from(*seed).ok(),
+                _ => None,
+            };
             how.seed = seed.ok_or_else(|| wrong("a whole number from 0"))?;
         }
         "top_p" => {
-            let number = number(value).filter(|number| *number > 0.0 && *number <= 1.0);
+            let number = as_number(value).filter(|number| *number > 0.0 && *number <= 1.0);
             how.top_p = number.ok_or_else(|| wrong("a number above 0 and up to 1"))?;
         }
         "chat" => how.chat = Some(flag(name, value)?),
@@ -49,20 +43,6 @@ pub(super) fn take(how: &mut Generation, name: &str, value: &ScalarValue) -> Res
         }
     }
     Ok(())
-}
-
-fn whole(value: &ScalarValue) -> Option<i64> {
-    match value {
-        ScalarValue::Int64(number) => *number,
-        _ => None,
-    }
-}
-
-fn number(value: &ScalarValue) -> Option<f64> {
-    match value {
-        ScalarValue::Float64(number) => *number,
-        other => whole(other).map(|number| number as f64),
-    }
 }
 
 /// One text, or those of a list.

@@ -10,7 +10,7 @@
 //! outputs. The files, in the order of a query:
 //!
 //! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`; `call_task` those that
-//!   change what the model does; `argument_values` their values; `generation` those that say how it writes text
+//!   change what the model does; `generation` those that say how it writes text
 //! * `functions` calls in expressions → [`node::PredictNode`]
 //! * `chunk` a row for each part of a long text, below the model
 //! * `node` the logical node: output schema, push-down of filters and limits; `added` the schema of a node that adds columns
@@ -25,7 +25,6 @@
 //! * `codec` wire codec of the operators
 
 mod added;
-mod argument_values;
 mod arguments;
 mod assemble;
 mod call_task;

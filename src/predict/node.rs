@@ -16,8 +16,8 @@ use super::added::with_added;
 use super::options::PredictOptions;
 use crate::error::Result;
 use crate::model::ResolvedModel;
+use crate::plan::features::bind_features;
 use crate::plan::logical_nodes::{equal_by_key, needed_columns};
-use crate::plan::table_function::bind_features;
 
 /// The column that `on_error => 'null'` adds: the reason why a row has no prediction.
 pub(super) const ERROR_COLUMN: &str = "predict_error";

@@ -10,7 +10,6 @@ use datafusion::logical_expr::{Extension, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
 
-use super::argument_values::positive;
 use super::arguments::{finished, needs, take};
 use super::call_task::with_task;
 use super::chunk::{ChunkNode, ChunkSize, TEXT};
@@ -19,7 +18,9 @@ use super::node::PredictNode;
 use super::options::PredictOptions;
 use crate::error::{SqlState, sql_err};
 use crate::model::ResolvedModels;
-use crate::plan::table_function::{Call, argument_err, bind_features, call};
+use crate::plan::argument_values::positive;
+use crate::plan::features::bind_features;
+use crate::plan::table_function::{Call, argument_err, call};
 
 /// The named arguments of `predict`.
 const ARGUMENTS: &[&str] = &[

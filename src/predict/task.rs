@@ -22,7 +22,7 @@ use crate::memory::batch_bytes;
 use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
 use crate::model::in_flight::Ahead;
 use crate::model::runtime::{LoadedModel, ModelRuntime};
-use crate::plan::table_function::feature_batch;
+use crate::plan::features::feature_batch;
 
 /// The state of one partition of a query.
 pub(super) struct Task {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
 use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch, take_record_batch};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
@@ -16,11 +16,12 @@ use vatic_ml::device::DeviceName;
 use vatic_ml::model::recommender::{Recommender, Side, Vectors};
 use vatic_ml::model::top_k::ItemVectors;
 
-use super::exec::RecommendSpec;
+use super::node::candidate_fields;
+use super::spec::RecommendSpec;
 use crate::error::{SqlState, sql_err};
 use crate::memory::Buffers;
 use crate::model::runtime::{LoadedModel, ModelRuntime};
-use crate::plan::table_function::input_batch;
+use crate::plan::features::input_batch;
 
 /// Items whose vectors are computed at once.
 const ITEMS_AT_ONCE: usize = 8_192;
@@ -53,7 +54,7 @@ impl Candidates {
         let loading = runtime.load(&spec.model, DeviceName::Cpu, None, cache_bytes);
         let (model, _) = loading.await?;
         let (columns, width, values) = match items {
-            None => known_items(&runtime, &model, &held, spec.schema_of_items()?).await?,
+            None => known_items(&spec, &runtime, &model, &held).await?,
             Some(items) => items_of(&spec, &runtime, &model, items, &held).await?,
         };
         let count = columns.num_rows();
@@ -90,10 +91,10 @@ type Described = (RecordBatch, usize, Vec<f32>);
 
 /// All items that the model knows.
 async fn known_items(
+    spec: &RecommendSpec,
     runtime: &ModelRuntime,
     model: &Arc<LoadedModel>,
     held: &MemoryReservation,
-    schema: SchemaRef,
 ) -> Result<Described> {
     let known = Arc::clone(model);
     let work = move || recommender(&known)?.known_items();
@@ -103,7 +104,8 @@ async fn known_items(
         sql_err(SqlState::Internal, message)
     })?;
     held.try_grow(column.get_array_memory_size() + vectors.values.len() * size_of::<f32>())?;
-    let columns = RecordBatch::try_new(schema, vec![column])?;
+    let schema = Schema::new(candidate_fields(&spec.model, None)?);
+    let columns = RecordBatch::try_new(Arc::new(schema), vec![column])?;
     Ok((columns, vectors.width, vectors.values))
 }
 
@@ -245,24 +247,10 @@ impl Index {
     }
 }
 
-impl RecommendSpec {
-    /// Refuses rows that cannot be encoded.
-    pub(super) fn check(&self, vectors: &Vectors, what: &str) -> Result<()> {
-        match &vectors.failure {
-            None => Ok(()),
-            Some(cause) => {
-                let label = self.model.label();
-                let message = format!("model \"{label}\" cannot use {what}: {cause}");
-                Err(sql_err(SqlState::InvalidParameter, message))
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Int64Array, ListArray, StringArray};
-    use datafusion::arrow::datatypes::{Field, Int32Type, Schema};
+    use datafusion::arrow::datatypes::{Field, Int32Type};
 
     use super::*;
 

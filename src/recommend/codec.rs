@@ -5,8 +5,10 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
-use super::exec::{RecommendExec, RecommendSpec};
-use crate::error::{Result, SqlState, sql_err};
+use super::exec::RecommendExec;
+use super::node::users_and_items;
+use super::spec::RecommendSpec;
+use crate::error::Result;
 use crate::model::ModelAddress;
 use crate::plan::extension::{from_wire, to_wire};
 
@@ -37,9 +39,7 @@ pub(super) fn decode(
     inputs: &[Arc<dyn ExecutionPlan>],
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let wire: Wire = from_wire(bytes)?;
-    let missing = || sql_err(SqlState::Internal, "recommend without users");
-    let users = inputs.first().map(Arc::clone).ok_or_else(missing)?;
-    let items = inputs.get(1).map(Arc::clone);
+    let (users, items) = users_and_items(inputs.iter().map(Arc::clone))?;
     let spec = RecommendSpec {
         model: Arc::new(wire.model.open()?),
         top_k: wire.top_k,

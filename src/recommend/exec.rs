@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use datafusion::arrow::datatypes::{Field, Fields, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
@@ -25,53 +25,22 @@ use datafusion::physical_plan::{
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, TryStreamExt};
 use vatic_ml::device::DeviceName;
-use vatic_ml::model::recommender::{Side, Sides};
+use vatic_ml::model::recommender::Side;
 
 use super::candidates::{Candidates, recommender};
-use super::node::{added_fields, sides};
+use super::node::{added_fields, candidate_fields, users_and_items};
 use super::picks::picks_of;
+use super::spec::RecommendSpec;
 use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
 use crate::memory::batch_bytes;
-use crate::model::ResolvedModel;
 use crate::model::batch_memory::{BatchMemory, BatchReservation};
 use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::ModelRuntime;
-use crate::plan::table_function::input_batch;
+use crate::plan::features::input_batch;
 
 /// Memory of a row of the result besides the columns of its user, in bytes: positions, rank, score, and the item.
 const ROW_BYTES: usize = 64;
-
-/// What to compute, as decided at planning.
-#[derive(Debug, Clone)]
-pub(super) struct RecommendSpec {
-    pub(super) model: Arc<ResolvedModel>,
-    pub(super) top_k: usize,
-    /// The column of the candidates that the last column of the users lists, if items are excluded.
-    pub(super) excluded_by: Option<usize>,
-    pub(super) user_columns: Vec<usize>,
-    pub(super) item_columns: Vec<usize>,
-    pub(super) description: String,
-}
-
-impl RecommendSpec {
-    pub(super) fn sides(&self) -> Result<&Sides> {
-        sides(&self.model)
-    }
-
-    /// The columns of the users in the result.
-    fn shown(&self, users: &Fields) -> usize {
-        users.len() - usize::from(self.excluded_by.is_some())
-    }
-
-    /// The column of a model that lists its items.
-    pub(super) fn schema_of_items(&self) -> Result<SchemaRef> {
-        let ports = &self.model.manifest.signature.inputs;
-        let of_items = self.sides()?.items.iter().map(|at| &ports[*at]);
-        let fields = of_items.map(|port| Field::new(&port.name, port.data_type.clone(), true));
-        Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
-    }
-}
 
 type Collecting = Shared<BoxFuture<'static, Result<Arc<Candidates>, Arc<DataFusionError>>>>;
 
@@ -93,12 +62,8 @@ impl RecommendExec {
     ) -> Result<Self> {
         let schema = users.schema();
         let shown = schema.fields().iter().take(spec.shown(schema.fields()));
-        let candidates = match &items {
-            Some(items) => items.schema(),
-            None => spec.schema_of_items()?,
-        };
-        let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
-        let candidates = candidates.fields().iter().map(nullable).collect();
+        let candidates = items.as_ref().map(|items| items.schema());
+        let candidates = candidate_fields(&spec.model, candidates.as_deref())?;
         let fields: Vec<_> = shown.cloned().chain(added_fields(candidates)).collect();
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::new(Schema::new(fields))),
@@ -191,16 +156,10 @@ impl ExecutionPlan for RecommendExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let expected = self.children().len();
-        let mut children = children.into_iter();
-        let (users, items) = (children.next(), children.next());
-        let wrong = || {
-            let message = format!("recommend has {expected} inputs and was given others");
-            sql_err(SqlState::Internal, message)
-        };
-        let users = users.ok_or_else(wrong)?;
+        let (users, items) = users_and_items(children)?;
         if items.is_some() != self.items.is_some() {
-            return Err(wrong());
+            let message = "recommend was given items, or lost them";
+            return Err(sql_err(SqlState::Internal, message));
         }
         let spec = self.spec.as_ref().clone();
         Ok(Arc::new(Self::try_new(users, items, spec)?))
@@ -218,9 +177,7 @@ impl ExecutionPlan for RecommendExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let runtime = context.session_config().get_extension::<ModelRuntime>();
-        let runtime =
-            runtime.ok_or_else(|| sql_err(SqlState::Internal, "this process cannot run models"))?;
+        let runtime = ModelRuntime::of(&context)?;
         let memory = runtime.batch_memory("RecommendExec", context.memory_pool());
         let task = Arc::new(Task {
             spec: Arc::clone(&self.spec),

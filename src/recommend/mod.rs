@@ -12,7 +12,7 @@
 //!
 //! * `relation` the table function in SQL → [`node::RecommendNode`]; `exclude` the join with the excluded items
 //! * `node` the logical node and its columns
-//! * `physical` plans the operators of a node
+//! * `physical` plans the operators of a node; `spec` what they compute
 //! * `exec` the operator: vectors of users, the best items of each
 //! * `candidates` the items among which it chooses, once for all partitions of a process
 //! * `picks` the best items of some users as rows
@@ -26,6 +26,7 @@ mod node;
 mod physical;
 mod picks;
 mod relation;
+mod spec;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::PlanExtension;
+use crate::plan::node_planner::NodePlanner;
 
 /// The plan extension of `recommend`.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl PlanExtension for Recommend {
     }
 
     fn physical_planner(&self) -> Option<Arc<dyn ExtensionPlanner + Send + Sync>> {
-        Some(Arc::new(physical::RecommendPlanner))
+        Some(Arc::new(NodePlanner(physical::plan)))
     }
 
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>> {

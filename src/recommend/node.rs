@@ -1,19 +1,19 @@
 //! [`RecommendNode`]: logical node of `recommend`. Its columns are those of the users, those of the items, `rank` and `score`.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use vatic_ml::model::recommender::Sides;
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ResolvedModel;
-use crate::plan::table_function::bind_inputs;
+use crate::plan::chance::without_new_columns;
+use crate::plan::features::bind_inputs;
+use crate::plan::logical_nodes::equal_by_key;
 
 /// The columns behind those of users and items.
 const RANK: &str = "rank";
@@ -47,14 +47,32 @@ pub(super) fn sides(model: &ResolvedModel) -> Result<&Sides> {
     })
 }
 
-/// The columns of the items among which to choose: those of the query, or the only column of a model that lists its items.
+/// The users and the items among the inputs of the node or of its operator.
+pub(super) fn users_and_items<T>(inputs: impl IntoIterator<Item = T>) -> Result<(T, Option<T>)> {
+    let mut inputs = inputs.into_iter();
+    match (inputs.next(), inputs.next(), inputs.next()) {
+        (Some(users), items, None) => Ok((users, items)),
+        _ => {
+            let message = "recommend has an input of users, and may have one of items";
+            Err(sql_err(SqlState::Internal, message))
+        }
+    }
+}
+
+/// How many columns of the users are in the result: all, without the last one if it lists excluded items.
+pub(super) fn shown(columns: usize, excluded_by: Option<usize>) -> usize {
+    columns - usize::from(excluded_by.is_some())
+}
+
+/// The columns of the items among which to choose: those of the query with this schema, or the only column of a model that lists its
+/// items.
 pub(super) fn candidate_fields(
     model: &ResolvedModel,
-    items: Option<&LogicalPlan>,
+    items: Option<&Schema>,
 ) -> Result<Vec<Field>> {
     let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
     match items {
-        Some(items) => Ok(items.schema().fields().iter().map(nullable).collect()),
+        Some(items) => Ok(items.fields().iter().map(nullable).collect()),
         None => {
             let ports = &model.manifest.signature.inputs;
             let of_items = sides(model)?.items.iter().map(|at| &ports[*at]);
@@ -87,12 +105,13 @@ impl RecommendNode {
             Some(items) => bind_inputs(&model, &sides.items, items.schema())?,
             None => vec![],
         };
-        let shown = users.schema().fields().len() - usize::from(excluded_by.is_some());
+        let shown = shown(users.schema().fields().len(), excluded_by);
         let of_users = users.schema().iter().take(shown);
         let mut fields: Vec<_> = of_users
             .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
             .collect();
-        for field in added_fields(candidate_fields(&model, items.as_ref())?) {
+        let candidates = items.as_ref().map(|items| items.schema().as_arrow());
+        for field in added_fields(candidate_fields(&model, candidates)?) {
             if fields.iter().any(|(_, known)| known.name() == field.name()) {
                 let name = field.name();
                 let message = format!(
@@ -174,7 +193,7 @@ impl UserDefinedLogicalNodeCore for RecommendNode {
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
         let kept = match self.items {
             Some(_) => 0,
-            None => self.users.schema().fields().len() - usize::from(self.excluded_by.is_some()),
+            None => shown(self.users.schema().fields().len(), self.excluded_by),
         };
         let fields = self.schema.fields().iter().skip(kept);
         fields.map(|field| field.name().clone()).collect()
@@ -185,34 +204,19 @@ impl UserDefinedLogicalNodeCore for RecommendNode {
     }
 
     fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let mut inputs = inputs.into_iter();
-        let missing = || sql_err(SqlState::Internal, "recommend without users");
+        // The places of columns have a meaning, so an optimizer rule may add none.
+        let (users, items) = users_and_items(inputs)?;
+        let users = without_new_columns(users, self.users.schema())?;
+        let items = items.zip(self.items.as_ref());
+        let items = items.map(|(items, known)| without_new_columns(items, known.schema()));
         Self::try_new(
             Arc::clone(&self.model),
-            inputs.next().ok_or_else(missing)?,
-            inputs.next(),
+            users,
+            items.transpose()?,
             self.top_k,
             self.excluded_by,
         )
     }
 }
 
-impl PartialEq for RecommendNode {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for RecommendNode {}
-
-impl PartialOrd for RecommendNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self == other).then_some(Ordering::Equal)
-    }
-}
-
-impl Hash for RecommendNode {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
+equal_by_key!(RecommendNode);

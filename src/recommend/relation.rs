@@ -7,14 +7,14 @@ use datafusion::logical_expr::planner::{
     RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{Extension, LogicalPlan};
-use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::TableFactor;
 
 use super::exclude::with_excluded;
 use super::node::{RecommendNode, candidate_fields, sides};
 use crate::error::{SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};
-use crate::plan::table_function::{argument_err, call};
+use crate::plan::argument_values::whole;
+use crate::plan::table_function::call;
 use crate::sql::RECOMMEND;
 
 /// The named arguments of `recommend`.
@@ -39,15 +39,7 @@ impl RelationPlanner for RecommendRelation {
         };
         let mut top_k = TOP_K_DEFAULT;
         call.named(ARGUMENTS, |name, value| {
-            top_k = match value {
-                ScalarValue::Int64(Some(number)) if (1..=TOP_K_MAX).contains(number) => {
-                    *number as usize
-                }
-                other => {
-                    let expected = format!("a whole number from 1 to {TOP_K_MAX}");
-                    return Err(argument_err(name, &expected, other));
-                }
-            };
+            top_k = whole(name, value, 1..=TOP_K_MAX)?;
             Ok(())
         })?;
         let (items, exclude) = (call.take_query("items"), call.take_query("exclude"));
@@ -60,7 +52,8 @@ impl RelationPlanner for RecommendRelation {
         let (users, excluded_by) = match exclude {
             None => (users, None),
             Some(exclude) => {
-                let candidates = candidate_fields(&model, items.as_ref())?;
+                let candidates = items.as_ref().map(|items| items.schema().as_arrow());
+                let candidates = candidate_fields(&model, candidates)?;
                 let (users, item) = with_excluded(users, exclude, &candidates)?;
                 (users, Some(item))
             }

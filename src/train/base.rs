@@ -21,7 +21,7 @@ use super::option_values::text;
 use crate::error::{Result, SqlState, ml_err, sql_err};
 use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::model::{ModelRef, ResolvedModel};
-use crate::plan::table_function::cast_advice;
+use crate::plan::features::cast_advice;
 use crate::sql::OptionValue;
 
 /// The name of the option.

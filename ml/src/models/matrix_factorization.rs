@@ -9,6 +9,7 @@
 
 use candle_core::Tensor;
 
+use super::mlp::too_few;
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::keys::KeyKind;
 use crate::data::encode::tabular::{CATEGORIES, InputShape};
@@ -241,10 +242,6 @@ fn ids(inputs: &Inputs) -> Result<Tensor> {
     let ids = inputs.get(CATEGORIES);
     let ids = ids.ok_or_else(|| Error::Internal("rows without users and items".into()))?;
     Ok(ids.flatten_all()?)
-}
-
-fn too_few() -> Error {
-    Error::Internal("fewer parameters than the network has".into())
 }
 
 #[cfg(test)]

@@ -139,7 +139,8 @@ impl Mlp {
     }
 }
 
-fn too_few() -> Error {
+/// The error for parameters of another network.
+pub(super) fn too_few() -> Error {
     Error::Internal("fewer parameters than the network has".into())
 }
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::mlp::init_bound;
+use super::mlp::{init_bound, too_few};
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::keys::KeyKind;
 use crate::data::encode::tabular::{CATEGORIES, ColumnShape, InputShape, NUMBERS};
@@ -378,10 +378,6 @@ impl Towers for Pair {
         };
         Ok(Tensor::cat(&[&vectors, &last], 1)?)
     }
-}
-
-fn too_few() -> Error {
-    Error::Internal("fewer parameters than the network has".into())
 }
 
 #[cfg(test)]

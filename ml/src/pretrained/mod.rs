@@ -15,6 +15,7 @@
 //! * `texts` texts → tokens, and encoders of them, a folder
 //! * `generation` models that write text, a folder
 //! * `text_model` a network of texts as a model; `vectors` the output of both
+//! * `text_rows` the texts of a batch, for models that take one column of them
 //! * `layers` layers with their tensors; `builder` takes them from weights, batch normalisation as a part of the convolution before
 //!   it; `row_numbers` the numbers of a row in its layers; `transformer` a layer of a transformer
 //! * `resnet`, `mobilenet`, `efficientnet` (both of blocks of `inverted_residual`), `convnext`, `vit` families of images, a file each
@@ -43,6 +44,7 @@ mod resnet;
 mod row_numbers;
 mod siglip;
 mod text_model;
+mod text_rows;
 mod texts;
 mod timm_transform;
 mod towers;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use candle_core::{DType, Device, Tensor};
@@ -11,17 +11,16 @@ use candle_core::{DType, Device, Tensor};
 use super::builder::Builder;
 use super::family::Source;
 use super::row_numbers::RowNumbers;
+use super::text_rows::{apart, each_text, padded};
 use super::texts::tokens::tokenizer::TextTokenizer;
 use super::vectors::{vector_outputs, vector_port};
-use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
-use crate::device::HOST;
 use crate::model::compute::ComputeType;
 use crate::model::passes::in_passes;
 use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Wanted};
-use crate::{Error, Result, stop};
+use crate::{Error, Result};
 
 /// The column that a model of texts takes.
 const TEXT: &str = "text";
@@ -169,35 +168,15 @@ impl Model for TextModel {
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
-        let rows = batch.num_rows();
-        let schema = batch.schema_ref();
-        let name = schema.field(0).name();
-        let (texts, _) = coerced(name, batch.column(0), &DataType::Utf8)?;
-        let texts = texts.as_string::<i32>();
-        let (mut all, mut failures) = (Vec::with_capacity(rows), vec![]);
-        for row in 0..rows {
-            stop::check()?;
-            let text = texts.is_valid(row).then(|| texts.value(row));
-            let tokens = text.map(|text| self.laid_out(text)).transpose();
-            let tokens = tokens.map(|tokens| tokens.map(|(tokens, _)| tokens));
-            all.push(tokens.unwrap_or_else(|cause| {
-                failures.push((row, format!("column \"{name}\" holds no text: {cause}")));
-                None
-            }));
-        }
-        let valid: NullBuffer = all.iter().map(Option::is_some).collect();
+        let name = batch.schema_ref().field(0).name();
+        let rows = each_text(batch, |text| self.laid_out(text).map(|(tokens, _)| tokens))?;
+        let (rows, failures) = apart(rows, &format!("column \"{name}\" holds no text"));
+        let valid: NullBuffer = rows.iter().map(Option::is_some).collect();
         // A row without a text has one token, so that each row has a last one.
-        let of_row = |tokens: &Option<Vec<u32>>| tokens.as_ref().map_or(1, Vec::len);
-        let width = all.iter().map(of_row).max().unwrap_or(1);
-        let lengths: Vec<u32> = all.iter().map(|tokens| of_row(tokens) as u32).collect();
-        let padded = all.into_iter().flat_map(|tokens| {
-            let mut tokens = tokens.unwrap_or_default();
-            tokens.resize(width, 0);
-            tokens
-        });
-        let tokens = Tensor::from_vec(padded.collect::<Vec<u32>>(), (rows, width), &HOST)?;
-        let lengths = Tensor::from_vec(lengths, rows, &HOST)?;
-        let mut inputs = Inputs::new(rows).with_lengths(TEXT, tokens, lengths)?;
+        let rows = rows.into_iter();
+        let rows: Vec<Vec<u32>> = rows.map(|row| row.unwrap_or_else(|| vec![0])).collect();
+        let [tokens, lengths] = padded(&rows)?;
+        let mut inputs = Inputs::new(rows.len()).with_lengths(TEXT, tokens, lengths)?;
         let valid = Some(valid).filter(|valid| valid.null_count() > 0);
         inputs.report.add(name, valid.as_ref(), failures);
         Ok(inputs)

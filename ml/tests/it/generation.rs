@@ -1,15 +1,13 @@
-//! Models that write text: calls with arguments, rows without a text, and files that are not opened. The unit tests of
-//! `pretrained/generation` compare scores and tokens with transformers.
+//! Models that write text: calls with arguments, and rows without a text. The unit tests of `pretrained/generation` compare scores
+//! and tokens with transformers.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use candle_core::Device;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use vatic_ml::artifact::{Files, Loader, describe_file};
 use vatic_ml::data::signature::PortKind;
 use vatic_ml::formats::GgufLoader;
@@ -17,47 +15,36 @@ use vatic_ml::model::compute::{ComputeType, LoadOptions};
 use vatic_ml::model::generation::Generation;
 use vatic_ml::model::tokens::chunks;
 use vatic_ml::model::{Model, Outputs, Wanted};
-use vatic_ml::pretrained::PretrainedLoader;
 use vatic_ml::stop::Stop;
 use vatic_ml::{Error, Result};
 
+use super::directories;
 use crate::batch_of;
 
 /// Relative to the package, where cargo runs tests.
-const WRITERS: &str = "../sql-tests/data/writers";
+pub(super) const WRITERS: &str = "../sql-tests/data/writers";
 /// The texts of these models in the fixture have so many tokens.
 const WRITTEN: usize = 16;
 
 #[derive(Deserialize)]
-struct Expected {
-    prompt: String,
+pub(super) struct Expected {
+    pub(super) prompt: String,
     chat: Option<String>,
-    text: String,
+    pub(super) text: String,
 }
 
 /// What transformers writes after each prompt, without an end.
-fn expected(name: &str) -> Vec<Expected> {
+pub(super) fn expected(name: &str) -> Vec<Expected> {
     let fixture = include_str!("fixtures/generation.json");
     let mut all: BTreeMap<String, Vec<Expected>> = serde_json::from_str(fixture).unwrap();
     all.remove(name).unwrap()
 }
 
-fn files(directory: &Path) -> Files {
-    let entries = fs::read_dir(directory).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let known = names.map(|name| describe_file(directory, &name).unwrap());
-    Files::new(directory, known.collect())
-}
-
 fn open(name: &str) -> Arc<dyn Model> {
-    let files = files(&Path::new(WRITERS).join(name));
-    assert!(PretrainedLoader.takes(&files));
-    PretrainedLoader
-        .load(&files, &LoadOptions::on(&Device::Cpu))
-        .unwrap()
+    directories::open(&Path::new(WRITERS).join(name)).unwrap()
 }
 
-fn of_gguf(path: &Path) -> Result<Arc<dyn Model>> {
+pub(super) fn of_gguf(path: &Path) -> Result<Arc<dyn Model>> {
     let (directory, name) = (path.parent().unwrap(), path.file_name().unwrap());
     let known = describe_file(directory, name.to_str().unwrap()).unwrap();
     let files = Files::new(directory, vec![known]);
@@ -71,7 +58,7 @@ fn batch(prompts: &[Option<&str>]) -> RecordBatch {
 }
 
 /// The output of a call.
-fn run(model: &dyn Model, how: Generation, prompts: &[Option<&str>]) -> Outputs {
+pub(super) fn run(model: &dyn Model, how: Generation, prompts: &[Option<&str>]) -> Outputs {
     let wanted = Wanted {
         outputs: vec![0],
         generation: how,
@@ -88,14 +75,14 @@ fn texts(outputs: &Outputs) -> Vec<Option<String>> {
 }
 
 /// The texts of a call for these prompts.
-fn written(model: &dyn Model, how: Generation, prompts: &[&str]) -> Vec<String> {
+pub(super) fn written(model: &dyn Model, how: Generation, prompts: &[&str]) -> Vec<String> {
     let prompts: Vec<Option<&str>> = prompts.iter().map(|prompt| Some(*prompt)).collect();
     let outputs = run(model, how, &prompts);
     assert!(outputs.report.failures.is_empty(), "{:?}", outputs.report);
     texts(&outputs).into_iter().map(Option::unwrap).collect()
 }
 
-fn greedy() -> Generation {
+pub(super) fn greedy() -> Generation {
     Generation {
         tokens_max: WRITTEN,
         chat: Some(false),
@@ -290,242 +277,4 @@ fn a_call_that_is_asked_to_stop_ends() {
     stop.ask();
     let stopped = stop.watch(|| model.forward(&inputs));
     assert!(matches!(stopped, Err(Error::Cancelled)));
-}
-
-/// A copy of a model whose files may be changed.
-struct Copied(tempfile::TempDir);
-
-impl Copied {
-    fn of(model: &str) -> Self {
-        let copy = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(Path::new(WRITERS).join(model)).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-        }
-        Self(copy)
-    }
-
-    fn path(&self, file: &str) -> PathBuf {
-        self.0.path().join(file)
-    }
-
-    /// Changes the values of a JSON file.
-    fn with(self, file: &str, change: impl FnOnce(&mut Value)) -> Self {
-        let text = fs::read_to_string(self.path(file)).unwrap();
-        let mut value: Value = serde_json::from_str(&text).unwrap();
-        change(&mut value);
-        fs::write(self.path(file), value.to_string()).unwrap();
-        self
-    }
-
-    fn error(&self) -> String {
-        let loaded = PretrainedLoader.load(&files(self.0.path()), &LoadOptions::on(&Device::Cpu));
-        loaded.unwrap_err().to_string()
-    }
-}
-
-/// transformers 5.24 writes the same texts with both descriptions.
-#[test]
-fn a_matrix_of_scores_counts_though_a_description_ties_it() {
-    let copied = Copied::of("mistral").with("config.json", |config| {
-        config["tie_word_embeddings"] = json!(true);
-    });
-    let model = PretrainedLoader.load(&files(copied.0.path()), &LoadOptions::on(&Device::Cpu));
-    let model = model.unwrap();
-    for of in expected("mistral") {
-        let found = written(&*model, greedy(), &[of.prompt.as_str()]);
-        assert!(of.text.starts_with(&found[0]), "{}: {}", of.text, found[0]);
-        assert!(!found[0].is_empty());
-    }
-}
-
-#[test]
-fn descriptions_that_do_not_fit_are_refused() {
-    for (model, name, value, expected) in [
-        (
-            "gemma",
-            "num_hidden_layers",
-            json!(1_000_000_000),
-            "num_hidden_layers is 1000000000; expected a whole number from 1 to 1000",
-        ),
-        (
-            "gemma",
-            "num_hidden_layers",
-            json!(4),
-            "tensor \"model.layers.3.input_layernorm.weight\" is missing",
-        ),
-        (
-            "gemma",
-            "num_hidden_layers",
-            json!(2),
-            "tensor \"model.layers.2.input_layernorm.weight\" is not expected",
-        ),
-        (
-            "gemma",
-            "vocab_size",
-            json!(1_000_000),
-            "tensor \"model.embed_tokens.weight\" is BF16 of shape",
-        ),
-        (
-            "qwen3",
-            "rope_parameters",
-            json!({"rope_type": "dynamic", "factor": 2.0}),
-            "of the type \"dynamic\" are not supported",
-        ),
-        (
-            "t5",
-            "num_decoder_layers",
-            json!(9),
-            "tensor \"decoder.block.2.layer.1.layer_norm.weight\" is missing",
-        ),
-        (
-            "t5",
-            "feed_forward_proj",
-            json!("gated-gelu"),
-            "DenseReluDense.wi_0.weight\" is missing",
-        ),
-    ] {
-        let copied = Copied::of(model).with("config.json", |config| config[name] = value);
-        let error = copied.error();
-        assert!(error.contains(expected), "{error}");
-    }
-}
-
-#[test]
-fn tokenizers_and_templates_that_do_not_fit_are_refused() {
-    let copied = Copied::of("qwen2");
-    fs::remove_file(copied.path("tokenizer.json")).unwrap();
-    assert!(
-        copied
-            .error()
-            .contains("tokenizer.json: the directory has no such file")
-    );
-    let copied = Copied::of("qwen2").with("tokenizer_config.json", |config| {
-        config["chat_template"] = json!("{% for %}");
-    });
-    let error = copied.error();
-    assert!(
-        error.starts_with("tokenizer_config.json: the template of a chat: syntax error"),
-        "{error}"
-    );
-    let copied = Copied::of("qwen2").with("tokenizer_config.json", |config| {
-        config["chat_template"] = json!([{"name": "tools", "template": ""}]);
-    });
-    assert!(
-        copied
-            .error()
-            .contains("chat_template has no template \"default\"")
-    );
-    let copied = Copied::of("qwen2");
-    fs::write(
-        copied.path("chat_template.jinja"),
-        "{{ raise_exception('closed') }}",
-    )
-    .unwrap();
-    let model = PretrainedLoader.load(&files(copied.0.path()), &LoadOptions::on(&Device::Cpu));
-    let outputs = run(&*model.unwrap(), Generation::default(), &[Some("the cat")]);
-    let (_, cause) = &outputs.report.failures[0];
-    assert!(
-        cause.contains("the template of the chat refuses it") && cause.contains("closed"),
-        "{cause}"
-    );
-    // A token that the model does not know is a failure of its row.
-    let copied = Copied::of("gemma").with("tokenizer.json", |tokenizer| {
-        tokenizer["model"]["vocab"]["z"] = json!(5_000);
-    });
-    let model = PretrainedLoader.load(&files(copied.0.path()), &LoadOptions::on(&Device::Cpu));
-    let outputs = run(&*model.unwrap(), greedy(), &[Some("zz"), Some("a")]);
-    assert!(
-        outputs.report.failures[0]
-            .1
-            .contains("its token 5000 is none of the")
-    );
-    assert_eq!(outputs.report.failures.len(), 1);
-}
-
-/// Opens a file in GGUF with this content.
-fn open_content(content: &[u8]) -> Result<Arc<dyn Model>> {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("m.gguf");
-    fs::write(&path, content).unwrap();
-    of_gguf(&path)
-}
-
-fn message(content: &[u8]) -> String {
-    open_content(content).unwrap_err().to_string()
-}
-
-#[test]
-fn files_in_gguf_that_are_cut_off_are_refused() {
-    let content = fs::read(Path::new(WRITERS).join("gemma3.gguf")).unwrap();
-    assert!(open_content(&content).is_ok());
-    // Behind the last tensor are up to 32 bytes without meaning.
-    let lengths = (0..content.len() - 32).step_by(61);
-    for length in lengths {
-        let error = open_content(&content[..length]).unwrap_err();
-        assert!(matches!(error, Error::Corrupt(_)), "{length}: {error}");
-    }
-    assert_eq!(
-        message(b""),
-        "m.gguf: it ends after 0 bytes, in the middle of its header"
-    );
-    assert_eq!(
-        message(b"{\"a\": 1}"),
-        "m.gguf: it does not begin as a file in GGUF does"
-    );
-    let found = message(&content[..content.len() - 64]);
-    assert!(found.contains("is not in the file, which has"), "{found}");
-}
-
-#[test]
-fn files_in_gguf_with_other_bytes_are_opened_or_refused() {
-    let content = fs::read(Path::new(WRITERS).join("phi3.gguf")).unwrap();
-    // The header, and the first tensors.
-    let positions = (0..content.len().min(6_000)).step_by(7);
-    for position in positions {
-        for byte in [0, 1, 0x7F, 0xFF] {
-            let mut changed = content.clone();
-            changed[position] = byte;
-            // Whatever comes of it, it is no panic.
-            drop(open_content(&changed));
-        }
-    }
-}
-
-#[test]
-fn what_a_file_in_gguf_promises_is_checked() {
-    let content = fs::read(Path::new(WRITERS).join("phi3.gguf")).unwrap();
-    let mut many = content.clone();
-    many[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
-    let found = message(&many);
-    assert!(
-        found.starts_with("m.gguf: it promises 18446744073709551615 tensors; at most"),
-        "{found}"
-    );
-    let mut old = content.clone();
-    old[4] = 1;
-    assert!(message(&old).contains("version 1 of GGUF is not supported; versions 2 and 3 are"));
-    let replaced = |from: &str, to: &str| {
-        let at = content
-            .windows(from.len())
-            .position(|bytes| bytes == from.as_bytes());
-        let mut changed = content.clone();
-        changed[at.unwrap()..][..to.len()].copy_from_slice(to.as_bytes());
-        message(&changed)
-    };
-    let found = replaced("phi3.block_count", "phi3.block_Count");
-    assert_eq!(
-        found,
-        "m.gguf: phi3.block_count is missing; expected a whole number from 1 to 1000"
-    );
-    let found = replaced("blk.1.attn_output", "blk.1.attn_OUTPUT");
-    assert!(
-        found.contains("tensor \"blk.1.attn_output.weight\" is missing"),
-        "{found}"
-    );
-    let found = replaced("blk.2.attn_norm", "blk.1.attn_norm");
-    assert!(
-        found.contains("tensor \"blk.1.attn_norm.weight\" is there twice"),
-        "{found}"
-    );
 }

@@ -14,6 +14,7 @@ mod directories;
 mod factorization;
 mod flavours;
 mod generation;
+mod generation_files;
 mod gradients;
 mod images;
 mod layers;

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::node::NearestNode;
 use super::spec::Metric;
 use crate::error::Result;
+use crate::plan::argument_values::whole;
 use crate::plan::table_function::{
     argument_err, called, literal, named_argument, named_relation, planned_query, syntax_err,
 };
@@ -83,7 +84,7 @@ fn named(
         }
         let value = literal(&name, value, context)?;
         match name.as_str() {
-            "top_k" => top_k = count(&name, &value)?,
+            "top_k" => top_k = whole(&name, &value, 1..=TOP_K_MAX)?,
             _ => metric = measure(&name, &value)?,
         }
         if !given.insert(name.clone()) {
@@ -91,16 +92,6 @@ fn named(
         }
     }
     Ok((top_k, metric))
-}
-
-fn count(name: &str, value: &ScalarValue) -> Result<usize> {
-    match value {
-        ScalarValue::Int64(Some(count)) if (1..=TOP_K_MAX).contains(count) => Ok(*count as usize),
-        other => {
-            let expected = format!("a whole number from 1 to {TOP_K_MAX}");
-            Err(argument_err(name, &expected, other))
-        }
-    }
 }
 
 fn measure(name: &str, value: &ScalarValue) -> Result<Metric> {

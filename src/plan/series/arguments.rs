@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::planner::RelationPlannerContext;
-use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Query, TableFunctionArgs,
 };
 
 use crate::error::Result;
-use crate::plan::table_function::{argument_err, literal, named_argument, syntax_err};
+use crate::plan::argument_values::whole;
+use crate::plan::table_function::{literal, named_argument, syntax_err};
 use crate::sql::{WINDOWS, given_twice, unknown_argument};
 
 const NAMES: &[&str] = &["order", "by", "columns", "lags", "horizon"];
@@ -122,11 +122,5 @@ fn row_count(
     value: &Expr,
     context: &mut dyn RelationPlannerContext,
 ) -> Result<usize> {
-    match literal(name, value, context)? {
-        ScalarValue::Int64(Some(count)) if (min..=ROWS_MAX).contains(&count) => Ok(count as usize),
-        other => {
-            let expected = format!("a whole number from {min} to {ROWS_MAX}");
-            Err(argument_err(name, &expected, &other))
-        }
-    }
+    whole(name, &literal(name, value, context)?, min..=ROWS_MAX)
 }

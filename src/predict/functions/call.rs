@@ -21,7 +21,7 @@ use super::list::functions;
 use super::named::named_arguments;
 use crate::error::{SqlState, sql_err, with_cause};
 use crate::model::{ModelRef, ResolvedModel, ResolvedModels};
-use crate::plan::table_function::cast_advice;
+use crate::plan::features::cast_advice;
 use crate::predict::arguments::finished;
 use crate::predict::options::PredictOptions;
 use crate::sql::CallInputs;

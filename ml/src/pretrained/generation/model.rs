@@ -25,6 +25,7 @@ use crate::model::compute::ComputeType;
 use crate::model::generation::Generation;
 use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Wanted};
+use crate::pretrained::text_rows::{apart, each_text, padded};
 use crate::{Error, Result, stop};
 
 /// The column that a model takes.
@@ -210,26 +211,14 @@ impl Model for TextWriter {
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
-        let rows = batch.num_rows();
-        let schema = batch.schema_ref();
-        let name = schema.field(0).name();
-        let (texts, _) = coerced(name, batch.column(0), &DataType::Utf8)?;
-        let texts = texts.as_string::<i32>();
-        let (mut prompts, mut failures) = (Vec::with_capacity(rows), vec![]);
-        for row in 0..rows {
-            stop::check()?;
-            let text = texts.is_valid(row).then(|| texts.value(row));
-            let prompt = text.map(|text| self.prompt(text)).transpose();
-            prompts.push(prompt.unwrap_or_else(|cause| {
-                failures.push((row, format!("column \"{name}\" holds no prompt: {cause}")));
-                None
-            }));
-        }
+        let name = batch.schema_ref().field(0).name();
+        let prompts = each_text(batch, |text| self.prompt(text))?;
+        let (prompts, failures) = apart(prompts, &format!("column \"{name}\" holds no prompt"));
         let valid: NullBuffer = prompts.iter().map(Option::is_some).collect();
         // A row without a prompt has no tokens.
         let prompts: Vec<Vec<u32>> = prompts.into_iter().map(Option::unwrap_or_default).collect();
         let [tokens, lengths] = padded(&prompts)?;
-        let mut inputs = Inputs::new(rows).with_lengths(TEXT, tokens, lengths)?;
+        let mut inputs = Inputs::new(prompts.len()).with_lengths(TEXT, tokens, lengths)?;
         let valid = Some(valid).filter(|valid| valid.null_count() > 0);
         inputs.report.add(name, valid.as_ref(), failures);
         Ok(inputs)
@@ -339,19 +328,4 @@ impl Model for TextWriter {
         let of_rows = rows.saturating_mul(self.how.tokens_max.saturating_mul(16));
         numbers * size_of::<f32>() + cache_bytes_at_once(network) + of_rows
     }
-}
-
-/// Rows of tokens `[rows, longest]`, filled up with 0, and their lengths `[rows]`.
-fn padded(rows: &[Vec<u32>]) -> Result<[Tensor; 2]> {
-    let longest = rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
-    let lengths: Vec<u32> = rows.iter().map(|row| row.len() as u32).collect();
-    let mut tokens = Vec::with_capacity(rows.len() * longest);
-    for row in rows {
-        tokens.extend_from_slice(row);
-        tokens.resize(tokens.len() + longest - row.len(), 0);
-    }
-    Ok([
-        Tensor::from_vec(tokens, (rows.len(), longest), &HOST)?,
-        Tensor::from_vec(lengths, rows.len(), &HOST)?,
-    ])
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
 use candle_core::{DType, Device, Tensor};
 
@@ -19,7 +19,6 @@ use super::tensors::Wanted as WantedTensor;
 use super::tokens::tokenizer::TextTokenizer;
 use super::tuned::{Tuned, TunedNetwork, first_weights};
 use crate::artifact::corrupt;
-use crate::data::coerce::coerced;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
 use crate::model::compute::ComputeType;
@@ -29,8 +28,9 @@ use crate::model::text_base::TextBase;
 use crate::model::tokens::{TokenCount, Tokens};
 use crate::model::{Batching, Model, Outputs, Prompt, Wanted};
 use crate::pretrained::family::Source;
+use crate::pretrained::text_rows::each_text;
 use crate::pretrained::vectors::{vector_outputs, vector_port};
-use crate::{Error, Result, stop};
+use crate::{Error, Result};
 
 /// The column that a model of texts takes.
 pub(crate) const TEXT: &str = "text";
@@ -285,17 +285,9 @@ impl Model for EmbeddingModel {
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
-        let schema = batch.schema_ref();
-        let name = schema.field(0).name();
-        let (texts, _) = coerced(name, batch.column(0), &DataType::Utf8)?;
-        let texts = texts.as_string::<i32>();
-        let mut rows = Vec::with_capacity(texts.len());
-        for row in 0..texts.len() {
-            stop::check()?;
-            let text = texts.is_valid(row).then(|| texts.value(row));
-            let tokens = text.map(|text| self.own.tokenizer.tokens_with(&self.prompt, text));
-            rows.push(tokens.transpose());
-        }
+        let tokenizer = &self.own.tokenizer;
+        let rows = each_text(batch, |text| tokenizer.tokens_with(&self.prompt, text))?;
+        let name = batch.schema_ref().field(0).name();
         of_rows(name, rows, &format!("column \"{name}\" holds no text"))
     }
 

@@ -11,6 +11,7 @@ use crate::data::inputs::Inputs;
 use crate::device::HOST;
 use crate::model::passes::in_passes_of;
 use crate::nn::Sequences;
+use crate::pretrained::text_rows::apart;
 use crate::{Error, Result};
 
 /// The inputs: the numbers of tokens, and their types.
@@ -42,12 +43,8 @@ pub(crate) fn of_rows(
     let count = rows.len();
     let (mut ids, mut types) = (vec![], vec![]);
     let (mut lengths, mut valid) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let mut failures = vec![];
-    for (row, tokens) in rows.into_iter().enumerate() {
-        let tokens = tokens.unwrap_or_else(|cause| {
-            failures.push((row, format!("{failed}: {cause}")));
-            None
-        });
+    let (rows, failures) = apart(rows, failed);
+    for tokens in rows {
         valid.push(tokens.is_some());
         let before = ids.len();
         if let Some(tokens) = tokens {
