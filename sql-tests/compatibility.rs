@@ -18,6 +18,7 @@ use libtest_mimic::{Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, Record};
 use tempfile::TempDir;
 
+use crate::slowest::Times;
 use crate::{Clusters, Database, Variant, runtime};
 
 /// Lists the files that are left out (`file: reason`), and the differences (`file:line engine, engine: reason`).
@@ -173,7 +174,7 @@ const REASONS: &[(&str, &str)] = &[
 ];
 
 /// A trial for each of DataFusion's files.
-pub(crate) fn trials(clusters: &Arc<Clusters>) -> Vec<Trial> {
+pub(crate) fn trials(clusters: &Arc<Clusters>, times: &Times) -> Vec<Trial> {
     let Some(root) = corpus() else {
         let missing =
             || Err("DataFusion's files are not among the sources that cargo fetched".into());
@@ -183,7 +184,7 @@ pub(crate) fn trials(clusters: &Arc<Clusters>) -> Vec<Trial> {
     let files = names(&root).into_iter().map(|name| {
         let is_left_out = left_out(&list, &name);
         let (root, list, clusters) = (root.clone(), list.clone(), Arc::clone(clusters));
-        let trial = Trial::test(format!("datafusion::{name}"), move || {
+        let trial = times.trial(format!("datafusion::{name}"), move || {
             let run = || {
                 let engines = engines(&name);
                 let found = differences(&root, &name, &engines, &clusters);

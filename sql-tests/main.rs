@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod compatibility;
+mod slowest;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,12 +20,14 @@ use datafusion::common::DataFusionError;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion_sqllogictest::{DFColumnType, convert_batches, convert_schema_to_types};
 use futures::TryStreamExt;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use sqllogictest::{AsyncDB, DBOutput, Runner, default_validator};
 use tokio::sync::{OnceCell, oneshot};
 use vatic::client::{Remote, RemoteOptions};
 use vatic::server::ServeOptions;
 use vatic::{Engine, Executor, ExecutorOptions, Session, SqlError, report};
+
+use slowest::Times;
 
 const STACK_BYTES: usize = 16 << 20;
 const EXECUTORS: usize = 2;
@@ -48,6 +51,7 @@ fn main() {
         return complete_files(&files, arguments.filter.as_deref());
     }
     let clusters = Arc::new(Clusters::default());
+    let times = Times::default();
     let mut trials = Vec::new();
     for (number, file) in files.iter().enumerate() {
         // FlightCluster differs little from Cluster and Flight, which run all files.
@@ -60,16 +64,12 @@ fn main() {
         {
             let name = format!("{}::{}", variant.name(), file.display());
             let (file, clusters) = (file.clone(), Arc::clone(&clusters));
-            trials.push(Trial::test(name, move || {
-                run_file(&file, variant, &clusters)
-            }));
+            trials.push(times.trial(name, move || run_file(&file, variant, &clusters)));
         }
     }
     for file in files_below(Path::new("examples"), "sql") {
         let name = format!("example::{}", file.display());
-        trials.push(Trial::test(name, move || {
-            run_script(&std::fs::read_to_string(&file)?)
-        }));
+        trials.push(times.trial(name, move || run_script(&std::fs::read_to_string(&file)?)));
     }
     for file in [
         vec![PathBuf::from("README.md")],
@@ -78,15 +78,16 @@ fn main() {
     .concat()
     {
         let name = format!("document::{}", file.display());
-        trials.push(Trial::test(name, move || {
+        trials.push(times.trial(name, move || {
             run_script(&sql_blocks(&std::fs::read_to_string(&file)?))
         }));
     }
     // DataFusion's files take minutes, so they run only if the filter asks for them.
     if is_compatibility {
-        trials.extend(compatibility::trials(&clusters));
+        trials.extend(compatibility::trials(&clusters, &times));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
+    times.print_slowest();
     // `exit` runs no destructors, and those of the executors remove their directories.
     drop(clusters);
     conclusion.exit();

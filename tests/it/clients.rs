@@ -6,7 +6,6 @@ use std::process::Command;
 use crate::{say, text};
 
 fn run(client: &str) {
-    crate::take_turn();
     let output = Command::new("tests/clients/run")
         .arg(client)
         .env("VATIC_BIN", env!("CARGO_BIN_EXE_vatic"))
@@ -22,9 +21,11 @@ fn run(client: &str) {
 
 #[test]
 fn adbc_from_python() {
+    crate::take_turn();
     run("adbc");
 }
 
+/// It only computes, and has no limits of time, so it may run beside other tests.
 #[test]
 fn exported_models_in_onnxruntime() {
     run("graphs");
@@ -32,10 +33,12 @@ fn exported_models_in_onnxruntime() {
 
 #[test]
 fn jdbc_from_java() {
+    crate::take_turn();
     run("jdbc");
 }
 
 #[test]
 fn flight_sql_from_javascript() {
+    crate::take_turn();
     run("node");
 }

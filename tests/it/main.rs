@@ -44,6 +44,11 @@ fn take_turn() {
     });
 }
 
+/// Ends the turn of this test, which only waits from now on.
+fn end_turn() {
+    drop(TURN.take());
+}
+
 /// Prints why a test is skipped. It bypasses the harness, which would hide the message.
 fn say(what: &str) {
     let mut terminal = std::io::stderr();

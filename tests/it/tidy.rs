@@ -71,6 +71,16 @@ fn each_outside_world_has_one_folder() {
     check("src", &[], &["candle_core"]);
 }
 
+/// The manifests build no unit tests of programs, so that tests there would never run.
+#[test]
+fn programs_have_no_unit_tests() {
+    let words = ["cfg(test)", "[test]", "tokio::test"];
+    check("src/cli", &[], &words);
+    check("benchmarks/load", &[], &words);
+    let program = std::fs::read_to_string("src/main.rs").unwrap();
+    assert!(words.iter().all(|word| !program.contains(*word)));
+}
+
 /// The top-level modules of `src/`, from top to bottom (decision 0030).
 const LAYERS: &[&str] = &[
     "repl",

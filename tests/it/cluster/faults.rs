@@ -304,7 +304,8 @@ async fn a_panic_of_one_rank_ends_all_without_another_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_every_executor_is_lost_a_training_fails() {
-    let cluster = Cluster::start(2, 1).await;
+    let mut cluster = Cluster::start(2, 1).await;
+    let turn = cluster.turn.take();
     cluster.sql(IRIS).await.unwrap();
     let endless = TRAIN.replace("epochs = 30", "workers = 2, epochs = 1000000");
     let began = Instant::now();
@@ -312,6 +313,8 @@ async fn when_every_executor_is_lost_a_training_fails() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         cluster.signal(0, Signal::SIGKILL);
         cluster.signal(1, Signal::SIGKILL);
+        // Nothing computes any more; the engine waits for other executors.
+        drop(turn);
     });
     let error = result.unwrap_err();
     assert_eq!(error.state, SqlState::NoResources, "{error}");
@@ -325,7 +328,8 @@ async fn when_every_executor_is_lost_a_training_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_every_executor_is_lost_a_query_fails() {
-    let cluster = Cluster::start(1, 1).await;
+    let mut cluster = Cluster::start(1, 1).await;
+    let turn = cluster.turn.take();
     cluster.sql(IRIS).await.unwrap();
     // A nested loop join of some minutes.
     let slow = "SELECT count(*) FROM iris a, iris b, iris c, iris d WHERE a.petal_length + b.petal_length > \
@@ -334,6 +338,7 @@ async fn when_every_executor_is_lost_a_query_fails() {
     let (result, ()) = tokio::join!(cluster.sql(slow), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         cluster.signal(0, Signal::SIGKILL);
+        drop(turn);
     });
     let error = result.unwrap_err();
     assert!(

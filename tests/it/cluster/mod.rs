@@ -31,7 +31,8 @@ struct Cluster {
     executors: Vec<Child>,
     fault: Option<String>,
     secret_file: Option<PathBuf>,
-    _alone: tokio::sync::MutexGuard<'static, ()>,
+    /// The turn of the test, which may end it early.
+    turn: Option<tokio::sync::MutexGuard<'static, ()>>,
 }
 
 impl Cluster {
@@ -55,7 +56,7 @@ impl Cluster {
         fault: Option<(&str, usize)>,
         secret: Option<&str>,
     ) -> Self {
-        let alone = crate::ALONE.lock().await;
+        let turn = crate::ALONE.lock().await;
         let directory = tempfile::tempdir().unwrap();
         let secret_file = secret.map(|secret| secret_file(directory.path(), secret));
         let mut builder = Engine::builder()
@@ -77,7 +78,7 @@ impl Cluster {
             executors: Vec::new(),
             fault,
             secret_file,
-            _alone: alone,
+            turn: Some(turn),
         };
         for _ in 0..executors {
             cluster.add(slots);

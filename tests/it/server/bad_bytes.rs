@@ -91,6 +91,7 @@ fn whoever_does_not_begin_is_closed_in_time() {
             }
         }
     });
+    crate::end_turn();
     let began = Instant::now();
     for stream in [&mut silent, &mut half, &mut dripping] {
         assert!(hangs_up_within(stream, Duration::from_secs(13)));
