@@ -3,6 +3,7 @@
 //! * [`vector`] lists of numbers: distances, length, mean, softmax, the largest elements
 //! * [`metric`] aggregates that measure predictions
 //! * [`images`] files of images and their pixels
+//! * [`text`] words of texts, and their numbers
 //! * [`time`] timestamps beyond the range of nanoseconds
 //! * [`checked`] integer operators that fail on overflow, [`guard`] limits on DataFusion's functions
 //! * [`nullable`] a value that may be NULL
@@ -17,6 +18,7 @@ pub mod images;
 pub mod metric;
 pub mod nullable;
 pub mod sum;
+pub mod text;
 pub mod time;
 pub mod vector;
 
@@ -32,6 +34,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut functions = vector::scalar_functions();
     functions.extend(images::scalar_functions());
+    functions.extend(text::scalar_functions());
     functions
 }
 

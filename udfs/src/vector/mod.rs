@@ -24,7 +24,7 @@ mod vector_avg;
 mod vectors;
 
 pub use vectors::VectorsOf;
-pub(crate) use vectors::{Vectors, is_vector, type_name};
+pub(crate) use vectors::{Vectors, is_vector, type_name, without_rest};
 
 use std::sync::Arc;
 

@@ -96,7 +96,7 @@ impl<T: ArrowPrimitiveType> VectorsOf<T> {
 }
 
 /// The array without elements outside its lists: the cast of a slice would otherwise convert the whole column each time.
-fn without_rest(array: &ArrayRef) -> Result<ArrayRef> {
+pub(crate) fn without_rest(array: &ArrayRef) -> Result<ArrayRef> {
     let DataType::List(item) = array.data_type() else {
         return Ok(Arc::clone(array));
     };
