@@ -58,14 +58,6 @@ impl PlannedCall {
     }
 }
 
-/// Whether an expression is a sub-query.
-pub(super) fn is_query(expr: &Expr) -> bool {
-    matches!(
-        expr,
-        Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-    )
-}
-
 /// Whether an expression is a call of one of the functions; its arguments are not looked into.
 pub(super) fn is_call(expr: &Expr) -> bool {
     function_of(expr).is_some()

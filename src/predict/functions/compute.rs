@@ -30,10 +30,11 @@ use super::look::{
     check_arguments, first_call, has_call, is_of_sides, node_has_calls, plan_has_calls,
     reads_columns_only, reads_no_query,
 };
-use super::place::{Keeps, Side, has_columns, keeps, placed};
+use super::place::{has_columns, placed};
 use super::values::as_projection;
 use crate::error::{SqlState, sql_err};
 use crate::plan::names::unused_name;
+use crate::predict::joins::{Keeps, Side, keeps};
 
 /// Runs when types are known and random values are columns. A second run leaves the plan unchanged.
 #[derive(Debug)]
