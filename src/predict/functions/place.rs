@@ -66,12 +66,8 @@ fn refers_outside(plan: &LogicalPlan) -> bool {
 
 /// Whether a call above a filter is computed below it. The filter may leave a row out that the model would refuse.
 fn goes_below(filter: &Filter, call: &PlannedCall) -> bool {
-    let goes_to_side = || {
-        !is_constant(call)
-            && !refuses(call, filter.input.schema())
-            && goes_to_side(&filter.input, call)
-    };
-    filter.predicate.contains_outer() || goes_to_side()
+    let stays = is_constant(call) || refuses(call, filter.input.schema());
+    filter.predicate.contains_outer() || (!stays && goes_to_side(&filter.input, call))
 }
 
 fn goes_to_side(plan: &LogicalPlan, call: &PlannedCall) -> bool {
