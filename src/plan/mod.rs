@@ -16,6 +16,7 @@
 //! * `keys` functional dependencies between the columns of a relation
 //! * `joins` rules around joins, and joins that let other tasks run
 //! * `orders` orders of rows that DataFusion derives wrongly
+//! * `names` the names of columns that rules add
 //! * `logical_nodes`, `one_input` what logical nodes share, and the methods that operators with one input share
 //! * `node_planner` the planner from a node to its operators
 //! * `replace_rule` a physical optimizer rule that replaces some operators
@@ -40,6 +41,7 @@ pub(crate) mod integer_overflow;
 pub(crate) mod joins;
 pub(crate) mod keys;
 pub(crate) mod logical_nodes;
+pub(crate) mod names;
 pub(crate) mod nearest;
 pub(crate) mod node_planner;
 pub(crate) mod once;

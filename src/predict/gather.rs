@@ -25,7 +25,7 @@ use vatic_ml::stop;
 use super::assemble::{Place, assembled};
 use super::coalesce::{estimated_tokens, text_input};
 use super::known::{Digest, KnownRows, Part, digests};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, without_output};
 use super::passes::{Pass, PassSize, passes};
 use super::spec::PredictSpec;
 use crate::model::batch_memory::{BatchMemory, BatchReservation};
@@ -82,7 +82,6 @@ impl Gather {
             !self.spec.options.truncate && length.is_some_and(|length| length.is_cut)
         };
         let rows: Vec<u32> = (0..count as u32).filter(|row| !is_refused(row)).collect();
-        let computed = rows.len();
         let mut places: Vec<Option<Place>> = vec![None; count];
         let mut fresh = 0;
         let passes = self.passes(rows, lengths.as_deref());
@@ -98,8 +97,6 @@ impl Gather {
         }
         drop(done);
         let of_row = &distinct.of_row;
-        let refused = count - computed;
-        self.metrics.dedupe_hits.add(of_row.len() - fresh - refused);
         if let Some(lengths) = &lengths
             && self.spec.options.truncate
         {
@@ -108,7 +105,12 @@ impl Gather {
             self.metrics.truncated_rows.add(cut);
         }
         let tokens_max = self.model.tokens().map_or(0, |tokens| tokens.tokens_max());
-        assembled(&self.spec, of_row, &places, tokens_max)
+        let outputs = assembled(&self.spec, of_row, &places, tokens_max)?;
+        let with_outputs = of_row.len() - without_output(&outputs.report);
+        self.metrics
+            .dedupe_hits
+            .add(with_outputs.saturating_sub(fresh));
+        Ok(outputs)
     }
 
     async fn distinct(&self, features: RecordBatch) -> Result<Distinct> {
@@ -234,12 +236,14 @@ impl Gather {
             .infer(model, device, rows, self.spec.wanted())
             .await?;
         self.count(&missing, lengths, &outputs.report);
+        let fresh = missing
+            .len()
+            .saturating_sub(without_output(&outputs.report));
         let part = Arc::new(Part::new(outputs.columns, outputs.report));
         if !distinct.digests.is_empty() {
             let digests = missing.iter().map(|row| distinct.digests[*row as usize]);
             self.known.add(digests.collect(), &part, &self.pool);
         }
-        let fresh = missing.len();
         let found = missing.into_iter().enumerate();
         places.extend(found.map(|(at, row)| (row, (Arc::clone(&part), at))));
         Ok(PassDone { places, fresh })
@@ -266,7 +270,7 @@ impl Gather {
 struct PassDone {
     /// The places of its rows.
     places: Vec<(u32, Place)>,
-    /// The rows that were not known.
+    /// The rows that were not known and got an output.
     fresh: usize,
 }
 
@@ -347,5 +351,29 @@ mod tests {
             // Of the 20 texts, as the library tokenizers for Python counts them.
             assert_eq!(metric(&plan, "tokens"), Some(150 * computed / 20));
         }
+    }
+
+    #[tokio::test]
+    async fn a_row_without_output_is_no_hit() {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        for sql in [
+            "SET datafusion.execution.target_partitions = 1",
+            "CREATE MODEL m FROM 'sql-tests/data/models/clip' OPTIONS (format = 'huggingface_text')",
+            // A third is short, a third too long, a third NULL.
+            "CREATE TABLE texts AS SELECT CASE value % 3 WHEN 0 THEN 'short' WHEN 1 THEN repeat('long ', 200) END AS text \
+             FROM generate_series(1, 30)",
+        ] {
+            let rows = session.sql(sql).await.unwrap();
+            rows.try_collect::<Vec<RecordBatch>>().await.unwrap();
+        }
+        let sql = "SELECT embedding FROM predict(m, texts, truncate => false, on_error => 'null')";
+        let plan = session.plan_query(sql).await.unwrap();
+        let plan = session.physical_plan(&plan).await.unwrap();
+        let rows = collect(Arc::clone(&plan), session.task_context()).await;
+        rows.unwrap();
+        let found = ["computed_rows", "dedupe_hits", "failed_rows", "null_rows"];
+        let found = found.map(|name| metric(&plan, name).unwrap());
+        assert_eq!(found, [1, 9, 10, 10]);
     }
 }

@@ -33,6 +33,11 @@ pub(super) struct Metrics {
     pub(super) compute_time: Time,
 }
 
+/// The rows that have no output: with a NULL, or refused.
+pub(super) fn without_output(report: &RowReport) -> usize {
+    report.null_rows() + report.failures.len()
+}
+
 impl Metrics {
     pub(super) fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
         let count = |name: &'static str| MetricBuilder::new(set).counter(name, partition);
@@ -59,9 +64,9 @@ impl Metrics {
 
     /// Counts the rows of one call of the model.
     pub(super) fn add_call(&self, rows: usize, report: &RowReport) {
-        let missing = report.null_rows() + report.failures.len();
         self.batches.add(1);
-        self.computed_rows.add(rows.saturating_sub(missing));
+        self.computed_rows
+            .add(rows.saturating_sub(without_output(report)));
         self.unseen_values.add(report.unseen);
     }
 

@@ -7,14 +7,14 @@
 //!                                                                                                 └ input
 //! ```
 //! Filters on input columns and limits move below the node, and unread input columns are pruned; `prune` removes unread
-//! outputs. The files, in the order of a query:
+//! outputs, and `joins` moves the node below or above joins. The files, in the order of a query:
 //!
 //! * `relation` the table function in SQL → [`node::PredictNode`]; `arguments` its named arguments → `options`; `call_task` those that
 //!   change what the model does; `generation` those that say how it writes text
 //! * `functions` calls in expressions → [`node::PredictNode`]
 //! * `chunk` a row for each part of a long text, below the model
 //! * `node` the logical node: output schema, push-down of filters and limits; `added` the schema of a node that adds columns
-//! * `prune` optimizer rule that removes unread outputs
+//! * `prune` optimizer rule that removes unread outputs; `joins` the one that moves models below or above joins
 //! * `physical` plans the operators of a node; `spec` what they compute
 //! * `coalesce` operator that regroups rows into batches of the size that the model wants
 //! * `exec` operator that sends batches to the model workers; `task` the batches of a partition, `load` their model,
@@ -35,6 +35,7 @@ mod exec;
 mod functions;
 mod gather;
 mod generation;
+mod joins;
 mod known;
 mod load;
 mod metrics;
@@ -56,6 +57,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 
 pub(crate) use coalesce::{BatchCoalesceExec, BatchSize, WantedSize};
 pub(crate) use functions::{ComputeCalls, call_forms, register_model_functions};
+pub(crate) use joins::ModelsByJoins;
 pub(crate) use notice::{may_truncate, truncated};
 pub(crate) use prune::PruneOutputs;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Column, DFSchemaRef};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use serde::{Deserialize, Serialize};
 use vatic_ml::data::signature::Port;
 use vatic_ml::model::arguments::Arguments;
@@ -128,6 +128,18 @@ impl PredictNode {
         )
     }
 
+    /// The same node over another input, whose features are these columns, in the order of the signature.
+    pub(super) fn moved(&self, columns: Vec<Column>, input: LogicalPlan) -> Result<Self> {
+        let (options, appended) = (self.options.clone(), self.appended.clone());
+        Self::build(
+            Arc::clone(&self.model),
+            Some(columns),
+            input,
+            options,
+            appended,
+        )
+    }
+
     fn build(
         model: Arc<ResolvedModel>,
         columns: Option<Vec<Column>>,
@@ -190,6 +202,14 @@ impl PredictNode {
             compute.map_or(String::new(), |compute| format!(", dtype={compute}")),
             arguments.map_or(String::new(), |arguments| format!(", {arguments}")),
         )
+    }
+}
+
+/// The node of a plan, if it is one.
+pub(super) fn predict_of(plan: &LogicalPlan) -> Option<&PredictNode> {
+    match plan {
+        LogicalPlan::Extension(Extension { node }) => node.as_any().downcast_ref(),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::node::{Appended, ERROR_COLUMN, PredictNode};
+use super::node::{Appended, ERROR_COLUMN, predict_of};
 use crate::error::Result;
 
 #[derive(Debug, Default)]
@@ -67,8 +67,8 @@ fn prune(plan: LogicalPlan, mut read: HashSet<String>) -> Result<Transformed<Log
             }
             pruned.map_data(LogicalPlan::recompute_schema)
         }
-        LogicalPlan::Extension(Extension { node }) => {
-            let Some(predict) = node.as_any().downcast_ref::<PredictNode>() else {
+        LogicalPlan::Extension(_) => {
+            let Some(predict) = predict_of(&plan) else {
                 return Ok(Transformed::no(plan));
             };
             let appended = &predict.appended;
@@ -107,6 +107,7 @@ mod tests {
     use datafusion::logical_expr::{EmptyRelation, LogicalPlanBuilder, col, lit};
     use datafusion::optimizer::OptimizerContext;
 
+    use super::super::node::PredictNode;
     use super::super::options::PredictOptions;
     use super::*;
     use crate::model::example_model;

@@ -45,7 +45,7 @@ use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, WI
 use crate::plan::series::SHORT_BATCHES;
 use crate::plan::short_filters::SHORT_FILTERS;
 use crate::plan::times::analyzer_rules;
-use crate::predict::{ComputeCalls, PruneOutputs, register_model_functions};
+use crate::predict::{ComputeCalls, ModelsByJoins, PruneOutputs, register_model_functions};
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::RendezvousExtension;
 
@@ -94,6 +94,7 @@ pub(crate) fn session_state(
         .with_analyzer_rule(Arc::new(SoundKeys))
         .with_optimizer_rules(optimizer_rules())
         .with_optimizer_rule(Arc::new(PruneOutputs))
+        .with_optimizer_rule(Arc::new(ModelsByJoins))
         .with_physical_optimizer_rules(physical_rules(engine.cluster().is_some()))
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();

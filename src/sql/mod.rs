@@ -11,7 +11,7 @@
 //!            | 'windows' '(' input {',' name '=>' (column | '[' column {',' column} ']' | literal)} ')'
 //! fn       ::= predict | evaluate | confusion_matrix | training_info | recommend
 //! call     ::= 'embed' '(' model_ref ',' expr {',' name '=>' literal} ')'     -- in an expression
-//!            | 'predict_value' '(' model_ref {',' (column | name '=>' expr)} ')'
+//!            | 'predict_value' '(' model_ref {',' (column | name '=>' expr | expr)} ')'
 //! model_ref::= identifier | string                                            -- m, 'm@3', 'm@champion'
 //! input    ::= '(' query ')' | ['TABLE'] table_name
 //! show     ::= 'SHOW' 'MODELS' ['LIKE' pattern] | 'SHOW' 'VERSIONS' 'IN' 'MODEL' m
@@ -50,7 +50,7 @@ pub(crate) use effect::{Effect, Handling};
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use model_calls::{
-    CallForm, CallInputs, given_twice, mentions_call, prepare_calls, unknown_argument,
+    CallForm, CallInputs, NameOf, given_twice, mentions_call, prepare_calls, unknown_argument,
 };
 pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;

@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! embed(m, body, prompt => 'query')        embed('public.m', body, '{"prompt":"query"}')
-//! predict_value(m, area, age => 'new')     predict_value('public.m', 'area', area, 'age', 'new')
+//! predict_value(m, area, age => 'new')     predict_value('public.m', ':area', area, '=age', 'new')
+//! predict_value(m, lower(body))            predict_value('public.m', ';lower(body)', lower(body))
 //! ```
+//! The first character of a feature's name says where the name comes from: see [`NameOf`].
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -38,8 +40,39 @@ pub(crate) struct CallForm {
 pub(crate) enum CallInputs {
     /// One value, and these named arguments, which are literals.
     One { named: &'static [&'static str] },
-    /// The features of the model: columns of their names, or `name => value`.
+    /// The features of the model: columns of their names, `name => value`, or the only one.
     Features,
+}
+
+/// Where the name of a feature comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameOf {
+    /// `name => value`
+    Argument,
+    /// The value is a column.
+    Column,
+    /// The value has no name: the text is the value as it was written.
+    Nothing,
+}
+
+impl NameOf {
+    const ALL: [(Self, char); 3] = [
+        (Self::Argument, '='),
+        (Self::Column, ':'),
+        (Self::Nothing, ';'),
+    ];
+
+    fn marked(self, name: &str) -> String {
+        let mut all = Self::ALL.iter();
+        let mark = all.find(|(of, _)| *of == self).map(|(_, mark)| mark);
+        mark.into_iter().copied().chain(name.chars()).collect()
+    }
+
+    /// The name of a feature in a call that [`prepare_calls`] wrote, and where it comes from.
+    pub(crate) fn of(text: &str) -> Option<(Self, &str)> {
+        let mut all = Self::ALL.iter();
+        all.find_map(|(of, mark)| Some((*of, text.strip_prefix(*mark)?)))
+    }
 }
 
 /// Whether a text may call one of these functions.
@@ -110,8 +143,8 @@ fn rewrite(call: &mut Function, form: &CallForm) -> Result<ModelRef> {
         CallInputs::One { named } => args.extend(one_input(form, named, rest)?),
         CallInputs::Features => {
             for argument in rest {
-                let (name, value) = feature(form, argument)?;
-                args.extend([text(name), value]);
+                let (of, name, value) = feature(form, argument)?;
+                args.extend([text(of.marked(&name)), value]);
             }
         }
     }
@@ -159,28 +192,25 @@ fn one_input(
 }
 
 /// The name of a feature, and its value.
-fn feature(form: &CallForm, argument: FunctionArg) -> Result<(String, FunctionArg)> {
+fn feature(form: &CallForm, argument: FunctionArg) -> Result<(NameOf, String, FunctionArg)> {
     match argument {
         FunctionArg::Named {
             name,
             arg: arg @ FunctionArgExpr::Expr(_),
             ..
-        } => Ok((folded(&name), FunctionArg::Unnamed(arg))),
+        } => Ok((NameOf::Argument, folded(&name), FunctionArg::Unnamed(arg))),
         FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => {
             let name = match &value {
                 Expr::Identifier(name) => Some(folded(name)),
                 Expr::CompoundIdentifier(names) => names.last().map(folded),
                 _ => None,
             };
-            let name = name.ok_or_else(|| {
-                let message = format!(
-                    "which feature {value} is has to be said: {}(model, feature => {value})",
-                    form.name
-                );
-                sql_err(SqlState::Syntax, message)
-            })?;
+            let (of, name) = match name {
+                Some(name) => (NameOf::Column, name),
+                None => (NameOf::Nothing, value.to_string()),
+            };
             let value = FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
-            Ok((name, value))
+            Ok((of, name, value))
         }
         other => Err(usage(form, &format!(" does not take {other}"))),
     }
@@ -299,11 +329,20 @@ mod tests {
     }
 
     #[test]
-    fn features_are_columns_or_named() {
-        let text = "SELECT predict_value(m, h.\"Area\", AGE, rooms => a + 1) FROM h";
+    fn features_are_columns_or_named_or_have_no_name() {
+        let text = "SELECT predict_value(m, h.\"Area\", AGE, rooms => a + 1, lower('x')) FROM h";
         let (rewritten, _) = prepared(text).unwrap();
-        let expected = "SELECT predict_value('public.m', 'Area', h.\"Area\", 'age', AGE, 'rooms', a + 1) FROM h";
+        let expected = "SELECT predict_value('public.m', ':Area', h.\"Area\", ':age', AGE, '=rooms', a + 1, \
+                        ';lower(''x'')', lower('x')) FROM h";
         assert_eq!(rewritten, expected);
+    }
+
+    #[test]
+    fn the_first_character_says_where_a_name_comes_from() {
+        for of in [NameOf::Argument, NameOf::Column, NameOf::Nothing] {
+            assert_eq!(NameOf::of(&of.marked(":x")), Some((of, ":x")));
+        }
+        assert_eq!(NameOf::of("x"), None);
     }
 
     #[test]
@@ -363,9 +402,9 @@ mod tests {
                 "\"promt\"",
             ),
             (
-                "predict_value(m, x + 1)",
+                "predict_value(m, *)",
                 SqlState::Syntax,
-                "feature => x + 1",
+                "predict_value does not take *",
             ),
         ] {
             let Err(error) = prepared(&format!("SELECT {call} FROM t")) else {

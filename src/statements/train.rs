@@ -36,31 +36,25 @@ const ATTEMPTS_MAX: usize = 4;
 
 /// Trains and publishes a model, and returns one row with the result.
 pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
-    let (engine, access) = (session.engine(), session.access());
-    let registry = engine.registry();
+    let engine = session.engine();
+    if base_reference(&statement.options)?.is_some()
+        && let Some(kept) = kept(session, statement)?
+    {
+        // The base, which may be large, is not loaded.
+        return Ok(kept);
+    }
     let base = base_model(session, statement).await?;
     let statement = &pinned(statement, base.as_ref());
     let model_types = engine.runtime().model_types();
     let (options, model_type) = train_options(&statement.options, model_types, base.as_ref())?;
-    engine.data().check_schema(&statement.name.schema)?;
-    if let Some(state) = new_model(statement).existing(registry, access)? {
-        let reference = ModelRef {
-            name: statement.name.clone(),
-            selector: Selector::Default,
-        };
-        let model = registry.resolve(&reference, &state)?;
-        let trained = model.manifest.trained().ok_or_else(|| {
-            let message = format!(
-                "model \"{}\" exists and was imported, so it has no training result; choose another name, or use OR REPLACE",
-                statement.name.short()
-            );
-            sql_err(SqlState::ModelExists, message)
-        })?;
-        let seed = trained.options.seed;
-        return result_row(statement, model.version, "EXISTS", &trained.run, seed);
+    if let Some(kept) = kept(session, statement)? {
+        return Ok(kept);
     }
     let run_id = uuid::Uuid::new_v4().to_string();
-    let (user, sql) = (access.name().map(str::to_owned), statement.to_string());
+    let (user, sql) = (
+        session.access().name().map(str::to_owned),
+        statement.to_string(),
+    );
     let runs = engine.runs();
     let record = runs.begin(&run_id, user, &statement.name.short(), &sql)?;
     let wanted = Wanted {
@@ -79,6 +73,31 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
             Err(error)
         }
     }
+}
+
+/// The result of a training whose model exists and is kept; an error if it must not be replaced.
+fn kept(session: &Session, statement: &TrainModel) -> Result<Option<RecordBatch>> {
+    let engine = session.engine();
+    let registry = engine.registry();
+    engine.data().check_schema(&statement.name.schema)?;
+    let Some(state) = new_model(statement).existing(registry, session.access())? else {
+        return Ok(None);
+    };
+    let reference = ModelRef {
+        name: statement.name.clone(),
+        selector: Selector::Default,
+    };
+    let model = registry.resolve(&reference, &state)?;
+    let trained = model.manifest.trained().ok_or_else(|| {
+        let message = format!(
+            "model \"{}\" exists and was imported, so it has no training result; choose another name, or use OR REPLACE",
+            statement.name.short()
+        );
+        sql_err(SqlState::ModelExists, message)
+    })?;
+    let seed = trained.options.seed;
+    let row = result_row(statement, model.version, "EXISTS", &trained.run, seed)?;
+    Ok(Some(row))
 }
 
 fn new_model(statement: &TrainModel) -> NewModel<'_> {

@@ -45,7 +45,7 @@ use crate::data::signature::Signature;
 use crate::model::arguments::Arguments;
 use crate::model::compute::ComputeType;
 use crate::model::generation::Generation;
-use crate::model::network::LayerSummary;
+use crate::model::network::{LayerSummary, Network};
 use crate::model::recommender::Recommender;
 use crate::model::text_base::TextBase;
 use crate::model::tokens::Tokens;
@@ -99,6 +99,12 @@ pub trait Model: Any + Debug + Send + Sync {
 
     /// The encoder of texts that it is, if trainings may start from it.
     fn text_base(&self) -> Option<&dyn TextBase> {
+        None
+    }
+
+    /// What reads texts for a network that [`TextBase::network`] made of this encoder: the model without the tensors that are
+    /// parameters of the network. It computes no vectors.
+    fn text_reader(&self, _network: &dyn Network) -> Option<Arc<dyn Model>> {
         None
     }
 

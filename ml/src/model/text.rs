@@ -73,8 +73,13 @@ impl TextModel {
             data_type: DataType::Utf8,
             kind: PortKind::Text,
         };
+        // A network with the encoder in it has the encoder's tensors as they are now.
+        let reader = match trained.config().options.text.freeze {
+            Freeze::Encoder => None,
+            Freeze::Embeddings | Freeze::None => base.text_reader(trained.network()),
+        };
         Ok(Self {
-            base,
+            base: reader.unwrap_or(base),
             trained,
             signature,
         })

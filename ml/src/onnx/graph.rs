@@ -62,6 +62,7 @@ pub(super) fn checked(file: &str, mut model: ModelProto, runner: Runner) -> Resu
     let mut classes = without_maps(file, graph)?;
     classes.extend(of_classifiers(graph));
     check_operators(file, graph, &opsets, runner)?;
+    check_is_trained(file, graph)?;
     let mixes_rows = has_any(graph, &MIXING_ROWS);
     check_names(file, graph)?;
     check_tensors(file, graph)?;
@@ -205,6 +206,49 @@ fn check_operators(
             "{file} uses operators that this build does not know: {described}; {OTHER_LIBRARY}"
         ),
     }))
+}
+
+/// Refuses operators that work as in training: `Dropout` would draw random numbers, and `BatchNormalization` would take the mean of
+/// the rows beside a row.
+fn check_is_trained(file: &str, graph: &GraphProto) -> Result<()> {
+    let constants: BTreeMap<&str, &TensorProto> = constants(graph).collect();
+    for node in &graph.node {
+        let mode = match node.op_type.as_str() {
+            "Dropout" => training_input(node, &constants),
+            "BatchNormalization" => {
+                let mut attributes = node.attribute.iter();
+                let is_training = attributes.any(|of| of.name == "training_mode" && of.i != 0);
+                is_training.then_some("training_mode = 1")
+            }
+            _ => None,
+        };
+        if let Some(mode) = mode {
+            return Err(Error::Unsupported(format!(
+                "{file} is a model in training: {} has {mode}; export the model for inference",
+                node.op_type
+            )));
+        }
+        for attribute in &node.attribute {
+            let mut inner = attribute.g.iter().chain(&attribute.graphs);
+            inner.try_for_each(|graph| check_is_trained(file, graph))?;
+        }
+    }
+    Ok(())
+}
+
+/// The training mode of a `Dropout`, if it is not known to be off: its third input.
+fn training_input(
+    node: &NodeProto,
+    constants: &BTreeMap<&str, &TensorProto>,
+) -> Option<&'static str> {
+    let input = node.input.get(2).filter(|name| !name.is_empty())?;
+    let Some(tensor) = constants.get(input.as_str()) else {
+        return Some("a training_mode that is no constant");
+    };
+    let mut bytes = tensor.raw_data.iter();
+    let mut numbers = tensor.int32_data.iter();
+    let is_on = bytes.any(|byte| *byte != 0) || numbers.any(|number| *number != 0);
+    is_on.then_some("training_mode = true")
 }
 
 /// Whether a graph or one of its subgraphs has one of these operators.

@@ -232,3 +232,57 @@ fn a_constant_of_any_size_is_not_made() {
         "{error}"
     );
 }
+
+#[test]
+fn a_graph_in_training_is_refused_by_the_name_of_its_operator() {
+    let dropout = |mode: Option<u8>, runner: Runner| {
+        let nodes = vec![node("Dropout", "", &["x", "", "mode"], &["y"])];
+        let mut inputs = vec![input("x", FLOAT, &["N", "4"])];
+        if mode.is_none() {
+            let of_bool = tensor_proto::DataType::Bool as i32;
+            inputs.push(input("mode", of_bool, &["1"]));
+        }
+        let mut model = model(inputs, nodes, &["y"]);
+        let tensor = mode.map(|mode| TensorProto {
+            name: "mode".into(),
+            data_type: tensor_proto::DataType::Bool as i32,
+            raw_data: vec![mode],
+            ..TensorProto::default()
+        });
+        model.graph.as_mut().unwrap().initializer.extend(tensor);
+        checked("m.onnx", model, runner)
+    };
+    assert!(dropout(Some(0), Runner::Tract).is_ok());
+    let norm = |mode: i64| {
+        let names = ["x", "scale", "bias", "mean", "variance"];
+        let inputs = names.map(|name| input(name, FLOAT, &["N", "4"]));
+        let mut norm = node("BatchNormalization", "", &names, &["y"]);
+        norm.attribute.push(AttributeProto {
+            name: "training_mode".into(),
+            i: mode,
+            ..AttributeProto::default()
+        });
+        of_tract(model(inputs.to_vec(), vec![norm], &["y"]))
+    };
+    assert!(norm(0).is_ok());
+    for (found, problem) in [
+        (
+            dropout(Some(1), Runner::Tract),
+            "Dropout has training_mode = true",
+        ),
+        (
+            dropout(Some(1), Runner::Library),
+            "Dropout has training_mode = true",
+        ),
+        (
+            dropout(None, Runner::Tract),
+            "Dropout has a training_mode that is no constant",
+        ),
+        (norm(1), "BatchNormalization has training_mode = 1"),
+    ] {
+        let error = found.unwrap_err();
+        assert!(matches!(error, Error::Unsupported(_)), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(problem), "{message}");
+    }
+}

@@ -42,8 +42,31 @@ pub(super) fn vector_outputs(
     })
 }
 
-/// The rows of `x` `[rows, width]`, each of length 1.
+/// The rows of `x` `[rows, width]`, each of length 1; a row of zeros stays, as in PyTorch's `normalize`.
 pub(super) fn of_length_one(x: &Tensor) -> Result<Tensor> {
-    let lengths = x.sqr()?.sum_keepdim(1)?.sqrt()?;
+    let lengths = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
     Ok(x.broadcast_div(&lengths)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_vector_has_length_one_and_zeros_stay_zeros() {
+        let x = [[3f32, 4.0], [0.0, 0.0], [0.0, -1e-3]];
+        let x = Tensor::new(&x, &Device::Cpu).unwrap();
+        let found: Vec<Vec<f32>> = of_length_one(&x).unwrap().to_vec2().unwrap();
+        assert_eq!(found[1], [0.0, 0.0]);
+        // torch.nn.functional.normalize(x)
+        for (found, expected) in found
+            .iter()
+            .flatten()
+            .zip([0.6f32, 0.8, 0.0, 0.0, 0.0, -1.0])
+        {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
 }

@@ -196,6 +196,22 @@ fn a_model_of_texts_predicts_what_it_was_trained_for() {
     }
 }
 
+#[test]
+fn a_model_of_texts_holds_its_encoder_once() {
+    let of_encoder = encoder().bytes();
+    for freeze in [Freeze::Encoder, Freeze::Embeddings, Freeze::None] {
+        let mut options = options(freeze);
+        options.epochs = Some(1);
+        let model = tuned(&options, 1, 1).whole(model_type("text_classifier"));
+        let bytes = model.unwrap().bytes();
+        // With the layer behind the encoder.
+        assert!(
+            (of_encoder / 2..of_encoder * 3 / 2).contains(&bytes),
+            "{freeze:?}: {bytes}, the encoder {of_encoder}"
+        );
+    }
+}
+
 /// The network over the tokens of some texts, and the weights before the first step, with a head that is not zero.
 fn network(options: &TrainOptions) -> (Box<dyn Network>, Vec<Vec<f32>>, Inputs) {
     let model = encoder();

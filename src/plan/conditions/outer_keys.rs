@@ -13,6 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, 
 use datafusion::optimizer::AnalyzerRule;
 
 use super::computed::filter_computed;
+use crate::plan::names::unused_name;
 
 #[derive(Debug)]
 pub(super) struct OuterKeys;
@@ -53,8 +54,7 @@ fn has_groups(query: &Subquery) -> Result<bool> {
 fn with_keys(filter: Filter, names: &mut usize) -> Result<Transformed<LogicalPlan>> {
     let mut keys = Vec::new();
     let mut key_for = |expr: Expr| {
-        *names += 1;
-        let name = format!("__key_{names}");
+        let name = unused_name("outer_key", names, filter.input.schema());
         keys.push(expr.alias(&name));
         ident(name)
     };

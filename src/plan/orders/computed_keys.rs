@@ -26,6 +26,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, SortExpr};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::plan::names::unused_name;
+
 /// The functions of two vectors, which read each element of a vector.
 const DISTANCES: &[&str] = &[
     "cosine_similarity",
@@ -105,12 +107,17 @@ fn is_computed_below(expr: &Expr) -> Result<bool> {
 struct Keys<'a> {
     schema: &'a DFSchema,
     found: Vec<(Expr, String)>,
+    /// The number of the last name.
+    names: usize,
 }
 
 impl<'a> Keys<'a> {
     fn new(schema: &'a DFSchema) -> Self {
-        let found = Vec::new();
-        Self { schema, found }
+        Self {
+            schema,
+            found: Vec::new(),
+            names: 0,
+        }
     }
 
     /// The key, or the column of the projection that computes it.
@@ -122,7 +129,7 @@ impl<'a> Keys<'a> {
         let name = match known {
             Some((_, name)) => name.clone(),
             None => {
-                let name = self.unused_name();
+                let name = unused_name("key", &mut self.names, self.schema);
                 self.found.push((key, name.clone()));
                 name
             }
@@ -160,20 +167,6 @@ impl<'a> Keys<'a> {
             Ok(Transformed::new(expr, true, TreeNodeRecursion::Jump))
         })?;
         Ok(replaced.data)
-    }
-
-    fn unused_name(&self) -> String {
-        let fields = self.schema.fields();
-        let is_column = |name: &String| fields.iter().any(|field| field.name() == name);
-        let is_key = |name: &String| self.found.iter().any(|(_, known)| known == name);
-        let mut number = 1;
-        loop {
-            let name = format!("__key_{number}");
-            if !is_key(&name) && !is_column(&name) {
-                return name;
-            }
-            number += 1;
-        }
     }
 
     /// `input` with the keys as its last columns.

@@ -1,6 +1,7 @@
 //! [`ChunkExec`]: physical operator that gives a row for each part of a text.
 
 use std::fmt;
+use std::future::ready;
 use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray
 use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -29,6 +31,7 @@ use vatic_ml::stop;
 use super::node::{ChunkSize, part_fields, shared_field};
 use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
+use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::runtime::{LoadedModel, ModelRuntime};
 use crate::plan::one_input::one_input;
@@ -118,16 +121,16 @@ impl ExecutionPlan for ChunkExec {
             cache_bytes: VaticOptions::of(context.session_config().options()).cache_bytes,
             model: OnceCell::new(),
             schema: self.schema(),
+            memory: MemoryConsumer::new("ChunkExec").register(context.memory_pool()),
         });
         let input = self.input.execute(partition, context)?;
         let divide = move |batch: RecordBatch| {
             let task = Arc::clone(&task);
             async move { task.divided(&batch).await }
         };
-        let batches = |batches: Vec<RecordBatch>| {
-            let batches = batches.into_iter().map(Ok::<_, DataFusionError>);
-            futures::stream::iter(batches)
-        };
+        // Rows that there are not need no model.
+        let input = input.try_filter(|batch| ready(batch.num_rows() > 0));
+        let batches = |divided: Divided| futures::stream::iter(divided.batches());
         let stream = input.and_then(divide).map_ok(batches).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             self.schema(),
@@ -148,14 +151,17 @@ struct Task {
     /// Loaded with the first batch.
     model: OnceCell<Arc<LoadedModel>>,
     schema: SchemaRef,
+    /// Empty: each batch gets its own reservation of the same consumer.
+    memory: MemoryReservation,
 }
 
 impl Task {
-    /// The parts of the texts of a batch, in batches.
-    async fn divided(&self, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
-        if batch.num_rows() == 0 {
-            return Ok(vec![]);
-        }
+    /// The parts of the texts of a batch.
+    async fn divided(&self, batch: &RecordBatch) -> Result<Divided> {
+        let held = self.memory.new_empty();
+        // The rows, and their texts in another type.
+        let of_rows = 2 * batch_bytes(batch);
+        held.try_grow(of_rows)?;
         let model = self.model.get_or_try_init(|| self.load()).await?;
         let texts = cast(batch.column(self.spec.text), &DataType::LargeUtf8)?;
         let size = self.spec.size;
@@ -170,11 +176,15 @@ impl Task {
         let shared = shared.map(|(column, field)| Ok(cast(column, field.data_type())?));
         let shared = shared.collect::<Result<Vec<ArrayRef>>>()?;
         let parts = parts.enumerate();
-        let rows: Vec<Part> = parts.flat_map(|(row, parts)| of_row(row, parts)).collect();
-        let batches = rows.chunks(BATCH_PARTS);
-        batches
-            .map(|rows| self.batch(rows, &shared, &texts))
-            .collect()
+        let parts: Vec<Part> = parts.flat_map(|(row, parts)| of_row(row, parts)).collect();
+        Ok(Divided {
+            schema: Arc::clone(&self.schema),
+            shared,
+            texts,
+            bytes: of_rows + parts.len() * size_of::<Part>(),
+            parts,
+            held,
+        })
     }
 
     async fn load(&self) -> Result<Arc<LoadedModel>> {
@@ -207,14 +217,44 @@ impl Task {
             false => Ok(model),
         }
     }
+}
 
-    fn batch(&self, parts: &[Part], shared: &[ArrayRef], texts: &ArrayRef) -> Result<RecordBatch> {
+/// A batch whose texts are divided.
+struct Divided {
+    schema: SchemaRef,
+    /// The columns of the input, as those of the output.
+    shared: Vec<ArrayRef>,
+    texts: ArrayRef,
+    parts: Vec<Part>,
+    /// The memory of the rows, and of one batch of parts.
+    held: MemoryReservation,
+    /// That of the rows, in bytes.
+    bytes: usize,
+}
+
+impl Divided {
+    /// The parts in batches, each of which is made when it is wanted.
+    fn batches(self) -> impl Iterator<Item = Result<RecordBatch>> {
+        let starts = (0..self.parts.len()).step_by(BATCH_PARTS);
+        starts.map(move |start| {
+            let end = self.parts.len().min(start + BATCH_PARTS);
+            self.batch(&self.parts[start..end])
+        })
+    }
+
+    fn batch(&self, parts: &[Part]) -> Result<RecordBatch> {
+        let of_parts = parts.iter().filter_map(|part| part.bytes.as_ref());
+        let of_texts: usize = of_parts.map(|bytes| bytes.end - bytes.start).sum();
+        // A value is a number, or a view of a text.
+        let values = parts.len() * self.schema.fields().len();
+        let bytes = of_texts + values * size_of::<u128>();
+        self.held.try_resize(self.bytes + bytes)?;
         let rows: UInt32Array = parts.iter().map(|part| part.row as u32).collect();
         let mut columns = Vec::with_capacity(self.schema.fields().len());
-        for column in shared {
+        for column in &self.shared {
             columns.push(take(column, &rows, None)?);
         }
-        let texts = texts.as_string::<i64>();
+        let texts = self.texts.as_string::<i64>();
         let mut place = Place::default();
         let (mut numbers, mut starts, mut found) = (vec![], vec![], vec![]);
         for Part { row, number, bytes } in parts {
@@ -313,7 +353,11 @@ fn parts(
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::LargeStringArray;
+    use datafusion::execution::memory_pool::MemoryPool;
+
     use super::*;
+    use crate::memory::Memory;
 
     #[test]
     fn a_place_is_counted_in_characters() {
@@ -324,6 +368,37 @@ mod tests {
         assert_eq!(place.characters(0, text, 3), 2);
         assert_eq!(place.characters(1, "äb", 2), 1);
         assert_eq!(place.characters(0, text, text.len()), 8);
+    }
+
+    #[test]
+    fn parts_hold_memory_until_they_are_read() {
+        let pool: Arc<dyn MemoryPool> = Memory::new(None).statement(1 << 20, None);
+        let text = "x".repeat(3_000);
+        let part = |number: usize| Part {
+            row: 0,
+            number: number + 1,
+            bytes: Some(number..number + 1),
+        };
+        let held = MemoryConsumer::new("ChunkExec").register(&pool);
+        held.try_grow(3_000).unwrap();
+        let divided = Divided {
+            schema: Arc::new(Schema::new(part_fields().collect::<Vec<_>>())),
+            shared: vec![],
+            texts: Arc::new(LargeStringArray::from(vec![text])),
+            parts: (0..2_000).map(part).collect(),
+            held,
+            bytes: 3_000,
+        };
+        let mut batches = divided.batches();
+        let rows =
+            |batch: Option<Result<RecordBatch>>| batch.map(|batch| batch.unwrap().num_rows());
+        assert_eq!(rows(batches.next()), Some(1_024));
+        // Three columns of numbers or views, and a byte of text.
+        assert_eq!(pool.reserved(), 3_000 + 1_024 * (3 * 16 + 1));
+        assert_eq!(rows(batches.next()), Some(976));
+        assert_eq!(rows(batches.next()), None);
+        drop(batches);
+        assert_eq!(pool.reserved(), 0);
     }
 
     #[test]

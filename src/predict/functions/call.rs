@@ -24,7 +24,7 @@ use crate::model::{ModelRef, ResolvedModel, ResolvedModels};
 use crate::plan::features::cast_advice;
 use crate::predict::arguments::finished;
 use crate::predict::options::PredictOptions;
-use crate::sql::CallInputs;
+use crate::sql::{CallInputs, NameOf};
 
 /// Adds the functions to those of a state, for a statement that uses these models.
 pub(crate) fn register_model_functions(
@@ -56,14 +56,6 @@ impl PlannedCall {
         let mut features = self.features.iter();
         features.all(|feature| matches!(feature, Expr::Column(_)))
     }
-}
-
-/// Whether an expression is a sub-query.
-pub(super) fn is_query(expr: &Expr) -> bool {
-    matches!(
-        expr,
-        Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-    )
 }
 
 /// Whether an expression is a call of one of the functions; its arguments are not looked into.
@@ -132,6 +124,13 @@ struct Bound<T> {
     features: Vec<T>,
 }
 
+/// A feature as it is given; `T` is what is known of its value.
+struct Given<'a, T> {
+    of: NameOf,
+    name: &'a str,
+    value: &'a T,
+}
+
 impl ModelCall {
     fn new(function: &'static ModelFunction, models: &Arc<ResolvedModels>) -> Self {
         let section = DocSection {
@@ -176,7 +175,11 @@ impl ModelCall {
             }
             CallInputs::Features => {
                 let places = (1..arguments.len()).step_by(2);
-                let given = places.filter_map(|at| Some((text(at)?, arguments.get(at + 1)?)));
+                let given = places.filter_map(|at| {
+                    let (of, name) = NameOf::of(text(at)?)?;
+                    let value = arguments.get(at + 1)?;
+                    Some(Given { of, name, value })
+                });
                 self.features(model, &given.collect::<Vec<_>>())?
             }
         };
@@ -187,20 +190,40 @@ impl ModelCall {
         })
     }
 
-    /// The features in the order of the signature: an exact name, else a name in another case.
-    fn features<T: Clone>(&self, model: &ResolvedModel, given: &[(&str, &T)]) -> Result<Vec<T>> {
+    /// The features in the order of the signature: an exact name, else a name in another case. The only input needs no name.
+    fn features<T: Clone>(&self, model: &ResolvedModel, given: &[Given<'_, T>]) -> Result<Vec<T>> {
         let ports = &model.manifest.signature.inputs;
         let label = model.label();
+        if let ([_], [only]) = (ports.as_slice(), given) {
+            let is_meant = match only.of {
+                NameOf::Argument => false,
+                // Whoever made an imported model did not know the names of the columns.
+                NameOf::Column => model.manifest.trained().is_none(),
+                NameOf::Nothing => true,
+            };
+            if is_meant {
+                return Ok(vec![only.value.clone()]);
+            }
+        }
+        if let Some(Given { name: value, .. }) =
+            given.iter().find(|given| given.of == NameOf::Nothing)
+        {
+            let message = format!(
+                "which feature {value} is has to be said: {}(model, feature => {value})",
+                self.name()
+            );
+            return Err(sql_err(SqlState::Syntax, message));
+        }
         let mut used = vec![false; given.len()];
         let mut features = Vec::with_capacity(ports.len());
         let mut missing = Vec::new();
         for port in ports {
-            let exact = given.iter().position(|(name, _)| *name == port.name);
-            let is_like = |(name, _): &(&str, &T)| name.eq_ignore_ascii_case(&port.name);
+            let exact = given.iter().position(|given| given.name == port.name);
+            let is_like = |given: &Given<'_, T>| given.name.eq_ignore_ascii_case(&port.name);
             match exact.or_else(|| given.iter().position(is_like)) {
                 Some(at) => {
                     used[at] = true;
-                    features.push(given[at].1.clone());
+                    features.push(given[at].value.clone());
                 }
                 None => missing.push(format!("\"{}\"", port.name)),
             }
@@ -216,7 +239,7 @@ impl ModelCall {
         match used.iter().position(|used| !used) {
             None => Ok(features),
             Some(at) => {
-                let name = given[at].0;
+                let name = given[at].name;
                 let known = ports.iter().map(|port| port.name.as_str());
                 let what =
                     format!("model \"{label}\" has no feature \"{name}\", or it is given twice");
@@ -271,10 +294,12 @@ impl ScalarUDFImpl for ModelCall {
             }
             CallInputs::Features => shown.extend((1..args.len()).step_by(2).filter_map(|at| {
                 let value = args.get(at + 1)?;
-                let is_column = matches!(value, Expr::Column(column) if column.name == text(at));
-                Some(match is_column {
+                let marked = text(at);
+                let (of, name) = NameOf::of(&marked)?;
+                let is_column = matches!(value, Expr::Column(column) if column.name == name);
+                Some(match is_column || of == NameOf::Nothing {
                     true => value.schema_name().to_string(),
-                    false => format!("{} => {}", text(at), value.schema_name()),
+                    false => format!("{name} => {}", value.schema_name()),
                 })
             })),
         }

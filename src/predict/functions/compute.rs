@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinType, Result};
+use datafusion::common::{Column, JoinType, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
@@ -30,9 +30,11 @@ use super::look::{
     check_arguments, first_call, has_call, is_of_sides, node_has_calls, plan_has_calls,
     reads_columns_only, reads_no_query,
 };
-use super::place::{Keeps, Side, has_columns, keeps, placed};
+use super::place::{has_columns, placed};
 use super::values::as_projection;
 use crate::error::{SqlState, sql_err};
+use crate::plan::names::unused_name;
+use crate::predict::joins::{Keeps, Side, keeps};
 
 /// Runs when types are known and random values are columns. A second run leaves the plan unchanged.
 #[derive(Debug)]
@@ -321,7 +323,7 @@ impl Rewriter {
             return Ok(known.column.clone());
         }
         check_arguments(call)?;
-        let name = self.unused_name(call.function, input.schema());
+        let name = unused_name(call.function, &mut self.names, input.schema());
         let plan = std::mem::take(input);
         *input = placed(plan, call, &name)?;
         let column = Column::new_unqualified(name);
@@ -330,16 +332,6 @@ impl Rewriter {
             column: column.clone(),
         });
         Ok(column)
-    }
-
-    fn unused_name(&mut self, function: &str, schema: &DFSchema) -> String {
-        loop {
-            self.names += 1;
-            let name = format!("__{function}_{}", self.names);
-            if !schema.has_column_with_unqualified_name(&name) {
-                return name;
-            }
-        }
     }
 }
 

@@ -4,9 +4,10 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::call::{PlannedCall, is_call, is_query, planned};
+use super::call::{PlannedCall, is_call, planned};
 use super::place::has_columns;
 use crate::error::{SqlState, sql_err};
+use crate::predict::joins::is_query;
 
 /// Whether a plan has calls, also in its sub-queries.
 pub(super) fn plan_has_calls(plan: &LogicalPlan) -> Result<bool> {

@@ -3,7 +3,7 @@
 //! * A call without columns is computed for one row, which joins each row of the plan.
 //! * A call above a join goes to the side whose columns it reads, where each row is computed once, however often the join repeats it.
 //!   It stays above if the other side is known to have fewer rows: then the join is likely to leave rows out, and equal texts are
-//!   computed once anyway.
+//!   computed once anyway. It also stays above if the model may refuse a row that the join leaves out.
 //! * In a correlated sub-query the operator goes below the condition that refers to the query around it, because DataFusion moves that
 //!   condition up, but over no operator of ours.
 
@@ -12,15 +12,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, DFSchema, JoinType, Result};
-use datafusion::datasource::source_as_provider;
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::{
     EmptyRelation, Expr, ExprSchemable, Extension, Filter, Join, LogicalPlan, LogicalPlanBuilder,
     Projection,
 };
 
-use super::call::{PlannedCall, is_query};
+use super::call::PlannedCall;
 use crate::error::{SqlState, sql_err};
+use crate::predict::joins::{
+    Keeps, Side, has_fewer_rows, is_query, is_semi_or_anti, keeps, keeps_each_row, may_refuse,
+};
 use crate::predict::node::PredictNode;
 
 /// `plan` with the value of the call as a column of this name.
@@ -62,9 +64,10 @@ fn refers_outside(plan: &LogicalPlan) -> bool {
             .any(refers_outside)
 }
 
-/// Whether a call above a filter is computed below it.
+/// Whether a call above a filter is computed below it. The filter may leave a row out that the model would refuse.
 fn goes_below(filter: &Filter, call: &PlannedCall) -> bool {
-    filter.predicate.contains_outer() || (!is_constant(call) && goes_to_side(&filter.input, call))
+    let stays = is_constant(call) || refuses(call, filter.input.schema());
+    filter.predicate.contains_outer() || (!stays && goes_to_side(&filter.input, call))
 }
 
 fn goes_to_side(plan: &LogicalPlan, call: &PlannedCall) -> bool {
@@ -143,42 +146,6 @@ fn beside(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Result<LogicalPl
         .build()
 }
 
-/// The side of a join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Left,
-    Right,
-}
-
-/// Which rows of a side a join returns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keeps {
-    /// The columns of all rows of the result.
-    All,
-    /// The columns, or NULL where the other side has a row without partner.
-    OrNull,
-    /// No columns.
-    None,
-}
-
-/// What a join keeps of the columns of one of its sides.
-pub(super) fn keeps(join_type: JoinType, side: Side) -> Keeps {
-    let [left, right] = match join_type {
-        JoinType::Inner => [Keeps::All, Keeps::All],
-        JoinType::Left => [Keeps::All, Keeps::OrNull],
-        JoinType::Right => [Keeps::OrNull, Keeps::All],
-        JoinType::Full => [Keeps::OrNull, Keeps::OrNull],
-        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => [Keeps::All, Keeps::None],
-        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
-            [Keeps::None, Keeps::All]
-        }
-    };
-    match side {
-        Side::Left => left,
-        Side::Right => right,
-    }
-}
-
 /// Whether a schema has all of these columns.
 pub(super) fn has_columns(schema: &DFSchema, columns: &HashSet<&Column>) -> bool {
     columns.iter().all(|column| schema.has_column(column))
@@ -200,11 +167,20 @@ fn side(join: &Join, call: &PlannedCall) -> Option<Side> {
     let keeps = keeps(join.join_type, side);
     // The model gives NULL for NULL, so a value that the join makes NULL is the value of a column that it makes NULL.
     let has_value = keeps == Keeps::All || (keeps == Keeps::OrNull && call.reads_columns_only());
-    let has_fewer = match (rows_max(other), rows_max(own)) {
-        (Some(other), Some(own)) => other < own,
-        (None, _) | (_, None) => false,
-    };
-    (has_value && !has_fewer).then_some(side)
+    let computes_fewer = keeps_each_row(join.join_type, side)
+        || !(is_semi_or_anti(join.join_type, side)
+            || has_fewer_rows(other, own)
+            || refuses(call, own.schema()));
+    (has_value && computes_fewer).then_some(side)
+}
+
+/// Whether the model may refuse a value of the call over this schema.
+fn refuses(call: &PlannedCall, schema: &DFSchema) -> bool {
+    let types = call.features.iter().map(|feature| feature.get_type(schema));
+    match types.collect::<Result<Vec<_>>>() {
+        Ok(types) => may_refuse(&call.model, &call.options, &types),
+        Err(_) => true,
+    }
 }
 
 fn in_side(join: Join, side: Side, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
@@ -226,26 +202,6 @@ fn in_side(join: Join, side: Side, call: &PlannedCall, name: &str) -> Result<Log
         join.null_aware,
     )?;
     Ok(LogicalPlan::Join(join))
-}
-
-/// The most rows that a plan may have, if its tables know their rows.
-fn rows_max(plan: &LogicalPlan) -> Option<usize> {
-    match plan {
-        LogicalPlan::TableScan(scan) => {
-            let table = source_as_provider(&scan.source).ok()?;
-            table.statistics()?.num_rows.get_value().copied()
-        }
-        LogicalPlan::Values(values) => Some(values.values.len()),
-        LogicalPlan::EmptyRelation(empty) => Some(usize::from(empty.produce_one_row)),
-        LogicalPlan::Projection(_)
-        | LogicalPlan::SubqueryAlias(_)
-        | LogicalPlan::Filter(_)
-        | LogicalPlan::Sort(_)
-        | LogicalPlan::Limit(_)
-        | LogicalPlan::Aggregate(_)
-        | LogicalPlan::Distinct(_) => rows_max(plan.inputs().first()?),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -333,6 +289,23 @@ mod tests {
             models(&on) == 2 && at(&on, "Join:") < at(&on, "Predict:"),
             "{on:#?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_call_that_may_refuse_a_row_stays_above_what_leaves_rows_out() {
+        let session = session().await;
+        let of = |join: &str, then: &str| {
+            format!(
+                "SELECT embed(m, n.body, truncate => false) FROM notes n {join} orders o ON n.id = o.note {then}"
+            )
+        };
+        for (join, then) in [("JOIN", ""), ("LEFT JOIN", "WHERE o.id IS NULL")] {
+            let plan = plan(&session, &of(join, then)).await;
+            assert!(at(&plan, "Predict:") < at(&plan, "Join:"), "{plan:#?}");
+        }
+        // This join leaves no row out.
+        let left = plan(&session, &of("LEFT JOIN", "")).await;
+        assert!(at(&left, "Join:") < at(&left, "Predict:"), "{left:#?}");
     }
 
     #[tokio::test]

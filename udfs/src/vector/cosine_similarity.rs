@@ -3,7 +3,7 @@
 use datafusion_expr::ScalarUDF;
 
 use super::measure::{Measure, measure_function};
-use super::products::{Number, cosine};
+use super::products::{Number, cosine_of_squares, dot};
 use crate::doc::Doc;
 
 pub(super) fn function() -> ScalarUDF {
@@ -21,7 +21,11 @@ impl Measure for CosineSimilarity {
     };
     const ALIASES: &'static [&'static str] = &["array_cosine_similarity"];
 
-    fn of(left: &[impl Number], right: &[impl Number]) -> Option<f64> {
-        cosine(left, right)
+    fn square(vector: &[impl Number]) -> f64 {
+        dot(vector, vector)
+    }
+
+    fn of(left: (&[impl Number], f64), right: (&[impl Number], f64)) -> Option<f64> {
+        cosine_of_squares(left, right)
     }
 }

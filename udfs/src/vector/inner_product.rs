@@ -21,7 +21,7 @@ impl Measure for InnerProduct {
     };
     const ALIASES: &'static [&'static str] = &["dot_product", "array_inner_product"];
 
-    fn of(left: &[impl Number], right: &[impl Number]) -> Option<f64> {
+    fn of((left, _): (&[impl Number], f64), (right, _): (&[impl Number], f64)) -> Option<f64> {
         Some(dot(left, right))
     }
 }

@@ -21,7 +21,7 @@ impl Measure for L2Distance {
     };
     const ALIASES: &'static [&'static str] = &[];
 
-    fn of(left: &[impl Number], right: &[impl Number]) -> Option<f64> {
+    fn of((left, _): (&[impl Number], f64), (right, _): (&[impl Number], f64)) -> Option<f64> {
         Some(distance(left, right))
     }
 }

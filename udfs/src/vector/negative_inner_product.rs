@@ -21,7 +21,7 @@ impl Measure for NegativeInnerProduct {
     };
     const ALIASES: &'static [&'static str] = &["array_negative_inner_product"];
 
-    fn of(left: &[impl Number], right: &[impl Number]) -> Option<f64> {
+    fn of((left, _): (&[impl Number], f64), (right, _): (&[impl Number], f64)) -> Option<f64> {
         // Not -dot, which of 0 is -0.
         Some(0.0 - dot(left, right))
     }

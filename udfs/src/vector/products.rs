@@ -49,7 +49,14 @@ pub fn distance(left: &[impl Number], right: &[impl Number]) -> f64 {
 
 /// left · right / (|left| |right|) of two vectors of one length, from -1 to 1; `None` if one is all zeros.
 pub fn cosine(left: &[impl Number], right: &[impl Number]) -> Option<f64> {
-    let (of_left, of_right) = (dot(left, left), dot(right, right));
+    cosine_of_squares((left, dot(left, left)), (right, dot(right, right)))
+}
+
+/// The same for vectors of which left · left and right · right are known.
+pub(super) fn cosine_of_squares(
+    (left, of_left): (&[impl Number], f64),
+    (right, of_right): (&[impl Number], f64),
+) -> Option<f64> {
     let cosine = match EXACT.contains(&of_left) && EXACT.contains(&of_right) {
         // The root of the product: of a vector and itself, the cosine is 1 and nothing beside it.
         true => dot(left, right) / (of_left * of_right).sqrt(),

@@ -81,6 +81,11 @@ impl<T: ArrowPrimitiveType> VectorsOf<T> {
         }
     }
 
+    /// The vector of all rows, if the argument is a constant and not NULL.
+    pub(crate) fn constant(&self) -> Option<&[T::Native]> {
+        self.is_constant.then(|| self.row(0)).flatten()
+    }
+
     /// The vector of a row; `None` if it is NULL or has a NULL element.
     pub fn row(&self, row: usize) -> Option<&[T::Native]> {
         let row = if self.is_constant { 0 } else { row };

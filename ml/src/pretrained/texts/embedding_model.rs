@@ -17,7 +17,7 @@ use super::prompts::{self, PROMPTS_FILE};
 use super::spec::EncoderSpec;
 use super::tensors::Wanted as WantedTensor;
 use super::tokens::tokenizer::TextTokenizer;
-use super::tuned::{Tuned, TunedNetwork, first_weights};
+use super::tuned::{Tuned, TunedNetwork, first_weights, frozen_bytes};
 use crate::artifact::corrupt;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::signature::{Port, PortKind, Signature};
@@ -48,20 +48,32 @@ const SPLIT_BYTES_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct EmbeddingModel {
     own: Arc<Own>,
+    /// The encoder; none if a network has its layers, for which this model only reads texts.
+    encoder: Option<Arc<Encoder>>,
+    /// The memory of tensors of the encoder that such a network has from this model, in bytes.
+    lent_bytes: usize,
     /// What is put before each text.
     prompt: String,
     /// What is behind the encoder for texts with the prompt.
     head: Arc<SentenceHead>,
 }
 
+/// An encoder with its tensors.
+#[derive(Debug)]
+struct Encoder {
+    layers: Box<dyn TextEncoder>,
+    tensors: HashMap<WantedTensor, Tensor>,
+    bytes: usize,
+}
+
 /// What all uses share.
 #[derive(Debug)]
 struct Own {
     signature: Signature,
-    encoder: Box<dyn TextEncoder>,
     spec: EncoderSpec,
-    /// The tensors of the encoder, and the beginning of their names.
-    tensors: HashMap<WantedTensor, Tensor>,
+    /// The numbers of a vector that the encoder gives.
+    width: usize,
+    /// The beginning of the names of the encoder's tensors.
     base: &'static str,
     tokenizer: TextTokenizer,
     /// What is behind the encoder for texts without a prompt.
@@ -69,7 +81,6 @@ struct Own {
     prompts: Vec<Prompt>,
     facts: Vec<(String, String)>,
     device: Device,
-    bytes: usize,
 }
 
 impl EmbeddingModel {
@@ -111,10 +122,8 @@ impl EmbeddingModel {
                 inputs: vec![text],
                 outputs: vec![vector_port(head.width())],
             },
-            bytes: parts.tensors.bytes() + head.bytes(),
-            encoder: parts.encoder,
             spec: parts.spec,
-            tensors: parts.tensors.into_taken(),
+            width,
             base: parts.base,
             tokenizer: TextTokenizer::new(parts.tokenizer, file, parts.limits)?,
             head: Arc::new(head),
@@ -122,14 +131,20 @@ impl EmbeddingModel {
             facts: Vec::from(facts.map(|(name, value)| (name.to_owned(), value))),
             device: source.device.clone(),
         };
-        Ok(Arc::new(Self::with_prompt(Arc::new(own), prompt)?))
+        let encoder = Encoder {
+            layers: parts.encoder,
+            bytes: parts.tensors.bytes(),
+            tensors: parts.tensors.into_taken(),
+        };
+        let (own, encoder) = (Arc::new(own), Some(Arc::new(encoder)));
+        Ok(Arc::new(Self::with_prompt(own, encoder, prompt)?))
     }
 
     /// The model with a prompt before each text.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for a prompt that has no tokens, if pooling leaves its tokens out.
-    fn with_prompt(own: Arc<Own>, prompt: String) -> Result<Self> {
+    fn with_prompt(own: Arc<Own>, encoder: Option<Arc<Encoder>>, prompt: String) -> Result<Self> {
         let head = match prompt.is_empty() || own.head.pooling().includes_prompt() {
             true => Arc::clone(&own.head),
             false => {
@@ -138,7 +153,34 @@ impl EmbeddingModel {
                 Arc::new(own.head.skipping(tokens))
             }
         };
-        Ok(Self { own, prompt, head })
+        Ok(Self {
+            own,
+            encoder,
+            lent_bytes: 0,
+            prompt,
+            head,
+        })
+    }
+
+    fn encoder(&self) -> Result<&Encoder> {
+        let missing = || Error::Internal("a reader of texts without an encoder".into());
+        self.encoder.as_deref().ok_or_else(missing)
+    }
+
+    /// The vectors of texts, with this head behind the encoder.
+    fn computed(&self, inputs: &Inputs, head: &SentenceHead) -> Result<Vec<Tensor>> {
+        let (layers, device) = (&self.encoder()?.layers, &self.own.device);
+        if inputs.rows() == 0 {
+            let empty = Tensor::zeros((0, head.width()), DType::F32, device)?;
+            return Ok(vec![empty]);
+        }
+        in_token_passes(inputs, device, |tokens| {
+            let hidden = match tokens.sequences.tokens() {
+                0 => Tensor::zeros((0, layers.width()), DType::F32, device)?,
+                _ => layers.hidden(tokens)?,
+            };
+            Ok(vec![head.forward(&hidden, &tokens.sequences)?])
+        })
     }
 
     /// What comes behind the encoder: the head of the model's embeddings, or only pooling.
@@ -149,28 +191,11 @@ impl EmbeddingModel {
             Some(TextPooling::Cls) => Pooling::first(),
         };
         let pooling = pooling.skipping(self.head.pooling().skipped());
-        let width = self.own.encoder.width();
-        Arc::new(SentenceHead::of_pooling(pooling, width))
+        Arc::new(SentenceHead::of_pooling(pooling, self.own.width))
     }
 }
 
 impl Own {
-    /// The vectors of texts, with this head behind the encoder.
-    fn forward(&self, inputs: &Inputs, head: &SentenceHead) -> Result<Vec<Tensor>> {
-        let (encoder, device) = (&self.encoder, &self.device);
-        if inputs.rows() == 0 {
-            let empty = Tensor::zeros((0, head.width()), DType::F32, device)?;
-            return Ok(vec![empty]);
-        }
-        in_token_passes(inputs, device, |tokens| {
-            let hidden = match tokens.sequences.tokens() {
-                0 => Tensor::zeros((0, encoder.width()), DType::F32, device)?,
-                _ => encoder.hidden(tokens)?,
-            };
-            Ok(vec![head.forward(&hidden, &tokens.sequences)?])
-        })
-    }
-
     /// The text of the prompt of this name; none for the empty name.
     fn prompt(&self, name: &str) -> Result<String> {
         if name.is_empty() {
@@ -190,7 +215,7 @@ impl Own {
 
 impl TextBase for EmbeddingModel {
     fn vectors(&self, inputs: &Inputs, pooling: Option<TextPooling>) -> Result<Tensor> {
-        let mut computed = self.own.forward(inputs, &self.head_of(pooling))?;
+        let mut computed = self.computed(inputs, &self.head_of(pooling))?;
         let missing = || Error::Internal("an encoder of texts without vectors".into());
         computed.pop().ok_or_else(missing)
     }
@@ -213,7 +238,7 @@ impl TextBase for EmbeddingModel {
         let tuned = Tuned {
             spec: &own.spec,
             base: own.base,
-            tensors: &own.tensors,
+            tensors: &self.encoder()?.tensors,
             head: self.head_of(options.text.pooling),
         };
         let network = TunedNetwork::new(&tuned, (tokens, outputs), options)?;
@@ -221,7 +246,7 @@ impl TextBase for EmbeddingModel {
     }
 
     fn weights(&self, network: &dyn Network, seed: u64) -> Result<Vec<f64>> {
-        first_weights(&self.own.tensors, network, seed)
+        first_weights(&self.encoder()?.tensors, network, seed)
     }
 }
 
@@ -272,7 +297,8 @@ impl Model for EmbeddingModel {
             return Ok(None);
         };
         let prompt = self.own.prompt(name)?;
-        let model = Self::with_prompt(Arc::clone(&self.own), prompt)?;
+        let (own, encoder) = (Arc::clone(&self.own), self.encoder.clone());
+        let model = Self::with_prompt(own, encoder, prompt)?;
         Ok(Some(Arc::new(model)))
     }
 
@@ -282,6 +308,17 @@ impl Model for EmbeddingModel {
 
     fn text_base(&self) -> Option<&dyn TextBase> {
         Some(self)
+    }
+
+    fn text_reader(&self, network: &dyn Network) -> Option<Arc<dyn Model>> {
+        let encoder = self.encoder.as_deref();
+        Some(Arc::new(Self {
+            own: Arc::clone(&self.own),
+            encoder: None,
+            lent_bytes: encoder.map_or(0, |encoder| frozen_bytes(&encoder.tensors, network)),
+            prompt: self.prompt.clone(),
+            head: Arc::clone(&self.head),
+        }))
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
@@ -306,7 +343,7 @@ impl Model for EmbeddingModel {
 
     /// The vectors `[rows, width]`.
     fn forward(&self, inputs: &Inputs) -> Result<Vec<Tensor>> {
-        self.own.forward(inputs, &self.head)
+        self.computed(inputs, &self.head)
     }
 
     fn outputs(&self, computed: &[Tensor], report: RowReport, wanted: &Wanted) -> Result<Outputs> {
@@ -314,7 +351,8 @@ impl Model for EmbeddingModel {
     }
 
     fn bytes(&self) -> usize {
-        self.own.bytes
+        let of_encoder = self.encoder.as_ref().map_or(0, |encoder| encoder.bytes);
+        of_encoder + self.lent_bytes + self.own.head.bytes()
     }
 
     fn working_bytes(&self, rows: usize) -> usize {

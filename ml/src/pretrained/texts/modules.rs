@@ -12,6 +12,7 @@ use super::tensors::FileTensors;
 use crate::artifact::{Files, corrupt};
 use crate::nn::{Pointwise, Sequences, pointwise};
 use crate::pretrained::config::{Config, JSON_BYTES_MAX, WIDTH_MAX};
+use crate::pretrained::vectors::of_length_one;
 use crate::pretrained::weights::Weights;
 use crate::{Error, Result};
 
@@ -303,12 +304,6 @@ impl SentenceHead {
         }
         Ok(x)
     }
-}
-
-/// The vectors of length 1; those of length 0 stay.
-fn of_length_one(x: &Tensor) -> Result<Tensor> {
-    let lengths = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
-    Ok(x.broadcast_div(&lengths)?)
 }
 
 /// The activation of a layer, which a description names as PyTorch does.

@@ -6,7 +6,7 @@
 //! The encoder is the same code that predicts: it is made anew in each pass, of the parameters of the pass. Frozen tensors are those of
 //! the base.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -216,6 +216,20 @@ pub(crate) fn first_weights(
         weights.extend(values.into_iter().map(f64::from));
     }
     Ok(weights)
+}
+
+/// The memory of those tensors of a base that are no parameters of a network, in bytes.
+pub(crate) fn frozen_bytes(tensors: &HashMap<Wanted, Tensor>, network: &dyn Network) -> usize {
+    let names: HashSet<&str> = network
+        .parameters()
+        .iter()
+        .map(|parameter| parameter.name.as_str())
+        .collect();
+    let is_frozen = |wanted: &Wanted| !names.contains(name_of(wanted).as_str());
+    let frozen = tensors.iter().filter(|entry| is_frozen(entry.0));
+    frozen
+        .map(|(_, tensor)| tensor.elem_count() * tensor.dtype().size_in_bytes())
+        .sum()
 }
 
 /// The name of a parameter that is a tensor of the encoder.
