@@ -382,7 +382,7 @@ mod tests {
         let held = MemoryConsumer::new("ChunkExec").register(&pool);
         held.try_grow(3_000).unwrap();
         let divided = Divided {
-            schema: Arc::new(Schema::new(part_fields().collect::<Vec<_>>())),
+            schema: Arc::new(Schema::new(part_fields().to_vec())),
             shared: vec![],
             texts: Arc::new(LargeStringArray::from(vec![text])),
             parts: (0..2_000).map(part).collect(),

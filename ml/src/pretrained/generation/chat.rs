@@ -81,7 +81,7 @@ impl Chat {
         let refused = |error: Error| format!("the template of the chat refuses it: {error}");
         let template = self.environment.get_template(NAME).map_err(refused)?;
         let mut text = Bounded::default();
-        let rendered = template.render_to_write(seen, &mut text).map(drop);
+        let rendered = template.render_captured_to(seen, &mut text).map(drop);
         if text.is_full {
             let max = TEXT_BYTES_MAX >> 20;
             return Err(format!(
