@@ -1,8 +1,9 @@
-//! EXPORT MODEL … TO: a version as an ONNX file, or its own files in a directory.
+//! EXPORT MODEL … TO: a version as an ONNX file, or its files in a directory.
 //!
 //! ```text
 //! version ┬ 'x.onnx' ─ loader ─▶ a graph from columns to labels ─▶ one file
-//!         └ 'dir/'   ─ its files as they are, the manifest last ─▶ a directory, which CREATE MODEL … FROM opens
+//!         └ 'dir/'   ┬ its files as they are, or those that its loader makes for other programs
+//!                    └ the manifest last ─▶ a directory, which CREATE MODEL … FROM opens
 //! ```
 //! Files are written under another name beside their place, and put there at once.
 
@@ -14,14 +15,14 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
 use datafusion::execution::memory_pool::MemoryReservation;
 use serde::Deserialize;
-use vatic_ml::artifact::{Files, ModelFile, sha256};
+use vatic_ml::artifact::{BASE_FOLDER, Files, ModelFile, NamedContent, sha256};
 use vatic_ml::formats::ONNX;
 
 use super::cache::resolve;
 use crate::access::files::FileAccess;
 use crate::engine::Engine;
 use crate::error::{Result, SqlState, io_err, report, sql_err};
-use crate::model::{MANIFEST_FILE, ResolvedModel};
+use crate::model::{MANIFEST_FILE, Manifest, ResolvedModel};
 use crate::session::Session;
 use crate::sql::ExportModel;
 use crate::storage::{Kind, Place, Staged};
@@ -30,6 +31,9 @@ use crate::storage::{Kind, Place, Staged};
 const ONNX_END: &str = ".onnx";
 /// While a graph is written, the weights are there as read, in double precision, and twice in its own precision.
 const ONNX_COPIES: usize = 4;
+/// While a directory of an encoder is written, its weights are there as read, in layers, as a training found them in double precision, and
+/// as written.
+const ENCODER_COPIES: usize = 5;
 /// A longer file is no manifest.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
@@ -76,9 +80,6 @@ enum Target {
     /// A directory of the model's own files.
     Directory,
 }
-
-/// A file's name and its content.
-type NamedContent = (String, Vec<u8>);
 
 impl Target {
     fn of(location: &str) -> Result<Self> {
@@ -146,7 +147,7 @@ impl Target {
     ) -> Result<(Vec<NamedContent>, MemoryReservation)> {
         let content = match self {
             Self::File => onnx(engine, model).await,
-            Self::Directory => own_files(engine, model).await,
+            Self::Directory => directory(engine, model).await,
         };
         content.map_err(|error| {
             let mut found = report(&error);
@@ -181,26 +182,62 @@ async fn onnx(
     runtime.with_files(model, ONNX_COPIES, work).await
 }
 
-/// The files of the version, and last its manifest, which lists them.
-async fn own_files(
+/// The files of the version, or those that its loader makes of them, and last a manifest, which lists them.
+async fn directory(
     engine: &Engine,
     model: &ResolvedModel,
 ) -> Result<(Vec<NamedContent>, MemoryReservation)> {
-    let (directory, hash) = (model.directory.clone(), model.sha256.clone());
-    let work = move |files: &Files| {
-        let known = files.known().iter();
-        let read = known.map(|file| Ok((file.name.clone(), files.read(&file.name, u64::MAX)?)));
-        let mut read = read.collect::<vatic_ml::Result<Vec<NamedContent>>>()?;
-        let manifest = directory.join(MANIFEST_FILE).read()?;
-        if sha256(&manifest) != hash {
-            let problem = "its SHA-256 is not the one published";
-            let message = format!("{MANIFEST_FILE}: {problem}");
-            return Err(vatic_ml::Error::Corrupt(message));
-        }
-        read.push((MANIFEST_FILE.to_owned(), manifest));
-        Ok(read)
+    let runtime = engine.runtime();
+    let (loader, of_version) = (runtime.loader_of(model)?, model.clone());
+    let mut names = model.manifest.files.iter().map(|file| &file.name);
+    let copies = match names.any(|name| is_in(name, BASE_FOLDER)) {
+        true => ENCODER_COPIES,
+        false => 1,
     };
-    engine.runtime().with_files(model, 1, work).await
+    let work = move |files: &Files| -> vatic_ml::Result<Vec<NamedContent>> {
+        let (mut written, manifest) = match loader.exported(files)? {
+            Some(written) => {
+                let manifest = manifest_of(&of_version, &written)?;
+                (written, manifest)
+            }
+            None => own_files(&of_version, files)?,
+        };
+        written.push((MANIFEST_FILE.to_owned(), manifest));
+        Ok(written)
+    };
+    runtime.with_files(model, copies, work).await
+}
+
+/// The files of a version and its manifest, as they are.
+fn own_files(
+    model: &ResolvedModel,
+    files: &Files,
+) -> vatic_ml::Result<(Vec<NamedContent>, Vec<u8>)> {
+    let known = files.known().iter();
+    let read = known.map(|file| Ok((file.name.clone(), files.read(&file.name, u64::MAX)?)));
+    let read = read.collect::<vatic_ml::Result<Vec<NamedContent>>>()?;
+    let manifest = model.directory.join(MANIFEST_FILE).read()?;
+    if sha256(&manifest) != model.sha256 {
+        let problem = "its SHA-256 is not the one published";
+        let message = format!("{MANIFEST_FILE}: {problem}");
+        return Err(vatic_ml::Error::Corrupt(message));
+    }
+    Ok((read, manifest))
+}
+
+/// The manifest of a version with other files.
+fn manifest_of(model: &ResolvedModel, written: &[NamedContent]) -> vatic_ml::Result<Vec<u8>> {
+    let files = written.iter().map(|(name, content)| ModelFile {
+        name: name.clone(),
+        bytes: content.len() as u64,
+        sha256: sha256(content),
+    });
+    let manifest = Manifest {
+        files: files.collect(),
+        ..model.manifest.as_ref().clone()
+    };
+    let failed = |error: serde_json::Error| vatic_ml::Error::Internal(error.to_string());
+    serde_json::to_vec_pretty(&manifest).map_err(failed)
 }
 
 /// Whether these entries of a directory are the files of an exported model: a manifest, and files that it lists, also in folders.

@@ -3,6 +3,8 @@
 //! * [`Files`] the files of a version, as its manifest names them
 //! * [`Loader`] builds a [`Model`] from files; [`formats`](crate::formats) lists all loaders
 //! * `trained` the format that TRAIN writes: `config.json` and `model.safetensors`; `tensors` the latter
+//! * `texts` models of texts in that format, and as directories that the programs of others open; `text_head` what such programs
+//!   know of the layers behind an encoder
 //! * `onnx` models as files of ONNX, for other programs
 //!
 //! Files are read whole into memory and compared with the hashes of the manifest before any other use. A memory-mapped
@@ -10,8 +12,11 @@
 
 mod onnx;
 mod tensors;
+mod text_head;
+mod texts;
 mod trained;
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -25,7 +30,12 @@ use crate::model::Model;
 use crate::model::compute::LoadOptions;
 use crate::{Error, Result};
 
-pub use trained::{BASE_FOLDER, CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
+pub use text_head::{HeadLayer, TextDirectory, TextHead, TextLoader};
+pub use texts::{BASE_FOLDER, DESCRIPTION_FILE, HEAD_FILE};
+pub use trained::{CONFIG_FILE, TRAINED, TrainedLoader, WEIGHTS_FILE, write};
+
+/// The name of a file, and its content.
+pub type NamedContent = (String, Vec<u8>);
 
 /// Opens models of one format of files.
 pub trait Loader: Debug + Send + Sync {
@@ -49,6 +59,14 @@ pub trait Loader: Debug + Send + Sync {
     /// [`Error::Corrupt`] naming the file and what is wrong with it; [`Error::Unsupported`] for a model that this build does
     /// not know, or a type in which it does not compute.
     fn load(&self, files: &Files, options: &LoadOptions) -> Result<Arc<dyn Model>>;
+
+    /// The files of a directory that the programs of others open, if those of the version are not such files.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] as [`Loader::load`]; [`Error::Unsupported`] for a model that has no such form.
+    fn exported(&self, _files: &Files) -> Result<Option<Vec<NamedContent>>> {
+        Ok(None)
+    }
 
     /// The model as the content of an ONNX file, whose graph is called `name`. It takes the columns that the model takes.
     ///
@@ -78,6 +96,8 @@ pub struct ModelFile {
 pub struct Files {
     directory: PathBuf,
     known: Vec<ModelFile>,
+    /// The contents of files that are not in the directory, by their names.
+    held: HashMap<String, Vec<u8>>,
 }
 
 impl Files {
@@ -86,7 +106,20 @@ impl Files {
         Self {
             directory: directory.into(),
             known,
+            held: HashMap::new(),
         }
+    }
+
+    /// The files with one more, which is not in the directory; it takes the place of one of this name.
+    pub(crate) fn holding(mut self, name: &str, content: Vec<u8>) -> Self {
+        self.known.retain(|file| file.name != name);
+        self.known.push(ModelFile {
+            name: name.into(),
+            bytes: content.len() as u64,
+            sha256: sha256(&content),
+        });
+        self.held.insert(name.into(), content);
+        self
     }
 
     /// The entries of the manifest.
@@ -101,16 +134,22 @@ impl Files {
 
     /// The files in a folder; their names no longer begin with that of the folder.
     pub fn within(&self, folder: &str) -> Self {
+        let inside = |name: &str| {
+            let name = name.strip_prefix(folder)?.strip_prefix('/')?;
+            Some(name.to_owned())
+        };
         let known = self.known.iter().filter_map(|file| {
-            let name = file.name.strip_prefix(folder)?.strip_prefix('/')?;
             Some(ModelFile {
-                name: name.to_owned(),
+                name: inside(&file.name)?,
                 ..file.clone()
             })
         });
+        let held = self.held.iter();
+        let held = held.filter_map(|(name, content)| Some((inside(name)?, content.clone())));
         Self {
             directory: self.directory.join(folder),
             known: known.collect(),
+            held: held.collect(),
         }
     }
 
@@ -119,7 +158,13 @@ impl Files {
     /// # Errors
     /// [`Error::Corrupt`] if the file differs from its manifest entry, or is too large.
     pub fn read(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>> {
-        read_file(&self.directory, &self.known, name, bytes_max)
+        match self.held.get(name) {
+            Some(content) => {
+                check_bytes(name, content.len() as u64, bytes_max)?;
+                Ok(content.clone())
+            }
+            None => read_file(&self.directory, &self.known, name, bytes_max),
+        }
     }
 }
 
@@ -195,16 +240,21 @@ fn read_file(directory: &Path, files: &[ModelFile], name: &str, bytes_max: u64) 
             format!("{bytes} bytes, the manifest says {}", known.bytes),
         ));
     }
-    if bytes > bytes_max {
-        return Err(corrupt(
-            name,
-            format!("{bytes} bytes, at most {bytes_max} are read"),
-        ));
-    }
+    check_bytes(name, bytes, bytes_max)?;
     let mut content = Vec::with_capacity(bytes as usize);
     file.read_to_end(&mut content)?;
     if sha256(&content) != known.sha256 {
         return Err(corrupt(name, "its SHA-256 differs from the manifest"));
     }
     Ok(content)
+}
+
+fn check_bytes(name: &str, bytes: u64, bytes_max: u64) -> Result<()> {
+    match bytes <= bytes_max {
+        true => Ok(()),
+        false => {
+            let problem = format!("{bytes} bytes, at most {bytes_max} are read");
+            Err(corrupt(name, problem))
+        }
+    }
 }

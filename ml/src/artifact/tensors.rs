@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::{WEIGHTS_FILE, corrupt};
+use super::{CONFIG_FILE, corrupt};
 use crate::data::encode::keys::Keys;
 use crate::data::precision::Precision;
-use crate::model::network::Parameter;
+use crate::model::network::{Network, Parameter};
 use crate::model::trained::ModelConfig;
 use crate::{Error, Result};
 
 const HEADER_BYTES_MAX: u64 = 10 << 20;
+/// A model with more weights is refused before memory is allocated.
+const WEIGHTS_MAX: usize = 1 << 32;
 
 /// The content of a file with these weights, flat in the order of the parameters, and the keys of the columns.
 pub(super) fn to_bytes(
@@ -63,33 +65,63 @@ fn name_of_keys(column: usize) -> String {
     format!("keys.{column}")
 }
 
+/// The names and shapes of tensors.
+pub(super) type ExpectedTensors = Vec<(String, Vec<usize>)>;
+
+/// The name and the shape of each parameter.
+pub(super) fn shapes_of(network: &dyn Network) -> Result<ExpectedTensors> {
+    let parameters = network.parameters();
+    let total = parameters.iter().try_fold(0usize, |total, parameter| {
+        let length = parameter
+            .shape
+            .iter()
+            .try_fold(1usize, |product, width| product.checked_mul(*width))?;
+        total
+            .checked_add(length)
+            .filter(|total| *total <= WEIGHTS_MAX)
+    });
+    if total.is_none() {
+        let problem = format!("describes more than {WEIGHTS_MAX} weights");
+        return Err(corrupt(CONFIG_FILE, problem));
+    }
+    Ok(parameters
+        .iter()
+        .map(|parameter| (parameter.name.clone(), parameter.shape.clone()))
+        .collect())
+}
+
 /// The tensors of a file that are not read yet.
-pub(super) struct Tensors<'a>(HashMap<String, TensorView<'a>>);
+pub(super) struct Tensors<'a> {
+    file: &'static str,
+    tensors: HashMap<String, TensorView<'a>>,
+}
 
 impl<'a> Tensors<'a> {
-    /// Reads the names, types and shapes of all tensors.
-    pub(super) fn read(content: &'a [u8]) -> Result<Self> {
+    /// Reads the names, types and shapes of all tensors of a file of this name.
+    pub(super) fn read(file: &'static str, content: &'a [u8]) -> Result<Self> {
         let header_bytes = content
             .first_chunk::<8>()
             .map(|bytes| u64::from_le_bytes(*bytes));
         match header_bytes {
             None => {
                 return Err(corrupt(
-                    WEIGHTS_FILE,
+                    file,
                     format!("{} bytes are too few", content.len()),
                 ));
             }
             Some(bytes) if bytes > HEADER_BYTES_MAX => {
                 return Err(corrupt(
-                    WEIGHTS_FILE,
+                    file,
                     format!("a header of {bytes} bytes; not a safetensors file?"),
                 ));
             }
             Some(_) => {}
         }
-        let tensors =
-            SafeTensors::deserialize(content).map_err(|error| corrupt(WEIGHTS_FILE, error))?;
-        Ok(Self(tensors.tensors().into_iter().collect()))
+        let tensors = SafeTensors::deserialize(content).map_err(|error| corrupt(file, error))?;
+        Ok(Self {
+            file,
+            tensors: tensors.tensors().into_iter().collect(),
+        })
     }
 
     /// Reads the keys of the columns that have some into the configuration.
@@ -98,15 +130,15 @@ impl<'a> Tensors<'a> {
             if let Some(keys) = &mut encoder.keys {
                 let tensor = self.take(&name_of_keys(column))?;
                 let read = Keys::from_bytes(keys.kind(), tensor.data());
-                *keys = read.map_err(|error| corrupt(WEIGHTS_FILE, error))?;
+                *keys = read.map_err(|error| corrupt(self.file, error))?;
             }
         }
         Ok(())
     }
 
     fn take(&mut self, name: &str) -> Result<TensorView<'a>> {
-        let missing = || corrupt(WEIGHTS_FILE, format!("tensor \"{name}\" is missing"));
-        self.0.remove(name).ok_or_else(missing)
+        let missing = || corrupt(self.file, format!("tensor \"{name}\" is missing"));
+        self.tensors.remove(name).ok_or_else(missing)
     }
 
     /// The weights of all expected tensors, flat. Other tensors are an error.
@@ -120,7 +152,7 @@ impl<'a> Tensors<'a> {
                 Dtype::F64 if tensor.shape() == shape => true,
                 _ => {
                     return Err(corrupt(
-                        WEIGHTS_FILE,
+                        self.file,
                         format!(
                             "tensor \"{name}\" is {:?} of shape {:?}, expected F32 or F64 of shape {shape:?}",
                             tensor.dtype(),
@@ -138,14 +170,14 @@ impl<'a> Tensors<'a> {
                 }
             }
         }
-        if let Some(name) = self.0.keys().min() {
+        if let Some(name) = self.tensors.keys().min() {
             return Err(corrupt(
-                WEIGHTS_FILE,
+                self.file,
                 format!("tensor \"{name}\" is not expected"),
             ));
         }
         if weights.iter().any(|weight| !weight.is_finite()) {
-            return Err(corrupt(WEIGHTS_FILE, "a weight is NaN or infinite"));
+            return Err(corrupt(self.file, "a weight is NaN or infinite"));
         }
         Ok(weights)
     }

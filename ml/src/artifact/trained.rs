@@ -7,8 +7,10 @@ use std::sync::Arc;
 use serde::de::IgnoredAny;
 
 use super::onnx::onnx;
-use super::tensors::{Tensors, to_bytes};
-use super::{Files, Loader, ModelFile, corrupt, write_file};
+use super::tensors::{ExpectedTensors, Tensors, shapes_of, to_bytes};
+use super::text_head::TextLoader;
+use super::texts::{self, BASE_FOLDER, DESCRIPTION_FILE, HEAD_FILE};
+use super::{Files, Loader, ModelFile, NamedContent, corrupt, write_file};
 use crate::data::apart::parts;
 use crate::data::columns::{Column, FeatureKind, NUMBERS_MAX};
 use crate::data::encode::keys::{KeyKind, Keys};
@@ -19,8 +21,8 @@ use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind};
 use crate::device::HOST;
 use crate::model::Model;
 use crate::model::compute::{ComputeType, LoadOptions};
-use crate::model::network::{ModelType, Network, Task};
-use crate::model::text::{TextModel, network_of};
+use crate::model::network::{ModelType, Task};
+use crate::model::text::TextModel;
 use crate::model::trained::{ModelConfig, TrainedModel};
 use crate::models::ModelTypes;
 use crate::train::fit::{FORMAT_VERSION, Trained};
@@ -32,14 +34,10 @@ pub const TRAINED: &str = "trained";
 pub const CONFIG_FILE: &str = "config.json";
 /// The weights of a model.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
-/// The folder with the files of the encoder that a model of texts started from.
-pub const BASE_FOLDER: &str = "base";
 
 const CONFIG_BYTES_MAX: u64 = 256 << 20;
 const HIDDEN_LAYERS_MAX: usize = 1_000;
 const HIDDEN_UNITS_MAX: usize = 1 << 20;
-/// A model with more weights is refused before memory is allocated.
-const WEIGHTS_MAX: usize = 1 << 32;
 
 /// Writes a trained model into `directory`, which exists, and syncs it to disk.
 pub fn write(
@@ -64,7 +62,7 @@ pub fn write(
 pub struct TrainedLoader {
     model_types: Arc<ModelTypes>,
     /// Opens the encoders of models of texts.
-    texts: Option<Arc<dyn Loader>>,
+    texts: Option<Arc<dyn TextLoader>>,
 }
 
 impl TrainedLoader {
@@ -77,14 +75,14 @@ impl TrainedLoader {
     }
 
     /// The loader with one for the encoders of models of texts, whose files are in the folder [`BASE_FOLDER`].
-    pub fn with_texts(self, texts: Arc<dyn Loader>) -> Self {
+    pub fn with_texts(self, texts: Arc<dyn TextLoader>) -> Self {
         Self {
             texts: Some(texts),
             ..self
         }
     }
 
-    fn texts(&self) -> Result<&dyn Loader> {
+    fn texts(&self) -> Result<&dyn TextLoader> {
         let missing = || Error::Unsupported("this process opens no encoders of texts".into());
         self.texts.as_deref().ok_or_else(missing)
     }
@@ -97,27 +95,34 @@ impl TrainedLoader {
         model_type: &dyn ModelType,
         options: &LoadOptions,
     ) -> Result<Arc<dyn Model>> {
-        let base = self.texts()?.load(&files.within(BASE_FOLDER), options);
-        let base = base.map_err(|error| match error {
-            Error::Corrupt(what) => Error::Corrupt(format!("{BASE_FOLDER}/{what}")),
-            other => other,
-        })?;
-        let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
-        let of_rows = (encoder.shape(), outputs_of(&config.labels));
-        let network = network_of(Some(base.as_ref()), model_type, of_rows, &config.options);
-        let network = network.map_err(|error| corrupt(CONFIG_FILE, error))?;
-        let expected = shapes_of(network.as_ref())?;
-        let content = files.read(WEIGHTS_FILE, u64::MAX)?;
-        let weights = Tensors::read(&content)?.weights(&expected)?;
-        let trained = TrainedModel::of_network(config, model_type, network, &weights, options)?;
-        Ok(Arc::new(TextModel::new(base, trained)?))
+        let opened = texts::open(self.texts()?, files, (&config, model_type), options)?;
+        let (network, weights) = (opened.network, &opened.weights);
+        let trained = TrainedModel::of_network(config, model_type, network, weights, options)?;
+        Ok(Arc::new(TextModel::new(opened.base, trained)?))
     }
 
     /// The description of a model, and its type.
     fn describe(&self, files: &Files) -> Result<(ModelConfig, &dyn ModelType)> {
-        let config = files.read(CONFIG_FILE, CONFIG_BYTES_MAX)?;
+        let name = description_file(files);
+        let described = self.described(files, name);
+        described.map_err(|error| match error {
+            // The checks name the file that TRAIN writes.
+            Error::Corrupt(what) => Error::Corrupt(match what.strip_prefix(CONFIG_FILE) {
+                Some(problem) => format!("{name}{problem}"),
+                None => what,
+            }),
+            other => other,
+        })
+    }
+
+    fn described(
+        &self,
+        files: &Files,
+        name: &'static str,
+    ) -> Result<(ModelConfig, &dyn ModelType)> {
+        let config = files.read(name, CONFIG_BYTES_MAX)?;
         let config: ModelConfig =
-            serde_json::from_slice(&config).map_err(|error| corrupt(CONFIG_FILE, error))?;
+            serde_json::from_slice(&config).map_err(|error| corrupt(name, error))?;
         check_config(&config)?;
         let model_type = self.model_types.get(&config.options.model_type);
         let model_type = model_type.ok_or_else(|| {
@@ -129,6 +134,14 @@ impl TrainedLoader {
     }
 }
 
+/// The file that describes a model: [`CONFIG_FILE`] is that of the encoder in a directory that others open, too.
+fn description_file(files: &Files) -> &'static str {
+    match files.has(DESCRIPTION_FILE) {
+        true => DESCRIPTION_FILE,
+        false => CONFIG_FILE,
+    }
+}
+
 /// The weights of a model of this description, flat. Its keys are read into the description.
 fn weights_of(
     files: &Files,
@@ -136,7 +149,7 @@ fn weights_of(
     model_type: &dyn ModelType,
 ) -> Result<Vec<f64>> {
     let content = files.read(WEIGHTS_FILE, u64::MAX)?;
-    let mut tensors = Tensors::read(&content)?;
+    let mut tensors = Tensors::read(WEIGHTS_FILE, &content)?;
     tensors.take_keys(config)?;
     tensors.weights(&expected_tensors(config, model_type)?)
 }
@@ -148,10 +161,15 @@ impl Loader for TrainedLoader {
 
     /// Other formats have files of these names too, so the fields of the description decide.
     fn takes(&self, files: &Files) -> bool {
-        if !files.has(CONFIG_FILE) || !files.has(WEIGHTS_FILE) {
+        let description = description_file(files);
+        let weights = match description {
+            DESCRIPTION_FILE => HEAD_FILE,
+            _ => WEIGHTS_FILE,
+        };
+        if !files.has(description) || !files.has(weights) {
             return false;
         }
-        let Ok(config) = files.read(CONFIG_FILE, CONFIG_BYTES_MAX) else {
+        let Ok(config) = files.read(description, CONFIG_BYTES_MAX) else {
             return false;
         };
         let fields = serde_json::from_slice::<HashMap<String, IgnoredAny>>(&config);
@@ -170,6 +188,9 @@ impl Loader for TrainedLoader {
         let (_, model_type) = self.describe(files)?;
         if !model_type.takes_texts() {
             return Ok(vec![]);
+        }
+        if files.has(DESCRIPTION_FILE) {
+            return self.texts()?.folders(files);
         }
         let base = files.within(BASE_FOLDER);
         let mut folders = vec![BASE_FOLDER.to_owned()];
@@ -194,6 +215,16 @@ impl Loader for TrainedLoader {
         let model = TrainedModel::new(config, model_type, &weights, options)?;
         check_device(model_type, &model)?;
         Ok(Arc::new(model))
+    }
+
+    /// Those of a model of texts: as TRAIN writes them, they are no directory of an encoder.
+    fn exported(&self, files: &Files) -> Result<Option<Vec<NamedContent>>> {
+        let (config, model_type) = self.describe(files)?;
+        if !model_type.takes_texts() || files.has(DESCRIPTION_FILE) {
+            return Ok(None);
+        }
+        let written = texts::exported(self.texts()?, files, (&config, model_type))?;
+        Ok(Some(written))
     }
 
     fn onnx(&self, files: &Files, name: &str) -> Result<Vec<u8>> {
@@ -379,37 +410,11 @@ fn check_config(config: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
-type ExpectedTensors = Vec<(String, Vec<usize>)>;
-
 fn expected_tensors(config: &ModelConfig, model_type: &dyn ModelType) -> Result<ExpectedTensors> {
     let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
     let network = model_type.network(encoder.shape(), outputs_of(&config.labels), &config.options);
     let network = network.map_err(|error| corrupt(CONFIG_FILE, error))?;
     shapes_of(network.as_ref())
-}
-
-/// The name and the shape of each parameter.
-fn shapes_of(network: &dyn Network) -> Result<ExpectedTensors> {
-    let parameters = network.parameters();
-    let total = parameters.iter().try_fold(0usize, |total, parameter| {
-        let length = parameter
-            .shape
-            .iter()
-            .try_fold(1usize, |product, width| product.checked_mul(*width))?;
-        total
-            .checked_add(length)
-            .filter(|total| *total <= WEIGHTS_MAX)
-    });
-    if total.is_none() {
-        return Err(corrupt(
-            CONFIG_FILE,
-            format!("describes more than {WEIGHTS_MAX} weights"),
-        ));
-    }
-    Ok(parameters
-        .iter()
-        .map(|parameter| (parameter.name.clone(), parameter.shape.clone()))
-        .collect())
 }
 
 #[cfg(test)]

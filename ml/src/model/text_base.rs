@@ -10,6 +10,9 @@ use crate::data::inputs::Inputs;
 use crate::model::network::Network;
 use crate::model::options::{TextPooling, TrainOptions};
 
+/// What the names of parameters begin with that are tensors of an encoder.
+pub const ENCODER: &str = "encoder: ";
+
 /// An encoder of texts, from which trainings start. Its inputs are those of [`Model::encode`](crate::model::Model::encode).
 pub trait TextBase: Debug + Send + Sync {
     /// The vectors `[rows, width]` (f32) of texts. That of a row without text is not used.

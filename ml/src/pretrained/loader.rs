@@ -8,9 +8,11 @@ use serde_json::Value;
 use super::config::{Config, JSON_BYTES_MAX};
 use super::families::family_of;
 use super::family::{Origin, Source};
+use super::texts::directory::directory_of;
 use super::texts::families::open_pair;
 use super::texts::modules::{encoder_files, folders};
-use crate::artifact::{CONFIG_FILE, Files, Loader};
+use crate::artifact::{CONFIG_FILE, Files, Loader, TextDirectory, TextHead, TextLoader};
+use crate::device::HOST;
 use crate::model::Model;
 use crate::model::compute::{ComputeType, LoadOptions};
 use crate::{Error, Result};
@@ -60,6 +62,14 @@ impl Loader for PretrainedLoader {
         let of_network = encoder_files(files)?;
         let source = source(files, &of_network, options)?;
         (family_of(&source)?.open)(&source)
+    }
+}
+
+impl TextLoader for PretrainedLoader {
+    fn with_head(&self, files: &Files, head: &TextHead) -> Result<TextDirectory> {
+        let options = LoadOptions::on(&HOST);
+        let of_network = encoder_files(files)?;
+        directory_of(&source(files, &of_network, &options)?, head)
     }
 }
 

@@ -27,6 +27,7 @@ mod sequences;
 mod splits;
 mod target_losses;
 mod targets;
+mod text_exports;
 mod text_files;
 mod text_tasks;
 mod texts;

@@ -41,7 +41,7 @@ fn encoder() -> Arc<dyn Model> {
     directories::open(Path::new(ENCODER)).unwrap()
 }
 
-fn options(freeze: Freeze) -> TrainOptions {
+pub(super) fn options(freeze: Freeze) -> TrainOptions {
     TrainOptions {
         model_type: "text_classifier".into(),
         hidden_units: vec![],
@@ -61,7 +61,7 @@ fn options(freeze: Freeze) -> TrainOptions {
 }
 
 /// The texts and labels of the fixture, as often as `times`.
-fn rows(times: usize) -> (RecordBatch, Vec<u128>) {
+pub(super) fn rows(times: usize) -> (RecordBatch, Vec<u128>) {
     let Fixture { texts, labels, .. } = fixture();
     let count = times * texts.len();
     let texts: Vec<String> = (0..times).flat_map(|_| texts.clone()).collect();

@@ -16,6 +16,7 @@
 //! * `modules` what sentence-transformers has behind an encoder, such as `pooling`; `prompts` what it has before texts
 //! * `tasks` what comes behind an encoder for a task: classes, entities, tokens for a gap, a folder
 //! * `tuned` an encoder as a part of a network that TRAIN makes
+//! * `directory` the files of an encoder with layers behind it that TRAIN made, for programs of others, a folder
 //! * `embedding_model` an encoder as a model; `families` the list of all, and the way from an architecture to a model
 //!
 //! To add a family, write a file with its [`TextFamily`](family::TextFamily), and compare its vectors with those of transformers:
@@ -26,6 +27,7 @@ pub(crate) mod batch;
 pub(crate) mod bert;
 pub(crate) mod buckets;
 pub(crate) mod deberta;
+pub(crate) mod directory;
 pub(crate) mod disentangled;
 pub(crate) mod distilbert;
 pub(crate) mod embedding;

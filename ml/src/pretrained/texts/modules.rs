@@ -287,6 +287,11 @@ impl SentenceHead {
         &self.pooling
     }
 
+    /// Whether nothing is behind pooling.
+    pub(crate) fn is_pooling(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// The vectors `[texts, width]`, from those of tokens.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::pretrained::transformer::Sizes;
 use crate::pretrained::weights::Weights;
 
 /// The descriptions of an encoder by sentence-transformers, one for each kind in older models.
-const SENTENCE_FILES: [&str; 7] = [
+pub(crate) const SENTENCE_FILES: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
     "sentence_distilbert_config.json",

@@ -23,6 +23,7 @@ use crate::data::inputs::Inputs;
 use crate::device::HOST;
 use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind};
 use crate::model::options::{Freeze, TrainOptions};
+use crate::model::text_base::ENCODER;
 use crate::models::Mlp;
 use crate::nn::{Sequences, dropout};
 use crate::{Error, Result, stop};
@@ -233,8 +234,8 @@ pub(crate) fn frozen_bytes(tensors: &HashMap<Wanted, Tensor>, network: &dyn Netw
 }
 
 /// The name of a parameter that is a tensor of the encoder.
-fn name_of(wanted: &Wanted) -> String {
-    format!("encoder: {}", wanted.names.join(" + "))
+pub(crate) fn name_of(wanted: &Wanted) -> String {
+    format!("{ENCODER}{}", wanted.names.join(" + "))
 }
 
 fn known<'a>(tensors: &'a HashMap<Wanted, Tensor>, wanted: &Wanted) -> Result<&'a Tensor> {

@@ -51,7 +51,7 @@ pub(super) enum Function {
 }
 
 impl Function {
-    fn of(self, config: &Config, encoder: &EncoderSpec) -> Result<Pointwise> {
+    pub(super) fn of(self, config: &Config, encoder: &EncoderSpec) -> Result<Pointwise> {
         match self {
             Self::Is(function) => Ok(function),
             Self::OfEncoder => Ok(encoder.sizes.activation),

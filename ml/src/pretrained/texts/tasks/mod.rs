@@ -5,7 +5,8 @@
 //! ```
 //! * `task` the task of an architecture, and how a model for it is opened
 //! * `tokens` texts as tokens, with their places; `rows` the tokens of a batch
-//! * `network` an encoder with its `head`; `heads` which layers these are in each family
+//! * `network` an encoder with its `head`; `heads` which layers these are in each family; `sequence_head` the layers of a training that are
+//!   those of a family
 //! * `classifier` classes, numbers or a score of one text or two; `scorer` its network, `meaning` what the outputs are;
 //!   `cross_encoder` when a classifier takes two texts
 //! * `zero_shot` classes that a call names; `call` the inputs and outputs of a model for a call
@@ -25,6 +26,7 @@ mod meaning;
 mod network;
 mod rows;
 mod scorer;
+pub(crate) mod sequence_head;
 pub(crate) mod task;
 mod token_classifier;
 mod tokens;
