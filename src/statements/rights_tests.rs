@@ -473,6 +473,7 @@ async fn old_states_and_privileges_hold_until_their_objects_go() {
     let old = TableState::Managed {
         schema,
         files: vec![],
+        indexes: vec![],
     };
     let data = engine.data();
     Log::new(data.tables("public").join("t"))
