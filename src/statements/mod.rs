@@ -2,7 +2,7 @@
 //!
 //! * `table` CREATE TABLE, CREATE EXTERNAL TABLE, DROP TABLE and DROP VIEW
 //! * `view` CREATE VIEW
-//! * `index` CREATE INDEX and DROP INDEX
+//! * `index` CREATE INDEX and DROP INDEX; `index_clauses` the clauses of CREATE INDEX
 //! * `schema` CREATE SCHEMA and DROP SCHEMA
 //! * `grant` GRANT, REVOKE, SHOW GRANTS
 //! * `model` SHOW, DESCRIBE, ALTER and DROP MODEL
@@ -17,6 +17,7 @@ mod export;
 mod grant;
 mod import;
 mod index;
+mod index_clauses;
 pub(crate) mod ingest;
 pub(crate) mod model;
 mod schema;
