@@ -22,6 +22,12 @@ pub struct VaticOptions {
     pub workers: usize,
     /// How long a statement waits for the first executor of a cluster, and a training for its slots, in seconds.
     pub executor_wait_s: usize,
+    /// Whether searches for the nearest vectors use indexes.
+    pub vector_index: bool,
+    /// The vectors of a graph that such a search keeps on its way.
+    pub ef_search: usize,
+    /// Whether EXPLAIN ANALYZE runs the statement, which is no setting.
+    pub(crate) is_analyzed: bool,
 }
 
 /// Whether a model computes equal rows once.
@@ -64,17 +70,22 @@ impl Default for VaticOptions {
             cache_bytes: 1 << 30,
             workers: 0,
             executor_wait_s: 60,
+            vector_index: false,
+            ef_search: 64,
+            is_analyzed: false,
         }
     }
 }
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 8] = [
     "batch_size",
     "max_batch_tokens",
     "dedupe",
     "cache_bytes",
     "workers",
     "executor_wait_s",
+    "vector_index",
+    "ef_search",
 ];
 
 impl ConfigExtension for VaticOptions {
@@ -120,6 +131,18 @@ impl ExtensionOptions for VaticOptions {
             "cache_bytes" => self.cache_bytes = number(0)?,
             "workers" => self.workers = number(0)?,
             "executor_wait_s" => self.executor_wait_s = number(0)?,
+            "vector_index" => {
+                self.vector_index = match value.to_lowercase().as_str() {
+                    "on" | "true" => true,
+                    "off" | "false" => false,
+                    _ => {
+                        let message =
+                            format!("setting vatic.vector_index is {value}; expected on or off");
+                        return Err(sql_err(SqlState::InvalidParameter, message));
+                    }
+                }
+            }
+            "ef_search" => self.ef_search = number(1)?,
             _ => {
                 let what = format!("there is no setting vatic.{key}");
                 let message = with_cause(what, key, KEYS);
@@ -165,6 +188,16 @@ impl ExtensionOptions for VaticOptions {
                 "executor_wait_s",
                 &self.executor_wait_s,
                 "seconds that a statement waits for the first executor of a cluster, and a training for the slots that workers asks for",
+            ),
+            entry(
+                "vector_index",
+                &if self.vector_index { "on" } else { "off" },
+                "whether searches for the nearest vectors use indexes: on finds most of the nearest, off all",
+            ),
+            entry(
+                "ef_search",
+                &self.ef_search,
+                "vectors that a search with an index keeps on its way; more find more of the nearest and take longer",
             ),
         ]
     }

@@ -4,6 +4,7 @@ use crate::evaluate::Evaluate;
 use crate::plan::chance::Fence;
 use crate::plan::extension::PlanExtension;
 use crate::plan::nearest::Nearest;
+use crate::plan::nearest::index::Indexes;
 use crate::plan::once::Once;
 use crate::plan::orders::known_order::KnownOrder;
 use crate::plan::sample::Sample;
@@ -25,6 +26,7 @@ pub(crate) const EXTENSIONS: &[&dyn PlanExtension] = &[
     &KnownOrder,
     &ShortBatches,
     &Nearest,
+    &Indexes,
 ];
 
 pub(crate) const SCANS: &[WireSource] = &[csv::codec::SOURCE, images::codec::SOURCE];

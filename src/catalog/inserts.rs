@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use super::files::{ManagedFile, TableFiles, Written};
+use super::indexes::with_graphs_of;
 use super::merge::{Merged, merge};
 use super::state::{TableEntry, TableState, check_unchanged};
 use super::tables::Catalog;
@@ -82,6 +83,7 @@ impl LoggedFiles {
         let Some(TableState::Managed {
             schema: current,
             files,
+            ..
         }) = &seen.state
         else {
             return None;
@@ -122,11 +124,13 @@ fn insert(catalog: &Catalog, rows: &Insertion<'_>, mut seen: TableEntry) -> Resu
     loop {
         // Another table with the name may have another owner.
         let is_same = seen.ownership.id.as_deref() == rows.id;
-        let (current, files) = match &seen.state {
-            Some(TableState::Managed { schema, files }) if is_same => {
-                (Some(schema), files.as_slice())
-            }
-            _ => (None, &[][..]),
+        let (current, files, indexes) = match &seen.state {
+            Some(TableState::Managed {
+                schema,
+                files,
+                indexes,
+            }) if is_same => (Some(schema), files.as_slice(), indexes.as_slice()),
+            _ => (None, &[][..], &[][..]),
         };
         let current = check_unchanged(name, current, rows.schema)?;
         let kept = if rows.overwrite { &[][..] } else { files };
@@ -134,9 +138,11 @@ fn insert(catalog: &Catalog, rows: &Insertion<'_>, mut seen: TableEntry) -> Resu
             .merged
             .and_then(|merged| merged.applied(kept, rows.files));
         let is_merged = merged.is_some();
+        let files = merged.unwrap_or_else(|| [kept, rows.files].concat());
         let state = TableState::Managed {
             schema: current.clone(),
-            files: merged.unwrap_or_else(|| [kept, rows.files].concat()),
+            indexes: with_graphs_of(indexes, &files),
+            files,
         };
         if catalog.commit(rows.at, &seen, state, seen.ownership.clone())? {
             return Ok(is_merged);
@@ -169,6 +175,7 @@ mod tests {
         let state = TableState::Managed {
             schema: columns("a"),
             files: vec![],
+            indexes: vec![],
         };
         let created = catalog.create(&Access::All, &at(), &state, IfTaken::Fail);
         assert!(created.unwrap());

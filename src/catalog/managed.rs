@@ -20,6 +20,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
 use super::files::{FILE, ManagedFile, TableFiles};
+use super::indexes::VectorIndex;
 use super::missing_files::Files;
 use super::write::write_rows;
 use crate::error::{Result, SqlState, sql_err};
@@ -36,6 +37,7 @@ pub(crate) struct ManagedTable {
     files: Vec<ManagedFile>,
     /// The list that new files are appended to.
     list: Arc<dyn TableFiles>,
+    indexes: Vec<VectorIndex>,
 }
 
 impl ManagedTable {
@@ -52,7 +54,27 @@ impl ManagedTable {
             schema,
             files,
             list,
+            indexes: vec![],
         }
+    }
+
+    /// The table with its indexes.
+    pub(super) fn with_indexes(mut self, indexes: Vec<VectorIndex>) -> Self {
+        self.indexes = indexes;
+        self
+    }
+
+    pub(super) fn indexes(&self) -> &[VectorIndex] {
+        &self.indexes
+    }
+
+    pub(super) fn files(&self) -> &[ManagedFile] {
+        &self.files
+    }
+
+    /// The place of files of the table.
+    pub(super) fn blobs(&self) -> Place {
+        self.data.blobs()
     }
 
     pub(super) fn is_temporary(&self) -> bool {

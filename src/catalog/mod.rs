@@ -9,6 +9,7 @@
 //! * `tables` all tables and views; `state` the state of one; `open` opens them
 //! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` write them; `inserts` adds them to a table; `merge`
 //!   merges small ones; `missing_files` checks that they exist; `store` where new tables go: into the data directory or a session
+//! * `indexes` indexes of vectors, and the rule that uses them
 //! * `external`, `partitions` files elsewhere, also in folders whose names are column values; `locations` where they are
 //! * `images` files of images, by the table function `read_images`
 //! * `view` views; `planner` plans views and external tables with the right access
@@ -19,6 +20,7 @@ mod encoding;
 pub(crate) mod external;
 mod files;
 pub(crate) mod images;
+pub(crate) mod indexes;
 mod inserts;
 pub(crate) mod locations;
 pub(crate) mod managed;

@@ -34,11 +34,12 @@ impl Catalog {
             TableState::Managed {
                 schema: columns,
                 files,
+                indexes,
             } => {
                 let list = self.files(at.clone(), ownership.id);
                 let (data, columns) = (Arc::clone(self.data()), Arc::new(columns.clone()));
                 let table = ManagedTable::new(data, at, columns, files.clone(), list);
-                Ok(Some(Arc::new(table)))
+                Ok(Some(Arc::new(table.with_indexes(indexes.clone()))))
             }
             TableState::External { locations, .. } => {
                 let places = present(locations)?;

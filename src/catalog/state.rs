@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::Schema;
 use serde::{Deserialize, Serialize};
 
 use super::files::ManagedFile;
+use super::indexes::VectorIndex;
 use crate::access::ownership::Ownership;
 use crate::error::{Result, SqlState, sql_err};
 use crate::storage::IfTaken;
@@ -20,6 +21,8 @@ pub(crate) enum TableState {
     Managed {
         schema: Schema,
         files: Vec<ManagedFile>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        indexes: Vec<VectorIndex>,
     },
     /// Files elsewhere: the declaring statement, and the absolute locations.
     External {
@@ -127,6 +130,7 @@ mod tests {
         TableState::Managed {
             schema: Schema::new(fields.collect::<Vec<_>>()),
             files: vec![],
+            indexes: vec![],
         }
     }
 

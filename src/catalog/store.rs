@@ -57,6 +57,7 @@ impl TableStore for ManagedTables<'_> {
         let state = TableState::Managed {
             schema: schema.as_ref().clone(),
             files: written.files.clone(),
+            indexes: vec![],
         };
         written.keep();
         self.catalog.create(self.access, at, &state, if_taken)

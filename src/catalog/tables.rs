@@ -263,8 +263,12 @@ impl Catalog {
         let mut used = HashSet::new();
         for schema in self.data.schema_names()? {
             for name in self.names(&schema)? {
-                if let Some(TableState::Managed { files, .. }) = self.state(&schema, &name)?.1 {
+                if let Some(TableState::Managed { files, indexes, .. }) =
+                    self.state(&schema, &name)?.1
+                {
                     used.extend(files.into_iter().map(|file| file.directory));
+                    let graphs = indexes.into_iter().flat_map(|index| index.graphs);
+                    used.extend(graphs.map(|graphs| graphs.directory));
                 }
             }
         }
@@ -302,6 +306,7 @@ mod tests {
         TableState::Managed {
             schema: columns(column),
             files: vec![],
+            indexes: vec![],
         }
     }
 

@@ -44,6 +44,7 @@ impl TemporaryTable {
         TableState::Managed {
             schema: self.schema.as_ref().clone(),
             files: self.files(),
+            indexes: vec![],
         }
     }
 

@@ -18,6 +18,7 @@ use datafusion::prelude::SessionConfig;
 use crate::access::Access;
 use crate::catalog::CATALOG;
 use crate::catalog::images::{READ_IMAGES, ReadImages};
+use crate::catalog::indexes::UseIndexes;
 use crate::catalog::partitions::PartitionNulls;
 use crate::catalog::provider::VaticCatalog;
 use crate::catalog::system_tables::SystemTables;
@@ -95,6 +96,7 @@ pub(crate) fn session_state(
         .with_optimizer_rules(optimizer_rules())
         .with_optimizer_rule(Arc::new(PruneOutputs))
         .with_optimizer_rule(Arc::new(ModelsByJoins))
+        .with_optimizer_rule(Arc::new(UseIndexes))
         .with_physical_optimizer_rules(physical_rules(engine.cluster().is_some()))
         .with_query_planner(Arc::new(VaticQueryPlanner))
         .build();

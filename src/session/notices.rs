@@ -12,31 +12,39 @@ use vatic_ml::train::control::Progress;
 
 use crate::cluster::Cluster;
 use crate::error::Result;
+use crate::plan::nearest::index::{unread_graphs, uses_index};
 use crate::predict::{may_truncate, truncated};
 use crate::progress::{ProgressEvent, ProgressListener};
 
 /// The rows of a plan that runs here, or in part on a cluster. After the last row, the listener hears which models have left out the
-/// ends of texts.
+/// ends of texts, and which indexes could not be read.
 pub(super) fn with_notices(
     rows: SendableRecordBatchStream,
     plan: Arc<dyn ExecutionPlan>,
     cluster: Option<Arc<Cluster>>,
     listener: Option<ProgressListener>,
 ) -> SendableRecordBatchStream {
-    let Some(listener) = listener.filter(|_| may_truncate(&plan)) else {
+    let Some(listener) = listener.filter(|_| may_truncate(&plan) || uses_index(&plan)) else {
         return rows;
     };
     let schema = rows.schema();
     let end = async move {
         let mut texts = BTreeMap::new();
-        count_here(&plan, &mut texts);
+        let mut graphs = BTreeMap::new();
+        count_here(&plan, &mut texts, &mut graphs);
         if let Some(cluster) = &cluster {
             for (exec, metrics) in cluster.measured(&plan).await {
                 add(truncated(&exec, &metrics), &mut texts);
+                add(unread_graphs(&exec, &metrics), &mut graphs);
             }
         }
         for (model, count) in texts {
             let progress = Progress::Notice(notice(count));
+            listener(ProgressEvent::Training { model, progress });
+        }
+        for (index, files) in graphs {
+            let progress = Progress::Notice(unread(files));
+            let model = format!("index {index}");
             listener(ProgressEvent::Training { model, progress });
         }
         None::<Result<RecordBatch>>
@@ -45,19 +53,32 @@ pub(super) fn with_notices(
     Box::pin(RecordBatchStreamAdapter::new(schema, rows.chain(end)))
 }
 
-fn count_here(plan: &Arc<dyn ExecutionPlan>, texts: &mut BTreeMap<String, usize>) {
+type Counts = BTreeMap<String, usize>;
+
+fn count_here(plan: &Arc<dyn ExecutionPlan>, texts: &mut Counts, graphs: &mut Counts) {
     if let Some(metrics) = plan.metrics() {
         add(truncated(plan, &metrics), texts);
+        add(unread_graphs(plan, &metrics), graphs);
     }
     for input in plan.children() {
-        count_here(input, texts);
+        count_here(input, texts, graphs);
     }
 }
 
-fn add(truncated: Option<(String, usize)>, texts: &mut BTreeMap<String, usize>) {
-    if let Some((model, count)) = truncated {
-        *texts.entry(model).or_default() += count;
+fn add(found: Option<(String, usize)>, counts: &mut Counts) {
+    if let Some((name, count)) = found {
+        *counts.entry(name).or_default() += count;
     }
+}
+
+fn unread(files: usize) -> String {
+    let files = match files {
+        1 => "the graphs of 1 file".to_owned(),
+        files => format!("the graphs of {files} files"),
+    };
+    format!(
+        "{files} cannot be read, so all rows there were searched; drop the index and create it again"
+    )
 }
 
 fn notice(count: usize) -> String {

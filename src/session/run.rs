@@ -24,6 +24,7 @@ use crate::access::locked_settings::{check_dialect, check_settings};
 use crate::access::secrets::check_copied_secrets;
 use crate::catalog::temporary::{Held, is_temporary};
 use crate::cluster::Cluster;
+use crate::config::VaticOptions;
 use crate::error::Result;
 use crate::plan::joins::yield_exec::with_yields;
 use crate::sql::Effect;
@@ -83,9 +84,13 @@ impl Session {
 
     async fn run_plan(
         &self,
-        state: SessionState,
+        mut state: SessionState,
         logical: LogicalPlan,
     ) -> Result<SendableRecordBatchStream> {
+        let options = &mut state.config_mut().options_mut().extensions;
+        if let Some(options) = options.get_mut::<VaticOptions>() {
+            options.is_analyzed = matches!(logical, LogicalPlan::Analyze(_));
+        }
         match self.engine.cluster() {
             Some(cluster) => self.run_on_cluster(cluster, state, &logical).await,
             None => {

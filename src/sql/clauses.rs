@@ -92,11 +92,10 @@ impl Visitor for Clauses<'_> {
 fn check_statement(statement: &Statement) -> Found {
     match statement {
         Statement::CreateView(view) => check_view(view),
-        // DataFusion plans it, and then has no operator for it.
-        Statement::CreateIndex(_) => Err(
-            "CREATE INDEX is not supported; tables have no indexes, and the nearest vectors are found by an exact scan"
-                .into(),
-        ),
+        // It does not come here by itself. DataFusion plans it, and then has no operator for it.
+        Statement::CreateIndex(_) => {
+            Err("CREATE INDEX is not supported within another statement; run it by itself".into())
+        }
         Statement::CreateTable(CreateTable { columns, .. }) => {
             columns.iter().try_for_each(check_column)
         }

@@ -2,7 +2,9 @@
 
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::sql::parser::{CreateExternalTable, Statement as DFStatement};
-use datafusion::sql::sqlparser::ast::{SetExpr, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{
+    CreateIndex, ObjectName, ObjectType, SetExpr, Statement as SqlStatement,
+};
 
 use super::statement::{GrantStatement, ModelStatement, Statement, folded};
 
@@ -105,6 +107,10 @@ pub(crate) enum Handling {
     CreateExternalTable(Box<CreateExternalTable>),
     /// CREATE VIEW: its text is stored.
     CreateView,
+    /// CREATE INDEX.
+    CreateIndex(Box<CreateIndex>),
+    /// DROP INDEX of these names, and whether they may be missing.
+    DropIndex(Vec<ObjectName>, bool),
     /// PREPARE of this name.
     Prepare(String),
     /// EXECUTE of this name, whose statement is planned anew.
@@ -129,6 +135,18 @@ impl Handling {
         };
         match inner {
             SqlStatement::CreateView(_) => Self::CreateView,
+            SqlStatement::CreateIndex(index) => Self::CreateIndex(Box::new(index.clone())),
+            // The planner refuses other clauses of DROP INDEX, as it refuses DROP INDEX.
+            SqlStatement::Drop {
+                object_type: ObjectType::Index,
+                if_exists,
+                names,
+                cascade: false,
+                restrict: _,
+                purge: false,
+                temporary: false,
+                table: None,
+            } => Self::DropIndex(names.clone(), *if_exists),
             SqlStatement::Prepare { name, .. } => Self::Prepare(folded(name)),
             SqlStatement::Execute {
                 name: Some(name), ..
@@ -146,6 +164,8 @@ impl Handling {
         match self {
             Self::CreateExternalTable(_)
             | Self::CreateView
+            | Self::CreateIndex(_)
+            | Self::DropIndex(..)
             | Self::Prepare(_)
             | Self::Deallocate(_) => true,
             Self::Execute(_) | Self::Plan => false,

@@ -23,6 +23,8 @@
 //! export   ::= 'EXPORT' ['OR' 'REPLACE'] 'MODEL' model_ref 'TO' string
 //! grant    ::= ('GRANT' | 'REVOKE') ('EXECUTE' 'ON' 'MODEL' m | 'SELECT' 'ON' ['TABLE'] t) ('TO' | 'FROM') role
 //!            | 'SHOW' 'GRANTS'
+//! index    ::= 'CREATE' 'INDEX' ['IF' 'NOT' 'EXISTS'] name 'ON' table 'USING' 'hnsw' '(' column ')'
+//!              ['WITH' '(' key '=' value {',' key '=' value} ')'] | 'DROP' 'INDEX' ['IF' 'EXISTS'] name   -- as in PostgreSQL
 //! ```
 //!
 //! The steps, in the order in which a text goes through them:

@@ -2,6 +2,7 @@
 //!
 //! * `table` CREATE TABLE, CREATE EXTERNAL TABLE, DROP TABLE and DROP VIEW
 //! * `view` CREATE VIEW
+//! * `index` CREATE INDEX and DROP INDEX; `index_clauses` the clauses of CREATE INDEX
 //! * `schema` CREATE SCHEMA and DROP SCHEMA
 //! * `grant` GRANT, REVOKE, SHOW GRANTS
 //! * `model` SHOW, DESCRIBE, ALTER and DROP MODEL
@@ -15,6 +16,8 @@ mod cache;
 mod export;
 mod grant;
 mod import;
+mod index;
+mod index_clauses;
 pub(crate) mod ingest;
 pub(crate) mod model;
 mod schema;
@@ -29,6 +32,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 
+use self::index::{create_index, drop_index};
 use self::schema::{create_schema, drop_schema};
 use self::table::{create_external, create_table, drop_table};
 use self::view::create_view;
@@ -103,6 +107,16 @@ impl Session {
             }
             Handling::CreateView => {
                 create_view(self, statement).await?;
+                return done(empty());
+            }
+            Handling::CreateIndex(index) => {
+                Box::pin(create_index(self, *index)).await?;
+                return done(empty());
+            }
+            Handling::DropIndex(names, if_exists) => {
+                for name in &names {
+                    drop_index(self, name, if_exists)?;
+                }
                 return done(empty());
             }
             Handling::Prepare(name) => return done(Box::pin(self.prepare(name, statement)).await?),

@@ -465,6 +465,31 @@ async fn a_view_reads_with_the_rights_of_its_owner() {
     run(&bob, "SELECT * FROM v").await.unwrap();
 }
 
+/// An index belongs to its table: who may read the table does not change its indexes, and others do not learn of them.
+#[tokio::test]
+async fn only_the_owner_of_a_table_changes_its_indexes() {
+    let (_directory, engine) = engine();
+    let (ada, bob) = (session(&engine, "ada"), session(&engine, "bob"));
+    run(&ada, "CREATE TABLE t AS SELECT 1 AS id, [1.0, 2.0] AS v")
+        .await
+        .unwrap();
+    let create = "CREATE INDEX near ON t USING hnsw (v)";
+    assert_eq!(code(&bob, create).await, "42P01");
+    run(&ada, create).await.unwrap();
+    assert_eq!(code(&bob, "DROP INDEX near").await, "42704");
+    run(&ada, "GRANT SELECT ON t TO bob").await.unwrap();
+    assert_eq!(
+        code(&bob, "CREATE INDEX two ON t USING hnsw (v)").await,
+        "42501"
+    );
+    assert_eq!(code(&bob, "DROP INDEX near").await, "42501");
+    run(&bob, "SET vatic.vector_index = 'on'").await.unwrap();
+    let near = "SELECT id FROM t ORDER BY cosine_distance(v, [1.0, 1.0]) LIMIT 1";
+    run(&bob, near).await.unwrap();
+    run(&ada, "DROP INDEX near").await.unwrap();
+    assert_eq!(code(&ada, "DROP INDEX near").await, "42704");
+}
+
 /// A data directory of an older version: states without ownership, and owners stored as privileges.
 #[tokio::test]
 async fn old_states_and_privileges_hold_until_their_objects_go() {
@@ -473,6 +498,7 @@ async fn old_states_and_privileges_hold_until_their_objects_go() {
     let old = TableState::Managed {
         schema,
         files: vec![],
+        indexes: vec![],
     };
     let data = engine.data();
     Log::new(data.tables("public").join("t"))

@@ -39,6 +39,7 @@ pub(super) async fn create_table(session: &Session, table: CreateMemoryTable) ->
     let empty = TableState::Managed {
         schema: schema.as_ref().clone(),
         files: vec![],
+        indexes: vec![],
     };
     // Check for an existing table before the query runs, which may take long.
     let current = tables.state(&at)?;

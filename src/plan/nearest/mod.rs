@@ -20,10 +20,12 @@
 //! * `block` vectors beside each other, and the bounds of their distances
 //! * `best` the nearest so far, with their columns as bytes
 //! * `codec` wire codec of the operators
+//! * `index` indexes, with which a search need not read all items
 
 mod best;
 mod block;
 mod codec;
+pub(crate) mod index;
 mod merge_exec;
 mod node;
 mod physical;
@@ -42,6 +44,9 @@ use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::PlanExtension;
 use crate::plan::node_planner::NodePlanner;
+
+pub(crate) use node::NearestNode;
+pub(crate) use spec::Metric;
 
 /// The plan extension of `nearest`.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
-use datafusion::common::{DFSchema, DFSchemaRef};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
 
 use super::spec::{DISTANCE, Metric, Spec, fields_beside};
 use crate::error::{Result, SqlState, sql_err};
@@ -14,7 +14,7 @@ use crate::plan::chance::without_new_columns;
 use crate::plan::logical_nodes::equal_by_key;
 
 #[derive(Debug, Clone)]
-pub(super) struct NearestNode {
+pub(crate) struct NearestNode {
     queries: LogicalPlan,
     items: LogicalPlan,
     pub(super) spec: Spec,
@@ -57,6 +57,41 @@ impl NearestNode {
             spec,
             schema,
         })
+    }
+
+    pub(crate) fn items(&self) -> &LogicalPlan {
+        &self.items
+    }
+
+    /// The same search over other items of the same columns.
+    pub(crate) fn with_items(&self, items: LogicalPlan) -> Result<Self> {
+        Self::with_spec(self.queries.clone(), items, self.spec)
+    }
+
+    /// The column of the items that has the vectors.
+    pub(crate) fn item_vector(&self) -> Column {
+        Column::from(self.items.schema().qualified_field(self.spec.item_vector))
+    }
+
+    pub(crate) fn queries(&self) -> &LogicalPlan {
+        &self.queries
+    }
+
+    /// The vectors of the queries, as the only column.
+    pub(crate) fn query_vectors(&self) -> Result<LogicalPlan> {
+        let schema = self.queries.schema();
+        let vector = Column::from(schema.qualified_field(self.spec.query_vector));
+        let vectors = vec![Expr::Column(vector)];
+        let vectors = Projection::try_new(vectors, Arc::new(self.queries.clone()))?;
+        Ok(LogicalPlan::Projection(vectors))
+    }
+
+    pub(crate) fn top_k(&self) -> usize {
+        self.spec.top_k
+    }
+
+    pub(crate) fn metric(&self) -> Metric {
+        self.spec.metric
     }
 
     fn key(&self) -> (&LogicalPlan, &LogicalPlan, Spec) {

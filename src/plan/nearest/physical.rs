@@ -27,7 +27,7 @@ pub(super) fn plan(
     Ok(Arc::new(merged))
 }
 
-fn in_one_partition(exec: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+pub(super) fn in_one_partition(exec: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     match exec.output_partitioning().partition_count() {
         1 => exec,
         _ => Arc::new(CoalescePartitionsExec::new(exec)),

@@ -45,7 +45,7 @@ pub(super) fn fields_beside(schema: &Schema, vector: usize) -> Vec<FieldRef> {
 
 /// How distances are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) enum Metric {
+pub(crate) enum Metric {
     /// `cosine_distance`
     Cosine,
     /// `l2_distance`
@@ -55,10 +55,10 @@ pub(super) enum Metric {
 }
 
 impl Metric {
-    pub(super) const ALL: [Self; 3] = [Self::Cosine, Self::L2, Self::InnerProduct];
+    pub(crate) const ALL: [Self; 3] = [Self::Cosine, Self::L2, Self::InnerProduct];
 
     /// The name in SQL.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cosine => "cosine",
             Self::L2 => "l2",
