@@ -82,11 +82,11 @@ def first_query(directory):
 
 
 def numpy(context, count, repeats):
-    """Searches in a process of NumPy; returns the ids of the items of each query, and the seconds of each search but the first of several."""
+    """Searches in a process of NumPy; returns the ids of the items of each query, and the seconds of each search but the first."""
     data, output = context["data"], context["work"] / "nearest.npy"
     options = {"items": str(data / "items"), "queries": str(data / "queries"), "count": count, "top_k": TOP_K}
     marks, *_ = peer("vectors.py", options | {"repeats": repeats, "output": str(output)})
-    return np.load(output).tolist(), marks.get("warm", marks["first"])
+    return np.load(output).tolist(), marks["warm"]
 
 
 def duckdb(statements):
@@ -154,7 +154,7 @@ def bench_many(context):
                 found.setdefault(int(row[0]), set()).add(int(row[1]))
         of_queries = [found[query] for query in range(context["queries"])]
         for side in peers:
-            best, times = many_by_duckdb(context) if side == "duckdb" else numpy(context, context["queries"], 1)
+            best, times = many_by_duckdb(context) if side == "duckdb" else numpy(context, context["queries"], 2)
             seconds[side] += times
             shares[side] = f"{same_ids(PEERS[side], of_queries, best):.3%}"
     notes = [f"{context['queries']} queries: the shares of neighbours that are those of the peers: {shares}"] if shares else []
