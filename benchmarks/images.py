@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench import HERE, Vatic, agreement, external, hardware, line, machine_peaks, peer, pinned, publish
+from bench import HERE, Vatic, agreement, chosen, external, hardware, line, machine_peaks, peer, pinned, publish
 
 BENCHMARKS = ["decode", "predict", "threads", "forward", "train"]
 BATCH = 128
@@ -53,6 +53,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=1, help="the number of runs of each side, in turn")
     parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=BENCHMARKS)
     parser.add_argument("--no-peers", action="store_true", help="only vatic, while tuning it")
+    parser.add_argument("--without", nargs="*", choices=["daft", "spark", "onnx"], default=[], help="peers that are not there")
     return parser.parse_args()
 
 
@@ -180,7 +181,8 @@ def bench_decode(context):
     source = f"read_images('{files}/')"
     pixels = f"normalize_image(resize_image(bytes, {SIDE}, {SIDE}), {MEAN}, {STD}) AS pixels"
     statement = f"SELECT count(*) AS files, avg(pixels[1]) AS corner, avg(pixels[{MIDDLE + 1}]) AS middle FROM (SELECT {pixels} FROM {source})"
-    seconds = {side: [] for side in ["vatic", *DECODERS]}
+    sides = chosen(context, DECODERS)
+    seconds = {side: [] for side in ["vatic", *sides]}
     memory = dict.fromkeys(seconds, 0)
     notes = [f"decode: {sum(path.stat().st_size for path in files.rglob('*.jpg')) / context['files'] / 1000:.0f} KB a file"]
     for _ in range(context["rounds"]):
@@ -189,7 +191,7 @@ def bench_decode(context):
         memory["vatic"] = max(memory["vatic"], peak)
         count, *numbers = out.split()[-1].split(",")
         assert int(count) == context["files"], f"vatic decoded {count} files"
-        for side in DECODERS if context["peers"] else []:
+        for side in sides:
             options = {"mode": "decode", "files": str(files), "cores": os.cpu_count(), "repeats": REPEATS}
             options |= {"mean": MEAN, "std": STD, "middle": MIDDLE}
             if side == "daft":
@@ -201,7 +203,7 @@ def bench_decode(context):
             differences = [abs(float(a) - marks[name][0]) for marks, *_ in runs for name, a in zip(["corner", "middle"], numbers)]
             assert max(differences) < 0.02, f"the mean levels differ by {differences}"
             notes.append(f"decode: means of a number over all files differ by {max(differences):.5f}; a level is {1 / 255 / STD[1]:.5f}")
-    return beside(f"decode, resize and normalise {context['files']:,} JPEG, warm (best of 3)", seconds, DECODERS, memory), notes
+    return beside(f"decode, resize and normalise {context['files']:,} JPEG, warm (best of 3)", seconds, sides, memory), notes
 
 
 def bench_predict(context):
@@ -209,7 +211,7 @@ def bench_predict(context):
     model, rows = prepare_model(context), context["data"] / "rows"
     ours, theirs, of_spark = (context["work"] / name for name in ("out-vatic", "out-torch", "out-spark"))
     theirs.mkdir(exist_ok=True)
-    sides = FORMATS | SPARK_PREDICT
+    sides = chosen(context, FORMATS | SPARK_PREDICT)
     seconds = {side: [] for side in ["vatic", *sides]}
     memory = dict.fromkeys(seconds, 0)
     statements = [
@@ -222,14 +224,14 @@ def bench_predict(context):
         _, times, _, peak = context["vatic"].sql(*statements)
         seconds["vatic"].append(min(times[1:]))
         memory["vatic"] = max(memory["vatic"], peak)
-        for layout in FORMATS if context["peers"] else []:
+        for layout in chosen(context, FORMATS):
             options = {"mode": "predict", "model": model, "data": str(rows), "output": str(theirs / "part.parquet"), "format": layout}
             options |= {"cores": os.cpu_count(), "repeats": REPEATS}
             runs = [peer("images.py", options | {"batch_rows": batch}) for batch in PREDICT_BATCHES]
             seconds[layout].append(min(min(marks["warm"]) for marks, *_ in runs))
             memory[layout] = max(memory[layout], *(peak for *_, peak in runs))
             agreements.append(agreement(ours / "0", theirs))
-        if context["peers"]:
+        if "spark" in sides:
             options = {"mode": "predict", "model": model, "data": str(rows), "output": str(of_spark), "cores": os.cpu_count()}
             marks, _, peak = peer("spark_images.py", options | {"batch_rows": SPARK_BATCH, "repeats": REPEATS})
             seconds["spark"].append(min(marks["warm"]))
@@ -248,7 +250,7 @@ def bench_threads(context):
         seconds = {side: [] for side in ["vatic", *FORMATS]}
         for _ in range(context["rounds"]):
             seconds["vatic"] += trained(context, rows, threads)[1]
-            for layout in FORMATS if context["peers"] else []:
+            for layout in chosen(context, FORMATS):
                 seconds[layout] += train_torch(context, rows, threads, layout)["epoch"]
         name = f"train, an epoch of {context['step_images']:,} images, {threads} thread{'s' * (threads > 1)}"
         lines += beside(name, seconds, FORMATS)
@@ -266,7 +268,7 @@ def train_torch(context, rows, threads, layout):
 def bench_forward(context):
     """The network on one thread. vatic also reads the images from Parquet; the peers have them in memory."""
     model, rows = prepare_model(context), make_images(context["work"], context["forward_images"]) / "rows"
-    sides = FORMATS | {"onnx": "onnxruntime"}
+    sides = chosen(context, FORMATS | {"onnx": "onnxruntime"})
     seconds = {side: [] for side in ["vatic", *sides]}
     sums = {}
     statement = f"SELECT sum(predicted_label) AS labels FROM predict(bench, (SELECT pixels FROM forward), batch_size => {FORWARD_BATCH})"
@@ -275,7 +277,7 @@ def bench_forward(context):
         out, times, *_ = vatic.sql(external("forward", f"{rows}/"), *[statement] * REPEATS)
         seconds["vatic"].append(min(times[2:]))
         sums["vatic"] = int(out.split()[-1])
-        for layout in sides if context["peers"] else []:
+        for layout in sides:
             options = {"mode": "forward", "model": model, "data": str(rows), "format": layout, "onnx": str(context["work"] / "torch.onnx")}
             marks, *_ = peer("images.py", options | {"batch_rows": FORWARD_BATCH, "repeats": REPEATS}, before=pinned(1))
             seconds[layout].append(min(marks["warm"]))
@@ -289,19 +291,19 @@ def bench_forward(context):
 def bench_train(context):
     """From files to a saved model, with all cores, and what it is worth on other digits."""
     rows, evaluation, cores = context["data"] / "rows", context["data"] / "evaluation.parquet", os.cpu_count()
-    sides = FORMATS | SPARK_TRAIN
+    sides = chosen(context, FORMATS | SPARK_TRAIN)
     seconds = {side: [] for side in ["vatic", *sides]}
     memory, accuracy = dict.fromkeys(seconds, 0), {}
     for _ in range(context["rounds"]):
         took, _, peak, accuracy["vatic"] = trained(context, rows, cores, evaluation)
         seconds["vatic"].append(took)
         memory["vatic"] = max(memory["vatic"], peak)
-        for layout in FORMATS if context["peers"] else []:
+        for layout in chosen(context, FORMATS):
             marks = train_torch(context, rows, cores, layout)
             seconds[layout] += marks["all"]
             memory[layout] = max(memory[layout], marks["memory"])
             accuracy[layout] = marks["accuracy"][0]
-        if context["peers"]:
+        if "spark" in sides:
             options = {"mode": "train", "data": str(rows), "evaluation": str(evaluation), "cores": cores, "epochs": EPOCHS}
             options |= {"batch_rows": BATCH, "learn_rate": LEARN_RATE, "model_file": str(context["work"] / "spark.pt")}
             marks, _, peak = peer("spark_images.py", options)
@@ -315,7 +317,9 @@ def bench_train(context):
 def beside(name, seconds, sides, memory=None):
     """A line for each of the sides that was measured, or one of vatic alone."""
     memory = memory or {}
-    measured = [side for side in sides if seconds[side]] or [next(iter(sides))]
+    measured = [side for side in sides if seconds[side]]
+    if not measured:
+        return [line(name, seconds["vatic"], [], memory.get("vatic"), None, None)]
     return [line(name, seconds["vatic"], seconds[side], memory.get("vatic"), memory.get(side), sides[side]) for side in measured]
 
 
@@ -340,6 +344,7 @@ def main():
         "forward_images": arguments.forward_images,
         "rounds": arguments.rounds,
         "peers": not arguments.no_peers,
+        "without": arguments.without,
     }
     peaks = machine_peaks(data)
     lines, notes = [], []

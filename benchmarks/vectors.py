@@ -12,16 +12,16 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench import Vatic, external, hardware, line, publish, run
+from bench import Vatic, chosen, external, hardware, line, peer, publish, run
 
 BENCHMARKS = ["one", "many"]
 TOP_K = 10
+PEERS = {"duckdb": "DuckDB, rows in memory", "numpy": "NumPy, rows in memory"}
 PARTS = 10
 CLUSTERS = 1_000
 REPEATS = 4
@@ -37,6 +37,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=1, help="the number of runs of each side, in turn")
     parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=BENCHMARKS)
     parser.add_argument("--no-peers", action="store_true", help="only vatic, while tuning it")
+    parser.add_argument("--without", nargs="*", choices=["duckdb"], default=[], help="peers that are not there")
     return parser.parse_args()
 
 
@@ -63,38 +64,29 @@ def make_data(work, count, width, queries):
         shutil.rmtree(directory, ignore_errors=True)
         (directory / "items").mkdir(parents=True)
         (directory / "queries").mkdir()
-        part = count // PARTS
         for at in range(PARTS):
-            items = table("id", draw(part, width, 100 + at), at * part)
+            begin, end = (count * part // PARTS for part in (at, at + 1))
+            items = table("id", draw(end - begin, width, 100 + at), begin)
             pq.write_table(items, directory / "items" / f"part-{at}.parquet", compression="none", use_dictionary=False)
         pq.write_table(table("query", draw(queries, width, 7), 0), directory / "queries" / "part-0.parquet")
         (directory / "done").touch()
     return directory
 
 
-def read(directory):
-    """The vectors of a folder as a matrix, in the order of their ids, which are their numbers."""
+def first_query(directory):
     lists = pq.read_table(directory)["v"].combine_chunks()
-    return np.asarray(lists.values, dtype=np.float32).reshape(len(lists), -1)
+    return lists[0].as_py()
 
 
 # ---- sides ---------------------------------------------------------------------------------------------------------
 
 
-def nearest_by_numpy(items, queries):
-    """The ids of the nearest items of each query, by blocks of items; lengths are part of the work."""
-    queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    scores, ids = [], []
-    block = max(TOP_K, min(len(items), 100_000_000 // max(1, len(queries))))
-    for start in range(0, len(items), block):
-        some = items[start : start + block]
-        found = queries @ (some / np.linalg.norm(some, axis=1, keepdims=True)).T
-        best = np.argpartition(-found, min(TOP_K, found.shape[1]) - 1, axis=1)[:, :TOP_K]
-        scores.append(np.take_along_axis(found, best, axis=1))
-        ids.append(best + start)
-    scores, ids = np.concatenate(scores, axis=1), np.concatenate(ids, axis=1)
-    order = np.argsort(-scores, axis=1)[:, :TOP_K]
-    return np.take_along_axis(ids, order, axis=1)
+def numpy(context, count, repeats):
+    """Searches in a process of NumPy; returns the ids of the items of each query, and the seconds of each search but the first."""
+    data, output = context["data"], context["work"] / "nearest.npy"
+    options = {"items": str(data / "items"), "queries": str(data / "queries"), "count": count, "top_k": TOP_K}
+    marks, *_ = peer("vectors.py", options | {"repeats": repeats, "output": str(output)})
+    return np.load(output).tolist(), marks["warm"]
 
 
 def duckdb(statements):
@@ -121,62 +113,74 @@ def same_ids(name, ours, theirs):
 
 def bench_one(context):
     """The nearest of one query: the rows of a table in order of a distance, with a limit."""
-    vatic, data = context["vatic"], context["data"]
-    query = read(data / "queries")[:1]
-    numbers = ", ".join(str(number) for number in query[0].tolist())
-    ours, of_duckdb, of_numpy, memory, notes = [], [], [], 0, []
+    vatic, data, peers = context["vatic"], context["data"], chosen(context, PEERS)
+    query = first_query(data / "queries")
+    numbers = ", ".join(map(str, query))
+    seconds, memory, notes = {side: [] for side in ["vatic", *PEERS]}, 0, []
     statement = f"SELECT id FROM items ORDER BY cosine_distance(v, arrow_cast([{numbers}], 'List(Float32)')) LIMIT {TOP_K}"
     for _ in range(context["rounds"]):
         out, times, _, peak = vatic.sql(external("items", data / "items"), *[statement] * REPEATS)
-        ours += times[2:]
+        seconds["vatic"] += times[2:]
         memory = max(memory, peak)
         found = [int(word) for word in out.split() if word.isdigit()][-TOP_K:]
-        if not context["peers"]:
-            continue
-        width = query.shape[1]
-        load = f"CREATE TABLE items AS SELECT id, v::FLOAT[{width}] AS v FROM read_parquet('{data}/items/*.parquet')"
-        search = f"SELECT id FROM items ORDER BY array_cosine_distance(v, [{numbers}]::FLOAT[{width}]) LIMIT {TOP_K}"
-        out, times = duckdb([load, *[search] * REPEATS])
-        of_duckdb += times[2:]
-        rows = [int(word) for word in out.split("\n") if word.strip().isdigit()][-TOP_K:]
-        same_ids("DuckDB", [found], [rows])
-        items = read(data / "items")
-        nearest_by_numpy(items, query)
-        for _ in range(REPEATS - 1):
-            started = time.perf_counter()
-            best = nearest_by_numpy(items, query)
-            of_numpy.append(time.perf_counter() - started)
-        notes = [f"one query: {same_ids('NumPy', [found], best.tolist()):.2%} of the neighbours are those of NumPy"]
-    name = f"{TOP_K} nearest of one query"
-    lines = [line(name, ours, of_duckdb, memory, None, "DuckDB, rows in memory")]
-    return [*lines, line(name, ours, of_numpy, memory, None, "NumPy, rows in memory")], notes
+        if "duckdb" in peers:
+            width = len(query)
+            load = f"CREATE TABLE items AS SELECT id, v::FLOAT[{width}] AS v FROM read_parquet('{data}/items/*.parquet')"
+            search = f"SELECT id FROM items ORDER BY array_cosine_distance(v, [{numbers}]::FLOAT[{width}]) LIMIT {TOP_K}"
+            out, times = duckdb([load, *[search] * REPEATS])
+            seconds["duckdb"] += times[2:]
+            rows = [int(word) for word in out.split("\n") if word.strip().isdigit()][-TOP_K:]
+            same_ids("DuckDB", [found], [rows])
+        if "numpy" in peers:
+            best, times = numpy(context, 1, REPEATS)
+            seconds["numpy"] += times
+            notes = [f"one query: {same_ids('NumPy', [found], best):.2%} of the neighbours are those of NumPy"]
+    return beside(f"{TOP_K} nearest of one query", seconds, memory), notes
 
 
 def bench_many(context):
-    """The nearest of many queries: `nearest` from Parquet, beside products of matrices in memory."""
-    vatic, data = context["vatic"], context["data"]
-    ours, theirs, memory, notes = [], [], 0, []
+    """The nearest of many queries: `nearest` from Parquet, beside a join in DuckDB and products of matrices in NumPy, both over memory."""
+    vatic, data, peers = context["vatic"], context["data"], chosen(context, PEERS)
+    seconds, memory, shares = {side: [] for side in ["vatic", *PEERS]}, 0, {}
     tables = [external("items", data / "items"), external("queries", data / "queries")]
     statement = f"SELECT query, id, distance FROM nearest(queries, items, top_k => {TOP_K}) ORDER BY query, distance, id"
     for _ in range(context["rounds"]):
         out, times, _, peak = vatic.sql(*tables, *[statement] * 2)
-        ours.append(times[-1])
+        seconds["vatic"].append(times[-1])
         memory = max(memory, peak)
-        if not context["peers"]:
-            continue
-        items, queries = read(data / "items"), read(data / "queries")
-        started = time.perf_counter()
-        best = nearest_by_numpy(items, queries)
-        theirs.append(time.perf_counter() - started)
         found = {}
         for row in csv.reader(io.StringIO(out)):
             if len(row) == 3 and row[0].isdigit():
                 found.setdefault(int(row[0]), set()).add(int(row[1]))
-        of_queries = [found[query] for query in range(len(queries))]
-        share = same_ids("NumPy", of_queries, best.tolist())
-        notes = [f"{len(queries)} queries: {share:.3%} of the neighbours are those of NumPy"]
-    name = f"{TOP_K} nearest of {context['queries']} queries"
-    return [line(name, ours, theirs, memory, None, "NumPy, rows in memory")], notes
+        of_queries = [found[query] for query in range(context["queries"])]
+        for side in peers:
+            best, times = many_by_duckdb(context) if side == "duckdb" else numpy(context, context["queries"], 2)
+            seconds[side] += times
+            shares[side] = f"{same_ids(PEERS[side], of_queries, best):.3%}"
+    notes = [f"{context['queries']} queries: the shares of neighbours that are those of the peers: {shares}"] if shares else []
+    return beside(f"{TOP_K} nearest of {context['queries']} queries", seconds, memory), notes
+
+
+def beside(name, seconds, memory):
+    """A line for each of the peers that was measured, or one of vatic alone."""
+    lines = [line(name, seconds["vatic"], seconds[side], memory, None, of_peer) for side, of_peer in PEERS.items() if seconds[side]]
+    return lines or [line(name, seconds["vatic"], [], memory, None, None)]
+
+
+def many_by_duckdb(context):
+    """The ids of the items of each query in order of the queries, and the seconds."""
+    load = [
+        f"CREATE TABLE {name} AS SELECT {id}, v::FLOAT[{context['width']}] AS v FROM read_parquet('{context['data']}/{name}/*.parquet')"
+        for name, id in [("items", "id"), ("queries", "query")]
+    ]
+    distances = "SELECT query, id, array_cosine_distance(queries.v, items.v) AS distance FROM queries, items"
+    search = f"SELECT query, unnest(arg_min(id, distance, {TOP_K})) AS id FROM ({distances}) GROUP BY query ORDER BY query"
+    out, times = duckdb([*load, search])
+    found = {}
+    for row in csv.reader(io.StringIO(out)):
+        if len(row) == 2 and row[0].isdigit() and row[1].isdigit():
+            found.setdefault(int(row[0]), set()).add(int(row[1]))
+    return [found[query] for query in range(context["queries"])], times[-1:]
 
 
 def main():
@@ -188,9 +192,12 @@ def main():
     context = {
         "vatic": Vatic(arguments.vatic, vatic_dir),
         "data": data,
+        "work": arguments.work,
+        "width": arguments.width,
         "queries": arguments.queries,
         "rounds": arguments.rounds,
         "peers": not arguments.no_peers,
+        "without": arguments.without,
     }
     lines, notes = [], []
     for name in arguments.only:

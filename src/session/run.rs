@@ -73,7 +73,7 @@ impl Session {
         let of_columns =
             (self.names_column_tables && effect == Effect::Rows).then(|| logical.clone());
         let held = Held::of(&logical)?;
-        let mut rows = held.by(self.run_plan(state, logical).await?);
+        let mut rows = held.by(Box::pin(self.run_plan(state, logical)).await?);
         if let Some(plan) = of_columns {
             // The types come from the rows: the optimizer may have changed the types of the plan.
             let schema = with_column_tables(&rows.schema(), &plan, &self.default_schema())?;

@@ -179,7 +179,7 @@ mod tests {
     async fn text(session: &Session, statement: &str) -> String {
         let rows = session.sql(statement).await.unwrap();
         let rows: Vec<_> = rows.try_collect().await.unwrap();
-        let rows = datafusion::arrow::util::pretty::pretty_format_batches(&rows);
+        let rows = arrow::util::pretty::pretty_format_batches(&rows);
         rows.unwrap().to_string()
     }
 

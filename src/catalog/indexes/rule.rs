@@ -241,9 +241,12 @@ fn of_scan(scan: &TableScan, key: &Expr, search: &Search) -> Result<Option<Index
     Ok(Some(Indexed { spec }))
 }
 
+/// The metric, the column and the bits of the constant, if there is one.
+type Distance<'a> = (Metric, &'a Column, Option<Vec<u32>>);
+
 /// The metric, the column and the bits of the constant of a distance from a constant; `None` for any other expression, and for a
 /// constant from which no row has a distance.
-fn distance_of(key: &Expr) -> Result<Option<(Metric, &Column, Option<Vec<u32>>)>> {
+fn distance_of(key: &Expr) -> Result<Option<Distance<'_>>> {
     let Expr::ScalarFunction(function) = key else {
         return Ok(None);
     };

@@ -75,9 +75,9 @@ mod tests {
             rows: 1,
             bytes: Some(1),
         };
-        let kept = with_graphs_of(&[index.clone()], &[file("b"), file("c")]);
+        let kept = with_graphs_of(std::slice::from_ref(&index), &[file("b"), file("c")]);
         assert_eq!(kept[0].graphs, [graphs("b")]);
-        let none = with_graphs_of(&[index.clone()], &[]);
+        let none = with_graphs_of(std::slice::from_ref(&index), &[]);
         assert!(none[0].graphs.is_empty() && none[0].name == "near");
         let text = serde_json::to_string(&index).unwrap();
         assert_eq!(serde_json::from_str::<VectorIndex>(&text).unwrap(), index);

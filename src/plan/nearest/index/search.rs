@@ -163,7 +163,7 @@ mod tests {
             f64::from(bits >> 8) / f64::from(1u32 << 24) - 0.5
         };
         let vector = |row: u32| {
-            let row = if row % 50 == 0 { 0 } else { row };
+            let row = if row.is_multiple_of(50) { 0 } else { row };
             let centre = row % 20;
             let element = |at: u32| {
                 let middle = number(centre * 31 + at + 1);
