@@ -226,6 +226,24 @@ mod tests {
         let drawn = NEAREST.replace("[50.2, 1.0]", "[random(), 1.0]");
         let plan = text(&session, &format!("EXPLAIN {drawn}")).await;
         assert!(plan.contains("the queries may change"), "{plan}");
+        // Of rows with equal keys, the first one may be another when they are read again.
+        text(
+            &session,
+            "CREATE TABLE queries AS SELECT value AS q, 1 AS grade, [value * 1.0, 1.0] AS v FROM generate_series(1, 9)",
+        )
+        .await;
+        for queries in [
+            "SELECT DISTINCT ON (grade) grade AS q, v FROM queries",
+            "SELECT grade AS q, first_value(v ORDER BY grade) AS v FROM queries GROUP BY grade",
+            "SELECT q, v FROM (SELECT q, v, row_number() OVER (ORDER BY grade) AS number FROM queries) WHERE number = 1",
+            "SELECT q, v FROM queries ORDER BY grade LIMIT 1",
+        ] {
+            let nearest = format!(
+                "EXPLAIN SELECT id FROM nearest(({queries}), items, top_k => 3, metric => 'l2')"
+            );
+            let plan = text(&session, &nearest).await;
+            assert!(plan.contains("the queries may change"), "{plan}");
+        }
         // Without the setting, or by another distance, there is no index.
         let other = NEAR.replace("l2_distance", "cosine_distance");
         let plan = text(&session, &format!("EXPLAIN {other}")).await;
