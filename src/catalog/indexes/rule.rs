@@ -15,7 +15,7 @@ use datafusion::arrow::datatypes::Float32Type;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Sort, TableScan};
+use datafusion::logical_expr::{Distinct, Expr, Extension, LogicalPlan, Sort, TableScan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use vatic_udfs::vector::VectorsOf;
 
@@ -105,12 +105,54 @@ fn nearest(extension: &Extension, options: VaticOptions) -> Result<Option<Logica
     let Some(mut over) = indexed(node.items(), vector, &search)? else {
         return Ok(None);
     };
-    if over.spec.unused.is_none() && is_nondeterministic(node.queries())? {
+    if over.spec.unused.is_none() && may_change(node.queries())? {
         over.spec.unused = Some(Unused::ChangingQueries);
     }
     let items = over.plan(node.items(), Some(node))?;
     let node = Arc::new(node.with_items(items)?);
     Ok(Some(LogicalPlan::Extension(Extension { node })))
+}
+
+/// Whether a plan may return other rows when it is read again. The order in which partitions end decides what comes first.
+fn may_change(plan: &LogicalPlan) -> Result<bool> {
+    if is_nondeterministic(plan)? {
+        return Ok(true);
+    }
+    let mut reads_order = false;
+    plan.apply_with_subqueries(|node| {
+        reads_order |= match node {
+            LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,
+            LogicalPlan::Sort(sort) => sort.fetch.is_some(),
+            LogicalPlan::Aggregate(aggregate) => {
+                let mut exprs = aggregate.aggr_expr.iter();
+                exprs.any(|expr| {
+                    expr.exists(|expr| Ok(takes_rows_as_they_come(expr)))
+                        .unwrap_or(true)
+                })
+            }
+            _ => false,
+        };
+        Ok(match reads_order {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(reads_order)
+}
+
+/// Whether an expression is an aggregate whose value depends on the order of its rows. Rows of equal keys have any order.
+fn takes_rows_as_they_come(expr: &Expr) -> bool {
+    const OF_ORDER: [&str; 5] = [
+        "array_agg",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "string_agg",
+    ];
+    match expr {
+        Expr::AggregateFunction(aggregate) => OF_ORDER.contains(&aggregate.func.name()),
+        _ => false,
+    }
 }
 
 /// What is searched.
