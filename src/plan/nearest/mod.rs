@@ -46,7 +46,7 @@ use crate::plan::extension::PlanExtension;
 use crate::plan::node_planner::NodePlanner;
 
 pub(crate) use node::NearestNode;
-pub(crate) use spec::Metric;
+pub(crate) use spec::{Metric, is_vector};
 
 /// The plan extension of `nearest`.
 #[derive(Debug)]
