@@ -46,7 +46,7 @@ use crate::plan::extension::PlanExtension;
 use crate::plan::node_planner::NodePlanner;
 
 pub(crate) use node::NearestNode;
-pub(crate) use spec::Metric;
+pub(crate) use spec::{Metric, is_vector};
 
 /// The plan extension of `nearest`.
 #[derive(Debug)]
@@ -70,14 +70,6 @@ impl PlanExtension for Nearest {
     }
 
     fn decode_exec(
-        &self,
-        bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        codec::decode(bytes, &[input])
-    }
-
-    fn decode_over(
         &self,
         bytes: &[u8],
         inputs: &[Arc<dyn ExecutionPlan>],

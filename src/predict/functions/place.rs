@@ -22,7 +22,7 @@ use super::call::PlannedCall;
 use crate::error::{SqlState, sql_err};
 use crate::predict::joins::{
     Keeps, Side, has_fewer_rows, is_query, is_semi_or_anti, keeps, keeps_each_row, may_fail,
-    may_refuse,
+    may_refuse, sides, with_side,
 };
 use crate::predict::node::PredictNode;
 
@@ -36,7 +36,7 @@ pub(super) fn placed(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Resul
         }
         plan if is_constant(call) => beside(plan, call, name),
         LogicalPlan::Join(join) => match side(&join, call) {
-            Some(side) => in_side(join, side, call, name),
+            Some(side) => in_side(&join, side, call, name),
             None => above(LogicalPlan::Join(join), call, name),
         },
         plan => above(plan, call, name),
@@ -191,25 +191,10 @@ fn refuses(call: &PlannedCall, schema: &DFSchema) -> bool {
     }
 }
 
-fn in_side(join: Join, side: Side, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
-    let place = |plan: Arc<LogicalPlan>| -> Result<Arc<LogicalPlan>> {
-        Ok(Arc::new(placed(Arc::unwrap_or_clone(plan), call, name)?))
-    };
-    let (left, right) = match side {
-        Side::Left => (place(join.left)?, join.right),
-        Side::Right => (join.left, place(join.right)?),
-    };
-    let join = Join::try_new(
-        left,
-        right,
-        join.on,
-        join.filter,
-        join.join_type,
-        join.join_constraint,
-        join.null_equality,
-        join.null_aware,
-    )?;
-    Ok(LogicalPlan::Join(join))
+fn in_side(join: &Join, side: Side, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
+    let (own, _) = sides(join, side);
+    let own = placed(own.as_ref().clone(), call, name)?;
+    Ok(LogicalPlan::Join(with_side(join, side, own)?))
 }
 
 #[cfg(test)]

@@ -272,6 +272,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_found_is_compared_with_the_nearest_only_if_asked() {
+        let vectors = clustered(100);
+        let column = vectors.iter().cloned().map(Some).collect();
+        let (_directory, place, graphs) =
+            written(column, options(Metric::L2), 1 << 30).await.unwrap();
+        let file = GraphFile::open(&place, graphs.bytes, graphs.hash).unwrap();
+        for (measures_recall, expected) in [(true, 30), (false, 0)] {
+            let spec = IndexSpec {
+                measures_recall,
+                ..spec(Metric::L2, 3)
+            };
+            let stop = CancellationToken::new();
+            let queries = vectors.iter().map(Vec::as_slice);
+            let found = near_rows(&file, &spec, queries, &stop);
+            // 10 of the 100 queries are a sample, each with 3 nearest vectors.
+            assert_eq!(found.unwrap().unwrap().expected, expected);
+        }
+    }
+
+    #[tokio::test]
     async fn a_graph_has_the_same_bytes_for_any_number_of_threads() {
         let vectors = || clustered(700).into_iter().map(Some).collect();
         let mut all = Vec::new();
