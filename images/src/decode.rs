@@ -11,6 +11,7 @@ use image::{
 
 use crate::colour::with_channels;
 use crate::pixels::{Image, PIXELS_MAX};
+use crate::profile::without_profiles;
 use crate::whole::{Jpeg, is_whole};
 
 /// The memory for the pixels of one file, as the file has them, and for the buffers of its decoder.
@@ -148,7 +149,11 @@ fn decoder<'a>(
 ) -> Result<impl ImageDecoder + use<'a>, String> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(BYTES_MAX);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let content = match format {
+        ImageFormat::Png => without_profiles(bytes),
+        _ => Cow::Borrowed(bytes),
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(content), format);
     reader.limits(limits);
     reader
         .into_decoder()
@@ -190,6 +195,9 @@ fn in_eight_bits(image: DynamicImage) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use image::codecs::png::PngEncoder;
+    use image::{ExtendedColorType, ImageEncoder};
+
     use super::*;
 
     fn png(image: &DynamicImage) -> Vec<u8> {
@@ -209,5 +217,20 @@ mod tests {
         let huge = include_bytes!("../../sql-tests/data/broken_images/huge.png");
         assert_eq!(bytes(huge, 3), 0);
         assert!(decode(huge, 3).is_err());
+    }
+
+    #[test]
+    fn a_profile_is_not_unpacked() {
+        let mut file = vec![];
+        let mut encoder = PngEncoder::new(&mut file);
+        encoder.set_icc_profile(vec![7; 100]).unwrap();
+        let pixels = [9; 36];
+        encoder
+            .write_image(&pixels, 4, 3, ExtendedColorType::Rgb8)
+            .unwrap();
+        assert!(file.windows(4).any(|name| name == b"iCCP"));
+        let mut decoder = decoder(&file, ImageFormat::Png, "png").unwrap();
+        assert_eq!(decoder.icc_profile().unwrap(), None);
+        assert_eq!(*decode(&file, 3).unwrap().pixels, pixels);
     }
 }

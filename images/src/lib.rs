@@ -7,7 +7,8 @@
 //! The SQL functions on images and the models that take images share this crate, so that both see the same pixels. It knows
 //! neither arrow nor tensors.
 //!
-//! * `decode`: [`header`], and [`decode()`], upright and within limits ([`PIXELS_MAX`]); `whole` finds truncated files
+//! * `decode`: [`header`], and [`decode()`], upright and within limits ([`PIXELS_MAX`]); `whole` finds truncated files, and
+//!   `profile` leaves out what is not read
 //! * `pixels`: [`Image`]
 //! * `colour`: [`Image::with_channels`]; `crop`: [`crop()`]
 //! * `resize`: [`resize()`] with the [`Filter`]s of Pillow
@@ -16,6 +17,7 @@ mod colour;
 mod crop;
 mod decode;
 mod pixels;
+mod profile;
 mod resize;
 mod whole;
 

@@ -16,7 +16,8 @@
 //! * [`data`] columns ↔ tensors
 //! * [`collective`] communication of ranks
 //! * [`device`], [`worker`] the devices of models, and the threads that own candle
-//! * [`random`], `bytes`, `named`, `simd` seeded numbers; numbers as bytes; enums with names; vector instructions
+//! * [`random`], `bytes`, `foreign`, `named`, `simd` seeded numbers; numbers as bytes; files that are no models; enums with names;
+//!   vector instructions
 //! * [`stop`], `error` requests to stop; errors
 
 pub mod artifact;
@@ -38,6 +39,7 @@ pub mod worker;
 
 mod bytes;
 mod error;
+mod foreign;
 mod named;
 mod simd;
 

@@ -280,6 +280,11 @@ impl ModelRuntime {
         self.run(DeviceName::Cpu, outputs).await
     }
 
+    /// A reservation for a model, in the memory of all models.
+    pub(crate) fn reservation(&self) -> MemoryReservation {
+        MemoryConsumer::new("models").register(&self.memory)
+    }
+
     /// The model on a device and in a type, or in that of its training if `None`, from the cache or from its files; and
     /// whether it was in the cache.
     pub(crate) async fn load(
@@ -333,7 +338,7 @@ impl ModelRuntime {
         let fetch = move || Ok(directory.fetch(names.iter().map(String::as_str))?);
         let file_bytes = files.iter().map(|file| file.bytes as usize).sum();
         let loaded = async {
-            let held = MemoryConsumer::new("models").register(&self.memory);
+            let held = self.reservation();
             held.try_grow(file_bytes)?;
             // The only worker of a GPU does not wait for files.
             let local = self.run(DeviceName::Cpu, fetch).await?;

@@ -92,3 +92,47 @@ impl Metrics {
         self.failed_rows.add(report.failures.len());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+    use futures::TryStreamExt;
+
+    use crate::{Engine, Session};
+
+    /// The rows of a statement as text.
+    async fn text(session: &Session, statement: &str) -> String {
+        let rows = session.sql(statement).await.unwrap();
+        let rows: Vec<_> = rows.try_collect().await.unwrap();
+        pretty_format_batches(&rows).unwrap().to_string()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_analysis_counts_texts_and_tokens() {
+        let engine = Engine::builder().build().unwrap();
+        let session = engine.session().unwrap();
+        let import = "CREATE MODEL m FROM 'sql-tests/data/text_models/minilm'";
+        text(&session, import).await;
+        // Three texts of 4, 10 and, after its end is left out, 24 tokens.
+        let texts = "SELECT CASE value % 3 WHEN 0 THEN 'the cat' WHEN 1 THEN 'a dog and a bird' ELSE repeat('the cat ', 30) END AS text \
+                     FROM generate_series(1, 60)";
+        let analyze = |arguments: &str| {
+            format!("EXPLAIN ANALYZE SELECT count(embedding) FROM predict(m, ({texts}){arguments})")
+        };
+        let analysis = text(&session, &analyze("")).await;
+        for count in [
+            "computed_rows=3,",
+            "dedupe_hits=57,",
+            "input_rows=60,",
+            "tokens=38,",
+            "truncated_rows=20,",
+            "fill=",
+            "padding=",
+        ] {
+            assert!(analysis.contains(count), "{count}: {analysis}");
+        }
+        let analysis = text(&session, &analyze(", dedupe => 'off'")).await;
+        assert!(analysis.contains("dedupe_hits=0,"), "{analysis}");
+        assert!(analysis.contains("tokens=760,"), "{analysis}");
+    }
+}

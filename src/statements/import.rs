@@ -9,17 +9,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use chrono::Utc;
 use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::DataFusionError;
+use datafusion::execution::memory_pool::MemoryReservation;
 use vatic_ml::artifact::{Files, Loader, ModelFile, describe_file};
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::Model;
 use vatic_ml::model::compute::LoadOptions;
 
-use crate::error::{Result, SqlState, io_err, ml_err, sql_err, with_cause};
+use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err, with_cause};
 use crate::model::{
     Imported, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelRef, NewModel, Origin, Selector,
     VersionFiles, is_plain_name, publish,
@@ -71,7 +74,8 @@ pub(super) async fn import(session: &Session, statement: &ImportModel) -> Result
     let (source, into) = (statement.source.clone(), files.place().clone());
     let loaders = engine.runtime().loaders().to_vec();
     let format = options.format.clone();
-    let work = move || open_copy(&source, &into, &loaders, format.as_deref());
+    let held = engine.runtime().reservation();
+    let work = move || open_copy(&source, &into, &loaders, format.as_deref(), held);
     let opened = engine
         .runtime()
         .run(DeviceName::Cpu, move || Ok(work()))
@@ -133,21 +137,21 @@ struct Opened {
     format: String,
     model: Arc<dyn Model>,
     files: Vec<ModelFile>,
+    /// The memory of the model.
+    _held: MemoryReservation,
 }
 
-/// Copies the source, and opens the copy. Runs on a worker.
+/// Copies the source, and opens the copy in memory that is reserved before the model is read. Runs on a worker.
 fn open_copy(
     source: &str,
     into: &Place,
     loaders: &[Arc<dyn Loader>],
     format: Option<&str>,
+    held: MemoryReservation,
 ) -> Result<Opened> {
     let failed = |error: std::io::Error| io_err(source, &error);
-    let unfit = |error: vatic_ml::Error| {
-        let mut found = crate::error::report(&ml_err(error));
-        found.message = format!("{source}: {}", found.message);
-        found
-    };
+    let unfit = |error: vatic_ml::Error| named(source, &ml_err(error));
+    let too_large = |error: DataFusionError| named(source, &error);
     let staged = into.stage().map_err(failed)?;
     let place = Place::parse(source.as_ref())?;
     let names = copy(&place, staged.path()).map_err(failed)?;
@@ -171,15 +175,26 @@ fn open_copy(
         files = Files::new(staged.path(), known);
         copied.extend(folders);
     }
+    let bytes = files.known().iter().map(|file| file.bytes as usize).sum();
+    held.try_grow(bytes).map_err(too_large)?;
     let device = DeviceName::Cpu.open().map_err(ml_err)?;
     let model = loader.load(&files, &LoadOptions::on(&device));
     let model = model.map_err(unfit)?;
+    held.try_resize(model.bytes()).map_err(too_large)?;
     into.take_in(&staged).map_err(failed)?;
     Ok(Opened {
         format: loader.format().into(),
         model,
         files: files.known().to_vec(),
+        _held: held,
     })
+}
+
+/// An error of opening a source, with the name of the source.
+fn named(source: &str, error: &DataFusionError) -> SqlError {
+    let mut found = crate::error::report(error);
+    found.message = format!("{source}: {}", found.message);
+    found
 }
 
 fn check_count(source: &str, count: usize) -> Result<()> {
@@ -257,12 +272,31 @@ fn copy(source: &Place, into: &Path) -> std::io::Result<Vec<String>> {
     names.sort();
     if names.len() <= FILES_MAX {
         let local = directory.fetch(names.iter().map(String::as_str))?;
+        let before = changes(local.path(), &names)?;
         for name in &names {
             std::fs::copy(local.path().join(name), into.join(name))?;
             std::fs::File::open(into.join(name))?.sync_all()?;
         }
+        // A copy of a file that is being written would be part of the old file and part of the new one.
+        let after = changes(local.path(), &names)?;
+        let mut pairs = names.iter().zip(before.iter().zip(&after));
+        if let Some((name, _)) = pairs.find(|(_, (before, after))| before != after) {
+            return Err(refused(&format!(
+                "\"{}\" changed while it was read; run the statement again",
+                name.escape_debug()
+            )));
+        }
     }
     Ok(names)
+}
+
+/// The length and the time of the last change of files of a directory.
+fn changes(directory: &Path, names: &[String]) -> std::io::Result<Vec<(u64, SystemTime)>> {
+    let found = names.iter().map(|name| {
+        let metadata = std::fs::metadata(directory.join(name))?;
+        Ok((metadata.len(), metadata.modified()?))
+    });
+    found.collect()
 }
 
 fn is_link(directory: &Place, name: &str) -> bool {
@@ -320,6 +354,9 @@ fn result_row(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -345,5 +382,34 @@ mod tests {
             assert!(error.contains("has no valid name"), "{error}");
         }
         assert!(!at("copy/link").exists());
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_no_part_of_a_model() {
+        let (source, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = source.path().join("config.json");
+        std::fs::write(&path, "{}").unwrap();
+        let place = Place::Local(source.path().to_owned());
+        let copied = || copy(&place, into.path()).map_err(|error| error.to_string());
+        assert_eq!(copied(), Ok(vec!["config.json".into()]));
+        let is_done = AtomicBool::new(false);
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let file = std::fs::File::options().write(true).open(&path).unwrap();
+                let mut second = 0;
+                while !is_done.load(Ordering::Relaxed) {
+                    second += 1;
+                    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+                    file.set_modified(time).unwrap();
+                }
+            });
+            // The other thread may be late.
+            let found = (0..100_000).find_map(|_| copied().err());
+            is_done.store(true, Ordering::Relaxed);
+            found
+        });
+        let expected = "\"config.json\" changed while it was read; run the statement again";
+        assert_eq!(found.as_deref(), Some(expected));
+        assert!(copied().is_ok());
     }
 }

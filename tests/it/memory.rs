@@ -158,4 +158,14 @@ fn a_process_stays_near_its_limit_and_says_what_does_not_fit() {
         "SELECT predicted_y FROM predict(wide, (SELECT array_repeat(1.0, 20000) AS a))",
     );
     assert!(errors.contains("error[53200]"), "{errors}");
+    // One that is opened for the first time.
+    let (errors, _) = run(
+        directory.path(),
+        10 << 10,
+        "CREATE MODEL encoder FROM 'sql-tests/data/text_models/bert'",
+    );
+    assert!(
+        errors.contains("error[53200]: sql-tests/data/text_models/bert: "),
+        "{errors}"
+    );
 }

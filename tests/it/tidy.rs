@@ -125,6 +125,7 @@ const ML_LAYERS: &[&str] = &[
     "device",
     "random",
     "bytes",
+    "foreign",
     "named",
     "simd",
     "stop",

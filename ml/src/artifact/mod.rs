@@ -28,6 +28,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::foreign::looks_like;
 use crate::model::Model;
 use crate::model::compute::LoadOptions;
 use crate::{Error, Result};
@@ -220,6 +221,20 @@ pub fn sha256(content: &[u8]) -> String {
 
 pub(crate) fn corrupt(file: &str, problem: impl std::fmt::Display) -> Error {
     Error::Corrupt(format!("{file}: {problem}"))
+}
+
+/// The error of a file of safetensors with this content. A file whose first bytes are those of another kind is told by its kind.
+pub(crate) fn corrupt_tensors(
+    file: &str,
+    content: &[u8],
+    problem: impl std::fmt::Display,
+) -> Error {
+    // Behind its length, a header begins with a brace; the length may have the bytes of another kind.
+    let has_header = content.get(8) == Some(&b'{');
+    match looks_like(content).filter(|_| !has_header) {
+        Some(what) => corrupt(file, format!("no safetensors file; it looks like {what}")),
+        None => corrupt(file, problem),
+    }
 }
 
 fn read_file(directory: &Path, files: &[ModelFile], name: &str, bytes_max: u64) -> Result<Vec<u8>> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::{CONFIG_FILE, corrupt};
+use super::{CONFIG_FILE, corrupt, corrupt_tensors};
 use crate::data::encode::keys::Keys;
 use crate::data::precision::Precision;
 use crate::model::network::{Network, Parameter};
@@ -104,20 +104,17 @@ impl<'a> Tensors<'a> {
             .map(|bytes| u64::from_le_bytes(*bytes));
         match header_bytes {
             None => {
-                return Err(corrupt(
-                    file,
-                    format!("{} bytes are too few", content.len()),
-                ));
+                let what = format!("{} bytes are too few", content.len());
+                return Err(corrupt_tensors(file, content, what));
             }
             Some(bytes) if bytes > HEADER_BYTES_MAX => {
-                return Err(corrupt(
-                    file,
-                    format!("a header of {bytes} bytes; not a safetensors file?"),
-                ));
+                let what = format!("a header of {bytes} bytes; not a safetensors file?");
+                return Err(corrupt_tensors(file, content, what));
             }
             Some(_) => {}
         }
-        let tensors = SafeTensors::deserialize(content).map_err(|error| corrupt(file, error))?;
+        let tensors = SafeTensors::deserialize(content)
+            .map_err(|error| corrupt_tensors(file, content, error))?;
         Ok(Self {
             file,
             tensors: tensors.tensors().into_iter().collect(),

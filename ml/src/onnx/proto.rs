@@ -5,6 +5,7 @@ use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Framework;
 
+use crate::foreign::looks_like;
 use crate::{Error, Result};
 
 /// The most messages in a file, and fields of its graphs and nodes.
@@ -156,27 +157,6 @@ impl<'a> Fields<'a> {
         }
         None
     }
-}
-
-/// What a file is that is often taken for a model.
-fn looks_like(content: &[u8]) -> Option<&'static str> {
-    let known: [(&[u8], &str); 7] = [
-        (b"version https://git-lfs", "a pointer of Git LFS"),
-        (b"<!DOCTYPE", "a web page"),
-        (b"<html", "a web page"),
-        (
-            b"PK\x03\x04",
-            "a ZIP archive, such as a checkpoint of PyTorch",
-        ),
-        (b"\x1f\x8b", "a gzip archive"),
-        (b"\x80", "a pickle of Python"),
-        (b"GGUF", "a model in GGUF"),
-    ];
-    if content.is_empty() {
-        return Some("an empty file");
-    }
-    let found = known.iter().find(|(start, _)| content.starts_with(start));
-    found.map(|(_, what)| *what)
 }
 
 #[cfg(test)]

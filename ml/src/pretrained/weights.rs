@@ -13,7 +13,7 @@ use safetensors::tensor::Dtype;
 use serde_json::Value;
 
 use super::config::{Config, JSON_BYTES_MAX};
-use crate::artifact::{Files, WEIGHTS_FILE, corrupt};
+use crate::artifact::{Files, WEIGHTS_FILE, corrupt, corrupt_tensors};
 use crate::device::HOST;
 use crate::{Error, Result};
 
@@ -88,19 +88,17 @@ impl Weights {
         let header_bytes = header.map(|bytes| u64::from_le_bytes(*bytes));
         match header_bytes {
             None => {
-                return Err(corrupt(
-                    &name,
-                    format!("{} bytes are too few", content.len()),
-                ));
+                let what = format!("{} bytes are too few", content.len());
+                return Err(corrupt_tensors(&name, &content, what));
             }
             Some(bytes) if bytes > HEADER_BYTES_MAX => {
                 let what = format!("a header of {bytes} bytes; not a safetensors file?");
-                return Err(corrupt(&name, what));
+                return Err(corrupt_tensors(&name, &content, what));
             }
             Some(_) => {}
         }
-        let (header_bytes, metadata) =
-            SafeTensors::read_metadata(&content).map_err(|error| corrupt(&name, error))?;
+        let (header_bytes, metadata) = SafeTensors::read_metadata(&content)
+            .map_err(|error| corrupt_tensors(&name, &content, error))?;
         let start = header_bytes + 8;
         let found = metadata.tensors();
         if self.tensors.len() + found.len() > TENSORS_MAX {
@@ -390,6 +388,116 @@ mod tests {
             ),
         ] {
             let error = read(&contents).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_told_by_their_kind() {
+        let cases: [(&[u8], &str); 7] = [
+            (
+                b"",
+                "model.safetensors: no safetensors file; it looks like an empty file",
+            ),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid",
+                "a pointer of Git LFS",
+            ),
+            (b"<!DOCTYPE html><html></html>", "a web page"),
+            (
+                b"PK\x03\x04 and more",
+                "a ZIP archive, such as a checkpoint of PyTorch",
+            ),
+            (b"\x1f\x8b\x08\0\0\0\0\0\0", "it looks like a gzip archive"),
+            (b"\x80\x02}q\0X and more", "a pickle of Python"),
+            (b"GGUF\x03\0\0\0\0\0", "a model in GGUF"),
+        ];
+        for (content, expected) in cases {
+            let error = read(&[(WEIGHTS_FILE, content.to_vec())]).unwrap_err();
+            assert!(matches!(error, Error::Corrupt(_)), "{error}");
+            assert!(error.to_string().ends_with(expected), "{error}");
+        }
+        // The length of a header may have the first byte of a pickle.
+        let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let cut_off = with_header(format!("{header:128}").as_bytes(), 7);
+        assert_eq!(cut_off[0], 0x80);
+        let error = read(&[(WEIGHTS_FILE, cut_off)]).unwrap_err().to_string();
+        assert!(!error.contains("looks like"), "{error}");
+    }
+
+    /// A file with this header and so many bytes behind it.
+    fn with_header(header: &[u8], data: usize) -> Vec<u8> {
+        let mut content = (header.len() as u64).to_le_bytes().to_vec();
+        content.extend_from_slice(header);
+        content.resize(content.len() + data, 0);
+        content
+    }
+
+    #[test]
+    fn files_that_are_cut_off_or_too_long_are_refused() {
+        let numbers = [0u8; 8];
+        let whole = file(&[
+            ("a", Dtype::F32, &[2], &numbers),
+            ("b", Dtype::F16, &[2], &numbers[..4]),
+        ]);
+        assert!(read(&[(WEIGHTS_FILE, whole.clone())]).is_ok());
+        for length in 0..whole.len() {
+            let error = read(&[(WEIGHTS_FILE, whole[..length].to_vec())]).unwrap_err();
+            assert!(matches!(error, Error::Corrupt(_)), "{length}: {error}");
+        }
+        let longer = [whole.as_slice(), &[0]].concat();
+        let error = read(&[(WEIGHTS_FILE, longer)]).unwrap_err().to_string();
+        assert!(error.contains("not fully covered"), "{error}");
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let tensor = |name: &str, shape: &str, start: i64, end: i64| {
+            format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#)
+        };
+        let two = |second: String| format!("{{{},{second}}}", tensor("a", "[2]", 0, 8));
+        let one = |only: String| format!("{{{only}}}");
+        let huge = "[4294967296,4294967296,4294967296]";
+        let nested = format!("{{\"a\":{}", "[".repeat(100_000));
+        for (header, data, expected) in [
+            // They overlap, have a gap between them, end before they begin, or end behind the file.
+            (two(tensor("b", "[1]", 4, 8)), 8, "invalid offset"),
+            (two(tensor("b", "[1]", 12, 16)), 16, "invalid offset"),
+            (one(tensor("a", "[2]", 8, 0)), 8, "invalid offset"),
+            (one(tensor("a", "[2]", 0, 8)), 4, "not fully covered"),
+            // The shape has other numbers than the bytes, or more than can be counted.
+            (one(tensor("a", "[3]", 0, 8)), 8, "invalid shape"),
+            (one(tensor("a", huge, 0, 8)), 8, "overflow"),
+            (one(tensor("a", "[-2]", 0, 8)), 8, "invalid JSON"),
+            (two(tensor("a", "[2]", 8, 16)), 16, ""),
+            ("{\"a\"".to_owned(), 0, "invalid JSON"),
+            (nested, 0, "invalid JSON"),
+        ] {
+            let content = with_header(header.as_bytes(), data);
+            let error = read(&[(WEIGHTS_FILE, content)]).unwrap_err();
+            assert!(matches!(error, Error::Corrupt(_)), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let message = |content: Vec<u8>| read(&[(WEIGHTS_FILE, content)]).unwrap_err().to_string();
+        assert!(message(with_header(b"{\xff}", 0)).contains("invalid UTF-8"));
+        let large = [&90_000_000u64.to_le_bytes()[..], b"{}"].concat();
+        assert!(message(large).contains("a header of 90000000 bytes"));
+    }
+
+    #[test]
+    fn tensors_of_other_types_and_sizes_are_named() {
+        let content = file(&[
+            ("scalar", Dtype::F32, &[], &[0; 4]),
+            ("empty", Dtype::F32, &[0], &[]),
+            ("small", Dtype::F8_E4M3, &[1], &[0]),
+        ]);
+        let mut weights = read(&[(WEIGHTS_FILE, content)]).unwrap();
+        for (name, expected) in [
+            ("scalar", "\"scalar\" is F32 of shape [], expected"),
+            ("empty", "\"empty\" is F32 of shape [0], expected"),
+            ("small", "\"small\" is F8_E4M3 of shape [1], expected"),
+        ] {
+            let error = weights.take(name, &[1]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::directories::Copied;
-use super::texts::MODELS;
+use super::directories::{Copied, open};
+use super::texts::{MODELS, vectors};
 
 fn copied(model: &str) -> Copied {
     Copied::of(&Path::new(MODELS).join(model))
@@ -241,6 +241,22 @@ fn files_that_are_missing_or_damaged_are_named() {
         let message = directory.message();
         assert!(message.contains(expected), "{model}, {file}: {message}");
     }
+}
+
+#[test]
+fn a_model_that_is_open_needs_its_files_no_more() {
+    let copy = copied("minilm");
+    let model = open(copy.directory()).unwrap();
+    let texts = ["the cat", "a dog"];
+    let before = vectors(model.as_ref(), &texts);
+    for part in 1..=2 {
+        let file = format!("model-0000{part}-of-00002.safetensors");
+        let file = fs::File::options().write(true).open(copy.path(&file));
+        file.unwrap().set_len(0).unwrap();
+    }
+    assert_eq!(vectors(model.as_ref(), &texts), before);
+    drop(copy);
+    assert_eq!(vectors(model.as_ref(), &texts), before);
 }
 
 #[test]

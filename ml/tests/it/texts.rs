@@ -51,7 +51,7 @@ fn run(model: &dyn Model, texts: impl Array + 'static) -> Outputs {
     model.run(model.encode(&batch).unwrap(), &wanted).unwrap()
 }
 
-fn vectors(model: &dyn Model, texts: &[impl AsRef<str>]) -> Vec<Vec<f64>> {
+pub(super) fn vectors(model: &dyn Model, texts: &[impl AsRef<str>]) -> Vec<Vec<f64>> {
     embeddings(&run(model, StringArray::from_iter_values(texts)))
 }
 
