@@ -44,7 +44,7 @@ struct Failure {
 
 /// Whether a plan has the same rows in each partition each time it is computed. The rows that a limit takes, the order
 /// in which a window sees equal rows, and the results of random functions may differ each time.
-fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+pub(super) fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let mut is_stable = true;
     plan.apply(|node| {
         let is_window = node.name().contains("Window") || node.name().contains("TopK");

@@ -88,7 +88,8 @@ impl Cluster {
         let wait_s = VaticOptions::of(config.options()).executor_wait_s;
         let wanted = SlotsWanted::AtLeast(1);
         self.slots(wanted, wait_s, listener).await?;
-        let config = self.security.with_pass(job_config(config)?);
+        let engine = self.coordinator.reports().engine();
+        let config = self.security.with_pass(job_config(config)?, engine);
         let schema = plan.schema();
         let partitions = plan.output_partitioning().partition_count();
         let gone = || sql_err(SqlState::Internal, "the scheduler has ended");

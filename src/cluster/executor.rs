@@ -209,7 +209,7 @@ async fn serve_once(node: &Node, is_told_to_end: &AtomicBool) -> io::Result<()> 
             None => std::future::pending().await,
         }
     };
-    let lost = || node.tasks.stop();
+    let lost = |successor: Option<&str>| node.tasks.stop(successor);
     let reporting = report_until_refused(scheduler, &node.security, &id, &node.stock, lost);
     tokio::select! {
         // Ballista's process handles the signals too, and ends by itself.

@@ -3,8 +3,9 @@
 //! Ballista stops a task by dropping a future whose work runs elsewhere, which alone stops nothing. So each task has a
 //! token, which any end of the task cancels, and an operator on top of its plan, which the token stops.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use ballista_core::JobId;
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::errors::{is_lost_input, lost_input_err, task_report, wire_err};
 use super::fetch::FetchExec;
-use super::secure::Security;
+use super::secure::{Security, TaskPass};
 use crate::error::{Result, SqlState, sql_err};
 use crate::memory::Memory;
 use crate::plan::joins::yield_exec::with_yields;
@@ -38,20 +39,29 @@ use crate::plan::one_input::one_input;
 use crate::testing::crash;
 use crate::train::TrainExec;
 
-/// The tasks of an executor, which can all be stopped together.
+/// The tasks of an executor by the engine that gave them, which can be stopped together.
 #[derive(Debug, Default)]
-pub(super) struct Tasks(Mutex<CancellationToken>);
+pub(super) struct Tasks(Mutex<HashMap<String, CancellationToken>>);
 
 impl Tasks {
-    /// Stops the current tasks, not those that come later.
-    pub(super) fn stop(&self) {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *current).cancel();
+    /// Stops the current tasks of all engines but the successor of the others, not those that come later.
+    pub(super) fn stop(&self, successor: Option<&str>) {
+        self.lock().retain(|engine, token| {
+            let stays = successor == Some(engine.as_str());
+            if !stays {
+                token.cancel();
+            }
+            stays
+        });
     }
 
-    fn token(&self) -> CancellationToken {
-        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        current.child_token()
+    fn token(&self, engine: &str) -> CancellationToken {
+        let mut engines = self.lock();
+        engines.entry(engine.to_owned()).or_default().child_token()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,7 +95,7 @@ impl ExecutionEngine for TaskEngine {
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
         self.security.check_pass(config)?;
-        let token = self.tasks.token();
+        let token = self.tasks.token(TaskPass::engine_of(config));
         let prepared = |exec: Arc<dyn ExecutionPlan>| match exec.downcast_ref::<TrainExec>() {
             Some(train) => {
                 let train = train.with_ranks(global_output_partition_ids.clone());
@@ -263,6 +273,17 @@ mod tests {
     use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer};
 
     use super::*;
+
+    #[test]
+    fn the_tasks_of_a_successor_go_on_when_those_of_its_predecessor_are_stopped() {
+        let tasks = Tasks::default();
+        let (old, new) = (tasks.token("old"), tasks.token("new"));
+        tasks.stop(Some("new"));
+        assert!(old.is_cancelled() && !new.is_cancelled());
+        assert!(!tasks.token("old").is_cancelled());
+        tasks.stop(None);
+        assert!(new.is_cancelled());
+    }
 
     #[test]
     fn the_memory_of_tasks_counts_in_that_of_the_process() {

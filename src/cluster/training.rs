@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::attempts::is_stable;
 use super::backend::CHECK_INTERVAL;
 use super::liveness::Machines;
 use super::rendezvous::{Outcome, RankReport};
@@ -67,7 +68,11 @@ impl Cluster {
             };
             Arc::new(watch) as _
         });
-        let mut opened = self.coordinator.open(&task.run_id, task.workers, watcher);
+        // The rows that ranks have read must not be mixed with other ones.
+        let reads_once = !is_stable(&plan).unwrap_or(false);
+        let mut opened = self
+            .coordinator
+            .open(&task.run_id, task.workers, reads_once, watcher);
         let executors = self.placement.executor_ids().await;
         let mut config = context.session_config().clone();
         let options = config.options_mut();

@@ -107,3 +107,50 @@ pub(crate) fn publish(
     }
     published
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::example_model;
+    use crate::storage::DEFAULT_SCHEMA;
+
+    #[test]
+    fn files_are_deleted_only_if_no_state_names_them() {
+        let data = Arc::new(DataDir::temporary().unwrap());
+        let registry = ModelRegistry::new(Arc::clone(&data));
+        let (schema, name) = (DEFAULT_SCHEMA.to_owned(), "m".to_owned());
+        let name = ModelName { schema, name };
+        let new_model = NewModel {
+            name: &name,
+            if_taken: IfTaken::Fail,
+            comment: None,
+        };
+        let manifest = example_model(&[]).manifest;
+        let publish_again = |files: VersionFiles| {
+            let published = publish(&registry, &Access::All, &new_model, &manifest, &files);
+            let error = published.unwrap_err();
+            assert_eq!(report(&error).state, SqlState::ModelExists);
+        };
+        let files = VersionFiles::create(&data).unwrap();
+        let ours = files.place().clone();
+        // A try whose reply was lost.
+        let new = NewVersion {
+            directory: files.name.clone(),
+            sha256: "hash".into(),
+            comment: None,
+            if_taken: IfTaken::Fail,
+            ownership: Access::All.new_ownership(),
+        };
+        let first = registry.publish_for(&Access::All, &name, &new);
+        assert!(first.unwrap().is_new);
+        publish_again(files);
+        assert!(ours.kind().unwrap().is_some());
+        // Another version has the name.
+        let files = VersionFiles::create(&data).unwrap();
+        let others = files.place().clone();
+        publish_again(files);
+        assert!(others.kind().unwrap().is_none());
+    }
+}

@@ -147,7 +147,10 @@ pub(super) fn kind(path: &Path) -> Kind {
 }
 
 pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
+    // The parents of all directories that are new.
+    let missing = directory.ancestors().take_while(|path| !path.is_dir());
+    let parents: Vec<&Path> = missing.filter_map(Path::parent).collect();
+    if parents.is_empty() {
         return Ok(());
     }
     let mut builder = fs::DirBuilder::new();
@@ -155,10 +158,12 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory)?;
-    match directory.parent() {
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
-    }
+    parents
+        .into_iter()
+        .try_for_each(|parent| match parent.as_os_str().is_empty() {
+            true => sync_directory(Path::new(".")),
+            false => sync_directory(parent),
+        })
 }
 
 pub(super) fn parent(path: &Path) -> io::Result<&Path> {

@@ -164,28 +164,45 @@ fn concurrent_replacements_all_get_a_version() {
 fn a_killed_training_leaves_what_was_there() {
     let data = trained();
     let short = "TRAIN OR REPLACE MODEL price TARGET price OPTIONS (model_type = 'linear_reg') AS SELECT * FROM houses";
+    let start = || {
+        let mut command = vatic(data.path());
+        let command = command.args(["-c", short]).stdout(Stdio::null());
+        command.stderr(Stdio::null()).spawn().unwrap()
+    };
+    // How long a training takes depends on what else the machine does.
+    let time_of_one = || {
+        let began = Instant::now();
+        assert!(start().wait().unwrap().success());
+        began.elapsed()
+    };
+    let mut time = time_of_one();
     let (mut killed, mut finished) = (0, 0);
-    for delay_ms in (0..240).step_by(8) {
-        let mut child = vatic(data.path())
-            .args(["-c", short])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        thread::sleep(Duration::from_millis(delay_ms));
+    // From the start of a training to some time after its end.
+    for step in 0.. {
+        let delay = time * step / 20;
+        let mut child = start();
+        thread::sleep(delay);
         child.kill().unwrap();
         if child.wait().unwrap().success() {
             finished += 1
         } else {
             killed += 1
         }
-        if delay_ms % 40 == 0 {
+        if step % 5 == 0 {
             assert_eq!(
                 rows(data.path(), GUESS),
                 ["30.0"],
-                "after a kill at {delay_ms} ms"
+                "after a kill at {delay:?}"
             );
+            time = time_of_one();
         }
+        if step >= 30 && finished > 3 {
+            break;
+        }
+        assert!(
+            step < 200,
+            "{killed} were killed, {finished} finished first"
+        );
     }
     assert!(
         killed > 3 && finished > 3,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// How the first dimension of a tensor belongs to rows.
 #[derive(Debug, Clone)]
@@ -65,7 +65,12 @@ impl Extent {
         let range = |row: u32| starts[row as usize]..starts[row as usize + 1];
         let extent = Self::packed(order.iter().map(|row| range(*row).len()));
         let elements = order.iter().flat_map(|row| range(*row));
-        let elements: Vec<u32> = elements.map(|element| element as u32).collect();
+        let elements: Result<Vec<u32>, _> = elements.map(u32::try_from).collect();
+        let too_many = |_| {
+            let message = "a shard of the rows has over 4294967295 elements; raise shards";
+            Error::Invalid(message.into())
+        };
+        let elements = elements.map_err(too_many)?;
         let count = elements.len();
         if count == 0 {
             return Ok((values.narrow(0, 0, 0)?, extent));

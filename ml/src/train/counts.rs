@@ -413,3 +413,48 @@ pub(crate) fn merge_columns(
     }
     Ok(merged)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+    use arrow::datatypes::DataType;
+
+    use super::*;
+
+    /// The counts of a column that has these numbers as texts.
+    fn counts(values: std::ops::Range<usize>) -> ColumnCounts {
+        let texts = values.map(|value| value.to_string());
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let rows = RecordBatch::try_from_iter([("id", texts)]).unwrap();
+        let column = Column {
+            name: "id".into(),
+            data_type: DataType::Utf8,
+        };
+        count_column(&rows, 0, &column, true).unwrap()
+    }
+
+    fn has_too_many(counts: &ColumnCounts) -> bool {
+        matches!(counts.categories[..], [Values::TooMany])
+    }
+
+    #[test]
+    fn values_are_counted_up_to_the_limit_and_then_forgotten() {
+        let most = counts(0..CATEGORY_VALUES_MAX);
+        assert!(!has_too_many(&most));
+        assert!(has_too_many(&counts(0..CATEGORY_VALUES_MAX + 1)));
+        // Two shards that have too many together.
+        let mut merged = most.clone();
+        merged.merge(&counts(0..7), "id").unwrap();
+        assert!(!has_too_many(&merged));
+        merged
+            .merge(&counts(5..CATEGORY_VALUES_MAX + 1), "id")
+            .unwrap();
+        assert!(has_too_many(&merged));
+        merged.merge(&most, "id").unwrap();
+        assert!(has_too_many(&merged));
+        // What a worker sends does not grow with the values.
+        assert!(serde_json::to_vec(&merged).unwrap().len() < 200);
+    }
+}

@@ -1,9 +1,12 @@
-//! Limits of a training: its time, its iterations, its categories.
+//! Limits of a training: its time, its iterations, its categories, the rows that one array holds.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, FixedSizeListArray, Float64Array, Int64Array, RecordBatch, StringArray,
+};
+use arrow::datatypes::Float64Type;
 use vatic_ml::model::options::{DataSplit, Optimizer, TrainOptions};
 
 use crate::{train, train_after};
@@ -98,5 +101,46 @@ fn a_column_of_identifiers_is_refused_and_named() {
         let message = error.unwrap_err().to_string();
         let expected = "column \"user_id\" has over 10000 distinct values";
         assert!(message.contains(expected), "{message}");
+        assert!(message.contains("hash_buckets"), "{message}");
     }
+}
+
+/// The rows of a shard lie in several arrays. A line through all of them fits only if each feature stays with its label.
+#[test]
+fn a_shard_of_several_arrays_is_trained_whole() {
+    // An array has up to 65,536 rows.
+    let rows = 150_000;
+    let number = |row: usize| ((row * 7_919) % 1_001) as f64;
+    let letter = |row: usize| match row {
+        77_777 => "rare",
+        row if row % 3 == 0 => "a",
+        _ => "b",
+    };
+    let label = |row: usize| {
+        let of_letter = match letter(row) {
+            "rare" => 5_000.0,
+            "a" => -3.0,
+            _ => 4.0,
+        };
+        2.0 * number(row) - 7.0 * number(row + 1) + of_letter
+    };
+    let numbers = Float64Array::from_iter_values((0..rows).map(number));
+    let lists = (0..rows).map(|row| Some([Some(number(row + 1))]));
+    let lists = FixedSizeListArray::from_iter_primitive::<Float64Type, _, _>(lists, 1);
+    let letters = StringArray::from_iter_values((0..rows).map(letter));
+    let labels = Float64Array::from_iter_values((0..rows).map(label));
+    let columns: [(&str, ArrayRef); 4] = [
+        ("number", Arc::new(numbers)),
+        ("list", Arc::new(lists)),
+        ("letter", Arc::new(letters)),
+        ("label", Arc::new(labels)),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let options = TrainOptions {
+        shards: Some(1),
+        ..options("linear_reg")
+    };
+    let trained = train(&batch, &hashes(rows), &options, 1).unwrap();
+    assert_eq!(trained.train_rows, rows as u64);
+    assert!(trained.train_loss < 1e-6, "{}", trained.train_loss);
 }

@@ -10,7 +10,7 @@
 //! A rank may read and compute for as long as it likes. Only silence, a missing rank and a lack of movement end an
 //! attempt: if every rank waits for another one, only the network can move, so a path is dark if it does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::message::ToRank;
@@ -105,8 +105,12 @@ pub(super) struct Attempt {
     pub(super) world_size: usize,
     /// The least time without movement after which a path counts as lost.
     pub(super) link_timeout: Duration,
+    /// Whether another run of the query may give other rows, so that no rank may read its rows again.
+    pub(super) reads_once: bool,
     pub(super) phase: Phase,
     pub(super) members: BTreeMap<usize, Member>,
+    /// The ranks of which a task has begun.
+    begun: BTreeSet<usize>,
     pub(super) rows_read: u64,
     /// The time since which ranks are missing, while all others have their rows.
     pub(super) missing_since: Option<Duration>,
@@ -123,8 +127,10 @@ impl Attempt {
         Self {
             world_size,
             link_timeout,
+            reads_once: false,
             phase: Phase::Joining,
             members: BTreeMap::new(),
+            begun: BTreeSet::new(),
             rows_read: 0,
             missing_since: None,
             stall: None,
@@ -232,6 +238,13 @@ impl Attempt {
         }
         if !self.is_joining() {
             return abort(from, "this attempt has started without it", actions);
+        }
+        if !self.begun.insert(rank) && self.reads_once {
+            abort(from, "its rows may be others now", actions);
+            let lost = format!(
+                "rows of worker {rank} were lost, and may be others if they are computed again"
+            );
+            return self.end(Outcome::Lost(lost), actions);
         }
         let member = Member {
             connection: from,

@@ -217,6 +217,30 @@ fn a_missing_rank_is_awaited_while_another_reads() {
 }
 
 #[test]
+fn a_rank_reads_again_only_rows_that_are_the_same_again() {
+    for reads_once in [false, true] {
+        let mut ranks = Ranks::reading(2);
+        ranks.attempt.reads_once = reads_once;
+        ranks.event(0, Event::Join { rows: 5 });
+        // A machine with rows of the other rank is lost, whose task is repeated.
+        ranks.event(1, Event::Closed);
+        assert!(ranks.attempt.is_joining());
+        ranks.enter(1);
+        ranks.event(1, Event::Join { rows: 5 });
+        match ranks.attempt.outcome() {
+            Some(Outcome::Lost(lost)) => {
+                assert!(
+                    reads_once && lost.starts_with("rows of worker 1 were lost"),
+                    "{lost}"
+                );
+            }
+            Some(other) => panic!("{other:?}"),
+            None => assert!(!reads_once && !ranks.attempt.is_joining()),
+        }
+    }
+}
+
+#[test]
 fn a_task_that_was_replaced_cannot_refuse() {
     let mut ranks = Ranks::reading(1);
     let address = "10.0.0.9:4000".to_owned();

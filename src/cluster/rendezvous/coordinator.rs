@@ -79,16 +79,20 @@ impl Coordinator {
             .is_some_and(|run| run.attempt.is_joining())
     }
 
-    /// Opens an attempt. Dropping the result cancels the attempt and turns late ranks away.
+    /// Opens an attempt. Dropping the result cancels the attempt and turns late ranks away. With `reads_once`, an attempt is
+    /// lost when a rank would read its rows again.
     pub(in crate::cluster) fn open(
         self: &Arc<Self>,
         run_id: &str,
         world_size: usize,
+        reads_once: bool,
         watcher: Option<Watcher>,
     ) -> Opened {
         let (sender, outcome) = watch::channel(None);
+        let mut attempt = Attempt::new(world_size, self.link_timeout);
+        attempt.reads_once = reads_once;
         let run = Run {
-            attempt: Attempt::new(world_size, self.link_timeout),
+            attempt,
             connections: HashMap::new(),
             outcome: sender,
             watcher,

@@ -56,6 +56,11 @@ impl Reports {
         }
     }
 
+    /// The name of this engine.
+    pub(in crate::cluster) fn engine(&self) -> &str {
+        &self.engine
+    }
+
     /// The report of an executor, if it has sent one.
     pub(in crate::cluster) fn of(&self, executor: &str) -> Option<ExecutorReport> {
         self.lock().get(executor).map(|(_, report)| report.clone())
@@ -160,14 +165,14 @@ pub(in crate::cluster) async fn introduce(
 }
 
 /// Reports to the engine what this executor has, and obeys its orders, until an engine refuses this executor. Calls `lost`
-/// when an engine that answered has ended, or has a successor. A paused engine is not lost: its machine accepts connections
-/// for it.
+/// when an engine that answered has ended, or with the name of its successor, which may have given tasks already. A paused engine
+/// is not lost: its machine accepts connections for it.
 pub(in crate::cluster) async fn report_until_refused(
     scheduler: SocketAddr,
     security: &Security,
     executor: &str,
     stock: &Arc<Stock>,
-    lost: impl Fn(),
+    lost: impl Fn(Option<&str>),
 ) -> io::Error {
     // The engine that answered last, and when it was reached last.
     let mut known: Option<(String, Instant)> = None;
@@ -193,7 +198,7 @@ pub(in crate::cluster) async fn report_until_refused(
                 };
                 if known.as_ref().is_some_and(|(known, _)| *known != engine) {
                     tracing::warn!("the engine has a successor; its tasks are stopped");
-                    lost();
+                    lost(Some(&engine));
                 }
                 known = Some((engine, Instant::now()));
                 stock.obey(orders);
@@ -206,7 +211,7 @@ pub(in crate::cluster) async fn report_until_refused(
         let ended: io::Result<Infallible> = telling.await;
         let Err(error) = ended;
         if Refused::of(&error).is_some() {
-            lost();
+            lost(None);
             return error;
         }
         tracing::debug!(%error, "cannot report to the engine");
@@ -218,9 +223,9 @@ pub(in crate::cluster) async fn report_until_refused(
         if known.as_ref().is_some_and(|(_, at)| silent(*at)) {
             known = None;
             tracing::warn!("the engine is gone; its tasks are stopped");
-            lost();
+            lost(None);
         }
-        // Retry soon, so that a successor is known before it has tasks for this executor.
+        // Retry soon, so that the tasks of an engine with a successor take no time of the successor's.
         tokio::time::sleep(RETRY).await;
     }
 }
@@ -267,7 +272,7 @@ mod tests {
         let introduced = introduce(scheduler, &executor).await.unwrap_err();
         let lost = AtomicU64::default();
         let stock = stock();
-        let count = || {
+        let count = |_: Option<&str>| {
             lost.fetch_add(1, Ordering::Relaxed);
         };
         let refused = report_until_refused(scheduler, &executor, "executor", &stock, count).await;
@@ -285,7 +290,7 @@ mod tests {
         let coordinator = Arc::new(Coordinator::new(security.clone(), LINK_TIMEOUT));
         let (scheduler, _serving) = serve(Arc::clone(&coordinator)).await;
         let reporting = SpawnedTask::spawn(async move {
-            report_until_refused(scheduler, &security, "executor", &stock(), || {}).await
+            report_until_refused(scheduler, &security, "executor", &stock(), |_| {}).await
         });
         for _ in 0..2 {
             let end = coordinator.reports().order("executor", unload()).await;
@@ -295,6 +300,50 @@ mod tests {
         drop(reporting);
         let end = order.await;
         assert!(matches!(end, OrderEnd::Left), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn an_executor_knows_the_successor_of_its_engine_by_name() {
+        let security = Security::of_test(None, "a");
+        let coordinator = || Arc::new(Coordinator::new(security.clone(), LINK_TIMEOUT));
+        let (first, second) = (coordinator(), coordinator());
+        let (scheduler, serving) = serve(Arc::clone(&first)).await;
+        let successors: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+        let (seen, executor) = (Arc::clone(&successors), security.clone());
+        let lost = move |successor: Option<&str>| {
+            let successor = successor.map(str::to_owned);
+            seen.lock().unwrap().push(successor);
+        };
+        let _reporting = SpawnedTask::spawn(async move {
+            report_until_refused(scheduler, &executor, "executor", &stock(), lost).await
+        });
+        while first.reports().of("executor").is_none() {
+            tokio::time::sleep(RETRY).await;
+        }
+        // The executor has the answer by then.
+        tokio::time::sleep(BEAT).await;
+        assert!(successors.lock().unwrap().is_empty());
+        drop(serving);
+        let mut address = scheduler;
+        address.set_port(scheduler.port() + 1);
+        let listener = loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                // The task that serves ends soon.
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        };
+        let _serving = SpawnedTask::spawn(Arc::clone(&second).serve(listener));
+        while second.reports().of("executor").is_none() {
+            tokio::time::sleep(RETRY).await;
+        }
+        let expected = Some(second.reports().engine().to_owned());
+        let began = Instant::now();
+        while successors.lock().unwrap().is_empty() {
+            assert!(began.elapsed() < ENGINE_SILENCE_MAX);
+            tokio::time::sleep(RETRY).await;
+        }
+        assert_eq!(*successors.lock().unwrap(), [expected]);
     }
 
     #[tokio::test]

@@ -194,13 +194,19 @@ impl Security {
         })
     }
 
-    /// The settings of a job, with the pass of its tasks.
-    pub(in crate::cluster) fn with_pass(&self, mut config: SessionConfig) -> SessionConfig {
-        if let Some(identity) = &self.identity {
-            let pass = identity.pass.clone();
-            let extensions = &mut config.options_mut().extensions;
-            extensions.insert(TaskPass { pass });
-        }
+    /// The settings of a job of the engine with this name, with the pass of its tasks.
+    pub(in crate::cluster) fn with_pass(
+        &self,
+        mut config: SessionConfig,
+        engine: &str,
+    ) -> SessionConfig {
+        let pass = match &self.identity {
+            Some(identity) => identity.pass.clone(),
+            None => String::new(),
+        };
+        let engine = engine.to_owned();
+        let extensions = &mut config.options_mut().extensions;
+        extensions.insert(TaskPass { pass, engine });
         config
     }
 
@@ -308,10 +314,16 @@ mod tests {
     async fn a_task_needs_the_pass_of_its_cluster() {
         let (one, other, none) = (with(Some("one")), with(Some("other")), with(None));
         let plain = SessionConfig::new();
-        assert!(one.check_pass(&one.with_pass(plain.clone())).is_ok());
-        assert!(one.check_pass(&other.with_pass(plain.clone())).is_err());
-        assert!(one.check_pass(&none.with_pass(plain.clone())).is_err());
+        let job_of = |security: &Security| security.with_pass(plain.clone(), "engine");
+        assert!(one.check_pass(&job_of(&one)).is_ok());
+        assert!(one.check_pass(&job_of(&other)).is_err());
+        assert!(one.check_pass(&job_of(&none)).is_err());
+        assert!(one.check_pass(&plain).is_err());
         assert!(none.check_pass(&plain).is_ok());
+        for security in [&one, &none] {
+            assert_eq!(TaskPass::engine_of(&job_of(security)), "engine");
+        }
+        assert_eq!(TaskPass::engine_of(&plain), "");
     }
 
     #[test]

@@ -106,3 +106,30 @@ impl AsyncWrite for SecureStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn both_sides_notice_that_nobody_acknowledges_their_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        for side in [
+            SecureStream::connect(None, stream).await,
+            SecureStream::accept(None, accepted).await,
+        ] {
+            let SecureStream::Plain(stream) = side.unwrap() else {
+                panic!("TLS without a secret");
+            };
+            let socket = socket2::SockRef::from(&stream);
+            assert!(socket.tcp_user_timeout().unwrap().is_some());
+            assert!(socket.keepalive().unwrap());
+        }
+    }
+}

@@ -89,6 +89,28 @@ async fn an_executor_killed_before_its_result_is_known() {
     survives("task-done", 2).await;
 }
 
+/// Rows that some ranks have read are not mixed with those of another run of a random query.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_random_query_is_read_once_by_all_ranks() {
+    let cluster = Cluster::start_with(3, 2, Some(("before-join", 1))).await;
+    cluster.sql(IRIS).await.unwrap();
+    let train = TRAIN
+        .replace("epochs", "workers = 3, epochs")
+        .replace("SELECT *", "SELECT random() AS noise, *");
+    let trained = cluster.sql(&train).await.unwrap();
+    assert!(cluster.fault_happened());
+    let rows = |name: &str| {
+        let column = trained[0].column_by_name(name).unwrap();
+        column.as_primitive::<Int64Type>().value(0)
+    };
+    assert_eq!(rows("train_rows") + rows("eval_rows"), 150);
+    let metrics = cluster.metrics().await;
+    let lost = "vatic_training_attempts_lost_total ";
+    let lost = metrics.lines().find_map(|line| line.strip_prefix(lost));
+    assert_ne!(lost, Some("0"), "the rank read its rows again");
+    assert!(lost.is_some(), "{metrics}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_attempt_goes_on_from_the_last_checkpoint() {
     // Rank 0 keeps checkpoints after epochs 5, 10 and 15, and ends with the third.

@@ -120,6 +120,26 @@ async fn without_executors_a_statement_waits_and_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_wait_for_executors_counts_towards_the_time_of_a_training() {
+    let mut cluster = Cluster::start(0, 1).await;
+    cluster.sql(IRIS).await.unwrap();
+    let session = cluster.engine.session().unwrap();
+    let train = TRAIN.replace(
+        "epochs = 30",
+        "workers = 1, max_runtime_s = 2, epochs = 1000000",
+    );
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        cluster.add(1);
+    };
+    let (trained, ()) = tokio::join!(run(&session, &train), late);
+    let trained = trained.unwrap();
+    let epochs = trained[0].column_by_name("epochs").unwrap();
+    // The epoch after which the training finds that its time has passed.
+    assert_eq!(epochs.as_primitive::<Int64Type>().value(0), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_trainings_that_need_all_slots_both_finish() {
     let cluster = Cluster::start(2, 1).await;
     cluster.sql(IRIS).await.unwrap();
