@@ -17,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 
 use crate::access::Access;
 use crate::catalog::CATALOG;
+use crate::catalog::changes::as_insertions;
 use crate::catalog::images::{READ_IMAGES, ReadImages};
 use crate::catalog::indexes::UseIndexes;
 use crate::catalog::partitions::PartitionNulls;
@@ -167,6 +168,8 @@ impl QueryPlanner for VaticQueryPlanner {
             .iter()
             .filter_map(|extension| extension.physical_planner())
             .collect();
+        let changes = as_insertions(plan)?;
+        let plan = changes.as_ref().unwrap_or(plan);
         DefaultPhysicalPlanner::with_extension_planners(planners)
             .create_physical_plan(plan, state)
             .await

@@ -12,6 +12,7 @@ use crate::access::files::FileAccess;
 use crate::access::grants::Privilege;
 use crate::access::ownership::Ownership;
 use crate::catalog::OwnerPlanner;
+use crate::catalog::changes::with_changes;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extensions::EXTENSIONS;
@@ -57,6 +58,7 @@ impl Engine {
         prepare(&mut statement, &state)?;
         let planned = Box::pin(plan_with_names(&state, statement)).await;
         let plan = planned.map_err(|error| self.catalog().not_found(access, error))?;
+        let plan = with_changes(plan)?;
         // Comes before any other code reads the types of the plan's columns.
         let plan = with_text_in_csv(keep_marks(wide_times(plan)?)?)?;
         match plan {
