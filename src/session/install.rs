@@ -47,6 +47,7 @@ use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, WI
 use crate::plan::series::SHORT_BATCHES;
 use crate::plan::short_filters::SHORT_FILTERS;
 use crate::plan::times::analyzer_rules;
+use crate::plan::types::StandardTypes;
 use crate::predict::{ComputeCalls, ModelsByJoins, PruneOutputs, register_model_functions};
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::RendezvousExtension;
@@ -81,6 +82,7 @@ pub(crate) fn session_state(
         .with_config(config)
         .with_runtime_env(Arc::clone(engine.runtime_env()))
         .with_default_features()
+        .with_type_planner(Arc::new(StandardTypes))
         .with_catalog_list(Arc::clone(&catalogs))
         .with_analyzer_rules(analyzer_rules())
         .with_analyzer_rule(Arc::new(PartitionNulls))

@@ -23,6 +23,7 @@ use crate::plan::once::keep_marks;
 use crate::plan::prepare::{plan_with_names, prepare};
 use crate::plan::series::WindowsRelation;
 use crate::plan::times::wide_times;
+use crate::plan::types::prepare_columns;
 use crate::predict::{call_forms, register_model_functions};
 use crate::sql::{prepare_calls, prepare_relations};
 
@@ -46,6 +47,7 @@ impl Engine {
         }
         let models = Arc::new(models);
         let mut state = state.clone();
+        prepare_columns(&mut statement, &mut state)?;
         register_model_functions(&mut state, &models)?;
         for planner in EXTENSIONS
             .iter()
