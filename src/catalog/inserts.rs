@@ -1,14 +1,15 @@
-//! The list of files of a managed table: INSERT writes files, and publishes a list with them in the log of the table.
+//! The list of files of a managed table: INSERT writes files, and publishes a list with them in the log of the table. UPDATE and DELETE
+//! replace files of the list.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 
-use super::files::{ManagedFile, TableFiles, Written};
+use super::files::{ManagedFile, Replacement, TableFiles, Written};
 use super::indexes::with_graphs_of;
 use super::merge::{Merged, merge};
-use super::state::{TableEntry, TableState, check_unchanged};
+use super::state::{TableEntry, TableState, changed_meanwhile, check_unchanged};
 use super::tables::Catalog;
 use crate::error::Result;
 
@@ -70,9 +71,59 @@ impl TableFiles for LoggedFiles {
         }
         Ok(())
     }
+
+    fn replace(&self, schema: &SchemaRef, replacement: Replacement) -> Result<()> {
+        // An error of the commit may come after the commit, so the file must stay.
+        if let Some(written) = &replacement.written {
+            written.keep();
+        }
+        let (schema_name, name) = &self.at;
+        loop {
+            let seen = self.catalog.entry(schema_name, name)?;
+            let state = self.replaced(&seen, schema, &replacement);
+            let state = state.inspect_err(|_| {
+                // No state ever named it.
+                if let Some(written) = &replacement.written {
+                    written.release();
+                }
+            })?;
+            let ownership = seen.ownership.clone();
+            if self.catalog.commit(&self.at, &seen, state, ownership)? {
+                return Ok(());
+            }
+        }
+    }
 }
 
 impl LoggedFiles {
+    /// The state of the table that follows the entry `seen`.
+    fn replaced(
+        &self,
+        seen: &TableEntry,
+        schema: &SchemaRef,
+        replacement: &Replacement,
+    ) -> Result<TableState> {
+        let is_same = seen.ownership.id == self.id;
+        let (current, files, indexes) = match &seen.state {
+            Some(TableState::Managed {
+                schema,
+                files,
+                indexes,
+            }) if is_same => (Some(schema), files.as_slice(), indexes.as_slice()),
+            _ => (None, &[][..], &[][..]),
+        };
+        let name = &self.at.1;
+        let current = check_unchanged(name, current, schema)?;
+        let files = replacement
+            .applied(files)
+            .ok_or_else(|| changed_meanwhile(name))?;
+        Ok(TableState::Managed {
+            schema: current.clone(),
+            indexes: with_graphs_of(indexes, &files),
+            files,
+        })
+    }
+
     /// The small files of the table as one file, if they have become many. Rows can be inserted without.
     async fn merged(
         &self,
@@ -207,6 +258,40 @@ mod tests {
         let seen = entry(catalog);
         let inserted = insert(catalog, &insertion, seen);
         inserted.map(drop).map_err(|error| report(&error).state)
+    }
+
+    #[test]
+    fn of_two_changes_to_the_same_files_the_second_fails() {
+        let catalog = Arc::new(Catalog::new(Arc::new(DataDir::temporary().unwrap())));
+        create(&catalog);
+        let of = entry(&catalog).ownership.id;
+        insert_file(&catalog, of.as_deref(), "a", false).unwrap();
+        let files = || match entry(&catalog).state {
+            Some(TableState::Managed { files, .. }) => files,
+            state => panic!("{state:?}"),
+        };
+        let list = catalog.files(at(), of.clone());
+        let removal = |read: Vec<ManagedFile>| {
+            let replacement = Replacement {
+                read,
+                replaced: [0].into(),
+                written: None,
+            };
+            let replaced = list.replace(&Arc::new(columns("a")), replacement);
+            replaced.map_err(|error| report(&error).state)
+        };
+        let read = files();
+        // A file that comes while the statement runs stays.
+        insert_file(&catalog, of.as_deref(), "a", false).unwrap();
+        removal(read.clone()).unwrap();
+        assert_eq!(files(), [file("new")]);
+        insert_file(&catalog, of.as_deref(), "a", true).unwrap();
+        let other = vec![file("other")];
+        assert_eq!(removal(other), Err(SqlState::LostRace));
+        let seen = entry(&catalog);
+        let dropped = catalog.commit(&at(), &seen, TableState::Dropped, Ownership::default());
+        assert!(dropped.unwrap());
+        assert_eq!(removal(read), Err(SqlState::LostRace));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::storage::Place;
 use crate::storage::data_dir::DataDir;
 
 /// A managed table in one state.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ManagedTable {
     data: Arc<DataDir>,
     /// The schema and the name of the table.
@@ -70,6 +70,19 @@ impl ManagedTable {
 
     pub(super) fn files(&self) -> &[ManagedFile] {
         &self.files
+    }
+
+    pub(super) fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    /// The schema and the name of the table.
+    pub(super) fn at(&self) -> &(String, String) {
+        &self.at
+    }
+
+    pub(super) fn list(&self) -> &dyn TableFiles {
+        self.list.as_ref()
     }
 
     /// The place of files of the table.

@@ -9,6 +9,7 @@
 //! * `tables` all tables and views; `state` the state of one; `open` opens them
 //! * `managed`, `files` Parquet files in the data directory; `write`, `encoding` write them; `inserts` adds them to a table; `merge`
 //!   merges small ones; `missing_files` checks that they exist; `store` where new tables go: into the data directory or a session
+//! * `changes` UPDATE and DELETE of their rows
 //! * `indexes` indexes of vectors, and the rule that uses them
 //! * `external`, `partitions` files elsewhere, also in folders whose names are column values; `locations` where they are
 //! * `images` files of images, by the table function `read_images`
@@ -16,6 +17,7 @@
 //! * `temporary` the temporary tables of one session
 //! * `system_tables` `information_schema.models` and its siblings, and the schema `ml`
 
+pub(crate) mod changes;
 mod encoding;
 pub(crate) mod external;
 mod files;

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 
 use datafusion::arrow::datatypes::Schema;
+use datafusion::common::DataFusionError;
 use serde::{Deserialize, Serialize};
 
 use super::files::ManagedFile;
@@ -113,8 +114,16 @@ pub(crate) fn check_unchanged<S: Borrow<Schema>>(
         Some(_) => "replaced",
         None => "dropped",
     };
-    let message = format!("table \"{name}\" was {problem} while rows were inserted into it");
+    let message = format!("table \"{name}\" was {problem} while the statement changed it");
     Err(sql_err(SqlState::LostRace, message))
+}
+
+/// The error for a statement whose rows another statement changed in the meantime.
+pub(crate) fn changed_meanwhile(name: &str) -> DataFusionError {
+    let message = format!(
+        "another statement changed rows of table \"{name}\" while this one ran; run it again"
+    );
+    sql_err(SqlState::LostRace, message)
 }
 
 #[cfg(test)]

@@ -19,9 +19,10 @@ use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{SetExpr, Statement as SqlStatement};
 use futures::StreamExt;
 
-use super::files::{ManagedFile, TableFiles, Written};
+use super::changes::ChangedTable;
+use super::files::{ManagedFile, Replacement, TableFiles, Written};
 use super::managed::ManagedTable;
-use super::state::{TableState, check_unchanged, should_create};
+use super::state::{TableState, changed_meanwhile, check_unchanged, should_create};
 use super::store::TableStore;
 use crate::error::Result;
 use crate::storage::IfTaken;
@@ -110,6 +111,38 @@ impl TemporaryTables {
         unchanged
     }
 
+    /// Replaces files of a table.
+    fn replace(
+        &self,
+        at: &(String, String),
+        schema: &SchemaRef,
+        replacement: Replacement,
+    ) -> Result<()> {
+        let mut tables = self.lock();
+        let table = tables.get_mut(at);
+        let current = table.as_ref().map(|table| table.schema.as_ref());
+        check_unchanged(&at.1, current, schema)?;
+        let Some(table) = table else {
+            return Ok(());
+        };
+        let files = replacement.applied(&table.files());
+        let files = files.ok_or_else(|| changed_meanwhile(&at.1))?;
+        let new = replacement.written.map(Arc::new);
+        let before = std::mem::take(&mut table.written);
+        // Each was written with one file.
+        let mut all: Vec<Arc<Written>> = before.iter().chain(&new).map(Arc::clone).collect();
+        all.retain(|written| written.files.iter().any(|file| files.contains(file)));
+        let place = |written: &Arc<Written>| {
+            let first = written.files.first();
+            files.iter().position(|file| Some(file) == first)
+        };
+        all.sort_by_key(place);
+        table.written = all;
+        drop(tables);
+        drop(before);
+        Ok(())
+    }
+
     /// Removes a table; `false` if it does not exist.
     pub(crate) fn remove(&self, at: &(String, String)) -> bool {
         let removed = self.lock().remove(at);
@@ -193,6 +226,10 @@ impl TableFiles for SessionFiles {
     async fn append(&self, schema: &SchemaRef, written: Written, overwrite: bool) -> Result<()> {
         self.tables.insert(&self.at, schema, written, overwrite)
     }
+
+    fn replace(&self, schema: &SchemaRef, replacement: Replacement) -> Result<()> {
+        self.tables.replace(&self.at, schema, replacement)
+    }
 }
 
 /// The temporary tables that a plan reads.
@@ -211,6 +248,9 @@ fn temporaries(plan: &LogicalPlan) -> Result<Vec<(TableReference, Arc<dyn TableP
 }
 
 pub(crate) fn is_temporary(table: &Arc<dyn TableProvider>) -> bool {
+    if let Some(changed) = table.downcast_ref::<ChangedTable>() {
+        return changed.is_temporary();
+    }
     let table = table.downcast_ref::<ManagedTable>();
     table.is_some_and(ManagedTable::is_temporary)
 }

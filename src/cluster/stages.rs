@@ -41,6 +41,7 @@ use crate::extensions::EXTENSIONS;
 use crate::plan::chance::is_drawn_in_each_task;
 use crate::plan::functions::functions_state;
 use crate::plan::sample::draws_by_place;
+use crate::plan::scans::file_scan;
 
 /// Operators whose parts must run in one process: the parts share state while they run, or run many times.
 const ONE_PROCESS: [&str; 6] = [
@@ -153,6 +154,12 @@ fn is_of_one_process(exec: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
     let repartition = exec.downcast_ref::<RepartitionExec>();
     if repartition.is_some_and(RepartitionExec::preserve_order) {
         return Some("keeps an order that executors do not keep");
+    }
+    let scan = file_scan(exec.as_ref());
+    let is_numbered =
+        |scan: &FileScanConfig| !scan.file_source.table_schema().virtual_columns().is_empty();
+    if scan.is_some_and(is_numbered) {
+        return Some("numbers rows, which its bytes do not record");
     }
     // A task counts its partitions from 0, so all tasks would draw the same places.
     if draws_by_place(exec.as_ref()) && exec.output_partitioning().partition_count() > 1 {

@@ -8,6 +8,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 
 use super::csv::nested_as_json;
+use super::json;
 use super::series::{frame_values, series_position};
 use crate::error::Result;
 
@@ -21,6 +22,7 @@ pub(crate) fn functions_state() -> Result<SessionState> {
 /// Adds our functions to those of DataFusion.
 pub(crate) fn register_functions(state: &mut SessionState) -> Result<()> {
     vatic_udfs::register(state)?;
+    json::register(state)?;
     state.register_udf(Arc::new(nested_as_json()))?;
     state.register_udwf(Arc::new(series_position()))?;
     state.register_udwf(Arc::new(frame_values()))?;

@@ -24,6 +24,8 @@
 //! * `scans` rules that correct the statistics and filters of file scans
 //! * `csv` CSV files: format, scan, and the codec of a scan
 //! * `images` scans of images
+//! * `json` functions and operators of JSON in texts
+//! * `types` names of types of the SQL standard, and timestamps of declared columns
 //!
 //! `session/install.rs` installs the additions of every session. `session/planner.rs` adds the table functions, which need
 //! the models of a statement.
@@ -39,6 +41,7 @@ pub(crate) mod functions;
 pub(crate) mod images;
 pub(crate) mod integer_overflow;
 pub(crate) mod joins;
+mod json;
 pub(crate) mod keys;
 pub(crate) mod logical_nodes;
 pub(crate) mod names;
@@ -55,3 +58,4 @@ pub(crate) mod series;
 pub(crate) mod short_filters;
 pub(crate) mod table_function;
 pub(crate) mod times;
+pub(crate) mod types;

@@ -197,7 +197,7 @@ async fn set_option(client: &Client, name: &str, value: Option<Value>) -> Result
         (name, _) if !is_setting(client, name) => Err(INVALID_NAME),
         (name, Some(text)) => run(client, &format!("SET {name} = {}", quoted(&text))).await,
         (name, None) => {
-            // RESET supports only the settings of DataFusion.
+            // As RESET, with an answer for each name.
             let fresh = client
                 .session
                 .engine()

@@ -17,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 
 use crate::access::Access;
 use crate::catalog::CATALOG;
+use crate::catalog::changes::as_insertions;
 use crate::catalog::images::{READ_IMAGES, ReadImages};
 use crate::catalog::indexes::UseIndexes;
 use crate::catalog::partitions::PartitionNulls;
@@ -46,6 +47,7 @@ use crate::plan::scans::{FLOAT_PREDICATES, FLOAT_STATISTICS, SCAN_EQUALITIES, WI
 use crate::plan::series::SHORT_BATCHES;
 use crate::plan::short_filters::SHORT_FILTERS;
 use crate::plan::times::analyzer_rules;
+use crate::plan::types::StandardTypes;
 use crate::predict::{ComputeCalls, ModelsByJoins, PruneOutputs, register_model_functions};
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::RendezvousExtension;
@@ -80,6 +82,7 @@ pub(crate) fn session_state(
         .with_config(config)
         .with_runtime_env(Arc::clone(engine.runtime_env()))
         .with_default_features()
+        .with_type_planner(Arc::new(StandardTypes))
         .with_catalog_list(Arc::clone(&catalogs))
         .with_analyzer_rules(analyzer_rules())
         .with_analyzer_rule(Arc::new(PartitionNulls))
@@ -167,6 +170,8 @@ impl QueryPlanner for VaticQueryPlanner {
             .iter()
             .filter_map(|extension| extension.physical_planner())
             .collect();
+        let changes = as_insertions(plan)?;
+        let plan = changes.as_ref().unwrap_or(plan);
         DefaultPhysicalPlanner::with_extension_planners(planners)
             .create_physical_plan(plan, state)
             .await

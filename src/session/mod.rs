@@ -9,6 +9,7 @@
 //! * `task` running a statement on the workers
 //! * `answer` the effect and the rows of a statement
 //! * `prepared` PREPARE, EXECUTE and DEALLOCATE
+//! * `reset` RESET of settings of ours
 //! * `describe` the columns and parameters of a statement that does not run
 //! * `column_tables` the tables that the columns of a result come from
 
@@ -21,6 +22,7 @@ mod plan;
 mod planner;
 mod planner_thread;
 mod prepared;
+mod reset;
 mod run;
 pub(crate) mod task;
 

@@ -12,6 +12,7 @@ use crate::access::files::FileAccess;
 use crate::access::grants::Privilege;
 use crate::access::ownership::Ownership;
 use crate::catalog::OwnerPlanner;
+use crate::catalog::changes::with_changes;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extensions::EXTENSIONS;
@@ -22,6 +23,7 @@ use crate::plan::once::keep_marks;
 use crate::plan::prepare::{plan_with_names, prepare};
 use crate::plan::series::WindowsRelation;
 use crate::plan::times::wide_times;
+use crate::plan::types::prepare_columns;
 use crate::predict::{call_forms, register_model_functions};
 use crate::sql::{prepare_calls, prepare_relations};
 
@@ -45,6 +47,7 @@ impl Engine {
         }
         let models = Arc::new(models);
         let mut state = state.clone();
+        prepare_columns(&mut statement, &mut state)?;
         register_model_functions(&mut state, &models)?;
         for planner in EXTENSIONS
             .iter()
@@ -57,6 +60,7 @@ impl Engine {
         prepare(&mut statement, &state)?;
         let planned = Box::pin(plan_with_names(&state, statement)).await;
         let plan = planned.map_err(|error| self.catalog().not_found(access, error))?;
+        let plan = with_changes(plan)?;
         // Comes before any other code reads the types of the plan's columns.
         let plan = with_text_in_csv(keep_marks(wide_times(plan)?)?)?;
         match plan {

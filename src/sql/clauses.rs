@@ -3,11 +3,12 @@
 //!
 //! Where the planner matches a structure with `..`, the checks here match it field by field, so that a new field in
 //! sqlparser does not compile until somebody decides about it. Structures that the planner matches completely are not
-//! here: CREATE TABLE (but for its columns), INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY, PREPARE. `from` checks FROM,
+//! here: CREATE TABLE (but for its columns), INSERT, MERGE, TRUNCATE, COPY, PREPARE. `changes` checks UPDATE and DELETE, `from` FROM,
 //! `using` the columns that two sides of a join share, and `call` function calls. `precedence` regroups expressions that
 //! sqlparser groups wrongly.
 
 mod call;
+mod changes;
 mod from;
 mod precedence;
 mod using;
@@ -34,7 +35,8 @@ pub(crate) fn check_clauses(
     part: &mut (impl Visit + VisitMut),
     state: &SessionState,
 ) -> Result<()> {
-    if let ControlFlow::Break(error) = VisitMut::visit(part, &mut Rewritten) {
+    let folds = state.config_options().sql_parser.enable_ident_normalization;
+    if let ControlFlow::Break(error) = VisitMut::visit(part, &mut Rewritten { folds }) {
         return Err(error);
     }
     match Visit::visit(part, &mut Clauses { state }) {
@@ -92,6 +94,7 @@ impl Visitor for Clauses<'_> {
 fn check_statement(statement: &Statement) -> Found {
     match statement {
         Statement::CreateView(view) => check_view(view),
+        Statement::Delete(delete) => changes::check_delete(delete),
         // It does not come here by itself. DataFusion plans it, and then has no operator for it.
         Statement::CreateIndex(_) => {
             Err("CREATE INDEX is not supported within another statement; run it by itself".into())
@@ -350,10 +353,23 @@ fn check_star(options: &WildcardAdditionalOptions) -> Found {
 }
 
 /// Rewrites `GROUP BY a, b WITH ROLLUP` as `GROUP BY ROLLUP (a, b)`, and `FROM t` alone as `SELECT * FROM t`.
-struct Rewritten;
+struct Rewritten {
+    /// Whether names without quotes are read in lower case.
+    folds: bool,
+}
 
 impl VisitorMut for Rewritten {
     type Break = DataFusionError;
+
+    fn pre_visit_statement(&mut self, statement: &mut Statement) -> ControlFlow<DataFusionError> {
+        let Statement::Update(update) = statement else {
+            return ControlFlow::Continue(());
+        };
+        match changes::name_columns(update, self.folds) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<DataFusionError> {
         if select.flavor == SelectFlavor::FromFirstNoSelect && select.projection.is_empty() {
@@ -393,6 +409,7 @@ impl VisitorMut for Rewritten {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<DataFusionError> {
         precedence::regroup(expr);
+        precedence::bind_arrows(expr);
         ControlFlow::Continue(())
     }
 }

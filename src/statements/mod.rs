@@ -124,7 +124,7 @@ impl Session {
         }
         let plan = self.plan(statement).await?;
         self.check_access(&plan)?;
-        match plan {
+        match self.with_reset_as_set(plan)? {
             LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(table)) => {
                 Box::pin(create_table(self, table)).await?;
                 done(empty())

@@ -226,6 +226,88 @@ fn a_killed_training_leaves_what_was_there() {
     );
 }
 
+/// A kill at any point of an UPDATE or DELETE leaves all rows as they were before or after it.
+#[test]
+fn a_killed_change_leaves_the_rows_before_or_after() {
+    let data = tempfile::tempdir().unwrap();
+    let create = "CREATE TABLE t AS SELECT value AS a, 0 AS b FROM generate_series(1, 50000)";
+    let output = run(
+        data.path(),
+        &[create, "INSERT INTO t VALUES (50001, 0), (50002, 0)"],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let state = "SELECT count(*), min(b), max(b) FROM t";
+    let (mut level, mut count) = (0, 50_002);
+    for delay_ms in (0..240).step_by(16) {
+        let deletes = delay_ms % 32 == 16;
+        let change = match deletes {
+            true => format!("DELETE FROM t WHERE a <= {}", 50_002 - count + 100),
+            false => "UPDATE t SET b = b + 1".to_owned(),
+        };
+        let mut child = vatic(data.path())
+            .args(["-c", &change])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(delay_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let before = format!("{count},{level},{level}");
+        let (new_count, new_level) = match deletes {
+            true => (count - 100, level),
+            false => (count, level + 1),
+        };
+        let after = format!("{new_count},{new_level},{new_level}");
+        let found = rows(data.path(), state);
+        assert!(found == [before] || found == [after.clone()], "{found:?}");
+        if found == [after] {
+            (level, count) = (new_level, new_count);
+        }
+    }
+    let output = run(
+        data.path(),
+        &["UPDATE t SET b = 7", "DELETE FROM t WHERE a > 50000"],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(rows(data.path(), state), [format!("{},7,7", count - 2)]);
+}
+
+/// Of two changes at once, the second sees the first or fails; none is lost.
+#[test]
+fn changes_of_several_processes_are_not_lost() {
+    let data = tempfile::tempdir().unwrap();
+    let create = "CREATE TABLE t AS SELECT value AS a, 0 AS b FROM generate_series(1, 1000)";
+    let output = run(data.path(), &[create]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let path = data.path().to_owned();
+            thread::spawn(move || {
+                let mut done = 0;
+                for _ in 0..5 {
+                    let output = run(&path, &["UPDATE t SET b = b + 1"]);
+                    match output.status.success() {
+                        true => done += 1,
+                        false => {
+                            let error = text(&output.stderr);
+                            assert!(error.contains("40001"), "{error}");
+                        }
+                    }
+                }
+                done
+            })
+        })
+        .collect();
+    let done: usize = workers
+        .into_iter()
+        .map(|worker| worker.join().unwrap())
+        .sum();
+    assert!(done > 0);
+    let found = rows(data.path(), "SELECT min(b), max(b), count(*) FROM t");
+    assert_eq!(found, [format!("{done},{done},1000")]);
+}
+
 #[test]
 fn a_killed_long_training_is_a_failed_run() {
     let data = trained();

@@ -1,5 +1,5 @@
 //! Regrouping of `a IS DISTINCT FROM b OR c`: sqlparser reads everything after `FROM` as the right operand, so the condition
-//! becomes `a IS DISTINCT FROM (b OR c)`. But `IS` binds stronger than `AND` and `OR`.
+//! becomes `a IS DISTINCT FROM (b OR c)`. But `IS` binds stronger than `AND` and `OR`. The same for `->` and `->>` beside comparisons.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 
@@ -59,6 +59,116 @@ fn is_connection(op: &BinaryOperator) -> bool {
     matches!(op, BinaryOperator::And | BinaryOperator::Or)
 }
 
+/// Lets `->` and `->>` bind stronger than comparisons and tests: sqlparser reads `a ->> 'k' = 'x'` as `a ->> ('k' = 'x')`, and
+/// `'x' = a ->> 'k'` as `('x' = a) ->> 'k'`. Must be called for inner expressions first.
+pub(super) fn bind_arrows(expr: &mut Expr) {
+    let Expr::BinaryOp { left, op, right } = expr else {
+        return;
+    };
+    if !is_arrow(op) {
+        return;
+    }
+    if is_test(right) {
+        let whole = take(right);
+        let mut arrow = take(expr);
+        *expr = whole;
+        at_first(expr, &mut |first| {
+            let operand = take(first);
+            if let Expr::BinaryOp { right, .. } = &mut arrow {
+                **right = operand;
+            }
+            *first = take(&mut arrow);
+        });
+        // The arrow may have another test on its left.
+        at_first_arrow(expr);
+    } else if is_comparison(left) {
+        let whole = take(left);
+        let mut arrow = take(expr);
+        *expr = whole;
+        at_last(expr, &mut |last| {
+            let operand = take(last);
+            if let Expr::BinaryOp { left, .. } = &mut arrow {
+                **left = operand;
+            }
+            *last = take(&mut arrow);
+        });
+    }
+}
+
+fn take(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::value(Value::Null))
+}
+
+fn is_arrow(op: &BinaryOperator) -> bool {
+    matches!(op, BinaryOperator::Arrow | BinaryOperator::LongArrow)
+}
+
+/// Whether an expression is a comparison that is not in parentheses.
+fn is_comparison(expr: &Expr) -> bool {
+    let Expr::BinaryOp { op, .. } = expr else {
+        return false;
+    };
+    matches!(
+        op,
+        BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+            | BinaryOperator::StringConcat
+    )
+}
+
+/// Whether an expression is a comparison or a test such as IS NULL, LIKE or IN.
+fn is_test(expr: &Expr) -> bool {
+    is_comparison(expr)
+        || matches!(
+            expr,
+            Expr::IsNull(_)
+                | Expr::IsNotNull(_)
+                | Expr::Like { .. }
+                | Expr::ILike { .. }
+                | Expr::InList { .. }
+                | Expr::InSubquery { .. }
+                | Expr::Between { .. }
+        )
+}
+
+/// Calls `change` with the first operand of nested tests.
+fn at_first(expr: &mut Expr, change: &mut dyn FnMut(&mut Expr)) {
+    if !is_test(expr) {
+        return change(expr);
+    }
+    match expr {
+        Expr::BinaryOp { left: first, .. }
+        | Expr::IsNull(first)
+        | Expr::IsNotNull(first)
+        | Expr::Like { expr: first, .. }
+        | Expr::ILike { expr: first, .. }
+        | Expr::InList { expr: first, .. }
+        | Expr::InSubquery { expr: first, .. }
+        | Expr::Between { expr: first, .. } => at_first(first, change),
+        other => change(other),
+    }
+}
+
+/// Binds the arrow that is the first operand of nested tests.
+fn at_first_arrow(expr: &mut Expr) {
+    at_first(expr, &mut bind_arrows);
+}
+
+/// Calls `change` with the last operand of nested comparisons.
+fn at_last(expr: &mut Expr, change: &mut dyn FnMut(&mut Expr)) {
+    if !is_comparison(expr) {
+        return change(expr);
+    }
+    match expr {
+        Expr::BinaryOp { right: last, .. } => at_last(last, change),
+        other => change(other),
+    }
+}
+
 /// The binding strength of the operator of an expression.
 fn strength(expr: &Expr) -> u8 {
     match expr {
@@ -85,6 +195,7 @@ mod tests {
         let mut expr = parser.unwrap().parse_expr().unwrap();
         let _: ControlFlow<()> = visit_expressions_mut(&mut expr, |expr| {
             regroup(expr);
+            bind_arrows(expr);
             ControlFlow::Continue(())
         });
         shape(&expr)
@@ -103,6 +214,31 @@ mod tests {
             Expr::Nested(inner) => shape(inner),
             other => other.to_string(),
         }
+    }
+
+    #[test]
+    fn arrows_bind_stronger_than_comparisons() {
+        for (text, expected) in [
+            ("a -> 'k' -> 'l'", "[[a -> 'k'] -> 'l']"),
+            ("a ->> 'k' = 'x'", "[[a ->> 'k'] = 'x']"),
+            ("a -> 'k' ->> 'l' <> 'x'", "[[[a -> 'k'] ->> 'l'] <> 'x']"),
+            ("'x' = a ->> 'k'", "['x' = [a ->> 'k']]"),
+            (
+                "a ->> 'k' = b ->> 'k' AND c",
+                "[[[a ->> 'k'] = [b ->> 'k']] AND c]",
+            ),
+            ("a ->> ('k' = 'x')", "[a ->> ['k' = 'x']]"),
+            ("a ->> 'k' LIKE 'x%'", "a ->> 'k' LIKE 'x%'"),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+        let parser = Parser::new(&GenericDialect {}).try_with_sql("a ->> 'k' IS NULL");
+        let mut expr = parser.unwrap().parse_expr().unwrap();
+        let _: ControlFlow<()> = visit_expressions_mut(&mut expr, |expr| {
+            bind_arrows(expr);
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(expr, Expr::IsNull(_)), "{expr}");
     }
 
     #[test]
