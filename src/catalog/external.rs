@@ -51,7 +51,6 @@ pub(crate) async fn open_external(
     }
     create.locations = locations.iter().map(|location| literal(location)).collect();
     create.name = unused_name();
-    let file_type = create.file_type.to_uppercase();
     let plan = planner
         .plan(
             state,
@@ -62,6 +61,16 @@ pub(crate) async fn open_external(
     let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) = plan else {
         return Err(broken());
     };
+    open_created(state, &create, locations).await
+}
+
+/// Opens the files of a planned CREATE EXTERNAL TABLE, which are at these absolute locations and may be read.
+pub(super) async fn open_created(
+    state: &SessionState,
+    create: &CreateExternalTable,
+    locations: &[String],
+) -> Result<Arc<dyn TableProvider>> {
+    let file_type = create.file_type.to_uppercase();
     let factory = state.table_factories().get(&file_type).ok_or_else(|| {
         let mut known: Vec<&str> = state.table_factories().keys().map(String::as_str).collect();
         known.sort_unstable();
@@ -71,13 +80,13 @@ pub(crate) async fn open_external(
         );
         sql_err(SqlState::Unsupported, what)
     })?;
-    if let Some(table) = open_partitioned(state, &create).await? {
+    if let Some(table) = open_partitioned(state, create).await? {
         return Ok(Arc::new(table));
     }
     let is_csv = file_type == "CSV";
-    let own_reader = csv::with_reader(state, csv::Table::of(&create))?;
+    let own_reader = csv::with_reader(state, csv::Table::of(create))?;
     let state = if is_csv { &own_reader } else { state };
-    let directory = match locations.as_slice() {
+    let directory = match locations {
         [location] if location.ends_with('/') && create.schema.fields().is_empty() => {
             Some(location.clone())
         }
@@ -86,12 +95,12 @@ pub(crate) async fn open_external(
     // For CSV files, DataFusion would report a mismatch only when it reads the rows, and without the file's name.
     let is_checked_first = is_csv;
     if let (Some(directory), true) = (&directory, is_checked_first) {
-        let state = csv::with_reader(state, csv::Table::of(&create).part())?;
-        check_files(factory.as_ref(), &state, &create, directory).await?;
+        let state = csv::with_reader(state, csv::Table::of(create).part())?;
+        check_files(factory.as_ref(), &state, create, directory).await?;
     }
-    match (factory.create(state, &create).await, directory) {
+    match (factory.create(state, create).await, directory) {
         (Err(error), Some(directory)) if !is_checked_first => {
-            check_files(factory.as_ref(), state, &create, &directory).await?;
+            check_files(factory.as_ref(), state, create, &directory).await?;
             Err(error)
         }
         (opened, _) => {

@@ -12,6 +12,7 @@
 //! * `changes` UPDATE and DELETE of their rows
 //! * `indexes` indexes of vectors, and the rule that uses them
 //! * `external`, `partitions` files elsewhere, also in folders whose names are column values; `locations` where they are
+//! * `file_relations` files in FROM without a table, and COPY … FROM
 //! * `images` files of images, by the table function `read_images`
 //! * `view` views; `planner` plans views and external tables with the right access
 //! * `temporary` the temporary tables of one session
@@ -20,6 +21,7 @@
 pub(crate) mod changes;
 mod encoding;
 pub(crate) mod external;
+pub(crate) mod file_relations;
 mod files;
 pub(crate) mod images;
 pub(crate) mod indexes;

@@ -46,10 +46,13 @@ pub(crate) fn decoded(encoded: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// The name of an object of a statement that is planned or opened without its own name.
+pub(crate) const UNUSED: &str = "being opened";
+
 /// A name for the object of a statement that is planned in order to open that object. DataFusion looks the name up, so
 /// the object's own name would recurse without end; this name does not exist.
 pub(crate) fn unused_name() -> ObjectName {
-    ObjectName::from(vec![Ident::with_quote('"', "being opened")])
+    ObjectName::from(vec![Ident::with_quote('"', UNUSED)])
 }
 
 #[cfg(test)]

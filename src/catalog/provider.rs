@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemTable, SchemaProvider, TableProvider,
+};
 use datafusion::logical_expr::TableType;
 
 use super::system_tables::{self, SystemTables};
@@ -14,6 +18,9 @@ use super::{CATALOG, Catalog, ML_SCHEMA, OwnerPlanner, TableEntry};
 use crate::access::Access;
 use crate::access::grants::{Object, Privilege};
 use crate::error::Result;
+
+/// The table of `information_schema` that lists all others.
+const TABLES: &str = "tables";
 
 /// The catalog provider for DataFusion.
 #[derive(Debug)]
@@ -86,7 +93,7 @@ impl VaticCatalog {
     fn system_schema(
         &self,
         name: &'static str,
-        standard: Option<InformationSchemaProvider>,
+        standard: Option<Standard>,
     ) -> Arc<dyn SchemaProvider> {
         Arc::new(SystemSchema {
             system: Arc::clone(&self.system),
@@ -94,6 +101,44 @@ impl VaticCatalog {
             name,
             standard,
         })
+    }
+
+    /// The rows of `information_schema.tables`: every table, view and system table that the session may read. DataFusion's
+    /// own table would leave out those that extend its information_schema.
+    async fn relations(&self) -> Result<RecordBatch> {
+        let mut found: Vec<(String, String, &str)> = Vec::new();
+        for schema in self.schema_names() {
+            let Some(tables) = self.schema(&schema) else {
+                continue;
+            };
+            for name in tables.table_names() {
+                let kind = match schema.as_str() {
+                    INFORMATION_SCHEMA => Some(TableType::View),
+                    ML_SCHEMA => Some(TableType::Base),
+                    _ => tables.table_type(&name).await?,
+                };
+                // The kind is missing if the table was dropped meanwhile.
+                let Some(kind) = kind else {
+                    continue;
+                };
+                let kind = match kind {
+                    TableType::Base => "BASE TABLE",
+                    TableType::View => "VIEW",
+                    TableType::Temporary => "LOCAL TEMPORARY",
+                };
+                found.push((schema.clone(), name, kind));
+            }
+        }
+        let column = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
+        let schemas = found.iter().map(|(schema, ..)| schema.as_str());
+        let names = found.iter().map(|(_, name, _)| name.as_str());
+        let kinds = found.iter().map(|(.., kind)| *kind);
+        Ok(RecordBatch::try_from_iter_with_nullable([
+            ("table_catalog", column(vec![CATALOG; found.len()]), false),
+            ("table_schema", column(schemas.collect()), false),
+            ("table_name", column(names.collect()), false),
+            ("table_type", column(kinds.collect()), false),
+        ])?)
     }
 }
 
@@ -109,7 +154,10 @@ impl CatalogProvider for VaticCatalog {
         match name {
             INFORMATION_SCHEMA => {
                 let catalogs = Arc::new(LenientCatalogs(self.lenient()));
-                let standard = InformationSchemaProvider::new(catalogs);
+                let standard = Standard {
+                    provider: InformationSchemaProvider::new(catalogs),
+                    catalog: self.lenient(),
+                };
                 Some(self.system_schema(INFORMATION_SCHEMA, Some(standard)))
             }
             ML_SCHEMA => Some(self.system_schema(ML_SCHEMA, None)),
@@ -205,13 +253,32 @@ impl SchemaProvider for UserSchema {
     }
 }
 
+/// The tables of the standard in `information_schema`.
+#[derive(Debug)]
+struct Standard {
+    provider: InformationSchemaProvider,
+    /// What they list.
+    catalog: VaticCatalog,
+}
+
+impl Standard {
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if name != TABLES {
+            return self.provider.table(name).await;
+        }
+        let batch = self.catalog.relations().await?;
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
+        Ok(Some(Arc::new(table)))
+    }
+}
+
 /// A schema of tables that are computed when they are read.
 #[derive(Debug)]
 struct SystemSchema {
     system: Arc<SystemTables>,
     access: Access,
     name: &'static str,
-    standard: Option<InformationSchemaProvider>,
+    standard: Option<Standard>,
 }
 
 #[async_trait]
@@ -220,7 +287,7 @@ impl SchemaProvider for SystemSchema {
         let standard = self
             .standard
             .as_ref()
-            .map(SchemaProvider::table_names)
+            .map(|standard| standard.provider.table_names())
             .unwrap_or_default();
         standard
             .into_iter()

@@ -7,6 +7,7 @@
 //!   `features` the columns that a model reads
 //! * `nearest` the table function `nearest`: the nearest vectors of one relation for each of another
 //! * `series` the table function `windows`: time series as arrays
+//! * `summary` the table function `summarize`: figures of the columns of a relation
 //! * `times` timestamps beyond nanoseconds
 //! * `integer_overflow` integer arithmetic that fails on overflow
 //! * `chance`, `once` random values are drawn once; WITH queries that draw are computed once
@@ -56,6 +57,7 @@ pub(crate) mod sample;
 pub(crate) mod scans;
 pub(crate) mod series;
 pub(crate) mod short_filters;
+pub(crate) mod summary;
 pub(crate) mod table_function;
 pub(crate) mod times;
 pub(crate) mod types;

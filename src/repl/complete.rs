@@ -18,7 +18,7 @@ use super::settings::PRINT_SETTINGS;
 use crate::catalog::CATALOG;
 use crate::client::{Remote, RemoteTable};
 use crate::session::Session;
-use crate::sql::{LOAD_OPTIONS, RELATION_FUNCTIONS};
+use crate::sql::{FILE_FUNCTIONS, LOAD_OPTIONS, RELATION_FUNCTIONS};
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::OPTIONS;
 
@@ -39,7 +39,7 @@ const KEYWORDS: &[&str] = &[
     "ILIKE", "IN", "INNER JOIN", "INSERT INTO", "INTERSECT", "IS NOT NULL", "IS NULL", "JOIN", "LEFT JOIN", "LIKE", "LIMIT",
     "LOAD MODEL", "LOCATION", "NOT", "NULL", "NULLS FIRST", "NULLS LAST", "OFFSET", "ON", "OPTIONS", "OR", "OR REPLACE", "ORDER BY", "OVER",
     "PARTITION BY", "PREPARE", "RESET", "RIGHT JOIN", "SELECT", "SET", "SHOW", "SHOW CREATE MODEL", "SHOW MODELS", "SHOW TABLES",
-    "SHOW VERSIONS IN MODEL", "STORED AS", "TABLE", "TARGET", "THEN", "TO", "TRAIN MODEL", "TRAIN OR REPLACE MODEL", "TRUE",
+    "SHOW VERSIONS IN MODEL", "STORED AS", "SUMMARIZE", "TABLE", "TARGET", "THEN", "TO", "TRAIN MODEL", "TRAIN OR REPLACE MODEL", "TRUE",
     "UNION ALL", "UNLOAD MODEL", "USING", "VALUES", "WHEN", "WHERE", "WITH",
 ];
 
@@ -314,7 +314,8 @@ impl Completion {
 pub(super) fn table_functions(session: &Session) -> Vec<String> {
     let state = session.context().state();
     let mut names: Vec<String> = state.table_functions().keys().cloned().collect();
-    names.extend(RELATION_FUNCTIONS.iter().map(|name| (*name).to_owned()));
+    let relations = RELATION_FUNCTIONS.iter().chain(FILE_FUNCTIONS);
+    names.extend(relations.map(|name| (*name).to_owned()));
     names
 }
 

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::command_list::{COMMANDS, Takes};
-use crate::sql::{NEAREST, RELATION_FUNCTIONS, WINDOWS};
+use crate::sql::{NEAREST, RELATION_FUNCTIONS, SUMMARIZE, WINDOWS};
 
 /// The kind of text that may follow at the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) fn context(text: &str) -> (Context, String) {
             true => Context::OptionName,
             false => Context::Any,
         }
-    } else if is(1, "(") && is_any(2, &[WINDOWS, NEAREST]) {
+    } else if is(1, "(") && is_any(2, &[WINDOWS, NEAREST, SUMMARIZE]) {
         Context::Table
     } else if is(1, "(") && is_any(2, RELATION_FUNCTIONS) {
         Context::Model
@@ -81,7 +81,16 @@ pub(super) fn context(text: &str) -> (Context, String) {
         Context::Model
     } else if is_any(
         1,
-        &["FROM", "JOIN", "INTO", "TABLE", "DESCRIBE", "VIEW", "COPY"],
+        &[
+            "FROM",
+            "JOIN",
+            "INTO",
+            "TABLE",
+            "DESCRIBE",
+            "SUMMARIZE",
+            "VIEW",
+            "COPY",
+        ],
     ) {
         Context::Table
     } else if let Some((qualifier, _)) = word.rsplit_once('.') {
@@ -179,7 +188,10 @@ pub(super) fn tables_in(statement: &str) -> Vec<(String, String)> {
             let word = words.get(at);
             word.is_some_and(|word| word.eq_ignore_ascii_case(expected))
         };
-        if (is_at(at, WINDOWS) || is_at(at, NEAREST)) && is_at(at + 1, "(") {
+        let takes_table = [WINDOWS, NEAREST, SUMMARIZE]
+            .iter()
+            .any(|function| is_at(at, function));
+        if takes_table && is_at(at + 1, "(") {
             at += 2;
         }
         let Some(mut name) = words.get(at).filter(|name| is_name(name)).cloned() else {

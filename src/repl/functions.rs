@@ -20,13 +20,17 @@ SELECT … FROM recommend(model, users [, top_k => n] [, exclude => table | (que
 SELECT … FROM windows(table | (query), order => column, by => column, columns => [column, …], lags => n, horizon => n)
 SELECT … FROM nearest(queries, items, top_k => n, metric => 'cosine' | 'l2' | 'inner_product')
 SELECT … FROM read_images('folder/' | 'folder/*.jpg' | 's3://bucket/folder/')
+SELECT … FROM 'file.csv' | 'folder/*.parquet' | 's3://bucket/folder/'
+SELECT … FROM read_csv('file' [, header => true, delim => ',', null => 'NA', sample_size => n, …])
+SELECT … FROM read_json('file' [, sample_size => n, newline_delimited => true]), read_parquet('file' [, partitions => ['name', …]])
+SUMMARIZE table | query, SELECT … FROM summarize(table | (query))
 SHOW MODELS, SHOW VERSIONS IN MODEL name, DESCRIBE MODEL name, SHOW CREATE MODEL name
 ALTER MODEL name SET DEFAULT_VERSION = n | VERSION n SET ALIAS = name | RENAME TO name | SET COMMENT = '…'
 DROP MODEL [IF EXISTS] name [VERSION n]
 LOAD MODEL name OPTIONS (device = 'auto' | 'cpu' | 'cuda'), UNLOAD MODEL name
 EXPORT [OR REPLACE] MODEL name TO 'file.onnx' | 'directory/'
-CREATE EXTERNAL TABLE name STORED AS PARQUET | CSV | JSON LOCATION '…', CREATE TABLE, CREATE VIEW, INSERT INTO, COPY … TO '…'
-SHOW TABLES, DESCRIBE table, EXPLAIN [ANALYZE] statement, SET setting = value, SHOW setting, PREPARE, EXECUTE
+CREATE EXTERNAL TABLE name STORED AS PARQUET | CSV | JSON LOCATION '…', CREATE TABLE, CREATE VIEW, INSERT INTO, COPY … TO '…', COPY table FROM '…'
+SHOW TABLES, DESCRIBE table | query, EXPLAIN [ANALYZE] statement, SET setting = value, SHOW setting, PREPARE, EXECUTE
 docs/sql.md has all of them with examples.
 ";
 

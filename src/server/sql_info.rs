@@ -12,11 +12,28 @@ use tonic::Status;
 
 use crate::catalog::images::READ_IMAGES;
 use crate::session::Session;
+use crate::sql::{FILE_FUNCTIONS, RELATION_FUNCTIONS};
 
 /// Keywords of Vatic beyond those of SQL.
 const KEYWORDS: &[&str] = &[
-    "ALIAS", "COPY", "DESCRIBE", "EVALUATE", "EXPLAIN", "EXTERNAL", "MODEL", "MODELS", "OPTIONS",
-    "PREDICT", "REPLACE", "SHOW", "STORED", "TARGET", "TRAIN", "VERSION", "VERSIONS",
+    "ALIAS",
+    "COPY",
+    "DESCRIBE",
+    "EVALUATE",
+    "EXPLAIN",
+    "EXTERNAL",
+    "MODEL",
+    "MODELS",
+    "OPTIONS",
+    "PREDICT",
+    "REPLACE",
+    "SHOW",
+    "STORED",
+    "SUMMARIZE",
+    "TARGET",
+    "TRAIN",
+    "VERSION",
+    "VERSIONS",
 ];
 /// Unquoted identifiers are folded to lower case; quoted ones are kept.
 const CASE_LOWER: i32 = 3;
@@ -228,7 +245,7 @@ impl Functions {
             };
             names.push(name.clone());
         }
-        let relations = crate::sql::RELATION_FUNCTIONS.iter();
+        let relations = RELATION_FUNCTIONS.iter().chain(FILE_FUNCTIONS);
         found.other.extend(relations.map(|name| (*name).to_owned()));
         found.other.push(READ_IMAGES.to_owned());
         for names in [

@@ -13,6 +13,7 @@ use crate::access::grants::Privilege;
 use crate::access::ownership::Ownership;
 use crate::catalog::OwnerPlanner;
 use crate::catalog::changes::with_changes;
+use crate::catalog::file_relations::open_files;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::extensions::EXTENSIONS;
@@ -22,6 +23,7 @@ use crate::plan::keys::SoundRelations;
 use crate::plan::once::keep_marks;
 use crate::plan::prepare::{plan_with_names, prepare};
 use crate::plan::series::WindowsRelation;
+use crate::plan::summary::SummarizeRelation;
 use crate::plan::times::wide_times;
 use crate::plan::types::prepare_columns;
 use crate::predict::{call_forms, register_model_functions};
@@ -46,6 +48,7 @@ impl Engine {
             models.insert(reference, model);
         }
         let models = Arc::new(models);
+        let files = Box::pin(open_files(self, state, &mut statement)).await?;
         let mut state = state.clone();
         prepare_columns(&mut statement, &mut state)?;
         register_model_functions(&mut state, &models)?;
@@ -56,6 +59,10 @@ impl Engine {
             state.register_relation_planner(planner)?;
         }
         state.register_relation_planner(Arc::new(WindowsRelation))?;
+        state.register_relation_planner(Arc::new(SummarizeRelation))?;
+        if !files.is_empty() {
+            state.register_relation_planner(Arc::new(files))?;
+        }
         state.register_relation_planner(Arc::new(SoundRelations::default()))?;
         prepare(&mut statement, &state)?;
         let planned = Box::pin(plan_with_names(&state, statement)).await;

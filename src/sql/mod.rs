@@ -9,6 +9,8 @@
 //!              ['OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string]*
 //! relation ::= fn '(' model_ref [',' input] {',' name '=>' (literal | input)} ')'       -- in FROM
 //!            | 'windows' '(' input {',' name '=>' (column | '[' column {',' column} ']' | literal)} ')'
+//!            | string | ('read_csv' | 'read_json' | 'read_parquet') '(' (string | '[' string {',' string} ']') {',' name '=>' literal} ')'
+//!            | 'summarize' '(' input ')'
 //! fn       ::= predict | evaluate | confusion_matrix | training_info | recommend
 //! call     ::= 'embed' '(' model_ref ',' expr {',' name '=>' literal} ')'     -- in an expression
 //!            | 'predict_value' '(' model_ref {',' (column | name '=>' expr | expr)} ')'
@@ -21,6 +23,8 @@
 //! drop     ::= 'DROP' 'MODEL' ['IF' 'EXISTS'] m ['VERSION' n]
 //! cache    ::= 'LOAD' 'MODEL' model_ref ['OPTIONS' '(' key '=' value {',' key '=' value} ')'] | 'UNLOAD' 'MODEL' model_ref
 //! export   ::= 'EXPORT' ['OR' 'REPLACE'] 'MODEL' model_ref 'TO' string
+//! summarize::= 'SUMMARIZE' (query | ['TABLE'] relation)
+//! copy     ::= 'COPY' table ['(' column {',' column} ')'] 'FROM' string [['WITH'] '(' option {',' option} ')']   -- as in PostgreSQL
 //! grant    ::= ('GRANT' | 'REVOKE') ('EXECUTE' 'ON' 'MODEL' m | 'SELECT' 'ON' ['TABLE'] t) ('TO' | 'FROM') role
 //!            | 'SHOW' 'GRANTS'
 //! index    ::= 'CREATE' 'INDEX' ['IF' 'NOT' 'EXISTS'] name 'ON' table 'USING' 'hnsw' '(' column ')'
@@ -33,12 +37,13 @@
 //! * `parameters`: replaces parameters by bound values
 //! * `limits`: refuses a text that would crash the process; later, also a tree or a plan
 //! * `parser`: parses one `statement`; `effect`: the kind of its effect
-//! * `rewrite`: rewrites table functions for DataFusion's planner; `model_calls`: functions of expressions whose first argument is a model
+//! * `files`: takes the files out of FROM; `rewrite`: rewrites table functions for DataFusion's planner; `model_calls`: functions of expressions whose first argument is a model
 //! * `clauses`: refuses clauses that the planner would ignore
 //! * `selected_names`: renames selected columns of one name
 
 pub(crate) mod clauses;
 mod effect;
+mod files;
 mod limits;
 mod model_calls;
 mod parameters;
@@ -49,6 +54,10 @@ pub(crate) mod selected_names;
 mod statement;
 
 pub(crate) use effect::{Effect, Handling};
+pub(crate) use files::{
+    FILE_FUNCTIONS, FileCall, READ_CSV, READ_JSON, READ_PARQUET, change_locations, file_index,
+    take_files,
+};
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use model_calls::{
@@ -64,5 +73,5 @@ pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
     AlterModel, DropModel, ExportModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel,
     ModelStatement, NEAREST, OptionValue, QUERY_ARGUMENTS, RECOMMEND, RELATION_FUNCTIONS,
-    Statement, TrainModel, TrainingQuery, WINDOWS, folded, quoted,
+    SUMMARIZE, Statement, TrainModel, TrainingQuery, WINDOWS, folded, quoted,
 };

@@ -12,7 +12,8 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::statement::{
-    NEAREST, QUERY_ARGUMENTS, RECOMMEND, RELATION_FUNCTIONS, WINDOWS, begins_with_relation,
+    NEAREST, QUERY_ARGUMENTS, RECOMMEND, RELATION_FUNCTIONS, SUMMARIZE, WINDOWS,
+    begins_with_relation,
 };
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
@@ -57,8 +58,8 @@ pub(super) fn visited<V: VisitorMut<Break = DataFusionError>>(
 }
 
 /// The statement with each `predict(?, (query))` replaced by its query, to which `outputs` are added, each a name and an
-/// expression: so the types of the other parameters can be determined before the model is known. A call of `windows`, which
-/// has no outputs of a model, is replaced by its query alone.
+/// expression: so the types of the other parameters can be determined before the model is known. A call of `windows` or
+/// `summarize`, which has no outputs of a model, is replaced by its query alone.
 pub(crate) fn with_inputs_only(statement: &mut DFStatement, outputs: &[(String, String)]) {
     if let DFStatement::Statement(statement) = statement {
         let _ = statement.visit(&mut Inputs { outputs });
@@ -117,7 +118,7 @@ impl VisitorMut for Inputs<'_> {
         };
         if let Some(input) = input {
             let subquery = match function {
-                WINDOWS => input,
+                WINDOWS | SUMMARIZE => input,
                 _ => self.with_outputs(input),
             };
             let alias = alias.take();
@@ -195,6 +196,7 @@ fn usage(function: &str) -> String {
     match function {
         WINDOWS => format!("{function}((query), order => column, lags => 14)"),
         NEAREST => format!("{function}((query), (query), top_k => 10)"),
+        SUMMARIZE => format!("{function}((query))"),
         _ => format!("{function}(model, (query))"),
     }
 }
@@ -203,7 +205,7 @@ fn usage(function: &str) -> String {
 fn input_positions(function: &str) -> Range<usize> {
     match function {
         NEAREST => 0..2,
-        WINDOWS => 0..1,
+        WINDOWS | SUMMARIZE => 0..1,
         _ => 1..2,
     }
 }

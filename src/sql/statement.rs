@@ -19,6 +19,7 @@ pub(crate) const RELATION_FUNCTIONS: &[&str] = &[
     RECOMMEND,
     WINDOWS,
     NEAREST,
+    SUMMARIZE,
 ];
 /// The function in FROM that has arguments which are tables, besides its input.
 pub(crate) const RECOMMEND: &str = "recommend";
@@ -28,10 +29,12 @@ pub(crate) const QUERY_ARGUMENTS: &[&str] = &["exclude", "items"];
 pub(crate) const WINDOWS: &str = "windows";
 /// The function in FROM that finds the nearest vectors of one relation for each of another.
 pub(crate) const NEAREST: &str = "nearest";
+/// The function in FROM that describes the columns of a relation by figures.
+pub(crate) const SUMMARIZE: &str = "summarize";
 
 /// Whether the first argument of a function in FROM is a relation, not a model.
 pub(crate) fn begins_with_relation(function: &str) -> bool {
-    matches!(function, WINDOWS | NEAREST)
+    matches!(function, WINDOWS | NEAREST | SUMMARIZE)
 }
 
 /// The names of the options of LOAD MODEL.

@@ -4,6 +4,7 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 use futures::FutureExt;
 
+use crate::catalog::file_relations::absolute_locations;
 use crate::catalog::temporary::temporary_of;
 use crate::catalog::view::{planned_within, without_view_name};
 use crate::catalog::{TableState, check_column_names};
@@ -12,8 +13,9 @@ use crate::session::Session;
 use crate::storage::IfTaken;
 
 /// `CREATE VIEW`.
-pub(super) async fn create_view(session: &Session, statement: DFStatement) -> Result<()> {
+pub(super) async fn create_view(session: &Session, mut statement: DFStatement) -> Result<()> {
     let catalog = session.engine().catalog();
+    absolute_locations(session.engine().files(), &mut statement)?;
     let text = statement.to_string();
     let plan = session.plan_view(statement.clone()).await?;
     let LogicalPlan::Ddl(DdlStatement::CreateView(view)) = plan else {

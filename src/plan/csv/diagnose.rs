@@ -117,9 +117,10 @@ impl Failed<'_> {
             };
             if self.columns.contains(&column) && !self.is_value(text, column)? {
                 let message = format!(
-                    "{place}: {} is no {}; set 'format.null_regex' if the text means NULL, or declare the columns with other types after the table's name",
+                    "{place}: {} is no {}; {}",
                     shown(text),
-                    type_name(field.data_type())
+                    type_name(field.data_type()),
+                    self.options.table.type_remedy(record.line)
                 );
                 return Ok(Some(sql_err(SqlState::InvalidCast, message)));
             }

@@ -22,19 +22,20 @@ pub(super) async fn first_record(file: &File, options: &ReadOptions) -> Result<O
         if let (_, Some(record)) = records.next(&piece) {
             return Ok(Some(record));
         }
-        check_length(file, &records)?;
+        check_length(file, options, &records)?;
     }
     Ok(records.next(&[]).1)
 }
 
 /// Refuses a record that is too long: a quote that is not closed would make the rest of the file one value.
-pub(super) fn check_length(file: &File, records: &Records) -> Result<()> {
+pub(super) fn check_length(file: &File, options: &ReadOptions, records: &Records) -> Result<()> {
     if records.pending() <= RECORD_BYTES_MAX {
         return Ok(());
     }
     let message = format!(
-        "file {}: a record of more than {RECORD_BYTES_MAX} bytes; is a quote not closed, or is 'format.quote' another character?",
-        file.shown()
+        "file {}: a record of more than {RECORD_BYTES_MAX} bytes; is a quote not closed, or is {} another character?",
+        file.shown(),
+        options.table.option("quote")
     );
     Err(sql_err(SqlState::Data, message))
 }
@@ -71,9 +72,12 @@ pub(super) fn check(file: &File, options: &ReadOptions, first: &[String]) -> Res
             .find(|(byte, _)| line.contains(*byte));
         if let Some((_, delimiter)) = other {
             let message = format!(
-                "file {} has no '{}' in its first line, but '{delimiter}': is that its delimiter? OPTIONS ('format.delimiter' '{delimiter}'), or ',' for a file of one column",
+                "file {} has no '{}' in its first line, but '{delimiter}': is that its delimiter? {}, or ',' for a file of one column",
                 file.shown(),
-                char::from(options.delimiter)
+                char::from(options.delimiter),
+                options
+                    .table
+                    .setting("delimiter", &format!("'{delimiter}'"))
             );
             return Err(sql_err(SqlState::Data, message));
         }
@@ -81,9 +85,10 @@ pub(super) fn check(file: &File, options: &ReadOptions, first: &[String]) -> Res
     let is_name = |text: &String| !text.trim().is_empty() && !is_value(text.trim());
     if options.has_header && !options.sets_header && !first.iter().any(is_name) {
         let message = format!(
-            "the first line of file {} is {}: are these values, or names of columns? OPTIONS ('format.has_header' 'false' or 'true')",
+            "the first line of file {} is {}: are these values, or names of columns? {}",
             file.shown(),
-            first.join(", ")
+            first.join(", "),
+            options.table.setting("has_header", "'false' or 'true'")
         );
         return Err(sql_err(SqlState::Data, message));
     }
@@ -189,10 +194,16 @@ fn differ(file: &File, options: &ReadOptions, names: &[String], wanted: &[&str])
                 .iter()
                 .any(|(byte, _)| line.contains(*byte)) =>
         {
-            "; set 'format.delimiter' if the file has another delimiter".to_owned()
+            format!(
+                "; set {} if the file has another delimiter",
+                options.table.option("delimiter")
+            )
         }
         _ if options.sets_header => String::new(),
-        _ => "; set 'format.has_header' to 'false' if the first line is not a header".to_owned(),
+        _ => format!(
+            "; set {} to 'false' if the first line is not a header",
+            options.table.option("has_header")
+        ),
     };
     format!(
         "file {} has the columns {} where the table has {}; make them agree{hint}",

@@ -71,7 +71,7 @@ async fn infer_file(
         if is_end {
             break;
         }
-        check_length(file, &records)?;
+        check_length(file, options, &records)?;
     }
     let Some(names) = &sample.names else {
         return Ok((None, 0));
@@ -176,8 +176,11 @@ pub(super) fn unequal(
     expected: usize,
 ) -> DataFusionError {
     let remedy = match record.fields.len() < expected && !options.truncated_rows {
-        true => "set 'format.truncated_rows' to 'true' to read missing fields at the end as NULL",
-        false => "does a value contain the delimiter, or are quotes missing?",
+        true => format!(
+            "set {} to 'true' to read missing fields at the end as NULL",
+            options.table.option("truncated_rows")
+        ),
+        false => "does a value contain the delimiter, or are quotes missing?".to_owned(),
     };
     let message = format!(
         "file {}, line {}: {} fields where there are {expected} columns; {remedy}",

@@ -45,6 +45,8 @@ pub(crate) struct Table {
     pub(super) is_declared: bool,
     /// Columns whose values are in the names of folders.
     pub(super) partitions: Vec<String>,
+    /// Whether the files are in FROM without a table, so that options are arguments of `read_csv`.
+    is_in_from: bool,
     /// Whether the scan is of one file of a folder; columns without values may have values in another file.
     pub(super) is_part: bool,
 }
@@ -54,7 +56,40 @@ impl Table {
         Self {
             is_declared: !create.schema.fields().is_empty(),
             partitions: create.table_partition_cols.clone(),
+            is_in_from: create.temporary,
             is_part: false,
+        }
+    }
+
+    /// An option as its statement writes it.
+    pub(super) fn option(&self, option: &str) -> String {
+        match self.is_in_from {
+            true => argument(option).to_owned(),
+            false => format!("'format.{option}'"),
+        }
+    }
+
+    /// The clause that sets an option to one of these values.
+    pub(super) fn setting(&self, option: &str, values: &str) -> String {
+        match self.is_in_from {
+            true => format!("{} => {values}", argument(option)),
+            false => format!("OPTIONS ('format.{option}' {values})"),
+        }
+    }
+
+    /// What helps if a value is not of the inferred type of its column, or not of the declared one.
+    pub(super) fn type_remedy(&self, line: u64) -> String {
+        let null = self.option("null_regex");
+        match (self.is_in_from, self.is_declared) {
+            (true, false) => format!(
+                "the types come from the first records; sample_size => {line} reads as far as this line, sample_size => -1 all records, {null} => 'text' if the text means NULL"
+            ),
+            (true, true) => format!(
+                "set {null} if the text means NULL, or read the file with read_csv(…, sample_size => 0) and CAST its columns"
+            ),
+            (false, _) => format!(
+                "set {null} if the text means NULL, or declare the columns with other types after the table's name"
+            ),
         }
     }
 
@@ -70,6 +105,16 @@ impl Table {
             partitions: names.to_vec(),
             ..self
         }
+    }
+}
+
+/// The argument of `read_csv` that sets an option.
+fn argument(option: &str) -> &str {
+    match option {
+        "has_header" => "header",
+        "delimiter" => "delim",
+        "null_regex" => "null",
+        other => other,
     }
 }
 

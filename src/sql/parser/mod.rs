@@ -2,9 +2,11 @@
 //!
 //! * `statement` which statement the first words begin
 //! * `model` statements about models
+//! * `relation` SUMMARIZE, and COPY … FROM
 //! * `words` words, names and literals
 
 mod model;
+mod relation;
 mod statement;
 mod words;
 

@@ -131,6 +131,8 @@ impl Parser<'_> {
                 SqlState::Unsupported,
                 "EXPLAIN shows the plan of a query or of a training; LOAD, UNLOAD and EXPORT MODEL have none",
             )),
+            ["SUMMARIZE", ..] => self.summarize(),
+            ["COPY", ..] if self.is_copy_from() => self.copy_from(),
             ["GRANT", ..] => Ok(Statement::Grant(GrantStatement::Grant(self.grant("TO")?))),
             ["REVOKE", ..] => Ok(Statement::Grant(GrantStatement::Revoke(
                 self.grant("FROM")?,
