@@ -35,10 +35,12 @@
 //! * `parser`: parses one `statement`; `effect`: the kind of its effect
 //! * `rewrite`: rewrites table functions for DataFusion's planner; `model_calls`: functions of expressions whose first argument is a model
 //! * `clauses`: refuses clauses that the planner would ignore
+//! * `hints`: says in the error of a statement what its text shows of the mistake
 //! * `selected_names`: renames selected columns of one name
 
 pub(crate) mod clauses;
 mod effect;
+mod hints;
 mod limits;
 mod model_calls;
 mod parameters;
@@ -49,6 +51,7 @@ pub(crate) mod selected_names;
 mod statement;
 
 pub(crate) use effect::{Effect, Handling};
+pub(crate) use hints::with_hint;
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use model_calls::{

@@ -436,6 +436,24 @@ fn bad_flags_have_code_2_and_say_what_they_take() {
 }
 
 #[test]
+fn a_misspelt_sub_command_is_told_the_nearest() {
+    for (word, expected) in [
+        (
+            "servee",
+            "there is no file servee; the nearest sub-command is \"serve\"",
+        ),
+        ("nothing.sql", "nothing.sql: No such file"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));
+        let command = command.args([word, "--data-dir", ":memory:"]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn a_pipe_gets_its_answer_before_it_ends() {
     use std::io::{BufRead, BufReader};
     let mut child = vatic(memory())
