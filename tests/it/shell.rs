@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::{fails, run, text, vatic};
+use crate::{HOUSES, TRAIN, fails, run, text, vatic};
 
 fn memory() -> &'static Path {
     Path::new(":memory:")
@@ -433,6 +433,36 @@ fn bad_flags_have_code_2_and_say_what_they_take() {
         assert!(error.contains(expected), "{arguments:?}: {error}");
         assert!(output.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_plan_is_text_and_no_table() {
+    let (output, error, _) = script("EXPLAIN FORMAT INDENT SELECT 1 AS one", &[]);
+    assert!(
+        output.starts_with("logical_plan\n  Projection: Int64(1) AS one\n"),
+        "{output}{error}"
+    );
+    assert!(
+        output.contains("\nphysical_plan\n  ProjectionExec"),
+        "{output}"
+    );
+    assert!(!output.contains('|') && !output.contains('+'), "{output}");
+}
+
+#[test]
+fn progress_is_lines_without_a_terminal_if_wanted() {
+    let statements = format!("{HOUSES}; {TRAIN}");
+    let lines = |arguments: &[&str]| {
+        let (_, error, code) = script(&statements, arguments);
+        assert_eq!(code, 0, "{error}");
+        error
+            .lines()
+            .filter(|line| line.starts_with("price: "))
+            .count()
+    };
+    assert!(lines(&["--progress", "always"]) > 0);
+    assert_eq!(lines(&[]), 0);
+    assert_eq!(lines(&["--progress", "never"]), 0);
 }
 
 #[test]

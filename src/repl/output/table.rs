@@ -111,7 +111,7 @@ pub(super) fn render(
     settings: &Settings,
     out: &mut Out,
 ) -> Result<()> {
-    if is_plan(&kept.schema) && settings.width().is_some() {
+    if is_plan(&kept.schema) {
         return render_plan(kept, settings, out);
     }
     let columns = Columns::measure(kept, format, settings)?;
@@ -154,7 +154,7 @@ fn is_plan(schema: &Schema) -> bool {
     names.eq(["plan_type", "plan"])
 }
 
-/// Writes a plan without lines or cuts, since a plan cut to the terminal's width would be of little use.
+/// Writes a plan as text, without lines or cuts: what is cut from a plan or stands in a table cannot be copied.
 fn render_plan(kept: &Kept, settings: &Settings, out: &mut Out) -> Result<()> {
     for batch in kept.parts.iter().flatten() {
         let kinds = Cells::try_new(batch.column(0), options(settings))?;
