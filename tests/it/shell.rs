@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::{HOUSES, TRAIN, fails, run, text, vatic};
+use crate::{HOUSES, fails, run, text, vatic};
 
 fn memory() -> &'static Path {
     Path::new(":memory:")
@@ -451,7 +451,9 @@ fn a_plan_is_text_and_no_table() {
 
 #[test]
 fn progress_is_lines_without_a_terminal_if_wanted() {
-    let statements = format!("{HOUSES}; {TRAIN}");
+    let statements = format!(
+        "{HOUSES}; TRAIN MODEL price TARGET price OPTIONS (model_type = 'dnn_regressor', epochs = 2) AS SELECT * FROM houses"
+    );
     let lines = |arguments: &[&str]| {
         let (_, error, code) = script(&statements, arguments);
         assert_eq!(code, 0, "{error}");
