@@ -344,6 +344,7 @@ fn commands_with_an_error_end_a_script_with_code_1() {
         ("SELECT 1 \\timing", "is not ended by a semicolon"),
         ("\\echo 'open", "a quote is not closed"),
         ("\\h sofmax", "the nearest name is \"softmax\""),
+        ("\\h trian", "there is no function \"trian\""),
         ("\\! exit 3", "ended with exit status: 3"),
     ] {
         let (output, error, code) = script(&format!("\n{command}\nSELECT 'not run'"), &[]);
