@@ -247,6 +247,7 @@ impl Task {
         };
         let wanted = Wanted {
             scores: true,
+            imputes: self.spec.model.manifest.imputes(),
             ..Wanted::default()
         };
         let outputs = self
