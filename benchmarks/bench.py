@@ -617,6 +617,17 @@ def bars(lines):
     return "\n".join([*parts, "</svg>", ""])
 
 
+def measure(names, functions, context):
+    """The lines and the notes of benchmarks, each by its function `bench_NAME`."""
+    lines, notes = [], []
+    for name in names:
+        print(f"... {name}", file=sys.stderr, flush=True)
+        of_one, notes_of_one = functions[f"bench_{name}"](context)
+        lines += of_one
+        notes += notes_of_one
+    return lines, notes
+
+
 def publish(results, head, lines, notes):
     """Prints the table, and writes it to a directory with its numbers and bars."""
     text = "\n".join([head, "", table(lines), "", *notes, ""])
@@ -644,13 +655,7 @@ def main():
         "peaks": machine_peaks(data),
         "model": prepare_model(vatic, data, arguments.rows),
     }
-    run_of = {name: globals()[f"bench_{name}"] for name in BENCHMARKS}
-    lines, notes = [], []
-    for name in arguments.only:
-        print(f"... {name}", file=sys.stderr, flush=True)
-        of_one, notes_of_one = run_of[name](context)
-        lines += of_one
-        notes += notes_of_one
+    lines, notes = measure(arguments.only, globals(), context)
     peaks = context["peaks"]
     head = (
         f"{datetime.date.today()}, {hardware()}, {arguments.rows:,} rows. "

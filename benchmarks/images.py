@@ -9,14 +9,13 @@ import datetime
 import os
 import shutil
 import statistics
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench import HERE, Vatic, agreement, chosen, external, hardware, line, machine_peaks, peer, pinned, publish
+from bench import HERE, Vatic, agreement, chosen, external, hardware, line, machine_peaks, measure, peer, pinned, publish
 
 BENCHMARKS = ["decode", "predict", "threads", "forward", "train"]
 BATCH = 128
@@ -347,12 +346,7 @@ def main():
         "without": arguments.without,
     }
     peaks = machine_peaks(data)
-    lines, notes = [], []
-    for name in arguments.only:
-        print(f"... {name}", file=sys.stderr, flush=True)
-        of_one, notes_of_one = globals()[f"bench_{name}"](context)
-        lines += of_one
-        notes += notes_of_one
+    lines, notes = measure(arguments.only, globals(), context)
     head = (
         f"{datetime.date.today()}, {hardware()}. "
         f"In this run the machine multiplied matrices at {peaks['gemm'] / 1e9:.0f} GFLOP/s (the faster of torch and NumPy)."

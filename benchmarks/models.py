@@ -8,13 +8,12 @@ import argparse
 import datetime
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench import COLUMNS, Vatic, agreement, external, hardware, line, machine_peaks, make_data, peer, pinned, publish
+from bench import COLUMNS, Vatic, agreement, external, hardware, line, machine_peaks, make_data, measure, peer, pinned, publish
 
 BENCHMARKS = ["forward", "trees"]
 NETWORKS = {"resnet18": "ResNet-18", "mobilenet_v2": "MobileNet v2"}
@@ -160,12 +159,7 @@ def main():
     shutil.rmtree(vatic_dir, ignore_errors=True)
     context = vars(arguments) | {"vatic": Vatic(arguments.vatic, vatic_dir), "peers": not arguments.no_peers}
     peaks = machine_peaks(make_data(arguments.work, arguments.rows))
-    lines, notes = [], []
-    for name in arguments.only:
-        print(f"... {name}", file=sys.stderr, flush=True)
-        of_one, notes_of_one = globals()[f"bench_{name}"](context)
-        lines += of_one
-        notes += notes_of_one
+    lines, notes = measure(arguments.only, globals(), context)
     head = (
         f"{datetime.date.today()}, {hardware()}. "
         f"In this run the machine multiplied matrices at {peaks['gemm'] / 1e9:.0f} GFLOP/s (the faster of torch and NumPy)."

@@ -12,13 +12,12 @@ import json
 import os
 import shutil
 import statistics
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import texts_data
-from bench import PRODUCTS, Vatic, chosen, external, hardware, line, peer, pinned, publish
+from bench import PRODUCTS, Vatic, chosen, external, hardware, line, measure, peer, pinned, publish
 
 BENCHMARKS = ["parquet", "statement", "share", "mixed", "repeated", "tune"]
 BATCH = 32
@@ -341,12 +340,7 @@ def main():
         "peers": not arguments.no_peers,
     }
     rate = machine_rate(os.cpu_count())
-    lines, notes = [], []
-    for name in arguments.only:
-        print(f"... {name}", file=sys.stderr, flush=True)
-        of_one, notes_of_one = globals()[f"bench_{name}"](context)
-        lines += of_one
-        notes += notes_of_one
+    lines, notes = measure(arguments.only, globals(), context)
     head = (
         f"{datetime.date.today()}, {hardware()}. "
         f"In this run the machine multiplied matrices at {rate / 1e9:.0f} GFLOP/s (the faster of torch and NumPy)."

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench import Vatic, chosen, external, hardware, line, peer, publish, run
+from bench import Vatic, chosen, external, hardware, line, measure, peer, publish, run
 
 BENCHMARKS = ["one", "many"]
 TOP_K = 10
@@ -199,12 +199,7 @@ def main():
         "peers": not arguments.no_peers,
         "without": arguments.without,
     }
-    lines, notes = [], []
-    for name in arguments.only:
-        print(f"... {name}", file=sys.stderr, flush=True)
-        of_one, notes_of_one = globals()[f"bench_{name}"](context)
-        lines += of_one
-        notes += notes_of_one
+    lines, notes = measure(arguments.only, globals(), context)
     head = f"{datetime.date.today()}, {hardware()}. {arguments.vectors} vectors of {arguments.width} numbers, exact."
     publish(arguments.work / "results-vectors", head, lines, notes)
 

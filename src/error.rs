@@ -132,12 +132,12 @@ pub const SQL_STATES: &[(SqlState, &str, &str)] = &[
     (
         SqlState::NoSuchModel,
         "42704",
-        "no such model, version, table function or option",
+        "no such model, version, index, table function or option",
     ),
     (SqlState::ModelExists, "42710", "the model exists"),
     (SqlState::TypeMismatch, "42804", "wrong type"),
     (SqlState::NoSuchTable, "42P01", "no such table"),
-    (SqlState::TableExists, "42P07", "the table exists"),
+    (SqlState::TableExists, "42P07", "the table or index exists"),
     (
         SqlState::NoResources,
         "53000",

@@ -57,7 +57,7 @@ impl PhysicalExtensionCodec for PlanCodec {
                     format!("this build has no operator \"{name}\"; do all nodes run one build?");
                 sql_err(SqlState::Internal, message)
             })?;
-        extension.decode_over(payload, inputs)
+        extension.decode_exec(payload, inputs)
     }
 
     fn try_encode(

@@ -34,7 +34,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 
 use crate::error::Result;
 use crate::model::ResolvedModels;
-use crate::plan::extension::PlanExtension;
+use crate::plan::extension::{PlanExtension, only_input};
 use crate::plan::node_planner::NodePlanner;
 
 /// Whether this node evaluates a model on all rows of its input, and so returns rows even for an empty input.
@@ -68,8 +68,8 @@ impl PlanExtension for Evaluate {
     fn decode_exec(
         &self,
         bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
+        inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        codec::decode(bytes, input)
+        codec::decode(bytes, only_input(inputs)?)
     }
 }

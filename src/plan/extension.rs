@@ -32,22 +32,18 @@ pub(crate) trait PlanExtension: Debug + Send + Sync {
     /// Encodes an operator without its inputs; `None` if the operator belongs to another extension.
     fn encode_exec(&self, exec: &dyn ExecutionPlan) -> Option<Result<Vec<u8>>>;
 
-    /// Decodes an operator and puts it over its input.
+    /// Decodes an operator and puts it over its inputs.
     fn decode_exec(
         &self,
         bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
-    ) -> Result<Arc<dyn ExecutionPlan>>;
-
-    /// Decodes an operator and puts it over its inputs. An extension with an operator of several inputs has its own.
-    fn decode_over(
-        &self,
-        bytes: &[u8],
         inputs: &[Arc<dyn ExecutionPlan>],
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = only(inputs.to_vec())?;
-        self.decode_exec(bytes, input)
-    }
+    ) -> Result<Arc<dyn ExecutionPlan>>;
+}
+
+/// The input of an operator that has one.
+pub(crate) fn only_input(inputs: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<dyn ExecutionPlan>> {
+    let [input] = only(inputs.to_vec())?;
+    Ok(input)
 }
 
 /// Encodes the description of an operator.

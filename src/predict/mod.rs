@@ -64,7 +64,7 @@ pub(crate) use relation::ARGUMENTS;
 
 use crate::error::Result;
 use crate::model::ResolvedModels;
-use crate::plan::extension::PlanExtension;
+use crate::plan::extension::{PlanExtension, only_input};
 
 /// The plan extension of `predict`.
 #[derive(Debug)]
@@ -92,8 +92,8 @@ impl PlanExtension for Predict {
     fn decode_exec(
         &self,
         bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
+        inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        codec::decode(bytes, input)
+        codec::decode(bytes, only_input(inputs)?)
     }
 }

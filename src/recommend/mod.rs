@@ -67,14 +67,6 @@ impl PlanExtension for Recommend {
     fn decode_exec(
         &self,
         bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        codec::decode(bytes, &[input])
-    }
-
-    fn decode_over(
-        &self,
-        bytes: &[u8],
         inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         codec::decode(bytes, inputs)

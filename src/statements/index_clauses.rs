@@ -164,15 +164,12 @@ fn option_of(option: &Expr) -> Result<(String, &Value)> {
 }
 
 fn metric(value: &Value) -> Result<Metric> {
-    let text = match value {
-        Value::SingleQuotedString(text) => text.as_str(),
-        _ => "",
+    let found = match value {
+        Value::SingleQuotedString(text) => Metric::named(text),
+        _ => None,
     };
-    let mut known = Metric::ALL.into_iter();
-    let found = known.find(|metric| metric.name().eq_ignore_ascii_case(text));
     found.ok_or_else(|| {
-        let names = Metric::ALL.map(|metric| format!("'{}'", metric.name()));
-        let expected = names.join(", ");
+        let expected = Metric::names();
         invalid(format!("option metric is {value}; expected {expected}"))
     })
 }

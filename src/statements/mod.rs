@@ -32,7 +32,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as DFStatement;
 
-use self::index::{create_index, drop_index};
+use self::index::{create_index, drop_indexes};
 use self::schema::{create_schema, drop_schema};
 use self::table::{create_external, create_table, drop_table};
 use self::view::create_view;
@@ -119,9 +119,7 @@ impl Session {
                 return done(empty());
             }
             Handling::DropIndex(names, if_exists) => {
-                for name in &names {
-                    drop_index(self, name, if_exists)?;
-                }
+                drop_indexes(self, &names, if_exists)?;
                 return done(empty());
             }
             Handling::Prepare(name) => return done(Box::pin(self.prepare(name, statement)).await?),

@@ -62,7 +62,7 @@ pub(crate) use runs::{RunLog, RunRecord};
 pub(crate) use task::{RankResult, TrainTask};
 
 use crate::error::Result;
-use crate::plan::extension::PlanExtension;
+use crate::plan::extension::{PlanExtension, only_input};
 
 /// The plan extension of `TRAIN MODEL`. `plan` creates its operators, so it plans no logical nodes.
 #[derive(Debug)]
@@ -80,8 +80,8 @@ impl PlanExtension for Train {
     fn decode_exec(
         &self,
         bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
+        inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        codec::decode(bytes, input)
+        codec::decode(bytes, only_input(inputs)?)
     }
 }

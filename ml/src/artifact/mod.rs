@@ -2,7 +2,8 @@
 //!
 //! * [`Files`] the files of a version, as its manifest names them
 //! * [`Loader`] builds a [`Model`] from files; [`formats`](crate::formats) lists all loaders
-//! * `trained` the format that TRAIN writes: `config.json` and `model.safetensors`; `tensors` the latter
+//! * `trained` the format that TRAIN writes: `config.json`, whose content `checks` checks, and `model.safetensors`, which `tensors` reads
+//!   and makes
 //! * `texts` models of texts in that format, and as directories that the programs of others open; `text_head` what such programs
 //!   know of the layers behind an encoder
 //! * `onnx` models as files of ONNX, for other programs
@@ -10,6 +11,7 @@
 //! Files are read whole into memory and compared with the hashes of the manifest before any other use. A memory-mapped
 //! file could change, or kill the process, while it is in use.
 
+mod checks;
 mod onnx;
 mod tensors;
 mod text_head;

@@ -32,9 +32,18 @@ pub const DESCRIPTION_FILE: &str = "vatic.json";
 /// The weights behind the encoder in a directory of it.
 pub const HEAD_FILE: &str = "vatic.safetensors";
 
-const DESCRIPTION_BYTES_MAX: u64 = 256 << 20;
+/// The most bytes of a description.
+pub(super) const DESCRIPTION_BYTES_MAX: u64 = 256 << 20;
 /// The field of the description with the files that make an encoder of the directory, without what is behind it.
 const ENCODER_FILES: &str = "encoder_files";
+
+/// The file that describes a model: in a directory of an encoder, [`CONFIG_FILE`] is that of the encoder.
+pub(super) fn description_file(files: &Files) -> &'static str {
+    match files.has(DESCRIPTION_FILE) {
+        true => DESCRIPTION_FILE,
+        false => CONFIG_FILE,
+    }
+}
 
 /// A model of texts: its encoder, and the network behind it or with its layers in it.
 pub(super) struct Opened {
@@ -65,7 +74,7 @@ pub(super) fn open(
     let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
     let of_rows = (encoder.shape(), outputs_of(&config.labels));
     let network = network_of(Some(base.as_ref()), model_type, of_rows, &config.options);
-    let network = network.map_err(|error| corrupt(CONFIG_FILE, error))?;
+    let network = network.map_err(|error| corrupt(description_file(files), error))?;
     let weights = match is_directory_of_encoder {
         true => weights_in_directory(files, base.as_ref(), network.as_ref())?,
         false => {

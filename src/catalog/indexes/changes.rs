@@ -31,8 +31,8 @@ impl Catalog {
         Ok(names)
     }
 
-    /// Adds an index that was built for the table of the entry `built`, whose files may have changed since. `false` if the table
-    /// has an index of the name by now.
+    /// Adds an index that was built for the table of the entry `built`, whose files may have changed since. `false` if a table of the
+    /// schema has an index of the name by now.
     ///
     /// # Errors
     /// If the table was dropped or replaced.
@@ -59,7 +59,7 @@ impl Catalog {
             if seen.ownership.id != built.ownership.id || Some(schema) != of_built {
                 return Err(lost(&at.1, "replaced"));
             }
-            if indexes.iter().any(|known| known.name == index.name) {
+            if self.table_of_index(&at.0, &index.name)?.is_some() {
                 return Ok(false);
             }
             let mut indexes = indexes.clone();
@@ -132,7 +132,7 @@ mod tests {
         (DEFAULT_SCHEMA.to_owned(), "t".to_owned())
     }
 
-    fn create(catalog: &Catalog, files: &[&str]) {
+    fn create(catalog: &Catalog, at: &(String, String), files: &[&str]) {
         let field = Field::new("v", DataType::new_list(DataType::Float32, true), true);
         let file = |name: &&str| ManagedFile {
             directory: (*name).to_owned(),
@@ -144,7 +144,7 @@ mod tests {
             files: files.iter().map(file).collect(),
             indexes: vec![],
         };
-        let created = catalog.create(&Access::All, &at(), &state, IfTaken::Replace);
+        let created = catalog.create(&Access::All, at, &state, IfTaken::Replace);
         assert!(created.unwrap());
     }
 
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn an_index_belongs_to_its_table_as_it_is_when_the_index_is_done() {
         let catalog = Catalog::new(Arc::new(DataDir::temporary().unwrap()));
-        create(&catalog, &["a", "b"]);
+        create(&catalog, &at(), &["a", "b"]);
         let entry = || catalog.entry(DEFAULT_SCHEMA, "t").unwrap();
         let built = entry();
         let add = |index: &VectorIndex| catalog.add_index(&at(), &built, index);
@@ -176,6 +176,12 @@ mod tests {
         assert!(add(&index("near", &["a", "gone"])).unwrap());
         assert!(!add(&index("near", &["a"])).unwrap());
         assert_eq!(indexes_of(&entry()), [index("near", &["a"])]);
+        // Another table of the schema has got an index of the name while this one was built.
+        let other = (DEFAULT_SCHEMA.to_owned(), "u".to_owned());
+        create(&catalog, &other, &["c"]);
+        let of_other = catalog.entry(DEFAULT_SCHEMA, "u").unwrap();
+        let taken = catalog.add_index(&other, &of_other, &index("near", &["c"]));
+        assert!(!taken.unwrap());
         assert!(catalog.used_directories().unwrap().contains("graphs of a"));
         let found = catalog.table_of_index(DEFAULT_SCHEMA, "near").unwrap();
         assert_eq!(found.map(|(table, _)| table).as_deref(), Some("t"));
@@ -191,7 +197,7 @@ mod tests {
     #[test]
     fn an_index_of_a_table_that_went_is_not_one_of_the_next() {
         let catalog = Catalog::new(Arc::new(DataDir::temporary().unwrap()));
-        create(&catalog, &["a"]);
+        create(&catalog, &at(), &["a"]);
         let entry = || catalog.entry(DEFAULT_SCHEMA, "t").unwrap();
         let built = entry();
         assert!(
@@ -199,13 +205,13 @@ mod tests {
                 .add_index(&at(), &built, &index("one", &["a"]))
                 .unwrap()
         );
-        create(&catalog, &["a"]);
+        create(&catalog, &at(), &["a"]);
         assert!(indexes_of(&entry()).is_empty(), "a replaced table has none");
         let dropped = catalog.commit(&at(), &entry(), TableState::Dropped, Ownership::default());
         assert!(dropped.unwrap());
         let add = || catalog.add_index(&at(), &built, &index("two", &["a"]));
         assert_eq!(report(&add().unwrap_err()).state, SqlState::LostRace);
-        create(&catalog, &["a"]);
+        create(&catalog, &at(), &["a"]);
         assert_eq!(report(&add().unwrap_err()).state, SqlState::LostRace);
     }
 }

@@ -15,7 +15,7 @@ use datafusion::arrow::datatypes::Float32Type;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Sort, TableScan};
+use datafusion::logical_expr::{Distinct, Expr, Extension, LogicalPlan, Sort, TableScan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use vatic_udfs::vector::VectorsOf;
 
@@ -79,10 +79,10 @@ fn sorted(sort: &Sort, options: VaticOptions) -> Result<Option<LogicalPlan>> {
         metric: None,
         options,
     };
-    let Some(over) = indexed(&sort.input, order.expr.clone(), &search)? else {
+    let Some(spec) = indexed(&sort.input, order.expr.clone(), &search)? else {
         return Ok(None);
     };
-    let input = over.plan(&sort.input, None)?;
+    let input = with_index(&sort.input, &spec, None)?;
     let sort = Sort {
         expr: sort.expr.clone(),
         input: Arc::new(input),
@@ -102,15 +102,57 @@ fn nearest(extension: &Extension, options: VaticOptions) -> Result<Option<Logica
         options,
     };
     let vector = Expr::Column(node.item_vector());
-    let Some(mut over) = indexed(node.items(), vector, &search)? else {
+    let Some(mut spec) = indexed(node.items(), vector, &search)? else {
         return Ok(None);
     };
-    if over.spec.unused.is_none() && is_nondeterministic(node.queries())? {
-        over.spec.unused = Some(Unused::ChangingQueries);
+    if spec.unused.is_none() && may_change(node.queries())? {
+        spec.unused = Some(Unused::ChangingQueries);
     }
-    let items = over.plan(node.items(), Some(node))?;
+    let items = with_index(node.items(), &spec, Some(node))?;
     let node = Arc::new(node.with_items(items)?);
     Ok(Some(LogicalPlan::Extension(Extension { node })))
+}
+
+/// Whether a plan may return other rows when it is read again. The order in which partitions end decides what comes first.
+fn may_change(plan: &LogicalPlan) -> Result<bool> {
+    if is_nondeterministic(plan)? {
+        return Ok(true);
+    }
+    let mut reads_order = false;
+    plan.apply_with_subqueries(|node| {
+        reads_order |= match node {
+            LogicalPlan::Window(_) | LogicalPlan::Distinct(Distinct::On(_)) => true,
+            LogicalPlan::Sort(sort) => sort.fetch.is_some(),
+            LogicalPlan::Aggregate(aggregate) => {
+                let mut exprs = aggregate.aggr_expr.iter();
+                exprs.any(|expr| {
+                    expr.exists(|expr| Ok(takes_rows_as_they_come(expr)))
+                        .unwrap_or(true)
+                })
+            }
+            _ => false,
+        };
+        Ok(match reads_order {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(reads_order)
+}
+
+/// Whether an expression is an aggregate whose value depends on the order of its rows. Rows of equal keys have any order.
+fn takes_rows_as_they_come(expr: &Expr) -> bool {
+    const OF_ORDER: [&str; 5] = [
+        "array_agg",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "string_agg",
+    ];
+    match expr {
+        Expr::AggregateFunction(aggregate) => OF_ORDER.contains(&aggregate.func.name()),
+        _ => false,
+    }
 }
 
 /// What is searched.
@@ -121,38 +163,34 @@ struct Search {
     options: VaticOptions,
 }
 
-/// A scan with an index.
-struct Indexed {
-    spec: IndexSpec,
-}
-
-impl Indexed {
-    /// `items` with the index above their scan; above all of them if it is not used.
-    fn plan(self, items: &LogicalPlan, nearest: Option<&NearestNode>) -> Result<LogicalPlan> {
-        let spec = self.spec;
-        let over = |items: LogicalPlan| -> Result<LogicalPlan> {
-            let queries = match (nearest, spec.unused) {
-                (Some(nearest), None) => Some(nearest.query_vectors()?),
-                _ => None,
-            };
-            let node = Arc::new(IndexNode::new(items, queries, spec.clone()));
-            Ok(LogicalPlan::Extension(Extension { node }))
+/// `items` with the index above their scan; above all of them if it is not used.
+fn with_index(
+    items: &LogicalPlan,
+    spec: &IndexSpec,
+    nearest: Option<&NearestNode>,
+) -> Result<LogicalPlan> {
+    let over = |items: LogicalPlan| -> Result<LogicalPlan> {
+        let queries = match (nearest, spec.unused) {
+            (Some(nearest), None) => Some(nearest.query_vectors()?),
+            _ => None,
         };
-        if spec.unused.is_some() {
-            return over(items.clone());
-        }
-        let replaced = items.clone().transform_down(|plan| match plan {
-            LogicalPlan::TableScan(_) => {
-                Ok(Transformed::new(over(plan)?, true, TreeNodeRecursion::Jump))
-            }
-            plan => Ok(Transformed::no(plan)),
-        })?;
-        Ok(replaced.data)
+        let node = Arc::new(IndexNode::new(items, queries, spec.clone()));
+        Ok(LogicalPlan::Extension(Extension { node }))
+    };
+    if spec.unused.is_some() {
+        return over(items.clone());
     }
+    let replaced = items.clone().transform_down(|plan| match plan {
+        LogicalPlan::TableScan(_) => {
+            Ok(Transformed::new(over(plan)?, true, TreeNodeRecursion::Jump))
+        }
+        plan => Ok(Transformed::no(plan)),
+    })?;
+    Ok(replaced.data)
 }
 
 /// The index for a key, which projections and aliases below may rename, down to the scan of a table.
-fn indexed(plan: &LogicalPlan, key: Expr, search: &Search) -> Result<Option<Indexed>> {
+fn indexed(plan: &LogicalPlan, key: Expr, search: &Search) -> Result<Option<IndexSpec>> {
     match plan {
         LogicalPlan::Projection(projection) => {
             let below = |column: &Column| {
@@ -178,9 +216,9 @@ fn indexed(plan: &LogicalPlan, key: Expr, search: &Search) -> Result<Option<Inde
         }
         LogicalPlan::Filter(filter) => {
             let found = indexed(&filter.input, key, search)?;
-            Ok(found.map(|mut found| {
-                found.spec.unused = Some(Unused::Filter);
-                found
+            Ok(found.map(|spec| IndexSpec {
+                unused: Some(Unused::Filter),
+                ..spec
             }))
         }
         LogicalPlan::TableScan(scan) => of_scan(scan, &key, search),
@@ -206,7 +244,8 @@ fn with_columns(key: Expr, other: impl Fn(&Column) -> Option<Expr>) -> Result<Op
     Ok(is_known.then_some(replaced.data))
 }
 
-fn of_scan(scan: &TableScan, key: &Expr, search: &Search) -> Result<Option<Indexed>> {
+/// The index of a table for a key of its columns.
+fn of_scan(scan: &TableScan, key: &Expr, search: &Search) -> Result<Option<IndexSpec>> {
     let wanted = match search.metric {
         Some(metric) => match key {
             Expr::Column(column) => Some((metric, column, None)),
@@ -228,7 +267,7 @@ fn of_scan(scan: &TableScan, key: &Expr, search: &Search) -> Result<Option<Index
     if search.top_k == 0 || search.top_k > TOP_K_MAX || scan.fetch.is_some() {
         return Ok(None);
     }
-    let spec = IndexSpec {
+    Ok(Some(IndexSpec {
         index: index.name.clone(),
         metric,
         top_k: search.top_k,
@@ -237,8 +276,7 @@ fn of_scan(scan: &TableScan, key: &Expr, search: &Search) -> Result<Option<Index
         query,
         measures_recall: search.options.is_analyzed,
         unused: (!scan.filters.is_empty()).then_some(Unused::Filter),
-    };
-    Ok(Some(Indexed { spec }))
+    }))
 }
 
 /// The metric, the column and the bits of the constant, if there is one.

@@ -33,7 +33,7 @@ pub(crate) use fence::without_new_columns;
 pub(crate) use volatile::{is_drawn_in_each_task, is_nondeterministic};
 
 use crate::error::Result;
-use crate::plan::extension::{PlanExtension, to_wire};
+use crate::plan::extension::{PlanExtension, only_input, to_wire};
 use crate::plan::node_planner::NodePlanner;
 
 /// The plan extension for fences above drawn values.
@@ -57,8 +57,8 @@ impl PlanExtension for Fence {
     fn decode_exec(
         &self,
         _bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
+        inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(fence::FenceExec::new(input)))
+        Ok(Arc::new(fence::FenceExec::new(only_input(inputs)?)))
     }
 }

@@ -47,7 +47,7 @@ use crate::plan::node_planner::NodePlanner;
 
 pub(crate) use node::NearestNode;
 pub(crate) use relation::NAMES as NEAREST_ARGUMENTS;
-pub(crate) use spec::Metric;
+pub(crate) use spec::{Metric, is_vector};
 
 /// The plan extension of `nearest`.
 #[derive(Debug)]
@@ -71,14 +71,6 @@ impl PlanExtension for Nearest {
     }
 
     fn decode_exec(
-        &self,
-        bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        codec::decode(bytes, &[input])
-    }
-
-    fn decode_over(
         &self,
         bytes: &[u8],
         inputs: &[Arc<dyn ExecutionPlan>],

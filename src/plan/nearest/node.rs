@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, UserDefinedLogicalNodeCore};
 
-use super::spec::{DISTANCE, Metric, Spec, fields_beside};
+use super::spec::{DISTANCE, Metric, Spec, fields_beside, is_vector};
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::chance::without_new_columns;
 use crate::plan::logical_nodes::equal_by_key;
@@ -120,15 +120,6 @@ fn vector_column(input: &str, schema: &DFSchema) -> Result<usize> {
                 format!("the vectors of the {input} of nearest may be {names}; select one of them");
             Err(sql_err(SqlState::InvalidParameter, message))
         }
-    }
-}
-
-fn is_vector(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            item.data_type().is_numeric()
-        }
-        _ => false,
     }
 }
 

@@ -95,13 +95,6 @@ fn named(
 }
 
 fn measure(name: &str, value: &ScalarValue) -> Result<Metric> {
-    let text = value.try_as_str().flatten();
-    let known = Metric::ALL.into_iter();
-    let mut named =
-        known.filter(|metric| text.is_some_and(|text| text.eq_ignore_ascii_case(metric.name())));
-    let names = Metric::ALL.map(|metric| format!("'{}'", metric.name()));
-    let expected = names.join(", ");
-    named
-        .next()
-        .ok_or_else(|| argument_err(name, &expected, value))
+    let metric = value.try_as_str().flatten().and_then(Metric::named);
+    metric.ok_or_else(|| argument_err(name, &Metric::names(), value))
 }

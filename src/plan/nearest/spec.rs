@@ -1,9 +1,10 @@
 //! [`Spec`]: how the nearest vectors are searched, and which columns stand beside them. [`Metric`]: how distances are measured.
+//! [`is_vector`]: which columns hold vectors.
 
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{FieldRef, Schema};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use serde::{Deserialize, Serialize};
 use vatic_udfs::vector::products;
 
@@ -43,6 +44,16 @@ pub(super) fn fields_beside(schema: &Schema, vector: usize) -> Vec<FieldRef> {
     others.map(|(_, field)| Arc::clone(field)).collect()
 }
 
+/// Whether the values of a type are vectors: lists of numbers.
+pub(crate) fn is_vector(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            item.data_type().is_numeric()
+        }
+        _ => false,
+    }
+}
+
 /// How distances are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Metric {
@@ -55,7 +66,7 @@ pub(crate) enum Metric {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 3] = [Self::Cosine, Self::L2, Self::InnerProduct];
+    pub(super) const ALL: [Self; 3] = [Self::Cosine, Self::L2, Self::InnerProduct];
 
     /// The name in SQL.
     pub(crate) fn name(self) -> &'static str {
@@ -64,6 +75,19 @@ impl Metric {
             Self::L2 => "l2",
             Self::InnerProduct => "inner_product",
         }
+    }
+
+    /// The metric of a name, in letters of any case.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|metric| metric.name().eq_ignore_ascii_case(name))
+    }
+
+    /// All names, as errors list them.
+    pub(crate) fn names() -> String {
+        Self::ALL
+            .map(|metric| format!("'{}'", metric.name()))
+            .join(", ")
     }
 
     /// The distance of two vectors, which has the bits that the function of SQL gives for them; `None` if there is none.

@@ -59,7 +59,7 @@ impl PlanExtension for Once {
     fn decode_exec(
         &self,
         _bytes: &[u8],
-        _input: Arc<dyn ExecutionPlan>,
+        _inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         Err(stays())
     }

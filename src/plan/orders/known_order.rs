@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::plan::display::write_name;
-use crate::plan::extension::{PlanExtension, from_wire, to_wire};
+use crate::plan::extension::{PlanExtension, from_wire, only_input, to_wire};
 use crate::plan::joins::hidden_join::Rule;
 use crate::plan::one_input::one_input;
 
@@ -394,8 +394,8 @@ impl PlanExtension for KnownOrder {
     fn decode_exec(
         &self,
         bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
+        inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        KnownOrderExec::above(input, from_wire(bytes)?)
+        KnownOrderExec::above(only_input(inputs)?, from_wire(bytes)?)
     }
 }

@@ -24,7 +24,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 
 use crate::error::Result;
 use crate::model::ResolvedModels;
-use crate::plan::extension::{PlanExtension, from_wire, to_wire};
+use crate::plan::extension::{PlanExtension, from_wire, only_input, to_wire};
 use crate::plan::node_planner::NodePlanner;
 
 /// The plan extension for `TABLESAMPLE`.
@@ -52,9 +52,9 @@ impl PlanExtension for Sample {
     fn decode_exec(
         &self,
         bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
+        inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let draw = from_wire(bytes)?;
+        let (input, draw) = (only_input(inputs)?, from_wire(bytes)?);
         Ok(Arc::new(exec::SampleExec::new(input, draw)))
     }
 }

@@ -28,7 +28,7 @@ use futures::{StreamExt, stream};
 use crate::error::Result;
 use crate::plan::display::write_operator;
 use crate::plan::divided::divided;
-use crate::plan::extension::{PlanExtension, from_wire, to_wire};
+use crate::plan::extension::{PlanExtension, from_wire, only_input, to_wire};
 use crate::plan::one_input::one_input;
 use crate::plan::replace_rule::ReplaceRule;
 use crate::plan::scans::rows_of_arrays;
@@ -170,10 +170,12 @@ impl PlanExtension for ShortBatches {
     fn decode_exec(
         &self,
         bytes: &[u8],
-        input: Arc<dyn ExecutionPlan>,
+        inputs: &[Arc<dyn ExecutionPlan>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows_max = from_wire(bytes)?;
-        Ok(Arc::new(ShortBatchesExec { input, rows_max }))
+        Ok(Arc::new(ShortBatchesExec {
+            input: only_input(inputs)?,
+            rows_max: from_wire(bytes)?,
+        }))
     }
 }
 

@@ -21,7 +21,8 @@ use datafusion::logical_expr::{
 use super::call::PlannedCall;
 use crate::error::{SqlState, sql_err};
 use crate::predict::joins::{
-    Keeps, Side, has_fewer_rows, is_query, is_semi_or_anti, keeps, keeps_each_row, may_refuse,
+    Keeps, Side, has_fewer_rows, is_query, is_semi_or_anti, keeps, keeps_each_row, may_fail,
+    may_refuse, sides, with_side,
 };
 use crate::predict::node::PredictNode;
 
@@ -35,7 +36,7 @@ pub(super) fn placed(plan: LogicalPlan, call: &PlannedCall, name: &str) -> Resul
         }
         plan if is_constant(call) => beside(plan, call, name),
         LogicalPlan::Join(join) => match side(&join, call) {
-            Some(side) => in_side(join, side, call, name),
+            Some(side) => in_side(&join, side, call, name),
             None => above(LogicalPlan::Join(join), call, name),
         },
         plan => above(plan, call, name),
@@ -174,8 +175,15 @@ fn side(join: &Join, call: &PlannedCall) -> Option<Side> {
     (has_value && computes_fewer).then_some(side)
 }
 
-/// Whether the model may refuse a value of the call over this schema.
+/// Whether the model may refuse a value of the call over this schema, or a feature may have none.
 fn refuses(call: &PlannedCall, schema: &DFSchema) -> bool {
+    if call
+        .features
+        .iter()
+        .any(|feature| may_fail(feature, schema))
+    {
+        return true;
+    }
     let types = call.features.iter().map(|feature| feature.get_type(schema));
     match types.collect::<Result<Vec<_>>>() {
         Ok(types) => may_refuse(&call.model, &call.options, &types),
@@ -183,25 +191,10 @@ fn refuses(call: &PlannedCall, schema: &DFSchema) -> bool {
     }
 }
 
-fn in_side(join: Join, side: Side, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
-    let place = |plan: Arc<LogicalPlan>| -> Result<Arc<LogicalPlan>> {
-        Ok(Arc::new(placed(Arc::unwrap_or_clone(plan), call, name)?))
-    };
-    let (left, right) = match side {
-        Side::Left => (place(join.left)?, join.right),
-        Side::Right => (join.left, place(join.right)?),
-    };
-    let join = Join::try_new(
-        left,
-        right,
-        join.on,
-        join.filter,
-        join.join_type,
-        join.join_constraint,
-        join.null_equality,
-        join.null_aware,
-    )?;
-    Ok(LogicalPlan::Join(join))
+fn in_side(join: &Join, side: Side, call: &PlannedCall, name: &str) -> Result<LogicalPlan> {
+    let (own, _) = sides(join, side);
+    let own = placed(own.as_ref().clone(), call, name)?;
+    Ok(LogicalPlan::Join(with_side(join, side, own)?))
 }
 
 #[cfg(test)]
@@ -303,6 +296,18 @@ mod tests {
             let plan = plan(&session, &of(join, then)).await;
             assert!(at(&plan, "Predict:") < at(&plan, "Join:"), "{plan:#?}");
         }
+        // Note 20 has no order, so nothing is divided by 0.
+        let of_feature = |feature: &str| {
+            format!("SELECT embed(m, {feature}) FROM notes n JOIN orders o ON n.id = o.note")
+        };
+        let divided = of_feature("CAST(10 / (n.id - 20) AS VARCHAR)");
+        let divided = plan(&session, &divided).await;
+        assert!(
+            at(&divided, "Predict:") < at(&divided, "Join:"),
+            "{divided:#?}"
+        );
+        let sound = plan(&session, &of_feature("concat(n.body, '!')")).await;
+        assert!(at(&sound, "Join:") < at(&sound, "Predict:"), "{sound:#?}");
         // This join leaves no row out.
         let left = plan(&session, &of("LEFT JOIN", "")).await;
         assert!(at(&left, "Join:") < at(&left, "Predict:"), "{left:#?}");

@@ -32,7 +32,9 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::chain::{Chain, in_terms_of, projected, under_name};
 use super::refusals::may_refuse;
-use super::sides::{Side, has_fewer_rows, is_semi_or_anti, keeps_each_row, rows_of};
+use super::sides::{
+    Side, has_fewer_rows, is_semi_or_anti, keeps_each_row, rows_of, sides, with_side,
+};
 use crate::error::Result;
 use crate::plan::names::unused_name;
 use crate::predict::node::{PredictNode, predict_of};
@@ -81,33 +83,6 @@ fn is_join(plan: &LogicalPlan) -> bool {
 
 fn is_predict(plan: &LogicalPlan) -> bool {
     predict_of(plan).is_some()
-}
-
-/// A side of a join, and the other one.
-fn sides(join: &Join, side: Side) -> (&Arc<LogicalPlan>, &Arc<LogicalPlan>) {
-    match side {
-        Side::Left => (&join.left, &join.right),
-        Side::Right => (&join.right, &join.left),
-    }
-}
-
-/// The same join with another plan on a side.
-fn with_side(join: &Join, side: Side, plan: LogicalPlan) -> Result<Join> {
-    let plan = Arc::new(plan);
-    let (left, right) = match side {
-        Side::Left => (plan, Arc::clone(&join.right)),
-        Side::Right => (Arc::clone(&join.left), plan),
-    };
-    Join::try_new(
-        left,
-        right,
-        join.on.clone(),
-        join.filter.clone(),
-        join.join_type,
-        join.join_constraint,
-        join.null_equality,
-        join.null_aware,
-    )
 }
 
 fn node(predict: PredictNode) -> LogicalPlan {

@@ -1,11 +1,14 @@
-//! [`keeps`], [`keeps_each_row`]: which rows of one of its sides a join keeps. [`rows_of`]: how many rows a plan has, as far as its
-//! tables know.
+//! [`sides`], [`with_side`]: the sides of a join. [`keeps`], [`keeps_each_row`]: which rows of one of them the join keeps. [`rows_of`]: how
+//! many rows a plan has, as far as its tables know.
+
+use std::sync::Arc;
 
 use datafusion::common::JoinType;
 use datafusion::common::stats::Precision;
 use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Join, LogicalPlan};
 
+use crate::error::Result;
 use crate::predict::node::predict_of;
 
 /// The side of a join.
@@ -13,6 +16,33 @@ use crate::predict::node::predict_of;
 pub(in crate::predict) enum Side {
     Left,
     Right,
+}
+
+/// A side of a join, and the other one.
+pub(in crate::predict) fn sides(join: &Join, side: Side) -> (&Arc<LogicalPlan>, &Arc<LogicalPlan>) {
+    match side {
+        Side::Left => (&join.left, &join.right),
+        Side::Right => (&join.right, &join.left),
+    }
+}
+
+/// The same join with another plan on a side.
+pub(in crate::predict) fn with_side(join: &Join, side: Side, plan: LogicalPlan) -> Result<Join> {
+    let plan = Arc::new(plan);
+    let (left, right) = match side {
+        Side::Left => (plan, Arc::clone(&join.right)),
+        Side::Right => (Arc::clone(&join.left), plan),
+    };
+    Join::try_new(
+        left,
+        right,
+        join.on.clone(),
+        join.filter.clone(),
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )
 }
 
 /// Which rows of a side a join returns.

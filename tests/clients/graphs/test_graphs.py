@@ -6,14 +6,13 @@ models, since a process takes longer than a small training.
 """
 
 import json
-import os
 import struct
-import subprocess
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import vatic
 
 TOLERANCE = 1e-5
 # Rows from this id on hold values that training has not seen.
@@ -140,22 +139,8 @@ def statements(folder):
 def exported(tmp_path_factory):
     """The folder of the exports, and the rows of `predict` for each case."""
     folder = tmp_path_factory.mktemp("exports")
-    script = folder / "script.sql"
-    script.write_text(";\n".join(statements(folder)) + ";\n")
-    # Without the user's own configuration.
-    environment = os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    environment.pop("VATIC_DATA_DIR", None)
-    done = subprocess.run(
-        [os.environ["VATIC_BIN"], "--data-dir", folder / "data", "--format", "nd-json", "-f", script],
-        capture_output=True, text=True, timeout=600, env=environment,
-    )
+    rows, done = vatic.run(folder, statements(folder))
     assert done.returncode == 0, done.stderr
-    rows = {name: [] for name in CASES}
-    for line in done.stdout.splitlines():
-        row = json.loads(line)
-        # The others are the rows that TRAIN and EXPORT return.
-        if "case_name" in row:
-            rows[row["case_name"]].append(row)
     return folder, rows
 
 

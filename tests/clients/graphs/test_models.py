@@ -9,13 +9,13 @@ is refused in a sentence.
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import vatic
 from onnx import numpy_helper
 
 TOLERANCE = 1e-5
@@ -65,21 +65,10 @@ def computed(path, feeds):
 
 def predicted(folder, cases):
     """The rows of `predict` by case, and the error of a file by its path. One process runs all cases."""
-    script = folder / "script.sql"
-    script.write_text(";\n".join(text for case in cases for text in case.statements(folder)) + ";\n")
-    # Without the user's own configuration.
-    environment = os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    environment.pop("VATIC_DATA_DIR", None)
+    statements = (text for case in cases for text in case.statements(folder))
     library = ["--onnxruntime", str(LIBRARY)] if LIBRARY else []
-    done = subprocess.run(
-        [os.environ["VATIC_BIN"], *library, "--data-dir", folder / "data", "--format", "nd-json", "--continue-on-error", "-f", script],
-        capture_output=True, text=True, timeout=1800, env=environment,
-    )
-    rows, errors = {}, {}
-    for line in done.stdout.splitlines():
-        row = json.loads(line)
-        if "case_name" in row:
-            rows.setdefault(row.pop("case_name"), []).append(row)
+    rows, done = vatic.run(folder, statements, *library, "--continue-on-error", timeout_s=1800)
+    errors = {}
     for line in done.stderr.splitlines():
         found = re.match(r"error\[(\w+)\]: (.*?\.onnx): (.*)", line)
         if found:

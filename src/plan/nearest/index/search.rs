@@ -24,7 +24,8 @@ pub(super) struct Found {
     pub(super) expected: usize,
 }
 
-/// The near rows of queries; `None` if a query or the vectors of the file need an exact search, or if the statement has ended.
+/// The near rows of queries; `None` if a query or the vectors of the file need an exact search, or if the statement has ended. An exact
+/// search is needed too if walks reach fewer rows than the search takes: a graph may have nodes to which no links lead.
 ///
 /// # Errors
 /// If the file is damaged.
@@ -41,6 +42,8 @@ pub(super) fn near_rows<'a>(
         ..Found::default()
     };
     let step = queries.len().div_ceil(SAMPLE);
+    let in_graphs = contents.graphs.iter().map(|graph| graph.rows as usize);
+    let needed = in_graphs.sum::<usize>().min(spec.top_k);
     // The rows that the query with the fewest has found.
     let mut fewest = usize::MAX;
     for (number, query) in queries.enumerate() {
@@ -69,6 +72,9 @@ pub(super) fn near_rows<'a>(
         for (node, graph) in &near {
             file.add_rows(graph, node.node, &mut rows)?;
         }
+        if rows.len() < needed {
+            return Ok(None);
+        }
         fewest = fewest.min(rows.len());
         for row in rows {
             let read = usize::try_from(row).ok();
@@ -76,11 +82,10 @@ pub(super) fn near_rows<'a>(
             *read.ok_or_else(|| damaged("a node has a row that is none".into()))? = true;
         }
     }
-    add_runs(&mut found.rows, &contents.odd_rows, usize::MAX);
-    // Rows without a distance come last; a search of many queries leaves them out.
-    let missing = spec.top_k.saturating_sub(fewest);
-    if spec.query.is_some() {
-        add_runs(&mut found.rows, &contents.null_rows, missing);
+    add_runs(&mut found.rows, &contents.odd_rows);
+    // Rows without a distance come last, and other keys say which of them come first; a search of many queries leaves them out.
+    if spec.query.is_some() && fewest < spec.top_k {
+        add_runs(&mut found.rows, &contents.null_rows);
     }
     Ok(Some(found))
 }
@@ -129,10 +134,9 @@ fn recall(
     ))
 }
 
-/// Marks up to `count` rows of runs.
-fn add_runs(rows: &mut [bool], runs: &[(u64, u64)], count: usize) {
-    let runs = runs.iter().flat_map(|(first, count)| *first..first + count);
-    for row in runs.take(count) {
+/// Marks the rows of runs.
+fn add_runs(rows: &mut [bool], runs: &[(u64, u64)]) {
+    for row in runs.iter().flat_map(|(first, count)| *first..first + count) {
         let row = usize::try_from(row).ok();
         if let Some(read) = row.and_then(|row| rows.get_mut(row)) {
             *read = true;
@@ -268,6 +272,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_found_is_compared_with_the_nearest_only_if_asked() {
+        let vectors = clustered(100);
+        let column = vectors.iter().cloned().map(Some).collect();
+        let (_directory, place, graphs) =
+            written(column, options(Metric::L2), 1 << 30).await.unwrap();
+        let file = GraphFile::open(&place, graphs.bytes, graphs.hash).unwrap();
+        for (measures_recall, expected) in [(true, 30), (false, 0)] {
+            let spec = IndexSpec {
+                measures_recall,
+                ..spec(Metric::L2, 3)
+            };
+            let stop = CancellationToken::new();
+            let queries = vectors.iter().map(Vec::as_slice);
+            let found = near_rows(&file, &spec, queries, &stop);
+            // 10 of the 100 queries are a sample, each with 3 nearest vectors.
+            assert_eq!(found.unwrap().unwrap().expected, expected);
+        }
+    }
+
+    #[tokio::test]
     async fn a_graph_has_the_same_bytes_for_any_number_of_threads() {
         let vectors = || clustered(700).into_iter().map(Some).collect();
         let mut all = Vec::new();
@@ -310,14 +334,39 @@ mod tests {
         // Equal vectors are found together.
         let one = read(&spec(Metric::Cosine, 1), east);
         assert_eq!(one, Some(vec![0, 2, 4, 5]));
+        // All rows without a vector: which of them the search takes is up to its other keys.
         let four = read(&spec(Metric::Cosine, 4), east);
-        assert_eq!(four, Some(vec![0, 1, 2, 3, 4, 5]));
+        assert_eq!(four, Some(vec![0, 1, 2, 3, 4, 5, 6]));
         let many = IndexSpec {
             query: None,
             ..spec(Metric::Cosine, 4)
         };
         assert_eq!(read(&many, east), Some(vec![0, 2, 3, 4, 5]));
         assert_eq!(read(&many, [f32::NAN, 1.0]), None);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_in_full_if_walks_reach_too_few_of_its_rows() {
+        let vectors = clustered(1_000).into_iter().map(Some).collect();
+        let few_links = GraphOptions {
+            metric: Metric::Cosine,
+            m: 2,
+            ef_construction: 1,
+            threads: 1,
+        };
+        let (_directory, place, graphs) = written(vectors, few_links, 1 << 30).await.unwrap();
+        let file = GraphFile::open(&place, graphs.bytes, graphs.hash).unwrap();
+        let query = clustered(1);
+        let stop = CancellationToken::new();
+        let found = |top_k: usize| {
+            let queries = query.iter().map(Vec::as_slice);
+            near_rows(&file, &spec(Metric::Cosine, top_k), queries, &stop).unwrap()
+        };
+        assert!(found(1_000).is_none());
+        // More rows than the file has are not more than all.
+        assert!(found(5_000).is_none());
+        let one = found(1).unwrap();
+        assert!(one.rows.contains(&true) && one.rows.contains(&false));
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ pub(crate) struct GraphPlace {
 pub(crate) enum Unused {
     /// A filter might leave too few of the rows that the index finds.
     Filter,
-    /// The operator reads the queries too, and might read others.
+    /// The index and the search above it each read the queries, which might differ.
     ChangingQueries,
 }
 
