@@ -10,7 +10,7 @@ use crate::{predict, recommend};
 pub(super) fn named_arguments(function: &str) -> &'static [&'static str] {
     match function {
         "predict" => predict::ARGUMENTS,
-        "confusion_matrix" => &["target"],
+        "confusion_matrix" | "roc_curve" | "pr_curve" | "calibration_curve" => &["target"],
         RECOMMEND => recommend::ARGUMENTS,
         WINDOWS => WINDOWS_ARGUMENTS,
         NEAREST => NEAREST_ARGUMENTS,
@@ -58,7 +58,7 @@ pub(super) fn described(function: &str, name: &str) -> &'static str {
         (_, "hypothesis") => "sentence of a class, whose name stands for {}",
         (_, "multi_label") => "whether each class may apply by itself",
         (_, "aggregation") => "how the tokens of a text become entities",
-        (_, "target") => "label that the matrix is about, of several",
+        (_, "target") => "label that the result is about, of several",
         (_, "exclude") => "pairs that are not recommended",
         (_, "items") => "items to choose from",
         (_, "order") => "column that orders the rows of a series",

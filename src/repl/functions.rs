@@ -18,6 +18,7 @@ const STATEMENTS: &str = "\
 TRAIN [OR REPLACE] MODEL name TARGET column, … OPTIONS (model_type = '…', …) AS query
 CREATE [OR REPLACE] MODEL name FROM 'directory or file' OPTIONS (format = '…', licence = '…')
 SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), confusion_matrix(model, input), training_info(model)
+SELECT … FROM roc_curve(model, input), pr_curve(model, input), calibration_curve(model, input)
 SELECT … FROM recommend(model, users [, top_k => n] [, exclude => table | (query)] [, items => table | (query)])
 SELECT … FROM windows(table | (query), order => column, by => column, columns => [column, …], lags => n, horizon => n)
 SELECT … FROM nearest(queries, items, top_k => n, metric => 'cosine' | 'l2' | 'inner_product')

@@ -31,6 +31,7 @@ const FOREIGN: &[(&str, &str, &str)] = &[
     ("ml . predict (", "BigQuery ML", "SELECT … FROM predict(m, t)"),
     ("ml . evaluate (", "BigQuery ML", "SELECT … FROM evaluate(m, t)"),
     ("ml . confusion_matrix (", "BigQuery ML", "SELECT … FROM confusion_matrix(m, t)"),
+    ("ml . roc_curve (", "BigQuery ML", "SELECT … FROM roc_curve(m, t)"),
     ("ml . training_info (", "BigQuery ML", "SELECT … FROM training_info(m)"),
     ("ml . feature_info (", "BigQuery ML", "DESCRIBE MODEL m"),
     ("ml . recommend (", "BigQuery ML", "SELECT … FROM recommend(m, users)"),

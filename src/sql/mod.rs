@@ -9,7 +9,7 @@
 //!              ['OPTIONS' '(' key '=' value {',' key '=' value} ')' | 'COMMENT' string]*
 //! relation ::= fn '(' model_ref [',' input] {',' name '=>' (literal | input)} ')'       -- in FROM
 //!            | 'windows' '(' input {',' name '=>' (column | '[' column {',' column} ']' | literal)} ')'
-//! fn       ::= predict | evaluate | confusion_matrix | training_info | recommend
+//! fn       ::= predict | evaluate | confusion_matrix | roc_curve | pr_curve | calibration_curve | training_info | recommend
 //! call     ::= 'embed' '(' model_ref ',' expr {',' name '=>' literal} ')'     -- in an expression
 //!            | 'predict_value' '(' model_ref {',' (column | name '=>' expr | expr)} ')'
 //! model_ref::= identifier | string                                            -- m, 'm@3', 'm@champion'
