@@ -174,7 +174,6 @@ fn tab_completes_names_keywords_options_and_commands() {
     check("SET vatic.cache", "SET vatic.cache_bytes");
     check("SHOW mode", "SHOW models");
     check("ALTER MODEL m SET def", "SET default_version =");
-    check("TRAIN MODEL m OPTIONS (activation = ", "activation = '");
     check(
         "SELECT * FROM predict(m, measurements, thr",
         "threshold => ",
