@@ -426,11 +426,18 @@ fn position(error: &DataFusionError) -> Option<Position> {
 
 fn without_position(text: &str) -> String {
     let text = text.rfind(" at Line: ").map_or(text, |at| &text[..at]);
-    let mut text = text.to_owned();
-    if let Some(first) = text.get(..1).map(str::to_lowercase) {
-        text.replace_range(..1, &first);
+    begun_lower(text)
+}
+
+/// The text with a small first letter, unless its first word is in capitals, as keywords are.
+fn begun_lower(text: &str) -> String {
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), second) if !second.is_some_and(char::is_uppercase) => {
+            first.to_lowercase().chain(text.chars().skip(1)).collect()
+        }
+        _ => text.to_owned(),
     }
-    text
 }
 
 /// Whether an error, or one of its causes, comes from reading or writing files.
@@ -457,15 +464,20 @@ pub(crate) fn with_cause<'a>(
     }
 }
 
-/// The name of `known` that is nearest to `name`, if it is near enough to be a typo.
+/// The name of `known` that is nearest to `name`, if at most a third of the letters differ: others are no typos.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |candidate: &str| {
-        strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())
+    let lower = name.to_lowercase();
+    let far_from = |candidate: &str| {
+        let candidate = candidate.to_lowercase();
+        let letters = candidate.chars().count().max(lower.chars().count());
+        let distance = strsim::damerau_levenshtein(&lower, &candidate);
+        (3 * distance <= letters).then_some(distance)
     };
-    let nearest = known
+    let near = known
         .into_iter()
-        .min_by_key(|candidate| distance(candidate))?;
-    (distance(nearest) <= 1 + name.chars().count() / 3).then_some(nearest)
+        .filter_map(|candidate| far_from(candidate).map(|distance| (distance, candidate)));
+    let (_, nearest) = near.min_by_key(|(distance, _)| *distance)?;
+    Some(nearest)
 }
 
 #[cfg(test)]
@@ -484,5 +496,36 @@ mod tests {
         assert_eq!(found.message, error.message);
         assert_eq!((found.state, found.position), (error.state, error.position));
         assert!(error_from_text("vatic-error-7b-end").is_none());
+    }
+
+    #[test]
+    fn a_name_of_which_over_a_third_differs_is_not_suggested() {
+        for (name, known, expected) in [
+            ("TRIAN", "train", Some("train")),
+            ("servee", "serve", Some("serve")),
+            ("dya", "day", Some("day")),
+            ("imputer", "rmse", None),
+            ("imputer", "upper", None),
+            ("prob", "pow", None),
+            ("yy", "y", None),
+            ("v", "w", None),
+        ] {
+            assert_eq!(nearest(name, [known]), expected, "{name}");
+        }
+        assert_eq!(nearest("lagg", ["flag", "lag"]), Some("lag"));
+    }
+
+    #[test]
+    fn a_message_begins_small_but_keeps_its_keywords() {
+        assert_eq!(
+            without_position("Expected: x at Line: 1, Column: 2"),
+            "expected: x"
+        );
+        assert_eq!(
+            begun_lower("WITH HEADER ROW clause"),
+            "WITH HEADER ROW clause"
+        );
+        assert_eq!(begun_lower("A b"), "a b");
+        assert_eq!(begun_lower(""), "");
     }
 }

@@ -7,7 +7,7 @@
 //! * `confusion`: [`Confusion`] accuracy, precision, recall, f1
 //! * `sets`: [`LabelSets`] accuracy, Hamming loss, macro and micro averages of sets of labels
 //! * `log_loss`: [`LogLoss`]
-//! * `ranking`: [`Ranking`] area under the ROC curve, average precision
+//! * `ranking`: [`Ranking`] area under the ROC curve, average precision; `curves` the points of its curves
 //! * `regression`: [`Regression`] mean absolute and squared error, R², explained variance
 //! * `median`: [`Median`] the median of numbers, such as absolute errors
 //! * `exact`: [`ExactSum`] the order-independent sum that log loss and regression use; `rounding` of doubles to few bits
@@ -15,6 +15,7 @@
 //! A metric over no rows is `None`.
 
 mod confusion;
+mod curves;
 mod exact;
 mod log_loss;
 mod median;

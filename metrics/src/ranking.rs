@@ -15,9 +15,10 @@ pub struct Ranking {
 }
 
 /// The rows of one score.
-struct Tied {
-    positives: f64,
-    negatives: f64,
+pub(crate) struct Tied {
+    pub(crate) score: f64,
+    pub(crate) positives: f64,
+    pub(crate) negatives: f64,
 }
 
 impl Ranking {
@@ -122,7 +123,7 @@ impl Ranking {
     }
 
     /// The rows of each score, the highest score first.
-    fn tied(&self) -> Option<Vec<Tied>> {
+    pub(crate) fn tied(&self) -> Option<Vec<Tied>> {
         if self.scores.is_empty() && self.counts.is_empty() {
             return None;
         }
@@ -143,6 +144,7 @@ impl Ranking {
         rows.sort_unstable_by(|left, right| right.0.total_cmp(&left.0));
         let runs = rows.chunk_by(|left, right| left.0 == right.0);
         let of_run = |run: &[(f64, [f64; 2])]| Tied {
+            score: run[0].0,
             positives: run.iter().map(|(_, counts)| counts[1]).sum(),
             negatives: run.iter().map(|(_, counts)| counts[0]).sum(),
         };

@@ -1,5 +1,5 @@
 //! The system tables `information_schema.models` and `.model_versions`, `ml.training_runs`, `.training_metrics`,
-//! `.model_cache`, `.devices`, `.executors` and `.jobs`, computed at each read.
+//! `.metrics`, `.model_cache`, `.devices`, `.executors` and `.jobs`, computed at each read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,6 +47,7 @@ const TABLES: &[(&str, &str, Make)] = &[
     ),
     ("ml", "training_runs", Make::Models(training_runs)),
     ("ml", "training_metrics", Make::Models(training_metrics)),
+    ("ml", "metrics", Make::Models(metrics)),
     ("ml", "model_cache", Make::Models(model_cache)),
     ("ml", "devices", Make::Models(devices)),
     ("ml", "executors", Make::Executors(executors)),
@@ -433,6 +434,72 @@ fn training_metrics(of: &SystemTables) -> Result<RecordBatch> {
             integers(each().map(|(_, epoch)| epoch.duration_ms)),
             false,
         ),
+    ])?)
+}
+
+/// A figure of a version: losses, and the metrics of the rows that training computed them on.
+struct Figure {
+    model: String,
+    version: u64,
+    split: &'static str,
+    metric: String,
+    value: Option<f64>,
+}
+
+fn figures(of: &SystemTables, name: &ModelName, entry: &VersionEntry) -> Vec<Figure> {
+    let model = of.registry.open(name, entry).ok();
+    let Some(trained) = model.as_ref().and_then(|model| model.manifest.trained()) else {
+        return vec![];
+    };
+    let figure = |split, metric: String, value| Figure {
+        model: name.short(),
+        version: entry.version,
+        split,
+        metric,
+        value,
+    };
+    let run = &trained.run;
+    let mut figures = vec![figure("train", "loss".into(), Some(run.train_loss))];
+    figures.extend(
+        run.eval_loss
+            .map(|loss| figure("eval", "loss".into(), Some(loss))),
+    );
+    let metrics = run.metrics.iter();
+    figures.extend(metrics.map(|metric| figure(run.split(), metric.full_name(), metric.value)));
+    figures
+}
+
+fn metrics(of: &SystemTables) -> Result<RecordBatch> {
+    let models = of.registry.list()?;
+    let versions = models
+        .iter()
+        .flat_map(|(name, state)| state.versions.iter().map(move |entry| (name, entry)));
+    let figures: Vec<Figure> = versions
+        .flat_map(|(name, entry)| figures(of, name, entry))
+        .collect();
+    let each = || figures.iter();
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "model_name",
+            strings(each().map(|figure| figure.model.clone())),
+            false,
+        ),
+        (
+            "version",
+            integers(each().map(|figure| figure.version)),
+            false,
+        ),
+        (
+            "split",
+            strings(each().map(|figure| figure.split.to_owned())),
+            false,
+        ),
+        (
+            "metric",
+            strings(each().map(|figure| figure.metric.clone())),
+            false,
+        ),
+        ("value", numbers(each().map(|figure| figure.value)), true),
     ])?)
 }
 

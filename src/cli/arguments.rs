@@ -1,8 +1,9 @@
 //! The arguments of `vatic`, from the command line and the configuration file.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use vatic::repl::{Format, When};
 
 use super::config_file;
@@ -170,7 +171,9 @@ impl Arguments {
     pub(crate) fn parse_all() -> Result<(Self, ArgMatches), String> {
         let mut command = Self::command();
         command.build();
-        let arguments = config_file::arguments(&command, std::env::args_os().collect())?;
+        let given: Vec<OsString> = std::env::args_os().collect();
+        check_first(&command, given.get(1..).unwrap_or_default())?;
+        let arguments = config_file::arguments(&command, given)?;
         let matches = command.get_matches_from(arguments);
         match Self::from_arg_matches(&matches) {
             Ok(arguments) => Ok((arguments, matches)),
@@ -185,5 +188,25 @@ impl Arguments {
             Some(Role::Serve(_)) => "vatic=warn",
             Some(Role::User(_) | Role::AllReduce { .. }) | None => "off",
         }
+    }
+}
+
+/// Checks that the first word is no misspelt sub-command, which would count as the name of a file.
+fn check_first(command: &Command, given: &[OsString]) -> Result<(), String> {
+    let first = given.first().and_then(|word| word.to_str());
+    let Some(word) = first.filter(|word| !word.starts_with('-')) else {
+        return Ok(());
+    };
+    let known = command.get_subcommands();
+    let known: Vec<&str> = known
+        .filter(|command| !command.is_hide_set())
+        .map(Command::get_name)
+        .collect();
+    let is_known = command.find_subcommand(word).is_some() || Path::new(word).exists();
+    match vatic::nearest(word, known).filter(|_| !is_known) {
+        Some(nearest) => Err(format!(
+            "there is no file {word}; the nearest sub-command is \"{nearest}\""
+        )),
+        None => Ok(()),
     }
 }

@@ -37,6 +37,7 @@ use super::services::Cluster;
 use super::stages::{is_source, job_config, may_be_cut, travels};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, sql_err};
+use crate::plan::display::write_operator;
 use crate::plan::joins::yield_exec::{with_yields, yielding};
 use crate::progress::ProgressListener;
 use crate::train::SlotsWanted;
@@ -267,11 +268,12 @@ impl DistributedExec {
 }
 
 impl DisplayAs for DistributedExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(
             f,
-            "DistributedExec: scheduler={}",
-            self.jobs.cluster.address()
+            format,
+            "DistributedExec",
+            format_args!("scheduler={}", self.jobs.cluster.address()),
         )
     }
 }

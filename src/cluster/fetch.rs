@@ -17,6 +17,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::StreamExt;
 
 use crate::error::Result;
+use crate::plan::display::write_name;
 use crate::plan::one_input::one_input;
 
 /// An operator above a reader of an earlier stage. It has no metrics, so the length of their list stays right.
@@ -36,8 +37,8 @@ impl FetchExec {
 }
 
 impl DisplayAs for FetchExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FetchExec")
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, format, "FetchExec")
     }
 }
 

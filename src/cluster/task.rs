@@ -34,6 +34,7 @@ use super::fetch::FetchExec;
 use super::secure::{Security, TaskPass};
 use crate::error::{Result, SqlState, sql_err};
 use crate::memory::Memory;
+use crate::plan::display::write_name;
 use crate::plan::joins::yield_exec::with_yields;
 use crate::plan::one_input::one_input;
 use crate::testing::crash;
@@ -231,8 +232,8 @@ impl StopExec {
 }
 
 impl DisplayAs for StopExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StopExec")
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, format, "StopExec")
     }
 }
 

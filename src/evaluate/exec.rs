@@ -39,6 +39,7 @@ use crate::model::ResolvedModel;
 use crate::model::batch_memory::{BatchMemory, BatchReservation, batch_cost};
 use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::{LoadedModel, ModelRuntime};
+use crate::plan::display::write_operator;
 use crate::plan::features::feature_batch;
 use crate::plan::one_input::one_input;
 
@@ -111,13 +112,23 @@ impl EvaluateExec {
 }
 
 impl DisplayAs for EvaluateExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.spec.step {
             Step::Score => {
                 let device = self.spec.model.device(DEVICE).resolved();
-                write!(f, "EvaluateExec: score, device={device}")
+                write_operator(
+                    f,
+                    format,
+                    "EvaluateExec",
+                    format_args!("score, device={device}"),
+                )
             }
-            Step::Merge => write!(f, "EvaluateExec: merge, {}", self.spec.description),
+            Step::Merge => write_operator(
+                f,
+                format,
+                "EvaluateExec",
+                format_args!("merge, {}", self.spec.description),
+            ),
         }
     }
 }
@@ -236,6 +247,7 @@ impl Task {
         };
         let wanted = Wanted {
             scores: true,
+            imputes: self.spec.model.manifest.imputes(),
             ..Wanted::default()
         };
         let outputs = self

@@ -1,5 +1,5 @@
-//! The table functions `evaluate(model [, input])`, `confusion_matrix(model, input [, target])` and
-//! `training_info(model)`.
+//! The table functions `evaluate(model [, input])`, `confusion_matrix(model, input [, target])`, `roc_curve`, `pr_curve` and
+//! `calibration_curve` with the same arguments, and `training_info(model)`.
 //!
 //! ```text
 //! SQL ─ relation ─▶ EvaluateNode ─ physical ─▶ EvaluateExec: merge
@@ -15,7 +15,7 @@
 //! * `node` the logical node and its kind of report
 //! * `physical` plans the operators of a node
 //! * `exec` rows → sums of a partition → one batch of results
-//! * `report` sums → metrics, or a confusion matrix
+//! * `report` sums → metrics, a confusion matrix or a curve
 //! * `codec` wire codec of the operator
 
 mod codec;
@@ -42,7 +42,7 @@ pub(crate) fn is_evaluation(node: &dyn UserDefinedLogicalNode) -> bool {
     node.as_any().is::<node::EvaluateNode>()
 }
 
-/// The plan extension of `evaluate`, `confusion_matrix` and `training_info`.
+/// The plan extension of `evaluate`, `confusion_matrix`, the curves and `training_info`.
 #[derive(Debug)]
 pub(crate) struct Evaluate;
 

@@ -1,4 +1,4 @@
-//! [`EvaluateNode`]: logical node that turns rows with a known label into metrics or a confusion matrix.
+//! [`EvaluateNode`]: logical node that turns rows with a known label into metrics, a confusion matrix or a curve.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +29,44 @@ pub(super) enum Report {
         /// The number of the label among those of the model.
         label: usize,
     },
+    /// One row for each point of the curve of each class of the label; for two classes, of the second class.
+    Curve {
+        /// The number of the label among those of the model.
+        label: usize,
+        curve: Curve,
+    },
+}
+
+/// A curve of the probabilities of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Curve {
+    Roc,
+    PrecisionRecall,
+    Calibration,
+}
+
+impl Curve {
+    /// The curves with the names of their functions.
+    pub(super) const ALL: [(&'static str, Self); 3] = [
+        ("roc_curve", Self::Roc),
+        ("pr_curve", Self::PrecisionRecall),
+        ("calibration_curve", Self::Calibration),
+    ];
+
+    fn name(self) -> &'static str {
+        let mut all = Self::ALL.iter();
+        let found = all.find(|(_, curve)| *curve == self);
+        found.map_or("", |(name, _)| *name)
+    }
+
+    /// The columns of a point.
+    fn columns(self) -> [&'static str; 3] {
+        match self {
+            Self::Roc => ["threshold", "false_positive_rate", "true_positive_rate"],
+            Self::PrecisionRecall => ["threshold", "precision", "recall"],
+            Self::Calibration => ["mean_probability", "observed_rate", "rows"],
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +107,7 @@ impl EvaluateNode {
         let report = match self.report {
             Report::Metrics => "metrics",
             Report::ConfusionMatrix { .. } => "confusion_matrix",
+            Report::Curve { curve, .. } => curve.name(),
         };
         let judged = signature.labels().zip(&self.labels);
         let judged = judged.filter(|(_, column)| column.is_some());
@@ -117,7 +156,7 @@ fn label_columns(
     let columns = labels.map(|(number, label)| {
         let is_judged = match report {
             Report::Metrics => true,
-            Report::ConfusionMatrix { label } => label == number,
+            Report::ConfusionMatrix { label } | Report::Curve { label, .. } => label == number,
         };
         is_judged
             .then(|| label_column(model, &label, input))
@@ -205,6 +244,16 @@ pub(super) fn report_fields(model: &ResolvedModel, report: Report) -> Result<Vec
             Field::new("predicted_label", target.data_type.clone(), true),
             count("rows", false),
         ]);
+    }
+    if let Report::Curve { label, curve } = report {
+        let target = labels.get(label).ok_or_else(no_such_label)?.target;
+        let points = curve.columns().map(|name| match name {
+            "rows" => count(name, false),
+            _ => number(name),
+        });
+        let mut fields = vec![Field::new("label", target.data_type.clone(), true)];
+        fields.extend(points);
+        return Ok(fields);
     }
     let forms = labels.iter().map(Label::form);
     let has_several = labels.len() > 1;

@@ -13,12 +13,19 @@ use vatic_ml::data::labels::LabelForm;
 use vatic_ml::data::signature::Label;
 use vatic_ml::model::metrics::Metric;
 
-use super::node::{EvaluateNode, Report, has_classes, labels, metric_names};
+use super::node::{Curve, EvaluateNode, Report, has_classes, labels, metric_names};
 use crate::error::{SqlState, sql_err, with_cause};
 use crate::model::{ResolvedModel, ResolvedModels, RunSummary, Trained};
 use crate::plan::table_function::{Call, argument_err, call};
 
-const FUNCTIONS: &[&str] = &["evaluate", "confusion_matrix", "training_info"];
+const FUNCTIONS: &[&str] = &[
+    "evaluate",
+    "confusion_matrix",
+    "roc_curve",
+    "pr_curve",
+    "calibration_curve",
+    "training_info",
+];
 
 #[derive(Debug)]
 pub(super) struct EvaluateRelation {
@@ -35,8 +42,8 @@ impl RelationPlanner for EvaluateRelation {
             return Ok(RelationPlanning::Original(Box::new(factor)));
         };
         let known: &[&str] = match call.function {
-            "confusion_matrix" => &["target"],
-            _ => &[],
+            "evaluate" | "training_info" => &[],
+            _ => &["target"],
         };
         let mut target = None;
         call.named(known, |name, value| {
@@ -57,7 +64,12 @@ impl RelationPlanner for EvaluateRelation {
             ("evaluate", true) => evaluate(&mut call, Report::Metrics)?,
             _ => {
                 let label = judged_label(&call, target.as_deref())?;
-                evaluate(&mut call, Report::ConfusionMatrix { label })?
+                let mut curves = Curve::ALL.into_iter();
+                let report = match curves.find(|(name, _)| *name == call.function) {
+                    Some((_, curve)) => Report::Curve { label, curve },
+                    None => Report::ConfusionMatrix { label },
+                };
+                evaluate(&mut call, report)?
             }
         };
         call.planned(plan)
@@ -89,9 +101,9 @@ fn check_predicts(model: &ResolvedModel) -> Result<()> {
     }
 }
 
-/// The number of the label that a confusion matrix is about: that of the named target, or the only one with classes.
+/// The number of the label that a confusion matrix or a curve is about: that of the named target, or the only one with classes.
 fn judged_label(call: &Call, target: Option<&str>) -> Result<usize> {
-    let model = call.model.label();
+    let (model, function) = (call.model.label(), call.function);
     let wrong = |message: String| sql_err(SqlState::InvalidParameter, message);
     let labels: Vec<Label<'_>> = call.model.manifest.signature.labels().collect();
     let of_classes = labels.iter().enumerate();
@@ -104,14 +116,14 @@ fn judged_label(call: &Call, target: Option<&str>) -> Result<usize> {
         (_, []) => Err(wrong(
             match labels.iter().any(|label| has_classes(label.form())) {
                 true => format!(
-                    "confusion_matrix needs a target with one class in a row, which \"{model}\" does not have"
+                    "{function} needs a target with one class in a row, which \"{model}\" does not have"
                 ),
-                false => format!("confusion_matrix needs a classifier, which \"{model}\" is not"),
+                false => format!("{function} needs a classifier, which \"{model}\" is not"),
             },
         )),
         (None, [(number, _)]) => Ok(*number),
         (None, _) => Err(wrong(format!(
-            "model \"{model}\" has several targets with classes; name one of them: confusion_matrix(model, input, target => '{}')",
+            "model \"{model}\" has several targets with classes; name one of them: {function}(model, input, target => '{}')",
             names[0]
         ))),
         (Some(target), of_classes) => {

@@ -1,4 +1,4 @@
-//! The merged sums of all rows → the batch of results: metrics or a confusion matrix.
+//! The merged sums of all rows → the batch of results: metrics, a confusion matrix or a curve.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use vatic_ml::data::labels::class_array;
 use vatic_ml::data::signature::Label;
 use vatic_ml::model::metrics::{Assessment, Assessments, Metric, Predictions};
 
-use super::node::{Report, has_classes, labels, metric_names, no_such_label};
+use super::node::{Curve, Report, has_classes, labels, metric_names, no_such_label};
 use crate::error::{Result, ml_err};
 use crate::model::ResolvedModel;
 
@@ -25,6 +25,7 @@ pub(super) fn report(
     match report {
         Report::Metrics => metrics(model, all, schema),
         Report::ConfusionMatrix { label } => confusion_matrix(model, label, all, schema),
+        Report::Curve { label, curve } => points(model, (label, curve), all, schema),
     }
 }
 
@@ -113,6 +114,51 @@ fn confusion_matrix(
         .into_iter()
         .zip(schema.fields())
         .map(|(column, field)| cast(&column, field.data_type()));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// The points of the curve of each class.
+fn points(
+    model: &ResolvedModel,
+    (number, curve): (usize, Curve),
+    all: &Assessments,
+    schema: SchemaRef,
+) -> Result<RecordBatch> {
+    let labels = labels(model)?;
+    let label = labels.get(number).ok_or_else(no_such_label)?;
+    let all = all.0.get(number).ok_or_else(no_such_label)?;
+    let of_classes = match &all.predictions {
+        Predictions::Classes(classified) => classified.of_rankings(|class, ranking| {
+            let points = match curve {
+                Curve::Roc => ranking.roc_curve(),
+                Curve::PrecisionRecall => ranking.pr_curve(),
+                Curve::Calibration => ranking.calibration_curve(),
+            };
+            (class, points)
+        }),
+        Predictions::Sets(_) | Predictions::Numbers(_) | Predictions::Vectors(_) => vec![],
+    };
+    let classes = of_classes
+        .iter()
+        .flat_map(|(class, points)| std::iter::repeat_n(*class, points.len()));
+    let classes: Vec<u32> = classes.collect();
+    let array = class_array(label.classes, &classes, None, &label.target.data_type);
+    let points: Vec<[f64; 3]> = of_classes
+        .into_iter()
+        .flat_map(|(_, points)| points)
+        .collect();
+    // A rate of no rows is NaN.
+    let column = |place: usize| -> ArrayRef {
+        let values = points.iter().map(|point| Some(point[place]));
+        let values = values.map(|value| value.filter(|value| !value.is_nan()));
+        Arc::new(Float64Array::from_iter(values))
+    };
+    let columns = [array.map_err(ml_err)?, column(0), column(1), column(2)];
+    let columns = columns
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| cast(column, field.data_type()));
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     Ok(RecordBatch::try_new(schema, columns)?)
 }

@@ -6,7 +6,7 @@ use vatic_ml::artifact::ModelFile;
 use vatic_ml::data::signature::Signature;
 use vatic_ml::model::metrics::Metric;
 use vatic_ml::model::network::LayerSummary;
-use vatic_ml::model::options::TrainOptions;
+use vatic_ml::model::options::{NullHandling, TrainOptions};
 use vatic_ml::model::recommender::Sides;
 use vatic_ml::model::{Batching, Prompt};
 use vatic_ml::train::control::EpochRecord;
@@ -134,6 +134,12 @@ impl Manifest {
             Origin::Trained(trained) => Some(trained),
             Origin::Imported(_) => None,
         }
+    }
+
+    /// Whether the training replaced NULLs of features, so that `predict` does too.
+    pub(crate) fn imputes(&self) -> bool {
+        let trained = self.trained();
+        trained.is_some_and(|trained| trained.options.null_handling == NullHandling::Impute)
     }
 
     /// The layers of the network, if it is a list of layers.

@@ -36,6 +36,6 @@ pub(crate) use name::{ModelName, ModelRef, Selector};
 pub(crate) use publish::{NewModel, VersionFiles, publish};
 pub(crate) use read_manifest::is_plain_name;
 pub(crate) use registry::{
-    ModelRegistry, ModelState, NewVersion, Published, VersionEntry, exists_err,
+    ModelRegistry, ModelState, NewVersion, Published, VersionEntry, taken_err,
 };
 pub(crate) use resolved::{ModelAddress, ResolvedModel, ResolvedModels};

@@ -6,7 +6,7 @@ use vatic_ml::artifact::sha256;
 
 use super::manifest::{MANIFEST_FILE, Manifest};
 use super::name::ModelName;
-use super::registry::{ModelRegistry, ModelState, NewVersion, Published, exists_err};
+use super::registry::{ModelRegistry, ModelState, NewVersion, Published, exists_err, taken_err};
 use crate::access::Access;
 use crate::access::grants::Privilege;
 use crate::error::{Result, SqlState, report};
@@ -34,10 +34,10 @@ impl NewModel<'_> {
         }
         let check = |wanted| {
             let checked = registry.check_for(access, wanted, self.name, &state);
-            checked.map_err(|_| exists_err(self.name))
+            checked.map_err(|_| taken_err(self.name))
         };
         match self.if_taken {
-            IfTaken::Fail => Err(exists_err(self.name)),
+            IfTaken::Fail => check(Privilege::Own).and(Err(exists_err(self.name))),
             IfTaken::Keep => check(Privilege::Execute).map(|()| Some(state.clone())),
             IfTaken::Replace => check(Privilege::Own).map(|()| None),
         }

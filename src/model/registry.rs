@@ -359,6 +359,12 @@ pub(crate) fn exists_err(name: &ModelName) -> datafusion::common::DataFusionErro
     sql_err(SqlState::ModelExists, message)
 }
 
+/// The error for the name of a model that the user may not replace. It does not say whether the user may see the model.
+pub(crate) fn taken_err(name: &ModelName) -> datafusion::common::DataFusionError {
+    let message = format!("model \"{}\" exists; choose another name", name.short());
+    sql_err(SqlState::ModelExists, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Access checks for models.
 
-use super::{ModelName, ModelRegistry, ModelState, NewVersion, Published, exists_err};
+use super::{ModelName, ModelRegistry, ModelState, NewVersion, Published, taken_err};
 use crate::access::grants::Privilege;
 use crate::access::{Access, not_yours};
 use crate::error::{Result, SqlState, sql_err, with_cause};
@@ -33,7 +33,7 @@ impl ModelRegistry {
     ) -> Result<Published> {
         self.publish_version(name, new, |state| {
             let is_own = self.check_for(access, Privilege::Own, name, state);
-            is_own.map_err(|_| exists_err(name))
+            is_own.map_err(|_| taken_err(name))
         })
     }
 

@@ -18,6 +18,7 @@
 //! * `joins` rules around joins, and joins that let other tasks run
 //! * `orders` orders of rows that DataFusion derives wrongly
 //! * `names` the names of columns that rules add
+//! * `display` how operators write themselves into plans
 //! * `logical_nodes`, `one_input` what logical nodes share, and the methods that operators with one input share
 //! * `node_planner` the planner from a node to its operators
 //! * `replace_rule` a physical optimizer rule that replaces some operators
@@ -35,6 +36,7 @@ pub(crate) mod argument_values;
 pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod csv;
+pub(crate) mod display;
 pub(crate) mod divided;
 pub(crate) mod extension;
 pub(crate) mod features;

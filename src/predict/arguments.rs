@@ -56,7 +56,18 @@ pub(super) fn take(
             options.set_threshold(number(name, value, 0.0..=1.0)?);
         }
         "on_error" => options.null_on_error = one_of(name, value, &["error", "null"])? == "null",
-        "on_null" => options.error_on_null = one_of(name, value, &["null", "error"])? == "error",
+        "on_null" => {
+            let found = one_of(name, value, &["null", "error", "impute"])?;
+            if found == "impute" && !model.manifest.imputes() {
+                return Err(needs(
+                    "on_null => 'impute'",
+                    "a model trained with null_handling = 'impute'",
+                    model,
+                ));
+            }
+            options.error_on_null = found == "error";
+            options.imputes = Some(found == "impute");
+        }
         "dedupe" => {
             let known = Dedupe::ALL.map(Dedupe::name);
             options.dedupe = Dedupe::parse(one_of(name, value, &known)?);

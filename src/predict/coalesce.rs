@@ -27,6 +27,7 @@ use vatic_ml::model::Batching;
 
 use crate::config::VaticOptions;
 use crate::model::ResolvedModel;
+use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
 
 /// The maximum size of a batch.
@@ -213,13 +214,19 @@ impl BatchCoalesceExec {
 }
 
 impl DisplayAs for BatchCoalesceExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.size.tokens {
-            None => write!(f, "BatchCoalesceExec: rows={}", self.size.rows_max),
-            Some(tokens) => write!(
+            None => write_operator(
                 f,
-                "BatchCoalesceExec: tokens={}, rows={}",
-                tokens.max, self.size.rows_max
+                format,
+                "BatchCoalesceExec",
+                format_args!("rows={}", self.size.rows_max),
+            ),
+            Some(tokens) => write_operator(
+                f,
+                format,
+                "BatchCoalesceExec",
+                format_args!("tokens={}, rows={}", tokens.max, self.size.rows_max),
             ),
         }
     }

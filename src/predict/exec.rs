@@ -27,6 +27,7 @@ use super::task::Task;
 use crate::config::VaticOptions;
 use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::ModelRuntime;
+use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
 
 #[derive(Debug)]
@@ -76,18 +77,22 @@ impl PredictExec {
 }
 
 impl DisplayAs for PredictExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(
             f,
-            "PredictExec: {}, device={}, batch={}{}",
-            self.spec.description,
-            self.spec.options.device.resolved(),
-            self.spec.size,
-            if self.spec.computes_once {
-                ", dedupe"
-            } else {
-                ""
-            }
+            format,
+            "PredictExec",
+            format_args!(
+                "{}, device={}, batch={}{}",
+                self.spec.description,
+                self.spec.options.device.resolved(),
+                self.spec.size,
+                if self.spec.computes_once {
+                    ", dedupe"
+                } else {
+                    ""
+                }
+            ),
         )
     }
 }

@@ -60,6 +60,7 @@ pub(crate) use functions::{ComputeCalls, call_forms, register_model_functions};
 pub(crate) use joins::ModelsByJoins;
 pub(crate) use notice::{may_truncate, truncated};
 pub(crate) use prune::PruneOutputs;
+pub(crate) use relation::ARGUMENTS;
 
 use crate::error::Result;
 use crate::model::ResolvedModels;

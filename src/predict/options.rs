@@ -18,6 +18,8 @@ pub(crate) struct PredictOptions {
     pub(super) threshold: u64,
     pub(crate) null_on_error: bool,
     pub(crate) error_on_null: bool,
+    /// Whether a row with a NULL is predicted, from what stands for the NULL; what the training did if `None`.
+    pub(crate) imputes: Option<bool>,
     pub(crate) dedupe: Option<Dedupe>,
     /// Whether the end of a text that is longer than the model takes is left out; otherwise such a text is an error of its row.
     pub(crate) truncate: bool,
@@ -40,6 +42,7 @@ impl Default for PredictOptions {
             threshold,
             null_on_error: false,
             error_on_null: false,
+            imputes: None,
             dedupe: None,
             truncate: true,
             prompt: None,

@@ -23,7 +23,7 @@ use crate::plan::features::bind_features;
 use crate::plan::table_function::{Call, argument_err, call};
 
 /// The named arguments of `predict`.
-const ARGUMENTS: &[&str] = &[
+pub(crate) const ARGUMENTS: &[&str] = &[
     "batch_size",
     "max_batch_tokens",
     "threshold",

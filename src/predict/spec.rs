@@ -31,6 +31,10 @@ impl PredictSpec {
             outputs: self.appended.outputs.clone(),
             threshold: self.options.threshold(),
             top_k: self.options.top_k,
+            imputes: self
+                .options
+                .imputes
+                .unwrap_or_else(|| self.model.manifest.imputes()),
             prompt: self.options.prompt.clone(),
             generation: self.options.generation.clone(),
             ..Wanted::default()

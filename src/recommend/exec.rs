@@ -37,6 +37,7 @@ use crate::memory::batch_bytes;
 use crate::model::batch_memory::{BatchMemory, BatchReservation};
 use crate::model::in_flight::{Ahead, side_by_side};
 use crate::model::runtime::ModelRuntime;
+use crate::plan::display::write_operator;
 use crate::plan::features::input_batch;
 
 /// Memory of a row of the result besides the columns of its user, in bytes: positions, rank, score, and the item.
@@ -121,8 +122,13 @@ impl fmt::Debug for RecommendExec {
 }
 
 impl DisplayAs for RecommendExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecommendExec: {}", self.spec.description)
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(
+            f,
+            format,
+            "RecommendExec",
+            format_args!("{}", self.spec.description),
+        )
     }
 }
 

@@ -34,6 +34,8 @@ use datafusion::logical_expr::planner::RelationPlanner;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::ExtensionPlanner;
 
+pub(crate) use relation::ARGUMENTS;
+
 use crate::error::Result;
 use crate::model::ResolvedModels;
 use crate::plan::extension::PlanExtension;

@@ -18,7 +18,7 @@ use crate::plan::table_function::call;
 use crate::sql::RECOMMEND;
 
 /// The named arguments of `recommend`.
-const ARGUMENTS: &[&str] = &["top_k", "exclude", "items"];
+pub(crate) const ARGUMENTS: &[&str] = &["top_k", "exclude", "items"];
 /// The items of each user if the call does not say.
 const TOP_K_DEFAULT: usize = 10;
 const TOP_K_MAX: i64 = 10_000;

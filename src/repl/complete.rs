@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::config::ConfigOptions;
 use futures::TryStreamExt;
@@ -11,14 +12,15 @@ use vatic_ml::model::compute::ComputeType;
 use vatic_ml::model::options::{Feedback, LossName, Optimizer, Schedule};
 use vatic_ml::nn::Activation;
 
+use super::arguments::named_arguments;
 use super::command_list::{COMMANDS, Takes};
-use super::context::{Context, context, tables_in};
+use super::context::{Context, SHOWN, context, tables_in};
 use super::format::Format;
 use super::settings::PRINT_SETTINGS;
 use crate::catalog::CATALOG;
 use crate::client::{Remote, RemoteTable};
 use crate::session::Session;
-use crate::sql::{FILE_FUNCTIONS, LOAD_OPTIONS, RELATION_FUNCTIONS};
+use crate::sql::{FILE_FUNCTIONS, LOAD_OPTIONS, RELATION_FUNCTIONS, quoted};
 use crate::storage::DEFAULT_SCHEMA;
 use crate::train::OPTIONS;
 
@@ -139,6 +141,23 @@ impl Completion {
                 names(all.iter().map(|name| format!("{name} = ")).collect())
             }
             Context::OptionValue(name) => names(self.option_values(name)),
+            Context::BareOptionValue(name) => names(self.bare_values(name, word)),
+            Context::ArgumentName(function) => {
+                let named = named_arguments(function).iter();
+                let named = named.map(|name| Candidate::Name(format!("{name} => ")));
+                let mut known: Vec<Candidate> = named.collect();
+                if !RELATION_FUNCTIONS.contains(&function.as_str()) {
+                    known.extend(self.known(&Context::Any, word, statement));
+                }
+                known
+            }
+            Context::Words(words) => words.iter().map(|word| Candidate::Keyword(word)).collect(),
+            Context::Shown => {
+                let shown = SHOWN.iter().map(|word| Candidate::Keyword(word));
+                shown
+                    .chain(self.settings().into_iter().map(Candidate::Name))
+                    .collect()
+            }
             Context::ArgumentValue(name) => names(argument_values(name)),
             Context::Setting => names(self.settings()),
             Context::Table => {
@@ -217,6 +236,19 @@ impl Completion {
             "device" => owned(DEVICES.to_vec()),
             "dtype" => owned(vec!["f32", "f64"]),
             _ => Vec::new(),
+        }
+    }
+
+    /// The values of an option before its quote; a value that has begun needs none.
+    fn bare_values(&self, name: &str, word: &str) -> Vec<String> {
+        let option = OPTIONS.iter().find(|option| option.name == name);
+        if option.is_some_and(|option| option.data_type == DataType::Boolean) {
+            return vec!["false".into(), "true".into()];
+        }
+        let values = self.option_values(name).into_iter();
+        match word {
+            "" => values.map(|value| quoted(&value)).collect(),
+            _ => values.collect(),
         }
     }
 
@@ -322,7 +354,11 @@ pub(super) fn table_functions(session: &Session) -> Vec<String> {
 /// The values of a named argument of `predict`.
 fn argument_values(name: &str) -> Vec<String> {
     let values = match name {
-        "on_error" | "on_null" => vec!["error", "null"],
+        "on_error" => vec!["error", "null"],
+        "on_null" => vec!["error", "impute", "null"],
+        "dedupe" => vec!["auto", "off", "on"],
+        "metric" => vec!["cosine", "inner_product", "l2"],
+        "aggregation" => vec!["average", "first", "max", "none", "simple"],
         "device" => DEVICES.to_vec(),
         "dtype" => ComputeType::ALL.iter().map(|(name, _)| *name).collect(),
         _ => Vec::new(),

@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::arguments::named_arguments;
 use super::command_list::{COMMANDS, Takes};
 use crate::sql::{NEAREST, RELATION_FUNCTIONS, SUMMARIZE, WINDOWS};
 
@@ -20,6 +21,14 @@ pub(super) enum Context {
     OptionName,
     /// A value of this option, in quotes.
     OptionValue(String),
+    /// A value of this option, before its quote.
+    BareOptionValue(String),
+    /// A named argument of this function, or another argument.
+    ArgumentName(String),
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// What SHOW shows: one of [`SHOWN`], or a setting.
+    Shown,
     /// A value of this named argument of a table function, in quotes.
     ArgumentValue(String),
     /// A setting, after SET or SHOW.
@@ -31,6 +40,18 @@ pub(super) enum Context {
     /// Keywords, functions, tables, and columns of the tables that the statement names.
     Any,
 }
+
+/// What SHOW shows, besides settings.
+pub(super) const SHOWN: &[&str] = &[
+    "ALL",
+    "COLUMNS FROM",
+    "CREATE MODEL",
+    "FUNCTIONS",
+    "GRANTS",
+    "MODELS",
+    "TABLES",
+    "VERSIONS IN MODEL",
+];
 
 /// The words of a statement: identifiers and keywords as typed, signs, and strings with their quotes.
 fn words(text: &str) -> Vec<String> {
@@ -65,16 +86,23 @@ pub(super) fn context(text: &str) -> (Context, String) {
     };
     let is_any = |back: usize, words: &[&str]| words.iter().any(|word| is(back, word));
     let context = if is_in_options(&before) {
-        match is(1, "(") || is(1, ",") {
-            true => Context::OptionName,
-            false => Context::Any,
+        match before.as_slice() {
+            [.., name, equals] if equals == "=" => Context::BareOptionValue(name.to_lowercase()),
+            [.., last] if last == "(" || last == "," => Context::OptionName,
+            _ => Context::Any,
         }
+    } else if let Some(words) = after_alter(&before) {
+        Context::Words(words)
+    } else if is(1, "SHOW") && before.len() == 1 && !word.contains('.') {
+        Context::Shown
     } else if is(1, "(") && is_any(2, &[WINDOWS, NEAREST, SUMMARIZE]) {
         Context::Table
     } else if is(1, "(") && is_any(2, RELATION_FUNCTIONS) {
         Context::Model
     } else if is(1, ",") && is(3, "(") && is_any(4, RELATION_FUNCTIONS) && !is(4, WINDOWS) {
         Context::Table
+    } else if let Some(function) = open_call(&before).filter(|_| is(1, ",")) {
+        Context::ArgumentName(function)
     } else if is_any(1, &["SET", "RESET"]) || (is(1, "SHOW") && word.contains('.')) {
         Context::Setting
     } else if is(1, "MODEL") && (is(4, "EXPORT") || !is_any(2, &["TRAIN", "CREATE", "REPLACE"])) {
@@ -152,6 +180,52 @@ fn quoted_context(before: &str, begun: &str) -> (Context, String) {
         _ => Context::Path,
     };
     (context, begun.to_owned())
+}
+
+/// What may follow in ALTER MODEL behind the name of the model.
+fn after_alter(before: &[String]) -> Option<&'static [&'static str]> {
+    let is = |at: usize, word: &str| {
+        let found = before.get(at);
+        found.is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    if !is(0, "ALTER") || !is(1, "MODEL") || before.len() < 3 {
+        return None;
+    }
+    let last = before.len() - 1;
+    let is_after_name = !before[2..]
+        .iter()
+        .enumerate()
+        .any(|(at, word)| match at % 2 {
+            0 => word == ".",
+            _ => word != ".",
+        });
+    if is_after_name && last.is_multiple_of(2) {
+        return Some(&["RENAME TO", "SET", "VERSION"]);
+    }
+    match is(last, "SET") {
+        true if (3..last).any(|at| is(at, "VERSION")) => Some(&["ALIAS ="]),
+        true => Some(&["COMMENT =", "DEFAULT_VERSION ="]),
+        false if is(last - 1, "VERSION") => Some(&["SET ALIAS ="]),
+        false => None,
+    }
+}
+
+/// The function of the last open parenthesis, if it has named arguments.
+fn open_call(before: &[String]) -> Option<String> {
+    let mut depth = 0;
+    for (at, word) in before.iter().enumerate().rev() {
+        match word.as_str() {
+            ")" | "]" => depth += 1,
+            "(" | "[" if depth > 0 => depth -= 1,
+            "(" => {
+                let function = before.get(at.checked_sub(1)?)?.to_lowercase();
+                return (!named_arguments(&function).is_empty()).then_some(function);
+            }
+            "[" => return None,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Whether the last open parenthesis belongs to the OPTIONS of a statement about a model.
@@ -238,7 +312,13 @@ mod tests {
         check("SELECT * FROM predict(", Context::Model, "");
         check("SELECT * FROM predict(m, t", Context::Table, "t");
         check("SELECT * FROM windows(", Context::Table, "");
-        check("SELECT * FROM windows(t, or", Context::Any, "or");
+        let named = |function: &str| Context::ArgumentName(function.into());
+        check("SELECT * FROM windows(t, or", named("windows"), "or");
+        check("SELECT * FROM predict(m, t, ", named("predict"), "");
+        check("SELECT embed(m, f(a), tr", named("embed"), "tr");
+        check("SELECT * FROM predict(m, (SELECT a, b", Context::Any, "b");
+        check("SELECT * FROM windows(t, by => [a, ", Context::Any, "");
+        check("SELECT lower(a, b", Context::Any, "b");
         check("DROP MODEL ch", Context::Model, "ch");
         check("UNLOAD MODEL ch", Context::Model, "ch");
         check("LOAD MODEL m OPTIONS (de", Context::OptionName, "de");
@@ -248,6 +328,17 @@ mod tests {
         check("EXPORT MODEL m TO 'models/m", Context::Path, "models/m");
         check("TRAIN MODEL ch", Context::Any, "ch");
         check("SET vatic.ba", Context::Setting, "vatic.ba");
+        check("SHOW mo", Context::Shown, "mo");
+        check("SHOW vatic.ba", Context::Setting, "vatic.ba");
+        check("ALTER MODEL m", Context::Model, "m");
+        let words = Context::Words;
+        let after_name: &[&str] = &["RENAME TO", "SET", "VERSION"];
+        check("ALTER MODEL m ", words(after_name), "");
+        check("ALTER MODEL s.m se", words(after_name), "se");
+        let set: &[&str] = &["COMMENT =", "DEFAULT_VERSION ="];
+        check("ALTER MODEL s.m SET de", words(set), "de");
+        check("ALTER MODEL m VERSION 3 ", words(&["SET ALIAS ="]), "");
+        check("ALTER MODEL m VERSION 3 SET ", words(&["ALIAS ="]), "");
         let train = "TRAIN MODEL m TARGET y OPTIONS (";
         check(train, Context::OptionName, "");
         check(
@@ -259,6 +350,11 @@ mod tests {
             &format!("{train}model_type = 'dnn"),
             Context::OptionValue("model_type".into()),
             "dnn",
+        );
+        check(
+            &format!("{train}activation = "),
+            Context::BareOptionValue("activation".into()),
+            "",
         );
         check(
             &format!("{train}epochs = 3) AS SELECT * FROM "),

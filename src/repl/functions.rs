@@ -6,16 +6,19 @@ use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Documentation;
 
+use super::arguments::{described, named_arguments};
 use super::complete::table_functions;
 use super::shell::Shell;
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::session::answer::rows;
+use crate::train::OPTIONS;
 
 /// The statements, for `\h`.
 const STATEMENTS: &str = "\
 TRAIN [OR REPLACE] MODEL name TARGET column, … OPTIONS (model_type = '…', …) AS query
 CREATE [OR REPLACE] MODEL name FROM 'directory or file' OPTIONS (format = '…', licence = '…')
 SELECT … FROM predict(model, table | (query)), evaluate(model [, input]), confusion_matrix(model, input), training_info(model)
+SELECT … FROM roc_curve(model, input), pr_curve(model, input), calibration_curve(model, input)
 SELECT … FROM recommend(model, users [, top_k => n] [, exclude => table | (query)] [, items => table | (query)])
 SELECT … FROM windows(table | (query), order => column, by => column, columns => [column, …], lags => n, horizon => n)
 SELECT … FROM nearest(queries, items, top_k => n, metric => 'cosine' | 'l2' | 'inner_product')
@@ -89,7 +92,10 @@ pub(super) fn help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
     if table_functions(shell.session()).contains(&name)
         && let Some(line) = lines.find(|line| line.contains(&call))
     {
-        return shell.print(line);
+        return shell.print(&format!("{line}{}", arguments(&name)));
+    }
+    if let Some(text) = statement_help(&name) {
+        return shell.print(&text);
     }
     let known = known(shell);
     let Some((.., docs)) = known.iter().find(|(known, ..)| *known == name) else {
@@ -105,9 +111,66 @@ pub(super) fn help(shell: &mut Shell, name: Option<&str>) -> Result<()> {
     for (argument, meaning) in docs.arguments.iter().flatten() {
         text.push_str(&format!("  {argument}: {}\n", meaning.trim()));
     }
+    text.push_str(arguments(&name).trim_start_matches('\n'));
     if let Some(example) = &docs.sql_example {
         let example = example.replace("```sql", "").replace("```", "");
         text.push_str(&format!("\n{}\n", example.trim()));
     }
     shell.print(text.trim_end())
+}
+
+/// A line for each named argument of a function.
+fn arguments(function: &str) -> String {
+    let names = named_arguments(function).iter();
+    let lines = names.map(|name| format!("\n  {name:<16} => {}", described(function, name)));
+    lines.collect()
+}
+
+/// The statements that begin with a word, and the options of TRAIN.
+fn statement_help(name: &str) -> Option<String> {
+    let begins = |line: &&str| {
+        line.split(", ").any(|statement| {
+            let start = statement.get(..name.len());
+            let is_word =
+                !statement[start.map_or(0, str::len)..].starts_with(char::is_alphanumeric);
+            is_word && start.is_some_and(|start| start.eq_ignore_ascii_case(name))
+        })
+    };
+    let lines: Vec<&str> = STATEMENTS.lines().filter(begins).collect();
+    if lines.is_empty() {
+        return None;
+    }
+    let mut text = lines.join("\n");
+    if name == "train" {
+        for option in OPTIONS {
+            let (takes, default) = (option.takes, option.default);
+            text.push_str(&format!(
+                "\n  {:<24} {} ({takes}; default {default})",
+                option.name, option.description
+            ));
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_found_by_their_first_word() {
+        let train = statement_help("train").unwrap();
+        assert!(train.starts_with("TRAIN [OR REPLACE] MODEL"), "{train}");
+        let option = "\n  learn_rate               step size (number above 0; default 0.001)";
+        assert!(train.contains(option), "{train}");
+        let unload = statement_help("unload").unwrap();
+        assert!(unload.contains("UNLOAD MODEL name"), "{unload}");
+        assert_eq!(statement_help("tra"), None);
+        assert_eq!(statement_help("…"), None);
+        let predict = arguments("predict");
+        assert!(
+            predict.contains("\n  threshold        => minimum probability"),
+            "{predict}"
+        );
+    }
 }

@@ -9,12 +9,14 @@
 //! * `batch` statements from arguments, files and pipes; `read` reads files and pipes
 //! * `input` statements from a terminal; `context` the context at the cursor, `complete` completion, `highlight` colours
 //! * `script` the loop over the statements and commands of a script
-//! * `command_list` the list of commands, `command` runs them, `functions` describes functions and statements
+//! * `command_list` the list of commands, `command` runs them, `functions` describes functions and statements, `arguments` their named
+//!   arguments
 //! * `shell` one session: statements, results, errors
 //! * `signals` Ctrl-C, SIGTERM, SIGHUP
 //! * `output` rows as text
 //! * `progress` the progress line of a running statement
 
+mod arguments;
 mod batch;
 mod command;
 mod command_list;

@@ -1,5 +1,6 @@
 //! The progress line: epoch, losses, rows a second and remaining time of a training; elapsed time and rows of a query.
-//! The line appears after a delay, so that it does not flicker for short statements.
+//! The line appears after a delay, so that it does not flicker for short statements. Without a terminal, progress is lines of
+//! their own: of long trainings, or with `--progress always` of all statements.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -20,12 +21,42 @@ const DRAWS_PER_SECOND: u8 = 10;
 /// How long a statement runs before the line appears.
 const DELAY: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(200);
+/// The time between two lines of a training, in the log of a job.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+/// The time between two lines with `--progress always`.
+const LINE_EVERY: Duration = Duration::from_secs(1);
 
-/// The progress line on standard error, if that is a terminal.
+/// How progress is shown on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    /// A line of a terminal that changes.
+    Bar,
+    /// Lines of their own, about trainings that take long.
+    TrainingLines,
+    /// Lines of their own, about all statements.
+    Lines,
+}
+
+impl Shown {
+    fn new(when: When, is_terminal: bool) -> Self {
+        match when {
+            When::Never => Self::Nothing,
+            When::Auto | When::Always if is_terminal => Self::Bar,
+            When::Auto => Self::TrainingLines,
+            When::Always => Self::Lines,
+        }
+    }
+}
+
+/// The progress of the running statement, on standard error.
 #[derive(Clone)]
 pub(super) struct ProgressLine {
     bar: Arc<Mutex<Option<ProgressBar>>>,
-    last_loss: Arc<Mutex<String>>,
+    /// The losses of the last epoch, empty before the first; `None` if nothing trains.
+    last_loss: Arc<Mutex<Option<String>>>,
+    /// When the next line of its own may be written.
+    next_line: Arc<Mutex<Instant>>,
     /// The stage of a query on a cluster.
     stage: Arc<Mutex<String>>,
     /// The start of the statement, for the delay of the line.
@@ -37,13 +68,13 @@ pub(super) struct ProgressLine {
     /// Notices of the statement that were shown.
     notices: Arc<Mutex<Vec<String>>>,
     has_notices: bool,
-    is_shown: bool,
+    shown: Shown,
 }
 
 impl fmt::Debug for ProgressLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProgressLine")
-            .field("is_shown", &self.is_shown)
+            .field("shown", &self.shown)
             .finish_non_exhaustive()
     }
 }
@@ -53,30 +84,36 @@ impl ProgressLine {
         Self {
             bar: Arc::default(),
             last_loss: Arc::default(),
+            next_line: Arc::new(Mutex::new(Instant::now())),
             stage: Arc::default(),
             began: Arc::new(Mutex::new(Instant::now())),
             rows: Arc::default(),
             is_done: Arc::default(),
             notices: Arc::default(),
             has_notices: when != When::Never,
-            is_shown: match when {
-                When::Auto => io::stderr().is_terminal(),
-                When::Always => true,
-                When::Never => false,
-            },
+            shown: Shown::new(when, io::stderr().is_terminal()),
         }
     }
 
     /// Shows the elapsed time of a statement until the returned task is dropped.
     pub(super) fn waiting(&self) -> Option<SpawnedTask<()>> {
-        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let now = Instant::now();
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let first_line = match self.shown {
+            Shown::TrainingLines => now + LOG_EVERY,
+            Shown::Nothing | Shown::Bar | Shown::Lines => now,
+        };
+        *self
+            .next_line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = first_line;
         self.rows.store(0, Ordering::Relaxed);
         self.is_done.store(false, Ordering::Relaxed);
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         notices.clear();
         drop(notices);
         let line = self.clone();
-        self.is_shown.then(|| {
+        matches!(self.shown, Shown::Bar | Shown::Lines).then(|| {
             SpawnedTask::spawn(async move {
                 loop {
                     tokio::time::sleep(TICK).await;
@@ -92,7 +129,7 @@ impl ProgressLine {
             .last_loss
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
+            .is_some();
         if elapsed < DELAY || is_training {
             return;
         }
@@ -142,15 +179,13 @@ impl ProgressLine {
         {
             self.notice(&format!("{model}: {text}"));
         }
-        if !self.is_shown {
+        if self.shown == Shown::Nothing {
             return;
         }
         match event {
             ProgressEvent::Reading { model, rows } => {
                 self.lock_loss(|loss| {
-                    if loss.is_empty() {
-                        loss.push(' ');
-                    }
+                    loss.get_or_insert_default();
                 });
                 self.draw(format!("{model}: reading, {rows} rows"), None)
             }
@@ -169,7 +204,8 @@ impl ProgressLine {
                     .last_loss
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .clone();
+                    .clone()
+                    .unwrap_or_default();
                 let message = format!(
                     "{model}: epoch {epoch} of {epochs}{loss}, {rows_per_second:.0} rows/s, {} left",
                     duration(*remaining_s)
@@ -186,16 +222,10 @@ impl ProgressLine {
                 let eval = record
                     .eval_loss
                     .map_or(String::new(), |loss| format!(", eval loss {loss:.4}"));
-                let line = format!(
-                    "epoch {:>3}  train loss {:.4}{eval}",
-                    record.epoch, record.train_loss
-                );
-                *self
-                    .last_loss
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) =
-                    format!(", train loss {:.4}{eval}", record.train_loss);
-                self.draw(format!("{model}: {line}"), None);
+                let losses = format!(", train loss {:.4}{eval}", record.train_loss);
+                let message = format!("{model}: epoch {}{losses}", record.epoch);
+                self.lock_loss(|loss| *loss = Some(losses));
+                self.draw(message, None);
             }
             ProgressEvent::Training {
                 progress: Progress::Notice(_),
@@ -218,7 +248,7 @@ impl ProgressLine {
         }
     }
 
-    fn lock_loss(&self, change: impl FnOnce(&mut String)) {
+    fn lock_loss(&self, change: impl FnOnce(&mut Option<String>)) {
         change(
             &mut self
                 .last_loss
@@ -231,8 +261,36 @@ impl ProgressLine {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 
+    /// Shows a message, with the part of the work that is done.
     fn draw(&self, message: String, share: Option<f64>) {
-        if self.elapsed() < DELAY || self.is_done.load(Ordering::Relaxed) {
+        if self.is_done.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.shown {
+            Shown::Nothing => {}
+            Shown::Bar => self.draw_bar(message, share),
+            Shown::TrainingLines => self.write_line(&message, LOG_EVERY),
+            Shown::Lines => self.write_line(&message, LINE_EVERY),
+        }
+    }
+
+    /// Writes a line, unless the last one is younger than `every`.
+    fn write_line(&self, message: &str, every: Duration) {
+        let mut next = self
+            .next_line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now < *next {
+            return;
+        }
+        *next = now + every;
+        // If standard error is closed, nobody can read the line.
+        let _ = writeln!(io::stderr(), "{message}");
+    }
+
+    fn draw_bar(&self, message: String, share: Option<f64>) {
+        if self.elapsed() < DELAY {
             return;
         }
         let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
@@ -260,7 +318,7 @@ impl ProgressLine {
         {
             bar.finish_and_clear();
         }
-        self.lock_loss(String::clear);
+        self.lock_loss(|loss| *loss = None);
         self.stage
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -302,5 +360,54 @@ fn duration(seconds: f64) -> String {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
         _ => format!("{}:{:02} h", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vatic_ml::train::control::EpochRecord;
+
+    use super::*;
+
+    #[test]
+    fn lines_come_without_a_terminal_and_a_bar_with_one() {
+        for (when, in_terminal, in_pipe) in [
+            (When::Auto, Shown::Bar, Shown::TrainingLines),
+            (When::Always, Shown::Bar, Shown::Lines),
+            (When::Never, Shown::Nothing, Shown::Nothing),
+        ] {
+            assert_eq!(Shown::new(when, true), in_terminal);
+            assert_eq!(Shown::new(when, false), in_pipe);
+        }
+    }
+
+    #[test]
+    fn an_epoch_follows_reading_without_a_gap() {
+        let line = ProgressLine {
+            shown: Shown::TrainingLines,
+            ..ProgressLine::new(When::Auto)
+        };
+        assert!(line.waiting().is_none());
+        let loss = || line.last_loss.lock().unwrap().clone();
+        let model = || "m".to_owned();
+        line.show(&ProgressEvent::Reading {
+            model: model(),
+            rows: 3,
+        });
+        assert_eq!(loss().as_deref(), Some(""));
+        let record = EpochRecord {
+            epoch: 1,
+            train_loss: 0.5,
+            eval_loss: None,
+            learn_rate: None,
+            duration_ms: 1,
+        };
+        line.show(&ProgressEvent::Training {
+            model: model(),
+            progress: Progress::Epoch(record),
+        });
+        assert_eq!(loss().as_deref(), Some(", train loss 0.5000"));
+        line.clear();
+        assert_eq!(loss(), None);
     }
 }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub with_full_vectors: bool,
     /// Whether each row is shown as a record.
     pub is_expanded: bool,
+    /// Whether a table becomes records if columns would be left out.
+    pub folds: bool,
     /// Whether to show how long a statement took.
     pub with_timing: bool,
     /// Whether to show the number of rows.
@@ -73,6 +75,7 @@ impl Settings {
             with_types: true,
             with_full_vectors: !is_terminal,
             is_expanded: false,
+            folds: true,
             with_timing: is_interactive,
             with_footer: is_interactive,
             with_pager: is_interactive && is_terminal,
@@ -150,7 +153,15 @@ impl Settings {
                     _ => return Err(takes("full or short")),
                 }
             }
-            "expanded" => self.is_expanded = switch(self.is_expanded)?,
+            "expanded" => {
+                (self.is_expanded, self.folds) = match value {
+                    Some("auto") => (false, true),
+                    Some("off" | "false" | "0") => (false, false),
+                    Some("on" | "true" | "1") => (true, self.folds),
+                    None => (!self.is_expanded, self.folds),
+                    Some(_) => return Err(takes("on, off or auto")),
+                }
+            }
             "timing" => self.with_timing = switch(self.with_timing)?,
             "footer" => self.with_footer = switch(self.with_footer)?,
             _ => self.with_pager = switch(self.with_pager)?,
@@ -176,6 +187,7 @@ impl Settings {
                 "short"
             }
             .into(),
+            "expanded" if !self.is_expanded && self.folds => "auto".to_owned(),
             "expanded" => on(self.is_expanded),
             "timing" => on(self.with_timing),
             "footer" => on(self.with_footer),
@@ -197,7 +209,7 @@ pub(super) const PRINT_SETTINGS: &[(&str, &str)] = &[
     ("header", "on or off"),
     ("types", "on or off"),
     ("vectors", "full or short"),
-    ("expanded", "on or off"),
+    ("expanded", "on, off or auto"),
     ("timing", "on or off"),
     ("footer", "on or off"),
     ("pager", "on or off"),

@@ -21,7 +21,7 @@ use crate::predict::call_forms;
 use crate::sql::script::{Piece, split};
 use crate::sql::{
     Effect, Handling, Parameters, Statement, check_text, mentions_call, mentions_relation_function,
-    parse, with_inputs_only,
+    parse, with_hint, with_inputs_only,
 };
 use crate::train;
 
@@ -48,6 +48,11 @@ impl Description {
 impl Session {
     /// Describes a statement without running it.
     pub(crate) async fn describe(&self, parameters: &Parameters) -> Result<Description> {
+        let described = Box::pin(self.described(parameters)).await;
+        described.map_err(|error| with_hint(error, parameters.text()))
+    }
+
+    async fn described(&self, parameters: &Parameters) -> Result<Description> {
         let text = parameters.numbered();
         check_text(&text, self.limits())?;
         let unknown = vec![None; parameters.names().len()];

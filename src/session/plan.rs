@@ -14,7 +14,7 @@ use super::planner_thread::on_planner_thread;
 use crate::catalog::temporary::take_temporary;
 use crate::error::{Result, SqlState, report, sql_err};
 use crate::sql::{
-    Statement, TrainingQuery, check_plan, check_selected_names, check_statement, parse,
+    Statement, TrainingQuery, check_plan, check_selected_names, check_statement, parse, with_hint,
 };
 use crate::storage::DEFAULT_SCHEMA;
 
@@ -86,7 +86,7 @@ impl Session {
             check_selected_names(&statement)?;
         }
         self.plan_query(&query.text).await.map_err(|error| {
-            let mut found = report(&error);
+            let mut found = report(&with_hint(error, &query.text));
             found.position = found.position.map(|position| query.position_of(position));
             found.into()
         })

@@ -11,7 +11,7 @@
 //!            | 'windows' '(' input {',' name '=>' (column | '[' column {',' column} ']' | literal)} ')'
 //!            | string | ('read_csv' | 'read_json' | 'read_parquet') '(' (string | '[' string {',' string} ']') {',' name '=>' literal} ')'
 //!            | 'summarize' '(' input ')'
-//! fn       ::= predict | evaluate | confusion_matrix | training_info | recommend
+//! fn       ::= predict | evaluate | confusion_matrix | roc_curve | pr_curve | calibration_curve | training_info | recommend
 //! call     ::= 'embed' '(' model_ref ',' expr {',' name '=>' literal} ')'     -- in an expression
 //!            | 'predict_value' '(' model_ref {',' (column | name '=>' expr | expr)} ')'
 //! model_ref::= identifier | string                                            -- m, 'm@3', 'm@champion'
@@ -39,11 +39,13 @@
 //! * `parser`: parses one `statement`; `effect`: the kind of its effect
 //! * `files`: takes the files out of FROM; `rewrite`: rewrites table functions for DataFusion's planner; `model_calls`: functions of expressions whose first argument is a model
 //! * `clauses`: refuses clauses that the planner would ignore
+//! * `hints`: says in the error of a statement what its text shows of the mistake
 //! * `selected_names`: renames selected columns of one name
 
 pub(crate) mod clauses;
 mod effect;
 mod files;
+mod hints;
 mod limits;
 mod model_calls;
 mod parameters;
@@ -58,6 +60,7 @@ pub(crate) use files::{
     FILE_FUNCTIONS, FileCall, READ_CSV, READ_JSON, READ_PARQUET, change_locations, file_index,
     take_files,
 };
+pub(crate) use hints::with_hint;
 pub use limits::Limits;
 pub(crate) use limits::{check_plan, check_statement, check_text};
 pub(crate) use model_calls::{

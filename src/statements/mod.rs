@@ -39,7 +39,7 @@ use self::view::create_view;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
 use crate::session::answer::{Answer, empty, later, rows};
-use crate::sql::{Effect, Handling, Statement, check_text, parse};
+use crate::sql::{Effect, Handling, Statement, check_text, parse, with_hint};
 use crate::train::result_schema;
 
 impl Session {
@@ -53,6 +53,11 @@ impl Session {
 
     /// Like [`Session::sql`], and returns the effect of the statement too.
     pub(crate) async fn answer(&self, text: &str) -> Result<Answer> {
+        let answer = Box::pin(self.begin(text)).await;
+        answer.map_err(|error| with_hint(error, text))
+    }
+
+    async fn begin(&self, text: &str) -> Result<Answer> {
         check_text(text, self.limits())?;
         let Some(statement) = parse(text)? else {
             let (effect, rows) = (Effect::Change, empty());

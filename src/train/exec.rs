@@ -36,6 +36,7 @@ use crate::error::{Result, SqlState, ml_err, report, sql_err};
 use crate::memory::Buffers;
 use crate::model::runtime::ModelRuntime;
 use crate::model::{ResolvedModel, RunSummary};
+use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
 use crate::testing::crash;
 
@@ -95,17 +96,21 @@ fn schema() -> SchemaRef {
 }
 
 impl DisplayAs for TrainExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options = &self.task.spec.options;
-        write!(
+        write_operator(
             f,
-            "TrainExec: model={}, type={}, workers={} (barrier), shards={}, seed={}, device={}",
-            self.task.model,
-            options.model_type,
-            self.task.workers,
-            self.task.spec.shards,
-            options.seed,
-            options.device
+            format,
+            "TrainExec",
+            format_args!(
+                "model={}, type={}, workers={} (barrier), shards={}, seed={}, device={}",
+                self.task.model,
+                options.model_type,
+                self.task.workers,
+                self.task.spec.shards,
+                options.seed,
+                options.device
+            ),
         )?;
         match &self.task.base {
             Some(base) => write!(f, ", base_model={}", base.label()),

@@ -401,17 +401,54 @@ pub const OPTIONS: &[TrainOption] = &[
 ];
 
 /// Options of other systems, with what does the same here.
+#[rustfmt::skip]
 pub(super) const FOREIGN: &[(&str, &str)] = &[
-    (
-        "warm_start",
-        "base_model = 'model' starts from the weights of a model",
-    ),
-    (
-        "max_iterations",
-        "epochs is the number of passes or iterations",
-    ),
+    // BigQuery ML
+    ("warm_start", "base_model = 'model' starts from the weights of a model"),
+    ("max_iterations", "epochs is the number of passes or iterations"),
     ("input_label_cols", "TARGET names the labels"),
     ("rating_col", "TARGET names the column of ratings"),
+    ("learn_rate_strategy", "lr_schedule says how the learning rate decreases, and learn_rate where it begins"),
+    ("ls_init_learn_rate", "learn_rate is the step size"),
+    ("optimize_strategy", "optimizer names the algorithm, such as lbfgs or normal_equation"),
+    ("num_trials", "options are not searched; train a version for each value and compare ml.metrics"),
+    ("max_parallel_trials", "options are not searched; train a version for each value and compare ml.metrics"),
+    ("hparam_tuning_algorithm", "options are not searched; train a version for each value and compare ml.metrics"),
+    ("hparam_tuning_objectives", "options are not searched; train a version for each value and compare ml.metrics"),
+    ("data_split_test_fraction", "data_split_eval_fraction sets evaluation rows aside; evaluate(model, query) judges any others"),
+    ("integrated_gradients_num_steps", "models do not explain their predictions"),
+    ("enable_global_explain", "models do not explain their predictions"),
+    ("category_encoding_method", "texts and booleans become categories by themselves"),
+    ("instance_weight_col", "class_weights weighs the rows of each class"),
+    ("tf_version", "models need no TensorFlow; leave it out"),
+    ("model_registry", "the version is found under the name of the model; leave it out"),
+    // PostgresML
+    ("algorithm", "model_type says what to train"),
+    ("task", "model_type says what to train, such as dnn_classifier or dnn_regressor"),
+    ("y_column_name", "TARGET names the labels"),
+    ("relation_name", "the query after AS gives the rows"),
+    ("hyperparams", "each hyperparameter is an option of its own, such as epochs = 20"),
+    ("search", "options are not searched; train a version for each value and compare ml.metrics"),
+    ("test_size", "data_split_eval_fraction is the fraction of evaluation rows"),
+    ("preprocess", "numbers are standardised and texts become categories by themselves; null_handling = 'impute' fills NULLs"),
+    // Snowflake
+    ("input_data", "the query after AS gives the rows"),
+    ("target_colname", "TARGET names the labels"),
+    ("on_error", "null_handling says what becomes of rows with a NULL"),
+    // scikit-learn, Keras and PyTorch
+    ("hidden_layer_sizes", "hidden_units lists the widths of the hidden layers"),
+    ("max_iter", "epochs is the number of passes or iterations"),
+    ("lr", "learn_rate is the step size"),
+    ("alpha", "l2_reg is the factor of the squared weights"),
+    ("penalty", "l1_reg and l2_reg are the factors of the weights"),
+    ("random_state", "seed seeds everything random"),
+    ("validation_split", "data_split_eval_fraction is the fraction of evaluation rows"),
+    ("validation_fraction", "data_split_eval_fraction is the fraction of evaluation rows"),
+    ("early_stopping", "early_stop stops a training whose evaluation loss stalls"),
+    ("patience", "early_stop and min_rel_progress say when a training stops"),
+    ("tol", "min_rel_progress is the decrease of the loss that counts as progress"),
+    ("class_weight", "class_weights = [('label', weight)], or auto_class_weights = true"),
+    ("solver", "optimizer names the algorithm"),
 ];
 
 /// The type of a value that a client binds to an option; `None` for an unknown option.

@@ -298,6 +298,8 @@ fn a_slip_gets_the_nearest_name() {
         error("warm_start = true")
             .ends_with("; base_model = 'model' starts from the weights of a model")
     );
+    assert!(error("num_trials = 20").ends_with("compare ml.metrics"));
+    assert!(error("lr = 0.1").ends_with("; learn_rate is the step size"));
     assert!(error("base_model = 3").contains("expected a name"));
     let message = crate::error::report(&read("model_type = 'dnn_clasifier'").unwrap_err()).message;
     assert!(
@@ -315,4 +317,12 @@ fn options_that_contradict_each_other_are_refused() {
             .contains("only with data_split_method = 'hash'")
     );
     assert!(error("data_split_method = 'column'").contains("needs data_split_col"));
+}
+
+#[test]
+fn an_option_of_another_system_is_none_of_ours() {
+    for (foreign, _) in FOREIGN {
+        let is_ours = OPTIONS.iter().any(|option| option.name == *foreign);
+        assert!(!is_ours, "{foreign}");
+    }
 }

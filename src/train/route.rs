@@ -33,6 +33,7 @@ use vatic_ml::data::image::{ImageReader, Images};
 use vatic_ml::train::shard::{Placement, content_hashes, owner};
 
 use crate::error::{Result, SqlState, ml_err, sql_err};
+use crate::plan::display::write_operator;
 use crate::plan::divided::divided;
 use crate::plan::functions::STRICT;
 use crate::plan::one_input::one_input;
@@ -163,19 +164,23 @@ impl RouteExec {
 }
 
 impl DisplayAs for RouteExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self
             .route
             .columns
             .iter()
             .map(|(_, field)| field.name().as_str())
             .collect();
-        write!(
+        write_operator(
             f,
-            "RouteExec: columns=[{}], shards={}, seed={}",
-            names.join(", "),
-            self.route.shards,
-            self.route.seed
+            format,
+            "RouteExec",
+            format_args!(
+                "columns=[{}], shards={}, seed={}",
+                names.join(", "),
+                self.route.shards,
+                self.route.seed
+            ),
         )
     }
 }

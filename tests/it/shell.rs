@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::{fails, run, text, vatic};
+use crate::{HOUSES, TRAIN, fails, run, text, vatic};
 
 fn memory() -> &'static Path {
     Path::new(":memory:")
@@ -257,6 +257,19 @@ fn flags_change_how_rows_are_written() {
         "{output}"
     );
     assert!(output.contains("a very lo…"), "{output}");
+    // More columns than fit make records, unless that is switched off.
+    let wider = "SELECT 1 AS a, 2 AS b, 3 AS c, 4 AS d, 5 AS e, 6 AS f, 7 AS g, 8 AS h";
+    let (output, ..) = script(wider, &["--max-width", "20"]);
+    let records = "-[ RECORD 1 ]\na | 1\nb | 2\nc | 3\nd | 4\ne | 5\nf | 6\ng | 7\nh | 8\n";
+    assert_eq!(output, records);
+    let (output, ..) = script(
+        &format!("\\pset expanded off\n{wider}"),
+        &["--max-width", "20"],
+    );
+    assert!(
+        output.contains('…') && !output.contains("RECORD"),
+        "{output}"
+    );
     let vector = "SELECT make_array(1.0, 2, 3, 4, 5, 6, 7, 8, 9, 10) AS v";
     assert!(script(vector, &[]).0.contains("9.0, 10.0]"));
     assert!(
@@ -344,6 +357,7 @@ fn commands_with_an_error_end_a_script_with_code_1() {
         ("SELECT 1 \\timing", "is not ended by a semicolon"),
         ("\\echo 'open", "a quote is not closed"),
         ("\\h sofmax", "the nearest name is \"softmax\""),
+        ("\\h trian", "there is no function \"trian\""),
         ("\\! exit 3", "ended with exit status: 3"),
     ] {
         let (output, error, code) = script(&format!("\n{command}\nSELECT 'not run'"), &[]);
@@ -432,6 +446,76 @@ fn bad_flags_have_code_2_and_say_what_they_take() {
         assert_eq!(code, 2, "{arguments:?}: {error}");
         assert!(error.contains(expected), "{arguments:?}: {error}");
         assert!(output.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_plan_is_text_and_no_table() {
+    let (output, error, _) = script("EXPLAIN FORMAT INDENT SELECT 1 AS one", &[]);
+    assert!(
+        output.starts_with("logical_plan\n  Projection: Int64(1) AS one\n"),
+        "{output}{error}"
+    );
+    assert!(
+        output.contains("\nphysical_plan\n  ProjectionExec"),
+        "{output}"
+    );
+    assert!(!output.contains('|') && !output.contains('+'), "{output}");
+}
+
+#[test]
+fn progress_is_lines_without_a_terminal_if_wanted() {
+    let statements = format!(
+        "{HOUSES}; TRAIN MODEL price TARGET price OPTIONS (model_type = 'dnn_regressor', epochs = 2) AS SELECT * FROM houses"
+    );
+    let lines = |arguments: &[&str]| {
+        let (_, error, code) = script(&statements, arguments);
+        assert_eq!(code, 0, "{error}");
+        error
+            .lines()
+            .filter(|line| line.starts_with("price: "))
+            .count()
+    };
+    assert!(lines(&["--progress", "always"]) > 0);
+    assert_eq!(lines(&[]), 0);
+    assert_eq!(lines(&["--progress", "never"]), 0);
+}
+
+#[test]
+fn a_training_is_told_in_words_and_its_columns_are_there_for_programs() {
+    let statements = format!("{HOUSES}; {TRAIN}");
+    let (output, error, _) = script(&statements, &[]);
+    assert!(
+        output.starts_with("model price was created: version 1, trained on "),
+        "{output}{error}"
+    );
+    assert!(
+        output.contains(" that training did not see: r2 1.0000, loss "),
+        "{output}"
+    );
+    assert_eq!(output.lines().count(), 2, "{output}");
+    let (output, ..) = script(&statements, &["--format", "csv"]);
+    assert!(
+        output.starts_with("model,version,status,train_rows,"),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_misspelt_sub_command_is_told_the_nearest() {
+    for (word, expected) in [
+        (
+            "servee",
+            "there is no file servee; the nearest sub-command is \"serve\"",
+        ),
+        ("nothing.sql", "nothing.sql: No such file"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));
+        let command = command.args([word, "--data-dir", ":memory:"]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 }
 

@@ -172,6 +172,12 @@ fn tab_completes_names_keywords_options_and_commands() {
     check("unlo", "unload model");
     check("LOAD MODEL m OPTIONS (dev", "OPTIONS (device = ");
     check("SET vatic.cache", "SET vatic.cache_bytes");
+    check("SHOW mode", "SHOW models");
+    check("ALTER MODEL m SET def", "SET default_version =");
+    check(
+        "SELECT * FROM predict(m, measurements, thr",
+        "threshold => ",
+    );
     check("\\timi", "\\timing");
     check("\\i Cargo.to", "\\i Cargo.toml");
     check("COPY measurements TO 'sql-te", "'sql-tests/");

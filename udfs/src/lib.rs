@@ -4,6 +4,7 @@
 //! * [`metric`] aggregates that measure predictions
 //! * [`images`] files of images and their pixels
 //! * [`text`] words of texts, and their numbers
+//! * `prob` the probability of a label among those of a prediction
 //! * [`time`] timestamps beyond the range of nanoseconds
 //! * [`checked`] integer operators that fail on overflow, [`guard`] limits on DataFusion's functions
 //! * [`nullable`] a value that may be NULL
@@ -23,6 +24,7 @@ pub mod time;
 pub mod vector;
 
 mod doc;
+mod prob;
 
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut functions = vector::scalar_functions();
     functions.extend(images::scalar_functions());
     functions.extend(text::scalar_functions());
+    functions.push(prob::prob());
     functions
 }
 

@@ -47,6 +47,20 @@ impl RowReport {
         invalid.saturating_sub(self.failures.len())
     }
 
+    /// The report of rows whose NULLs were replaced: only failures are not valid.
+    pub(crate) fn imputed(self) -> Self {
+        let rows = self.valid.as_ref().map_or(0, NullBuffer::len);
+        let mut is_valid = vec![true; rows];
+        for (row, _) in &self.failures {
+            is_valid[*row] = false;
+        }
+        Self {
+            valid: (!self.failures.is_empty()).then(|| NullBuffer::from(is_valid)),
+            null_column: None,
+            ..self
+        }
+    }
+
     /// Adds the rows of a column that have neither a NULL nor a failure, and its failures, which are not valid.
     pub(crate) fn add(
         &mut self,

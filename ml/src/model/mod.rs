@@ -226,6 +226,8 @@ pub struct Wanted {
     pub top_k: Option<usize>,
     /// Whether to return [`Outputs::scores`].
     pub scores: bool,
+    /// Whether a row with a NULL has outputs, if the training of the model imputed NULLs.
+    pub imputes: bool,
     /// How a model that writes text does so.
     pub generation: Generation,
     /// The name of one of the model's prompts, each of which is a text that the model puts before the text of a row.
@@ -239,6 +241,7 @@ impl Default for Wanted {
             threshold: 0.5,
             top_k: None,
             scores: false,
+            imputes: false,
             generation: Generation::default(),
             prompt: None,
         }

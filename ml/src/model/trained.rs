@@ -40,6 +40,10 @@ pub struct ModelConfig {
     pub labels: Vec<Labels>,
     /// The options of the training.
     pub options: TrainOptions,
+    /// What stands for a NULL in each category of each feature, as the position of a value of its vocabulary, if the training
+    /// imputed: the most frequent value. Numbers have their mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imputed: Option<Vec<Vec<Option<u32>>>>,
 }
 
 impl ModelConfig {
@@ -190,6 +194,7 @@ impl TrainedModel {
                 weights.len()
             )));
         }
+        check_imputed(&config)?;
         let sides = model_type.sides(&config.columns, &config.options);
         let sides = sides.unwrap_or_default();
         let towers = TowerEncoders {
@@ -310,7 +315,7 @@ impl Model for TrainedModel {
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Inputs> {
-        self.encoder.encode(batch, None)
+        self.encoder.encode(batch, self.config.imputed.as_deref())
     }
 
     fn encoding_bytes(&self, batch: &RecordBatch) -> usize {
@@ -349,6 +354,10 @@ impl Model for TrainedModel {
             )));
         };
         let outputs: Vec<f64> = outputs.flatten_all()?.to_vec1()?;
+        let report = match wanted.imputes && self.config.imputed.is_some() {
+            true => report.imputed(),
+            false => report,
+        };
         let predicted = self.predicted(&outputs, &report, wanted);
         let column = |port: &usize| {
             let unread = || Error::Internal("an output of a target that is not read".into());
@@ -392,6 +401,21 @@ impl Model for TrainedModel {
         let labels = self.config.labels.iter();
         let outputs = labels.map(|of| of.form().scores()).sum::<usize>() * 4 * size_of::<f64>();
         self.encoder.bytes(rows) + between + rows * outputs
+    }
+}
+
+/// Checks that there is a value for each category.
+fn check_imputed(config: &ModelConfig) -> Result<()> {
+    let Some(imputed) = &config.imputed else {
+        return Ok(());
+    };
+    let mut columns = config.encoders.iter().zip(imputed);
+    let fits = columns.all(|(encoder, values)| values.len() >= encoder.vocabularies.len());
+    match fits && imputed.len() == config.encoders.len() {
+        true => Ok(()),
+        false => Err(Error::Corrupt(
+            "the values that stand for NULL are not those of the features".into(),
+        )),
     }
 }
 

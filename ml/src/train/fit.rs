@@ -204,6 +204,7 @@ fn train(
                 device,
                 ..options.clone()
             },
+            imputed: prepared.imputed.clone(),
         },
         weights,
         history,

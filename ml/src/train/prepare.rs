@@ -55,6 +55,8 @@ pub struct Prepared {
     pub columns: Columns,
     /// How features become tensors.
     pub encoder: Encoder,
+    /// The position of the most frequent value of each category of each feature, if NULLs are imputed.
+    pub imputed: Option<Vec<Vec<Option<u32>>>>,
     /// The meaning of the outputs for each target.
     pub labels: Vec<Labels>,
     /// The shards of this rank.
@@ -187,6 +189,7 @@ pub fn prepare(
     Ok(Prepared {
         columns: columns.clone(),
         encoder,
+        imputed: frequent,
         labels: targets.labels(),
         shards,
         train_rows_by_shard,

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection, UserDefinedLogical
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
+use crate::plan::display::write_name;
 use crate::plan::one_input::one_input;
 
 /// Passes on the rows of its input; `draws` names the columns of random values.
@@ -120,8 +121,8 @@ impl FenceExec {
 }
 
 impl DisplayAs for FenceExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FenceExec")
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, format, "FenceExec")
     }
 }
 

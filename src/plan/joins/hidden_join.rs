@@ -32,6 +32,7 @@ use datafusion::physical_plan::{
 };
 
 use crate::error::{Result, SqlState, sql_err};
+use crate::plan::display::write_name;
 use crate::plan::one_input::one_input;
 
 pub(crate) type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
@@ -194,8 +195,8 @@ impl HiddenJoinExec {
 }
 
 impl DisplayAs for HiddenJoinExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HiddenJoinExec")
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, format, "HiddenJoinExec")
     }
 }
 

@@ -21,6 +21,7 @@ use datafusion::physical_plan::{
 use futures::{Stream, StreamExt};
 
 use crate::error::Result;
+use crate::plan::display::write_name;
 use crate::plan::one_input::one_input;
 
 /// The number of rows of the first piece; the time of each piece decides the size of the next.
@@ -78,8 +79,8 @@ impl YieldExec {
 }
 
 impl DisplayAs for YieldExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("YieldExec")
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, format, "YieldExec")
     }
 }
 

@@ -21,6 +21,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::best::{Best, Columns, Found};
 use super::spec::queries_of_batch;
 use crate::error::{SqlState, sql_err};
+use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
 
 #[derive(Debug)]
@@ -62,8 +63,13 @@ impl MergeExec {
 }
 
 impl DisplayAs for MergeExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NearestMergeExec: top_k={}", self.top_k)
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(
+            f,
+            format,
+            "NearestMergeExec",
+            format_args!("top_k={}", self.top_k),
+        )
     }
 }
 

@@ -46,6 +46,7 @@ use crate::plan::extension::PlanExtension;
 use crate::plan::node_planner::NodePlanner;
 
 pub(crate) use node::NearestNode;
+pub(crate) use relation::NAMES as NEAREST_ARGUMENTS;
 pub(crate) use spec::{Metric, is_vector};
 
 /// The plan extension of `nearest`.

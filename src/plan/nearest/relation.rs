@@ -21,7 +21,7 @@ use crate::plan::table_function::{
 };
 use crate::sql::{NEAREST, given_twice, unknown_argument};
 
-const NAMES: &[&str] = &["top_k", "metric"];
+pub(crate) const NAMES: &[&str] = &["top_k", "metric"];
 const USAGE: &str = "nearest((queries), (items), top_k => 10, metric => 'cosine')";
 /// The number of items for each query without `top_k`.
 const TOP_K: usize = 10;

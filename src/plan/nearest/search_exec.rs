@@ -32,6 +32,7 @@ use super::block::{Block, Bound};
 use super::queries::{Queries, SharedQueries};
 use super::spec::{DISTANCE, Spec, fields_beside, queries_of_batch};
 use crate::error::{SqlState, sql_err};
+use crate::plan::display::write_operator;
 
 /// The queries of a block of products.
 const QUERIES: usize = 256;
@@ -93,8 +94,8 @@ fn columns_beside(batch: &RecordBatch, vector: usize) -> Vec<ArrayRef> {
 }
 
 impl DisplayAs for SearchExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NearestExec: {}", self.spec)
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(f, format, "NearestExec", format_args!("{}", self.spec))
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::sync::OnceCell;
 
 use super::node::OnceNode;
 use crate::error::{SqlState, sql_err};
+use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
 
 /// All rows of a query, and the reservation of their memory.
@@ -149,8 +150,8 @@ async fn collect(
 }
 
 impl DisplayAs for OnceExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OnceExec: {}", self.label)
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(f, format, "OnceExec", format_args!("{}", self.label))
     }
 }
 

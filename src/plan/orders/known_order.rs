@@ -38,6 +38,7 @@ use datafusion::physical_plan::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::plan::display::write_name;
 use crate::plan::extension::{PlanExtension, from_wire, only_input, to_wire};
 use crate::plan::joins::hidden_join::Rule;
 use crate::plan::one_input::one_input;
@@ -338,8 +339,8 @@ impl KnownOrderExec {
 }
 
 impl DisplayAs for KnownOrderExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KnownOrderExec")
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_name(f, format, "KnownOrderExec")
     }
 }
 

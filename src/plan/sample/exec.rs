@@ -23,6 +23,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::node::SampleNode;
 use crate::error::{SqlState, sql_err};
+use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
 
 /// The memory for the key and the count of one row, with the spare capacity of the hash table.
@@ -95,8 +96,13 @@ impl SampleExec {
 }
 
 impl DisplayAs for SampleExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SampleExec: {} percent", self.draw.percent)?;
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(
+            f,
+            format,
+            "SampleExec",
+            format_args!("{} percent", self.draw.percent),
+        )?;
         match self.draw.by {
             By::Content { seed } => write!(f, ", seed={seed}"),
             By::Place { .. } => Ok(()),

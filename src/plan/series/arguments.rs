@@ -13,7 +13,7 @@ use crate::plan::argument_values::whole;
 use crate::plan::table_function::{literal, named_argument, syntax_err};
 use crate::sql::{WINDOWS, given_twice, unknown_argument};
 
-const NAMES: &[&str] = &["order", "by", "columns", "lags", "horizon"];
+pub(crate) const NAMES: &[&str] = &["order", "by", "columns", "lags", "horizon"];
 const USAGE: &str = "windows(table, order => column, by => column, lags => 14, horizon => 1)";
 /// The maximum of `lags` and of `horizon`.
 const ROWS_MAX: i64 = 10_000;

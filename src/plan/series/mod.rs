@@ -26,6 +26,7 @@ mod relation;
 mod rows;
 mod short_batches;
 
+pub(crate) use arguments::NAMES as WINDOWS_ARGUMENTS;
 pub(crate) use frame_values::frame_values;
 pub(crate) use position::series_position;
 pub(crate) use relation::WindowsRelation;

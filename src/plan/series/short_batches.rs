@@ -26,6 +26,7 @@ use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream};
 
 use crate::error::Result;
+use crate::plan::display::write_operator;
 use crate::plan::divided::divided;
 use crate::plan::extension::{PlanExtension, from_wire, only_input, to_wire};
 use crate::plan::one_input::one_input;
@@ -114,8 +115,13 @@ impl ShortBatchesExec {
 }
 
 impl DisplayAs for ShortBatchesExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShortBatchesExec: rows_max={}", self.rows_max)
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(
+            f,
+            format,
+            "ShortBatchesExec",
+            format_args!("rows_max={}", self.rows_max),
+        )
     }
 }
 

@@ -34,6 +34,7 @@ use crate::error::{SqlState, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::ResolvedModel;
 use crate::model::runtime::{LoadedModel, ModelRuntime};
+use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
 use crate::predict::load::load;
 use crate::predict::options::PredictOptions;
@@ -89,12 +90,16 @@ impl ChunkExec {
 }
 
 impl DisplayAs for ChunkExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ChunkSize { tokens, overlap } = self.spec.size;
-        write!(
+        write_operator(
             f,
-            "ChunkExec: model={}, tokens={tokens}, overlap={overlap}",
-            self.spec.model.label()
+            format,
+            "ChunkExec",
+            format_args!(
+                "model={}, tokens={tokens}, overlap={overlap}",
+                self.spec.model.label()
+            ),
         )
     }
 }

@@ -1,7 +1,7 @@
 //! Rows as text, batch by batch.
 //!
 //! * `cell` formats a single value
-//! * `table` tables with lines, cut to the terminal
+//! * `table` tables with lines, cut to the terminal; `training` the result of TRAIN in words
 //! * `stream` formats that are written row by row: CSV, JSON, records, Markdown
 //! * `target` the output: standard output, a file, a pager
 
@@ -9,6 +9,7 @@ mod cell;
 mod stream;
 mod table;
 mod target;
+mod training;
 
 use std::time::Instant;
 

@@ -75,6 +75,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Counts rows that are not written.
+    pub(super) fn pass(&mut self, rows: usize) {
+        self.rows += rows;
+    }
+
     pub(super) fn batch(&mut self, batch: &RecordBatch, out: &mut Out) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());

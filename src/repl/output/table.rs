@@ -1,7 +1,9 @@
-//! Tables with lines, cut to the terminal: leaves out middle rows and middle columns and shortens long values.
+//! Tables with lines, cut to the terminal: leaves out middle rows and shortens long values. If columns do not fit, rows become
+//! records, or columns in the middle are left out.
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -11,7 +13,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::Written;
 use super::cell::{CellOptions, Cells, escaped};
+use super::stream::Writer;
 use super::target::Out;
+use super::training::{self, is_training};
 use crate::error::Result;
 use crate::repl::format::Format;
 use crate::repl::settings::Settings;
@@ -25,6 +29,8 @@ pub(super) struct Kept {
     schema: SchemaRef,
     /// The first rows, and the last rows if rows between them are left out.
     parts: Vec<Vec<RecordBatch>>,
+    /// The number of rows between them.
+    rows_left_out: usize,
 }
 
 /// Collects the first and the last rows and counts the rows in between.
@@ -77,7 +83,11 @@ pub(super) async fn collect(
     } else {
         vec![head, tail]
     };
-    Ok(Kept { schema, parts })
+    Ok(Kept {
+        schema,
+        parts,
+        rows_left_out: written.rows - written.shown,
+    })
 }
 
 /// The line characters of a table.
@@ -111,10 +121,18 @@ pub(super) fn render(
     settings: &Settings,
     out: &mut Out,
 ) -> Result<()> {
-    if is_plan(&kept.schema) && settings.width().is_some() {
+    if is_plan(&kept.schema) {
         return render_plan(kept, settings, out);
     }
+    if is_training(&kept.schema) {
+        let mut batches = kept.parts.iter().flatten();
+        return batches.try_for_each(|batch| training::render(batch, out));
+    }
     let columns = Columns::measure(kept, format, settings)?;
+    let is_empty = kept.parts.iter().all(Vec::is_empty);
+    if settings.folds && columns.leaves_out() && !is_empty {
+        return render_records(kept, settings, out);
+    }
     let lines = match format {
         Format::Box => &DRAWN,
         _ => &ASCII,
@@ -154,7 +172,7 @@ fn is_plan(schema: &Schema) -> bool {
     names.eq(["plan_type", "plan"])
 }
 
-/// Writes a plan without lines or cuts, since a plan cut to the terminal's width would be of little use.
+/// Writes a plan as text, without lines or cuts: what is cut from a plan or stands in a table cannot be copied.
 fn render_plan(kept: &Kept, settings: &Settings, out: &mut Out) -> Result<()> {
     for batch in kept.parts.iter().flatten() {
         let kinds = Cells::try_new(batch.column(0), options(settings))?;
@@ -162,6 +180,22 @@ fn render_plan(kept: &Kept, settings: &Settings, out: &mut Out) -> Result<()> {
         for row in 0..batch.num_rows() {
             let lines = plans.lines(row)?.join("\n  ");
             out.write_all(format!("{}\n  {lines}\n", kinds.text(row)?).as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a record for each row, because the columns do not fit beside each other.
+fn render_records(kept: &Kept, settings: &Settings, out: &mut Out) -> Result<()> {
+    let schema = Arc::clone(&kept.schema);
+    let mut writer = Writer::new(Format::Vertical, settings, schema, out.is_terminal());
+    for (index, part) in kept.parts.iter().enumerate() {
+        if index > 0 {
+            out.write_all("·\n".as_bytes())?;
+            writer.pass(kept.rows_left_out);
+        }
+        for batch in part {
+            writer.batch(batch, out)?;
         }
     }
     Ok(())
@@ -210,6 +244,11 @@ impl Columns {
             cut_to(&mut columns, width);
         }
         Ok(Self(columns))
+    }
+
+    /// Whether columns are left out.
+    fn leaves_out(&self) -> bool {
+        self.0.iter().any(|column| column.index.is_none())
     }
 
     fn shown(&self) -> impl Iterator<Item = &Column> {

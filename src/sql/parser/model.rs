@@ -155,8 +155,14 @@ impl Parser<'_> {
             self.inner.parser.expect_token(&Token::Eq).map_err(syntax)?;
             let value = self.inner.parser.parse_expr().map_err(syntax)?;
             let value = option_value(&value).ok_or_else(|| {
+                let quotes = match &value {
+                    Expr::Identifier(name) if name.quote_style == Some('"') => {
+                        "; double quotes are for names, single quotes for text"
+                    }
+                    _ => "",
+                };
                 let message = format!(
-                    "option \"{key}\" is {value}; a number, string, boolean or list of them is expected"
+                    "option \"{key}\" is {value}; a number, string, boolean or list of them is expected{quotes}"
                 );
                 SqlError { state: SqlState::InvalidParameter, message, position }
             })?;

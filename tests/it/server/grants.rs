@@ -92,6 +92,7 @@ fn what_is_not_granted_looks_like_what_is_not_there() {
             "SELECT * FROM information_schema.model_versions",
             "SELECT * FROM ml.training_runs",
             "SELECT * FROM ml.training_metrics",
+            "SELECT * FROM ml.metrics",
             "SELECT * FROM ml.model_cache",
             "SELECT * FROM information_schema.tables WHERE table_schema = 'public'",
             "SELECT * FROM information_schema.columns WHERE table_schema = 'public'",

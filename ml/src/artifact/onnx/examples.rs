@@ -122,6 +122,7 @@ pub(super) fn written_targets(
         encoders: encoders.to_vec(),
         labels: targets.into_iter().map(|(_, _, labels)| labels).collect(),
         options,
+        imputed: None,
     };
     let encoder = Encoder::new(config.encoders.clone(), model_type.precision());
     let outputs = outputs_of(&config.labels);

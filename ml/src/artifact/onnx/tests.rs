@@ -258,6 +258,7 @@ fn a_network_without_a_form_is_refused_with_the_remedy() {
         encoders: vec![encoder],
         labels: vec![numbers()],
         options: options("opaque"),
+        imputed: None,
     };
     let error = onnx("m", &config, &Opaque, &[]).unwrap_err().to_string();
     assert!(

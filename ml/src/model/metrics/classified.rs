@@ -108,6 +108,25 @@ impl Classified {
         counts.map(|(&(label, predicted), &count)| (label, predicted, count))
     }
 
+    /// What `read` finds in the ranking of each class; for two classes, of the second class.
+    pub fn of_rankings<T>(&self, read: impl Fn(u32, &Ranking) -> T) -> Vec<T> {
+        let first = self.classes - self.rankings.len();
+        let each = |rankings: &[Ranking]| -> Vec<T> {
+            let rankings = rankings.iter().enumerate();
+            rankings
+                .map(|(class, ranking)| read((first + class) as u32, ranking))
+                .collect()
+        };
+        match self.is_rounded {
+            true => {
+                let mut rounded = self.clone();
+                rounded.round();
+                each(&rounded.rankings)
+            }
+            false => each(&self.rankings),
+        }
+    }
+
     /// Precision, recall and f1 are means over the classes that occur.
     pub(super) fn metrics(&self) -> Vec<Metric> {
         let mut values = [None; 6];
@@ -139,17 +158,8 @@ impl Classified {
 
     /// For two classes, the area of the second class; for more, the mean over each class against the rest.
     fn roc_auc(&self) -> Option<f64> {
-        let areas = |rankings: &[Ranking]| -> Vec<f64> {
-            rankings.iter().filter_map(Ranking::roc_auc).collect()
-        };
-        let areas = match self.is_rounded {
-            true => {
-                let mut rounded = self.clone();
-                rounded.round();
-                areas(&rounded.rankings)
-            }
-            false => areas(&self.rankings),
-        };
+        let areas = self.of_rankings(|_, ranking| ranking.roc_auc());
+        let areas: Vec<f64> = areas.into_iter().flatten().collect();
         (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
     }
 

@@ -37,6 +37,7 @@ use super::file::GraphFile;
 use super::search::{Found, near_rows};
 use super::spec::{GraphPlace, IndexSpec};
 use crate::error::{SqlState, sql_err};
+use crate::plan::display::write_operator;
 use crate::plan::scans::file_scan;
 use crate::storage::Place;
 
@@ -107,8 +108,8 @@ pub(crate) fn unread_graphs(
 }
 
 impl DisplayAs for IndexExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VectorIndexExec: {}", self.spec)
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_operator(f, format, "VectorIndexExec", format_args!("{}", self.spec))
     }
 }
 

@@ -239,7 +239,7 @@ class ModelTest extends OpenServer {
 
     @Test
     void systemTablesOfModelsAreRead() throws SQLException {
-        for (String table : List.of("information_schema.models", "information_schema.model_versions", "ml.training_runs", "ml.training_metrics", "ml.model_cache")) {
+        for (String table : List.of("information_schema.models", "information_schema.model_versions", "ml.training_runs", "ml.training_metrics", "ml.metrics", "ml.model_cache")) {
             assertFalse(Sql.rows(connection, "SELECT * FROM " + table).isEmpty(), table);
         }
         Sql.rows(connection, "SELECT * FROM ml.executors");
