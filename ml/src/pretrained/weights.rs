@@ -23,7 +23,7 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 const TENSORS_MAX: usize = 100_000;
 /// Formats of weights that execute code when they are read.
-const PICKLES: [&str; 6] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"];
+pub(super) const PICKLES: [&str; 6] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"];
 
 /// The tensors of a model that nobody has taken yet.
 #[derive(Debug)]
