@@ -223,7 +223,7 @@ pub(crate) fn corrupt(file: &str, problem: impl std::fmt::Display) -> Error {
     Error::Corrupt(format!("{file}: {problem}"))
 }
 
-/// The error of a file of safetensors with this content. A file whose first bytes are those of another kind is told by its kind.
+/// The error of a file of safetensors with this content. If its first bytes are those of another kind of file, the error names that kind.
 pub(crate) fn corrupt_tensors(
     file: &str,
     content: &[u8],
