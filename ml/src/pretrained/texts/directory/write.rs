@@ -54,10 +54,7 @@ pub(in crate::pretrained) fn directory_of(
     let parts = TextParts::take(source, family)?;
     let width = parts.encoder.width();
     let modules = Modules::read(source.root)?.filter(Modules::has_pooling);
-    let own = match &modules {
-        Some(modules) => modules.head(source.root, width, source.device)?,
-        None => SentenceHead::of_pooling(Pooling::mean(), width),
-    };
+    let own = SentenceHead::of_modules(modules.as_ref(), source.root, (width, source.device))?;
     let includes_prompt = own.pooling().includes_prompt();
     let fits = is_first(head.pooling, &own) && !has_prompt(source.root)?;
     let encoder = (&source.config, &parts.spec);
