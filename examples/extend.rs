@@ -13,7 +13,7 @@ use vatic::Engine;
 use vatic::ml::artifact::{Files, Loader};
 use vatic::ml::candle::{DType, Device, Tensor};
 use vatic::ml::data::columns::Column;
-use vatic::ml::data::encode::tabular::InputShape;
+use vatic::ml::data::encode::shape::InputShape;
 use vatic::ml::data::inputs::{Inputs, RowReport};
 use vatic::ml::data::labels::ClassValue;
 use vatic::ml::data::signature::{Port, PortKind, Signature, Values};

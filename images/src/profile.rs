@@ -1,4 +1,5 @@
-//! Profiles of colours in PNG, which nobody applies. They are packed: a megabyte of a file would be a gigabyte of memory.
+//! [`without_profiles`]: a PNG without its profiles of colours. Nothing applies them, and they are packed: a megabyte of a file would
+//! be a gigabyte of memory.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
-//! [`looks_like`]: what a file is that is often taken for a model.
+//! [`looks_like`]: the kinds of files that are no models and are often taken for one.
 
-/// What a file with this content is, if it is one of those that are often taken for a model.
+/// The kind of a file with this content, if it is one that is often taken for a model.
 pub(crate) fn looks_like(content: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], &str); 7] = [
         (b"version https://git-lfs", "a pointer of Git LFS"),

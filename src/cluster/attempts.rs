@@ -18,6 +18,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::prelude::SessionConfig;
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, Stream, StreamExt};
@@ -26,6 +27,7 @@ use super::job::{Job, Rows};
 use super::liveness::Machines;
 use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
+use crate::plan::chance::depends_on_order;
 use crate::progress::ProgressListener;
 
 /// The most attempts to compute a query whose rows are lost before they are read.
@@ -43,13 +45,18 @@ struct Failure {
 }
 
 /// Whether a plan has the same rows in each partition each time it is computed. The rows that a limit takes, the order
-/// in which a window sees equal rows, and the results of random functions may differ each time.
+/// in which a window or an aggregate such as `first_value` sees equal rows, and the results of random functions may differ
+/// each time.
 pub(super) fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let mut is_stable = true;
     plan.apply(|node| {
         let is_window = node.name().contains("Window") || node.name().contains("TopK");
         let is_limit = node.fetch().is_some() || node.name() == "GlobalLimitExec";
-        is_stable &= !is_window && !is_limit;
+        let is_of_order = node.downcast_ref::<AggregateExec>().is_some_and(|exec| {
+            let mut aggregates = exec.aggr_expr().iter();
+            aggregates.any(|aggregate| depends_on_order(aggregate.fun().name()))
+        });
+        is_stable &= !is_window && !is_limit && !is_of_order;
         node.apply_expressions(&mut |expression| {
             is_stable &= !is_volatile(expression);
             Ok(TreeNodeRecursion::Continue)
@@ -393,6 +400,12 @@ mod tests {
                 false,
             ),
             ("SELECT a, row_number() OVER (ORDER BY b) FROM t", false),
+            ("SELECT DISTINCT ON (b) b, a FROM t", false),
+            (
+                "SELECT b, first_value(a ORDER BY b) FROM t GROUP BY b",
+                false,
+            ),
+            ("SELECT b, array_agg(a) FROM t GROUP BY b", false),
             ("SELECT a FROM t WHERE b > random()", false),
             ("SELECT a, uuid() FROM t", false),
         ] {

@@ -45,7 +45,7 @@ use crate::train::TrainExec;
 pub(super) struct Tasks(Mutex<HashMap<String, CancellationToken>>);
 
 impl Tasks {
-    /// Stops the current tasks of all engines but the successor of the others, not those that come later.
+    /// Stops the current tasks of all engines except those of `successor`. Tasks that come later are not stopped.
     pub(super) fn stop(&self, successor: Option<&str>) {
         self.lock().retain(|engine, token| {
             let stays = successor == Some(engine.as_str());

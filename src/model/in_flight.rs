@@ -8,9 +8,15 @@
 use std::sync::Arc;
 use std::task::Poll;
 
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{FuturesOrdered, poll_fn};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
+
+use crate::error::Result;
 
 /// The batches of a stream that need no permit.
 const WITHOUT_PERMIT: usize = 2;
@@ -89,6 +95,26 @@ pub(crate) fn side_by_side<B, M, F: Future>(
             }
         }
     })
+}
+
+/// The rows of batches that are computed side by side. `compute` returns a batch with the memory that the batch holds until it is
+/// returned; a batch without rows is left out.
+pub(crate) fn rows_side_by_side<M, H, F>(
+    schema: SchemaRef,
+    input: SendableRecordBatchStream,
+    permits: Arc<Semaphore>,
+    reserve: impl Fn(&Result<RecordBatch>, Ahead) -> Option<M> + Send + 'static,
+    compute: impl Fn(Result<RecordBatch>, Option<M>) -> F + Send + 'static,
+) -> SendableRecordBatchStream
+where
+    M: Send + 'static,
+    H: Send + 'static,
+    F: Future<Output = Result<(RecordBatch, H)>> + Send + 'static,
+{
+    let rows = side_by_side(input, permits, reserve, compute)
+        .map_ok(|(batch, _held)| batch)
+        .try_filter(|batch| std::future::ready(batch.num_rows() > 0));
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
 
 #[cfg(test)]

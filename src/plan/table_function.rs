@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::{ResolvedModel, ResolvedModels};
-use crate::sql::{QUERY_ARGUMENTS, RECOMMEND, given_twice, relation_function, unknown_argument};
+use crate::sql::{given_twice, named_inputs, relation_function, unknown_argument};
 
 /// A call of a table function with its parsed arguments.
 pub(crate) struct Call {
@@ -162,7 +162,7 @@ impl Call {
         if given.any(|known| *known == name) {
             return Err(given_twice(&name));
         }
-        if self.function == RECOMMEND && QUERY_ARGUMENTS.contains(&name.as_str()) {
+        if named_inputs(self.function).contains(&name.as_str()) {
             let SqlExpr::Subquery(query) = value else {
                 let message = format!("argument {name} is a table or (query), found {value}");
                 return Err(syntax_err(message));

@@ -13,11 +13,9 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use futures::TryStreamExt;
 use tokio::sync::OnceCell;
 
 use super::known::KnownRows;
@@ -25,7 +23,7 @@ use super::metrics::Metrics;
 use super::spec::PredictSpec;
 use super::task::Task;
 use crate::config::VaticOptions;
-use crate::model::in_flight::{Ahead, side_by_side};
+use crate::model::in_flight::{Ahead, rows_side_by_side};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
@@ -145,13 +143,8 @@ impl ExecutionPlan for PredictExec {
             let task = Arc::clone(&task);
             async move { task.predict(batch?, held).await }
         };
-        let stream = side_by_side(input, permits, reserve, predict)
-            .map_ok(|(batch, _held)| batch)
-            .try_filter(|batch| std::future::ready(batch.num_rows() > 0));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            self.schema(),
-            stream,
-        )))
+        let schema = self.schema();
+        Ok(rows_side_by_side(schema, input, permits, reserve, predict))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

@@ -17,13 +17,12 @@ use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::metrics::{
     Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
 };
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
     Partitioning, PhysicalExpr, PlanProperties,
 };
+use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt, TryStreamExt};
 use vatic_ml::device::DeviceName;
 use vatic_ml::model::recommender::Side;
 
@@ -35,7 +34,7 @@ use crate::config::VaticOptions;
 use crate::error::{SqlState, sql_err};
 use crate::memory::batch_bytes;
 use crate::model::batch_memory::{BatchMemory, BatchReservation};
-use crate::model::in_flight::{Ahead, side_by_side};
+use crate::model::in_flight::{Ahead, rows_side_by_side};
 use crate::model::runtime::ModelRuntime;
 use crate::plan::display::write_operator;
 use crate::plan::features::input_batch;
@@ -202,13 +201,10 @@ impl ExecutionPlan for RecommendExec {
             let task = Arc::clone(&task);
             async move { task.recommend(batch?, held).await }
         };
-        let stream = side_by_side(users, permits, reserve, recommend)
-            .map_ok(|(batch, _held)| batch)
-            .try_filter(|batch| std::future::ready(batch.num_rows() > 0));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            self.schema(),
-            stream,
-        )))
+        let schema = self.schema();
+        Ok(rows_side_by_side(
+            schema, users, permits, reserve, recommend,
+        ))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

@@ -69,12 +69,12 @@ pub(crate) use model_calls::{
 pub(crate) use parameters::Parameters;
 pub(crate) use parser::parse;
 pub(crate) use rewrite::{
-    mentions_relation_function, model_argument, prepare_relations, relation_function,
+    mentions_relation_function, model_argument, named_inputs, prepare_relations, relation_function,
     with_inputs_only,
 };
 pub(crate) use selected_names::check_selected_names;
 pub(crate) use statement::{
     AlterModel, DropModel, ExportModel, GrantStatement, ImportModel, LOAD_OPTIONS, LoadModel,
-    ModelStatement, NEAREST, OptionValue, QUERY_ARGUMENTS, RECOMMEND, RELATION_FUNCTIONS,
-    SUMMARIZE, Statement, TrainModel, TrainingQuery, WINDOWS, folded, quoted,
+    ModelStatement, NEAREST, OptionValue, RECOMMEND, RELATION_FUNCTIONS, SUMMARIZE, Statement,
+    TrainModel, TrainingQuery, WINDOWS, folded, quoted,
 };

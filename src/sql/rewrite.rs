@@ -12,8 +12,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::statement::{
-    NEAREST, QUERY_ARGUMENTS, RECOMMEND, RELATION_FUNCTIONS, SUMMARIZE, WINDOWS,
-    begins_with_relation,
+    NEAREST, RECOMMEND, RELATION_FUNCTIONS, SUMMARIZE, WINDOWS, begins_with_relation,
 };
 use crate::error::{Result, SqlState, sql_err};
 use crate::model::ModelRef;
@@ -161,13 +160,13 @@ impl VisitorMut for Relations {
                     expand_table(input);
                 }
             }
-            for argument in args.args.iter_mut().filter(|_| function == RECOMMEND) {
+            for argument in &mut args.args {
                 if let FunctionArg::Named {
                     name,
                     arg: FunctionArgExpr::Expr(value),
                     ..
                 } = argument
-                    && QUERY_ARGUMENTS.contains(&name.value.to_lowercase().as_str())
+                    && named_inputs(function).contains(&name.value.to_lowercase().as_str())
                 {
                     expand_table(value);
                 }
@@ -207,6 +206,14 @@ fn input_positions(function: &str) -> Range<usize> {
         NEAREST => 0..2,
         WINDOWS | SUMMARIZE => 0..1,
         _ => 1..2,
+    }
+}
+
+/// The named arguments that are inputs.
+pub(crate) fn named_inputs(function: &str) -> &'static [&'static str] {
+    match function {
+        RECOMMEND => &["exclude", "items"],
+        _ => &[],
     }
 }
 

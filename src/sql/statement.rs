@@ -24,10 +24,8 @@ pub(crate) const RELATION_FUNCTIONS: &[&str] = &[
     NEAREST,
     SUMMARIZE,
 ];
-/// The function in FROM that has arguments which are tables, besides its input.
+/// The function in FROM that gives the best items of each user.
 pub(crate) const RECOMMEND: &str = "recommend";
-/// These arguments.
-pub(crate) const QUERY_ARGUMENTS: &[&str] = &["exclude", "items"];
 /// The function in FROM that makes arrays of time series.
 pub(crate) const WINDOWS: &str = "windows";
 /// The function in FROM that finds the nearest vectors of one relation for each of another.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vatic_ml::data::encode::tabular::InputShape;
+use vatic_ml::data::encode::shape::InputShape;
 use vatic_ml::model::network::{Network, Task};
 
 use super::*;

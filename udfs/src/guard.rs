@@ -17,6 +17,19 @@ use datafusion_expr::{
 /// The largest result of one call on one batch, in bytes.
 pub const RESULT_BYTES_MAX: u128 = 1 << 30;
 
+/// Refuses a result of a batch that takes more bytes; `hint` ends the message.
+///
+/// # Errors
+/// If the bytes are above [`RESULT_BYTES_MAX`].
+pub(crate) fn check_bytes(function: &str, bytes: u128, hint: &str) -> Result<()> {
+    match bytes <= RESULT_BYTES_MAX {
+        true => Ok(()),
+        false => resources_err!(
+            "{function} would make {bytes} bytes, at most {RESULT_BYTES_MAX} are allowed at once{hint}"
+        ),
+    }
+}
+
 /// Estimates the bytes that a call makes for one row.
 type Bytes = fn(&[Argument], usize) -> u128;
 
@@ -211,12 +224,7 @@ impl ScalarUDFImpl for Guarded {
             1 if !matches!(self.name(), "range" | "generate_series") => 0,
             _ => (0..rows).map(|row| (self.bytes)(&arguments, row)).sum(),
         };
-        if bytes > RESULT_BYTES_MAX {
-            return resources_err!(
-                "{} would make {bytes} bytes, at most {RESULT_BYTES_MAX} are allowed at once",
-                self.name()
-            );
-        }
+        check_bytes(self.name(), bytes, "")?;
         self.inner.invoke_with_args(args)
     }
 }

@@ -10,8 +10,9 @@
 //! * [`nullable`] a value that may be NULL
 //! * [`sum`] replacements of DataFusion's `sum`, and of its `avg` of durations, that do not wrap around
 //!
-//! Each function carries its documentation (`doc`), which `docs/sql.md` and the shell's help show. Of DataFusion's own
-//! functions on lists, this crate replaces `cosine_distance` and `inner_product`, and does not repeat the others.
+//! Each function carries its documentation (`doc`), which `docs/sql.md` and the shell's help show; `call` has signatures, and the
+//! values of an argument by row. Of DataFusion's own functions on lists, this crate replaces `cosine_distance` and
+//! `inner_product`, and does not repeat the others.
 
 pub mod checked;
 pub mod guard;
@@ -23,6 +24,7 @@ pub mod text;
 pub mod time;
 pub mod vector;
 
+mod call;
 mod doc;
 mod prob;
 

@@ -5,6 +5,7 @@ use crate::data::apart::parts;
 use crate::data::columns::{Column, FeatureKind, NUMBERS_MAX};
 use crate::data::encode::keys::{KeyKind, Keys};
 use crate::data::encode::standardise::Standardiser;
+use crate::data::encode::tabular::ColumnEncoder;
 use crate::data::labels::{LabelForm, Labels};
 use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind};
 use crate::model::network::{ModelType, Task};
@@ -15,7 +16,8 @@ use crate::{Error, Result};
 const HIDDEN_LAYERS_MAX: usize = 1_000;
 const HIDDEN_UNITS_MAX: usize = 1 << 20;
 
-/// Refuses sizes that would be allocated before they are compared with the weights.
+/// Refuses a newer format, sizes that would be allocated before they are compared with the weights, and encoders and labels that do not
+/// fit their columns.
 pub(super) fn check_config(config: &ModelConfig, file: &str) -> Result<()> {
     let wrong = |problem: String| Err(corrupt(file, problem));
     if config.format_version > FORMAT_VERSION {
@@ -44,49 +46,7 @@ pub(super) fn check_config(config: &ModelConfig, file: &str) -> Result<()> {
         return wrong("the encoders do not match the features".into());
     }
     for encoder in &config.encoders {
-        let is_usable = |number: &Standardiser| number.mean.is_finite() && number.std > 0.0;
-        if encoder.numbers.len() > NUMBERS_MAX || !encoder.numbers.iter().all(is_usable) {
-            return wrong(format!(
-                "the statistics of \"{}\" are out of range",
-                encoder.column.name
-            ));
-        }
-        let mut buckets = encoder.vocabularies.iter().filter_map(|of| of.buckets);
-        if buckets.any(|buckets| buckets == 0) {
-            return wrong(format!(
-                "the categories of \"{}\" have no bucket",
-                encoder.column.name
-            ));
-        }
-        let Column { name, data_type } = &encoder.column;
-        let is_image = FeatureKind::of(name, data_type)? == FeatureKind::Image;
-        let is_fitting = match &encoder.image {
-            Some(image) => is_image && image.is_usable() && encoder.numbers.is_empty(),
-            None => !is_image,
-        };
-        if !is_fitting {
-            return wrong(format!("the encoder of \"{name}\" does not fit its images"));
-        }
-        if encoder.keys.is_some() {
-            let has_others = !encoder.numbers.is_empty() || !encoder.vocabularies.is_empty();
-            let kind = KeyKind::of(name, data_type).ok();
-            if has_others || is_image || kind != encoder.keys.as_ref().map(Keys::kind) {
-                return wrong(format!("the ids of \"{name}\" do not fit its type"));
-            }
-            continue;
-        }
-        // The parts of the column must match the encoder; otherwise encoding would index beyond its vocabularies.
-        let empty = arrow::array::new_empty_array(&encoder.column.data_type);
-        let parts = parts(&encoder.column.name, &empty, None)?;
-        let is_array = parts.width == 0 && parts.categories.is_empty();
-        if parts.categories.len() != encoder.vocabularies.len()
-            || (!is_array && parts.width != encoder.numbers.len())
-        {
-            return wrong(format!(
-                "the encoder of \"{}\" does not fit its type",
-                encoder.column.name
-            ));
-        }
+        check_encoder(encoder, file)?;
     }
     let images = config.encoders.iter();
     if images.filter(|encoder| encoder.image.is_some()).count() > 1 {
@@ -99,6 +59,55 @@ pub(super) fn check_config(config: &ModelConfig, file: &str) -> Result<()> {
     let is_single = |labels: &Labels| labels.form() == LabelForm::Class(1);
     if config.labels.iter().any(is_single) {
         return wrong("a single class".into());
+    }
+    Ok(())
+}
+
+/// Refuses an encoder that does not fit its column.
+fn check_encoder(encoder: &ColumnEncoder, file: &str) -> Result<()> {
+    let wrong = |problem: String| Err(corrupt(file, problem));
+    let is_usable = |number: &Standardiser| number.mean.is_finite() && number.std > 0.0;
+    if encoder.numbers.len() > NUMBERS_MAX || !encoder.numbers.iter().all(is_usable) {
+        return wrong(format!(
+            "the statistics of \"{}\" are out of range",
+            encoder.column.name
+        ));
+    }
+    let mut buckets = encoder.vocabularies.iter().filter_map(|of| of.buckets);
+    if buckets.any(|buckets| buckets == 0) {
+        return wrong(format!(
+            "the categories of \"{}\" have no bucket",
+            encoder.column.name
+        ));
+    }
+    let Column { name, data_type } = &encoder.column;
+    let is_image = FeatureKind::of(name, data_type)? == FeatureKind::Image;
+    let is_fitting = match &encoder.image {
+        Some(image) => is_image && image.is_usable() && encoder.numbers.is_empty(),
+        None => !is_image,
+    };
+    if !is_fitting {
+        return wrong(format!("the encoder of \"{name}\" does not fit its images"));
+    }
+    if encoder.keys.is_some() {
+        let has_others = !encoder.numbers.is_empty() || !encoder.vocabularies.is_empty();
+        let kind = KeyKind::of(name, data_type).ok();
+        if has_others || is_image || kind != encoder.keys.as_ref().map(Keys::kind) {
+            return wrong(format!("the ids of \"{name}\" do not fit its type"));
+        }
+        return Ok(());
+    }
+    // The parts of the column must match the encoder; otherwise encoding would index beyond its vocabularies.
+    let empty = arrow::array::new_empty_array(&encoder.column.data_type);
+    let parts = parts(&encoder.column.name, &empty, None)?;
+    let is_array = parts.width == 0 && parts.categories.is_empty();
+    if parts.categories.len() != encoder.vocabularies.len()
+        || (!is_array && parts.width != encoder.numbers.len())
+    {
+        return wrong(format!(
+            "the encoder of \"{}\" does not fit its type",
+            encoder.column.name
+        ));
     }
     Ok(())
 }

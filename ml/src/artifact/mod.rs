@@ -223,7 +223,7 @@ pub(crate) fn corrupt(file: &str, problem: impl std::fmt::Display) -> Error {
     Error::Corrupt(format!("{file}: {problem}"))
 }
 
-/// The error of a file of safetensors with this content. A file whose first bytes are those of another kind is told by its kind.
+/// The error of a file of safetensors with this content. If its first bytes are those of another kind of file, the error names that kind.
 pub(crate) fn corrupt_tensors(
     file: &str,
     content: &[u8],
@@ -235,6 +235,21 @@ pub(crate) fn corrupt_tensors(
         Some(what) => corrupt(file, format!("no safetensors file; it looks like {what}")),
         None => corrupt(file, problem),
     }
+}
+
+/// Refuses a file of safetensors that is too short for its header's length, or whose header is longer than `bytes_max`.
+pub(crate) fn check_header(file: &str, content: &[u8], bytes_max: u64) -> Result<()> {
+    let header_bytes = content
+        .first_chunk::<8>()
+        .map(|bytes| u64::from_le_bytes(*bytes));
+    let problem = match header_bytes {
+        None => format!("{} bytes are too few", content.len()),
+        Some(bytes) if bytes > bytes_max => {
+            format!("a header of {bytes} bytes; not a safetensors file?")
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(corrupt_tensors(file, content, problem))
 }
 
 fn read_file(directory: &Path, files: &[ModelFile], name: &str, bytes_max: u64) -> Result<Vec<u8>> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::{CONFIG_FILE, corrupt, corrupt_tensors};
+use super::{CONFIG_FILE, check_header, corrupt, corrupt_tensors};
 use crate::data::encode::keys::Keys;
 use crate::data::precision::Precision;
 use crate::model::network::{Network, Parameter};
@@ -99,20 +99,7 @@ pub(super) struct Tensors<'a> {
 impl<'a> Tensors<'a> {
     /// Reads the names, types and shapes of all tensors of a file of this name.
     pub(super) fn read(file: &'static str, content: &'a [u8]) -> Result<Self> {
-        let header_bytes = content
-            .first_chunk::<8>()
-            .map(|bytes| u64::from_le_bytes(*bytes));
-        match header_bytes {
-            None => {
-                let what = format!("{} bytes are too few", content.len());
-                return Err(corrupt_tensors(file, content, what));
-            }
-            Some(bytes) if bytes > HEADER_BYTES_MAX => {
-                let what = format!("a header of {bytes} bytes; not a safetensors file?");
-                return Err(corrupt_tensors(file, content, what));
-            }
-            Some(_) => {}
-        }
+        check_header(file, content, HEADER_BYTES_MAX)?;
         let tensors = SafeTensors::deserialize(content)
             .map_err(|error| corrupt_tensors(file, content, error))?;
         Ok(Self {

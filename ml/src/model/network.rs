@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::data::columns::{Column, Columns};
-use crate::data::encode::tabular::InputShape;
+use crate::data::encode::shape::InputShape;
 use crate::data::inputs::Inputs;
 use crate::data::precision::Precision;
 use crate::data::targets::Predictor;

@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use candle_core::{DType, Tensor};
 
-use crate::data::encode::tabular::InputShape;
+use crate::data::encode::shape::InputShape;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::labels::outputs_of;
 use crate::data::signature::{Port, PortKind, Signature};

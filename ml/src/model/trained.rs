@@ -8,7 +8,8 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::data::columns::{Column, Columns, FeatureKind};
-use crate::data::encode::tabular::{ColumnEncoder, Encoder};
+use crate::data::encode::column::ColumnEncoder;
+use crate::data::encode::tabular::Encoder;
 use crate::data::heads;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::labels::{LabelForm, Labels, outputs_of};

@@ -2,7 +2,7 @@
 
 use super::Mlp;
 use crate::Result;
-use crate::data::encode::tabular::InputShape;
+use crate::data::encode::shape::InputShape;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::TrainOptions;
 

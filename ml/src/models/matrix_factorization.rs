@@ -12,7 +12,8 @@ use candle_core::Tensor;
 use super::mlp::too_few;
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::keys::KeyKind;
-use crate::data::encode::tabular::{CATEGORIES, InputShape};
+use crate::data::encode::shape::InputShape;
+use crate::data::encode::tabular::CATEGORIES;
 use crate::data::inputs::Inputs;
 use crate::model::network::{
     Init, Mode, ModelType, Network, Parameter, ParameterKind, Task, Towers,

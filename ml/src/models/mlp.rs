@@ -9,7 +9,8 @@
 
 use candle_core::Tensor;
 
-use crate::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
+use crate::data::encode::shape::InputShape;
+use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::graph::{Drawing, Value};
 use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind};

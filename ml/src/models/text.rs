@@ -2,7 +2,7 @@
 
 use super::Mlp;
 use crate::data::columns::{Column, Columns};
-use crate::data::encode::tabular::InputShape;
+use crate::data::encode::shape::InputShape;
 use crate::data::types::{is_text, type_name};
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{Freeze, NullHandling, TrainOptions};

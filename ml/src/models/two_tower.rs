@@ -15,7 +15,8 @@ use candle_core::Tensor;
 use super::mlp::{init_bound, too_few};
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::keys::KeyKind;
-use crate::data::encode::tabular::{CATEGORIES, ColumnShape, InputShape, NUMBERS};
+use crate::data::encode::shape::{ColumnShape, InputShape};
+use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
 use crate::data::inputs::Inputs;
 use crate::model::network::{
     Init, Mode, ModelType, Network, Parameter, ParameterKind, Task, Towers,

@@ -13,7 +13,7 @@ use safetensors::tensor::Dtype;
 use serde_json::Value;
 
 use super::config::{Config, JSON_BYTES_MAX};
-use crate::artifact::{Files, WEIGHTS_FILE, corrupt, corrupt_tensors};
+use crate::artifact::{Files, WEIGHTS_FILE, check_header, corrupt, corrupt_tensors};
 use crate::device::HOST;
 use crate::{Error, Result};
 
@@ -23,7 +23,7 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 const TENSORS_MAX: usize = 100_000;
 /// Formats of weights that execute code when they are read.
-const PICKLES: [&str; 6] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"];
+pub(super) const PICKLES: [&str; 6] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"];
 
 /// The tensors of a model that nobody has taken yet.
 #[derive(Debug)]
@@ -84,19 +84,7 @@ impl Weights {
     }
 
     fn add(&mut self, name: String, content: Vec<u8>) -> Result<()> {
-        let header = content.first_chunk::<8>();
-        let header_bytes = header.map(|bytes| u64::from_le_bytes(*bytes));
-        match header_bytes {
-            None => {
-                let what = format!("{} bytes are too few", content.len());
-                return Err(corrupt_tensors(&name, &content, what));
-            }
-            Some(bytes) if bytes > HEADER_BYTES_MAX => {
-                let what = format!("a header of {bytes} bytes; not a safetensors file?");
-                return Err(corrupt_tensors(&name, &content, what));
-            }
-            Some(_) => {}
-        }
+        check_header(&name, &content, HEADER_BYTES_MAX)?;
         let (header_bytes, metadata) = SafeTensors::read_metadata(&content)
             .map_err(|error| corrupt_tensors(&name, &content, error))?;
         let start = header_bytes + 8;

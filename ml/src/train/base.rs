@@ -10,9 +10,10 @@ use std::collections::HashSet;
 use candle_core::DType;
 
 use crate::data::columns::Column;
+use crate::data::encode::column::{ColumnEncoder, Vocabulary};
 use crate::data::encode::keys::Keys;
 use crate::data::encode::standardise::Standardiser;
-use crate::data::encode::tabular::{ColumnEncoder, Encoder, Vocabulary};
+use crate::data::encode::tabular::Encoder;
 use crate::data::image::ImageEncoder;
 use crate::data::labels::{ClassValue, LabelForm, Labels, class_position};
 use crate::model::Model;

@@ -3,9 +3,9 @@
 use crate::Result;
 use crate::data::apart::parts;
 use crate::data::columns::{Column, Columns};
+use crate::data::encode::column::{ColumnEncoder, Vocabulary};
 use crate::data::encode::keys::Keys;
 use crate::data::encode::standardise::Standardiser;
-use crate::data::encode::tabular::{ColumnEncoder, Vocabulary};
 use crate::data::parts::CategoryPart;
 use crate::train::base::Base;
 use crate::train::counts::{ColumnCounts, Values};

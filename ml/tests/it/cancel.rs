@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch};
 use candle_core::{Device, Tensor, Var};
 use vatic_ml::collective::LocalCollective;
-use vatic_ml::data::encode::tabular::InputShape;
+use vatic_ml::data::encode::shape::InputShape;
 use vatic_ml::data::inputs::Inputs;
 use vatic_ml::model::Model;
 use vatic_ml::model::network::{Mode, ModelType, Network, Parameter, Task};

@@ -1,7 +1,8 @@
 //! The gradients of the layers of a perceptron, checked against central finite differences in f64.
 
 use candle_core::{DType, Device, Tensor, Var};
-use vatic_ml::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
+use vatic_ml::data::encode::shape::InputShape;
+use vatic_ml::data::encode::tabular::{CATEGORIES, NUMBERS};
 use vatic_ml::data::inputs::Inputs;
 use vatic_ml::model::network::{Mode, Network};
 use vatic_ml::model::options::TrainOptions;

@@ -8,7 +8,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int64Type};
 use candle_core::{DType, Device, Tensor, Var};
-use vatic_ml::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
+use vatic_ml::data::encode::shape::InputShape;
+use vatic_ml::data::encode::tabular::{CATEGORIES, NUMBERS};
 use vatic_ml::data::inputs::Inputs;
 use vatic_ml::model::Model;
 use vatic_ml::model::network::{Mode, Network, ParameterKind};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use candle_core::{DType, Device, Tensor};
-use vatic_ml::data::encode::tabular::{CATEGORIES, ColumnShape, InputShape, NUMBERS};
+use vatic_ml::data::encode::shape::{ColumnShape, InputShape};
+use vatic_ml::data::encode::tabular::{CATEGORIES, NUMBERS};
 use vatic_ml::data::inputs::Inputs;
 use vatic_ml::model::Model;
 use vatic_ml::model::network::Mode;

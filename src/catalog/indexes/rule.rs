@@ -24,7 +24,7 @@ use super::super::managed::ManagedTable;
 use super::state::{FILE, VectorIndex};
 use crate::config::VaticOptions;
 use crate::error::Result;
-use crate::plan::chance::is_nondeterministic;
+use crate::plan::chance::{depends_on_order, is_nondeterministic};
 use crate::plan::nearest::index::{GraphPlace, IndexNode, IndexSpec, Unused};
 use crate::plan::nearest::{Metric, NearestNode};
 
@@ -140,17 +140,10 @@ fn may_change(plan: &LogicalPlan) -> Result<bool> {
     Ok(reads_order)
 }
 
-/// Whether an expression is an aggregate whose value depends on the order of its rows. Rows of equal keys have any order.
+/// Whether an expression is an aggregate whose value depends on the order of its rows.
 fn takes_rows_as_they_come(expr: &Expr) -> bool {
-    const OF_ORDER: [&str; 5] = [
-        "array_agg",
-        "first_value",
-        "last_value",
-        "nth_value",
-        "string_agg",
-    ];
     match expr {
-        Expr::AggregateFunction(aggregate) => OF_ORDER.contains(&aggregate.func.name()),
+        Expr::AggregateFunction(aggregate) => depends_on_order(aggregate.func.name()),
         _ => false,
     }
 }

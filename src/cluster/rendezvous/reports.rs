@@ -165,8 +165,8 @@ pub(in crate::cluster) async fn introduce(
 }
 
 /// Reports to the engine what this executor has, and obeys its orders, until an engine refuses this executor. Calls `lost`
-/// when an engine that answered has ended, or with the name of its successor, which may have given tasks already. A paused engine
-/// is not lost: its machine accepts connections for it.
+/// when an engine that answered has ended, with `None`, or when it has a successor, with the name of the successor, which may
+/// have given tasks already. A paused engine is not lost: its machine accepts connections for it.
 pub(in crate::cluster) async fn report_until_refused(
     scheduler: SocketAddr,
     security: &Security,
@@ -225,7 +225,7 @@ pub(in crate::cluster) async fn report_until_refused(
             tracing::warn!("the engine is gone; its tasks are stopped");
             lost(None);
         }
-        // Retry soon, so that the tasks of an engine with a successor take no time of the successor's.
+        // Retry soon: until the successor is known, the tasks of its predecessor run beside those of the successor.
         tokio::time::sleep(RETRY).await;
     }
 }

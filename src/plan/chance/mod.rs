@@ -12,7 +12,7 @@
 //!                                                   TableScan: t
 //! ```
 //!
-//! * `volatile` tests for volatile expressions and plans
+//! * `volatile` tests for volatile expressions and plans, and for aggregates of rows in any order
 //! * `draws` the analyzer rule that evaluates each volatile expression in one place
 //! * `fence` the operator above that place, which no expression passes
 //! * `aliases` refuses clauses that would draw the value of an alias again
@@ -30,7 +30,7 @@ use datafusion::physical_planner::ExtensionPlanner;
 pub(crate) use aliases::check_aliases;
 pub(crate) use draws::DrawOnce;
 pub(crate) use fence::without_new_columns;
-pub(crate) use volatile::{is_drawn_in_each_task, is_nondeterministic};
+pub(crate) use volatile::{depends_on_order, is_drawn_in_each_task, is_nondeterministic};
 
 use crate::error::Result;
 use crate::plan::extension::{PlanExtension, only_input, to_wire};

@@ -1,4 +1,4 @@
-//! Tests for volatile expressions and plans: those that may give different values each time.
+//! Tests for volatile expressions and plans: those that may give different values each time; and for aggregates of rows in any order.
 
 use std::sync::Arc;
 
@@ -62,6 +62,18 @@ fn has_node(plan: &LogicalPlan, is_wanted: impl Fn(&LogicalPlan) -> bool) -> Res
         })
     })?;
     Ok(found)
+}
+
+/// Whether the value of the aggregate of this name depends on the order of its rows. Rows of equal keys have any order.
+pub(crate) fn depends_on_order(aggregate: &str) -> bool {
+    const OF_ORDER: [&str; 5] = [
+        "array_agg",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "string_agg",
+    ];
+    OF_ORDER.contains(&aggregate)
 }
 
 /// Whether several tasks of a cluster would each draw values that all tasks must share: a join has its first input in

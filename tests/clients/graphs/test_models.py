@@ -274,6 +274,8 @@ def test_a_model_of_another_package_computes_what_onnxruntime_does(of_fetched, n
 def test_what_no_model_can_be_is_named(tmp_path):
     refused = [(Case(f"refused_{at}", path, {}, {"none": []}), REFUSED_FETCHED[name])
                for at, (name, path) in enumerate(files_of_packages().items()) if name in REFUSED_FETCHED]
+    if not refused:
+        pytest.skip(WITHOUT)
     for case, _ in refused:
         case.rows = lambda: None
     _, errors, told = predicted(tmp_path, [case for case, _ in refused])

@@ -1,11 +1,11 @@
 //! [`Arguments`]: the arguments of a call.
 
-use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::ColumnarValue;
 
 use super::column::Images;
-use super::value::{Numbers, Values};
+use super::numbers::Numbers;
+use crate::call::Values;
 
 /// The arguments of a call. Optional arguments may be missing.
 pub(super) struct Arguments<'a> {
@@ -37,15 +37,15 @@ impl Arguments<'_> {
     }
 
     pub(super) fn integers(&self, index: usize) -> Result<Values> {
-        Values::try_new(self.value(index)?)?.with_type(&DataType::Int64)
+        Values::of_integers(self.value(index)?)
     }
 
     pub(super) fn integers_or(&self, index: usize, default: i64) -> Result<Values> {
-        Values::try_new(&self.value_or(index, default))?.with_type(&DataType::Int64)
+        Values::of_integers(&self.value_or(index, default))
     }
 
     pub(super) fn texts_or(&self, index: usize, default: &str) -> Result<Values> {
-        Values::try_new(&self.value_or(index, default))?.with_type(&DataType::Utf8)
+        Values::of_texts(&self.value_or(index, default))
     }
 
     pub(super) fn numbers_or(&self, index: usize, default: f64) -> Result<Numbers> {

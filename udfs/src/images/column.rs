@@ -7,11 +7,11 @@ use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StructArray,
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int32Type, UInt8Type};
-use datafusion_common::{Result, exec_err, resources_err};
+use datafusion_common::{Result, exec_err};
 use vatic_images::{Image, decode};
 
-use super::value::{Values, strictly};
-use crate::guard::RESULT_BYTES_MAX;
+use crate::call::{Values, strictly};
+use crate::guard::check_bytes;
 
 /// The channels of a file that a function decodes on the way.
 pub(super) const DEFAULT_CHANNELS: usize = 3;
@@ -244,14 +244,9 @@ impl ImagesBuilder {
 
 /// Refuses a result that is too large for one batch.
 pub(super) fn check_result(function: &str, bytes: usize) -> Result<()> {
-    if bytes as u128 <= RESULT_BYTES_MAX {
-        return Ok(());
-    }
-    resources_err!(
-        "{function} would make {bytes} bytes, at most {RESULT_BYTES_MAX} are allowed at once; SET \
-         datafusion.execution.batch_size to fewer rows, or give the bytes of files to resize_image or normalize_image, which \
-         keep no larger image than their result"
-    )
+    let hint = "; SET datafusion.execution.batch_size to fewer rows, or give the bytes of files to resize_image or \
+                normalize_image, which keep no larger image than their result";
+    check_bytes(function, bytes as u128, hint)
 }
 
 #[cfg(test)]

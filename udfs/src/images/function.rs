@@ -7,11 +7,11 @@ use arrow::datatypes::DataType;
 use datafusion_common::{Result, plan_err};
 use datafusion_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    TypeSignature, Volatility,
 };
 
 use super::argument::Arguments;
 use super::column::is_image;
+use crate::call::signature;
 use crate::doc::Doc;
 use crate::vector::{is_vector, type_name};
 
@@ -65,15 +65,9 @@ pub(super) struct Definition {
 
 impl Definition {
     pub(super) fn function(self) -> ScalarUDF {
-        let all = self.parameters.len();
-        let counts = (all - self.optional)..=all;
         let names = self.parameters.iter();
-        let names = names.map(|Parameter(name, _)| (*name).to_owned());
-        let signature = Signature {
-            type_signature: TypeSignature::OneOf(counts.map(TypeSignature::Any).collect()),
-            volatility: Volatility::Immutable,
-            parameter_names: Some(names.collect()),
-        };
+        let names: Vec<&str> = names.map(|Parameter(name, _)| *name).collect();
+        let signature = signature(&names, self.optional);
         let documentation = self.doc.documentation("Image functions");
         ScalarUDF::from(ImageFunction {
             definition: self,

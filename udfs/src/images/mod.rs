@@ -10,7 +10,8 @@
 //! The crate `vatic_images` decodes, crops and resizes.
 //!
 //! * `column` images as a column of structs
-//! * `argument` the arguments of a call, `value` their values by row; `function` a function with the checks of its arguments
+//! * `argument` the arguments of a call, `numbers` those that are numbers or lists of numbers; `function` a function with the checks of
+//!   its arguments
 //!
 //! A NULL argument gives NULL. To add a function, write a file with `function()` and list it.
 
@@ -21,8 +22,8 @@ mod decode_image;
 mod function;
 mod image_info;
 mod normalize_image;
+mod numbers;
 mod resize_image;
-mod value;
 
 use std::sync::Arc;
 

@@ -1,33 +1,16 @@
-//! The arguments of a call by row: [`Column`] of texts or whole numbers, [`Tokens`] of lists of texts.
+//! [`Tokens`]: an argument that is a list of texts, by row. Checks of the types and the numbers of arguments, and of the size of results.
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, LargeListArray, LargeStringArray};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Int64Type};
-use arrow::util::display::FormatOptions;
-use datafusion_common::{Result, exec_err, resources_err};
-use datafusion_expr::{ColumnarValue, Signature, TypeSignature, Volatility};
+use arrow::array::{Array, AsArray, LargeListArray, LargeStringArray};
+use arrow::datatypes::{DataType, Field};
+use datafusion_common::{Result, exec_err};
+use datafusion_expr::ColumnarValue;
 
-use crate::guard::RESULT_BYTES_MAX;
+use crate::call::{Values, strictly};
+use crate::guard::check_bytes;
 use crate::vector::without_rest;
-
-/// A value that does not fit its type is an error instead of NULL.
-const STRICT: CastOptions<'_> = CastOptions {
-    safe: false,
-    format_options: FormatOptions::new(),
-};
-
-/// The signature of a function whose last `optional` parameters may be left out. Arguments may be named.
-pub(super) fn signature(names: &[&str], optional: usize) -> Signature {
-    let counts = (names.len() - optional)..=names.len();
-    Signature {
-        type_signature: TypeSignature::OneOf(counts.map(TypeSignature::Any).collect()),
-        volatility: Volatility::Immutable,
-        parameter_names: Some(names.iter().map(|name| (*name).to_owned()).collect()),
-    }
-}
 
 /// Whether a type holds whole numbers, or is that of NULL.
 pub(super) fn is_whole(data_type: &DataType) -> bool {
@@ -53,47 +36,6 @@ pub(super) fn is_list_of_texts(data_type: &DataType) -> bool {
     }
 }
 
-/// A value for each row, or one for all rows.
-pub(super) struct Column {
-    array: ArrayRef,
-    is_constant: bool,
-}
-
-impl Column {
-    pub(super) fn of_texts(argument: &ColumnarValue) -> Result<Self> {
-        Self::try_new(argument, &DataType::LargeUtf8)
-    }
-
-    pub(super) fn of_integers(argument: &ColumnarValue) -> Result<Self> {
-        Self::try_new(argument, &DataType::Int64)
-    }
-
-    fn try_new(argument: &ColumnarValue, data_type: &DataType) -> Result<Self> {
-        let (array, is_constant) = array_of(argument)?;
-        Ok(Self {
-            array: cast_with_options(&array, data_type, &STRICT)?,
-            is_constant,
-        })
-    }
-
-    /// The text of a row; `None` if it is NULL.
-    pub(super) fn text(&self, row: usize) -> Option<&str> {
-        let place = self.place(row)?;
-        Some(self.array.as_string::<i64>().value(place))
-    }
-
-    /// The whole number of a row; `None` if it is NULL.
-    pub(super) fn integer(&self, row: usize) -> Option<i64> {
-        let place = self.place(row)?;
-        Some(self.array.as_primitive::<Int64Type>().value(place))
-    }
-
-    fn place(&self, row: usize) -> Option<usize> {
-        let place = if self.is_constant { 0 } else { row };
-        self.array.is_valid(place).then_some(place)
-    }
-}
-
 /// A list of texts for each row, or one for all rows.
 pub(super) struct Tokens {
     lists: LargeListArray,
@@ -103,9 +45,9 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn try_new(argument: &ColumnarValue) -> Result<Self> {
-        let (array, is_constant) = array_of(argument)?;
+        let Values { array, is_constant } = Values::try_new(argument)?;
         let item = Arc::new(Field::new_list_field(DataType::LargeUtf8, true));
-        let lists = cast_with_options(&without_rest(&array)?, &DataType::LargeList(item), &STRICT)?;
+        let lists = strictly(&without_rest(&array)?, &DataType::LargeList(item))?;
         let lists = lists.as_list::<i64>().clone();
         let texts = lists.values().as_string::<i64>().clone();
         Ok(Self {
@@ -134,13 +76,6 @@ impl Tokens {
     }
 }
 
-fn array_of(argument: &ColumnarValue) -> Result<(ArrayRef, bool)> {
-    Ok(match argument {
-        ColumnarValue::Array(array) => (Arc::clone(array), false),
-        ColumnarValue::Scalar(scalar) => (scalar.to_array()?, true),
-    })
-}
-
 /// A whole number that must be in a range.
 ///
 /// # Errors
@@ -166,11 +101,6 @@ pub(super) fn within(
 /// # Errors
 /// If the bytes are above the limit.
 pub(super) fn check_result(function: &str, bytes: usize) -> Result<()> {
-    match bytes as u128 <= RESULT_BYTES_MAX {
-        true => Ok(()),
-        false => resources_err!(
-            "{function} would make {bytes} bytes, at most {RESULT_BYTES_MAX} are allowed at once; SET \
-             datafusion.execution.batch_size to fewer rows"
-        ),
-    }
+    let hint = "; SET datafusion.execution.batch_size to fewer rows";
+    check_bytes(function, bytes as u128, hint)
 }

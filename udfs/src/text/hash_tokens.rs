@@ -11,10 +11,9 @@ use datafusion_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::arguments::{
-    Column, Tokens, check_result, is_list_of_texts, is_text, is_whole, signature, within,
-};
+use super::arguments::{Tokens, check_result, is_list_of_texts, is_text, is_whole, within};
 use super::murmur3::murmur3;
+use crate::call::{Values, signature};
 use crate::doc::Doc;
 use crate::vector::type_name;
 
@@ -81,8 +80,8 @@ impl ScalarUDFImpl for HashTokens {
         };
         let arguments = Arguments {
             tokens: Tokens::try_new(tokens)?,
-            buckets: Column::of_integers(buckets)?,
-            lengths: rest.first().map(Column::of_integers).transpose()?,
+            buckets: Values::of_integers(buckets)?,
+            lengths: rest.first().map(Values::of_integers).transpose()?,
         };
         hash_tokens(&arguments, args.number_rows).map(ColumnarValue::Array)
     }
@@ -95,8 +94,8 @@ impl ScalarUDFImpl for HashTokens {
 
 struct Arguments {
     tokens: Tokens,
-    buckets: Column,
-    lengths: Option<Column>,
+    buckets: Values,
+    lengths: Option<Values>,
 }
 
 fn hash_tokens(arguments: &Arguments, rows: usize) -> Result<ArrayRef> {

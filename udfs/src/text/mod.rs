@@ -3,7 +3,8 @@
 //! ```text
 //! text ─ tokenize_words ─▶ words ─ hash_tokens ─▶ numbers ─▶ the layer `embedding`
 //! ```
-//! `tokenize_words` and `hash_tokens` are functions. `arguments` has the arguments of a call by row, `murmur3` the hash.
+//! `tokenize_words` and `hash_tokens` are functions. `arguments` has lists of texts by row and the checks of arguments and
+//! results, `murmur3` the hash.
 //!
 //! A NULL argument gives NULL. To add a function, write a file with `function()` and list it.
 

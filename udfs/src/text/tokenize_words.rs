@@ -10,7 +10,8 @@ use datafusion_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::arguments::{Column, check_result, is_text, is_whole, signature, within};
+use super::arguments::{check_result, is_text, is_whole, within};
+use crate::call::{Values, signature};
 use crate::doc::Doc;
 use crate::vector::type_name;
 
@@ -67,8 +68,8 @@ impl ScalarUDFImpl for TokenizeWords {
         let [text, rest @ ..] = args.args.as_slice() else {
             return exec_err!("tokenize_words takes one or two arguments");
         };
-        let texts = Column::of_texts(text)?;
-        let ngrams = rest.first().map(Column::of_integers).transpose()?;
+        let texts = Values::of_texts(text)?;
+        let ngrams = rest.first().map(Values::of_integers).transpose()?;
         tokenize_words(&texts, ngrams.as_ref(), args.number_rows).map(ColumnarValue::Array)
     }
 
@@ -78,7 +79,7 @@ impl ScalarUDFImpl for TokenizeWords {
     }
 }
 
-fn tokenize_words(texts: &Column, ngrams: Option<&Column>, rows: usize) -> Result<ArrayRef> {
+fn tokenize_words(texts: &Values, ngrams: Option<&Values>, rows: usize) -> Result<ArrayRef> {
     let mut lists = ListBuilder::new(StringBuilder::new());
     let mut words = Words::default();
     let mut bytes = 0;

@@ -8,8 +8,8 @@ use super::examples::{
     feature, graph, integers, layers, number, numbers, operators, options, ports, property, tensor,
     texts, written, written_targets,
 };
+use crate::data::encode::column::ColumnEncoder;
 use crate::data::encode::standardise::Standardiser;
-use crate::data::encode::tabular::ColumnEncoder;
 use crate::data::image::{ImageEncoder, ImageOptions, ImageReader};
 use crate::data::labels::{ClassValue, Labels};
 

@@ -11,9 +11,9 @@ use super::examples::{
 };
 use super::*;
 use crate::data::columns::Columns;
+use crate::data::encode::column::ColumnEncoder;
 use crate::data::encode::keys::{KeyKind, Keys};
 use crate::data::encode::standardise::Standardiser;
-use crate::data::encode::tabular::ColumnEncoder;
 use crate::data::image::{ImageEncoder, ImageOptions, ImageReader};
 use crate::graph::check_length;
 use crate::model::network::{ModelType, Parameter, Task};
@@ -223,7 +223,7 @@ impl ModelType for Opaque {
 
     fn network(
         &self,
-        _shape: &crate::data::encode::tabular::InputShape,
+        _shape: &crate::data::encode::shape::InputShape,
         _outputs: usize,
         _options: &TrainOptions,
     ) -> Result<Box<dyn model::network::Network>> {

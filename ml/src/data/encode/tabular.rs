@@ -10,23 +10,22 @@
 //! Category ids are numbered across all vocabularies of a model, so that one table holds the weights of all categories.
 //! The first id of each vocabulary stands for values that training did not see; its weight stays zero.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::data::apart::parts;
 use crate::data::coerce::coerced;
-use crate::data::columns::{Column, FeatureKind};
+use crate::data::columns::Column;
+use crate::data::encode::column::ColumnEncoder;
 use crate::data::encode::ids::rows_without_ids;
-use crate::data::encode::keys::Keys;
 use crate::data::encode::lookup::Lookup;
 use crate::data::encode::plain::{PlainColumn, PlainValues, encode_plain};
+use crate::data::encode::shape::InputShape;
 use crate::data::encode::standardise::{Real, Standardiser};
-use crate::data::image::{ImageEncoder, PIXELS};
+use crate::data::image::PIXELS;
 use crate::data::inputs::{Inputs, RowReport};
 use crate::data::parts::{CategoryPart, Parts};
 use crate::data::precision::Precision;
@@ -36,105 +35,6 @@ use crate::device::HOST;
 pub const NUMBERS: &str = "numbers";
 /// Category ids, row-major `[rows, categories]`.
 pub const CATEGORIES: &str = "categories";
-
-/// The learnt encoding of one feature column as numbers and categories.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ColumnEncoder {
-    /// The column.
-    pub column: Column,
-    /// One for each number of the column.
-    pub numbers: Vec<Standardiser>,
-    /// One for each category of the column.
-    pub vocabularies: Vec<Vocabulary>,
-    /// How an image becomes a tensor, if the column holds images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<ImageEncoder>,
-    /// The values of the column, each with an id, if it holds users or items: any number of values, of which the column has neither
-    /// numbers nor vocabularies.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keys: Option<Keys>,
-}
-
-/// The values of a category seen in training, in ascending order, or the number of buckets of their hashes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Vocabulary {
-    /// The part of the column that the values belong to: empty for the column itself, else `month` and the like.
-    pub part: String,
-    /// The values.
-    pub values: Vec<String>,
-    /// The number of ids that all values share by their hash, if there are too many values to list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub buckets: Option<u32>,
-}
-
-/// The widths of the tensors.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct InputShape {
-    /// Numbers per row.
-    pub numbers: usize,
-    /// Categories per row.
-    pub categories: usize,
-    /// The number of ids of all vocabularies, including the ids of unseen values.
-    pub category_ids: usize,
-    /// The ids that stand for unseen values.
-    pub unseen_ids: Vec<usize>,
-    /// The place of each array among the numbers.
-    pub arrays: Vec<Range<usize>>,
-    /// The image, if a column holds images. A model has one such column at most.
-    pub image: Option<ImageEncoder>,
-    /// The place of each column in a row.
-    pub columns: Vec<ColumnShape>,
-}
-
-impl ColumnEncoder {
-    /// The ids of each of its categories, from `first` on.
-    fn lookups(&self, first: usize) -> Vec<Lookup> {
-        if let Some(keys) = &self.keys {
-            return vec![Lookup::keyed(first, keys)];
-        }
-        let mut next = first;
-        let lookup = |vocabulary: &Vocabulary| {
-            let lookup = match vocabulary.buckets {
-                Some(buckets) => Lookup::hashed(next, buckets),
-                None => Lookup::listed(next, &vocabulary.values),
-            };
-            next += lookup.length();
-            lookup
-        };
-        self.vocabularies.iter().map(lookup).collect()
-    }
-}
-
-impl InputShape {
-    /// Adds the place of a column.
-    fn add(&mut self, column: &ColumnEncoder) {
-        let Column { name, data_type } = &column.column;
-        let categories = column.vocabularies.len() + usize::from(column.keys.is_some());
-        let place = ColumnShape {
-            name: name.clone(),
-            numbers: self.numbers..self.numbers + column.numbers.len(),
-            categories: self.categories..self.categories + categories,
-        };
-        if FeatureKind::of(name, data_type).is_ok_and(|kind| kind == FeatureKind::Array) {
-            self.arrays.push(place.numbers.clone());
-        }
-        self.numbers = place.numbers.end;
-        self.categories = place.categories.end;
-        self.image = self.image.take().or_else(|| column.image.clone());
-        self.columns.push(place);
-    }
-}
-
-/// The place of a column among the numbers and the categories of a row.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ColumnShape {
-    /// The name of the column.
-    pub name: String,
-    /// Its numbers.
-    pub numbers: Range<usize>,
-    /// Its categories.
-    pub categories: Range<usize>,
-}
 
 /// Encodes batches as inputs of a trained model.
 #[derive(Debug)]
@@ -435,6 +335,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field};
 
     use super::*;
+    use crate::data::encode::column::Vocabulary;
 
     fn encoded_numbers(inputs: &Inputs) -> Vec<f32> {
         let numbers = inputs.get(NUMBERS).unwrap().flatten_all().unwrap();

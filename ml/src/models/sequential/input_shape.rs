@@ -7,7 +7,7 @@ use super::shape::DIMENSIONS_MAX;
 use super::text::invalid;
 use crate::data::augment::Augmentations;
 use crate::data::columns::{Column, Columns, FeatureKind};
-use crate::data::encode::tabular::InputShape;
+use crate::data::encode::shape::InputShape;
 use crate::data::image::ImageEncoder;
 use crate::data::types::{canonical_type, type_name};
 use crate::model::options::TrainOptions;

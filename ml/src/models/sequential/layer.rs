@@ -7,7 +7,7 @@ use std::slice::Iter;
 use candle_core::Tensor;
 
 use super::text::{invalid, short};
-use crate::data::encode::tabular::InputShape;
+use crate::data::encode::shape::InputShape;
 use crate::data::image::ImageEncoder;
 use crate::data::inputs::Inputs;
 use crate::graph::{Drawing, Value};

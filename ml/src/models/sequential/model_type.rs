@@ -6,7 +6,7 @@ use super::network::Sequential;
 use super::text::invalid;
 use crate::Result;
 use crate::data::columns::{Column, Columns, FeatureKind};
-use crate::data::encode::tabular::InputShape;
+use crate::data::encode::shape::InputShape;
 use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::TrainOptions;
 

@@ -95,10 +95,7 @@ impl EmbeddingModel {
     ) -> Result<Arc<dyn Model>> {
         parts.finish(&source.architecture)?;
         let width = parts.encoder.width();
-        let head = match modules {
-            Some(modules) => modules.head(source.root, width, source.device)?,
-            None => SentenceHead::of_pooling(Pooling::mean(), width),
-        };
+        let head = SentenceHead::of_modules(modules, source.root, (width, source.device))?;
         let note = match modules {
             Some(_) => "",
             None => ", since no modules.json says anything else",

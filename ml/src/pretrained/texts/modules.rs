@@ -225,6 +225,21 @@ enum Step {
 }
 
 impl SentenceHead {
+    /// What modules have behind an encoder with vectors of this width; without modules, the mean of the vectors of tokens.
+    ///
+    /// # Errors
+    /// Those of [`Modules::head`].
+    pub(crate) fn of_modules(
+        modules: Option<&Modules>,
+        files: &Files,
+        (width, device): (usize, &Device),
+    ) -> Result<Self> {
+        match modules {
+            Some(modules) => modules.head(files, width, device),
+            None => Ok(Self::of_pooling(Pooling::mean(), width)),
+        }
+    }
+
     /// Pooling of vectors of tokens of this width, and nothing behind it.
     pub(crate) fn of_pooling(pooling: Pooling, of_tokens: usize) -> Self {
         Self {

@@ -8,7 +8,8 @@
 use candle_core::{DType, Tensor};
 
 use crate::collective::{Collective, ShardBuffers};
-use crate::data::encode::tabular::{CATEGORIES, InputShape, NUMBERS};
+use crate::data::encode::shape::InputShape;
+use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
 use crate::data::rows::Rows;
 use crate::device::HOST;
 use crate::train::prepare::Shard;

@@ -15,7 +15,6 @@ use crate::artifact::{
 use crate::model::options::TextPooling;
 use crate::pretrained::config::JSON_BYTES_MAX;
 use crate::pretrained::family::Source;
-use crate::pretrained::texts::encoder::TextEncoder;
 use crate::pretrained::texts::families::text_family;
 use crate::pretrained::texts::modules::{MODULES_FILE, Modules, SentenceHead};
 use crate::pretrained::texts::parts::{SENTENCE_FILES, TextParts};
@@ -23,22 +22,17 @@ use crate::pretrained::texts::pooling::Pooling;
 use crate::pretrained::texts::prompts;
 use crate::pretrained::texts::tasks::sequence_head::SequenceHead;
 use crate::pretrained::texts::tensors::{Tensors, Wanted};
+use crate::pretrained::weights::PICKLES;
 use crate::{Error, Result};
 
 /// The settings of a tokenizer.
 const TOKENIZER_FILE: &str = "tokenizer_config.json";
 /// Files that are written anew.
 const ANEW: [&str; 4] = [CONFIG_FILE, MODULES_FILE, DESCRIPTION_FILE, HEAD_FILE];
-/// The ends of the names of files with weights or their list, which are those of the encoder as it was.
-const WEIGHTS_ENDS: [&str; 13] = [
+/// Beside those of [`PICKLES`], the ends of the names of files with weights or their list, which are those of the encoder as it was.
+const WEIGHTS_ENDS: [&str; 7] = [
     ".safetensors",
     ".index.json",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".pkl",
-    ".pickle",
     ".h5",
     ".msgpack",
     ".ot",
@@ -58,8 +52,10 @@ pub(in crate::pretrained) fn directory_of(
     let unknown = || Error::Unsupported(format!("{architecture} is no encoder of texts"));
     let family = text_family(architecture).ok_or_else(unknown)?;
     let parts = TextParts::take(source, family)?;
-    let own = own_head(source, parts.encoder.as_ref())?;
     let width = parts.encoder.width();
+    let modules = Modules::read(source.root)?.filter(Modules::has_pooling);
+    let own = SentenceHead::of_modules(modules.as_ref(), source.root, (width, source.device))?;
+    let includes_prompt = own.pooling().includes_prompt();
     let fits = is_first(head.pooling, &own) && !has_prompt(source.root)?;
     let encoder = (&source.config, &parts.spec);
     let sequence = SequenceHead::of(family, encoder, &head.layers).filter(|_| fits);
@@ -70,7 +66,6 @@ pub(in crate::pretrained) fn directory_of(
             limit_tokens(&mut files, tokens)?;
             let weights = with_head(parts, sequence, head)?;
             files.insert(WEIGHTS_FILE.to_owned(), weights);
-            let includes_prompt = own.pooling().includes_prompt();
             let vectors = Vectors::pooled(TextPooling::Cls, width, includes_prompt)?;
             let config = config(source, head, sequence.architecture)?;
             (config, vectors.alone_without_folders())
@@ -81,7 +76,14 @@ pub(in crate::pretrained) fn directory_of(
                 files.insert(SENTENCE_FILES[0].to_owned(), pretty(&limit)?);
             }
             files.insert(WEIGHTS_FILE.to_owned(), without_head(parts, head)?);
-            let vectors = vectors(source, head.pooling, (&own, width))?;
+            // What makes the vectors of texts that the training learnt from.
+            let vectors = match (head.pooling, &modules) {
+                (None, Some(_)) => Vectors::of_encoder(source)?,
+                (pooling, _) => {
+                    let pooling = pooling.unwrap_or(TextPooling::Mean);
+                    Vectors::pooled(pooling, width, includes_prompt)?
+                }
+            };
             let of_encoder = vectors.alone();
             files.extend(vectors.with_layers(&head.layers)?);
             // The first architecture of a family is the encoder.
@@ -94,37 +96,6 @@ pub(in crate::pretrained) fn directory_of(
         files: files.into_iter().collect(),
         of_encoder,
     })
-}
-
-/// The modules of an encoder's own directory, if they make vectors of texts.
-fn modules(source: &Source<'_>) -> Result<Option<Modules>> {
-    let modules = Modules::read(source.root)?;
-    Ok(modules.filter(Modules::has_pooling))
-}
-
-/// What makes the vectors of texts that the encoder has by itself.
-fn own_head(source: &Source<'_>, encoder: &dyn TextEncoder) -> Result<SentenceHead> {
-    let width = encoder.width();
-    match modules(source)? {
-        Some(modules) => modules.head(source.root, width, source.device),
-        None => Ok(SentenceHead::of_pooling(Pooling::mean(), width)),
-    }
-}
-
-/// The parts up to the vectors of texts that a training learnt from.
-fn vectors(
-    source: &Source<'_>,
-    pooling: Option<TextPooling>,
-    (own, width): (&SentenceHead, usize),
-) -> Result<Vectors> {
-    let includes_prompt = own.pooling().includes_prompt();
-    match (pooling, modules(source)?) {
-        (None, Some(_)) => Vectors::of_encoder(source),
-        (pooling, _) => {
-            let pooling = pooling.unwrap_or(TextPooling::Mean);
-            Vectors::pooled(pooling, width, includes_prompt)
-        }
-    }
 }
 
 /// Whether the vector of a text is that of its first token.
@@ -152,7 +123,10 @@ fn copied(source: &Source<'_>) -> Result<BTreeMap<String, Vec<u8>>> {
     }
     places.retain(|name, _| {
         let lower = name.to_ascii_lowercase();
-        let has_weights = WEIGHTS_ENDS.iter().any(|end| lower.ends_with(end));
+        let has_weights = WEIGHTS_ENDS
+            .iter()
+            .chain(&PICKLES)
+            .any(|end| lower.ends_with(end));
         !name.contains('/') && !has_weights && !ANEW.contains(name)
     });
     let copied = places.into_iter();
