@@ -3,9 +3,9 @@
 use super::corrupt;
 use crate::data::apart::parts;
 use crate::data::columns::{Column, FeatureKind, NUMBERS_MAX};
+use crate::data::encode::column::ColumnEncoder;
 use crate::data::encode::keys::{KeyKind, Keys};
 use crate::data::encode::standardise::Standardiser;
-use crate::data::encode::tabular::ColumnEncoder;
 use crate::data::labels::{LabelForm, Labels};
 use crate::data::targets::{TARGET_NUMBERS_MAX, TargetKind};
 use crate::model::network::{ModelType, Task};
