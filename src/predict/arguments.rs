@@ -59,7 +59,7 @@ pub(super) fn take(
         "on_null" => {
             let found = one_of(name, value, &["null", "error", "impute"])?;
             if found == "impute" && !model.manifest.imputes() {
-                return Err(needs(
+                return Err(self::needs(
                     "on_null => 'impute'",
                     "a model trained with null_handling = 'impute'",
                     model,

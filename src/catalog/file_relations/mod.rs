@@ -20,4 +20,3 @@ mod relation;
 
 pub(crate) use self::open::open_files;
 pub(crate) use self::place::absolute_locations;
-pub(crate) use self::relation::FileRelations;
