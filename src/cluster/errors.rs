@@ -76,8 +76,8 @@ pub(super) fn wire_err(error: &SqlError) -> DataFusionError {
     DataFusionError::Execution(error_to_text(error))
 }
 
-/// The texts of Ballista for a job that was cancelled, and for a job without executors. Ballista reports a failed job
-/// as text only.
+/// The whole text of Ballista for a job that was cancelled, and the beginning of the one for a job without executors. Ballista
+/// reports a failed job as text only, which may quote any words: a call that was broken off has the code "Cancelled" too.
 const CANCELLED: &str = "Cancelled";
 const WITHOUT_EXECUTORS: &str = "all executors were lost";
 
@@ -85,10 +85,8 @@ const WITHOUT_EXECUTORS: &str = "all executors were lost";
 pub(super) fn job_err(text: &str) -> DataFusionError {
     match error_from_text(text) {
         Some(error) => error.into(),
-        None if text.contains(CANCELLED) => {
-            sql_err(SqlState::Cancelled, "the statement was cancelled")
-        }
-        None if text.contains(WITHOUT_EXECUTORS) => {
+        None if text == CANCELLED => sql_err(SqlState::Cancelled, "the statement was cancelled"),
+        None if text.starts_with(WITHOUT_EXECUTORS) => {
             let message =
                 "the cluster lost all executors, and none has joined since; start one, then retry";
             sql_err(SqlState::NoResources, message)
@@ -103,6 +101,21 @@ pub(super) fn job_err(text: &str) -> DataFusionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_is_cancelled_only_if_its_whole_text_says_so() {
+        let state = |text: &str| report(&job_err(text)).state;
+        assert_eq!(state("Cancelled"), SqlState::Cancelled);
+        let gone = "all executors were lost and no executor re-registered within 25s";
+        assert_eq!(state(gone), SqlState::NoResources);
+        // The call of an executor that ended, which is repeated on another one.
+        for broken in [
+            "Job failed due to stage 1 failed: GrpcError(Status { code: Cancelled, message: \"operation was canceled\" })",
+            "Task failed due to runtime execution error: column \"all executors were lost\"",
+        ] {
+            assert_eq!(state(broken), SqlState::Internal, "{broken}");
+        }
+    }
 
     #[test]
     fn rows_that_cannot_be_read_have_a_code_after_the_last_try_of_the_scheduler() {
