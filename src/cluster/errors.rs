@@ -34,9 +34,9 @@ fn with_code(error: &DataFusionError) -> Option<BallistaError> {
     let DataFusionError::External(inner) = error.find_root() else {
         return None;
     };
-    let text_of = |message: String| {
+    let text_of = |state: SqlState, message: String| {
         error_to_text(&SqlError {
-            state: SqlState::NoResources,
+            state,
             message,
             position: None,
         })
@@ -44,14 +44,27 @@ fn with_code(error: &DataFusionError) -> Option<BallistaError> {
     match inner.downcast_ref::<BallistaError>()? {
         BallistaError::FetchFailed(executor, stage, partition, text) => {
             let message = format!("the rows on executor {executor} cannot be read: {text}");
-            let (executor, text) = (executor.clone(), text_of(message));
+            let text = text_of(SqlState::NoResources, message);
+            let executor = executor.clone();
             Some(BallistaError::FetchFailed(
                 executor, *stage, *partition, text,
             ))
         }
         BallistaError::IoError(broken) => {
-            let message = format!("the rows of an earlier stage cannot be read: {broken}");
-            let coded = io::Error::new(broken.kind(), text_of(message));
+            let text = match broken.kind() {
+                // A task writes its rows to the disk of its executor; another executor may have room.
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    let message = format!(
+                        "the rows of a stage cannot be written: {broken}; free space where executors have their --work-dir"
+                    );
+                    text_of(SqlState::Io, message)
+                }
+                _ => {
+                    let message = format!("the rows of an earlier stage cannot be read: {broken}");
+                    text_of(SqlState::NoResources, message)
+                }
+            };
+            let coded = io::Error::new(broken.kind(), text);
             Some(BallistaError::IoError(coded))
         }
         BallistaError::DataFusionError(inner) => with_code(inner),
@@ -159,5 +172,18 @@ mod tests {
             "{}",
             found.message
         );
+    }
+
+    #[test]
+    fn a_full_disk_of_an_executor_is_not_a_lost_connection() {
+        let full = BallistaError::IoError(io::ErrorKind::StorageFull.into());
+        let error = lost_input_err(DataFusionError::External(Box::new(full)));
+        let text = format!(
+            "Task failed due to IO error: {:?}",
+            BallistaError::from(error)
+        );
+        let found = report(&job_err(&text));
+        assert_eq!(found.state, SqlState::Io);
+        assert!(found.message.contains("cannot be written"), "{found}");
     }
 }
