@@ -4,6 +4,7 @@
 //! their kind. [`report`] converts any `DataFusionError` to a [`SqlError`] for a user.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
@@ -312,6 +313,9 @@ pub(crate) fn arrow_report(error: &ArrowError) -> SqlError {
         ArrowError::ArithmeticOverflow(text) => (SqlState::OutOfRange, overflow(text)),
         ArrowError::ComputeError(text) => (SqlState::Data, text.clone()),
         ArrowError::ExternalError(inner) => return from_external(inner.as_ref()),
+        ArrowError::IoError(_, inner) if !is_of_content(inner.kind()) => {
+            (SqlState::Io, error.to_string())
+        }
         other => (SqlState::Data, other.to_string()),
     };
     SqlError {
@@ -319,6 +323,14 @@ pub(crate) fn arrow_report(error: &ArrowError) -> SqlError {
         message,
         position: None,
     }
+}
+
+/// Whether an error of input is about what a file holds, which Arrow reports like an error of the disk.
+fn is_of_content(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof
+    )
 }
 
 /// DataFusion's message for a timestamp that its unit cannot hold.
@@ -496,6 +508,16 @@ mod tests {
         assert_eq!(found.message, error.message);
         assert_eq!((found.state, found.position), (error.state, error.position));
         assert!(error_from_text("vatic-error-7b-end").is_none());
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_not_bad_data() {
+        let state = |kind: ErrorKind| {
+            let error = ArrowError::IoError("x".into(), kind.into());
+            report(&DataFusionError::ArrowError(Box::new(error), None)).state
+        };
+        assert_eq!(state(ErrorKind::StorageFull), SqlState::Io);
+        assert_eq!(state(ErrorKind::InvalidData), SqlState::Data);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::prelude::SessionConfig;
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, Stream, StreamExt};
@@ -28,6 +29,7 @@ use super::liveness::Machines;
 use super::services::Cluster;
 use crate::error::{Result, SqlState, sql_err};
 use crate::plan::chance::depends_on_order;
+use crate::plan::sample::draws_by_place;
 use crate::progress::ProgressListener;
 
 /// The most attempts to compute a query whose rows are lost before they are read.
@@ -45,8 +47,8 @@ struct Failure {
 }
 
 /// Whether a plan has the same rows in each partition each time it is computed. The rows that a limit takes, the order
-/// in which a window or an aggregate such as `first_value` sees equal rows, and the results of random functions may differ
-/// each time.
+/// in which a window or an aggregate such as `first_value` sees equal rows, the rows that a sample draws from rows in any
+/// order, and the results of random functions may differ each time.
 pub(super) fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let mut is_stable = true;
     plan.apply(|node| {
@@ -56,13 +58,24 @@ pub(super) fn is_stable(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
             let mut aggregates = exec.aggr_expr().iter();
             aggregates.any(|aggregate| depends_on_order(aggregate.fun().name()))
         });
-        is_stable &= !is_window && !is_limit && !is_of_order;
+        // The key of a sample is drawn once, so the same places are drawn each time.
+        let is_drawn = draws_by_place(node.as_ref()) && !has_its_order_again(node);
+        is_stable &= !is_window && !is_limit && !is_of_order && !is_drawn;
         node.apply_expressions(&mut |expression| {
             is_stable &= !is_volatile(expression);
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
     Ok(is_stable)
+}
+
+/// Whether the rows of an operator come in the same order each time it is computed: they come from one scan, and all
+/// operators between pass them on in its order. Rows of several tasks come in any order, and so do equal rows in a merge.
+fn has_its_order_again(exec: &Arc<dyn ExecutionPlan>) -> bool {
+    let inputs = exec.children().into_iter();
+    let mut inputs = inputs.zip(exec.maintains_input_order());
+    exec.downcast_ref::<SortPreservingMergeExec>().is_none()
+        && inputs.all(|(input, keeps_order)| keeps_order && has_its_order_again(input))
 }
 
 /// The job of a plan, and the next job when rows of the job were lost.
@@ -408,6 +421,15 @@ mod tests {
             ("SELECT b, array_agg(a) FROM t GROUP BY b", false),
             ("SELECT a FROM t WHERE b > random()", false),
             ("SELECT a, uuid() FROM t", false),
+            ("SELECT a FROM t TABLESAMPLE BERNOULLI (50)", true),
+            (
+                "SELECT a FROM (SELECT a, count(*) FROM t GROUP BY a) s TABLESAMPLE BERNOULLI (50)",
+                false,
+            ),
+            (
+                "SELECT a FROM (SELECT a FROM t UNION ALL SELECT b FROM t) s TABLESAMPLE BERNOULLI (50) REPEATABLE (7)",
+                true,
+            ),
         ] {
             let plan = session.plan_query(query).await.unwrap();
             let plan = session.physical_plan(&plan).await.unwrap();

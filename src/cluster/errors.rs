@@ -34,9 +34,9 @@ fn with_code(error: &DataFusionError) -> Option<BallistaError> {
     let DataFusionError::External(inner) = error.find_root() else {
         return None;
     };
-    let text_of = |message: String| {
+    let text_of = |state: SqlState, message: String| {
         error_to_text(&SqlError {
-            state: SqlState::NoResources,
+            state,
             message,
             position: None,
         })
@@ -44,14 +44,27 @@ fn with_code(error: &DataFusionError) -> Option<BallistaError> {
     match inner.downcast_ref::<BallistaError>()? {
         BallistaError::FetchFailed(executor, stage, partition, text) => {
             let message = format!("the rows on executor {executor} cannot be read: {text}");
-            let (executor, text) = (executor.clone(), text_of(message));
+            let text = text_of(SqlState::NoResources, message);
+            let executor = executor.clone();
             Some(BallistaError::FetchFailed(
                 executor, *stage, *partition, text,
             ))
         }
         BallistaError::IoError(broken) => {
-            let message = format!("the rows of an earlier stage cannot be read: {broken}");
-            let coded = io::Error::new(broken.kind(), text_of(message));
+            let text = match broken.kind() {
+                // A task writes its rows to the disk of its executor; another executor may have room.
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    let message = format!(
+                        "the rows of a stage cannot be written: {broken}; free space where executors have their --work-dir"
+                    );
+                    text_of(SqlState::Io, message)
+                }
+                _ => {
+                    let message = format!("the rows of an earlier stage cannot be read: {broken}");
+                    text_of(SqlState::NoResources, message)
+                }
+            };
+            let coded = io::Error::new(broken.kind(), text);
             Some(BallistaError::IoError(coded))
         }
         BallistaError::DataFusionError(inner) => with_code(inner),
@@ -76,8 +89,8 @@ pub(super) fn wire_err(error: &SqlError) -> DataFusionError {
     DataFusionError::Execution(error_to_text(error))
 }
 
-/// The texts of Ballista for a job that was cancelled, and for a job without executors. Ballista reports a failed job
-/// as text only.
+/// The whole text of Ballista for a job that was cancelled, and the beginning of the one for a job without executors. Ballista
+/// reports a failed job as text only, which may quote any words: a call that was broken off has the code "Cancelled" too.
 const CANCELLED: &str = "Cancelled";
 const WITHOUT_EXECUTORS: &str = "all executors were lost";
 
@@ -85,10 +98,8 @@ const WITHOUT_EXECUTORS: &str = "all executors were lost";
 pub(super) fn job_err(text: &str) -> DataFusionError {
     match error_from_text(text) {
         Some(error) => error.into(),
-        None if text.contains(CANCELLED) => {
-            sql_err(SqlState::Cancelled, "the statement was cancelled")
-        }
-        None if text.contains(WITHOUT_EXECUTORS) => {
+        None if text == CANCELLED => sql_err(SqlState::Cancelled, "the statement was cancelled"),
+        None if text.starts_with(WITHOUT_EXECUTORS) => {
             let message =
                 "the cluster lost all executors, and none has joined since; start one, then retry";
             sql_err(SqlState::NoResources, message)
@@ -103,6 +114,21 @@ pub(super) fn job_err(text: &str) -> DataFusionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_is_cancelled_only_if_its_whole_text_says_so() {
+        let state = |text: &str| report(&job_err(text)).state;
+        assert_eq!(state("Cancelled"), SqlState::Cancelled);
+        let gone = "all executors were lost and no executor re-registered within 25s";
+        assert_eq!(state(gone), SqlState::NoResources);
+        // The call of an executor that ended, which is repeated on another one.
+        for broken in [
+            "Job failed due to stage 1 failed: GrpcError(Status { code: Cancelled, message: \"operation was canceled\" })",
+            "Task failed due to runtime execution error: column \"all executors were lost\"",
+        ] {
+            assert_eq!(state(broken), SqlState::Internal, "{broken}");
+        }
+    }
 
     #[test]
     fn rows_that_cannot_be_read_have_a_code_after_the_last_try_of_the_scheduler() {
@@ -146,5 +172,18 @@ mod tests {
             "{}",
             found.message
         );
+    }
+
+    #[test]
+    fn a_full_disk_of_an_executor_is_not_a_lost_connection() {
+        let full = BallistaError::IoError(io::ErrorKind::StorageFull.into());
+        let error = lost_input_err(DataFusionError::External(Box::new(full)));
+        let text = format!(
+            "Task failed due to IO error: {:?}",
+            BallistaError::from(error)
+        );
+        let found = report(&job_err(&text));
+        assert_eq!(found.state, SqlState::Io);
+        assert!(found.message.contains("cannot be written"), "{found}");
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::exit::{Exit, Flow};
 use super::highlight::{ERROR, RESET};
-use super::output::{BROKEN_PIPE, Target, Written, write};
+use super::output::{ReaderGone, Target, Written, write};
 use super::progress::ProgressLine;
 use super::settings::Settings;
 use super::signals::Signals;
@@ -258,6 +258,9 @@ impl Shell {
         text: &str,
         line: u64,
     ) -> Flow {
+        if ReaderGone::is(error) {
+            return Flow::Exit(Exit::Success);
+        }
         let piece = Piece {
             text,
             line,
@@ -270,11 +273,11 @@ impl Shell {
     }
 
     fn failed(&mut self, error: &DataFusionError, piece: &Piece<'_>) -> Flow {
-        let found = report(error);
-        if found.message.ends_with(BROKEN_PIPE) {
+        if ReaderGone::is(error) {
             // Other programs also exit quietly when `head` closes the pipe.
             return Flow::Exit(Exit::Success);
         }
+        let found = report(error);
         self.has_failed = true;
         let mut text = describe(&found, piece);
         if self.settings.is_verbose {

@@ -186,17 +186,15 @@ async fn answer(session: Session, work: Work, bound: BoundRows) -> Result<Answer
         }
         Work::Rows { parameters, rows } => {
             let table = session.add_rows(rows)?;
-            let text = parameters.insert_select(&table.to_quoted_string());
+            let text = parameters.insert_select(&table.quoted_name());
             let text = text.ok_or_else(|| {
                 sql_err(
                     SqlState::Internal,
                     "the statement is not an INSERT of one row",
                 )
             })?;
-            let answer = session.answer(&text).await;
-            // The plan holds the rows.
-            session.remove_rows(table);
-            answer
+            // The plan holds the rows when the table goes.
+            session.answer(&text).await
         }
     }
 }
@@ -249,5 +247,29 @@ struct Fetching {
 impl Drop for Fetching {
     fn drop(&mut self) {
         self.client.drop_ticket(&self.handle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+    use crate::Engine;
+
+    #[tokio::test]
+    async fn bound_rows_go_with_a_statement_that_is_cancelled_while_it_is_planned() {
+        let session = Engine::builder().build().unwrap().session().unwrap();
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let work = Work::Rows {
+            parameters: Parameters::find("INSERT INTO t VALUES (?)").unwrap(),
+            rows: RecordBatch::try_from_iter([("$1", column)]).unwrap(),
+        };
+        let bound = BoundRows::of(&work);
+        // Dropped while a thread plans it, or if that is fast, after its error: there is no table t.
+        let _ = answer(session.clone(), work, bound).now_or_never();
+        let catalog = session.context().catalog("bound").unwrap();
+        let tables = catalog.schema("bound").unwrap().table_names();
+        assert_eq!(tables, [""; 0]);
     }
 }

@@ -188,8 +188,8 @@ impl Session {
         schema.clone_into(&mut options.catalog.default_schema);
     }
 
-    /// Adds rows as a table for statements of this session, until `remove_rows`; returns the table's name.
-    pub(crate) fn add_rows(&self, batch: RecordBatch) -> Result<TableReference> {
+    /// Adds rows as a table for statements of this session, until the result is dropped.
+    pub(crate) fn add_rows(&self, batch: RecordBatch) -> Result<AddedRows<'_>> {
         let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
         let name = uuid::Uuid::new_v4().simple().to_string();
         let at = TableReference::full(BOUND_ROWS, BOUND_ROWS, name);
@@ -199,13 +199,8 @@ impl Session {
             self.context.register_catalog(BOUND_ROWS, Arc::new(catalog));
         }
         self.context.register_table(at.clone(), Arc::new(table))?;
-        Ok(at)
-    }
-
-    /// Removes a table that `add_rows` added.
-    pub(crate) fn remove_rows(&self, at: TableReference) {
-        // The table may be gone already.
-        let _ = self.context.deregister_table(at);
+        let context = &self.context;
+        Ok(AddedRows { context, at })
     }
 
     pub(crate) fn progress(&self) -> Option<ProgressListener> {
@@ -220,5 +215,26 @@ impl Session {
             .get::<T>()
             .cloned()
             .unwrap_or_default()
+    }
+}
+
+/// Rows as a table of a session. A statement may be dropped while it is planned, and the session lives on: so the table
+/// goes when this is dropped.
+pub(crate) struct AddedRows<'a> {
+    context: &'a SessionContext,
+    at: TableReference,
+}
+
+impl AddedRows<'_> {
+    /// The name of the table, in quotes.
+    pub(crate) fn quoted_name(&self) -> String {
+        self.at.to_quoted_string()
+    }
+}
+
+impl Drop for AddedRows<'_> {
+    fn drop(&mut self) {
+        // The table may be gone already.
+        let _ = self.context.deregister_table(self.at.clone());
     }
 }

@@ -20,23 +20,26 @@ fn create_by(
     let directory = parent(path)?;
     create_directory(directory)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
-    let linked =
-        write_synced(&temporary, SHARED, content).and_then(|()| match link(&temporary, path) {
-            // If the reply of an NFS server is lost, the client tries again and finds the link that its first try made.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                match is_same_file(&temporary, path) {
-                    Ok(true) => Ok(()),
-                    Ok(false) => Err(error),
-                    // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
-                    Err(unknown) => Err(io::Error::other(unknown)),
-                }
-            }
-            linked => linked,
-        });
+    let linked = write_synced(&temporary, SHARED, content)
+        .and_then(|()| outcome_of_link(link(&temporary, path), &temporary, path));
     // Only the link matters; a leftover temporary file is never read.
     let _ = fs::remove_file(&temporary);
     linked?;
     sync_directory(directory)
+}
+
+/// Whether a file has a second name. If the reply of an NFS server is lost, the client tries again and finds the link that
+/// its first try made.
+fn outcome_of_link(linked: io::Result<()>, from: &Path, to: &Path) -> io::Result<()> {
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match is_same_file(from, to) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(error),
+            // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
+            Err(unknown) => Err(io::Error::other(unknown)),
+        },
+        linked => linked,
+    }
 }
 
 /// Replaces a file by a finished and synced one, which only its owner can read.
@@ -51,17 +54,8 @@ fn replace_by(
 ) -> io::Result<()> {
     let directory = parent(path)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
-    let renamed = write_synced(&temporary, PRIVATE, content).and_then(|()| {
-        let of_new = fs::metadata(&temporary)?;
-        match rename(&temporary, path) {
-            // The second try of an NFS client finds no file to rename: its first try renamed it.
-            Err(error) if error.kind() == ErrorKind::NotFound => match fs::metadata(path) {
-                Ok(found) if is_same(&found, &of_new) => Ok(()),
-                _ => Err(error),
-            },
-            renamed => renamed,
-        }
-    });
+    let renamed = write_synced(&temporary, PRIVATE, content)
+        .and_then(|()| rename_by(&temporary, path, rename));
     if renamed.is_err() {
         // The error above counts; a leftover temporary file is never read.
         let _ = fs::remove_file(&temporary);
@@ -70,19 +64,43 @@ fn replace_by(
     sync_directory(directory)
 }
 
+/// Renames a file or a directory. The second try of an NFS client finds nothing to rename if its first try renamed it.
+fn rename_by(
+    from: &Path,
+    to: &Path,
+    rename: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let of_new = fs::metadata(from)?;
+    match rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::NotFound => match fs::metadata(to) {
+            Ok(found) if is_same(&found, &of_new) => Ok(()),
+            _ => Err(error),
+        },
+        renamed => renamed,
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    rename_by(from, to, |from, to| fs::rename(from, to))
+}
+
 /// Gives a finished and synced file or directory another name in its directory. With `replaces`, it takes the place of
 /// a file, or of a directory with its content; without, at most that of an empty directory.
 pub(super) fn put(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
     match from.is_dir() {
         true => put_directory(from, to, replaces)?,
-        false if replaces => fs::rename(from, to)?,
-        false => put_file(from, to)?,
+        false if replaces => rename(from, to)?,
+        false => put_file(from, to, |from, to| fs::hard_link(from, to))?,
     }
     sync_directory(parent(to)?)
 }
 
-fn put_file(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
+fn put_file(
+    from: &Path,
+    to: &Path,
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    match outcome_of_link(link(from, to), from, to) {
         // A leftover has a hidden name.
         Ok(()) => {
             let _ = fs::remove_file(from);
@@ -91,20 +109,20 @@ fn put_file(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
         // Some file systems of removable disks have no links.
         Err(_) if to.symlink_metadata().is_ok() => Err(ErrorKind::AlreadyExists.into()),
-        Err(_) => fs::rename(from, to),
+        Err(_) => rename(from, to),
     }
 }
 
 fn put_directory(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
     // A directory takes the place of none, or of an empty one.
-    let renamed = fs::rename(from, to);
+    let renamed = rename(from, to);
     if renamed.is_ok() || !replaces || !to.is_dir() {
         return renamed;
     }
     let before = parent(to)?.join(format!(".{}", uuid::Uuid::new_v4()));
-    fs::rename(to, &before)?;
-    if let Err(error) = fs::rename(from, to) {
-        fs::rename(&before, to)?;
+    rename(to, &before)?;
+    if let Err(error) = rename(from, to) {
+        rename(&before, to)?;
         return Err(error);
     }
     // A leftover has a hidden name.
@@ -220,6 +238,19 @@ mod tests {
         let error = create_by(&unknown, b"ours", |_, _| exists()).unwrap_err();
         assert_ne!(error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(names(directory.path()), ["state"]);
+    }
+
+    #[test]
+    fn a_file_for_a_user_whose_reply_was_lost_is_there_and_another_s_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (staged, path) = (directory.path().join(".staged"), directory.path().join("m"));
+        fs::write(&staged, b"ours").unwrap();
+        let lost = |from: &Path, to: &Path| fs::hard_link(from, to).and_then(|()| exists());
+        put_file(&staged, &path, lost).unwrap();
+        assert_eq!(names(directory.path()), ["m"]);
+        fs::write(&staged, b"ours").unwrap();
+        let taken = put_file(&staged, &path, |from, to| fs::hard_link(from, to));
+        assert_eq!(taken.unwrap_err().kind(), ErrorKind::AlreadyExists);
     }
 
     #[test]

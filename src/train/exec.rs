@@ -195,7 +195,8 @@ impl Rank {
             exit,
         } = entered.join().await?;
         let control = Control {
-            spent: self.task.spent + started.elapsed(),
+            // On a cluster, the attempt has waited for slots, and other tasks have computed rows, before this rank began.
+            spent: self.task.spent + started.elapsed().max(control.spent),
             memory: Some(Arc::new(Account(self.reservation.new_empty()))),
             ..control
         };

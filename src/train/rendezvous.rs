@@ -49,6 +49,7 @@ pub(crate) type OnWrite = Box<dyn Fn(Option<u64>) + Send + Sync>;
 /// The handles that a rank gets when it joins.
 pub(crate) struct Joined {
     pub(crate) collective: Box<dyn Collective>,
+    /// Its `spent` is what the attempt has taken so far, as far as is known.
     pub(crate) control: Control,
     /// Called with a number of bytes before the rank writes as many to files, and with `None` afterwards.
     pub(crate) on_write: OnWrite,

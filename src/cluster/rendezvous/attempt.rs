@@ -105,6 +105,8 @@ pub(super) struct Attempt {
     pub(super) world_size: usize,
     /// The least time without movement after which a path counts as lost.
     pub(super) link_timeout: Duration,
+    /// The time at which the attempt was opened.
+    pub(super) opened_at: Duration,
     /// Whether another run of the query may give other rows, so that no rank may read its rows again.
     pub(super) reads_once: bool,
     pub(super) phase: Phase,
@@ -127,6 +129,7 @@ impl Attempt {
         Self {
             world_size,
             link_timeout,
+            opened_at: Duration::ZERO,
             reads_once: false,
             phase: Phase::Joining,
             members: BTreeMap::new(),
@@ -311,13 +314,15 @@ impl Attempt {
             .values()
             .map(|member| member.address.clone())
             .collect();
+        // The attempt waited for slots, and others computed rows, before its ranks began.
+        let spent = now.saturating_sub(self.opened_at);
         for member in self.members.values_mut() {
             member.last_seen = now;
             member.moved_at = now;
             let peers = peers.clone();
             actions
                 .send
-                .push((member.connection, ToRank::Start { peers }));
+                .push((member.connection, ToRank::Start { peers, spent }));
         }
     }
 

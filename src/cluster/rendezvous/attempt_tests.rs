@@ -168,6 +168,24 @@ fn a_rank_may_read_ten_minutes_longer_than_the_others() {
 }
 
 #[test]
+fn ranks_learn_at_the_start_how_long_their_attempt_has_taken() {
+    let mut ranks = Ranks::reading(2);
+    ranks.attempt.opened_at = SECOND / 2;
+    ranks.event(0, Event::Join { rows: 5 });
+    assert_eq!(ranks.pass(40, &[0, 1]), None);
+    let actions = ranks.event(1, Event::Join { rows: 5 });
+    let spent = actions
+        .send
+        .iter()
+        .filter_map(|(_, message)| match message {
+            ToRank::Start { spent, .. } => Some(*spent),
+            ToRank::Beat | ToRank::Abort { .. } => None,
+        });
+    let spent: Vec<Duration> = spent.collect();
+    assert_eq!(spent, [ranks.now - SECOND / 2; 2]);
+}
+
+#[test]
 fn the_rows_that_all_ranks_have_read_are_told() {
     let mut ranks = Ranks::reading(2);
     let read = |moved| {

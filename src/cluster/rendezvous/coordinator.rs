@@ -90,6 +90,7 @@ impl Coordinator {
     ) -> Opened {
         let (sender, outcome) = watch::channel(None);
         let mut attempt = Attempt::new(world_size, self.link_timeout);
+        attempt.opened_at = self.started.elapsed();
         attempt.reads_once = reads_once;
         let run = Run {
             attempt,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -62,8 +63,8 @@ pub(in crate::cluster) struct ExecutorReport {
 /// A message to a rank.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum ToRank {
-    /// All ranks have joined; their addresses, in the order of ranks.
-    Start { peers: Vec<String> },
+    /// All ranks have joined; their addresses, in the order of ranks, and the time that the attempt has taken so far.
+    Start { peers: Vec<String>, spent: Duration },
     /// An answer to each beat.
     Beat,
     /// The rank must stop.

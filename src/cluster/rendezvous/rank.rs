@@ -12,8 +12,8 @@ pub(super) enum Next {
     Nothing,
     /// The rank reports that it is alive.
     Beat,
-    /// The rank trains with the ranks at these addresses.
-    Start(Vec<String>),
+    /// The rank trains with the ranks at these addresses, in an attempt that has taken this long so far.
+    Start { peers: Vec<String>, spent: Duration },
     /// The rank stops at once, as the coordinator says, for this reason.
     Stop(String),
     /// The rank stops at once, because it has lost the coordinator.
@@ -39,9 +39,9 @@ impl RankState {
     pub(super) fn heard(&mut self, now: Duration, message: ToRank) -> Next {
         self.last_heard = now;
         match message {
-            ToRank::Start { peers } if !self.is_started => {
+            ToRank::Start { peers, spent } if !self.is_started => {
                 self.is_started = true;
-                Next::Start(peers)
+                Next::Start { peers, spent }
             }
             ToRank::Start { .. } | ToRank::Beat => Next::Nothing,
             ToRank::Abort { reason } => Next::Stop(reason),

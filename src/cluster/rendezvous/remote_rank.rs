@@ -119,14 +119,22 @@ impl RemoteRendezvous {
     }
 }
 
+/// What a rank learns when all ranks have joined.
+struct Started {
+    /// The addresses of all ranks.
+    peers: Vec<String>,
+    /// The time that the attempt had taken when the rank learnt this.
+    spent: Duration,
+    at: Instant,
+}
+
 /// A rank that reads its rows.
 struct RemoteEntered {
     task: Arc<TrainTask>,
     rank: usize,
     rows: u64,
     listener: StdListener,
-    /// The addresses of all ranks, once they have started.
-    started: oneshot::Receiver<Vec<String>>,
+    started: oneshot::Receiver<Started>,
     seat: Membership,
     pulse: Arc<Pulse>,
     security: Security,
@@ -156,7 +164,7 @@ impl Entered for RemoteEntered {
             security,
         } = *self;
         seat.tell(FromRank::Join { rows });
-        let Ok(peers) = started.await else {
+        let Ok(Started { peers, spent, at }) = started.await else {
             return Err(seat.stop.reason().unwrap_or_else(connection_ended).into());
         };
         pulse.set(Activity::Computing);
@@ -195,6 +203,7 @@ impl Entered for RemoteEntered {
                 place: task.checkpoint.clone(),
                 pulse: Arc::clone(&pulse),
             })),
+            spent: spent + at.elapsed(),
             ..Control::default()
         };
         if rank == 0 {
@@ -340,8 +349,8 @@ fn connection_ended() -> SqlError {
 struct CoordinatorLink {
     wire: Wire,
     outgoing: mpsc::UnboundedReceiver<FromRank>,
-    /// Receives the addresses of all ranks.
-    start: Option<oneshot::Sender<Vec<String>>>,
+    /// Receives the start.
+    start: Option<oneshot::Sender<Started>>,
     stop: Stop,
     pulse: Arc<Pulse>,
 }
@@ -384,10 +393,11 @@ impl CoordinatorLink {
                 }
             };
             match next {
-                Next::Start(peers) => {
+                Next::Start { peers, spent } => {
+                    let at = Instant::now();
                     if let Some(start) = start.take() {
                         // The rank may have been dropped.
-                        let _ = start.send(peers);
+                        let _ = start.send(Started { peers, spent, at });
                     }
                 }
                 Next::Stop(reason) => {

@@ -209,7 +209,7 @@ impl World {
 
     fn apply(&mut self, actions: Actions) {
         for (connection, message) in actions.send {
-            if let ToRank::Start { peers } = &message {
+            if let ToRank::Start { peers, .. } = &message {
                 let expected: Vec<String> =
                     (0..self.world_size).map(|rank| rank.to_string()).collect();
                 assert_eq!(*peers, expected, "addresses in the order of ranks");
@@ -255,7 +255,7 @@ impl World {
                     return;
                 }
                 match rank.state.heard(now, message) {
-                    Next::Start(_) => {
+                    Next::Start { .. } => {
                         rank.is_training = true;
                         rank.began_at = now;
                         let short = Duration::from_millis(500 + self.random.below(8_000));
@@ -343,7 +343,7 @@ impl World {
             rank.next_beat = now + Duration::from_secs(1);
             match rank.state.tick(now) {
                 Next::Stop(_) | Next::LostEngine(_) => return self.turn_away(connection),
-                Next::Nothing | Next::Beat | Next::Start(_) => {
+                Next::Nothing | Next::Beat | Next::Start { .. } => {
                     let vitals = rank.vitals(now, self.training);
                     self.post(Packet::ToCoordinator(connection, Event::Beat(vitals)));
                 }

@@ -16,8 +16,9 @@ use std::time::Instant;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-pub(super) use target::{BROKEN_PIPE, Target};
+pub(super) use target::{ReaderGone, Target};
 
+use self::target::Out;
 use super::format::Format;
 use super::settings::Settings;
 use crate::error::Result;
@@ -55,27 +56,35 @@ pub(super) async fn write(
         return Ok(written);
     }
     let mut out = target.open(settings)?;
-    match format {
-        Format::Table | Format::Box => {
-            let kept = table::collect(rows, settings, &mut written).await?;
-            table::render(&kept, format, settings, &mut out)?;
-        }
-        _ => {
-            let mut writer =
-                stream::Writer::new(format, settings, rows.schema(), out.is_terminal());
-            // A statement that fails before its first row writes nothing.
-            let mut next = rows.next().await.transpose()?;
-            writer.begin(&mut out)?;
-            while let Some(batch) = next {
-                written.rows += batch.num_rows();
-                writer.batch(&batch, &mut out)?;
-                next = rows.next().await.transpose()?;
-            }
-            writer.end(&mut out)?;
-            written.shown = written.rows;
-        }
-    }
+    let shown = show(rows, settings, &mut out, &mut written).await;
+    out.outcome(shown)?;
     written.seconds = started.elapsed().as_secs_f64();
     out.finish()?;
     Ok(written)
+}
+
+/// Writes the rows of a result that has columns.
+async fn show(
+    mut rows: SendableRecordBatchStream,
+    settings: &Settings,
+    out: &mut Out<'_>,
+    written: &mut Written,
+) -> Result<()> {
+    let format = settings.effective_format();
+    if let Format::Table | Format::Box = format {
+        let kept = table::collect(rows, settings, written).await?;
+        return table::render(&kept, format, settings, out);
+    }
+    let mut writer = stream::Writer::new(format, settings, rows.schema(), out.is_terminal());
+    // A statement that fails before its first row writes nothing.
+    let mut next = rows.next().await.transpose()?;
+    writer.begin(out)?;
+    while let Some(batch) = next {
+        written.rows += batch.num_rows();
+        writer.batch(&batch, out)?;
+        next = rows.next().await.transpose()?;
+    }
+    writer.end(out)?;
+    written.shown = written.rows;
+    Ok(())
 }

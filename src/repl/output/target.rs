@@ -1,18 +1,50 @@
 //! The output of the shell: standard output, a file, or a pager for results that do not fit on the screen.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::error::{Result, SqlState, io_err, sql_err};
+use datafusion::common::DataFusionError;
+
+use crate::error::{Result, io_err};
 use crate::repl::format::Format;
 use crate::repl::settings::{Settings, terminal_size};
 
-/// The message of the error that ends the process silently.
-pub(crate) const BROKEN_PIPE: &str = "the reader of standard output has gone";
 /// The default pager.
 const PAGER: &str = "less -SRFX";
+
+/// The error that ends the process silently: nobody reads standard output any more.
+#[derive(Debug)]
+pub(crate) struct ReaderGone;
+
+impl ReaderGone {
+    /// Whether an error is this one.
+    pub(crate) fn is(error: &DataFusionError) -> bool {
+        match error {
+            DataFusionError::External(inner) => inner.is::<Self>(),
+            DataFusionError::IoError(inner) => {
+                inner.get_ref().is_some_and(|inner| inner.is::<Self>())
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reader of standard output has gone")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+impl From<ReaderGone> for DataFusionError {
+    fn from(error: ReaderGone) -> Self {
+        Self::External(Box::new(error))
+    }
+}
 
 /// The current output of results.
 #[derive(Debug, Default)]
@@ -67,13 +99,18 @@ impl Target {
                 }
             }
         };
-        Ok(Out { sink })
+        Ok(Out {
+            sink,
+            is_unread: false,
+        })
     }
 }
 
 /// The output of one result.
 pub(super) struct Out<'a> {
     sink: Sink<'a>,
+    /// Whether the reader of standard output has gone. Foreign writers pass errors on as text, which does not tell.
+    is_unread: bool,
 }
 
 enum Sink<'a> {
@@ -107,6 +144,14 @@ impl Out<'_> {
         }
     }
 
+    /// The outcome of writing, with [`ReaderGone`] as its error if that is the reason.
+    pub(super) fn outcome(&self, written: Result<()>) -> Result<()> {
+        match self.is_unread {
+            true => Err(ReaderGone.into()),
+            false => written,
+        }
+    }
+
     /// Writes the buffered text, and waits for the pager.
     pub(super) fn finish(self) -> Result<()> {
         match self.sink {
@@ -131,7 +176,10 @@ impl Out<'_> {
 impl Write for Out<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.sink {
-            Sink::Stdout(out) => out.write_all(bytes).map_err(broken_pipe)?,
+            Sink::Stdout(out) => {
+                let written = out.write_all(bytes);
+                written.map_err(|error| broken_pipe(error, &mut self.is_unread))?;
+            }
             Sink::File(_, file) => file.write_all(bytes)?,
             Sink::Screen {
                 text,
@@ -170,7 +218,10 @@ impl Write for Out<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.sink {
-            Sink::Stdout(out) => out.flush().map_err(broken_pipe),
+            Sink::Stdout(out) => {
+                let flushed = out.flush();
+                flushed.map_err(|error| broken_pipe(error, &mut self.is_unread))
+            }
             Sink::File(_, file) => file.flush(),
             Sink::Screen { .. } => Ok(()),
         }
@@ -188,17 +239,39 @@ fn start_pager() -> Option<Pager> {
         .map(Pager)
 }
 
-/// Replaces the message, because foreign writers pass errors on as `io::Error` and only the text identifies this one.
-fn broken_pipe(error: io::Error) -> io::Error {
+/// The error of writing to standard output.
+fn broken_pipe(error: io::Error, is_unread: &mut bool) -> io::Error {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, BROKEN_PIPE),
+        ErrorKind::BrokenPipe => {
+            *is_unread = true;
+            io::Error::new(ErrorKind::BrokenPipe, ReaderGone)
+        }
         _ => error,
     }
 }
 
-fn out_err(error: io::Error) -> datafusion::common::DataFusionError {
+fn out_err(error: io::Error) -> DataFusionError {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => sql_err(SqlState::Cancelled, BROKEN_PIPE),
+        ErrorKind::BrokenPipe => ReaderGone.into(),
         _ => io_err("standard output", &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{SqlState, sql_err};
+
+    #[test]
+    fn a_reader_that_is_gone_is_known_by_its_type_and_not_by_words() {
+        let mut is_unread = false;
+        let broken = broken_pipe(ErrorKind::BrokenPipe.into(), &mut is_unread);
+        assert!(is_unread && ReaderGone::is(&broken.into()));
+        assert!(ReaderGone::is(&out_err(ErrorKind::BrokenPipe.into())));
+        // A statement may fail with any words, and with a pipe of its own.
+        let words = sql_err(SqlState::Data, ReaderGone.to_string());
+        assert!(!ReaderGone::is(&words));
+        let other = io::Error::from(ErrorKind::BrokenPipe);
+        assert!(!ReaderGone::is(&other.into()));
     }
 }
