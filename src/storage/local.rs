@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Kind;
@@ -21,18 +21,7 @@ fn create_by(
     create_directory(directory)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
     let linked =
-        write_synced(&temporary, SHARED, content).and_then(|()| match link(&temporary, path) {
-            // If the reply of an NFS server is lost, the client tries again and finds the link that its first try made.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                match is_same_file(&temporary, path) {
-                    Ok(true) => Ok(()),
-                    Ok(false) => Err(error),
-                    // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
-                    Err(unknown) => Err(io::Error::other(unknown)),
-                }
-            }
-            linked => linked,
-        });
+        write_synced(&temporary, SHARED, content).and_then(|()| link_by(&temporary, path, link));
     // Only the link matters; a leftover temporary file is never read.
     let _ = fs::remove_file(&temporary);
     linked?;
@@ -51,17 +40,8 @@ fn replace_by(
 ) -> io::Result<()> {
     let directory = parent(path)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
-    let renamed = write_synced(&temporary, PRIVATE, content).and_then(|()| {
-        let of_new = fs::metadata(&temporary)?;
-        match rename(&temporary, path) {
-            // The second try of an NFS client finds no file to rename: its first try renamed it.
-            Err(error) if error.kind() == ErrorKind::NotFound => match fs::metadata(path) {
-                Ok(found) if is_same(&found, &of_new) => Ok(()),
-                _ => Err(error),
-            },
-            renamed => renamed,
-        }
-    });
+    let renamed = write_synced(&temporary, PRIVATE, content)
+        .and_then(|()| rename_by(&temporary, path, rename));
     if renamed.is_err() {
         // The error above counts; a leftover temporary file is never read.
         let _ = fs::remove_file(&temporary);
@@ -70,19 +50,62 @@ fn replace_by(
     sync_directory(directory)
 }
 
+/// Gives a file a second name. If the reply of an NFS server is lost, its client tries again and finds the link that its
+/// first try made.
+fn link_by(
+    from: &Path,
+    to: &Path,
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    match link(from, to) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match is_same_file(from, to) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(error),
+            // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
+            Err(unknown) => Err(io::Error::other(unknown)),
+        },
+        linked => linked,
+    }
+}
+
+/// Gives a file or a directory another name. The second try of an NFS client finds nothing to rename: its first try
+/// renamed it.
+fn rename_by(
+    from: &Path,
+    to: &Path,
+    rename: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let before = fs::metadata(from)?;
+    match rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::NotFound => match fs::metadata(to) {
+            Ok(found) if is_same(&found, &before) => Ok(()),
+            _ => Err(error),
+        },
+        renamed => renamed,
+    }
+}
+
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    link_by(from, to, |from, to| fs::hard_link(from, to))
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    rename_by(from, to, |from, to| fs::rename(from, to))
+}
+
 /// Gives a finished and synced file or directory another name in its directory. With `replaces`, it takes the place of
 /// a file, or of a directory with its content; without, at most that of an empty directory.
 pub(super) fn put(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
     match from.is_dir() {
         true => put_directory(from, to, replaces)?,
-        false if replaces => fs::rename(from, to)?,
+        false if replaces => rename(from, to)?,
         false => put_file(from, to)?,
     }
     sync_directory(parent(to)?)
 }
 
 fn put_file(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
+    match link(from, to) {
         // A leftover has a hidden name.
         Ok(()) => {
             let _ = fs::remove_file(from);
@@ -91,20 +114,20 @@ fn put_file(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
         // Some file systems of removable disks have no links.
         Err(_) if to.symlink_metadata().is_ok() => Err(ErrorKind::AlreadyExists.into()),
-        Err(_) => fs::rename(from, to),
+        Err(_) => rename(from, to),
     }
 }
 
 fn put_directory(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
     // A directory takes the place of none, or of an empty one.
-    let renamed = fs::rename(from, to);
+    let renamed = rename(from, to);
     if renamed.is_ok() || !replaces || !to.is_dir() {
         return renamed;
     }
     let before = parent(to)?.join(format!(".{}", uuid::Uuid::new_v4()));
-    fs::rename(to, &before)?;
-    if let Err(error) = fs::rename(from, to) {
-        fs::rename(&before, to)?;
+    rename(to, &before)?;
+    if let Err(error) = rename(from, to) {
+        rename(&before, to)?;
         return Err(error);
     }
     // A leftover has a hidden name.
@@ -146,7 +169,17 @@ pub(super) fn kind(path: &Path) -> Kind {
     }
 }
 
+/// Creates a directory and its parents, accessible to this user only.
 pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+    create_directories(directory, 0o700)
+}
+
+/// The same with the usual permissions, for files of a user.
+pub(super) fn create_shared_directory(directory: &Path) -> io::Result<()> {
+    create_directories(directory, 0o777)
+}
+
+fn create_directories(directory: &Path, permissions: u32) -> io::Result<()> {
     // The parents of all directories that are new.
     let missing = directory.ancestors().take_while(|path| !path.is_dir());
     let parents: Vec<&Path> = missing.filter_map(Path::parent).collect();
@@ -154,10 +187,10 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)?;
+    builder
+        .recursive(true)
+        .mode(permissions)
+        .create(directory)?;
     parents
         .into_iter()
         .try_for_each(|parent| match parent.as_os_str().is_empty() {
