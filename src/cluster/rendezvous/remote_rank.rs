@@ -10,9 +10,10 @@ use datafusion::common::DataFusionError;
 use datafusion::common::runtime::SpawnedTask;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use vatic_ml::train::control::{Checkpoints, Control, Progress};
+use vatic_ml::train::control::{Control, Progress};
 
 use super::attempt::JOIN_TIMEOUT;
+use super::checkpoint::CheckpointFile;
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, Seat, TcpCollective};
@@ -20,7 +21,6 @@ use crate::cluster::errors::is_lost_input;
 use crate::cluster::pulse::{Activity, Pulse};
 use crate::cluster::secure::{SecureStream, Security};
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
-use crate::storage::Place;
 use crate::testing::crash;
 use crate::train::{Entered, Joined, RankExit, Rendezvous, TrainTask};
 
@@ -231,36 +231,6 @@ impl Entered for RemoteEntered {
 fn now() -> Duration {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     BEGAN.elapsed()
-}
-
-/// A checkpoint in a file that all machines can reach.
-struct CheckpointFile {
-    place: Place,
-    pulse: Arc<Pulse>,
-}
-
-impl CheckpointFile {
-    /// Works with the file, while the rank's beats say that it waits for so many bytes. A store that does not answer is found
-    /// in the same way, whether it is read or written.
-    fn waiting<T>(&self, bytes: u64, work: impl FnOnce(&Place) -> T) -> T {
-        self.pulse.set(Activity::Writing { bytes });
-        let done = work(&self.place);
-        self.pulse.set(Activity::Computing);
-        done
-    }
-}
-
-impl Checkpoints for CheckpointFile {
-    fn load(&self) -> Option<Vec<u8>> {
-        self.waiting(0, Place::read).ok()
-    }
-
-    fn save(&self, content: &[u8]) -> vatic_ml::Result<()> {
-        let bytes = content.len() as u64;
-        self.waiting(bytes, |place| place.replace(content))?;
-        crash::point("checkpoint-kept");
-        Ok(())
-    }
 }
 
 /// Stops this rank, whether it reads, computes or waits for other ranks.
@@ -484,32 +454,6 @@ impl Drop for Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_rank_that_waits_for_its_checkpoint_says_so() {
-        use std::io::Write;
-        use std::os::fd::AsRawFd;
-
-        // A file that does not answer until somebody writes.
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
-        let pulse = Arc::new(Pulse::default());
-        let file = CheckpointFile {
-            place: Place::Local(path.into()),
-            pulse: Arc::clone(&pulse),
-        };
-        let loading = std::thread::spawn(move || file.load());
-        let began = Instant::now();
-        while pulse.vitals().activity != (Activity::Writing { bytes: 0 }) {
-            assert!(began.elapsed() < CONNECT_TIMEOUT, "{:?}", pulse.vitals());
-            std::thread::yield_now();
-        }
-        writer.write_all(b"weights").unwrap();
-        drop(writer);
-        assert_eq!(loading.join().unwrap().as_deref(), Some(&b"weights"[..]));
-        assert_eq!(pulse.vitals().activity, Activity::Computing);
-    }
 
     #[test]
     fn ranks_that_cannot_connect_are_not_an_error_of_files() {
