@@ -132,7 +132,8 @@ impl EngineBuilder {
         self
     }
 
-    /// The least time without movement after which a path between the workers of a training counts as lost, for tests.
+    /// The least time without movement after which a path between the workers of a training counts as lost, for tests. Files
+    /// of a training may take four times as long.
     #[doc(hidden)]
     #[must_use]
     pub fn link_timeout(mut self, timeout: Duration) -> Self {

@@ -316,7 +316,7 @@ impl Node {
         Ok(found)
     }
 
-    /// The configuration of a connection to the scheduler, and with a secret the tls_proxy to its server of tasks. Each
+    /// The configuration of a connection to the scheduler, and with a secret the encrypted way to its server of tasks. Each
     /// connection has a new executor id and directory: the scheduler may still know the last id.
     fn config(&self, scheduler: SocketAddr) -> Result<(ExecutorProcessConfig, Option<TlsProxy>)> {
         let id = format!("executor-{}", uuid::Uuid::new_v4());
@@ -384,7 +384,7 @@ impl Node {
     }
 
     /// Replaces the server of rows by an encrypted one, and leads the server of tasks, which Ballista binds itself, through
-    /// a tls_proxy. The server of tasks has the port of the tls_proxy, on the loopback device: the scheduler is told this port.
+    /// a [`TlsProxy`]. The server of tasks has the port of the proxy, on the loopback device: the scheduler is told this port.
     fn encrypt(
         &self,
         config: &mut ExecutorProcessConfig,

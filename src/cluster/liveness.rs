@@ -109,6 +109,29 @@ impl BarrierClusterState {
             tokio::time::sleep(REMOVAL_CHECK).await;
         }
     }
+
+    /// Adds an executor with one slot, which accepts connections at this address.
+    #[cfg(test)]
+    pub(super) async fn register_of_test(&self, id: &str, address: std::net::SocketAddr) {
+        use ballista_core::serde::scheduler::{
+            ExecutorData, ExecutorOperatingSystemSpecification, ExecutorSpecification,
+        };
+
+        let metadata = ExecutorMetadata {
+            id: id.to_owned(),
+            host: address.ip().to_string(),
+            port: address.port(),
+            grpc_port: address.port(),
+            specification: ExecutorSpecification { vcores: 1 },
+            os_info: ExecutorOperatingSystemSpecification::default(),
+        };
+        let data = ExecutorData {
+            executor_id: id.to_owned(),
+            total_vcores: 1,
+            available_vcores: 1,
+        };
+        self.register_executor(metadata, data).await.unwrap();
+    }
 }
 
 /// Gives up silent executors whose process has ended.
@@ -143,39 +166,19 @@ async fn ask(host: &str, port: u16) -> Answer {
 mod tests {
     use std::net::TcpListener;
 
-    use ballista_core::serde::scheduler::{
-        ExecutorData, ExecutorOperatingSystemSpecification, ExecutorSpecification,
-    };
-
     use super::super::services::Cluster;
     use super::*;
     use crate::error::sql_err;
-
-    async fn register(placement: &BarrierClusterState, id: &str, listener: &TcpListener) {
-        let address = listener.local_addr().unwrap();
-        let metadata = ExecutorMetadata {
-            id: id.to_owned(),
-            host: address.ip().to_string(),
-            port: address.port(),
-            grpc_port: address.port(),
-            specification: ExecutorSpecification { vcores: 1 },
-            os_info: ExecutorOperatingSystemSpecification::default(),
-        };
-        let data = ExecutorData {
-            executor_id: id.to_owned(),
-            total_vcores: 1,
-            available_vcores: 1,
-        };
-        placement.register_executor(metadata, data).await.unwrap();
-    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_executor_whose_process_has_ended_is_lost_at_once() {
         let cluster = Cluster::start("127.0.0.1:0", None, None).unwrap();
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (alive, ended) = (listen(), listen());
-        register(&cluster.placement, "alive", &alive).await;
-        register(&cluster.placement, "ended", &ended).await;
+        for (id, listener) in [("alive", &alive), ("ended", &ended)] {
+            let address = listener.local_addr().unwrap();
+            cluster.placement.register_of_test(id, address).await;
+        }
         let before = cluster.placement.executor_ids().await;
         let failed = |state| sql_err(state, "x");
         let placement = &cluster.placement;

@@ -287,4 +287,33 @@ mod tests {
             "{error}"
         );
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn executors_that_join_one_after_the_other_are_awaited() {
+        let cluster = Cluster::start("127.0.0.1:0", None, None).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let join = async |id: &str| cluster.placement.register_of_test(id, address).await;
+        let joining = async {
+            for id in ["one", "two", "three"] {
+                join(id).await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        };
+        let all = SlotsWanted::AllThatJoin { enough: 100 };
+        let (slots, ()) = tokio::join!(cluster.slots(all, 60, None), joining);
+        assert_eq!(slots.unwrap(), 3);
+        // No further executor is awaited if there are enough slots, or after the time.
+        let began = Instant::now();
+        join("four").await;
+        for (wanted, wait_s) in [
+            (SlotsWanted::AllThatJoin { enough: 4 }, 60),
+            (SlotsWanted::AtLeast(4), 60),
+            (SlotsWanted::AtLeast(5), 0),
+        ] {
+            let slots = cluster.slots(wanted, wait_s, None).await;
+            assert_eq!(slots.unwrap(), 4, "{wanted:?}");
+        }
+        assert!(began.elapsed() < SETTLED);
+    }
 }

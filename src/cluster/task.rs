@@ -271,9 +271,30 @@ impl ExecutionPlan for StopExec {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::Schema;
     use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer};
+    use datafusion::physical_plan::empty::EmptyExec;
 
     use super::*;
+    use crate::error::report;
+
+    #[test]
+    fn a_task_without_the_pass_of_the_cluster_is_refused() {
+        let security = Security::of_test(Some("one"), "a");
+        let memory = Arc::new(Memory::of_tasks(None));
+        let engine = TaskEngine::new(Arc::default(), security.clone(), memory);
+        let state = |config: &SessionConfig| {
+            let plan = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
+            let created =
+                engine.create_query_stage_exec("job".into(), 1, 1, vec![0], plan, "", config);
+            created.err().map(|error| report(&error).state)
+        };
+        let stranger = SessionConfig::new();
+        assert_eq!(state(&stranger), Some(SqlState::NotAllowed));
+        // A plan that writes no rows for others fails later.
+        let ours = security.with_pass(stranger, "engine");
+        assert_ne!(state(&ours), Some(SqlState::NotAllowed));
+    }
 
     #[test]
     fn the_tasks_of_a_successor_go_on_when_those_of_its_predecessor_are_stopped() {

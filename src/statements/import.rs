@@ -229,7 +229,7 @@ fn copy_folder(source: &Place, folder: &str, into: &Path) -> std::io::Result<Vec
         return Ok(vec![]);
     }
     let into = into.join(folder);
-    std::fs::create_dir_all(&into)?;
+    Place::Local(into.clone()).create_directory()?;
     let names = copy(&place, &into)?;
     std::fs::File::open(&into)?.sync_all()?;
     Ok(names

@@ -36,6 +36,7 @@ const ATTEMPTS_MAX: usize = 4;
 
 /// Trains and publishes a model, and returns one row with the result.
 pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<RecordBatch> {
+    let began = Instant::now();
     let engine = session.engine();
     if base_reference(&statement.options)?.is_some()
         && let Some(kept) = kept(session, statement)?
@@ -63,7 +64,7 @@ pub(super) async fn train(session: &Session, statement: &TrainModel) -> Result<R
         model_type,
         base,
     };
-    match train_until_done(session, wanted, &run_id).await {
+    match train_until_done(session, wanted, &run_id, began).await {
         Ok((published, run, seed)) => {
             record.succeed(published.version, run.history.clone());
             result_row(statement, published.version, published.status(), &run, seed)
@@ -137,13 +138,13 @@ struct Wanted<'a> {
     base: Option<BaseModel>,
 }
 
-/// Trains, and starts another attempt when a machine is lost.
+/// Trains, and starts another attempt when a machine is lost. `max_runtime_s` counts from `began`.
 async fn train_until_done(
     session: &Session,
     mut wanted: Wanted<'_>,
     run_id: &str,
+    began: Instant,
 ) -> Result<(Published, RunSummary, u64)> {
-    let began = Instant::now();
     let query = plan_query(session, &wanted).await?;
     let engine = session.engine();
     let checkpoint = CheckpointGuard(engine.data().checkpoint(run_id)?);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Kind;
@@ -20,26 +20,12 @@ fn create_by(
     let directory = parent(path)?;
     create_directory(directory)?;
     let temporary = directory.join(format!(".{}", uuid::Uuid::new_v4()));
-    let linked = write_synced(&temporary, SHARED, content)
-        .and_then(|()| outcome_of_link(link(&temporary, path), &temporary, path));
+    let linked =
+        write_synced(&temporary, SHARED, content).and_then(|()| link_by(&temporary, path, link));
     // Only the link matters; a leftover temporary file is never read.
     let _ = fs::remove_file(&temporary);
     linked?;
     sync_directory(directory)
-}
-
-/// Whether a file has a second name. If the reply of an NFS server is lost, the client tries again and finds the link that
-/// its first try made.
-fn outcome_of_link(linked: io::Result<()>, from: &Path, to: &Path) -> io::Result<()> {
-    match linked {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => match is_same_file(from, to) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(error),
-            // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
-            Err(unknown) => Err(io::Error::other(unknown)),
-        },
-        linked => linked,
-    }
 }
 
 /// Replaces a file by a finished and synced one, which only its owner can read.
@@ -64,20 +50,43 @@ fn replace_by(
     sync_directory(directory)
 }
 
-/// Renames a file or a directory. The second try of an NFS client finds nothing to rename if its first try renamed it.
+/// Gives a file a second name. If the reply of an NFS server is lost, its client tries again and finds the link that its
+/// first try made.
+fn link_by(
+    from: &Path,
+    to: &Path,
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    match link(from, to) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match is_same_file(from, to) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(error),
+            // The link may be ours; to report AlreadyExists could make the caller apply a change twice.
+            Err(unknown) => Err(io::Error::other(unknown)),
+        },
+        linked => linked,
+    }
+}
+
+/// Gives a file or a directory another name. The second try of an NFS client finds nothing to rename: its first try
+/// renamed it.
 fn rename_by(
     from: &Path,
     to: &Path,
     rename: impl Fn(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    let of_new = fs::metadata(from)?;
+    let before = fs::metadata(from)?;
     match rename(from, to) {
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::metadata(to) {
-            Ok(found) if is_same(&found, &of_new) => Ok(()),
+            Ok(found) if is_same(&found, &before) => Ok(()),
             _ => Err(error),
         },
         renamed => renamed,
     }
+}
+
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    link_by(from, to, |from, to| fs::hard_link(from, to))
 }
 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
@@ -90,17 +99,13 @@ pub(super) fn put(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
     match from.is_dir() {
         true => put_directory(from, to, replaces)?,
         false if replaces => rename(from, to)?,
-        false => put_file(from, to, |from, to| fs::hard_link(from, to))?,
+        false => put_file(from, to)?,
     }
     sync_directory(parent(to)?)
 }
 
-fn put_file(
-    from: &Path,
-    to: &Path,
-    link: impl Fn(&Path, &Path) -> io::Result<()>,
-) -> io::Result<()> {
-    match outcome_of_link(link(from, to), from, to) {
+fn put_file(from: &Path, to: &Path) -> io::Result<()> {
+    match link(from, to) {
         // A leftover has a hidden name.
         Ok(()) => {
             let _ = fs::remove_file(from);
@@ -164,7 +169,17 @@ pub(super) fn kind(path: &Path) -> Kind {
     }
 }
 
+/// Creates a directory and its parents, accessible to this user only.
 pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+    create_directories(directory, 0o700)
+}
+
+/// The same with the usual permissions, for files of a user.
+pub(super) fn create_shared_directory(directory: &Path) -> io::Result<()> {
+    create_directories(directory, 0o777)
+}
+
+fn create_directories(directory: &Path, permissions: u32) -> io::Result<()> {
     // The parents of all directories that are new.
     let missing = directory.ancestors().take_while(|path| !path.is_dir());
     let parents: Vec<&Path> = missing.filter_map(Path::parent).collect();
@@ -172,10 +187,10 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)?;
+    builder
+        .recursive(true)
+        .mode(permissions)
+        .create(directory)?;
     parents
         .into_iter()
         .try_for_each(|parent| match parent.as_os_str().is_empty() {
@@ -238,19 +253,6 @@ mod tests {
         let error = create_by(&unknown, b"ours", |_, _| exists()).unwrap_err();
         assert_ne!(error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(names(directory.path()), ["state"]);
-    }
-
-    #[test]
-    fn a_file_for_a_user_whose_reply_was_lost_is_there_and_another_s_is_not_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let (staged, path) = (directory.path().join(".staged"), directory.path().join("m"));
-        fs::write(&staged, b"ours").unwrap();
-        let lost = |from: &Path, to: &Path| fs::hard_link(from, to).and_then(|()| exists());
-        put_file(&staged, &path, lost).unwrap();
-        assert_eq!(names(directory.path()), ["m"]);
-        fs::write(&staged, b"ours").unwrap();
-        let taken = put_file(&staged, &path, |from, to| fs::hard_link(from, to));
-        assert_eq!(taken.unwrap_err().kind(), ErrorKind::AlreadyExists);
     }
 
     #[test]

@@ -29,7 +29,7 @@ enum Written {
 impl Staged {
     /// Writes a file.
     pub(crate) async fn file(place: &Place, content: &[u8]) -> io::Result<Self> {
-        let staged = Self::begin(place, None).await?;
+        let staged = Self::begin(place, None)?;
         write(&staged.at(), content).await?;
         Ok(staged)
     }
@@ -44,15 +44,15 @@ impl Staged {
         if replaces && matches!(place, Place::Remote(_)) {
             place.remove_directory()?;
         }
-        let staged = Self::begin(place, Some(Written::Inside)).await?;
+        let staged = Self::begin(place, Some(Written::Inside))?;
         let directory = staged.at();
         if let Place::Local(path) = &directory {
-            tokio::fs::create_dir(path).await?;
+            local::create_shared_directory(path)?;
         }
         for (name, content) in files {
             let file = directory.join(name);
             if let Place::Local(path) = &file {
-                tokio::fs::create_dir_all(local::parent(path)?).await?;
+                local::create_shared_directory(local::parent(path)?)?;
             }
             write(&file, content).await?;
         }
@@ -60,11 +60,11 @@ impl Staged {
     }
 
     /// Nothing written yet; `in_store` is what a store has to remove on drop.
-    async fn begin(place: &Place, in_store: Option<Written>) -> io::Result<Self> {
+    fn begin(place: &Place, in_store: Option<Written>) -> io::Result<Self> {
         let written = match place {
             Place::Local(path) => {
                 let parent = local::parent(path)?;
-                tokio::fs::create_dir_all(parent).await?;
+                local::create_shared_directory(parent)?;
                 let name = format!(".{}", uuid::Uuid::new_v4());
                 Some(Written::Beside(parent.join(name)))
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::human_readable_size;
@@ -19,7 +19,6 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
     PlanProperties,
 };
-use futures::StreamExt;
 use tokio::sync::oneshot;
 use vatic_ml::artifact::{self, BASE_FOLDER, ModelFile};
 use vatic_ml::collective::Collective;
@@ -30,14 +29,15 @@ use vatic_ml::worker;
 
 use super::base::BaseModel;
 use super::rendezvous::{Entered, Joined, OnWrite, Rendezvous, RendezvousExtension};
+use super::rows::read_rows;
 use super::task::{RankResult, TrainTask};
 use crate::config::VaticOptions;
 use crate::error::{Result, SqlState, ml_err, report, sql_err};
-use crate::memory::Buffers;
 use crate::model::runtime::ModelRuntime;
 use crate::model::{ResolvedModel, RunSummary};
 use crate::plan::display::write_operator;
 use crate::plan::one_input::one_input;
+use crate::storage::Place;
 use crate::testing::crash;
 
 #[derive(Debug)]
@@ -235,45 +235,13 @@ impl Rank {
         input: SendableRecordBatchStream,
         entered: &mut dyn Entered,
     ) -> Result<(RankRows, Option<BaseModel>)> {
-        let rows = self.drain(input, entered).await?;
+        let rows = read_rows(input, entered, self.reservation.new_empty()).await?;
         let Some(base) = &self.task.base else {
             return Ok((rows, None));
         };
         let version = base.clone().open()?;
         let loading = BaseModel::load(&self.runtime, version, self.cache_bytes);
         Ok((rows, Some(loading.await?)))
-    }
-
-    /// Reads the rows of this rank's shards.
-    async fn drain(
-        &self,
-        mut input: SendableRecordBatchStream,
-        entered: &mut dyn Entered,
-    ) -> Result<RankRows> {
-        let mut rows = RankRows::default();
-        let mut buffers = Buffers::default();
-        let held = self.reservation.new_empty();
-        while let Some(batch) = input.next().await {
-            let batch = batch?;
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            let columns = batch.num_columns() - 2;
-            let hashes = batch.column(columns).as_fixed_size_binary();
-            let hash = |bytes: &[u8]| bytes.try_into().map(u128::from_le_bytes);
-            let hashes: Result<Vec<u128>, _> = hashes.iter().flatten().map(hash).collect();
-            rows.hashes.push(
-                hashes
-                    .map_err(|_| sql_err(SqlState::Internal, "a row hash is not 16 bytes long"))?,
-            );
-            // Count only kept buffers: the memory of the others is freed, and another batch may reuse it.
-            let kept = batch.project(&(0..columns).collect::<Vec<_>>())?;
-            held.try_grow(buffers.add(&kept))?;
-            rows.batches.push(kept);
-            entered.read(batch.num_rows() as u64)?;
-        }
-        rows.held.push(ReservedMemory(Box::new(held)));
-        Ok(rows)
     }
 
     /// Trains and, on rank 0, writes the model files. Runs on its own thread.
@@ -304,11 +272,13 @@ impl Rank {
             collective.barrier()?;
             return Ok(None);
         }
-        let bytes = trained.weights.len() * size_of::<f64>();
-        on_write(Some(bytes as u64));
+        let base = base.filter(|_| trained.text_base.is_some());
+        let weights = (trained.weights.len() * size_of::<f64>()) as u64;
+        on_write(Some(weights + base.map_or(0, bytes_of)));
+        crash::point("before-files");
         let staged = self.task.target.stage()?;
         let mut files = artifact::write(&trained, model_type, staged.path())?;
-        if let Some(base) = base.filter(|_| trained.text_base.is_some()) {
+        if let Some(base) = base {
             files.extend(copy_base(base, staged.path())?);
         }
         let device = trained.config.options.device;
@@ -350,6 +320,12 @@ impl Rank {
     }
 }
 
+/// The bytes of all files of a version.
+fn bytes_of(version: &ResolvedModel) -> u64 {
+    let files = version.manifest.files.iter();
+    files.map(|file| file.bytes).sum()
+}
+
 /// Copies the files of the encoder that a model of texts started from into a folder of its version, so that it needs no other.
 fn copy_base(base: &ResolvedModel, into: &Path) -> std::io::Result<Vec<ModelFile>> {
     let known = &base.manifest.files;
@@ -360,7 +336,7 @@ fn copy_base(base: &ResolvedModel, into: &Path) -> std::io::Result<Vec<ModelFile
         let name = format!("{BASE_FOLDER}/{}", file.name);
         let to = into.join(&name);
         let folder = to.parent().unwrap_or(into);
-        fs::create_dir_all(folder)?;
+        Place::Local(folder.to_owned()).create_directory()?;
         fs::copy(local.path().join(&file.name), &to)?;
         fs::File::open(&to)?.sync_all()?;
         fs::File::open(folder)?.sync_all()?;

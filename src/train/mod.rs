@@ -17,7 +17,7 @@
 //! * `route` a row's hash and the rank that owns its shard
 //! * `runner` runs the ranks, in this process or on a cluster
 //! * `task` the data that ranks receive and return
-//! * `exec` the operator of a rank; `rendezvous` how ranks join a training
+//! * `exec` the operator of a rank; `rows` the rows that a rank receives; `rendezvous` how ranks join a training
 //! * `result` the row that a training returns
 //! * `codec` wire codec of the operators
 //! * `runs` the record of each training, successful or not
@@ -37,6 +37,7 @@ mod policy;
 mod rendezvous;
 mod result;
 mod route;
+mod rows;
 mod runner;
 mod runs;
 mod task;

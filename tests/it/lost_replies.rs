@@ -47,13 +47,27 @@ fn lost_replies_fail_no_statement_and_no_name_is_known_before_it_is_on_the_disk(
     let root = directory.path().canonicalize().unwrap();
     let data = root.join("data");
     let again = TRAIN.replace("TRAIN MODEL", "TRAIN OR REPLACE MODEL");
-    let statements = [
+    // A file and a directory for other programs, once where nothing is, and once in place of these.
+    let out = root.join("new/out");
+    let [file, folder] = ["price.onnx", "price/"].map(|name| format!("{}/{name}", out.display()));
+    let export = |location: &str| format!("EXPORT MODEL price TO '{location}'");
+    let replace = |location: &str| format!("EXPORT OR REPLACE MODEL price TO '{location}'");
+    let exports = [
+        export(&file),
+        export(&folder),
+        replace(&file),
+        replace(&folder),
+    ];
+    let mut statements = vec![
         HOUSES,
         TRAIN,
         "INSERT INTO houses VALUES (500, 1500)",
         "CREATE VIEW v AS SELECT count(*) AS houses FROM houses",
         again.as_str(),
+        // Its files are in folders.
+        "CREATE MODEL encoder FROM 'sql-tests/data/text_encoder'",
     ];
+    statements.extend(exports.iter().map(String::as_str));
     let (output, events) = run(&root, &data, &statements);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let answer = text(&output.stdout);
@@ -61,10 +75,11 @@ fn lost_replies_fail_no_statement_and_no_name_is_known_before_it_is_on_the_disk(
         assert!(answer.contains(status), "{answer}");
     }
     let count = |wanted: &str| events.iter().filter(|(what, _)| what == wanted).count();
-    // A manifest and a state for each version, three states of tables and views, and the file of the format.
-    assert!(count("link") >= 8, "{events:?}");
-    // The record of each training, at its begin and at its end.
-    assert!(count("rename") >= 4, "{events:?}");
+    // A manifest and a state for each version, three states of tables and views, the file of the format, an exported file.
+    assert!(count("link") >= 11, "{events:?}");
+    // The record of each training, at its begin and at its end; a directory, a file in place of another, and a directory
+    // in place of another, which is renamed too.
+    assert!(count("rename") >= 8, "{events:?}");
     assert!(count("mkdir") >= 8, "{events:?}");
     // Another process sees everything.
     assert_eq!(rows(&data, GUESS), ["30.0"]);
@@ -73,6 +88,15 @@ fn lost_replies_fail_no_statement_and_no_name_is_known_before_it_is_on_the_disk(
         ["30.0"]
     );
     assert_eq!(rows(&data, "SELECT houses FROM v"), ["101"]);
+    let import = format!("CREATE MODEL imported FROM '{folder}'");
+    assert_eq!(rows(&data, &import).len(), 1);
+    assert_eq!(rows(&data, &GUESS.replace("price,", "imported,")), ["30.0"]);
+    let mut exported: Vec<_> = fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    exported.sort();
+    assert_eq!(exported, ["price", "price.onnx"], "nothing else is left");
     let runs = "SELECT status FROM ml.training_runs";
     assert_eq!(rows(&data, runs), ["SUCCEEDED", "SUCCEEDED"]);
     // The entry of a name is in its directory.

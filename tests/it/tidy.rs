@@ -341,6 +341,66 @@ fn each_folder_lists_its_files() {
     }
 }
 
+/// The texts of errors that are recognised all the same, and where, are in decision 0034.
+#[test]
+fn errors_are_told_apart_by_their_type() {
+    assert!(searches_error("if error.to_string().contains(\"lost\") {"));
+    assert!(!searches_error("errors.find(|error| is_peer(error))"));
+    let decision = std::fs::read_to_string("docs/decisions/0034-texts-of-other-crates.md").unwrap();
+    for source_dir in ["src", "ml/src", "udfs/src", "images/src", "metrics/src"] {
+        for (path, text) in sources(source_dir) {
+            let name = path.to_str().unwrap();
+            if name.ends_with("tests.rs") || decision.contains(&format!("`{name}`")) {
+                continue;
+            }
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            let found = chains(code).into_iter().find(|line| searches_error(line));
+            assert!(found.is_none(), "{name} searches an error: {found:?}");
+        }
+    }
+}
+
+/// The lines of some code, each with the calls in the lines below it that go on with its chain.
+fn chains(code: &str) -> Vec<String> {
+    let mut chains: Vec<String> = vec![];
+    for line in code.lines().map(str::trim) {
+        if line.starts_with("//") {
+            continue;
+        }
+        if line.starts_with('.')
+            && let Some(chain) = chains.last_mut()
+        {
+            chain.push_str(line);
+        } else {
+            chains.push(line.to_owned());
+        }
+    }
+    chains
+}
+
+/// Whether a line looks for words in an error.
+fn searches_error(line: &str) -> bool {
+    const SEARCHES: &[&str] = &[
+        ".contains(",
+        ".starts_with(",
+        ".ends_with(",
+        ".strip_prefix(",
+        ".strip_suffix(",
+        ".split_once(",
+        ".find(",
+    ];
+    let is_of_value = |c: char| c.is_ascii_alphanumeric() || "_.()".contains(c);
+    SEARCHES.iter().any(|search| {
+        line.match_indices(search).any(|(at, _)| {
+            let value = line[..at].rsplit(|c: char| !is_of_value(c)).next().unwrap();
+            let names = ["error", "failure", "message", "problem"];
+            // A closure looks for an element.
+            let has_closure = line[at + search.len()..].starts_with('|');
+            !has_closure && names.iter().any(|name| value.contains(name))
+        })
+    })
+}
+
 #[test]
 fn the_files_that_the_architecture_names_exist() {
     let text = std::fs::read_to_string("docs/architecture.md").unwrap();

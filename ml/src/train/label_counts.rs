@@ -264,3 +264,43 @@ fn same_length(
         (None, others) => Ok(others),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::StringArray;
+    use arrow::datatypes::DataType;
+
+    use super::*;
+
+    #[test]
+    fn classes_are_counted_up_to_the_limit_and_then_refused() {
+        let target = Column {
+            name: "id".into(),
+            data_type: DataType::Utf8,
+        };
+        let counts = |values: std::ops::Range<usize>| {
+            let texts = values.map(|value| value.to_string());
+            let labels: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+            LabelCounts::of(&target, TargetKind::Class, [(&labels, true)].into_iter()).unwrap()
+        };
+        let most = counts(0..CLASSES_MAX);
+        most.check(&target, TargetKind::Class, None).unwrap();
+        // What a worker counts and sends does not grow with the values.
+        let more = counts(0..20 * CLASSES_MAX);
+        assert_eq!(more.values().count(), CLASSES_MAX + 1);
+        let refused = |counts: &LabelCounts| {
+            let error = counts.check(&target, TargetKind::Class, None).unwrap_err();
+            assert!(
+                error.to_string().contains("label \"id\" has over"),
+                "{error}"
+            );
+        };
+        refused(&more);
+        // Two shards that have too many together.
+        let mut merged = most;
+        merged.merge(&counts(5..CLASSES_MAX + 1), &target).unwrap();
+        refused(&merged);
+    }
+}

@@ -19,6 +19,9 @@ const WRONG: usize = 2;
 enum Fault {
     /// One bit of the gradient of the last parameter, which the loss and the weight of the rows follow.
     Bit,
+    /// One bit of the slope of the first parameter of a linear model, which the other slopes, the loss and the weight of the
+    /// rows follow.
+    BitOfSlope,
     /// The first of two numbers, such as the residuals of a normal equation with one feature.
     Shift,
 }
@@ -63,6 +66,9 @@ impl Collective for Different {
         let mut sum = self.inner.all_reduce_f64(shards)?;
         if self.rank() == WRONG && matches!(self.fault, Fault::Shift) && sum.len() == 2 {
             sum[0] += 1.0;
+        }
+        if self.rank() == WRONG && matches!(self.fault, Fault::BitOfSlope) && sum.len() > 2 {
+            sum[0] = f64::from_bits(sum[0].to_bits() ^ (1 << 36));
         }
         Ok(sum)
     }
@@ -123,6 +129,19 @@ fn a_solution_in_closed_form_is_compared_too() {
             &error,
             "worker 0 at 10.0.0.1 and worker 2 at 10.0.0.3 hold different weights after optimizer normal_equation: their \
              processors compute differently; train on machines of one kind, or with workers = 1",
+        );
+    }
+}
+
+#[test]
+fn a_solver_without_epochs_is_compared_at_its_end() {
+    let labels = (0..ROWS).map(|row| Some(["up", "down"][row % 2]));
+    let labels: ArrayRef = Arc::new(labels.collect::<StringArray>());
+    for error in errors("logistic_reg", labels, Fault::BitOfSlope) {
+        says(
+            &error,
+            "worker 0 at 10.0.0.1 and worker 2 at 10.0.0.3 hold different weights after optimizer lbfgs: their processors \
+             compute differently; train on machines of one kind, or with workers = 1",
         );
     }
 }

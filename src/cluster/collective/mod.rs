@@ -437,6 +437,18 @@ mod tests {
     }
 
     #[test]
+    fn the_system_asks_for_signs_of_life_between_ranks_and_lets_a_slow_one_be() {
+        for ours in group(2, 8) {
+            for (_, link) in ours.links() {
+                let socket = socket2::SockRef::from(link.stream.socket());
+                assert!(socket.keepalive().unwrap());
+                #[cfg(target_os = "linux")]
+                assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+            }
+        }
+    }
+
+    #[test]
     fn a_rank_in_an_exchange_shows_for_whom_it_waits_and_what_has_moved() {
         let mut ranks = group(2, 8);
         let (other, ours) = (ranks.pop().unwrap(), ranks.pop().unwrap());

@@ -11,8 +11,9 @@ use crate::cluster::pulse::Activity;
 const STALLS: u32 = 10;
 /// A stall counts for this long.
 const STALL_MEMORY: Duration = Duration::from_secs(600);
-/// The time to write a checkpoint, in addition to the time that its bytes take at the slowest rate.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
+/// A rank may wait for its files for this many times the link timeout, in addition to the time that their bytes take at the
+/// slowest rate.
+const WRITE_TIMEOUTS: u32 = 4;
 pub(super) const WRITE_BYTES_PER_S: u64 = 1 << 20;
 
 impl Attempt {
@@ -94,7 +95,8 @@ impl Attempt {
             let Activity::Writing { bytes } = member.vitals.activity else {
                 return None;
             };
-            let limit = WRITE_TIMEOUT + Duration::from_secs(bytes / WRITE_BYTES_PER_S);
+            let at_rate = Duration::from_secs(bytes / WRITE_BYTES_PER_S);
+            let limit = self.link_timeout * WRITE_TIMEOUTS + at_rate;
             let is_late = now.saturating_sub(member.moved_at) > limit;
             is_late.then(|| {
                 let (who, seconds) = (named(*rank, member), limit.as_secs());

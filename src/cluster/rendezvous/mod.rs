@@ -16,11 +16,12 @@
 //! * `attempt` the coordinator's state of one attempt, without I/O; `losses` what ends it as lost
 //! * `rank` the state of a rank, without I/O
 //! * `coordinator` the attempts of an engine and their connections
-//! * `remote_rank` the connection of a rank to the coordinator
+//! * `remote_rank` the connection of a rank to the coordinator; `checkpoint` its checkpoints
 //! * `reports` the models and devices that executors report, whether they train or not; `orders` the engine's orders to their
 //!   model caches, which answer the reports; `stock` the executor's side of both
 
 mod attempt;
+mod checkpoint;
 mod coordinator;
 mod losses;
 mod message;

@@ -10,9 +10,10 @@ use datafusion::common::DataFusionError;
 use datafusion::common::runtime::SpawnedTask;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use vatic_ml::train::control::{Checkpoints, Control, Progress};
+use vatic_ml::train::control::{Control, Progress};
 
 use super::attempt::JOIN_TIMEOUT;
+use super::checkpoint::CheckpointFile;
 use super::message::{FromRank, ToRank, Wire};
 use super::rank::{Next, RankState};
 use crate::cluster::collective::{Breaker, Seat, TcpCollective};
@@ -20,7 +21,6 @@ use crate::cluster::errors::is_lost_input;
 use crate::cluster::pulse::{Activity, Pulse};
 use crate::cluster::secure::{SecureStream, Security};
 use crate::error::{Result, SqlError, SqlState, io_err, ml_err, sql_err};
-use crate::storage::Place;
 use crate::testing::crash;
 use crate::train::{Entered, Joined, RankExit, Rendezvous, TrainTask};
 
@@ -240,32 +240,6 @@ impl Entered for RemoteEntered {
 fn now() -> Duration {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     BEGAN.elapsed()
-}
-
-/// A checkpoint in a file that all machines can reach.
-struct CheckpointFile {
-    place: Place,
-    pulse: Arc<Pulse>,
-}
-
-impl Checkpoints for CheckpointFile {
-    fn load(&self) -> Option<Vec<u8>> {
-        // A store that does not answer is found in the same way, whether it is read or written.
-        self.pulse.set(Activity::Writing { bytes: 0 });
-        let content = self.place.read().ok();
-        self.pulse.set(Activity::Computing);
-        content
-    }
-
-    fn save(&self, content: &[u8]) -> vatic_ml::Result<()> {
-        let bytes = content.len() as u64;
-        self.pulse.set(Activity::Writing { bytes });
-        let saved = self.place.replace(content);
-        self.pulse.set(Activity::Computing);
-        saved?;
-        crash::point("checkpoint-kept");
-        Ok(())
-    }
 }
 
 /// Stops this rank, whether it reads, computes or waits for other ranks.

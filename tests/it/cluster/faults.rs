@@ -8,7 +8,8 @@ async fn survives(point: &str, count: usize) -> Cluster {
     cluster.sql(IRIS).await.unwrap();
     let began = Instant::now();
     let with_three = TRAIN.replace("epochs", "workers = 3, epochs");
-    cluster.sql(&with_three).await.unwrap();
+    let trained = tokio::time::timeout(WAIT, cluster.sql(&with_three)).await;
+    trained.expect("the training hangs").unwrap();
     assert!(cluster.fault_happened(), "no executor reached {point}");
     assert!(
         began.elapsed() < Duration::from_secs(30),
@@ -21,12 +22,22 @@ async fn survives(point: &str, count: usize) -> Cluster {
     cluster
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rank_that_exchanges_nothing_but_beats_is_found_by_the_lack_of_movement() {
-    let cluster = survives("hang-reduce", 100).await;
+async fn assert_one_attempt_was_lost(cluster: &Cluster) {
     let metrics = cluster.metrics().await;
     let lost = "vatic_training_attempts_lost_total 1";
     assert!(metrics.lines().any(|line| line == lost), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rank_that_exchanges_nothing_but_beats_is_found_by_the_lack_of_movement() {
+    let cluster = survives("hang-reduce", 100).await;
+    assert_one_attempt_was_lost(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rank_that_never_finishes_to_write_its_files_is_given_up() {
+    let cluster = survives("hang-before-files", 1).await;
+    assert_one_attempt_was_lost(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,9 +279,7 @@ async fn a_frozen_rank_is_given_up_and_sent_away_when_it_comes_back() {
         cluster.signal(0, Signal::SIGCONT);
     });
     trained.unwrap();
-    let metrics = cluster.metrics().await;
-    let lost = "vatic_training_attempts_lost_total 1";
-    assert!(metrics.lines().any(|line| line == lost), "{metrics}");
+    assert_one_attempt_was_lost(&cluster).await;
     assert_eq!(cluster.weights().len(), 1, "one version");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(
