@@ -15,6 +15,7 @@ use super::mlp::{init_bound, too_few};
 use crate::data::encode::shape::{ColumnShape, InputShape};
 use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
 use crate::data::inputs::Inputs;
+use crate::graph::{Attribute, Drawing, Graph, Value};
 use crate::model::network::{Init, Mode, Network, Parameter, ParameterKind, Towers};
 use crate::model::options::TrainOptions;
 use crate::model::recommender::Side;
@@ -135,6 +136,62 @@ impl Pair {
         }
         Ok(x)
     }
+
+    /// The vectors `[rows, width]` of a side in a graph; `table` holds the weights of ids.
+    fn draw_tower(
+        &self,
+        tower: &Tower,
+        table: Option<&Value>,
+        drawing: &mut Drawing<'_>,
+    ) -> Result<Value> {
+        let of_numbers = match tower.numbers.as_slice() {
+            [] => None,
+            columns => {
+                let (numbers, weight) = (drawing.numbers()?, drawing.parameter()?);
+                let numbers = draw_picked(drawing.graph, &numbers, columns);
+                Some(drawing.graph.node("MatMul", &[&numbers, &weight], vec![]))
+            }
+        };
+        let of_ids = match (tower.categories.as_slice(), table) {
+            ([], _) => None,
+            (columns, Some(table)) => {
+                let ids = drawing.categories()?;
+                let ids = draw_picked(drawing.graph, &ids, columns);
+                Some(drawing.graph.sum_of_ids(table, &ids))
+            }
+            (_, None) => return Err(too_few()),
+        };
+        let sum = match (of_numbers, of_ids) {
+            (Some(of_numbers), Some(of_ids)) => {
+                drawing.graph.node("Add", &[&of_numbers, &of_ids], vec![])
+            }
+            (Some(sum), None) | (None, Some(sum)) => sum,
+            (None, None) => return Err(Error::Internal("a tower without inputs".into())),
+        };
+        let bias = drawing.parameter()?;
+        let sum = drawing.graph.node("Add", &[&sum, &bias], vec![]);
+        let mut x = self.activation.draw(drawing.graph, &sum);
+        let layers = tower.parameters.len().div_ceil(2);
+        for layer in 1..layers {
+            let (weight, bias) = (drawing.parameter()?, drawing.parameter()?);
+            x = drawing.graph.node("Gemm", &[&x, &weight, &bias], vec![]);
+            if layer + 1 < layers {
+                x = self.activation.draw(drawing.graph, &x);
+            }
+        }
+        Ok(x)
+    }
+}
+
+/// Some columns of an input `[rows, columns]` of both sides.
+fn draw_picked(graph: &mut Graph, input: &Value, columns: &[u32]) -> Value {
+    let columns: Vec<i64> = columns.iter().map(|&column| column.into()).collect();
+    let columns = graph.integers("columns", &[columns.len()], &columns);
+    graph.node(
+        "Gather",
+        &[input, &columns],
+        vec![("axis", Attribute::Integer(1))],
+    )
 }
 
 /// Adds the parameters of a tower with so many numbers and inputs.
@@ -202,6 +259,19 @@ impl Network for Pair {
         let bias = parameters.first().ok_or_else(too_few)?;
         let products = (users * items)?.sum_keepdim(1)?;
         Ok(vec![products.broadcast_add(bias)?])
+    }
+
+    fn draw(&self, drawing: &mut Drawing<'_>) -> Result<Vec<Value>> {
+        let bias = drawing.parameter()?;
+        let table = match self.table {
+            Some(_) => Some(drawing.parameter()?),
+            None => None,
+        };
+        let [users, items] = &self.towers;
+        let users = self.draw_tower(users, table.as_ref(), drawing)?;
+        let items = self.draw_tower(items, table.as_ref(), drawing)?;
+        let product = drawing.graph.product_of_rows(&users, &items);
+        Ok(vec![drawing.graph.node("Add", &[&product, &bias], vec![])])
     }
 
     fn numbers_per_row(&self) -> usize {
