@@ -121,6 +121,19 @@ fn what_was_written_predicts_the_same() {
 }
 
 #[test]
+fn a_loaded_model_needs_its_files_no_more() {
+    let (directory, files) = written();
+    let model = read(directory.path(), &files).unwrap();
+    let batch = rows().project(&[0, 1]).unwrap();
+    let before = predict(model.as_ref(), &batch);
+    fs::write(directory.path().join(WEIGHTS_FILE), [0_u8; 8]).unwrap();
+    fs::remove_file(directory.path().join(CONFIG_FILE)).unwrap();
+    let after = predict(model.as_ref(), &batch);
+    assert_eq!(after.columns, before.columns);
+    assert!(read(directory.path(), &files).is_err());
+}
+
+#[test]
 fn a_model_of_one_target_is_described_as_before_there_could_be_several() {
     let (directory, _) = written();
     let config = fs::read(directory.path().join(CONFIG_FILE)).unwrap();
