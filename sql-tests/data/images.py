@@ -1,4 +1,4 @@
-"""Makes the files below images/ and broken_images/, with Pillow 13: python3 sql-tests/data/images.py"""
+"""Makes the files below images/, misnamed_images/ and broken_images/, with Pillow 13: python3 sql-tests/data/images.py"""
 
 import pathlib
 import struct
@@ -59,6 +59,11 @@ def whole_files():
     write("images/odd/notes.txt", b"not an image, and not read\n")
 
 
+def misnamed_files():
+    write("misnamed_images/grey.jpg", (HERE / "images/grey.png").read_bytes())
+    write("misnamed_images/plain.gif", (HERE / "images/colour/plain.jpg").read_bytes())
+
+
 def broken_files():
     wide = gradient("RGB", 25, 5).resize((120, 90))
     for name, format, options in (("jpg", "JPEG", {}), ("png", "PNG", {}), ("webp", "WEBP", {"quality": 90}), ("gif", "GIF", {})):
@@ -74,4 +79,5 @@ def broken_files():
 
 
 whole_files()
+misnamed_files()
 broken_files()

@@ -425,6 +425,31 @@ mod tests {
     }
 
     #[test]
+    fn a_model_may_have_ten_thousand_versions() {
+        let registry = registry();
+        publish(&registry, "m", IfTaken::Fail).unwrap();
+        registry
+            .alter(&name("m"), |state| {
+                let first = state.versions[0].clone();
+                state
+                    .versions
+                    .extend((2..=10_000).map(|version| VersionEntry {
+                        version,
+                        ..first.clone()
+                    }));
+                state.last_version = 10_000;
+                Ok(())
+            })
+            .unwrap();
+        let next = publish(&registry, "m", IfTaken::Replace).unwrap();
+        assert_eq!(next.version, 10_001);
+        let all: Vec<u64> = (1..=10_001).collect();
+        assert_eq!(versions(&registry, "m"), all);
+        let models = registry.list().unwrap();
+        assert_eq!((models.len(), models[0].1.default_version), (1, 10_001));
+    }
+
+    #[test]
     fn a_model_that_is_renamed_keeps_its_versions_and_leaves_its_name() {
         let registry = registry();
         publish(&registry, "old", IfTaken::Fail).unwrap();

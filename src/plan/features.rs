@@ -60,7 +60,8 @@ pub(crate) fn bind_inputs(
             let fits = coercion(field.data_type(), wanted).is_some();
             (!fits).then(|| {
                 let (found, expected) = (type_name(field.data_type()), type_name(wanted));
-                let (name, advice) = (field.name(), cast_advice(field.name(), wanted));
+                let name = field.name();
+                let advice = cast_advice(name, field.data_type(), wanted);
                 format!(
                     "column \"{name}\" is {found}, model \"{label}\" expects {expected}; use {advice}"
                 )
@@ -131,9 +132,16 @@ fn qualified(schema: &DFSchema, index: usize) -> String {
     Column::from(schema.qualified_field(index)).flat_name()
 }
 
-/// An expression that casts the column to this type, or another column to use. SQL has no names for some types.
-pub(crate) fn cast_advice(name: &str, data_type: &DataType) -> String {
-    let sql_type = match data_type {
+/// What makes a column of the type `found` fit: an expression that casts it to `wanted`, or another column to use. SQL has no names for
+/// some types.
+pub(crate) fn cast_advice(name: &str, found: &DataType, wanted: &DataType) -> String {
+    if let (DataType::FixedSizeList(_, length), DataType::FixedSizeList(_, needed)) =
+        (found, wanted)
+        && length != needed
+    {
+        return format!("arrays of length {needed}");
+    }
+    let sql_type = match wanted {
         DataType::Int8 => "TINYINT",
         DataType::Int16 => "SMALLINT",
         DataType::Int32 => "INT",
@@ -259,7 +267,16 @@ mod tests {
         let columns = [(None, "a", DataType::BinaryView)];
         assert_eq!(bound(&[("a", DataType::Binary)], &columns), Ok(vec![0]));
         let duration = DataType::Duration(TimeUnit::Second);
-        let advice = cast_advice("a", &duration);
+        let advice = cast_advice("a", &DataType::Int64, &duration);
         assert_eq!(advice, format!("arrow_cast(a, '{duration}')"));
+    }
+
+    #[test]
+    fn no_cast_makes_an_array_longer() {
+        let array = |length| DataType::new_fixed_size_list(DataType::Float32, length, true);
+        let columns = [(None, "a", array(3))];
+        let (state, message) = bound(&[("a", array(2))], &columns).unwrap_err();
+        assert_eq!(state, SqlState::TypeMismatch);
+        assert!(message.ends_with("use arrays of length 2"), "{message}");
     }
 }

@@ -254,7 +254,7 @@ impl BaseModel {
             type_name(found),
             self.label(),
             type_name(data_type),
-            cast_advice(name, data_type)
+            cast_advice(name, found, data_type)
         )
     }
 

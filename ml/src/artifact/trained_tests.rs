@@ -121,6 +121,19 @@ fn what_was_written_predicts_the_same() {
 }
 
 #[test]
+fn a_loaded_model_needs_its_files_no_more() {
+    let (directory, files) = written();
+    let model = read(directory.path(), &files).unwrap();
+    let batch = rows().project(&[0, 1]).unwrap();
+    let before = predict(model.as_ref(), &batch);
+    fs::write(directory.path().join(WEIGHTS_FILE), [0_u8; 8]).unwrap();
+    fs::remove_file(directory.path().join(CONFIG_FILE)).unwrap();
+    let after = predict(model.as_ref(), &batch);
+    assert_eq!(after.columns, before.columns);
+    assert!(read(directory.path(), &files).is_err());
+}
+
+#[test]
 fn a_model_of_one_target_is_described_as_before_there_could_be_several() {
     let (directory, _) = written();
     let config = fs::read(directory.path().join(CONFIG_FILE)).unwrap();
@@ -213,6 +226,40 @@ fn headers_that_lie_are_refused() {
     for bytes in [0, 7, 8, 100] {
         let error = read_damaged(WEIGHTS_FILE, true, |content| content.truncate(bytes));
         assert!(error.starts_with(WEIGHTS_FILE), "{bytes}: {error}");
+    }
+}
+
+#[test]
+fn headers_that_describe_no_tensors_are_refused() {
+    let header = |text: Vec<u8>| {
+        move |content: &mut Vec<u8>| {
+            *content = (text.len() as u64).to_le_bytes().to_vec();
+            content.extend(text);
+        }
+    };
+    let tensor = r#"{"dtype":"F32","shape":[0],"data_offsets":[0,0]}"#;
+    let many: Vec<String> = (0..20_000).map(|n| format!("\"t{n}\":{tensor}")).collect();
+    // Of a name that stands twice, the last place counts; nothing stands before it.
+    let first = r#""a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}"#;
+    let second = r#""a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}"#;
+    for (text, part) in [
+        (b"{\"\xff\":1}".to_vec(), "UTF-8"),
+        (b"{]".to_vec(), "JSON"),
+        (b"[1]".to_vec(), "JSON"),
+        (
+            format!("{{\"a\":{}", "[".repeat(100_000)).into_bytes(),
+            "JSON",
+        ),
+        (format!("{{{first},{second}}}").into_bytes(), "`a`"),
+        (format!("{{{}}}", many.join(",")).into_bytes(), "is missing"),
+        // Longer than any header of a model.
+        (vec![b' '; 11 << 20], "a header of 11534336 bytes"),
+    ] {
+        let error = read_damaged(WEIGHTS_FILE, true, header(text));
+        assert!(
+            error.starts_with(WEIGHTS_FILE) && error.contains(part),
+            "{part}: {error}"
+        );
     }
 }
 

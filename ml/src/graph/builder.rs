@@ -19,7 +19,7 @@ const OPSET: i64 = 17;
 const ML_DOMAIN: &str = "ai.onnx.ml";
 const ML_OPSET: i64 = 3;
 /// The operators of [`ML_DOMAIN`] that graphs use.
-const ML_OPERATORS: &[&str] = &["CategoryMapper"];
+const ML_OPERATORS: &[&str] = &["CategoryMapper", "LabelEncoder"];
 /// The version of the format of files that goes with [`OPSET`].
 const IR_VERSION: i64 = 8;
 /// No protocol buffer is longer.
@@ -246,6 +246,21 @@ impl Graph {
             one("axis", 1),
         );
         self.node("Slice", &[x, &start, &end, &axis], vec![])
+    }
+
+    /// The sum of the rows of `table` that the ids `[rows, ids]` of each row name: `[rows, width]`.
+    pub fn sum_of_ids(&mut self, table: &Value, ids: &Value) -> Value {
+        let picked = self.node("Gather", &[table, ids], vec![]);
+        let axis = self.integers("axis", &[1], &[1]);
+        let attributes = vec![("keepdims", Attribute::Integer(0))];
+        self.node("ReduceSum", &[&picked, &axis], attributes)
+    }
+
+    /// The product of the vectors of each row, both `[rows, width]`: `[rows, 1]`.
+    pub fn product_of_rows(&mut self, first: &Value, second: &Value) -> Value {
+        let products = self.node("Mul", &[first, second], vec![]);
+        let axis = self.integers("axis", &[1], &[1]);
+        self.node("ReduceSum", &[&products, &axis], vec![])
     }
 
     /// Adds a property of the model to the file.

@@ -3,7 +3,7 @@
 use std::slice::Iter;
 
 use super::builder::Graph;
-use super::values::{Attribute, Value};
+use super::values::Value;
 use crate::{Error, Result};
 
 /// A parameter of a network with its values.
@@ -83,6 +83,15 @@ impl<'a> Drawing<'a> {
         numbers.ok_or_else(|| Error::Internal("a network without numbers".into()))
     }
 
+    /// The ids of the categories of the rows.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if rows have none.
+    pub fn categories(&self) -> Result<Value> {
+        let ids = self.categories.clone();
+        ids.ok_or_else(|| Error::Internal("a network without categories".into()))
+    }
+
     /// The pixels of the rows.
     ///
     /// # Errors
@@ -97,12 +106,8 @@ impl<'a> Drawing<'a> {
     /// # Errors
     /// [`Error::Internal`] if rows have no categories, or there is no parameter.
     pub fn sum_of_categories(&mut self) -> Result<Value> {
-        let ids = self.categories.clone();
-        let ids = ids.ok_or_else(|| Error::Internal("a network without categories".into()))?;
+        let ids = self.categories()?;
         let weights = self.parameter()?;
-        let picked = self.graph.node("Gather", &[&weights, &ids], vec![]);
-        let axis = self.graph.integers("axis", &[1], &[1]);
-        let attributes = vec![("keepdims", Attribute::Integer(0))];
-        Ok(self.graph.node("ReduceSum", &[&picked, &axis], attributes))
+        Ok(self.graph.sum_of_ids(&weights, &ids))
     }
 }

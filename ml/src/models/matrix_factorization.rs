@@ -15,6 +15,7 @@ use crate::data::encode::keys::KeyKind;
 use crate::data::encode::shape::InputShape;
 use crate::data::encode::tabular::CATEGORIES;
 use crate::data::inputs::Inputs;
+use crate::graph::{Drawing, Value};
 use crate::model::network::{
     Init, Mode, ModelType, Network, Parameter, ParameterKind, Task, Towers,
 };
@@ -205,6 +206,25 @@ impl Network for Factors {
         Ok(vec![match biases {
             [] => product,
             [biases, ..] => (product + embedding_sum(&ids, biases, rows)?)?,
+        }])
+    }
+
+    fn draw(&self, drawing: &mut Drawing<'_>) -> Result<Vec<Value>> {
+        let ids = drawing.categories()?;
+        let factors = drawing.parameter()?;
+        let graph = &mut *drawing.graph;
+        let [first, second] = [0, 1].map(|column| {
+            let ids = graph.columns(&ids, column..column + 1);
+            graph.sum_of_ids(&factors, &ids)
+        });
+        let product = graph.product_of_rows(&first, &second);
+        let has_biases = self.parameters.len() > 1;
+        Ok(vec![match has_biases {
+            true => {
+                let biases = drawing.sum_of_categories()?;
+                drawing.graph.node("Add", &[&product, &biases], vec![])
+            }
+            false => product,
         }])
     }
 

@@ -5,13 +5,14 @@
 //! * `linear_reg`, `logistic_reg`, `dnn` its types, one file each
 //! * `text` networks behind an encoder of texts
 //! * `sequential` networks whose layers the user writes, and networks for images
-//! * `matrix_factorization` vectors of users and items; `two_tower` networks that give them
+//! * `matrix_factorization` vectors of users and items; `two_tower` networks that give them, which `pair` computes
 
 mod dnn;
 mod linear_reg;
 mod logistic_reg;
 mod matrix_factorization;
 mod mlp;
+mod pair;
 mod sequential;
 mod text;
 mod two_tower;

@@ -1,30 +1,14 @@
-//! `two_tower`: a network for the user and one for the item, whose vectors' product says whether they belong together.
-//!
-//! ```text
-//! columns of the user ─ perceptron ─▶ vector ─┐
-//!                                             ├─ product + bias ─▶ log-odds of the second class
-//! columns of the item ─ perceptron ─▶ vector ─┘
-//! ```
-//! Whole numbers and texts are ids: each value has weights of its own in the first layer, as a category has in `mlp`. One table
-//! holds those of both sides.
+//! `two_tower`: a network for the columns of the user and one for those of the item, in `pair`. Whole numbers and texts are ids: each
+//! value has weights of its own in the first layer, as a category has in `mlp`.
 
-use std::ops::Range;
-
-use candle_core::Tensor;
-
-use super::mlp::{init_bound, too_few};
+use super::pair::{Pair, side_of};
 use crate::data::columns::{Column, Columns};
 use crate::data::encode::keys::KeyKind;
-use crate::data::encode::shape::{ColumnShape, InputShape};
-use crate::data::encode::tabular::{CATEGORIES, NUMBERS};
-use crate::data::inputs::Inputs;
-use crate::model::network::{
-    Init, Mode, ModelType, Network, Parameter, ParameterKind, Task, Towers,
-};
+use crate::data::encode::shape::InputShape;
+use crate::model::network::{ModelType, Network, Task};
 use crate::model::options::{NullHandling, TrainOptions};
 use crate::model::recommender::{Side, Sides};
-use crate::nn::{Activation, activate, dropout, embedding_sum, linear};
-use crate::{Error, Result, stop};
+use crate::{Error, Result};
 
 /// The model type.
 #[derive(Debug)]
@@ -32,16 +16,6 @@ pub(super) struct TwoTower;
 
 /// The options that list the columns of each side.
 const LISTS: [&str; 2] = ["user_cols", "item_cols"];
-
-/// The side that a column is listed for.
-fn side_of(name: &str, options: &TrainOptions) -> Option<Side> {
-    let has = |columns: &[&str]| columns.iter().any(|of| of.eq_ignore_ascii_case(name));
-    match (has(&options.user_columns()), has(&options.item_columns())) {
-        (true, _) => Some(Side::User),
-        (false, true) => Some(Side::Item),
-        (false, false) => None,
-    }
-}
 
 impl ModelType for TwoTower {
     fn name(&self) -> &str {
@@ -151,233 +125,6 @@ impl ModelType for TwoTower {
             return Err(Error::Invalid(message.into()));
         }
         Ok(Box::new(Pair::new(shape, options)?))
-    }
-}
-
-/// Both towers.
-#[derive(Debug)]
-struct Pair {
-    parameters: Vec<Parameter>,
-    /// The place of the weights of ids among the parameters.
-    table: Option<usize>,
-    towers: [Tower; 2],
-    activation: Activation,
-    dropout_rate: f64,
-}
-
-/// The columns of a side among the inputs of both, and its layers.
-#[derive(Debug)]
-struct Tower {
-    numbers: Vec<u32>,
-    categories: Vec<u32>,
-    /// Its parameters: a weight and a bias for each layer; the first layer has no weight without numbers.
-    parameters: Range<usize>,
-}
-
-impl Pair {
-    fn new(shape: &InputShape, options: &TrainOptions) -> Result<Self> {
-        let widths: Vec<usize> = options
-            .hidden_units
-            .iter()
-            .copied()
-            .chain([options.factors()])
-            .collect();
-        let mut parameters = vec![Parameter {
-            name: "bias".into(),
-            shape: vec![1],
-            init: Init::Constant { value: 0.0 },
-            kind: ParameterKind::Free,
-        }];
-        let table = (shape.category_ids > 0).then_some(parameters.len());
-        if table.is_some() {
-            parameters.push(Parameter {
-                name: "categories".into(),
-                shape: vec![shape.category_ids, widths[0]],
-                init: Init::Categories {
-                    bound: init_bound(shape.numbers + shape.categories),
-                    unseen_ids: shape.unseen_ids.clone(),
-                },
-                kind: ParameterKind::Penalised,
-            });
-        }
-        let mut tower = |name: &str, side: Side| {
-            let of_side = |column: &&ColumnShape| side_of(&column.name, options) == Some(side);
-            let columns: Vec<&ColumnShape> = shape.columns.iter().filter(of_side).collect();
-            let numbers = columns.iter().flat_map(|column| column.numbers.clone());
-            let categories = columns.iter().flat_map(|column| column.categories.clone());
-            let numbers: Vec<u32> = numbers.map(|at| at as u32).collect();
-            let categories: Vec<u32> = categories.map(|at| at as u32).collect();
-            let inputs = numbers.len() + categories.len();
-            if inputs == 0 {
-                let message = format!("a two_tower needs a column for the {name}");
-                return Err(Error::Invalid(message));
-            }
-            let first = parameters.len();
-            add_layers(&mut parameters, name, (numbers.len(), inputs), &widths);
-            Ok(Tower {
-                numbers,
-                categories,
-                parameters: first..parameters.len(),
-            })
-        };
-        let towers = [tower("user", Side::User)?, tower("item", Side::Item)?];
-        Ok(Self {
-            parameters,
-            table,
-            towers,
-            activation: options.activation,
-            dropout_rate: options.dropout,
-        })
-    }
-
-    /// The vectors `[rows, width]` of a side, from its numbers and its ids.
-    fn vector(
-        &self,
-        tower: &Tower,
-        parameters: &[Tensor],
-        (numbers, ids, rows): (Option<Tensor>, Option<Tensor>, usize),
-        mode: &mut Mode<'_>,
-    ) -> Result<Tensor> {
-        let of_tower = parameters.get(tower.parameters.clone());
-        let mut rest = of_tower.ok_or_else(too_few)?.iter();
-        let mut next = || rest.next().ok_or_else(too_few);
-        let mut sum = match numbers {
-            Some(numbers) => Some(numbers.matmul(next()?)?),
-            None => None,
-        };
-        if let Some(ids) = ids {
-            let table = self.table.and_then(|at| parameters.get(at));
-            let table = table.ok_or_else(too_few)?;
-            let of_ids = embedding_sum(&ids.flatten_all()?, table, rows)?;
-            sum = Some(match sum {
-                Some(of_numbers) => (of_numbers + of_ids)?,
-                None => of_ids,
-            });
-        }
-        let sum = sum.ok_or_else(|| Error::Internal("a tower without inputs".into()))?;
-        let mut x = activate(self.activation, &sum.broadcast_add(next()?)?)?;
-        // Each further layer has a weight and a bias.
-        let layers = tower.parameters.len().div_ceil(2);
-        for layer in 1..layers {
-            stop::check()?;
-            if let (Mode::Training { random, .. }, true) = (&mut *mode, self.dropout_rate > 0.0) {
-                x = dropout(&x, self.dropout_rate, random)?;
-            }
-            let activation = (layer + 1 < layers).then_some(self.activation);
-            x = linear(&x, next()?, next()?, activation)?;
-        }
-        Ok(x)
-    }
-}
-
-/// Adds the parameters of a tower with so many numbers and inputs.
-fn add_layers(
-    parameters: &mut Vec<Parameter>,
-    tower: &str,
-    (numbers, mut inputs): (usize, usize),
-    widths: &[usize],
-) {
-    for (layer, &width) in widths.iter().enumerate() {
-        let init = Init::Uniform {
-            bound: init_bound(inputs),
-        };
-        let of_weight = if layer == 0 { numbers } else { inputs };
-        if of_weight > 0 {
-            parameters.push(Parameter {
-                name: format!("{tower}.layer{layer}.weight"),
-                shape: vec![of_weight, width],
-                init: init.clone(),
-                kind: ParameterKind::Penalised,
-            });
-        }
-        parameters.push(Parameter {
-            name: format!("{tower}.layer{layer}.bias"),
-            shape: vec![width],
-            init,
-            kind: ParameterKind::Free,
-        });
-        inputs = width;
-    }
-}
-
-/// Some columns `[rows, columns]` of an input of both sides; `None` for none.
-fn picked(input: Option<&Tensor>, columns: &[u32]) -> Result<Option<Tensor>> {
-    if columns.is_empty() {
-        return Ok(None);
-    }
-    let input = input.ok_or_else(|| Error::Internal("rows without their columns".into()))?;
-    if input.dim(1)? == columns.len() {
-        return Ok(Some(input.clone()));
-    }
-    let columns = Tensor::from_slice(columns, columns.len(), input.device())?;
-    Ok(Some(input.contiguous()?.index_select(&columns, 1)?))
-}
-
-impl Network for Pair {
-    fn parameters(&self) -> &[Parameter] {
-        &self.parameters
-    }
-
-    fn forward(
-        &self,
-        parameters: &[Tensor],
-        inputs: &Inputs,
-        mut mode: Mode<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let mut vector = |tower: &Tower| {
-            let numbers = picked(inputs.get(NUMBERS), &tower.numbers)?;
-            let ids = picked(inputs.get(CATEGORIES), &tower.categories)?;
-            let inputs = (numbers, ids, inputs.rows());
-            self.vector(tower, parameters, inputs, &mut mode)
-        };
-        let [users, items] = &self.towers;
-        let (users, items) = (vector(users)?, vector(items)?);
-        let bias = parameters.first().ok_or_else(too_few)?;
-        let products = (users * items)?.sum_keepdim(1)?;
-        Ok(vec![products.broadcast_add(bias)?])
-    }
-
-    fn numbers_per_row(&self) -> usize {
-        // As in `Mlp`, and the columns of each side, and the product.
-        let widths = self.parameters.iter().filter_map(|spec| spec.shape.last());
-        let of_table = self.table.and_then(|at| self.parameters[at].shape.last());
-        let of_tower = |tower: &Tower| {
-            let categories = tower.categories.len();
-            categories * of_table.copied().unwrap_or(0) + categories + tower.numbers.len()
-        };
-        let of_towers: usize = self.towers.iter().map(of_tower).sum();
-        let of_product = self.parameters.last().and_then(|spec| spec.shape.last());
-        widths.sum::<usize>() + of_towers + of_product.copied().unwrap_or(0)
-    }
-
-    fn towers(&self) -> Option<&dyn Towers> {
-        Some(self)
-    }
-}
-
-impl Towers for Pair {
-    fn vectors(&self, side: Side, parameters: &[Tensor], inputs: &Inputs) -> Result<Tensor> {
-        let [users, items] = &self.towers;
-        let tower = match side {
-            Side::User => users,
-            Side::Item => items,
-        };
-        let of_side = |name: &str, columns: &[u32]| {
-            let input = inputs.get(name).filter(|_| !columns.is_empty());
-            input.cloned()
-        };
-        let numbers = of_side(NUMBERS, &tower.numbers);
-        let ids = of_side(CATEGORIES, &tower.categories);
-        let inputs = (numbers, ids, inputs.rows());
-        let vectors = self.vector(tower, parameters, inputs, &mut Mode::Inference)?;
-        let bias = parameters.first().ok_or_else(too_few)?;
-        // The product of both sides has the bias once.
-        let last = bias.reshape((1, 1))?.broadcast_as((vectors.dim(0)?, 1))?;
-        let last = match side {
-            Side::User => last.ones_like()?,
-            Side::Item => last.contiguous()?,
-        };
-        Ok(Tensor::cat(&[&vectors, &last], 1)?)
     }
 }
 

@@ -322,7 +322,7 @@ impl ScalarUDFImpl for ModelCall {
             if coercion(field.data_type(), &port.data_type).is_none() {
                 let (found, expected) = (type_name(field.data_type()), type_name(&port.data_type));
                 let (name, label) = (field.name(), bound.model.label());
-                let advice = cast_advice(name, &port.data_type);
+                let advice = cast_advice(name, field.data_type(), &port.data_type);
                 let message = format!(
                     "{} gets {name}, which is {found}, model \"{label}\" expects {expected}; use {advice}",
                     self.name()

@@ -93,6 +93,13 @@ CASES = {
     "set_of_integers": (["small"], "make_array(id % 4, id % 3)", "model_type = 'dnn_classifier', hidden_units = [5], epochs = 2"),
     "several": (["price", "colour", "small"], SEVERAL, "model_type = 'dnn_regressor', hidden_units = [8], epochs = 2"),
     "several_of_layers": (["series"], {"kind": THREE, "lift": TWO, "rent": NUMBER}, layers(["lstm(4)", "linear(classes)"], "[12, 2]")),
+    "ratings": (["small", "colour"], NUMBER, "model_type = 'matrix_factorization', user_col = 'small', item_col = 'colour', num_factors = 3"),
+    "habits": (["colour", "whole"], COUNT,
+        "model_type = 'matrix_factorization', feedback_type = 'implicit', user_col = 'whole', item_col = 'colour', num_factors = 3"),
+    "towers": (["price", "whole", "colour", "is_new", "day"], TWO,
+        "model_type = 'two_tower', user_cols = ['whole', 'price'], item_cols = ['colour', 'day', 'is_new'], hidden_units = [6, 4], num_factors = 3, epochs = 2"),
+    "towers_of_ids": (["small", "colour"], TWO,
+        "model_type = 'two_tower', user_cols = ['small'], item_cols = ['colour'], hidden_units = [4], activation = 'gelu', num_factors = 3, epochs = 2"),
     "several_of_pictures": (["image"], {"rent": NUMBER, "tags": TAGS},
         "model_type = 'cnn_regressor', input_shape = [1, 5, 5], hidden_units = [6], epochs = 1"),
 } | {

@@ -3,12 +3,15 @@ is refused in a sentence.
 
 * the operators and networks whose files are in the package onnx, with the outputs that lie beside them, and the files of the
   package onnxruntime
+* a loop that never ends
 * models of other packages, which `../run install` fetches, on tract and on the library of onnxruntime
 """
 
 import json
 import os
 import re
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ import onnx
 import onnxruntime
 import pytest
 import vatic
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 TOLERANCE = 1e-5
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
@@ -252,6 +255,37 @@ def test_a_network_computes_what_its_file_says(of_networks, name):
     rows, _, told = of_networks
     assert name in rows, told
     check(NETWORKS[name], rows[name])
+
+
+def endless():
+    """A graph with a loop whose condition stays true."""
+    port = lambda name, element, shape: helper.make_tensor_value_info(name, element, shape)
+    number = lambda name: port(name, TensorProto.FLOAT, ["rows", 1])
+    goes_on = lambda name: port(name, TensorProto.BOOL, [])
+    same = [helper.make_node("Identity", [before], [after]) for before, after in (("condition", "goes_on"), ("value", "next"))]
+    body = helper.make_graph(
+        same, "body", [port("turn", TensorProto.INT64, []), goes_on("condition"), number("value")], [goes_on("goes_on"), number("next")]
+    )
+    loop = helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body)
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    graph = helper.make_graph([loop], "endless", [number("x")], [number("y")], [yes])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.skipif(not LIBRARY, reason="the package onnxruntime has no library")
+def test_a_loop_that_never_ends_is_cancelled(tmp_path):
+    path = tmp_path / "endless.onnx"
+    onnx.save(endless(), path)
+    # The statement runs the model on example rows.
+    process = vatic.start(tmp_path, [f"CREATE MODEL endless FROM '{path}' OPTIONS (format = 'onnxruntime')"], "--onnxruntime", str(LIBRARY))
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert out == "" and "error[57014]" in err, err
 
 
 WITHOUT = "there are no models of other packages; tests/clients/run install fetches them"

@@ -5,17 +5,28 @@ import os
 import subprocess
 
 
-def run(folder, statements, *flags, timeout_s=600):
-    """Runs statements, with their data in a folder. Returns the rows that have a `case_name`, by that name, and the process that ended."""
+def start(folder, statements, *flags):
+    """A process that runs statements, with their data in a folder."""
     script = folder / "script.sql"
     script.write_text(";\n".join(statements) + ";\n")
     # Without the user's own configuration.
     environment = os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     environment.pop("VATIC_DATA_DIR", None)
-    done = subprocess.run(
+    return subprocess.Popen(
         [os.environ["VATIC_BIN"], *flags, "--data-dir", folder / "data", "--format", "nd-json", "-f", script],
-        capture_output=True, text=True, timeout=timeout_s, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
     )
+
+
+def run(folder, statements, *flags, timeout_s=600):
+    """Runs statements, with their data in a folder. Returns the rows that have a `case_name`, by that name, and the process that ended."""
+    process = start(folder, statements, *flags)
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
     rows = {}
     for line in done.stdout.splitlines():
         row = json.loads(line)

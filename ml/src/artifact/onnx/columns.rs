@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! inputs ─ cast ─▶ f64 [rows, numbers] ─ NaN → 0 ─ (x - mean) / std ─▶ f32 or f64
-//!        ─ vocabulary ─▶ i64 [rows, categories]
+//!        ─ vocabulary, keys ─▶ i64 [rows, categories]
 //!        ─ pixels ─▶ u8 [rows, channels, height, width]
 //! ```
 
@@ -13,6 +13,7 @@ use super::types::{DAYS, MICROSECONDS, PIXELS, element_type};
 use crate::data::apart::parts;
 use crate::data::columns::{Column, FeatureKind};
 use crate::data::encode::column::{ColumnEncoder, Vocabulary};
+use crate::data::encode::keys::Keys;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::image::ImageReader;
 use crate::data::parts::CategoryPart;
@@ -82,12 +83,6 @@ impl Found {
         ids: Option<usize>,
     ) -> Result<()> {
         let Column { name, data_type } = &encoder.column;
-        if encoder.keys.is_some() {
-            return Err(Error::Unsupported(format!(
-                "column \"{name}\" holds ids of users or items, which a graph has no list for; write TO 'directory/' to export the \
-                 model's files"
-            )));
-        }
         let mut input = |element: ElementType, sizes: &[usize], meaning: &str| {
             graph.input(GraphPort {
                 name,
@@ -96,6 +91,12 @@ impl Found {
                 meaning,
             })
         };
+        if let Some(keys) = &encoder.keys {
+            let element = element_type(data_type);
+            let x = input(element, &[1], "")?;
+            self.keys(graph, keys, &x, element);
+            return Ok(());
+        }
         let codes = match FeatureKind::of(name, data_type)? {
             FeatureKind::Number => {
                 let element = element_type(data_type);
@@ -165,6 +166,26 @@ impl Found {
         self.numbers.push(x);
     }
 
+    /// Adds the ids of a column of users or items.
+    fn keys(&mut self, graph: &mut Graph, keys: &Keys, x: &Value, element: ElementType) {
+        let other = self.category_ids as i64;
+        let ids = match keys {
+            Keys::Integers(keys) => {
+                let x = match element {
+                    ElementType::Int64 => x.clone(),
+                    _ => graph.cast(x, ElementType::Int64),
+                };
+                ids_of_integers(graph, &x, keys.values().to_vec(), other)
+            }
+            Keys::Texts(keys) => {
+                let texts = keys.iter().flatten().map(str::to_owned);
+                ids_of_texts(graph, x, texts.collect(), other)
+            }
+        };
+        self.categories.push(ids);
+        self.category_ids += keys.len() + 1;
+    }
+
     /// Adds the ids of the categories of a column; `codes` holds a text, or positions in a fixed vocabulary, for each.
     fn categories(
         &mut self,
@@ -183,30 +204,16 @@ impl Found {
                 )));
             }
             let ids = match part {
-                CategoryPart::Text(_) => self.of_text(graph, vocabulary, code),
+                CategoryPart::Text(_) => {
+                    let values = vocabulary.values.clone();
+                    ids_of_texts(graph, code, values, self.category_ids as i64)
+                }
                 CategoryPart::Coded(_, names, _) => self.of_code(graph, vocabulary, code, names),
             };
             self.categories.push(ids);
             self.category_ids += vocabulary.values.len() + 1;
         }
         Ok(())
-    }
-
-    /// The ids of texts. The first id of a vocabulary is that of other values.
-    fn of_text(&self, graph: &mut Graph, vocabulary: &Vocabulary, text: &Value) -> Value {
-        let other = self.category_ids as i64;
-        let known = vocabulary.values.iter().cloned().zip(other + 1..);
-        let (mut values, mut ids): (Vec<String>, Vec<i64>) = known.unzip();
-        if values.is_empty() {
-            // The operator needs an entry.
-            (values, ids) = (vec![String::new()], vec![other]);
-        }
-        let attributes = vec![
-            ("cats_strings", Attribute::Texts(values)),
-            ("cats_int64s", Attribute::Integers(ids)),
-            ("default_int64", Attribute::Integer(other)),
-        ];
-        graph.node("CategoryMapper", &[text], attributes)
     }
 
     /// The ids of positions in `names`.
@@ -262,6 +269,36 @@ impl Found {
         }
         (Some(x), is_null)
     }
+}
+
+/// The ids of these texts, which follow on `other`, that of all other texts.
+fn ids_of_texts(graph: &mut Graph, x: &Value, mut texts: Vec<String>, other: i64) -> Value {
+    let mut ids: Vec<i64> = (other + 1..).take(texts.len()).collect();
+    if texts.is_empty() {
+        // The operator needs an entry.
+        (texts, ids) = (vec![String::new()], vec![other]);
+    }
+    let attributes = vec![
+        ("cats_strings", Attribute::Texts(texts)),
+        ("cats_int64s", Attribute::Integers(ids)),
+        ("default_int64", Attribute::Integer(other)),
+    ];
+    graph.node("CategoryMapper", &[x], attributes)
+}
+
+/// The ids of these whole numbers, which follow on `other`, that of all other numbers.
+fn ids_of_integers(graph: &mut Graph, x: &Value, mut integers: Vec<i64>, other: i64) -> Value {
+    let mut ids: Vec<i64> = (other + 1..).take(integers.len()).collect();
+    if integers.is_empty() {
+        // The operator needs an entry.
+        (integers, ids) = (vec![0], vec![other]);
+    }
+    let attributes = vec![
+        ("keys_int64s", Attribute::Integers(integers)),
+        ("values_int64s", Attribute::Integers(ids)),
+        ("default_int64", Attribute::Integer(other)),
+    ];
+    graph.node("LabelEncoder", &[x], attributes)
 }
 
 /// What stands for NULL in an input of this type.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Int64Array, LargeStringArray};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use super::examples::{
@@ -12,7 +13,7 @@ use super::examples::{
 use super::*;
 use crate::data::columns::Columns;
 use crate::data::encode::column::ColumnEncoder;
-use crate::data::encode::keys::{KeyKind, Keys};
+use crate::data::encode::keys::Keys;
 use crate::data::encode::standardise::Standardiser;
 use crate::data::image::{ImageEncoder, ImageOptions, ImageReader};
 use crate::graph::check_length;
@@ -129,20 +130,71 @@ fn every_model_type_is_written() {
     }
 }
 
+/// A column of users or items.
+fn keyed(name: &str, data_type: DataType, keys: Keys) -> ColumnEncoder {
+    ColumnEncoder {
+        keys: Some(keys),
+        ..feature(name, data_type, 0, &[])
+    }
+}
+
+fn users() -> ColumnEncoder {
+    let keys = Keys::Integers(Int64Array::from(vec![-3, 5]));
+    keyed("user_id", DataType::Int32, keys)
+}
+
+fn items() -> ColumnEncoder {
+    let keys = Keys::Texts(LargeStringArray::from(vec!["a", "é", "z"]));
+    keyed("item_id", DataType::Utf8, keys)
+}
+
 #[test]
-fn ids_of_users_and_items_are_not_written() {
-    let ids = |name: &str| ColumnEncoder {
-        keys: Some(Keys::empty(KeyKind::Integers)),
-        ..feature(name, DataType::Int64, 0, &[])
-    };
-    let encoders = [ids("user_id"), ids("item_id")];
+fn users_and_items_have_their_ids_in_the_graph() {
     let labels = (DataType::Float64, numbers());
-    let error = written(&encoders, labels, options("matrix_factorization")).unwrap_err();
-    let error = error.to_string();
-    assert!(
-        error.starts_with("column \"user_id\" holds ids of users or items"),
-        "{error}"
+    let options = options("matrix_factorization");
+    let file = written(&[users(), items()], labels, options).unwrap();
+    let graph = graph(&file);
+    assert_eq!(
+        ports(&graph.input),
+        ["user_id 6 [rows, 1]", "item_id 8 [rows, 1]"]
     );
+    assert_eq!(ports(&graph.output), ["predicted_y 11 [rows, 1]"]);
+    assert_eq!(
+        operators(graph)[..4],
+        ["Cast", "LabelEncoder", "CategoryMapper", "Concat"]
+    );
+    let (of_users, of_items) = (&graph.node[1].attribute, &graph.node[2].attribute);
+    assert_eq!(of_users[0].ints, [-3, 5]);
+    assert_eq!(of_users[1].ints, [1, 2]);
+    assert_eq!(of_users[2].i, Some(0));
+    let texts = ["a", "é", "z"].map(|text| text.as_bytes().to_vec());
+    assert_eq!(of_items[0].strings, texts);
+    assert_eq!(of_items[1].ints, [4, 5, 6]);
+    assert_eq!(of_items[2].i, Some(3));
+    // A row for each id, and one for those of each column that training did not see.
+    assert_eq!(tensor(graph, "factors").dims[0], 7);
+    assert_eq!(tensor(graph, "biases").dims, [7, 1]);
+}
+
+#[test]
+fn each_tower_has_the_columns_of_its_side() {
+    let options = TrainOptions {
+        user_cols: vec!["user_id".into(), "age".into()],
+        ..options("two_tower")
+    };
+    let encoders = [users(), number("age"), items()];
+    let labels = (DataType::Utf8, texts(&["no", "yes"]));
+    let file = written(&encoders, labels, options).unwrap();
+    let graph = graph(&file);
+    assert_eq!(
+        ports(&graph.output),
+        ["predicted_y 8 [rows, 1]", "predicted_y_probs 11 [rows, 2]"]
+    );
+    assert_eq!(tensor(graph, "user.layer0.weight").dims, [1, 3]);
+    let found = operators(graph);
+    let count = |operator: &str| found.iter().filter(|of| **of == operator).count();
+    // Only users have a number; each tower has a second layer.
+    assert_eq!((count("MatMul"), count("Gemm")), (1, 2));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use tract_onnx::pb::NodeProto;
 use super::own::Built;
 use super::{
     array_feature_extractor, binarizer, cast, feature_vectorizer, imputer, is_nan, label_encoder,
-    linear_classifier, linear_regressor, one_hot_encoder, scaler, svm_classifier, svm_regressor,
-    trees,
+    linear_classifier, linear_regressor, one_hot_encoder, scaler, sigmoid, svm_classifier,
+    svm_regressor, trees,
 };
 
 type Build = fn(&ParsingContext, &NodeProto) -> Built;
@@ -31,6 +31,7 @@ const OURS: &[(&str, &str, Build)] = &[
     (ML, "SVMClassifier", svm_classifier::build),
     (ML, "SVMRegressor", svm_regressor::build),
     (ML, "Scaler", scaler::build),
+    ("", "Sigmoid", sigmoid::build),
     (ML, "TreeEnsembleClassifier", trees::classifier::build),
     (ML, "TreeEnsembleRegressor", trees::regressor::build),
 ];
