@@ -170,6 +170,26 @@ fn a_process_stays_near_its_limit_and_says_what_does_not_fit() {
     );
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_text_of_a_hundred_megabytes_is_embedded_within_the_limit() {
+    crate::take_turn();
+    let directory = tempfile::tempdir().unwrap();
+    let (errors, idle) = run(directory.path(), LIMIT, "SELECT 1");
+    assert_eq!(errors, "");
+    let statements = "CREATE MODEL small FROM 'sql-tests/data/text_models/minilm'; \
+        SELECT embed(small, text) FROM (SELECT repeat('the cat ', 12500000 + value) AS text FROM generate_series(0, 0))";
+    let (errors, peak) = run(directory.path(), LIMIT, statements);
+    assert!(!errors.contains("error["), "{errors}");
+    assert!(errors.contains("longer than the model takes"), "{errors}");
+    assert!(peak < idle + LIMIT / 4 * 5, "{} MB", peak >> 20);
+    // What is not cut off is an error of its row.
+    let refused = "SELECT embedding FROM predict(small, (SELECT repeat('the cat ', 12500000 + value) AS text FROM generate_series(0, 0)), truncate => false)";
+    let (errors, peak) = run(directory.path(), LIMIT, refused);
+    assert!(errors.contains("longer than the 22 tokens"), "{errors}");
+    assert!(peak < idle + LIMIT / 4 * 5, "{} MB", peak >> 20);
+}
+
 /// The rows of both statements with a limit go through a hundredth of the memory in which all of them in order do not fit.
 #[test]
 fn the_nearest_rows_take_a_hundredth_of_the_memory_of_all_rows_in_order() {
