@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import texts_data
 from bench import PRODUCTS, Vatic, chosen, external, hardware, line, measure, peer, pinned, publish
 
-BENCHMARKS = ["parquet", "statement", "share", "mixed", "repeated", "tune"]
+BENCHMARKS = ["parquet", "statement", "share", "mixed", "repeated", "tune", "sentiment"]
 BATCH = 32
 # The batch of predict_batch_udf.
 SPARK_BATCH = 1_000
@@ -40,6 +40,9 @@ IN_MEMORY = {
 }
 PADDED = {"padded": "torch, padded batches of 32 as texts arrive"}
 TUNED = {"torch": "torch"}
+JUDGED = {"sklearn": "sentence-transformers and scikit-learn's LogisticRegression"}
+# What two sides may differ by in the accuracy on texts that neither trained on.
+POINT = 0.01
 
 
 def parse():
@@ -53,6 +56,7 @@ def parse():
     parser.add_argument("--distinct", type=int, default=300, help="descriptions that a table has ten times each")
     parser.add_argument("--tune-texts", type=int, default=128, help="texts to fine-tune on")
     parser.add_argument("--tune-check", type=int, default=200, help="texts for the accuracy after it")
+    parser.add_argument("--snippets", type=Path, help="the source archive of vaderSentiment 3.3.2, with its judged sentences about films")
     parser.add_argument("--rounds", type=int, default=1, help="the number of runs of each side, in turn")
     parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=BENCHMARKS)
     parser.add_argument("--no-peers", action="store_true", help="only vatic, while tuning it")
@@ -310,6 +314,45 @@ def bench_tune(context):
     if len(accuracy) > 1 and abs(accuracy["vatic"] - accuracy["torch"]) > 0.01:
         notes.append("MISSED: the accuracies differ by more than 1 point")
     return beside(f"fine-tune, a step of {BATCH} texts of {TUNE_TOKENS} tokens", seconds, sides), notes
+
+
+def bench_sentiment(context):
+    """Sentences about films, judged by people: a linear layer behind the frozen encoder, as one training and on vectors in a column."""
+    if not context["snippets"]:
+        how = "pip download --no-deps --no-binary :all: vaderSentiment==3.3.2"
+        return [], [f"sentiment: left out, as --snippets names no source archive of vaderSentiment ({how})"]
+    model, directory = opened(context)
+    folder = texts_data.make_snippets(context["home"], context["minilm"], context["snippets"])
+    sides = chosen(context, JUDGED)
+    seconds, figures = {side: [] for side in ["vatic", *sides]}, {}
+    for attempt in range(context["rounds"]):
+        name, options = f"sentiment_{attempt}", "data_split_method = 'none'"
+        out, times, *_ = context["vatic"].sql(
+            external("snippets", folder / "train.parquet"),
+            external("other_snippets", folder / "check.parquet"),
+            f"TRAIN OR REPLACE MODEL {name} TARGET label OPTIONS (model_type = 'text_classifier', base_model = '{model}', freeze = 'encoder', {options}) "
+            "AS SELECT body, label FROM snippets",
+            f"SELECT accuracy, roc_auc AS auc_of_classifier FROM evaluate({name}, (SELECT body, label FROM other_snippets))",
+            f"TRAIN OR REPLACE MODEL {name}_of_vectors TARGET label OPTIONS (model_type = 'logistic_reg', {options}) "
+            f"AS SELECT embed({model}, body) AS v, label FROM snippets",
+            f"SELECT accuracy, roc_auc AS auc_of_vectors FROM evaluate({name}_of_vectors, (SELECT embed({model}, body) AS v, label FROM other_snippets))",
+        )
+        seconds["vatic"].append(times[2])
+        for kind in ["classifier", "vectors"]:
+            words = out.split()
+            values = words[words.index(f"accuracy,auc_of_{kind}") + 1]
+            figures[f"vatic, {kind}"] = [float(value) for value in values.split(",")]
+        for side in sides:
+            given = {"mode": "judge", "model": str(directory), "train": str(folder / "train.parquet"), "check": str(folder / "check.parquet")}
+            marks, *_ = peer("texts.py", given | {"threads": os.cpu_count(), "batch_rows": BATCH})
+            seconds[side] += marks["judged"]
+            figures[side] = [marks["accuracy"][0], marks["auc"][0]]
+    shown = "; ".join(f"{side}: {accuracy:.3f}, {auc:.3f}" for side, (accuracy, auc) in figures.items())
+    notes = [f"sentiment: accuracy and area under the curve on sentences that no side trained on: {shown}"]
+    for kind in ["classifier", "vectors"]:
+        ours = figures[f"vatic, {kind}"][0]
+        notes += [f"MISSED: {kind} is more than 1 point below {side}" for side in sides if ours < figures[side][0] - POINT]
+    return beside("learn the judgement of sentences about films, encoder frozen", seconds, sides), notes
 
 
 # ---- results -------------------------------------------------------------------------------------------------------

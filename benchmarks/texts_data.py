@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -188,4 +189,30 @@ def make_topics(work, directory, count, check, tokens):
         write(folder / "train.parquet", texts[:count], sizes[:count], label=labels[:count])
         write(folder / "check.parquet", texts[count:], sizes[count:], label=labels[count:])
         (folder / "done").write_text(source)
+    return folder
+
+
+def snippets(archive):
+    """Sentences about films, and whether people judged them as good; those between both are left out."""
+    with tarfile.open(archive) as source:
+        inner = next(name for name in source.getnames() if name.endswith("/hutto_ICWSM_2014.tar.gz"))
+        with tarfile.open(fileobj=source.extractfile(inner)) as files:
+            content = files.extractfile("hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt").read().decode()
+    rows = [row.rstrip("\r").split("\t") for row in content.split("\n") if row]
+    return [(text, "good" if float(rating) > 0 else "poor") for _, rating, text in rows if float(rating) != 0]
+
+
+def make_snippets(work, directory, archive):
+    """Sentences with their judgements: four fifths to train on, and the others to check with."""
+    folder = work / "snippets"
+    if not (folder / "done").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        pairs = snippets(archive)
+        pairs = [pairs[at] for at in np.random.default_rng(6).permutation(len(pairs))]
+        texts, labels = [text for text, _ in pairs], [label for _, label in pairs]
+        sizes, split = count_tokens(directory, texts), len(pairs) * 4 // 5
+        write(folder / "train.parquet", texts[:split], sizes[:split], label=labels[:split])
+        write(folder / "check.parquet", texts[split:], sizes[split:], label=labels[split:])
+        (folder / "done").touch()
     return folder

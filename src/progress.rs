@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vatic_ml::train::control::Progress;
 
-/// An event of a training, or of a query on a cluster.
+/// An event of a training, or of a query.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ProgressEvent {
     /// The training's query runs.
@@ -21,6 +21,13 @@ pub enum ProgressEvent {
         model: String,
         /// The progress of the ranks.
         progress: Progress,
+    },
+    /// A query has something to say about a model or an index that it used.
+    Notice {
+        /// The model or the index.
+        about: String,
+        /// What the query says of it.
+        text: String,
     },
     /// The statement waits.
     Waiting {

@@ -1,5 +1,5 @@
 //! The system tables `information_schema.models` and `.model_versions`, `ml.training_runs`, `.training_metrics`,
-//! `.metrics`, `.model_cache`, `.devices`, `.executors` and `.jobs`, computed at each read.
+//! `.metrics`, `.model_cache`, `.devices`, `.indexes`, `.executors` and `.jobs`, computed at each read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,9 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, TableProvider};
 
+use super::indexes::ListedIndex;
 use super::name::CATALOG;
+use super::tables::Catalog;
 use crate::access::Access;
 use crate::access::grants::Privilege;
 use crate::cluster::{Cluster, ExecutorView, JobView};
@@ -24,15 +26,17 @@ use crate::train::{RunLog, RunRecord};
 /// The sources of the tables.
 #[derive(Debug)]
 pub(crate) struct SystemTables {
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) registry: Arc<ModelRegistry>,
     pub(crate) runs: Arc<RunLog>,
     pub(crate) cache: Arc<ModelRuntime>,
     pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
-/// The function that computes a table; `Executors` and `Jobs` take the cluster's answer.
+/// The function that computes a table; `Indexes` takes those of tables that the session may read, `Executors` and `Jobs` the cluster's answer.
 enum Make {
     Models(fn(&SystemTables) -> Result<RecordBatch>),
+    Indexes(fn(&[ListedIndex]) -> Result<RecordBatch>),
     Executors(fn(&[ExecutorView]) -> Result<RecordBatch>),
     Jobs(fn(&[JobView]) -> Result<RecordBatch>),
 }
@@ -50,6 +54,7 @@ const TABLES: &[(&str, &str, Make)] = &[
     ("ml", "metrics", Make::Models(metrics)),
     ("ml", "model_cache", Make::Models(model_cache)),
     ("ml", "devices", Make::Models(devices)),
+    ("ml", "indexes", Make::Indexes(indexes)),
     ("ml", "executors", Make::Executors(executors)),
     ("ml", "jobs", Make::Jobs(jobs)),
 ];
@@ -77,13 +82,17 @@ impl SystemTables {
             return Ok(None);
         };
         let batch = match (make, &self.cluster) {
-            (Make::Models(make), _) => make(self)?,
-            (Make::Executors(make), Some(cluster)) => make(&cluster.executors().await)?,
-            (Make::Jobs(make), Some(cluster)) => make(&cluster.jobs().await)?,
+            (Make::Models(make), _) => self.open_rows(access, make(self)?)?,
+            (Make::Indexes(make), _) => make(&self.catalog.listed_indexes(access)?)?,
+            (Make::Executors(make), Some(cluster)) => {
+                self.open_rows(access, make(&cluster.executors().await)?)?
+            }
+            (Make::Jobs(make), Some(cluster)) => {
+                self.open_rows(access, make(&cluster.jobs().await)?)?
+            }
             (Make::Executors(make), None) => make(&[])?,
             (Make::Jobs(make), None) => make(&[])?,
         };
-        let batch = self.open_rows(access, batch)?;
         Ok(Some(Arc::new(MemTable::try_new(
             batch.schema(),
             vec![vec![batch]],
@@ -570,6 +579,45 @@ fn devices(of: &SystemTables) -> Result<RecordBatch> {
         ("free_bytes", Arc::new(Int64Array::from(free)), true),
         ("failure", Arc::new(StringArray::from(failure)), true),
         ("models", Arc::new(models.finish()), false),
+    ])?)
+}
+
+fn indexes(indexes: &[ListedIndex]) -> Result<RecordBatch> {
+    let each = || indexes.iter();
+    let parameter =
+        |of: fn(&ListedIndex) -> usize| integers(each().map(|listed| of(listed) as u64));
+    Ok(RecordBatch::try_from_iter([
+        (
+            "table_schema",
+            strings(each().map(|listed| listed.schema.clone())),
+        ),
+        (
+            "table_name",
+            strings(each().map(|listed| listed.table.clone())),
+        ),
+        (
+            "index_name",
+            strings(each().map(|listed| listed.index.name.clone())),
+        ),
+        (
+            "column_name",
+            strings(each().map(|listed| listed.index.column.clone())),
+        ),
+        (
+            "metric",
+            strings(each().map(|listed| listed.index.metric.name().to_owned())),
+        ),
+        ("m", parameter(|listed| listed.index.m)),
+        (
+            "ef_construction",
+            parameter(|listed| listed.index.ef_construction),
+        ),
+        ("rows", integers(each().map(|listed| listed.rows))),
+        (
+            "indexed_rows",
+            integers(each().map(|listed| listed.indexed_rows)),
+        ),
+        ("bytes", integers(each().map(|listed| listed.bytes))),
     ])?)
 }
 

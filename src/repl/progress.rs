@@ -179,6 +179,9 @@ impl ProgressLine {
         {
             self.notice(&format!("{model}: {text}"));
         }
+        if let ProgressEvent::Notice { about, text } = event {
+            self.notice(&format!("{about}: {text}"));
+        }
         if self.shown == Shown::Nothing {
             return;
         }
@@ -230,7 +233,8 @@ impl ProgressLine {
             ProgressEvent::Training {
                 progress: Progress::Notice(_),
                 ..
-            } => {}
+            }
+            | ProgressEvent::Notice { .. } => {}
             ProgressEvent::Waiting { what } => self.set_stage(format!("waiting for {what}")),
             ProgressEvent::Stages {
                 stages,

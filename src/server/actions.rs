@@ -341,6 +341,7 @@ pub(super) fn fraction(event: &ProgressEvent) -> Option<f64> {
         } => Some(*stages_done as f64 / (*stages).max(1) as f64),
         ProgressEvent::Training { .. }
         | ProgressEvent::Reading { .. }
+        | ProgressEvent::Notice { .. }
         | ProgressEvent::Waiting { .. }
         | ProgressEvent::Done => None,
     }

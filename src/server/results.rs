@@ -94,7 +94,7 @@ impl std::fmt::Debug for PendingResult {
 pub(super) struct StatementProgress {
     /// Events at the end of an epoch.
     pub(super) epochs: Vec<ProgressEvent>,
-    /// Notices about a training's rows.
+    /// Notices about the rows of a training, and about what a query used.
     pub(super) notices: Vec<ProgressEvent>,
     /// The last other event.
     pub(super) last: Option<ProgressEvent>,
@@ -109,9 +109,9 @@ impl StatementProgress {
                 ..
             }
         );
-        if let Some(text) = notice(&event) {
+        if let Some(said) = notice(&event) {
             // A training that restarts on a cluster repeats its notices.
-            let is_known = self.notices.iter().any(|known| notice(known) == Some(text));
+            let is_known = self.notices.iter().any(|known| notice(known) == Some(said));
             if !is_known {
                 self.notices.push(event);
             }
@@ -123,13 +123,14 @@ impl StatementProgress {
     }
 }
 
-/// The text of a notice event.
-fn notice(event: &ProgressEvent) -> Option<&str> {
+/// What a notice event is about, and its text.
+fn notice(event: &ProgressEvent) -> Option<(&str, &str)> {
     match event {
         ProgressEvent::Training {
+            model,
             progress: Progress::Notice(text),
-            ..
-        } => Some(text),
+        } => Some((model.as_str(), text.as_str())),
+        ProgressEvent::Notice { about, text } => Some((about.as_str(), text.as_str())),
         _ => None,
     }
 }

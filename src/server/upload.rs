@@ -12,7 +12,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use tonic::{Status, Streaming};
 
-use super::status::failed;
+use super::status::{failed, status};
 use super::wire::{wire_batch, wire_schema};
 use crate::error::{Result, SqlState, sql_err};
 
@@ -63,7 +63,11 @@ impl Upload {
             checked.map_err(|status| FlightError::Tonic(Box::new(status)))
         });
         let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
-        let first = batches.next().await.transpose()?;
+        let first = batches.next().await.transpose();
+        let first = first.map_err(|error| match error {
+            FlightError::Tonic(refused) => *refused,
+            error => status(&from_flight(&error)),
+        })?;
         let Some(given) = batches.schema().cloned() else {
             return Err(Status::invalid_argument("the upload has no schema"));
         };

@@ -112,6 +112,7 @@ pub(crate) fn session_state(
     let read_images = ReadImages::new(Arc::new(engine.clone()));
     state.register_udtf(READ_IMAGES, Arc::new(read_images));
     let system = SystemTables {
+        catalog: Arc::clone(engine.catalog()),
         registry: Arc::clone(engine.registry()),
         runs: Arc::clone(engine.runs()),
         cache: Arc::clone(engine.runtime()),

@@ -135,7 +135,7 @@ impl Session {
         self
     }
 
-    /// Reports the progress of trainings, and of queries on a cluster, to `listener`.
+    /// Reports the progress of trainings and of queries on a cluster, and the notices of both, to `listener`.
     #[must_use]
     pub fn with_progress(mut self, listener: ProgressListener) -> Self {
         self.progress = Some(listener);

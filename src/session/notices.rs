@@ -8,7 +8,6 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
-use vatic_ml::train::control::Progress;
 
 use crate::cluster::Cluster;
 use crate::error::Result;
@@ -39,13 +38,16 @@ pub(super) fn with_notices(
             }
         }
         for (model, count) in texts {
-            let progress = Progress::Notice(notice(count));
-            listener(ProgressEvent::Training { model, progress });
+            listener(ProgressEvent::Notice {
+                about: model,
+                text: truncation(count),
+            });
         }
         for (index, files) in graphs {
-            let progress = Progress::Notice(unread(files));
-            let model = format!("index {index}");
-            listener(ProgressEvent::Training { model, progress });
+            listener(ProgressEvent::Notice {
+                about: format!("index {index}"),
+                text: unread(files),
+            });
         }
         None::<Result<RecordBatch>>
     };
@@ -81,7 +83,7 @@ fn unread(files: usize) -> String {
     )
 }
 
-fn notice(count: usize) -> String {
+fn truncation(count: usize) -> String {
     let texts = match count {
         1 => "1 text is longer than the model takes, so its end was left out".to_owned(),
         count => {

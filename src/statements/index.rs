@@ -186,10 +186,13 @@ fn vector_column(schema: &Schema, column: &str, table: &str) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use futures::TryStreamExt;
 
     use super::*;
     use crate::Engine;
+    use crate::progress::ProgressEvent;
 
     /// The rows of a statement as text.
     async fn text(session: &Session, statement: &str) -> String {
@@ -283,5 +286,16 @@ mod tests {
         assert_eq!(text(&session, NEAR).await, before);
         let analysis = text(&session, &format!("EXPLAIN ANALYZE {NEAR}")).await;
         assert!(analysis.contains("unread_graphs=1"), "{analysis}");
+        let told: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+        let heard = Arc::clone(&told);
+        let listening = session.with_progress(Arc::new(move |event| {
+            if let ProgressEvent::Notice { about, text } = event {
+                heard.lock().unwrap().push((about, text));
+            }
+        }));
+        assert_eq!(text(&listening, NEAR).await, before);
+        let notice = "the graphs of 1 file cannot be read, so all rows there were searched; drop the index and create it again";
+        let expected = [("index near".to_owned(), notice.to_owned())];
+        assert_eq!(*told.lock().unwrap(), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! The memory of trainings and predictions: a process stays near its limit, and says what does not fit.
+//! The memory of trainings, predictions and searches: a process stays near its limit, and says what does not fit.
 
 use std::io::Read;
 use std::path::Path;
@@ -168,4 +168,64 @@ fn a_process_stays_near_its_limit_and_says_what_does_not_fit() {
         errors.contains("error[53200]: sql-tests/data/text_models/bert: "),
         "{errors}"
     );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_text_of_a_hundred_megabytes_is_embedded_within_the_limit() {
+    crate::take_turn();
+    let directory = tempfile::tempdir().unwrap();
+    let (errors, idle) = run(directory.path(), LIMIT, "SELECT 1");
+    assert_eq!(errors, "");
+    let statements = "CREATE MODEL small FROM 'sql-tests/data/text_models/minilm'; \
+        SELECT embed(small, text) FROM (SELECT repeat('the cat ', 12500000 + value) AS text FROM generate_series(0, 0))";
+    let (errors, peak) = run(directory.path(), LIMIT, statements);
+    assert!(!errors.contains("error["), "{errors}");
+    assert!(errors.contains("longer than the model takes"), "{errors}");
+    assert!(peak < idle + LIMIT / 4 * 5, "{} MB", peak >> 20);
+    // What is not cut off is an error of its row.
+    let refused = "SELECT embedding FROM predict(small, (SELECT repeat('the cat ', 12500000 + value) AS text FROM generate_series(0, 0)), truncate => false)";
+    let (errors, peak) = run(directory.path(), LIMIT, refused);
+    assert!(errors.contains("longer than the 22 tokens"), "{errors}");
+    assert!(peak < idle + LIMIT / 4 * 5, "{} MB", peak >> 20);
+}
+
+/// The rows of both statements with a limit go through a hundredth of the memory in which all of them in order do not fit.
+#[test]
+fn the_nearest_rows_take_a_hundredth_of_the_memory_of_all_rows_in_order() {
+    crate::take_turn();
+    let directory = tempfile::tempdir().unwrap();
+    let (rows, bytes_of_row) = (40_000, 2_000);
+    let bytes = rows * bytes_of_row;
+    let items = format!(
+        "(SELECT value AS id, repeat('x', {bytes_of_row} + value % 2) AS body, [value * 1.0, 1.0] AS v FROM generate_series(1, {rows}))"
+    );
+    let answer = |limit: u64, query: &str| {
+        let statements = format!(
+            "SET datafusion.execution.batch_size = 64; SET datafusion.execution.target_partitions = 1; {query}"
+        );
+        let output = crate::vatic(directory.path())
+            .args(["--memory-limit", &limit.to_string(), "--disk-limit", "1"])
+            .args(["--format", "csv", "-c", &statements])
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let ordered = format!(
+        "SELECT id, length(body) AS length FROM (SELECT * FROM {items} ORDER BY l2_distance(v, [50.2, 1.0]) LIMIT 2)"
+    );
+    let nearest = format!(
+        "SELECT id, length(body) AS length FROM nearest((SELECT 'q' AS q, [50.2, 1.0] AS v), {items}, top_k => 2, metric => 'l2') ORDER BY distance"
+    );
+    for query in [ordered, nearest] {
+        let (found, error) = answer(bytes / 100, &query);
+        assert_eq!(found, "id,length\n50,2000\n51,2001\n", "{query}\n{error}");
+    }
+    let all = format!(
+        "SELECT sum(length(body)) AS length FROM (SELECT body, row_number() OVER (ORDER BY l2_distance(v, [50.2, 1.0])) AS place FROM {items}) WHERE place > 1"
+    );
+    let (found, error) = answer(bytes, &all);
+    assert_eq!(found, "", "{error}");
+    assert!(error.contains("spilling"), "{error}");
 }

@@ -317,10 +317,12 @@ mod tests {
     fn what_is_wrong_with_a_tensor_is_named() {
         let numbers = [0u8; 8];
         let nan = f32::NAN.to_le_bytes();
+        let infinite = f32::NEG_INFINITY.to_le_bytes();
         let content = file(&[
             ("a.0.x", Dtype::F32, &[2], &numbers),
             ("a.1.x", Dtype::I64, &[1], &numbers),
             ("a.3.x", Dtype::F32, &[1], &nan),
+            ("a.4.x", Dtype::F32, &[1], &infinite),
         ]);
         let mut weights = read(&[(WEIGHTS_FILE, content)]).unwrap();
         assert_eq!(weights.count("a."), 2);
@@ -338,6 +340,7 @@ mod tests {
         );
         assert!(error("a.1.x", &[1]).contains("is I64 of shape [1]"));
         assert!(error("a.3.x", &[1]).contains("NaN or infinite"));
+        assert!(error("a.4.x", &[1]).contains("NaN or infinite"));
         let error = weights.finish("TinyModel", |name| name == "a.0.x");
         assert!(
             error
@@ -470,6 +473,11 @@ mod tests {
         assert!(message(with_header(b"{\xff}", 0)).contains("invalid UTF-8"));
         let large = [&90_000_000u64.to_le_bytes()[..], b"{}"].concat();
         assert!(message(large).contains("a header of 90000000 bytes"));
+        // Of tensors without numbers, any number would fit into a small file.
+        let many = (0..=TENSORS_MAX).map(|at| tensor(&at.to_string(), "[0]", 0, 0));
+        let many = one(many.collect::<Vec<_>>().join(","));
+        let error = message(with_header(many.as_bytes(), 0));
+        assert!(error.contains("more than 100000 tensors"), "{error}");
     }
 
     #[test]

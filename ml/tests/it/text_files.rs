@@ -25,6 +25,20 @@ fn descriptions_that_do_not_fit_are_refused() {
         (
             "bert",
             "config.json",
+            "hidden_size",
+            json!(-12),
+            "hidden_size is -12; expected a whole number from 1 to 65536",
+        ),
+        (
+            "bert",
+            "config.json",
+            "hidden_size",
+            json!(1_000_000_000),
+            "hidden_size is 1000000000; expected a whole number from 1 to 65536",
+        ),
+        (
+            "bert",
+            "config.json",
             "num_hidden_layers",
             json!(3),
             "model.safetensors: tensor \"encoder.layer.2.",
@@ -234,6 +248,19 @@ fn files_that_are_missing_or_damaged_are_named() {
             "vocab.json: has no token \"<s>\"",
         ),
         ("bert", "tokenizer.json", b"{}", "tokenizer.json: "),
+        (
+            "bert",
+            "tokenizer.json",
+            b"{\"version\": \"1.0\", \"model\": {\"type\": \"Word",
+            "tokenizer.json: ",
+        ),
+        ("minilm", "config.json", b"", "config.json: "),
+        (
+            "minilm",
+            "config.json",
+            b"[]",
+            "config.json: not a JSON object",
+        ),
         ("minilm", "modules.json", b"{}", "modules.json: "),
     ] {
         let directory = copied(model);

@@ -19,8 +19,9 @@ use crate::batch_of;
 
 /// Relative to the package, where cargo runs tests.
 pub(super) const MODELS: &str = "../sql-tests/data/text_models";
-/// The environment variable with the directory of all-MiniLM-L6-v2.
+/// The environment variables with the directories of all-MiniLM-L6-v2 and of all-mpnet-base-v2.
 const MINILM: &str = "VATIC_MINILM";
+const MPNET: &str = "VATIC_MPNET";
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -252,7 +253,7 @@ fn a_model_tells_its_ports_its_prompts_and_its_memory() {
 }
 
 #[derive(Deserialize)]
-struct Minilm {
+struct Real {
     cases: Vec<Case>,
     /// The elements of the vectors that are compared.
     elements: Vec<usize>,
@@ -267,14 +268,23 @@ struct Case {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a test says why it is skipped")]
 fn all_minilm_l6_v2_has_the_vectors_of_sentence_transformers() {
-    let Some(directory) = std::env::var_os(MINILM) else {
-        println!("skipped: {MINILM} names no directory with all-MiniLM-L6-v2");
+    check_real(MINILM, include_str!("fixtures/minilm.json"));
+}
+
+#[test]
+fn all_mpnet_base_v2_has_the_vectors_of_sentence_transformers() {
+    check_real(MPNET, include_str!("fixtures/mpnet.json"));
+}
+
+/// Compares the encoder in the directory of a variable with a fixture, if there is one.
+#[expect(clippy::print_stdout, reason = "a test says why it is skipped")]
+fn check_real(variable: &str, fixture: &str) {
+    let Some(directory) = std::env::var_os(variable) else {
+        println!("skipped: {variable} names no directory with the encoder");
         return;
     };
-    let Minilm { cases, elements } =
-        serde_json::from_str(include_str!("fixtures/minilm.json")).unwrap();
+    let Real { cases, elements } = serde_json::from_str(fixture).unwrap();
     let model = open(Path::new(&directory)).unwrap();
     let texts: Vec<String> = cases
         .iter()

@@ -5,14 +5,17 @@
 //! * `state` an index in the state of its table
 //! * `build` builds the graphs of a table's files
 //! * `changes` adds an index to a table, finds and removes it
+//! * `listed` the indexes of all tables, for `ml.indexes`
 //! * `rule` the optimizer rule by which searches use indexes
 
 mod build;
 mod changes;
+mod listed;
 mod rule;
 mod state;
 
 pub(crate) use build::{Building, build};
+pub(super) use listed::ListedIndex;
 pub(crate) use rule::UseIndexes;
 pub(crate) use state::VectorIndex;
 pub(super) use state::with_graphs_of;

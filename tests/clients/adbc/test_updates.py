@@ -8,6 +8,7 @@ import pytest
 
 from harness import (
     ALREADY_EXISTS,
+    FAILED_PRECONDITION,
     INVALID_ARGUMENT,
     NOT_FOUND,
     PERMISSION_DENIED,
@@ -216,6 +217,18 @@ def test_ingest_cannot_create_what_exists(connection, name):
 def test_ingest_cannot_append_to_what_is_not_there(connection, name):
     text = check_error(lambda: ingest(connection, name, small(1), "append"), NOT_FOUND, "42P01")
     assert name in text
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+def test_ingest_refuses_texts_of_other_bytes(connection, name, kind):
+    offset = pa.int32() if kind == pa.string() else pa.int64()
+    offsets = pa.array([0, 2, 5], offset).buffers()[1]
+    texts = pa.Array.from_buffers(kind, 2, [None, offsets, pa.py_buffer(b"ok\xff\x00\xfe")])
+    codes = (INVALID_ARGUMENT, FAILED_PRECONDITION)
+    text = check_error(lambda: ingest(connection, name, pa.table({"a": texts}), "create"), codes)
+    assert "UTF" in text.upper(), text
+    check_error(lambda: query(connection, f"SELECT * FROM {name}"), NOT_FOUND, "42P01")
+    assert value(connection, "SELECT 1") == 1
 
 
 @pytest.mark.parametrize("mode", ["append", "create_append"])

@@ -16,6 +16,8 @@ fn what_is_not_granted_looks_like_what_is_not_there() {
         let bob = connect(&server, "bob", PASSWORD).await.unwrap();
         column(&ada, HOUSES).await;
         column(&ada, TRAIN).await;
+        column(&ada, "CREATE TABLE points AS SELECT [1.0, 2.0] AS v").await;
+        column(&ada, "CREATE INDEX near ON points USING hnsw (v)").await;
         column(
             &ada,
             "CREATE VIEW cheap AS SELECT a FROM houses WHERE b < 20",
@@ -94,6 +96,7 @@ fn what_is_not_granted_looks_like_what_is_not_there() {
             "SELECT * FROM ml.training_metrics",
             "SELECT * FROM ml.metrics",
             "SELECT * FROM ml.model_cache",
+            "SELECT * FROM ml.indexes",
             "SELECT * FROM information_schema.tables WHERE table_schema = 'public'",
             "SELECT * FROM information_schema.columns WHERE table_schema = 'public'",
             "SHOW MODELS",

@@ -1,8 +1,8 @@
 //! [`Chat`]: a prompt as the message of a user, in the template that a model has for chats.
 //!
 //! A template is a program in Jinja. It sees the message and the model's special tokens, as in transformers; it has no clock, so
-//! that the same prompt gives the same text on every day. Its steps and the bytes of its text are counted, and a template that takes too
-//! many is an error.
+//! that the same prompt gives the same text on every day. [`Template`] counts its steps and what they make; a template that takes too
+//! much is an error.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,21 +13,16 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
+use super::template::{Counted, LEVELS_MAX, Template, check_levels, count, replaced};
 use crate::Result;
 use crate::artifact::corrupt;
 
-/// The name of the template among those of the environment.
-const NAME: &str = "chat";
-/// The most steps of a template for a prompt; real ones take some hundred.
-const STEPS_MAX: u64 = 100_000;
-/// The most bytes of the text that a template makes: more than any model takes.
-const TEXT_BYTES_MAX: usize = 64 << 20;
 /// The most spaces before a line of JSON.
 const INDENT_MAX: usize = 64;
 
 /// The template of a model.
 pub(super) struct Chat {
-    environment: Environment<'static>,
+    template: Template,
     tokens: SpecialTokens,
 }
 
@@ -51,18 +46,13 @@ impl Chat {
     /// [`Error::Corrupt`](crate::Error::Corrupt) if it is no template.
     pub(super) fn new(file: &str, template: String, tokens: SpecialTokens) -> Result<Self> {
         let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_fuel(Some(STEPS_MAX));
         environment.set_unknown_method_callback(method);
         environment.add_function("raise_exception", raise);
         environment.add_filter("tojson", to_json);
-        let added = environment.add_template_owned(NAME, with_plain_blocks(&template));
-        added.map_err(|error| corrupt(file, format!("the template of a chat: {error}")))?;
-        Ok(Self {
-            environment,
-            tokens,
-        })
+        let template = Template::new(with_plain_blocks(&template), environment);
+        let template =
+            template.map_err(|error| corrupt(file, format!("the template of a chat: {error}")))?;
+        Ok(Self { template, tokens })
     }
 
     /// The text of a chat in which a user has written the prompt, up to where the model answers.
@@ -79,40 +69,7 @@ impl Chat {
             "documents": null,
         });
         let refused = |error: Error| format!("the template of the chat refuses it: {error}");
-        let template = self.environment.get_template(NAME).map_err(refused)?;
-        let mut text = Bounded::default();
-        let rendered = template.render_captured_to(seen, &mut text).map(drop);
-        if text.is_full {
-            let max = TEXT_BYTES_MAX >> 20;
-            return Err(format!(
-                "the template of the chat makes more than {max} MiB of it"
-            ));
-        }
-        rendered.map_err(refused)?;
-        String::from_utf8(text.bytes).map_err(|error| error.to_string())
-    }
-}
-
-/// Up to [`TEXT_BYTES_MAX`] bytes.
-#[derive(Default)]
-struct Bounded {
-    bytes: Vec<u8>,
-    /// Whether there were more.
-    is_full: bool,
-}
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > TEXT_BYTES_MAX {
-            self.is_full = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.template.text(&seen).map_err(refused)
     }
 }
 
@@ -143,18 +100,19 @@ fn with_plain_blocks(template: &str) -> String {
 
 /// JSON as transformers gives it to templates: in one line as Python writes it, or with so many spaces before each line. No character
 /// is written as in HTML.
-fn to_json(value: Value, options: Kwargs) -> Result<String, Error> {
+fn to_json(state: &State, value: Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let is_ascii: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
     let invalid = |problem: String| Error::new(ErrorKind::InvalidOperation, problem);
-    let mut bytes: Vec<u8> = vec![];
+    check_levels(state, &value, LEVELS_MAX)?;
+    let mut text = Counted::new(state);
     let written = match indent {
-        None => value.serialize(&mut Serializer::with_formatter(&mut bytes, Spaced)),
+        None => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
         Some(indent) if indent <= INDENT_MAX => {
             let spaces = vec![b' '; indent];
             let formatter = PrettyFormatter::with_indent(&spaces);
-            value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
+            value.serialize(&mut Serializer::with_formatter(&mut text, formatter))
         }
         Some(indent) => {
             let problem = format!("tojson with an indent of {indent}, more than {INDENT_MAX}");
@@ -162,7 +120,7 @@ fn to_json(value: Value, options: Kwargs) -> Result<String, Error> {
         }
     };
     written.map_err(|error| invalid(error.to_string()))?;
-    let json = String::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
+    let json = text.into_text()?;
     Ok(match is_ascii {
         Some(true) => ascii(&json),
         Some(false) | None => json,
@@ -209,7 +167,7 @@ fn raise(message: String) -> Result<Value, Error> {
 /// The methods of Python's texts and mappings that templates use.
 fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
-        return of_text(text, name, args);
+        return of_text(state, text, name, args);
     }
     match name {
         "items" => state.apply_filter("items", std::slice::from_ref(value)),
@@ -225,7 +183,8 @@ fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Va
     }
 }
 
-fn of_text(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
+fn of_text(state: &State, text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
+    count(state, text.len())?;
     let stripped = |of: fn(&str, &dyn Fn(char) -> bool) -> String| -> Result<Value, Error> {
         let (characters,): (Option<&str>,) = from_args(args)?;
         Ok(Value::from(match characters {
@@ -259,7 +218,7 @@ fn of_text(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
         }
         "replace" => {
             let (from, to): (&str, &str) = from_args(args)?;
-            Value::from(text.replace(from, to))
+            replaced(state, text, from, to)?
         }
         "title" => Value::from(titled(text, |before| !before.is_alphabetic())),
         "capitalize" => Value::from(titled(text, |_| false)),
@@ -352,11 +311,87 @@ mod tests {
             "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         let error = chat(endless).unwrap().text("x").unwrap_err();
         assert!(error.contains("fuel"), "{error}");
-        let copies = "{% for a in range(1000) %}{{ messages[0].content }}{% endfor %}";
-        let error = chat(copies).unwrap().text(&"x".repeat(70_000));
-        let expected = "the template of the chat makes more than 64 MiB of it";
-        assert_eq!(error.unwrap_err(), expected);
         let error = chat("{{ 'x'.nothing() }}").unwrap().text("x").unwrap_err();
         assert!(error.contains("unknown method"), "{error}");
+    }
+
+    /// Each of these would take the memory, the time or the stack of the process.
+    #[test]
+    fn templates_of_others_take_no_more_than_their_share() {
+        let chat = |template: &str| Chat::new("t.json", template.into(), tokens());
+        let of_itself = |step: &str| {
+            format!(
+                "{{% set ns = namespace(x='xx', l=[1]) %}}{{% for a in range(60) %}}{{% set {step} %}}{{% endfor %}}{{{{ ns.x | length }}}}"
+            )
+        };
+        let many = "it makes more than 64 MiB of texts";
+        for (template, expected) in [
+            (
+                "{% for a in range(1000) %}{{ messages[0].content }}{% endfor %}".to_owned(),
+                many,
+            ),
+            (of_itself("ns.x = ns.x ~ ns.x"), many),
+            (of_itself("ns.x = ns.x + ns.x"), many),
+            (of_itself("ns.x = ns.x.replace('x', 'xx')"), many),
+            (of_itself("ns.x = ns.x | replace('x', 'xx')"), many),
+            (of_itself("ns.l = ns.l + ns.l"), many),
+            (of_itself("ns.x = [ns.x, ns.x] | join"), many),
+            (of_itself("ns.x = [ns.x, ns.x] | tojson"), many),
+            ("{% set n = 99999999 %}{{ 'x' ~ n * bos_token }}".into(), many),
+            (
+                "{% set x %}{% for a in range(1000) %}{{ messages[0].content }}{% endfor %}{% endset %}".into(),
+                many,
+            ),
+            (
+                "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".into(),
+                "recursion limit",
+            ),
+            (
+                "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}".into(),
+                "nested in more than 1000 levels",
+            ),
+            (
+                "{% set ns = namespace(x=[]) %}{% for a in range(1500) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}".into(),
+                "nested in more than 1000 levels",
+            ),
+            ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}".into(), "fuel"),
+        ] {
+            let error = chat(&template).unwrap().text(&"x".repeat(70_000));
+            let error = error.unwrap_err();
+            assert!(error.contains(expected), "{template}: {error}");
+        }
+        // These would be computed when the template is read.
+        for template in [
+            "{{ 'x' * 99999999 }}",
+            "{{ 99999999 * ('x') }}",
+            "{{ [1] * 9 }}",
+        ] {
+            let error = chat(template).unwrap_err().to_string();
+            assert!(error.contains("* takes names and numbers"), "{error}");
+        }
+    }
+
+    #[test]
+    fn sums_products_and_filters_are_those_of_the_library() {
+        for (template, expected) in [
+            ("{{ 1 + 2 }}{{ messages | length + 1 }}", "32"),
+            (
+                "{% set n = 3 %}{{ n * 2 }} {{ n + 0.5 }} {{ n * bos_token }}",
+                "6 3.5 <s><s><s>",
+            ),
+            ("{{ messages[0].role + ':' ~ 1 }}", "user:1"),
+            ("{% for x in [1] + [2, 3] %}{{ x }}{% endfor %}", "123"),
+            (
+                "{{ ['a', 1] | join('-') }}{{ 1 | string ~ 'b' | upper }}",
+                "a-11B",
+            ),
+            (
+                "{{ messages[0].content | trim | replace('x', 'yy') }}",
+                "yy",
+            ),
+        ] {
+            let chat = Chat::new("t.json", template.into(), tokens()).unwrap();
+            assert_eq!(chat.text(" x ").as_deref(), Ok(expected), "{template}");
+        }
     }
 }

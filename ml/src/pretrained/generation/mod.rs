@@ -15,7 +15,7 @@
 //! * `open_gguf` models in GGUF: `gguf_file` reads a file, `gguf_design` what it describes
 //! * `design` what makes a decoder one of a family
 //! * `stored` weights as files store them
-//! * `tokens` texts ↔ tokens; `chat` a prompt in a model's template
+//! * `tokens` texts ↔ tokens; `chat` a prompt in a model's template, which `template` computes
 //! * `network` the interface of networks: `decoder`, and `t5`; both of `linear`, `attention` and `rope`
 //! * `write` writes texts side by side; `choose` the next token
 //! * `model` the model
@@ -43,6 +43,7 @@ mod rope;
 mod stored;
 mod t5;
 mod t5_design;
+mod template;
 mod tokens;
 mod write;
 
