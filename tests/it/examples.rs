@@ -1,4 +1,5 @@
-//! The Rust examples, which `cargo test` builds beside the tests, and the table of `examples/inference`.
+//! The Rust examples, which `cargo test` builds beside the tests, and the tables that count lines: of `examples/inference`, and
+//! of the guide for users of Spark.
 
 use std::path::Path;
 use std::process::Command;
@@ -75,9 +76,50 @@ fn row(line: &str) -> Option<(String, usize)> {
     Some((name.to_owned(), lines))
 }
 
-fn lines_of_code(script: &str) -> usize {
-    let lines = script.lines().map(str::trim);
+/// How a line begins that is a comment in SQL or Python.
+const COMMENTS: [&str; 3] = ["--", "#", "\"\"\""];
+
+/// The lines of a program that are neither blank nor a comment.
+fn lines_of_code(program: &str) -> usize {
+    let lines = program.lines().map(str::trim);
     lines
-        .filter(|line| !line.is_empty() && !line.starts_with("--"))
+        .filter(|line| !line.is_empty() && !COMMENTS.iter().any(|mark| line.starts_with(mark)))
         .count()
+}
+
+/// The last columns of the table count the lines of Python and of SQL below each heading.
+#[test]
+fn the_table_for_users_of_spark_has_the_lines_of_each_step() {
+    let guide = std::fs::read_to_string("docs/guide/spark.md").unwrap();
+    let mut counted = Vec::new();
+    let mut all = [0, 0];
+    for section in guide.split("\n## ").skip(1) {
+        let lines = ["python", "sql"].map(|language| lines_of_blocks(section, language));
+        if lines != [0, 0] {
+            counted.push((section.lines().next().unwrap(), lines));
+            all = [all[0] + lines[0], all[1] + lines[1]];
+        }
+    }
+    counted.push(("all", all));
+    let table: Vec<(&str, [usize; 2])> = guide.lines().filter_map(step).collect();
+    assert_eq!(table, counted);
+    assert_eq!(table.len(), 7);
+}
+
+/// The step of a row of the table, and its lines of Python and of SQL.
+fn step(line: &str) -> Option<(&str, [usize; 2])> {
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    let [_, name, python, sql, _] = cells.as_slice() else {
+        return None;
+    };
+    let name = name.trim_start_matches('[').split(']').next()?;
+    Some((name, [python.parse().ok()?, sql.parse().ok()?]))
+}
+
+fn lines_of_blocks(section: &str, language: &str) -> usize {
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
+    blocks
+        .map(|block| lines_of_code(block.split("```").next().unwrap()))
+        .sum()
 }
