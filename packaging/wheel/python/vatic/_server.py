@@ -36,31 +36,34 @@ class Server:
 
     def __init__(self, data_dir, roots, flags):
         self.user, self.password = "python", secrets.token_urlsafe(32)
-        folder = tempfile.TemporaryDirectory(prefix="vatic-python-")
-        users, log = Path(folder.name) / "users.toml", Path(folder.name) / "log"
-        add = [program(), "user", "add", "--users", users, "--admin", self.user]
-        subprocess.run(add, input=self.password, text=True, check=True, capture_output=True)
-        command = [program(), "serve", "--listen", "127.0.0.1:0", "--stop-with-stdin", "--users", users, "--data-dir", data_dir]
-        command += LIMITS + [part for root in roots for part in ("--root", root)] + list(flags)
-        with log.open("wb") as errors:
+        with tempfile.TemporaryDirectory(prefix="vatic-python-") as folder:
+            path = Path(folder) / "users.toml"
+            add = [program(), "user", "add", "--users", path, "--admin", self.user]
+            subprocess.run(add, input=self.password, text=True, check=True, capture_output=True)
+            users = path.open("rb")
+        # The file has no name any more, so nothing is left of it if this process is killed.
+        command = [program(), "serve", "--listen", "127.0.0.1:0", "--stop-with-stdin", "--users", f"/dev/fd/{users.fileno()}"]
+        command += ["--data-dir", data_dir, *LIMITS, *(part for root in roots for part in ("--root", root)), *flags]
+        with users, tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=log,
+                pass_fds=[users.fileno()],
                 start_new_session=True,  # Ctrl-C is for this process.
             )
-        self._end = weakref.finalize(self, _end, process, folder, os.getpid())
-        line = process.stdout.readline().decode()
-        if " listens at " not in line:
-            process.wait()
-            said = log.read_text(errors="replace").strip().removeprefix("error: ")
-            self._end()
-            raise RuntimeError(f"vatic serve does not start: {said}")
+            self._end = weakref.finalize(self, _end, process, os.getpid())
+            line = process.stdout.readline().decode()
+            if " listens at " not in line:
+                self._end()
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip().removeprefix("error: ")
+                raise RuntimeError(f"vatic serve does not start: {said}")
         self.uri = line.split()[-1]
 
 
-def _end(process, folder, owner):
+def _end(process, owner):
     if os.getpid() != owner:  # A fork; the server belongs to its parent.
         return
     process.stdin.close()
@@ -71,4 +74,3 @@ def _end(process, folder, owner):
         except subprocess.TimeoutExpired:
             signal()
     process.stdout.close()
-    folder.cleanup()
