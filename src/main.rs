@@ -5,8 +5,9 @@ mod cli;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use cli::arguments::{Arguments, Role};
-use cli::{executor, shell};
+use cli::{completions, executor, shell};
 use vatic::repl::Exit;
 
 #[global_allocator]
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Some(Role::Serve(serve)) => serve.run(),
         Some(Role::User(user)) => user.run(),
         Some(Role::Executor(executor)) => executor.run(),
+        Some(Role::Completions { shell }) => completions::run(*shell, Arguments::command()),
         Some(Role::AllReduce { ranks }) => executor::all_reduce(*ranks),
         None => shell::run(&arguments, &matches),
     };

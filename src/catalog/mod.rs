@@ -17,9 +17,11 @@
 //! * `view` views; `planner` plans views and external tables with the right access
 //! * `temporary` the temporary tables of one session
 //! * `system_tables` `information_schema.models` and its siblings, and the schema `ml`
+//! * `examples` the schema `examples`: small data sets inside the program
 
 pub(crate) mod changes;
 mod encoding;
+mod examples;
 pub(crate) mod external;
 pub(crate) mod file_relations;
 mod files;
@@ -43,7 +45,7 @@ pub(crate) mod temporary;
 pub(crate) mod view;
 pub(crate) mod write;
 
-pub(crate) use name::{CATALOG, ML_SCHEMA};
+pub(crate) use name::CATALOG;
 pub(crate) use planner::OwnerPlanner;
 pub(crate) use state::{TableEntry, TableState, check_column_names, should_create};
 pub(crate) use store::{ManagedTables, TableStore};

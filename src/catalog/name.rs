@@ -5,8 +5,6 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
 /// The name of the only catalog.
 pub(crate) const CATALOG: &str = "vatic";
-/// The schema of the system tables about trainings and the cluster.
-pub(crate) const ML_SCHEMA: &str = "ml";
 
 /// The maximum length of a table's name, encoded as a directory name.
 pub(crate) const NAME_BYTES_MAX: usize = 200;

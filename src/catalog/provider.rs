@@ -1,4 +1,4 @@
-//! The catalog provider for DataFusion: user schemas, `information_schema` with Vatic's tables, and `ml`.
+//! The catalog provider for DataFusion: user schemas, `information_schema` with Vatic's tables, `ml`, and `examples`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,12 +12,14 @@ use datafusion::catalog::{
 };
 use datafusion::logical_expr::TableType;
 
+use super::examples::ExampleSchema;
 use super::system_tables::{self, SystemTables};
 use super::temporary::TemporaryTables;
-use super::{CATALOG, Catalog, ML_SCHEMA, OwnerPlanner, TableEntry};
+use super::{CATALOG, Catalog, OwnerPlanner, TableEntry};
 use crate::access::Access;
 use crate::access::grants::{Object, Privilege};
 use crate::error::Result;
+use crate::storage::{BUILT_IN_SCHEMAS, EXAMPLES_SCHEMA, ML_SCHEMA};
 
 /// The table of `information_schema` that lists all others.
 const TABLES: &str = "tables";
@@ -146,7 +148,11 @@ impl CatalogProvider for VaticCatalog {
     fn schema_names(&self) -> Vec<String> {
         // This method cannot return errors; an error shows up when an object is used.
         let mut names = self.catalog.data().schema_names().unwrap_or_default();
-        names.extend([INFORMATION_SCHEMA.to_owned(), ML_SCHEMA.to_owned()]);
+        for built_in in BUILT_IN_SCHEMAS {
+            if !names.iter().any(|name| name == built_in) {
+                names.push(built_in.to_owned());
+            }
+        }
         names
     }
 
@@ -164,16 +170,18 @@ impl CatalogProvider for VaticCatalog {
             _ => {
                 let names = self.catalog.data().schema_names();
                 let is_known = names.is_ok_and(|names| names.iter().any(|known| known == name));
-                is_known.then(|| {
-                    Arc::new(UserSchema {
-                        catalog: Arc::clone(&self.catalog),
-                        planner: Arc::clone(&self.planner),
-                        access: self.access.clone(),
-                        temporary: Arc::clone(&self.temporary),
-                        name: name.to_owned(),
-                        is_lenient: self.is_lenient,
-                    }) as Arc<dyn SchemaProvider>
-                })
+                if !is_known {
+                    let is_examples = name == EXAMPLES_SCHEMA;
+                    return is_examples.then(|| Arc::new(ExampleSchema) as Arc<dyn SchemaProvider>);
+                }
+                Some(Arc::new(UserSchema {
+                    catalog: Arc::clone(&self.catalog),
+                    planner: Arc::clone(&self.planner),
+                    access: self.access.clone(),
+                    temporary: Arc::clone(&self.temporary),
+                    name: name.to_owned(),
+                    is_lenient: self.is_lenient,
+                }))
             }
         }
     }

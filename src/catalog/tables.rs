@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::catalog::TableProvider;
-use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::common::{DataFusionError, ResolvedTableReference, TableReference};
 
-use super::name::{CATALOG, ML_SCHEMA, NAME_BYTES_MAX, decoded, encoded};
+use super::examples;
+use super::name::{CATALOG, NAME_BYTES_MAX, decoded, encoded};
 use super::state::{Stored, TableEntry, TableState, should_create};
 use crate::access::grants::{Object, Privilege};
 use crate::access::ownership::Ownership;
@@ -15,7 +15,7 @@ use crate::access::{Access, Rights};
 use crate::error::{Result, SqlState, sql_err, with_cause};
 use crate::storage::data_dir::DataDir;
 use crate::storage::state_log::{Log, LogPosition, names_in};
-use crate::storage::{DEFAULT_SCHEMA, IfTaken};
+use crate::storage::{BUILT_IN_SCHEMAS, DEFAULT_SCHEMA, EXAMPLES_SCHEMA, IfTaken};
 
 /// The tables and views of a data directory.
 #[derive(Debug)]
@@ -133,7 +133,10 @@ impl Catalog {
             name
         };
         let known = self.names(schema).unwrap_or_default();
-        let known = self.open_names(access, schema, known);
+        let mut known = self.open_names(access, schema, known);
+        if schema == EXAMPLES_SCHEMA {
+            known.extend(examples::names().map(str::to_owned));
+        }
         let what = format!("table \"{shown}\" does not exist");
         found.message = with_cause(what, table, known.iter().map(String::as_str));
         found.into()
@@ -190,12 +193,6 @@ impl Catalog {
                 format!("catalog \"{catalog}\" does not exist"),
             ));
         }
-        if [ML_SCHEMA, INFORMATION_SCHEMA].contains(&schema.as_ref()) {
-            return Err(sql_err(
-                SqlState::Unsupported,
-                format!("schema \"{schema}\" is read-only"),
-            ));
-        }
         self.data.check_schema(&schema)?;
         if encoded(&table).len() > NAME_BYTES_MAX {
             let message = format!("the name of a table may have up to {NAME_BYTES_MAX} bytes");
@@ -238,13 +235,14 @@ impl Catalog {
         cascade: bool,
         has_more: bool,
     ) -> Result<()> {
-        if name == DEFAULT_SCHEMA || name == ML_SCHEMA || name == INFORMATION_SCHEMA {
+        let is_known = self.data.schema_names()?.iter().any(|known| known == name);
+        if name == DEFAULT_SCHEMA || (BUILT_IN_SCHEMAS.contains(&name) && !is_known) {
             return Err(sql_err(
                 SqlState::Unsupported,
                 format!("schema \"{name}\" cannot be dropped"),
             ));
         }
-        if if_exists && !self.data.schema_names()?.iter().any(|known| known == name) {
+        if if_exists && !is_known {
             return Ok(());
         }
         self.data.check_schema(name)?;

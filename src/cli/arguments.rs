@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::aot::Shell;
 use vatic::repl::{Format, When};
 
 use super::config_file;
@@ -155,6 +156,11 @@ pub(crate) enum Role {
     User(User),
     /// Run an executor for the engine of another process, which is started with --cluster.
     Executor(Executor),
+    /// Print the script by which a shell completes the arguments of vatic.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// For benchmarks/bench.py: prints the seconds of all-reduces of 100 MB of f32 between ranks on this machine.
     #[command(hide = true)]
     AllReduce {
@@ -186,7 +192,7 @@ impl Arguments {
         match self.role {
             Some(Role::Executor(_)) => "vatic=info",
             Some(Role::Serve(_)) => "vatic=warn",
-            Some(Role::User(_) | Role::AllReduce { .. }) | None => "off",
+            Some(Role::User(_) | Role::Completions { .. } | Role::AllReduce { .. }) | None => "off",
         }
     }
 }

@@ -7,8 +7,10 @@
 //! * `serve` `vatic serve`
 //! * `users` `vatic user`
 //! * `executor` `vatic executor`
+//! * `completions` `vatic completions`
 
 pub(crate) mod arguments;
+pub(crate) mod completions;
 mod config_file;
 pub(crate) mod executor;
 mod serve;

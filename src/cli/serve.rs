@@ -84,6 +84,9 @@ pub(crate) struct Serve {
     /// Maximum number of rows of a result; a larger result is an error. [default: no limit]
     #[arg(long, value_name = "N")]
     result_rows: Option<u64>,
+    /// Stop when standard input ends, so that the server ends with the program that started it.
+    #[arg(long)]
+    stop_with_stdin: bool,
     /// Seconds after which an unused token or session ends.
     #[arg(long, value_name = "SECONDS", default_value = "43200", value_parser = clap::value_parser!(u64).range(1..))]
     token_idle: u64,
@@ -164,6 +167,7 @@ impl Serve {
                 client_ca: self.tls_client_ca.clone(),
             }),
             is_insecure: self.insecure,
+            stops_with_stdin: self.stop_with_stdin,
             idle_max: Duration::from_secs(self.token_idle),
             connections_max: self.connections as usize,
             statements_max: self.statements.into(),

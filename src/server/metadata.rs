@@ -19,10 +19,11 @@ use super::sessions::Client;
 use super::sql_info;
 use super::status::status;
 use super::wire::{type_facts, wire_type};
-use crate::catalog::{CATALOG, ML_SCHEMA};
+use crate::catalog::CATALOG;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
 use crate::session::column_tables::column_metadata;
+use crate::storage::ML_SCHEMA;
 
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";

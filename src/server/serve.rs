@@ -1,4 +1,4 @@
-//! [`serve`]: starts a server, and stops it when the process receives a signal.
+//! [`serve`]: starts a server, and stops it when the process receives a signal, or its standard input ends.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ pub struct ServeOptions {
     pub tls: Option<Tls>,
     /// Whether other machines may connect without users and encryption.
     pub is_insecure: bool,
+    /// Whether the end of standard input stops the server, as a signal does.
+    pub stops_with_stdin: bool,
     /// How long a token or a session lives without use.
     pub idle_max: Duration,
     /// The maximum number of connections.
@@ -79,6 +81,7 @@ impl Default for ServeOptions {
             users: None,
             tls: None,
             is_insecure: false,
+            stops_with_stdin: false,
             idle_max: Duration::from_secs(12 * 3600),
             connections_max: 2_048,
             statements_max: 64,
@@ -206,7 +209,10 @@ pub async fn serve(
         }
     };
     let ended = async {
-        shutdown_signal().await;
+        tokio::select! {
+            () = shutdown_signal() => {}
+            () = stdin_end(), if options.stops_with_stdin => {}
+        }
         server.is_draining.store(true, Ordering::Relaxed);
         health_reporter
             .set_not_serving::<FlightServiceServer<Service>>()
@@ -281,6 +287,18 @@ fn tls_config(tls: &Tls) -> Result<ServerTlsConfig> {
         Some(path) => config.client_ca_root(Certificate::from_pem(read(path)?)),
         None => config,
     })
+}
+
+/// Waits for the end of standard input, on a thread that nothing else waits for: a read of a terminal or a pipe cannot be cancelled.
+async fn stdin_end() {
+    let (ending, ended) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        // What cannot be read has ended, too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drop(ending);
+    });
+    // The error says that the other side was dropped.
+    let _ = ended.await;
 }
 
 #[cfg(unix)]

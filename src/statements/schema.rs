@@ -1,12 +1,11 @@
 //! CREATE SCHEMA and DROP SCHEMA.
 
-use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::logical_expr::{CreateCatalogSchema, DropCatalogSchema};
 
 use super::cache;
-use crate::catalog::ML_SCHEMA;
 use crate::error::{Result, SqlState, sql_err};
 use crate::session::Session;
+use crate::storage::BUILT_IN_SCHEMAS;
 
 /// `CREATE SCHEMA`.
 pub(super) fn create_schema(session: &Session, create: &CreateCatalogSchema) -> Result<()> {
@@ -18,8 +17,7 @@ pub(super) fn create_schema(session: &Session, create: &CreateCatalogSchema) -> 
         .next()
         .unwrap_or_default()
         .to_owned();
-    let exists = data.schema_names()?.contains(&name)
-        || [ML_SCHEMA, INFORMATION_SCHEMA].contains(&name.as_str());
+    let exists = data.schema_names()?.contains(&name) || BUILT_IN_SCHEMAS.contains(&name.as_str());
     match (exists, create.if_not_exists) {
         (true, true) => Ok(()),
         (true, false) => Err(sql_err(

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::identifier::{DEFAULT_SCHEMA, check_identifier};
+use super::identifier::{BUILT_IN_SCHEMAS, DEFAULT_SCHEMA, check_identifier};
 use super::state_log::names_in;
 use super::{Hold, Place, is_held};
 use crate::error::{Result, SqlState, io_err, sql_err, with_cause};
@@ -163,11 +163,15 @@ impl DataDir {
         Ok(names)
     }
 
-    /// Checks that a schema exists.
+    /// Checks that a schema exists and is not one that only the program has.
     pub(crate) fn check_schema(&self, schema: &str) -> Result<()> {
         let known = self.schema_names()?;
         if known.iter().any(|name| name == schema) {
             return Ok(());
+        }
+        if BUILT_IN_SCHEMAS.contains(&schema) {
+            let message = format!("schema \"{schema}\" is read-only");
+            return Err(sql_err(SqlState::Unsupported, message));
         }
         let message = with_cause(
             format!("schema \"{schema}\" does not exist; CREATE SCHEMA makes it"),

@@ -4,6 +4,12 @@ use crate::error::{SqlError, SqlState};
 
 /// The schema of an unqualified name.
 pub(crate) const DEFAULT_SCHEMA: &str = "public";
+/// The schema of the system tables about trainings and the cluster.
+pub(crate) const ML_SCHEMA: &str = "ml";
+/// The schema of the data sets inside the program. A data directory may have a schema of this name from before; it is used instead.
+pub(crate) const EXAMPLES_SCHEMA: &str = "examples";
+/// The schemas that every data directory has and that statements do not change.
+pub(crate) const BUILT_IN_SCHEMAS: [&str; 3] = ["information_schema", ML_SCHEMA, EXAMPLES_SCHEMA];
 
 const NAME_LENGTH_MAX: usize = 63;
 const RESERVED: &[&str] = &["latest", "last", "default", "con", "nul", "prn", "aux"];

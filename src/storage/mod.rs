@@ -32,7 +32,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use hold::{Hold, is_held};
-pub(crate) use identifier::{DEFAULT_SCHEMA, check_identifier};
+pub(crate) use identifier::{
+    BUILT_IN_SCHEMAS, DEFAULT_SCHEMA, EXAMPLES_SCHEMA, ML_SCHEMA, check_identifier,
+};
 pub(crate) use if_taken::{EXCLUSIVE_CLAUSES, IfTaken};
 pub(crate) use new_file::NewFile;
 // The types that DataFusion passes to file formats.

@@ -31,6 +31,13 @@ fn exported_models_in_onnxruntime() {
     run("graphs");
 }
 
+/// README followed from an empty directory with the wheel alone, and the Python module in the wheel.
+#[test]
+fn the_wheel_of_a_newcomer() {
+    crate::take_turn();
+    run("python");
+}
+
 #[test]
 fn jdbc_from_java() {
     crate::take_turn();

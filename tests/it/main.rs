@@ -15,6 +15,7 @@ mod inserts;
 mod lost_replies;
 mod memory;
 mod missing_files;
+mod packaging;
 mod server;
 mod shell;
 mod store;

@@ -324,7 +324,7 @@ fn commands_that_show_what_there_is() {
     for expected in [
         "public,t,BASE TABLE",
         "a,Int32,YES",
-        "schema\nml\npublic\n",
+        "schema\nexamples\nml\npublic\n",
         "l2_normalize,scalar,the vector divided by its Euclidean length",
         "softmax(vector)",
         "statements run in this process",
@@ -517,6 +517,35 @@ fn a_misspelt_sub_command_is_told_the_nearest() {
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn completions_know_sub_commands_flags_and_values() {
+    for (shell, parts) in [
+        ("bash", ["complete -F _vatic", "--data-dir", "vertical"]),
+        ("zsh", ["#compdef vatic", "--data-dir", "vertical"]),
+        ("fish", ["complete -c vatic", "data-dir", "vertical"]),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vatic"));
+        let output = command.args(["completions", shell]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let script = text(&output.stdout);
+        for part in parts.iter().chain(&["serve"]) {
+            assert!(script.contains(*part), "{shell} lacks {part}");
+        }
+    }
+    // Bash itself offers what begins with the word before the cursor.
+    let typed = "source <(\"$0\" completions bash) && COMP_WORDS=(vatic ser) && COMP_CWORD=1 \
+                 && _vatic vatic ser vatic && echo \"${COMPREPLY[@]}\"";
+    let mut command = Command::new("bash");
+    let output = command.args(["-c", typed, env!("CARGO_BIN_EXE_vatic")]);
+    let output = output.output().unwrap();
+    assert_eq!(
+        text(&output.stdout).trim(),
+        "serve",
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

@@ -116,7 +116,7 @@ def test_catalogs_are_vatic_alone(connection):
 
 
 def test_schemas_are_listed(connection):
-    assert {"public", "information_schema", "ml"} <= tree(connection, "db_schemas")["vatic"].keys()
+    assert {"public", "information_schema", "ml", "examples"} <= tree(connection, "db_schemas")["vatic"].keys()
 
 
 def test_tables_of_no_given_catalog_are_those_of_all(connection, objects):

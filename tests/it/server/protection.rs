@@ -1,6 +1,7 @@
 //! Protection of a server: files, settings, users and encryption; and how a server ends.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
@@ -330,6 +331,19 @@ fn a_second_signal_ends_a_server_at_once() {
     let began = Instant::now();
     assert_eq!(server.code_within(Duration::from_secs(2)), Some(0));
     assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_server_ends_with_its_standard_input_if_it_is_told_to() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = vatic_server(data.path(), &["--stop-with-stdin"]);
+    command.stdin(Stdio::piped());
+    let mut server = Server::run(data, command);
+    let input = server.child.stdin.take();
+    runtime().block_on(server.assert_alive());
+    assert!(server.child.try_wait().unwrap().is_none());
+    drop(input);
+    assert_eq!(server.code_within(Duration::from_secs(10)), Some(0));
 }
 
 #[test]

@@ -124,7 +124,7 @@ class MetadataTest extends OpenServer {
 
     @Test
     void schemasOfTheCatalog() throws SQLException {
-        assertEquals(Set.of("public", "information_schema", "ml"), new TreeSet<>(Sql.column(metadata.getSchemas(), "TABLE_SCHEM")));
+        assertEquals(Set.of("public", "information_schema", "ml", "examples"), new TreeSet<>(Sql.column(metadata.getSchemas(), "TABLE_SCHEM")));
         assertEquals(Set.of("vatic"), new TreeSet<>(Sql.column(metadata.getSchemas(), "TABLE_CATALOG")));
     }
 
