@@ -21,7 +21,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Page, Failure> {
         env!("CARGO_PKG_VERSION"),
         part(visit),
         section("Newest runs", &newest),
-        section("Executors", &shown(&executors, "none that you may see")),
+        section("Executors", &shown(&executors, "none")),
         section("Loaded models", &shown(&loaded, "none"))
     );
     Ok(Page {

@@ -92,9 +92,9 @@ async fn respond(
         Err(failure) => return (failure.status, failure.message).into_response(),
     };
     let answered = match method {
-        Method::GET | Method::HEAD => get(&visit).await,
+        Method::GET | Method::HEAD => Box::pin(get(&visit)).await,
         Method::POST => match visit.take_form(body) {
-            Ok(()) => post(&visit).await,
+            Ok(()) => Box::pin(post(&visit)).await,
             Err(failure) => Err(failure),
         },
         _ => Err(Failure {
@@ -113,7 +113,7 @@ async fn respond(
         Err(failure) => refusal(&visit, &failure),
     };
     let cookie = visit.new_cookie.as_ref().and_then(|value| {
-        let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict");
+        let text = format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax");
         HeaderValue::try_from(text).ok()
     });
     if let Some(cookie) = cookie {
